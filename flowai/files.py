@@ -1,0 +1,274 @@
+"""Files in and out: YAML, JSON and JSONL with line numbers, atomic writes, crash-safe appends.
+
+In: paths. Out: values with the lines they stand on, or bytes on disk. Must never know what a registry, a prompt or a suite is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai.errors import InfrastructureError, Place, ProjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from yaml.nodes import Node
+
+Keys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A parsed file and where each of its values stands.
+
+    Args:
+        value: the parsed content: dict, list, str, int, float, bool, None.
+        file: name for messages.
+        lines: line (from 1) of each value, by its way from the top; parents of a missing key are always there.
+    """
+
+    value: Any
+    file: str
+    lines: Mapping[Keys, int]
+
+    def place(self, *keys: str | int) -> Place:
+        """Give the place of a value, or of its nearest parent where it is missing."""
+        way: Keys = keys
+        while way and way not in self.lines:
+            way = way[:-1]
+        dotted = ".".join(str(key) for key in keys) or None
+        return Place(file=self.file, line=self.lines.get(way), key=dotted)
+
+
+def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> str:
+    """Read a UTF-8 file, byte for byte but for a leading byte-order mark.
+
+    Args:
+        path: the file.
+        name: how messages call it; default the path.
+        kind: class of the error, so that a caller's file is named by what it is.
+
+    Returns:
+        The text, with its line ends as they are.
+
+    Raises:
+        ProjectError: (or `kind`) missing, not readable, a directory, or not UTF-8; the line of the bad byte is named.
+    """
+    shown = name or str(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise kind("no such file", place=Place(file=shown)) from None
+    except IsADirectoryError:
+        raise kind("is a directory; expected a file", place=Place(file=shown)) from None
+    except OSError as error:
+        raise kind(f"cannot be read: {error.strerror}", place=Place(file=shown)) from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        raise kind(found, place=Place(file=shown, line=line), hint="save the file as UTF-8") from None
+
+
+def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
+    """Parse one YAML document and remember the line of every value.
+
+    Args:
+        text: the YAML.
+        name: how messages call it.
+        kind: class of the error.
+
+    Returns:
+        The document; an empty text has the value None.
+
+    Raises:
+        ProjectError: (or `kind`) bad syntax, a duplicate key, or a tag that would build an object.
+    """
+    import yaml  # some commands never read YAML
+
+    # the C parser is ten times faster; it is missing only where PyYAML was built without libyaml
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[Keys, int] = {}
+        if node is None:
+            return Document(value=None, file=name, lines={(): 1})
+        _walk(node, (), lines, name, kind)
+        return Document(value=loader.construct_document(node), file=name, lines=lines)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        problem = " ".join(part for part in (error.context, error.problem) if part)
+        raise kind(f"not valid YAML: {problem}", place=Place(file=name, line=line)) from None
+    except (yaml.YAMLError, ValueError) as error:
+        problem = str(error).splitlines()[0]
+        raise kind(f"not valid YAML: {problem}", place=Place(file=name)) from None
+    finally:
+        loader.dispose()
+
+
+def _walk(node: Node, way: Keys, lines: dict[Keys, int], name: str, kind: type[ProjectError]) -> None:
+    """Note the line of each value; refuse duplicate keys, which YAML parsers silently drop."""
+    lines.setdefault(way, node.start_mark.line + 1)
+    if node.id == "mapping":
+        seen: set[str] = set()
+        for key_node, value_node in node.value:
+            key = key_node.value if key_node.id == "scalar" else str(key_node.start_mark.line)
+            key_line = key_node.start_mark.line + 1
+            if key in seen and key != "<<":
+                place = Place(file=name, line=key_line, key=".".join(map(str, (*way, key))))
+                raise kind("duplicate key", place=place, hint="remove or rename one of the two")
+            seen.add(key)
+            lines[(*way, key)] = key_line
+            if value_node.id != "scalar":
+                _walk(value_node, (*way, key), lines, name, kind)
+    elif node.id == "sequence":
+        for index, item in enumerate(node.value):
+            _walk(item, (*way, index), lines, name, kind)
+
+
+def read_yaml(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Document:
+    """Read and parse a YAML file; see `read_text` and `parse_yaml` for what it raises."""
+    return parse_yaml(read_text(path, name=name, kind=kind), name=name or str(path), kind=kind)
+
+
+def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Any:  # noqa: ANN401 - JSON is anything
+    """Read a JSON file.
+
+    Raises:
+        ProjectError: (or `kind`) missing, unreadable, or not JSON; line and column are named.
+    """
+    text = read_text(path, name=name, kind=kind)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        found = f"not valid JSON: {error.msg} at column {error.colno}"
+        raise kind(found, place=Place(file=name or str(path), line=error.lineno)) from None
+
+
+def iterate_jsonl(
+    path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError
+) -> Iterator[tuple[int, Any]]:
+    """Read a JSONL file line by line, in constant memory.
+
+    Yields:
+        (line number from 1, parsed value); blank lines are passed over.
+
+    Raises:
+        ProjectError: (or `kind`) missing, unreadable, or a line that is not JSON; the line is named.
+    """
+    shown = name or str(path)
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise kind(f"cannot be read: {error.strerror}", place=Place(file=shown)) from None
+    with stream:
+        for number, raw in enumerate(stream, start=1):
+            if not raw.strip():
+                continue
+            try:
+                yield number, json.loads(raw)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+                raise kind(f"not valid JSON: {problem}", place=Place(file=shown, line=number)) from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failed write (full disk, read-only place) into our error that names the file.
+
+    Raises:
+        InfrastructureError: the operating system refused; says why and that nothing written before is lost.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot write: {error.strerror or error}",
+            place=Place(file=str(path)),
+            hint="free some space or choose another place; what was written before is kept",
+        ) from error
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file in one step: a reader sees the old bytes or the new ones, never half.
+
+    Args:
+        path: the file; its parent directories are made.
+        content: text is written as UTF-8.
+
+    Raises:
+        InfrastructureError: the disk is full or the place cannot be written; the old file is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, mode)  # noqa: PTH101 - mkstemp gives a name, not a Path
+            os.replace(temporary, path)  # noqa: PTH105 - as above
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)  # noqa: PTH108 - as above
+            raise
+
+
+class AppendLog:
+    """An append-only JSONL file: one record, one line, one write; a killed process loses no line it was told about.
+
+    The kernel has the bytes when `append` returns, so kill -9 loses nothing. A torn last line (the machine died, the disk
+    was full) is closed by a newline at the next opening and skipped by readers that ask for it.
+
+    Args:
+        path: the file; its parent directories are made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._encoder = msgspec.json.Encoder()
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            size = os.fstat(self._descriptor).st_size
+            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+                os.write(self._descriptor, b"\n")
+
+    def append(self, record: object) -> None:
+        """Write one record (anything msgspec encodes) as one line.
+
+        Raises:
+            InfrastructureError: the disk is full; a half-written line is taken back, so that the log stays whole.
+        """
+        data = self._encoder.encode(record) + b"\n"
+        with writing(self.path):
+            written = os.write(self._descriptor, data)
+            if written != len(data):  # a full disk writes short before it refuses
+                size = os.fstat(self._descriptor).st_size
+                os.ftruncate(self._descriptor, size - written)
+                raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        """Close the file; the log can be opened again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> AppendLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
