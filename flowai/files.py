@@ -1,6 +1,6 @@
 """Files in and out: YAML, JSON and JSONL with line numbers, atomic writes, crash-safe appends.
 
-In: paths. Out: values with the lines they stand on, or bytes on disk. Must never know what a registry, a prompt or a suite is.
+In: paths. Out: values with the lines they stand on, or bytes on disk. Must never know what a registry or a suite is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from yaml.nodes import Node
+
+_MOST_VALUES_COUNT = 1_000_000  # far above any real file; stops alias bombs, whose values grow exponentially
 
 Keys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
 
@@ -118,20 +120,24 @@ def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError)
 
 def _walk(node: Node, way: Keys, lines: dict[Keys, int], name: str, kind: type[ProjectError]) -> None:
     """Note the line of each value; refuse duplicate keys, which YAML parsers silently drop."""
+    from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
     lines.setdefault(way, node.start_mark.line + 1)
-    if node.id == "mapping":
+    if len(lines) > _MOST_VALUES_COUNT:
+        raise kind("too many values; aliases may not multiply without end", place=Place(file=name))
+    if isinstance(node, MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
-            key = key_node.value if key_node.id == "scalar" else str(key_node.start_mark.line)
+            key = key_node.value if isinstance(key_node, ScalarNode) else str(key_node.start_mark.line)
             key_line = key_node.start_mark.line + 1
             if key in seen and key != "<<":
                 place = Place(file=name, line=key_line, key=".".join(map(str, (*way, key))))
                 raise kind("duplicate key", place=place, hint="remove or rename one of the two")
             seen.add(key)
             lines[(*way, key)] = key_line
-            if value_node.id != "scalar":
+            if not isinstance(value_node, ScalarNode):
                 _walk(value_node, (*way, key), lines, name, kind)
-    elif node.id == "sequence":
+    elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.value):
             _walk(item, (*way, index), lines, name, kind)
 
@@ -230,8 +236,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 class AppendLog:
     """An append-only JSONL file: one record, one line, one write; a killed process loses no line it was told about.
 
-    The kernel has the bytes when `append` returns, so kill -9 loses nothing. A torn last line (the machine died, the disk
-    was full) is closed by a newline at the next opening and skipped by readers that ask for it.
+    The kernel has the bytes when `append` returns, so kill -9 loses nothing. A torn last line (the machine died, the
+    disk was full) is closed by a newline at the next opening; readers skip it and may count it.
 
     Args:
         path: the file; its parent directories are made.
@@ -267,7 +273,7 @@ class AppendLog:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> AppendLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

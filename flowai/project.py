@@ -6,13 +6,13 @@ In: a start directory and the environment. Out: a Project. Must never know what 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowai.errors import ProjectError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 REGISTRY_FILE = "registry.yaml"
 

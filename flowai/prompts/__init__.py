@@ -1,1 +1,23 @@
-"""Room: prompts."""
+"""Room: prompts: the dotprompt dialect with its own runtime, the project's prompt library, and the lock file."""
+
+from flowai.prompts.chat import openai_messages
+from flowai.prompts.library import PromptLibrary
+from flowai.prompts.lock import Change, LockedRelease, PromptLock, entry_hash
+from flowai.prompts.model import MediaPart, Message, Rendered, SectionPart, TextPart
+from flowai.prompts.prompt import Prompt, parse_prompt
+
+__all__ = [
+    "Change",
+    "LockedRelease",
+    "MediaPart",
+    "Message",
+    "Prompt",
+    "PromptLibrary",
+    "PromptLock",
+    "Rendered",
+    "SectionPart",
+    "TextPart",
+    "entry_hash",
+    "openai_messages",
+    "parse_prompt",
+]

@@ -1,1 +1,45 @@
-"""Room: reports."""
+"""What a run came to: its records, their sums, and the files people and machines read."""
+
+from flowai.reports.model import (
+    SCHEMA_VERSION,
+    Changes,
+    Check,
+    Decision,
+    Distribution,
+    Failure,
+    Gate,
+    GateCheck,
+    Group,
+    Outcome,
+    PromptVersion,
+    Report,
+    Totals,
+    Trial,
+    Verdict,
+)
+from flowai.reports.totals import changes_between, groups_of, totals_of
+from flowai.reports.writing import STANDARD_NAMES, check_endings, write_reports
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "STANDARD_NAMES",
+    "Changes",
+    "Check",
+    "Decision",
+    "Distribution",
+    "Failure",
+    "Gate",
+    "GateCheck",
+    "Group",
+    "Outcome",
+    "PromptVersion",
+    "Report",
+    "Totals",
+    "Trial",
+    "Verdict",
+    "changes_between",
+    "check_endings",
+    "groups_of",
+    "totals_of",
+    "write_reports",
+]

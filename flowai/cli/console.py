@@ -1,0 +1,105 @@
+"""What commands print with: lines, tables, JSON; and the project they stand in.
+
+In: text. Out: stdout and stderr. Must never know what a command does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowai.project import find_project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from flowai.errors import FlowaiError
+    from flowai.project import Project
+
+
+def project() -> Project:
+    """Find the project of the current directory.
+
+    Raises:
+        ProjectError: there is none.
+    """
+    return find_project(Path.cwd(), os.environ)
+
+
+def print_line(text: str = "") -> None:
+    """Print one plain line to stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document to stdout, indented, with a line feed at its end."""
+    import msgspec
+
+    raw = document if isinstance(document, bytes) else msgspec.json.encode(document, order="deterministic")
+    sys.stdout.write(msgspec.json.format(raw, indent=1).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns to stdout: the first to the left, numbers to the right."""
+    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
+    for row in (columns, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print_line("  ".join(cells).rstrip())
+
+
+def wants_progress() -> bool:
+    """Tell whether a person watches stderr: a terminal, and no wish for plain output."""
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def stderr() -> Console:
+    """Give the console for progress."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_progress_line(text: str) -> None:
+    """Print one plain line to stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+_COLOURS = {
+    "ok": "green",
+    "FAIL": "red",
+    "ERROR": "yellow",
+    "????": "yellow",
+    "GATE MET": "green",
+    "GATE NOT MET": "red",
+    "NOT DECIDED, THERE WERE ERRORS": "yellow",
+    "UNDECIDED": "yellow",
+    "READY TO DEPLOY": "green",
+    "DEPLOY BLOCKED": "red",
+    "NOT CHECKED, DEPLOY BLOCKED": "yellow",
+}
+"""Words that may begin a line, and their colours; the word alone says it all."""
+
+
+def print_marked(line: str) -> None:
+    """Print a line whose first word is a result; coloured on a terminal, unless NO_COLOR is set."""
+    mark = next((word for word in sorted(_COLOURS, key=len, reverse=True) if line.startswith(word)), None)
+    if mark is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        from typer import style
+
+        line = style(mark, fg=_COLOURS[mark], bold=True) + line[len(mark) :]
+    print_line(line)
+
+
+def print_error(error: FlowaiError) -> None:
+    """Print an error and its hint to stderr; secrets never."""
+    from flowai.secrets import redact
+
+    sys.stderr.write(f"error: {redact(str(error))}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {redact(error.hint)}\n")
+    sys.stderr.flush()

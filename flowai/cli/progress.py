@@ -1,0 +1,109 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; all of it on stderr.
+
+In: the plan and finished trials. Out: progress on stderr. Must never know how trials are run.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from flowai.cli import console
+from flowai.reports import numbers
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from rich.progress import Progress, TaskID
+
+    from flowai.operations.trials import Forecast
+    from flowai.reports import Trial
+
+
+class RunProgress:
+    """Follows one run; use it as a context manager, so that the bar is gone when the run ends or breaks.
+
+    Args:
+        quiet: show nothing but the forecast.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._total_count = 0
+        self._done_count = 0
+        self._judged_count = 0
+        self._passed_count = 0
+        self._cost_usd = 0.0
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Say how many calls come and roughly what they cost; start the bar."""
+        self._total_count = forecast.trial_count
+        if not forecast.call_count:
+            return
+        console.print_progress_line(_forecast_line(forecast))
+        if console.wants_progress() and not self._quiet:
+            self._start()
+
+    def ready(self, model: str, load_s: float) -> None:
+        """Say that a local model is loaded; its time is not counted."""
+        console.print_progress_line(f"{model} ready in {load_s:.1f} s (not counted)")
+
+    def trial(self, trial: Trial) -> None:
+        """Count a finished trial."""
+        self._done_count += 1
+        self._judged_count += trial.outcome in ("pass", "fail")
+        self._passed_count += trial.outcome == "pass"
+        self._cost_usd += 0.0 if trial.cache == "exact" else trial.cost_usd or 0.0
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done_count, figures=self._figures())
+        elif not self._quiet and trial.cache != "exact" and self._tenth_done():
+            console.print_progress_line(f"{self._done_count}/{self._total_count} done, {self._figures()}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console.stderr(),
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=self._total_count, figures="")
+        self._bar.update(self._task, completed=self._done_count, figures=self._figures())
+        self._bar.start()
+
+    def _figures(self) -> str:
+        rate = self._passed_count / self._judged_count if self._judged_count else None
+        return f"pass rate {numbers.rate(rate)}, {numbers.dollars(self._cost_usd)}"
+
+    def _tenth_done(self) -> bool:
+        """Whether this trial completed another tenth of the run."""
+        tenth = max(1, self._total_count // 10)
+        return self._done_count % tenth == 0 and not sys.stderr.isatty()
+
+
+def _forecast_line(forecast: Forecast) -> str:
+    calls = numbers.count(forecast.call_count, "call")
+    cached = f" ({forecast.cached_count} of {forecast.trial_count} answers are cached)" if forecast.cached_count else ""
+    if forecast.cost_usd is None:
+        price = "price not known"
+    elif forecast.cost_usd == 0:
+        price = "no cost"
+    else:
+        price = f"about {numbers.dollars(forecast.cost_usd)}"
+    return f"{calls} to {', '.join(forecast.models)}{cached}: {price}"

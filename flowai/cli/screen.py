@@ -1,0 +1,116 @@
+"""The screen of a finished run, line by line: who was tried, what it came to, what did not pass, what to do next.
+
+In: a Report. Out: lines. Must never know how they are printed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.reports import numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flowai.reports import Changes, GateCheck, Report, Totals, Trial
+
+_GAP = "     "
+MOST_SHOWN_COUNT = 20
+SMALL_RUN_COUNT = 10
+_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
+_VERDICTS = {
+    "pass": "GATE MET",
+    "fail": "GATE NOT MET",
+    "error": "NOT DECIDED, THERE WERE ERRORS",
+    "undecided": "UNDECIDED",
+}
+
+
+def head_lines(report: Report) -> Iterator[str]:
+    """Say who was tried: a line for each prompt on each model, with its own figures where there are several."""
+    prompts = {prompt.id: f"{prompt.id} @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    rows = []
+    for group in report.groups:
+        totals = group.totals
+        row = [prompts[group.prompt], group.model, group.suite, numbers.count(totals.trial_count, "case")]
+        if len(report.groups) > 1:
+            row.append(f"{totals.pass_count}/{totals.pass_count + totals.fail_count} pass")
+            row.append(f"p95 {numbers.duration(totals.latency.p95_ms)}")
+        rows.append(row)
+    yield from columns(rows)
+
+
+def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
+    """Say what it came to, in two lines."""
+    outcomes = f"pass {totals.pass_count}  fail {totals.fail_count}  error {totals.error_count}"
+    rate = f"pass rate {totals.pass_count}/{totals.pass_count + totals.fail_count}"
+    unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
+    cost = f"{numbers.dollars(totals.cost_usd)}{unpriced}"
+    yield _GAP.join((f"{outcomes}  unscored {totals.unscored_count}", rate, cost, numbers.duration(elapsed_s * 1000)))
+    latency, ttft = totals.latency, totals.ttft
+    times = f"p50 {numbers.duration(latency.p50_ms)}  p95 {numbers.duration(latency.p95_ms)}"
+    times += f"  TTFT p95 {numbers.duration(ttft.p95_ms)}"
+    if ttft.count != latency.count:
+        times += f" (of {ttft.count})"
+    json = f"JSON {totals.json_valid_count}/{totals.json_promised_count}"
+    yield _GAP.join((f"{totals.cached_count} cached, {totals.fresh_count} fresh: {times}", json))
+
+
+def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
+    """Show what did not pass, with place, reason and output; everything where the run was small.
+
+    Args:
+        trials: all trials.
+        again: command that runs the errors again.
+    """
+    shown = [trial for trial in trials if trial.outcome != "pass" or len(trials) <= SMALL_RUN_COUNT]
+    width = max((len(trial.case) for trial in shown), default=0)
+    for trial in shown[:MOST_SHOWN_COUNT]:
+        word = _WORDS[trial.outcome]
+        parts = [f"{word:<5} {trial.case:<{width}}", numbers.duration(trial.latency_ms), *_why(trial, again)]
+        yield "  ".join(parts).rstrip()
+        if trial.outcome in ("fail", "unscored") and trial.output is not None:
+            yield f"      {numbers.one_line(trial.output, 100) or '(empty answer)'}"
+    if len(shown) > MOST_SHOWN_COUNT:
+        yield f"... and {len(shown) - MOST_SHOWN_COUNT} more in the report"
+
+
+def _why(trial: Trial, again: str) -> Iterator[str]:
+    if trial.failure is not None:
+        yield numbers.one_line(trial.failure.message, 140)
+        if trial.outcome == "error":
+            yield f"again: {again}"
+        return
+    for check in trial.checks:
+        if check.passed is not True and check.weight > 0:
+            yield f"{check.place}  {numbers.one_line(check.reason, 120)}"
+            return
+
+
+def change_line(changes: Changes) -> str:
+    """Say what broke and what was fixed since the last run."""
+    parts = []
+    for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
+        cases = ", ".join(dict.fromkeys(key.split("::")[1] for key in keys))
+        parts.append(f"{len(keys)} {word}" + (f" ({numbers.one_line(cases, 120)})" if cases else ""))
+    return f"since run {changes.run_id}: {', '.join(parts)}"
+
+
+def verdict_line(report: Report, place: str) -> str:
+    """Say whether the gate is met, by which limit not, and where the evidence lies."""
+    unmet = [check for check in report.decision.checks if check.held is not True]
+    parts = [_VERDICTS[report.decision.verdict], *(_limit(check) for check in unmet[:3]), place]
+    return "  ".join(parts)
+
+
+def _limit(check: GateCheck) -> str:
+    if check.observed is None:
+        return f"{check.metric}: nothing measured"
+    return f"{check.metric} {check.observed:.4g} {'<' if check.direction == 'min' else '>'} {check.threshold:.4g}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Align rows of equal length, three spaces apart."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
+    for row in rows:
+        yield "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,129 @@
+"""The append-only event log: one file per process and day, and the reader of all of them.
+
+In: events, a redactor, a clock. Out: lines on disk that survive kill -9; events again. Must never know what they are
+for.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from flowai.errors import Place
+from flowai.events.model import Event
+from flowai.files import AppendLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from flowai.secrets import Redactor
+
+PROCESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class EventLog:
+    """Writes the events of one process; threads may share it.
+
+    A file is made with the first event, and a new one when the UTC day of the clock changes.
+
+    Args:
+        directory: the log; holds `dt=YYYY-MM-DD/` directories.
+        process: name no other process uses (host, process id, start): letters, digits, `_`, `.`, `-`.
+        redactor: takes secrets out of every string before it is written.
+        clock: gives the time now, with a time zone.
+    """
+
+    def __init__(self, directory: Path, process: str, redactor: Redactor, clock: Callable[[], datetime]) -> None:
+        if PROCESS.fullmatch(process) is None:
+            raise ValueError(f"`{process}` cannot name a file")
+        self._directory = directory
+        self._process = process
+        self._redactor = redactor
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._day = ""
+        self._file: AppendLog | None = None
+
+    def append(self, event: Event) -> None:
+        """Write one event; when this returns, the kernel has it and a killed process does not lose it.
+
+        Args:
+            event: what happened; its `at` is written in UTC.
+
+        Raises:
+            InfrastructureError: the disk is full or the place cannot be written; the log stays whole.
+        """
+        if event.at.utcoffset():
+            event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
+        line = self._redactor.value(msgspec.to_builtins(event))
+        with self._lock:
+            self._today().append(line)
+
+    def close(self) -> None:
+        """Close the file; the next event opens one again."""
+        with self._lock:
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _today(self) -> AppendLog:
+        day = self._clock().astimezone(UTC).date().isoformat()
+        if self._file is None or day != self._day:
+            self._close()
+            self._file = AppendLog(self._directory / f"dt={day}" / f"{self._process}.jsonl")
+            self._day = day
+        return self._file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnreadableLine:
+    """A line of the log that gives no event: torn when a machine died, or damaged.
+
+    Args:
+        place: file and line.
+        reason: what is wrong with it.
+    """
+
+    place: Place
+    reason: str
+
+
+def read_events(directory: Path, *, on_unreadable: Callable[[UnreadableLine], None]) -> Iterator[Event]:
+    """Read every event of a log, day by day, file by file, in constant memory.
+
+    Fields that a newer flowai added are passed over.
+
+    Args:
+        directory: the log; one that does not exist holds no events.
+        on_unreadable: is given each line that gives no event (`list.append` gathers them): no loss is silent.
+
+    Yields:
+        The events, in the order of each file.
+    """
+    decoder = msgspec.json.Decoder(Event)
+    for path in sorted(directory.glob("dt=*/*.jsonl")):
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    yield decoder.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    reason = str(error) if line.endswith(b"\n") else f"the line is not whole: {error}"
+                    on_unreadable(UnreadableLine(place=Place(file=str(path), line=number), reason=reason))

@@ -1,0 +1,175 @@
+"""The records of the event log: one call of a model, with everything that metrics and verdicts are made of.
+
+In: nothing. Out: frozen records and the one table of their OpenTelemetry names. Must never know where they are written.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+SCHEMA_VERSION = 1
+
+Origin = Literal["library", "serve", "eval", "smoke", "judge", "batch"]
+"""Who made the call. Verdicts look at `library` and `serve` only."""
+
+Variant = Literal["dogfood", "canary", "control", "stable"]
+"""Which side of a rollout served the call."""
+
+Cache = Literal["miss", "exact", "semantic"]
+"""`miss`: a model was asked. `exact`, `semantic`: the answer came from that cache."""
+
+AttemptStatus = Literal["ok", "error", "skipped"]
+"""`ok`: it answered. `error`: it failed. `skipped`: its breaker was open, it was not asked."""
+
+AtLeastZero = Annotated[int, Meta(ge=0)]
+Milliseconds = Annotated[float, Meta(ge=0)]
+
+SEMCONV_VERSION = "1.37.0"
+"""The version of OpenTelemetry's semantic conventions that the table below follows."""
+
+OTEL_NAMES: dict[str, str] = {
+    "requested_model": "gen_ai.request.model",
+    "served_model": "gen_ai.response.model",
+    "provider": "gen_ai.provider.name",
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "finish_reason": "gen_ai.response.finish_reasons",
+    "error_class": "error.type",
+    "session": "gen_ai.conversation.id",
+    "call_id": "flowai.call.id",
+    "user_hash": "flowai.user.hash",
+    "tenant": "flowai.tenant",
+    "origin": "flowai.origin",
+    "feature": "flowai.feature",
+    "release": "flowai.release",
+    "variant": "flowai.variant",
+    "experiment": "flowai.experiment",
+    "arm": "flowai.arm",
+    "prompt_id": "flowai.prompt.id",
+    "prompt_hash": "flowai.prompt.hash",
+    "attempts": "flowai.attempts",
+    "degraded": "flowai.degraded",
+    "cache": "flowai.cache.verdict",
+    "similarity": "flowai.cache.similarity",
+    "cost_usd": "flowai.cost_usd",
+    "ttft_ms": "flowai.ttft_ms",
+    "latency_ms": "flowai.latency_ms",
+    "json_valid": "flowai.json_valid",
+    "error_message": "error.message",
+}
+"""What each field is called where the event leaves as OpenTelemetry; names of our own are under `flowai.`.
+
+Source: OpenTelemetry semantic conventions, Gen AI spans and attributes registry.
+"""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at one model within a call.
+
+    Args:
+        model: the registry's name of the model.
+        provider: who was asked.
+        status: `ok`, `error` or `skipped`.
+        http_status: HTTP status; None when no answer came.
+        error_class: class of the error (`RateLimitedError`); None when it answered.
+        latency_ms: from this try's request to its end, >= 0; None when skipped.
+    """
+
+    model: str
+    provider: str
+    status: AttemptStatus
+    http_status: int | None = None
+    error_class: str | None = None
+    latency_ms: Milliseconds | None = None
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said, where the feature's `log_content` keeps it; secrets are redacted.
+
+    Args:
+        messages: the request, OpenAI's chat format.
+        output: the answer; None when there was none.
+    """
+
+    messages: tuple[dict[str, Any], ...]
+    output: str | None = None
+
+
+class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call"):
+    """One request of a feature, from the assignment to the answer: one line of the log.
+
+    Every field stands in every line, null where it has no value, so that a table made of any lines has all columns.
+
+    Args:
+        schema_version: version of this format: 1.
+        call_id: identity of the call; feedback refers to it.
+        at: when the request came (RFC 3339, UTC).
+        origin: who made the call.
+        user_hash: hash of the user; None when there was none. Never the user's name.
+        tenant: whose data it is; None where there is one tenant only.
+        session: the conversation it belongs to.
+        feature: the feature; None when a model was called on its own.
+        release: the release that served; None outside releases.
+        variant: which side of a rollout served; None outside rollouts.
+        experiment: the experiment it took part in.
+        arm: the experiment's arm.
+        prompt_id: the prompt (`prompts/summary_v2`); None when messages were given as they are.
+        prompt_hash: hash of the prompt's bytes and its partials', hex.
+        requested_model: the registry's name of the model that was asked first.
+        served_model: the name the provider reports; None when nobody answered.
+        provider: who answered, or was asked last.
+        attempts: every try, in order; empty when the cache answered.
+        degraded: whether the last resort answered.
+        cache: where the answer came from.
+        similarity: of the request that the semantic cache found, 0 to 1; None for other verdicts.
+        input_tokens: tokens of the request, >= 0; None when not reported.
+        output_tokens: tokens of the answer, >= 0; None when not reported.
+        cost_usd: US dollars of all attempts, >= 0; 0 for cache hits and local models; None when the price is not known.
+        ttft_ms: from the request to the first token, >= 0; None when the answer was not streamed.
+        latency_ms: from the request to the whole answer or the failure, >= 0.
+        finish_reason: `stop`, `length`, `content_filter`, `tool_calls`; None when there is none.
+        json_valid: whether the answer is the JSON that was promised; None where none was.
+        error_class: class of the error the caller got; None when it got an answer.
+        error_message: its message, secrets redacted.
+        content: what was said; None unless `log_content` keeps it.
+    """
+
+    schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    call_id: Annotated[str, Meta(min_length=1)]
+    at: Annotated[datetime, Meta(tz=True)]
+    origin: Origin
+    user_hash: str | None = None
+    tenant: str | None = None
+    session: str | None = None
+    feature: str | None = None
+    release: str | None = None
+    variant: Variant | None = None
+    experiment: str | None = None
+    arm: str | None = None
+    prompt_id: str | None = None
+    prompt_hash: str | None = None
+    requested_model: str
+    served_model: str | None = None
+    provider: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    degraded: bool = False
+    cache: Cache = "miss"
+    similarity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    input_tokens: AtLeastZero | None = None
+    output_tokens: AtLeastZero | None = None
+    cost_usd: Annotated[float, Meta(ge=0)] | None = None
+    ttft_ms: Milliseconds | None = None
+    latency_ms: Milliseconds
+    finish_reason: str | None = None
+    json_valid: bool | None = None
+    error_class: str | None = None
+    error_message: str | None = None
+    content: Content | None = None
+
+
+Event = CallEvent
+"""Every kind of event the log holds; `kind` tells them apart."""

@@ -1,0 +1,184 @@
+"""What `flowai smoke` does: sends the standard prompts to a release's models and says whether it may be deployed.
+
+In: what surrounds the process and what was asked for. Out: the report. Must never know the screen.
+
+Nothing that could hide a fault is in the way: no cache, no fallback, no degraded model, no rollout, no experiment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.calls import connect
+from flowai.errors import InterruptedRunError, UndecidedError
+from flowai.operations.trials import Asking, Forecast, RunFacts, TrialBench, ask, make_report, reach
+from flowai.operations.workspace import open_workspace
+from flowai.reports import check_endings, write_reports
+from flowai.suites.load import load_suite
+from flowai.suites.model import Assertion
+from flowai.suites.plan import Selection, plan_trials
+from flowai.suites.targets import Targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.operations.trials import Observer
+    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.reports import Report, Trial
+    from flowai.suites.model import Case
+    from flowai.suites.plan import Pairing
+    from flowai.suites.runner import PreparedTrial
+
+SUITE = "evals/smoke.yaml"
+MOST_OUTPUT_TOKENS = 96
+LATENCY_LIMIT_MS = 5_000.0
+"""An answer must be whole within this."""
+SILENCE_LIMIT_S = 5.0
+"""A model that has said nothing after this is unresponsive; no first token within the limit cannot become a pass."""
+TOTAL_LIMIT_S = 10.0
+"""A model that is still talking after this is cut off; it has failed the latency limit long before."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SmokeOptions:
+    """What was asked for.
+
+    Args:
+        release: release to check; None for the candidate of a rollout, else the one that serves.
+        base_url: OpenAI-compatible backend to send everything to; None for the release's own models.
+        pattern: only cases whose id or description matches; None for all.
+        outputs: further files to write the report to.
+    """
+
+    release: str | None = None
+    base_url: str | None = None
+    pattern: str | None = None
+    outputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SmokeResult:
+    """What came of it.
+
+    Args:
+        report: the report.
+        release: the release that was checked.
+        current: the release that serves.
+        junit: where the JUnit file lies.
+    """
+
+    report: Report
+    release: str
+    current: str
+    junit: Path
+
+
+def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -> SmokeResult:
+    """Check a release.
+
+    Args:
+        around: what surrounds the process.
+        options: what was asked for.
+        observer: who follows it.
+
+    Raises:
+        ProjectError: a file of the project is wrong, or a key is missing.
+        UsageError: the release is unknown.
+        UndecidedError: no case matched.
+        InfrastructureError: a local model did not start.
+    """
+    check_endings(options.outputs)
+    serving = open_workspace(around)
+    rollout = serving.registry.rollout
+    release = options.release or (rollout.candidate if rollout else serving.release)
+    workspace = replace(serving, release=release) if release in serving.registry.releases else serving
+    workspace.registry.release(release)
+    started_at, started_s = around.now(), around.clock_s()
+    pairings = [_sharpened(pairing, workspace) for pairing in _pairings(workspace)]
+    planned = plan_trials(pairings, Selection(pattern=options.pattern))
+    if not planned:
+        raise UndecidedError(f"no case of {SUITE} matched", hint="--filter-pattern looks at a case's id")
+    bench = TrialBench(workspace)
+    prepared = [_limited(trial) for trial in bench.prepare(planned)]
+    waiting = reach(workspace, prepared) if options.base_url is None else _redirected(prepared, options.base_url)
+    trials: dict[str, Trial] = {}
+
+    def add(trial: Trial) -> None:
+        trials[trial.key] = trial
+        observer.trial(trial)
+
+    models = tuple(dict.fromkeys(trial.request.endpoint.name for trial in waiting))
+    observer.forecast(
+        Forecast(trial_count=len(waiting), cached_count=0, call_count=len(waiting), models=models, cost_usd=None)
+    )
+    client = connect(redactor=workspace.redactor, on_ready=observer.ready)
+    asking = Asking(origin="smoke", concurrency=len(waiting), cache=None)
+    try:
+        asking_s = ask(workspace, bench, waiting, client, asking, add)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("interrupted; nothing is decided") from None
+    facts = RunFacts(
+        kind="smoke",
+        run_id="smoke",
+        target=release,
+        started_at=started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        elapsed_s=around.clock_s() - started_s,
+        asking_s=asking_s,
+        concurrency_limit=len(waiting),
+    )
+    report = make_report(workspace, [trials[trial.key] for trial in planned], {}, facts)
+    junit = workspace.project.reports / "smoke.xml"
+    write_reports(report, [junit, *options.outputs])
+    return SmokeResult(report=report, release=release, current=serving.release, junit=junit)
+
+
+def _pairings(workspace: Workspace) -> list[Pairing]:
+    project = workspace.project
+    suite = load_suite(project.inside(SUITE), project)
+    targets = Targets(project, workspace.registry, workspace.library, release=workspace.release)
+    return targets.by_feature(suite)
+
+
+def _sharpened(pairing: Pairing, workspace: Workspace) -> Pairing:
+    """Add what every smoke case must hold: an answer in time, and JSON where the prompt promises it."""
+    promises_json = workspace.library.load(pairing.subjects[0].prompt).promises_json
+    return replace(pairing, cases=tuple(_sharpened_case(case, promises_json=promises_json) for case in pairing.cases))
+
+
+def _sharpened_case(case: Case, *, promises_json: bool) -> Case:
+    added = [Assertion(type="latency", threshold=LATENCY_LIMIT_MS, place=case.place)]
+    if promises_json and not case.promises_json:
+        added.append(Assertion(type="is-json", place=case.place))
+    return msgspec.structs.replace(case, assertions=(*case.assertions, *added))
+
+
+def _limited(trial: PreparedTrial) -> PreparedTrial:
+    request = trial.request
+    most = min(int(request.params.get("max_tokens", MOST_OUTPUT_TOKENS)), MOST_OUTPUT_TOKENS)
+    limited = msgspec.structs.replace(
+        request,
+        params={**request.params, "max_tokens": most},
+        first_token_timeout_s=SILENCE_LIMIT_S,
+        total_timeout_s=TOTAL_LIMIT_S,
+    )
+    return replace(trial, request=limited, needs_ttft=True)
+
+
+def _redirected(trials: list[PreparedTrial], base_url: str) -> list[PreparedTrial]:
+    """Send everything to a backend of one's own, under the name its model has there."""
+    redirected = []
+    for trial in trials:
+        endpoint = trial.request.endpoint
+        own = msgspec.structs.replace(
+            endpoint,
+            model=f"openai/{endpoint.model.partition('/')[2]}",
+            provider=base_url,
+            api_base=base_url,
+            api_key=None,
+            file=None,
+        )
+        redirected.append(replace(trial, request=msgspec.structs.replace(trial.request, endpoint=own)))
+    return redirected

@@ -1,0 +1,164 @@
+"""A project opened for a command: its registry, prompts, variables and redactor, loaded once.
+
+In: a project and what surrounds the process. Out: a Workspace. Must never know what the command is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.calls import Endpoint
+from flowai.errors import UsageError, one_of
+from flowai.prompts import PromptLibrary
+from flowai.registry import (
+    ModelEntry,
+    endpoint_fields,
+    environment_of,
+    load_registry,
+    resolve_release,
+    secret_values,
+)
+from flowai.secrets import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from flowai.project import Project
+    from flowai.registry import Registry
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What a command is given from outside; tests hand in their own.
+
+    Args:
+        project: where it works.
+        environ: the process environment.
+        env: the environment asked for; None for FLOWAI_ENV or none.
+        now: the time, UTC.
+        clock_s: a clock that never goes back, seconds.
+        new_id: gives ids that never repeat.
+    """
+
+    project: Project
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    env: str | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock_s: Callable[[], float] = time.perf_counter
+    new_id: Callable[[], str] = _new_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workspace:
+    """What commands share once a project is opened.
+
+    Args:
+        around: what surrounds the process.
+        environ: its environment with the project's .env under it.
+        registry: the registry, with the models that were named on the command line.
+        release: the release that serves.
+        library: the prompts.
+        redactor: takes known keys and key shapes out of anything written.
+        warnings: what the person should know; one line each.
+    """
+
+    around: Surroundings
+    environ: Mapping[str, str]
+    registry: Registry
+    release: str
+    library: PromptLibrary
+    redactor: Redactor
+    warnings: tuple[str, ...]
+
+    @property
+    def project(self) -> Project:
+        """The project."""
+        return self.around.project
+
+    def with_models(self, names: Iterable[str]) -> Workspace:
+        """Give the workspace with entries for LiteLLM's names that the registry does not have.
+
+        Raises:
+            UsageError: a name is neither in the registry nor one of LiteLLM's.
+        """
+        return replace(self, registry=_with_models(self.registry, names))
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Describe a model as the registry has it: nothing looked up, so that it needs no key and no weights."""
+        entry = self.registry.model(model)
+        provider = entry.provider or entry.model.partition("/")[0]
+        return Endpoint(name=model, model=entry.model, provider=provider, api_base=entry.api_base, file=entry.file)
+
+    def reachable(self, model: str) -> Endpoint:
+        """Give a model as it can be called: key, address and weights looked up.
+
+        Raises:
+            MissingKeyError: a variable is not set.
+            RegistryError: the weights are not there.
+        """
+        fields = endpoint_fields(self.registry, model, self.environ, root=self.project.root)
+        return Endpoint(
+            name=fields.name,
+            model=fields.model,
+            provider=fields.provider,
+            api_base=fields.api_base,
+            api_key=fields.api_key,
+            file=fields.file,
+        )
+
+
+def open_workspace(around: Surroundings, *, models: Iterable[str] = (), release: str | None = None) -> Workspace:
+    """Open a project.
+
+    Args:
+        around: what surrounds the process.
+        models: names from the command line; LiteLLM's names need no entry in the registry.
+        release: the release to work with; None for the one that serves.
+
+    Raises:
+        ProjectError: the registry, .env or anything it names is wrong.
+        UsageError: a model or release is unknown.
+    """
+    environ = environment_of(around.project, around.environ)
+    registry = _with_models(load_registry(around.project, env=around.env, environ=environ), models)
+    warnings: tuple[str, ...] = ()
+    if release is None:
+        serving = resolve_release(registry, environ)
+        release, warnings = serving.name, serving.warnings
+    else:
+        registry.release(release)
+    return Workspace(
+        around=around,
+        environ=environ,
+        registry=registry,
+        release=release,
+        library=PromptLibrary(around.project),
+        redactor=Redactor(secret_values(registry, environ)),
+        warnings=warnings,
+    )
+
+
+def _with_models(registry: Registry, names: Iterable[str]) -> Registry:
+    """Add entries for LiteLLM's names that the registry does not have."""
+    added = {}
+    for name in names:
+        if name in registry.models:
+            continue
+        if "/" not in name:
+            raise UsageError(
+                f"no model `{name}` in the registry, and it is not one of LiteLLM's names (`openai/gpt-4o-mini`)",
+                hint=one_of(registry.models, found=name),
+            )
+        added[name] = ModelEntry(model=name)
+    return msgspec.structs.replace(registry, models={**registry.models, **added}) if added else registry

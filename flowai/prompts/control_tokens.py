@@ -1,0 +1,120 @@
+"""What happens to chat control tokens that a value carries: allowed, neutralised or rejected.
+
+In: text, and which of its stretches came from values. Out: text, or the tokens that were found. Must never know
+messages or files.
+
+A control token (`<|im_start|>`, `[INST]`) is text that some servers turn into a turn's border when they tokenise the
+prompt. Typed messages keep our structure whole; this policy is for servers that paste their text into a chat template.
+Variants that careless servers fold back are recognised too: any casing, fullwidth letters, invisible characters within.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Policy = Literal["allow", "neutralise", "reject"]
+"""`allow`: values stay as they are, byte for byte. `neutralise`: a visible mark breaks the token, reversibly. `reject`:
+an error."""
+
+POLICIES: tuple[Policy, ...] = ("allow", "neutralise", "reject")
+
+MARK = "\N{MIDDLE DOT}"
+"""What `neutralise` puts after a token's first character: visible to people, meaningless to tokenisers."""
+
+# Llama 2 and Mistral, Gemma, T5 and SentencePiece models, Cohere, Qwen and Hermes tool calls
+_NAMED = (
+    "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]",
+    "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_CALLS]", "[/TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]",
+    "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>", "<BOS_TOKEN>", "<EOS_TOKEN>",
+    "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>",
+)  # fmt: skip
+# soft hyphen, zero-width characters and joiners, direction marks, variation selectors, and our own mark
+_INVISIBLE = f"[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff{MARK}]*+"
+_FULLWIDTH_OFFSET = 0xFEE0
+_LONGEST_NAME_COUNT = 64
+
+
+def _letter(character: str) -> str:
+    """Match one ASCII character, its fullwidth twin, and for `_` the block that SentencePiece writes."""
+    twins = character + chr(ord(character) + _FULLWIDTH_OFFSET) + ("\u2581" if character == "_" else "")
+    return "[" + "".join(re.escape(twin) for twin in twins) + "]"
+
+
+def _spelled(token: str) -> str:
+    return _INVISIBLE.join(map(_letter, token))
+
+
+def _pattern() -> re.Pattern[str]:
+    """Match any control token; `<|name|>` by its shape, since every new model family brings new names."""
+    name = "[0-9A-Za-z_\u2581\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f-]"
+    named = f"(?:{name}{_INVISIBLE}){{1,{_LONGEST_NAME_COUNT}}}+"
+    shaped = _INVISIBLE.join((_letter("<"), _letter("|"), named + _letter("|"), _letter(">")))
+    return re.compile("|".join((shaped, *map(_spelled, _NAMED))), re.IGNORECASE)
+
+
+_TOKEN = _pattern()
+_MARKED = re.compile(f"^(.){MARK}", re.DOTALL)
+
+Owner = TypeVar("Owner")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch(Generic[Owner]):
+    """A piece of a text that came from a value.
+
+    Args:
+        start: index of its first character.
+        end: index after its last character, > start.
+        owner: who gave it, for the caller's message.
+    """
+
+    start: int
+    end: int
+    owner: Owner
+
+
+def find(text: str, stretches: Sequence[Stretch[Owner]]) -> list[tuple[re.Match[str], Owner]]:
+    """Find the control tokens that touch a value; those the template wrote itself are its author's intent.
+
+    A token may be split over two values, or begin in the template: it is found in the joined text.
+
+    Args:
+        text: the whole text of one part.
+        stretches: which of it came from values, in order, not overlapping.
+
+    Returns:
+        Each token with the owner of the last value that touches it.
+    """
+    starts = [stretch.start for stretch in stretches]
+    touched: list[tuple[re.Match[str], Owner]] = []
+    for token in _TOKEN.finditer(text):
+        index = bisect_right(starts, token.end() - 1) - 1
+        if index >= 0 and stretches[index].end > token.start():
+            touched.append((token, stretches[index].owner))
+    return touched
+
+
+def neutralise(text: str, stretches: Sequence[Stretch[Owner]]) -> str:
+    """Break each control token that touches a value with a visible mark; `restore` undoes it.
+
+    Args:
+        text: the whole text of one part.
+        stretches: which of it came from values, in order, not overlapping.
+    """
+    pieces: list[str] = []
+    done = 0
+    for token, _ in find(text, stretches):
+        pieces += (text[done : token.start() + 1], MARK)
+        done = token.start() + 1
+    return "".join((*pieces, text[done:]))
+
+
+def restore(text: str) -> str:
+    """Take one mark out of each neutralised token: gives the value's own bytes back."""
+    return _TOKEN.sub(lambda token: _MARKED.sub(r"\1", token.group(), count=1), text)

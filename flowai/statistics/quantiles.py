@@ -1,0 +1,33 @@
+"""Quantiles of a sample.
+
+In: numbers. Out: a number. Must never know what is measured.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Give the quantile of a sample by linear interpolation between its order statistics.
+
+    Args:
+        ordered: the sample, ascending.
+        share: 0 (the smallest) to 1 (the largest).
+
+    Returns:
+        The quantile, in the sample's unit; None for an empty sample.
+
+    Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 7.
+    """
+    if not ordered:
+        return None
+    position = share * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    low, high = ordered[below], ordered[above]
+    # written so that equal neighbours give themselves, without a rounding error
+    return low + (high - low) * (position - below)

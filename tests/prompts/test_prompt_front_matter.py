@@ -1,0 +1,223 @@
+"""Front matter and schemas: what they give, and what their errors say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from flowai.errors import PromptError
+from flowai.prompts import Prompt
+
+MakePrompt = Callable[..., Prompt]
+
+
+def test_front_matter_gives_the_settings(make_prompt: MakePrompt) -> None:
+    prompt = make_prompt(
+        "---\nmodel: smollm2\nconfig: {temperature: 0, maxOutputTokens: 90, stopSequences: [x]}\n"
+        "input: {schema: {text: string}, default: {text: hi}}\n"
+        "output: {schema: {summary: string}}\n---\n{{text}}\n"
+    )
+
+    assert prompt.model == "smollm2"
+    assert prompt.config == {"temperature": 0, "max_tokens": 90, "stop": ["x"]}
+    assert prompt.promises_json
+    assert prompt.output_schema == {
+        "type": "object",
+        "properties": {"summary": {"type": "string"}},
+        "additionalProperties": False,
+        "required": ["summary"],
+    }
+    assert prompt.render({}).messages[0].text == "hi"
+
+
+@pytest.mark.parametrize(
+    ("output", "promises"),
+    [("{format: json}", True), ("{format: text}", False), ("{}", False), ("{schema: string}", True)],
+)
+def test_what_promises_json(output: str, promises: bool, make_prompt: MakePrompt) -> None:
+    assert make_prompt(f"---\noutput: {output}\n---\nx").promises_json is promises
+
+
+def test_no_front_matter_means_the_whole_file_is_the_template(make_prompt: MakePrompt) -> None:
+    text = "# A heading\n\na --- b\n"
+
+    assert make_prompt(text).render({}).messages[0].text == text
+
+
+def test_an_empty_file_says_nothing(make_prompt: MakePrompt) -> None:
+    assert make_prompt("").render({}).messages == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "what", "hint"),
+    [
+        ("---\nmodel: m\nno end", "x_v1.prompt:1", "never closed", "---"),
+        ("\n\n---\na: [1\n---\nx", "x_v1.prompt:5", "not valid YAML", ""),
+        ("---\nmodel: m\nmodel: n\n---\nx", "x_v1.prompt:3: model", "duplicate key", ""),
+        ("---\n- a\n---\nx", "x_v1.prompt:2", "no map", "key: value"),
+        ("---\nmdoel: m\n---\nx", "x_v1.prompt:2: mdoel", "unknown key", "did you mean `model`?"),
+        ("---\ntools: [a]\n---\nx", "x_v1.prompt:2: tools", "sends no tools", ""),
+        ("---\nmodel: 5\n---\nx", "x_v1.prompt:2: model", "expected text", ""),
+        ("---\nconfig: 5\n---\nx", "x_v1.prompt:2: config", "expected a map", ""),
+        ("---\ninput: {default: 3}\n---\nx", "x_v1.prompt:2: input.default", "expected a map", ""),
+        ("---\noutput: {format: jsn}\n---\nx", "x_v1.prompt:2: output.format", "no format `jsn`", "`json`"),
+        ("---\noutput:\n  format: text\n  schema: string\n---\nx", "x_v1.prompt:3: output.format", "needs JSON", ""),
+        (
+            "---\noutput:\n  schema:\n    a: strin\n---\nx",
+            "x_v1.prompt:4: output.schema.a",
+            "no type `strin`",
+            "`string`",
+        ),
+        (
+            "---\noutput:\n  schema:\n    a(list): string\n---\nx",
+            "x_v1.prompt:4: output.schema.a(list)",
+            "no kind",
+            "array",
+        ),
+        (
+            "---\noutput:\n  schema:\n    a(array: string\n---\nx",
+            "x_v1.prompt:4: output.schema.a(array",
+            "lacks its `)`",
+            "",
+        ),
+        (
+            "---\noutput:\n  schema:\n    a(enum): [yes, no]\n---\nx",
+            "x_v1.prompt:4: output.schema.a(enum)",
+            "true",
+            "quotes",
+        ),
+        ("---\noutput:\n  schema:\n    a(enum): x\n---\nx", "x_v1.prompt:4: output.schema.a(enum)", "needs a list", ""),
+        ("---\noutput:\n  schema:\n    a:\n---\nx", "x_v1.prompt:4: output.schema.a", "found nothing", ""),
+        (
+            "---\noutput:\n  schema: {type: object, properties: {a: {type: txt}}}\n---\nx",
+            "x_v1.prompt:3",
+            "no type `txt`",
+            "",
+        ),
+        ("---\noutput:\n  schema: {type: object, required: a}\n---\nx", "x_v1.prompt:3", "`required` is no list", ""),
+        ("---\nflowai: {control_token: reject}\n---\nx", "x_v1.prompt:2", "unknown key", "`control_tokens`"),
+        ("---\nflowai: {control_tokens: drop}\n---\nx", "x_v1.prompt:2", "no policy `drop`", "`allow`"),
+        ("---\nflowai: {untrusted: text}\n---\n{{text}}", "x_v1.prompt:2", "list of variables", "[text]"),
+        ("---\nflowai:\n  untrusted: [txt]\n---\n{{text}}", "x_v1.prompt:3", "no variable `txt`", "`text`"),
+    ],
+)
+def test_a_wrong_front_matter_is_one_clear_error(
+    text: str, place: str, what: str, hint: str, make_prompt: MakePrompt
+) -> None:
+    with pytest.raises(PromptError) as caught:
+        make_prompt(text)
+
+    assert str(caught.value.place).startswith(place)
+    assert what in caught.value.what
+    assert hint in (caught.value.hint or "")
+
+
+TYPED = """---
+input:
+  schema:
+    text: string
+    count?: integer
+    tone?(enum): [warm, cold]
+    tags?(array): string
+    user?(object):
+      name: string
+      nick?: string
+---
+{{text}}
+{{count}} {{tone}} {{#each tags}}{{this}}{{/each}}
+{{#with user}}{{name}}{{nick}}{{/with}}
+"""
+
+
+def test_optional_variables_may_be_left_out_or_null(make_prompt: MakePrompt) -> None:
+    prompt = make_prompt(TYPED)
+
+    assert prompt.render({"text": "t"}).messages[0].text == "t\n  \n"
+    assert prompt.render({"text": "t", "count": None, "user": {"name": "n"}}).messages[0].text == "t\n  \nn"
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "what"),
+    [
+        ({}, "x_v1.prompt:12", "variable `text` is missing"),
+        ({"text": 5}, "x_v1.prompt:12", "`text` is 5; expected string"),
+        ({"text": None}, "x_v1.prompt:12", "`text` is null"),
+        ({"text": "t", "count": "5"}, "x_v1.prompt:13", '`count` is "5"; expected integer or null'),
+        ({"text": "t", "count": True}, "x_v1.prompt:13", "`count` is true"),
+        ({"text": "t", "count": 1.5}, "x_v1.prompt:13", "`count` is 1.5"),
+        ({"text": "t", "tone": "hot"}, "x_v1.prompt:13", "expected one of"),
+        ({"text": "t", "tags": ["a", 1]}, "x_v1.prompt:13", "`tags[1]` is 1; expected string"),
+        ({"text": "t", "user": {}}, "x_v1.prompt:14", "`user.name` is missing"),
+        ({"text": "t", "user": {"name": "n", "age": 1}}, "x_v1.prompt:14", "`user.age` is not allowed here"),
+        ({"text": "t", "txet": "t"}, "x_v1.prompt:3", "variable `txet` is not known"),
+    ],
+)
+def test_the_schema_is_the_contract(values: dict[str, Any], place: str, what: str, make_prompt: MakePrompt) -> None:
+    with pytest.raises(PromptError) as caught:
+        make_prompt(TYPED).render(values)
+
+    assert str(caught.value.place).startswith(place)
+    assert what in caught.value.what
+    assert caught.value.hint
+
+
+def test_without_a_schema_the_template_is_the_contract(make_prompt: MakePrompt) -> None:
+    prompt = make_prompt("{{a}}\n{{#if b}}{{c.d}}{{/if}}")
+
+    assert prompt.variables == ("a", "b", "c")
+    with pytest.raises(PromptError, match="`b`, `c` are missing") as missing:
+        prompt.render({"a": 1})
+    assert str(missing.value.place) == "x_v1.prompt:2"
+    with pytest.raises(PromptError, match="`z` is not known"):
+        prompt.render({"a": 1, "b": 0, "c": {}, "z": 1})
+    assert prompt.render(prompt.select({"a": 1, "b": 0, "c": {}, "z": 1})).messages[0].text == "1\n"
+    assert prompt.render({}, strict=False).messages[0].text == "\n"
+
+
+def test_a_prompt_that_takes_everything_selects_everything(make_prompt: MakePrompt) -> None:
+    prompt = make_prompt("{{json this}}")
+
+    assert prompt.select({"a": 1}) == {"a": 1}
+    assert prompt.render({"a": 1}).messages[0].text == '{"a":1}'
+
+
+def test_a_template_that_contradicts_its_schema_is_refused(make_prompt: MakePrompt) -> None:
+    prompt = make_prompt("---\ninput:\n  schema: {text: string}\n---\n\n{{txt}}")
+
+    with pytest.raises(PromptError, match="uses `txt`") as caught:
+        prompt.contract.check_itself()
+    assert str(caught.value.place) == "x_v1.prompt:6"
+    assert "`text`" in (caught.value.hint or "")
+    with pytest.raises(PromptError, match="does not describe an object"):
+        make_prompt("---\ninput: {schema: string}\n---\nx").contract.check_itself()
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "what"),
+    [
+        ("{type: string, minLength: 3}", "ab", "`a` breaks the schema at `minLength`"),
+        ("{type: string, pattern: '('}", "ab", "not a valid JSON Schema"),
+        ("{$ref: 'http://127.0.0.1:9/x'}", "ab", "cannot be used"),
+        ("{type: string, minLength: -1}", "ab", "not a valid JSON Schema"),
+    ],
+)
+def test_rarer_keywords_are_left_to_jsonschema(schema: str, value: str, what: str, make_prompt: MakePrompt) -> None:
+    prompt = make_prompt(f"---\ninput:\n  schema: {{type: object, properties: {{a: {schema}}}}}\n---\n{{{{a}}}}")
+
+    with pytest.raises(PromptError, match=r".") as caught:
+        prompt.render({"a": value})
+    assert what in caught.value.what
+
+
+def test_the_hash_is_over_the_file_and_its_partials(make_prompt: MakePrompt) -> None:
+    hashes = {
+        make_prompt("{{> p}}", p="a").hash,
+        make_prompt("{{> p}}", p="b").hash,
+        make_prompt("{{> p}} ", p="a").hash,
+        make_prompt("{{> p}}", p="a", unused="x").hash,
+    }
+
+    assert len(hashes) == 3
+    assert all(len(digest) == 64 for digest in hashes)

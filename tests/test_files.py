@@ -1,0 +1,126 @@
+"""Files: line numbers in errors, atomic replacement, appends that survive a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from flowai.errors import InfrastructureError, ProjectError
+from flowai.files import AppendLog, iterate_jsonl, parse_yaml, read_json, read_text, write_atomic
+
+
+def test_yaml_values_know_their_lines() -> None:
+    document = parse_yaml("a: 1\nb:\n  - x\n  - c: 2\n", name="f.yaml")
+    assert document.value == {"a": 1, "b": ["x", {"c": 2}]}
+    assert str(document.place("b", 1, "c")) == "f.yaml:4: b.1.c"
+    assert document.place("b", 1, "missing").line == 4, "a missing key points at its parent"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nb: [1\n", 3, "not valid YAML"),
+        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key"),
+        ("a: !!python/object:os.system {}\n", 1, "could not determine a constructor"),
+        ("a: 2020-99-99\n", None, "not valid YAML"),
+    ],
+)
+def test_wrong_yaml_names_the_line(text: str, line: int | None, words: str) -> None:
+    with pytest.raises(ProjectError, match=words) as caught:
+        parse_yaml(text, name="f.yaml")
+    assert caught.value.place is not None
+    assert caught.value.place.file == "f.yaml"
+    assert caught.value.place.line == line
+
+
+def test_an_alias_bomb_is_refused_before_it_grows() -> None:
+    levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12))
+    with pytest.raises(ProjectError, match="too many values"):
+        parse_yaml(f"l0: &l0 [x]\n{levels}\n", name="bomb.yaml")
+
+
+def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "f.txt"
+    file.write_bytes(b"one\ntwo \xff\n")
+    with pytest.raises(ProjectError, match="0xff") as caught:
+        read_text(file, name="f.txt")
+    assert str(caught.value).startswith("f.txt:2")
+
+
+def test_text_keeps_its_line_ends_and_loses_only_the_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "f.txt"
+    file.write_bytes(b"\xef\xbb\xbfa\r\nb\n")
+    assert read_text(file) == "a\r\nb\n"
+
+
+def test_json_errors_name_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "f.json"
+    file.write_text('{\n "a": }\n')
+    with pytest.raises(ProjectError, match=r"f.json:2: not valid JSON: .* at column 7"):
+        read_json(file, name="f.json")
+
+
+def test_jsonl_errors_name_the_line_after_the_good_ones(tmp_path: Path) -> None:
+    file = tmp_path / "f.jsonl"
+    file.write_text('{"a": 1}\n\nnope\n')
+    rows = iterate_jsonl(file, name="f.jsonl")
+    assert next(rows) == (1, {"a": 1})
+    with pytest.raises(ProjectError, match=r"f\.jsonl:3"):
+        next(rows)
+
+
+def test_write_atomic_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "f"
+    write_atomic(file, "one")
+    file.chmod(0o600)
+    write_atomic(file, "two")
+    assert file.read_text() == "two"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["f"], "no temporary file stays"
+
+
+def test_write_atomic_names_the_place_it_cannot_write() -> None:
+    with pytest.raises(InfrastructureError, match="cannot write") as caught:
+        write_atomic(Path("/proc/nowhere/f"), "x")
+    assert caught.value.hint
+
+
+def test_a_full_disk_is_one_error_and_leaves_whole_lines() -> None:
+    log = AppendLog.__new__(AppendLog)  # /dev/full cannot be opened read-write and truncated as a file can
+    log.path = Path("/dev/full")
+    log._encoder = msgspec.json.Encoder()
+    log._descriptor = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(InfrastructureError, match="No space left"):
+        log.append({"a": 1})
+    log.close()
+
+
+def test_a_torn_last_line_is_closed_before_the_next_record(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b'{"a":1}\n{"b":')
+    with AppendLog(file) as log:
+        log.append({"c": 3})
+    assert file.read_bytes() == b'{"a":1}\n{"b":\n{"c":3}\n'
+
+
+def test_kill_9_loses_no_acknowledged_line(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom flowai.files import AppendLog\n"
+        f"log = AppendLog(Path({str(file)!r}))\n"
+        "number = 0\n"
+        "while True:\n    log.append({'n': number})\n    print(number, flush=True)\n    number += 1\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        acknowledged = [int(next(process.stdout)) for _ in range(200)]
+        process.send_signal(signal.SIGKILL)
+        acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
+    kept = [row["n"] for _, row in iterate_jsonl(file)]
+    assert set(acknowledged) <= set(kept)

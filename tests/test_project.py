@@ -1,0 +1,55 @@
+"""The project: found from anywhere inside it, and never left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flowai.errors import ProjectError, UsageError
+from flowai.project import find_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "registry.yaml").write_text("schema_version: 1\n")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    return tmp_path.resolve()
+
+
+def test_the_nearest_registry_upwards_is_the_project(root: Path) -> None:
+    assert find_project(root / "a" / "b", {}).root == root
+
+
+def test_flowai_registry_names_the_file(root: Path) -> None:
+    other = root / "a" / "other.yaml"
+    other.write_text("schema_version: 1\n")
+    project = find_project(root, {"FLOWAI_REGISTRY": "a/other.yaml"})
+    assert (project.root, project.registry) == (other.parent, other)
+
+
+def test_no_project_is_one_error_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"no `registry\.yaml`") as caught:
+        find_project(tmp_path, {})
+    assert caught.value.hint is not None
+    assert "FLOWAI_REGISTRY" in caught.value.hint
+
+
+def test_a_wrong_flowai_registry_is_named(root: Path) -> None:
+    with pytest.raises(ProjectError, match=r"FLOWAI_REGISTRY names `gone\.yaml`"):
+        find_project(root, {"FLOWAI_REGISTRY": "gone.yaml"})
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x"])
+def test_paths_outside_are_refused(root: Path, path: str) -> None:
+    with pytest.raises(UsageError, match="outside the project"):
+        find_project(root, {}).inside(path)
+
+
+def test_a_link_that_leads_outside_is_refused(root: Path) -> None:
+    (root / "link").symlink_to("/etc")
+    with pytest.raises(UsageError, match="outside the project"):
+        find_project(root, {}).inside("link/passwd")
