@@ -1,5 +1,32 @@
-"""Calls of models: one protocol, and the clients behind it."""
+"""Room: calls to models, through one protocol."""
 
-from flowai.calls.client import Chunk, Client, Completion, EmbedRequest, Embeddings, Endpoint, Measure, Request
+from flowai.calls.client import (
+    ChatMessage,
+    Chunk,
+    Client,
+    Completion,
+    Embeddings,
+    EmbedRequest,
+    Endpoint,
+    Measure,
+    Request,
+)
+from flowai.calls.connect import connect
+from flowai.calls.json_check import json_validity
 from flowai.calls.prices import Price, PriceTable
 
+__all__ = [
+    "ChatMessage",
+    "Chunk",
+    "Client",
+    "Completion",
+    "EmbedRequest",
+    "Embeddings",
+    "Endpoint",
+    "Measure",
+    "Price",
+    "PriceTable",
+    "Request",
+    "connect",
+    "json_validity",
+]

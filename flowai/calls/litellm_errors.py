@@ -74,6 +74,27 @@ STREAM_ERROR_TYPES: dict[str, type[CallError]] = {
     "authentication_error": AuthError,
 }
 
+# Exceptions of Python, aiohttp and httpx that lie beneath LiteLLM's when no HTTP answer came; the first match counts.
+BENEATH: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
+    (
+        frozenset({"ClientPayloadError", "TransferEncodingError", "ContentLengthError"}),
+        MalformedAnswerError,
+        "the answer broke off",
+    ),
+    (frozenset({"TimeoutError", "TimeoutException", "Timeout"}), TimedOutError, "timed out"),
+    (frozenset({"ConnectionRefusedError"}), UnreachableError, "connection refused"),
+    (frozenset({"gaierror", "ClientConnectorDNSError"}), UnreachableError, "no such host"),
+    (frozenset({"ServerDisconnectedError"}), UnreachableError, "connection closed without an answer"),
+    (frozenset({"RemoteProtocolError"}), MalformedAnswerError, "the answer broke off"),
+    (frozenset({"ConnectionResetError", "ReadError", "BrokenPipeError"}), UnreachableError, "connection reset"),
+    (
+        frozenset({"ConnectError", "NetworkError", "ClientOSError", "ClientConnectorError"}),
+        UnreachableError,
+        "cannot connect",
+    ),
+)
+NO_ANSWER_OF_THE_KIND = "Empty or invalid response from LLM endpoint"  # LiteLLM's words for a body it cannot read
+
 HINTS: dict[type[CallError], str] = {
     RateLimitedError: "ask for less at a time (`--max-concurrency`), or wait",
     TimedOutError: "raise the feature's `timeout`, or try again",
@@ -191,7 +212,8 @@ def _sources(error: BaseException) -> Sources:
     answered = next((link for link in chain if _carries_an_answer(link)), None)
     response = getattr(answered, "response", None)
     headers = getattr(response, "headers", None) or getattr(error, "litellm_response_headers", None) or {}
-    body = next((link.body for link in chain if isinstance(getattr(link, "body", None), dict)), {})
+    bodies = (getattr(link, "body", None) for link in chain)
+    body: Mapping[str, Any] = next((found for found in bodies if isinstance(found, dict)), {})
     status = getattr(response, "status_code", None)
     return Sources(
         chain=chain,
@@ -259,32 +281,17 @@ def _without_an_answer(
     sources: Sources, endpoint: Endpoint, elapsed_s: float
 ) -> tuple[type[CallError] | None, str | None]:
     """Explain a call that got no HTTP answer, or one that broke off, from the exceptions beneath LiteLLM's."""
-    names = {base.__name__ for link in sources.chain for base in type(link).__mro__}
-    address = _host(sources, endpoint)
-    after = f"at {address} after {elapsed_s:.1f} s"
     if sources.body:  # an error object inside a stream that began well
         return _stream_error(sources), None
     for link in sources.chain:
         if isinstance(link, json.JSONDecodeError):
             return MalformedAnswerError, f"the answer is not JSON: {link.msg} at column {link.colno}"
-    if names & {"ClientPayloadError", "TransferEncodingError", "ContentLengthError", "IncompleteRead"}:
-        return MalformedAnswerError, f"the answer broke off {after}"
-    if "RemoteProtocolError" in names and "ServerDisconnectedError" not in names:
-        return MalformedAnswerError, f"the answer broke off {after}"
-    if names & {"TimeoutError", "TimeoutException", "Timeout"}:
-        return TimedOutError, f"timed out {after}"
-    if "ConnectionRefusedError" in names:
-        return UnreachableError, f"connection refused {after}"
-    if names & {"gaierror", "ClientConnectorDNSError"}:
-        return UnreachableError, f"no such host: {address}"
-    if "ServerDisconnectedError" in names:
-        return UnreachableError, f"connection closed without an answer {after}"
-    if names & {"ConnectionResetError", "ClientOSError", "ReadError", "BrokenPipeError"}:
-        return UnreachableError, f"connection reset {after}"
-    if names & {"ConnectError", "NetworkError", "APIConnectionError", "ClientConnectorError"} and len(sources.chain) > 1:
-        return UnreachableError, f"cannot connect to {address}: {_clean(str(sources.chain[-1]))}"
-    if "Empty or invalid response" in str(sources.chain[0]):
+    if NO_ANSWER_OF_THE_KIND in str(sources.chain[0]):
         return MalformedAnswerError, "the answer is not what an OpenAI-compatible endpoint gives"
+    names = {base.__name__ for link in sources.chain for base in type(link).__mro__}
+    for marks, kind, words in BENEATH:
+        if names & marks:
+            return kind, f"{words} at {_host(sources, endpoint)} after {elapsed_s:.1f} s"
     return None, None
 
 

@@ -125,8 +125,9 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
         console.print_line()
     for line in trial_lines:
         console.print_marked(line)
-    if report.changes is not None:
-        console.print_line(screen.change_line(report.changes))
+    for changes in (report.changes, *report.against_baseline):
+        if changes is not None:
+            console.print_line(screen.change_line(changes))
     console.print_marked(screen.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
 
 

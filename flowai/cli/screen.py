@@ -88,12 +88,13 @@ def _why(trial: Trial, again: str) -> Iterator[str]:
 
 
 def change_line(changes: Changes) -> str:
-    """Say what broke and what was fixed since the last run."""
+    """Say what broke and what was fixed since the last run, or against a baseline."""
     parts = []
     for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
         cases = ", ".join(dict.fromkeys(key.split("::")[1] for key in keys))
         parts.append(f"{len(keys)} {word}" + (f" ({numbers.one_line(cases, 120)})" if cases else ""))
-    return f"since run {changes.run_id}: {', '.join(parts)}"
+    against = f"against {changes.baseline}" if changes.baseline else f"since run {changes.run_id}"
+    return f"{against}: {', '.join(parts)}"
 
 
 def verdict_line(report: Report, place: str) -> str:

@@ -307,9 +307,9 @@ def _report(
     workspace: Workspace, planned: Sequence[PlannedTrial], run: _Run, options: EvalOptions, asking_s: float
 ) -> Report:
     trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
-    warnings: tuple[str, ...] = ()
+    against_baseline, warnings = _against_baseline(workspace, planned, run)
     if run.stopped:
-        warnings = (f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run",)
+        warnings.append(f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run")
     changes: Changes | None = None
     if options.replay is None:
         last = _last_finished(workspace, options, before=run.run_id)
@@ -323,7 +323,43 @@ def _report(
         asking_s=asking_s,
         concurrency_limit=options.concurrency,
         changes=changes,
-        warnings=warnings,
+        against_baseline=against_baseline,
+        warnings=tuple(warnings),
     )
     gates = {trial.suite.path: trial.suite.gate for trial in planned}
     return make_report(workspace, trials, gates, facts)
+
+
+def _against_baseline(
+    workspace: Workspace, planned: Sequence[PlannedTrial], run: _Run
+) -> tuple[tuple[Changes, ...], list[str]]:
+    """Compare with the suites' baseline prompts: as tried in this run, else in the newest run that tried them."""
+    found: list[Changes] = []
+    warnings: list[str] = []
+    for baseline in dict.fromkeys(trial.suite.baseline for trial in planned if trial.suite.baseline):
+        twins = {
+            trial.key: replace(trial, subject=replace(trial.subject, prompt=baseline)).key
+            for trial in planned
+            if trial.suite.baseline == baseline and trial.subject.prompt != baseline
+        }
+        if not twins:
+            continue
+        source = _tried(workspace, run, frozenset(twins.values()))
+        if source is None:
+            warnings.append(f"the baseline `{baseline}` was never tried; `flowai eval {baseline}` does")
+            continue
+        run_id, tried = source
+        before = {key: tried[twin] for key, twin in twins.items() if twin in tried}
+        changes = changes_between(run_id, before, run.trials.values(), baseline=baseline)
+        if changes is not None:
+            found.append(changes)
+    return tuple(found), warnings
+
+
+def _tried(workspace: Workspace, run: _Run, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:
+    if not keys.isdisjoint(run.trials):
+        return run.run_id, run.trials
+    for past in past_runs(workspace.project.runs, lambda _: True):
+        if not keys.isdisjoint(past.trials):
+            return past.run_id, past.trials
+    return None

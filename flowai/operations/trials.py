@@ -359,6 +359,7 @@ class RunFacts:
         asking_s: wall time while models were asked; 0 when none was.
         concurrency_limit: most calls in flight.
         changes: against the last run.
+        against_baseline: against baseline prompts.
         warnings: what a reader should know.
     """
 
@@ -370,6 +371,7 @@ class RunFacts:
     asking_s: float
     concurrency_limit: int
     changes: Changes | None = None
+    against_baseline: tuple[Changes, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -403,6 +405,7 @@ def make_report(
         groups=groups_of(trials),
         decision=decide(by_suite, gates),
         changes=facts.changes,
+        against_baseline=facts.against_baseline,
         warnings=(*workspace.warnings, *facts.warnings, *warnings),
         trials=tuple(trials),
     )

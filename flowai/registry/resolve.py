@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from flowai.errors import RegistryError, UsageError, one_of
 from flowai.registry.variables import fill, missing, references
+from flowai.secrets import names_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -232,8 +233,6 @@ def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:
         The values: of variables the registry uses for keys and alerts, of providers' usual variables, and of all whose
         name says that they hold a secret.
     """
-    from flowai.secrets import names_a_secret  # builds nothing, but only callers that write need it
-
     texts = [entry.api_key for entry in registry.models.values()]
     texts += [registry.alerts.pagerduty, registry.alerts.webhook]
     names = {name for text in texts if text for name in references(text)}

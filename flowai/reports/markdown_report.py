@@ -13,7 +13,7 @@ from flowai.reports.numbers import count, dollars, duration, one_line, rate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flowai.reports.model import Report, Trial
+    from flowai.reports.model import Changes, Report, Trial
 
 VERDICT_WORDS = {"pass": "GATE MET", "fail": "GATE NOT MET", "error": "NOT DECIDED: ERRORS", "undecided": "UNDECIDED"}
 _MOST_OUTPUT_CHARS = 2_000
@@ -22,7 +22,8 @@ _MOST_OUTPUT_CHARS = 2_000
 def to_markdown(report: Report) -> str:
     """Give the report as GitHub-flavoured Markdown."""
     title = f"# {report.kind} {_code(report.target) if report.target else 'all suites'}: {_verdict_words(report)}"
-    parts = [title, _figures(report), _gate(report), _groups(report), _changes(report), *_failures(report)]
+    changes = [*([report.changes] if report.changes else []), *report.against_baseline]
+    parts = [title, _figures(report), _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
     parts += [f"> {_escape(warning)}" for warning in report.warnings]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -99,11 +100,9 @@ def _groups(report: Report) -> str:
     return "## Prompts and models\n\n" + _table(columns, rows) if rows else ""
 
 
-def _changes(report: Report) -> str:
-    changes = report.changes
-    if changes is None:
-        return ""
-    lines = [f"## Since run {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
+def _changes(changes: Changes) -> str:
+    against = f"Against {_code(changes.baseline)} in run" if changes.baseline else "Since run"
+    lines = [f"## {against} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
     for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
         lines.append(f"{len(keys)} {word}" + (": " + ", ".join(_code(key) for key in keys) if keys else ""))
     return "\n\n".join(lines)

@@ -220,16 +220,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs from the last finished run on the same target.
+    """What differs from an earlier run on the same target, or from a suite's baseline prompt.
 
     Args:
-        run_id: that run.
-        broke: keys of trials that passed then and fail now.
-        fixed: keys of trials that failed then and pass now.
-        shared_count: how many trials both runs have.
+        run_id: the run that is compared with.
+        baseline: the prompt that is compared with; None where each prompt is compared with itself.
+        broke: keys of trials that passed there and fail here.
+        fixed: keys of trials that failed there and pass here.
+        shared_count: how many trials could be compared.
     """
 
     run_id: str
+    baseline: str | None = None
     broke: tuple[str, ...]
     fixed: tuple[str, ...]
     shared_count: int
@@ -284,6 +286,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         groups: by suite, prompt and model.
         decision: what follows.
         changes: against the last finished run; None when there is none.
+        against_baseline: against the suites' baseline prompts, one per prompt; empty where no suite names one.
         warnings: what a reader should know before believing the figures.
         trials: in the plan's order.
     """
@@ -303,5 +306,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...]
     decision: Decision
     changes: Changes | None
+    against_baseline: tuple[Changes, ...] = ()
     warnings: tuple[str, ...]
     trials: tuple[Trial, ...]

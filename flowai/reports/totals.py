@@ -71,13 +71,16 @@ def groups_of(trials: Iterable[Trial]) -> tuple[Group, ...]:
     )
 
 
-def changes_between(run_id: str, before: Mapping[str, Trial], now: Iterable[Trial]) -> Changes | None:
-    """Say which trials broke and which were fixed since an earlier run.
+def changes_between(
+    run_id: str, before: Mapping[str, Trial], now: Iterable[Trial], *, baseline: str | None = None
+) -> Changes | None:
+    """Say which trials broke and which were fixed.
 
     Args:
-        run_id: the earlier run.
-        before: its trials by key.
-        now: the trials of this run.
+        run_id: the run that is compared with.
+        before: what each trial is compared with, by the key of the trial here.
+        now: the trials here.
+        baseline: the prompt that is compared with; None where each prompt is compared with itself.
 
     Returns:
         The changes; None when the runs share no trial that both judged.
@@ -95,4 +98,4 @@ def changes_between(run_id: str, before: Mapping[str, Trial], now: Iterable[Tria
             (broke if trial.outcome == "fail" else fixed).append(trial.key)
     if not shared_count:
         return None
-    return Changes(run_id=run_id, broke=tuple(broke), fixed=tuple(fixed), shared_count=shared_count)
+    return Changes(run_id=run_id, baseline=baseline, broke=tuple(broke), fixed=tuple(fixed), shared_count=shared_count)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from flowai.suites.model import Case
 
 _SUITE_KEYS = frozenset({"description", "prompts", "providers", "tests", "defaultTest", "flowai"})
-_SETTINGS = frozenset({"feature", "repeats", "gate", "baseline", "recording"})
+_SETTINGS = frozenset({"feature", "repeats", "gate", "baseline"})
 _RATES = frozenset({"pass_rate", "json_valid_rate"})
 _DURATIONS = {"latency_p95": "latency_p95_ms", "ttft_p95": "ttft_p95_ms"}
 _GATE_KEYS = frozenset({*_RATES, *_DURATIONS, "cost_usd", "metrics"})
@@ -119,7 +119,6 @@ def load_suite(path: Path, project: Project) -> Suite:
         repeats=_repeats(settings, settings_spot),
         gate=_gate(settings["gate"], settings_spot.at("gate")) if "gate" in settings else None,
         baseline=_baseline(settings, settings_spot),
-        recording=_recording(settings, settings_spot),
     )
 
 
@@ -189,14 +188,6 @@ def _baseline(settings: dict[str, Any], spot: Spot) -> str | None:
     if len(ids) != 1:
         raise here.error(f"matches {len(ids)} prompts; expected one")
     return ids[0]
-
-
-def _recording(settings: dict[str, Any], spot: Spot) -> str | None:
-    if "recording" not in settings:
-        return None
-    here = spot.at("recording")
-    path = inside(want_text(settings["recording"], here), here)
-    return spot.origin.project.show(path)
 
 
 def _gate(value: object, spot: Spot) -> Gate:

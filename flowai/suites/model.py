@@ -89,7 +89,6 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
         repeats: how often each case is asked, >= 1.
         gate: what a run must reach; None for the default, that every case passes.
         baseline: prompt id to compare with; None for none.
-        recording: path from the root of the answers recorded for this suite; None for none.
     """
 
     path: str
@@ -101,7 +100,6 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int = 1
     gate: Gate | None = None
     baseline: str | None = None
-    recording: str | None = None
 
 
 def walk(assertions: Iterable[Assertion]) -> Iterator[Assertion]:

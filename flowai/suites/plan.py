@@ -1,6 +1,6 @@
 """Spreads suites out into trials: cases x subjects x repeats, after the filters a person asked for.
 
-In: suites with their subjects, and a selection. Out: planned trials, in a fixed order. Must never know how they are run.
+In: suites with their subjects, and a selection. Out: planned trials, in fixed order. Must never know how they are run.
 """
 
 from __future__ import annotations

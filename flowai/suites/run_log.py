@@ -56,7 +56,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     elapsed_s: float
 
 
-_LINE = msgspec.json.Decoder(Started | Tried | Finished)
+_LINE: msgspec.json.Decoder[Started | Tried | Finished] = msgspec.json.Decoder(Started | Tried | Finished)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

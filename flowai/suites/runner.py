@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from flowai.calls import json_validity
-from flowai.errors import CallError
+from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.reports import Failure, Trial
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 STREAMED_SAMPLE_COUNT = 100
 """How many calls of a run are streamed for their TTFT where nothing asks for all; docs/decisions/0002 says why."""
+
+UNANSWERABLE = (ContextTooLongError, ContentFilteredError)
+"""Failures that say something about prompt, model and case; docs/decisions/0003 says why they are no errors."""
 
 Judgement = tuple["Outcome", "float | None", "tuple[Check, ...]"]
 Source = Literal["exact", "miss", "replay"]
@@ -178,7 +181,10 @@ def _failed(prepared: PreparedTrial, error: CallError, hands: Hands, *, source: 
     failure = Failure(
         kind=type(error).__name__, message=hands.redact(str(error)), provider=error.provider, status=error.status
     )
-    return msgspec.structs.replace(_unanswered(prepared, source=source, call_id=call_id), failure=failure)
+    trial = msgspec.structs.replace(_unanswered(prepared, source=source, call_id=call_id), failure=failure)
+    if isinstance(error, UNANSWERABLE):
+        return msgspec.structs.replace(trial, outcome="fail", score=0.0)
+    return trial
 
 
 def _unanswered(prepared: PreparedTrial, *, source: Source, call_id: str | None) -> Trial:

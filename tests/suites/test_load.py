@@ -51,7 +51,6 @@ flowai:
   feature: summarization
   repeats: 3
   baseline: prompts/summary_v1
-  recording: recordings/x.jsonl
   gate: {pass_rate: 0.95, json_valid_rate: 1, latency_p95: 5s, ttft_p95: 800ms, cost_usd: 0.5, metrics: {manners: 0.9}}
 """
     )
@@ -63,7 +62,7 @@ flowai:
     )
     assert suite.prompts == ("prompts/summary_v2", "prompts/summary_v1", "prompts/code_v1")
     assert suite.models == ("smollm2", "openai/gpt-4o-mini", "openai/gpt-4o", "anthropic/claude-3-haiku")
-    assert (suite.baseline, suite.recording) == ("prompts/summary_v1", "evals/recordings/x.jsonl")
+    assert suite.baseline == "prompts/summary_v1"
     assert suite.gate == Gate(
         pass_rate=0.95,
         json_valid_rate=1,

@@ -1,0 +1,62 @@
+"""Puts a client together: LiteLLM, local models, and a recording around them.
+
+In: what a command was asked for. Out: a Client, which has imported and started nothing yet. Must never know commands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flowai.calls.client import Client
+    from flowai.secrets import Redactor
+
+
+def connect(
+    *,
+    redactor: Redactor,
+    replay: Path | None = None,
+    record: Path | None = None,
+    call_on_miss: bool = False,
+    on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
+) -> Client:
+    """Give the client a command works with; close it with `aclose`, in the event loop that used it.
+
+    Args:
+        redactor: takes secrets out of errors and recordings.
+        replay: recording to answer from.
+        record: recording to write; replaces the file at the first answer.
+        call_on_miss: while replaying, call what was not recorded and add it to the recording.
+        on_ready: told of each local model that is loaded: its registry name, and the seconds it took.
+
+    Raises:
+        UsageError: `replay` and `record` together, or no file at `replay`.
+        ProjectError: a line of the recording is wrong.
+    """
+    if replay is not None and record is not None:
+        raise UsageError("a run either replays or records", hint="`--on-miss call` adds what a recording lacks")
+    if replay is None:
+        live = _live(redactor, on_ready)
+        return live if record is None else _recording(live, record, redactor, add=False)
+    from flowai.calls.replay_client import ReplayClient
+
+    misses = _recording(_live(redactor, on_ready), replay, redactor, add=True) if call_on_miss else None
+    return ReplayClient(replay, on_miss=misses)
+
+
+def _live(redactor: Redactor, on_ready: Callable[[str, float], None]) -> Client:
+    from flowai.calls.litellm_client import LiteLLMClient  # these need asyncio, which cached runs do without
+    from flowai.calls.local_client import LocalClient
+
+    return LocalClient(LiteLLMClient(redactor=redactor), on_ready=on_ready)
+
+
+def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:
+    from flowai.calls.replay_client import RecordingClient
+
+    return RecordingClient(inner, path, redactor=redactor, add=add)
