@@ -95,7 +95,9 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     "command-help": command_help,
     "exit-codes": exit_codes,
-    "registry-fields": lambda: fields("flowai.registry.model"),
+    "registry-fields": lambda: "\n\n".join(
+        (fields("flowai.registry.model", skip=frozenset({"Registry"})), fields("flowai.registry.policies"))
+    ),
     "event-fields": lambda: fields("flowai.events.model"),
     "report-fields": lambda: fields("flowai.reports.model"),
     "suite-fields": lambda: fields("flowai.suites.model"),

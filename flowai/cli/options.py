@@ -16,5 +16,7 @@ Env = Annotated[
 ]
 Outputs = Annotated[
     list[str] | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Also write the report here: .json, .md or .xml. Repeatable."),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Also write the report here: .json, .md, .xml or .html. Repeatable."
+    ),
 ]

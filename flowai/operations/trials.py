@@ -126,7 +126,7 @@ class TrialBench:
     def hands(
         self,
         on_trial: Callable[[Trial], None],
-        on_call: Callable[[PreparedTrial, str, Completion | CallError, float], None] = lambda *_: None,
+        on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
     ) -> Hands:
         """Give what a runner works with.
 
@@ -274,8 +274,8 @@ def ask(
         )
     ) as log:
 
-        def on_call(prepared: PreparedTrial, call_id: str, result: Completion | CallError, latency_ms: float) -> None:
-            if asking.source == "miss":
+        def on_call(prepared: PreparedTrial, call_id: str | None, result: Completion | CallError, latency_ms: float) -> None:
+            if call_id is not None:
                 facts = _facts(prepared, result, latency_ms)
                 log.append(CallEvent(call_id=call_id, at=around.now(), origin=asking.origin, **facts))
 

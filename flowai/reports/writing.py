@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
 from flowai.files import write_atomic
+from flowai.reports.html_report import to_html
 from flowai.reports.json_report import to_json
 from flowai.reports.junit_report import to_junit
 from flowai.reports.markdown_report import to_markdown
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
     from flowai.reports.model import Report
 
-WRITERS: dict[str, Callable[[Report], str | bytes]] = {".json": to_json, ".md": to_markdown, ".xml": to_junit}
+WRITERS: dict[str, Callable[[Report], str | bytes]] = {
+    ".json": to_json,
+    ".md": to_markdown,
+    ".xml": to_junit,
+    ".html": to_html,
+}
 STANDARD_NAMES = ("report.json", "report.md", "junit.xml")
 
 
@@ -33,7 +39,7 @@ def check_endings(paths: Iterable[Path]) -> None:
         if path.suffix.lower() not in WRITERS:
             raise UsageError(
                 f"`{path.name}`: found ending `{path.suffix}`, expected one of {', '.join(f'`{e}`' for e in WRITERS)}",
-                hint="the ending chooses the form: JSON, Markdown or JUnit XML",
+                hint="the ending chooses the form: JSON, Markdown, JUnit XML or HTML",
             )
 
 

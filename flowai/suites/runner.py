@@ -73,7 +73,8 @@ class Hands:
         redact: takes secrets out of a text.
         new_call_id: gives an id per call of a model.
         clock_s: a clock that never goes back, seconds.
-        on_call: told of every call of a model: its id, what came of it, and after how many milliseconds.
+        on_call: told of every answer that did not come from the cache: its id (None for a replay), what came of it, and
+            after how many milliseconds.
         on_trial: told of every finished trial; when it returns, the trial is safe.
     """
 
@@ -81,7 +82,7 @@ class Hands:
     redact: Callable[[str], str]
     new_call_id: Callable[[], str]
     clock_s: Callable[[], float]
-    on_call: Callable[[PreparedTrial, str, Completion | CallError, float], None]
+    on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None]
     on_trial: Callable[[Trial], None]
 
 
@@ -134,7 +135,7 @@ async def ask_models(
 
     async def work() -> None:
         for prepared, measure in pending:  # one iterator shared by all workers: each trial is taken once
-            call_id = hands.new_call_id()
+            call_id = hands.new_call_id() if source == "miss" else None
             started_s = hands.clock_s()
             try:
                 completion = await client.complete(prepared.request, measure=measure)
@@ -177,7 +178,9 @@ def answered(
     )
 
 
-def _failed(prepared: PreparedTrial, error: CallError, hands: Hands, *, source: Source, call_id: str) -> Trial:
+def _failed(
+    prepared: PreparedTrial, error: CallError, hands: Hands, *, source: Source, call_id: str | None
+) -> Trial:
     failure = Failure(
         kind=type(error).__name__, message=hands.redact(str(error)), provider=error.provider, status=error.status
     )

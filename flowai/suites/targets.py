@@ -62,14 +62,15 @@ class Targets:
             UndecidedError: no suite uses the prompt.
         """
         if target is None:
-            suites = load_suites(self._project)
+            suites = self._suites()
             if not suites:
                 raise UndecidedError("there is no suite in `evals/`", hint="docs/tutorial shows how to write one")
             return [pairing for suite in suites for pairing in self._pair(suite, None)]
         if target.endswith((".yaml", ".yml")):
-            return list(self._pair(load_suite(self._project.inside(target), self._project), None))
+            suite = load_suite(self._project.inside(target), self._project)
+            return list(self._pair(suite, None)) if _is_bound(suite) else self.by_feature(suite)
         prompt = self._prompt_id(target)
-        pairings = [pairing for suite in load_suites(self._project) for pairing in self._pair(suite, prompt)]
+        pairings = [pairing for suite in self._suites() for pairing in self._pair(suite, prompt)]
         if not pairings:
             raise UndecidedError(
                 f"no suite in `evals/` uses `{prompt}`", hint=f"name it in a suite: `prompts: [{prompt}]`"
@@ -98,6 +99,10 @@ class Targets:
             pairings.append(Pairing(suite=suite, cases=(case,), subjects=subjects))
         return pairings
 
+    def _suites(self) -> list[Suite]:
+        """Load every suite but those whose cases each name a feature: they belong to `flowai smoke`."""
+        return [suite for suite in load_suites(self._project) if _is_bound(suite)]
+
     def _prompt_id(self, target: str) -> str:
         path = self._project.inside(target)
         if path.suffix == ".prompt":
@@ -113,9 +118,6 @@ class Targets:
 
     def _pair(self, suite: Suite, prompt: str | None) -> Iterable[Pairing]:
         """Pair a suite with its subjects; with none of them when it does not use the prompt asked for."""
-        if not suite.prompts and suite.feature is None:
-            pairings = self.by_feature(suite)
-            return pairings if prompt is None else [p for p in pairings if p.subjects[0].prompt == prompt]
         prompts = suite.prompts or tuple(self._prompts_of(str(suite.feature)))
         chosen = [name for name in prompts if prompt is None or name == prompt]
         subjects = tuple(subject for name in chosen for subject in self._subjects(suite, name))
@@ -162,6 +164,11 @@ class Targets:
         if feature is not None and feature in self._bound(self._release):
             return binding(self._registry, self._release, feature)
         return None
+
+
+def _is_bound(suite: Suite) -> bool:
+    """Whether the suite says as a whole what it is tried on."""
+    return bool(suite.prompts) or suite.feature is not None
 
 
 def _subject(bound: Binding, *, model: str, prompt: str | None = None) -> Subject:

@@ -1,0 +1,162 @@
+"""What our door to LiteLLM costs beside LiteLLM itself, on a loopback server that answers after 50 ms.
+
+Two comparisons, medians of interleaved pairs, CPU beside wall time, 50 calls at a time:
+- calls in one process, plain and streamed: `LiteLLMClient.complete` beside `litellm.acompletion`;
+- whole processes: import and 1,000 plain calls, as a script of one's own would make them, beside the same through ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    OneCall = Callable[[int], Awaitable[object]]
+
+HEADER = ("what", "flowai", "peer", "ratio", "how")
+DELAY_MS = 50
+CONCURRENCY = 50
+CALLS_COUNT = 200
+PROCESS_CALLS_COUNT = 1000
+PAIRS_COUNT = 7
+PROCESS_PAIRS_COUNT = 3
+MODEL = "openai/gpt-4o-mini"
+KEY = "sk-loopback"
+PROVIDER = Path(__file__).parents[1] / "tests" / "scripted_provider.py"
+
+
+def rows() -> list[tuple[str, str, str, str, str]]:
+    """Measure; give the rows of the table."""
+    server = subprocess.Popen(
+        [sys.executable, str(PROVIDER), "--delay-ms", str(DELAY_MS)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None  # noqa: S101 - for the type checker
+        base_url = server.stdout.readline().strip()
+        return [*asyncio.run(_in_one_process(base_url)), *_in_whole_processes(base_url)]
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _bare(base_url: str, *, stream: bool = False) -> OneCall:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    warnings.simplefilter("ignore")
+    import litellm
+
+    extra: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+
+    async def one(index: int) -> object:
+        answer = await litellm.acompletion(
+            model=MODEL,
+            api_base=base_url,
+            api_key=KEY,
+            messages=[{"role": "user", "content": f"hello {index}"}],
+            max_retries=0,
+            **extra,
+        )
+        return [chunk async for chunk in answer] if stream else answer
+
+    return one
+
+
+def _ours(base_url: str, *, stream: bool = False) -> OneCall:
+    from flowai.calls import Endpoint, Request
+    from flowai.calls.litellm_client import LiteLLMClient
+
+    client = LiteLLMClient()
+    endpoint = Endpoint(name="m", model=MODEL, provider="openai", api_base=base_url, api_key=KEY)
+
+    async def one(index: int) -> object:
+        request = Request(endpoint=endpoint, messages=({"role": "user", "content": f"hello {index}"},))
+        return await client.complete(request, measure="first_token" if stream else "whole")
+
+    return one
+
+
+async def _calls(one: OneCall, count: int) -> tuple[float, float]:
+    """Make the calls; give CPU and wall time, ms per call."""
+    gate = asyncio.Semaphore(CONCURRENCY)
+
+    async def gated(index: int) -> None:
+        async with gate:
+            await one(index)
+
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(gated(index) for index in range(count)))
+    return (time.process_time() - cpu_s) / count * 1000, (time.perf_counter() - wall_s) / count * 1000
+
+
+async def _in_one_process(base_url: str) -> list[tuple[str, str, str, str, str]]:
+    table = []
+    for stream in (False, True):
+        ours, bare = _ours(base_url, stream=stream), _bare(base_url, stream=stream)
+        for one in (ours, bare):
+            await _calls(one, CONCURRENCY)
+        pairs = [(await _calls(ours, CALLS_COUNT), await _calls(bare, CALLS_COUNT)) for _ in range(PAIRS_COUNT)]
+        kind = "streamed" if stream else "plain"
+        table += _row(f"one {kind} call", "ms", pairs, f"{PAIRS_COUNT} pairs of {CALLS_COUNT} calls")
+    return table
+
+
+def _in_whole_processes(base_url: str) -> list[tuple[str, str, str, str, str]]:
+    pairs = [(_process("ours", base_url)[:2], _process("bare", base_url)[:2]) for _ in range(PROCESS_PAIRS_COUNT)]
+    how = f"{PROCESS_PAIRS_COUNT} pairs of processes"
+    table = _row(f"import and {PROCESS_CALLS_COUNT:,} plain calls", "s", pairs, how)
+    ours_mb, bare_mb = _process("ours", base_url)[2], _process("bare", base_url)[2]
+    return [*table, ("peak memory of it", f"{ours_mb:.0f} MB", f"{bare_mb:.0f} MB", f"{ours_mb / bare_mb:.2f}", "RSS")]
+
+
+def _process(who: str, base_url: str) -> tuple[float, float, float]:
+    done = subprocess.run(
+        [sys.executable, __file__, "--who", who, "--base-url", base_url], check=True, capture_output=True, text=True
+    )
+    cpu_s, wall_s, peak_mb = json.loads(done.stdout)
+    return cpu_s, wall_s, peak_mb
+
+
+def _row(
+    what: str, unit: str, pairs: list[tuple[tuple[float, float], tuple[float, float]]], how: str
+) -> list[tuple[str, str, str, str, str]]:
+    table = []
+    for index, name in enumerate(("CPU", "wall")):
+        ours = statistics.median(pair[0][index] for pair in pairs)
+        bare = statistics.median(pair[1][index] for pair in pairs)
+        ratio = statistics.median(pair[0][index] / pair[1][index] for pair in pairs)
+        table.append(
+            (f"{what}, {name}", f"{ours:.2f} {unit}", f"{bare:.2f} {unit}", f"{ratio:.2f}", f"bare LiteLLM; {how}")
+        )
+    return table
+
+
+def main() -> None:
+    """Print the table, or be one of the measured processes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--who", choices=("ours", "bare"))
+    parser.add_argument("--base-url")
+    options = parser.parse_args()
+    if options.who is None:
+        for row in (HEADER, *rows()):
+            print(" | ".join(row))
+        return
+    wall_s = time.perf_counter()
+    one = (_ours if options.who == "ours" else _bare)(options.base_url)
+    asyncio.run(_calls(one, PROCESS_CALLS_COUNT))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([time.process_time(), time.perf_counter() - wall_s, peak_mb]))
+
+
+if __name__ == "__main__":
+    main()

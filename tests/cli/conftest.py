@@ -1,0 +1,57 @@
+"""A sample project to stand in, and a way to run commands in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from sample_project import SampleProject, make_project
+from scripted_provider import ScriptedProvider
+
+from flowai.cli.main import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KEY = "scripted-key-0123456789"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """What a command did: exit status, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+Flowai = "Callable[..., Ran]"
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def project(tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch) -> SampleProject:
+    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SCRIPTED_KEY", KEY)
+    made = make_project(tmp_path / "project", provider.base_url)
+    monkeypatch.chdir(made.root)
+    return made
+
+
+@pytest.fixture
+def flowai(project: SampleProject, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:  # noqa: ARG001 - stands in it
+    def call(*arguments: str) -> Ran:
+        capsys.readouterr()
+        code = run(arguments)
+        out, err = capsys.readouterr()
+        return Ran(code=code, out=out, err=err)
+
+    return call
