@@ -155,11 +155,18 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._provider.connection_count += 1
+        self._provider.open_connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._transport = None
+        self._provider.open_connections.discard(self)
         if self._task:
             self._task.cancel()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -274,6 +281,7 @@ class ScriptedProvider:
         self.asked: list[Asked] = []
         self.request_count = 0
         self.connection_count = 0
+        self.open_connections: set[_Connection] = set()
         self._remember = remember
         self._script: deque[Reply] = deque()
         self._port = port
@@ -315,8 +323,10 @@ class ScriptedProvider:
         self._started.set()
         await self._stop.wait()
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        for connection in tuple(self.open_connections):
+            connection.abort()
+        for _ in range(3):  # the aborted connections, then the tasks they cancel, have their say
+            await asyncio.sleep(0)
 
     def __enter__(self) -> Self:
         self._thread.start()

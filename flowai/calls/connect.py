@@ -24,6 +24,7 @@ def connect(
     record: Path | None = None,
     call_on_miss: bool = False,
     on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
+    shared_process: bool = False,
 ) -> Client:
     """Give the client a command works with; close it with `aclose`, in the event loop that used it.
 
@@ -33,6 +34,7 @@ def connect(
         record: recording to write; replaces the file at the first answer.
         call_on_miss: while replaying, call what was not recorded and add it to the recording.
         on_ready: told of each local model that is loaded: its registry name, and the seconds it took.
+        shared_process: whether code other than flowai's may use LiteLLM in this process; never so under our commands.
 
     Raises:
         UsageError: `replay` and `record` together, or no file at `replay`.
@@ -41,19 +43,21 @@ def connect(
     if replay is not None and record is not None:
         raise UsageError("a run either replays or records", hint="`--on-miss call` adds what a recording lacks")
     if replay is None:
-        live = _live(redactor, on_ready)
+        live = _live(redactor, on_ready, shared_process=shared_process)
         return live if record is None else _recording(live, record, redactor, add=False)
     from flowai.calls.replay_client import ReplayClient
 
-    misses = _recording(_live(redactor, on_ready), replay, redactor, add=True) if call_on_miss else None
-    return ReplayClient(replay, on_miss=misses)
+    if not call_on_miss:
+        return ReplayClient(replay)
+    live = _live(redactor, on_ready, shared_process=shared_process)
+    return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True))
 
 
-def _live(redactor: Redactor, on_ready: Callable[[str, float], None]) -> Client:
+def _live(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
     from flowai.calls.litellm_client import LiteLLMClient  # these need asyncio, which cached runs do without
     from flowai.calls.local_client import LocalClient
 
-    return LocalClient(LiteLLMClient(redactor=redactor), on_ready=on_ready)
+    return LocalClient(LiteLLMClient(redactor=redactor, shared_process=shared_process), on_ready=on_ready)
 
 
 def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:

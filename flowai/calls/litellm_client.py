@@ -29,6 +29,7 @@ class LiteLLMClient:
 
     Args:
         redactor: takes secrets out of error messages.
+        shared_process: whether code other than flowai's may use LiteLLM in this process; see `litellm_library`.
         clock_s: a clock that never goes back, seconds.
         now: the time, UTC.
     """
@@ -37,10 +38,12 @@ class LiteLLMClient:
         self,
         *,
         redactor: Redactor | None = None,
+        shared_process: bool = True,
         clock_s: Callable[[], float] = time.perf_counter,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._redactor = redactor or Redactor()
+        self._shared_process = shared_process
         self._clock_s = clock_s
         self._now = now
         self._library: Library | None = None
@@ -64,7 +67,7 @@ class LiteLLMClient:
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Give the answer piece by piece; see `Client.stream`."""
-        library = await self._ready()
+        library = await self._ready(stream=True)
         endpoint = request.endpoint
         started_s = self._clock_s()
         draft = StreamDraft()
@@ -106,12 +109,13 @@ class LiteLLMClient:
         if library is not None:
             await library.aclose()
 
-    async def _ready(self) -> Library:
+    async def _ready(self, *, stream: bool = False) -> Library:
         """Give LiteLLM, imported and warm, so that its start is never counted as latency."""
-        if self._library is None:
-            async with self._loading:
-                if self._library is None:
-                    self._library = await load()
+        async with self._loading:
+            if self._library is None:
+                self._library = await load(shared_process=self._shared_process)
+            if stream:
+                await self._library.warm_up(stream=True)
         return self._library
 
     async def _complete_streamed(self, request: Request) -> Completion:

@@ -6,10 +6,10 @@ failure means.
 LiteLLM offers no way to say these things per call, so they hold for the whole process from the first call on:
 - three environment variables, unless they are set: its price table and its table of Anthropic headers come from its
   own package instead of the network, and it does not read `.env` by itself (flowai does that, by its own rules);
-- it prints no help texts (`suppress_debug_info`); where flowai is the first to import it, its log is silenced, unless
-  `LITELLM_LOG` asks for it;
-- what its import leaves behind is moved out of the garbage collector's sight (`gc.freeze`): a quarter of the CPU of a
-  run of 1,000 calls was spent on looking at it again and again.
+- it prints no help texts (`suppress_debug_info`);
+- where flowai brought it into the process: its log is silenced, unless `LITELLM_LOG` asks for it, and what its import
+  leaves behind is moved out of the garbage collector's sight (`gc.freeze`), which saves a tenth of a run's CPU;
+- where, besides, nobody else uses it: its token counter is off, which only guesses and takes 40 MB.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ _QUIET_ENVIRONMENT = {
 }
 
 
-async def load() -> Library:
+async def load(*, shared_process: bool) -> Library:
     """Import LiteLLM (about 2 s of CPU, once per process) and let it do what it puts off until its first call.
+
+    Args:
+        shared_process: whether code other than flowai's may use LiteLLM in this process.
 
     Returns:
         The door; nothing was sent anywhere.
@@ -57,33 +60,19 @@ async def load() -> Library:
             warnings.simplefilter("ignore")  # about pydantic's internals, nothing a user of ours could act on
             import litellm
             import openai.resources  # noqa: F401 - openai puts this off until the first call, which is timed
-
-            litellm.suppress_debug_info = True
-            await _warm_up(litellm)
     finally:
         if collecting:
             gc.enable()
+    litellm.suppress_debug_info = True
     if first:
         gc.collect()
         gc.freeze()
+        litellm.disable_token_counter = not shared_process
         if "LITELLM_LOG" not in os.environ:
             logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    return Library(litellm)
-
-
-async def _warm_up(module: ModuleType) -> None:
-    """Make a plain and a streamed call that LiteLLM answers by itself: its first ones take 0.3 s more than others."""
-    for stream in (False, True):
-        answer = await module.acompletion(
-            model="openai/warm-up",
-            messages=[{"role": "user", "content": "."}],
-            mock_response=".",
-            stream=stream,
-            **{"no-log": True},
-        )
-        if stream:
-            async for _ in answer:
-                pass
+    library = Library(litellm)
+    await library.warm_up(stream=False)
+    return library
 
 
 class Library:
@@ -100,8 +89,27 @@ class Library:
         self.module = module
         self.failures = (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError, OSError)
         """What a failed call raises; all of LiteLLM's exceptions are OpenAI's. Anything else is a bug."""
+        self._warm: set[bool] = set()
         self._session: Any = None
         self._direct: dict[tuple[str, str], Any] = {}
+
+    async def warm_up(self, *, stream: bool) -> None:
+        """Make a call that LiteLLM answers by itself, once: its first takes 0.3 s more than others."""
+        if stream in self._warm:
+            return
+        self._warm.add(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as at the import
+            answer = await self.module.acompletion(
+                model="openai/warm-up",
+                messages=[{"role": "user", "content": "."}],
+                mock_response=".",
+                stream=stream,
+                **{"no-log": True},
+            )
+            if stream:
+                async for _ in answer:
+                    pass
 
     def arguments(self, request: Request) -> dict[str, Any]:
         """Spell a chat request; what we set wins over a parameter of the same name."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.calls import connect
-from flowai.errors import InterruptedRunError, UndecidedError
+from flowai.errors import InterruptedRunError, Place, PromptError, UndecidedError
 from flowai.operations.trials import Asking, Forecast, RunFacts, TrialBench, ask, make_report, reach
 from flowai.operations.workspace import open_workspace
+from flowai.prompts import PromptLock, entry_hash
 from flowai.reports import check_endings, write_reports
 from flowai.suites.load import load_suite
 from flowai.suites.model import Assertion
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 
     from flowai.operations.trials import Observer
     from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.registry import ModelEntry
     from flowai.reports import Report, Trial
     from flowai.suites.model import Case
     from flowai.suites.plan import Pairing
     from flowai.suites.runner import PreparedTrial
 
 SUITE = "evals/smoke.yaml"
+BACKEND_KEY_VARIABLE = "FLOWAI_API_KEY"
+"""Holds the key of a backend of one's own; no provider's key is ever sent there."""
 MOST_OUTPUT_TOKENS = 96
 LATENCY_LIMIT_MS = 5_000.0
 """An answer must be whole within this."""
@@ -96,6 +100,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
     release = options.release or (rollout.candidate if rollout else serving.release)
     workspace = replace(serving, release=release) if release in serving.registry.releases else serving
     workspace.registry.release(release)
+    _refuse_changed_bytes(workspace)
     started_at, started_s = around.now(), around.clock_s()
     pairings = [_sharpened(pairing, workspace) for pairing in _pairings(workspace)]
     planned = plan_trials(pairings, Selection(pattern=options.pattern))
@@ -103,7 +108,11 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         raise UndecidedError(f"no case of {SUITE} matched", hint="--filter-pattern looks at a case's id")
     bench = TrialBench(workspace)
     prepared = [_limited(trial) for trial in bench.prepare(planned)]
-    waiting = reach(workspace, prepared) if options.base_url is None else _redirected(prepared, options.base_url)
+    waiting = (
+        reach(workspace, prepared)
+        if options.base_url is None
+        else _redirected(prepared, options.base_url, api_key=workspace.environ.get(BACKEND_KEY_VARIABLE))
+    )
     trials: dict[str, Trial] = {}
 
     def add(trial: Trial) -> None:
@@ -133,6 +142,34 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
     junit = workspace.project.reports / "smoke.xml"
     write_reports(report, [junit, *options.outputs])
     return SmokeResult(report=report, release=release, current=serving.release, junit=junit)
+
+
+def _refuse_changed_bytes(workspace: Workspace) -> None:
+    """A release that was published must still be what it was; else this would check something that is not deployed.
+
+    Raises:
+        PromptError: the bytes of one of its prompts, or the entry of one of its models, have changed.
+    """
+    lock = PromptLock.read(workspace.project.prompts_lock)
+    locked = lock.releases.get(workspace.release)
+    if locked is None:
+        return
+    known = set(workspace.library.ids())
+    prompts = {name: workspace.library.load(name).hash if name in known else None for name in locked.prompts}
+    entries = workspace.registry.models
+    models = {name: _entry_hash(entries[name]) if name in entries else None for name in locked.models}
+    only = PromptLock(releases={workspace.release: locked})
+    for change in only.changes(prompts=prompts, models=models):
+        raise PromptError(
+            f"{change.kind} `{change.name}` is not what release `{change.release}` was published with",
+            place=Place(file=workspace.project.show(workspace.project.prompts_lock)),
+            hint="releases never change: undo the change, or give it a new name and a new release",
+        )
+
+
+def _entry_hash(entry: ModelEntry) -> str:
+    """Hash what decides a model's answers; whose key pays for it does not."""
+    return entry_hash({"model": entry.model, "api_base": entry.api_base, "file": entry.file})
 
 
 def _pairings(workspace: Workspace) -> list[Pairing]:
@@ -167,7 +204,7 @@ def _limited(trial: PreparedTrial) -> PreparedTrial:
     return replace(trial, request=limited, needs_ttft=True)
 
 
-def _redirected(trials: list[PreparedTrial], base_url: str) -> list[PreparedTrial]:
+def _redirected(trials: list[PreparedTrial], base_url: str, *, api_key: str | None) -> list[PreparedTrial]:
     """Send everything to a backend of one's own, under the name its model has there."""
     redirected = []
     for trial in trials:
@@ -177,7 +214,7 @@ def _redirected(trials: list[PreparedTrial], base_url: str) -> list[PreparedTria
             model=f"openai/{endpoint.model.partition('/')[2]}",
             provider=base_url,
             api_base=base_url,
-            api_key=None,
+            api_key=api_key,
             file=None,
         )
         redirected.append(replace(trial, request=msgspec.structs.replace(trial.request, endpoint=own)))

@@ -274,7 +274,9 @@ def ask(
         )
     ) as log:
 
-        def on_call(prepared: PreparedTrial, call_id: str | None, result: Completion | CallError, latency_ms: float) -> None:
+        def on_call(
+            prepared: PreparedTrial, call_id: str | None, result: Completion | CallError, latency_ms: float
+        ) -> None:
             if call_id is not None:
                 facts = _facts(prepared, result, latency_ms)
                 log.append(CallEvent(call_id=call_id, at=around.now(), origin=asking.origin, **facts))

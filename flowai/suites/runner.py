@@ -178,9 +178,7 @@ def answered(
     )
 
 
-def _failed(
-    prepared: PreparedTrial, error: CallError, hands: Hands, *, source: Source, call_id: str | None
-) -> Trial:
+def _failed(prepared: PreparedTrial, error: CallError, hands: Hands, *, source: Source, call_id: str | None) -> Trial:
     failure = Failure(
         kind=type(error).__name__, message=hands.redact(str(error)), provider=error.provider, status=error.status
     )

@@ -39,9 +39,9 @@ def test_a_run_that_passes(flowai: Flowai, project: SampleProject, provider: Scr
     assert report["totals"]["pass_count"] == 2
     assert report["totals"]["cost_usd"] > 0
     assert report["totals"]["ttft"]["count"] == 2
-    assert [(event.origin, event.feature, event.served_model) for event in events_of(project)] == [
-        ("eval", "chat", "scripted-1")
-    ] * 2
+    events = events_of(project)
+    assert [(event.origin, event.feature, event.requested_model) for event in events] == [("eval", "chat", "m")] * 2
+    assert {event.call_id for event in events} == {trial["call_id"] for trial in report["trials"]}
     asked = provider.asked[0]
     assert [message["role"] for message in asked.body["messages"]] == ["system", "user"]
     assert (asked.body["temperature"], asked.body["max_tokens"]) == (0, 50)

@@ -1,0 +1,197 @@
+"""Runs that are stopped, killed, short of disk, or not alone: nothing finished is lost, and they can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sample_project import PROMPT, case
+from scripted_provider import Asked, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import Ran
+    from sample_project import SampleProject
+    from scripted_provider import ScriptedProvider
+
+    Flowai = Callable[..., Ran]
+
+LIMIT_S = 60.0
+
+
+@contextmanager
+def started(project: SampleProject, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in a process of its own; it is gone afterwards, whatever the test did."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flowai", *arguments],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for another process to get there."""
+    until_s = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < until_s, "it never came to that"
+        time.sleep(0.02)
+
+
+def log_lines(project: SampleProject, run_id: str = "0001") -> list[dict[str, Any]]:
+    file = project.root / ".flowai" / "runs" / run_id / "run.jsonl"
+    return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+
+
+def trials_in(project: SampleProject) -> int:
+    return sum(line["type"] == "trial" for line in log_lines(project))
+
+
+def undisturbed(report: dict[str, Any]) -> dict[str, Any]:
+    """Leave out times, and which call or cache an answer came from."""
+    times = {"elapsed_s", "started_at", "concurrency_achieved", "run_id", "changes"}
+    kept = {key: value for key, value in report.items() if key not in times}
+    of_trial = {"latency_ms", "ttft_ms", "call_id"}
+    kept["trials"] = [{k: v for k, v in trial.items() if k not in of_trial} for trial in report["trials"]]
+    for totals in (kept["totals"], *(group["totals"] for group in kept["groups"])):
+        del totals["latency"], totals["ttft"]
+    return kept
+
+
+def half_then_wait(seen: list[str], answered: int) -> Callable[[Asked], Reply]:
+    """Answer the first calls; leave the others waiting."""
+
+    def answer(asked: Asked) -> Reply:
+        seen.append(asked.body["messages"][-1]["content"])
+        return Reply() if len(seen) <= answered else Reply(delay_s=600.0)
+
+    return answer
+
+
+def test_kill_9_and_resume_give_the_report_of_an_undisturbed_run(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    project.cases(*(case(f"c{number}", want="bye" if number % 3 else "hello") for number in range(12)))
+    provider.answerer = half_then_wait([], answered=5)
+    with started(project, "eval", "--no-cache", "-j", "2") as process:
+        wait_until(lambda: trials_in(project) == 5)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    provider.answerer = None
+    count = provider.request_count
+    assert flowai("eval", "--no-cache", "--resume", "-j", "2").code == 1
+    assert provider.request_count - count == 7, "what was finished was not asked again"
+    resumed = project.report("0001")
+    assert flowai("eval", "--no-cache", "-j", "2").code == 1
+    assert undisturbed(resumed) == undisturbed(project.report("0002"))
+
+
+def test_ctrl_c_keeps_results_and_says_how_to_go_on(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    provider.answerer = half_then_wait([], answered=1)
+    with started(project, "eval", "prompts/echo_v1", "-j", "1", start_new_session=True) as process:
+        wait_until(lambda: trials_in(project) == 1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert "interrupted; run 0001 keeps 1 finished trial" in err
+    assert "go on with `flowai eval prompts/echo_v1 --resume`" in err
+    assert "Traceback" not in err
+    provider.answerer = None
+    assert flowai("eval", "prompts/echo_v1", "--resume").code == 0
+    done = flowai("eval", "prompts/echo_v1", "--resume")
+    assert (done.code, "run 0001 went through" in done.err) == (5, True)
+
+
+def test_another_plan_does_not_resume(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+    provider.answerer = half_then_wait([], answered=1)
+    with started(project, "eval", "-j", "1") as process:
+        wait_until(lambda: trials_in(project) == 1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    provider.answerer = None
+    project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
+    ran = flowai("eval", "--resume")
+    assert (ran.code, "no earlier run of this very plan" in ran.err) == (5, True)
+
+
+def test_a_full_disk_is_one_error_and_loses_nothing_written(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    project.cases(*(case(f"c{number}") for number in range(40)))
+    provider.default = Reply(text="hello " * 200)
+
+    def limited() -> None:
+        # the kernel refuses to let any file grow beyond this, as a full disk would
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    with started(project, "eval", "--no-cache", "-j", "2", preexec_fn=limited) as process:
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 4, err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "run.jsonl: cannot write" in errors[0]
+    assert "Traceback" not in out + err
+    kept = trials_in(project)
+    assert kept > 5
+    assert flowai("eval", "--no-cache", "--resume").code == 0
+    assert provider.request_count < 40 + kept
+
+
+def test_two_runs_at_once_do_not_meet(flowai: Flowai, project: SampleProject) -> None:
+    project.cases(*(case(f"c{number}") for number in range(10)))
+    with started(project, "eval") as process:
+        ran = flowai("eval")
+        process.communicate(timeout=LIMIT_S)
+    assert (ran.code, process.returncode) == (0, 0)
+    assert {path.name for path in (project.root / "reports").iterdir()} == {"0001", "0002"}
+
+
+def test_a_run_that_is_being_written_is_not_resumed_beside_it(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    provider.answerer = half_then_wait([], answered=1)
+    with started(project, "eval", "-j", "1"):
+        wait_until(lambda: trials_in(project) == 1)
+        ran = flowai("eval", "--resume")
+    assert (ran.code, "run 0001 is being written by another process" in ran.err) == (4, True)
+
+
+def test_watch_runs_again_when_a_prompt_is_saved(project: SampleProject) -> None:
+    with started(project, "eval", "--watch", start_new_session=True) as process:
+        wait_until((project.root / "reports/0001/junit.xml").exists)
+        project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
+        wait_until((project.root / "reports/0002/junit.xml").exists)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert out.count("GATE MET") == 2
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_no_error(project: SampleProject) -> None:
+    done = subprocess.run(  # noqa: S602 - the pipe is what is tested; nothing in it comes from outside
+        f"{sys.executable} -m flowai eval --json | head -c 10",
+        shell=True,
+        cwd=project.root,
+        capture_output=True,
+        check=True,
+    )
+    assert b"Traceback" not in done.stderr
+    assert b"BrokenPipe" not in done.stderr

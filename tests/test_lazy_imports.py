@@ -1,0 +1,70 @@
+"""Start-up stays lean: a fresh interpreter shows which libraries a command did not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from sample_project import make_project
+from scripted_provider import ScriptedProvider
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAVY = {
+    "litellm",
+    "openai",
+    "httpx",
+    "aiohttp",
+    "pydantic",
+    "pandas",
+    "duckdb",
+    "numpy",
+    "jsonschema",
+    "asyncio",
+    "yaml",
+    "diskcache",
+    "tabulate",
+    "rich",
+}
+
+
+def loaded(arguments: list[str], root: Path) -> set[str]:
+    """Run a command in a fresh interpreter; give the heavy libraries it loaded."""
+    script = (
+        "import sys\nfrom flowai.cli.main import run\n"
+        f"code = run({arguments!r})\n"
+        "print('\\nLOADED', code, *sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": "scripted-key-0123456789"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=environ, capture_output=True, text=True, check=True
+    )
+    words = done.stdout.rpartition("LOADED ")[2].split()
+    assert words[0] == "0", done.stdout + done.stderr
+    return HEAVY & set(words[1:])
+
+
+def test_version_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert loaded(["--version"], tmp_path) <= {"rich", "pydantic"}, "what typer itself brings"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["eval", "--help"], ["smoke", "--help"], ["cache", "--help"]])
+def test_help_loads_typer_and_rich_only(arguments: list[str], tmp_path: Path) -> None:
+    assert loaded(arguments, tmp_path) <= {"rich", "pydantic"}
+
+
+def test_cache_stats_loads_the_cache_only(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        project = make_project(tmp_path, provider.base_url)
+        loaded(["eval"], project.root)
+    assert loaded(["cache", "stats"], project.root) <= {"rich", "pydantic", "diskcache"}
+
+
+def test_a_fully_cached_eval_loads_neither_litellm_nor_an_event_loop(tmp_path: Path) -> None:
+    with ScriptedProvider() as provider:
+        project = make_project(tmp_path, provider.base_url)
+        assert "litellm" in loaded(["eval"], project.root), "the first run calls models"
+    assert loaded(["eval"], project.root) <= {"rich", "pydantic", "diskcache", "yaml", "tabulate"}
