@@ -37,6 +37,21 @@ flowai: {feature: chat}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """What a command did.
+
+    Args:
+        code: exit status.
+        out: all of stdout.
+        err: all of stderr.
+    """
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SampleProject:
     """Where the project lies."""
 

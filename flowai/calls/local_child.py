@@ -56,7 +56,7 @@ def _serve(order: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no typ
     params.cors_credentials = False
     params.ui = False
     params.endpoint_slots = False
-    params.verbosity = 2  # warnings and errors
+    params.verbosity = 1  # errors
     return xllamacpp.Server(params)
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,7 @@ MOST_THREADS = 16  # beyond that the memory's bandwidth is the limit
 _MAGIC = b"GGUF"
 _CHILD = Path(__file__).with_name("local_child.py")
 _LOG_TAIL_BYTES = 4096
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # Linux, control groups version 2: `max 100000` or `200000 100000`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,8 +155,15 @@ def _check(model: LocalModel) -> None:
 
 
 def _thread_count() -> int:
-    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(count, MOST_THREADS)
+    """Give as many threads as there are cores for us, but leave one to the others where there are more than two.
+
+    llama.cpp's threads wait for each other by spinning: one thread more than free cores makes it many times slower.
+    """
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # a container may use less than it sees; outside of one there is no such file
+        quota, period = _CPU_QUOTA.read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores if cores <= 2 else min(cores - 1, MOST_THREADS)  # noqa: PLR2004 - the smallest machines need both
 
 
 def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
@@ -209,4 +218,4 @@ def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
     size = log.seek(0, os.SEEK_END)
     log.seek(max(0, size - _LOG_TAIL_BYTES))
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return "; ".join([ended, *lines[-3:]])
+    return "; ".join([ended, *lines[-1:]])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[TARGET]", help="A prompt id, a prompt file or a suite file; nothing for every suite."),
+        typer.Argument(metavar="TARGET", help="A prompt id, a prompt file or a suite file; nothing for every suite."),
     ] = None,
     model: Annotated[
         list[str] | None,

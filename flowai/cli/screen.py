@@ -64,15 +64,24 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
         again: command that runs the errors again.
     """
     shown = [trial for trial in trials if trial.outcome != "pass" or len(trials) <= SMALL_RUN_COUNT]
-    width = max((len(trial.case) for trial in shown), default=0)
+    several = len({(trial.prompt, trial.model) for trial in trials}) > 1
+    names = {trial.key: _name(trial, several=several) for trial in shown}
+    width = max(map(len, names.values()), default=0)
     for trial in shown[:MOST_SHOWN_COUNT]:
         word = _WORDS[trial.outcome]
-        parts = [f"{word:<5} {trial.case:<{width}}", numbers.duration(trial.latency_ms), *_why(trial, again)]
+        time = f"{numbers.duration(trial.latency_ms):>8}"
+        parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_why(trial, again)]
         yield "  ".join(parts).rstrip()
         if trial.outcome in ("fail", "unscored") and trial.output is not None:
             yield f"      {numbers.one_line(trial.output, 100) or '(empty answer)'}"
     if len(shown) > MOST_SHOWN_COUNT:
         yield f"... and {len(shown) - MOST_SHOWN_COUNT} more in the report"
+
+
+def _name(trial: Trial, *, several: bool) -> str:
+    """Name a trial: its case, and what it was tried on where that differs."""
+    repeat = f" #{trial.repeat + 1}" if trial.repeat else ""
+    return f"{trial.case}{repeat} ({trial.prompt}, {trial.model})" if several else f"{trial.case}{repeat}"
 
 
 def _why(trial: Trial, again: str) -> Iterator[str]:
@@ -107,7 +116,8 @@ def verdict_line(report: Report, place: str) -> str:
 def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
-    return f"{check.metric} {check.observed:.4g} {'<' if check.direction == 'min' else '>'} {check.threshold:.4g}"
+    sign = "<" if check.direction == "min" else ">"
+    return f"{check.metric} {numbers.figure(check.observed)} {sign} {numbers.figure(check.threshold)}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:

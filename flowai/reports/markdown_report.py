@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flowai.reports.numbers import count, dollars, duration, one_line, rate
+from flowai.reports.numbers import count, one_line
+from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, figure_rows, gate_rows, group_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ def to_markdown(report: Report) -> str:
     """Give the report as GitHub-flavoured Markdown."""
     title = f"# {report.kind} {_code(report.target) if report.target else 'all suites'}: {_verdict_words(report)}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
-    parts = [title, _figures(report), _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
+    figures = _table(("figure", "value"), figure_rows(report))
+    parts = [title, figures, _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
     parts += [f"> {_escape(warning)}" for warning in report.warnings]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -32,72 +34,14 @@ def _verdict_words(report: Report) -> str:
     return VERDICT_WORDS[report.decision.verdict]
 
 
-def _figures(report: Report) -> str:
-    totals = report.totals
-    judged = totals.pass_count + totals.fail_count
-    unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
-    rows = [
-        ("run", report.run_id),
-        ("started", report.started_at),
-        ("elapsed", duration(report.elapsed_s * 1000)),
-        ("pass / fail / error / unscored", _outcomes(report)),
-        ("pass rate", f"{totals.pass_count}/{judged} ({rate(totals.pass_rate)})"),
-        ("JSON valid", f"{totals.json_valid_count}/{totals.json_promised_count}"),
-        ("latency p50, p95", f"{duration(totals.latency.p50_ms)}, {duration(totals.latency.p95_ms)}"),
-        ("TTFT p50, p95", f"{duration(totals.ttft.p50_ms)}, {duration(totals.ttft.p95_ms)}"),
-        ("TTFT measured", f"{totals.ttft.count} of {totals.trial_count - totals.error_count}"),
-        ("cached, fresh", f"{totals.cached_count}, {totals.fresh_count}"),
-        ("tokens in, out (fresh)", f"{totals.input_tokens:,}, {totals.output_tokens:,}"),
-        ("cost (fresh)", dollars(totals.cost_usd) + unpriced),
-        ("concurrency", _concurrency(report)),
-    ]
-    rows += [(f"metric {_escape(name)}", f"{score:.3f}") for name, score in totals.metrics.items()]
-    return _table(("figure", "value"), rows)
-
-
-def _outcomes(report: Report) -> str:
-    totals = report.totals
-    return f"{totals.pass_count} / {totals.fail_count} / {totals.error_count} / {totals.unscored_count}"
-
-
-def _concurrency(report: Report) -> str:
-    achieved = report.concurrency_achieved
-    return f"{'-' if achieved is None else f'{achieved:.1f}'} achieved, {report.concurrency_limit} allowed"
-
-
 def _gate(report: Report) -> str:
-    held = {True: "met", False: "NOT met", None: "nothing measured"}
-    rows = [
-        (
-            check.suite,
-            check.metric,
-            "-" if check.observed is None else f"{check.observed:.4g}",
-            f"{'>=' if check.direction == 'min' else '<='} {check.threshold:.4g}",
-            held[check.held],
-        )
-        for check in report.decision.checks
-    ]
-    return "## Gate\n\n" + _table(("suite", "metric", "observed", "limit", ""), rows) if rows else ""
+    rows = gate_rows(report)
+    return f"## Gate\n\n{_table(GATE_COLUMNS, rows)}" if rows else ""
 
 
 def _groups(report: Report) -> str:
-    hashes = {prompt.id: f"{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
-    rows = [
-        (
-            group.suite,
-            f"{group.prompt} @{hashes.get(group.prompt, '?')}",
-            group.model,
-            f"{group.totals.pass_count}/{group.totals.pass_count + group.totals.fail_count}",
-            str(group.totals.error_count),
-            duration(group.totals.latency.p50_ms),
-            duration(group.totals.latency.p95_ms),
-            duration(group.totals.ttft.p95_ms),
-            dollars(group.totals.cost_usd),
-        )
-        for group in report.groups
-    ]
-    columns = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
-    return "## Prompts and models\n\n" + _table(columns, rows) if rows else ""
+    rows = group_rows(report)
+    return f"## Prompts and models\n\n{_table(GROUP_COLUMNS, rows)}" if rows else ""
 
 
 def _changes(changes: Changes) -> str:
@@ -143,8 +87,9 @@ def _fenced(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Make a text mean itself in Markdown and in a table's cell."""
-    return re.sub(r"([\\`*_{}\[\]<>()#|~!&])", r"\\\1", one_line(text, 300))
+    """Make a text mean itself in Markdown and in a table's cell; entities, because some readers keep HTML as it is."""
+    safe = one_line(text, 300).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|~])", r"\\\1", safe)
 
 
 def _code(text: str) -> str:
@@ -154,5 +99,5 @@ def _code(text: str) -> str:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     from tabulate import tabulate  # 50 ms that only reports pay
 
-    escaped = [[cell.replace("|", "\\|") if "\\|" not in cell else cell for cell in row] for row in rows]
+    escaped = [[_escape(cell) for cell in row] for row in rows]
     return tabulate(escaped, headers=list(columns), tablefmt="github", disable_numparse=True)

@@ -49,6 +49,13 @@ def rate(share: float | None) -> str:
     return NOTHING if share is None else f"{share * 100:.1f} %"
 
 
+def figure(number: float | None) -> str:
+    """Spell a plain number with up to four decimals, never scientific: `0.95`, `22,690`; `-` when there is none."""
+    if number is None:
+        return NOTHING
+    return f"{number:,.4f}".rstrip("0").rstrip(".")
+
+
 def size(size_bytes: float) -> str:
     """Spell a size: `512 B`, `3.4 KB`, `1.2 MB`, `2.0 GB` (powers of 1000)."""
     unit = "B"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.reports.numbers import dollars, duration, rate
+from flowai.reports.numbers import dollars, duration, figure, rate
 
 if TYPE_CHECKING:
     from flowai.reports.model import Report, Totals
@@ -47,8 +47,8 @@ def gate_rows(report: Report) -> list[Row]:
         (
             check.suite,
             check.metric,
-            "-" if check.observed is None else f"{check.observed:.4g}",
-            f"{'>=' if check.direction == 'min' else '<='} {check.threshold:.4g}",
+            figure(check.observed),
+            f"{'>=' if check.direction == 'min' else '<='} {figure(check.threshold)}",
             _HELD[check.held],
         )
         for check in report.decision.checks

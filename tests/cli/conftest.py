@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from sample_project import SampleProject, make_project
+from sample_project import Ran, SampleProject, make_project
 from scripted_provider import ScriptedProvider
 
 from flowai.cli.main import run
@@ -16,18 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = "scripted-key-0123456789"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ran:
-    """What a command did: exit status, stdout, stderr."""
-
-    code: int
-    out: str
-    err: str
-
-
-Flowai = "Callable[..., Ran]"
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from sample_project import REGISTRY, SUITE, case
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ran
-    from sample_project import SampleProject
+    from sample_project import Ran, SampleProject
     from scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ran
-    from sample_project import SampleProject
+    from sample_project import Ran, SampleProject
 
     Flowai = Callable[..., Ran]
 

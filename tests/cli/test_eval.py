@@ -14,8 +14,7 @@ from flowai.events import read_events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Ran
-    from sample_project import SampleProject
+    from sample_project import Ran, SampleProject
     from scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]

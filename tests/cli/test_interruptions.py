@@ -18,8 +18,7 @@ from scripted_provider import Asked, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Ran
-    from sample_project import SampleProject
+    from sample_project import Ran, SampleProject
     from scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Ran
-    from sample_project import SampleProject
+    from sample_project import Ran, SampleProject
     from scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]

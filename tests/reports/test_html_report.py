@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -68,7 +69,7 @@ def test_it_has_the_figures_of_the_markdown_report() -> None:
     )
     page = Page(to_html(made))
     tables = [line for line in to_markdown(made).splitlines() if line.startswith("|") and "---" not in line]
-    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in tables]
+    rows = [tuple(html.unescape(cell).strip() for cell in line.strip("|").split("|")) for line in tables]
     figures = list(zip(page.texts["dt"], page.texts["dd"], strict=True))
     assert [row for row in rows if len(row) == 2] == [("figure", "value"), *figures]
     cells = [cell for row in rows if len(row) > 2 for cell in row]

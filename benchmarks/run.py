@@ -1,0 +1,52 @@
+"""Runs every benchmark and writes `benchmarks/results.md`: ratios first, medians of interleaved pairs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LIBRARIES = ("litellm", "typer", "msgspec", "diskcache")
+
+
+def main() -> None:
+    """Measure and write; each part says on stderr that it begins."""
+    sys.path.insert(0, str(HERE))
+    import client_overhead
+    import eval_run
+    import rendering
+    import startup
+
+    start = "Targets: `--version` at most 0.1 s, `--help` and `eval --help` at most 0.25 s above a bare start."
+    whole = "Targets: CPU and wall at most 1.15x; cached at most 1.0 s with 0 requests; at most 250 MB."
+    parts = (
+        ("Start-up", startup, start),
+        ("A whole evaluation", eval_run, whole),
+        ("The door to LiteLLM", client_overhead, "For the record."),
+        ("Rendering", rendering, "For the record."),
+    )
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {_cores()} cores"
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    lines = ["# Benchmarks", "", "Written by `make bench`. Quote ratios: absolute times depend on the machine.", ""]
+    lines += [f"{datetime.now(UTC):%Y-%m-%d} · {machine} · {libraries}", ""]
+    for title, module, note in parts:
+        sys.stderr.write(f"{title} ...\n")
+        table = [module.HEADER, ("---",) * len(module.HEADER), *module.rows()]
+        lines += [f"## {title}", "", (module.__doc__ or "").strip(), "", note, ""]
+        lines += ["| " + " | ".join(row) + " |" for row in table]
+        lines.append("")
+    (HERE / "results.md").write_text("\n".join(lines), encoding="utf-8")
+    sys.stderr.write("written: benchmarks/results.md\n")
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    main()
