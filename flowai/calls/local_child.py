@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from typing import Any
 
@@ -20,7 +19,8 @@ def main() -> None:
     """Serve what the first line of stdin asks for."""
     answer = os.dup(1)
     os.dup2(2, 1)  # llama.cpp prints; our one line must stand alone
-    order = json.loads(sys.stdin.buffer.readline())
+    with os.fdopen(os.dup(0), "rb", buffering=0) as stdin:
+        order = json.loads(stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     server = _serve(order)
     os.write(answer, json.dumps({"address": server.listening_address}).encode() + b"\n")
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):
         pass
     os._exit(0)  # nothing here is worth tidying up: no file is open for writing
 

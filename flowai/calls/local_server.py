@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,8 @@ STOP_LIMIT_S = 5.0
 MOST_THREADS = 16  # beyond that the memory's bandwidth is the limit
 _MAGIC = b"GGUF"
 _CHILD = Path(__file__).with_name("local_child.py")
-_LOG_TAIL_BYTES = 4096
+_LOG_BYTES = 65_536
+_ERROR_LINE = re.compile(r"^[\d.]+ E ")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # Linux, control groups version 2: `max 100000` or `200000 100000`
 
 
@@ -83,8 +85,8 @@ class LocalServer:
         return self._process.poll() is None
 
     def last_words(self) -> str:
-        """Give how it ended and the end of its log, one line."""
-        return _last_words(self._process, self._log)
+        """Say how it ended."""
+        return _ending(self._process)
 
     async def stop(self) -> None:
         """End the child; may be called twice."""
@@ -101,7 +103,7 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
 
     Raises:
         RegistryError: the file is not there or is no GGUF file.
-        InfrastructureError: xllamacpp is not installed, or the server did not start; the end of its log is in the hint.
+        InfrastructureError: xllamacpp is not installed, or the server did not start; with the reason llama.cpp gave.
     """
     _check(model)
     api_key = token_urlsafe(24)
@@ -195,9 +197,12 @@ async def _not_started(
 ) -> InfrastructureError:
     process.kill()  # it may be dead already
     await asyncio.to_thread(_end, process)
-    words = _last_words(process, log)
+    reason = _first_error(log)
     log.close()
-    return InfrastructureError(f"the local server of model `{model.name}` {what}", hint=words)
+    return InfrastructureError(
+        f"the local server of model `{model.name}` {what} ({_ending(process)}): {reason or 'it said nothing'}",
+        hint="is the GGUF file whole, and is there enough memory for it?",
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -212,10 +217,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
+def _ending(process: subprocess.Popen[bytes]) -> str:
     status = process.poll()
-    ended = "is running" if status is None else f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - _LOG_TAIL_BYTES))
-    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return "; ".join([ended, *lines[-1:]])
+    if status is None:
+        return "it still runs"
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def _first_error(log: IO[bytes]) -> str | None:
+    """Find the line of llama.cpp's log that says what went wrong first; what follows only reports on it."""
+    log.seek(0)
+    lines = log.read(_LOG_BYTES).decode(errors="replace").splitlines()
+    line = next((line for line in lines if _ERROR_LINE.match(line)), lines[-1] if lines else "")
+    return _ERROR_LINE.sub("", line).strip() or None

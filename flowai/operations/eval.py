@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from flowai.calls import connect
 from flowai.errors import InterruptedRunError, UndecidedError, UsageError
 from flowai.gateway.exact_cache import ExactCache
-from flowai.operations.trials import Asking, RunFacts, TrialBench, ask, digest_of, forecast_of, make_report, reach
+from flowai.operations.run_report import RunFacts, make_report
+from flowai.operations.trials import Asking, TrialBench, ask, digest_of, forecast_of, reach
 from flowai.operations.workspace import open_workspace
 from flowai.reports import STANDARD_NAMES, changes_between, check_endings, numbers, write_reports
 from flowai.suites.plan import Selection, case_key, plan_trials

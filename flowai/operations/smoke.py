@@ -14,7 +14,8 @@ import msgspec
 
 from flowai.calls import connect
 from flowai.errors import InterruptedRunError, Place, PromptError, UndecidedError
-from flowai.operations.trials import Asking, Forecast, RunFacts, TrialBench, ask, make_report, reach
+from flowai.operations.run_report import RunFacts, make_report
+from flowai.operations.trials import Asking, Forecast, TrialBench, ask, reach
 from flowai.operations.workspace import open_workspace
 from flowai.prompts import PromptLock, entry_hash
 from flowai.reports import check_endings, write_reports

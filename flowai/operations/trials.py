@@ -1,6 +1,6 @@
-"""What `eval` and `smoke` share: prepares planned trials, runs them, keeps their events, and sums them up.
+"""What `eval` and `smoke` share: prepares planned trials, runs them, and keeps their events.
 
-In: a workspace and planned trials. Out: finished trials, a Report. Must never know options or screens.
+In: a workspace and planned trials. Out: finished trials. Must never know options, reports' files or screens.
 """
 
 from __future__ import annotations
@@ -12,27 +12,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from flowai import __version__
 from flowai.assertions import Answer, compile_cases, score_answer
 from flowai.calls import PriceTable, json_validity
-from flowai.decisions import decide
 from flowai.errors import CallError, Place, PromptError
 from flowai.events import Attempt, CallEvent, EventLog
 from flowai.gateway.exact_cache import cache_key
 from flowai.gateway.request import make_request
-from flowai.prompts import PromptLock
-from flowai.reports import PromptVersion, Report, Trial, groups_of, totals_of
 from flowai.suites.plan import case_key
 from flowai.suites.runner import Hands, Judgement, PreparedTrial, ask_models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Literal
 
     from flowai.assertions import CheckFunction
     from flowai.calls import Client, Completion
     from flowai.operations.workspace import Workspace
-    from flowai.reports import Changes, Gate
+    from flowai.reports import Trial
     from flowai.suites.model import Case
     from flowai.suites.plan import PlannedTrial
     from flowai.suites.runner import Cache, Source
@@ -326,88 +322,3 @@ def _facts(prepared: PreparedTrial, result: Completion | CallError, latency_ms: 
         "finish_reason": result.finish_reason,
         "json_valid": json_validity(result.text)[0] if prepared.promises_json else None,
     }
-
-
-def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts with the bytes that were released.
-
-    Returns:
-        The versions, and a warning for each prompt whose bytes differ from its released ones.
-    """
-    lock = PromptLock.read(workspace.project.prompts_lock)
-    locked = {name for release in lock.releases.values() for name in release.prompts}
-    versions, warnings = [], []
-    for name in prompts:
-        digest = workspace.library.load(name).hash
-        changes = lock.changes(prompts={name: digest})
-        state: Literal["released", "changed", "unpublished"] = "unpublished"
-        if name in locked:
-            state = "changed" if changes else "released"
-        versions.append(PromptVersion(id=name, hash=digest, state=state))
-        warnings += [f"`{name}` differs from the bytes released in `{change.release}`" for change in changes]
-    return tuple(versions), warnings
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunFacts:
-    """What a report says of a run beside its trials.
-
-    Args:
-        kind: which command.
-        run_id: number of the run.
-        target: as typed.
-        started_at: UTC, RFC 3339.
-        elapsed_s: wall time.
-        asking_s: wall time while models were asked; 0 when none was.
-        concurrency_limit: most calls in flight.
-        changes: against the last run.
-        against_baseline: against baseline prompts.
-        warnings: what a reader should know.
-    """
-
-    kind: Literal["eval", "smoke"]
-    run_id: str
-    target: str
-    started_at: str
-    elapsed_s: float
-    asking_s: float
-    concurrency_limit: int
-    changes: Changes | None = None
-    against_baseline: tuple[Changes, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def make_report(
-    workspace: Workspace, trials: Sequence[Trial], gates: Mapping[str, Gate | None], facts: RunFacts
-) -> Report:
-    """Sum trials up, decide, and make the report.
-
-    Args:
-        workspace: the opened project.
-        trials: in the plan's order.
-        gates: gate by suite path.
-        facts: everything else.
-    """
-    suites = tuple(dict.fromkeys(trial.suite for trial in trials))
-    versions, warnings = prompt_versions(workspace, dict.fromkeys(trial.prompt for trial in trials))
-    in_flight_ms = sum(trial.latency_ms or 0.0 for trial in trials if trial.cache == "miss")
-    by_suite = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}
-    return Report(
-        kind=facts.kind,
-        run_id=facts.run_id,
-        target=facts.target,
-        flowai_version=__version__,
-        started_at=facts.started_at,
-        elapsed_s=facts.elapsed_s,
-        concurrency_limit=facts.concurrency_limit,
-        concurrency_achieved=in_flight_ms / 1000 / facts.asking_s if facts.asking_s else None,
-        prompts=versions,
-        suites=suites,
-        totals=totals_of(trials),
-        groups=groups_of(trials),
-        decision=decide(by_suite, gates),
-        changes=facts.changes,
-        against_baseline=facts.against_baseline,
-        warnings=(*workspace.warnings, *facts.warnings, *warnings),
-        trials=tuple(trials),
-    )

@@ -15,7 +15,9 @@ from xml.etree import ElementTree as ET
 from flowai.reports.numbers import one_line
 
 if TYPE_CHECKING:
-    from flowai.reports.model import Report, Trial
+    from collections.abc import Iterator
+
+    from flowai.reports.model import Report, Totals, Trial
 
 _MOST_OUTPUT_CHARS = 10_000
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
@@ -36,7 +38,7 @@ def to_junit(report: Report) -> bytes:
     elements: dict[tuple[str, str, str], ET.Element] = {}
     for group in report.groups:
         totals = group.totals
-        elements[group.suite, group.prompt, group.model] = ET.SubElement(
+        suite = ET.SubElement(
             root,
             "testsuite",
             name=_clean(f"{group.suite} {group.prompt} {group.model}"),
@@ -45,11 +47,32 @@ def to_junit(report: Report) -> bytes:
             errors=str(totals.error_count),
             skipped=str(totals.unscored_count),
         )
+        properties = ET.SubElement(suite, "properties")
+        for name, value in _properties(report, totals):
+            ET.SubElement(properties, "property", name=name, value=value)
+        elements[group.suite, group.prompt, group.model] = suite
     for trial in report.trials:
         _add(elements[trial.suite, trial.prompt, trial.model], trial)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
+
+
+def _properties(report: Report, totals: Totals) -> Iterator[tuple[str, str]]:
+    """Give the figures of a group that JUnit has no attribute for; what was not measured is left out."""
+    figures = {
+        "latency_p50_ms": totals.latency.p50_ms,
+        "latency_p95_ms": totals.latency.p95_ms,
+        "ttft_p50_ms": totals.ttft.p50_ms,
+        "ttft_p95_ms": totals.ttft.p95_ms,
+        "json_valid_count": totals.json_valid_count,
+        "json_promised_count": totals.json_promised_count,
+        "cost_usd": totals.cost_usd,
+        "concurrency_achieved": report.concurrency_achieved,
+    }
+    for name, value in figures.items():
+        if value is not None:
+            yield name, f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _add(parent: ET.Element, trial: Trial) -> None:

@@ -64,6 +64,9 @@ def test_junit_counts_and_parses() -> None:
     failure = cases[1].find("failure")
     assert failure is not None
     assert failure.get("message") == 'contains "x" (evals/s.yaml:9)'
+    properties = {item.get("name"): item.get("value") for item in root.findall("./testsuite/properties/property")}
+    assert properties["latency_p95_ms"] == "800"
+    assert properties["concurrency_achieved"] == "5.5"
     assert (cases[0].get("file"), cases[0].get("line"), cases[0].get("time")) == ("evals/s.yaml", "7", "0.800")
 
 
