@@ -52,8 +52,10 @@ def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
     times += f"  TTFT p95 {numbers.duration(ttft.p95_ms)}"
     if ttft.count != latency.count:
         times += f" (of {ttft.count})"
-    json = f"JSON {totals.json_valid_count}/{totals.json_promised_count}"
-    yield _GAP.join((f"{totals.cached_count} cached, {totals.fresh_count} fresh: {times}", json))
+    parts = [f"{totals.cached_count} cached, {totals.fresh_count} fresh: {times}"]
+    if totals.json_promised_count:
+        parts.append(f"JSON {totals.json_valid_count}/{totals.json_promised_count}")
+    yield _GAP.join(parts)
 
 
 def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:

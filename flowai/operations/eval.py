@@ -172,6 +172,7 @@ class _Run:
         self.trials = kept
         self.stopped = False
         self.started_at = ""
+        self.in_flight_s = 0.0
         self._log = log
         self._observer = observer
         self._started_s = 0.0
@@ -187,6 +188,8 @@ class _Run:
         if self._log is not None:
             self._log.add(trial)
         self.trials[trial.key] = trial
+        if trial.cache == "miss":
+            self.in_flight_s += (trial.latency_ms or 0.0) / 1000
         self._observer.trial(trial)
         if self._fail_fast and trial.outcome in ("fail", "error"):
             self.stopped = True
@@ -322,6 +325,7 @@ def _report(
         started_at=run.started_at,
         elapsed_s=run.elapsed_s,
         asking_s=asking_s,
+        in_flight_s=run.in_flight_s,
         concurrency_limit=options.concurrency,
         changes=changes,
         against_baseline=against_baseline,

@@ -50,8 +50,9 @@ class RunFacts:
         run_id: number of the run.
         target: as typed.
         started_at: UTC, RFC 3339.
-        elapsed_s: wall time.
+        elapsed_s: wall time; of the last part only where the run was resumed.
         asking_s: wall time while models were asked; 0 when none was.
+        in_flight_s: sum over the calls made meanwhile of the time each was in flight.
         concurrency_limit: most calls in flight.
         changes: against the last run.
         against_baseline: against baseline prompts.
@@ -64,6 +65,7 @@ class RunFacts:
     started_at: str
     elapsed_s: float
     asking_s: float
+    in_flight_s: float
     concurrency_limit: int
     changes: Changes | None = None
     against_baseline: tuple[Changes, ...] = ()
@@ -83,7 +85,6 @@ def make_report(
     """
     suites = tuple(dict.fromkeys(trial.suite for trial in trials))
     versions, warnings = prompt_versions(workspace, dict.fromkeys(trial.prompt for trial in trials))
-    in_flight_ms = sum(trial.latency_ms or 0.0 for trial in trials if trial.cache == "miss")
     by_suite = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}
     return Report(
         kind=facts.kind,
@@ -93,7 +94,7 @@ def make_report(
         started_at=facts.started_at,
         elapsed_s=facts.elapsed_s,
         concurrency_limit=facts.concurrency_limit,
-        concurrency_achieved=in_flight_ms / 1000 / facts.asking_s if facts.asking_s else None,
+        concurrency_achieved=facts.in_flight_s / facts.asking_s if facts.asking_s else None,
         prompts=versions,
         suites=suites,
         totals=totals_of(trials),

@@ -137,6 +137,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         started_at=started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
         elapsed_s=around.clock_s() - started_s,
         asking_s=asking_s,
+        in_flight_s=sum(trial.latency_ms or 0.0 for trial in trials.values()) / 1000,
         concurrency_limit=len(waiting),
     )
     report = make_report(workspace, [trials[trial.key] for trial in planned], {}, facts)

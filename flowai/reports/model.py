@@ -277,7 +277,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         target: what was asked for, as typed; empty for everything.
         flowai_version: version of the program.
         started_at: UTC, RFC 3339.
-        elapsed_s: wall time of the run, resumed parts added.
+        elapsed_s: wall time of the run; of its last part only where it was resumed.
         concurrency_limit: most calls allowed in flight.
         concurrency_achieved: mean number of calls in flight while models were asked; None when none was.
         prompts: the prompts that were run.
