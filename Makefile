@@ -51,8 +51,12 @@ docs: $(VENV)/.installed-dev ## write the generated parts of README and docs
 bench: $(VENV)/.installed-dev ## measure beside other tools; writes benchmarks/results.md
 	$(BIN)/python benchmarks/run.py
 
+SUITES := $(filter-out evals/smoke.yaml,$(wildcard evals/*.yaml))
 record: $(VENV)/.installed ## record the suites' answers on the embedded model into evals/recordings/
-	$(BIN)/python evals/recordings/record.py
+	@for suite in $(SUITES); do \
+	  echo "$$suite"; $(BIN)/flowai eval $$suite --record evals/recordings/$$(basename $$suite .yaml).jsonl >/dev/null; \
+	  status=$$?; [ $$status -le 1 ] || exit $$status; \
+	done
 
 clean: ## remove what was built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -75,6 +75,13 @@ async def load(*, shared_process: bool) -> Library:
     return library
 
 
+class _NoRetries(int):
+    """Zero, but true: LiteLLM's embeddings read `max_retries or 2`, and would ask three times."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 class Library:
     """LiteLLM, loaded; used within one event loop.
 
@@ -130,7 +137,7 @@ class Library:
         arguments: dict[str, Any] = {
             "model": endpoint.model,
             "timeout": NEVER_S,
-            "max_retries": 0,
+            "max_retries": _NoRetries(),
             "num_retries": 0,
             "shared_session": self._shared_session(),
         }

@@ -45,10 +45,7 @@ def _serve(order: dict[str, Any]) -> Any:  # noqa: ANN401 - xllamacpp has no typ
     params.cache_prompt = False
     params.cache_ram_mib = 0
     params.n_ctx_checkpoints = 0
-    # Threads that spin while they wait make a busy machine many times slower, and an idle one no faster.
-    for cpu in (params.cpuparams, params.cpuparams_batch):
-        cpu.n_threads = order["thread_count"]
-        cpu.poll = 0
+    params.cpuparams.n_threads = order["thread_count"]
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [order["api_key"]]

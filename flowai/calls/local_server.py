@@ -157,15 +157,12 @@ def _check(model: LocalModel) -> None:
 
 
 def _thread_count() -> int:
-    """Give as many threads as there are cores for us, but leave one to the others where there are more than two.
-
-    llama.cpp's threads wait for each other by spinning: one thread more than free cores makes it many times slower.
-    """
+    """Give as many threads as there are cores for us: a container may use fewer than it sees."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # a container may use less than it sees; outside of one there is no such file
+    with suppress(OSError, ValueError):
         quota, period = _CPU_QUOTA.read_text().split()
         cores = min(cores, max(1, int(quota) // int(period)))
-    return cores if cores <= 2 else min(cores - 1, MOST_THREADS)  # noqa: PLR2004 - the smallest machines need both
+    return min(cores, MOST_THREADS)
 
 
 def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
@@ -176,6 +173,8 @@ def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         stdout=subprocess.PIPE,
         stderr=log,
         start_new_session=True,
+        # llama.cpp's threads wait for each other by spinning, which on a busy machine makes them many times slower
+        env={"OMP_WAIT_POLICY": "passive", **os.environ},
     )
     return process, log
 
@@ -199,9 +198,12 @@ async def _not_started(
     await asyncio.to_thread(_end, process)
     reason = _first_error(log)
     log.close()
+    hint = "is the GGUF file whole, and is there enough memory for it?"
+    if reason and "libgomp" in reason:  # the wheel expects it on the system
+        hint = "install GCC's OpenMP library: `apt-get install libgomp1`"
     return InfrastructureError(
         f"the local server of model `{model.name}` {what} ({_ending(process)}): {reason or 'it said nothing'}",
-        hint="is the GGUF file whole, and is there enough memory for it?",
+        hint=hint,
     )
 
 

@@ -214,7 +214,7 @@ class ReplayClient:
         lines = self._lines.get(request_key(request))
         line = lines.popleft() if lines else None
         if line is not None and line.failure is not None:
-            raise _again(line.failure, request)
+            raise _again(line.failure, request, self._name)
         return line
 
     def _miss(self, request: Request | EmbedRequest) -> Client:
@@ -238,10 +238,10 @@ def _asks(request: Request | EmbedRequest) -> str:
     return " ".join(text.split())
 
 
-def _again(failure: RecordedFailure, request: Request | EmbedRequest) -> CallError:
-    kind = getattr(errors, failure.kind, CallError)
+def _again(failure: RecordedFailure, request: Request | EmbedRequest, name: str) -> CallError:
+    kind = getattr(errors, failure.kind, None)
     if not (isinstance(kind, type) and issubclass(kind, CallError)):
-        kind = CallError
+        raise ProjectError(f"`{failure.kind}` is no failure of a call", place=Place(file=name))
     endpoint = request.endpoint
     return kind(failure.what, provider=endpoint.provider, model=endpoint.name, status=failure.status, hint=failure.hint)
 
@@ -255,5 +255,8 @@ def _read(path: Path, name: str) -> dict[str, deque[Recorded]]:
             line = msgspec.convert(raw, Recorded)
         except msgspec.ValidationError as error:
             raise ProjectError(f"not a line of a recording: {error}", place=Place(file=name, line=number)) from None
+        if [line.completion, line.embeddings, line.failure].count(None) != 2:  # noqa: PLR2004 - one of three is set
+            found = "expected one of `completion`, `embeddings`, `failure`"
+            raise ProjectError(f"not a line of a recording: {found}", place=Place(file=name, line=number))
         lines.setdefault(line.key, deque()).append(line)
     return lines

@@ -63,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; default those of the process.
     """
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")  # libraries' advice to programmers; -W and PYTHONWARNINGS still show it
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

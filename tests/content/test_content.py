@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from jsonschema import Draft202012Validator
 
-from flowai.assertions import compile_cases
+from flowai.assertions import Answer, compile_cases, score_answer
 from flowai.project import Project
 from flowai.prompts import PromptLibrary
 from flowai.registry import binding, features_of, load_registry, resolve_release
@@ -57,6 +57,17 @@ KINDS = {
 """The hard cases a suite must not lose."""
 
 SCRIPTS = {"ARABIC", "CJK", "CYRILLIC", "DEVANAGARI", "LATIN"}
+ANSWERS = {
+    "evals/code_gen.yaml": "code_gen",
+    "evals/creative_writing.yaml": "creative_writing",
+    "evals/decision_node.yaml": "decision_node",
+    "evals/flowchart_layout.yaml": "flowchart_layout",
+    "evals/suggest_colors.yaml": "suggest_colors",
+    "evals/summary_v1.yaml": "summary",
+    "evals/summary_v2.yaml": "summary",
+}
+"""Where a good answer to each case of a suite stands, below `answers/`."""
+
 SMOKE_CASES = ["summarize-short", "summarize-json", "code-gen", "colors", "decision-node"]
 DEMO_CASES_COUNT = 8
 CONTEXT_TOKENS = 8_192
@@ -137,6 +148,29 @@ def test_the_hard_cases_are_there(path: str, kinds: set[str]) -> None:
 def test_other_scripts_are_there(path: str) -> None:
     letters = {letter for case in suite(path).cases for value in case.vars.values() for letter in value}
     assert {unicodedata.name(letter).split()[0] for letter in letters if letter.isalpha()} >= SCRIPTS
+
+
+def written(path: str, answer: object) -> str:
+    """Give a good answer in the suite's own form; the two summaries share their words."""
+    if path == "evals/summary_v2.yaml":
+        answer = {"summary": answer, "key_points": []}
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("path", ANSWERS)
+def test_a_good_answer_passes_and_an_empty_one_fails(path: str) -> None:
+    lines = (Path(__file__).parent / "answers" / f"{ANSWERS[path]}.jsonl").read_text(encoding="utf-8").splitlines()
+    answers = {row["id"]: written(path, row["answer"]) for row in map(json.loads, lines)}
+    checks = compile_cases(suite(path).cases)
+
+    def outcome(case: Case, text: str) -> str:
+        answer = Answer(text=text, vars=case.vars, finish_reason="stop")
+        return score_answer(checks[case.id], answer, case.threshold).outcome
+
+    for case in suite(path).cases:
+        assert (case.id, outcome(case, answers.pop(case.id))) == (case.id, "pass")
+        assert (case.id, outcome(case, "")) == (case.id, "fail")
+    assert not answers, "answers to cases that are gone"
 
 
 def test_the_summaries_are_judged_on_the_same_cases() -> None:
