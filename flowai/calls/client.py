@@ -133,7 +133,11 @@ Measure = Literal["whole", "first_token"]
 
 
 class Client(Protocol):
-    """What calls a model. Every failure is a CallError; nothing else escapes but cancellation and our own bugs."""
+    """What calls a model.
+
+    A failed call is a CallError. What would fail every call alike is not: a local model that cannot be started is an
+    InfrastructureError or a RegistryError, a request that was never recorded a RecordingMissError.
+    """
 
     async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:
         """Give the whole answer.

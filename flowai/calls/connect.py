@@ -30,7 +30,7 @@ def connect(
 
     Args:
         redactor: takes secrets out of errors and recordings.
-        replay: recording to answer from.
+        replay: recording, or directory of recordings, to answer from.
         record: recording to write; replaces the file at the first answer.
         call_on_miss: while replaying, call what was not recorded and add it to the recording.
         on_ready: told of each local model that is loaded: its registry name, and the seconds it took.
@@ -49,6 +49,8 @@ def connect(
 
     if not call_on_miss:
         return ReplayClient(replay)
+    if replay.is_dir():
+        raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
     live = _live(redactor, on_ready, shared_process=shared_process)
     return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True))
 

@@ -20,7 +20,7 @@ from flowai.errors import CallError, Place, ProjectError, RecordingMissError, Us
 from flowai.files import AppendLog, iterate_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
     from pathlib import Path
 
     from flowai.calls.client import Client, EmbedRequest, Measure, Request
@@ -166,7 +166,7 @@ class ReplayClient:
     """Answers from a recording. The same request asked again gets the next recorded answer.
 
     Args:
-        path: the recording.
+        path: the recording, or a directory of recordings.
         on_miss: answers what was not recorded; None to refuse it.
         name: how messages call the file; default its path.
     """
@@ -247,10 +247,18 @@ def _again(failure: RecordedFailure, request: Request | EmbedRequest, name: str)
 
 
 def _read(path: Path, name: str) -> dict[str, deque[Recorded]]:
-    if not path.is_file():
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
         raise UsageError(f"no recording `{name}`", hint="make one with `--record FILE`")
     lines: dict[str, deque[Recorded]] = {}
-    for number, raw in iterate_jsonl(path, name=name):
+    for file in files:
+        for line in _lines_of(file, name if file == path else f"{name}/{file.name}"):
+            lines.setdefault(line.key, deque()).append(line)
+    return lines
+
+
+def _lines_of(file: Path, name: str) -> Iterator[Recorded]:
+    for number, raw in iterate_jsonl(file, name=name):
         try:
             line = msgspec.convert(raw, Recorded)
         except msgspec.ValidationError as error:
@@ -258,5 +266,4 @@ def _read(path: Path, name: str) -> dict[str, deque[Recorded]]:
         if [line.completion, line.embeddings, line.failure].count(None) != 2:  # noqa: PLR2004 - one of three is set
             found = "expected one of `completion`, `embeddings`, `failure`"
             raise ProjectError(f"not a line of a recording: {found}", place=Place(file=name, line=number))
-        lines.setdefault(line.key, deque()).append(line)
-    return lines
+        yield line

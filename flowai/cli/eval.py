@@ -40,7 +40,8 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     ] = 8,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask models even where the answer is cached.")] = False,
     replay: Annotated[
-        Path | None, typer.Option("--replay", metavar="FILE", help="Use recorded answers; no model is called.")
+        Path | None,
+        typer.Option("--replay", metavar="PATH", help="Use recorded answers: a file, or a directory of files."),
     ] = None,
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="Record every answer into this file.")

@@ -45,7 +45,7 @@ class EvalOptions:
         failing_only: only cases that failed or had an error in the last run on this target.
         concurrency: most calls in flight, >= 1.
         cached: whether answers are taken from and kept in the exact cache.
-        replay: file of recorded answers to use instead of models; None for models.
+        replay: file of recorded answers, or a directory of such files, to use instead of models; None for models.
         record: file to record answers into; None for none.
         call_on_miss: ask a model for what a replay does not have, and record it there.
         fail_fast: stop at the first trial that fails or has an error.
@@ -125,6 +125,8 @@ def _check(options: EvalOptions) -> None:
         raise UsageError("--replay and --record exclude each other", hint="--on-miss call adds what a replay lacks")
     if options.replay is not None and (options.resume or options.retry_errors):
         raise UsageError("a replay starts anew each time; --resume and --retry-errors do not apply")
+    if options.record is not None and (options.resume or options.retry_errors):
+        raise UsageError("a recording is made as a whole; --resume and --retry-errors do not apply to --record")
     if options.resume and options.retry_errors:
         raise UsageError("--resume and --retry-errors exclude each other", hint="--retry-errors resumes too")
     if options.call_on_miss and options.replay is None:

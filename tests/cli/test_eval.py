@@ -255,3 +255,19 @@ def test_secrets_reach_nothing_that_is_written_or_shown(
     for planted in (shaped.encode(), b"scripted-key-0123456789"):
         assert planted not in shown
         assert planted not in project.everything_written()
+
+
+def test_a_directory_of_recordings_is_replayed_as_one(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    flowai("eval", "-n", "1", "--record", "recs/a.jsonl")
+    flowai("eval", "--filter-pattern", "two", "--record", "recs/b.jsonl")
+    count = provider.request_count
+    assert flowai("eval", "--replay", "recs").code == 0
+    assert provider.request_count == count
+    added = flowai("eval", "--replay", "recs", "--on-miss", "call")
+    assert (added.code, "name its file" in added.err) == (2, True)
+    (project.root / "empty").mkdir()
+    assert flowai("eval", "--replay", "empty").code == 2
+    again = flowai("eval", "--record", "rec.jsonl", "--resume")
+    assert (again.code, "a recording is made as a whole" in again.err) == (2, True)
