@@ -220,11 +220,12 @@ def _silent(request: Request, *, began: bool) -> TimedOutError:
 
 
 def _too_late(endpoint: Endpoint, what: str, limit_s: float) -> TimedOutError:
+    address = shown_address(endpoint.api_base)
     return TimedOutError(
-        f"{what} within {limit_s:g} s",
+        f"{what} within {limit_s:g} s" + (f" from {address}" if address else ""),
         provider=endpoint.provider,
         model=endpoint.name,
-        endpoint=shown_address(endpoint.api_base),
+        endpoint=address,
         hint="raise the feature's `timeout`, or try again",
     )
 

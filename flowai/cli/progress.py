@@ -5,7 +5,6 @@ In: the plan and finished trials. Out: progress on stderr. Must never know how t
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from flowai.cli import console
@@ -22,14 +21,9 @@ if TYPE_CHECKING:
 
 
 class RunProgress:
-    """Follows one run; use it as a context manager, so that the bar is gone when the run ends or breaks.
+    """Follows one run; use it as a context manager, so that the bar is gone when the run ends or breaks."""
 
-    Args:
-        quiet: show nothing but the forecast.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._total_count = 0
@@ -44,7 +38,7 @@ class RunProgress:
         if not forecast.call_count:
             return
         console.print_progress_line(_forecast_line(forecast))
-        if console.wants_progress() and not self._quiet:
+        if console.wants_progress():
             self._start()
 
     def ready(self, model: str, load_s: float) -> None:
@@ -59,7 +53,7 @@ class RunProgress:
         self._cost_usd += 0.0 if trial.cache == "exact" else trial.cost_usd or 0.0
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done_count, figures=self._figures())
-        elif not self._quiet and trial.cache != "exact" and self._tenth_done():
+        elif trial.cache != "exact" and self._tenth_done():
             console.print_progress_line(f"{self._done_count}/{self._total_count} done, {self._figures()}")
 
     def __enter__(self) -> Self:
@@ -94,7 +88,7 @@ class RunProgress:
     def _tenth_done(self) -> bool:
         """Whether this trial completed another tenth of the run."""
         tenth = max(1, self._total_count // 10)
-        return self._done_count % tenth == 0 and not sys.stderr.isatty()
+        return self._done_count % tenth == 0
 
 
 def _forecast_line(forecast: Forecast) -> str:

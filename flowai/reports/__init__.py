@@ -1,5 +1,6 @@
 """What a run came to: its records, their sums, and the files people and machines read."""
 
+from flowai.reports.frame import to_frame
 from flowai.reports.model import (
     SCHEMA_VERSION,
     Changes,
@@ -40,6 +41,7 @@ __all__ = [
     "changes_between",
     "check_endings",
     "groups_of",
+    "to_frame",
     "totals_of",
     "write_reports",
 ]
