@@ -70,11 +70,6 @@ class Project:
         return self.local / "cache"
 
     @property
-    def events(self) -> Path:
-        """The event log."""
-        return self.local / "events"
-
-    @property
     def dotenv(self) -> Path:
         """Variables of this checkout; the environment wins over it."""
         return self.root / ".env"

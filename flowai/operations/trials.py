@@ -15,7 +15,7 @@ import msgspec
 from flowai.assertions import Answer, compile_cases, score_answer
 from flowai.calls import PriceTable, json_validity
 from flowai.errors import CallError, Place, PromptError
-from flowai.events import Attempt, CallEvent, EventLog
+from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.gateway.exact_cache import cache_key
 from flowai.gateway.request import make_request
 from flowai.suites.plan import case_key
@@ -159,6 +159,7 @@ class TrialBench:
             prompt_hash=prompt.hash,
             promises_json=prompt.promises_json or case.promises_json,
             needs_ttft=needs_ttft,
+            logs_content=feature is not None and feature.log_content == "redacted",
         )
 
     def _compile(self, planned: Iterable[PlannedTrial]) -> None:
@@ -263,7 +264,7 @@ def ask(
     around = workspace.around
     with closing(
         EventLog(
-            workspace.project.events,
+            workspace.events,
             process=f"{asking.origin}-{around.new_id()[:12]}",
             redactor=workspace.redactor,
             clock=around.now,
@@ -306,6 +307,9 @@ def _facts(prepared: PreparedTrial, result: Completion | CallError, latency_ms: 
         "provider": endpoint.provider,
         "latency_ms": latency_ms,
     }
+    if prepared.logs_content:  # the log takes secrets out
+        output = None if isinstance(result, CallError) else result.text
+        facts["content"] = Content(messages=prepared.request.messages, output=output)
     attempt = Attempt(model=endpoint.name, provider=endpoint.provider, status="ok", latency_ms=latency_ms)
     if isinstance(result, CallError):
         kind = type(result).__name__

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.calls import Endpoint
-from flowai.errors import UsageError, one_of
+from flowai.errors import Place, RegistryError, UsageError, one_of
 from flowai.prompts import PromptLibrary
 from flowai.registry import (
     ModelEntry,
@@ -29,6 +29,7 @@ from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from flowai.project import Project
     from flowai.registry import Registry
@@ -85,6 +86,23 @@ class Workspace:
     def project(self) -> Project:
         """The project."""
         return self.around.project
+
+    @property
+    def events(self) -> Path:
+        """The directory of the event log, as the registry names it.
+
+        Raises:
+            RegistryError: the registry names an object store; this version writes to directories.
+            UsageError: it lies outside the project.
+        """
+        named = self.registry.events
+        if "://" in named:
+            place = Place(file=self.project.show(self.project.registry), key="events")
+            hint = "name a directory of the project, such as `.flowai/events`"
+            raise RegistryError(
+                f"found `{named}`; this version writes events to directories only", place=place, hint=hint
+            )
+        return self.project.inside(named)
 
     def with_models(self, names: Iterable[str]) -> Workspace:
         """Give the workspace with entries for LiteLLM's names that the registry does not have.

@@ -42,6 +42,7 @@ class PreparedTrial:
         prompt_hash: hex hash of the prompt.
         promises_json: whether the prompt or an assertion promises JSON.
         needs_ttft: whether an assertion or the gate judges the time to the first token.
+        logs_content: whether the feature wants request and answer in the event log.
     """
 
     planned: PlannedTrial
@@ -50,6 +51,7 @@ class PreparedTrial:
     prompt_hash: str
     promises_json: bool
     needs_ttft: bool
+    logs_content: bool = False
 
 
 class Cache(Protocol):

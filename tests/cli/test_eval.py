@@ -271,3 +271,29 @@ def test_a_directory_of_recordings_is_replayed_as_one(
     assert flowai("eval", "--replay", "empty").code == 2
     again = flowai("eval", "--record", "rec.jsonl", "--resume")
     assert (again.code, "a recording is made as a whole" in again.err) == (2, True)
+
+
+def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+    registry = (project.root / "registry.yaml").read_text()
+    project.write("registry.yaml", registry + "events: logs/events\n")
+    assert flowai("eval").code == 0
+    assert len(list((project.root / "logs" / "events").rglob("*.jsonl"))) == 1
+    project.write("registry.yaml", registry + "events: s3://bucket/prefix\n")
+    ran = flowai("eval", "--no-cache")
+    assert (ran.code, "registry.yaml: events: found `s3://bucket/prefix`" in ran.err) == (3, True)
+    assert provider.request_count == 2
+
+
+def test_content_is_logged_only_where_the_feature_says_so(
+    flowai: Flowai, project: SampleProject, provider: ScriptedProvider
+) -> None:
+    flowai("eval", "-n", "1")
+    assert [event.content for event in events_of(project)] == [None]
+    provider.default = Reply(text="hello sk-proj-" + "Ab3" * 20)
+    registry = (project.root / "registry.yaml").read_text()
+    project.write("registry.yaml", registry.replace("chat: {timeout", "chat: {log_content: redacted, timeout"))
+    flowai("eval", "-n", "1", "--no-cache")
+    logged = [event.content for event in events_of(project) if event.content is not None]
+    assert [(content.messages[1]["content"], content.output) for content in logged] == [
+        ("text of one", "hello [REDACTED:openai]")
+    ]
