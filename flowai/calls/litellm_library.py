@@ -4,8 +4,9 @@ In: endpoints and requests. Out: keyword arguments for LiteLLM, and figures from
 failure means.
 
 LiteLLM offers no way to say these things per call, so they hold for the whole process from the first call on:
-- three environment variables, unless they are set: its price table and its table of Anthropic headers come from its
-  own package instead of the network, and it does not read `.env` by itself (flowai does that, by its own rules);
+- four environment variables, unless they are set: its price table and its table of Anthropic headers come from its
+  own package instead of the network, it does not read `.env` by itself (flowai does that, by its own rules), and it
+  does not end a stream because a model repeats itself;
 - it prints no help texts (`suppress_debug_info`);
 - where flowai brought it into the process: its log is silenced, unless `LITELLM_LOG` asks for it, and what its import
   leaves behind is moved out of the garbage collector's sight (`gc.freeze`), which saves a tenth of a run's CPU;
@@ -38,6 +39,8 @@ _QUIET_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_MODE": "PRODUCTION",
+    # it ends a stream after 100 equal chunks as a provider's failure; a model that loops is an answer, a bad one
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",
 }
 
 

@@ -32,7 +32,7 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
         ("JSON valid", f"{totals.json_valid_count}/{totals.json_promised_count}"),
         ("latency p50, p95", f"{duration(totals.latency.p50_ms)}, {duration(totals.latency.p95_ms)}"),
         ("TTFT p50, p95", f"{duration(totals.ttft.p50_ms)}, {duration(totals.ttft.p95_ms)}"),
-        ("TTFT measured", f"{totals.ttft.count} of {totals.trial_count - totals.error_count}"),
+        ("TTFT measured", f"{totals.ttft.count} of {totals.latency.count}"),
         ("cached, fresh", f"{totals.cached_count}, {totals.fresh_count}"),
         ("tokens in, out (fresh)", f"{totals.input_tokens:,}, {totals.output_tokens:,}"),
         ("cost (fresh)", dollars(totals.cost_usd) + unpriced),

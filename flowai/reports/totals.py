@@ -36,7 +36,7 @@ def totals_of(trials: Sequence[Trial]) -> Totals:
         for check in trial.checks:
             if check.metric is not None and check.passed is not None:
                 scores[check.metric].append(check.score)
-    answered = [trial for trial in trials if trial.outcome != "error"]
+    answered = [trial for trial in trials if trial.failure is None]
     fresh = [trial for trial in answered if trial.cache != "exact"]
     judged_count = counts["pass"] + counts["fail"]
     return Totals(

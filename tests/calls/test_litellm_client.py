@@ -244,3 +244,15 @@ print(json.dumps(asyncio.run(session())))
     assert done.stderr == ""
     kinds = ["hello world", "hello world", "ServerError", "AuthError", "MalformedAnswerError", "MalformedAnswerError"]
     assert json.loads(done.stdout) == kinds
+
+
+def test_a_model_that_loops_has_answered(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    # LiteLLM itself would end the stream after 100 equal chunks, and call it the provider's failure
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    chunk = {**head, "choices": [{"index": 0, "delta": {"content": "again "}, "finish_reason": None}]}
+    last = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+    frames = [json.dumps(frame) for frame in (*[chunk] * 300, last)]
+    body = "".join(f"data: {frame}\n\n" for frame in (*frames, "[DONE]"))
+    provider.script(Reply(body=body.encode(), content_type="text/event-stream"))
+    answer = complete(ask(), "first_token")
+    assert (answer.text, answer.finish_reason) == ("again " * 300, "length")

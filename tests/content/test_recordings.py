@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # passed, failed on SmolLM2-135M as recorded; a changed assertion or case changes these, and a review sees it
 OUTCOMES = {
-    "summary_v1": (0, 0),
-    "summary_v2": (0, 0),
-    "decision_node": (0, 0),
-    "code_gen": (0, 0),
-    "creative_writing": (0, 0),
-    "suggest_colors": (0, 0),
-    "flowchart_layout": (0, 0),
+    "summary_v1": (35, 41),
+    "summary_v2": (29, 47),
+    "decision_node": (14, 54),
+    "code_gen": (3, 16),
+    "creative_writing": (4, 14),
+    "suggest_colors": (0, 22),
+    "flowchart_layout": (0, 19),
 }
 
 

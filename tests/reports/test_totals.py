@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import trial
 
-from flowai.reports import Check, changes_between, groups_of, totals_of
+from flowai.reports import Check, Failure, changes_between, groups_of, totals_of
 
 outcomes = st.lists(st.sampled_from(["pass", "fail", "error", "unscored"]), max_size=40)
 
@@ -20,6 +20,12 @@ def test_every_trial_is_counted_once(drawn: list[str]) -> None:
     assert totals.cached_count + totals.fresh_count == len(drawn) - totals.error_count
     if totals.pass_rate is not None:
         assert totals.pass_rate == totals.pass_count / (totals.pass_count + totals.fail_count)
+
+
+def test_a_request_that_cannot_be_answered_fails_but_is_no_answer() -> None:
+    refused = Failure(kind="ContextTooLongError", message="too long")
+    totals = totals_of([trial(), trial("b", "fail", failure=refused, output=None, cost_usd=None, latency_ms=None)])
+    assert (totals.fail_count, totals.fresh_count, totals.unpriced_count, totals.latency.count) == (1, 1, 0, 1)
 
 
 def test_cached_answers_cost_nothing_but_keep_their_times() -> None:
