@@ -97,6 +97,7 @@ def run_eval(around: Surroundings, options: EvalOptions, observer: Observer) -> 
         InfrastructureError: this machine failed (full disk, a run that is being written by another process).
         InterruptedRunError: the person stopped it; it can be resumed.
     """
+    started_s = around.clock_s()
     _check(options)
     workspace, planned = _plan(around, options)
     bench = TrialBench(workspace)
@@ -104,7 +105,7 @@ def run_eval(around: Surroundings, options: EvalOptions, observer: Observer) -> 
     run = _begin(workspace, options, digest_of(prepared), observer)
     with closing(run):
         asking_s = _try(workspace, bench, prepared, run, options)
-        run.finish(around.clock_s())
+        run.finish(around.clock_s() - started_s)
     report = _report(workspace, planned, run, options, asking_s)
     directory = workspace.project.reports / run.run_id
     write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs])
@@ -177,11 +178,11 @@ class _Run:
         self.in_flight_s = 0.0
         self._log = log
         self._observer = observer
-        self._started_s = 0.0
+        self.elapsed_s = 0.0
         self._fail_fast = False
 
-    def start(self, started: Started, clock_s: float, *, fail_fast: bool) -> None:
-        self.started_at, self._started_s, self._fail_fast = started.started_at, clock_s, fail_fast
+    def start(self, started: Started, *, fail_fast: bool) -> None:
+        self.started_at, self._fail_fast = started.started_at, fail_fast
         if self._log is not None:
             self._log.start(started)
 
@@ -197,8 +198,8 @@ class _Run:
             self.stopped = True
             raise StopRunError
 
-    def finish(self, clock_s: float) -> None:
-        self.elapsed_s = clock_s - self._started_s
+    def finish(self, elapsed_s: float) -> None:
+        self.elapsed_s = elapsed_s
         if self._log is not None and not self.stopped:
             self._log.finish(self.elapsed_s)
 
@@ -232,7 +233,7 @@ def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Ob
         plan_digest=digest,
         started_at=around.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
-    run.start(started, around.clock_s(), fail_fast=options.fail_fast)
+    run.start(started, fail_fast=options.fail_fast)
     return run
 
 
