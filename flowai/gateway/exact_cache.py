@@ -197,13 +197,10 @@ class ExactCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            full = "full" in str(error)
             raise InfrastructureError(
                 f"the cache cannot be used: {error}",
                 place=Place(file=str(self.directory)),
-                hint="free some space"
-                if full
-                else "`flowai eval --no-cache` works without it; `flowai cache clear` empties it",
+                hint="is the disk full? `--no-cache` works without it; `flowai cache clear` empties it",
             ) from error
 
 
