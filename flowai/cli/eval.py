@@ -120,8 +120,7 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
         console.print_line(line)
     for line in screen.figure_lines(report.totals, report.elapsed_s):
         console.print_line(line)
-    again = f"flowai eval {options.target or ''} --retry-errors".replace("  ", " ")
-    trial_lines = list(screen.trial_lines(report.trials, again=again))
+    trial_lines = list(screen.trial_lines(report.trials, again=f"{_command_line(options)} --retry-errors"))
     if trial_lines:
         console.print_line()
     for line in trial_lines:
@@ -130,6 +129,19 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
         if changes is not None:
             console.print_line(screen.change_line(changes))
     console.print_marked(screen.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
+
+
+def _command_line(options: EvalOptions) -> str:
+    """Spell the command that plans the same trials, for a person to paste."""
+    import shlex
+
+    selection = options.selection
+    words = ["flowai", "eval", *([options.target] if options.target else [])]
+    words += [word for model in options.models for word in ("--model", model)]
+    words += ["--repeat", str(selection.repeats)] if selection.repeats else []
+    words += ["-n", str(selection.first_n)] if selection.first_n else []
+    words += ["--filter-pattern", selection.pattern] if selection.pattern else []
+    return shlex.join(words)
 
 
 def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:

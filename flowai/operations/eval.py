@@ -279,9 +279,10 @@ def _try(
     except StopRunError:
         return 0.0
     except KeyboardInterrupt:
-        again = f"flowai eval {options.target or ''} --resume".replace("  ", " ")
         kept = numbers.count(len(run.trials), "finished trial")
-        raise InterruptedRunError(f"interrupted; run {run.run_id} keeps {kept}", hint=f"go on with `{again}`") from None
+        raise InterruptedRunError(
+            f"interrupted; run {run.run_id} keeps {kept}", hint="go on with the same command and --resume"
+        ) from None
 
 
 def _ask(

@@ -96,13 +96,13 @@ def test_errors_outrank_failures_and_can_be_retried(
         return Reply(status=503, error={"message": "overloaded"}) if down else Reply()
 
     provider.answerer = answer
-    ran = flowai("eval")
+    ran = flowai("eval", "-n", "2", "--filter-pattern", "bad|down")
     assert ran.code == 4
     assert "ERROR down" in ran.out
-    assert "again: flowai eval --retry-errors" in ran.out
+    assert "again: flowai eval -n 2 --filter-pattern 'bad|down' --retry-errors" in ran.out
     provider.answerer = None
     count = len(provider.asked)
-    again = flowai("eval", "--retry-errors")
+    again = flowai("eval", "-n", "2", "--filter-pattern", "bad|down", "--retry-errors")
     assert (again.code, len(provider.asked) - count) == (1, 1), "the failure was kept, only the error asked again"
     assert project.report("0001")["totals"]["error_count"] == 0
     nothing = flowai("eval", "--retry-errors")

@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_results_and_says_how_to_go_on(
         _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert "interrupted; run 0001 keeps 1 finished trial" in err
-    assert "go on with `flowai eval prompts/echo_v1 --resume`" in err
+    assert "go on with the same command and --resume" in err
     assert "Traceback" not in err
     provider.answerer = None
     assert flowai("eval", "prompts/echo_v1", "--resume").code == 0
