@@ -33,10 +33,10 @@ demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small
 	else exit $$status; fi
 
 test: $(VENV)/.installed-dev ## run every test that needs no service
-	$(BIN)/python -m pytest -m 'not service'
+	$(BIN)/python -m pytest
 
 test-services: $(VENV)/.installed-dev ## run the tests that need a real server
-	$(BIN)/python -m pytest -m service; status=$$?; [ $$status -eq 5 ] && echo 'no test needs a service yet' || exit $$status
+	FLOWAI_TEST_SERVICES=1 $(BIN)/python -m pytest -m service; status=$$?; [ $$status -eq 5 ] && echo 'no test needs a service yet' || exit $$status
 
 check: $(VENV)/.installed-dev ## run every static check: lint, format, types, the house, docs drift
 	$(BIN)/ruff check .

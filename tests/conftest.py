@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,13 @@ def shared_data() -> Path:
         if data.is_dir():
             return data
     pytest.skip("public test data (shared/data beside the checkout) is not here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, visibly, what needs a real server, unless it was asked for."""
+    if os.environ.get("FLOWAI_TEST_SERVICES") == "1":
+        return
+    skip = pytest.mark.skip(reason="needs a real server: run `make test-services`")
+    for item in items:
+        if item.get_closest_marker("service"):
+            item.add_marker(skip)
