@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.calls.client import Client
+    from flowai.calls.client import Client, EmbedRequest, Request
     from flowai.secrets import Redactor
 
 
@@ -23,6 +23,7 @@ def connect(
     replay: Path | None = None,
     record: Path | None = None,
     call_on_miss: bool = False,
+    on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
     on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
     shared_process: bool = False,
 ) -> Client:
@@ -33,6 +34,7 @@ def connect(
         replay: recording, or directory of recordings, to answer from.
         record: recording to write; replaces the file at the first answer.
         call_on_miss: while replaying, call what was not recorded and add it to the recording.
+        on_called: while replaying, told of each request that was not recorded and is therefore asked of a model.
         on_ready: told of each local model that is loaded: its registry name, and the seconds it took.
         shared_process: whether code other than flowai's may use LiteLLM in this process; never so under our commands.
 
@@ -52,7 +54,7 @@ def connect(
     if replay.is_dir():
         raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
     live = _live(redactor, on_ready, shared_process=shared_process)
-    return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True))
+    return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True), on_called=on_called)
 
 
 def _live(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:

@@ -20,7 +20,7 @@ from flowai.errors import CallError, Place, ProjectError, RecordingMissError, Us
 from flowai.files import AppendLog, iterate_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
 
     from flowai.calls.client import Client, EmbedRequest, Measure, Request
@@ -168,12 +168,21 @@ class ReplayClient:
     Args:
         path: the recording, or a directory of recordings.
         on_miss: answers what was not recorded; None to refuse it.
+        on_called: told of each request that is handed to `on_miss`, before it is.
         name: how messages call the file; default its path.
     """
 
-    def __init__(self, path: Path, *, on_miss: Client | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_miss: Client | None = None,
+        on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
+        name: str | None = None,
+    ) -> None:
         self._name = name or str(path)
         self._on_miss = on_miss
+        self._on_called = on_called
         self._lines = {} if on_miss is not None and not path.exists() else _read(path, self._name)
         self._counts = {key: len(lines) for key, lines in self._lines.items()}
 
@@ -219,6 +228,7 @@ class ReplayClient:
 
     def _miss(self, request: Request | EmbedRequest) -> Client:
         if self._on_miss is not None:
+            self._on_called(request)
             return self._on_miss
         count = self._counts.get(request_key(request), 0)
         often = f"was recorded {count} times and is asked once more" if count else "was never recorded"

@@ -76,7 +76,7 @@ _COLOURS = {
     "????": "yellow",
     "GATE MET": "green",
     "GATE NOT MET": "red",
-    "NOT DECIDED, THERE WERE ERRORS": "yellow",
+    "NOT DECIDED: ERRORS": "yellow",
     "UNDECIDED": "yellow",
     "READY TO DEPLOY": "green",
     "DEPLOY BLOCKED": "red",

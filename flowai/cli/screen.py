@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.reports import numbers
+from flowai.reports.tables import OUTCOME_WORDS, VERDICT_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 _GAP = "     "
 MOST_SHOWN_COUNT = 20
 SMALL_RUN_COUNT = 10
-_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
-_VERDICTS = {
-    "pass": "GATE MET",
-    "fail": "GATE NOT MET",
-    "error": "NOT DECIDED, THERE WERE ERRORS",
-    "undecided": "UNDECIDED",
-}
 
 
 def head_lines(report: Report) -> Iterator[str]:
@@ -70,7 +64,7 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
     names = {trial.key: _name(trial, several=several) for trial in shown}
     width = max(map(len, names.values()), default=0)
     for trial in shown[:MOST_SHOWN_COUNT]:
-        word = _WORDS[trial.outcome]
+        word = OUTCOME_WORDS[trial.outcome]
         time = f"{numbers.duration(trial.latency_ms):>8}"
         parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_why(trial, again)]
         yield "  ".join(parts).rstrip()
@@ -111,7 +105,7 @@ def change_line(changes: Changes) -> str:
 def verdict_line(report: Report, place: str) -> str:
     """Say whether the gate is met, by which limit not, and where the evidence lies."""
     unmet = [check for check in report.decision.checks if check.held is not True]
-    parts = [_VERDICTS[report.decision.verdict], *(_limit(check) for check in unmet[:3]), place]
+    parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:3]), place]
     return "  ".join(parts)
 
 

@@ -90,6 +90,7 @@ class _Backend:
 def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]:
     """Give the screen: a line per case, the sum, and what to do next."""
     from flowai.reports import numbers
+    from flowai.reports.tables import OUTCOME_WORDS
 
     report, totals = result.report, result.report.totals
     yield f"release {result.release} (current: {result.current})   {backend}"
@@ -97,7 +98,7 @@ def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]
         yield f"warning: {warning}"
     width = max(len(trial.case) for trial in report.trials)
     for trial in report.trials:
-        word = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}[trial.outcome]
+        word = OUTCOME_WORDS[trial.outcome]
         parts = [f"{word:<5} {trial.case:<{width}}", f"{numbers.duration(trial.latency_ms):>7}", *_why(trial)]
         yield "  ".join(parts).rstrip()
         if trial.outcome == "fail" and trial.finish_reason == "length":

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from flowai.operations.trials import Forecast, Observer
+    from flowai.calls import Request
+    from flowai.operations.trials import Observer
     from flowai.operations.workspace import Surroundings, Workspace
     from flowai.reports import Changes, Report, Trial
     from flowai.suites.plan import PlannedTrial
-    from flowai.suites.runner import PreparedTrial
+    from flowai.suites.runner import PreparedTrial, Source
 
 DEFAULT_CONCURRENCY = 8
 
@@ -176,9 +177,9 @@ class _Run:
         self.stopped = False
         self.started_at = ""
         self.in_flight_s = 0.0
-        self._log = log
-        self._observer = observer
         self.elapsed_s = 0.0
+        self.observer = observer
+        self._log = log
         self._fail_fast = False
 
     def start(self, started: Started, *, fail_fast: bool) -> None:
@@ -193,7 +194,7 @@ class _Run:
         self.trials[trial.key] = trial
         if trial.cache == "miss":
             self.in_flight_s += (trial.latency_ms or 0.0) / 1000
-        self._observer.trial(trial)
+        self.observer.trial(trial)
         if self._fail_fast and trial.outcome in ("fail", "error"):
             self.stopped = True
             raise StopRunError
@@ -202,9 +203,6 @@ class _Run:
         self.elapsed_s = elapsed_s
         if self._log is not None and not self.stopped:
             self._log.finish(self.elapsed_s)
-
-    def forecast(self, forecast: Forecast) -> None:
-        self._observer.forecast(forecast)
 
     def close(self) -> None:
         if self._log is not None:
@@ -231,7 +229,7 @@ def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Ob
         run_id=run_id,
         target=options.target or "",
         plan_digest=digest,
-        started_at=around.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
+        started_at=around.timestamp(),
     )
     run.start(started, fail_fast=options.fail_fast)
     return run
@@ -266,7 +264,7 @@ def _try(
         with closing(ExactCache(workspace.project.cache)) if uses_cache else nullcontext() as cache:
             hands = bench.hands(run.add)
             missed = take_cached(waiting, cache, hands) if cache is not None else waiting
-            run.forecast(
+            run.observer.forecast(
                 forecast_of(
                     missed if options.replay is None else [],
                     trial_count=len(prepared),
@@ -280,6 +278,8 @@ def _try(
         return 0.0
     except KeyboardInterrupt:
         kept = numbers.count(len(run.trials), "finished trial")
+        if options.replay is not None or options.record is not None:  # these start anew each time
+            raise InterruptedRunError(f"interrupted after {kept}") from None
         raise InterruptedRunError(
             f"interrupted; run {run.run_id} keeps {kept}", hint="go on with the same command and --resume"
         ) from None
@@ -295,18 +295,25 @@ def _ask(
 ) -> float:
     replaying = options.replay is not None
     waiting = missed if replaying and not options.call_on_miss else reach(workspace, missed)
+    called: set[int] = set()  # requests a replay did not hold, by identity: equal ones may be both held and not
     client = connect(
         redactor=workspace.redactor,
         replay=options.replay,
         record=options.record,
         call_on_miss=options.call_on_miss,
+        on_called=lambda request: called.add(id(request)),
+        on_ready=run.observer.ready,
     )
+
+    def source_of(request: Request) -> Source:
+        return "miss" if not replaying or id(request) in called else "replay"
+
     asking = Asking(
         origin="eval",
         # recorded answers come at once; one at a time keeps their order, and the report's bytes
         concurrency=1 if replaying else options.concurrency,
         cache=cache,
-        source="replay" if replaying else "miss",
+        source_of=source_of,
     )
     return ask(workspace, bench, waiting, client, asking, run.add)
 

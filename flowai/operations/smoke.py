@@ -102,7 +102,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
     workspace = replace(serving, release=release) if release in serving.registry.releases else serving
     workspace.registry.release(release)
     _refuse_changed_bytes(workspace)
-    started_at, started_s = around.now(), around.clock_s()
+    started_at, started_s = around.timestamp(), around.clock_s()
     pairings = [_sharpened(pairing, workspace) for pairing in _pairings(workspace)]
     planned = plan_trials(pairings, Selection(pattern=options.pattern))
     if not planned:
@@ -125,7 +125,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         Forecast(trial_count=len(waiting), cached_count=0, call_count=len(waiting), models=models, cost_usd=None)
     )
     client = connect(redactor=workspace.redactor, on_ready=observer.ready)
-    asking = Asking(origin="smoke", concurrency=len(waiting), cache=None)
+    asking = Asking(origin="smoke", concurrency=len(waiting), cache=None, release=release)
     try:
         asking_s = ask(workspace, bench, waiting, client, asking, add)
     except KeyboardInterrupt:
@@ -134,7 +134,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         kind="smoke",
         run_id="smoke",
         target=release,
-        started_at=started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        started_at=started_at,
         elapsed_s=around.clock_s() - started_s,
         asking_s=asking_s,
         in_flight_s=sum(trial.latency_ms or 0.0 for trial in trials.values()) / 1000,

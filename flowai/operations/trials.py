@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from flowai.assertions import CheckFunction
-    from flowai.calls import Client, Completion
+    from flowai.calls import Client, Completion, Request
     from flowai.operations.workspace import Workspace
     from flowai.reports import Trial
     from flowai.suites.model import Case
@@ -233,13 +233,15 @@ class Asking:
         origin: what the events say the calls are for.
         concurrency: most calls in flight, >= 1.
         cache: where answers are kept; None for nowhere.
-        source: where the answers come from.
+        source_of: says where the answer to a request came from, once it has come.
+        release: the release that is asked; None outside releases.
     """
 
     origin: Literal["eval", "smoke"]
     concurrency: int
     cache: Cache | None
-    source: Source = "miss"
+    source_of: Callable[[Request], Source] = lambda _: "miss"
+    release: str | None = None
 
 
 def ask(
@@ -276,14 +278,21 @@ def ask(
         ) -> None:
             if call_id is not None:
                 facts = _facts(prepared, result, latency_ms)
-                log.append(CallEvent(call_id=call_id, at=around.now(), origin=asking.origin, **facts))
+                log.append(
+                    CallEvent(call_id=call_id, at=around.now(), origin=asking.origin, release=asking.release, **facts)
+                )
 
         hands = bench.hands(on_trial, on_call)
 
         async def session() -> None:
             try:
                 await ask_models(
-                    waiting, client, hands, concurrency=asking.concurrency, cache=asking.cache, source=asking.source
+                    waiting,
+                    client,
+                    hands,
+                    concurrency=asking.concurrency,
+                    cache=asking.cache,
+                    source_of=asking.source_of,
                 )
             finally:
                 await client.aclose()

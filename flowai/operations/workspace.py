@@ -59,6 +59,10 @@ class Surroundings:
     clock_s: Callable[[], float] = time.perf_counter
     new_id: Callable[[], str] = _new_id
 
+    def timestamp(self) -> str:
+        """Give the time as reports spell it: UTC, RFC 3339, whole seconds."""
+        return self.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:

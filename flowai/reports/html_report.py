@@ -10,9 +10,8 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from flowai.reports.markdown_report import VERDICT_WORDS
 from flowai.reports.numbers import count, dollars, duration, one_line
-from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, figure_rows, gate_rows, group_rows
+from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

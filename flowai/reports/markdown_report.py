@@ -9,14 +9,13 @@ import re
 from typing import TYPE_CHECKING
 
 from flowai.reports.numbers import count, one_line
-from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, figure_rows, gate_rows, group_rows
+from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from flowai.reports.model import Changes, Report, Trial
 
-VERDICT_WORDS = {"pass": "GATE MET", "fail": "GATE NOT MET", "error": "NOT DECIDED: ERRORS", "undecided": "UNDECIDED"}
 _MOST_OUTPUT_CHARS = 2_000
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Row = tuple[str, ...]
 
+VERDICT_WORDS = {"pass": "GATE MET", "fail": "GATE NOT MET", "error": "NOT DECIDED: ERRORS", "undecided": "UNDECIDED"}
+OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
+
 GATE_COLUMNS: Row = ("suite", "metric", "observed", "limit", "")
 GROUP_COLUMNS: Row = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
 _HELD = {True: "met", False: "NOT met", None: "nothing measured"}

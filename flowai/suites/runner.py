@@ -115,7 +115,7 @@ async def ask_models(
     *,
     concurrency: int,
     cache: Cache | None,
-    source: Source = "miss",
+    source_of: Callable[[Request], Source] = lambda _: "miss",
 ) -> None:
     """Ask models for the trials' answers, at most `concurrency` at a time.
 
@@ -125,7 +125,7 @@ async def ask_models(
         hands: judge, ids, listeners.
         concurrency: most calls in flight, >= 1.
         cache: where whole, unfiltered answers are kept; None to keep none.
-        source: where the answers come from, as the trials will say.
+        source_of: says where the answer to a request came from, once it has come.
 
     Raises:
         StopRunError: a listener asked to stop.
@@ -137,18 +137,22 @@ async def ask_models(
 
     async def work() -> None:
         for prepared, measure in pending:  # one iterator shared by all workers: each trial is taken once
-            call_id = hands.new_call_id() if source == "miss" else None
             started_s = hands.clock_s()
+            result: Completion | CallError
             try:
-                completion = await client.complete(prepared.request, measure=measure)
+                result = await client.complete(prepared.request, measure=measure)
+                latency_ms = result.latency_ms
             except CallError as error:
-                hands.on_call(prepared, call_id, error, (hands.clock_s() - started_s) * 1000)
-                hands.on_trial(_failed(prepared, error, hands, source=source, call_id=call_id))
+                result, latency_ms = error, (hands.clock_s() - started_s) * 1000
+            source = source_of(prepared.request)
+            call_id = hands.new_call_id() if source == "miss" else None
+            hands.on_call(prepared, call_id, result, latency_ms)
+            if isinstance(result, CallError):
+                hands.on_trial(_failed(prepared, result, hands, source=source, call_id=call_id))
                 continue
-            hands.on_call(prepared, call_id, completion, completion.latency_ms)
-            if cache is not None and _may_be_kept(completion, hands):
-                cache.put(prepared.cache_key, completion)
-            hands.on_trial(answered(prepared, completion, hands, source=source, call_id=call_id))
+            if cache is not None and _may_be_kept(result, hands):
+                cache.put(prepared.cache_key, result)
+            hands.on_trial(answered(prepared, result, hands, source=source, call_id=call_id))
 
     workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(trials)))]
     try:

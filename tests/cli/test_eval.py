@@ -207,7 +207,11 @@ def test_a_replay_without_the_recorded_answer_says_how_to_mend_it(flowai: Flowai
     assert ran.code == 3
     assert "rec.jsonl: a request to `openai/gpt-4o-mini` was never recorded" in ran.err
     assert "--on-miss call" in ran.err
+    before = len(events_of(project))
     assert flowai("eval", "--replay", "rec.jsonl", "--on-miss", "call").code == 0
+    assert len(events_of(project)) == before + 2, (
+        "what a replay lacked was asked of a model, and each call has its event"
+    )
     assert flowai("eval", "--replay", "rec.jsonl").code == 0
 
 

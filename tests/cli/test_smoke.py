@@ -69,7 +69,7 @@ def test_a_good_release_may_be_deployed(flowai: Flowai, project: SampleProject, 
     assert ET.parse(project.root / "reports/smoke.xml").getroot().get("tests") == "2"  # noqa: S314 - our own document
     assert {asked.body["max_tokens"] for asked in provider.asked} == {50, 96}, "never more than 96 output tokens"
     events = list(read_events(project.root / ".flowai/events", on_unreadable=lambda line: pytest.fail(str(line))))
-    assert {event.origin for event in events} == {"smoke"}
+    assert {(event.origin, event.release) for event in events} == {("smoke", "v1")}
 
 
 def test_it_is_never_answered_from_the_cache(flowai: Flowai, provider: ScriptedProvider) -> None:
