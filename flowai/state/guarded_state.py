@@ -1,0 +1,188 @@
+"""A store that never fails a call: while the shared one is away, each process goes on alone.
+
+In: the shared store and one of this process. Out: a State that says when it is alone. Must never know which stores
+they are.
+
+What being alone means. A provider that the shared store left alone when it was last looked at is left alone here too,
+and the live overlay stays in force; failures are counted by this process only; each process has a day's whole budget
+to itself. A store that is back is noticed within `pause_s` of the next operation. Nothing is reported a second time:
+failures counted alone are forgotten; money set aside by one store and settled with the other is added there as paid,
+and stays spent where it was set aside; a lease of the other store is worth nothing, so its verdict changes nothing
+and the next attempt probes.
+
+What concerns the fleet does not go on alone, because a person would be told what is not so: overlays are written and
+cleared, and live processes listed, in the shared store or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from flowai.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from flowai.state.memory_state import MemoryState
+    from flowai.state.model import (
+        Admission,
+        BreakerRule,
+        BreakerView,
+        Heartbeat,
+        Overlay,
+        Reservation,
+        Shared,
+        State,
+    )
+
+Found = TypeVar("Found")
+
+
+class GuardedState:
+    """`State` whose calls go on when the shared store is away.
+
+    Args:
+        shared: the store that processes share.
+        alone: this process's own; used while the other is away.
+        clock_s: the clock of `alone`, seconds since the epoch.
+        pause_s: seconds between two attempts to reach a store that is away, > 0; meanwhile nobody waits for it.
+    """
+
+    def __init__(
+        self, shared: State, alone: MemoryState, clock_s: Callable[[], float], *, pause_s: float = 1.0
+    ) -> None:
+        self._shared = shared
+        self._alone = alone
+        self._clock_s = clock_s
+        self._pause_s = pause_s
+        self._tried_at_s = 0.0
+        self._return_count = 0
+        self._seen: dict[str, tuple[float, Shared]] = {}  # by environment: what the store showed last, and when
+        self.alone_since_s: float | None = None
+        self.away_reason: str | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this process goes on alone, because the shared store is away."""
+        return self.alone_since_s is not None
+
+    def _is_worth_asking(self) -> bool:
+        """Whether to ask the shared store; while it is away, one caller per pause does."""
+        if not self.is_alone:
+            return True
+        now_s = self._clock_s()
+        if 0 <= now_s - self._tried_at_s < self._pause_s:  # below 0: the clock was set back
+            return False
+        self._tried_at_s = now_s
+        return True
+
+    async def _ask_shared(self, ask: Callable[[State], Awaitable[Found]]) -> Found:
+        began_at = self._return_count
+        try:
+            found = await ask(self._shared)
+        except InfrastructureError as error:
+            if began_at == self._return_count:  # else it came back since this was asked: old news
+                self._go_alone(error)
+            raise
+        if self.is_alone:
+            self._return_count += 1
+            self.alone_since_s = self.away_reason = None
+        return found
+
+    def _go_alone(self, error: InfrastructureError) -> None:
+        self._tried_at_s = self._clock_s()
+        self.away_reason = str(error)
+        if self.is_alone:
+            return
+        self.alone_since_s = self._tried_at_s
+        for environment, (seen_at_s, seen) in self._seen.items():
+            self._alone.adopt(environment, seen, ahead_s=seen_at_s - seen.read_at_s)
+
+    async def _ask(self, ask: Callable[[State], Awaitable[Found]]) -> Found:
+        """Ask the shared store, or this process's own where it is away."""
+        if self._is_worth_asking():
+            try:
+                return await self._ask_shared(ask)
+            except InfrastructureError:
+                pass  # said by `is_alone` and `away_reason`
+        return await ask(self._alone)
+
+    async def shared(self, environment: str) -> Shared:
+        """Read what calls look at."""
+        return await self._ask(lambda store: self._look(store, environment))
+
+    async def _look(self, store: State, environment: str) -> Shared:
+        found = await store.shared(environment)
+        if store is self._shared:
+            self._seen.pop(environment, None)  # the newest stands last
+            self._seen[environment] = (self._clock_s(), found)
+        return found
+
+    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+        """Ask whether an attempt may start."""
+        return await self._ask(lambda store: store.admit(provider, rule))
+
+    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
+        """Count a failure."""
+        return await self._ask(lambda store: store.failed(provider, rule, probe=probe))
+
+    async def succeeded(self, provider: str, *, probe: str) -> None:
+        """Close the breaker after a good probe."""
+        await self._ask(lambda store: store.succeeded(provider, probe=probe))
+
+    async def released(self, provider: str, *, probe: str) -> None:
+        """Give a lease back."""
+        await self._ask(lambda store: store.released(provider, probe=probe))
+
+    async def rest(self, provider: str, *, for_s: float) -> None:
+        """Leave a provider alone for as long as it asked."""
+        await self._ask(lambda store: store.rest(provider, for_s=for_s))
+
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
+        """Set money aside for today."""
+        return await self._ask(lambda store: store.reserve(account, amount_usd, limit_usd=limit_usd))
+
+    async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
+        """Replace what was set aside by what was paid; a store that did not set it aside adds what was paid."""
+        await self._ask(lambda store: store.settle(reservation, actual_usd=actual_usd))
+
+    async def spent_usd(self, account: str) -> float:
+        """Give what was spent and set aside today: by all, or while alone by this process."""
+        return await self._ask(lambda store: store.spent_usd(account))
+
+    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
+        """Put an overlay in force, for all processes or not at all.
+
+        Raises:
+            InfrastructureError: the shared store is away.
+        """
+        await self._ask_shared(lambda store: store.write_overlay(environment, overlay))
+
+    async def clear_overlay(self, environment: str) -> None:
+        """Take the overlay away, for all processes or not at all.
+
+        Raises:
+            InfrastructureError: the shared store is away.
+        """
+        await self._ask_shared(lambda store: store.clear_overlay(environment))
+
+    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+        """Say that this process lives; while alone nobody hears it, and the first beat after that says it again."""
+        await self._ask(lambda store: store.beat(heartbeat, lifetime_s=lifetime_s))
+
+    async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
+        """List the live processes of an environment, all of them or none.
+
+        Raises:
+            InfrastructureError: the shared store is away.
+        """
+        return await self._ask_shared(lambda store: store.heartbeats(environment))
+
+    async def gone(self, environment: str, process: str) -> None:
+        """Say that a process ended in good order; unheard, it counts as gone when its lifetime ends."""
+        await self._ask(lambda store: store.gone(environment, process))
+
+    async def aclose(self) -> None:
+        """Close both stores."""
+        await self._alone.aclose()
+        await self._shared.aclose()

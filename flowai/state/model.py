@@ -1,0 +1,228 @@
+"""What processes share, and what every store of it promises.
+
+In: providers' failures, amounts, overlays, heartbeats. Out: whether a provider may be asked, whether money is left,
+which release is live. Must never know calls, registries or why a provider failed.
+
+Times are seconds since the epoch by the store's clock: the server's on Redis, so that machines agree; else this
+machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+import msgspec
+from msgspec import Meta
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BreakerStatus = Literal["closed", "open", "probing"]
+"""`closed`: ask. `open`: leave it alone. `probing`: one process is trying it, all others leave it alone."""
+
+
+class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
+    """When a provider is left alone.
+
+    Args:
+        failure_count: more failures than this within the window open the breaker, >= 1.
+        window_s: sliding window, seconds, > 0.
+        open_s: seconds it stays open before one probe, > 0.
+        lease_s: seconds a probe may take before another process may try, > 0.
+    """
+
+    failure_count: int = 5
+    window_s: float = 60.0
+    open_s: float = 300.0
+    lease_s: float = 60.0
+
+
+class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
+    """How one provider stands.
+
+    Args:
+        status: see `BreakerStatus`.
+        failure_count: counted failures within the window, >= 0.
+        open_until_s: when an open breaker lets a probe through; 0 when closed.
+        lease_until_s: when a probe's lease ends; 0 when nobody probes.
+        rest_until_s: until when the provider asked to be left alone (Retry-After); 0 when it did not.
+    """
+
+    status: BreakerStatus = "closed"
+    failure_count: int = 0
+    open_until_s: float = 0.0
+    lease_until_s: float = 0.0
+    rest_until_s: float = 0.0
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether one attempt may start.
+
+    Args:
+        is_admitted: whether to ask the provider now.
+        reason: why not: `open`, `probing` or `resting`; None when admitted.
+        probe: the lease, when this attempt is the fleet's one probe: hand it back with `succeeded`, `failed` or
+            `released`; None for ordinary attempts.
+        retry_in_s: seconds until it makes sense to ask again, >= 0; 0 when admitted.
+    """
+
+    is_admitted: bool
+    reason: Literal["open", "probing", "resting"] | None = None
+    probe: str | None = None
+    retry_in_s: float = 0.0
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Money set aside for one call.
+
+    Args:
+        account: what it counts against (`summarization`).
+        day: UTC day it counts against, `YYYY-MM-DD`.
+        amount_usd: US dollars set aside, >= 0.
+        held_by: which store, and which life of it, holds the money; another one cannot give it back.
+    """
+
+    account: str
+    day: str
+    amount_usd: Annotated[float, Meta(ge=0)]
+    held_by: str = ""
+
+
+class Overlay(msgspec.Struct, frozen=True, kw_only=True):
+    """What overrides the registry in running processes at once; written by a rollback.
+
+    Args:
+        schema_version: version of this format: 1.
+        release: the release that serves; None when only the rollout ends.
+        bad: releases never to be served again, whatever the registry still says.
+        ends_rollout_of: the candidate whose rollout is over; None when none was on.
+        epoch: rises with each overlay of an environment, so that heartbeats can acknowledge it, >= 1.
+        reason: why, in a person's words.
+        at: when it was written (RFC 3339, UTC).
+    """
+
+    schema_version: int = 1
+    release: str | None = None
+    bad: tuple[str, ...] = ()
+    ends_rollout_of: str | None = None
+    epoch: Annotated[int, Meta(ge=1)]
+    reason: str | None = None
+    at: datetime
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A live process and what it serves.
+
+    Args:
+        schema_version: version of this format: 1.
+        process: name no other process has; the same as in the event log.
+        host: machine.
+        pid: process id, >= 1.
+        environment: whose registry it follows; empty for the plain one.
+        origin: `library` or `serve`.
+        release: the release it serves as baseline.
+        candidate: the release it rolls out; None when no rollout is on.
+        overlay_epoch: the newest overlay it follows; 0 for none.
+        started_at: when the process began (RFC 3339, UTC).
+        at: when it said this.
+    """
+
+    schema_version: int = 1
+    process: str
+    host: str
+    pid: int
+    environment: str = ""
+    origin: str
+    release: str
+    candidate: str | None = None
+    overlay_epoch: int = 0
+    started_at: datetime
+    at: datetime
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a call looks at before it starts, read in one go.
+
+    Args:
+        breakers: providers that are not simply closed and quiet; all others are.
+        overlay: the live overlay of the environment; None when there is none.
+        read_at_s: when, by the store's clock.
+    """
+
+    breakers: Mapping[str, BreakerView] = {}
+    overlay: Overlay | None = None
+    read_at_s: float = 0.0
+
+
+class State(Protocol):
+    """A store that processes share.
+
+    Every method is one round trip and atomic. A store that is away raises InfrastructureError within its own short
+    limit.
+    """
+
+    async def shared(self, environment: str) -> Shared:
+        """Read what calls look at."""
+        ...
+
+    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+        """Ask whether an attempt may start; takes the probe's lease where one is due."""
+        ...
+
+    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
+        """Count a failure; opens the breaker above the limit, or again after a failed probe.
+
+        A failure reported while the breaker is open, by an attempt that began earlier, changes nothing; nor does a
+        probe whose lease has passed on.
+        """
+        ...
+
+    async def succeeded(self, provider: str, *, probe: str) -> None:
+        """Close the breaker after a good probe and forget its window; ordinary successes are not reported."""
+        ...
+
+    async def released(self, provider: str, *, probe: str) -> None:
+        """Give a lease back without a verdict (the caller left): the next attempt probes."""
+        ...
+
+    async def rest(self, provider: str, *, for_s: float) -> None:
+        """Leave a provider alone for as long as it asked; a later end wins over an earlier one."""
+        ...
+
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
+        """Set money aside for today (UTC); None when it would pass the limit. What is never settled stays spent."""
+        ...
+
+    async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
+        """Replace what was set aside by what was paid, >= 0; a store that does not hold it only adds what was paid."""
+        ...
+
+    async def spent_usd(self, account: str) -> float:
+        """Give what was spent and set aside today (UTC)."""
+        ...
+
+    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
+        """Put an overlay in force; one with an older epoch than the one in force changes nothing."""
+        ...
+
+    async def clear_overlay(self, environment: str) -> None:
+        """Take the overlay away."""
+        ...
+
+    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+        """Say that this process lives; it counts as gone when it has said nothing for its lifetime."""
+        ...
+
+    async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
+        """List the live processes of an environment, by name."""
+        ...
+
+    async def gone(self, environment: str, process: str) -> None:
+        """Say that a process ended in good order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give connections back; may be called twice."""
+        ...
