@@ -1,17 +1,16 @@
 """Room: registry.yaml as checked records, what it means, and the one writer of flowai's own keys in it."""
 
+from flowai.registry.bindings import Binding, Ladder, arm_binding, binding, features_of, ladder
 from flowai.registry.load import environment_file, environments, load_registry
 from flowai.registry.model import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
 from flowai.registry.resolve import (
-    Binding,
     EndpointFields,
     ServingRelease,
-    binding,
     endpoint_fields,
-    features_of,
     resolve_release,
     secret_values,
 )
+from flowai.registry.serving import Serve, ServeKey
 from flowai.registry.variables import environment_of
 
 __all__ = [
@@ -19,17 +18,22 @@ __all__ = [
     "BindingEntry",
     "EndpointFields",
     "Feature",
+    "Ladder",
     "ModelEntry",
     "Registry",
     "Release",
     "Rollout",
+    "Serve",
+    "ServeKey",
     "ServingRelease",
+    "arm_binding",
     "binding",
     "endpoint_fields",
     "environment_file",
     "environment_of",
     "environments",
     "features_of",
+    "ladder",
     "load_registry",
     "resolve_release",
     "secret_values",

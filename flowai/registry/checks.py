@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from flowai.errors import RegistryError, one_of
+from flowai.registry.shapes import TIERS
 from flowai.secrets import redact
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ def check(registry: RegistryFile, sources: Sources) -> None:
     """
     looker = _Looker(registry, sources)
     looker.check_models()
+    looker.check_embeddings()
     looker.check_tiers()
     looker.check_features()
     looker.check_releases()
     looker.check_experiments()
     looker.check_stages()
     looker.check_own_keys()
+    looker.check_serve()
 
 
 class _Looker:
@@ -64,11 +67,21 @@ class _Looker:
         if name not in names:
             raise self._wrong(f"no {kind} `{name}`", *way, hint=one_of(names, found=name))
 
+    def _expect_models(self, name: str, *way: str | int) -> None:
+        """Expect a name to be one of the models, or a tier that has some."""
+        if name not in TIERS:
+            self._expect("model", name, self._registry.models, *way)
+        elif not self._registry.tiers.get(name):
+            hint = f"list its models, the first to ask first: `tiers: {{{name}: [...]}}`"
+            raise self._wrong(f"tier `{name}` has no models", *way, hint=hint)
+
     def check_models(self) -> None:
         for name, model in self._registry.models.items():
             self._check_model(name, model)
 
     def _check_model(self, name: str, model: ModelEntry) -> None:
+        if name in TIERS:
+            raise self._wrong(f"`{name}` cannot name a model: it is a tier", "models", name)
         is_local = model.model.startswith(LOCAL)
         if is_local and model.file is None and model.api_base is None:
             hint = "name its weights: `file: package:PACKAGE/FILE.gguf`, or a path to a GGUF file"
@@ -86,10 +99,16 @@ class _Looker:
                 "found a key itself, expected the name of a variable", "models", name, "api_key", hint=hint
             )
 
+    def check_embeddings(self) -> None:
+        if self._registry.embeddings is not None:
+            self._expect("model", self._registry.embeddings, self._registry.models, "embeddings")
+
     def check_tiers(self) -> None:
         for tier, names in self._registry.tiers.items():
             for index, name in enumerate(names):
                 self._expect("model", name, self._registry.models, "tiers", tier, index)
+                if name in names[:index]:
+                    raise self._wrong(f"`{name}` is listed twice", "tiers", tier, index)
                 own = self._registry.models[name].tier
                 if own not in (None, tier):
                     found = f"`{name}` is listed as `{tier}`, but calls itself `{own}`"
@@ -99,14 +118,12 @@ class _Looker:
         for name, feature in self._registry.features.items():
             if name == "extends":
                 raise self._wrong("`extends` cannot name a feature: releases use that word", "features", name)
-            seen: set[str] = set()
             for index, model in enumerate(feature.fallback):
-                self._expect("model", model, self._registry.models, "features", name, "fallback", index)
-                if model in seen:
+                self._expect_models(model, "features", name, "fallback", index)
+                if model in feature.fallback[:index]:
                     raise self._wrong(f"`{model}` is listed twice", "features", name, "fallback", index)
-                seen.add(model)
             if feature.degrade is not None:
-                self._expect("model", feature.degrade.to, self._registry.models, "features", name, "degrade", "to")
+                self._expect_models(feature.degrade.to, "features", name, "degrade", "to")
 
     def check_releases(self) -> None:
         for name, release in self._registry.releases.items():
@@ -138,7 +155,7 @@ class _Looker:
 
     def _check_binding(self, binding: BindingEntry, *way: str | int) -> None:
         if binding.model is not None:
-            self._expect("model", binding.model, self._registry.models, *way, "model")
+            self._expect_models(binding.model, *way, "model")
         for param in binding.params:
             if param in OWN_PARAMS:
                 hint = "the prompt, the model entry and the feature say this"
@@ -168,3 +185,11 @@ class _Looker:
                 self._expect("release", name, registry.releases, key, index)
         if registry.rollout is not None:
             self._expect("release", registry.rollout.candidate, registry.releases, "rollout", "candidate")
+
+    def check_serve(self) -> None:
+        owners: dict[str, str] = {}
+        for name, key in self._registry.serve.keys.items():
+            other = owners.setdefault(key.sha256, name)
+            if other != name:
+                what = f"has the same hash as `{other}`, expected one key for each name"
+                raise self._wrong(what, "serve", "keys", name, "sha256")

@@ -20,7 +20,8 @@ from flowai.registry.model import (
     RegistryFile,
     Release,
 )
-from flowai.registry.shapes import NAME, PHRASES
+from flowai.registry.serving import Serve, ServeKey
+from flowai.registry.shapes import NAME, PHRASES, TIERS
 from flowai.secrets import names_a_secret, redact
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def to_records(sources: Sources) -> RegistryFile:
         "releases": _each(sources, ("releases",), lambda name: _release(sources, name)),
         "experiments": _each(sources, ("experiments",), lambda name: _experiment(sources, name)),
         "tiers": _tiers(sources),
+        "serve": _serve(sources),
     }
     rest = {key: item for key, item in value.items() if key not in named}
     plain = _convert(sources, (), rest, RegistryFile)
@@ -115,16 +117,24 @@ def _experiment(sources: Sources, name: str) -> Experiment:
 
 
 def _tiers(sources: Sources) -> dict[str, tuple[str, ...]]:
-    known = ("premium", "standard", "bulk")
-
     def members(name: str) -> tuple[str, ...]:
-        if name not in known:
+        if name not in TIERS:
             raise RegistryError(
-                f"unknown tier `{name}`", place=sources.place("tiers", name), hint=one_of(known, found=name)
+                f"unknown tier `{name}`", place=sources.place("tiers", name), hint=one_of(TIERS, found=name)
             )
         return _convert(sources, ("tiers", name), sources.at("tiers", name), tuple[str, ...])
 
     return _each(sources, ("tiers",), members)
+
+
+def _serve(sources: Sources) -> Serve:
+    value = sources.value.get("serve")
+    if value is None:
+        return Serve()
+    if isinstance(value, dict):
+        _entries(sources, ("serve", "keys"), ServeKey)  # one by one, so that an error names the key
+        value = {key: item for key, item in value.items() if item is not None}
+    return _convert(sources, ("serve",), value, Serve)
 
 
 def _convert(sources: Sources, way: Keys, value: Any, kind: type[Record]) -> Record:  # noqa: ANN401 - YAML is anything
@@ -175,7 +185,7 @@ def _show(way: Keys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
         return f"a list of {len(value)}"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if way and names_a_secret(str(way[-1])):
+    if way and (way[-1] == "sha256" or names_a_secret(str(way[-1]))):  # the key itself may stand in its hash's place
         return "a value"
     text = redact(" ".join(str(value).split()))
     shown = text if len(text) <= MOST_SHOWN_CHARACTERS else f"{text[:MOST_SHOWN_CHARACTERS]}..."

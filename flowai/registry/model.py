@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from flowai.errors import Place, UsageError, one_of
 from flowai.registry.policies import Policies
+from flowai.registry.serving import Serve
 from flowai.registry.shapes import (
     Count,
     Duration,
@@ -58,7 +59,7 @@ class Degrade(Entry, frozen=True, kw_only=True):
     """The last resort of a feature, when its model and all fallbacks have failed.
 
     Args:
-        to: name of the model that answers then.
+        to: the model that answers then, or the tier whose first model does.
         disclaimer: what the user is told with such an answer.
     """
 
@@ -87,11 +88,13 @@ class CachePolicy(Entry, frozen=True, kw_only=True):
         kind: `none`, `exact` (the same request) or `semantic` (a request that means the same).
         ttl: how long an answer may be given again: `volatile` (1h), `stable` (30d), or a duration.
         threshold: least similarity for `semantic`, 0 to 1.
+        any_temperature: keep answers of a temperature above 0 too, though the model would vary them.
     """
 
     kind: Literal["none", "exact", "semantic"] = "exact"
     ttl: TimeToLive = "volatile"
     threshold: Rate = 0.95
+    any_temperature: bool = False
 
     @property
     def ttl_s(self) -> float:
@@ -143,12 +146,14 @@ class Feature(Entry, frozen=True, kw_only=True):
 
     Args:
         critical: whether it joins a rollout late (`policies.canary.critical_from`).
-        fallback: models to try when the release's model fails, in order.
+        fallback: models or tiers to try when the release's model fails, in order.
         degrade: the last resort.
         budget: what it may spend.
         cache: whether answers are kept.
         timeout: how long a call may take.
         retry: whether the same provider is tried again.
+        on_filtered: when a provider's content policy rejects a request: `fail` tells the caller, `next` asks the next
+            model.
         log_content: `none`, or `redacted`: keep requests and answers in the event log, secrets removed.
     """
 
@@ -159,6 +164,7 @@ class Feature(Entry, frozen=True, kw_only=True):
     cache: CachePolicy = CachePolicy()
     timeout: Timeout = Timeout()
     retry: Retry = Retry()
+    on_filtered: Literal["fail", "next"] = "fail"
     log_content: Literal["none", "redacted"] = "none"
 
 
@@ -167,7 +173,7 @@ class BindingEntry(Entry, frozen=True, kw_only=True):
 
     Args:
         prompt: prompt id.
-        model: name of the model.
+        model: name of the model, or a tier: its first model is asked, the others stand in for it.
         params: sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, ...); merged with
             the inherited ones.
     """
@@ -248,12 +254,15 @@ class RegistryFile(Entry, frozen=True, kw_only=True):
         schema_version: version of this format: 1.
         extends: only in `registry.<env>.yaml`: the file it starts from. Maps merge; lists and scalars replace.
         models: the models, by the name everything else calls them.
-        tiers: models by tier: `premium`, `standard`, `bulk`.
+        tiers: models by tier: `premium`, `standard`, `bulk`; the first of each is asked first.
         features: what the product does with models.
         releases: sets of bindings: what each feature uses.
         experiments: A/B tests.
         policies: rules of breakers, alerts and rollouts.
         flag: the header that asks for the candidate.
+        embeddings: the model that embeds texts for the semantic cache; without it the one that comes with the extra
+            `semantic`, on this machine.
+        serve: the HTTP gateway.
         state: where processes share breakers and budgets: a directory, or `redis://...`.
         events: where the event log lies: a directory, or `s3://...`.
         version_targets: what learns of a new AI_MODEL_VERSION.
@@ -273,6 +282,8 @@ class RegistryFile(Entry, frozen=True, kw_only=True):
     experiments: Mapping[Name, Experiment] = {}
     policies: Policies = Policies()
     flag: Flag = Flag()
+    embeddings: str | None = None
+    serve: Serve = Serve()
     state: str = ".flowai"
     events: str = ".flowai/events"
     version_targets: tuple[VersionTarget, ...] = ()

@@ -1,24 +1,23 @@
-"""Answers what a registry means: which release serves, what a feature is bound to, and how a model is reached.
+"""Answers which release serves, and how a model is reached.
 
-In: a Registry and variables. Out: a release's name, a Binding, an EndpointFields. Must never know how a model is
-called.
+In: a Registry and variables. Out: a release's name, an EndpointFields. Must never know how a model is called.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flowai.errors import RegistryError, UsageError, one_of
+from flowai.errors import RegistryError, one_of
 from flowai.registry.variables import fill, missing, references
 from flowai.secrets import names_a_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from flowai.registry.model import BindingEntry, ModelEntry, Registry
+    from flowai.registry.model import ModelEntry, Registry
 
 VERSION_VARIABLE = "AI_MODEL_VERSION"
 PACKAGE = "package:"
@@ -63,27 +62,6 @@ class ServingRelease:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Binding:
-    """What a feature uses in a release.
-
-    Args:
-        feature: the feature.
-        release: the release.
-        prompt: prompt id.
-        model: the registry's name of the model.
-        entry: the model's entry.
-        params: sampling parameters, LiteLLM's names.
-    """
-
-    feature: str
-    release: str
-    prompt: str
-    model: str
-    entry: ModelEntry
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class EndpointFields:
     """What it takes to call a model; field by field what a client's `Endpoint` wants.
 
@@ -104,12 +82,18 @@ class EndpointFields:
     file: str | None
 
 
-def resolve_release(registry: Registry, environ: Mapping[str, str]) -> ServingRelease:
-    """Find the release that serves: the first not bad of AI_MODEL_VERSION, `current`, the newest known good.
+def resolve_release(
+    registry: Registry, environ: Mapping[str, str], *, live: str | None = None, bad: Collection[str] = ()
+) -> ServingRelease:
+    """Find the release that serves.
+
+    It is the first that is not bad of AI_MODEL_VERSION, the live overlay, `current`, the newest known good.
 
     Args:
         registry: the registry.
         environ: the variables, see `environment_of`.
+        live: what a rollback told running processes to serve; None when none did.
+        bad: releases never to be served again, besides the registry's own.
 
     Returns:
         The release, with a warning for each pin that was skipped.
@@ -117,7 +101,8 @@ def resolve_release(registry: Registry, environ: Mapping[str, str]) -> ServingRe
     Raises:
         RegistryError: none is left.
     """
-    pins = [(VERSION_VARIABLE, environ.get(VERSION_VARIABLE)), ("current", registry.current)]
+    pins = [(VERSION_VARIABLE, environ.get(VERSION_VARIABLE)), ("the live overlay", live)]
+    pins += [("current", registry.current)]
     pins += [("history", name) for name in reversed(registry.history)]
     warnings: list[str] = []
     for source, name in pins:
@@ -125,7 +110,7 @@ def resolve_release(registry: Registry, environ: Mapping[str, str]) -> ServingRe
             continue
         if name not in registry.releases:
             warnings.append(f"{source} names `{name}`, which is no release; {one_of(registry.releases, found=name)}")
-        elif name in registry.bad:
+        elif name in registry.bad or name in bad:
             if source != "history":
                 warnings.append(f"{source} names `{name}`, which is marked bad; it is never served again")
         else:
@@ -134,59 +119,6 @@ def resolve_release(registry: Registry, environ: Mapping[str, str]) -> ServingRe
         f"no release serves: {'; '.join(warnings) or '`current` is not set'}",
         hint=f"name one with `current:` in `{registry.own_file}`",
     )
-
-
-def features_of(registry: Registry, release: str) -> tuple[str, ...]:
-    """Give the features a release binds, its own first, then the inherited ones.
-
-    Raises:
-        UsageError: there is no such release.
-    """
-    return tuple(dict.fromkeys(feature for link in _chain(registry, release) for feature in link))
-
-
-def binding(registry: Registry, release: str, feature: str) -> Binding:
-    """Give what a feature uses in a release, the releases it extends included.
-
-    Args:
-        registry: the registry.
-        release: name of the release.
-        feature: name of the feature.
-
-    Returns:
-        The binding; parameters of nearer releases win.
-
-    Raises:
-        UsageError: there is no such release or feature, or the release does not bind it.
-    """
-    registry.feature(feature)
-    prompt = model = None
-    params: dict[str, Any] = {}
-    for link in _chain(registry, release):
-        entry = link.get(feature)
-        if entry is not None:
-            prompt = prompt or entry.prompt
-            model = model or entry.model
-            params = {**entry.params, **params}
-    if prompt is None or model is None:  # half a binding cannot be: the checks refuse it
-        raise UsageError(
-            f"release `{release}` binds no `{feature}`",
-            hint=f"it binds {', '.join(f'`{name}`' for name in features_of(registry, release)) or 'nothing'}",
-        )
-    return Binding(
-        feature=feature, release=release, prompt=prompt, model=model, entry=registry.model(model), params=params
-    )
-
-
-def _chain(registry: Registry, release: str) -> list[Mapping[str, BindingEntry]]:
-    """Give a release's bindings and those of the releases it extends, the nearest first."""
-    chain: list[Mapping[str, BindingEntry]] = []
-    name: str | None = release
-    while name is not None:  # ends: the checks refuse loops
-        found = registry.release(name)
-        chain.append(found.bindings)
-        name = found.extends
-    return chain
 
 
 def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], *, root: Path) -> EndpointFields:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowai.events.schema import as_text, json_schema
+from flowai.json_schema import as_text, json_schema
 from flowai.registry.model import RegistryFile
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
@@ -32,7 +32,7 @@ def registry_schema() -> str:
             description = schema_of_key.pop("description")
             whole["properties"][name] = {"anyOf": [schema_of_key, {"type": "null"}], "description": description}
     # an environment's file says only what differs, so only the version can be asked for; the loader asks for the rest
-    for name in ("ModelEntry", "Degrade", "Experiment", "RegistryFile"):
+    for name in ("ModelEntry", "Degrade", "Experiment", "ServeKey", "RegistryFile"):
         definitions[name].pop("required")
     whole["anyOf"] = [{"required": ["schema_version"]}, {"required": ["extends"]}]
     return as_text({"title": "flowai registry", **schema})

@@ -16,6 +16,7 @@ MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$"
 PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[0-9]+$"
 VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+SHA256 = r"^[0-9a-f]{64}$"
 
 PHRASES: dict[str, str] = {
     DURATION: "a duration such as `10s`, `5m`, `1h` or `30d`",
@@ -24,6 +25,7 @@ PHRASES: dict[str, str] = {
     PROMPT_ID: "a prompt id such as `prompts/summary_v2`",
     VERSION_TARGET: "`dotenv:FILE`, `command:...` or `aws-secretsmanager:NAME`",
     NAME: "a name of letters, digits, `_`, `-` and `.`",
+    SHA256: "the SHA-256 of a key: 64 hexadecimal digits in lower case",
 }
 """What each shape is called in errors."""
 
@@ -33,9 +35,11 @@ ModelName = Annotated[str, Meta(pattern=MODEL_NAME)]
 PromptId = Annotated[str, Meta(pattern=PROMPT_ID)]
 VersionTarget = Annotated[str, Meta(pattern=VERSION_TARGET)]
 Name = Annotated[str, Meta(pattern=NAME)]
+Sha256 = Annotated[str, Meta(pattern=SHA256)]
 Count = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Tier = Literal["premium", "standard", "bulk"]
+TIERS: tuple[Tier, ...] = ("premium", "standard", "bulk")  # best first
 Guardrail = Literal["error_rate", "json_valid", "slow_calls", "acceptance"]
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Stage = Percent | Literal["dogfood"]

@@ -12,7 +12,7 @@ from wrong_registries import SIX, WRONG, Wrong, feature, model
 
 from flowai.errors import FlowaiError, RegistryError, UsageError
 from flowai.project import Project
-from flowai.registry import Registry, environments, load_registry
+from flowai.registry import Registry, Serve, environments, load_registry
 
 OWN_ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +46,17 @@ def test_durations_and_times_to_live_are_seconds(tmp_path: Path) -> None:
     assert registry.policies.canary.soak_s == 2 * 86400
     assert registry.policies.breaker.open_s == 3600
     assert registry.policies.breaker.window_s == 60
+
+
+def test_who_may_use_the_http_gateway(tmp_path: Path) -> None:
+    key = f"web: {{tenant: acme, sha256: {'ab' * 32}}}"
+    text = SIX + f"serve: {{keys: {{{key}}}, max_body_bytes: 2048, body_timeout: 5s}}\n"
+    prod = "extends: registry.yaml\nserve: {max_concurrency: 9}\n"
+    serve = load(project_of(tmp_path, text, prod=prod), env="prod").serve
+    assert {name: (key.tenant, key.sha256) for name, key in serve.keys.items()} == {"web": ("acme", "ab" * 32)}
+    assert (serve.max_body_bytes, serve.max_concurrency, serve.body_timeout_s) == (2048, 9, 5.0)
+    for empty in ("serve:", "serve: {}", "serve: {keys: , max_concurrency: }"):
+        assert load(project_of(tmp_path, SIX + empty + "\n")).serve == Serve()
 
 
 def test_empty_sections_are_as_if_they_were_not_there(tmp_path: Path) -> None:

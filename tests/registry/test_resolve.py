@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from registry_projects import MINIMAL, project_of
 
-from flowai.errors import MissingKeyError, ProjectError, RegistryError, UsageError
+from flowai.errors import MissingKeyError, ProjectError, RegistryError
 from flowai.registry import (
-    binding,
     endpoint_fields,
     environment_of,
-    features_of,
     load_registry,
     resolve_release,
     secret_values,
@@ -78,30 +76,24 @@ def test_no_release_left_is_an_error(tmp_path: Path) -> None:
         resolve_release(registry_of(tmp_path, "schema_version: 1\n"), {})
 
 
-# --- what a feature uses ---
-
-
-def test_a_binding_inherits_what_its_release_does_not_say(tmp_path: Path) -> None:
+def test_the_live_overlay_stands_between_the_pin_and_current(tmp_path: Path) -> None:
     registry = registry_of(tmp_path)
-    found = binding(registry, "v3", "summarization")
-    assert (found.prompt, found.model, found.release) == ("prompts/summary_v2", "small", "v3")
-    assert found.entry is registry.models["small"]
-    assert found.params == {"temperature": 0, "seed": 2}
-    assert binding(registry, "v1", "summarization").params == {"temperature": 0, "seed": 1}
-    assert binding(registry, "v3", "code_gen").prompt == "prompts/code_gen_v1"
-    assert features_of(registry, "v3") == ("summarization", "code_gen")
+    assert resolve_release(registry, {}, live="v2").name == "v2"
+    assert resolve_release(registry, {"AI_MODEL_VERSION": "v3"}, live="v2").name == "v3"
+    found = resolve_release(registry, {"AI_MODEL_VERSION": "v3"}, live="v2", bad=("v3",))
+    assert (found.name, len(found.warnings)) == ("v2", 1)
+    found = resolve_release(registry, {}, live="v9")
+    assert found.name == "v1"
+    assert found.warnings[0].startswith("the live overlay names `v9`, which is no release")
 
 
-def test_unknown_names_are_wrong_usage_with_a_suggestion(tmp_path: Path) -> None:
-    registry = registry_of(tmp_path, MINIMAL.replace("  code_gen: {}", "  code_gen: {}\n  idle: {}"))
-    for release, feature, hint in (("v1", "sumarization", "did you mean `summarization`?"), ("v9", "code_gen", "`v1`")):
-        with pytest.raises(UsageError) as caught:
-            binding(registry, release, feature)
-        assert hint in (caught.value.hint or "")
-    with pytest.raises(UsageError, match="release `v1` binds no `idle`"):
-        binding(registry, "v1", "idle")
-    with pytest.raises(UsageError, match="no model `bgi`"):
-        registry.model("bgi")
+def test_what_the_overlay_calls_bad_is_bad_whatever_the_registry_says(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path, MINIMAL.replace("current: v1", "current: v3"))
+    found = resolve_release(registry, {}, bad={"v3"})
+    assert found.name == "v1"
+    assert found.warnings == ("current names `v3`, which is marked bad; it is never served again",)
+    with pytest.raises(RegistryError, match="no release serves"):
+        resolve_release(registry, {}, bad={"v3", "v1"})
 
 
 # --- how a model is reached ---

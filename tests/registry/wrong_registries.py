@@ -122,6 +122,61 @@ WRONG = [
         "there are: `m`",
     ),
     Wrong("tier twice", model("tier: bulk") + "tiers: {premium: [m]}\n", "tiers.premium.0", "calls itself `bulk`"),
+    Wrong("tier lists twice", SIX + "tiers: {bulk: [m, m]}\n", "tiers.bulk.1", "`m` is listed twice"),
+    Wrong(
+        "model called like a tier",
+        SIX.replace("m: {", "bulk: {"),
+        "registry.yaml:3: models.bulk",
+        "`bulk` cannot name a model: it is a tier",
+    ),
+    Wrong(
+        "missing tier", binding("prompt: prompts/a_v1, model: bulk"), "releases.v1.f.model", "tier `bulk` has no models"
+    ),
+    Wrong(
+        "empty tier",
+        feature("f: {fallback: [m, premium]}") + "tiers: {premium: []}\n",
+        "features.f.fallback.1",
+        "tier `premium` has no models",
+        "tiers: {premium: [...]}",
+    ),
+    Wrong("degrade tier", feature("f: {degrade: {to: bulk}}"), "features.f.degrade.to", "tier `bulk` has no models"),
+    Wrong(
+        "arm tier",
+        SIX + "experiments: {e: {feature: f, goal: g, arms: {A: {model: premium}, B: {}}}}\n",
+        "experiments.e.arms.A.model",
+        "tier `premium` has no models",
+    ),
+    Wrong("embeddings", SIX + "embeddings: n\n", "registry.yaml:6: embeddings", "no model `n`", "there are: `m`"),
+    Wrong(
+        "on_filtered",
+        feature("f: {on_filtered: skip}"),
+        "features.f.on_filtered",
+        "found the text `skip`, expected `fail` or `next`",
+    ),
+    Wrong("serve", SIX + "serve: 5\n", "registry.yaml:6: serve", "found `5`, expected a map"),
+    Wrong("serve key", SIX + "serve: {kyes: {}}\n", "serve.kyes", "unknown key `kyes`", "did you mean `keys`?"),
+    Wrong("serve keys", SIX + "serve: {keys: [a]}\n", "serve.keys", "found a list of 1, expected a map of names"),
+    Wrong(
+        "serve limit", SIX + "serve: {max_concurrency: 0}\n", "serve.max_concurrency", "expected a whole number >= 1"
+    ),
+    Wrong(
+        "key in place of its hash",
+        SIX + "serve: {keys: {web: {tenant: acme, sha256: correct-horse-battery}}}\n",
+        "registry.yaml:6: serve.keys.web.sha256",
+        "found a value, expected the SHA-256 of a key",
+    ),
+    Wrong(
+        "key without tenant",
+        SIX + f"serve: {{keys: {{web: {{sha256: {'a' * 64}}}}}}}\n",
+        "serve.keys.web",
+        "missing key `tenant`",
+    ),
+    Wrong(
+        "one key twice",
+        SIX + f"serve: {{keys: {{a: {{tenant: x, sha256: {'a' * 64}}}, b: {{tenant: y, sha256: {'a' * 64}}}}}}}\n",
+        "serve.keys.b.sha256",
+        "has the same hash as `a`",
+    ),
     Wrong("fallback", feature("f: {fallback: [n]}"), "features.f.fallback.0", "no model `n`", "there are: `m`"),
     Wrong("fallback twice", feature("f: {fallback: [m, m]}"), "features.f.fallback.1", "`m` is listed twice"),
     Wrong("degrade", feature("f: {degrade: {to: n}}"), "features.f.degrade.to", "no model `n`"),
