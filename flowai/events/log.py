@@ -10,12 +10,12 @@ import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from flowai.errors import Place
-from flowai.events.model import Event
+from flowai.events.model import CallEvent, Event
 from flowai.files import AppendLog
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class EventLog:
     def __init__(self, directory: Path, process: str, redactor: Redactor, clock: Callable[[], datetime]) -> None:
         if PROCESS.fullmatch(process) is None:
             raise ValueError(f"`{process}` cannot name a file")
-        self._directory = directory
+        self.directory = directory
         self._process = process
         self._redactor = redactor
         self._clock = clock
@@ -62,9 +62,13 @@ class EventLog:
         """
         if event.at.utcoffset():
             event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
-        line = self._redactor.value(msgspec.to_builtins(event))
+        line = event if self._is_clean(event) else self._redactor.value(msgspec.to_builtins(event))
         with self._lock:
-            self._today().append(line)
+            file = self._today()
+            try:
+                file.append(line)
+            except UnicodeEncodeError:  # found before a byte is written
+                file.append(_writable(msgspec.to_builtins(line)))
 
     def close(self) -> None:
         """Close the file; the next event opens one again."""
@@ -77,11 +81,17 @@ class EventLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _is_clean(self, event: Event) -> bool:
+        """Tell, at a third of its price, whether redaction would change nothing: no field is named like a secret."""
+        if isinstance(event, CallEvent) and event.content is not None:
+            return False
+        return all(self._redactor.text(text) == text for text in _texts(event))
+
     def _today(self) -> AppendLog:
         day = self._clock().astimezone(UTC).date().isoformat()
         if self._file is None or day != self._day:
             self._close()
-            self._file = AppendLog(self._directory / f"dt={day}" / f"{self._process}.jsonl")
+            self._file = AppendLog(self.directory / f"dt={day}" / f"{self._process}.jsonl")
             self._day = day
         return self._file
 
@@ -89,6 +99,25 @@ class EventLog:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _texts(record: msgspec.Struct) -> Iterator[str]:
+    """Give the texts of a record and of the records in its tuples."""
+    for value in msgspec.structs.astuple(record):
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, tuple):
+            for item in value:
+                yield from _texts(item)
+
+
+def _writable(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
+    """Replace halves of characters, which Python's JSON reader lets in and UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    return [_writable(item) for item in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

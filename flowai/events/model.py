@@ -1,4 +1,4 @@
-"""The records of the event log: one call of a model, with everything that metrics and verdicts are made of.
+"""The records of the event log: a call of a model, what its user made of the answer, and what a person must know of.
 
 In: nothing. Out: frozen records and the one table of their OpenTelemetry names. Must never know where they are written.
 """
@@ -23,12 +23,25 @@ Cache = Literal["miss", "exact", "semantic"]
 """`miss`: a model was asked. `exact`, `semantic`: the answer came from that cache."""
 
 AttemptStatus = Literal["ok", "error", "skipped"]
-"""`ok`: it answered. `error`: it failed. `skipped`: its breaker was open, it was not asked."""
+"""`ok`: it answered. `error`: it failed. `skipped`: it was not asked, for a SkipReason."""
+
+SkipReason = Literal["open", "probing", "resting", "same_provider", "too_small", "no_key", "no_weights", "deadline"]
+"""`open`, `probing`: its provider's breaker. `resting`: its provider asked to be left alone. `same_provider`: another
+model of its provider had just failed. `too_small`: its context is not larger than the one that was too small. `no_key`:
+the variable of its key is not set. `no_weights`: the file of a local model is missing. `deadline`: no time was left."""
+
+Verdict = Literal["accepted", "rejected", "thumbs_up", "thumbs_down", "edited", "saved"]
+"""What a user made of an answer."""
+
+AlertCause = Literal["auth", "retired_model", "registry", "state", "budget", "events", "cache"]
+"""`auth`: a provider refuses our key. `retired_model`: it no longer knows a model. `registry`: its new version is wrong
+and the last good one serves. `state`: what processes share is away. `budget`: a feature's day is spent. `events`,
+`cache`: they cannot be written."""
 
 AtLeastZero = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
 
-SEMCONV_VERSION = "1.37.0"
+SEMCONV_VERSION = "1.44.0"
 """The version of OpenTelemetry's semantic conventions that the table below follows."""
 
 OTEL_NAMES: dict[str, str] = {
@@ -49,7 +62,7 @@ OTEL_NAMES: dict[str, str] = {
     "variant": "flowai.variant",
     "experiment": "flowai.experiment",
     "arm": "flowai.arm",
-    "prompt_id": "flowai.prompt.id",
+    "prompt_id": "gen_ai.prompt.name",
     "prompt_hash": "flowai.prompt.hash",
     "attempts": "flowai.attempts",
     "degraded": "flowai.degraded",
@@ -59,11 +72,25 @@ OTEL_NAMES: dict[str, str] = {
     "ttft_ms": "flowai.ttft_ms",
     "latency_ms": "flowai.latency_ms",
     "json_valid": "flowai.json_valid",
-    "error_message": "error.message",
+    "error_message": "flowai.error.message",
+    "is_sticky": "flowai.is_sticky",
+    # of an attempt
+    "model": "gen_ai.request.model",
+    "status": "flowai.attempt.status",
+    "reason": "flowai.attempt.skip_reason",
+    "http_status": "http.response.status_code",
+    "message": "flowai.error.message",
+    "at_ms": "flowai.attempt.at_ms",
+    # of feedback and alerts
+    "verdict": "flowai.feedback.verdict",
+    "text": "flowai.feedback.text",
+    "cause": "flowai.alert.cause",
 }
-"""What each field is called where the event leaves as OpenTelemetry; names of our own are under `flowai.`.
+"""What each field is called where the event leaves as OpenTelemetry; names of our own are under `flowai.`. No two
+fields of one record share a name.
 
-Source: OpenTelemetry semantic conventions, Gen AI spans and attributes registry.
+Source: OpenTelemetry semantic conventions, Gen AI client spans and attributes registry. They deprecate `error.message`,
+so messages are ours.
 """
 
 
@@ -74,16 +101,22 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         model: the registry's name of the model.
         provider: who was asked.
         status: `ok`, `error` or `skipped`.
+        reason: why it was skipped; None when it was asked.
         http_status: HTTP status; None when no answer came.
         error_class: class of the error (`RateLimitedError`); None when it answered.
+        message: the provider's words about the error, secrets redacted, cut to about 300 characters; None without any.
+        at_ms: from the call's request to the begin of this try, >= 0; None where it was not noted.
         latency_ms: from this try's request to its end, >= 0; None when skipped.
     """
 
     model: str
     provider: str
     status: AttemptStatus
+    reason: SkipReason | None = None
     http_status: int | None = None
     error_class: str | None = None
+    message: str | None = None
+    at_ms: Milliseconds | None = None
     latency_ms: Milliseconds | None = None
 
 
@@ -117,6 +150,8 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
         variant: which side of a rollout served; None outside rollouts.
         experiment: the experiment it took part in.
         arm: the experiment's arm.
+        is_sticky: whether a user or a session decides the variant and the arm, so that one asker's calls are one;
+            False where only the call id does: such calls are left out of statistics per user.
         prompt_id: the prompt (`prompts/summary_v2`); None when messages were given as they are.
         prompt_hash: hash of the prompt's bytes and its partials', hex.
         requested_model: the registry's name of the model that was asked first.
@@ -150,6 +185,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     variant: Variant | None = None
     experiment: str | None = None
     arm: str | None = None
+    is_sticky: bool = False
     prompt_id: str | None = None
     prompt_hash: str | None = None
     requested_model: str
@@ -171,5 +207,64 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     content: Content | None = None
 
 
-Event = CallEvent
+class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="feedback"):
+    """What a user made of an answer; one call may have several.
+
+    Args:
+        schema_version: version of this format: 1.
+        call_id: the call it is about.
+        at: when it was given (RFC 3339, UTC).
+        origin: through what it came: `library` or `serve`.
+        verdict: what the user made of it.
+        text: the answer as the user edited it, secrets redacted; None unless it was edited and the feature's
+            `log_content` keeps it.
+        user_hash: hash of the user; None when there was none.
+        tenant: whose data it is; None where there is one tenant only.
+        feature: the call's feature; like all below, None where the call is not known any more.
+        release: the release that served the call.
+        variant: which side of a rollout served it.
+        experiment: the experiment it took part in.
+        arm: the experiment's arm.
+    """
+
+    schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    call_id: Annotated[str, Meta(min_length=1)]
+    at: Annotated[datetime, Meta(tz=True)]
+    origin: Origin
+    verdict: Verdict
+    text: str | None = None
+    user_hash: str | None = None
+    tenant: str | None = None
+    feature: str | None = None
+    release: str | None = None
+    variant: Variant | None = None
+    experiment: str | None = None
+    arm: str | None = None
+
+
+class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="alert"):
+    """What a person must know of, though no call may have failed for it.
+
+    Args:
+        schema_version: version of this format: 1.
+        at: when it was seen (RFC 3339, UTC).
+        cause: what kind of trouble.
+        message: what is wrong and where, secrets redacted.
+        feature: the feature that met it; None where it concerns none or all.
+        provider: the provider that met it; None where it concerns none.
+        model: the registry's name of the model; None where it concerns none.
+        release: the release that serves; None where none is known.
+    """
+
+    schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    at: Annotated[datetime, Meta(tz=True)]
+    cause: AlertCause
+    message: str
+    feature: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    release: str | None = None
+
+
+Event = CallEvent | FeedbackEvent | AlertEvent
 """Every kind of event the log holds; `kind` tells them apart."""

@@ -1,98 +1,18 @@
-"""JSON Schema of records, with their docstrings as descriptions; and the schema file of the event format.
+"""The schema file of the event format.
 
-In: msgspec records. Out: JSON Schema (draft 2020-12). Must never know who reads the schema.
+In: the records of events. Out: the text of event.schema.json. Must never know a particular event.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
-import re
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from flowai.events.model import Event
+from flowai.events.model import AlertEvent, CallEvent, FeedbackEvent
+from flowai.json_schema import as_text, json_schema
 
 SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def event_schema() -> str:
     """Give the text of the event format's schema file, as it ships beside this module."""
-    return as_text({"title": "flowai event", **json_schema(Event)})
-
-
-def json_schema(record: type[msgspec.Struct]) -> dict[str, Any]:
-    """Make the JSON Schema of a record and all records in it, each field described as its docstring says.
-
-    Args:
-        record: the outermost record.
-
-    Returns:
-        The schema, JSON values only.
-    """
-    (outer,), definitions = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
-    for kind in _records(record):
-        schema = definitions[kind.__name__]
-        texts = describe_fields(kind)
-        schema["description"] = _first_sentence(kind)
-        for name, field in schema["properties"].items():
-            if name in texts:
-                field["description"] = texts[name]
-    return {"$schema": DIALECT, **outer, "$defs": definitions}
-
-
-def describe_fields(record: type[msgspec.Struct]) -> dict[str, str]:
-    """Read what the `Args:` of a record's docstring say of each field.
-
-    Args:
-        record: a record with a Google style docstring.
-
-    Returns:
-        Description by field name; continued lines are joined.
-    """
-    _, _, arguments = inspect.cleandoc(record.__doc__ or "").partition("Args:\n")
-    texts: dict[str, str] = {}
-    name = ""
-    for line in arguments.splitlines():
-        if begins := re.match(r" {4}(\w+): (.*)", line):
-            name = begins.group(1)
-            texts[name] = begins.group(2)
-        elif name and line.startswith(" " * 8):
-            texts[name] += " " + line.strip()
-        elif line.strip():
-            break
-    return texts
-
-
-def as_text(schema: dict[str, Any]) -> str:
-    """Give a schema as the text of its file."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-
-
-def _first_sentence(record: type[msgspec.Struct]) -> str:
-    return inspect.cleandoc(record.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-
-
-def _records(record: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
-    """Give a record and every record inside it, each once."""
-    found: list[type[msgspec.Struct]] = []
-
-    def visit(kind: Any) -> None:  # noqa: ANN401 - any type's inspection
-        if isinstance(kind, msgspec.inspect.StructType):
-            if kind.cls in found:
-                return
-            found.append(kind.cls)
-            for field in kind.fields:
-                visit(field.type)
-        for attribute in ("types", "item_types"):
-            for inner in getattr(kind, attribute, ()):
-                visit(inner)
-        for attribute in ("item_type", "key_type", "value_type"):
-            if (inner := getattr(kind, attribute, None)) is not None:
-                visit(inner)
-
-    visit(msgspec.inspect.type_info(record))
-    return found
+    return as_text({"title": "flowai event", **json_schema(CallEvent, FeedbackEvent, AlertEvent)})

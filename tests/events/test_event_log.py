@@ -7,13 +7,24 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
 
 from flowai.errors import InfrastructureError
-from flowai.events import OTEL_NAMES, Attempt, CallEvent, Content, EventLog, UnreadableLine, read_events
+from flowai.events import (
+    OTEL_NAMES,
+    AlertEvent,
+    Attempt,
+    CallEvent,
+    Content,
+    Event,
+    EventLog,
+    FeedbackEvent,
+    UnreadableLine,
+    read_events,
+)
 from flowai.events.schema import SCHEMA_FILE, event_schema
 from flowai.secrets import Redactor
 
@@ -36,13 +47,24 @@ def everything() -> CallEvent:
         variant="canary",
         experiment="concise-vs-detailed",
         arm="A",
+        is_sticky=True,
         prompt_id="prompts/summary_v2",
         prompt_hash="3fa91c",
         served_model="gpt-4o-mini-2024-07-18",
         provider="openai",
         attempts=(
-            Attempt(model="gpt-4o", provider="openai", status="error", http_status=429, error_class="RateLimitedError"),
-            Attempt(model="gpt-4o-mini", provider="openai", status="ok", http_status=200, latency_ms=700.0),
+            Attempt(model="claude", provider="anthropic", status="skipped", reason="open", at_ms=0.1),
+            Attempt(
+                model="gpt-4o",
+                provider="openai",
+                status="error",
+                http_status=429,
+                error_class="RateLimitedError",
+                message="slow down",
+                at_ms=0.2,
+                latency_ms=80.0,
+            ),
+            Attempt(model="gpt-4o-mini", provider="openai", status="ok", http_status=200, at_ms=80.5, latency_ms=700.0),
         ),
         user_hash="u1",
         tenant="acme",
@@ -58,31 +80,89 @@ def everything() -> CallEvent:
     )
 
 
+def feedback() -> FeedbackEvent:
+    return FeedbackEvent(
+        call_id="c1",
+        at=NOON,
+        origin="serve",
+        verdict="edited",
+        text="hello",
+        user_hash="u1",
+        tenant="acme",
+        feature="summarization",
+        release="v2",
+        variant="canary",
+        experiment="concise-vs-detailed",
+        arm="A",
+    )
+
+
+def alert() -> AlertEvent:
+    return AlertEvent(
+        at=NOON, cause="auth", message="401", feature="f", provider="openai", model="gpt-4o", release="v2"
+    )
+
+
+KINDS = (
+    call(),
+    everything(),
+    feedback(),
+    FeedbackEvent(call_id="c1", at=NOON, origin="library", verdict="thumbs_up"),
+    alert(),
+    AlertEvent(at=NOON, cause="state", message="away"),
+)
+
+
 def log(directory: Path, clock: Any = lambda: NOON, known: tuple[str, ...] = ()) -> EventLog:
     return EventLog(directory, "host-1", Redactor(known), clock)
 
 
-def read(directory: Path) -> tuple[list[CallEvent], list[UnreadableLine]]:
+def read(directory: Path) -> tuple[list[Event], list[UnreadableLine]]:
     unreadable: list[UnreadableLine] = []
     return list(read_events(directory, on_unreadable=unreadable.append)), unreadable
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     with log(tmp_path) as events:
-        events.append(call())
-        events.append(everything())
-    assert read(tmp_path) == ([call(), everything()], [])
+        for event in KINDS:
+            events.append(event)
+    assert read(tmp_path) == (list(KINDS), [])
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jsonl")] == [
         "dt=2026-05-02/host-1.jsonl"
     ]
 
 
-def test_every_line_has_every_field_its_kind_and_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("event", "kind"), [(call(), "call"), (everything(), "call"), (feedback(), "feedback"), (alert(), "alert")]
+)
+def test_every_line_has_every_field_its_kind_and_version(tmp_path: Path, event: Event, kind: str) -> None:
     with log(tmp_path) as events:
-        events.append(call())
+        events.append(event)
     line = json.loads(next(tmp_path.rglob("*.jsonl")).read_text())
-    assert set(line) == {"kind", *CallEvent.__struct_fields__}
-    assert (line["kind"], line["schema_version"], line["at"]) == ("call", 1, "2026-05-02T12:00:00Z")
+    assert set(line) == {"kind", *type(event).__struct_fields__}
+    assert (line["kind"], line["schema_version"], line["at"]) == (kind, 1, "2026-05-02T12:00:00Z")
+
+
+OLD_LINE = (
+    '{"kind":"call","schema_version":1,"call_id":"c1","at":"2026-05-02T12:00:00Z","origin":"library",'
+    '"requested_model":"gpt-4o-mini","latency_ms":812.5,"arm":null,"prompt_id":null,'
+    '"attempts":[{"model":"gpt-4o","provider":"openai","status":"ok","http_status":200,"error_class":null,"latency_ms":1}]}'
+)
+
+
+def test_lines_from_before_feedback_and_alerts_are_read(tmp_path: Path) -> None:
+    (tmp_path / "dt=2026-05-02").mkdir()
+    (tmp_path / "dt=2026-05-02" / "old.jsonl").write_text(OLD_LINE + "\n")
+    attempt = Attempt(model="gpt-4o", provider="openai", status="ok", http_status=200, latency_ms=1.0)
+    assert read(tmp_path) == ([call(attempts=(attempt,))], [])
+
+
+def test_a_kind_that_only_a_newer_version_knows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dt=2026-05-02").mkdir()
+    (tmp_path / "dt=2026-05-02" / "new.jsonl").write_text(OLD_LINE.replace('"call",', '"moon",') + "\n")
+    events, (line,) = read(tmp_path)
+    assert events == []
+    assert "moon" in line.reason
 
 
 def test_a_new_utc_day_begins_a_new_file(tmp_path: Path) -> None:
@@ -107,13 +187,23 @@ def test_planted_keys_appear_nowhere_in_the_file(tmp_path: Path) -> None:
                 error_message=f"401: bad key {KEY}",
                 served_model="the-known-value",
                 content=Content(messages=({"role": "user", "content": f"my key is {KEY}"},), output=f"{KEY}!"),
-                attempts=(Attempt(model="m", provider=f"http://u:{KEY}@h", status="error"),),
+                attempts=(Attempt(model="m", provider=f"http://u:{KEY}@h", status="error", message=f"no {KEY}"),),
             )
         )
+        events.append(msgspec.structs.replace(feedback(), text=f"my key is {KEY}", user_hash="the-known-value"))
+        events.append(msgspec.structs.replace(alert(), message=f"the-known-value, {KEY}"))
     written = next(tmp_path.rglob("*.jsonl")).read_text()
     assert KEY not in written
     assert "the-known-value" not in written
     assert "bad key [REDACTED:anthropic]" in written
+
+
+def test_half_a_character_costs_no_event(tmp_path: Path) -> None:
+    said = Content(messages=({"role": "user", "content": ["half \ud83d"], "\udc00": 2**70},))
+    with log(tmp_path) as events:
+        events.append(call(session="\ud800", content=said))
+    cleaned = Content(messages=({"role": "user", "content": ["half ?"], "?": 2**70},))
+    assert read(tmp_path) == ([call(session="?", content=cleaned)], [])
 
 
 def test_torn_and_damaged_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
@@ -126,7 +216,7 @@ def test_torn_and_damaged_lines_are_named_and_the_others_read(tmp_path: Path) ->
         events.append(call("2"))
     path.write_bytes(path.read_bytes() + b"\xff\xfe\n\n" + b'{"kind":"call","call_id":"tail"')
     events_read, unreadable = read(tmp_path)
-    assert [event.call_id for event in events_read] == ["1", "2"]
+    assert events_read == [call("1"), call("2")]
     assert [line.place.line for line in unreadable] == [2, 4, 6]
     assert unreadable[0].place.file == str(path)
     assert unreadable[2].reason.startswith("the line is not whole")
@@ -181,27 +271,40 @@ def test_kill_9_loses_no_acknowledged_event(tmp_path: Path) -> None:
         acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
     events, unreadable = read(tmp_path)
     assert not unreadable
-    assert [event.call_id for event in events][: len(acknowledged)] == acknowledged
+    written = [event.call_id for event in events if isinstance(event, CallEvent)]
+    assert written[: len(acknowledged)] == acknowledged
 
 
 def test_the_schema_file_is_what_the_records_say() -> None:
     assert SCHEMA_FILE.read_text() == event_schema(), "write event_schema() to the file again"
 
 
-@pytest.mark.parametrize("event", [call(), everything()])
-def test_events_follow_the_schema(event: CallEvent) -> None:
+@pytest.mark.parametrize("event", KINDS)
+def test_events_follow_the_schema(event: Event) -> None:
     import jsonschema
 
     schema = json.loads(SCHEMA_FILE.read_text())
     validator = jsonschema.Draft202012Validator(schema)
     line = json.loads(msgspec.json.encode(event))
     validator.validate(line)
-    assert not validator.is_valid({**line, "origin": "elsewhere"})
-    assert not validator.is_valid({**line, "latency_ms": -1})
+    wrong = {"origin": "elsewhere", "latency_ms": -1, "verdict": "so so", "cause": "mood", "at": 1, "kind": "moon"}
+    for name in wrong.keys() & line.keys():
+        assert not validator.is_valid({**line, name: wrong[name]})
+
+
+def test_lines_from_before_feedback_and_alerts_follow_the_schema() -> None:
+    import jsonschema
+
+    jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text())).validate(json.loads(OLD_LINE))
 
 
 def test_every_field_is_described_and_has_one_otel_name() -> None:
-    properties = json.loads(SCHEMA_FILE.read_text())["$defs"]["CallEvent"]["properties"]
-    assert [name for name, field in properties.items() if name != "kind" and "description" not in field] == []
-    assert set(OTEL_NAMES) == set(CallEvent.__struct_fields__) - {"schema_version", "at", "content"}
-    assert len(set(OTEL_NAMES.values())) == len(OTEL_NAMES)
+    definitions = json.loads(SCHEMA_FILE.read_text())["$defs"]
+    named: set[str] = set()
+    for record in (*get_args(Event), Attempt):
+        properties = definitions[record.__name__]["properties"]
+        assert [name for name, field in properties.items() if name != "kind" and "description" not in field] == []
+        own = set(record.__struct_fields__) - {"schema_version", "at", "content"}
+        assert len({OTEL_NAMES[name] for name in own}) == len(own)
+        named |= own
+    assert named == set(OTEL_NAMES)
