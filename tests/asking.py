@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -13,10 +13,8 @@ from flowai.errors import CallError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from flowai.calls import Completion, Measure, Request
+    from flowai.calls import Chunk, Completion, Request
     from flowai.secrets import Redactor
-
-BOTH: tuple[Measure, ...] = ("whole", "first_token")
 
 
 def run(work: Callable[[LiteLLMClient], Awaitable[Any]], *, redactor: Redactor | None = None) -> Any:
@@ -30,14 +28,34 @@ def run(work: Callable[[LiteLLMClient], Awaitable[Any]], *, redactor: Redactor |
     return asyncio.run(session())
 
 
-def complete(request: Request, measure: Measure = "whole", **options: Any) -> Completion:
-    answer: Completion = run(lambda client: client.complete(request, measure=measure), **options)
-    return answer
+Way = Literal["complete", "stream"]
+BOTH: tuple[Way, ...] = ("complete", "stream")
 
 
-def failure(request: Request, measure: Measure = "whole", **options: Any) -> CallError:
+def complete(request: Request, way: Way = "complete", **options: Any) -> Completion:
+    if way == "complete":
+        answer: Completion = run(lambda client: client.complete(request), **options)
+        return answer
+    completion = listen(request, **options)[-1].completion
+    assert completion is not None
+    return completion
+
+
+def listen(request: Request, heard: list[Chunk] | None = None, **options: Any) -> list[Chunk]:
+    """Stream; what came before a failure is in `heard`."""
+    chunks: list[Chunk] = [] if heard is None else heard
+
+    async def work(client: LiteLLMClient) -> None:
+        async for chunk in client.stream(request):
+            chunks.append(chunk)  # noqa: PERF401 - what came before a failure must be kept
+
+    run(work, **options)
+    return chunks
+
+
+def failure(request: Request, way: Way = "complete", **options: Any) -> CallError:
     with pytest.raises(CallError) as caught:
-        complete(request, measure, **options)
+        complete(request, way, **options)
     return caught.value
 
 

@@ -19,128 +19,11 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self, cast
+from typing import Self, cast
 
-Fault = Literal[
-    "silent",  # accepts the request and never says a word
-    "reset_before_headers",
-    "close_before_headers",
-    "reset_after_headers",
-    "cut",  # half of the answer, then the connection closes
-    "stall",  # half of the answer, then nothing, with the connection open
-    "malformed_chunk",  # one chunk is no JSON, the stream goes on
-    "error_chunk",  # an error object inside a stream that began with 200
-    "no_done",  # everything but the end marker
-    "no_finish",  # the stream ends, with its end marker, but no chunk gave a finish reason
-]
+from scripted_replies import Answerer, Asked, Fault, Reply, chunk, stream_pieces, whole_body
 
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What to answer to one request.
-
-    Args:
-        text: what the model says.
-        status: HTTP status; from 400 on the body is an error object.
-        delay_s: seconds before the first byte.
-        chunk_delay_s: seconds before each chunk of a stream but the first.
-        retry_after: value of the header; None leaves it out.
-        finish_reason: as OpenAI spells it; None gives none.
-        usage: (input, output) tokens; None reports none.
-        error: the error object (`message`, `type`, `code`).
-        fault: how to misbehave.
-        body: these bytes instead of an answer of ours.
-        content_type: of the body.
-    """
-
-    text: str = "hello world"
-    status: int = 200
-    delay_s: float = 0.0
-    chunk_delay_s: float = 0.0
-    retry_after: str | None = None
-    finish_reason: str | None = "stop"
-    usage: tuple[int, int] | None = (10, 2)
-    error: dict[str, Any] = field(default_factory=lambda: {"message": "scripted failure", "type": "scripted"})
-    fault: Fault | None = None
-    body: bytes | None = None
-    content_type: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """One request as it came in: path, headers (lower-case names) and parsed body."""
-
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-
-
-Answerer = Callable[[Asked], Reply]
-
-
-def _frame(payload: object) -> bytes:
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
-
-
-def _chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "scripted-1"}
-    return _frame({**head, "choices": [choice]})
-
-
-def _usage(reply: Reply) -> dict[str, int] | None:
-    if reply.usage is None:
-        return None
-    given, made = reply.usage
-    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
-
-
-def _stream_pieces(reply: Reply) -> list[bytes]:
-    """Give the frames of a streamed answer, with its fault in them."""
-    half = len(reply.text) // 2
-    pieces = [_chunk({"role": "assistant", "content": ""}), _chunk({"content": reply.text[:half]})]
-    if reply.fault in {"cut", "stall", "reset_after_headers"}:
-        return pieces
-    if reply.fault == "error_chunk":
-        return [*pieces, _frame({"error": reply.error})]
-    if reply.fault == "malformed_chunk":
-        pieces.append(b'data: {"id": "c-1", "choices": [{"del\n\n')
-    pieces.append(_chunk({"content": reply.text[half:]}))
-    if reply.fault != "no_finish":
-        pieces.append(_chunk({}, reply.finish_reason))
-    usage = _usage(reply)
-    if usage:
-        head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "scripted-1"}
-        pieces.append(_frame({**head, "choices": [], "usage": usage}))
-    if reply.fault != "no_done":
-        pieces.append(b"data: [DONE]\n\n")
-    return pieces
-
-
-def _whole_body(reply: Reply, asked: Asked) -> bytes:
-    """Give the body of an answer that is not streamed."""
-    if reply.body is not None:
-        return reply.body
-    if reply.status >= 400:
-        return json.dumps({"error": reply.error}).encode()
-    if asked.path.endswith("/embeddings"):
-        texts = asked.body.get("input", [])
-        rows = [
-            {"object": "embedding", "index": index, "embedding": [float(len(text)), 1.0]}
-            for index, text in enumerate([texts] if isinstance(texts, str) else texts)
-        ]
-        usage = {"prompt_tokens": 3, "total_tokens": 3}
-        answer: dict[str, Any] = {"object": "list", "model": "scripted-1", "data": rows, "usage": usage}
-        return json.dumps(answer).encode()
-    message = {"role": "assistant", "content": reply.text}
-    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
-    answer = {"id": "c-1", "object": "chat.completion", "created": 1, "model": "scripted-1", "choices": [choice]}
-    usage_fields = _usage(reply)
-    if usage_fields:
-        answer["usage"] = usage_fields
-    return json.dumps(answer).encode()
+__all__ = ["Answerer", "Asked", "Fault", "Reply", "ScriptedProvider"]
 
 
 class _Connection(asyncio.Protocol):
@@ -195,7 +78,7 @@ class _Connection(asyncio.Protocol):
 
     def _answer(self, reply: Reply, asked: Asked) -> None:
         extra = f"retry-after: {reply.retry_after}\r\n" if reply.retry_after is not None else ""
-        self._send(reply.status, reply.content_type or "application/json", _whole_body(reply, asked), extra)
+        self._send(reply.status, reply.content_type or "application/json", whole_body(reply, asked), extra)
 
     def _send(self, status: int, content_type: str, body: bytes, extra: str = "") -> None:
         head = f"HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n{extra}\r\n"
@@ -225,7 +108,7 @@ class _Connection(asyncio.Protocol):
             return
         if not asked.body.get("stream"):
             await self._break_whole(reply, asked)
-        elif reply.status >= 400 or reply.body is not None:
+        elif reply.status >= 400 or (reply.body is not None and reply.fault != "stall"):
             self._answer(reply, asked)
         else:
             await self._stream(reply)
@@ -235,7 +118,7 @@ class _Connection(asyncio.Protocol):
         if reply.fault not in {"reset_after_headers", "cut", "stall"}:
             self._answer(reply, asked)
             return
-        body = _whole_body(reply, asked)
+        body = whole_body(reply, asked)
         head = f"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         self._write(head.encode() + body[: len(body) // 2])
         await asyncio.sleep(0.05)  # let the bytes leave before the reset overtakes them
@@ -245,17 +128,30 @@ class _Connection(asyncio.Protocol):
     async def _stream(self, reply: Reply) -> None:
         kind = reply.content_type or "text/event-stream"
         self._write(f"HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
-        for index, piece in enumerate(_stream_pieces(reply)):
+        if reply.fault == "comments":
+            await self._repeat(b": still here\n\n")
+        for index, piece in enumerate(stream_pieces(reply)):
+            if index == 1 and reply.first_token_delay_s:
+                await asyncio.sleep(reply.first_token_delay_s)
             if index and reply.chunk_delay_s:
                 await asyncio.sleep(reply.chunk_delay_s)
             self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        if reply.fault == "stall":
+        if reply.fault in {"stall", "role_only", "held_open"}:
             return
+        if reply.fault == "endless":
+            await self._repeat(chunk(reply, {"content": "and on "}) * 300)
         if reply.fault in {"cut", "reset_after_headers"}:
             await asyncio.sleep(0.05)
             self._close(reset=reply.fault == "reset_after_headers")
             return
         self._write(b"0\r\n\r\n")
+
+    async def _repeat(self, piece: bytes) -> None:
+        """Send the same for ever, at a pace that costs little."""
+        while self._transport is not None:
+            if self._transport.get_write_buffer_size() < len(piece):  # a client that does not read is sent no more
+                self._write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await asyncio.sleep(0.01)
 
 
 class ScriptedProvider:

@@ -8,7 +8,6 @@ from flowai.calls.client import (
     Embeddings,
     EmbedRequest,
     Endpoint,
-    Measure,
     Request,
 )
 from flowai.calls.connect import connect
@@ -23,7 +22,6 @@ __all__ = [
     "EmbedRequest",
     "Embeddings",
     "Endpoint",
-    "Measure",
     "Price",
     "PriceTable",
     "Request",

@@ -5,12 +5,12 @@ In: a Request. Out: a Completion, Chunks or Embeddings, or a CallError. Must nev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Sequence
 
 ChatMessage = dict[str, Any]
 """One message in OpenAI's chat format: `role`, `content` (text, or a list of parts)."""
@@ -48,7 +48,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         messages: the conversation, OpenAI's format.
         params: sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, `seed`, `stop`, ...).
         response_schema: JSON Schema the answer must follow (sent as `response_format`); None for free text.
-        first_token_timeout_s: seconds until the first token, > 0; applies to streams.
+        response_format: OpenAI's `response_format` as a caller wrote it; only without a `response_schema`.
+        first_token_timeout_s: seconds until the first token, and at most between two pieces of an answer, > 0.
         total_timeout_s: seconds until the answer is whole, > 0.
     """
 
@@ -56,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[ChatMessage, ...]
     params: dict[str, Any] = {}
     response_schema: dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
     first_token_timeout_s: float = 10.0
     total_timeout_s: float = 60.0
 
@@ -64,7 +66,8 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """One whole answer.
 
     Args:
-        text: what the model said.
+        text: what the model said; empty when it only calls tools.
+        tool_calls: OpenAI's tool calls, in order; empty when there are none.
         model: LiteLLM's name of the model that was asked.
         served_model: the name the provider reports; may carry a date.
         provider: who answered.
@@ -73,10 +76,11 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
         output_tokens: tokens of the answer, >= 0; None when not reported.
         cost_usd: US dollars by LiteLLM's price table, >= 0; 0 for local models; None when the price is not known.
         latency_ms: from the request to the whole answer, >= 0.
-        ttft_ms: from the request to the first token of text, >= 0; None when the answer was not streamed.
+        ttft_ms: from the request to the first token of text or of a tool call, >= 0; None when it was not streamed.
     """
 
     text: str
+    tool_calls: tuple[dict[str, Any], ...] = ()
     model: str
     served_model: str
     provider: str
@@ -93,10 +97,12 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         text: what this piece adds; may be empty.
+        tool_calls: OpenAI's tool call deltas of this piece, as the provider sent them.
         completion: the whole answer; only on the last chunk.
     """
 
     text: str
+    tool_calls: tuple[dict[str, Any], ...] = ()
     completion: Completion | None = None
 
 
@@ -128,10 +134,6 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
 
 
-Measure = Literal["whole", "first_token"]
-"""`whole`: one plain request, the cheapest. `first_token`: streamed inside, so that TTFT is measured."""
-
-
 class Client(Protocol):
     """What calls a model.
 
@@ -139,19 +141,15 @@ class Client(Protocol):
     InfrastructureError or a RegistryError, a request that was never recorded a RecordingMissError.
     """
 
-    async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:
+    async def complete(self, request: Request) -> Completion:
         """Give the whole answer.
-
-        Args:
-            request: what to ask.
-            measure: whether to stream inside in order to measure the time to the first token.
 
         Raises:
             CallError: the provider failed; the class says how.
         """
         ...
 
-    def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Give the answer piece by piece; the last chunk carries the whole.
 
         Raises:
@@ -164,6 +162,18 @@ class Client(Protocol):
 
         Raises:
             CallError: the provider failed.
+        """
+        ...
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Do now what the first call would wait for, so that it is not counted as latency.
+
+        Args:
+            endpoints: models to make ready too, those of them that run on this machine.
+
+        Raises:
+            InfrastructureError: a local model did not start.
+            RegistryError: its weights are missing or no GGUF file.
         """
         ...
 

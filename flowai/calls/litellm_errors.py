@@ -17,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from flowai.calls.tool_calls import GREATEST_COUNT
 from flowai.errors import (
     AuthError,
     CallError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from flowai.calls.chat_stream import BrokenAnswerError
     from flowai.calls.client import Endpoint
     from flowai.secrets import Redactor
 
@@ -65,6 +67,8 @@ STATUSES: dict[int, type[CallError]] = {
     429: RateLimitedError,
     501: InvalidRequestError,
 }
+# How servers without codes of their own say it; LiteLLM knows the words too, where the status is 400.
+CONTEXT_WORDS = re.compile("maximum context length|context window|context size|prompt is too long", re.IGNORECASE)
 # What an error object inside a stream says of itself; anything else there is the provider's failure.
 STREAM_ERROR_TYPES: dict[str, type[CallError]] = {
     "rate_limit_error": RateLimitedError,
@@ -80,6 +84,12 @@ BENEATH: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
         frozenset({"ClientPayloadError", "TransferEncodingError", "ContentLengthError"}),
         MalformedAnswerError,
         "the answer broke off",
+    ),
+    (frozenset({"BadHttpMessage", "ClientResponseError"}), MalformedAnswerError, "the answer is not HTTP"),
+    (
+        frozenset({"TooManyRedirects", "NonHttpUrlClientError", "InvalidURL"}),
+        MalformedAnswerError,
+        "the address leads nowhere",
     ),
     (frozenset({"TimeoutError", "TimeoutException", "Timeout"}), TimedOutError, "timed out"),
     (frozenset({"ConnectionRefusedError"}), UnreachableError, "connection refused"),
@@ -129,7 +139,7 @@ class Sources:
     @property
     def codes(self) -> set[str]:
         """The machine-readable words of the error object."""
-        return {str(self.body[key]) for key in ("code", "type") if self.body.get(key) is not None}
+        return {_word(self.body.get(key)) for key in ("code", "type")} - {""}
 
 
 def translate(
@@ -149,17 +159,41 @@ def translate(
     """
     sources = _sources(error)
     kind, what = _kind(sources, endpoint, elapsed_s)
+    return _made(kind, what or _reason(sources), sources, endpoint, redactor, retry_after_s(sources.headers, now))
+
+
+def explain(broken: BrokenAnswerError, *, endpoint: Endpoint, redactor: Redactor) -> CallError:
+    """Give our error for an answer that began well and was none: an error object in it, or bytes that are no answer.
+
+    Args:
+        broken: what was wrong with it.
+        endpoint: who was asked.
+        redactor: takes secrets out of the provider's words.
+    """
+    sources = Sources(chain=(), names=(), status=None, headers={}, body=broken.body or {})
+    kind = MalformedAnswerError if broken.body is None else _kind(sources, endpoint, 0.0)[0]
+    return _made(kind, _clean(broken.what), sources, endpoint, redactor, None)
+
+
+def _made(
+    kind: type[CallError],
+    what: str,
+    sources: Sources,
+    endpoint: Endpoint,
+    redactor: Redactor,
+    wait_s: float | None,
+) -> CallError:
     hint = HINTS.get(kind)
     if kind is UnreachableError and endpoint.api_base is not None:
         hint = "check that it runs, and the `api_base` of model `{name}`"
     if sources.codes & {"insufficient_quota"}:
         hint = "the account has no quota left: raise its limit with the provider"
     return kind(
-        redactor.text(what or _reason(sources)),
+        _cut(redactor.text(what)),  # in this order: half of a key would not be recognised
         provider=endpoint.provider,
         model=endpoint.name,
         status=sources.status,
-        retry_after_s=retry_after_s(sources.headers, now),
+        retry_after_s=wait_s,
         endpoint=shown_address(endpoint.api_base),
         hint=hint.format(name=endpoint.name) if hint else None,
     )
@@ -296,10 +330,19 @@ def _without_an_answer(
 
 
 def _stream_error(sources: Sources) -> type[CallError]:
-    code = sources.body.get("code")
-    if isinstance(code, int | str) and str(code).isdecimal() and int(code) >= 400:  # noqa: PLR2004 - HTTP's errors
+    code = _word(sources.body.get("code"))
+    if CONTEXT_WORDS.search(_word(sources.body.get("message"))):
+        return ContextTooLongError
+    if re.fullmatch("[45][0-9][0-9]", code):
         return _by_status(int(code))
     return next((STREAM_ERROR_TYPES[name] for name in sources.codes if name in STREAM_ERROR_TYPES), ServerError)
+
+
+def _word(value: object) -> str:
+    """Give a text or a number of an error object as text; a number may have thousands of digits."""
+    if isinstance(value, int) and abs(value) < GREATEST_COUNT:
+        return str(value)
+    return value if isinstance(value, str) else ""
 
 
 def _host(sources: Sources, endpoint: Endpoint) -> str:
@@ -331,5 +374,8 @@ def _reason(sources: Sources) -> str:
 
 def _clean(text: str) -> str:
     first = _LITELLM_PREFIX.sub("", text.strip())
-    line = " ".join(_TAGS.sub(" ", first).split())
+    return " ".join(_TAGS.sub(" ", first).split())
+
+
+def _cut(line: str) -> str:
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"

@@ -34,6 +34,43 @@ NEVER_S = 86_400.0
 # OpenAI's client insists on a key, and would take the one from the environment to a foreign address.
 NO_KEY = "none"
 LOCAL = "local"  # provider of models on this machine: they cost nothing and are reached without a proxy
+# Providers that speak OpenAI's protocol and are yet called by a handler of their own, or sign in in a way of their own.
+_WITH_THEIR_OWN_HANDLER = frozenset(
+    {
+        "azure_ai",
+        "chatgpt",
+        "clarifai",
+        "cometapi",
+        "deepseek",
+        "edenai",
+        "fireworks_ai",
+        "github_copilot",
+        "groq",
+        "hosted_vllm",
+        "ragflow",
+        "together_ai",
+        "xai",
+    }
+)
+
+# Other providers whose streams LiteLLM reads to the end: finish reason and figures. It does not so with all (Cohere's).
+_READ_BY_LITELLM = frozenset(
+    {
+        "anthropic",
+        "azure",
+        "azure_ai",
+        "deepseek",
+        "fireworks_ai",
+        "gemini",
+        "groq",
+        "hosted_vllm",
+        "mistral",
+        "openrouter",
+        "together_ai",
+        "vertex_ai",
+        "xai",
+    }
+)
 
 _QUIET_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -73,7 +110,7 @@ async def load(*, shared_process: bool) -> Library:
         litellm.disable_token_counter = not shared_process
         if "LITELLM_LOG" not in os.environ:
             logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    library = Library(litellm)
+    library = Library(litellm, shared_process=shared_process)
     await library.warm_up(stream=False)
     return library
 
@@ -90,21 +127,29 @@ class Library:
 
     Args:
         module: LiteLLM itself.
+        shared_process: whether code other than flowai's may use LiteLLM in this process.
     """
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, *, shared_process: bool) -> None:
         import httpx
         import openai
 
         self.module = module
         self.failures = (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError, OSError)
         """What a failed call raises; all of LiteLLM's exceptions are OpenAI's. Anything else is a bug."""
+        self._shared_process = shared_process
         self._warm: set[bool] = set()
         self._session: Any = None
-        self._direct: dict[tuple[str, str], Any] = {}
+        self._http: dict[bool, Any] = {}  # by whether it goes around proxies
+        self._anthropic: Any = None
+        self._clients: dict[tuple[str, str | None, str | None], Any] = {}
 
     async def warm_up(self, *, stream: bool) -> None:
-        """Make a call that LiteLLM answers by itself, once: its first takes 0.3 s more than others."""
+        """Make a call that LiteLLM answers by itself, once: its first takes 0.3 s more than others.
+
+        Args:
+            stream: whether LiteLLM itself is to read a stream, as it does for providers with a protocol of their own.
+        """
         if stream in self._warm:
             return
         self._warm.add(stream)
@@ -124,6 +169,12 @@ class Library:
     def arguments(self, request: Request) -> dict[str, Any]:
         """Spell a chat request; what we set wins over a parameter of the same name."""
         arguments = {**request.params, **self.address(request.endpoint), "messages": list(request.messages)}
+        for name in ("stream", "stream_options"):
+            arguments.pop(name, None)  # how an answer travels is ours to say
+        if arguments.get("tools"):  # or LiteLLM looks for MCP servers among them, with a package it does not bring
+            arguments["_skip_mcp_handler"] = True
+        if request.response_format is not None:
+            arguments["response_format"] = request.response_format
         if request.response_schema is not None:
             arguments["response_format"] = {
                 "type": "json_schema",
@@ -147,11 +198,29 @@ class Library:
         if endpoint.api_base is not None:
             arguments["api_base"] = endpoint.api_base
             arguments["api_key"] = endpoint.api_key or NO_KEY
-            if endpoint.provider == LOCAL:
-                arguments["client"] = self._direct_client(endpoint.api_base, endpoint.api_key or NO_KEY)
         elif endpoint.api_key is not None:
             arguments["api_key"] = endpoint.api_key
+        client = self.openai_client(endpoint)
+        if client is None and endpoint.model.startswith("anthropic/"):
+            client = self._anthropic_client()
+        if client is not None:
+            arguments["client"] = client
         return arguments
+
+    def reads_streams(self, endpoint: Endpoint) -> bool:
+        """Tell whether LiteLLM itself is to read an endpoint's streams: where we cannot, and it can."""
+        return self.openai_client(endpoint) is None and endpoint.model.partition("/")[0] in _READ_BY_LITELLM
+
+    def openai_client(self, endpoint: Endpoint) -> Any:  # noqa: ANN401 - OpenAI's own
+        """Give the OpenAI client, on connections of ours, that LiteLLM is to call an endpoint with.
+
+        Returns:
+            The client; None for a provider that LiteLLM calls in another way, and where no key is known.
+        """
+        whom = (endpoint.model, endpoint.api_base, endpoint.api_key)
+        if whom not in self._clients:
+            self._clients[whom] = self._new_openai_client(endpoint)
+        return self._clients[whom]
 
     def stream_cost_usd(self, endpoint: Endpoint, usage: Any) -> float | None:  # noqa: ANN401 - LiteLLM's own
         """Price a streamed answer, which LiteLLM itself prices after we have left."""
@@ -164,79 +233,82 @@ class Library:
         return float(sum(parts))
 
     async def aclose(self) -> None:
-        """Close our connections; those of providers that are not OpenAI-compatible belong to LiteLLM."""
+        """Close our connections; LiteLLM keeps those it made itself, unless we alone use it."""
         await asyncio.sleep(0)  # LiteLLM's bookkeeping of the last call runs as a task of its own
+        self._clients.clear()
+        self._anthropic = None
+        while self._http:
+            _, http = self._http.popitem()
+            await http.aclose()
+        if not self._shared_process:
+            await self.module.close_litellm_async_clients()
+            self.module.in_memory_llm_clients_cache.flush_cache()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        while self._direct:
-            _, client = self._direct.popitem()
-            await client.close()
 
     def _shared_session(self) -> Any:  # noqa: ANN401 - aiohttp's own
         """Give the connections of our calls, so that it is us who close them."""
         if self._session is None:
             import aiohttp
 
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session
 
-    def _direct_client(self, api_base: str, api_key: str) -> Any:  # noqa: ANN401 - OpenAI's own
-        """Give a client that goes around HTTP_PROXY: LiteLLM would send even loopback traffic through it."""
-        client = self._direct.get((api_base, api_key))
-        if client is None:
-            import httpx
-            import openai
+    def _new_openai_client(self, endpoint: Endpoint) -> Any:  # noqa: ANN401 - OpenAI's own
+        import openai
+        from litellm.llms.openai.common_utils import get_openai_credentials
 
-            client = openai.AsyncOpenAI(
-                base_url=api_base,
-                api_key=api_key,
-                max_retries=0,
-                timeout=NEVER_S,
-                http_client=httpx.AsyncClient(trust_env=False, timeout=NEVER_S),
+        api_base, api_key = endpoint.api_base, endpoint.api_key
+        try:
+            _, provider, its_key, its_base = self.module.get_llm_provider(
+                model=endpoint.model, api_base=api_base, api_key=api_key
             )
-            self._direct[api_base, api_key] = client
-        return client
+        except openai.OpenAIError:
+            return None  # no such provider, which the call itself will say
+        if provider not in {"openai", "custom_openai"} and not (
+            provider in self.module.openai_compatible_providers and provider not in _WITH_THEIR_OWN_HANDLER
+        ):
+            return None
+        if api_base is not None:
+            api_key = api_key or NO_KEY
+        else:
+            found = get_openai_credentials(api_base=its_base, api_key=its_key or api_key)
+            api_base, api_key = found.api_base, found.api_key
+        if not api_key:
+            return None
+        return openai.AsyncOpenAI(
+            base_url=api_base,
+            api_key=api_key,
+            max_retries=0,
+            timeout=NEVER_S,
+            http_client=self._http_client(direct=endpoint.provider == LOCAL),
+        )
 
+    def _anthropic_client(self) -> Any:  # noqa: ANN401 - LiteLLM's own
+        """Give a client on our connections: of Anthropic's streams LiteLLM would never close its own."""
+        if self._anthropic is None:
+            from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-class StreamDraft:
-    """A streamed answer as far as it has come."""
+            self._anthropic = AsyncHTTPHandler(timeout=NEVER_S, shared_session=self._shared_session())
+        return self._anthropic
 
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.began = False
-        self.ttft_ms: float | None = None
-        self.finish_reason: str | None = None
-        self.served_model: str | None = None
-        self.usage: Any = None
-        self._source: Any = None
+    def _http_client(self, *, direct: bool) -> Any:  # noqa: ANN401 - httpx's own
+        """Give connections we listen to; direct ones know no proxy, which LiteLLM would use even for loopback."""
+        if direct not in self._http:
+            import httpx
+            from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
 
-    def follow(self, source: Any) -> None:  # noqa: ANN401 - LiteLLM's own
-        """Note the stream the pieces come from."""
-        self._source = source
+            from flowai.calls.chat_transport import ChatTransport
 
-    def add(self, piece: Any) -> str:  # noqa: ANN401 - LiteLLM's own
-        """Take one piece in; give the text it adds, which may be empty."""
-        self.usage = getattr(piece, "usage", None) or self.usage
-        self.served_model = piece.model or self.served_model
-        if not piece.choices:
-            return ""
-        choice = piece.choices[0]
-        self.finish_reason = choice.finish_reason or self.finish_reason
-        delta = choice.delta
-        text = delta.content or ""
-        # reasoning and tool calls are signs of life, though no text
-        self.began = self.began or bool(text or getattr(delta, "reasoning_content", None) or delta.tool_calls)
-        self.texts.append(text)
-        return text
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the provider gave a finish reason. LiteLLM puts `stop` where a stream merely ended."""
-        source = self._source
-        if hasattr(source, "received_finish_reason"):
-            return bool(source.received_finish_reason or source.intermittent_finish_reason)
-        return self.finish_reason is not None
+            tls = get_ssl_configuration()
+            transport = ChatTransport(self._shared_session(), tls=True if isinstance(tls, str) else tls, direct=direct)
+            self._http[direct] = httpx.AsyncClient(
+                transport=transport, timeout=NEVER_S, follow_redirects=True, trust_env=False
+            )
+        return self._http[direct]
 
 
 def is_strict(schema: Any) -> bool:  # noqa: ANN401 - JSON is anything

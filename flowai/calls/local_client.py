@@ -17,9 +17,9 @@ from flowai.calls.local_server import LocalModel, start_server
 from flowai.errors import CallError, RegistryError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
-    from flowai.calls.client import Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Measure, Request
+    from flowai.calls.client import Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
 
 PREFIX = "local/"
 
@@ -68,7 +68,7 @@ class LocalClient:
         self._servers: dict[str, Server] = {}
         self._turns: dict[str, asyncio.Lock] = {}
 
-    async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:
+    async def complete(self, request: Request) -> Completion:
         """Give the whole answer; see `Client.complete`.
 
         Raises:
@@ -77,10 +77,10 @@ class LocalClient:
             InfrastructureError: a local model's server did not start.
         """
         if not _is_local(request.endpoint):
-            return await self._inner.complete(request, measure=measure)
+            return await self._inner.complete(request)
         async with self._served(request.endpoint) as endpoint:
             routed = msgspec.structs.replace(request, endpoint=endpoint)
-            completion = await self._inner.complete(routed, measure=measure)
+            completion = await self._inner.complete(routed)
         return msgspec.structs.replace(completion, model=request.endpoint.model)
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
@@ -104,6 +104,14 @@ class LocalClient:
             return await self._inner.embed(request)
         async with self._served(request.endpoint) as endpoint:
             return await self._inner.embed(msgspec.structs.replace(request, endpoint=endpoint))
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Import LiteLLM now, and start the servers of these models; see `Client.warm_up`."""
+        await self._inner.warm_up()
+        for endpoint in endpoints:
+            if _is_local(endpoint):
+                async with self._served(endpoint):
+                    pass
 
     async def aclose(self) -> None:
         """Stop the servers and close the inner client; may be called twice."""

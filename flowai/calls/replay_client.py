@@ -20,10 +20,10 @@ from flowai.errors import CallError, Place, ProjectError, RecordingMissError, Us
 from flowai.files import AppendLog, iterate_jsonl
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from flowai.calls.client import Client, EmbedRequest, Measure, Request
+    from flowai.calls.client import Client, EmbedRequest, Endpoint, Request
     from flowai.secrets import Redactor
 
 SCHEMA_VERSION = 1
@@ -80,6 +80,8 @@ def request_key(request: Request | EmbedRequest) -> str:
         parts = ("embed", model, request.texts)
     else:
         parts = ("chat", model, request.messages, request.params, request.response_schema)
+        if request.response_format is not None:  # only then, so that older recordings stay valid
+            parts += (request.response_format,)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
@@ -102,10 +104,10 @@ class RecordingClient:
         self._add = add
         self._log: AppendLog | None = None
 
-    async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:
+    async def complete(self, request: Request) -> Completion:
         """Give the inner client's answer; see `Client.complete`."""
         try:
-            completion = await self._inner.complete(request, measure=measure)
+            completion = await self._inner.complete(request)
         except CallError as error:
             self._keep_failure(request, error)
             raise
@@ -129,6 +131,10 @@ class RecordingClient:
         self._keep(self._line(request, embeddings=embeddings))
         return embeddings
 
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Make the inner client ready; see `Client.warm_up`."""
+        await self._inner.warm_up(endpoints)
+
     async def aclose(self) -> None:
         """Close the recording and the inner client; may be called twice."""
         if self._log is not None:
@@ -137,7 +143,11 @@ class RecordingClient:
         await self._inner.aclose()
 
     def _keep_completion(self, request: Request, completion: Completion) -> None:
-        redacted = msgspec.structs.replace(completion, text=self._redactor.text(completion.text))
+        redacted = msgspec.structs.replace(
+            completion,
+            text=self._redactor.text(completion.text),
+            tool_calls=tuple(self._redactor.value(call) for call in completion.tool_calls),
+        )
         self._keep(self._line(request, completion=redacted))
 
     def _keep_failure(self, request: Request, error: CallError) -> None:
@@ -186,7 +196,7 @@ class ReplayClient:
         self._lines = {} if on_miss is not None and not path.exists() else _read(path, self._name)
         self._counts = {key: len(lines) for key, lines in self._lines.items()}
 
-    async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:
+    async def complete(self, request: Request) -> Completion:
         """Give the recorded answer; see `Client.complete`.
 
         Raises:
@@ -195,7 +205,7 @@ class ReplayClient:
         """
         line = self._next(request)
         if line is None or line.completion is None:
-            return await self._miss(request).complete(request, measure=measure)
+            return await self._miss(request).complete(request)
         return line.completion
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
@@ -205,7 +215,8 @@ class ReplayClient:
             async for chunk in self._miss(request).stream(request):
                 yield chunk
         else:
-            yield Chunk(text=line.completion.text, completion=line.completion)
+            calls = tuple({"index": index, **call} for index, call in enumerate(line.completion.tool_calls))
+            yield Chunk(text=line.completion.text, tool_calls=calls, completion=line.completion)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Give the recorded vectors; see `complete`."""
@@ -213,6 +224,9 @@ class ReplayClient:
         if line is None or line.embeddings is None:
             return await self._miss(request).embed(request)
         return line.embeddings
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Nothing is waited for: answers lie in the recording."""
 
     async def aclose(self) -> None:
         """Close the client that answers misses; may be called twice."""

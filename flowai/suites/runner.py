@@ -15,14 +15,11 @@ from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.reports import Failure, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from flowai.calls import Client, Completion, Measure, Request
+    from flowai.calls import Client, Completion, Request
     from flowai.reports import Check, Outcome
     from flowai.suites.plan import PlannedTrial
-
-STREAMED_SAMPLE_COUNT = 100
-"""How many calls of a run are streamed for their TTFT where nothing asks for all; docs/decisions/0002 says why."""
 
 UNANSWERABLE = (ContextTooLongError, ContentFilteredError)
 """Failures that say something about prompt, model and case; docs/decisions/0003 says why they are no errors."""
@@ -41,7 +38,6 @@ class PreparedTrial:
         cache_key: the exact cache's key; it holds the repeat.
         prompt_hash: hex hash of the prompt.
         promises_json: whether the prompt or an assertion promises JSON.
-        needs_ttft: whether an assertion or the gate judges the time to the first token.
         logs_content: whether the feature wants request and answer in the event log.
     """
 
@@ -50,7 +46,6 @@ class PreparedTrial:
     cache_key: str
     prompt_hash: str
     promises_json: bool
-    needs_ttft: bool
     logs_content: bool = False
 
 
@@ -133,14 +128,14 @@ async def ask_models(
     """
     import asyncio  # a fully cached run never needs it
 
-    pending = iter(_with_measures(trials))
+    pending = iter(trials)
 
     async def work() -> None:
-        for prepared, measure in pending:  # one iterator shared by all workers: each trial is taken once
+        for prepared in pending:  # one iterator shared by all workers: each trial is taken once
             started_s = hands.clock_s()
             result: Completion | CallError
             try:
-                result = await client.complete(prepared.request, measure=measure)
+                result = await client.complete(prepared.request)
                 latency_ms = result.latency_ms
             except CallError as error:
                 result, latency_ms = error, (hands.clock_s() - started_s) * 1000
@@ -214,11 +209,3 @@ def _unanswered(prepared: PreparedTrial, *, source: Source, call_id: str | None)
 def _may_be_kept(completion: Completion, hands: Hands) -> bool:
     """Filtered answers are not the model's; an answer that holds a key must not lie in a file."""
     return completion.finish_reason != "content_filter" and hands.redact(completion.text) == completion.text
-
-
-def _with_measures(trials: Sequence[PreparedTrial]) -> Iterator[tuple[PreparedTrial, Measure]]:
-    """Choose which calls are streamed: those that must be, local ones, and an even sample of the others."""
-    step = max(1, -(-len(trials) // STREAMED_SAMPLE_COUNT))
-    for index, prepared in enumerate(trials):
-        streamed = prepared.needs_ttft or prepared.request.endpoint.file is not None or index % step == 0
-        yield prepared, "first_token" if streamed else "whole"

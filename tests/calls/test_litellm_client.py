@@ -9,11 +9,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asking import BOTH, complete, error, failure, run, until
+from asking import BOTH, Way, complete, error, failure, listen, run, until
 from scripted_provider import Reply, ScriptedProvider
 
 from flowai.calls import EmbedRequest
 from flowai.errors import (
+    CallError,
     ContentFilteredError,
     ContextTooLongError,
     RateLimitedError,
@@ -24,7 +25,7 @@ from flowai.secrets import Redactor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.calls import Chunk, Completion, Measure, Request
+    from flowai.calls import Completion, Request
     from flowai.calls.litellm_client import LiteLLMClient
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -49,18 +50,19 @@ def test_a_plain_answer_carries_tokens_cost_and_finish_reason(
 ) -> None:
     provider.script(Reply(text="fine", finish_reason="length", usage=(1000, 100)))
     answer = complete(ask())
-    assert (answer.text, answer.finish_reason, answer.ttft_ms) == ("fine", "length", None)
-    assert (answer.model, answer.served_model, answer.provider) == ("openai/gpt-4o-mini", "scripted-1", "openai")
+    assert (answer.text, answer.finish_reason, answer.served_model) == ("fine", "length", "scripted-1")
+    assert (answer.model, answer.provider, answer.tool_calls) == ("openai/gpt-4o-mini", "openai", ())
     assert (answer.input_tokens, answer.output_tokens) == (1000, 100)
     assert answer.cost_usd == pytest.approx(1000 * 0.15e-6 + 100 * 0.6e-6)
-    assert answer.latency_ms > 0
+    assert answer.ttft_ms is not None
+    assert 0 < answer.ttft_ms < answer.latency_ms
 
 
 def test_a_streamed_answer_carries_the_same_and_its_first_token(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(text="fine", finish_reason="length", usage=(1000, 100), chunk_delay_s=0.01))
-    answer = complete(ask(), "first_token")
+    answer = complete(ask(), "stream")
     assert (answer.text, answer.finish_reason, answer.model) == ("fine", "length", "openai/gpt-4o-mini")
     assert (answer.input_tokens, answer.output_tokens) == (1000, 100)
     assert answer.cost_usd == pytest.approx(1000 * 0.15e-6 + 100 * 0.6e-6)
@@ -69,40 +71,36 @@ def test_a_streamed_answer_carries_the_same_and_its_first_token(
 
 
 def test_chunks_add_up_to_the_whole(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
-    async def listen(client: LiteLLMClient) -> list[Chunk]:
-        return [chunk async for chunk in client.stream(ask())]
-
-    chunks = run(listen)
+    chunks = listen(ask())
     assert "".join(chunk.text for chunk in chunks) == "hello world"
     assert [chunk.completion is None for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
+    assert chunks[-1].completion is not None
     assert chunks[-1].completion.text == "hello world"
     assert provider.request_count == 1
 
 
-@pytest.mark.parametrize("measure", BOTH)
-def test_what_is_not_known_is_none(measure: Measure, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+@pytest.mark.parametrize("way", BOTH)
+def test_what_is_not_known_is_none(way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     provider.script(Reply(usage=None))
-    answer = complete(ask(), measure)
+    answer = complete(ask(), way)
     assert (answer.input_tokens, answer.output_tokens, answer.cost_usd) == (None, None, None)
-    assert complete(ask(model="openai/a-model-of-our-own"), measure).cost_usd is None
+    assert complete(ask(model="openai/a-model-of-our-own"), way).cost_usd is None
 
 
-@pytest.mark.parametrize("measure", BOTH)
-def test_an_empty_answer_is_an_answer(
-    measure: Measure, provider: ScriptedProvider, ask: Callable[..., Request]
-) -> None:
+@pytest.mark.parametrize("way", BOTH)
+def test_an_empty_answer_is_an_answer(way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     provider.script(Reply(text=""))
-    answer = complete(ask(), measure)
+    answer = complete(ask(), way)
     assert (answer.text, answer.finish_reason) == ("", "stop")
 
 
-@pytest.mark.parametrize("measure", BOTH)
+@pytest.mark.parametrize("way", BOTH)
 def test_a_filtered_answer_says_so_and_a_withheld_one_is_an_error(
-    measure: Measure, provider: ScriptedProvider, ask: Callable[..., Request]
+    way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(finish_reason="content_filter"), Reply(finish_reason="content_filter", text=""))
-    assert complete(ask(), measure).finish_reason == "content_filter"
-    assert type(failure(ask(), measure)) is ContentFilteredError
+    assert complete(ask(), way).finish_reason == "content_filter"
+    assert type(failure(ask(), way)) is ContentFilteredError
 
 
 def test_what_is_sent(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
@@ -123,13 +121,13 @@ def test_a_provider_s_key_is_never_sent_to_another_address(
     assert "environment" not in provider.asked[0].headers["authorization"]
 
 
-@pytest.mark.parametrize("measure", BOTH)
-def test_keys_stay_out_of_errors(measure: Measure, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+@pytest.mark.parametrize("way", BOTH)
+def test_keys_stay_out_of_errors(way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     planted = "a-key-of-no-known-shape"
     provider.script(
         Reply(status=401, error=error(f"Incorrect API key provided: {ask().endpoint.api_key} or {planted}"))
     )
-    caught = failure(ask(), measure, redactor=Redactor([planted]))
+    caught = failure(ask(), way, redactor=Redactor([planted]))
     shown = f"{caught} {caught!r} {caught.hint} {caught.__cause__}"
     assert "sk-abc" not in shown
     assert planted not in shown
@@ -152,6 +150,96 @@ def test_an_earlier_failure_does_not_colour_a_later_one(
     assert (caught.value.status, caught.value.retry_after_s) == (None, None)
 
 
+@pytest.mark.parametrize("way", BOTH)
+def test_tool_calls_arrive(way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    provider.script(Reply(text="", tool_calls=(("t1", "look", '{"up": 1}'),), finish_reason="tool_calls"))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    answer = complete(ask(params={"tools": [tool]}), way)
+    function = {"name": "look", "arguments": '{"up": 1}'}
+    assert answer.tool_calls == ({"id": "t1", "type": "function", "function": function},)
+    assert (answer.text, answer.finish_reason) == ("", "tool_calls")
+    assert answer.ttft_ms is not None
+    assert provider.asked[0].body["tools"] == [tool]
+
+
+def test_tool_calls_are_streamed_as_deltas(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    provider.script(Reply(text="", tool_calls=(("t1", "look", "{}"), ("t2", "go", "{}")), finish_reason="tool_calls"))
+    deltas = [call for chunk in listen(ask()) for call in chunk.tool_calls]
+    assert [(call["index"], call.get("id"), call["function"]["arguments"]) for call in deltas] == [
+        (0, "t1", "{"),
+        (0, None, "}"),
+        (1, "t2", "{"),
+        (1, None, "}"),
+    ]
+
+
+def test_a_caller_s_response_format_is_sent_as_it_is(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    complete(ask(response_format={"type": "json_object"}))
+    assert provider.asked[0].body["response_format"] == {"type": "json_object"}
+
+
+def test_a_server_that_does_not_stream_is_understood(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    body = {
+        "model": "plain-1",
+        "choices": [{"message": {"role": "assistant", "content": "all at once"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+    }
+    provider.default = Reply(body=json.dumps(body).encode())
+    answer = complete(ask())
+    assert (answer.text, answer.served_model, answer.output_tokens) == ("all at once", "plain-1", 4)
+    assert answer.ttft_ms is None
+    assert [chunk.text for chunk in listen(ask())] == ["all at once", ""]
+
+
+def test_the_environment_s_proxy_is_used_except_for_models_on_this_machine(
+    provider: ScriptedProvider, ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", provider.base_url.removesuffix("/v1"))
+    assert complete(ask(api_base="http://nowhere.invalid/v1")).text == "hello world"
+    assert provider.asked[0].path == "http://nowhere.invalid/v1/chat/completions"
+    monkeypatch.setenv("http_proxy", "http://nowhere.invalid")
+    assert complete(ask(provider="local")).text == "hello world"
+
+
+def test_calls_in_a_row_share_one_connection(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    async def several(client: LiteLLMClient) -> None:
+        for _ in range(5):
+            await client.complete(ask())
+
+    run(several)
+    assert provider.connection_count == 1
+
+
+def test_how_an_answer_travels_is_not_the_parameters_to_say(
+    provider: ScriptedProvider, ask: Callable[..., Request]
+) -> None:
+    answer = complete(ask(params={"stream": False, "stream_options": {"include_usage": False}}))
+    assert (answer.text, answer.output_tokens) == ("hello world", 2)
+    assert provider.asked[0].body["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    "vector", ["[1.0, NaN]", '["a"]', "[]", "null", '"%%%"', '"AAA="', "{}", "[[1]]", "[1.0], [1.0, 2.0]"]
+)
+def test_what_is_no_vector_is_no_embedding(
+    vector: str, provider: ScriptedProvider, ask: Callable[..., Request]
+) -> None:
+    rows = f'{{"object": "embedding", "index": 0, "embedding": {vector}}}'
+    provider.default = Reply(body=f'{{"object": "list", "model": "m", "data": [{rows}]}}'.encode())
+    request = EmbedRequest(endpoint=ask(model="openai/text-embedding-3-small").endpoint, texts=("a",))
+    with pytest.raises(CallError):
+        run(lambda client: client.embed(request))
+
+
+def test_embeddings_may_come_in_base64(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+    provider.default = Reply(base64_vectors=True)
+    endpoint = ask(model="openai/text-embedding-3-small").endpoint
+    answer = run(lambda client: client.embed(EmbedRequest(endpoint=endpoint, texts=("a", "three"))))
+    assert answer.vectors == ((1.0, 1.0), (5.0, 1.0))
+
+
 def test_embeddings_come_in_the_order_of_the_texts(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     endpoint = ask(model="openai/text-embedding-3-small").endpoint
     request = EmbedRequest(endpoint=endpoint, texts=("a", "three"))
@@ -166,13 +254,17 @@ def test_embeddings_come_in_the_order_of_the_texts(provider: ScriptedProvider, a
     assert provider.request_count == 2
 
 
-@pytest.mark.parametrize("measure", BOTH)
+@pytest.mark.parametrize("way", BOTH)
 def test_a_cancelled_call_ends_as_cancelled_and_closes_its_connection(
-    measure: Measure, provider: ScriptedProvider, ask: Callable[..., Request]
+    way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
+    async def exhaust(client: LiteLLMClient) -> None:
+        async for _ in client.stream(ask()):
+            pass
+
     async def cancel(client: LiteLLMClient) -> None:
         provider.script(Reply(fault="silent"))
-        call = asyncio.create_task(client.complete(ask(), measure=measure))
+        call = asyncio.create_task(client.complete(ask()) if way == "complete" else exhaust(client))
         await until(lambda: bool(provider.asked))
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -223,9 +315,9 @@ async def session():
     endpoint = Endpoint(name="m", model="openai/gpt-4o-mini", provider="openai", api_base=sys.argv[1], api_key="k")
     request = Request(endpoint=endpoint, messages=({"role": "user", "content": "hi"},))
     kinds = []
-    for measure in ("whole", "first_token", "whole", "whole", "first_token", "first_token"):
+    for _ in range(6):
         try:
-            kinds.append((await client.complete(request, measure=measure)).text)
+            kinds.append((await client.complete(request)).text)
         except CallError as error:
             kinds.append(type(error).__name__)
     await client.aclose()
@@ -242,7 +334,7 @@ print(json.dumps(asyncio.run(session())))
         timeout=100,
     )
     assert done.stderr == ""
-    kinds = ["hello world", "hello world", "ServerError", "AuthError", "MalformedAnswerError", "MalformedAnswerError"]
+    kinds = ["hello world", "hello world", "ServerError", "AuthError", "hello world", "MalformedAnswerError"]
     assert json.loads(done.stdout) == kinds
 
 
@@ -254,5 +346,5 @@ def test_a_model_that_loops_has_answered(provider: ScriptedProvider, ask: Callab
     frames = [json.dumps(frame) for frame in (*[chunk] * 300, last)]
     body = "".join(f"data: {frame}\n\n" for frame in (*frames, "[DONE]"))
     provider.script(Reply(body=body.encode(), content_type="text/event-stream"))
-    answer = complete(ask(), "first_token")
+    answer = complete(ask())
     assert (answer.text, answer.finish_reason) == ("again " * 300, "length")

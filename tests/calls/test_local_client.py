@@ -12,9 +12,8 @@ from flowai.calls.local_client import LocalClient
 from flowai.errors import InfrastructureError, RateLimitedError, RegistryError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Sequence
 
-    from flowai.calls import Measure
     from flowai.calls.local_server import LocalModel
 
 LOCAL = Endpoint(name="small", model="local/small", provider="local", file="/models/small.gguf")
@@ -55,7 +54,7 @@ class Inner:
         self._now = 0
         self.failure = failure
 
-    async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:  # noqa: ARG002 - protocol
+    async def complete(self, request: Request) -> Completion:
         self.asked.append(request.endpoint)
         self._now += 1
         self.most_at_a_time = max(self.most_at_a_time, self._now)
@@ -76,7 +75,7 @@ class Inner:
             ttft_ms=None,
         )
 
-    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         whole = await self.complete(request)
         yield Chunk(text=whole.text)
         yield Chunk(text="", completion=whole)
@@ -84,6 +83,9 @@ class Inner:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         self.asked.append(request.endpoint)
         return Embeddings(vectors=((1.0,),), input_tokens=1, cost_usd=0.0)
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        pass
 
     async def aclose(self) -> None:
         self.closed = True
@@ -164,9 +166,9 @@ def test_a_server_that_died_is_started_again() -> None:
 
 def test_a_server_that_dies_during_a_call_is_said_to_have_died() -> None:
     class Dying(Inner):
-        async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:
+        async def complete(self, request: Request) -> Completion:
             bench.servers[0].alive = False
-            return await super().complete(request, measure=measure)
+            return await super().complete(request)
 
     failure = UnreachableError("connection reset", provider="local", model="small")
     bench = Bench()

@@ -87,7 +87,7 @@ def test_a_local_model_answers_and_is_free(ask: Callable[..., Request]) -> None:
 
     async def both(client: Client) -> tuple[Completion, Completion]:
         plain = await client.complete(ask("Say hello."))
-        return plain, await client.complete(ask("Say hello."), measure="first_token")
+        return plain, await client.complete(ask("Say hello."))
 
     plain, streamed = run(both, on_ready=lambda *seen: ready.append(seen))
     assert plain.text == streamed.text != ""

@@ -17,10 +17,9 @@ from flowai.errors import ContextTooLongError, ProjectError, RateLimitedError, R
 from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
-    from flowai.calls import Measure
 
 ENDPOINT = Endpoint(name="mini", model="openai/mini", provider="openai", api_key="the-key-itself")
 
@@ -39,7 +38,7 @@ class Model:
         self._failure = failure
         self._text = text
 
-    async def complete(self, request: Request, *, measure: Measure = "whole") -> Completion:  # noqa: ARG002 - protocol
+    async def complete(self, request: Request) -> Completion:
         self.count += 1
         if self._failure is not None:
             raise self._failure
@@ -56,13 +55,16 @@ class Model:
             ttft_ms=None,
         )
 
-    async def stream(self, request: Request) -> AsyncIterator[Chunk]:
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         whole = await self.complete(request)
         yield Chunk(text=whole.text)
         yield Chunk(text="", completion=whole)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         return Embeddings(vectors=tuple((float(len(text)),) for text in request.texts), input_tokens=1, cost_usd=0.0)
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        pass
 
     async def aclose(self) -> None:
         self.closed = True
@@ -117,6 +119,7 @@ def test_keys_addresses_and_time_limits_do_not_count() -> None:
         ask("hi "),
         ask(params={"temperature": 0}),
         ask(response_schema={"type": "object"}),
+        ask(response_format={"type": "json_object"}),
         ask(endpoint=Endpoint(name="mini", model="openai/maxi", provider="openai")),
     ],
 )

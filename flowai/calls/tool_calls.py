@@ -1,0 +1,105 @@
+"""Puts tool calls together from the pieces they are streamed in.
+
+In: OpenAI's tool call deltas, of any shape a server may send. Out: clean deltas, and whole tool calls. Must never know
+connections or other parts of an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+import msgspec
+
+GREATEST_COUNT = 2**53
+"""Figures beyond what JSON carries exactly count nothing."""
+
+
+class ToolCalls:
+    """The tool calls of one answer as far as they have come; false while there are none."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _ToolCall] = {}
+        self._last = -1
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, found: Any) -> tuple[dict[str, Any], ...]:  # noqa: ANN401 - JSON is anything
+        """Take in the `tool_calls` of one chunk.
+
+        Args:
+            found: a list of deltas; whatever else stands there is passed over.
+
+        Returns:
+            The deltas in OpenAI's own form: each with its `index`, all values texts.
+        """
+        if not isinstance(found, list):
+            return ()
+        return tuple(self._delta(item) for item in found if isinstance(item, dict))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Give the whole calls, in the order of their indexes."""
+        return [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": "".join(call.arguments)}}
+            for _, call in sorted(self._calls.items())
+        ]
+
+    def _delta(self, item: dict[str, Any]) -> dict[str, Any]:
+        function = item.get("function")
+        function = function if isinstance(function, dict) else {}
+        name, arguments = text_of(function.get("name")), _arguments(function.get("arguments"))
+        index, call_id = self._index(item), text_of(item.get("id"))
+        call = self._calls.setdefault(index, _ToolCall())
+        call.id = call.id or call_id
+        call.name = call.name or name
+        call.arguments.append(arguments)
+        if call_id or name:
+            return {
+                "index": index,
+                "id": call_id,
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }
+        return {"index": index, "function": {"arguments": arguments}}
+
+    def _index(self, item: dict[str, Any]) -> int:
+        """Give which call a delta belongs to; servers that do not say send each call whole, with an id."""
+        index = item.get("index")
+        if is_count(index):
+            self._last = index
+        elif item.get("id") or self._last < 0:
+            self._last += 1
+        return self._last
+
+
+class _ToolCall:
+    """One tool call as far as it has come."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments: list[str] = []
+
+
+def is_count(value: Any) -> TypeGuard[int]:  # noqa: ANN401 - JSON is anything
+    """Tell whether a value can be a number of things."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < GREATEST_COUNT
+
+
+def text_of(value: Any) -> str:  # noqa: ANN401 - JSON is anything
+    """Give a text, or the texts of a list of parts; anything else has none."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return ""
+    return "".join(part["text"] for part in value if isinstance(part, dict) and isinstance(part.get("text"), str))
+
+
+def _arguments(value: Any) -> str:  # noqa: ANN401 - JSON is anything
+    """Give a call's arguments as text; some servers send the object itself."""
+    if not isinstance(value, dict):
+        return text_of(value)
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:  # nested to the limit of the stack
+        return ""
