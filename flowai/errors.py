@@ -12,6 +12,7 @@ FlowaiError                     70  never raised itself; a bare one would be a b
 │   ├── MissingKeyError          3  a model needs an environment variable that is not set
 │   └── RecordingMissError       3  replay: the request was never recorded
 ├── InfrastructureError          4  this machine failed: disk full, no such port, a server that did not start
+│   ├── BudgetError              4  a call would cost more than its feature may spend
 │   └── CallError                4  a provider failed; carries provider, model, status and whether to try again
 │       ├── RateLimitedError     4  429, or the provider's word for it
 │       ├── TimedOutError        4  no answer, or no first token, in the time allowed
@@ -22,7 +23,8 @@ FlowaiError                     70  never raised itself; a bare one would be a b
 │       ├── ContextTooLongError  4  the request is longer than the model's context
 │       ├── ContentFilteredError 4  the provider's policy rejected the request or the answer
 │       ├── InvalidRequestError  4  any other 4xx: the request itself is wrong
-│       └── MalformedAnswerError 4  the answer broke off or is not what the protocol promises
+│       ├── MalformedAnswerError 4  the answer broke off or is not what the protocol promises
+│       └── LadderError          4  every model a call may try has failed or may not be asked now; carries each failure
 ├── UndecidedError               5  too little to decide on: nothing matched, no data
 └── InterruptedRunError        130  the person stopped it; what was done is kept and can be resumed
 """
@@ -143,6 +145,20 @@ class InfrastructureError(FlowaiError):
     exit_code = ExitCode.INFRASTRUCTURE
 
 
+class BudgetError(InfrastructureError):
+    """A call would cost more than its feature may spend; raised before anything is paid.
+
+    Args:
+        what: which limit, with found and expected.
+        retry_after_s: seconds until the limit is a new one, >= 0; None when waiting changes nothing.
+        hint: what to do about it.
+    """
+
+    def __init__(self, what: str, *, retry_after_s: float | None = None, hint: str | None = None) -> None:
+        super().__init__(what, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
 class CallError(InfrastructureError):
     """A call to a model failed.
 
@@ -229,6 +245,37 @@ class MalformedAnswerError(CallError):
     """The answer broke off, or is not what the protocol promises."""
 
     retryable = True
+
+
+class LadderError(CallError):
+    """Every model that a call may try has failed, or may not be asked now.
+
+    Args:
+        what: each model and how it failed.
+        failures: the error of each attempt, in order; empty when none could start.
+        provider: the last one.
+        model: the last one.
+        retry_after_s: seconds until trying again makes sense, >= 0; None when nobody said.
+    """
+
+    retryable = True
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        failures: tuple[FlowaiError, ...],
+        provider: str,
+        model: str,
+        retry_after_s: float | None = None,
+    ) -> None:
+        hint = "`explain` says what each attempt met; add a fallback or a `degrade` model to the feature"
+        super().__init__(what, provider=provider, model=model, retry_after_s=retry_after_s, hint=hint)
+        self.failures = failures
+
+    def __str__(self) -> str:
+        """Give what each model met; it names the providers itself."""
+        return self.what
 
 
 class UndecidedError(FlowaiError):

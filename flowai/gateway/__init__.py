@@ -1,1 +1,1 @@
-"""Room: gateway."""
+"""Room: the gateway: a call that does not fail."""

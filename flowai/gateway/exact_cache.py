@@ -8,6 +8,7 @@ Values are JSON bytes; nothing is pickled, and a row that claims to be a pickle 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.calls import Completion
-from flowai.errors import InfrastructureError, Place
+from flowai.errors import InfrastructureError, Place, UsageError
+from flowai.gateway.cache_usage import CacheStats, Usage, stats_of, used
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import diskcache
@@ -30,51 +32,7 @@ _ENTRY = "entry/"
 _USAGE = "usage/"
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one feature asked of the cache, since it was last cleared.
-
-    Args:
-        hit_count: answers found.
-        miss_count: answers not found.
-        saved_tokens: input and output tokens that were not paid again.
-        saved_usd: US dollars not paid again, where the price is known.
-        saved_s: seconds of waiting not spent again.
-    """
-
-    hit_count: int = 0
-    miss_count: int = 0
-    saved_tokens: int = 0
-    saved_usd: float = 0.0
-    saved_s: float = 0.0
-
-    def plus(self, other: Usage) -> Usage:
-        """Add two usages up."""
-        return Usage(
-            hit_count=self.hit_count + other.hit_count,
-            miss_count=self.miss_count + other.miss_count,
-            saved_tokens=self.saved_tokens + other.saved_tokens,
-            saved_usd=self.saved_usd + other.saved_usd,
-            saved_s=self.saved_s + other.saved_s,
-        )
-
-
-class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cache holds and what it saved.
-
-    Args:
-        entry_count: answers kept, all features.
-        size_bytes: on disk.
-        entry_counts: answers kept, by feature.
-        features: usage by feature.
-    """
-
-    entry_count: int
-    size_bytes: int
-    entry_counts: dict[str, int]
-    features: dict[str, Usage]
-
-
-def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str = "", repeat: int = 0) -> str:
+def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str = "", repeat: int | None = 0) -> str:
     """Give the key of a request: hard partitions first, then everything that can change the answer.
 
     Args:
@@ -82,13 +40,23 @@ def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str =
         feature: the feature that asks; the first partition, readable in the key.
         prompt_hash: hash of the prompt's bytes and its partials'.
         tenant: whose data it is; empty outside a multi-tenant gateway.
-        repeat: which repetition of the same request in an evaluation.
+        repeat: which repetition of the same request in an evaluation; None outside evaluations: they keep answers that
+            the gateway would not (truncated ones), so the two never share any.
 
     Returns:
         `feature/` and 64 hex digits.
+
+    Raises:
+        UsageError: the request holds a value that is no JSON.
     """
+    hard = partition_of(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
+    return f"{feature}/{digest((*hard, request.messages, repeat))}"
+
+
+def partition_of(request: Request, *, feature: str, prompt_hash: str, tenant: str) -> tuple[Any, ...]:
+    """Give what two requests must have in common to share an answer, whatever their messages say."""
     endpoint = request.endpoint
-    parts = (
+    return (
         tenant,
         feature,
         prompt_hash,
@@ -97,10 +65,23 @@ def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str =
         endpoint.file,
         request.params,
         request.response_schema,
-        request.messages,
-        repeat,
+        request.response_format,
     )
-    return f"{feature}/{hashlib.sha256(msgspec.json.encode(parts, order='deterministic')).hexdigest()}"
+
+
+def digest(parts: tuple[Any, ...]) -> str:
+    """Hash JSON values, whatever the order of their keys: 64 hex digits.
+
+    Raises:
+        UsageError: a value is no JSON.
+    """
+    try:
+        data = msgspec.json.encode(parts, order="deterministic")
+    except UnicodeEncodeError:  # half of a surrogate pair: JSON can spell it, UTF-8 cannot
+        data = json.dumps(parts, sort_keys=True).encode("ascii")
+    except TypeError as error:
+        raise UsageError(f"the request is no JSON: {error}") from None
+    return hashlib.sha256(data).hexdigest()
 
 
 class ExactCache:
@@ -119,48 +100,64 @@ class ExactCache:
             self._store = _open(directory, size_limit_bytes)
 
     def get(self, key: str) -> Completion | None:
-        """Look an answer up; None when it is not there or is no longer readable.
+        """Look an answer up and count it; None when it is not there, too old, or no longer readable.
 
         Raises:
             InfrastructureError: the store is damaged.
         """
-        with self._guarded():
-            data = self._store.get(_ENTRY + key, retry=True)
+        completion = self.read(key)
         feature = key.partition("/")[0]
-        completion = None
-        if isinstance(data, bytes):
-            try:
-                completion = self._decoder.decode(data)
-            except msgspec.DecodeError:  # written by another version: as good as absent
-                completion = None
-        used = Usage(miss_count=1) if completion is None else _saved(completion)
-        self._pending[feature] = self._pending.get(feature, Usage()).plus(used)
+        self._pending[feature] = self._pending.get(feature, Usage()).plus(used(completion))
         return completion
 
-    def put(self, key: str, completion: Completion) -> None:
+    def read(self, key: str) -> Completion | None:
+        """Look an answer up without counting it; as `get` otherwise."""
+        try:
+            data = self._store.get(_ENTRY + key, retry=True)
+            return self._decoder.decode(data) if isinstance(data, bytes) else None
+        except msgspec.DecodeError:  # written by another version: as good as absent
+            return None
+        except (sqlite3.Error, OSError) as error:
+            raise self._unusable(error) from error
+
+    def put(self, key: str, completion: Completion, *, ttl_s: float | None = None) -> None:
         """Keep an answer.
+
+        Args:
+            key: its key.
+            completion: the answer.
+            ttl_s: seconds it may be given again, > 0; None for as long as there is room.
 
         Raises:
             InfrastructureError: the disk is full or the store is damaged; what was kept before stays.
         """
         with self._guarded():
-            self._store.set(_ENTRY + key, msgspec.json.encode(completion), retry=True)
+            self._store.set(_ENTRY + key, msgspec.json.encode(completion), expire=ttl_s, retry=True)
 
     def flush(self) -> None:
         """Write the counted hits and misses; a killed process loses only the counts since the last flush."""
-        if not self._pending:
-            return
-        with self._guarded(), self._store.transact(retry=True):
-            for feature, used in self._pending.items():
-                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature).plus(used)))
+        self.add_usage(self._pending)
         self._pending.clear()
 
+    def add_usage(self, features: Mapping[str, Usage]) -> None:
+        """Add to what each feature asked, in one transaction.
+
+        Raises:
+            InfrastructureError: the disk is full or the store is damaged.
+        """
+        if not features:
+            return
+        with self._guarded(), self._store.transact(retry=True):
+            for feature, more in features.items():
+                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature).plus(more)))
+
     def stats(self) -> CacheStats:
-        """Count what is kept and what was saved."""
+        """Count what is kept and what was saved; what is too old is thrown away first."""
         self.flush()
         entry_counts: dict[str, int] = {}
         features: dict[str, Usage] = {}
         with self._guarded():
+            self._store.expire(retry=True)
             for key in self._store:
                 kind, _, rest = str(key).partition("/")
                 feature = rest.partition("/")[0]
@@ -169,12 +166,7 @@ class ExactCache:
                 else:
                     entry_counts[feature] = entry_counts.get(feature, 0) + 1
             size_bytes = int(self._store.volume())
-        return CacheStats(
-            entry_count=sum(entry_counts.values()),
-            size_bytes=size_bytes,
-            entry_counts=dict(sorted(entry_counts.items())),
-            features=dict(sorted(features.items())),
-        )
+        return stats_of("exact", "disk", size_bytes=size_bytes, entry_counts=entry_counts, features=features)
 
     def clear(self) -> int:
         """Forget every answer and every count; give the number of answers forgotten."""
@@ -190,27 +182,24 @@ class ExactCache:
 
     def _usage(self, feature: str) -> Usage:
         data = self._store.get(_USAGE + feature)
-        return msgspec.json.decode(data, type=Usage) if isinstance(data, bytes) else Usage()
+        try:
+            return msgspec.json.decode(data, type=Usage) if isinstance(data, bytes) else Usage()
+        except msgspec.DecodeError:  # written by another version: counting starts anew
+            return Usage()
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise InfrastructureError(
-                f"the cache cannot be used: {error}",
-                place=Place(file=str(self.directory)),
-                hint="is the disk full? `--no-cache` works without it; `flowai cache clear` empties it",
-            ) from error
+            raise self._unusable(error) from error
 
-
-def _saved(completion: Completion) -> Usage:
-    return Usage(
-        hit_count=1,
-        saved_tokens=(completion.input_tokens or 0) + (completion.output_tokens or 0),
-        saved_usd=completion.cost_usd or 0.0,
-        saved_s=completion.latency_ms / 1000,
-    )
+    def _unusable(self, error: Exception) -> InfrastructureError:
+        return InfrastructureError(
+            f"the cache cannot be used: {error}",
+            place=Place(file=str(self.directory)),
+            hint="is the disk full? `--no-cache` works without it; `flowai cache clear` empties it",
+        )
 
 
 def _open(directory: Path, size_limit_bytes: int) -> diskcache.Cache:

@@ -41,7 +41,7 @@ def make_request(
     """
     rendered = prompt.render(values)
     merged = {**prompt.config, **params}
-    limits = {}
+    limits: dict[str, Any] = {}
     if feature is not None:
         if feature.budget.completion_tokens is not None:
             merged.setdefault("max_tokens", feature.budget.completion_tokens)

@@ -1,0 +1,245 @@
+"""Plans one call before anything is paid or waited for: who serves it, what is asked, where its answer is kept.
+
+In: an Ask, a snapshot, the live overlay. Out: a Plan. Must never know what comes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from flowai.calls import Request
+from flowai.errors import UsageError
+from flowai.gateway.assign import assign_arm, assign_variant, is_flagged, unit_of
+from flowai.gateway.lookup import make_lookup
+from flowai.gateway.request import make_request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from flowai.events import Variant
+    from flowai.gateway.assign import Unit
+    from flowai.gateway.lookup import Lookup
+    from flowai.gateway.model import Ask
+    from flowai.gateway.snapshot import Served, Serving, Snapshot
+    from flowai.registry import Feature
+
+# what flowai says itself: a caller that set them would talk past the registry or the budget, or send a key elsewhere
+OWN_PARAMS = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "base_url",
+        "custom_llm_provider",
+        "fallbacks",
+        "messages",
+        "mock_response",
+        "model",
+        "n",
+        "response_format",
+        "stream",
+        "stream_options",
+        "timeout",
+    }
+)
+LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Switches:
+    """What a gateway leaves out; smoke leaves out all that could hide a fault.
+
+    Args:
+        caches: whether answers are kept and given again.
+        falls_back: whether other models than the release's own may answer.
+        assigns: whether rollouts and experiments take part.
+        release: the release that serves whatever the registry says; None for the one it names.
+    """
+
+    caches: bool = True
+    falls_back: bool = True
+    assigns: bool = True
+    release: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One call, planned.
+
+    Args:
+        ask: what the caller wants.
+        call_id: identity of the call.
+        at: when it came, UTC.
+        served: what the feature uses.
+        release: the release; None for a model on its own.
+        variant: which side of a rollout; None outside rollouts.
+        experiment: the experiment it takes part in.
+        arm: its arm.
+        is_sticky: whether the same caller is assigned alike next time.
+        request: what is asked, of the first model.
+        lookup: where its answer is kept; None where it is not.
+    """
+
+    ask: Ask
+    call_id: str
+    at: datetime
+    served: Served
+    release: str | None
+    variant: Variant | None
+    experiment: str | None
+    arm: str | None
+    is_sticky: bool
+    request: Request
+    lookup: Lookup | None
+
+
+def plan_call(
+    ask: Ask, *, call_id: str, at: datetime, snapshot: Snapshot, serving: Serving, switches: Switches
+) -> Plan:
+    """Plan a call.
+
+    Args:
+        ask: what the caller wants.
+        call_id: identity of the call.
+        at: when it came, UTC.
+        snapshot: the files as they were read.
+        serving: which releases serve.
+        switches: what is left out.
+
+    Raises:
+        UsageError: unknown feature or model, arguments that contradict each other.
+        PromptError: a variable is missing, unknown or wrong.
+        MissingKeyError: none of its models has its key.
+        RegistryError: none of its models has its weights.
+    """
+    _check(ask)
+    unit = unit_of(user=ask.user, session=ask.session, call_id=call_id)
+    release = variant = experiment = arm = None
+    if ask.feature is None:
+        served = snapshot.alone(ask.model or "")
+    else:
+        feature = snapshot.registry.feature(ask.feature)
+        release, variant = _assigned(ask, unit, feature, snapshot, serving, switches)
+        if switches.assigns:
+            experiment = snapshot.experiment_of(ask.feature)
+        if experiment is not None:
+            arm = assign_arm(experiment=experiment, arms=snapshot.registry.experiments[experiment].arms, unit=unit.name)
+        served = snapshot.served(ask.feature, release, experiment=experiment, arm=arm)
+    if not switches.falls_back:
+        served = replace(served, rungs=served.rungs[:1])
+    _refuse_unreachable(served)
+    request = _request(ask, served)
+    return Plan(
+        ask=ask,
+        call_id=call_id,
+        at=at,
+        served=served,
+        release=release,
+        variant=variant,
+        experiment=experiment,
+        arm=arm,
+        is_sticky=unit.is_sticky,
+        request=request,
+        lookup=_lookup(ask, served, request) if switches.caches else None,
+    )
+
+
+def _check(ask: Ask) -> None:
+    if (ask.feature is None) == (ask.model is None):
+        raise UsageError("a call names a feature or a model, one of the two")
+    if ask.feature is None and ask.messages is None:
+        raise UsageError(f"model `{ask.model}` has no prompt of its own", hint="give `messages`")
+    if ask.messages is not None and ask.variables is not None:
+        raise UsageError("a call gives the prompt's variables or messages of its own, not both")
+    if ask.messages is None and ask.response_format is not None:
+        raise UsageError("`response_format` goes with `messages`", hint="the prompt's own `output` says it otherwise")
+    if ask.messages is not None and not ask.messages:
+        raise UsageError("`messages` is empty, expected one at least")
+    for name in ask.params:
+        if name in OWN_PARAMS:
+            raise UsageError(f"`{name}` is no sampling parameter", hint="the registry and the prompt say this")
+
+
+def _assigned(
+    ask: Ask, unit: Unit, feature: Feature, snapshot: Snapshot, serving: Serving, switches: Switches
+) -> tuple[str, Variant | None]:
+    """Give the release that serves a call, and the side of a rollout it is on."""
+    if switches.release is not None:
+        return switches.release, None
+    registry = snapshot.registry
+    if serving.candidate is None or registry.rollout is None or not switches.assigns:
+        return serving.release, None
+    variant = assign_variant(
+        candidate=serving.candidate,
+        stage=registry.rollout.stage,
+        unit=unit.name,
+        critical=feature.critical,
+        critical_from=registry.policies.canary.critical_from,
+        flagged=is_flagged(ask.headers, header=registry.flag.header, value=registry.flag.value),
+    )
+    return serving.candidate if variant in ("dogfood", "canary") else serving.release, variant
+
+
+def _refuse_unreachable(served: Served) -> None:
+    """Say why no model can be asked, before anything else is done."""
+    reasons = [rung.why_not for rung in served.rungs]
+    if reasons and reasons[0] is not None and all(reason is not None for reason in reasons):
+        raise reasons[0]
+
+
+def _request(ask: Ask, served: Served) -> Request:
+    """Make the request; a caller may ask for fewer tokens than the feature allows, never for more."""
+    feature = served.feature
+    limit = feature.budget.completion_tokens
+    params = {**served.params, **_own(ask.params, limit)}
+    endpoint = served.rungs[0].endpoint
+    if ask.messages is None:
+        if served.prompt is None:  # _check refuses a model on its own without messages
+            raise AssertionError("a feature has a prompt")
+        return make_request(served.prompt, ask.variables or {}, endpoint, params=params, feature=feature)
+    if limit is not None and "max_completion_tokens" not in params:
+        params.setdefault("max_tokens", limit)
+    return Request(
+        endpoint=endpoint,
+        messages=ask.messages,
+        params=params,
+        response_format=None if ask.response_format is None else dict(ask.response_format),
+        first_token_timeout_s=feature.timeout.first_token_s,
+        total_timeout_s=feature.timeout.total_s,
+    )
+
+
+def _own(params: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
+    """Give a caller's parameters, limits of the answer's length no higher than the feature's."""
+    own = {name: value for name, value in params.items() if value is not None}
+    for name in LENGTH_LIMITS & own.keys():
+        asked = own[name]
+        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
+            raise UsageError(f"found `{name}: {asked!r}`, expected a whole number from 1 up")
+        own[name] = asked if limit is None else min(asked, limit)
+    return own
+
+
+def _lookup(ask: Ask, served: Served, request: Request) -> Lookup | None:
+    """Say where an answer is kept; an answer that the model would vary is kept only where the feature says so."""
+    policy = served.feature.cache
+    if served.name is None or policy.kind == "none" or not ask.use_cache:
+        return None
+    if not policy.any_temperature and _varies(request.params):
+        return None
+    prompt_hash = served.prompt.hash if ask.messages is None and served.prompt is not None else ""
+    return make_lookup(
+        request,
+        feature=served.name,
+        prompt_hash=prompt_hash,
+        tenant=ask.tenant or "",
+        policy=policy,
+        variables=None if ask.messages is not None else ask.variables or {},
+    )
+
+
+def _varies(params: Mapping[str, Any]) -> bool:
+    """Tell whether a model may answer differently next time; without a temperature, providers take one above 0."""
+    temperature = params.get("temperature")
+    return not isinstance(temperature, int | float) or temperature > 0

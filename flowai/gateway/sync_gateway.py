@@ -1,0 +1,161 @@
+"""The gateway for code without an event loop: the same calls, each waiting for its answer.
+
+In: asks, from any thread. Out: what the Gateway gives. Must never know more than how to wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from flowai.errors import UsageError
+from flowai.gateway.gateway import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from flowai.calls import Embeddings
+    from flowai.events import Origin, Verdict
+    from flowai.gateway.model import Answer, Explanation, OnBreak, Standing, StreamItem, Wishes
+    from flowai.gateway.parts import Settings
+
+T = TypeVar("T")
+
+END_LIMIT_S = 10.0
+"""Longest wait for the thread to end."""
+
+
+class _LoopThread:
+    """An event loop in a thread of its own, which ends its tasks and closes itself when it is told to."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="flowai-gateway", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can work; a process that was forked has no threads."""
+        return self._thread.is_alive() and not self._over.is_set()
+
+    def end(self) -> None:
+        """End it; may be called twice, and from any thread."""
+        if self.is_alive:
+            self.loop.call_soon_threadsafe(self._over.set)
+            if threading.current_thread() is not self._thread:  # the garbage collector may run anywhere
+                self._thread.join(END_LIMIT_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.run(self._wait())
+
+    async def _wait(self) -> None:
+        await self._over.wait()
+
+
+class SyncGateway:
+    """`Gateway` on a thread of its own; many threads may call it. `with SyncGateway() as gw`.
+
+    What nobody closed is closed when nobody refers to it any more. Where the process ends before, it is as if it had
+    been killed: no event of a finished call is lost, and it counts as gone a few seconds later.
+
+    Args:
+        start: the project's directory, or one below it.
+        env: the environment (`prod`); None for FLOWAI_ENV or none.
+        origin: what the events say the calls are for.
+        settings: what is handed in from outside; None for the usual.
+    """
+
+    def __init__(
+        self,
+        start: str | Path = ".",
+        *,
+        env: str | None = None,
+        origin: Origin = "library",
+        settings: Settings | None = None,
+    ) -> None:
+        self._gateway = Gateway(start, env=env, origin=origin, settings=settings)
+        self._thread = _LoopThread()
+        self._end = weakref.finalize(self, self._thread.end)
+        self._end.atexit = False  # an ending interpreter starts no threads, and to close takes some
+
+    def __enter__(self) -> Self:
+        try:
+            self._wait(self._gateway.open())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the gateway and end its thread; may be called twice. Calls under way end with a UsageError."""
+        try:
+            if self._thread.is_alive:
+                self._wait(self._gateway.aclose())
+        finally:
+            self._end()
+
+    def complete(
+        self, feature: str | None = None, variables: Mapping[str, Any] | None = None, **wishes: Unpack[Wishes]
+    ) -> Answer:
+        """Give a whole answer; see `Gateway.complete`."""
+        return self._wait(self._gateway.complete(feature, variables, **wishes))
+
+    def stream(
+        self,
+        feature: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        on_break: OnBreak = "error",
+        **wishes: Unpack[Wishes],
+    ) -> Iterator[StreamItem]:
+        """Give an answer piece by piece; see `Gateway.stream`. Closing the iterator ends the call."""
+        items = self._gateway.stream(feature, variables, on_break=on_break, **wishes)
+        try:
+            while (item := self._wait(_next(items))) is not None:
+                yield item
+        finally:
+            if self._thread.is_alive:
+                self._wait(items.aclose())
+
+    def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
+        """Give one vector per text; see `Gateway.embed`."""
+        return self._wait(self._gateway.embed(model, texts))
+
+    def feedback(self, call_id: str, *, verdict: Verdict, text: str | None = None, user: str | None = None) -> None:
+        """Note what a person made of an answer; see `Gateway.feedback`."""
+        self._wait(self._gateway.feedback(call_id, verdict=verdict, text=text, user=user))
+
+    def explain(self, call_id: str) -> Explanation:
+        """Say why a call went as it went; see `Gateway.explain`."""
+        return self._wait(self._gateway.explain(call_id))
+
+    def standing(self) -> Standing:
+        """Say how things stand."""
+        return self._wait(self._gateway.standing())
+
+    def warm_up(self) -> None:
+        """Do now what first calls would wait for; see `Gateway.warm_up`."""
+        self._wait(self._gateway.warm_up())
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive:
+            work.close()
+            raise UsageError("the gateway is closed", hint="make another one; a forked process needs one of its own")
+        future = asyncio.run_coroutine_threadsafe(work, self._thread.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C: the call is not left running
+            raise
+
+
+async def _next(items: AsyncGenerator[StreamItem]) -> StreamItem | None:
+    return await anext(items, None)

@@ -1,0 +1,257 @@
+"""Rollouts and experiments through the gateway: who gets which prompt, and what the events say of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import PROMPT, Sample, sample
+from scripted_replies import Reply
+
+from flowai.gateway.assign import BUCKET_COUNT, assign_arm, assign_variant, bucket
+from flowai.gateway.model import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from scripted_replies import Asked
+
+HELLO = {"text": "hello there"}
+FLAG = {"x-feature-flag": "ai-beta"}
+USERS = [f"user-{number}" for number in range(400)]
+
+
+def which_prompt(asked: Asked) -> Reply:
+    """Answer with the prompt that came."""
+    return Reply(text=asked.body["messages"][0]["content"].strip())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    """A project whose candidate differs from the baseline in its prompt; the model answers which prompt came."""
+    with sample(tmp_path) as made:
+        made.providers["main"].answerer = which_prompt
+        made.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+        yield made
+
+
+def rolled_out(project: Sample, stage: Any) -> None:
+    project.registry["rollout"] = {"candidate": "v2", "stage": stage}
+    project.write()
+
+
+def ask_all(project: Sample, wishes: Sequence[dict[str, Any]]) -> list[Answer]:
+    """Make calls, a few at a time, with one gateway."""
+
+    async def asked() -> list[Answer]:
+        places = asyncio.Semaphore(16)
+        async with project.gateway() as gateway:
+
+            async def one(wish: dict[str, Any]) -> Answer:
+                async with places:
+                    return await gateway.complete(**{"feature": "chat", "variables": HELLO, **wish})
+
+            return await asyncio.gather(*map(one, wishes))
+
+    return asyncio.run(asked())
+
+
+def expected_variant(stage: int, user: str) -> str:
+    return assign_variant(candidate="v2", stage=stage, unit=user, critical=False, critical_from=25, flagged=False)
+
+
+PROMPTS = {"v1": "Prompt v1.", "v2": "Prompt v2."}
+
+
+# --- rollouts ---
+
+
+def test_each_user_gets_the_side_it_is_assigned_to_and_the_event_says_so(project: Sample) -> None:
+    rolled_out(project, 5)
+    answers = dict(zip(USERS, ask_all(project, [{"user": user} for user in USERS]), strict=True))
+    for user, answer in answers.items():
+        variant = expected_variant(5, user)
+        assert answer.variant == variant
+        assert answer.release == ("v2" if variant == "canary" else "v1")
+        assert answer.text == PROMPTS[answer.release]
+    shares = Counter(answer.variant for answer in answers.values())
+    for variant in ("canary", "control"):  # four binomial standard deviations
+        assert abs(shares[variant] - 20) <= 4 * (400 * 0.05 * 0.95) ** 0.5
+    events = {event.call_id: event for event in project.calls}
+    for answer in answers.values():
+        event = events[answer.call_id]
+        assert (event.variant, event.release) == (answer.variant, answer.release)
+        assert event.prompt_id == f"prompts/hello_{answer.release}"
+        assert event.is_sticky
+
+
+def test_a_larger_share_moves_nobody_out(project: Sample) -> None:
+    candidates: list[set[str]] = []
+    for stage in (5, 20):
+        rolled_out(project, stage)
+        answers = ask_all(project, [{"user": user} for user in USERS[:200]])
+        candidates.append({user for user, answer in zip(USERS, answers, strict=False) if answer.release == "v2"})
+    assert candidates[0] < candidates[1]
+
+
+def test_the_flag_s_header_asks_for_the_candidate(project: Sample) -> None:
+    project.registry["features"]["chat"]["critical"] = True
+    rolled_out(project, "dogfood")
+    answers = ask_all(
+        project,
+        [
+            {"user": "ann"},
+            {"user": "ann", "headers": FLAG},
+            {"headers": {"X-FEATURE-FLAG": "other, ai-beta"}},
+            {"user": "ann", "headers": {"x-feature-flag": "ai-alpha"}},
+        ],
+    )
+    assert [(answer.variant, answer.text) for answer in answers] == [
+        ("stable", "Prompt v1."),
+        ("dogfood", "Prompt v2."),
+        ("dogfood", "Prompt v2."),
+        ("stable", "Prompt v1."),
+    ]
+
+
+def test_without_a_rollout_the_flag_changes_nothing(project: Sample) -> None:
+    project.write()
+    (answer,) = ask_all(project, [{"user": "ann", "headers": FLAG}])
+    assert (answer.variant, answer.release) == (None, "v1")
+    assert project.calls[0].is_sticky is False
+
+
+def test_a_critical_feature_joins_late(project: Sample) -> None:
+    project.registry["features"]["chat"]["critical"] = True
+    early = next(user for user in USERS if expected_variant(5, user) == "canary")
+    seen = []
+    for stage in (5, 24, 25, 100):
+        rolled_out(project, stage)
+        seen += [(answer.variant, answer.release) for answer in ask_all(project, [{"user": early}])]
+    assert seen == [("stable", "v1"), ("stable", "v1"), ("canary", "v2"), ("canary", "v2")]
+
+
+def test_a_bad_candidate_is_no_candidate(project: Sample) -> None:
+    project.registry["bad"] = ["v2"]
+    rolled_out(project, 100)
+    answers = ask_all(project, [{"user": "ann"}, {"user": "ann", "headers": FLAG}])
+    assert [(answer.variant, answer.release) for answer in answers] == [(None, "v1")] * 2
+
+
+def test_a_session_stands_in_for_the_user_and_the_call_for_both(project: Sample) -> None:
+    rolled_out(project, 50)
+    sessions = [f"s{number}" for number in range(20)]
+    wishes = [{"session": name} for name in sessions] * 2 + [{} for _ in range(40)]
+    answers = ask_all(project, wishes)
+    first, second, alone = answers[:20], answers[20:40], answers[40:]
+    assert [answer.variant for answer in first] == [answer.variant for answer in second]
+    assert [answer.variant for answer in first] == [expected_variant(50, name) for name in sessions]
+    assert [answer.variant for answer in alone] == [expected_variant(50, answer.call_id) for answer in alone]
+    sticky = {event.call_id: event.is_sticky for event in project.calls}
+    assert all(sticky[answer.call_id] for answer in (*first, *second))
+    assert not any(sticky[answer.call_id] for answer in alone)
+
+
+def test_an_empty_user_is_no_user(project: Sample) -> None:
+    rolled_out(project, 50)
+    answers = ask_all(project, [{"user": ""} for _ in range(30)])
+    assert len({answer.variant for answer in answers}) == 2, "not all anonymous callers are one"
+
+
+def test_a_model_on_its_own_takes_no_part(project: Sample) -> None:
+    rolled_out(project, 100)
+    project.providers["main"].answerer = None
+    wish = {"feature": None, "variables": None, "model": "main", "messages": [{"role": "user", "content": "hi"}]}
+    (answer,) = ask_all(project, [{**wish, "user": "ann", "headers": FLAG}])
+    assert (answer.release, answer.variant, answer.experiment) == (None, None, None)
+
+
+# --- experiments ---
+
+
+@pytest.fixture
+def experimental(project: Sample) -> Sample:
+    project.write("prompts/hello_v3.prompt", PROMPT % 3)
+    project.registry["experiments"] = {
+        "tone": {
+            "feature": "chat",
+            "arms": {"A": {}, "B": {"prompt": "prompts/hello_v3", "params": {"top_p": 0.5}}},
+            "goal": "save_rate",
+        }
+    }
+    project.write()
+    return project
+
+
+def test_each_user_gets_its_arm_and_the_event_says_so(experimental: Sample) -> None:
+    users = USERS[:200]
+    answers = ask_all(experimental, [{"user": user} for user in users])
+    events = {event.call_id: event for event in experimental.calls}
+    for user, answer in zip(users, answers, strict=True):
+        arm = assign_arm(experiment="tone", arms=["A", "B"], unit=user)
+        assert (answer.experiment, answer.arm, answer.release, answer.variant) == ("tone", arm, "v1", None)
+        assert answer.text == {"A": "Prompt v1.", "B": "Prompt v3."}[arm]
+        event = events[answer.call_id]
+        assert (event.experiment, event.arm, event.is_sticky) == ("tone", arm, True)
+        assert event.prompt_id == {"A": "prompts/hello_v1", "B": "prompts/hello_v3"}[arm]
+    count = Counter(answer.arm for answer in answers)["A"]
+    assert abs(count - 100) <= 4 * (200 * 0.25) ** 0.5
+    params = {asked.body["messages"][0]["content"].strip(): asked.body.get("top_p") for asked in
+              experimental.providers["main"].asked}
+    assert params == {"Prompt v1.": None, "Prompt v3.": 0.5}
+
+
+def test_feedback_and_streams_carry_the_arm_too(experimental: Sample) -> None:
+    async def said() -> Answer:
+        async with experimental.gateway() as gateway:
+            items = [item async for item in gateway.stream("chat", HELLO, user="ann")]
+            answer = items[-1]
+            assert isinstance(answer, Answer)
+            await gateway.feedback(answer.call_id, verdict="saved")
+            return answer
+
+    answer = asyncio.run(said())
+    (feedback,) = experimental.feedback
+    assert (feedback.experiment, feedback.arm) == (answer.experiment, answer.arm)
+    assert answer.arm == assign_arm(experiment="tone", arms=["A", "B"], unit="ann")
+
+
+def test_the_sides_of_a_rollout_and_the_arms_of_an_experiment_are_independent(experimental: Sample) -> None:
+    rolled_out(experimental, 50)
+    answers = ask_all(experimental, [{"user": user} for user in USERS])
+    table = Counter((answer.variant, answer.arm) for answer in answers)
+    assert set(table) == {(variant, arm) for variant in ("canary", "control") for arm in "AB"}
+    for count in table.values():
+        assert abs(count - 100) <= 4 * (400 * 0.25 * 0.75) ** 0.5
+    texts = {(answer.release, answer.arm): answer.text for answer in answers}
+    assert texts == {
+        ("v1", "A"): "Prompt v1.",
+        ("v2", "A"): "Prompt v2.",
+        ("v1", "B"): "Prompt v3.",
+        ("v2", "B"): "Prompt v3.",
+    }
+
+
+def test_caches_keep_the_sides_and_the_arms_apart(experimental: Sample) -> None:
+    experimental.registry["features"]["chat"]["cache"] = {"kind": "exact"}
+    rolled_out(experimental, 50)
+    answers = ask_all(experimental, [{"user": user} for user in USERS[:100]])
+    for answer in answers:
+        expected = "Prompt v3." if answer.arm == "B" else PROMPTS[answer.release or ""]
+        assert answer.text == expected
+    assert experimental.requests == {"main": 3}, "two releases of arm A, and arm B, whose prompt is the same in both"
+
+
+def test_the_shares_are_those_of_the_buckets(project: Sample) -> None:
+    """The gateway adds nothing of its own to what docs/reference/assignment.md promises."""
+    rolled_out(project, 1)
+    user = next(name for name in (f"u{number}" for number in range(10_000)) if bucket("rollout:v2", name) < 100)
+    other = next(
+        name for name in (f"u{number}" for number in range(10_000)) if bucket("rollout:v2", name) >= BUCKET_COUNT - 100
+    )
+    answers = ask_all(project, [{"user": user}, {"user": other}, {"user": user.upper()}])
+    assert [answer.variant for answer in answers[:2]] == ["canary", "control"]
+    assert answers[2].variant == expected_variant(1, user.upper()), "names are taken character by character"

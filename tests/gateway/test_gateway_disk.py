@@ -1,0 +1,135 @@
+"""A disk that takes no more: calls go on, events wait for it, and nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from gateways import Sample, sample
+
+from flowai.errors import InfrastructureError
+from flowai.events import FeedbackEvent
+from flowai.gateway import event_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flowai.gateway.gateway import Gateway
+    from flowai.gateway.model import Standing
+
+HELLO = {"text": "hello there"}
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        yield made
+
+
+async def until_well(gateway: Gateway) -> Standing:
+    async with asyncio.timeout(PATIENCE_S):
+        while (standing := await gateway.standing()).troubles or standing.held_event_count:
+            await asyncio.sleep(0.02)
+    return standing
+
+
+@contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as a disk without room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_events_wait_until_they_can_be_written(project: Sample) -> None:
+    blocked = project.root / ".flowai" / "events"
+    blocked.parent.mkdir()
+    blocked.write_text("in the way of the directory")
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            answers = [await gateway.complete("chat", HELLO) for _ in range(3)]
+            standing = await gateway.standing()
+            assert list(standing.troubles) == ["events_failing"]
+            assert standing.held_event_count >= 3
+            assert (await gateway.explain(answers[0].call_id)).event.call_id == answers[0].call_id
+            with pytest.raises(InfrastructureError) as failed:
+                await gateway.feedback(answers[0].call_id, verdict="accepted")
+            assert failed.value.hint
+            blocked.unlink()
+            assert (await until_well(gateway)).dropped_event_count == 0
+            await gateway.feedback(answers[0].call_id, verdict="saved")
+            assert [event.call_id for event in project.calls] == [answer.call_id for answer in answers]
+
+    asyncio.run(served())
+    assert [event.verdict for event in project.feedback] == ["saved"], "what failed was not acknowledged"
+    assert [event.verdict for event in project.told if isinstance(event, FeedbackEvent)] == ["saved"]
+    assert [alert.cause for alert in project.alerts] == ["events"]
+    assert len(project.calls) == 3
+
+
+def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> None:
+    project.registry["features"]["chat"]["budget"] = {"usd_per_day": 1.0}
+    project.feature(cache={"kind": "exact"})
+
+    async def served() -> set[str]:
+        async with project.gateway() as gateway:
+            await gateway.complete("chat", HELLO)
+            (log,) = (project.root / ".flowai" / "events").rglob("*.jsonl")
+            with full_disk(log.stat().st_size + 20):
+                for at in range(5):
+                    assert (await gateway.complete("chat", {"text": f"text {at}"})).text == "main says hello"
+                troubles = set((await gateway.standing()).troubles)
+                with pytest.raises(InfrastructureError):
+                    await gateway.feedback("any", verdict="saved")
+            await gateway.complete("chat", {"text": "the disk is well again"})
+            await until_well(gateway)
+        return troubles
+
+    assert {"events_failing", "cache_failing", "state_alone"} <= asyncio.run(served())
+    assert len(project.calls) == 7, "and no line is torn"
+    assert {event.error_class for event in project.calls} == {None}
+    assert project.feedback == []
+
+
+def test_what_waits_is_limited_and_the_newest_is_kept(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_sink, "MOST_HELD_COUNT", 4)
+    blocked = project.root / ".flowai" / "events"
+    blocked.parent.mkdir()
+    blocked.write_text("in the way")
+
+    async def served() -> tuple[list[str], int]:
+        async with project.gateway() as gateway:
+            answers = [await gateway.complete("chat", {"text": str(at)}) for at in range(8)]
+            dropped_count = (await gateway.standing()).dropped_event_count
+            blocked.unlink()
+            await until_well(gateway)
+            return [answer.call_id for answer in answers], dropped_count
+
+    called, dropped_count = asyncio.run(served())
+    assert dropped_count in (4, 5), "the alert about it waits too"
+    written = [event.call_id for event in project.calls]
+    assert written == called[-len(written) :]
+    assert len(written) >= 3
+
+
+def test_what_waits_is_written_when_the_gateway_is_closed(project: Sample) -> None:
+    blocked = project.root / ".flowai" / "events"
+    blocked.parent.mkdir()
+    blocked.write_text("in the way")
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            await gateway.complete("chat", HELLO)
+            blocked.unlink()
+
+    asyncio.run(served())
+    assert len(project.calls) == 1

@@ -1,0 +1,242 @@
+"""Gateways of several processes on one Redis: one breaker for all, and a Redis that goes away and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import KEY, Sample, fleet, sample, together
+from redis_server import RedisServer
+from scripted_replies import Reply
+
+from flowai.errors import FlowaiError
+from flowai.gateway.gateway import Gateway
+from flowai.gateway.parts import Settings
+from flowai.state.redis_state import RedisState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scripted_replies import Asked
+
+pytestmark = pytest.mark.service
+
+HELLO = {"text": "hello there"}
+PROCESS_COUNT = 4
+CALLER_COUNT = 2
+PAUSE_S = 0.05
+OPEN_S = 2.0
+LATEST_S = 0.05
+CYCLE_COUNT = 3
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    """Two features whose models are siblings: one provider; both fall back to another."""
+    with sample(tmp_path) as made, RedisServer() as server:
+        made.registry["state"] = server.url
+        made.registry["models"]["sibling"] = {**made.registry["models"]["main"], "model": "openai/sibling"}
+        made.registry["features"]["chat"]["degrade"] = None
+        made.registry["features"]["chat2"] = made.registry["features"]["chat"]
+        binding = made.registry["releases"]["v1"]["chat"]
+        made.registry["releases"]["v1"]["chat2"] = {**binding, "model": "sibling"}
+        made.registry["policies"] = {"breaker": {"open": f"{OPEN_S:g}s"}}
+        made.write()
+        yield made
+
+
+def url_of(project: Sample) -> str:
+    url: str = project.registry["state"]
+    return url
+
+
+@dataclass(kw_only=True)
+class Log:
+    """What a provider notes: when each request came, and for which model; whether it is well now."""
+
+    is_well: bool = True
+    came: list[tuple[float, str]] = field(default_factory=list)
+
+    def __call__(self, asked: Asked) -> Reply:
+        self.came.append((time.monotonic(), asked.body["model"]))
+        return Reply() if self.is_well else Reply(status=503)
+
+    def since(self, moment_s: float) -> list[float]:
+        return [at_s for at_s, _ in self.came if at_s >= moment_s]
+
+
+def wait_until(found: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not found():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
+# --- one breaker for all ---
+
+
+def call_until_stopped(root: str, number: int) -> Counter[str]:
+    """Call both features again and again; count what came of it. Runs in a process of its own."""
+    stop = Path(root) / "stop"
+    outcomes: Counter[str] = Counter()
+
+    async def caller(gateway: Gateway, feature: str) -> None:
+        while not stop.exists():
+            try:
+                outcomes[(await gateway.complete(feature, HELLO)).model] += 1
+            except FlowaiError as error:
+                outcomes[f"{number}: {error}"] += 1
+            await asyncio.sleep(PAUSE_S)
+
+    async def call() -> None:
+        async with Gateway(Path(root), settings=Settings(environ={"LOOPBACK_KEY": KEY})) as gateway:
+            await gateway.warm_up()
+            await together()
+            await asyncio.gather(*(caller(gateway, feature) for feature in ("chat", "chat2")))
+
+    asyncio.run(call())
+    return outcomes
+
+
+def one_outage(log: Log) -> tuple[float, int]:
+    """Let the provider die and get well; give the latest start after the sixth failure, and the probes until then."""
+    began_s = time.monotonic()
+    log.is_well = False
+    wait_until(lambda: len(log.since(began_s)) >= 6)
+    sixth_s = log.since(began_s)[5]
+    time.sleep(OPEN_S * 0.9)  # the breaker is open: who comes now has come too late
+    latest_s = log.since(began_s)[-1] - sixth_s
+    opened_s = time.monotonic()
+    time.sleep(OPEN_S)  # one probe, which fails, and opens it again
+    probe_count = len(log.since(opened_s))
+    log.is_well = True
+    well_s = time.monotonic()
+    wait_until(lambda: len(log.since(well_s)) > PROCESS_COUNT * CALLER_COUNT)  # closed: all go there again
+    return latest_s, probe_count
+
+
+def test_the_sixth_failure_opens_the_breaker_for_every_process(project: Sample) -> None:
+    log = project.providers["main"].answerer = Log()
+    done = fleet(call_until_stopped, project.root, range(PROCESS_COUNT))
+    wait_until(lambda: len(log.came) > PROCESS_COUNT * CALLER_COUNT)
+    outages = [one_outage(log) for _ in range(CYCLE_COUNT)]
+    (project.root / "stop").touch()
+    outcomes = sum(done.result(), Counter[str]())
+    assert set(outcomes) == {"main", "sibling", "other"}, "no call failed"
+    assert [probe_count for _, probe_count in outages] == [1] * CYCLE_COUNT
+    # how busy the machine is decides how late a started call arrives; what the gateway does shows in the best cycle
+    assert min(latest_s for latest_s, _ in outages) <= LATEST_S, outages
+    assert max(latest_s for latest_s, _ in outages) <= 10 * LATEST_S, outages
+    assert {name for _, name in log.came} == {"gpt-4o-mini", "sibling"}
+    skipped = [event for event in project.calls if event.attempts[0].status == "skipped"]
+    assert {event.feature for event in skipped} == {"chat", "chat2"}
+    assert {event.attempts[0].reason for event in skipped} <= {"open", "probing"}
+
+
+# --- a Redis that goes away ---
+
+
+def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> None:
+    outcomes: Counter[str] = Counter()
+
+    async def caller(gateway: Gateway, done: asyncio.Event) -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            text = f"text {number // 2}"  # every second one is asked for again
+            try:
+                outcomes[(await gateway.complete("chat", {"text": text}, user=f"u{number}")).model] += 1
+            except FlowaiError as error:
+                outcomes[f"{type(error).__name__}: {error}"] += 1
+            await asyncio.sleep(0.02)
+
+    async def until(gateways: list[Gateway], is_alone: bool) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while any([("state_alone" in (await each.standing()).troubles) is not is_alone for each in gateways]):
+                await asyncio.sleep(0.02)
+
+    async def served(project: Sample, server: RedisServer) -> None:
+        async with project.gateway() as one, project.gateway() as two:
+            gateways = [one, two]
+            await asyncio.gather(*(each.warm_up() for each in gateways))
+            done = asyncio.Event()
+            callers = [asyncio.create_task(caller(each, done)) for each in gateways for _ in range(4)]
+            for _ in range(2):
+                await asyncio.sleep(0.5)
+                await asyncio.to_thread(server.kill)
+                await until(gateways, is_alone=True)
+                reason = (await one.standing()).troubles["state_alone"]
+                assert "redis" in reason.lower()
+                await asyncio.sleep(0.5)
+                await asyncio.to_thread(server.start)
+                await until(gateways, is_alone=False)
+            await asyncio.sleep(0.5)
+            done.set()
+            await asyncio.gather(*callers)
+            state = RedisState(server.url)
+            beats = await state.heartbeats("")
+            assert len(beats) == 2, "they are heard again"
+            assert await state.spent_usd("chat") > 0
+            await state.aclose()
+            assert (await one.standing()).troubles == {}
+
+    with sample(tmp_path) as project, RedisServer() as server:
+        project.registry["state"] = server.url
+        project.registry["features"]["chat"].update(budget={"usd_per_day": 100.0}, cache={"kind": "exact"})
+        project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+        project.registry["rollout"] = {"candidate": "v2", "stage": 50}
+        project.write()
+        asyncio.run(served(project, server))
+        assert set(outcomes) == {"main"}
+        assert len(project.calls) == outcomes["main"]
+        assert {event.cache for event in project.calls} == {"miss", "exact"}
+        assert "state" in {alert.cause for alert in project.alerts}
+
+
+def test_without_a_redis_from_the_start_each_process_goes_on_alone(tmp_path: Path) -> None:
+    async def served(project: Sample, server: RedisServer) -> None:
+        async with project.gateway() as gateway:
+            for _ in range(3):
+                assert (await gateway.complete("chat", HELLO)).text == "main says hello"
+            assert "state_alone" in (await gateway.standing()).troubles
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(PATIENCE_S):
+                while (await gateway.standing()).troubles:
+                    await gateway.complete("chat", HELLO)
+                    await asyncio.sleep(0.02)
+
+    with sample(tmp_path) as project, RedisServer() as server:
+        server.kill()
+        project.registry["state"] = server.url
+        project.feature(budget={"usd_per_day": 100.0}, cache={"kind": "exact"})
+        asyncio.run(served(project, server))
+        assert {event.error_class for event in project.calls} == {None}
+
+
+def test_a_frozen_redis_costs_a_call_little(tmp_path: Path) -> None:
+    took_s: list[float] = []
+
+    async def served(project: Sample, server: RedisServer) -> Any:
+        async with project.gateway() as gateway:
+            await gateway.complete("chat", HELLO)
+            server.freeze()
+            for _ in range(20):
+                began_s = time.monotonic()
+                await gateway.complete("chat", HELLO)
+                took_s.append(time.monotonic() - began_s)
+            standing = await gateway.standing()
+            server.thaw()
+            return standing
+
+    with sample(tmp_path) as project, RedisServer() as server:
+        project.registry["state"] = server.url
+        project.write()
+        assert "state_alone" in asyncio.run(served(project, server)).troubles
+        assert sorted(took_s)[len(took_s) // 2] < 0.2, "only one call a second waits for it"
+        assert max(took_s) < 2.0

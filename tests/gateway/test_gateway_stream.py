@@ -1,0 +1,279 @@
+"""Streams of the gateway: their order, what breaks them, who leaves, what the log says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import Sample, gathered, open_descriptors, sample
+from scripted_replies import Reply
+
+from flowai.errors import LadderError, MalformedAnswerError, TimedOutError
+from flowai.gateway.model import Answer, Piece, Restarted, Started, StreamItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HELLO = {"text": "hello there"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        yield made
+
+
+def stream(project: Sample, **wishes: Any) -> tuple[list[StreamItem], str, Answer]:
+    async def streamed() -> tuple[list[StreamItem], str, Answer]:
+        async with project.gateway() as gateway:
+            return await gathered(gateway.stream(**{"feature": "chat", "variables": HELLO, **wishes}))
+
+    return asyncio.run(streamed())
+
+
+def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[StreamItem], Any]:
+    """Read a stream until it breaks; give what came before, and the error."""
+
+    async def streamed() -> tuple[list[StreamItem], Any]:
+        found: list[StreamItem] = []
+        async with project.gateway() as gateway:
+            with pytest.raises(kind) as failed:
+                async for item in gateway.stream(**{"feature": "chat", "variables": HELLO, **wishes}):
+                    found.append(item)  # noqa: PERF401 - what came before the error counts
+        return found, failed.value
+
+    return asyncio.run(streamed())
+
+
+def test_who_answers_comes_first_then_the_pieces_then_the_whole(project: Sample) -> None:
+    (started, *pieces, answer), text, _ = stream(project, user="ann", tenant="acme")
+    assert isinstance(started, Started)
+    assert isinstance(answer, Answer)
+    assert len(pieces) >= 2
+    assert all(isinstance(piece, Piece) for piece in pieces)
+    assert (started.call_id, started.feature, started.release, started.variant) == (answer.call_id, "chat", "v1", None)
+    assert (started.model, started.degraded, started.disclaimer, started.cache) == ("main", False, None, "miss")
+    assert text == answer.text == "main says hello"
+    assert (answer.input_tokens, answer.output_tokens, answer.finish_reason) == (10, 2, "stop")
+    assert answer.cost_usd
+    assert answer.ttft_ms is not None
+    assert project.providers["main"].asked[0].body["stream"] is True
+    (event,) = project.calls
+    assert (event.call_id, event.error_class, event.tenant) == (answer.call_id, None, "acme")
+    assert event.cost_usd == answer.cost_usd
+
+
+def test_pieces_come_as_the_provider_sends_them(project: Sample) -> None:
+    project.providers["main"].default = Reply(text="first half second half", fault="stall")
+
+    async def first() -> str:
+        async with project.gateway() as gateway:
+            items = gateway.stream("chat", HELLO)
+            async for item in items:
+                if isinstance(item, Piece):
+                    await items.aclose()
+                    return item.text
+        raise AssertionError("no piece came")
+
+    assert asyncio.run(first()) == "first half "
+
+
+def test_a_hit_streams_the_same_way(project: Sample) -> None:
+    project.feature(cache={"kind": "exact"})
+
+    async def streamed() -> list[tuple[list[StreamItem], str, Answer]]:
+        async with project.gateway() as gateway:
+            return [await gathered(gateway.stream("chat", HELLO)) for _ in range(2)]
+
+    (_, first, miss), ((started, piece, answer), second, _) = asyncio.run(streamed())
+    assert isinstance(started, Started)
+    assert isinstance(answer, Answer)
+    assert piece == Piece(text="main says hello")
+    assert first == second
+    assert (miss.cache, started.cache, answer.cache) == ("miss", "exact", "exact")
+    assert (answer.cost_usd, answer.ttft_ms) == (0.0, None)
+    assert [event.cache for event in project.calls] == ["miss", "exact"]
+    assert project.requests == {"main": 1}
+
+
+def test_tools_come_in_pieces_and_whole(project: Sample) -> None:
+    called = (("call_1", "weather", '{"city": "Bonn"}'),)
+    project.providers["main"].default = Reply(text="", tool_calls=called, finish_reason="tool_calls")
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    items, text, answer = stream(project, params={"tools": [tool]})
+    deltas = [delta for item in items if isinstance(item, Piece) for delta in item.tool_calls]
+    assert "".join(delta["function"].get("arguments") or "" for delta in deltas) == '{"city": "Bonn"}'
+    assert (text, answer.finish_reason) == ("", "tool_calls")
+    assert answer.tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
+
+
+def test_before_the_first_text_a_dead_provider_is_not_noticed(project: Sample) -> None:
+    project.providers["main"].default = Reply(status=503)
+    project.providers["other"].default = Reply(fault="role_only")
+    project.feature(timeout={"first_token": "0.3s", "total": "5s"})
+    (started, *_), text, answer = stream(project)
+    assert isinstance(started, Started)
+    assert (started.model, started.degraded, started.disclaimer) == ("small", True, "in short")
+    assert text == "small says hello"
+    assert (answer.degraded, answer.disclaimer, answer.model) == (True, "in short", "small")
+    (event,) = project.calls
+    assert [(one.model, one.error_class) for one in event.attempts] == [
+        ("main", "ServerError"),
+        ("other", "TimedOutError"),
+        ("small", None),
+    ]
+    assert event.degraded
+
+
+@pytest.mark.parametrize("fault", ["cut", "reset_after_headers", "error_chunk"])
+def test_a_stream_that_dies_after_its_first_text_is_an_error_and_no_answer(project: Sample, fault: Any) -> None:
+    project.providers["main"].default = Reply(fault=fault)
+    items, error = broken(project, Exception)
+    assert [type(item) for item in items] == [Started, Piece]
+    assert error.provider == "main"
+    (event,) = project.calls
+    assert event.error_class == type(error).__name__
+    assert (event.cost_usd, event.finish_reason) == (None, None)
+    assert project.requests == {"main": 1}
+
+
+def test_with_restart_the_next_model_answers_from_its_begin(project: Sample) -> None:
+    project.providers["main"].default = Reply(text="main breaks off here", fault="cut")
+    project.providers["other"].default = Reply(text="other breaks off here", fault="cut")
+    items, _, answer = stream(project, on_break="restart")
+    kinds = [type(item) for item in items if not isinstance(item, Piece)]
+    assert kinds == [Started, Restarted, Restarted, Answer]
+    first, second = (item for item in items if isinstance(item, Restarted))
+    assert (first.model, first.degraded, first.disclaimer) == ("other", False, None)
+    assert (second.model, second.degraded, second.disclaimer) == ("small", True, "in short")
+    assert first.reason.startswith("main: ")
+    after = items[items.index(second) :]
+    assert "".join(item.text for item in after if isinstance(item, Piece)) == answer.text == "small says hello"
+    assert (answer.model, answer.degraded) == ("small", True)
+
+
+def test_when_every_restart_dies_the_stream_ends_in_an_error(project: Sample) -> None:
+    for provider in project.providers.values():
+        provider.default = Reply(fault="cut")
+    items, error = broken(project, LadderError, on_break="restart")
+    assert not any(isinstance(item, Answer) for item in items)
+    assert {type(failure) for failure in error.failures} <= {MalformedAnswerError, type(error.failures[0])}
+    assert project.calls[0].error_class == "LadderError"
+
+
+def test_a_stall_after_the_first_text_is_a_timeout(project: Sample) -> None:
+    project.feature(timeout={"first_token": "0.3s", "total": "5s"})
+    project.providers["main"].default = Reply(text="some words", fault="stall")
+    items, error = broken(project, TimedOutError)
+    assert isinstance(items[-1], Piece)
+    assert error.model == "main"
+
+
+def test_a_slow_reader_is_not_timed_out(project: Sample) -> None:
+    project.feature(timeout={"first_token": "0.3s", "total": "20s"})
+    project.providers["main"].default = Reply(text="some words", chunk_delay_s=0.05)
+
+    async def read() -> str:
+        text = ""
+        async with project.gateway() as gateway:
+            async for item in gateway.stream("chat", HELLO):
+                if isinstance(item, Piece):
+                    text += item.text
+                    await asyncio.sleep(0.5)  # longer than the provider may be silent
+        return text
+
+    assert asyncio.run(read()) == "some words"
+
+
+def test_each_piece_may_be_awaited_in_a_task_of_its_own(project: Sample) -> None:
+    """As `asyncio.wait_for` does it before Python 3.12, and web frameworks do."""
+
+    async def read() -> list[StreamItem]:
+        found = []
+        async with project.gateway() as gateway:
+            items = gateway.stream("chat", HELLO)
+            while True:
+                task = asyncio.ensure_future(anext(items, None))
+                item = await task
+                if item is None:
+                    return found
+                found.append(item)
+
+    assert isinstance(asyncio.run(read())[-1], Answer)
+
+
+@pytest.mark.parametrize("after", [Started, Piece])
+def test_who_leaves_a_stream_leaves_nothing_behind(project: Sample, after: type[StreamItem]) -> None:
+    stream(project)
+    before = open_descriptors()
+    project.providers["main"].default = Reply(text="some words", fault="stall")
+
+    async def left() -> None:
+        async with project.gateway() as gateway:
+            items = gateway.stream("chat", HELLO)
+            async for item in items:
+                if isinstance(item, after):
+                    break
+            await items.aclose()
+
+    asyncio.run(left())
+    event = project.calls[-1]
+    assert (event.error_class, event.cost_usd, event.provider) == ("Cancelled", None, "main")
+    assert [(one.status, one.error_class) for one in event.attempts] == [("error", "Cancelled")]
+    assert open_descriptors() <= before
+    assert project.requests == {"main": 2}
+
+
+def test_a_cancelled_reader_ends_the_call(project: Sample) -> None:
+    project.providers["main"].default = Reply(text="some words", fault="stall")
+
+    async def left() -> None:
+        async with project.gateway() as gateway:
+            reading = asyncio.create_task(gathered(gateway.stream("chat", HELLO)))
+            while not project.requests:
+                await asyncio.sleep(0.01)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+    asyncio.run(left())
+    assert [event.error_class for event in project.calls] == ["Cancelled"]
+
+
+def test_a_reader_that_stops_at_the_answer_has_had_a_whole_call(project: Sample) -> None:
+    async def read() -> None:
+        async with project.gateway() as gateway:
+            items = gateway.stream("chat", HELLO)
+            async for item in items:
+                if isinstance(item, Answer):
+                    break
+            await items.aclose()
+
+    asyncio.run(read())
+    assert [event.error_class for event in project.calls] == [None]
+
+
+def test_a_stream_that_nobody_reads_is_no_call(project: Sample) -> None:
+    async def unread() -> None:
+        async with project.gateway() as gateway:
+            await gateway.stream("chat", HELLO).aclose()
+
+    asyncio.run(unread())
+    assert (project.requests, project.calls) == ({}, [])
+
+
+def test_a_streamed_answer_that_is_not_whole_is_not_kept(project: Sample) -> None:
+    project.feature(cache={"kind": "exact"})
+    main = project.providers["main"]
+    main.script(Reply(finish_reason="length"), Reply(fault="cut"))
+
+    async def streamed() -> list[str]:
+        async with project.gateway() as gateway:
+            verdicts = [(await gathered(gateway.stream("chat", HELLO)))[2].cache]
+            with pytest.raises(MalformedAnswerError):
+                await gathered(gateway.stream("chat", HELLO))
+            return verdicts + [(await gathered(gateway.stream("chat", HELLO)))[2].cache for _ in range(2)]
+
+    assert asyncio.run(streamed()) == ["miss", "miss", "exact"]

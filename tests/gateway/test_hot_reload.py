@@ -1,0 +1,484 @@
+"""Files that change while a gateway serves: no call fails, none mixes two versions, a wrong version serves nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import KEY, PROMPT, Sample, gathered, sample
+from scripted_replies import Reply
+
+from flowai.errors import RegistryError
+from flowai.gateway.gateway import Gateway
+from flowai.prompts.lock import LockedRelease, PromptLock
+from flowai.state import Overlay
+from flowai.state.file_state import FileState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from scripted_replies import Asked
+
+
+HELLO = {"text": "hello there"}
+NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        yield made
+
+
+async def until(found: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so; a gateway looks at its files four times a second."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await found():
+            await asyncio.sleep(0.01)
+
+
+async def until_answered_by(gateway: Gateway, release: str) -> None:
+    async def answers() -> bool:
+        return (await gateway.complete("chat", HELLO)).release == release
+
+    await until(answers)
+
+
+async def until_reread(gateway: Gateway) -> None:
+    """Wait until the gateway has, by itself, seen one more change."""
+    before = (await gateway.standing()).models
+
+    async def seen() -> bool:
+        return (await gateway.standing()).models != before
+
+    await until(seen)
+
+
+async def until_troubled(gateway: Gateway, *troubles: str) -> None:
+    async def stands() -> bool:
+        return tuple((await gateway.standing()).troubles) == troubles
+
+    await until(stands)
+
+
+def version(project: Sample, number: int) -> None:
+    """Make a release whose prompt, model name, and parameters all carry its number."""
+    project.write(f"prompts/hello_v{number}.prompt", PROMPT % number)
+    project.registry["models"][f"m{number}"] = {**project.registry["models"]["main"], "model": f"openai/m-{number}"}
+    project.registry["releases"][f"v{number}"] = {
+        "chat": {"prompt": f"prompts/hello_v{number}", "model": f"m{number}", "params": {"temperature": 0, "seed": number}}
+    }
+
+
+def tell_versions(asked: Asked) -> Reply:
+    """Answer with the version of the prompt, of the model and of the parameters."""
+    prompt = re.search(r"Prompt v(\d+)", json.dumps(asked.body["messages"]))
+    assert prompt is not None
+    return Reply(text=f"{prompt[1]} {asked.body['model'].removeprefix('m-')} {asked.body['seed']}", delay_s=0.005)
+
+
+# --- what changes ---
+
+
+def test_thousands_of_calls_and_no_mixed_version(project: Sample) -> None:
+    project.providers["main"].answerer = tell_versions
+    for number in (1, 2):
+        version(project, number)
+    project.feature(fallback=[], degrade=None)
+    seen: Counter[tuple[str, str | None]] = Counter()
+
+    async def call_on(gateway: Gateway, done: asyncio.Event) -> None:
+        while not done.is_set() or sum(seen.values()) < 1_000:
+            answer = await gateway.complete("chat", HELLO)
+            seen[answer.text, answer.release] += 1
+
+    async def changed(gateway: Gateway) -> None:
+        for number in range(3, 11):
+            version(project, number)  # a new release, then the switch, then the old one goes
+            project.registry["current"] = f"v{number}"
+            project.registry["history"] = [f"v{number - 1}"]
+            if number > 4:
+                del project.registry["releases"][f"v{number - 4}"]
+            project.write()
+            await until_answered_by(gateway, f"v{number}")
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            done = asyncio.Event()
+            calls = [asyncio.create_task(call_on(gateway, done)) for _ in range(20)]
+            await changed(gateway)
+            done.set()
+            await asyncio.gather(*calls)
+            assert (await gateway.standing()).troubles == {}
+
+    asyncio.run(served())
+    assert sum(seen.values()) >= 1_000
+    assert len(seen) >= 9
+    for text, release in seen:
+        assert text == " ".join([(release or "").removeprefix("v")] * 3)
+    assert {event.error_class for event in project.calls} == {None}
+
+
+def test_a_call_under_way_keeps_the_version_it_began_with(project: Sample) -> None:
+    project.providers["main"].default = Reply(status=503, delay_s=0.5)
+    project.providers["other"].answerer = lambda asked: Reply(text=asked.body["messages"][0]["content"].strip())
+
+    async def asked() -> tuple[str, str | None]:
+        async with project.gateway() as gateway:
+            await gateway.warm_up()
+            call = asyncio.create_task(gateway.complete("chat", HELLO))
+            while not project.requests:
+                await asyncio.sleep(0.01)
+            project.registry["releases"]["v2"] = {"chat": {"prompt": "prompts/hello_v2", "model": "small"}}
+            project.registry["current"] = "v2"
+            project.write()
+            await gateway.refresh()
+            assert (await gateway.standing()).release == "v2"
+            answer = await call
+            return answer.text, answer.release
+
+    assert asyncio.run(asked()) == ("Prompt v1.", "v1")
+
+
+def test_a_prompt_and_its_partials_are_read_again(project: Sample) -> None:
+    project.write("prompts/_tone.prompt", "kindly")
+    project.write("prompts/hello_v1.prompt", '{{role "user"}}say {{text}} {{> tone}}')
+    project.providers["main"].answerer = lambda asked: Reply(text=asked.body["messages"][0]["content"].strip())
+
+    async def asked() -> list[str]:
+        async with project.gateway() as gateway:
+            answers = [await gateway.complete("chat", HELLO)]
+            for path, text in (
+                ("prompts/hello_v1.prompt", '{{role "user"}}shout {{text}} {{> tone}}'),
+                ("prompts/_tone.prompt", "rudely"),
+            ):
+                project.write(path, text)
+                await gateway.refresh()
+                answers.append(await gateway.complete("chat", HELLO))
+            return [answer.text for answer in answers]
+
+    assert asyncio.run(asked()) == [
+        "say hello there kindly",
+        "shout hello there kindly",
+        "shout hello there rudely",
+    ]
+    assert len({event.prompt_hash for event in project.calls}) == 3
+
+
+def test_a_feature_s_entry_is_read_again(project: Sample) -> None:
+    project.providers["main"].default = Reply(status=503)
+
+    async def asked() -> list[str]:
+        async with project.gateway() as gateway:
+            models = [(await gateway.complete("chat", HELLO)).model]
+            project.feature(fallback=["small"], degrade=None)
+            await gateway.refresh()
+            return [*models, (await gateway.complete("chat", HELLO)).model]
+
+    assert asyncio.run(asked()) == ["other", "small"]
+
+
+def test_a_key_of_the_project_s_own_file_is_read_again(project: Sample) -> None:
+    async def asked() -> None:
+        async with project.gateway(environ={}) as gateway:
+            await gateway.complete("chat", HELLO)
+            project.write(".env", "LOOPBACK_KEY=second\n")
+            await gateway.refresh()
+            await gateway.complete("chat", HELLO)
+
+    project.write(".env", "LOOPBACK_KEY=first\n")
+    asyncio.run(asked())
+    keys = [asked.headers["authorization"] for asked in project.providers["main"].asked]
+    assert [key.lower() for key in keys] == ["bearer first", "bearer second"]
+
+
+# --- what was released stays ---
+
+
+def test_a_running_gateway_keeps_a_released_prompt_and_a_fresh_one_warns(project: Sample) -> None:
+    project.providers["main"].answerer = lambda asked: Reply(text=asked.body["messages"][0]["content"].strip())
+
+    async def serve() -> None:
+        async with project.gateway() as gateway:
+            first = await gateway.complete("chat", HELLO)
+            lock = PromptLock().with_release(
+                "v1", LockedRelease(prompts={"prompts/hello_v1": project.calls[0].prompt_hash or ""})
+            )
+            lock.write(project.root / "prompts.lock")
+            await gateway.refresh()
+            project.write("prompts/hello_v1.prompt", PROMPT % 99)
+            await gateway.refresh()
+            second = await gateway.complete("chat", HELLO)
+            assert (first.text, second.text) == ("Prompt v1.", "Prompt v1.")
+            assert (await gateway.standing()).warnings == ()
+            (project.root / "prompts" / "hello_v1.prompt").unlink()
+            await gateway.refresh()
+            assert (await gateway.complete("chat", HELLO)).text == "Prompt v1."
+            project.write("prompts/hello_v1.prompt", PROMPT % 99)
+
+        async with project.gateway() as fresh:
+            (warning,) = (await fresh.standing()).warnings
+            assert "`prompts/hello_v1`" in warning
+            assert "released" in warning
+            assert (await fresh.complete("chat", HELLO)).text == "Prompt v99."
+
+    asyncio.run(serve())
+    *released, changed = (event.prompt_hash for event in project.calls)
+    assert len(set(released)) == 1
+    assert changed not in released
+
+
+# --- what is wrong serves nobody ---
+
+WRONG = {
+    "no YAML": "schema_version: 1\nmodels: [",
+    "half written": None,  # cut off in the middle
+    "a name that leads nowhere": "unknown model",
+    "empty": "",
+    "not text": "\x00\x01",
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_a_wrong_registry_is_told_once_and_the_last_good_one_serves(project: Sample, how: str) -> None:
+    good = (project.root / "registry.yaml").read_text()
+    wrong = WRONG[how]
+    if how == "half written":
+        wrong = good[: len(good) // 2]
+    elif how == "a name that leads nowhere":
+        wrong = good.replace('"model": "main"', '"model": "nobody"')
+    assert wrong is not None
+    text = wrong
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            (project.root / "registry.yaml").write_text(text)  # in place, as an editor might
+            await until_troubled(gateway, "registry_invalid")
+            assert "registry.yaml" in (await gateway.standing()).troubles["registry_invalid"]
+            for _ in range(3):
+                assert (await gateway.complete("chat", HELLO)).text == "main says hello"
+                await gateway.refresh()
+            project.registry["current"] = "v2"
+            project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+            project.write()
+            await until_troubled(gateway)
+            assert (await gateway.complete("chat", HELLO)).release == "v2"
+
+    asyncio.run(served())
+    assert [alert.cause for alert in project.alerts] == ["registry"]
+    assert "registry.yaml" in project.alerts[0].message
+    assert {event.error_class for event in project.calls} == {None}
+
+
+def test_a_deleted_registry_is_a_wrong_one(project: Sample) -> None:
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            (project.root / "registry.yaml").unlink()
+            await until_troubled(gateway, "registry_invalid")
+            assert (await gateway.complete("chat", HELLO)).text == "main says hello"
+            project.write()
+            await until_troubled(gateway)
+
+    asyncio.run(served())
+    assert [alert.cause for alert in project.alerts] == ["registry"]
+
+
+def test_a_new_release_with_a_wrong_prompt_serves_as_soon_as_the_prompt_is_mended(project: Sample) -> None:
+    project.write("prompts/hello_v3.prompt", "{{#if text}}never closed")
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            project.registry["releases"]["v3"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v3"}}
+            project.registry["current"] = "v3"
+            project.write()
+            await until_troubled(gateway, "registry_invalid")
+            assert "hello_v3" in (await gateway.standing()).troubles["registry_invalid"]
+            assert (await gateway.complete("chat", HELLO)).release == "v1"
+            project.write("prompts/hello_v3.prompt", PROMPT % 3)
+            await until_answered_by(gateway, "v3")
+            assert (await gateway.standing()).troubles == {}
+
+    asyncio.run(served())
+
+
+def test_a_wrong_prompt_of_another_release_is_a_warning_until_it_is_mended(project: Sample) -> None:
+    project.registry["releases"]["v0"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v0"}}
+    project.write()
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            (warning,) = (await gateway.standing()).warnings
+            assert "hello_v0" in warning
+            assert (await gateway.complete("chat", HELLO)).release == "v1"
+            project.write("prompts/hello_v0.prompt", PROMPT % 0)
+
+            async def mended() -> bool:
+                return (await gateway.standing()).warnings == ()
+
+            await until(mended)
+
+    asyncio.run(served())
+
+
+def test_a_registry_written_slowly_in_place_is_served_when_it_is_whole(project: Sample) -> None:
+    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+    project.registry["current"] = "v2"
+    text = json.dumps(project.registry)
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            with (project.root / "registry.yaml").open("w") as file:
+                for at in range(0, len(text), 100):
+                    assert (await gateway.complete("chat", HELLO)).release == "v1"
+                    file.write(text[at : at + 100])
+                    file.flush()
+                    await gateway.refresh()
+            await until_answered_by(gateway, "v2")
+            await until_troubled(gateway)
+
+    asyncio.run(served())
+
+
+def test_an_environment_s_file_that_goes_away_is_a_wrong_registry(project: Sample) -> None:
+    own = json.dumps({"extends": "registry.yaml", "current": "v2"})
+    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+    project.write()
+    project.write("registry.prod.yaml", own)
+
+    async def served() -> None:
+        async with Gateway(project.root, env="prod", settings=project.settings()) as gateway:
+            assert (await gateway.complete("chat", HELLO)).release == "v2"
+            (project.root / "registry.prod.yaml").unlink()
+            await until_troubled(gateway, "registry_invalid")
+            assert (await gateway.complete("chat", HELLO)).release == "v2"
+            project.write("registry.prod.yaml", own.replace("v2", "v1"))
+            await until_troubled(gateway)
+            await until_answered_by(gateway, "v1")
+
+    asyncio.run(served())
+
+
+# --- the live overlay ---
+
+
+def overlay(epoch: int, **facts: Any) -> Overlay:
+    return Overlay(epoch=epoch, at=NOON, **facts)
+
+
+def in_rollout(project: Sample, stage: Any = 100) -> None:
+    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+    project.registry["rollout"] = {"candidate": "v2", "stage": stage}
+    project.write()
+
+
+def store(project: Sample) -> FileState:
+    """Open the shared state as a rollback in another process does."""
+    return FileState(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
+
+
+def test_a_rollback_reaches_calls_and_the_heartbeat_says_so(project: Sample) -> None:
+    in_rollout(project)
+
+    async def served() -> None:
+        other = store(project)
+        async with project.gateway() as gateway, project.gateway() as second:
+            for each in (gateway, second):
+                assert (await each.complete("chat", HELLO, user="ann")).release == "v2"
+
+            async def heard(release: str, candidate: str | None, epoch: int) -> bool:
+                beats = await other.heartbeats("")
+                return [(beat.release, beat.candidate, beat.overlay_epoch) for beat in beats] == [
+                    (release, candidate, epoch)
+                ] * 2
+
+            await until(lambda: heard("v1", "v2", 0))
+            await other.write_overlay("", overlay(1, bad=("v2",), ends_rollout_of="v2"))
+            await asyncio.sleep(0.05)
+            for each in (gateway, second):
+                answer = await each.complete("chat", HELLO, user="ann")
+                assert (answer.release, answer.variant) == ("v1", None)
+            await until(lambda: heard("v1", None, 1))
+            assert (await gateway.standing()).candidate is None
+            assert len({beat.process for beat in await other.heartbeats("")}) == 2
+        assert list(await other.heartbeats("")) == [], "who ends in good order is gone"
+        await other.aclose()
+
+    asyncio.run(served())
+
+
+def test_the_overlay_s_release_wins_over_the_registry_s_until_it_is_cleared(project: Sample) -> None:
+    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+    project.registry["releases"]["v3"] = {"extends": "v1"}
+    project.registry["current"] = "v2"
+    project.write()
+
+    async def served() -> None:
+        other = store(project)
+        async with project.gateway() as gateway:
+            for written, release in (
+                (None, "v2"),
+                (overlay(1, release="v1", bad=("v2",)), "v1"),
+                (overlay(2, release="v3", bad=("v2", "v1")), "v3"),
+                (None, "v2"),
+                (overlay(1, release="v3"), "v3"),  # an epoch that was used before says something else now
+            ):
+                if written is None:
+                    await other.clear_overlay("")
+                else:
+                    await other.write_overlay("", written)
+                await asyncio.sleep(0.05)
+                assert (await gateway.complete("chat", HELLO)).release == release
+                assert (await gathered(gateway.stream("chat", HELLO)))[2].release == release
+        await other.aclose()
+
+    asyncio.run(served())
+
+
+def test_a_bad_pin_is_passed_over_with_a_warning(project: Sample) -> None:
+    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
+    project.write()
+
+    async def served() -> None:
+        other = store(project)
+        async with project.gateway(environ={"LOOPBACK_KEY": KEY, "AI_MODEL_VERSION": "v2"}) as gateway:
+            assert (await gateway.complete("chat", HELLO)).release == "v2"
+            await other.write_overlay("", overlay(1, release="v1", bad=("v2",)))
+            await asyncio.sleep(0.05)
+            answer = await gateway.complete("chat", HELLO)
+            assert answer.release == "v1"
+            explanation = await gateway.explain(answer.call_id)
+            assert any("v2" in warning for warning in explanation.warnings or ())
+            assert any("v2" in warning for warning in (await gateway.standing()).warnings)
+        await other.aclose()
+
+    asyncio.run(served())
+
+
+def test_when_every_release_is_bad_calls_say_so_and_recover(project: Sample) -> None:
+    async def served() -> None:
+        other = store(project)
+        async with project.gateway() as gateway:
+            await gateway.complete("chat", HELLO)
+            await other.write_overlay("", overlay(1, bad=("v1",)))
+            await asyncio.sleep(0.05)
+            with pytest.raises(RegistryError, match="bad"):
+                await gateway.complete("chat", HELLO)
+            standing = await gateway.standing()
+            assert standing.release is None
+            assert any("bad" in warning for warning in standing.warnings)
+            await asyncio.sleep(0.3)
+            await other.clear_overlay("")
+            await until_answered_by(gateway, "v1")
+            project.registry["models"]["new"] = project.registry["models"]["main"]
+            project.write()
+            await until_reread(gateway)  # it did not stop looking
+        await other.aclose()
+
+    asyncio.run(served())

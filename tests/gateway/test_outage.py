@@ -1,0 +1,65 @@
+"""An outage in small: a dead primary, many callers at once, and nobody notices; `benchmarks/outage.py` in large."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from fault_table import TEXTS, WELL, Behaviour, Within
+from fault_world import Clocks, Providers, ask, write_project
+from scripted_replies import Reply
+
+from flowai.errors import FlowaiError
+from flowai.gateway.gateway import Gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CALLERS_COUNT = 10
+CALLS_COUNT = 5
+DEATHS: dict[str, Behaviour] = {
+    "500": Reply(status=500),
+    "429": Reply(status=429),
+    "refused": None,
+    "reset": Reply(fault="reset_before_headers"),
+    "silent": Reply(fault="silent"),
+}
+
+
+@pytest.fixture(scope="module")
+def providers() -> Iterator[Providers]:
+    with Providers() as running:
+        yield running
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_no_call_fails_and_the_dead_provider_is_soon_left_alone(
+    death: str, providers: Providers, tmp_path: Path
+) -> None:
+    write_project(tmp_path, providers, listens=DEATHS[death] is not None)
+    providers.do("primary", DEATHS[death])
+    providers.do("fallback", WELL["fallback"])
+    tried: list[list[int]] = []
+
+    async def caller(gateway: Gateway) -> None:
+        for _ in range(CALLS_COUNT):
+            result, _ = await ask(gateway, "whole", "plain")
+            assert not isinstance(result, FlowaiError), result
+            assert result.text == TEXTS["fallback"]
+            assert not result.degraded
+            attempts = (await gateway.explain(result.call_id)).event.attempts
+            tried.append([round(attempt.latency_ms or 0) for attempt in attempts if attempt.status == "error"])
+
+    async def drill() -> None:
+        async with Gateway(tmp_path, settings=Clocks().settings()) as gateway:
+            await gateway.warm_up()
+            await asyncio.gather(*(caller(gateway) for _ in range(CALLERS_COUNT)))
+
+    asyncio.run(drill())
+    assert len(tried) == CALLERS_COUNT * CALLS_COUNT
+    waits_ms = [wait_ms for waits in tried for wait_ms in waits]
+    assert 6 <= len(waits_ms) <= 6 + CALLERS_COUNT  # six open the breaker; all may have been under way by then
+    assert all(len(waits) <= 1 for waits in tried)
+    assert min(waits_ms) <= Within.FIRST_TOKEN.most_s * 1000

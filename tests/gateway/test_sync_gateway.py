@@ -1,0 +1,294 @@
+"""The gateway without an event loop: threads, Ctrl-C, what nobody closes, and gateways that are closed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import KEY, Sample, open_descriptors, sample
+from scripted_replies import Reply
+
+from flowai.errors import CallError, ProjectError, PromptError, TimedOutError, UsageError
+from flowai.gateway.model import Answer, Piece, Started
+from flowai.gateway.sync_gateway import SyncGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HELLO = {"text": "hello there"}
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        yield made
+
+
+def opened(project: Sample, **changes: Any) -> SyncGateway:
+    return SyncGateway(project.root, settings=project.settings(**changes))
+
+
+def own_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("flowai", "asyncio_"))]
+
+
+def until(found: Any) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not found():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+# --- the same calls ---
+
+
+def test_it_gives_what_the_gateway_gives(project: Sample) -> None:
+    with opened(project) as gateway:
+        gateway.warm_up()
+        answer = gateway.complete("chat", HELLO, user="ann")
+        assert answer.text == "main says hello"
+        assert gateway.complete(model="other", messages=[{"role": "user", "content": "hi"}]).text == "other says hello"
+        assert gateway.embed("main", ["four"]).vectors == ((4.0, 1.0),)
+        gateway.feedback(answer.call_id, verdict="saved")
+        assert gateway.explain(answer.call_id).event.call_id == answer.call_id
+        assert gateway.standing().release == "v1"
+        with pytest.raises(UsageError, match="no feature"):
+            gateway.complete("chatt", HELLO)
+        with pytest.raises(PromptError):
+            gateway.complete("chat", {})
+    assert len(project.calls) == 2
+    assert own_threads() == []
+
+
+def test_it_streams(project: Sample) -> None:
+    with opened(project) as gateway:
+        started, *pieces, answer = gateway.stream("chat", HELLO)
+    assert isinstance(started, Started)
+    assert isinstance(answer, Answer)
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Piece)) == answer.text == "main says hello"
+
+
+def test_a_stream_s_limits_hold_here_too(project: Sample) -> None:
+    project.feature(timeout={"first_token": "0.3s", "total": "5s"})
+    project.providers["main"].default = Reply(text="some words", fault="stall")
+    with opened(project) as gateway:
+        items = gateway.stream("chat", HELLO)
+        assert [type(next(items)) for _ in range(2)] == [Started, Piece]
+        time.sleep(0.4)  # the reader is slow, the provider is not yet waited for
+        with pytest.raises(TimedOutError):
+            list(items)
+
+
+def test_many_threads_share_one(project: Sample) -> None:
+    project.providers["main"].default = Reply(text="main says hello", delay_s=0.2)
+    with opened(project) as gateway, ThreadPoolExecutor(16) as threads:
+        gateway.warm_up()
+        began_s = time.monotonic()
+        answers = list(threads.map(lambda at: gateway.complete("chat", {"text": str(at)}), range(32)))
+        took_s = time.monotonic() - began_s
+    assert {answer.text for answer in answers} == {"main says hello"}
+    assert len({answer.call_id for answer in answers}) == 32
+    assert took_s < 32 * 0.2, "they do not wait for each other"
+
+
+def test_threads_may_make_the_first_call_at_once(project: Sample) -> None:
+    gateway = opened(project)
+    with ThreadPoolExecutor(8) as threads:
+        assert len(list(threads.map(lambda _: gateway.complete("chat", HELLO), range(8)))) == 8
+    gateway.close()
+    assert len(list((project.root / ".flowai" / "events").rglob("*.jsonl"))) == 1
+
+
+# --- its end ---
+
+
+def test_it_may_be_closed_twice_and_says_so_when_it_is_used_then(project: Sample) -> None:
+    gateway = opened(project)
+    answer = gateway.complete("chat", HELLO)
+    gateway.close()
+    gateway.close()
+    for use in (
+        lambda: gateway.complete("chat", HELLO),
+        lambda: list(gateway.stream("chat", HELLO)),
+        lambda: gateway.embed("main", ["a"]),
+        lambda: gateway.feedback(answer.call_id, verdict="saved"),
+        lambda: gateway.explain(answer.call_id),
+        gateway.standing,
+        gateway.__enter__,
+    ):
+        with pytest.raises(UsageError, match="closed"):
+            use()
+    assert own_threads() == []
+
+
+def test_one_that_was_never_used_closes_too(project: Sample) -> None:
+    opened(project).close()
+    assert own_threads() == []
+
+
+def test_a_project_that_cannot_be_opened_leaves_nothing(project: Sample) -> None:
+    project.write("registry.yaml", "models: 7")
+    with pytest.raises(ProjectError), opened(project):
+        pass
+    assert own_threads() == []
+
+
+def test_an_error_in_the_with_block_closes_it(project: Sample) -> None:
+    project.providers["main"].default = Reply(status=400)
+    with pytest.raises(CallError), opened(project) as gateway:
+        gateway.complete("chat", HELLO)
+    assert own_threads() == []
+    assert len(project.calls) == 1
+
+
+def test_a_stream_that_is_left_early_ends_its_call(project: Sample) -> None:
+    project.providers["main"].default = Reply(text="some words", fault="stall")
+    with opened(project) as gateway:
+        for item in gateway.stream("chat", HELLO):
+            if isinstance(item, Piece):
+                break
+        until(lambda: project.calls)
+        assert project.calls[0].error_class == "Cancelled"
+
+
+def test_a_stream_that_outlives_its_gateway_ends_quietly(project: Sample) -> None:
+    project.providers["main"].default = Reply(text="some words", fault="stall")
+    with opened(project) as gateway:
+        items = gateway.stream("chat", HELLO)
+        next(items)
+    with pytest.raises(UsageError, match="closed"):
+        next(items)
+    items = None  # type: ignore[assignment]
+    gc.collect()  # an error in a generator's end would be a warning, and fail the test
+
+
+def test_a_close_ends_calls_of_other_threads(project: Sample) -> None:
+    project.providers["main"].default = Reply(fault="silent")
+    gateway = opened(project)
+    gateway.warm_up()
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(gateway.complete, "chat", HELLO) for _ in range(4)]
+        until(lambda: project.requests == {"main": 4})
+        gateway.close()
+        for call in calls:
+            with pytest.raises(UsageError, match="closed"):
+                call.result(PATIENCE_S)
+    assert {event.error_class for event in project.calls} == {"UsageError"}
+    assert own_threads() == []
+
+
+def test_what_nobody_closes_is_closed_when_nobody_refers_to_it(project: Sample) -> None:
+    with opened(project) as gateway:
+        gateway.complete("chat", HELLO)
+    before = open_descriptors()
+    for _ in range(3):
+        opened(project).complete("chat", HELLO)
+        gc.collect()
+    assert own_threads() == []
+    assert open_descriptors() == before
+
+
+# --- in a process of its own ---
+
+
+def script(project: Sample, code: str, *, ends: Any = None) -> tuple[int, str, str]:
+    """Run code with a gateway class at hand, every warning told; give status, stdout and stderr."""
+    head = "from flowai import SyncGateway\nHELLO = {'text': 'hello there'}\n"
+    path = [str(Path(__file__).resolve().parents[2])]
+    process = subprocess.Popen(
+        [sys.executable, "-W", "always::ResourceWarning", "-W", "always::RuntimeWarning", "-c", head + textwrap.dedent(code)],
+        cwd=project.root,
+        env={**os.environ, "LOOPBACK_KEY": KEY, "PYTHONPATH": os.pathsep.join(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if ends is not None:
+        ends(process)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def test_three_lines_make_a_first_call_and_leave_quietly(project: Sample) -> None:
+    code = """
+        with SyncGateway() as gateway:
+            print(gateway.complete("chat", HELLO).text)
+        """
+    assert script(project, code) == (0, "main says hello\n", "")
+
+
+def test_a_process_that_closes_nothing_leaves_quietly_and_loses_no_event(project: Sample) -> None:
+    project.feature(cache={"kind": "exact"})
+    code = """
+        gateway = SyncGateway()
+        print(gateway.complete("chat", HELLO).text)
+        items = gateway.stream("chat", {"text": "left open"})
+        next(items)
+        """
+    assert script(project, code) == (0, "main says hello\n", "")
+    assert [event.error_class for event in project.calls] == [None]
+
+
+def test_an_async_gateway_that_nobody_closes_leaves_quietly(project: Sample) -> None:
+    code = """
+        import asyncio
+        from flowai import Gateway
+
+        async def main():
+            gateway = Gateway()
+            print((await gateway.complete("chat", HELLO)).text)
+            items = gateway.stream("chat", HELLO)
+            await anext(items)
+
+        asyncio.run(main())
+        """
+    assert script(project, code) == (0, "main says hello\n", "")
+
+
+def test_ctrl_c_ends_the_call_that_is_waited_for(project: Sample) -> None:
+    project.providers["main"].default = Reply(fault="silent")
+    code = """
+        with SyncGateway() as gateway:
+            try:
+                gateway.complete("chat", HELLO)
+            except KeyboardInterrupt:
+                print("interrupted")
+        """
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        until(lambda: project.requests)
+        process.send_signal(signal.SIGINT)
+
+    began_s = time.monotonic()
+    assert script(project, code, ends=interrupt) == (0, "interrupted\n", "")
+    assert time.monotonic() - began_s < PATIENCE_S
+    assert [event.error_class for event in project.calls] == ["Cancelled"]
+
+
+def test_a_forked_process_is_told_to_make_its_own(project: Sample) -> None:
+    code = """
+        import os, sys
+        gateway = SyncGateway()
+        gateway.complete("chat", HELLO)
+        if os.fork() == 0:
+            try:
+                gateway.complete("chat", HELLO)
+            except Exception as error:
+                print(type(error).__name__, flush=True)
+            os._exit(0)
+        os.wait()
+        print(gateway.complete("chat", HELLO).text)
+        """
+    status, out, _ = script(project, code)
+    assert (status, out) == (0, "UsageError\nmain says hello\n")
