@@ -1,66 +1,108 @@
-"""`flowai cache stats|clear`: what the exact cache holds and saved; empties it.
+"""`flowai cache stats|clear`: what the caches hold and saved; empties them.
 
-In: options. Out: a table or JSON on stdout. Must never know how the cache keeps things.
+In: options. Out: a table or JSON on stdout. Must never know how the caches keep things.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from flowai.cli.options import Json
+from flowai.cli.options import Env, Json
 
-app = typer.Typer(help="Show what the cache saved; empty it.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from flowai.gateway.cache_usage import CacheStats
+    from flowai.operations.cache import Caches
+
+app = typer.Typer(help="Show what the caches saved; empty them.", no_args_is_help=True)
+
+_COLUMNS = (
+    "feature",
+    "cache",
+    "store",
+    "entries",
+    "hits",
+    "misses",
+    "hit rate",
+    "tokens saved",
+    "saved",
+    "time saved",
+)
 
 
 @app.command()
-def stats(json: Json = False) -> None:
-    """Show entries, bytes, hits, misses, and what was saved, by feature."""
+def stats(env: Env = None, json: Json = False) -> None:
+    """Show entries, hits, misses, and what was saved: both caches, on disk and on Redis, by feature."""
     from flowai.cli import console
+    from flowai.errors import ExitCode
     from flowai.operations.cache import cache_stats
 
-    found = cache_stats(console.project())
+    caches = _caches(env)
+    found = cache_stats(caches)
     if json:
-        console.print_json(found)
-        return
+        console.print_json({"caches": found})
+    else:
+        _show(found, caches.redis_shown)
+    if any(one.error for one in found):
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
+@app.command()
+def clear(env: Env = None, json: Json = False) -> None:
+    """Forget every cached answer and every count, on disk and on Redis."""
+    from flowai.cli import console
+    from flowai.operations.cache import clear_caches
+
+    entry_count = clear_caches(_caches(env))
+    if json:
+        console.print_json({"cleared_count": entry_count})
+    else:
+        console.print_line(f"cleared {entry_count:,} entries")
+
+
+def _caches(env: str | None) -> Caches:
+    import os
+
+    from flowai.cli import console
+    from flowai.operations.cache import find_caches
+
+    return find_caches(console.project(), env=env, environ=os.environ)
+
+
+def _show(found: tuple[CacheStats, ...], redis: str) -> None:
+    from flowai.cli import console
     from flowai.reports import numbers
 
-    console.print_line(
-        f"exact cache   {numbers.count(found.entry_count, 'entry', 'entries')}   "
-        f"{numbers.size(found.size_bytes)} on disk"
-    )
-    rows = []
+    for one in found:
+        where = redis if one.store == "redis" else "disk"
+        size = "" if one.size_bytes is None else f"{numbers.size(one.size_bytes)} "
+        held = one.error or f"{numbers.count(one.entry_count, 'entry', 'entries')}   {size}on {where}"
+        console.print_line(f"{one.cache + ' cache':<14}   {held}")
+    rows = [row for one in found for row in _rows(one)]
+    if rows:
+        console.print_table(_COLUMNS, rows)
+
+
+def _rows(found: CacheStats) -> list[tuple[str, ...]]:
+    from flowai.gateway.cache_usage import Usage
+    from flowai.reports import numbers
+
+    rows: list[tuple[str, ...]] = []
     for feature in sorted({*found.entry_counts, *found.features}):
-        used = found.features.get(feature)
-        if used is None:
-            rows.append((feature, str(found.entry_counts.get(feature, 0)), "0", "0", "-", "0", "$0", "0.00 s"))
-            continue
-        asked_count = used.hit_count + used.miss_count
+        used = found.features.get(feature, Usage())
         rows.append(
             (
                 feature,
+                found.cache,
+                found.store,
                 f"{found.entry_counts.get(feature, 0):,}",
                 f"{used.hit_count:,}",
                 f"{used.miss_count:,}",
-                numbers.rate(used.hit_count / asked_count if asked_count else None),
+                numbers.rate(used.hit_rate),
                 f"{used.saved_tokens:,}",
                 numbers.dollars(used.saved_usd),
                 numbers.duration(used.saved_s * 1000),
             )
         )
-    if rows:
-        console.print_table(
-            ("feature", "entries", "hits", "misses", "hit rate", "tokens saved", "saved", "time saved"), rows
-        )
-
-
-@app.command()
-def clear(json: Json = False) -> None:
-    """Forget every cached answer and every count."""
-    from flowai.cli import console
-    from flowai.operations.cache import clear_cache
-
-    entry_count = clear_cache(console.project())
-    if json:
-        console.print_json({"cleared_count": entry_count})
-    else:
-        console.print_line(f"cleared {entry_count:,} entries")
+    return rows

@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 from flowai import __version__
 from flowai.cli import cache, console
 from flowai.cli.eval import command as eval_command
+from flowai.cli.serve import command as serve_command
 from flowai.cli.smoke import command as smoke_command
 from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
 
@@ -54,6 +55,7 @@ def root(
 
 app.command("eval")(eval_command)
 app.command("smoke")(smoke_command)
+app.command("serve")(serve_command)
 app.add_typer(cache.app, name="cache")
 
 

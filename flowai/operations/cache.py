@@ -1,38 +1,104 @@
-"""What `flowai cache` does: counts and empties the exact cache of a project.
+"""What `flowai cache` does: counts and empties the caches of a project, on disk and on the Redis its registry names.
 
-In: a project. Out: CacheStats, or the number of entries forgotten. Must never know how it is shown.
+In: a project and its environment. Out: CacheStats by cache and store, or the number of answers forgotten. Must never
+know how they are shown.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.gateway.exact_cache import CacheStats, ExactCache
+from flowai.errors import InfrastructureError
+from flowai.gateway.cache_usage import CacheStats
+from flowai.gateway.disk_vectors import SEMANTIC_FILE, clear_disk_vectors, disk_vector_stats
+from flowai.gateway.exact_cache import ExactCache
+from flowai.registry import environment_of, load_registry
+from flowai.registry.variables import fill
+from flowai.state.address import REDIS_SCHEMES, scheme_of, shown_address
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flowai.project import Project
 
 
-def cache_stats(project: Project) -> CacheStats:
-    """Count what the project's cache holds and saved; a cache that was never used is empty and stays unmade.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caches:
+    """Which caches a project has.
+
+    Args:
+        project: its files hold what evaluations keep, and what the gateway keeps where there is no Redis.
+        redis_url: the Redis that the registry's `state` names; None for none.
+    """
+
+    project: Project
+    redis_url: str | None
+
+    @property
+    def redis_shown(self) -> str:
+        """The Redis without its password."""
+        return "" if self.redis_url is None else shown_address(self.redis_url)
+
+
+def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Caches:
+    """Look up which caches a project has.
 
     Raises:
-        InfrastructureError: the cache is damaged.
+        ProjectError: the registry is wrong, or names a variable that is not set.
+        UsageError: there is no such environment.
     """
-    if not project.cache.is_dir():
-        return CacheStats(entry_count=0, size_bytes=0, entry_counts={}, features={})
-    with closing(ExactCache(project.cache)) as cache:
-        return cache.stats()
+    variables = environment_of(project, environ)
+    state = fill(load_registry(project, env=env, environ=variables).state, variables, owner="`state`")
+    return Caches(project=project, redis_url=state if scheme_of(state) in REDIS_SCHEMES else None)
 
 
-def clear_cache(project: Project) -> int:
-    """Forget every answer; give how many there were.
+def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
+    """Count what each cache holds and saved; one that was never used is empty and stays unmade.
+
+    Returns:
+        Exact and semantic on disk, then both on Redis where there is one; a Redis that is away says so in `error`.
 
     Raises:
-        InfrastructureError: the cache is damaged.
+        InfrastructureError: a file is damaged.
     """
-    if not project.cache.is_dir():
-        return 0
-    with closing(ExactCache(project.cache)) as cache:
-        return cache.clear()
+    directory = caches.project.cache
+    exact = CacheStats()
+    if (directory / "cache.db").is_file():
+        with closing(ExactCache(directory)) as cache:
+            exact = cache.stats()
+    found = (exact, disk_vector_stats(directory / SEMANTIC_FILE))
+    if caches.redis_url is None:
+        return found
+    import asyncio  # only where there is a Redis to ask
+
+    from flowai.gateway.redis_cache import redis_stats  # as above
+
+    try:
+        return (*found, *asyncio.run(redis_stats(caches.redis_url)))
+    except InfrastructureError as error:
+        away = (
+            CacheStats(cache=kind, store="redis", size_bytes=None, error=str(error)) for kind in ("exact", "semantic")
+        )
+        return (*found, *away)
+
+
+def clear_caches(caches: Caches) -> int:
+    """Forget every answer and every count, everywhere; give how many answers there were.
+
+    Raises:
+        InfrastructureError: a file is damaged, or the Redis is away; what could be emptied before is empty.
+    """
+    directory = caches.project.cache
+    count = clear_disk_vectors(directory / SEMANTIC_FILE)
+    if (directory / "cache.db").is_file():
+        with closing(ExactCache(directory)) as cache:
+            count += cache.clear()
+    if caches.redis_url is not None:
+        import asyncio  # as above
+
+        from flowai.gateway.redis_cache import clear_redis  # as above
+
+        count += asyncio.run(clear_redis(caches.redis_url))
+    return count

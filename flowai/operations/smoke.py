@@ -2,7 +2,8 @@
 
 In: what surrounds the process and what was asked for. Out: the report. Must never know the screen.
 
-Nothing that could hide a fault is in the way: no cache, no fallback, no degraded model, no rollout, no experiment.
+The prompts go over HTTP through the gateway, as the product's calls do. Nothing that could hide a fault is in the way:
+no cache, no fallback, no degraded model, no rollout, no experiment.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from flowai.calls import connect
 from flowai.errors import InterruptedRunError, Place, PromptError, UndecidedError
 from flowai.operations.run_report import RunFacts, make_report
+from flowai.operations.smoke_gateway import SmokeClient, through_gateway
 from flowai.operations.trials import Asking, Forecast, TrialBench, ask, reach
 from flowai.operations.workspace import open_workspace
 from flowai.prompts import PromptLock, entry_hash
@@ -27,6 +29,7 @@ from flowai.suites.targets import Targets
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flowai.calls import Client
     from flowai.operations.trials import Observer
     from flowai.operations.workspace import Surroundings, Workspace
     from flowai.registry import ModelEntry
@@ -109,11 +112,17 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         raise UndecidedError(f"no case of {SUITE} matched", hint="--filter-pattern looks at a case's id")
     bench = TrialBench(workspace)
     prepared = [_limited(trial) for trial in bench.prepare(planned)]
-    waiting = (
-        reach(workspace, prepared)
-        if options.base_url is None
-        else _redirected(prepared, options.base_url, api_key=workspace.environ.get(BACKEND_KEY_VARIABLE))
-    )
+    client: Client
+    concurrency = len(prepared)
+    if options.base_url is None:
+        reachable = reach(workspace, prepared)
+        if any(trial.request.endpoint.file is not None for trial in reachable):
+            concurrency = 1  # a local model works on one request at a time, and waiting for it is no latency of it
+        waiting = through_gateway(workspace, reachable)
+        client = SmokeClient(workspace, observer.ready)
+    else:
+        waiting = _redirected(prepared, options.base_url, api_key=workspace.environ.get(BACKEND_KEY_VARIABLE))
+        client = connect(redactor=workspace.redactor, on_ready=observer.ready)
     trials: dict[str, Trial] = {}
 
     def add(trial: Trial) -> None:
@@ -124,8 +133,13 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
     observer.forecast(
         Forecast(trial_count=len(waiting), cached_count=0, call_count=len(waiting), models=models, cost_usd=None)
     )
-    client = connect(redactor=workspace.redactor, on_ready=observer.ready)
-    asking = Asking(origin="smoke", concurrency=len(waiting), cache=None, release=release)
+    asking = Asking(
+        origin="smoke",
+        concurrency=concurrency,
+        cache=None,
+        release=release,
+        logs_calls=options.base_url is not None,  # the gateway logs its own
+    )
     try:
         asking_s = ask(workspace, bench, waiting, client, asking, add)
     except KeyboardInterrupt:
@@ -138,7 +152,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         elapsed_s=around.clock_s() - started_s,
         asking_s=asking_s,
         in_flight_s=sum(trial.latency_ms or 0.0 for trial in trials.values()) / 1000,
-        concurrency_limit=len(waiting),
+        concurrency_limit=concurrency,
     )
     report = make_report(workspace, [trials[trial.key] for trial in planned], {}, facts)
     junit = workspace.project.reports / "smoke.xml"
@@ -203,7 +217,7 @@ def _limited(trial: PreparedTrial) -> PreparedTrial:
         first_token_timeout_s=SILENCE_LIMIT_S,
         total_timeout_s=TOTAL_LIMIT_S,
     )
-    return replace(trial, request=limited, needs_ttft=True)
+    return replace(trial, request=limited)
 
 
 def _redirected(trials: list[PreparedTrial], base_url: str, *, api_key: str | None) -> list[PreparedTrial]:

@@ -148,8 +148,6 @@ class TrialBench:
             request = make_request(prompt, prompt.select(case.vars), endpoint, params=subject.params, feature=feature)
         except PromptError as error:
             raise _at_case(error, case) from None
-        gate = planned.suite.gate
-        needs_ttft = "ttft" in case.assertion_types or (gate is not None and gate.ttft_p95_ms is not None)
         return PreparedTrial(
             planned=planned,
             request=request,
@@ -158,7 +156,6 @@ class TrialBench:
             ),
             prompt_hash=prompt.hash,
             promises_json=prompt.promises_json or case.promises_json,
-            needs_ttft=needs_ttft,
             logs_content=feature is not None and feature.log_content == "redacted",
         )
 
@@ -235,6 +232,7 @@ class Asking:
         cache: where answers are kept; None for nowhere.
         source_of: says where the answer to a request came from, once it has come.
         release: the release that is asked; None outside releases.
+        logs_calls: whether each call's event is written here; False where whoever is asked writes it.
     """
 
     origin: Literal["eval", "smoke"]
@@ -242,6 +240,7 @@ class Asking:
     cache: Cache | None
     source_of: Callable[[Request], Source] = lambda _: "miss"
     release: str | None = None
+    logs_calls: bool = True
 
 
 def ask(
@@ -276,7 +275,7 @@ def ask(
         def on_call(
             prepared: PreparedTrial, call_id: str | None, result: Completion | CallError, latency_ms: float
         ) -> None:
-            if call_id is not None:
+            if call_id is not None and asking.logs_calls:
                 facts = _facts(prepared, result, latency_ms)
                 log.append(
                     CallEvent(call_id=call_id, at=around.now(), origin=asking.origin, release=asking.release, **facts)

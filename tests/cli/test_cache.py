@@ -1,21 +1,51 @@
-"""`flowai cache`: what it holds, what it saved, and emptying it."""
+"""`flowai cache`: what the caches hold, what they saved, and emptying them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 from typing import TYPE_CHECKING
+
+import pytest
+from cached_answers import ANSWER, FakeEmbedder, lookup
+from redis_server import RedisServer
+
+from flowai.gateway.answer_cache import open_answer_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sample_project import Ran, SampleProject
 
     Flowai = Callable[..., Ran]
 
 
-def test_an_unused_cache_is_empty_and_stays_unmade(flowai: Flowai, project: SampleProject) -> None:
+def serve_once(directory: Path, named_state: str = ".flowai") -> None:
+    """Keep one answer and find it again in both caches, as a gateway would."""
+
+    async def serve() -> None:
+        cache = open_answer_cache(
+            named_state=named_state,
+            directory=directory,
+            embed=FakeEmbedder(),
+            rng=random.Random(1),  # noqa: S311 - for jitter
+        )
+        await cache.keep(lookup("How do I reset my password?"), ANSWER)
+        await cache.flush()
+        assert await cache.exact(lookup("How do I reset my password?"))
+        assert await cache.similar(lookup("How can I reset my password?"))
+        assert (cache.error, cache.semantic_error) == (None, None)
+        await cache.aclose()
+
+    asyncio.run(serve())
+
+
+def test_unused_caches_are_empty_and_stay_unmade(flowai: Flowai, project: SampleProject) -> None:
     ran = flowai("cache", "stats")
-    assert (ran.code, ran.out) == (0, "exact cache   0 entries   0 B on disk\n")
+    assert ran.code == 0
+    assert ran.out == "exact cache      0 entries   0 B on disk\nsemantic cache   0 entries   0 B on disk\n"
     assert not (project.root / ".flowai").exists()
 
 
@@ -23,16 +53,66 @@ def test_it_tells_what_was_saved_by_feature(flowai: Flowai) -> None:
     flowai("eval")
     flowai("eval")
     lines = flowai("cache", "stats").out.splitlines()
-    assert lines[0].startswith("exact cache   2 entries   ")
-    assert " ".join(lines[1].split()) == "feature entries hits misses hit rate tokens saved saved time saved"
-    assert lines[2].split()[:6] == ["chat", "2", "2", "2", "50.0", "%"]
-    stats = json.loads(flowai("cache", "stats", "--json").out)
-    assert stats["features"]["chat"]["saved_tokens"] == 24
-    assert stats["features"]["chat"]["saved_s"] > 0
+    assert lines[0].startswith("exact cache      2 entries   ")
+    head = "feature cache store entries hits misses hit rate tokens saved saved time saved"
+    assert " ".join(lines[2].split()) == head
+    assert lines[3].split()[:8] == ["chat", "exact", "disk", "2", "2", "2", "50.0", "%"]
+    exact = json.loads(flowai("cache", "stats", "--json").out)["caches"][0]
+    assert exact["features"]["chat"]["saved_tokens"] == 24
+    assert exact["features"]["chat"]["saved_s"] > 0
+
+
+def test_it_shows_what_the_gateway_kept_in_both_caches(flowai: Flowai, project: SampleProject) -> None:
+    serve_once(project.root / ".flowai" / "cache")
+    rows = [line.split() for line in flowai("cache", "stats").out.splitlines()[3:]]
+    assert [row[:6] for row in rows] == [
+        ["f", "exact", "disk", "1", "1", "0"],
+        ["f", "semantic", "disk", "1", "1", "0"],
+    ]
+    assert flowai("cache", "clear").out == "cleared 2 entries\n"
+    caches = json.loads(flowai("cache", "stats", "--json").out)["caches"]
+    assert [(one["cache"], one["entry_count"], one["features"]) for one in caches] == [
+        ("exact", 0, {}),
+        ("semantic", 0, {}),
+    ]
 
 
 def test_clearing_empties_it(flowai: Flowai) -> None:
     flowai("eval")
     assert flowai("cache", "clear").out == "cleared 2 entries\n"
-    assert json.loads(flowai("cache", "stats", "--json").out)["entry_count"] == 0
+    assert json.loads(flowai("cache", "stats", "--json").out)["caches"][0]["entry_count"] == 0
     assert json.loads(flowai("cache", "clear", "--json").out) == {"cleared_count": 0}
+
+
+def name_state(project: SampleProject, state: str) -> None:
+    with (project.root / "registry.yaml").open("a", encoding="utf-8") as registry:
+        registry.write(f"\nstate: {state}\n")
+
+
+def test_a_redis_that_is_away_is_said_and_the_disk_is_still_shown(flowai: Flowai, project: SampleProject) -> None:
+    pytest.importorskip("redis", reason="needs the extra `redis`")
+    flowai("eval")
+    name_state(project, "redis://:hidden-password@127.0.0.1:1/0")
+    ran = flowai("cache", "stats")
+    assert ran.code == 4
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("exact cache      2 entries")
+    assert lines[2].startswith("exact cache      the cache at `redis://127.0.0.1:1/0` is away")
+    assert "hidden-password" not in ran.out + ran.err
+    assert flowai("cache", "clear").code == 4
+
+
+@pytest.mark.service
+def test_it_shows_and_empties_what_lies_on_redis(flowai: Flowai, project: SampleProject) -> None:
+    with RedisServer() as server:
+        name_state(project, server.url)
+        serve_once(project.root / ".flowai" / "cache", server.url)
+        lines = flowai("cache", "stats").out.splitlines()
+        assert lines[2] == f"exact cache      1 entry   on {server.url}"
+        assert [line.split()[:6] for line in lines[5:]] == [
+            ["f", "exact", "redis", "1", "1", "0"],
+            ["f", "semantic", "redis", "1", "1", "0"],
+        ]
+        assert flowai("cache", "clear").out == "cleared 2 entries\n"
+        caches = json.loads(flowai("cache", "stats", "--json").out)["caches"]
+        assert [(one["entry_count"], one["features"]) for one in caches] == [(0, {})] * 4

@@ -10,7 +10,7 @@ import pytest
 from sample_project import PROMPT, REGISTRY
 from scripted_provider import Asked, Reply
 
-from flowai.events import read_events
+from flowai.events import CallEvent, read_events
 from flowai.project import Project
 from flowai.prompts import LockedRelease, PromptLibrary, PromptLock
 
@@ -69,7 +69,7 @@ def test_a_good_release_may_be_deployed(flowai: Flowai, project: SampleProject, 
     assert ET.parse(project.root / "reports/smoke.xml").getroot().get("tests") == "2"  # noqa: S314 - our own document
     assert {asked.body["max_tokens"] for asked in provider.asked} == {50, 96}, "never more than 96 output tokens"
     events = list(read_events(project.root / ".flowai/events", on_unreadable=lambda line: pytest.fail(str(line))))
-    assert {(event.origin, event.release) for event in events} == {("smoke", "v1")}
+    assert {(event.origin, event.release) for event in events if isinstance(event, CallEvent)} == {("smoke", "v1")}
 
 
 def test_it_is_never_answered_from_the_cache(flowai: Flowai, provider: ScriptedProvider) -> None:
@@ -101,7 +101,9 @@ def test_a_failed_assertion_blocks(flowai: Flowai, provider: ScriptedProvider) -
     assert flowai("smoke", "--filter-pattern", "words").code == 0
 
 
-def test_a_slow_answer_is_a_failure(flowai: Flowai, provider: ScriptedProvider) -> None:
+def test_a_slow_answer_is_a_failure(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    project.write("registry.yaml", registry.replace("total: 5s", "total: 20s"))
     provider.answerer = lambda asked: (
         Reply(text="hello", chunk_delay_s=1.3) if "response_format" not in asked.body else answer(asked)
     )

@@ -1,0 +1,1 @@
+"""Room: the HTTP gateway, OpenAI-compatible."""

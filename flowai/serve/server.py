@@ -1,0 +1,193 @@
+"""The HTTP server around an application: opens a port, serves, drains, ends.
+
+In: a gateway, an address. Out: a running server. Must never know endpoints. With connection.py the sole door to
+uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from flowai.errors import InfrastructureError, UsageError
+from flowai.serve.app import App, AppOptions
+from flowai.serve.callers import MOST_HEADER_BYTES, is_loopback
+from flowai.serve.connection import LimitedConnection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from flowai.serve.contract import Answering
+
+LOOPBACK = "127.0.0.1"
+_SPARE_CONNECTIONS_COUNT = 512  # for probes, idle connections and those that are told to come back
+_BACKLOG_COUNT = 1024
+_CUT_GRACE_S = 2  # what calls that were cut get to say so
+
+
+class HttpServer:
+    """Serves one gateway at one address; used within one event loop.
+
+    Args:
+        gateway: who answers; it is neither opened nor closed here.
+        host: address or name to listen on.
+        port: port, 0 to 65535; 0 takes a free one.
+        options: how the application behaves; None for the defaults of the address.
+    """
+
+    def __init__(
+        self, gateway: Answering, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
+    ) -> None:
+        self._host = host
+        self._port = port
+        self.app = App(gateway, options or AppOptions(is_local=is_loopback(host)))
+        self._gateway = gateway
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Open the port and serve.
+
+        Returns:
+            The address: `http://127.0.0.1:8080`.
+
+        Raises:
+            UsageError: no such address on this machine.
+            InfrastructureError: the port is taken or not ours to take.
+        """
+        limits = (await self._gateway.standing()).serve
+        listener = await _listen(self._host, self._port)
+        config = uvicorn.Config(
+            self.app,
+            http=LimitedConnection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=logging.CRITICAL,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+            limit_concurrency=limits.max_concurrency + _SPARE_CONNECTIONS_COUNT,
+            timeout_graceful_shutdown=_CUT_GRACE_S,
+            backlog=_BACKLOG_COUNT,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        await self._server.is_up.wait()
+        port = listener.getsockname()[1]
+        return f"http://[{self._host}]:{port}" if ":" in self._host else f"http://{self._host}:{port}"
+
+    async def warm_up(self) -> None:
+        """Do now what the first call would wait for; `/readyz` says when it is done."""
+        await self._gateway.warm_up()
+        self.app.is_warm = True
+
+    async def drain(self, for_s: float) -> int:
+        """Accept no more, and wait for the calls under way.
+
+        Args:
+            for_s: seconds to wait, >= 0; calls that take longer are cut and told so.
+
+        Returns:
+            How many were cut.
+        """
+        if self._server is not None:
+            self._server.stop_accepting()
+        return await self.app.under_way.drain(for_s)
+
+    def cut(self) -> int:
+        """End every call now; give how many there were."""
+        return self.app.under_way.cut()
+
+    async def stop(self) -> None:
+        """End; calls still under way are cut."""
+        self.cut()
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+            self._server = self._task = None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells when it is up and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no handlers: uvicorn would kill the process with the same signal once it has ended in good order."""
+        yield
+
+    def stop_accepting(self) -> None:
+        for server in self.servers:
+            server.close()
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    """Open the port; the first address of a name counts."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError:
+        raise _no_address(host) from None
+    family, kind, protocol, _, address = found[0]
+    # asyncio switches Nagle's delay off only for sockets that say they are TCP: without it each answer takes 40 ms
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _no_address(host) from None
+        raise InfrastructureError(
+            f"cannot listen on `{host}:{port}`: {error.strerror or error}",
+            hint="another process has the port, or it is not yours to take; port 0 takes a free one",
+        ) from None
+    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    return listener
+
+
+def _no_address(host: str) -> UsageError:
+    return UsageError(f"`{host}` is no address of this machine", hint="`127.0.0.1`, or `0.0.0.0` for all of them")
+
+
+@asynccontextmanager
+async def running(
+    gateway: Answering, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
+) -> AsyncIterator[str]:
+    """Serve a gateway while the block runs; calls still under way at its end are cut.
+
+    Args:
+        gateway: who answers; it is neither opened nor closed here.
+        host: address or name to listen on.
+        port: port, 0 to 65535; 0 takes a free one.
+        options: how the application behaves; None for the defaults of the address.
+
+    Yields:
+        The address: `http://127.0.0.1:40123`; OpenAI's base URL is this and `/v1`.
+
+    Raises:
+        UsageError: no such address on this machine.
+        InfrastructureError: the port is taken or not ours to take.
+    """
+    server = HttpServer(gateway, host=host, port=port, options=options)
+    address = await server.start()
+    try:
+        yield address
+    finally:
+        await server.stop()
