@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services check docs bench record clean
+.PHONY: help demo test test-services test-semantic check docs bench record clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ test: $(VENV)/.installed-dev ## run every test that needs no service
 test-services: $(VENV)/.installed-dev ## run the tests that need a real server
 	@command -v redis-server >/dev/null || { echo "no redis-server here: install Debian's package of that name"; exit 1; }
 	FLOWAI_TEST_SERVICES=1 $(BIN)/python -m pytest -m service
+
+# plain `torch` brings several GB of CUDA: TORCH=torch==VERSION names a build without it
+TORCH ?= torch
+test-semantic: $(VENV)/.installed-dev ## run the tests of the semantic cache with its real model (installs PyTorch)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[semantic]'
+	$(BIN)/python -m pytest tests/gateway/test_semantic_cache.py
 
 check: $(VENV)/.installed-dev ## run every static check: lint, format, types, the house, docs drift
 	$(BIN)/ruff check .

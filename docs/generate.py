@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = re.compile(r"(<!-- generated:([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-COMMANDS = ((), ("eval",), ("smoke",), ("cache",), ("cache", "stats"), ("cache", "clear"))
+COMMANDS = ((), ("eval",), ("smoke",), ("serve",), ("cache",), ("cache", "stats"), ("cache", "clear"))
 
 
 def command_help() -> str:
@@ -54,6 +54,13 @@ def fields(module: str, *, skip: frozenset[str] = frozenset()) -> str:
                 summary = (record.__doc__ or "").strip().splitlines()[0]
                 parts.append(f"### {name}\n\n{summary}\n\n{_table(('field', 'type', 'default', 'meaning'), rows)}")
     return "\n\n".join(parts)
+
+
+def faults() -> str:
+    """Give the table of faults that `tests/gateway/test_faults.py` tries, row by row."""
+    sys.path[:0] = [str(ROOT / "tests" / "gateway"), str(ROOT / "tests")]
+    table: str = importlib.import_module("fault_table").markdown()
+    return table
 
 
 def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
@@ -96,8 +103,13 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "command-help": command_help,
     "exit-codes": exit_codes,
     "registry-fields": lambda: "\n\n".join(
-        (fields("flowai.registry.model", skip=frozenset({"Registry"})), fields("flowai.registry.policies"))
+        (
+            fields("flowai.registry.model", skip=frozenset({"Registry"})),
+            fields("flowai.registry.policies"),
+            fields("flowai.registry.serving"),
+        )
     ),
+    "faults": faults,
     "event-fields": lambda: fields("flowai.events.model"),
     "report-fields": lambda: fields("flowai.reports.model"),
     "suite-fields": lambda: fields("flowai.suites.model"),

@@ -51,7 +51,9 @@ def test_version_loads_nothing_heavy(tmp_path: Path) -> None:
     assert loaded(["--version"], tmp_path) <= {"rich", "pydantic"}, "what typer itself brings"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["eval", "--help"], ["smoke", "--help"], ["cache", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["eval", "--help"], ["smoke", "--help"], ["serve", "--help"], ["cache", "--help"]]
+)
 def test_help_loads_typer_and_rich_only(arguments: list[str], tmp_path: Path) -> None:
     assert loaded(arguments, tmp_path) <= {"rich", "pydantic"}
 
@@ -60,7 +62,9 @@ def test_cache_stats_loads_the_cache_only(tmp_path: Path) -> None:
     with ScriptedProvider() as provider:
         project = make_project(tmp_path, provider.base_url)
         loaded(["eval"], project.root)
-    assert loaded(["cache", "stats"], project.root) <= {"rich", "pydantic", "diskcache"}
+    assert loaded(["cache", "stats"], project.root) <= {"rich", "pydantic", "diskcache", "yaml"}, (
+        "the registry names `state`"
+    )
 
 
 def test_a_fully_cached_eval_loads_neither_litellm_nor_an_event_loop(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import FlowaiError
@@ -17,6 +16,7 @@ from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from flowai.calls import PriceTable
     from flowai.gateway.snapshot import Snapshot

@@ -173,7 +173,7 @@ class Parts:
         said = self._said
         if said is None or msgspec.structs.replace(said, at=now) != beat or (now - said.at).total_seconds() >= BEAT_S:
             await self.state.beat(beat, lifetime_s=LIFETIME_S)
-            self._said = beat
+            self._said = None if self.state.is_alone else beat  # what nobody heard is said again at the next look
 
     async def embed(self, endpoint: Endpoint, texts: tuple[str, ...]) -> Embeddings:
         """Give one vector per text."""
@@ -251,8 +251,8 @@ class Parts:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
         try:
+            await self.cache.aclose()  # first: what it still keeps may need the client for a vector
             await self.client.aclose()
-            await self.cache.aclose()
             await self.state.gone(self._identity.environment, self._identity.process)
         finally:
             await self.state.aclose()
@@ -334,7 +334,6 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
         ),
         settings=replace(settings, trace=settings.trace or _spans(redactor)),
     )
-    return parts
 
 
 def _events_directory(live: Live) -> Path:

@@ -15,7 +15,7 @@ from flowai.gateway.lookup import make_lookup
 from flowai.gateway.request import make_request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from flowai.events import Variant
@@ -154,11 +154,22 @@ def _check(ask: Ask) -> None:
         raise UsageError("a call gives the prompt's variables or messages of its own, not both")
     if ask.messages is None and ask.response_format is not None:
         raise UsageError("`response_format` goes with `messages`", hint="the prompt's own `output` says it otherwise")
-    if ask.messages is not None and not ask.messages:
-        raise UsageError("`messages` is empty, expected one at least")
+    if ask.messages is not None:
+        _check_messages(ask.messages)
     for name in ask.params:
         if name in OWN_PARAMS:
             raise UsageError(f"`{name}` is no sampling parameter", hint="the registry and the prompt say this")
+
+
+def _check_messages(messages: Sequence[Any]) -> None:
+    """Refuse what is no conversation: what it says is the provider's to judge, its shape is not."""
+    if not messages:
+        raise UsageError("`messages` is empty, expected one at least")
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise UsageError(
+                f"`messages[{number}]` is no chat message", hint='for example {"role": "user", "content": "..."}'
+            )
 
 
 def _assigned(

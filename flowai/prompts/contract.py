@@ -81,6 +81,10 @@ class Contract:
     def _known(self) -> frozenset[str]:
         return frozenset({*self.names, *self.defaults})
 
+    @cached_property
+    def _has_plain_schema(self) -> bool:
+        return _is_plain(self.schema)
+
     def check_itself(self) -> None:
         """Refuse a template that its own schema contradicts.
 
@@ -114,7 +118,7 @@ class Contract:
             raise self._unknown(sorted(map(str, values.keys() - self._known)))
         if self.schema is not None:
             problem = (
-                _problem(self.schema, values, "") if _is_plain(self.schema) else _by_jsonschema(self.schema, values)
+                _problem(self.schema, values, "") if self._has_plain_schema else _by_jsonschema(self.schema, values)
             )
             if problem is not None:
                 way, what = problem

@@ -314,7 +314,7 @@ ROWS: tuple[Row, ...] = (
         passes_s=OPEN_S + 1,
     ),
     _stays(
-        "the next call after that",
+        "flapping: the next call after the probe",
         WELL["primary"],
         first=(DOWN,) * 6,
         before=6,
@@ -322,7 +322,15 @@ ROWS: tuple[Row, ...] = (
         again=1,
     ),
     _moves_on("still down when the breaker's time is over", "ServerError 500", DOWN, before=6, passes_s=OPEN_S + 1),
-    _moves_on("the next call after that", "open", DOWN, before=6, passes_s=OPEN_S + 1, again=1, requests=(0, 1)),
+    _moves_on(
+        "still down: the next call after the probe",
+        "open",
+        DOWN,
+        before=6,
+        passes_s=OPEN_S + 1,
+        again=1,
+        requests=(0, 1),
+    ),
     # --- everybody is down ---
     Row(
         fault="all down",

@@ -7,6 +7,7 @@ Must never know what is right.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import multiprocessing
 import os
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 KEY = "pk9-loopback-8c7b6a5f4e3d2c1b0a99"  # of no known shape: only who knows it can take it out
 MODELS = {"main": "openai/gpt-4o-mini", "other": "openai/gpt-4o", "small": "openai/small-1"}
+HELLO = {"text": "hello there"}
 PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "system"}}Prompt v%d.\n{{role "user"}}{{text}}\n'
+PATIENCE_S = 30.0
+"""Longest wait for what comes at once on an idle machine."""
 
 Found = TypeVar("Found")
 Given = TypeVar("Given")
@@ -73,6 +77,15 @@ class Sample:
     def gateway(self, **changes: Any) -> Gateway:
         """Give a gateway on the project."""
         return Gateway(self.root, settings=self.settings(**changes))
+
+    def ask(self, feature: str | None = "chat", variables: Any = HELLO, **wishes: Any) -> Answer:
+        """Make one call with a gateway of its own."""
+
+        async def asked() -> Answer:
+            async with self.gateway() as gateway:
+                return await gateway.complete(feature, variables, **wishes)
+
+        return asyncio.run(asked())
 
     @property
     def requests(self) -> dict[str, int]:
@@ -142,6 +155,16 @@ def sample(root: Path) -> Iterator[Sample]:
             made.write(f"prompts/hello_v{version}.prompt", PROMPT % version)
         made.write()
         yield made
+
+
+async def until(found: Callable[[], Any]) -> None:
+    """Wait until something is so; what is asked may be awaitable."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            is_so = found()
+            if await is_so if inspect.isawaitable(is_so) else is_so:
+                return
+            await asyncio.sleep(0.005)
 
 
 async def gathered(items: AsyncIterator[StreamItem]) -> tuple[list[StreamItem], str, Answer]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import PROMPT, Sample, sample
+from gateways import HELLO, PROMPT, Sample, sample
 from scripted_replies import Reply
 
 from flowai.gateway.assign import BUCKET_COUNT, assign_arm, assign_variant, bucket
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from scripted_replies import Asked
 
-HELLO = {"text": "hello there"}
 FLAG = {"x-feature-flag": "ai-beta"}
 USERS = [f"user-{number}" for number in range(400)]
 
@@ -199,8 +198,10 @@ def test_each_user_gets_its_arm_and_the_event_says_so(experimental: Sample) -> N
         assert event.prompt_id == {"A": "prompts/hello_v1", "B": "prompts/hello_v3"}[arm]
     count = Counter(answer.arm for answer in answers)["A"]
     assert abs(count - 100) <= 4 * (200 * 0.25) ** 0.5
-    params = {asked.body["messages"][0]["content"].strip(): asked.body.get("top_p") for asked in
-              experimental.providers["main"].asked}
+    params = {
+        asked.body["messages"][0]["content"].strip(): asked.body.get("top_p")
+        for asked in experimental.providers["main"].asked
+    }
     assert params == {"Prompt v1.": None, "Prompt v3.": 0.5}
 
 

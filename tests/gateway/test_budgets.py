@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import KEY, Sample, fleet, gathered, sample, together
+from gateways import HELLO, KEY, Sample, fleet, gathered, sample, together, until
 from redis_server import RedisServer
 from scripted_replies import Reply
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from flowai.state import State
 
-HELLO = {"text": "hello there"}
 MADE_TOKENS = 500
 PROCESS_COUNT = 4
 CALLER_COUNT = 200
@@ -41,6 +40,10 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.time
+
+    def timestamp(self) -> float:
+        """Give seconds since the epoch."""
+        return self.time.timestamp()
 
 
 @pytest.fixture
@@ -65,13 +68,22 @@ def cost_usd(given: int = 10, made: int = MADE_TOKENS, model: str = "openai/gpt-
 
 
 async def spent_usd(project: Sample, clock: Clock) -> float:
-    state = FileState(project.root / ".flowai", lambda: clock.time.timestamp())
+    state = FileState(project.root / ".flowai", clock.timestamp)
     found = await state.spent_usd("chat")
     await state.aclose()
     return found
 
 
 # --- tokens ---
+
+
+async def call(gateway: Gateway, way: str, text: str = "hello there") -> Answer:
+    """Make a call in one of three ways."""
+    if way == "raw":
+        return await gateway.complete("chat", messages=[{"role": "user", "content": text}])
+    if way == "complete":
+        return await gateway.complete("chat", {"text": text})
+    return (await gathered(gateway.stream("chat", {"text": text})))[2]
 
 
 @pytest.mark.parametrize("way", ["complete", "stream", "raw"])
@@ -83,12 +95,7 @@ def test_a_request_that_is_too_long_is_refused_before_anybody_is_asked(project: 
         async with project.gateway() as gateway:
             await gateway.complete("chat", {"text": "a few words"})
             with pytest.raises(BudgetError, match="30 tokens") as refused:
-                if way == "complete":
-                    await gateway.complete("chat", {"text": long})
-                elif way == "stream":
-                    await gathered(gateway.stream("chat", {"text": long}))
-                else:
-                    await gateway.complete("chat", messages=[{"role": "user", "content": long}])
+                await call(gateway, way, long)
             assert refused.value.retry_after_s is None, "waiting changes nothing"
             assert "prompt_tokens" in (refused.value.hint or "")
 
@@ -174,10 +181,7 @@ def test_failed_attempts_are_not_billed(project: Sample, way: str) -> None:
     async def asked() -> float:
         async with project.gateway(now=clock) as gateway:
             with pytest.raises(CallError):
-                if way == "complete":
-                    await gateway.complete("chat", HELLO)
-                else:
-                    await gathered(gateway.stream("chat", HELLO))
+                await call(gateway, way)
             return await spent_usd(project, clock)
 
     assert asyncio.run(asked()) == 0
@@ -219,11 +223,10 @@ def test_what_a_caller_leaves_behind_stays_spent(project: Sample, way: str) -> N
                         if isinstance(item, Piece):
                             break
             else:
-                call = asyncio.create_task(gateway.complete("chat", HELLO))
-                while not project.requests:
-                    await asyncio.sleep(0.01)
-                call.cancel()
-                await asyncio.gather(call, return_exceptions=True)
+                task = asyncio.create_task(gateway.complete("chat", HELLO))
+                await until(lambda: project.requests)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             return await spent_usd(project, clock)
 
     assert asyncio.run(asked()) >= cost_usd(made=2 * MADE_TOKENS)

@@ -12,6 +12,7 @@ from fault_table import EVERY, TEXTS, WELL, Way
 from fault_world import KEY, Clocks, Providers, ask, write_project
 from scripted_replies import Reply
 
+from flowai.calls.litellm_errors import LONGEST_REASON
 from flowai.errors import FlowaiError, LadderError
 from flowai.events import CallEvent
 from flowai.gateway.gateway import Gateway
@@ -38,7 +39,7 @@ def _error(message: str, **fields: str) -> dict[str, Any]:
     return {"message": message, "type": KEY, "param": KEY, **fields}
 
 
-LONG = "x" * (300 - len(KEY) // 2) + KEY
+LONG = "x" * (LONGEST_REASON - len(KEY) * 4 // 5) + KEY
 ECHOES: dict[str, Reply] = {
     **{f"{status}": Reply(status=status, error=_error(f"bad key {KEY}")) for status in STATUSES},
     "401, the message cut in the key": Reply(status=401, error=_error(LONG)),

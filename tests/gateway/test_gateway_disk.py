@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import Sample, sample
+from gateways import HELLO, Sample, sample, until
 
 from flowai.errors import InfrastructureError
 from flowai.events import FeedbackEvent
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.model import Standing
 
-HELLO = {"text": "hello there"}
-PATIENCE_S = 10.0
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Sample]:
@@ -32,10 +29,12 @@ def project(tmp_path: Path) -> Iterator[Sample]:
 
 
 async def until_well(gateway: Gateway) -> Standing:
-    async with asyncio.timeout(PATIENCE_S):
-        while (standing := await gateway.standing()).troubles or standing.held_event_count:
-            await asyncio.sleep(0.02)
-    return standing
+    async def is_well() -> bool:
+        standing = await gateway.standing()
+        return not standing.troubles and not standing.held_event_count
+
+    await until(is_well)
+    return await gateway.standing()
 
 
 @contextmanager

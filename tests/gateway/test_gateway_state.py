@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import KEY, Sample, fleet, sample, together
+from gateways import HELLO, KEY, PATIENCE_S, Sample, fleet, sample, together, until
 from redis_server import RedisServer
 from scripted_replies import Reply
 
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.service
 
-HELLO = {"text": "hello there"}
 PROCESS_COUNT = 4
 CALLER_COUNT = 2
 PAUSE_S = 0.05
 OPEN_S = 2.0
 LATEST_S = 0.05
 CYCLE_COUNT = 3
-PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -156,10 +154,13 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
                 outcomes[f"{type(error).__name__}: {error}"] += 1
             await asyncio.sleep(0.02)
 
-    async def until(gateways: list[Gateway], is_alone: bool) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while any([("state_alone" in (await each.standing()).troubles) is not is_alone for each in gateways]):
-                await asyncio.sleep(0.02)
+    async def until_all(gateways: list[Gateway], *, are_alone: bool) -> None:
+        for each in gateways:
+
+            async def stands(gateway: Gateway = each) -> bool:
+                return ("state_alone" in (await gateway.standing()).troubles) is are_alone
+
+            await until(stands)
 
     async def served(project: Sample, server: RedisServer) -> None:
         async with project.gateway() as one, project.gateway() as two:
@@ -170,13 +171,13 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
             for _ in range(2):
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.kill)
-                await until(gateways, is_alone=True)
+                await until_all(gateways, are_alone=True)
                 reason = (await one.standing()).troubles["state_alone"]
                 assert "redis" in reason.lower()
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.start)
-                await until(gateways, is_alone=False)
-            await asyncio.sleep(0.5)
+                await until_all(gateways, are_alone=False)
+            await asyncio.sleep(1.0)
             done.set()
             await asyncio.gather(*callers)
             state = RedisState(server.url)
@@ -206,10 +207,12 @@ def test_without_a_redis_from_the_start_each_process_goes_on_alone(tmp_path: Pat
                 assert (await gateway.complete("chat", HELLO)).text == "main says hello"
             assert "state_alone" in (await gateway.standing()).troubles
             await asyncio.to_thread(server.start)
-            async with asyncio.timeout(PATIENCE_S):
-                while (await gateway.standing()).troubles:
-                    await gateway.complete("chat", HELLO)
-                    await asyncio.sleep(0.02)
+
+            async def is_well() -> bool:
+                await gateway.complete("chat", HELLO)
+                return not (await gateway.standing()).troubles
+
+            await until(is_well)
 
     with sample(tmp_path) as project, RedisServer() as server:
         server.kill()

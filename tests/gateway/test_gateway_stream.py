@@ -6,17 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import Sample, gathered, open_descriptors, sample
+from gateways import HELLO, Sample, gathered, open_descriptors, sample, until
 from scripted_replies import Reply
 
 from flowai.errors import LadderError, MalformedAnswerError, TimedOutError
 from flowai.gateway.model import Answer, Piece, Restarted, Started, StreamItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
-
-HELLO = {"text": "hello there"}
 
 
 @pytest.fixture
@@ -33,6 +31,11 @@ def stream(project: Sample, **wishes: Any) -> tuple[list[StreamItem], str, Answe
     return asyncio.run(streamed())
 
 
+async def read(items: AsyncIterator[StreamItem], found: list[StreamItem]) -> None:
+    async for item in items:
+        found.append(item)  # noqa: PERF401 - what came before an error counts
+
+
 def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[StreamItem], Any]:
     """Read a stream until it breaks; give what came before, and the error."""
 
@@ -40,8 +43,7 @@ def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[
         found: list[StreamItem] = []
         async with project.gateway() as gateway:
             with pytest.raises(kind) as failed:
-                async for item in gateway.stream(**{"feature": "chat", "variables": HELLO, **wishes}):
-                    found.append(item)  # noqa: PERF401 - what came before the error counts
+                await read(gateway.stream(**{"feature": "chat", "variables": HELLO, **wishes}), found)
         return found, failed.value
 
     return asyncio.run(streamed())
@@ -232,8 +234,7 @@ def test_a_cancelled_reader_ends_the_call(project: Sample) -> None:
     async def left() -> None:
         async with project.gateway() as gateway:
             reading = asyncio.create_task(gathered(gateway.stream("chat", HELLO)))
-            while not project.requests:
-                await asyncio.sleep(0.01)
+            await until(lambda: project.requests)
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading

@@ -7,41 +7,29 @@ import json
 import re
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from gateways import KEY, PROMPT, Sample, gathered, sample
+from gateways import HELLO, PROMPT, Sample, sample, until
 from scripted_replies import Reply
 
-from flowai.errors import RegistryError
 from flowai.gateway.gateway import Gateway
 from flowai.prompts.lock import LockedRelease, PromptLock
-from flowai.state import Overlay
-from flowai.state.file_state import FileState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from scripted_replies import Asked
 
 
-HELLO = {"text": "hello there"}
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
-PATIENCE_S = 10.0
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Sample]:
     with sample(tmp_path) as made:
         yield made
-
-
-async def until(found: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so; a gateway looks at its files four times a second."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not await found():
-            await asyncio.sleep(0.01)
 
 
 async def until_answered_by(gateway: Gateway, release: str) -> None:
@@ -73,7 +61,11 @@ def version(project: Sample, number: int) -> None:
     project.write(f"prompts/hello_v{number}.prompt", PROMPT % number)
     project.registry["models"][f"m{number}"] = {**project.registry["models"]["main"], "model": f"openai/m-{number}"}
     project.registry["releases"][f"v{number}"] = {
-        "chat": {"prompt": f"prompts/hello_v{number}", "model": f"m{number}", "params": {"temperature": 0, "seed": number}}
+        "chat": {
+            "prompt": f"prompts/hello_v{number}",
+            "model": f"m{number}",
+            "params": {"temperature": 0, "seed": number},
+        }
     }
 
 
@@ -134,8 +126,7 @@ def test_a_call_under_way_keeps_the_version_it_began_with(project: Sample) -> No
         async with project.gateway() as gateway:
             await gateway.warm_up()
             call = asyncio.create_task(gateway.complete("chat", HELLO))
-            while not project.requests:
-                await asyncio.sleep(0.01)
+            await until(lambda: project.requests)
             project.registry["releases"]["v2"] = {"chat": {"prompt": "prompts/hello_v2", "model": "small"}}
             project.registry["current"] = "v2"
             project.write()
@@ -361,124 +352,5 @@ def test_an_environment_s_file_that_goes_away_is_a_wrong_registry(project: Sampl
             project.write("registry.prod.yaml", own.replace("v2", "v1"))
             await until_troubled(gateway)
             await until_answered_by(gateway, "v1")
-
-    asyncio.run(served())
-
-
-# --- the live overlay ---
-
-
-def overlay(epoch: int, **facts: Any) -> Overlay:
-    return Overlay(epoch=epoch, at=NOON, **facts)
-
-
-def in_rollout(project: Sample, stage: Any = 100) -> None:
-    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
-    project.registry["rollout"] = {"candidate": "v2", "stage": stage}
-    project.write()
-
-
-def store(project: Sample) -> FileState:
-    """Open the shared state as a rollback in another process does."""
-    return FileState(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
-
-
-def test_a_rollback_reaches_calls_and_the_heartbeat_says_so(project: Sample) -> None:
-    in_rollout(project)
-
-    async def served() -> None:
-        other = store(project)
-        async with project.gateway() as gateway, project.gateway() as second:
-            for each in (gateway, second):
-                assert (await each.complete("chat", HELLO, user="ann")).release == "v2"
-
-            async def heard(release: str, candidate: str | None, epoch: int) -> bool:
-                beats = await other.heartbeats("")
-                return [(beat.release, beat.candidate, beat.overlay_epoch) for beat in beats] == [
-                    (release, candidate, epoch)
-                ] * 2
-
-            await until(lambda: heard("v1", "v2", 0))
-            await other.write_overlay("", overlay(1, bad=("v2",), ends_rollout_of="v2"))
-            await asyncio.sleep(0.05)
-            for each in (gateway, second):
-                answer = await each.complete("chat", HELLO, user="ann")
-                assert (answer.release, answer.variant) == ("v1", None)
-            await until(lambda: heard("v1", None, 1))
-            assert (await gateway.standing()).candidate is None
-            assert len({beat.process for beat in await other.heartbeats("")}) == 2
-        assert list(await other.heartbeats("")) == [], "who ends in good order is gone"
-        await other.aclose()
-
-    asyncio.run(served())
-
-
-def test_the_overlay_s_release_wins_over_the_registry_s_until_it_is_cleared(project: Sample) -> None:
-    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
-    project.registry["releases"]["v3"] = {"extends": "v1"}
-    project.registry["current"] = "v2"
-    project.write()
-
-    async def served() -> None:
-        other = store(project)
-        async with project.gateway() as gateway:
-            for written, release in (
-                (None, "v2"),
-                (overlay(1, release="v1", bad=("v2",)), "v1"),
-                (overlay(2, release="v3", bad=("v2", "v1")), "v3"),
-                (None, "v2"),
-                (overlay(1, release="v3"), "v3"),  # an epoch that was used before says something else now
-            ):
-                if written is None:
-                    await other.clear_overlay("")
-                else:
-                    await other.write_overlay("", written)
-                await asyncio.sleep(0.05)
-                assert (await gateway.complete("chat", HELLO)).release == release
-                assert (await gathered(gateway.stream("chat", HELLO)))[2].release == release
-        await other.aclose()
-
-    asyncio.run(served())
-
-
-def test_a_bad_pin_is_passed_over_with_a_warning(project: Sample) -> None:
-    project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
-    project.write()
-
-    async def served() -> None:
-        other = store(project)
-        async with project.gateway(environ={"LOOPBACK_KEY": KEY, "AI_MODEL_VERSION": "v2"}) as gateway:
-            assert (await gateway.complete("chat", HELLO)).release == "v2"
-            await other.write_overlay("", overlay(1, release="v1", bad=("v2",)))
-            await asyncio.sleep(0.05)
-            answer = await gateway.complete("chat", HELLO)
-            assert answer.release == "v1"
-            explanation = await gateway.explain(answer.call_id)
-            assert any("v2" in warning for warning in explanation.warnings or ())
-            assert any("v2" in warning for warning in (await gateway.standing()).warnings)
-        await other.aclose()
-
-    asyncio.run(served())
-
-
-def test_when_every_release_is_bad_calls_say_so_and_recover(project: Sample) -> None:
-    async def served() -> None:
-        other = store(project)
-        async with project.gateway() as gateway:
-            await gateway.complete("chat", HELLO)
-            await other.write_overlay("", overlay(1, bad=("v1",)))
-            await asyncio.sleep(0.05)
-            with pytest.raises(RegistryError, match="bad"):
-                await gateway.complete("chat", HELLO)
-            standing = await gateway.standing()
-            assert standing.release is None
-            assert any("bad" in warning for warning in standing.warnings)
-            await asyncio.sleep(0.3)
-            await other.clear_overlay("")
-            await until_answered_by(gateway, "v1")
-            project.registry["models"]["new"] = project.registry["models"]["main"]
-            project.write()
-            await until_reread(gateway)  # it did not stop looking
-        await other.aclose()
 
     asyncio.run(served())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import KEY, Sample, open_descriptors, sample
+from gateways import HELLO, KEY, Sample, open_descriptors, sample
 from scripted_replies import Reply
 
 from flowai.errors import CallError, ProjectError, PromptError, TimedOutError, UsageError
@@ -25,7 +25,6 @@ from flowai.gateway.sync_gateway import SyncGateway
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HELLO = {"text": "hello there"}
 PATIENCE_S = 20.0
 
 
@@ -207,7 +206,15 @@ def script(project: Sample, code: str, *, ends: Any = None) -> tuple[int, str, s
     head = "from flowai import SyncGateway\nHELLO = {'text': 'hello there'}\n"
     path = [str(Path(__file__).resolve().parents[2])]
     process = subprocess.Popen(
-        [sys.executable, "-W", "always::ResourceWarning", "-W", "always::RuntimeWarning", "-c", head + textwrap.dedent(code)],
+        [
+            sys.executable,
+            "-W",
+            "always::ResourceWarning",
+            "-W",
+            "always::RuntimeWarning",
+            "-c",
+            head + textwrap.dedent(code),
+        ],
         cwd=project.root,
         env={**os.environ, "LOOPBACK_KEY": KEY, "PYTHONPATH": os.pathsep.join(path)},
         stdout=subprocess.PIPE,

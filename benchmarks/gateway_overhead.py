@@ -1,0 +1,135 @@
+"""What a call through the gateway costs beside the bare one that it makes, and beside LiteLLM's own router.
+
+All three ask the same loopback provider, which answers at once, one call after the other in one process, in interleaved
+bursts; medians of pairs, CPU beside wall time. The gateway renders a prompt, looks at the shared state, writes an event
+to the log on disk; no cache answers. LiteLLM's router has two deployments, no retries, no cooldowns.
+Memory: resident, before and after many calls, most of them answered by the exact cache, 10,000 by the provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway_project import KEY, VARIABLES, gateway, provider, write_project
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    OneCall = Callable[[], Awaitable[object]]
+
+HEADER = ("what", "flowai", "peer", "ratio", "how")
+CALLS_COUNT = 50
+PAIRS_COUNT = 21
+HITS_COUNT = 90_000
+REAL_CALLS_COUNT = 10_000
+MODEL = "openai/gpt-4o-mini"
+MESSAGES: list[Any] = [{"role": "user", "content": VARIABLES["text"]}]
+
+
+def rows() -> list[tuple[str, str, str, str, str]]:
+    """Measure; give the rows of the table."""
+    with provider() as base_url, tempfile.TemporaryDirectory() as place:
+        write_project(Path(place), primary=base_url, fallback=base_url)
+        return asyncio.run(_measure(Path(place), base_url))
+
+
+async def _measure(root: Path, base_url: str) -> list[tuple[str, str, str, str, str]]:
+    async with gateway(root) as gw:
+        await gw.warm_up()
+        peers = {"bare LiteLLM": _bare(base_url), "litellm.Router": _router(base_url)}
+
+        async def ours() -> object:
+            return await gw.complete("direct", VARIABLES)
+
+        calls: dict[str, OneCall] = {"flowai": ours, **peers}
+        for one in calls.values():
+            await _burst(one)
+        bursts = [{name: await _burst(one) for name, one in calls.items()} for _ in range(PAIRS_COUNT)]
+        table = [
+            _row(name, figure, [(burst["flowai"][at], burst[name][at]) for burst in bursts])
+            for name in peers
+            for at, figure in enumerate(("CPU", "wall"))
+        ]
+        return [*table, await _memory(gw)]
+
+
+def _bare(base_url: str) -> OneCall:
+    import litellm  # noqa: TID251 - it is the peer
+
+    async def one() -> object:
+        return await litellm.acompletion(model=MODEL, api_base=base_url, api_key=KEY, messages=MESSAGES, max_retries=0)
+
+    return one
+
+
+def _router(base_url: str) -> OneCall:
+    from litellm.router import Router  # noqa: TID251 - it is the peer
+
+    deployment = {"model": MODEL, "api_base": base_url, "api_key": KEY}
+    router = Router(
+        model_list=[{"model_name": name, "litellm_params": deployment} for name in ("primary", "fallback")],
+        fallbacks=[{"primary": ["fallback"]}],
+        num_retries=0,
+        disable_cooldowns=True,
+    )
+
+    async def one() -> object:
+        return await router.acompletion(model="primary", messages=MESSAGES)
+
+    return one
+
+
+async def _burst(one: OneCall) -> tuple[float, float]:
+    """Make calls one after the other; give CPU and wall time, ms per call."""
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    for _ in range(CALLS_COUNT):
+        await one()
+    return (time.process_time() - cpu_s) / CALLS_COUNT * 1000, (time.perf_counter() - wall_s) / CALLS_COUNT * 1000
+
+
+def _row(peer: str, figure: str, pairs: list[tuple[float, float]]) -> tuple[str, str, str, str, str]:
+    mine, its = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
+    more_ms = statistics.median(pair[0] - pair[1] for pair in pairs)
+    ratio = statistics.median(pair[0] / pair[1] for pair in pairs)
+    how = f"{more_ms:+.2f} ms; {len(pairs)} pairs of {CALLS_COUNT} calls"
+    return f"one call, {figure}", f"{mine:.2f} ms", f"{peer} {its:.2f} ms", f"{ratio:.2f}x", how
+
+
+async def _memory(gw: Any) -> tuple[str, str, str, str, str]:  # noqa: ANN401 - imported late
+    """Make many calls; give how much memory they left behind."""
+    for _ in range(REAL_CALLS_COUNT // 5):  # until every pool and table has its size
+        await gw.complete("direct", VARIABLES)
+        await gw.complete("cached", VARIABLES)
+    before_mb = _resident_mb()
+    for _ in range(REAL_CALLS_COUNT):
+        await gw.complete("direct", VARIABLES)
+    for _ in range(HITS_COUNT):
+        await gw.complete("cached", VARIABLES)
+    after_mb = _resident_mb()
+    how = f"{REAL_CALLS_COUNT + HITS_COUNT:,} calls, {REAL_CALLS_COUNT:,} of them real, the others exact hits"
+    return "memory", f"{after_mb:.1f} MB", f"before: {before_mb:.1f} MB", f"{after_mb / before_mb:.3f}x", how
+
+
+def _resident_mb() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024**2
+
+
+def main() -> None:
+    """Print the rows as Markdown."""
+    warnings.simplefilter("ignore")
+    for row in (HEADER, ("---",) * len(HEADER), *rows()):
+        print("| " + " | ".join(row) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What the benchmarks of the gateway stand on: a provider in a process of its own, and a project that asks it.
+
+In: what a provider is to do. Out: its address, a project's directory. Must never know what is measured.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "sk-loopback-0000"
+PROVIDER = Path(__file__).parents[1] / "tests" / "scripted_provider.py"
+VARIABLES = {"text": "hello"}
+REGISTRY = """\
+schema_version: 1
+models:
+  primary: {{model: openai/gpt-4o-mini, provider: primary, api_base: "{primary}", api_key: "${{LOOPBACK_KEY}}"}}
+  fallback: {{model: openai/gpt-4o-mini, provider: fallback, api_base: "{fallback}", api_key: "${{LOOPBACK_KEY}}"}}
+features:
+  chat: {{fallback: [fallback], cache: {{kind: none}}, timeout: {{first_token: 1s, total: 10s}}}}
+  direct: {{cache: {{kind: none}}, timeout: {{first_token: 1s, total: 10s}}}}
+  cached: {{cache: {{kind: exact}}}}
+releases:
+  v1:
+    chat: {{prompt: prompts/echo_v1, model: primary}}
+    direct: {{prompt: prompts/echo_v1, model: fallback}}
+    cached: {{prompt: prompts/echo_v1, model: fallback, params: {{temperature: 0}}}}
+current: v1
+"""
+PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}{{text}}\n'
+
+
+@contextmanager
+def provider(*options: str) -> Iterator[str]:
+    """Run a scripted provider; give its base URL."""
+    server = subprocess.Popen([sys.executable, str(PROVIDER), *options], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None  # noqa: S101 - for the type checker
+        yield server.stdout.readline().strip()
+    finally:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def nobody() -> Iterator[str]:
+    """Give an address where nobody listens, and nobody else comes to."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+def write_project(root: Path, *, primary: str, fallback: str) -> None:
+    """Write a project: `chat` falls back, `direct` asks the fallback's model itself, `cached` keeps its answers."""
+    (root / "prompts").mkdir()
+    (root / "prompts" / "echo_v1.prompt").write_text(PROMPT, encoding="utf-8")
+    (root / "registry.yaml").write_text(REGISTRY.format(primary=primary, fallback=fallback), encoding="utf-8")
+
+
+def gateway(root: Path, **changes: Any) -> Any:  # noqa: ANN401 - imported late: the start is no part of any figure
+    """Give a gateway of a project."""
+    from flowai.gateway.gateway import Gateway
+    from flowai.gateway.parts import Settings
+
+    return Gateway(root, settings=Settings(environ={"LOOPBACK_KEY": KEY}, **changes))

@@ -1,0 +1,316 @@
+"""What the log says of a call, what its user makes of it, and what a gateway tells about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import HELLO, KEY, Sample, sample, until
+from scripted_replies import Reply
+
+from flowai.errors import (
+    BudgetError,
+    InvalidRequestError,
+    LadderError,
+    UsageError,
+)
+from flowai.events import OTEL_NAMES
+from flowai.gateway.gateway import Gateway
+from flowai.gateway.record import user_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from flowai.gateway.model import Answer, Explanation
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        yield made
+
+
+# --- the event ---
+
+
+def test_the_event_of_a_miss_says_everything(project: Sample) -> None:
+    answer = project.ask(user="ann", tenant="acme", session="s1")
+    (event,) = project.calls
+    assert event.call_id == answer.call_id
+    assert (event.origin, event.tenant, event.session) == ("library", "acme", "s1")
+    assert event.user_hash == user_hash("ann")
+    assert event.user_hash != "ann"
+    assert (event.feature, event.release, event.variant, event.experiment, event.arm) == (
+        "chat",
+        "v1",
+        None,
+        None,
+        None,
+    )
+    assert event.is_sticky is False, "nothing was assigned"
+    assert event.prompt_id == "prompts/hello_v1"
+    assert re.fullmatch("[0-9a-f]{64}", event.prompt_hash or "")
+    assert (event.requested_model, event.served_model, event.provider) == ("main", "main-1", "main")
+    (attempt,) = event.attempts
+    assert (attempt.model, attempt.provider, attempt.status, attempt.reason, attempt.error_class) == (
+        "main",
+        "main",
+        "ok",
+        None,
+        None,
+    )
+    assert (event.degraded, event.cache, event.similarity) == (False, "miss", None)
+    same = ("input_tokens", "output_tokens", "cost_usd", "finish_reason", "json_valid", "latency_ms")
+    assert {name: getattr(event, name) for name in same} == {name: getattr(answer, name) for name in same}
+    assert event.ttft_ms is not None
+    assert (event.error_class, event.error_message, event.content) == (None, None, None)
+    assert set(OTEL_NAMES) >= {"call_id", "attempts"}
+
+
+def test_the_event_of_a_hit_is_free_and_asked_nobody(project: Sample) -> None:
+    project.feature(cache={"kind": "exact"})
+
+    async def asked() -> list[Answer]:
+        async with project.gateway() as gateway:
+            return [await gateway.complete("chat", HELLO, user=user) for user in ("ann", "bob")]
+
+    first, second = asyncio.run(asked())
+    assert (first.cache, second.cache, second.text) == ("miss", "exact", "main says hello")
+    assert (second.cost_usd, second.ttft_ms, second.model, second.served_model) == (0.0, None, "main", "main-1")
+    assert (second.input_tokens, second.output_tokens) == (10, 2)
+    event = project.calls[1]
+    assert (event.cache, event.attempts, event.cost_usd, event.ttft_ms) == ("exact", (), 0.0, None)
+    assert (event.requested_model, event.served_model, event.provider) == ("main", "main-1", "main")
+    assert event.user_hash == user_hash("bob")
+    assert project.requests == {"main": 1}
+
+
+def test_a_degraded_answer_is_flagged_with_its_disclaimer_and_model(project: Sample) -> None:
+    for name in ("main", "other"):
+        project.providers[name].default = Reply(status=503)
+    answer = project.ask()
+    assert (answer.degraded, answer.disclaimer, answer.model, answer.provider) == (True, "in short", "small", "small")
+    (event,) = project.calls
+    assert (event.degraded, event.requested_model, event.served_model, event.provider) == (
+        True,
+        "main",
+        "small-1",
+        "small",
+    )
+    assert [(one.model, one.status, one.error_class, one.http_status) for one in event.attempts] == [
+        ("main", "error", "ServerError", 503),
+        ("other", "error", "ServerError", 503),
+        ("small", "ok", None, None),
+    ]
+    assert event.error_class is None
+
+
+def test_the_event_of_a_failure_names_the_error_and_who_was_asked_last(project: Sample) -> None:
+    for provider in project.providers.values():
+        provider.default = Reply(status=503)
+    with pytest.raises(LadderError) as failed:
+        project.ask()
+    assert all(name in str(failed.value) for name in ("main", "other", "small"))
+    assert KEY not in str(failed.value)
+    (event,) = project.calls
+    assert (event.error_class, event.provider, event.served_model, event.finish_reason) == (
+        "LadderError",
+        "small",
+        None,
+        None,
+    )
+    assert event.error_message == str(failed.value)
+    assert (event.cost_usd, event.input_tokens) == (None, None)
+    assert {attempt.model for attempt in event.attempts} == {"main", "other", "small"}
+
+
+def test_an_error_of_the_caller_s_is_passed_on_as_it_is(project: Sample) -> None:
+    project.providers["main"].default = Reply(status=400)
+    with pytest.raises(InvalidRequestError) as failed:
+        project.ask()
+    assert failed.value.status == 400
+    assert project.requests == {"main": 1}
+    assert project.calls[0].error_class == "InvalidRequestError"
+
+
+def test_the_wait_for_the_first_token_includes_what_failed_before(project: Sample) -> None:
+    project.providers["main"].default = Reply(status=503, delay_s=0.2)
+    project.ask()
+    (event,) = project.calls
+    assert event.attempts[1].at_ms is not None
+    assert event.ttft_ms is not None
+    assert event.latency_ms >= event.ttft_ms >= event.attempts[1].at_ms >= 200
+
+
+def test_the_event_of_a_call_whose_caller_leaves_says_cancelled(project: Sample) -> None:
+    project.providers["main"].default = Reply(fault="silent")
+
+    async def left() -> None:
+        async with project.gateway() as gateway:
+            await gateway.warm_up()
+            call = asyncio.create_task(gateway.complete("chat", HELLO))
+            await until(lambda: project.requests)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    asyncio.run(left())
+    (event,) = project.calls
+    assert (event.error_class, event.provider, event.cost_usd) == ("Cancelled", "main", None)
+    assert [(attempt.status, attempt.error_class) for attempt in event.attempts] == [("error", "Cancelled")]
+    assert project.requests == {"main": 1}
+
+
+@pytest.mark.parametrize("log_content", ["none", "redacted"])
+def test_content_is_kept_only_where_the_feature_says_so_and_without_secrets(project: Sample, log_content: str) -> None:
+    secret = "sk-ant-api03-" + "Zx9" * 10
+    project.feature(log_content=log_content)
+    project.providers["main"].default = Reply(text=f"you said {secret} and {KEY}")
+    answer = project.ask(variables={"text": f"my key is {secret}"}, user="ann@example.org")
+    assert secret in answer.text, "the caller gets what the model said"
+    (event,) = project.calls
+    if log_content == "none":
+        assert event.content is None
+    else:
+        assert event.content is not None
+        assert "my key is" in event.content.messages[-1]["content"]
+        assert "you said" in (event.content.output or "")
+    written = b"".join(path.read_bytes() for path in (project.root / ".flowai" / "events").rglob("*.jsonl"))
+    for planted in (secret, KEY, "ann@example.org"):
+        assert planted.encode() not in written
+
+
+def test_the_content_of_a_failed_call_is_what_was_asked(project: Sample) -> None:
+    project.feature(log_content="redacted", fallback=[], degrade=None)
+    project.providers["main"].default = Reply(status=400)
+    with pytest.raises(InvalidRequestError):
+        project.ask()
+    content = project.calls[0].content
+    assert content is not None
+    assert content.output is None
+    assert "hello there" in content.messages[-1]["content"]
+
+
+def test_origin_says_what_the_calls_are_for(project: Sample) -> None:
+    async def asked() -> None:
+        async with Gateway(project.root, origin="serve", settings=project.settings()) as gateway:
+            answer = await gateway.complete("chat", HELLO)
+            await gateway.feedback(answer.call_id, verdict="accepted")
+
+    asyncio.run(asked())
+    assert [event.origin for event in (*project.calls, *project.feedback)] == ["serve", "serve"]
+
+
+# --- feedback, explanations, standing ---
+
+
+def test_feedback_carries_the_call_s_facts(project: Sample) -> None:
+    project.feature(log_content="redacted")
+
+    async def asked() -> Answer:
+        async with project.gateway() as gateway:
+            answer = await gateway.complete("chat", HELLO, user="ann", tenant="acme")
+            await gateway.feedback(answer.call_id, verdict="edited", text=f"better, with {KEY}")
+            await gateway.feedback(answer.call_id, verdict="saved", user="bob")
+            await gateway.feedback("of another time", verdict="thumbs_down")
+            return answer
+
+    answer = asyncio.run(asked())
+    edited, saved, unknown = project.feedback
+    assert (edited.call_id, edited.verdict, edited.tenant, edited.feature, edited.release) == (
+        answer.call_id,
+        "edited",
+        "acme",
+        "chat",
+        "v1",
+    )
+    assert edited.text is not None
+    assert edited.text.startswith("better, with ")
+    assert KEY not in edited.text
+    assert (edited.user_hash, saved.user_hash) == (user_hash("ann"), user_hash("bob"))
+    assert (unknown.call_id, unknown.feature, unknown.release) == ("of another time", None, None)
+
+
+def test_an_edited_text_is_kept_only_where_contents_are(project: Sample) -> None:
+    async def asked() -> None:
+        async with project.gateway() as gateway:
+            answer = await gateway.complete("chat", HELLO)
+            await gateway.feedback(answer.call_id, verdict="edited", text="better")
+            for verdict, text in (("edited", None), ("accepted", "better")):
+                with pytest.raises(UsageError, match="`text` belongs to the verdict `edited`"):
+                    await gateway.feedback(answer.call_id, verdict=verdict, text=text)  # type: ignore[arg-type]
+
+    asyncio.run(asked())
+    assert [(event.verdict, event.text) for event in project.feedback] == [("edited", None)]
+
+
+def test_feedback_finds_calls_of_another_process(project: Sample) -> None:
+    answer = project.ask(tenant="acme")
+
+    async def said() -> Explanation:
+        async with project.gateway() as gateway:
+            await gateway.feedback(answer.call_id, verdict="saved")
+            return await gateway.explain(answer.call_id)
+
+    explanation = asyncio.run(said())
+    assert (project.feedback[0].tenant, project.feedback[0].release) == ("acme", "v1")
+    assert (explanation.event.call_id, explanation.breakers) == (answer.call_id, None)
+
+
+def test_an_explanation_tells_each_attempt_the_breakers_and_the_pins_passed_over(project: Sample) -> None:
+    project.registry["releases"]["v0"] = {"extends": "v1"}
+    project.registry["bad"] = ["v0"]
+    project.registry["policies"] = {"breaker": {"failures": 1}}
+    project.write()
+    project.providers["main"].default = Reply(status=503)
+
+    async def asked() -> Explanation:
+        async with project.gateway(environ={"LOOPBACK_KEY": KEY, "AI_MODEL_VERSION": "v0"}) as gateway:
+            for _ in range(3):
+                answer = await gateway.complete("chat", HELLO)
+            found = await gateway.explain(answer.call_id)
+            with pytest.raises(UsageError, match="no call `nothing`"):
+                await gateway.explain("nothing")
+            return found
+
+    explanation = asyncio.run(asked())
+    assert [(one.model, one.status, one.reason) for one in explanation.event.attempts] == [
+        ("main", "skipped", "open"),
+        ("other", "ok", None),
+    ]
+    assert explanation.breakers is not None
+    assert explanation.breakers["main"].status == "open"
+    assert explanation.warnings is not None
+    assert any("v0" in warning for warning in explanation.warnings)
+
+
+def test_standing_tells_what_can_be_asked_and_what_is_open(project: Sample) -> None:
+    project.registry["policies"] = {"breaker": {"failures": 1}}
+    project.write()
+    project.providers["main"].default = Reply(status=503)
+
+    async def stood() -> list[Any]:
+        async with project.gateway() as gateway:
+            before = await gateway.standing()
+            for _ in range(2):
+                await gateway.complete("chat", HELLO)
+            return [before, await gateway.standing()]
+
+    before, after = asyncio.run(stood())
+    assert (before.features, before.models) == ({"chat"}, {"main", "other", "small"})
+    assert (before.release, before.candidate, before.warnings, before.troubles) == ("v1", None, (), {})
+    assert (before.open_breakers, after.open_breakers) == ((), ("main",))
+    assert (before.is_warm, after.is_warm) == (False, True)
+    assert (after.held_event_count, after.dropped_event_count) == (0, 0)
+
+
+def test_a_call_that_is_too_long_or_too_dear_is_an_event_too(project: Sample) -> None:
+    project.feature(budget={"prompt_tokens": 20})
+    with pytest.raises(BudgetError):
+        project.ask(variables={"text": "many words " * 50})
+    assert project.requests == {}
+    (event,) = project.calls
+    assert (event.error_class, event.attempts, event.provider) == ("BudgetError", (), None)
