@@ -44,21 +44,16 @@ def rows() -> list[tuple[str, str, str, str, str]]:
 async def _measure(root: Path, base_url: str) -> list[tuple[str, str, str, str, str]]:
     async with gateway(root) as gw:
         await gw.warm_up()
-        peers = {"bare LiteLLM": _bare(base_url), "litellm.Router": _router(base_url)}
 
         async def ours() -> object:
             return await gw.complete("direct", VARIABLES)
 
-        calls: dict[str, OneCall] = {"flowai": ours, **peers}
-        for one in calls.values():
-            await _burst(one)
-        bursts = [{name: await _burst(one) for name, one in calls.items()} for _ in range(PAIRS_COUNT)]
-        table = [
-            _row(name, figure, [(burst["flowai"][at], burst[name][at]) for burst in bursts])
-            for name in peers
-            for at, figure in enumerate(("CPU", "wall"))
-        ]
-        return [*table, await _memory(gw)]
+        bare = _bare(base_url)
+        table = await _beside(ours, "bare LiteLLM", bare)
+        memory = await _memory(gw)
+        # last: a router leaves callbacks behind, which every later call of LiteLLM in this process serves
+        table += await _beside(ours, "litellm.Router", _router(base_url))
+        return [*table, memory]
 
 
 def _bare(base_url: str) -> OneCall:
@@ -95,12 +90,19 @@ async def _burst(one: OneCall) -> tuple[float, float]:
     return (time.process_time() - cpu_s) / CALLS_COUNT * 1000, (time.perf_counter() - wall_s) / CALLS_COUNT * 1000
 
 
-def _row(peer: str, figure: str, pairs: list[tuple[float, float]]) -> tuple[str, str, str, str, str]:
-    mine, its = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
-    more_ms = statistics.median(pair[0] - pair[1] for pair in pairs)
-    ratio = statistics.median(pair[0] / pair[1] for pair in pairs)
-    how = f"{more_ms:+.2f} ms; {len(pairs)} pairs of {CALLS_COUNT} calls"
-    return f"one call, {figure}", f"{mine:.2f} ms", f"{peer} {its:.2f} ms", f"{ratio:.2f}x", how
+async def _beside(mine: OneCall, peer: str, its: OneCall) -> list[tuple[str, str, str, str, str]]:
+    """Measure bursts of both in turn; give a row for CPU and one for wall time."""
+    for one in (mine, its):
+        await _burst(one)
+    pairs = [(await _burst(mine), await _burst(its)) for _ in range(PAIRS_COUNT)]
+    table = []
+    for at, figure in enumerate(("CPU", "wall")):
+        my_ms, its_ms = (statistics.median(pair[who][at] for pair in pairs) for who in (0, 1))
+        more_ms = statistics.median(pair[0][at] - pair[1][at] for pair in pairs)
+        ratio = statistics.median(pair[0][at] / pair[1][at] for pair in pairs)
+        how = f"{more_ms:+.2f} ms; {PAIRS_COUNT} pairs of {CALLS_COUNT} calls"
+        table.append((f"one call, {figure}", f"{my_ms:.2f} ms", f"{peer} {its_ms:.2f} ms", f"{ratio:.2f}x", how))
+    return table
 
 
 async def _memory(gw: Any) -> tuple[str, str, str, str, str]:  # noqa: ANN401 - imported late

@@ -2,9 +2,8 @@
 
 In: messages. Out: a count, or a bound that costs nothing. Must never know limits.
 
-The count is a proxy: every provider cuts text in its own way. The tokenizer is OpenAI's `o200k_base`, whose table
-lies in
-LiteLLM's package; it takes 0.3 s to load, so it is loaded only for texts that a bound cannot decide.
+The count is a proxy: every provider cuts text in its own way. The tokenizer is OpenAI's `o200k_base`, whose table lies
+in LiteLLM's package; it takes 0.3 s to load, so it is loaded only for texts that a bound cannot decide.
 """
 
 from __future__ import annotations

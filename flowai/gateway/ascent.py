@@ -1,8 +1,7 @@
 """One call's way up its ladder: which rung comes next, after which wait, with how much time.
 
 In: a Climb and what came of each Step. Out: Steps, the attempts for the event, the error when none is left. Must
-never know
-how a model is asked.
+never know how a model is asked.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 In: the error of an attempt. Out: a Consequence. Must never know which models are left.
 
 Rules (the design's ladder): what a provider may get over moves on at once; what the caller did is the caller's; a
-context
-that is too small needs a larger one; a wrong key or a retired model needs another provider, and a person.
+context that is too small needs a larger one; a wrong key or a retired model needs another provider, and a person.
 """
 
 from __future__ import annotations

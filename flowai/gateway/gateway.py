@@ -3,8 +3,7 @@
 In: asks. Out: answers, streams, events. Must never know HTTP, screens or commands.
 
 A call's way: plan -> token budget -> exact cache -> one flight for the same request -> semantic cache -> money ->
-ladder ->
-settle -> keep -> event.
+ladder -> settle -> keep -> event.
 """
 
 from __future__ import annotations
@@ -147,9 +146,9 @@ class Gateway:
             async with self._under_way():
                 outcome = await call.outcome()
         except (FlowaiError, asyncio.CancelledError) as error:
-            self._end(call, error)
+            self._note(call, error)
             raise
-        return self._end(call, outcome)
+        return self._answered(call, outcome)
 
     async def ask_stream(self, ask: Ask, *, on_break: OnBreak = "error") -> AsyncGenerator[StreamItem]:
         """Give an answer piece by piece; see `stream`."""
@@ -160,9 +159,9 @@ class Gateway:
                 while not isinstance(item := await self._next(items), Outcome):
                     yield item
         except (FlowaiError, asyncio.CancelledError, GeneratorExit) as error:
-            self._end(call, error)
+            self._note(call, error)
             raise
-        yield self._end(call, item)
+        yield self._answered(call, item)
 
     async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
         """Give one vector per text.
@@ -256,15 +255,17 @@ class Gateway:
     # --- one call ---
 
     async def _parts(self) -> Parts:
-        parts = self._opened
-        if parts is None:
-            if self._is_closed:
-                raise _closed()
-            parts, _ = await self._opening.run("", self._open_parts)
+        parts = self._opened or await self._newly_opened()
         if parts.loop is not asyncio.get_running_loop():
             raise UsageError(
                 "this gateway was opened in another event loop", hint="one gateway per event loop, or `SyncGateway`"
             )
+        return parts
+
+    async def _newly_opened(self) -> Parts:
+        if self._is_closed:
+            raise _closed()
+        parts, _ = await self._opening.run("", self._open_parts)
         return parts
 
     async def _open_parts(self) -> Parts:
@@ -323,12 +324,19 @@ class Gateway:
         )
         return Call(parts, plan, started_s, serving.warnings)
 
-    def _end(self, call: Call, result: Outcome | BaseException) -> Answer:
-        """Write the event of a call; give its answer, where there is one."""
+    def _answered(self, call: Call, outcome: Outcome) -> Answer:
+        answer = answer_of(call.plan, outcome, self._latency_ms(call))
+        self._note(call, answer)
+        return answer
+
+    def _latency_ms(self, call: Call) -> float:
+        return max(0.0, (self._settings.clock_s() - call.started_s) * 1000)
+
+    def _note(self, call: Call, result: Answer | BaseException) -> None:
+        """Write down how a call ended: the event, its span, what `explain` says, and the alerts."""
         parts, plan = call.parts, call.plan
-        latency_ms = max(0.0, (self._settings.clock_s() - call.started_s) * 1000)
-        said = answer_of(plan, result, latency_ms) if isinstance(result, Outcome) else result
-        event = event_of(plan, said, origin=self._origin, attempts=call.climb.attempts, latency_ms=latency_ms)
+        latency_ms = result.latency_ms if isinstance(result, Answer) else self._latency_ms(call)
+        event = event_of(plan, result, origin=self._origin, attempts=call.climb.attempts, latency_ms=latency_ms)
         parts.sink.add(event)
         parts.trace(event)
         self._history.add(
@@ -349,7 +357,6 @@ class Gateway:
                     release=plan.release,
                 )
             )
-        return said  # type: ignore[return-value] # an error is raised by the caller, who looks at nothing
 
     async def _find(self, call_id: str) -> CallEvent | None:
         found = self._history.get(call_id)

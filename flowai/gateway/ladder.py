@@ -83,8 +83,7 @@ class Ladder:
 
         Yields:
             The Step whose model begins to answer, before its first text; its chunks; the Climbed last. A second Step
-            means
-            that the answer starts afresh.
+            means that the answer starts afresh.
 
         Raises:
             CallError: as `complete`; also when a stream died after its first text and `on_break` says `error`.

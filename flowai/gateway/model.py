@@ -6,7 +6,7 @@ In: nothing. Out: frozen records. Must never know how an answer is made.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
@@ -15,8 +15,9 @@ from flowai.registry import Serve
 from flowai.state import BreakerView
 
 if TYPE_CHECKING:
-    from flowai.calls import ChatMessage
     from collections.abc import Mapping, Sequence
+
+    from flowai.calls import ChatMessage
 
 OnBreak = Literal["error", "restart"]
 """What happens when a stream dies after its first text: a typed error, or a fresh start with the next model."""
@@ -172,9 +173,9 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
 
 
 StreamItem = Started | Piece | Restarted | Answer
-"""What `stream` gives: Started, Pieces, perhaps Restarted and Pieces, and the whole Answer last. A stream that cannot
-be
-finished raises a CallError instead of the Answer."""
+"""What `stream` gives: Started, Pieces, perhaps Restarted and Pieces, and the whole Answer last.
+
+A stream that cannot be finished raises a CallError instead of the Answer."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,8 +194,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 Trouble = Literal["state_alone", "events_failing", "registry_invalid", "semantic_off", "cache_failing"]
 """A way in which a gateway works on with less: shared state is away, events cannot be written, the registry's new
-version is
-wrong and the last good one serves, the semantic cache cannot embed, answers cannot be kept."""
+version is wrong and the last good one serves, the semantic cache cannot embed, answers cannot be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

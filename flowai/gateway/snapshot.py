@@ -1,8 +1,7 @@
 """One version of a project's registry, prompts and keys: a call uses exactly one, so that no call mixes two.
 
 In: a project and variables. Out: which release serves, and what a feature uses in it, worked out once. Must never
-know calls
-under way.
+know calls under way.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from flowai.state import BreakerRule
 from flowai.state.memory_state import MemoryState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from flowai.calls import ChatMessage, Embeddings, EmbedRequest
     from flowai.gateway.model import OnBreak
@@ -89,7 +89,7 @@ class Models:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         raise NotImplementedError
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
         """Nothing to do."""
 
     async def aclose(self) -> None:
@@ -132,9 +132,8 @@ class World:
         self.state = MemoryState(self.clock)
         self.breakers = Breakers(self.state, environment="", clock_s=self.clock)
         self.rule = rule or BreakerRule()
-        self.ladder = Ladder(
-            self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=random.Random(7)  # noqa: S311 - jitter
-        )
+        rng = random.Random(7)  # noqa: S311 - jitter
+        self.ladder = Ladder(self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=rng)
         self.climb: Climb
 
     def _climb(self, *rungs: Rung, messages: tuple[ChatMessage, ...] = (), **changes: Any) -> Climb:

@@ -76,7 +76,7 @@ def test_each_user_gets_the_side_it_is_assigned_to_and_the_event_says_so(project
         assert answer.variant == variant
         assert answer.release == ("v2" if variant == "canary" else "v1")
         assert answer.text == PROMPTS[answer.release]
-    shares = Counter(answer.variant for answer in answers.values())
+    shares: Counter[str | None] = Counter(answer.variant for answer in answers.values())
     for variant in ("canary", "control"):  # four binomial standard deviations
         assert abs(shares[variant] - 20) <= 4 * (400 * 0.05 * 0.95) ** 0.5
     events = {event.call_id: event for event in project.calls}

@@ -33,7 +33,7 @@ def kept(project: Sample, *calls: dict[str, Any]) -> list[str]:
     """Make calls one after the other; give their cache verdicts."""
 
     async def asked() -> list[str]:
-        verdicts = []
+        verdicts: list[str] = []
         async with project.gateway() as gateway:
             for call in calls:
                 try:

@@ -11,7 +11,7 @@ import pytest
 from gateways import HELLO, Sample, sample, until
 
 from flowai.errors import InfrastructureError
-from flowai.events import FeedbackEvent
+from flowai.events import AlertEvent, FeedbackEvent
 from flowai.gateway import event_sink
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def test_events_wait_until_they_can_be_written(project: Sample) -> None:
             with pytest.raises(InfrastructureError) as failed:
                 await gateway.feedback(answers[0].call_id, verdict="accepted")
             assert failed.value.hint
+            await until(lambda: any(isinstance(event, AlertEvent) for event in project.told))
             blocked.unlink()
             assert (await until_well(gateway)).dropped_event_count == 0
             await gateway.feedback(answers[0].call_id, verdict="saved")
@@ -86,7 +87,7 @@ def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> No
             with full_disk(log.stat().st_size + 20):
                 for at in range(5):
                     assert (await gateway.complete("chat", {"text": f"text {at}"})).text == "main says hello"
-                troubles = set((await gateway.standing()).troubles)
+                troubles: set[str] = set((await gateway.standing()).troubles)
                 with pytest.raises(InfrastructureError):
                     await gateway.feedback("any", verdict="saved")
             await gateway.complete("chat", {"text": "the disk is well again"})

@@ -16,7 +16,6 @@ from flowai.errors import (
     LadderError,
     UsageError,
 )
-from flowai.events import OTEL_NAMES
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.record import user_hash
 
@@ -67,7 +66,6 @@ def test_the_event_of_a_miss_says_everything(project: Sample) -> None:
     assert {name: getattr(event, name) for name in same} == {name: getattr(answer, name) for name in same}
     assert event.ttft_ms is not None
     assert (event.error_class, event.error_message, event.content) == (None, None, None)
-    assert set(OTEL_NAMES) >= {"call_id", "attempts"}
 
 
 def test_the_event_of_a_hit_is_free_and_asked_nobody(project: Sample) -> None:
@@ -201,7 +199,7 @@ def test_origin_says_what_the_calls_are_for(project: Sample) -> None:
             await gateway.feedback(answer.call_id, verdict="accepted")
 
     asyncio.run(asked())
-    assert [event.origin for event in (*project.calls, *project.feedback)] == ["serve", "serve"]
+    assert (project.calls[0].origin, project.feedback[0].origin) == ("serve", "serve")
 
 
 # --- feedback, explanations, standing ---

@@ -193,7 +193,7 @@ def test_each_piece_may_be_awaited_in_a_task_of_its_own(project: Sample) -> None
     """As `asyncio.wait_for` does it before Python 3.12, and web frameworks do."""
 
     async def read() -> list[StreamItem]:
-        found = []
+        found: list[StreamItem] = []
         async with project.gateway() as gateway:
             items = gateway.stream("chat", HELLO)
             while True:
@@ -272,7 +272,7 @@ def test_a_streamed_answer_that_is_not_whole_is_not_kept(project: Sample) -> Non
 
     async def streamed() -> list[str]:
         async with project.gateway() as gateway:
-            verdicts = [(await gathered(gateway.stream("chat", HELLO)))[2].cache]
+            verdicts: list[str] = [(await gathered(gateway.stream("chat", HELLO)))[2].cache]
             with pytest.raises(MalformedAnswerError):
                 await gathered(gateway.stream("chat", HELLO))
             return verdicts + [(await gathered(gateway.stream("chat", HELLO)))[2].cache for _ in range(2)]

@@ -118,6 +118,41 @@ def test_thousands_of_calls_and_no_mixed_version(project: Sample) -> None:
     assert {event.error_class for event in project.calls} == {None}
 
 
+def test_a_prompt_that_changes_together_with_the_registry_is_served_together_with_it(project: Sample) -> None:
+    project.providers["main"].answerer = lambda asked: Reply(text=tell_versions(asked).text)
+    binding = project.registry["releases"]["v1"]["chat"]
+    project.registry["models"]["main"]["model"] = "openai/m-1"
+    binding["params"]["seed"] = 1
+    project.feature(fallback=[], degrade=None)
+    seen: Counter[str] = Counter()
+
+    async def look_again(gateway: Gateway, done: asyncio.Event) -> None:
+        while not done.is_set():
+            await gateway.refresh()
+
+    async def served() -> None:
+        async with project.gateway() as gateway:
+            done = asyncio.Event()
+            looking = [asyncio.create_task(look_again(gateway, done)) for _ in range(2)]
+            for number in range(2, 12):
+                project.write("prompts/hello_v1.prompt", PROMPT % number)
+                binding["params"]["seed"] = number
+                project.registry["models"]["main"]["model"] = f"openai/m-{number}"
+                project.write()
+
+                async def answers(number: int = number) -> bool:
+                    text = (await gateway.complete("chat", HELLO)).text
+                    seen[text] += 1
+                    return text.startswith(f"{number} ")
+
+                await until(answers)
+            done.set()
+            await asyncio.gather(*looking)
+
+    asyncio.run(served())
+    assert [text for text in seen if len(set(text.split())) != 1] == []
+
+
 def test_a_call_under_way_keeps_the_version_it_began_with(project: Sample) -> None:
     project.providers["main"].default = Reply(status=503, delay_s=0.5)
     project.providers["other"].answerer = lambda asked: Reply(text=asked.body["messages"][0]["content"].strip())

@@ -29,8 +29,8 @@ from flowai.errors import (
 from flowai.registry.model import Retry
 
 if TYPE_CHECKING:
-    from flowai.gateway.ascent import Climbed, Step
     from flowai.calls import ChatMessage
+    from flowai.gateway.ascent import Climbed, Step
 
 PASSING = [RateLimitedError, ServerError, TimedOutError, UnreachableError, MalformedAnswerError]
 A, B, C = rung("a"), rung("b"), rung("c")
@@ -250,7 +250,7 @@ def test_a_caller_who_leaves_gives_the_probe_back() -> None:
         async def never(_: object) -> Any:
             await asyncio.Event().wait()
 
-        world.models.complete = never  # type: ignore[method-assign]
+        world.models.complete = never  # type: ignore[method-assign,assignment]
         task = asyncio.create_task(world.ladder.complete(world._climb(A, B)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)

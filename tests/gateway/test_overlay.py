@@ -10,13 +10,14 @@ import pytest
 from gateways import HELLO, KEY, Sample, gathered, sample, until
 
 from flowai.errors import RegistryError
-from flowai.gateway.gateway import Gateway
 from flowai.state import Overlay
 from flowai.state.file_state import FileState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from flowai.gateway.gateway import Gateway
 
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)

@@ -93,12 +93,10 @@ def test_many_threads_share_one(project: Sample) -> None:
     project.providers["main"].default = Reply(text="main says hello", delay_s=0.2)
     with opened(project) as gateway, ThreadPoolExecutor(16) as threads:
         gateway.warm_up()
-        began_s = time.monotonic()
         answers = list(threads.map(lambda at: gateway.complete("chat", {"text": str(at)}), range(32)))
-        took_s = time.monotonic() - began_s
     assert {answer.text for answer in answers} == {"main says hello"}
     assert len({answer.call_id for answer in answers}) == 32
-    assert took_s < 32 * 0.2, "they do not wait for each other"
+    assert project.providers["main"].connection_count > 1, "they do not wait for each other"
 
 
 def test_threads_may_make_the_first_call_at_once(project: Sample) -> None:
