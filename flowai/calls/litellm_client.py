@@ -126,7 +126,7 @@ class LiteLLMClient:
         )
         limit = asyncio.timeout(request.total_timeout_s)
         try:
-            with watching(watch):
+            with watching(watch), library.unrecorded():
                 async with limit:
                     answer = await library.module.acompletion(**library.arguments(request))
         except library.failures as error:

@@ -17,8 +17,6 @@ CALLERS = {"InvalidRequestError", "ContentFilteredError"}
 MOST_TRIES = 3
 """A limit says what the gateway does, not how busy the machine is: the fastest of so many tries counts."""
 
-Watch = "Callable[[Row, Way], Seen]"
-
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Row, Way], Seen]]:

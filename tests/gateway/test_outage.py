@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_table import TEXTS, WELL, Behaviour, Within
+from fault_table import SLACK_S, TEXTS, WELL, Behaviour
 from fault_world import Clocks, Providers, ask, write_project
 from scripted_replies import Reply
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALLERS_COUNT = 10
+FIRST_TOKEN_S = 2.0
+"""Long: with so many callers at once on a busy machine, the well provider needs its time too."""
 CALLS_COUNT = 5
 DEATHS: dict[str, Behaviour] = {
     "500": Reply(status=500),
@@ -38,7 +40,8 @@ def providers() -> Iterator[Providers]:
 def test_no_call_fails_and_the_dead_provider_is_soon_left_alone(
     death: str, providers: Providers, tmp_path: Path
 ) -> None:
-    write_project(tmp_path, providers, listens=DEATHS[death] is not None)
+    listens = DEATHS[death] is not None
+    write_project(tmp_path, providers, listens=listens, first_token_s=FIRST_TOKEN_S, total_s=4 * FIRST_TOKEN_S)
     providers.do("primary", DEATHS[death])
     providers.do("fallback", WELL["fallback"])
     tried: list[list[int]] = []
@@ -62,4 +65,4 @@ def test_no_call_fails_and_the_dead_provider_is_soon_left_alone(
     waits_ms = [wait_ms for waits in tried for wait_ms in waits]
     assert 6 <= len(waits_ms) <= 6 + CALLERS_COUNT  # six open the breaker; all may have been under way by then
     assert all(len(waits) <= 1 for waits in tried)
-    assert min(waits_ms) <= Within.FIRST_TOKEN.most_s * 1000
+    assert min(waits_ms) <= (FIRST_TOKEN_S + SLACK_S) * 1000
