@@ -1,5 +1,52 @@
 """Pure mathematics of measurements; knows no files, models or screens."""
 
+from flowai.statistics.buckets import (
+    BUCKET_RATIO,
+    bucket_of,
+    bucket_quantile,
+    bucket_quantile_interval,
+    quantile_ratio,
+)
+from flowai.statistics.intervals import (
+    Interval,
+    clopper_pearson,
+    difference,
+    newcombe,
+    proportion,
+    quantile_ranks,
+    wilson,
+)
+from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e, unexpected_arms
+from flowai.statistics.needed import calls_needed
 from flowai.statistics.quantiles import quantile
+from flowai.statistics.sequential import Block, Claim, Evidence, RateEvidence, RatioEvidence
+from flowai.statistics.several import average_log_e, e_bh, holm, split_alpha
 
-__all__ = ["quantile"]
+__all__ = [
+    "BUCKET_RATIO",
+    "MISMATCH_ALPHA",
+    "Block",
+    "Claim",
+    "Evidence",
+    "Interval",
+    "RateEvidence",
+    "RatioEvidence",
+    "average_log_e",
+    "bucket_of",
+    "bucket_quantile",
+    "bucket_quantile_interval",
+    "calls_needed",
+    "clopper_pearson",
+    "difference",
+    "e_bh",
+    "holm",
+    "mismatch_log_e",
+    "newcombe",
+    "proportion",
+    "quantile",
+    "quantile_ranks",
+    "quantile_ratio",
+    "split_alpha",
+    "unexpected_arms",
+    "wilson",
+]

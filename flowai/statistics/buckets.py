@@ -1,0 +1,111 @@
+"""Quantiles of positive measurements (latencies, costs) from counts by 1 % log bucket.
+
+In: counts by bucket, which merge by addition. Out: quantiles and their intervals. Must never know what is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from flowai.statistics.intervals import Interval, difference, quantile_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUCKET_RATIO = 1.01
+"""Upper edge of a bucket over its lower edge; the middle is within 0.5 % of every value in it."""
+
+
+def bucket_of(value: float) -> int:
+    """Give the bucket of a measurement: floor(ln value / ln 1.01), as a query in SQL counts it.
+
+    Raises:
+        ValueError: the value is not a positive, finite number.
+
+    Source: Masson, Rim and Lee, DDSketch (VLDB 2019), section 2.1.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"{value} is not a positive number")
+    return math.floor(math.log(value) / math.log(BUCKET_RATIO))
+
+
+def bucket_quantile(counts: Mapping[int, int], share: float) -> float | None:
+    """Give a quantile of what was counted.
+
+    Args:
+        counts: measurements by bucket, 0 or more each.
+        share: 0 (the smallest) to 1 (the largest).
+
+    Returns:
+        The geometric middle of its bucket, within 0.5 %, in the measurements' unit; None for no measurement.
+
+    Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 1.
+    """
+    total = sum(counts.values())
+    if not total:
+        return None
+    return math.pow(BUCKET_RATIO, _bucket_at(counts, max(1, math.ceil(share * total))) + 0.5)
+
+
+def bucket_quantile_interval(counts: Mapping[int, int], share: float, *, confidence: float = 0.95) -> Interval:
+    """Give a quantile with its interval: lower edge of the lower rank's bucket to upper edge of the upper rank's.
+
+    Args:
+        counts: measurements by bucket, 0 or more each.
+        share: which quantile, above 0 and below 1.
+        confidence: chance that the interval holds the truth, above 0 and below 1.
+
+    Returns:
+        In the measurements' unit; from 0 or to inf where there are too few measurements for that bound.
+
+    Source: `quantile_ranks`; the edges add the rounding of the buckets.
+    """
+    lower, upper = quantile_ranks(sum(counts.values()), share, confidence=confidence)
+    return Interval(
+        estimate=bucket_quantile(counts, share),
+        low=0.0 if lower is None else math.pow(BUCKET_RATIO, _bucket_at(counts, lower)),
+        high=math.inf if upper is None else math.pow(BUCKET_RATIO, _bucket_at(counts, upper) + 1),
+    )
+
+
+def quantile_ratio(
+    candidate: Mapping[int, int], control: Mapping[int, int], share: float, *, confidence: float = 0.95
+) -> Interval:
+    """Give the ratio of a quantile, candidate to control, with its interval.
+
+    Args:
+        candidate: measurements by bucket, 0 or more each.
+        control: the same of the control.
+        share: which quantile, above 0 and below 1.
+        confidence: chance that the interval holds the truth, above 0 and below 1.
+
+    Returns:
+        Ratios, above 1 where the candidate is slower; from 0 or to inf where there are too few measurements.
+
+    Source: `difference` on the logarithms of both quantiles' intervals: Zou and Donner (2008), section 2.
+    """
+    first, second = (
+        _logarithm(bucket_quantile_interval(counts, share, confidence=confidence)) for counts in (candidate, control)
+    )
+    logs = difference(first, second)
+    estimate = None if logs.estimate is None else math.exp(logs.estimate)
+    return Interval(estimate=estimate, low=math.exp(logs.low), high=math.exp(logs.high))
+
+
+def _logarithm(interval: Interval) -> Interval:
+    return Interval(
+        estimate=None if interval.estimate is None else math.log(interval.estimate),
+        low=math.log(interval.low) if interval.low > 0 else -math.inf,
+        high=math.log(interval.high),
+    )
+
+
+def _bucket_at(counts: Mapping[int, int], rank: int) -> int:
+    """Give the bucket of the rank-th smallest measurement; rank 1 to their number."""
+    seen = 0
+    for bucket in sorted(counts):
+        seen += counts[bucket]
+        if seen >= rank:
+            return bucket
+    raise ValueError(f"there are {seen} measurements, no {rank}th")

@@ -1,0 +1,147 @@
+"""Confidence intervals of proportions, of their differences, and of quantiles, for one fixed look.
+
+In: counts. Out: intervals. Must never know what is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.statistics.beta import beta_quantile, binomial_cdf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowai.statistics.sequential import Block
+
+FEW = 10
+"""Below so many successes or failures, `proportion` is exact rather than close."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A confidence interval.
+
+    Args:
+        estimate: the best single value, in the interval; None when nothing was measured.
+        low: lower bound; -inf (0 for ratios and latencies) when there is none.
+        high: upper bound; inf when there is none.
+    """
+
+    estimate: float | None
+    low: float
+    high: float
+
+
+def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
+    """Give the score interval of a proportion.
+
+    Args:
+        count: successes, 0 to `total`.
+        total: trials, 0 or more; with 0 the interval is everything from 0 to 1.
+        confidence: chance that the interval holds the truth, above 0 and below 1.
+
+    Returns:
+        Proportions, 0 to 1.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927) 209; Newcombe, Statistics in Medicine 17
+    (1998) 857, method 3.
+    """
+    if total == 0:
+        return Interval(estimate=None, low=0.0, high=1.0)
+    z_squared = _z(confidence) ** 2
+    rate = count / total
+    middle = count + z_squared / 2
+    reach = math.sqrt(z_squared * (total * rate * (1 - rate) + z_squared / 4))
+    scale = total + z_squared
+    low = 0.0 if count == 0 else (middle - reach) / scale
+    high = 1.0 if count == total else (middle + reach) / scale
+    return Interval(estimate=rate, low=min(low, rate), high=max(high, rate))
+
+
+def clopper_pearson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
+    """Give the exact interval of a proportion: it holds the truth at least as often as `confidence` says.
+
+    Args, Returns: as `wilson`.
+
+    Source: Clopper and Pearson, Biometrika 26 (1934); by beta quantiles: Newcombe (1998) 857, method 5.
+    """
+    if total == 0:
+        return Interval(estimate=None, low=0.0, high=1.0)
+    tail = (1 - confidence) / 2
+    low = 0.0 if count == 0 else beta_quantile(tail, count, total - count + 1)
+    high = 1.0 if count == total else beta_quantile(1 - tail, count + 1, total - count)
+    return Interval(estimate=count / total, low=low, high=high)
+
+
+def proportion(count: int, total: int, *, confidence: float = 0.95) -> Interval:
+    """Give `clopper_pearson` when there are fewer than 10 successes or failures, else `wilson`."""
+    exact = min(count, total - count) < FEW
+    return (clopper_pearson if exact else wilson)(count, total, confidence=confidence)
+
+
+def newcombe(block: Block, *, confidence: float = 0.95) -> Interval:
+    """Give the interval of a difference of failure rates, candidate minus control.
+
+    Args:
+        block: calls and failures of both arms. An arm without calls may have any rate.
+        confidence: as `wilson`.
+
+    Returns:
+        Differences, -1 to 1.
+
+    Source: Newcombe, Statistics in Medicine 17 (1998) 873, method 10 (hybrid score).
+    """
+    candidate = wilson(block.candidate_failure_count, block.candidate_count, confidence=confidence)
+    control = wilson(block.control_failure_count, block.control_count, confidence=confidence)
+    return difference(candidate, control)
+
+
+def difference(first: Interval, second: Interval) -> Interval:
+    """Give the interval of first minus second from the interval of each, measured independently.
+
+    Source: Zou and Donner, Statistics in Medicine 27 (2008) 1693, equation 7; with Wilson's intervals it is Newcombe's.
+    """
+    if first.estimate is None or second.estimate is None:
+        return Interval(estimate=None, low=first.low - second.high, high=first.high - second.low)
+    gap = first.estimate - second.estimate
+    below = math.hypot(first.estimate - first.low, second.high - second.estimate)
+    above = math.hypot(first.high - first.estimate, second.estimate - second.low)
+    return Interval(estimate=gap, low=gap - below, high=gap + above)
+
+
+def quantile_ranks(total: int, share: float, *, confidence: float = 0.95) -> tuple[int | None, int | None]:
+    """Give the ranks of the order statistics that enclose a quantile.
+
+    Args:
+        total: sample size, 0 or more.
+        share: which quantile, above 0 and below 1.
+        confidence: as `wilson`; each side errs with at most half of the rest, so that a sample may be too small.
+
+    Returns:
+        Lower and upper rank, 1 to `total`; None where the sample is too small for that bound.
+
+    Source: David and Nagaraja, Order Statistics (2003), section 7.1: the rank of a quantile is binomial.
+    """
+    tail = (1 - confidence) / 2
+    # the lower rank r errs when fewer than r values lie below the quantile: at most r - 1 of them
+    low = _last(total, lambda rank: binomial_cdf(rank - 1, total, share) <= tail)
+    from_top = _last(total, lambda rank: binomial_cdf(rank - 1, total, 1 - share) <= tail)
+    return low or None, (total + 1 - from_top) if from_top else None
+
+
+def _last(total: int, holds: Callable[[int], bool]) -> int:
+    """Give the largest rank up to `total` for which a condition holds that holds up to some rank; 0 when for none."""
+    low, high = 0, total
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
+
+
+def _z(confidence: float) -> float:
+    from statistics import NormalDist  # 15 ms of imports that most commands never need
+
+    return NormalDist().inv_cdf(0.5 + confidence / 2)

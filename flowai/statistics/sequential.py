@@ -1,0 +1,263 @@
+"""Evidence about a candidate's failure rate that may be looked at at any time, gathered block by block.
+
+In: blocks (calls and failures of both arms). Out: the logarithm of an e-value. Must never know what a failure is.
+
+One inequality carries both constructions. In a block of n1 candidate and n0 control calls, s = n1 / (n1 + n0), every
+call multiplies the evidence: a candidate call by 1 + stake (1 - s) (y - a), a control call by 1 - stake s (y - b). Here
+y is 1 for a failure, else 0; a - b = margin; stake, a and b are chosen before the block. Weighted by s and 1 - s, the
+expectations of the two factors have the mean 1 + stake s (1 - s) (p1 - p0 - margin), at most 1 under the null
+hypothesis. The expectation of the block's product is then at most 1 too (geometric and arithmetic mean). Blocks
+multiply, so rates and shares may change between them. Under the null hypothesis the evidence ever reaches 1 / alpha
+with probability at most alpha.
+
+Source: Turner, Ly and Grunwald, Generic E-variables for exact sequential k-sample tests that allow for optional
+stopping, Journal of Statistical Planning and Inference 230 (2024), theorem 1; with a margin: Turner and Grunwald, Exact
+anytime-valid confidence intervals for contingency tables and beyond (2023). Looking at any time: Ville (1939).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Claim = Literal["worse", "not_worse"]
+"""What evidence speaks for. `worse`: the candidate fails more often, by more than the margin. `not_worse`: it does not
+fail more often by as much as the margin; with margin 0, that it fails less often."""
+
+RATE_RATIOS = (1.05, 1.15, 1.3, 1.5, 2.0, 3.0, 5.0, 8.0)
+"""Ratios of failure rates, candidate to control, that `RatioEvidence` bets on (their inverses for `not_worse`)."""
+
+RATIO_WEIGHTS = (0.02, 0.08, 0.15, 0.3, 0.2, 0.12, 0.09, 0.04)
+"""What part of the evidence starts on each of `RATE_RATIOS`: most on 1.3 to 2, where time to a verdict is longest."""
+
+LOG_ODDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Differences of log odds that `RateEvidence` bets on."""
+
+LOG_ODDS_WEIGHTS = (0.05, 0.15, 0.3, 0.25, 0.15, 0.1)
+"""What part of the evidence starts on each of `LOG_ODDS`."""
+
+MARGIN_BETS = (0.5, 1.0, 2.0)
+"""How far inside the margin `RateEvidence` bets the candidate to be, in margins: halfway, equal to control, better."""
+
+MARGIN_WEIGHTS = (0.3, 0.5, 0.2)
+"""What part of the evidence starts on each of `MARGIN_BETS`."""
+
+PLUG_IN_START = 0.18
+"""Failures, and successes, that a rate is taken to have had before its first block (as the authors' `safestats`)."""
+
+_MOST_OF_THE_STAKES = 0.95
+"""No call takes more than this part of the evidence away, so that one surprise is never the end of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """Calls of both arms over a stretch in which the canary's share stayed the same: a look, a stage, a feature.
+
+    What ends a block may depend on time and on the number of calls, never on how they went; an open block adds nothing.
+    A user (or session) counts once: the failures of one are not independent of each other.
+
+    Args:
+        candidate_count: calls of the candidate, 0 or more.
+        control_count: calls of the control in the same stretch, 0 or more.
+        candidate_failure_count: 0 to `candidate_count`.
+        control_failure_count: 0 to `control_count`.
+
+    Raises:
+        ValueError: more failures than calls, or fewer than none.
+    """
+
+    candidate_count: int
+    control_count: int
+    candidate_failure_count: int
+    control_failure_count: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot have been counted."""
+        for failures, calls in (
+            (self.candidate_failure_count, self.candidate_count),
+            (self.control_failure_count, self.control_count),
+        ):
+            if not 0 <= failures <= calls:
+                raise ValueError(f"{failures} failures in {calls} calls cannot be")
+
+
+class Evidence:
+    """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
+
+    Args:
+        claim: what the evidence speaks for.
+        margin: difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
+
+    Raises:
+        ValueError: the margin is out of range.
+    """
+
+    _weights: Sequence[float] = ()
+
+    def __init__(self, claim: Claim, *, margin: float = 0.0) -> None:
+        if not 0 <= margin < 1:
+            raise ValueError(f"a margin of {margin} is not between 0 and 1")
+        self.claim: Claim = claim
+        self.margin = margin
+        self._log_bets = [0.0] * len(self._weights)
+        self._peak = 0.0
+
+    @property
+    def log_e(self) -> float:
+        """The natural logarithm of the evidence now; 0 before the first block. Act at log(1 / alpha)."""
+        most = max(self._log_bets)
+        mixed = sum(w * math.exp(bet - most) for w, bet in zip(self._weights, self._log_bets, strict=True))
+        return most + math.log(mixed)
+
+    @property
+    def peak_log_e(self) -> float:
+        """The largest `log_e` at the end of any block so far, at least 0; it may be acted on just as well."""
+        return self._peak
+
+    def add(self, block: Block, *, stream: str = "") -> float:
+        """Multiply by the evidence of one more block.
+
+        Args:
+            block: not yet added; later than every block already added to its stream.
+            stream: whose rates these are (a feature); rates are learnt for each stream by itself.
+
+        Returns:
+            `log_e`. A block without calls of both arms leaves it as it was.
+        """
+        calls = block.candidate_count + block.control_count
+        if block.candidate_count and block.control_count:
+            share = block.candidate_count / calls
+            a, b = self._centres(share, stream)
+            stakes = self._stakes(share, a, b)
+            self._log_bets = [
+                bet + _log_factor(block, stake, a, b) for bet, stake in zip(self._log_bets, stakes, strict=True)
+            ]
+        self._learn(block, stream)
+        now = self.log_e
+        self._peak = max(self._peak, now)
+        return now
+
+    def copy(self) -> Self:
+        """Give evidence that goes on from here by itself."""
+        twin = type(self)(self.claim, margin=self.margin)
+        twin._log_bets = list(self._log_bets)  # noqa: SLF001 - its own kind
+        twin._peak = self._peak  # noqa: SLF001 - as above
+        return twin
+
+    def _centres(self, share: float, stream: str) -> tuple[float, float]:
+        raise NotImplementedError
+
+    def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
+        raise NotImplementedError
+
+    def _learn(self, block: Block, stream: str) -> None:
+        """Keep nothing, unless a construction learns."""
+
+
+class RatioEvidence(Evidence):
+    """Evidence from how failures divide between the arms, for rare failures: errors, invalid JSON, slow calls.
+
+    Without a margin it is the count ratio: given a failure, the chance that it is the candidate's is the candidate's
+    share s of the calls, and the likelihood ratio of a rate ratio r multiplies by r / (s r + 1 - s) for a candidate's
+    failure, by 1 / (s r + 1 - s) for a control's, by 1 for a success. It needs to know no rate and learns nothing, so
+    that the order of blocks does not matter and evidence of different blocks can be merged.
+
+    Source: the module's inequality with a = margin, b = 0, stake = (r - 1) / (1 + s (r - 1)), mixed over `RATE_RATIOS`.
+    The conditional test of two Poisson rates: Przyborowski and Wilenski, Biometrika 31 (1940).
+    """
+
+    _weights = RATIO_WEIGHTS
+
+    def merged(self, other: RatioEvidence) -> RatioEvidence:
+        """Give the evidence of the blocks of both; its peak is only known from here on.
+
+        Raises:
+            ValueError: they speak for different claims or margins.
+        """
+        if (self.claim, self.margin) != (other.claim, other.margin):
+            raise ValueError("evidence for different claims cannot be merged")
+        both = self.copy()
+        both._log_bets = [a + b for a, b in zip(self._log_bets, other._log_bets, strict=True)]  # noqa: SLF001 - its own kind
+        both._peak = max(0.0, both.log_e)  # noqa: SLF001 - as above
+        return both
+
+    def _centres(self, share: float, stream: str) -> tuple[float, float]:
+        del share, stream
+        return self.margin, 0.0
+
+    def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
+        ratios = RATE_RATIOS if self.claim == "worse" else [1 / ratio for ratio in RATE_RATIOS]
+        return _bounded([(ratio - 1) / (1 + share * (ratio - 1)) for ratio in ratios], share, a, b)
+
+
+class RateEvidence(Evidence):
+    """Evidence from failures and successes alike, for rates that are not rare: acceptance, save rate, thumbs.
+
+    The safe 2x2 test over blocks. Its centres are the rate of both arms together in earlier blocks of the stream; its
+    bets are spread over differences of log odds. One rate is learnt, not two: that is quicker than the paper's plug-in
+    of both (decision 0040). Before the first block the rate is taken to be one half.
+
+    Source: the module's inequality with s a + (1 - s) b = the rate so far; Turner, Ly and Grunwald (2024) for the
+    plug-in and for alternatives restricted to effect sizes.
+    """
+
+    def __init__(self, claim: Claim, *, margin: float = 0.0) -> None:
+        self._by_margin = claim == "not_worse" and margin > 0
+        self._weights = MARGIN_WEIGHTS if self._by_margin else LOG_ODDS_WEIGHTS
+        super().__init__(claim, margin=margin)
+        self._past: dict[str, tuple[int, int]] = {}
+
+    def copy(self) -> Self:
+        """Give evidence that goes on from here by itself."""
+        twin = super().copy()
+        twin._past = dict(self._past)  # noqa: SLF001 - its own kind
+        return twin
+
+    def _centres(self, share: float, stream: str) -> tuple[float, float]:
+        failures, calls = self._past.get(stream, (0, 0))
+        rate = (failures + PLUG_IN_START) / (calls + 2 * PLUG_IN_START)
+        return rate + (1 - share) * self.margin, rate - share * self.margin
+
+    def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
+        if self._by_margin:
+            # a bet on a difference d of rates: stake = (d - margin) / variance, here with d = margin - bet * margin
+            variance = max((1 - share) * a * (1 - a) + share * b * (1 - b), 1e-12)
+            return _bounded([-bet * self.margin / variance for bet in MARGIN_BETS], share, a, b)
+        sign = 1 if self.claim == "worse" else -1
+        return _bounded([sign * odds for odds in LOG_ODDS], share, a, b)
+
+    def _learn(self, block: Block, stream: str) -> None:
+        failures, calls = self._past.get(stream, (0, 0))
+        self._past[stream] = (
+            failures + block.candidate_failure_count + block.control_failure_count,
+            calls + block.candidate_count + block.control_count,
+        )
+
+
+def _gains(share: float, a: float, b: float) -> tuple[float, float, float, float]:
+    """Give what a stake of 1 adds to a factor: candidate's failure, success, control's failure, success."""
+    return (1 - share) * (1 - a), -(1 - share) * a, -share * (1 - b), share * b
+
+
+def _bounded(stakes: Sequence[float], share: float, a: float, b: float) -> list[float]:
+    """Cut stakes of one sign so that no factor falls below 1 - `_MOST_OF_THE_STAKES`."""
+    sign = math.copysign(1.0, stakes[0])
+    worst = max(-sign * gain for gain in _gains(share, a, b))
+    most = _MOST_OF_THE_STAKES / worst
+    return [sign * min(abs(stake), most) for stake in stakes]
+
+
+def _log_factor(block: Block, stake: float, a: float, b: float) -> float:
+    """Give the logarithm of the product over a block's calls."""
+    share = block.candidate_count / (block.candidate_count + block.control_count)
+    counts = (
+        block.candidate_failure_count,
+        block.candidate_count - block.candidate_failure_count,
+        block.control_failure_count,
+        block.control_count - block.control_failure_count,
+    )
+    return math.fsum(count * math.log1p(stake * gain) for count, gain in zip(counts, _gains(share, a, b), strict=True))

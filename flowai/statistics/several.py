@@ -1,0 +1,98 @@
+"""Several questions at once: how the chance of a wrong verdict is shared out.
+
+In: e-values (as logarithms) or p-values by name. Out: which of them hold. Must never know what they are about.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, float]:
+    """Share the chance of a false alarm out over guardrails, by severity.
+
+    Args:
+        alpha: chance that any of them raises a false alarm, above 0 and below 1.
+        severities: weight by guardrail, 0 or more; a guardrail of weight 0 gets none and never raises an alarm.
+
+    Returns:
+        Alpha by guardrail; together `alpha`. Guardrail i acts at evidence 1 / alpha_i.
+
+    Raises:
+        ValueError: alpha is out of range, a weight is negative, or none is above 0.
+
+    Source: Boole's inequality; it holds however the guardrails depend on each other.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"an alpha of {alpha} is not between 0 and 1")
+    total = sum(severities.values())
+    if not (math.isfinite(total) and total > 0) or min(severities.values()) < 0:
+        raise ValueError("severities must be 0 or more, and one of them above 0")
+    return {name: alpha * severity / total for name, severity in severities.items()}
+
+
+def average_log_e(log_es: Mapping[str, float], alphas: Mapping[str, float]) -> float:
+    """Give the evidence that any guardrail is broken: the average of the e-values, weighted by their alphas.
+
+    Wherever one e-value reaches 1 / alpha_i, the average reaches 1 / sum(alphas): it sees all that the split sees, and
+    several weak signs together besides.
+
+    Args:
+        log_es: natural logarithm of evidence by guardrail; one that is missing counts as evidence 0.
+        alphas: as `split_alpha` gives them.
+
+    Returns:
+        Natural logarithm of the average; -inf when nothing was measured.
+
+    Source: Vovk and Wang, E-values: calibration, combination and applications (2021): the average of e-values is an
+    e-value, however they depend on each other.
+    """
+    total = sum(alphas.values())
+    terms = [math.log(alpha / total) + log_es[name] for name, alpha in alphas.items() if alpha > 0 and name in log_es]
+    most = max(terms, default=-math.inf)
+    if math.isinf(most):
+        return most
+    return most + math.log(math.fsum(math.exp(term - most) for term in terms))
+
+
+def e_bh(log_es: Mapping[str, float], *, alpha: float) -> tuple[str, ...]:
+    """Name the claims that hold among many (features, subgroups), with a false discovery rate of at most `alpha`.
+
+    Args:
+        log_es: natural logarithm of evidence by claim.
+        alpha: share of the named claims that may be wrong, on average, above 0 and below 1.
+
+    Returns:
+        Names, strongest evidence first (ties by name).
+
+    Source: Wang and Ramdas, False discovery rate control with e-values (2022): the e-BH procedure; any dependence.
+    """
+    ordered = sorted(log_es, key=lambda name: (-log_es[name], name))
+    held = 0
+    for rank, name in enumerate(ordered, 1):
+        if log_es[name] >= math.log(len(ordered) / (alpha * rank)):
+            held = rank
+    return tuple(ordered[:held])
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjust p-values of one fixed look for being several.
+
+    Args:
+        p_values: by claim, 0 to 1.
+
+    Returns:
+        Adjusted p-values, 0 to 1, in the order given: a claim holds at alpha when its value is at most alpha.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure (1979).
+    """
+    adjusted: dict[str, float] = {}
+    least = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        least = max(least, min(1.0, p_values[name] * (len(p_values) - rank)))
+        adjusted[name] = least
+    return {name: adjusted[name] for name in p_values}

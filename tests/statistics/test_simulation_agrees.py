@@ -1,0 +1,72 @@
+"""The simulation's vectorised twin gives the same evidence as the library, so that its figures are the library's."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np  # noqa: TID251 - the twin's arrays
+import pytest
+
+from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence, mismatch_log_e
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SIMULATION = Path(__file__).parents[2] / "benchmarks" / "verdict_simulation.py"
+
+
+@pytest.fixture(scope="module")
+def simulation() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("verdict_simulation", SIMULATION)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("claim", ["worse", "not_worse"])
+@pytest.mark.parametrize("margin", [0.0, 0.01, 0.2])
+@pytest.mark.parametrize("kind", [RatioEvidence, RateEvidence])
+def test_evidence_is_the_same_on_random_histories(
+    simulation: ModuleType, kind: type[Evidence], margin: float, claim: Claim
+) -> None:
+    rng, shape = np.random.default_rng(7), (40, 12)
+    sizes = np.array([0, 1, 3, 30, 1000, 10**6])
+    n1, n0 = rng.choice(sizes, shape), rng.choice(sizes, shape)
+    k1, k0 = rng.binomial(n1, rng.random((40, 1)) ** 3), rng.binomial(n0, rng.random((40, 1)) ** 3)
+    histories = simulation.Histories(n1=n1, n0=n0, k1=k1, k0=k0)
+    found = simulation.log_e(histories, claim, rare=kind is RatioEvidence, margin=margin)
+    for run in range(shape[0]):
+        evidence = kind(claim, margin=margin)
+        for at in range(shape[1]):
+            log_e = evidence.add(
+                Block(
+                    candidate_count=int(n1[run, at]),
+                    control_count=int(n0[run, at]),
+                    candidate_failure_count=int(k1[run, at]),
+                    control_failure_count=int(k0[run, at]),
+                )
+            )
+            assert log_e == pytest.approx(found[run, at], rel=1e-9, abs=1e-9)
+
+
+def test_mismatch_is_the_same_on_random_counts(simulation: ModuleType) -> None:
+    rng, shares = np.random.default_rng(8), (0.01, 0.09, 0.9)
+    counts = np.cumsum(rng.multinomial(50, (0.02, 0.08, 0.9), (10, 20)), axis=1)
+    found = simulation.mismatch_log_e(counts, shares)
+    for run, at in np.ndindex(10, 20):
+        arms = dict(zip("abc", map(int, counts[run, at]), strict=True))
+        expected = mismatch_log_e(arms, dict(zip("abc", shares, strict=True)))
+        assert found[run, at] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_the_tables_have_a_row_for_each_question(simulation: ModuleType) -> None:
+    rows = list(simulation.rows(runs=4, seed=3))
+    assert all(len(row) == len(simulation.HEADER) for row in rows)
+    topics = ("five metrics", "ramp", "clumps", "20,000 calls", "2 -> 3 %", "p95", "acceptance 62", "mismatch")
+    assert not [topic for topic in topics if not any(topic in row[0] for row in rows)]
