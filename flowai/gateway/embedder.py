@@ -133,14 +133,14 @@ def _load() -> SentenceTransformer:
 
     directory = _weights()
     draws_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # a library does not draw on its caller's screen
+    logging.disable_progress_bar()  # a library does not draw on its caller's screen
     try:
         return SentenceTransformer(str(directory), device="cpu", local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise InfrastructureError(f"the embedding model in `{directory.name}` cannot be loaded: {error}") from error
     finally:
         if draws_bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # transformers leaves it open
+            logging.enable_progress_bar()  # transformers leaves it open
 
 
 def _weights() -> Path:
