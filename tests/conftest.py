@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def shared_data() -> Path:
         if data.is_dir():
             return data
     pytest.skip("public test data (shared/data beside the checkout) is not here")
+
+
+def pytest_configure() -> None:
+    """Undo what a shell does to its background jobs: they ignore Ctrl-C, and so would every process a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
