@@ -102,7 +102,17 @@ async def load(*, shared_process: bool) -> Library:
     Returns:
         The door; nothing was sent anywhere.
     """
-    first = "litellm" not in sys.modules
+    module: Any = sys.modules.get("litellm")
+    if module is None:  # on a thread of its own: meanwhile a server goes on saying that it is alive
+        module = await asyncio.to_thread(_import, shared_process=shared_process)
+    module.suppress_debug_info = True
+    library = Library(module, shared_process=shared_process)
+    await library.warm_up(stream=False)
+    return library
+
+
+def _import(*, shared_process: bool) -> ModuleType:
+    """Bring LiteLLM into the process, quietly."""
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     collecting = gc.isenabled()
@@ -115,16 +125,12 @@ async def load(*, shared_process: bool) -> Library:
     finally:
         if collecting:
             gc.enable()
-    litellm.suppress_debug_info = True
-    if first:
-        gc.collect()
-        gc.freeze()
-        litellm.disable_token_counter = not shared_process
-        if "LITELLM_LOG" not in os.environ:
-            logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
-    library = Library(litellm, shared_process=shared_process)
-    await library.warm_up(stream=False)
-    return library
+    gc.collect()
+    gc.freeze()
+    litellm.disable_token_counter = not shared_process
+    if "LITELLM_LOG" not in os.environ:
+        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    return litellm
 
 
 class _NoRetries(int):
