@@ -65,6 +65,16 @@ class Project:
         return self.local / "runs"
 
     @property
+    def ledger(self) -> Path:
+        """What was published, promoted and rolled back: one file per environment."""
+        return self.local / "ledger"
+
+    @property
+    def outbox(self) -> Path:
+        """Messages on their way out."""
+        return self.local / "outbox.jsonl"
+
+    @property
     def cache(self) -> Path:
         """The exact cache."""
         return self.local / "cache"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flowai.project import find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -28,6 +28,19 @@ def project() -> Project:
         ProjectError: there is none.
     """
     return find_project(Path.cwd(), os.environ)
+
+
+def who(environ: Mapping[str, str]) -> str:
+    """Say who runs a command, as far as the machine knows: `ann@build-7`."""
+    import socket
+
+    names = (environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER", "USER", "LOGNAME"))
+    return f"{next((name for name in names if name), 'unknown')}@{socket.gethostname()}"
+
+
+def flush() -> None:
+    """Show what was printed so far, also where nobody watches."""
+    sys.stdout.flush()
 
 
 def print_line(text: str = "") -> None:
@@ -81,6 +94,13 @@ _COLOURS = {
     "READY TO DEPLOY": "green",
     "DEPLOY BLOCKED": "red",
     "NOT CHECKED, DEPLOY BLOCKED": "yellow",
+    "done": "green",
+    "PENDING": "yellow",
+    "FAILED": "red",
+    "NOT CONFIRMED": "red",
+    "NOT PUBLISHED": "red",
+    "NOTHING CHANGED": "yellow",
+    "NO LIVE PROCESS SEEN": "yellow",
 }
 """Words that may begin a line, and their colours; the word alone says it all."""
 

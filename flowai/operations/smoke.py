@@ -19,7 +19,8 @@ from flowai.operations.run_report import RunFacts, make_report
 from flowai.operations.smoke_gateway import SmokeClient, through_gateway
 from flowai.operations.trials import Asking, Forecast, TrialBench, ask, reach
 from flowai.operations.workspace import open_workspace
-from flowai.prompts import PromptLock, entry_hash
+from flowai.prompts import PromptLock
+from flowai.releases.locks import changes_since
 from flowai.reports import check_endings, write_reports
 from flowai.suites.load import load_suite
 from flowai.suites.model import Assertion
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from flowai.calls import Client
     from flowai.operations.trials import Observer
     from flowai.operations.workspace import Surroundings, Workspace
-    from flowai.registry import ModelEntry
     from flowai.reports import Report, Trial
     from flowai.suites.model import Case
     from flowai.suites.plan import Pairing
@@ -167,25 +167,12 @@ def _refuse_changed_bytes(workspace: Workspace) -> None:
         PromptError: the bytes of one of its prompts, or the entry of one of its models, have changed.
     """
     lock = PromptLock.read(workspace.project.prompts_lock)
-    locked = lock.releases.get(workspace.release)
-    if locked is None:
-        return
-    known = set(workspace.library.ids())
-    prompts = {name: workspace.library.load(name).hash if name in known else None for name in locked.prompts}
-    entries = workspace.registry.models
-    models = {name: _entry_hash(entries[name]) if name in entries else None for name in locked.models}
-    only = PromptLock(releases={workspace.release: locked})
-    for change in only.changes(prompts=prompts, models=models):
+    for change in changes_since(workspace.registry, lock, workspace.library, workspace.release):
         raise PromptError(
             f"{change.kind} `{change.name}` is not what release `{change.release}` was published with",
             place=Place(file=workspace.project.show(workspace.project.prompts_lock)),
             hint="releases never change: undo the change, or give it a new name and a new release",
         )
-
-
-def _entry_hash(entry: ModelEntry) -> str:
-    """Hash what decides a model's answers; whose key pays for it does not."""
-    return entry_hash({"model": entry.model, "api_base": entry.api_base, "file": entry.file})
 
 
 def _pairings(workspace: Workspace) -> list[Pairing]:

@@ -98,6 +98,8 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
         release: the release that serves; None when only the rollout ends.
         bad: releases never to be served again, whatever the registry still says.
         ends_rollout_of: the candidate whose rollout is over; None when none was on.
+        serves: the release that serves by it, also where only a rollout ends: a rollback that is run again knows by it
+            that it is done; None for an overlay that overrides nothing any more.
         epoch: rises with each overlay of an environment, so that heartbeats can acknowledge it, >= 1.
         reason: why, in a person's words.
         at: when it was written (RFC 3339, UTC).
@@ -107,6 +109,7 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
     release: str | None = None
     bad: tuple[str, ...] = ()
     ends_rollout_of: str | None = None
+    serves: str | None = None
     epoch: Annotated[int, Meta(ge=1)]
     reason: str | None = None
     at: datetime

@@ -1,0 +1,191 @@
+"""What `flowai release publish` does: locks a release, and begins its rollout.
+
+In: where it stands and what was asked for. Out: a Published. Must never know the screen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai.errors import Place, PromptError, UsageError
+from flowai.operations.release_ground import open_ground
+from flowai.prompts import PromptLibrary, PromptLock
+from flowai.registry import Rollout, resolve_release
+from flowai.releases.differences import Difference, changed_features, differences
+from flowai.releases.ledger import Entry
+from flowai.releases.locks import changes_since, locked_release
+
+if TYPE_CHECKING:
+    from flowai.operations.release_ground import Ground
+    from flowai.operations.rollback_model import Here
+    from flowai.operations.trials import Observer
+    from flowai.registry.edit import OwnKeys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishOptions:
+    """What was asked for.
+
+    Args:
+        release: the release.
+        env: the environment; None for FLOWAI_ENV or the only one.
+        smoke: whether smoke must pass first.
+        reason: why smoke may be left out, or what this release is for.
+    """
+
+    release: str
+    env: str | None = None
+    smoke: bool = True
+    reason: str | None = None
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it.
+
+    Args:
+        schema_version: version of this format: 1.
+        environment: the environment; None for the plain registry.
+        release: the candidate.
+        serves: the baseline, which serves all others.
+        stage: the stage its rollout begins with; None where it did not begin.
+        is_new: whether this run began it; False where it was on already.
+        smoke: what smoke said: `pass`, `fail`, `errors`, ...; `skipped` where it was left out.
+        differences: what features use, instead of what the baseline does.
+        registry_file: the file that was changed.
+        warnings: what a person should know; one line each.
+    """
+
+    schema_version: int = 1
+    environment: str | None
+    release: str
+    serves: str
+    stage: int | str | None
+    is_new: bool
+    smoke: str
+    differences: tuple[Difference, ...]
+    registry_file: str
+    warnings: tuple[str, ...] = ()
+
+
+def publish(here: Here, options: PublishOptions, observer: Observer) -> Published:
+    """Publish a release.
+
+    Args:
+        here: where the command stands.
+        options: what was asked for.
+        observer: who follows smoke.
+
+    Returns:
+        What came of it; smoke that did not pass is no error, but no rollout begins.
+
+    Raises:
+        UsageError: it serves already, is bad, another rollout is on, or an experiment runs in a feature it changes.
+        PromptError: a prompt of it is not what was published under this name.
+        ProjectError: a file is wrong.
+        InfrastructureError: a file cannot be written.
+    """
+    with open_ground(here, env=options.env) as ground:
+        registry, name = ground.registry, options.release
+        registry.release(name)
+        baseline = resolve_release(registry, ground.source.environ).name
+        rollout = registry.rollout
+        if rollout is not None and rollout.candidate == name:
+            entry = ground.ledger.newest(name, "publish")
+            if entry is None:  # the one who began it was killed before it could say so
+                ground.note(_entry(ground, options, rollout, "unknown"))
+            smoke = "unknown" if entry is None else str(entry.evidence.get("smoke"))
+            return _result(ground, options, baseline, smoke=smoke, stage=rollout.stage, is_new=False)
+        _refuse(ground, name, baseline)
+        library = PromptLibrary(ground.source.project)
+        lock = _locked(ground, name, library)
+        smoke = _smoke(ground, name, observer) if options.smoke else "skipped"
+        if smoke not in ("pass", "skipped"):
+            return _result(ground, options, baseline, smoke=smoke, stage=None, is_new=False)
+        lock.write(ground.source.project.prompts_lock)
+        begun = Rollout(
+            candidate=name, stage=registry.policies.canary.stages[0], started_at=here.now().replace(microsecond=0)
+        )
+
+        def begin(own: OwnKeys) -> OwnKeys:
+            return msgspec.structs.replace(own, rollout=begun)
+
+        ground.move(rollout, begin)
+        ground.note(_entry(ground, options, begun, smoke))
+        return _result(ground, options, baseline, smoke=smoke, stage=begun.stage, is_new=True)
+
+
+def _refuse(ground: Ground, name: str, baseline: str) -> None:
+    """Refuse what cannot be rolled out now."""
+    registry = ground.registry
+    if name in registry.bad:
+        raise UsageError(f"`{name}` is marked bad and is never served again", hint="give what you mended a new name")
+    if name in {baseline, registry.current}:
+        raise UsageError(f"`{name}` serves already")
+    rollout = registry.rollout
+    if rollout is not None and rollout.candidate not in registry.bad:
+        raise UsageError(
+            f"the rollout of `{rollout.candidate}` is on", hint="one at a time: promote it, or `flowai rollback`"
+        )
+    changed = changed_features(registry, baseline, name)
+    for experiment, entry in registry.experiments.items():
+        if entry.feature in changed:
+            raise UsageError(
+                f"`{name}` changes `{entry.feature}`, in which the experiment `{experiment}` runs",
+                hint=f"end it first: `flowai experiment stop {experiment}`",
+            )
+
+
+def _locked(ground: Ground, name: str, library: PromptLibrary) -> PromptLock:
+    """Give the lock with this release in it; what was ever released must still be what it was."""
+    registry, file = ground.registry, ground.source.project.prompts_lock
+    lock = PromptLock.read(file)
+    locked = locked_release(registry, name, library)
+    prompts: dict[str, str | None] = dict(locked.prompts)
+    for change in (*lock.changes(prompts=prompts), *changes_since(registry, lock, library, name)):
+        raise PromptError(
+            f"{change.kind} `{change.name}` is not what release `{change.release}` was published with",
+            place=Place(file=ground.source.project.show(file)),
+            hint="releases never change: undo the change, or give it a new name and a new release",
+        )
+    return lock.with_release(name, locked)
+
+
+def _smoke(ground: Ground, name: str, observer: Observer) -> str:
+    from flowai.operations.smoke import SmokeOptions, run_smoke  # with --no-smoke nothing of it is needed
+
+    return run_smoke(ground.around, SmokeOptions(release=name), observer).report.decision.verdict
+
+
+def _entry(ground: Ground, options: PublishOptions, rollout: Rollout, smoke: str) -> Entry:
+    at = ground.here.now()
+    evidence: dict[str, Any] = {"smoke": smoke}
+    return Entry(
+        id=f"publish-{at:%Y%m%dT%H%M%S.%fZ}-{rollout.candidate}",
+        at=at,
+        who=ground.here.who,
+        action="publish",
+        release=rollout.candidate,
+        to_stage=rollout.stage,
+        forced=not options.smoke,
+        reason=ground.clean(options.reason),
+        evidence=evidence,
+    )
+
+
+def _result(
+    ground: Ground, options: PublishOptions, baseline: str, *, smoke: str, stage: int | str | None, is_new: bool
+) -> Published:
+    return Published(
+        environment=ground.source.environment,
+        release=options.release,
+        serves=baseline,
+        stage=stage,
+        is_new=is_new,
+        smoke=smoke,
+        differences=differences(ground.registry, baseline, options.release),
+        registry_file=ground.source.own_file,
+        warnings=ground.ledger.warnings,
+    )

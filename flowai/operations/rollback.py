@@ -1,0 +1,399 @@
+"""What `flowai rollback` does: takes a bad release out of service at once, then puts files and others in line with it.
+
+In: where it stands and what was asked for. Out: a RollbackResult, each step told as it is done. Must never know the
+screen, nor need LiteLLM, the event log or a provider.
+
+The order is what makes it safe to kill: the overlay says what was decided, and running processes follow it; the ledger
+says it where the overlay cannot; the registry follows; then messages are queued before the first is sent. Whatever of
+it is missing, the same command finds it missing and does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
+from flowai.operations.rollback_aftermath import Aftermath
+from flowai.operations.rollback_model import Here, RollbackOptions, RollbackResult, Step, StepStatus
+from flowai.operations.rollback_words import changed_keys, last_words
+from flowai.registry import secret_values
+from flowai.registry.edit import OwnKeys, edit_registry
+from flowai.releases.differences import Difference, differences
+from flowai.releases.fleet import Confirmation, confirm, look, within
+from flowai.releases.ledger import Entry, Ledger, read_ledger, write_entry
+from flowai.releases.rollback_plan import RollbackPlan, Seen, plan_rollback
+from flowai.releases.source import Source, open_source, state_address
+from flowai.secrets import Redactor
+from flowai.state import Overlay, open_state, shown_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from flowai.state import Heartbeat, State
+
+
+def run_rollback(here: Here, options: RollbackOptions, on_plan: Callable[[RollbackResult], None]) -> RollbackResult:
+    """Roll back.
+
+    Args:
+        here: where the command stands; its `on_step` is told each step as it is done.
+        options: what was asked for.
+        on_plan: told what will happen, before it does.
+
+    Returns:
+        What was done, what could not be, and what is pending.
+
+    Raises:
+        UsageError: nothing to go back to, several environments, or a release that may not serve; nothing was changed.
+        ProjectError: there is no registry, and nothing else to act on.
+        InfrastructureError: as before, where the registry is on another machine.
+    """
+    with (
+        open_source(here.start, named=options.registry, env=options.env, environ=here.environ) as source,
+        asyncio.Runner() as runner,
+    ):
+        command = _Rollback(here, options, source, runner)
+        try:
+            return command.run(on_plan)
+        finally:
+            command.close()
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What was found out before anything is changed."""
+
+    overlay: Overlay | None = None
+    heartbeats: Sequence[Heartbeat] = ()
+    ledger: Ledger | None = None
+
+
+@dataclass(kw_only=True)
+class _Done:
+    """What was done so far."""
+
+    steps: list[Step] = field(default_factory=list)
+    confirmation: Confirmation = field(default_factory=Confirmation)
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Rollback:
+    """One rollback under way.
+
+    Args:
+        here: where the command stands.
+        options: what was asked for.
+        source: the registry.
+        runner: the event loop that the store lives in.
+    """
+
+    def __init__(self, here: Here, options: RollbackOptions, source: Source, runner: asyncio.Runner) -> None:
+        self._here = here
+        registry = source.registry
+        known = () if registry is None else secret_values(registry, source.environ)
+        reason = None if options.reason is None else Redactor(known).text(options.reason)
+        self._options = replace(options, reason=reason)
+        self._source = source
+        self._runner = runner
+        self._state: State | None = None
+        self._state_error: FlowaiError | None = None
+        self._state_shown = ""
+        self._seen = _Seen()
+        self._done = _Done()
+        self._at = here.now()
+
+    def close(self) -> None:
+        """Give the store back."""
+        if self._state is not None:
+            with suppress(InfrastructureError):  # the command's end closes it all the same
+                self._runner.run(within(self._state.aclose()))
+
+    def run(self, on_plan: Callable[[RollbackResult], None]) -> RollbackResult:
+        """Do it all, in order."""
+        self._look()
+        if self._source.registry is None and self._state is None:
+            raise self._source.error or InfrastructureError("there is neither a registry nor a state to act on")
+        plan = self._plan(self._seen.overlay)
+        on_plan(self._result(plan))
+        if self._options.dry_run:
+            return self._result(plan)
+        if not plan.leaves:
+            return self._result(plan, Aftermath(self._here, self._source).deliver())
+        overlay = self._put_in_force(plan)
+        plan, overlay = self._hear(plan, overlay)
+        entry = self._entry(plan, overlay)
+        self._write_ledger(entry)
+        plan = self._settle_registry(plan)
+        after = Aftermath(self._here, self._source)
+        steps = (*after.queue(plan, entry), *after.deliver())
+        self._done.warnings += (*self._passed_over(plan), *after.warnings(plan))
+        return self._result(plan, steps, entry=entry)
+
+    # --- before anything is changed ---
+
+    def _look(self) -> None:
+        """Find out how things stand; the registry was read before, so whoever changed it has changed the overlay."""
+        try:
+            named, directory = state_address(self._source, self._options.state, self._here.start)
+            self._state_shown = shown_address(named)
+            self._state = open_state(named, directory, clock_s=lambda: self._here.now().timestamp())
+            self._seen.overlay, self._seen.heartbeats = self._runner.run(
+                look(self._state, self._source.environment or "")
+            )
+        except FlowaiError as error:
+            self._lose_state(error)
+        if not self._source.is_remote:
+            try:
+                self._seen.ledger = read_ledger(self._source.project, self._source.environment)
+                self._done.warnings += self._seen.ledger.warnings
+            except FlowaiError as error:
+                self._done.warnings.append(f"the ledger: {error}")
+
+    def _lose_state(self, error: FlowaiError) -> None:
+        self.close()
+        self._state, self._state_error = None, error
+
+    def _plan(self, overlay: Overlay | None) -> RollbackPlan:
+        ledger = self._seen.ledger
+        seen = Seen(
+            registry=self._source.registry,
+            environ=self._source.environ,
+            overlay=overlay,
+            heartbeats=self._seen.heartbeats,
+            last=None if ledger is None else ledger.last,
+        )
+        try:
+            return plan_rollback(seen, to=self._options.to, force=self._options.force)
+        except UsageError as error:
+            if self._source.error is None:
+                raise
+            why = self._source.error  # without which nobody would have to be asked
+            kind = InfrastructureError if isinstance(why, InfrastructureError) else RegistryError
+            raise kind(f"{why.what}; {error.what}", place=why.place, hint=error.hint) from error
+
+    # --- the steps ---
+
+    def _step(self, name: str, status: StepStatus, detail: str, began_s: float | None = None) -> None:
+        elapsed_ms = None if began_s is None else (self._here.clock_s() - began_s) * 1000
+        step = Step(name=name, status=status, detail=detail, elapsed_ms=elapsed_ms)
+        self._done.steps.append(step)
+        self._here.on_step(step)
+
+    def _put_in_force(self, plan: RollbackPlan) -> Overlay | None:
+        """Write the overlay; None where what processes share is away."""
+        began_s = self._here.clock_s()
+        if self._state is None:
+            self._step("live overlay", "failed", str(self._state_error), began_s)
+            return None
+        old = self._seen.overlay
+        if old is not None and plan.holds(old):
+            self._step("live overlay", "done", f"{self._state_shown}, in force already", began_s)
+            return old
+        overlay = Overlay(
+            release=plan.release,
+            bad=plan.bad,
+            ends_rollout_of=plan.ends_rollout_of,
+            serves=plan.serves,
+            epoch=1 if old is None else old.epoch + 1,
+            reason=self._options.reason,
+            at=self._at,
+        )
+        try:
+            self._runner.run(within(self._state.write_overlay(self._source.environment or "", overlay)))
+        except InfrastructureError as error:
+            self._step("live overlay", "failed", str(error), began_s)
+            self._lose_state(error)
+            return None
+        self._step("live overlay", "done", self._state_shown, began_s)
+        return overlay
+
+    def _hear(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
+        """Wait until the processes confirm; a rollback that came at the same time and won is joined."""
+        began_s = self._here.clock_s()
+        if overlay is None or self._state is None:
+            names = ", ".join(beat.process for beat in self._seen.heartbeats)
+            self._step("processes", "failed", f"cannot be told{f': {names}' if names else ''}")
+            return plan, overlay
+        environment = self._source.environment or ""
+        try:
+            now, _ = self._runner.run(look(self._state, environment))
+            if now is not None and now != overlay and now.epoch >= overlay.epoch:
+                plan, overlay = self._joined(plan, now), now
+            found = self._runner.run(confirm(self._state, environment, overlay, clock_s=self._here.clock_s))
+        except InfrastructureError as error:
+            self._step("processes", "failed", str(error), began_s)
+            self._lose_state(error)
+            return plan, overlay
+        self._done.confirmation = found
+        if found.count == 0:
+            self._step("processes", "skipped", "no live process seen", began_s)
+        elif found.silent:
+            detail = f"{len(found.confirmed)} of {found.count} confirm {plan.serves}"
+            self._step("processes", "failed", detail, began_s)
+        else:
+            self._step("processes", "done", f"{found.count} of {found.count} confirm {plan.serves}", began_s)
+        return plan, overlay
+
+    def _joined(self, plan: RollbackPlan, overlay: Overlay) -> RollbackPlan:
+        """Take over what a rollback at the same time decided."""
+        if overlay.serves is None:
+            raise InfrastructureError(
+                "a release was published or promoted at the same moment", hint="run the same command again"
+            )
+        if overlay.serves != plan.serves:
+            self._done.warnings.append(f"another rollback, to `{overlay.serves}`, came at the same moment and holds")
+        return replace(
+            plan,
+            serves=overlay.serves,
+            release=overlay.release,
+            ends_rollout_of=overlay.ends_rollout_of,
+            bad=overlay.bad,
+            is_new=plan.is_new and overlay.serves == plan.serves,
+        )
+
+    def _entry(self, plan: RollbackPlan, overlay: Overlay | None) -> Entry:
+        """Give the ledger's line; the one that an earlier run of this rollback wrote, where there is one."""
+        ledger, left = self._seen.ledger, plan.leaves[-1]
+        last = None if ledger is None else ledger.last
+        if (
+            not plan.is_new
+            and last is not None
+            and last.action == "rollback"
+            and (last.serves, set(last.leaves)) == (plan.serves, set(plan.leaves))
+        ):
+            return last
+        at = self._at if overlay is None else overlay.at
+        evidence: dict[str, object] = {
+            "confirmed": [beat.process for beat in self._done.confirmation.confirmed],
+            "silent": [beat.process for beat in self._done.confirmation.silent],
+            "since": self._since(plan, at),
+        }
+        return Entry(
+            id=f"rollback-{at:%Y%m%dT%H%M%S.%fZ}-{left}",
+            at=at,
+            who=self._here.who,
+            action="rollback",
+            release=plan.ends_rollout_of or left,
+            serves=plan.serves,
+            leaves=plan.leaves,
+            from_stage=plan.stage or ("?" if plan.ends_rollout_of else None),
+            forced=self._options.force,
+            reason=self._options.reason or (None if overlay is None else overlay.reason),
+            evidence=evidence,
+        )
+
+    def _write_ledger(self, entry: Entry) -> None:
+        began_s, ledger = self._here.clock_s(), self._seen.ledger
+        if self._source.is_remote:
+            return
+        if ledger is not None and any(one.id == entry.id for one in ledger.entries):
+            return
+        try:
+            write_entry(self._source.project, self._source.environment, entry)
+        except FlowaiError as error:
+            self._step("ledger", "pending", str(error), began_s)
+
+    def _settle_registry(self, plan: RollbackPlan) -> RollbackPlan:
+        """Bring the registry in line with the overlay, and with a newer one that comes meanwhile."""
+        for _ in range(3):  # as often as others may plausibly come between
+            self._write_registry(plan)
+            if self._state is None:
+                return plan
+            try:
+                now, _ = self._runner.run(look(self._state, self._source.environment or ""))
+                if now is None or now.serves == plan.serves:
+                    return plan
+                plan = self._joined(plan, now)
+            except InfrastructureError as error:
+                self._done.warnings.append(str(error))
+                return plan
+        return plan
+
+    def _write_registry(self, plan: RollbackPlan) -> None:
+        began_s, source = self._here.clock_s(), self._source
+        if source.registry is None:
+            self._step(source.own_file, "failed", str(source.error), began_s)
+            return
+        if not source.is_writable:
+            where = "came from the network" if source.is_remote else "is read-only"
+            self._step(source.own_file, "skipped", f"{where}, unchanged")
+            return
+        told: list[str] = []
+
+        def change(own: OwnKeys) -> OwnKeys:
+            wanted = plan.own_keys(own)
+            told.extend(changed_keys(own, wanted))
+            known = source.registry.releases if source.registry else {}
+            return OwnKeys(
+                current=wanted.current,
+                history=wanted.history,
+                bad=tuple(name for name in wanted.bad if name in known),
+                rollout=wanted.rollout,
+            )
+
+        try:
+            edit_registry(source.project, change, env=source.environment, environ=source.environ)
+        except FlowaiError as error:
+            self._step(source.own_file, "failed", str(error), began_s)
+            return
+        self._step(source.own_file, "done", ", ".join(told) or "says so already", began_s)
+
+    # --- what came of it ---
+
+    def _passed_over(self, plan: RollbackPlan) -> tuple[str, ...]:
+        """Say when `current` was changed after a rollback whose overlay still stands before it."""
+        registry = self._source.registry
+        current = None if registry is None or plan.is_new else registry.current
+        if current is None or current == plan.serves or current in plan.bad:
+            return ()
+        holds = f"the rollback to `{plan.serves}` holds until the next `release promote`"
+        return (f"`current` says `{current}`, but {holds}",)
+
+    def _result(self, plan: RollbackPlan, steps: Sequence[Step] = (), *, entry: Entry | None = None) -> RollbackResult:
+        source, found = self._source, self._done.confirmation
+        return RollbackResult(
+            environment=source.environment,
+            leaves=plan.leaves,
+            serves=plan.serves,
+            stage=plan.stage,
+            good_since=self._good_since(plan.serves),
+            is_new=plan.is_new,
+            is_dry_run=self._options.dry_run,
+            reason=self._options.reason,
+            differences=self._differences(plan),
+            steps=(*self._done.steps, *steps),
+            process_count=found.count if self._done.steps else len(self._seen.heartbeats),
+            silent=tuple(last_words(beat, self._here.now()) for beat in found.silent),
+            may_not_know=tuple(beat.process for beat in self._seen.heartbeats) if self._state is None else (),
+            warnings=tuple(self._done.warnings),
+            registry_file=source.own_file,
+            is_in_git=not source.is_remote and source.is_writable,
+            since=str(entry.evidence["since"]) if entry and "since" in entry.evidence else self._since(plan, self._at),
+        )
+
+    def _differences(self, plan: RollbackPlan) -> tuple[Difference, ...]:
+        registry = self._source.registry
+        if registry is None or not plan.leaves or plan.leaves[-1] not in registry.releases:
+            return ()
+        return differences(registry, plan.leaves[-1], plan.serves) if plan.serves in registry.releases else ()
+
+    def _good_since(self, release: str) -> str | None:
+        ledger = self._seen.ledger
+        entry = None if ledger is None else ledger.newest(release, "complete")
+        return None if entry is None else f"{entry.at:%Y-%m-%d}"
+
+    def _since(self, plan: RollbackPlan, left_at: datetime) -> str:
+        """Say from when on a post-mortem should look: when what was left began, else an hour before it was left."""
+        registry, ledger = self._source.registry, self._seen.ledger
+        began_at = None
+        if registry is not None and registry.rollout is not None and registry.rollout.candidate in plan.leaves:
+            began_at = registry.rollout.started_at
+        if began_at is None and ledger is not None and plan.leaves:
+            step = ledger.newest(plan.leaves[-1], "publish", "promote", "complete")
+            began_at = None if step is None else step.at
+        return f"{began_at or left_at - timedelta(hours=1):%Y-%m-%dT%H:%MZ}"

@@ -1,0 +1,144 @@
+"""What follows a rollback or a completed rollout, best effort: version targets, alerts, what a person should know.
+
+In: what was decided. Out: steps. Must never know how it was decided, and never fail what was done before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.alerts.model import Alert, Delivery, DeliveryError
+from flowai.alerts.outbox import Outbox
+from flowai.alerts.targets import deliveries, senders
+from flowai.errors import FlowaiError
+from flowai.operations.rollback_model import Step
+from flowai.registry import secret_values
+from flowai.registry.resolve import VERSION_VARIABLE
+from flowai.releases.version_targets import short_name, version_error, write_version
+from flowai.secrets import Redactor
+
+if TYPE_CHECKING:
+    from flowai.operations.rollback_model import Here
+    from flowai.releases.ledger import Entry
+    from flowai.releases.rollback_plan import RollbackPlan
+    from flowai.releases.source import Source
+
+
+class Aftermath:
+    """The messages of a rollback.
+
+    Args:
+        here: where the command stands.
+        source: the registry.
+    """
+
+    def __init__(self, here: Here, source: Source) -> None:
+        self._here = here
+        self._source = source
+        self._outbox = Outbox(source.project.outbox, now=here.now, clock_s=here.clock_s)
+        registry = source.registry
+        self._redactor = Redactor() if registry is None else Redactor(secret_values(registry, source.environ))
+
+    def queue(self, plan: RollbackPlan, entry: Entry) -> tuple[Step, ...]:
+        """Keep the messages of a rollback before the first is sent; never fails."""
+        registry, environment = self._source.registry, self._source.environment or "default"
+        if registry is None:
+            return ()
+        left = ", ".join(plan.leaves)
+        reason = f": {entry.reason}" if entry.reason else ""
+        alert = Alert(
+            cause=f"flowai/{environment}/release/{plan.leaves[-1]}",
+            summary=self._redactor.text(f"{left} is rolled back to {plan.serves}{reason}"),
+            severity="warning",
+            source=f"flowai {environment}",
+            at=entry.at,
+            details={"leaves": list(plan.leaves), "serves": plan.serves, "who": entry.who},
+        )
+        try:
+            self.queue_version(plan.serves, id=entry.id)
+            self._outbox.queue(deliveries(alert, registry.alerts, id=entry.id))
+        except FlowaiError as error:
+            return (self._told(Step(name="outbox", status="pending", detail=str(error))),)
+        return ()
+
+    def queue_version(self, release: str, *, id: str) -> None:  # noqa: A002 - the field's own name
+        """Keep a message for each version target; a later one for the same target replaces it.
+
+        Raises:
+            InfrastructureError: the outbox cannot be written.
+        """
+        registry, environment = self._source.registry, self._source.environment or "default"
+        targets = () if registry is None else registry.version_targets
+        if self._source.is_remote:  # its files are not here
+            targets = tuple(target for target in targets if not target.startswith("dotenv:"))
+        self._outbox.queue(
+            [
+                Delivery(
+                    id=f"{id}/version/{index}",
+                    to="version",
+                    label=short_name(target),
+                    slot=f"version/{environment}/{target}",
+                    body={"target": target, "release": release},
+                )
+                for index, target in enumerate(targets)
+            ]
+        )
+
+    def deliver(self) -> tuple[Step, ...]:
+        """Send what waits, from earlier runs too; each message is tried once."""
+        registry = self._source.registry
+        if registry is None:
+            return ()
+        found = {**senders(registry.alerts, self._source.environ), "version": self._write_version}
+        try:
+            outcomes = self._outbox.deliver(found)
+        except FlowaiError as error:
+            return (self._told(Step(name="outbox", status="pending", detail=str(error))),)
+        return tuple(
+            self._told(
+                Step(
+                    name=VERSION_VARIABLE if one.delivery.to == "version" else one.delivery.label,
+                    status="done" if one.error is None else "pending",
+                    detail=self._detail(one.delivery, one.error),
+                    elapsed_ms=one.elapsed_s * 1000,
+                )
+            )
+            for one in outcomes
+        )
+
+    def _detail(self, delivery: Delivery, error: str | None) -> str:
+        where = delivery.label if delivery.to == "version" else "told"
+        if error is None:
+            return where
+        kept = "nothing is kept here" if self._source.is_remote else "queued"
+        return f"{delivery.label}: {error}; {kept}" if delivery.to == "version" else f"{error}; {kept}"
+
+    def _told(self, step: Step) -> Step:
+        self._here.on_step(step)
+        return step
+
+    def _write_version(self, delivery: Delivery) -> None:
+        try:
+            write_version(
+                delivery.body["target"],
+                delivery.body["release"],
+                root=self._here.start if self._source.is_remote else self._source.project.root,
+                environ=self._source.environ,
+            )
+        except FlowaiError as error:
+            raise DeliveryError(self._redactor.text(version_error(error))) from None
+
+    def warnings(self, plan: RollbackPlan) -> tuple[str, ...]:
+        """Say which prompts of the release that serves now are not what was published; never fails."""
+        source = self._source
+        if source.registry is None or source.is_remote:
+            return ()
+        from flowai.prompts import PromptLibrary, PromptLock  # after everything that counts is done
+        from flowai.releases.locks import changes_since
+
+        try:
+            lock = PromptLock.read(source.project.prompts_lock)
+            changes = changes_since(source.registry, lock, PromptLibrary(source.project), plan.serves)
+        except FlowaiError as error:
+            return (f"prompts.lock could not be checked: {error}",)
+        return tuple(f"{one.kind} `{one.name}` is not what `{one.release}` was published with" for one in changes)

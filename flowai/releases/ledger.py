@@ -1,0 +1,137 @@
+"""The ledger of an environment: each step of its releases, who took it, when, and on what evidence; only added to.
+
+In: entries. Out: lines on disk; entries again, damaged lines named. Must never know what a step changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from flowai.errors import Place, ProjectError
+from flowai.files import AppendLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.project import Project
+
+SCHEMA_VERSION = 1
+
+Action = Literal["publish", "promote", "complete", "rollback"]
+"""`publish`: a rollout begins. `promote`: it moves a stage. `complete`: its release became current. `rollback`:
+releases were left and are bad."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One step.
+
+    Args:
+        schema_version: version of this format: 1.
+        id: names the step; two lines with one id are one step, written again by who could not know of the first.
+        at: when it was taken (RFC 3339, UTC).
+        who: who took it, as far as the machine knows (`ann@build-7`).
+        action: what was done.
+        release: the release it is about; of a rollback the one that was left.
+        serves: the baseline afterwards; None where it did not change.
+        leaves: of a rollback: every release that was left and marked bad.
+        from_stage: stage before, `dogfood` or a percentage; None where there was none.
+        to_stage: stage afterwards; None where no rollout is on any more.
+        forced: whether a rule was overridden.
+        reason: why, in a person's words.
+        evidence: what it rests on: smoke, counts, confirmed processes.
+        report_digest: digest of the canary report it rests on; None where it rests on none.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    at: datetime
+    who: str
+    action: Action
+    release: str
+    serves: str | None = None
+    leaves: tuple[str, ...] = ()
+    from_stage: int | str | None = None
+    to_stage: int | str | None = None
+    forced: bool = False
+    reason: str | None = None
+    evidence: dict[str, Any] = {}
+    report_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger:
+    """What stands in a ledger.
+
+    Args:
+        entries: the steps, oldest first, each once.
+        damaged: lines that cannot be read, counted from 1; they are passed over, not repaired.
+        file: the file, as a person would type it.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    damaged: tuple[int, ...] = ()
+    file: str
+
+    @property
+    def last(self) -> Entry | None:
+        """The newest step."""
+        return self.entries[-1] if self.entries else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know: each damaged line."""
+        return tuple(f"{self.file}:{line}: not a line of the ledger; it is passed over" for line in self.damaged)
+
+    def newest(self, release: str, *actions: Action) -> Entry | None:
+        """Give the newest step of a release among these actions."""
+        return next((one for one in reversed(self.entries) if one.release == release and one.action in actions), None)
+
+
+def ledger_file(project: Project, environment: str | None) -> Path:
+    """Give the ledger's file of an environment."""
+    return project.ledger / f"{environment or 'default'}.jsonl"
+
+
+def read_ledger(project: Project, environment: str | None) -> Ledger:
+    """Read a ledger; one that does not exist is empty.
+
+    Raises:
+        ProjectError: the file cannot be read at all.
+    """
+    path = ledger_file(project, environment)
+    shown = project.show(path)
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return Ledger(file=shown)
+    except OSError as error:
+        raise ProjectError(f"cannot be read: {error.strerror}", place=Place(file=shown)) from error
+    entries: dict[str, Entry] = {}
+    damaged: list[int] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = msgspec.json.decode(line, type=Entry)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            damaged.append(number)
+            continue
+        if entry.schema_version != SCHEMA_VERSION:
+            damaged.append(number)
+            continue
+        entries.setdefault(entry.id, entry)
+    return Ledger(entries=tuple(entries.values()), damaged=tuple(damaged), file=shown)
+
+
+def write_entry(project: Project, environment: str | None, entry: Entry) -> None:
+    """Add a step; when this returns, a killed process does not lose it.
+
+    Raises:
+        InfrastructureError: the file cannot be written.
+    """
+    with AppendLog(ledger_file(project, environment)) as log:
+        log.append(entry)

@@ -1,0 +1,171 @@
+"""The stages of a rollout: which comes next, who joins there, and whether its evidence is enough.
+
+In: a registry, a stage, counts, a report's verdict. Out: the next stage, or why not. Must never know files or time's
+source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from flowai.errors import RegistryError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from flowai.registry import Registry
+    from flowai.releases.ledger import Ledger
+
+Stage = int | Literal["dogfood"]
+WHOLE = 100
+DOGFOOD_MIN_CALLS = 20
+"""Answered calls that show the candidate works at all; how well it works is for the canary to say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """Whether a stage may be left.
+
+    Args:
+        is_enough: whether it may.
+        why_not: what is missing; empty where nothing is.
+        hint: what to do about it; None where nothing is missing.
+        is_worse: whether the candidate was found to be worse, rather than not yet known to be good.
+        evidence: what it rests on, for the ledger.
+        report_digest: digest of the canary report; None where none was looked at.
+    """
+
+    is_enough: bool
+    why_not: str = ""
+    hint: str | None = None
+    is_worse: bool = False
+    evidence: dict[str, Any] = field(default_factory=dict)
+    report_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What the last canary report of a stage said.
+
+    Args:
+        verdict: its verdict.
+        reasons: why.
+        until: end of the stretch it looked at, UTC.
+        digest: its digest.
+        is_whole: whether the digest fits what stands in it.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    until: datetime
+    digest: str
+    is_whole: bool
+
+
+def stage_name(stage: Stage) -> str:
+    """Give a stage's name for the screen: `dogfood`, `5 %`."""
+    return f"{stage} %" if isinstance(stage, int) else stage
+
+
+def next_stage(registry: Registry, stage: Stage) -> Stage | None:
+    """Give the stage after one; None after the last, which is 100 %.
+
+    Raises:
+        RegistryError: the stage is none of the policy's.
+    """
+    stages = registry.policies.canary.stages
+    if stage in stages:
+        return next(iter(stages[stages.index(stage) + 1 :]), None)
+    higher = [one for one in stages if isinstance(one, int) and isinstance(stage, int) and one > stage]
+    if not higher:
+        listed = ", ".join(map(str, stages))
+        raise RegistryError(
+            f"the rollout stands at `{stage}`, which is none of its stages: {listed}",
+            hint=f"change `rollout.stage` in `{registry.own_file}` to one of them",
+        )
+    return higher[0]  # the policy changed meanwhile: on to the next share it has
+
+
+def joining(registry: Registry, before: Stage, after: Stage) -> tuple[str, ...]:
+    """Give the critical features that take part from one stage on."""
+    start = registry.policies.canary.critical_from
+    old = before if isinstance(before, int) else 0
+    new = after if isinstance(after, int) else 0
+    return tuple(name for name, one in registry.features.items() if one.critical and old < start <= new)
+
+
+def began_at(ledger: Ledger, candidate: str, stage: Stage, started_at: datetime | None) -> datetime | None:
+    """Say when a rollout reached the stage it is at; None when nobody knows."""
+    entry = ledger.newest(candidate, "publish", "promote")
+    if entry is not None and entry.to_stage == stage:
+        return entry.at
+    return started_at if entry is None else None
+
+
+def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int) -> Proof:
+    """Judge the first stage: smoke passed, and our own people were answered often enough.
+
+    Args:
+        smoke: what smoke said when the release was published; None where nobody knows.
+        answered_count: dogfood calls that were answered, >= 0.
+        failed_count: dogfood calls that were not, >= 0.
+    """
+    evidence = {"smoke": smoke, "answered_count": answered_count, "failed_count": failed_count}
+    if smoke != "pass":
+        hint = "see what `flowai smoke` says, then why it may go on: --force --reason"
+        return Proof(is_enough=False, why_not=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence)
+    if answered_count < DOGFOOD_MIN_CALLS:
+        why = f"{answered_count} answered dogfood calls, {DOGFOOD_MIN_CALLS} are needed ({failed_count} failed)"
+        return Proof(
+            is_enough=False,
+            why_not=why,
+            hint="call with the flag's header, see `flag` in the registry",
+            evidence=evidence,
+        )
+    return Proof(is_enough=True, evidence=evidence)
+
+
+def canary_proof(said: Said | None, *, stage_began_at: datetime | None, again: str) -> Proof:
+    """Judge a percentage by the last canary report of it.
+
+    Args:
+        said: the report; None when there is none.
+        stage_began_at: when the stage began; None when nobody knows.
+        again: command that makes a new report.
+    """
+    if said is None:
+        return Proof(is_enough=False, why_not="there is no canary report of this stage", hint=again)
+    proof = Proof(is_enough=True, evidence={"verdict": said.verdict, "until": said.until.isoformat()})
+    why, hint, is_worse = "", again, False
+    if not said.is_whole:
+        why = "the canary report was changed after it was written"
+    elif stage_began_at is not None and said.until < stage_began_at:
+        why = "the canary report is older than the stage"
+    elif said.verdict == "rollback":
+        why, hint, is_worse = f"the verdict is `rollback`: {'; '.join(said.reasons)}", "flowai rollback", True
+    elif said.verdict != "promote":
+        why = f"the verdict is `{said.verdict}`: {'; '.join(said.reasons)}"
+    return Proof(
+        is_enough=not why,
+        why_not=why,
+        hint=hint if why else None,
+        is_worse=is_worse,
+        evidence=proof.evidence,
+        report_digest=said.digest,
+    )
+
+
+def soak_proof(registry: Registry, *, stage_began_at: datetime | None, now: datetime) -> Proof:
+    """Judge 100 %: whether it was watched for long enough."""
+    soak_s = registry.policies.canary.soak_s
+    if stage_began_at is None:
+        return Proof(is_enough=False, why_not="the ledger does not say when 100 % began", hint="--force --reason")
+    passed_s = (now - stage_began_at).total_seconds()
+    evidence = {"soaked_s": round(passed_s), "soak_s": soak_s}
+    if passed_s < soak_s:
+        until = stage_began_at + timedelta(seconds=soak_s)
+        why = f"it soaks until {until:%Y-%m-%d %H:%M} UTC"
+        return Proof(is_enough=False, why_not=why, hint="flowai watch looks at it meanwhile", evidence=evidence)
+    return Proof(is_enough=True, evidence=evidence)

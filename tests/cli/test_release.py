@@ -1,0 +1,385 @@
+"""`flowai release`: what is locked, what moves a rollout on, and what stops it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from release_project import ROLLING, STEADY, ReleaseProject, release_project
+from sample_project import Ran
+
+from flowai.cli.main import run
+from flowai.events import CallEvent, EventLog
+from flowai.metrics.model import CanaryReport, Plots, Range, report_json, sealed
+from flowai.operations.release_ground import Ground
+from flowai.operations.release_promote import PromoteOptions, promote
+from flowai.operations.rollback_model import Here
+from flowai.prompts import PromptLock
+from flowai.secrets import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Command = Callable[..., Ran]
+
+DONE, WORSE, USAGE, PROJECT, NOT_YET = 0, 1, 2, 3, 5
+GOOD_V1 = "current: v1\nhistory: [v0, v1]\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def release(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:  # noqa: ARG001 - stands in it
+    def call(*arguments: str) -> Ran:
+        capsys.readouterr()
+        code = run(["rollback", *arguments[1:]] if arguments[0] == "rollback" else ["release", *arguments])
+        out, err = capsys.readouterr()
+        return Ran(code=code, out=out, err=err)
+
+    return call
+
+
+def dogfood(project: ReleaseProject, count: int, **changes: Any) -> None:
+    """Log calls of our own people."""
+    log = EventLog(project.root / ".flowai" / "events", "library-1", Redactor(), lambda: datetime.now(UTC))
+    for number in range(count):
+        facts: dict[str, Any] = {"variant": "dogfood", "release": "v2", "at": datetime.now(UTC), **changes}
+        log.append(
+            CallEvent(
+                call_id=f"c{number}-{changes}",
+                origin="library",
+                requested_model="m",
+                latency_ms=1.0,
+                feature="chat",
+                **facts,
+            )
+        )
+    log.close()
+
+
+def canary_report(project: ReleaseProject, verdict: str, **changes: Any) -> None:
+    """Write the report of the stage that is on."""
+    nothing = Range(estimate=None, low=None, high=None)
+    facts: dict[str, Any] = {
+        "verdict": verdict,
+        "reasons": ("because",),
+        "candidate": "v2",
+        "baseline": "v1",
+        "environment": None,
+        "stage": "5",
+        "since": "2026-05-02T09:30:00Z",
+        "until": datetime.now(UTC).isoformat(),
+        "unit": "user",
+        "arms": {},
+        "metrics": (),
+        "splits": (),
+        "problems": (),
+        "warnings": (),
+        "latency_p95": nothing,
+        "ttft_p95": nothing,
+        "slow_above": {},
+        "needed_count": None,
+        "needed_s": None,
+        "replay": (),
+        "plots": _plots(),
+        **changes,
+    }
+    report = sealed(CanaryReport(**facts))
+    project.write(f"reports/canary/v2-{report.stage}/report.json", report_json(report).decode())
+
+
+def _plots() -> Plots:
+    empty: dict[str, Any] = {
+        field.encode_name: {} if "dict" in str(field.type).lower() else ()
+        for field in msgspec.structs.fields(Plots)
+        if field.required
+    }
+    return Plots(**empty)
+
+
+def at_stage(project: ReleaseProject, stage: int | str) -> None:
+    text = (project.root / "registry.yaml").read_text()
+    project.write("registry.yaml", text.replace("stage: 5", f"stage: {stage}"))
+
+
+# --- publish ---
+
+
+def test_publishing_locks_the_release_and_begins_its_rollout(place: Path, release: Command) -> None:
+    project = release_project(place, GOOD_V1)
+    ran = release("publish", "v2", "--no-smoke", "--reason", "first of May")
+    assert ran.code == DONE, ran.err
+    assert project.keys()["rollout"]["candidate"] == "v2"
+    assert "stage" not in project.keys()["rollout"], "`dogfood` is what a rollout begins with"
+    locked = PromptLock.read(place / "prompts.lock").releases["v2"]
+    assert set(locked.prompts) == {"prompts/a_v3", "prompts/a_v1"}
+    assert set(locked.models) == {"m"}
+    (entry,) = project.entries()
+    assert (entry.action, entry.to_stage, entry.forced, entry.evidence) == (
+        "publish",
+        "dogfood",
+        True,
+        {"smoke": "skipped"},
+    )
+    assert entry.reason == "first of May"
+    again = release("publish", "v2", "--no-smoke")
+    assert (again.code, "nothing changed" in again.out, len(project.entries())) == (DONE, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("own", "name", "says"),
+    [
+        (GOOD_V1, "v9", "no release `v9`"),
+        (GOOD_V1, "v1", "serves already"),
+        (GOOD_V1 + "bad: [v2]\n", "v2", "marked bad"),
+        (ROLLING, "v3", "the rollout of `v2` is on"),
+        (
+            GOOD_V1 + "experiments: {words: {feature: chat, arms: {A: {}, B: {}}, goal: save_rate}}\n",
+            "v2",
+            "the experiment `words` runs",
+        ),
+    ],
+)
+def test_what_cannot_be_rolled_out_now_is_refused(
+    place: Path, release: Command, own: str, name: str, says: str
+) -> None:
+    project = release_project(place, own)
+    before = (place / "registry.yaml").read_bytes()
+    ran = release("publish", name, "--no-smoke")
+    assert (ran.code, says in ran.err) == (USAGE, True), ran.err
+    assert (place / "registry.yaml").read_bytes() == before
+    assert not (place / "prompts.lock").exists()
+    assert project.entries() == ()
+
+
+def test_an_experiment_in_a_feature_it_leaves_alone_is_no_hindrance(place: Path, release: Command) -> None:
+    release_project(place, GOOD_V1 + "experiments: {w: {feature: plan, arms: {A: {}, B: {}}, goal: save_rate}}\n")
+    assert release("publish", "v2", "--no-smoke").code == DONE
+
+
+def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: Command) -> None:
+    project = release_project(place, GOOD_V1)
+    release("publish", "v2", "--no-smoke")
+    release("rollback")
+    project.write("prompts/a_v1.prompt", "changed\n")  # v2 used it, and so does v3
+    ran = release("publish", "v3", "--no-smoke")
+    assert (ran.code, "`prompts/a_v1` is not what release `v2` was published with" in ran.err) == (PROJECT, True)
+    assert project.keys().get("rollout") is None
+
+
+def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = release_project(place, GOOD_V1)
+    monkeypatch.setattr("flowai.operations.release_publish._smoke", lambda *_: "fail")
+    ran = release("publish", "v2")
+    assert (ran.code, "NOT PUBLISHED" in ran.out) == (WORSE, True)
+    assert (project.entries(), (place / "prompts.lock").exists(), bool(project.keys().get("rollout"))) == (
+        (),
+        False,
+        False,
+    )
+    monkeypatch.setattr("flowai.operations.release_publish._smoke", lambda *_: "pass")
+    assert release("publish", "v2").code == DONE
+    assert project.entries()[0].evidence == {"smoke": "pass"}
+
+
+# --- promote ---
+
+
+def test_dogfood_goes_on_after_smoke_and_enough_answered_calls(
+    place: Path, release: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowai.operations.release_publish._smoke", lambda *_: "pass")
+    project = release_project(place, GOOD_V1)
+    release("publish", "v2")
+    dogfood(project, 19)
+    dogfood(project, 30, error_class="ServerError")
+    dogfood(project, 30, variant="canary")
+    dogfood(project, 30, at=datetime.now(UTC) - timedelta(days=1))
+    ran = release("promote")
+    assert (ran.code, "19 answered dogfood calls, 20 are needed (30 failed)" in ran.out) == (NOT_YET, True), ran.out
+    dogfood(project, 1, release="v2", session="one more")
+    ran = release("promote", "v2")
+    assert ran.code == DONE, ran.out
+    assert project.keys()["rollout"]["stage"] == 1
+    assert project.entries()[-1].evidence["answered_count"] == 20
+
+
+def test_without_smoke_dogfood_goes_on_by_force_only(place: Path, release: Command) -> None:
+    project = release_project(place, GOOD_V1)
+    release("publish", "v2", "--no-smoke")
+    dogfood(project, 25)
+    assert release("promote").code == NOT_YET
+    ran = release("promote", "--force")
+    assert (ran.code, "--force needs --reason" in ran.err) == (USAGE, True)
+    assert release("promote", "--force", "--reason", "seen by hand").code == DONE
+    entry = project.entries()[-1]
+    assert (entry.forced, entry.reason, entry.evidence["overridden"]) == (True, "seen by hand", "smoke is `skipped`")
+
+
+def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_join(
+    place: Path, release: Command
+) -> None:
+    project = release_project(place, ROLLING)
+    canary_report(project, "promote")
+    ran = release("promote")
+    assert ran.code == DONE, ran.out + ran.err
+    assert "critical features join: plan" in ran.out
+    assert project.keys()["rollout"]["stage"] == 25
+    (entry,) = project.entries()
+    assert (entry.action, entry.from_stage, entry.to_stage) == ("promote", 5, 25)
+    assert len(entry.report_digest or "") == 64
+    assert release("promote").code == NOT_YET, "25 % has no report yet"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("hold", NOT_YET), ("invalid", NOT_YET), ("rollback", WORSE), (None, NOT_YET)]
+)
+def test_any_other_verdict_stays(place: Path, release: Command, verdict: str | None, code: int) -> None:
+    project = release_project(place, ROLLING)
+    if verdict:
+        canary_report(project, verdict)
+    before = (place / "registry.yaml").read_bytes()
+    assert release("promote").code == code
+    assert ((place / "registry.yaml").read_bytes(), project.entries()) == (before, ())
+
+
+def test_a_report_that_does_not_belong_here_is_none(place: Path, release: Command) -> None:
+    project = release_project(place, ROLLING)
+    for wrong in ({"environment": "prod"}, {"candidate": "v3"}):
+        canary_report(project, "promote", **wrong)
+        assert release("promote").code == NOT_YET
+    canary_report(project, "hold")
+    path = place / "reports/canary/v2-5/report.json"
+    path.write_text(path.read_text().replace('"hold"', '"promote"'))
+    ran = release("promote")
+    assert (ran.code, "was changed after it was written" in ran.out) == (NOT_YET, True)
+    path.write_text("{")
+    assert release("promote").code == NOT_YET
+
+
+def test_a_report_older_than_its_stage_is_none(place: Path, release: Command) -> None:
+    project = release_project(place, ROLLING)
+    canary_report(project, "promote", until="2026-05-02T09:00:00+00:00")
+    ran = release("promote")
+    assert (ran.code, "older than the stage" in ran.out) == (NOT_YET, True)
+
+
+def test_after_the_soak_it_is_current_and_known_good(place: Path, release: Command) -> None:
+    project = release_project(place, ROLLING, ["version_targets: ['dotenv:.env']"])
+    at_stage(project, 25)
+    canary_report(project, "promote", stage="25")
+    assert release("promote").code == DONE
+    ran = release("promote")
+    assert (ran.code, "it soaks until" in ran.out) == (NOT_YET, True)
+    later = Here(start=place, who="ann", now=lambda: datetime.now(UTC) + timedelta(hours=25))
+    done = promote(later, PromoteOptions())
+    assert (done.is_complete, [step.status for step in done.steps]) == (True, ["done"])
+    assert project.keys() == {"current": "v2", "history": ["v0", "v1", "v2"]}
+    assert (place / ".env").read_text() == "AI_MODEL_VERSION=v2\n"
+    entry = project.entries()[-1]
+    assert (entry.action, entry.serves, entry.who, entry.evidence["soak_s"]) == ("complete", "v2", "ann", 86_400.0)
+    none = release("promote")
+    assert (none.code, "no rollout is on" in none.err) == (NOT_YET, True)
+
+
+def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
+    place: Path, release: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = release_project(place, ROLLING, ["version_targets: ['dotenv:.env', 'command:false']"])
+    for _ in range(2):
+        assert release("promote", "--force", "--reason", "test").code == DONE
+    with monkeypatch.context() as patched:
+        patched.setattr(Ground, "note", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote(Here(start=place, who="ann"), PromoteOptions(force=True, reason="test"))
+    assert project.keys()["current"] == "v2"
+    assert project.entries()[-1].action == "promote"
+    ran = release("promote")
+    assert (ran.code, "PENDING" in ran.out, "Finish what is pending" in ran.out) == (DONE, True, True)
+    assert [entry.action for entry in project.entries()] == ["promote", "promote", "complete"]
+    assert (place / ".env").read_text() == "AI_MODEL_VERSION=v2\n"
+    assert release("promote").code == DONE, "it tries what is pending"
+    assert len(project.entries()) == 3
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_rollback_s_overlay_does_not_outlive_the_next_release(place: Path, release: Command) -> None:
+    project = release_project(place, STEADY)
+    assert release("rollback").code == DONE
+    release("publish", "v3", "--no-smoke")
+    for _ in range(6):
+        done = release("promote", "--force", "--reason", "test")
+    assert "no rollout is on" in done.err
+    overlay = project.overlay()
+    assert overlay is not None
+    assert (overlay.epoch, overlay.release, overlay.serves, overlay.bad) == (2, None, None, ("v2",))
+    listed = json.loads(release("list", "--json").out)
+    assert listed["serves"] == "v3"
+    assert release("rollback").code == DONE
+    assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2", "v3"], "bad": ["v2", "v3"]}
+
+
+def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(place: Path, release: Command) -> None:
+    project = release_project(place, ROLLING)
+    before = (place / "registry.yaml").read_bytes()
+    release("rollback")
+    (place / "registry.yaml").write_bytes(before)  # deployed again from a branch that does not know
+    canary_report(project, "promote")
+    ran = release("promote", "--force", "--reason", "go")
+    assert (ran.code, "was rolled back" in ran.err) == (USAGE, True)
+    assert release("rollback").code == DONE
+    assert project.keys().get("rollout") is None
+
+
+def test_another_candidate_than_the_one_meant_is_refused(place: Path, release: Command) -> None:
+    release_project(place, ROLLING)
+    ran = release("promote", "v3")
+    assert (ran.code, "the one of `v2`" in ran.err) == (USAGE, True)
+
+
+# --- list and diff ---
+
+
+def test_the_list_says_how_each_stands(place: Path, release: Command) -> None:
+    release_project(place, ROLLING + "bad: [v3]\n")
+    ran = release("list")
+    assert ran.code == DONE
+    lines = {line.split()[0]: " ".join(line.split()) for line in ran.out.splitlines()}
+    assert "known good" in lines["v0"]
+    assert "serves, current, known good" in lines["v1"]
+    assert "candidate 5 %" in lines["v2"]
+    assert "bad" in lines["v3"]
+
+
+def test_the_difference_names_prompts_models_and_parameters(place: Path, release: Command) -> None:
+    release_project(place, GOOD_V1)
+    ran = release("diff", "v2")
+    assert ran.code == DONE
+    assert "v1 -> v2" in ran.out
+    assert "chat: prompts/a_v2 -> prompts/a_v3" in ran.out
+    assert "chat: params.temperature - -> 0" in ran.out
+    assert '-{{role "user"}}Version 2.' in ran.out
+    assert "chat: model m -> n" in release("diff", "v1", "v3").out
+    assert "nothing differs" in release("diff", "v1", "v1").out
+
+
+def test_several_environments_are_never_guessed(place: Path, release: Command) -> None:
+    project = release_project(place, GOOD_V1)
+    project.write("registry.prod.yaml", f"extends: registry.yaml\n{GOOD_V1}")
+    assert release("publish", "v2", "--no-smoke").code == USAGE
+    assert release("publish", "v2", "--no-smoke", "--env", "prod").code == DONE
+    assert project.keys().get("rollout") is None
+    assert project.keys("registry.prod.yaml")["rollout"]["candidate"] == "v2"

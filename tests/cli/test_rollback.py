@@ -1,0 +1,563 @@
+"""`flowai rollback`: what it leaves, what it does when half of the world is away, and that it can be run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alert_receiver import AlertReceiver, Said
+from redis_server import RedisServer
+from release_project import ROLLING, STEADY, ReleaseProject, release_project
+from sample_project import Ran
+
+from flowai.cli.main import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    Command = Callable[..., Ran]
+
+DONE, USAGE, PROJECT, INFRASTRUCTURE = 0, 2, 3, 4
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def rollback(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:  # noqa: ARG001 - stands in it
+    def call(*arguments: str) -> Ran:
+        capsys.readouterr()
+        code = run(["rollback", *arguments])
+        out, err = capsys.readouterr()
+        return Ran(code=code, out=out, err=err)
+
+    return call
+
+
+# --- what it leaves ---
+
+
+def test_the_newest_known_good_serves_and_what_is_left_is_bad(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    ran = rollback("--reason", "INC-4711")
+    assert ran.code == DONE, ran.err
+    assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2"], "bad": ["v2"]}
+    overlay = project.overlay()
+    assert overlay is not None
+    assert (overlay.release, overlay.serves, overlay.bad, overlay.reason) == ("v1", "v1", ("v2",), "INC-4711")
+    assert "v2 -> v1; v2 is marked bad" in ran.out
+    assert "chat: prompts/a_v3 -> prompts/a_v2" in ran.out
+    assert "NO LIVE PROCESS SEEN" in ran.out
+    (entry,) = project.entries()
+    assert (entry.action, entry.release, entry.serves, entry.reason) == ("rollback", "v2", "v1", "INC-4711")
+
+
+def test_during_a_rollout_the_rollout_ends(place: Path, rollback: Command) -> None:
+    project = release_project(place, ROLLING)
+    ran = rollback()
+    assert ran.code == DONE
+    assert project.keys() == {"current": "v1", "history": ["v0", "v1"], "bad": ["v2"]}
+    overlay = project.overlay()
+    assert overlay is not None
+    assert (overlay.release, overlay.serves, overlay.ends_rollout_of) == (None, "v1", "v2")
+    assert "v2 (canary 5 %) -> v1" in ran.out
+    assert "--since 2026-05-02T09:30Z" in ran.out, "from the rollout's begin"
+
+
+def test_to_a_release_during_a_rollout_leaves_the_baseline_too(place: Path, rollback: Command) -> None:
+    project = release_project(place, ROLLING)
+    assert rollback("--to", "v0").code == DONE
+    assert project.keys() == {"current": "v0", "history": ["v0", "v1"], "bad": ["v1", "v2"]}
+
+
+@pytest.mark.parametrize("own", [STEADY, ROLLING], ids=["steady", "rolling"])
+def test_running_it_again_changes_nothing_and_says_so(place: Path, rollback: Command, own: str) -> None:
+    project = release_project(place, own)
+    rollback()
+    before = (place / "registry.yaml").read_bytes(), project.overlay(), project.entries()
+    ran = rollback()
+    assert ran.code == DONE
+    assert "rolled back before" in ran.out
+    assert ((place / "registry.yaml").read_bytes(), project.overlay(), project.entries()) == before
+
+
+def test_the_next_bad_release_is_left_as_the_first_was(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    rollback()
+    registry = (place / "registry.yaml").read_text()
+    project.write("registry.yaml", registry + "rollout: {candidate: v3, stage: 25}\n")
+    ran = rollback()
+    assert "v3 (canary 25 %) -> v1" in ran.out
+    assert project.keys()["bad"] == ["v2", "v3"]
+    overlay = project.overlay()
+    assert overlay is not None
+    assert (overlay.epoch, overlay.bad, overlay.serves) == (2, ("v2", "v3"), "v1")
+
+
+def test_a_dry_run_changes_nothing(place: Path, rollback: Command) -> None:
+    project = release_project(place, ROLLING)
+    before = (place / "registry.yaml").read_bytes()
+    ran = rollback("--dry-run")
+    assert (ran.code, "would be marked bad" in ran.out, "NOTHING CHANGED" in ran.out) == (DONE, True, True)
+    assert (place / "registry.yaml").read_bytes() == before
+    assert project.overlay() is None
+    assert project.entries() == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--to", "v9"], "no release `v9`"),
+        (["--to", "v3"], "never completed a rollout; known good: `v0`, `v1`, `v2`"),
+        (["--env", "prod"], "no environment `prod`"),
+    ],
+)
+def test_what_may_not_serve_is_refused_and_nothing_changes(
+    place: Path, rollback: Command, arguments: list[str], says: str
+) -> None:
+    project = release_project(place)
+    before = (place / "registry.yaml").read_bytes()
+    ran = rollback(*arguments)
+    assert (ran.code, says in ran.err) == (USAGE, True), ran.err
+    assert ((place / "registry.yaml").read_bytes(), project.overlay()) == (before, None)
+
+
+def test_a_bad_release_never_serves_again_not_even_by_force(place: Path, rollback: Command) -> None:
+    release_project(place, STEADY + "bad: [v1]\n")
+    ran = rollback("--to", "v1", "--force")
+    assert (ran.code, "marked bad" in ran.err) == (USAGE, True)
+    assert rollback().code == DONE, "the newest known good is v0 now"
+
+
+def test_one_that_was_never_good_serves_by_force(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    assert rollback("--to", "v3", "--force").code == DONE
+    assert project.keys()["current"] == "v3"
+
+
+def test_nothing_to_go_back_to_is_said(place: Path, rollback: Command) -> None:
+    release_project(place, "current: v2\nhistory: [v2]\n")
+    ran = rollback()
+    assert (ran.code, "no other release is known good" in ran.err) == (USAGE, True)
+
+
+def test_several_environments_and_none_named_are_listed(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    for env in ("prod", "staging"):
+        project.write(f"registry.{env}.yaml", f"extends: registry.yaml\n{STEADY}")
+    ran = rollback()
+    assert (ran.code, "`prod`, `staging`, `default`" in ran.err) == (USAGE, True)
+    assert rollback("--env", "prod").code == DONE
+    assert project.keys("registry.prod.yaml")["current"] == "v1"
+    assert project.keys("registry.staging.yaml")["current"] == "v2"
+    assert project.overlay("") is None
+    assert [entry.release for entry in project.entries("prod")] == ["v2"]
+    assert rollback("--env", "default").code == DONE
+    assert project.keys()["current"] == "v1"
+
+
+def test_a_pin_in_the_checkout_is_what_is_left(place: Path, rollback: Command) -> None:
+    project = release_project(place, more=["version_targets: ['dotenv:.env']"])
+    project.write(".env", "# ours\nAI_MODEL_VERSION=v3\nOTHER=1\n")
+    assert rollback().code == DONE
+    assert project.keys()["bad"] == ["v3"]
+    assert (place / ".env").read_text() == "# ours\nAI_MODEL_VERSION=v2\nOTHER=1\n"
+
+
+def test_json_is_one_document(place: Path, rollback: Command) -> None:
+    release_project(place)
+    document = json.loads(rollback("--json", "--yes").out)
+    assert (document["leaves"], document["serves"], document["is_new"]) == (["v2"], "v1", True)
+    assert [step["status"] for step in document["steps"]] == ["done", "skipped", "done"]
+
+
+# --- processes ---
+
+
+def test_a_process_that_does_not_confirm_is_named(
+    place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    project = release_project(place)
+    project.beat("library-good", release="v1", overlay_epoch=1)
+    project.beat("serve-deaf", release="v2")
+    ran = rollback()
+    assert ran.code == INFRASTRUCTURE
+    assert "1 of 2 confirm v1" in ran.out
+    assert "does not confirm: serve-deaf on h1 (pid 7) serves v2" in ran.out
+    assert project.keys()["current"] == "v1", "the rest is done all the same"
+
+
+def test_what_every_live_process_is_pinned_to_is_what_is_left(
+    place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    project = release_project(place)
+    project.beat(release="v3")
+    rollback()
+    assert project.keys() == {"current": "v2", "history": ["v0", "v1", "v2"], "bad": ["v3"]}
+
+
+# --- half of the world is away ---
+
+
+def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, rollback: Command) -> None:
+    project = release_project(place, more=["state: redis://127.0.0.1:9/0"])
+    ran = rollback()
+    assert ran.code == INFRASTRUCTURE
+    assert project.keys()["current"] == "v1"
+    assert "FAILED   live overlay" in ran.out
+    again = rollback()
+    assert (again.code, project.keys()["bad"]) == (INFRASTRUCTURE, ["v2"]), "the ledger knows that it is done"
+    assert len(project.entries()) == 1
+    finished = rollback("--state", ".flowai")
+    assert finished.code == DONE, "the same command tells the processes when they can be reached"
+    overlay = project.overlay()
+    assert overlay is not None
+    assert (overlay.serves, overlay.bad) == ("v1", ("v2",))
+    assert len(project.entries()) == 1
+
+
+@pytest.mark.parametrize("broken", ["models: [", "current: v9\n", "\x00"])
+def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
+    place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    project = release_project(place)
+    project.beat(release="v1", candidate="v2")
+    project.write("registry.yaml", broken)
+    ran = rollback()
+    assert ran.code == INFRASTRUCTURE
+    overlay = project.overlay()
+    assert overlay is not None
+    assert (overlay.serves, overlay.bad, overlay.ends_rollout_of) == ("v1", ("v2",), "v2")
+    assert "FAILED   registry.yaml" in ran.out
+    assert rollback().code == INFRASTRUCTURE
+    assert project.overlay() == overlay
+
+
+def test_a_broken_registry_and_nobody_to_say_what_serves(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    project.beat()
+    project.write("registry.yaml", "models: [")
+    ran = rollback()
+    assert (ran.code, "registry.yaml:" in ran.err, "--to RELEASE" in ran.err) == (PROJECT, True, True), ran.err
+    assert project.overlay() is None
+
+
+def test_a_current_changed_by_hand_after_a_rollback_is_told_about(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    rollback()
+    text = (place / "registry.yaml").read_text().replace("current: v1", "current: v3")
+    project.write("registry.yaml", text)
+    ran = rollback()
+    assert "`current` says `v3`, but the rollback to `v1` holds" in ran.out
+    assert project.keys()["current"] == "v3", "what a person wrote stays"
+
+
+@pytest.mark.service
+def test_a_frozen_redis_is_given_up_within_seconds(place: Path, rollback: Command) -> None:
+    with RedisServer(password="pass-word-123456") as server:
+        project = release_project(place, more=[f"state: {server.url}"])
+        server.freeze()
+        ran = rollback()
+        assert (ran.code, project.keys()["current"]) == (INFRASTRUCTURE, "v1")
+        assert "pass-word-123456" not in ran.out + ran.err
+        server.thaw()
+        assert rollback().code == DONE
+
+
+def test_neither_is_there_and_the_registry_s_error_is_shown(place: Path, rollback: Command) -> None:
+    release_project(place).write("registry.yaml", "models: [")
+    ran = rollback()
+    assert (ran.code, "registry.yaml" in ran.err) == (PROJECT, True)
+
+
+def test_a_read_only_registry_does_not_fail_it(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    (place / "registry.yaml").chmod(0o444)
+    ran = rollback()
+    assert ran.code == DONE
+    assert "is read-only, unchanged" in ran.out
+    assert "was not changed here" in ran.out
+    assert project.keys()["current"] == "v2"
+    overlay = project.overlay()
+    assert overlay is not None
+    assert overlay.serves == "v1"
+    assert rollback().code == DONE
+    assert project.overlay() == overlay
+
+
+def test_an_outbox_that_cannot_be_written_is_only_told(place: Path, rollback: Command) -> None:
+    project = release_project(place, more=["version_targets: ['dotenv:.env']"])
+    project.project.outbox.mkdir(parents=True)
+    project.write(".flowai/ledger", "a file where a directory should be")
+    ran = rollback()
+    assert ran.code == DONE
+    assert "PENDING  ledger" in ran.out
+    assert "PENDING  outbox" in ran.out
+    assert project.keys()["current"] == "v1"
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    directory = tmp_path / "web"
+    directory.mkdir()
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(5)
+
+
+def test_from_a_shell_without_a_checkout(tmp_path: Path, place: Path, rollback: Command, web: str) -> None:
+    project = release_project(tmp_path / "web")
+    project.write("registry.prod.yaml", f"extends: registry.yaml\nversion_targets: ['dotenv:.env']\n{ROLLING}")
+    state = str(tmp_path / "shared")
+    for named in (["--registry", f"{web}/registry.prod.yaml"], ["--registry", f"{web}/registry.yaml", "--env", "prod"]):
+        ran = rollback(*named, "--state", state)
+        assert ran.code == DONE, ran.err + ran.out
+    assert "v2 -> v1: rolled back before" in ran.out
+    assert "came from the network, unchanged" in ran.out
+    assert "AI_MODEL_VERSION" not in ran.out, "its .env is not here"
+    assert list(place.iterdir()) == [], "nothing is left where the person stands"
+    away = rollback("--registry", f"{web}/registry.prod.yaml")
+    assert (away.code, "--state redis://" in away.out + away.err) == (INFRASTRUCTURE, False)
+    assert "NOTHING CHANGED" in away.out
+
+
+def test_a_registry_by_path(tmp_path: Path, place: Path, rollback: Command) -> None:  # noqa: ARG001 - stands there
+    project = release_project(tmp_path / "elsewhere")
+    assert rollback("--registry", str(project.root / "registry.yaml")).code == DONE
+    assert project.keys()["current"] == "v1"
+
+
+def test_a_registry_that_cannot_be_fetched(rollback: Command) -> None:
+    ran = rollback("--registry", "http://ann:secret-word-1234@127.0.0.1:9/registry.yaml", "--state", "s")
+    assert "secret-word-1234" not in ran.out + ran.err
+    assert ran.code in (USAGE, INFRASTRUCTURE)
+
+
+# --- what follows ---
+
+
+def test_targets_and_alerts_are_told_and_finished_by_running_it_again(place: Path, rollback: Command) -> None:
+    with AlertReceiver() as receiver:
+        project = release_project(
+            place,
+            more=[
+                f"version_targets: ['dotenv:.env', 'command:{sys.executable} set.py {{version}}']",
+                f"alerts: {{webhook: '{receiver.url}'}}",
+            ],
+        )
+        project.write(".env", "export AI_MODEL_VERSION='v2'\n")
+        receiver.script(Said(status=503))
+        ran = rollback("--reason", "bad summaries")
+        assert ran.code == DONE
+        assert "PENDING  webhook" in ran.out
+        assert "PENDING  AI_MODEL_VERSION" in ran.out, "there is no set.py"
+        assert "run the same command again" in ran.out
+        assert (place / ".env").read_text() == "export AI_MODEL_VERSION=v1\n"
+        assert len(project.pending()) == 2
+        project.write("set.py", "import os, sys; open('told', 'w').write(sys.argv[1] + os.environ['AI_MODEL_VERSION'])")
+        again = rollback()
+        assert (again.code, "PENDING" in again.out) == (DONE, False)
+        assert project.pending() == ()
+        assert (place / "told").read_text() == "v1v1"
+        assert [one["summary"] for one in receiver.posted] == ["v2 is rolled back to v1: bad summaries"] * 2
+        third = rollback()
+        assert (third.code, len(receiver.posted)) == (DONE, 2)
+
+
+def test_keys_stay_out_of_everything_written_and_shown(
+    place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "r0ut1ngk3y5e6f7a8b9c0d1e2f3a4b5c"
+    monkeypatch.setenv("PAGERDUTY_ROUTING_KEY", key)
+    with AlertReceiver() as receiver:
+        monkeypatch.setenv("PAGERDUTY_EVENTS_URL", receiver.url)
+        project = release_project(place, more=["alerts: {pagerduty: '${PAGERDUTY_ROUTING_KEY}'}"])
+        receiver.script(Said(status=400, body=f"bad key {key}".encode()))
+        ran = rollback("--reason", f"leaked {key}")
+        assert receiver.posted[0]["routing_key"] == key
+        assert key not in ran.out + ran.err
+        outbox = project.project.outbox.read_text()
+        assert key not in outbox
+        assert key not in str(project.entries())
+        assert key not in str(project.overlay())
+        rollback()
+    assert receiver.posted[1]["dedup_key"] == "flowai/default/release/v2"
+
+
+def test_a_changed_prompt_of_the_release_that_serves_is_warned_about(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    lock = {"schema_version": 1, "releases": {"v1": {"models": {}, "prompts": {"prompts/a_v2": "0" * 64}}}}
+    project.write("prompts.lock", json.dumps(lock))
+    ran = rollback()
+    assert (ran.code, "prompt `prompts/a_v2` is not what `v1` was published with" in ran.out) == (DONE, True)
+
+
+def test_a_damaged_ledger_is_named_and_passed_over(place: Path, rollback: Command) -> None:
+    project = release_project(place)
+    project.write(".flowai/ledger/default.jsonl", '{"torn": \n\n{"schema_version": 9}\n\xff\n')
+    ran = rollback()
+    assert ran.code == DONE
+    for line in (1, 3, 4):
+        assert f"default.jsonl:{line}: not a line of the ledger" in ran.out
+    assert len(project.entries()) == 1
+
+
+def test_a_fresh_interpreter_loads_nothing_that_may_be_broken(place: Path) -> None:
+    release_project(place, ROLLING, ["version_targets: ['dotenv:.env']"])
+    script = (
+        "import sys; from flowai.cli.main import run; code = run(['rollback']);"
+        "print('LOADED', code, *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    environ = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=place, env=environ, capture_output=True, text=True, check=True
+    )
+    code, *loaded = done.stdout.rpartition("LOADED ")[2].split()
+    assert code == "0", done.stdout
+    heavy = {"litellm", "openai", "httpx", "aiohttp", "pandas", "numpy", "duckdb", "jsonschema", "diskcache", "redis"}
+    assert heavy & set(loaded) == set()
+
+
+# --- killed, and two at once ---
+
+KILLED = """
+import os, sys
+from flowai.cli.main import run
+import flowai.operations.rollback as command, flowai.operations.rollback_aftermath as after
+from flowai.alerts.outbox import Outbox
+from flowai.files import AppendLog
+from flowai.state.file_state import FileState
+
+left = int(sys.argv[1])
+
+
+def step():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), 9)
+
+
+def around(owner, name):
+    plain = getattr(owner, name)
+
+    def killed(*arguments, **named):
+        step()  # what comes before the next is what comes after this
+        return plain(*arguments, **named)
+
+    setattr(owner, name, killed)
+
+
+for owner, name in ((FileState, "write_overlay"), (FileState, "heartbeats"), (command, "write_entry"),
+                    (command, "edit_registry"), (AppendLog, "append"), (after, "write_version"), (os, "replace")):
+    around(owner, name)
+code = run(["rollback", "--reason", "INC-1"])
+print("SURVIVED", left)
+sys.exit(code)
+"""
+
+
+def _killed(project: ReleaseProject, after: int) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWAI", "AI_MODEL"))}
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(after)],
+        cwd=project.root,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _left_behind(project: ReleaseProject) -> dict[str, Any]:
+    overlay = project.overlay()
+    return {
+        "registry": (project.root / "registry.yaml").read_bytes(),
+        "overlay": None if overlay is None else (overlay.release, overlay.serves, overlay.bad, overlay.ends_rollout_of),
+        "dotenv": (project.root / ".env").read_bytes() if (project.root / ".env").exists() else None,
+        "ledger": [(entry.action, entry.release, entry.serves, entry.leaves) for entry in project.entries()],
+        "pending": [one.delivery.label for one in project.pending()],
+    }
+
+
+@pytest.mark.parametrize("own", [STEADY, ROLLING], ids=["steady", "rolling"])
+def test_killed_anywhere_it_is_finished_by_running_it_again(place: Path, rollback: Command, own: str) -> None:
+    targets = ["version_targets: ['dotenv:.env', 'command:true']"]
+    whole = release_project(place / "whole", own, targets)
+    done = _killed(whole, 1_000)
+    assert done.returncode == DONE, done.stderr
+    step_count = 1_000 - int(done.stdout.rpartition("SURVIVED ")[2])
+    assert step_count >= 15
+    expected = _left_behind(whole)
+    assert expected["pending"] == []
+    for after in range(0, step_count, 1 if own == STEADY else 3):
+        project = release_project(place / f"killed-{after}", own, targets)
+        assert _killed(project, after).returncode == -signal.SIGKILL
+        os.chdir(project.root)
+        ran = rollback()
+        assert ran.code == DONE, (after, ran)
+        assert _left_behind(project) == expected, after
+
+
+def test_two_at_once_agree(place: Path) -> None:
+    script = (
+        "import sys; from flowai.cli.main import run; sys.stdin.readline(); sys.exit(run(['rollback', *sys.argv[1:]]))"
+    )
+    for number in range(4):
+        project = release_project(place / str(number))
+        options = [[], ["--to", "v0"]] if number % 2 else [[], []]
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, *one],
+                cwd=project.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for one in options
+        ]
+        said = [one.communicate("go\n")[0] for one in both] if number > 1 else _together(both)
+        keys, overlay = project.keys(), project.overlay()
+        assert overlay is not None, said
+        assert keys["current"] == overlay.serves, (said, keys, overlay)
+        assert set(keys["bad"]) >= {"v2"} - {overlay.serves}, said
+        assert set(keys["bad"]) == set(overlay.bad), (said, keys, overlay)
+        if number % 2 == 0:
+            assert (keys["current"], keys["bad"], [one.returncode for one in both]) == ("v1", ["v2"], [0, 0]), said
+
+
+def _together(both: list[subprocess.Popen[str]]) -> list[str]:
+    for one in both:
+        if one.stdin is None:
+            raise AssertionError
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return [one.communicate()[0] for one in both]

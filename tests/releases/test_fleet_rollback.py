@@ -1,0 +1,112 @@
+"""Gateways of four processes under load, and a rollback: no call fails, and none is served by what is out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from gateways import HELLO, KEY, Sample, fleet, sample, together
+from redis_server import RedisServer
+
+from flowai.gateway.gateway import Gateway
+from flowai.gateway.parts import Settings
+from flowai.operations.rollback import run_rollback
+from flowai.operations.rollback_model import Here, RollbackOptions
+from flowai.state import open_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.operations.rollback_model import Step
+
+PROCESS_COUNT = 4
+CALLER_COUNT = 2
+PAUSE_S = 0.02
+
+
+@pytest.fixture(params=["file", pytest.param("redis", marks=pytest.mark.service)])
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        made.registry["releases"]["v2"] = {"chat": {"prompt": "prompts/hello_v2", "model": "main"}}
+        made.registry["rollout"] = {"candidate": "v2", "stage": 50}
+        if request.param == "file":
+            write(made)
+            yield made
+            return
+        with RedisServer() as server:
+            made.registry["state"] = server.url
+            write(made)
+            yield made
+
+
+def write(project: Sample) -> None:
+    """Write the registry as lines: flowai changes its own keys in it."""
+    project.write(text="".join(f"{key}: {json.dumps(value)}\n" for key, value in project.registry.items()))
+
+
+def serve(root: str, number: int) -> None:
+    """Be one process: call until told to stop."""
+    asyncio.run(_serve(Path(root), number))
+
+
+async def _serve(root: Path, number: int) -> None:
+    settings = Settings(environ={"LOOPBACK_KEY": KEY})
+
+    async def call(caller: int) -> None:
+        count = 0
+        while not (root / "stop").exists():
+            count += 1
+            await gateway.complete("chat", HELLO, user=f"{number}-{caller}-{count}")
+            await asyncio.sleep(PAUSE_S)
+
+    async with Gateway(root, settings=settings) as gateway:
+        await gateway.complete("chat", HELLO)
+        await together()
+        (root / f"ready-{number}").touch()
+        await asyncio.gather(*(call(caller) for caller in range(CALLER_COUNT)))
+
+
+def test_nobody_serves_the_bad_release_once_the_command_confirmed(project: Sample) -> None:
+    done = fleet(serve, project.root, range(PROCESS_COUNT))
+    try:
+        asyncio.run(served_everywhere(project))
+        at: dict[str, float] = {}
+
+        def on_step(step: Step) -> None:
+            at[step.name] = time.time()
+
+        here = Here(start=project.root, who="test", environ={**os.environ, "LOOPBACK_KEY": KEY}, on_step=on_step)
+        result = run_rollback(here, RollbackOptions(), lambda _: None)
+        assert result.is_confirmed, result
+        assert result.process_count == PROCESS_COUNT
+        time.sleep(0.3)  # calls go on for a while
+    finally:
+        (project.root / "stop").touch()
+        done.result(60)
+    calls = project.calls
+    assert {call.error_class for call in calls} == {None}
+    assert any(call.release == "v2" for call in calls)
+    late = [call.at for call in calls if call.release == "v2" and call.at.timestamp() > at["processes"]]
+    assert late == []
+    assert [call for call in calls if call.at.timestamp() > at["processes"]], "they went on"
+
+
+async def served_everywhere(project: Sample) -> None:
+    """Wait until every process calls, and the candidate serves some of it."""
+    state = open_state(project.registry.get("state", ".flowai"), project.root, clock_s=time.time)
+
+    async def ready() -> bool:
+        beats = await state.heartbeats("")
+        begun = len(list(project.root.glob("ready-*"))) == PROCESS_COUNT
+        return begun and len(beats) == PROCESS_COUNT and all(beat.candidate == "v2" for beat in beats)
+
+    async with asyncio.timeout(90):
+        while not await ready():  # noqa: ASYNC110 - the processes are others'
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
+    await state.aclose()
