@@ -21,8 +21,11 @@ def main() -> None:
     import gateway_overhead
     import outage
     import rendering
+    import rollback
     import serve_rps
     import startup
+    import verdict_query
+    import verdict_simulation
 
     start = "Targets: `--version` at most 0.1 s, `--help` and `eval --help` at most 0.25 s above a bare start."
     whole = "Targets: CPU and wall at most 1.15x; cached at most 1.0 s with 0 requests; at most 250 MB."
@@ -37,6 +40,21 @@ def main() -> None:
         ("An outage", outage, drill),
         ("Caches", caches, hits),
         ("HTTP", serve_rps, "Target: more requests per second than LiteLLM's proxy."),
+        (
+            "A rollback",
+            rollback,
+            "Targets: p99 at most 250 ms until no process serves it; 0 failed calls; 2 s to confirm.",
+        ),
+        (
+            "The verdict's query",
+            verdict_query,
+            "Target: no slower than exact quantiles by DuckDB; 10 M calls in 200 MB.",
+        ),
+        (
+            "The verdict's statistics",
+            verdict_simulation,
+            "Targets: false rollbacks at most 5 %; see `docs/explanation/verdicts.md`.",
+        ),
         ("Rendering", rendering, "For the record."),
     )
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {_cores()} cores"

@@ -21,7 +21,23 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = re.compile(r"(<!-- generated:([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-COMMANDS = ((), ("eval",), ("smoke",), ("serve",), ("cache",), ("cache", "stats"), ("cache", "clear"))
+COMMANDS = (
+    (),
+    ("eval",),
+    ("smoke",),
+    ("serve",),
+    ("cache",),
+    ("cache", "stats"),
+    ("cache", "clear"),
+    ("canary-report",),
+    ("rollback",),
+    ("metrics",),
+    ("release",),
+    ("release", "list"),
+    ("release", "diff"),
+    ("release", "publish"),
+    ("release", "promote"),
+)
 
 
 def command_help() -> str:

@@ -52,7 +52,16 @@ def test_version_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["eval", "--help"], ["smoke", "--help"], ["serve", "--help"], ["cache", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["eval", "--help"],
+        ["smoke", "--help"],
+        ["serve", "--help"],
+        ["cache", "--help"],
+        ["rollback", "--help"],
+        ["canary-report", "--help"],
+    ],
 )
 def test_help_loads_typer_and_rich_only(arguments: list[str], tmp_path: Path) -> None:
     assert loaded(arguments, tmp_path) <= {"rich", "pydantic"}

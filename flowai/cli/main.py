@@ -13,8 +13,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from flowai import __version__
-from flowai.cli import cache, console
+from flowai.cli import cache, console, release
+from flowai.cli.canary_report import command as canary_report_command
 from flowai.cli.eval import command as eval_command
+from flowai.cli.metrics import command as metrics_command
+from flowai.cli.rollback import command as rollback_command
 from flowai.cli.serve import command as serve_command
 from flowai.cli.smoke import command as smoke_command
 from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
@@ -55,7 +58,11 @@ def root(
 
 app.command("eval")(eval_command)
 app.command("smoke")(smoke_command)
+app.command("canary-report")(canary_report_command)
+app.command("metrics")(metrics_command)
+app.command("rollback")(rollback_command)
 app.command("serve")(serve_command)
+app.add_typer(release.app, name="release")
 app.add_typer(cache.app, name="cache")
 
 

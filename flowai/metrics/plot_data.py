@@ -1,0 +1,62 @@
+"""Gathers what a canary report's plots are drawn from, few enough points for a page.
+
+In: CanaryCounts and tracks of evidence. Out: Plots. Must never know how they are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from flowai.metrics.model import Plots, Point
+from flowai.statistics.buckets import BUCKET_RATIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flowai.metrics.blocks import Track
+    from flowai.metrics.counts import CanaryCounts
+    from flowai.metrics.model import Metric
+
+MOST_POINTS = 240
+BUCKETS_PER_BAR = 10
+ARMS = (("candidate", True), ("control", False))
+
+
+def plots_of(counts: CanaryCounts, tracks: Mapping[Metric, Track], guardrails: Sequence[Metric], stage: int) -> Plots:
+    """Gather."""
+    return Plots(
+        evidence={name: _evidence(tracks[name]) for name in guardrails},
+        latency={name: _bars(counts.latency.get((arm, stage), {})) for name, arm in ARMS},
+        errors={name: _errors(counts, is_candidate=arm) for name, arm in ARMS},
+    )
+
+
+def _evidence(track: Track) -> tuple[Point, ...]:
+    step = max(1, math.ceil(len(track.untils_us) / MOST_POINTS))
+    kept = range(len(track.untils_us) - 1, -1, -step)  # the last one always
+    return tuple(
+        Point(at_s=track.untils_us[at] // 1_000_000, value=track.worse_log_es[at] / math.log(10))
+        for at in reversed(kept)
+    )
+
+
+def _bars(buckets: Mapping[int, int]) -> tuple[tuple[float, float], ...]:
+    total = sum(buckets.values())
+    bars: dict[int, int] = {}
+    for bucket, count in buckets.items():
+        bar = bucket // BUCKETS_PER_BAR
+        bars[bar] = bars.get(bar, 0) + count
+    return tuple((BUCKET_RATIO ** ((bar + 1) * BUCKETS_PER_BAR), count / total) for bar, count in sorted(bars.items()))
+
+
+def _errors(counts: CanaryCounts, *, is_candidate: bool) -> tuple[Point, ...]:
+    by_hour: dict[int, list[int]] = {}
+    for (arm, _, hour_us), sums in counts.calls.items():
+        if arm == is_candidate:
+            numbers = by_hour.setdefault(hour_us, [0, 0])
+            numbers[0] += sums.call_count
+            numbers[1] += sums.failed_count
+    return tuple(
+        Point(at_s=hour_us // 1_000_000, value=failed / count) for hour_us, (count, failed) in sorted(by_hour.items())
+    )

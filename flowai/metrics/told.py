@@ -1,0 +1,72 @@
+"""Makes calls of what a log tells: each line once, and what its user said last.
+
+In: a log that holds `told`, with columns `call` and `at_us`. Out: its table `calls`. Must never know what calls are
+counted for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.metrics.query import IS_FEEDBACK
+
+if TYPE_CHECKING:
+    from flowai.metrics.model import ProblemKind
+    from flowai.metrics.query import Log
+
+WORDS = ("edited", "rejected", "thumbs_down", "accepted", "thumbs_up", "saved")
+"""What users say of an answer, the weaker words first; an edited answer was not accepted as it was."""
+
+_FIRST_GOOD_WORD = 4
+PART_ROWS = 300_000
+"""So many calls are joined or collapsed at once: about 30 MB."""
+
+
+def tell_once(log: Log) -> dict[ProblemKind, int]:
+    """Leave each line of `told` once, and count what was there again; only such lines are touched."""
+    log.rows("CREATE TABLE again AS SELECT call FROM told GROUP BY call HAVING count(*) > 1")
+    ((lines,),) = log.rows("SELECT count(*) FROM told SEMI JOIN again USING (call)")
+    if not lines:
+        return {}
+    log.rows("CREATE TABLE different AS SELECT DISTINCT * FROM told SEMI JOIN again USING (call)")
+    log.rows("DELETE FROM told WHERE call IN (SELECT call FROM again)")
+    log.rows("INSERT INTO told SELECT * FROM different")
+    ((kept, calls),) = log.rows("SELECT count(*), count(DISTINCT call) FROM different")
+    counts: dict[ProblemKind, int] = {"duplicated": lines - kept, "conflicting": kept - calls}
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def join_opinions(log: Log, is_in_time: str) -> None:
+    """Make `calls` from `told`: with what its user said last of each call; at one moment the stronger word.
+
+    Joined in parts, so that memory does not grow with the log.
+
+    Args:
+        log: holds `told`.
+        is_in_time: the condition on `said_us` and `at_us` under which a word counts.
+    """
+    log.rows(f"""
+        CREATE TABLE words AS
+        SELECT hash(call_id) AS call, at_us AS said_us, list_position({list(WORDS)}, verdict) AS word FROM lines
+        WHERE {IS_FEEDBACK} AND word IS NOT NULL
+    """)  # noqa: S608 - words of ours
+    log.rows("CREATE TABLE calls AS SELECT *, NULL::BOOLEAN AS accepted, NULL::BOOLEAN AS saved FROM told LIMIT 0")
+    for part in parts_of(log, "call"):
+        # one number holds when something was said and what
+        log.rows(f"""
+            INSERT INTO calls
+            WITH portion AS (SELECT * FROM told WHERE {part}), last AS (
+                SELECT call, max(said_us * 8 + word) % 8 >= {_FIRST_GOOD_WORD} AS accepted,
+                    bool_or(word = {len(WORDS)}) AS saved
+                FROM (SELECT * FROM words WHERE {part}) JOIN portion USING (call) WHERE {is_in_time} GROUP BY call
+            ) SELECT portion.*, accepted, saved FROM portion LEFT JOIN last USING (call)
+        """)  # noqa: S608 - numbers and conditions of ours
+
+
+def parts_of(log: Log, column: str) -> list[str]:
+    """Give conditions that divide `told` into parts of a size that fits into memory."""
+    ((count,),) = log.rows("SELECT count(*) FROM told")
+    parts = max(1, -(-count // PART_ROWS))
+    if parts == 1:
+        return ["TRUE"]
+    return [f"{column} % {parts} = {part}" for part in range(parts)]

@@ -1,0 +1,149 @@
+"""What `flowai canary-report` does: holds a candidate against its control and writes what it found.
+
+In: options, a project. Out: a CanaryReport and its files. Must never know how it is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.errors import UsageError
+from flowai.files import write_atomic
+from flowai.metrics.canary_pages import to_html, to_markdown
+from flowai.metrics.comparison import METRICS, Rules, compare
+from flowai.metrics.counts import COLUMNS, CanaryQuestion, count_canary
+from flowai.metrics.model import report_json
+from flowai.metrics.moments import parse_moment, parse_span_s
+from flowai.metrics.plots import svgs_of
+from flowai.metrics.query import CLOCK_SKEW_S, open_log, to_us
+from flowai.operations.canary_stages import rollout_of
+from flowai.operations.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flowai.metrics.counts import CanaryCounts
+    from flowai.metrics.model import CanaryReport, Metric
+    from flowai.operations.workspace import Surroundings, Workspace
+
+WRITERS: dict[str, Callable[[CanaryReport], str | bytes]] = {
+    ".json": report_json,
+    ".md": to_markdown,
+    ".html": to_html,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanaryOptions:
+    """What the command was asked.
+
+    Args:
+        candidate: the release; None for the one of the rollout that is on.
+        stage: the percentage, for a past rollout that no ledger knows.
+        since: begin, as typed; None for the rollout's.
+        until: end, as typed; None for now, or the past rollout's end.
+        feature: only this one.
+        window: how long after a call feedback counts, as typed.
+        replay: also give the verdict of each hour before.
+        outputs: more files to write.
+    """
+
+    candidate: str | None = None
+    stage: int | None = None
+    since: str | None = None
+    until: str | None = None
+    feature: str | None = None
+    window: str = "1h"
+    replay: bool = False
+    outputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanaryResult:
+    """What came of it.
+
+    Args:
+        report: the report.
+        directory: where its files lie.
+    """
+
+    report: CanaryReport
+    directory: Path
+
+
+def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryResult:
+    """Compare, and write the report.
+
+    Raises:
+        UsageError: an option is wrong, or no rollout is on and none was named.
+        ProjectError: the registry is wrong.
+        InfrastructureError: the log cannot be read, or a file cannot be written.
+    """
+    _check_endings(options.outputs)
+    workspace = open_workspace(around)
+    if options.feature is not None:
+        workspace.registry.feature(options.feature)
+    now = around.now().replace(microsecond=0)
+    rollout = rollout_of(
+        workspace,
+        candidate=options.candidate,
+        percent=options.stage,
+        since=None if options.since is None else parse_moment(options.since, now=now, option="--since"),
+        until=None if options.until is None else parse_moment(options.until, now=now, option="--until"),
+        now=now,
+    )
+    question = CanaryQuestion(
+        candidate=rollout.candidate,
+        stages=rollout.stages,
+        feature=options.feature,
+        feedback_us=round(parse_span_s(options.window, option="--window") * 1_000_000),
+        now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
+    )
+    with open_log(workspace.events, COLUMNS, question.stretch) as log:
+        counts = count_canary(log, question)
+    report = compare(
+        counts,
+        question,
+        _rules(workspace, counts),
+        replay=options.replay,
+        doubts=rollout.doubts,
+        warnings=rollout.warnings,
+    )
+    directory = around.project.reports / "canary" / f"{report.candidate}-{report.stage}"
+    _write(report, directory, options.outputs)
+    return CanaryResult(report=report, directory=directory)
+
+
+def _rules(workspace: Workspace, counts: CanaryCounts) -> Rules:
+    policy = workspace.registry.policies.canary
+    margins: dict[Metric, float] = {
+        name: getattr(policy.margins, "slow_calls" if name == "slow_ttft" else name) for name in METRICS
+    }
+    served: dict[str, int] = {}
+    for one in counts.versions:
+        if one.variant == "control" and one.release:
+            served[one.release] = served.get(one.release, 0) + one.call_count
+    return Rules(
+        alpha=policy.alpha,
+        guardrails=policy.guardrails,
+        margins=margins,
+        baseline=max(sorted(served), key=served.__getitem__, default=workspace.release),
+        environment=workspace.registry.environment,
+    )
+
+
+def _check_endings(paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        if path.suffix.lower() not in WRITERS:
+            expected = ", ".join(f"`{ending}`" for ending in WRITERS)
+            raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of {expected}")
+
+
+def _write(report: CanaryReport, directory: Path, outputs: tuple[Path, ...]) -> None:
+    """Write the JSON last: it is what `release promote` reads, and the rest is there by then."""
+    for name, svg in svgs_of(report).items():
+        write_atomic(directory / name, svg)
+    for path in (directory / "report.md", directory / "report.html", *outputs, directory / "report.json"):
+        write_atomic(path, WRITERS[path.suffix.lower()](report))
