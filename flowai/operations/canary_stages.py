@@ -71,7 +71,7 @@ def rollout_of(
         now: the time, UTC.
 
     Raises:
-        UndecidedError: no rollout is on, and no candidate was named.
+        UndecidedError: no rollout is on, and no candidate was named; it has only just begun.
         UsageError: there is no such release; nobody knows its stage; the end lies before the begin.
         ProjectError: the ledger cannot be read.
     """
@@ -95,6 +95,8 @@ def rollout_of(
         begin = (on.started_at if on is not None and on.candidate == name else None) or now - UNKNOWN_BEGIN
         spans = [_Span(percent=_given(percent, name), begin=begin, end=now, is_known=False)]
     stages = tuple(_stages(spans, registry, since, until))
+    if not stages and since is None and until is None:
+        raise UndecidedError(f"the rollout of `{name}` has only just begun", hint="look again in a minute")
     if not stages:
         raise UsageError("nothing lies between `--since` and `--until`", hint=f"the rollout began at {spans[0].begin}")
     return Rollout(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
