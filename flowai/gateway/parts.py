@@ -170,10 +170,14 @@ class Parts:
         beat = msgspec.structs.replace(
             self._identity, release=serving.release, candidate=serving.candidate, overlay_epoch=epoch, at=now
         )
-        said = self._said
+        # a store that was away may have come back without its data
+        said = self._said = None if self.state.is_alone else self._said
         if said is None or msgspec.structs.replace(said, at=now) != beat or (now - said.at).total_seconds() >= BEAT_S:
-            await self.state.beat(beat, lifetime_s=LIFETIME_S)
-            self._said = None if self.state.is_alone else beat  # what nobody heard is said again at the next look
+            try:
+                await self.state.beat(beat, lifetime_s=LIFETIME_S)
+                self._said = beat
+            except InfrastructureError:
+                self._said = None  # what nobody heard is said again at the next look
 
     async def embed(self, endpoint: Endpoint, texts: tuple[str, ...]) -> Embeddings:
         """Give one vector per text."""

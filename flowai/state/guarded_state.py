@@ -11,7 +11,7 @@ and stays spent where it was set aside; a lease of the other store is worth noth
 and the next attempt probes.
 
 What concerns the fleet does not go on alone, because a person would be told what is not so: overlays are written and
-cleared, and live processes listed, in the shared store or not at all.
+cleared, live processes heard and listed, in the shared store or not at all.
 """
 
 from __future__ import annotations
@@ -167,8 +167,14 @@ class GuardedState:
         await self._ask_shared(lambda store: store.clear_overlay(environment))
 
     async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Say that this process lives; while alone nobody hears it, and the first beat after that says it again."""
-        await self._ask(lambda store: store.beat(heartbeat, lifetime_s=lifetime_s))
+        """Say that this process lives, to all or to nobody.
+
+        Raises:
+            InfrastructureError: nobody has heard it: the shared store is away, or was when it was asked.
+        """
+        if not self._is_worth_asking():
+            raise InfrastructureError(self.away_reason or "the shared state is away")
+        await self._ask_shared(lambda store: store.beat(heartbeat, lifetime_s=lifetime_s))
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment, all of them or none.

@@ -213,7 +213,8 @@ def test_what_concerns_the_fleet_is_done_in_the_shared_store_or_not_at_all() -> 
         assert (await guarded.shared("")).overlay is None
         with pytest.raises(InfrastructureError):
             await guarded.clear_overlay("")
-        await guarded.beat(BEAT, lifetime_s=10)
+        with pytest.raises(InfrastructureError):
+            await guarded.beat(BEAT, lifetime_s=10)
         with pytest.raises(InfrastructureError):
             await guarded.heartbeats("")
         await guarded.gone("", "a")
