@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import import_module
@@ -10,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.md"
 LIBRARIES = ("litellm", "typer", "msgspec", "diskcache")
 
 
@@ -62,21 +65,35 @@ PARTS = (
 
 
 def main() -> None:
-    """Measure, and write after each part what there is; each says on stderr that it begins."""
-    sys.path.insert(0, str(HERE))
+    """Measure every part, or those that are named, each in a process of its own; what was measured before stays."""
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {_cores()} cores"
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    lines = ["# Benchmarks", "", "Written by `make bench`. Quote ratios: absolute times depend on the machine.", ""]
-    lines += [f"{datetime.now(UTC):%Y-%m-%d} · {machine} · {libraries}", ""]
+    head = "# Benchmarks\n\nWritten by `make bench`. Quote ratios: absolute times depend on the machine.\n\n"
+    head += f"{datetime.now(UTC):%Y-%m-%d} · {machine} · {libraries}\n"
+    found = dict(
+        re.findall(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", RESULTS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    )
     for title, name, note in PARTS:
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         sys.stderr.write(f"{title} ...\n")
-        module = import_module(name)
-        table = [module.HEADER, ("---",) * len(module.HEADER), *module.rows()]
-        lines += [f"## {title}", "", (module.__doc__ or "").strip(), "", note, ""]
-        lines += ["| " + " | ".join(row) + " |" for row in table]
-        lines.append("")
-        (HERE / "results.md").write_text("\n".join(lines), encoding="utf-8")
+        # a process of its own: what one part holds in memory must not count in the next one's peak
+        done = subprocess.run(
+            [sys.executable, __file__, "--rows", name, note], stdout=subprocess.PIPE, text=True, check=True
+        )
+        found[title] = done.stdout + "\n"
+        sections = [f"## {title}\n\n{found[title]}" for title, _, _ in PARTS if title in found]
+        RESULTS.write_text("\n".join([head, *sections]).rstrip() + "\n", encoding="utf-8")
     sys.stderr.write("written: benchmarks/results.md\n")
+
+
+def rows(name: str, note: str) -> None:
+    """Measure one part and print its section."""
+    sys.path.insert(0, str(HERE))
+    module = import_module(name)
+    table = [module.HEADER, ("---",) * len(module.HEADER), *module.rows()]
+    print(f"{(module.__doc__ or '').strip()}\n\n{note}\n")
+    print("\n".join("| " + " | ".join(row) + " |" for row in table))
 
 
 def _cores() -> int:
@@ -86,4 +103,7 @@ def _cores() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--rows"]:
+        rows(*sys.argv[2:])
+    else:
+        main()
