@@ -1,4 +1,4 @@
-"""The records of the event log: a call of a model, what its user made of the answer, and what a person must know of.
+"""The records of the event log: calls, what users and judges made of the answers, steps of releases, alerts.
 
 In: nothing. Out: frozen records and the one table of their OpenTelemetry names. Must never know where they are written.
 """
@@ -37,6 +37,9 @@ AlertCause = Literal["auth", "retired_model", "registry", "state", "budget", "ev
 """`auth`: a provider refuses our key. `retired_model`: it no longer knows a model. `registry`: its new version is wrong
 and the last good one serves. `state`: what processes share is away. `budget`: a feature's day is spent. `events`,
 `cache`: they cannot be written."""
+
+ReleaseAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
+"""`publish` .. `rollback`: steps of a rollout. `stop`, `adopt`: ends of an experiment."""
 
 AtLeastZero = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
@@ -85,6 +88,16 @@ OTEL_NAMES: dict[str, str] = {
     "verdict": "flowai.feedback.verdict",
     "text": "flowai.feedback.text",
     "cause": "flowai.alert.cause",
+    # of scores and releases
+    "name": "gen_ai.evaluation.name",
+    "score": "gen_ai.evaluation.score.value",
+    "passed": "flowai.evaluation.passed",
+    "judge": "flowai.evaluation.judge",
+    "action": "flowai.release.action",
+    "serves": "flowai.release.serves",
+    "from_stage": "flowai.release.from_stage",
+    "to_stage": "flowai.release.to_stage",
+    "who": "flowai.release.who",
 }
 """What each field is called where the event leaves as OpenTelemetry; names of our own are under `flowai.`. No two
 fields of one record share a name.
@@ -266,5 +279,57 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", ta
     release: str | None = None
 
 
-Event = CallEvent | FeedbackEvent | AlertEvent
+class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="score"):
+    """What a judge found in an answer, after the call; one call may have several.
+
+    Args:
+        schema_version: version of this format: 1.
+        call_id: the call it is about.
+        at: when it was judged (RFC 3339, UTC).
+        origin: who judged: `judge` for a model, else through what the score came.
+        name: what was looked for (`hallucination`).
+        passed: whether the answer is free of it; of several scores of one call and name the last one counts.
+        score: how sure the judge is that it is free of it, 0 to 1; None where it only said yes or no.
+        judge: the model or the person's tool that judged; None where it was not said.
+    """
+
+    schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    call_id: Annotated[str, Meta(min_length=1)]
+    at: Annotated[datetime, Meta(tz=True)]
+    origin: Origin
+    name: Annotated[str, Meta(min_length=1)]
+    passed: bool
+    score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    judge: str | None = None
+
+
+class ReleaseEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="release"):
+    """A step of a rollout or the end of an experiment, beside the calls that it changed; the ledger is the record.
+
+    Args:
+        schema_version: version of this format: 1.
+        at: when (RFC 3339, UTC).
+        action: what was done.
+        release: the release it was done to; of an experiment, the one that was adopted, None where none was.
+        serves: what serves from then on; None where that did not change.
+        from_stage: where the rollout stood: `dogfood` or a percentage; None outside rollouts.
+        to_stage: where it stands; None where it ended.
+        experiment: the experiment that ended; None for rollouts.
+        who: who did it.
+        reason: why, secrets redacted; None without any.
+    """
+
+    schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    at: Annotated[datetime, Meta(tz=True)]
+    action: ReleaseAction
+    release: str | None = None
+    serves: str | None = None
+    from_stage: int | str | None = None
+    to_stage: int | str | None = None
+    experiment: str | None = None
+    who: str
+    reason: str | None = None
+
+
+Event = CallEvent | FeedbackEvent | ScoreEvent | ReleaseEvent | AlertEvent
 """Every kind of event the log holds; `kind` tells them apart."""

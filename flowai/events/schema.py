@@ -6,8 +6,9 @@ In: the records of events. Out: the text of event.schema.json. Must never know a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
-from flowai.events.model import AlertEvent, CallEvent, FeedbackEvent
+from flowai.events.model import Event
 from flowai.json_schema import as_text, json_schema
 
 SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
@@ -15,4 +16,4 @@ SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
 
 def event_schema() -> str:
     """Give the text of the event format's schema file, as it ships beside this module."""
-    return as_text({"title": "flowai event", **json_schema(CallEvent, FeedbackEvent, AlertEvent)})
+    return as_text({"title": "flowai event", **json_schema(*get_args(Event))})

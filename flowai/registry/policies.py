@@ -63,12 +63,14 @@ class Margins(Entry, frozen=True, kw_only=True):
         json_valid: of answers that are valid JSON.
         slow_calls: of calls above the control's p95.
         acceptance: of answers that users accepted.
+        hallucination: of judged answers that hold what their source does not say.
     """
 
     error_rate: Rate = 0.01
     json_valid: Rate = 0.01
     slow_calls: Rate = 0.02
     acceptance: Rate = 0.02
+    hallucination: Rate = 0.01
 
 
 class CanaryPolicy(Entry, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ Count = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Tier = Literal["premium", "standard", "bulk"]
 TIERS: tuple[Tier, ...] = ("premium", "standard", "bulk")  # best first
-Guardrail = Literal["error_rate", "json_valid", "slow_calls", "acceptance"]
+Guardrail = Literal["error_rate", "json_valid", "slow_calls", "acceptance", "hallucination"]
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Stage = Percent | Literal["dogfood"]
 
