@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from flowai.gateway.ascent import Climb, Climbed, Step
 from flowai.gateway.model import Piece, Restarted, Started
-from flowai.gateway.record import Outcome, answer_of
+from flowai.gateway.record import Outcome, json_valid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -70,9 +71,7 @@ class Call:
             return self._hit(found)
         outcome, is_shared = await self.parts.flights.run(lookup.key, lambda: self._filled(lookup))
         if is_shared:  # another caller paid for it a moment ago
-            return Outcome(
-                completion=outcome.completion, model=outcome.model, is_degraded=outcome.is_degraded, cache="exact"
-            )
+            return replace(outcome, cache="exact", similarity=None)
         return outcome
 
     async def pieces(self, on_break: OnBreak) -> AsyncGenerator[Started | Piece | Restarted | Outcome]:
@@ -145,14 +144,17 @@ class Call:
     async def _kept(self, climbed: Climbed) -> Outcome:
         """Keep an answer where that is right: whole, of the model asked first, as promised, and without secrets."""
         outcome = Outcome(
-            completion=climbed.completion, model=climbed.rung.endpoint.name, is_degraded=climbed.rung.is_degraded
+            completion=climbed.completion,
+            model=climbed.rung.endpoint.name,
+            is_degraded=climbed.rung.is_degraded,
+            json_valid=json_valid(self.plan, climbed.completion),
         )
         lookup, plan = self.plan.lookup, self.plan
         if (
             lookup is not None
             and climbed.rung is plan.served.rungs[0]
             and climbed.completion.finish_reason in KEPT_REASONS
-            and answer_of(plan, outcome, 0.0).json_valid is not False
+            and outcome.json_valid is not False
             and not self._holds_secret(lookup, climbed)
         ):
             await self.parts.cache.keep(lookup, climbed.completion)
@@ -169,6 +171,7 @@ class Call:
             model=self.plan.served.rungs[0].endpoint.name,  # only its answers are kept
             cache=found.verdict,
             similarity=found.similarity,
+            json_valid=json_valid(self.plan, found.completion),
         )
 
     def _started(self, model: str, *, is_degraded: bool, outcome: Outcome | None = None) -> Started:

@@ -43,7 +43,8 @@ class Live:
         self._project = project
         self._environ = environ
         self._env = env
-        self._prices = prices
+        self.prices = prices
+        """What models cost; read once for all who ask."""
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
         self._stamps = self._look()
@@ -69,7 +70,7 @@ class Live:
         return True
 
     def _read(self) -> Snapshot:
-        return take_snapshot(self._project, self._environ, env=self._env, prices=self._prices, previous=self.snapshot)
+        return take_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
 
     def _look(self) -> dict[str, _Stamp]:
         """Look at all files that a snapshot may be made of, those of prompts that are wrong or missing included."""

@@ -23,7 +23,7 @@ import msgspec
 
 from flowai.calls import EmbedRequest, PriceTable, connect
 from flowai.calls.tokens import TokenCounter
-from flowai.errors import FlowaiError, InfrastructureError, Place, RegistryError
+from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
 from flowai.gateway.answer_cache import open_answer_cache
 from flowai.gateway.breaker import Breakers
@@ -37,7 +37,7 @@ from flowai.gateway.plan import Switches
 from flowai.gateway.single_flight import SingleFlight
 from flowai.gateway.spans import Spans
 from flowai.project import find_project
-from flowai.registry import features_of
+from flowai.registry import events_directory, features_of
 from flowai.registry.variables import fill
 from flowai.state import Heartbeat
 from flowai.state.connect import open_state
@@ -142,7 +142,7 @@ class Parts:
         self.is_warm = False
         self.flights = SingleFlight()
         self.breakers = Breakers(state, environment=identity.environment, clock_s=settings.clock_s)
-        self.budgets = Budgets(state, prices=PriceTable(), tokens=TokenCounter(), now=settings.now)
+        self.budgets = Budgets(state, prices=live.prices, tokens=TokenCounter(), now=settings.now)
         self.ladder = Ladder(client, self.breakers, clock_s=settings.clock_s, sleep=settings.sleep, rng=settings.rng)
         self._identity = identity
         self._settings = settings
@@ -322,7 +322,7 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
         client=client,
         cache=cache,
         sink=EventSink(
-            EventLog(_events_directory(live), process=process, redactor=redactor, clock=settings.now),
+            EventLog(events_directory(registry, project), process=process, redactor=redactor, clock=settings.now),
             clock_s=settings.clock_s,
             on_event=settings.on_event,
         ),
@@ -338,19 +338,6 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
         ),
         settings=replace(settings, trace=settings.trace or _spans(redactor)),
     )
-
-
-def _events_directory(live: Live) -> Path:
-    snapshot = live.snapshot
-    named, project = snapshot.registry.events, snapshot.project
-    if "://" in named:
-        place = Place(file=project.show(project.registry), key="events")
-        raise RegistryError(
-            f"found `{named}`; this version writes events to directories only",
-            place=place,
-            hint="name a directory of the project, such as `.flowai/events`",
-        )
-    return project.inside(named)
 
 
 def _nobody(_: CallEvent) -> None:

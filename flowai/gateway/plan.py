@@ -13,6 +13,7 @@ from flowai.errors import UsageError
 from flowai.gateway.assign import assign_arm, assign_variant, is_flagged, unit_of
 from flowai.gateway.lookup import make_lookup
 from flowai.gateway.request import make_request
+from flowai.registry.bindings import OWN_PARAMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,24 +26,6 @@ if TYPE_CHECKING:
     from flowai.gateway.snapshot import Served, Serving, Snapshot
     from flowai.registry import Feature
 
-# what flowai says itself: a caller that set them would talk past the registry or the budget, or send a key elsewhere
-OWN_PARAMS = frozenset(
-    {
-        "api_base",
-        "api_key",
-        "base_url",
-        "custom_llm_provider",
-        "fallbacks",
-        "messages",
-        "mock_response",
-        "model",
-        "n",
-        "response_format",
-        "stream",
-        "stream_options",
-        "timeout",
-    }
-)
 LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
 

@@ -36,6 +36,7 @@ class Outcome:
         is_degraded: whether the last resort gave it.
         cache: where it came from.
         similarity: of the request that the semantic cache found; None for other verdicts.
+        json_valid: whether it is the JSON that was promised; None where none was.
     """
 
     completion: Completion
@@ -43,11 +44,23 @@ class Outcome:
     is_degraded: bool = False
     cache: Cache = "miss"
     similarity: float | None = None
+    json_valid: bool | None = None
 
 
 def user_hash(user: str | None) -> str | None:
     """Hash a user's name, so that the log tells users apart without naming them; 32 hex digits."""
     return hashlib.sha256(f"flowai user\0{user}".encode("utf-8", "replace")).hexdigest()[:32] if user else None
+
+
+def json_valid(plan: Plan, completion: Completion) -> bool | None:
+    """Tell whether the promised JSON came; None where none was promised, or tools are called instead."""
+    asked = plan.request.response_format or {}
+    promised = plan.request.response_schema is not None or asked.get("type") in ("json_object", "json_schema")
+    if not promised and plan.ask.messages is None and plan.served.prompt is not None:
+        promised = plan.served.prompt.promises_json
+    if not promised or completion.tool_calls:
+        return None
+    return json_validity(completion.text)[0]
 
 
 def answer_of(plan: Plan, outcome: Outcome, latency_ms: float) -> Answer:
@@ -70,7 +83,7 @@ def answer_of(plan: Plan, outcome: Outcome, latency_ms: float) -> Answer:
         cache=outcome.cache,
         similarity=outcome.similarity,
         finish_reason=completion.finish_reason,
-        json_valid=_json_valid(plan, completion),
+        json_valid=outcome.json_valid,
         input_tokens=completion.input_tokens,
         output_tokens=completion.output_tokens,
         cost_usd=0.0 if is_hit else completion.cost_usd,
@@ -146,14 +159,3 @@ def event_of(
 def redacted(event: CallEvent, redactor: Redactor) -> CallEvent:
     """Give an event as the log has it: without secrets."""
     return msgspec.convert(redactor.value(msgspec.to_builtins(event)), CallEvent)
-
-
-def _json_valid(plan: Plan, completion: Completion) -> bool | None:
-    """Tell whether the promised JSON came; None where none was promised, or tools are called instead."""
-    asked = plan.request.response_format or {}
-    promised = plan.request.response_schema is not None or asked.get("type") in ("json_object", "json_schema")
-    if not promised and plan.ask.messages is None and plan.served.prompt is not None:
-        promised = plan.served.prompt.promises_json
-    if not promised or completion.tool_calls:
-        return None
-    return json_validity(completion.text)[0]

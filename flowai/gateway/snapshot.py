@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from flowai.calls import Endpoint, PriceTable
 from flowai.errors import MissingKeyError, PromptError, RegistryError
 from flowai.gateway.ascent import Rung
+from flowai.gateway.endpoints import endpoint_as_written, endpoint_of
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import (
     Feature,
     arm_binding,
     binding,
-    endpoint_fields,
     environment_of,
     features_of,
     ladder,
@@ -32,6 +31,7 @@ from flowai.state import BreakerRule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from flowai.calls import Endpoint, PriceTable
     from flowai.project import Project
     from flowai.prompts import Prompt
     from flowai.registry import Binding, Registry
@@ -175,15 +175,7 @@ class Snapshot:
             MissingKeyError: a variable is not set.
             RegistryError: its weights are not there.
         """
-        fields = endpoint_fields(self.registry, model, self.environ, root=self.project.root)
-        return Endpoint(
-            name=fields.name,
-            model=fields.model,
-            provider=fields.provider,
-            api_base=fields.api_base,
-            api_key=fields.api_key,
-            file=fields.file,
-        )
+        return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
     def _make(self, bound: Binding) -> Served:
         prompt = self.prompts[bound.prompt]
@@ -211,10 +203,7 @@ class Snapshot:
         try:
             return Rung(endpoint=self.endpoint(model), context_tokens=context_tokens)
         except (MissingKeyError, RegistryError) as error:
-            entry = self.registry.model(model)
-            nowhere = Endpoint(
-                name=model, model=entry.model, provider=entry.provider or entry.model.partition("/")[0], file=entry.file
-            )
+            nowhere = endpoint_as_written(self.registry, model)
             return Rung(endpoint=nowhere, context_tokens=context_tokens, why_not=error)
 
     def _rule(self, feature: Feature) -> BreakerRule:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.calls import Endpoint
-from flowai.errors import Place, RegistryError, UsageError, one_of
+from flowai.errors import UsageError, one_of
+from flowai.gateway.endpoints import endpoint_as_written, endpoint_of
 from flowai.prompts import PromptLibrary
 from flowai.registry import (
     ModelEntry,
-    endpoint_fields,
     environment_of,
+    events_directory,
     load_registry,
     resolve_release,
     secret_values,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from flowai.calls import Endpoint
     from flowai.project import Project
     from flowai.registry import Registry
 
@@ -99,14 +100,7 @@ class Workspace:
             RegistryError: the registry names an object store; this version writes to directories.
             UsageError: it lies outside the project.
         """
-        named = self.registry.events
-        if "://" in named:
-            place = Place(file=self.project.show(self.project.registry), key="events")
-            hint = "name a directory of the project, such as `.flowai/events`"
-            raise RegistryError(
-                f"found `{named}`; this version writes events to directories only", place=place, hint=hint
-            )
-        return self.project.inside(named)
+        return events_directory(self.registry, self.project)
 
     def with_models(self, names: Iterable[str]) -> Workspace:
         """Give the workspace with entries for LiteLLM's names that the registry does not have.
@@ -118,9 +112,7 @@ class Workspace:
 
     def endpoint(self, model: str) -> Endpoint:
         """Describe a model as the registry has it: nothing looked up, so that it needs no key and no weights."""
-        entry = self.registry.model(model)
-        provider = entry.provider or entry.model.partition("/")[0]
-        return Endpoint(name=model, model=entry.model, provider=provider, api_base=entry.api_base, file=entry.file)
+        return endpoint_as_written(self.registry, model)
 
     def reachable(self, model: str) -> Endpoint:
         """Give a model as it can be called: key, address and weights looked up.
@@ -129,15 +121,7 @@ class Workspace:
             MissingKeyError: a variable is not set.
             RegistryError: the weights are not there.
         """
-        fields = endpoint_fields(self.registry, model, self.environ, root=self.project.root)
-        return Endpoint(
-            name=fields.name,
-            model=fields.model,
-            provider=fields.provider,
-            api_base=fields.api_base,
-            api_key=fields.api_key,
-            file=fields.file,
-        )
+        return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
 
 def open_workspace(around: Surroundings, *, models: Iterable[str] = (), release: str | None = None) -> Workspace:

@@ -7,6 +7,7 @@ from flowai.registry.resolve import (
     EndpointFields,
     ServingRelease,
     endpoint_fields,
+    events_directory,
     resolve_release,
     secret_values,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "environment_file",
     "environment_of",
     "environments",
+    "events_directory",
     "features_of",
     "ladder",
     "load_registry",

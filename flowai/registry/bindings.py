@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 
     from flowai.registry.model import BindingEntry, ModelEntry, Registry
 
+# what flowai says itself: who set them would talk past the registry, the prompt or the budget, or send a key elsewhere
+OWN_PARAMS = frozenset(
+    {
+        "api_base",
+        "api_key",
+        "base_url",
+        "custom_llm_provider",
+        "fallbacks",
+        "messages",
+        "mock_response",
+        "model",
+        "n",
+        "response_format",
+        "stream",
+        "stream_options",
+        "timeout",
+    }
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from flowai.errors import RegistryError, one_of
+from flowai.registry.bindings import OWN_PARAMS
 from flowai.registry.shapes import TIERS
 from flowai.secrets import redact
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 LOCAL = "local/"  # prefix of models whose weights lie on this machine
 WHOLE = 100  # percent: where a rollout ends
-# parameters that flowai itself sets: a release that set them would talk past the prompt or the registry
-OWN_PARAMS = frozenset({"model", "messages", "stream", "api_key", "api_base", "response_format", "timeout"})
 
 
 def check(registry: RegistryFile, sources: Sources) -> None:

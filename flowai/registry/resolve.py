@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flowai.errors import RegistryError, one_of
+from flowai.errors import Place, RegistryError, one_of
 from flowai.registry.variables import fill, missing, references
 from flowai.secrets import names_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from flowai.project import Project
     from flowai.registry.model import ModelEntry, Registry
 
 VERSION_VARIABLE = "AI_MODEL_VERSION"
@@ -152,6 +153,26 @@ def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], 
         api_key=_api_key(registry, model, entry, environ),
         file=file,
     )
+
+
+def events_directory(registry: Registry, project: Project) -> Path:
+    """Give the directory of the event log.
+
+    Args:
+        registry: names it.
+        project: where it lies.
+
+    Raises:
+        RegistryError: the registry names an object store; this version writes to directories.
+        UsageError: it lies outside the project.
+    """
+    if "://" in registry.events:
+        raise RegistryError(
+            f"found `{registry.events}`; this version writes events to directories only",
+            place=Place(file=project.show(project.registry), key="events"),
+            hint="name a directory of the project, such as `.flowai/events`",
+        )
+    return project.inside(registry.events)
 
 
 def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:

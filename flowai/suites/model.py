@@ -66,11 +66,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
 
     @property
-    def assertion_types(self) -> frozenset[str]:
-        """The types of all its assertions, inside sets too, without `not-`."""
-        return frozenset(assertion.type for assertion in walk(self.assertions))
-
-    @property
     def promises_json(self) -> bool:
         """Whether an assertion wants the whole answer to be JSON."""
         return any(assertion.type == "is-json" and not assertion.negated for assertion in walk(self.assertions))

@@ -167,6 +167,20 @@ async def until(found: Callable[[], Any]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def until_answered_by(gateway: Gateway, release: str) -> None:
+    async def answers() -> bool:
+        return (await gateway.complete("chat", HELLO)).release == release
+
+    await until(answers)
+
+
+async def until_troubled(gateway: Gateway, *troubles: str) -> None:
+    async def stands() -> bool:
+        return tuple((await gateway.standing()).troubles) == troubles
+
+    await until(stands)
+
+
 async def gathered(items: AsyncIterator[StreamItem]) -> tuple[list[StreamItem], str, Answer]:
     """Read a stream to its end; give all items, the text of its pieces, and the answer."""
     found = [item async for item in items]

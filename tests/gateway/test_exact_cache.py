@@ -10,31 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from cached_answers import ANSWER, REQUEST
 
-from flowai.calls import Completion, Endpoint, Request
 from flowai.errors import InfrastructureError
 from flowai.gateway.exact_cache import ExactCache, cache_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ANSWER = Completion(
-    text="hi",
-    model="openai/m",
-    served_model="m",
-    provider="openai",
-    finish_reason="stop",
-    input_tokens=10,
-    output_tokens=5,
-    cost_usd=0.25,
-    latency_ms=1500.0,
-    ttft_ms=200.0,
-)
-REQUEST = Request(
-    endpoint=Endpoint(name="m", model="openai/m", provider="openai", api_key="sk-one"),
-    messages=({"role": "user", "content": "hello"},),
-    params={"temperature": 0, "max_tokens": 5},
-)
+    from flowai.calls import Request
 
 
 def key_of(request: Request = REQUEST, **changes: Any) -> str:

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, gathered, sample
+from gateways import HELLO, KEY, Sample, gathered
 from scripted_replies import Reply
 
 from flowai.calls import PriceTable
@@ -24,19 +24,12 @@ from flowai.gateway.model import Answer, Ask
 from flowai.gateway.plan import Switches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
 RAW = ({"role": "user", "content": "hello there"},)
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 CALLED = (("call_1", "weather", '{"city": "Bonn"}'),)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
 
 
 # --- what comes back ---

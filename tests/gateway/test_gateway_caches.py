@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, Sample, sample, until
+from gateways import HELLO, Sample, until
 from scripted_replies import Reply
 
 from flowai.errors import (
@@ -14,19 +14,10 @@ from flowai.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from flowai.gateway.model import Answer
 
 
 RAW = ({"role": "user", "content": "hello there"},)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
 
 
 def kept(project: Sample, *calls: dict[str, Any]) -> list[str]:

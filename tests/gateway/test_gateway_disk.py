@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import HELLO, Sample, sample, until
+from gateways import HELLO, Sample, until
 
 from flowai.errors import InfrastructureError
 from flowai.events import AlertEvent, FeedbackEvent
@@ -16,16 +16,9 @@ from flowai.gateway import event_sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.model import Standing
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
 
 
 async def until_well(gateway: Gateway) -> Standing:

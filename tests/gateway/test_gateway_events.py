@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, sample, until
+from gateways import HELLO, KEY, Sample, until
 from scripted_replies import Reply
 
 from flowai.errors import (
@@ -20,16 +20,7 @@ from flowai.gateway.gateway import Gateway
 from flowai.gateway.record import user_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from flowai.gateway.model import Answer, Explanation
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
 
 
 # --- the event ---

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from gateways import HELLO, Sample, gathered, open_descriptors, sample, until
@@ -13,16 +12,6 @@ from flowai.errors import (
     UsageError,
 )
 from flowai.gateway.model import Started
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
 
 
 def test_a_gateway_needs_no_with_block_but_may_be_closed_twice(project: Sample) -> None:

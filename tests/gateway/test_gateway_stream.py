@@ -6,21 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, Sample, gathered, open_descriptors, sample, until
+from gateways import HELLO, Sample, gathered, open_descriptors, until
 from scripted_replies import Reply
 
 from flowai.errors import LadderError, MalformedAnswerError, TimedOutError
 from flowai.gateway.model import Answer, Piece, Restarted, Started, StreamItem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
+    from collections.abc import AsyncIterator
 
 
 def stream(project: Sample, **wishes: Any) -> tuple[list[StreamItem], str, Answer]:

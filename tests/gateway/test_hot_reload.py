@@ -6,54 +6,17 @@ import asyncio
 import json
 import re
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import HELLO, PROMPT, Sample, sample, until
+from gateways import HELLO, PROMPT, Sample, until, until_answered_by, until_troubled
 from scripted_replies import Reply
 
 from flowai.gateway.gateway import Gateway
 from flowai.prompts.lock import LockedRelease, PromptLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from scripted_replies import Asked
-
-
-NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
-
-
-async def until_answered_by(gateway: Gateway, release: str) -> None:
-    async def answers() -> bool:
-        return (await gateway.complete("chat", HELLO)).release == release
-
-    await until(answers)
-
-
-async def until_reread(gateway: Gateway) -> None:
-    """Wait until the gateway has, by itself, seen one more change."""
-    before = (await gateway.standing()).models
-
-    async def seen() -> bool:
-        return (await gateway.standing()).models != before
-
-    await until(seen)
-
-
-async def until_troubled(gateway: Gateway, *troubles: str) -> None:
-    async def stands() -> bool:
-        return tuple((await gateway.standing()).troubles) == troubles
-
-    await until(stands)
 
 
 def version(project: Sample, number: int) -> None:

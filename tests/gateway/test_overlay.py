@@ -7,33 +7,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, gathered, sample, until
+from gateways import HELLO, KEY, Sample, gathered, until, until_answered_by
 
 from flowai.errors import RegistryError
 from flowai.state import Overlay
 from flowai.state.file_state import FileState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from flowai.gateway.gateway import Gateway
 
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
-
-
-async def until_answered_by(gateway: Gateway, release: str) -> None:
-    async def answers() -> bool:
-        return (await gateway.complete("chat", HELLO)).release == release
-
-    await until(answers)
 
 
 async def until_reread(gateway: Gateway) -> None:
@@ -44,13 +28,6 @@ async def until_reread(gateway: Gateway) -> None:
         return (await gateway.standing()).models != before
 
     await until(seen)
-
-
-async def until_troubled(gateway: Gateway, *troubles: str) -> None:
-    async def stands() -> bool:
-        return tuple((await gateway.standing()).troubles) == troubles
-
-    await until(stands)
 
 
 def overlay(epoch: int, **facts: Any) -> Overlay:

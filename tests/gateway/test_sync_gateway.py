@@ -12,26 +12,17 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, open_descriptors, sample
+from gateways import HELLO, KEY, Sample, open_descriptors
 from scripted_replies import Reply
 
 from flowai.errors import CallError, ProjectError, PromptError, TimedOutError, UsageError
 from flowai.gateway.model import Answer, Piece, Started
 from flowai.gateway.sync_gateway import SyncGateway
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 PATIENCE_S = 20.0
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Sample]:
-    with sample(tmp_path) as made:
-        yield made
 
 
 def opened(project: Sample, **changes: Any) -> SyncGateway:

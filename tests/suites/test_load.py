@@ -173,7 +173,6 @@ def test_defaults_may_stand_in_a_file(suite_of: Read, write: Write) -> None:
     suite = suite_of(f"defaultTest: file://shared/default.yaml\n{ONE_TEST}")
     assert suite.cases[0].assertions[0].place == "evals/shared/default.yaml:2"
     assert suite.cases[0].promises_json
-    assert suite.cases[0].assertion_types == {"is-json"}
 
 
 def test_a_test_may_go_without_the_default_assertions(suite_of: Read) -> None:
