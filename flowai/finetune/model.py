@@ -1,0 +1,164 @@
+"""The records of a training set: golden pairs, what becomes of each, and what was kept out and why.
+
+In: nothing. Out: frozen records. Must never know where pairs come from, or the format they leave in.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+SCHEMA_VERSION = 1
+
+Opinion = Literal["accepted", "edited", "rejected"]
+"""What the user made of an answer: `accepted` (also saved, thumbs up), `edited` (with the text), `rejected` (also
+thumbs down)."""
+
+Split = Literal["train", "validation", "test"]
+
+Reason = Literal[
+    "broken",
+    "no_call",
+    "no_content",
+    "no_text",
+    "conflicting",
+    "trivial_edit",
+    "rewrite",
+    "empty",
+    "too_short",
+    "too_long",
+    "language",
+    "refusal",
+    "truncated",
+    "binary",
+    "control_token",
+    "secret",
+    "toxic",
+    "exact_duplicate",
+    "near_duplicate",
+    "leak_exact",
+    "leak_normalised",
+    "leak_substring",
+    "leak_near",
+    "format",
+    "declined",
+    "skipped",
+]
+"""Why a pair is not in the files: `broken` .. `conflicting`: the log does not give a whole pair. `trivial_edit`,
+`rewrite`: a person should look at it first. `empty` .. `binary`: quality. `control_token`, `secret`, `toxic`: it would
+teach harm. `exact_duplicate`, `near_duplicate`: another pair says it. `leak_...`: an evaluation case is in it.
+`format`: the format cannot hold it. `declined`, `skipped`: a reviewer's decision."""
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A golden pair: what was asked, what the model answered, what its user made of it.
+
+    Args:
+        id: the call's id; a pair is known by it in every file and decision.
+        at: when the call came (RFC 3339, UTC).
+        feature: whose call.
+        release: the release that served; None outside releases.
+        prompt_id: the prompt; None for messages given as they were.
+        prompt_hash: its hash; None as above.
+        model: name the provider reports, else the registry's; None where nobody says.
+        user_hash: hash of the user; None when there was none.
+        session: the conversation; None when there was none.
+        tenant: whose data it is; None where there is one tenant.
+        messages: the request, OpenAI's chat format; at least one.
+        output: the model's answer.
+        opinion: what the user made of it.
+        edit: the answer as the user edited it; None unless the opinion is `edited`.
+    """
+
+    id: Annotated[str, Meta(min_length=1)]
+    at: str
+    feature: str
+    release: str | None = None
+    prompt_id: str | None = None
+    prompt_hash: str | None = None
+    model: str | None = None
+    user_hash: str | None = None
+    session: str | None = None
+    tenant: str | None = None
+    messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
+    output: str
+    opinion: Opinion
+    edit: str | None = None
+
+    @property
+    def answer(self) -> str | None:
+        """What a model should learn to say; None where nobody said what that is."""
+        if self.opinion == "edited":
+            return self.edit
+        return self.output if self.opinion == "accepted" else None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text that would reach a file: of the messages, the answer, the edit."""
+        found = [text for message in self.messages for text in _texts(message.get("content"))]
+        return (*found, self.output, *(() if self.edit is None else (self.edit,)))
+
+
+def _texts(content: Any) -> list[str]:  # noqa: ANN401 - a message's content is a text, or parts
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, list) else []
+    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair, or a line of the log, that is kept out: one line of the quarantine file.
+
+    Args:
+        schema_version: version of this format: 1.
+        id: the call's id; empty where a line gives none.
+        step: which step of the cleaning kept it out.
+        reason: why, as a code.
+        detail: what was found, for a person; never the thing itself where it is private.
+        needs_review: whether a person may let it in.
+        pair: the pair, cleaned as far as it came, where a person may let it in; None otherwise.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    step: str
+    reason: Reason
+    detail: str = ""
+    needs_review: bool = False
+    pair: Pair | None = None
+
+
+class StepCount(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step of the cleaning did.
+
+    Args:
+        step: its name.
+        in_count: pairs that came.
+        out_count: pairs that went on; `in_count` less all of `kept_out`.
+        changed_count: pairs that went on changed (scrubbed).
+        kept_out: pairs by reason.
+        findings: what was found and replaced, by kind (`EMAIL`).
+    """
+
+    step: str
+    in_count: int
+    out_count: int
+    changed_count: int = 0
+    kept_out: dict[Reason, int] = {}
+    findings: dict[str, int] = {}
+
+
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair that passed every step, ready for a format.
+
+    Args:
+        pair: the pair.
+        split: where it belongs.
+        cluster: names its cluster of near duplicates; its own id where it has none.
+    """
+
+    pair: Pair
+    split: Split
+    cluster: str
