@@ -1,0 +1,246 @@
+"""Golden pairs: what a user said last decides, an edit is told from a rewrite, and nothing judged is lost."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowai.events import CallEvent, Content, FeedbackEvent
+from flowai.finetune.bench import open_bench
+from flowai.finetune.edits import kind_of_edit
+from flowai.finetune.gather import Funnel, Wanted, gather
+from flowai.finetune.model import Pair, Quarantined
+from flowai.finetune.pairs import Word, opinion_of, pair_of, review_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.events import Event, Verdict
+
+NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
+ASKED: dict[str, Any] = {"role": "user", "content": "Sum it up: the merger was not approved."}
+
+
+def call(name: str = "c1", **changes: Any) -> CallEvent:
+    event = CallEvent(
+        call_id=name,
+        at=NOON,
+        origin="library",
+        feature="summarization",
+        release="v1",
+        prompt_id="prompts/summary_v1",
+        prompt_hash="3fa91c",
+        requested_model="gpt-4o-mini",
+        latency_ms=100.0,
+        finish_reason="stop",
+        content=Content(messages=(ASKED,), output="The merger was stopped."),
+    )
+    return msgspec.structs.replace(event, **changes)
+
+
+def said(verdict: Verdict, name: str = "c1", *, after_s: float = 10, text: str | None = None, **facts: Any) -> Any:
+    return FeedbackEvent(
+        call_id=name,
+        at=NOON + timedelta(seconds=after_s),
+        origin="library",
+        verdict=verdict,
+        text=text,
+        **{"feature": "summarization", **facts},
+    )
+
+
+def words(*spoken: Verdict) -> list[Word]:
+    return [
+        Word(at_us=number, verdict=verdict, text=f"text {number}" if verdict == "edited" else None)
+        for number, verdict in enumerate(spoken)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spoken", "opinion", "text"),
+    [
+        (["accepted"], "accepted", None),
+        (["saved"], "accepted", None),
+        (["thumbs_up"], "accepted", None),
+        (["rejected"], "rejected", None),
+        (["thumbs_down"], "rejected", None),
+        (["rejected", "accepted"], "accepted", None),
+        (["accepted", "rejected"], "rejected", None),
+        (["edited"], "edited", "text 0"),
+        (["edited", "saved"], "edited", "text 0"),
+        (["accepted", "edited"], "edited", "text 1"),
+        (["edited", "edited"], "edited", "text 1"),
+        (["edited", "thumbs_down"], "rejected", None),
+        (["edited", "rejected", "saved"], "accepted", None),
+    ],
+)
+def test_the_last_word_counts_and_praise_of_an_edit_keeps_it(
+    spoken: list[Verdict], opinion: str, text: str | None
+) -> None:
+    assert opinion_of(words(*spoken)) == (opinion, text)
+    for order in itertools.permutations(words(*spoken)):
+        assert opinion_of(order) == (opinion, text), "the order of lines says nothing"
+
+
+@pytest.mark.parametrize(
+    ("answer", "edit", "kind"),
+    [
+        ("The merger was stopped.", "The merger was not approved by the board.", "real"),
+        ("It costs 40 euros.", "It costs 45 euros.", "real"),
+        ("It was approved by all of them on Monday", "It was not approved by all of them on Monday", "real"),
+        ("The merger was stopped", "the merger was stopped!", "trivial"),
+        ("one  two\nthree", "One two three.", "trivial"),
+        ("The merger was stopped.", "Please call our office on weekdays between nine and five", "rewrite"),
+        ('{"a": 1}', '{"a": 2}', "real"),
+        ('{"a": 1', '{"a": 1}', "real"),
+        ('{"a":1,"b":[2]}', '{"b": [2], "a": 1}', "trivial"),
+        ("[" * 5000, "[" * 5000 + ".", "trivial"),
+    ],
+)
+def test_an_edit_is_told_from_a_touch_and_from_a_rewrite(answer: str, edit: str, kind: str) -> None:
+    assert kind_of_edit(answer, edit) == kind
+
+
+def test_an_accepted_answer_is_what_a_model_should_say() -> None:
+    pair = pair_of(call(served_model="gpt-4o-mini-2024"), words("saved"))
+    assert isinstance(pair, Pair)
+    assert (pair.opinion, pair.answer, pair.model) == ("accepted", "The merger was stopped.", "gpt-4o-mini-2024")
+    assert (pair.prompt_id, pair.prompt_hash, pair.messages) == ("prompts/summary_v1", "3fa91c", (ASKED,))
+
+
+def test_an_edit_is_what_a_model_should_say_in_place_of_its_answer() -> None:
+    pair = pair_of(call(), words("edited"))
+    assert isinstance(pair, Pair)
+    assert (pair.opinion, pair.answer, pair.output) == ("edited", "text 0", "The merger was stopped.")
+
+
+def test_nobody_should_say_a_rejected_answer() -> None:
+    pair = pair_of(call(), words("rejected"))
+    assert isinstance(pair, Pair)
+    assert (pair.opinion, pair.answer) == ("rejected", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "spoken", "reason"),
+    [
+        ({"content": None}, "accepted", "no_content"),
+        ({"error_class": "RateLimitedError", "content": None}, "rejected", "broken"),
+        ({"content": Content(messages=(), output="x")}, "accepted", "broken"),
+        ({"content": Content(messages=(ASKED,), output=None)}, "accepted", "empty"),
+        ({"content": Content(messages=(ASKED,), output="")}, "accepted", "empty"),
+        ({"finish_reason": "length"}, "accepted", "truncated"),
+    ],
+)
+def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: Verdict, reason: str) -> None:
+    made = pair_of(call(**changes), words(spoken))
+    assert isinstance(made, Quarantined)
+    assert (made.id, made.reason, made.needs_review) == ("c1", reason, False)
+
+
+@pytest.mark.parametrize(("text", "reason"), [(None, "no_text"), ("", "empty"), (" \n", "empty")])
+def test_an_edit_without_a_text_gives_no_pair(text: str | None, reason: str) -> None:
+    made = pair_of(call(), [Word(at_us=0, verdict="edited", text=text)])
+    assert isinstance(made, Quarantined)
+    assert made.reason == reason
+
+
+def test_a_cut_off_answer_that_was_edited_is_a_pair() -> None:
+    assert isinstance(pair_of(call(finish_reason="length"), words("edited")), Pair)
+
+
+def test_touches_and_rewrites_go_to_a_person_with_all_they_need() -> None:
+    pair = pair_of(call(), [Word(at_us=0, verdict="edited", text="the merger was stopped")])
+    assert isinstance(pair, Pair)
+    held = review_of(pair)
+    assert held is not None
+    assert (held.reason, held.needs_review, held.pair) == ("trivial_edit", True, pair)
+    assert review_of(msgspec.structs.replace(pair, edit="The merger was not approved.")) is None
+    assert review_of(msgspec.structs.replace(pair, opinion="accepted", edit=None)) is None
+
+
+def gathered(
+    tmp_path: Path, events: list[Event], wanted: Wanted | None = None
+) -> tuple[list[Pair], list[Quarantined], Funnel]:
+    home = tmp_path / str(len(list(tmp_path.iterdir())))
+    home.mkdir()
+    kept_out: list[Quarantined] = []
+    with open_bench(home) as bench:
+        funnel = gather(lambda: events, wanted or Wanted(feature="summarization"), bench, kept_out.append)
+        return list(bench.pairs()), kept_out, funnel
+
+
+def test_only_judged_calls_of_users_of_the_feature_in_time_are_gathered(tmp_path: Path) -> None:
+    late = NOON + timedelta(days=2)
+    events: list[Event] = [
+        call("c1"),
+        call("c2"),
+        call("other", feature="code_gen"),
+        call("eval", origin="eval"),
+        call("late", at=late),
+        said("accepted", "c1"),
+        said("accepted", "other", feature=None),
+        said("accepted", "eval"),
+        said("accepted", "late", after_s=999_999),
+    ]
+    wanted = Wanted(feature="summarization", since=NOON, until=late)
+    pairs, kept_out, funnel = gathered(tmp_path, events, wanted)
+    assert [pair.id for pair in pairs] == ["c1"]
+    assert kept_out == []
+    assert funnel == Funnel(call_count=5, wanted_count=2, judged_count=1, content_count=1, pair_count=1)
+
+
+def test_words_without_a_call_are_reported(tmp_path: Path) -> None:
+    _, kept_out, _ = gathered(tmp_path, [said("edited", "gone", text="better")])
+    assert [(one.id, one.reason) for one in kept_out] == [("gone", "no_call")]
+
+
+def test_a_line_that_stands_twice_counts_once_and_two_stories_count_never(tmp_path: Path) -> None:
+    events: list[Event] = [
+        call("same"),
+        call("same"),
+        call("two", release="v1"),
+        call("two", release="v2"),
+        call("half"),
+        call("half", content=None),
+        *(said("accepted", name) for name in ("same", "two", "half")),
+    ]
+    pairs, kept_out, _ = gathered(tmp_path, events)
+    assert [pair.id for pair in pairs] == ["same"]
+    assert [(one.id, one.reason) for one in kept_out] == [("half", "conflicting"), ("two", "conflicting")]
+
+
+def test_a_session_s_pairs_stand_together(tmp_path: Path) -> None:
+    events: list[Event] = []
+    for number, session in enumerate(["s1", "s2", None, "s1", "s2"]):
+        events.append(call(f"c{number}", at=NOON + timedelta(minutes=number), session=session))
+        events.append(said("accepted", f"c{number}"))
+    pairs, _, _ = gathered(tmp_path, events)
+    assert [pair.id for pair in pairs] == ["c0", "c3", "c1", "c4", "c2"]
+
+
+VERDICTS = st.sampled_from(["accepted", "rejected", "edited", "saved", "thumbs_down"])
+
+
+@given(
+    spoken=st.lists(st.tuples(st.integers(0, 8), VERDICTS, st.integers(0, 3)), max_size=30),
+    order=st.randoms(use_true_random=False),
+)
+def test_every_judged_call_is_a_pair_or_reported_and_order_says_nothing(
+    tmp_path_factory: pytest.TempPathFactory, spoken: list[tuple[int, Verdict, int]], order: Any
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("log")
+    events: list[Event] = [call(f"c{number}", session=f"s{number % 2}") for number in range(6)]
+    for number, verdict, second in spoken:
+        text = f"another text {second}" if verdict == "edited" and second else None
+        events.append(said(verdict, f"c{number}", after_s=second, text=text))
+    pairs, kept_out, _ = gathered(tmp_path, events)
+    ids = [pair.id for pair in pairs] + [one.id for one in kept_out]
+    assert sorted(ids) == sorted({f"c{number}" for number, _, _ in spoken})
+    order.shuffle(events)
+    assert gathered(tmp_path, events)[:2] == (pairs, kept_out)
