@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowai.markup import one_line
 from flowai.reports import numbers
 from flowai.reports.tables import OUTCOME_WORDS, VERDICT_WORDS
 
@@ -69,7 +70,7 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
         parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_why(trial, again)]
         yield "  ".join(parts).rstrip()
         if trial.outcome in ("fail", "unscored") and trial.output is not None:
-            yield f"      {numbers.one_line(trial.output, 100) or '(empty answer)'}"
+            yield f"      {one_line(trial.output, 100) or '(empty answer)'}"
     if len(shown) > MOST_SHOWN_COUNT:
         yield f"... and {len(shown) - MOST_SHOWN_COUNT} more in the report"
 
@@ -82,13 +83,13 @@ def _name(trial: Trial, *, several: bool) -> str:
 
 def _why(trial: Trial, again: str) -> Iterator[str]:
     if trial.failure is not None:
-        yield numbers.one_line(trial.failure.message, 140)
+        yield one_line(trial.failure.message, 140)
         if trial.outcome == "error":
             yield f"again: {again}"
         return
     for check in trial.checks:
         if check.passed is not True and check.weight > 0:
-            yield f"{check.place}  {numbers.one_line(check.reason, 120)}"
+            yield f"{check.place}  {one_line(check.reason, 120)}"
             return
 
 
@@ -97,7 +98,7 @@ def change_line(changes: Changes) -> str:
     parts = []
     for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
         cases = ", ".join(dict.fromkeys(key.split("::")[1] for key in keys))
-        parts.append(f"{len(keys)} {word}" + (f" ({numbers.one_line(cases, 120)})" if cases else ""))
+        parts.append(f"{len(keys)} {word}" + (f" ({one_line(cases, 120)})" if cases else ""))
     against = f"against {changes.baseline}" if changes.baseline else f"since run {changes.run_id}"
     return f"{against}: {', '.join(parts)}"
 

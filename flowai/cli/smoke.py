@@ -109,13 +109,13 @@ def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]
 
 
 def _why(trial: Trial) -> Iterator[str]:
-    from flowai.reports import numbers
+    from flowai.markup import one_line
 
     if trial.failure is not None:
-        yield numbers.one_line(trial.failure.message, 160)
+        yield one_line(trial.failure.message, 160)
     for check in trial.checks:
         if check.passed is not True and check.weight > 0:
-            yield f"{numbers.one_line(check.reason, 120)}  {check.place}"
+            yield f"{one_line(check.reason, 120)}  {check.place}"
 
 
 def _verdict(result: SmokeResult) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from flowai.reports.numbers import NOTHING, dollars, duration, one_line, rate
+from flowai.markup import one_line
+from flowai.reports.numbers import NOTHING, dollars, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from flowai.reports.numbers import count, dollars, duration, one_line
+from flowai.markup import one_line
+from flowai.reports.numbers import count, dollars, duration
 from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
 
 if TYPE_CHECKING:

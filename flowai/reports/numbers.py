@@ -69,16 +69,3 @@ def size(size_bytes: float) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Spell a number of things: `1 case`, `1,000 cases`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def one_line(text: str, most_chars: int = 100) -> str:
-    """Clip a text to one printable line: white space folded, control characters shown as their escapes.
-
-    Args:
-        text: any text; model output is hostile, so nothing in it may move a cursor.
-        most_chars: its length at most, the ellipsis included.
-    """
-    folded = " ".join(text[: most_chars * 4].split())
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in folded)
-    cut = len(shown) > most_chars or len(text) > most_chars * 4
-    return shown[: most_chars - 3] + "..." if cut else shown

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flowai.reports import numbers
 
@@ -47,10 +45,3 @@ def test_counts_agree_with_their_noun() -> None:
         "2,000 cases",
         "2 entries",
     ]
-
-
-@given(st.text(), st.integers(4, 60))
-def test_one_line_is_one_printable_line_and_no_longer(text: str, most: int) -> None:
-    line = numbers.one_line(text, most)
-    assert len(line) <= most
-    assert line.isprintable()

@@ -1,0 +1,41 @@
+"""Hostile text where people read it: one line, no markup, no way out of a cell or a fence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowai.markup import code, escaped, fenced, one_line, table
+
+
+@given(st.text(), st.integers(4, 60))
+def test_one_line_is_one_printable_line_and_no_longer(text: str, most: int) -> None:
+    line = one_line(text, most)
+    assert len(line) <= most
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["<script>alert(1)</script>", "[a](javascript:x)", "**bold**", "a | b", "# head", "_it_", "`x`", "~~no~~", "\\"],
+)
+def test_nothing_in_a_text_is_markdown(hostile: str) -> None:
+    shown = escaped(hostile)
+    assert "<" not in shown
+    assert not re.search(r"(?<!\\)(?:\\\\)*(?:[`*\[\]|~#]|\b_|_\b)", shown)
+    assert table(["x"], [[hostile]]).count("\n") == 2
+
+
+@given(st.text())
+def test_no_text_leaves_its_code_or_its_fence(text: str) -> None:
+    assert code(text).count("`") == 2
+    first, *_, last = fenced(text, most_chars=50).split("\n")
+    assert first == f"{last}text"
+    assert not any(re.match(rf" {{0,3}}{last}", line) for line in text[:50].splitlines())
+
+
+def test_what_a_fence_cuts_is_counted() -> None:
+    assert fenced("abcdef", most_chars=2, language="json") == "```json\nab\n... 4 more characters\n```"
