@@ -32,6 +32,7 @@ COMMANDS = (
     ("canary-report",),
     ("rollback",),
     ("metrics",),
+    ("watch",),
     ("release",),
     ("release", "list"),
     ("release", "diff"),

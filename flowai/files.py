@@ -5,9 +5,11 @@ In: paths. Out: values with the lines they stand on, or bytes on disk. Must neve
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -17,12 +19,15 @@ import msgspec
 from flowai.errors import InfrastructureError, Place, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import IO
 
     from yaml.nodes import Node
 
 _MOST_VALUES_COUNT = 1_000_000  # far above any real file; stops alias bombs, whose values grow exponentially
+
+_LOCK_POLL_S = 0.02
 
 Keys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
 
@@ -231,6 +236,32 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)  # noqa: PTH108 - as above
             raise
+
+
+def take_lock(file: int | IO[bytes], *, limit_s: float, clock_s: Callable[[], float]) -> bool:
+    """Wait for the lock of an open file or directory; the kernel frees it when the file is closed or its process dies.
+
+    Args:
+        file: what is open.
+        limit_s: longest wait, >= 0.
+        clock_s: a clock that never goes back, seconds.
+
+    Returns:
+        Whether it was taken within the limit.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    end_s = clock_s() + limit_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock_s() >= end_s:
+                return False
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return True
 
 
 class AppendLog:

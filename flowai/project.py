@@ -75,6 +75,11 @@ class Project:
         return self.local / "outbox.jsonl"
 
     @property
+    def watch(self) -> Path:
+        """Incidents that `watch` opened: one file per environment."""
+        return self.local / "watch"
+
+    @property
     def cache(self) -> Path:
         """The exact cache."""
         return self.local / "cache"

@@ -61,6 +61,7 @@ def test_version_loads_nothing_heavy(tmp_path: Path) -> None:
         ["cache", "--help"],
         ["rollback", "--help"],
         ["canary-report", "--help"],
+        ["watch", "--help"],
     ],
 )
 def test_help_loads_typer_and_rich_only(arguments: list[str], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Room: messages to people and machines outside: an outbox that survives a crash, PagerDuty, webhooks."""
+"""Room: what somebody must know: when failures are too many and whose fault it is; messages that survive a crash."""
 
 from flowai.alerts.model import Alert, Delivery, DeliveryError, Sender
 from flowai.alerts.outbox import Outbox, Outcome, Pending

@@ -9,7 +9,6 @@ they see that.
 
 from __future__ import annotations
 
-import fcntl
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from flowai.alerts.model import Delivery, DeliveryError
-from flowai.files import AppendLog, writing
+from flowai.files import AppendLog, take_lock, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 600.0
 LOCK_LIMIT_S = 2.0
-_LOCK_POLL_S = 0.02
 SCHEMA_VERSION = 1
 
 
@@ -207,15 +205,4 @@ class Outbox:
         with writing(self._path):
             stream = self._path.open("rb")
         with stream:
-            end_s = self._clock_s() + LOCK_LIMIT_S
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    if self._clock_s() < end_s:
-                        time.sleep(_LOCK_POLL_S)
-                        continue
-                    yield False
-                    return
-                yield True
-                return
+            yield take_lock(stream, limit_s=LOCK_LIMIT_S, clock_s=self._clock_s)

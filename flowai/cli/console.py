@@ -100,7 +100,13 @@ _COLOURS = {
     "NOT CONFIRMED": "red",
     "NOT PUBLISHED": "red",
     "NOTHING CHANGED": "yellow",
+    "warn": "yellow",
+    "BROKEN": "red",
+    "WHOLE": "green",
     "NO LIVE PROCESS SEEN": "yellow",
+    "ALERT": "red",
+    "ROLLED BACK": "yellow",
+    "RESOLVED": "green",
 }
 """Words that may begin a line, and their colours; the word alone says it all."""
 

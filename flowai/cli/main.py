@@ -20,6 +20,7 @@ from flowai.cli.metrics import command as metrics_command
 from flowai.cli.rollback import command as rollback_command
 from flowai.cli.serve import command as serve_command
 from flowai.cli.smoke import command as smoke_command
+from flowai.cli.watch import command as watch_command
 from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ app.command("smoke")(smoke_command)
 app.command("canary-report")(canary_report_command)
 app.command("metrics")(metrics_command)
 app.command("rollback")(rollback_command)
+app.command("watch")(watch_command)
 app.command("serve")(serve_command)
 app.add_typer(release.app, name="release")
 app.add_typer(cache.app, name="cache")

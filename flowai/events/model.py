@@ -33,10 +33,10 @@ the variable of its key is not set. `no_weights`: the file of a local model is m
 Verdict = Literal["accepted", "rejected", "thumbs_up", "thumbs_down", "edited", "saved"]
 """What a user made of an answer."""
 
-AlertCause = Literal["auth", "retired_model", "registry", "state", "budget", "events", "cache"]
+AlertCause = Literal["auth", "retired_model", "registry", "state", "budget", "events", "cache", "error_rate"]
 """`auth`: a provider refuses our key. `retired_model`: it no longer knows a model. `registry`: its new version is wrong
 and the last good one serves. `state`: what processes share is away. `budget`: a feature's day is spent. `events`,
-`cache`: they cannot be written."""
+`cache`: they cannot be written. `error_rate`: too many calls fail, says `flowai watch`."""
 
 ReleaseAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish` .. `rollback`: steps of a rollout. `stop`, `adopt`: ends of an experiment."""

@@ -84,14 +84,18 @@ class Aftermath:
             ]
         )
 
-    def deliver(self) -> tuple[Step, ...]:
-        """Send what waits, from earlier runs too; each message is tried once."""
+    def deliver(self, *, only_due: bool = False) -> tuple[Step, ...]:
+        """Send what waits, from earlier runs too; each message is tried once.
+
+        Args:
+            only_due: leave alone what has to wait before it is tried again; a person who asks tries everything.
+        """
         registry = self._source.registry
         if registry is None:
             return ()
         found = {**senders(registry.alerts, self._source.environ), "version": self._write_version}
         try:
-            outcomes = self._outbox.deliver(found)
+            outcomes = self._outbox.deliver(found, only_due=only_due)
         except FlowaiError as error:
             return (self._told(Step(name="outbox", status="pending", detail=str(error))),)
         return tuple(

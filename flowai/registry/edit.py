@@ -5,15 +5,15 @@ In: a project, an environment, the change. Out: the file, replaced in one step. 
 
 from __future__ import annotations
 
-import fcntl
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import Place, ProjectError, RegistryError
-from flowai.files import parse_yaml, read_text, write_atomic, writing
+from flowai.errors import InfrastructureError, Place, ProjectError, RegistryError
+from flowai.files import parse_yaml, read_text, take_lock, write_atomic, writing
 from flowai.registry.load import environment_file, load_registry
 from flowai.registry.model import Rollout
 from flowai.registry.surgery import with_value
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from flowai.registry.model import Registry
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LOCK_LIMIT_S = 3.0
+"""An edit takes milliseconds: who holds the lock for longer is stopped, or is no flowai."""
 
 
 class OwnKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +47,12 @@ class OwnKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def edit_registry(
-    project: Project, change: Callable[[OwnKeys], OwnKeys], *, env: str | None, environ: Mapping[str, str]
+    project: Project,
+    change: Callable[[OwnKeys], OwnKeys],
+    *,
+    env: str | None,
+    environ: Mapping[str, str],
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> Registry:
     """Change flowai's own keys, in the environment's file where one is chosen.
 
@@ -57,6 +64,7 @@ def edit_registry(
         change: is given the keys as they stand now, and returns them as they shall be. Called once.
         env: the environment, as for `load_registry`.
         environ: the variables, as for `load_registry`.
+        clock_s: a clock that never goes back, seconds.
 
     Returns:
         The registry as it stands afterwards.
@@ -64,9 +72,9 @@ def edit_registry(
     Raises:
         RegistryError: the registry is wrong before the change, or would be after it; nothing is written then.
         UsageError: there is no such environment, or the change names a release that does not exist.
-        InfrastructureError: the file cannot be written; it is as it was.
+        InfrastructureError: the file cannot be written, or another process keeps the lock; it is as it was.
     """
-    with _locked(project.root):
+    with _locked(project.root, clock_s):
         before = load_registry(project, env=env, environ=environ)
         own = OwnKeys(current=before.current, history=before.history, bad=before.bad, rollout=before.rollout)
         wanted = change(own)
@@ -130,13 +138,18 @@ def _is(text: str, expected: object) -> bool:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path, clock_s: Callable[[], float]) -> Iterator[None]:
     """Hold the lock of a directory: nothing is left behind, and the kernel frees it when a process dies."""
     with writing(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with writing(directory):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_ours = take_lock(descriptor, limit_s=LOCK_LIMIT_S, clock_s=clock_s)
+        if not is_ours:
+            raise InfrastructureError(
+                f"another process has held the lock of `{directory}` for {LOCK_LIMIT_S:.0f} s",
+                hint="nothing was written; end that process (`lsof` names it), then run the same command again",
+            )
         yield
     finally:
         os.close(descriptor)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from registry_projects import MINIMAL, project_of
 from flowai.errors import InfrastructureError, RegistryError, UsageError
 from flowai.files import parse_yaml
 from flowai.registry import Rollout, load_registry
-from flowai.registry.edit import OwnKeys, edit_registry
+from flowai.registry.edit import LOCK_LIMIT_S, OwnKeys, edit_registry
 from flowai.registry.surgery import with_value
 
 OWN_REGISTRY = Path(__file__).resolve().parents[2] / "registry.yaml"
@@ -295,3 +297,33 @@ def test_two_processes_at_once_lose_no_change(tmp_path: Path) -> None:
     registry = load_registry(project, env=None, environ={})
     assert sorted(registry.bad) == sorted(f"r{number}" for number in range(20))
     assert [name for name in registry.bad if int(name[1:]) < 10] == [f"r{number}" for number in range(10)]
+
+
+# --- a lock that somebody keeps ---
+
+
+class Clock:
+    """Gives a time that moves on by itself, a second at each look."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+def test_a_lock_that_somebody_keeps_is_given_up_and_nothing_is_written(tmp_path: Path) -> None:
+    project = project_of(tmp_path)
+    clock = Clock()
+    held = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InfrastructureError, match="has held the lock") as failed:
+            edit_registry(project, change(current="v2"), env=None, environ={}, clock_s=clock)
+    finally:
+        os.close(held)
+    assert failed.value.hint is not None
+    assert LOCK_LIMIT_S <= clock.now_s <= LOCK_LIMIT_S + 3
+    assert project.registry.read_text() == MINIMAL
+    assert edit_registry(project, change(current="v2"), env=None, environ={}, clock_s=clock).current == "v2"
