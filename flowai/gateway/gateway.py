@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 import msgspec
 
 from flowai.errors import BudgetError, CallError, FlowaiError, UsageError
-from flowai.events import AlertEvent, CallEvent, FeedbackEvent
+from flowai.events import AlertEvent, CallEvent, FeedbackEvent, ScoreEvent
 from flowai.gateway.call import Call
 from flowai.gateway.history import History
 from flowai.gateway.model import Answer, Ask, Explanation, Standing
+from flowai.gateway.opinions import checked, completed
 from flowai.gateway.parts import Parts, Settings, open_parts
 from flowai.gateway.plan import plan_call
 from flowai.gateway.record import Outcome, answer_of, event_of, redacted, user_hash
@@ -197,27 +198,43 @@ class Gateway:
         if (text is not None) != (verdict == "edited"):
             raise UsageError("`text` belongs to the verdict `edited`, and only to it")
         parts = await self._parts()
-        event = await self._find(call_id)
-        keeps_text = False
-        facts: dict[str, Any] = {}
-        if event is not None:
-            features = parts.live.snapshot.registry.features
-            feature = features.get(event.feature or "")
-            keeps_text = feature is not None and feature.log_content == "redacted"
-            facts = {
-                name: getattr(event, name) for name in ("tenant", "feature", "release", "variant", "experiment", "arm")
-            }
-        parts.sink.write(
-            FeedbackEvent(
-                call_id=call_id,
-                at=self._settings.now(),
-                origin=self._origin,
-                verdict=verdict,
-                text=text if keeps_text else None,
-                user_hash=user_hash(user) or (event.user_hash if event else None),
-                **facts,
-            )
+        said = FeedbackEvent(
+            call_id=call_id,
+            at=self._settings.now(),
+            origin=self._origin,
+            verdict=verdict,
+            text=text,
+            user_hash=user_hash(user),
         )
+        parts.sink.write(completed(said, await self._find(call_id), parts.live.snapshot.registry))
+
+    async def score(
+        self, call_id: str, *, name: str, passed: bool, score: float | None = None, judge: str | None = None
+    ) -> None:
+        """Note what a judge found in an answer; when this returns, it is in the log.
+
+        Args:
+            call_id: the call.
+            name: what was looked for (`hallucination`).
+            passed: whether the answer is free of it; of several scores of a call under one name the last counts.
+            score: how sure the judge is of that, 0 to 1; None where it only says yes or no.
+            judge: who judged; None where it does not matter.
+
+        Raises:
+            UsageError: no name, or a score outside 0 to 1.
+            InfrastructureError: it could not be written.
+        """
+        found = ScoreEvent(
+            call_id=call_id,
+            at=self._settings.now(),
+            origin=self._origin,
+            name=name,
+            passed=passed,
+            score=score,
+            judge=judge,
+        )
+        parts = await self._parts()
+        parts.sink.write(checked(found))
 
     async def explain(self, call_id: str) -> Explanation:
         """Say why a call went as it went.

@@ -133,6 +133,12 @@ class SyncGateway:
         """Note what a person made of an answer; see `Gateway.feedback`."""
         self._wait(self._gateway.feedback(call_id, verdict=verdict, text=text, user=user))
 
+    def score(
+        self, call_id: str, *, name: str, passed: bool, score: float | None = None, judge: str | None = None
+    ) -> None:
+        """Note what a judge found in an answer; see `Gateway.score`."""
+        self._wait(self._gateway.score(call_id, name=name, passed=passed, score=score, judge=judge))
+
     def explain(self, call_id: str) -> Explanation:
         """Say why a call went as it went; see `Gateway.explain`."""
         return self._wait(self._gateway.explain(call_id))

@@ -1,0 +1,73 @@
+"""What judges find in answers goes into the log, beside the call it is about."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from gateways import HELLO, KEY, Sample, sample
+
+from flowai.errors import InfrastructureError, UsageError
+from flowai.events import ScoreEvent
+from flowai.gateway.sync_gateway import SyncGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Sample]:
+    with sample(tmp_path) as made:
+        yield made
+
+
+def test_a_score_is_in_the_log_when_it_returns(project: Sample) -> None:
+    async def judged() -> str:
+        async with project.gateway() as gateway:
+            answer = await gateway.complete("chat", HELLO)
+            await gateway.score(answer.call_id, name="hallucination", passed=False, score=0.25, judge="gpt-4o")
+            (written,) = project.logged(ScoreEvent)
+            assert written in project.told
+            await gateway.score(answer.call_id, name="hallucination", passed=True)
+            return answer.call_id
+
+    call_id = asyncio.run(judged())
+    first, last = project.logged(ScoreEvent)
+    assert {first.call_id, last.call_id} == {call_id}
+    assert (first.name, first.passed, first.score, first.judge, first.origin) == (
+        "hallucination",
+        False,
+        0.25,
+        "gpt-4o",
+        "library",
+    )
+    assert (last.passed, last.score, last.judge) == (True, None, None)
+    assert last.at >= first.at
+
+
+def test_the_sync_gateway_scores_too_and_a_call_of_another_process_is_no_hindrance(project: Sample) -> None:
+    with SyncGateway(project.root, settings=project.settings()) as gateway:
+        gateway.score("of another day", name="tone", passed=True, judge=f"judge with {KEY}")
+    (score,) = project.logged(ScoreEvent)
+    assert (score.call_id, score.name, score.passed) == ("of another day", "tone", True)
+    assert KEY not in str(score)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": ""}, {"score": 1.01}, {"score": -0.1}, {"score": float("nan")}, {"passed": "yes"}, {"call_id": ""}],
+    ids=str,
+)
+def test_what_no_reader_would_take_is_refused(project: Sample, wrong: dict[str, Any]) -> None:
+    given = {"call_id": "c1", "name": "hallucination", "passed": True, **wrong}
+    with SyncGateway(project.root, settings=project.settings()) as gateway, pytest.raises(UsageError):
+        gateway.score(given.pop("call_id"), **given)
+    assert project.logged(ScoreEvent) == []
+
+
+def test_a_score_that_cannot_be_written_raises(project: Sample) -> None:
+    project.write(".flowai/events", "a file where a directory should be")
+    with SyncGateway(project.root, settings=project.settings()) as gateway, pytest.raises(InfrastructureError):
+        gateway.score("c1", name="hallucination", passed=True)
