@@ -15,15 +15,17 @@ import yaml
 
 from flowai.alerts.outbox import Outbox, Pending
 from flowai.project import Project
+from flowai.prompts import PromptLibrary, PromptLock
+from flowai.registry import load_registry
 from flowai.releases.ledger import Entry, read_ledger
-from flowai.state import Heartbeat
-from flowai.state.file_state import FileState
+from flowai.releases.locks import locked_release
+from flowai.state import Heartbeat, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from flowai.state import Overlay
+    from flowai.state import Overlay, State
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
 
@@ -41,6 +43,7 @@ releases:
   v2: {extends: v1, chat: {prompt: prompts/a_v3, params: {temperature: 0}}}
   v3: {extends: v1, chat: {model: n}}
 """
+GOOD_V1 = "current: v1\nhistory: [v0, v1]\n"
 STEADY = "current: v2\nhistory: [v0, v1, v2]  # oldest first\n"
 ROLLING = "current: v1\nhistory: [v0, v1]\nrollout: {candidate: v2, stage: 5, started_at: 2026-05-02T09:30:00Z}\n"
 
@@ -51,9 +54,11 @@ class ReleaseProject:
 
     Args:
         root: where it lies.
+        shared: where its processes share what they know, as the registry names it.
     """
 
     root: Path
+    shared: str = ".flowai"
 
     @property
     def project(self) -> Project:
@@ -79,9 +84,9 @@ class ReleaseProject:
         """Give what waits in the outbox."""
         return Outbox(self.project.outbox, now=lambda: NOON).pending()
 
-    def state(self) -> FileState:
+    def state(self) -> State:
         """Give the store that its processes share."""
-        return FileState(self.root / ".flowai", time.time)
+        return open_state(self.shared, self.root, clock_s=time.time)
 
     def overlay(self, env: str = "") -> Overlay | None:
         """Give the overlay in force."""
@@ -92,6 +97,13 @@ class ReleaseProject:
         found = (await state.shared(env)).overlay
         await state.aclose()
         return found
+
+    def lock(self, release: str) -> None:
+        """Lock a release, as publishing it does."""
+        registry = load_registry(self.project, env=None, environ={})
+        lock = PromptLock.read(self.project.prompts_lock)
+        locked = locked_release(registry, release, PromptLibrary(self.project))
+        lock.with_release(release, locked).write(self.project.prompts_lock)
 
     def beat(self, process: str = "library-1", env: str = "", **changes: Any) -> None:
         """Say that a process lives."""
@@ -109,16 +121,20 @@ class ReleaseProject:
         asyncio.run(beat())
 
 
-def release_project(root: Path, own: str = STEADY, more: Iterable[str] = ()) -> ReleaseProject:
+def release_project(root: Path, own: str = STEADY, more: Iterable[str] = (), shared: str = ".flowai") -> ReleaseProject:
     """Write the project.
 
     Args:
         root: where.
         own: flowai's own keys.
         more: further lines of the registry.
+        shared: where its processes share what they know.
     """
-    made = ReleaseProject(root=root.resolve())
-    made.write("registry.yaml", BASE + "".join(f"{line}\n" for line in more) + own)
+    made = ReleaseProject(root=root.resolve(), shared=shared)
+    lines = more if shared == ".flowai" else (*more, f"state: {shared}")
+    made.write("registry.yaml", BASE + "".join(f"{line}\n" for line in lines) + own)
     for version in (1, 2, 3):
         made.write(f"prompts/a_v{version}.prompt", f'{{{{role "user"}}}}Version {version}.\n')
+    if own == ROLLING:
+        made.lock("v2")
     return made

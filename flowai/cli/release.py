@@ -33,13 +33,15 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the l
 def list_command(env: Env = None, json: Json = False) -> None:
     """List the releases and how each stands: serving, candidate, known good, bad."""
     from flowai.cli import console
+    from flowai.cli.screen import columns
     from flowai.operations.release import list_releases
 
     found = list_releases(_here(), env=env)
     if json:
         console.print_json(found)
         return
-    console.print_table(("release", "stands", "changes", "last step"), list(_rows(found)))
+    for line in columns([("release", "stands", "changes", "last step"), *_rows(found)]):
+        console.print_line(line)
     for warning in found.warnings:
         console.print_line(f"warning: {warning}")
 
@@ -147,11 +149,15 @@ def _stage(stage: int | str | None) -> str:
 
 
 def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
+    from flowai.markup import one_line
+
     for row in found.releases:
         states = [f"candidate {_stage(row.stage)}" if word == "candidate" else word for word in row.states]
         if row.changed:
             states.append(f"CHANGED SINCE PUBLISHED: {', '.join(row.changed)}")
-        last = "-" if row.last is None else f"{row.last.action} {row.last.at:%Y-%m-%d %H:%M} by {row.last.who}"
+        last = "-"
+        if row.last is not None:
+            last = f"{row.last.action} {row.last.at:%Y-%m-%d %H:%M} by {one_line(row.last.who, 40)}"
         yield row.name, ", ".join(states) or "-", ", ".join(row.features), last
 
 
@@ -162,7 +168,12 @@ def _diff_lines(found: ReleaseDiff) -> Iterator[str]:
     yield from _differences(found.differences)
     for text in found.texts.values():
         yield ""
-        yield text.rstrip("\n")
+        yield from map(_visible, text.splitlines())
+
+
+def _visible(line: str) -> str:
+    """Show control characters as their escapes, and leave the rest as it is."""
+    return "".join(char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line)
 
 
 def _differences(found: tuple[Difference, ...]) -> Iterator[str]:

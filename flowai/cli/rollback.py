@@ -6,6 +6,7 @@ In: options. Out: the screen as the steps are done, or JSON; an exit status. Mus
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ import typer
 from flowai.cli.options import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from flowai.operations.rollback_model import RollbackResult, Step
 
@@ -66,34 +67,43 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     screen = _Screen(quiet=json)
     here = Here(start=Path.cwd(), who=console.who(os.environ), on_step=screen.step)
     result = run_rollback(here, options, screen.plan)
-    if json:
-        console.print_json(result)
-    else:
-        for line in last_lines(result):
-            console.print_marked(line)
+    screen.show(lambda: console.print_json(result) if json else _print(last_lines(result)))
     if not result.is_confirmed:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
 class _Screen:
-    """Prints each step when it is done, since the first ones are what the person waits for."""
+    """Prints each step when it is done, since the first ones are what the person waits for.
+
+    Whoever watches may go away, and a log may have no room: what was begun is finished all the same.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
 
     def plan(self, result: RollbackResult) -> None:
-        self._print(head_lines(result))
+        if not self._quiet:
+            self.show(lambda: _print(head_lines(result)))
 
     def step(self, step: Step) -> None:
-        self._print((step_line(step),))
-
-    def _print(self, lines: Iterator[str] | tuple[str, ...]) -> None:
-        from flowai.cli import console
-
         if not self._quiet:
-            for line in lines:
-                console.print_marked(line)
-            console.flush()
+            self.show(lambda: _print((step_line(step),)))
+
+    def show(self, printing: Callable[[], None]) -> None:
+        if sys.stdout is None:  # closed before we began
+            return
+        try:
+            printing()
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(lines: Iterable[str]) -> None:
+    from flowai.cli import console
+
+    for line in lines:
+        console.print_marked(line)
 
 
 def head_lines(result: RollbackResult) -> Iterator[str]:
@@ -145,8 +155,9 @@ def last_lines(result: RollbackResult) -> Iterator[str]:
 
 def _verdict(result: RollbackResult) -> str:
     serves = result.serves.upper()
-    again = "  Finish what is pending: run the same command again." if result.pending else ""
     failed = [step.name for step in result.steps if step.status == "failed"]
+    is_known = "ledger" not in failed  # or the same command would decide anew
+    again = "  Finish what is pending: run the same command again." if result.pending and is_known else ""
     if result.silent:
         return f"NOT CONFIRMED BY {len(result.silent)} OF {result.process_count} PROCESSES.{again}"
     if failed:

@@ -13,7 +13,7 @@ from flowai.errors import FlowaiError, PromptError
 from flowai.files import read_text
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary, PromptLock
-from flowai.registry import resolve_release
+from flowai.releases.by_hand import contradictions
 from flowai.releases.differences import Difference, differences
 from flowai.releases.ledger import Entry
 from flowai.releases.locks import changes_since
@@ -90,28 +90,21 @@ def list_releases(here: Here, *, env: str | None) -> Releases:
         UsageError: several environments and none named.
     """
     with open_ground(here, env=env, writes=False) as ground:
-        registry, warnings = ground.registry, list(ground.ledger.warnings)
-        overlay = None
+        standing = ground.standing()
+        serves, warnings = None, (*standing.warnings, *contradictions(ground.registry, ground.ledger))
         try:
-            overlay = ground.overlay()
+            serving = ground.serving(standing)
+            serves, warnings = serving.name, (*warnings, *serving.warnings)
         except FlowaiError as error:
-            warnings.append(f"the live overlay is not known: {error}")
-        bad = {*registry.bad, *(() if overlay is None else overlay.bad)}
-        serves = None
-        try:
-            live = None if overlay is None else overlay.release
-            serving = resolve_release(registry, ground.source.environ, live=live, bad=bad)
-            serves, warnings = serving.name, [*warnings, *serving.warnings]
-        except FlowaiError as error:
-            warnings.append(str(error))
+            warnings = (*warnings, str(error))
         lock = PromptLock.read(ground.source.project.prompts_lock)
         library = PromptLibrary(ground.source.project)
-        rows = tuple(_row(ground, name, serves, bad, lock, library) for name in registry.releases)
-        return Releases(environment=ground.source.environment, serves=serves, releases=rows, warnings=tuple(warnings))
+        rows = tuple(_row(ground, name, serves, standing.bad, lock, library) for name in ground.registry.releases)
+        return Releases(environment=ground.source.environment, serves=serves, releases=rows, warnings=warnings)
 
 
 def _row(
-    ground: Ground, name: str, serves: str | None, bad: set[str], lock: PromptLock, library: PromptLibrary
+    ground: Ground, name: str, serves: str | None, bad: frozenset[str], lock: PromptLock, library: PromptLibrary
 ) -> ReleaseRow:
     registry = ground.registry
     is_candidate = registry.rollout is not None and registry.rollout.candidate == name and name not in bad
@@ -150,7 +143,7 @@ def diff_releases(here: Here, before: str | None, after: str, *, env: str | None
     """
     with open_ground(here, env=env, writes=False) as ground:
         registry = ground.registry
-        first = before or resolve_release(registry, ground.source.environ).name
+        first = before or ground.serving(ground.standing()).name
         found = differences(registry, first, after)
         pairs = {(one.before, one.after) for one in found if one.what == "prompt"}
         texts = {f"{old} -> {new}": _text_diff(ground, old, new) for old, new in sorted(pairs, key=str) if old and new}

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.errors import InfrastructureError, Place, UsageError
+from flowai.errors import FlowaiError, InfrastructureError, Place, UsageError
+from flowai.operations.release_event import log_step
 from flowai.operations.workspace import Surroundings
-from flowai.registry import secret_values
+from flowai.registry import resolve_release, secret_values
 from flowai.registry.edit import edit_registry
 from flowai.releases.fleet import look, within
-from flowai.releases.ledger import Entry, Ledger, read_ledger, write_entry
+from flowai.releases.ledger import Entry, Ledger, open_ledger, read_ledger
 from flowai.releases.source import Source, open_source, state_address
 from flowai.secrets import Redactor
 from flowai.state import Overlay, open_state
@@ -25,8 +26,23 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.operations.rollback_model import Here
-    from flowai.registry import Registry, Rollout
+    from flowai.registry import Registry, Rollout, ServingRelease
     from flowai.registry.edit import OwnKeys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How an environment's releases stand, by its files and by what its processes are told.
+
+    Args:
+        live: the release that a rollback put in front of `current`; None when none did.
+        bad: releases that are never to be served again, whoever says so.
+        warnings: what a person should know; one line each.
+    """
+
+    live: str | None
+    bad: frozenset[str]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,20 +77,22 @@ class Ground:
         known = secret_values(self.registry, self.source.environ)
         return None if text is None else Redactor(known).text(text)
 
-    def note(self, entry: Entry) -> None:
-        """Add a step to the ledger.
+    def take(self, entry: Entry, rollout: Rollout | None, change: Callable[[OwnKeys], OwnKeys]) -> tuple[str, ...]:
+        """Take a step: change the registry, then say so in the ledger and the event log.
+
+        The ledger is opened first: one that cannot be written stops the step before anything is changed.
+
+        Args:
+            entry: the step.
+            rollout: the rollout that was looked at when it was decided.
+            change: of flowai's own keys.
+
+        Returns:
+            What a person should know; one line each.
 
         Raises:
-            InfrastructureError: the ledger cannot be written.
-        """
-        write_entry(self.source.project, self.source.environment, entry)
-
-    def move(self, rollout: Rollout | None, change: Callable[[OwnKeys], OwnKeys]) -> None:
-        """Change the registry, unless its rollout is no longer the one that was looked at.
-
-        Raises:
-            UsageError: somebody moved it meanwhile.
-            InfrastructureError: the file cannot be written.
+            UsageError: somebody moved the rollout meanwhile.
+            InfrastructureError: a file cannot be written.
         """
 
         def checked(own: OwnKeys) -> OwnKeys:
@@ -82,7 +100,45 @@ class Ground:
                 raise UsageError("the rollout was changed meanwhile", hint="look again: `flowai release list`")
             return change(own)
 
-        edit_registry(self.source.project, checked, env=self.source.environment, environ=self.source.environ)
+        source = self.source
+        with open_ledger(source.project, source.environment) as ledger:
+            edit_registry(
+                source.project, checked, env=source.environment, environ=source.environ, clock_s=self.here.clock_s
+            )
+            ledger.append(entry)
+        return log_step(source, entry)
+
+    def note(self, entry: Entry) -> tuple[str, ...]:
+        """Add a step that was taken, but never written down, to the ledger and the event log.
+
+        Returns:
+            What a person should know; one line each.
+
+        Raises:
+            InfrastructureError: the ledger cannot be written.
+        """
+        with open_ledger(self.source.project, self.source.environment) as ledger:
+            ledger.append(entry)
+        return log_step(self.source, entry)
+
+    def standing(self) -> Standing:
+        """Say how its releases stand; the live overlay counts, where it can be reached."""
+        overlay, warnings = None, self.ledger.warnings
+        try:
+            overlay = self.overlay()
+        except FlowaiError as error:
+            warnings = (*warnings, f"the live overlay is not known: {error}")
+        if overlay is None:
+            return Standing(live=None, bad=frozenset(self.registry.bad), warnings=warnings)
+        return Standing(live=overlay.release, bad=frozenset({*self.registry.bad, *overlay.bad}), warnings=warnings)
+
+    def serving(self, standing: Standing) -> ServingRelease:
+        """Say which release serves all who take part in no rollout.
+
+        Raises:
+            RegistryError: none may.
+        """
+        return resolve_release(self.registry, self.source.environ, live=standing.live, bad=standing.bad)
 
     def overlay(self) -> Overlay | None:
         """Give the live overlay.
@@ -92,13 +148,17 @@ class Ground:
         """
         return asyncio.run(self._overlay(None))
 
-    def take_back_overlay(self, at: datetime, bad: tuple[str, ...]) -> None:
+    def take_back_overlay(self, at: datetime) -> None:
         """Let the registry decide again what serves, after a rollback's overlay did; what is bad stays bad.
 
         Raises:
             InfrastructureError: what processes share is away.
         """
-        asyncio.run(self._overlay(lambda old: Overlay(epoch=old.epoch + 1, bad=bad, at=at)))
+
+        def taken_back(old: Overlay) -> Overlay:
+            return Overlay(epoch=old.epoch + 1, bad=tuple(dict.fromkeys((*self.registry.bad, *old.bad))), at=at)
+
+        asyncio.run(self._overlay(taken_back))
 
     async def _overlay(self, after: Callable[[Overlay], Overlay] | None) -> Overlay | None:
         named, directory = state_address(self.source, None, self.here.start)

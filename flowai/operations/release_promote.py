@@ -6,7 +6,7 @@ In: where it stands and what was asked for. Out: a Promoted. Must never know the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,8 +15,11 @@ from flowai.errors import FlowaiError, InfrastructureError, UndecidedError, Usag
 from flowai.operations.release_ground import open_ground
 from flowai.operations.rollback_aftermath import Aftermath
 from flowai.operations.rollback_model import Step
-from flowai.registry import Rollout
+from flowai.prompts import PromptLibrary, PromptLock
+from flowai.registry import Rollout, events_directory
+from flowai.releases.by_hand import contradictions
 from flowai.releases.ledger import Entry
+from flowai.releases.locks import why_unlike
 from flowai.releases.stages import (
     WHOLE,
     Proof,
@@ -28,9 +31,11 @@ from flowai.releases.stages import (
     joining,
     next_stage,
     soak_proof,
+    with_doubt,
 )
 
 if TYPE_CHECKING:
+    from flowai.metrics.usage import UsageReport
     from flowai.operations.release_ground import Ground
     from flowai.operations.rollback_model import Here
     from flowai.registry.edit import OwnKeys
@@ -110,7 +115,7 @@ def promote(here: Here, options: PromoteOptions) -> Promoted:
         rollout = _rollout(ground, options)
         stage: Stage = rollout.stage
         after = next_stage(ground.registry, stage)
-        proof = _proof(ground, rollout)
+        proof = _checked(ground, rollout, _proof(ground, rollout))
         result = Promoted(
             environment=ground.source.environment,
             release=rollout.candidate,
@@ -122,31 +127,31 @@ def promote(here: Here, options: PromoteOptions) -> Promoted:
             hint=proof.hint,
             report_digest=proof.report_digest,
             registry_file=ground.source.own_file,
-            warnings=ground.ledger.warnings,
+            warnings=(*ground.ledger.warnings, *contradictions(ground.registry, ground.ledger)),
         )
         if not proof.is_enough and not options.force:
             return result
         entry = _entry(ground, options, rollout, after, proof)
         moved = msgspec.structs.replace(result, to_stage=after, has_moved=True, forced=entry.forced)
         if after is None:
-            return msgspec.structs.replace(moved, is_complete=True, steps=_complete(ground, rollout, entry))
+            return _completed(ground, rollout, entry, moved)
         begun = Rollout(candidate=rollout.candidate, stage=after, started_at=rollout.started_at)
-        ground.move(rollout, lambda own: msgspec.structs.replace(own, rollout=begun))
-        ground.note(entry)
-        return msgspec.structs.replace(moved, joins=joining(ground.registry, stage, after))
+        warnings = ground.take(entry, rollout, lambda own: msgspec.structs.replace(own, rollout=begun))
+        joins = joining(ground.registry, stage, after)
+        return msgspec.structs.replace(moved, joins=joins, warnings=(*moved.warnings, *warnings))
 
 
 def _finish(ground: Ground, options: PromoteOptions) -> Promoted | None:
     """Finish a completed rollout whose command was killed, or whose messages wait; None where nothing is left to do."""
     registry, last = ground.registry, ground.ledger.last
-    current = registry.current
+    current, warnings = registry.current, ground.ledger.warnings
     if current is None or options.release not in (None, current):
         return None
     if last is not None and last.release == current and last.action == "promote" and current in registry.history:
         rollout = Rollout(candidate=current, stage=WHOLE)
         proof = Proof(is_enough=True, evidence={"note": "written again: the first command did not reach it"})
         last = _entry(ground, options, rollout, None, proof)
-        ground.note(last)
+        warnings = (*warnings, *ground.note(last))
     elif last is None or last.action != "complete" or last.release != current:
         return None
     steps = _tell(ground, last)
@@ -161,7 +166,7 @@ def _finish(ground: Ground, options: PromoteOptions) -> Promoted | None:
         is_complete=True,
         steps=steps,
         registry_file=ground.source.own_file,
-        warnings=ground.ledger.warnings,
+        warnings=warnings,
     )
 
 
@@ -181,43 +186,67 @@ def _rollout(ground: Ground, options: PromoteOptions) -> Rollout:
     return rollout
 
 
+def _checked(ground: Ground, rollout: Rollout, proof: Proof) -> Proof:
+    """Take a proof back where the candidate may not be what was proven: published, and the same since."""
+    project, candidate = ground.source.project, rollout.candidate
+    lock = PromptLock.read(project.prompts_lock)
+    hint = "releases never change: undo it, or give it a new name and publish that"
+    if candidate not in lock.releases:
+        hint = f"take `rollout` out of `{ground.source.own_file}`, then `flowai release publish {candidate}`"
+    return with_doubt(proof, why_unlike(ground.registry, lock, PromptLibrary(project), candidate), hint)
+
+
 def _proof(ground: Ground, rollout: Rollout) -> Proof:
-    stage, candidate = rollout.stage, rollout.candidate
-    stage_began_at = began_at(ground.ledger, candidate, stage, rollout.started_at)
+    stage, now = rollout.stage, ground.here.now()
+    stage_began_at = began_at(ground.ledger, rollout.candidate, stage, rollout.started_at)
     if stage == "dogfood":
-        published = ground.ledger.newest(candidate, "publish")
-        answered_count, failed_count = _dogfood_counts(ground, rollout)
-        return dogfood_proof(
-            smoke=None if published is None else str(published.evidence.get("smoke")),
-            answered_count=answered_count,
-            failed_count=failed_count,
-        )
+        return _dogfood(ground, rollout)
     if stage == WHOLE:
-        return soak_proof(ground.registry, stage_began_at=stage_began_at, now=ground.here.now())
+        return soak_proof(ground.registry, stage_began_at=stage_began_at, now=now)
+    from flowai.metrics.query import CLOCK_SKEW_S  # as _usage
+
+    step = ground.ledger.newest(rollout.candidate, "publish", "promote")
     env = f" --env {ground.source.environment}" if ground.source.environment else ""
     return canary_proof(
-        _last_report(ground, rollout), stage_began_at=stage_began_at, again=f"flowai canary-report{env}"
+        _last_report(ground, rollout),
+        not_before=stage_began_at or (step.at if step else rollout.started_at),
+        not_after=now + timedelta(seconds=CLOCK_SKEW_S),
+        again=f"flowai canary-report{env}",
     )
 
 
-def _dogfood_counts(ground: Ground, rollout: Rollout) -> tuple[int, int]:
-    """Count the candidate's dogfood calls since its rollout began: answered, and failed."""
-    from flowai.events import CallEvent, read_events  # only this stage looks at the log
+def _dogfood(ground: Ground, rollout: Rollout) -> Proof:
+    """Judge the first stage by smoke, and the candidate's dogfood calls since its rollout began."""
+    published = ground.ledger.newest(rollout.candidate, "publish")
+    smoke = None if published is None else str(published.evidence.get("smoke"))
+    try:
+        usage = _usage(ground, rollout)
+    except FlowaiError as error:  # a log that cannot be read proves nothing, and hinders nobody who goes on by force
+        return Proof(is_enough=False, why_not=str(error), hint=error.hint, evidence={"smoke": smoke})
+    ours = {"release": rollout.candidate, "variant": "dogfood"}
+    row = next((row for row in usage.rows if row.group == ours), None)
+    return dogfood_proof(
+        smoke=smoke,
+        answered_count=0 if row is None else row.call_count - row.failed_count,
+        failed_count=0 if row is None else row.failed_count,
+        unusable={problem.kind: problem.count for problem in usage.problems},
+    )
 
-    named = ground.registry.events
-    if "://" in named:
-        raise InfrastructureError(f"the events lie at `{named}`; this version counts dogfood calls in directories only")
-    counts = [0, 0]
-    for event in read_events(ground.source.project.inside(named), on_unreadable=lambda _: None):
-        if not isinstance(event, CallEvent) or (event.release, event.variant) != (rollout.candidate, "dogfood"):
-            continue
-        if rollout.started_at is None or event.at >= rollout.started_at:
-            counts[event.error_class is not None] += 1
-    return counts[0], counts[1]
+
+def _usage(ground: Ground, rollout: Rollout) -> UsageReport:
+    """Measure all calls since the rollout began, by release and variant."""
+    from flowai.metrics.query import CLOCK_SKEW_S, Stretch, open_log, to_us  # only the first stage looks at the log
+    from flowai.metrics.usage import COLUMNS, measure_usage
+
+    since_us = 0 if rollout.started_at is None else to_us(rollout.started_at)
+    now_us = to_us(ground.here.now())
+    stretch = Stretch(since_us=since_us, until_us=max(now_us, since_us) + 1)
+    with open_log(events_directory(ground.registry, ground.source.project), COLUMNS, stretch) as log:
+        return measure_usage(log, stretch, ("release", "variant"), now_us=now_us + CLOCK_SKEW_S * 1_000_000)
 
 
 def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
-    """Read the last canary report of the stage; one of another environment is none."""
+    """Read the last canary report of the stage; one of another stage or environment is none."""
     from flowai.metrics.model import CanaryReport, sealed  # only these stages have one
 
     path = ground.source.project.reports / "canary" / f"{rollout.candidate}-{rollout.stage}" / "report.json"
@@ -232,7 +261,8 @@ def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
         until = datetime.fromisoformat(report.until)
     except (msgspec.DecodeError, ValueError, UnicodeDecodeError):
         return Said(verdict="invalid", reasons=(), until=datetime.max.replace(tzinfo=UTC), digest="", is_whole=False)
-    if (report.candidate, report.environment) != (rollout.candidate, ground.source.environment):
+    ours = (rollout.candidate, str(rollout.stage), ground.source.environment)
+    if (report.candidate, report.stage, report.environment) != ours:
         return None
     return Said(
         verdict=report.verdict,
@@ -261,20 +291,19 @@ def _entry(ground: Ground, options: PromoteOptions, rollout: Rollout, after: Sta
     )
 
 
-def _complete(ground: Ground, rollout: Rollout, entry: Entry) -> tuple[Step, ...]:
+def _completed(ground: Ground, rollout: Rollout, entry: Entry, moved: Promoted) -> Promoted:
     """Make the candidate current and known good.
 
     A rollback's overlay goes first: it would keep its own release in front of the new `current`.
     """
-    ground.take_back_overlay(entry.at, ground.registry.bad)
+    ground.take_back_overlay(entry.at)
 
     def complete(own: OwnKeys) -> OwnKeys:
         history = (*(name for name in own.history if name != rollout.candidate), rollout.candidate)
         return msgspec.structs.replace(own, current=rollout.candidate, history=history, rollout=None)
 
-    ground.move(rollout, complete)
-    ground.note(entry)
-    return _tell(ground, entry)
+    warnings = (*moved.warnings, *ground.take(entry, rollout, complete))
+    return msgspec.structs.replace(moved, is_complete=True, steps=_tell(ground, entry), warnings=warnings)
 
 
 def _tell(ground: Ground, entry: Entry) -> tuple[Step, ...]:

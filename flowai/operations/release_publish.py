@@ -13,13 +13,13 @@ import msgspec
 from flowai.errors import Place, PromptError, UsageError
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary, PromptLock
-from flowai.registry import Rollout, resolve_release
+from flowai.registry import Rollout
 from flowai.releases.differences import Difference, changed_features, differences
 from flowai.releases.ledger import Entry
 from flowai.releases.locks import changes_since, locked_release
 
 if TYPE_CHECKING:
-    from flowai.operations.release_ground import Ground
+    from flowai.operations.release_ground import Ground, Standing
     from flowai.operations.rollback_model import Here
     from flowai.operations.trials import Observer
     from flowai.registry.edit import OwnKeys
@@ -90,20 +90,20 @@ def publish(here: Here, options: PublishOptions, observer: Observer) -> Publishe
     with open_ground(here, env=options.env) as ground:
         registry, name = ground.registry, options.release
         registry.release(name)
-        baseline = resolve_release(registry, ground.source.environ).name
+        standing = ground.standing()
+        if name in standing.bad:
+            hint = "give what you mended a new name"
+            raise UsageError(f"`{name}` is marked bad and is never served again", hint=hint)
+        baseline = ground.serving(standing).name
         rollout = registry.rollout
         if rollout is not None and rollout.candidate == name:
-            entry = ground.ledger.newest(name, "publish")
-            if entry is None:  # the one who began it was killed before it could say so
-                ground.note(_entry(ground, options, rollout, "unknown"))
-            smoke = "unknown" if entry is None else str(entry.evidence.get("smoke"))
-            return _result(ground, options, baseline, smoke=smoke, stage=rollout.stage, is_new=False)
-        _refuse(ground, name, baseline)
+            return _again(ground, options, rollout, baseline)
+        _refuse(ground, standing, name, baseline)
         library = PromptLibrary(ground.source.project)
         lock = _locked(ground, name, library)
         smoke = _smoke(ground, name, observer) if options.smoke else "skipped"
         if smoke not in ("pass", "skipped"):
-            return _result(ground, options, baseline, smoke=smoke, stage=None, is_new=False)
+            return _result(ground, options, baseline, smoke=smoke, stage=None)
         lock.write(ground.source.project.prompts_lock)
         begun = Rollout(
             candidate=name, stage=registry.policies.canary.stages[0], started_at=here.now().replace(microsecond=0)
@@ -112,20 +112,29 @@ def publish(here: Here, options: PublishOptions, observer: Observer) -> Publishe
         def begin(own: OwnKeys) -> OwnKeys:
             return msgspec.structs.replace(own, rollout=begun)
 
-        ground.move(rollout, begin)
-        ground.note(_entry(ground, options, begun, smoke))
-        return _result(ground, options, baseline, smoke=smoke, stage=begun.stage, is_new=True)
+        warnings = ground.take(_entry(ground, options, begun, smoke), rollout, begin)
+        done = _result(ground, options, baseline, smoke=smoke, stage=begun.stage, warnings=warnings)
+        return msgspec.structs.replace(done, is_new=True)
 
 
-def _refuse(ground: Ground, name: str, baseline: str) -> None:
+def _again(ground: Ground, options: PublishOptions, rollout: Rollout, baseline: str) -> Published:
+    """Say that it is on already; where the one who began it was killed before it could say so, say that for it."""
+    entry = ground.ledger.newest(rollout.candidate, "publish")
+    warnings: tuple[str, ...] = ()
+    if entry is None:
+        entry = _entry(ground, options, rollout, "unknown")
+        warnings = ground.note(entry)
+    smoke = str(entry.evidence.get("smoke"))
+    return _result(ground, options, baseline, smoke=smoke, stage=rollout.stage, warnings=warnings)
+
+
+def _refuse(ground: Ground, standing: Standing, name: str, baseline: str) -> None:
     """Refuse what cannot be rolled out now."""
     registry = ground.registry
-    if name in registry.bad:
-        raise UsageError(f"`{name}` is marked bad and is never served again", hint="give what you mended a new name")
     if name in {baseline, registry.current}:
         raise UsageError(f"`{name}` serves already")
     rollout = registry.rollout
-    if rollout is not None and rollout.candidate not in registry.bad:
+    if rollout is not None and rollout.candidate not in standing.bad:
         raise UsageError(
             f"the rollout of `{rollout.candidate}` is on", hint="one at a time: promote it, or `flowai rollback`"
         )
@@ -176,16 +185,22 @@ def _entry(ground: Ground, options: PublishOptions, rollout: Rollout, smoke: str
 
 
 def _result(
-    ground: Ground, options: PublishOptions, baseline: str, *, smoke: str, stage: int | str | None, is_new: bool
+    ground: Ground,
+    options: PublishOptions,
+    baseline: str,
+    *,
+    smoke: str,
+    stage: int | str | None,
+    warnings: tuple[str, ...] = (),
 ) -> Published:
     return Published(
         environment=ground.source.environment,
         release=options.release,
         serves=baseline,
         stage=stage,
-        is_new=is_new,
+        is_new=False,
         smoke=smoke,
         differences=differences(ground.registry, baseline, options.release),
         registry_file=ground.source.own_file,
-        warnings=ground.ledger.warnings,
+        warnings=(*ground.ledger.warnings, *warnings),
     )

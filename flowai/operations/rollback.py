@@ -13,18 +13,17 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
 from flowai.operations.rollback_aftermath import Aftermath
 from flowai.operations.rollback_model import Here, RollbackOptions, RollbackResult, Step, StepStatus
+from flowai.operations.rollback_record import Record
 from flowai.operations.rollback_words import changed_keys, last_words
 from flowai.registry import secret_values
 from flowai.registry.edit import OwnKeys, edit_registry
 from flowai.releases.differences import Difference, differences
 from flowai.releases.fleet import Confirmation, confirm, look, within
-from flowai.releases.ledger import Entry, Ledger, read_ledger, write_entry
 from flowai.releases.rollback_plan import RollbackPlan, Seen, plan_rollback
 from flowai.releases.source import Source, open_source, state_address
 from flowai.secrets import Redactor
@@ -32,8 +31,8 @@ from flowai.state import Overlay, open_state, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
+    from flowai.releases.ledger import Entry
     from flowai.state import Heartbeat, State
 
 
@@ -70,7 +69,6 @@ class _Seen:
 
     overlay: Overlay | None = None
     heartbeats: Sequence[Heartbeat] = ()
-    ledger: Ledger | None = None
 
 
 @dataclass(kw_only=True)
@@ -103,6 +101,7 @@ class _Rollback:
         self._state: State | None = None
         self._state_error: FlowaiError | None = None
         self._state_shown = ""
+        self._record = Record(here, source)
         self._seen = _Seen()
         self._done = _Done()
         self._at = here.now()
@@ -123,14 +122,16 @@ class _Rollback:
         if self._options.dry_run:
             return self._result(plan)
         if not plan.leaves:
+            self._look_who_serves(plan)
             return self._result(plan, Aftermath(self._here, self._source).deliver())
         overlay = self._put_in_force(plan)
         plan, overlay = self._hear(plan, overlay)
-        entry = self._entry(plan, overlay)
-        self._write_ledger(entry)
+        entry = self._record.entry(plan, overlay, self._done.confirmation, self._options)
+        is_written = self._write_down(entry, is_in_force=overlay is not None)
         plan = self._settle_registry(plan)
         after = Aftermath(self._here, self._source)
         steps = (*after.queue(plan, entry), *after.deliver())
+        self._done.warnings += self._record.log(entry) if is_written else ()
         self._done.warnings += (*self._passed_over(plan), *after.warnings(plan))
         return self._result(plan, steps, entry=entry)
 
@@ -147,25 +148,19 @@ class _Rollback:
             )
         except FlowaiError as error:
             self._lose_state(error)
-        if not self._source.is_remote:
-            try:
-                self._seen.ledger = read_ledger(self._source.project, self._source.environment)
-                self._done.warnings += self._seen.ledger.warnings
-            except FlowaiError as error:
-                self._done.warnings.append(f"the ledger: {error}")
+        self._done.warnings += self._record.read()
 
     def _lose_state(self, error: FlowaiError) -> None:
         self.close()
         self._state, self._state_error = None, error
 
     def _plan(self, overlay: Overlay | None) -> RollbackPlan:
-        ledger = self._seen.ledger
         seen = Seen(
             registry=self._source.registry,
             environ=self._source.environ,
             overlay=overlay,
             heartbeats=self._seen.heartbeats,
-            last=None if ledger is None else ledger.last,
+            last=self._record.last,
         )
         try:
             return plan_rollback(seen, to=self._options.to, force=self._options.force)
@@ -212,6 +207,25 @@ class _Rollback:
         self._step("live overlay", "done", self._state_shown, began_s)
         return overlay
 
+    def _look_who_serves(self, plan: RollbackPlan) -> None:
+        """Where nothing is to be decided, say whether the processes serve what they should."""
+        beats = self._seen.heartbeats
+        if self._state is None:
+            self._step("processes", "failed", f"cannot be asked: {self._state_error}")
+            return
+        found = Confirmation(
+            confirmed=tuple(beat for beat in beats if beat.release == plan.serves and beat.candidate not in plan.bad),
+            silent=tuple(beat for beat in beats if beat.release != plan.serves or beat.candidate in plan.bad),
+        )
+        self._tell_confirmed(plan, found, None)
+
+    def _tell_confirmed(self, plan: RollbackPlan, found: Confirmation, began_s: float | None) -> None:
+        self._done.confirmation = found
+        count, confirmed = found.count, len(found.confirmed)
+        status: StepStatus = "skipped" if count == 0 else "failed" if found.silent else "done"
+        detail = f"{confirmed} of {count} confirm {plan.serves}" if count else "no live process seen"
+        self._step("processes", status, detail, began_s)
+
     def _hear(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
         """Wait until the processes confirm; a rollback that came at the same time and won is joined."""
         began_s = self._here.clock_s()
@@ -229,14 +243,7 @@ class _Rollback:
             self._step("processes", "failed", str(error), began_s)
             self._lose_state(error)
             return plan, overlay
-        self._done.confirmation = found
-        if found.count == 0:
-            self._step("processes", "skipped", "no live process seen", began_s)
-        elif found.silent:
-            detail = f"{len(found.confirmed)} of {found.count} confirm {plan.serves}"
-            self._step("processes", "failed", detail, began_s)
-        else:
-            self._step("processes", "done", f"{found.count} of {found.count} confirm {plan.serves}", began_s)
+        self._tell_confirmed(plan, found, began_s)
         return plan, overlay
 
     def _joined(self, plan: RollbackPlan, overlay: Overlay) -> RollbackPlan:
@@ -256,47 +263,20 @@ class _Rollback:
             is_new=plan.is_new and overlay.serves == plan.serves,
         )
 
-    def _entry(self, plan: RollbackPlan, overlay: Overlay | None) -> Entry:
-        """Give the ledger's line; the one that an earlier run of this rollback wrote, where there is one."""
-        ledger, left = self._seen.ledger, plan.leaves[-1]
-        last = None if ledger is None else ledger.last
-        if (
-            not plan.is_new
-            and last is not None
-            and last.action == "rollback"
-            and (last.serves, set(last.leaves)) == (plan.serves, set(plan.leaves))
-        ):
-            return last
-        at = self._at if overlay is None else overlay.at
-        evidence: dict[str, object] = {
-            "confirmed": [beat.process for beat in self._done.confirmation.confirmed],
-            "silent": [beat.process for beat in self._done.confirmation.silent],
-            "since": self._since(plan, at),
-        }
-        return Entry(
-            id=f"rollback-{at:%Y%m%dT%H%M%S.%fZ}-{left}",
-            at=at,
-            who=self._here.who,
-            action="rollback",
-            release=plan.ends_rollout_of or left,
-            serves=plan.serves,
-            leaves=plan.leaves,
-            from_stage=plan.stage or ("?" if plan.ends_rollout_of else None),
-            forced=self._options.force,
-            reason=self._options.reason or (None if overlay is None else overlay.reason),
-            evidence=evidence,
-        )
-
-    def _write_ledger(self, entry: Entry) -> None:
-        began_s, ledger = self._here.clock_s(), self._seen.ledger
-        if self._source.is_remote:
-            return
-        if ledger is not None and any(one.id == entry.id for one in ledger.entries):
-            return
+    def _write_down(self, entry: Entry, *, is_in_force: bool) -> bool:
+        """Add the ledger's line; tell whether this run did."""
+        began_s = self._here.clock_s()
+        if self._record.knows(entry):
+            return False
         try:
-            write_entry(self._source.project, self._source.environment, entry)
+            self._record.write(entry)
         except FlowaiError as error:
-            self._step("ledger", "pending", str(error), began_s)
+            self._step("ledger", "pending" if is_in_force else "failed", str(error), began_s)
+            if not is_in_force:  # nothing is left that would tell the next run of this one
+                again = f"run it again as `flowai rollback --to {entry.serves}`, or it leaves `{entry.serves}` too"
+                self._done.warnings.append(again)
+            return False
+        return True
 
     def _settle_registry(self, plan: RollbackPlan) -> RollbackPlan:
         """Bring the registry in line with the overlay, and with a newer one that comes meanwhile."""
@@ -337,7 +317,9 @@ class _Rollback:
             )
 
         try:
-            edit_registry(source.project, change, env=source.environment, environ=source.environ)
+            edit_registry(
+                source.project, change, env=source.environment, environ=source.environ, clock_s=self._here.clock_s
+            )
         except FlowaiError as error:
             self._step(source.own_file, "failed", str(error), began_s)
             return
@@ -356,12 +338,13 @@ class _Rollback:
 
     def _result(self, plan: RollbackPlan, steps: Sequence[Step] = (), *, entry: Entry | None = None) -> RollbackResult:
         source, found = self._source, self._done.confirmation
+        has_failed = any(step.name == source.own_file and step.status == "failed" for step in self._done.steps)
         return RollbackResult(
             environment=source.environment,
             leaves=plan.leaves,
             serves=plan.serves,
             stage=plan.stage,
-            good_since=self._good_since(plan.serves),
+            good_since=self._record.good_since(plan.serves),
             is_new=plan.is_new,
             is_dry_run=self._options.dry_run,
             reason=self._options.reason,
@@ -372,8 +355,8 @@ class _Rollback:
             may_not_know=tuple(beat.process for beat in self._seen.heartbeats) if self._state is None else (),
             warnings=tuple(self._done.warnings),
             registry_file=source.own_file,
-            is_in_git=not source.is_remote and source.is_writable,
-            since=str(entry.evidence["since"]) if entry and "since" in entry.evidence else self._since(plan, self._at),
+            is_in_git=not source.is_remote and source.is_writable and not has_failed,
+            since=self._record.since(plan, entry),
         )
 
     def _differences(self, plan: RollbackPlan) -> tuple[Difference, ...]:
@@ -381,19 +364,3 @@ class _Rollback:
         if registry is None or not plan.leaves or plan.leaves[-1] not in registry.releases:
             return ()
         return differences(registry, plan.leaves[-1], plan.serves) if plan.serves in registry.releases else ()
-
-    def _good_since(self, release: str) -> str | None:
-        ledger = self._seen.ledger
-        entry = None if ledger is None else ledger.newest(release, "complete")
-        return None if entry is None else f"{entry.at:%Y-%m-%d}"
-
-    def _since(self, plan: RollbackPlan, left_at: datetime) -> str:
-        """Say from when on a post-mortem should look: when what was left began, else an hour before it was left."""
-        registry, ledger = self._source.registry, self._seen.ledger
-        began_at = None
-        if registry is not None and registry.rollout is not None and registry.rollout.candidate in plan.leaves:
-            began_at = registry.rollout.started_at
-        if began_at is None and ledger is not None and plan.leaves:
-            step = ledger.newest(plan.leaves[-1], "publish", "promote", "complete")
-            began_at = None if step is None else step.at
-        return f"{began_at or left_at - timedelta(hours=1):%Y-%m-%dT%H:%MZ}"

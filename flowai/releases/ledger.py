@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -48,7 +48,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = SCHEMA_VERSION
     id: str
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     who: str
     action: Action
     release: str
@@ -127,11 +127,10 @@ def read_ledger(project: Project, environment: str | None) -> Ledger:
     return Ledger(entries=tuple(entries.values()), damaged=tuple(damaged), file=shown)
 
 
-def write_entry(project: Project, environment: str | None, entry: Entry) -> None:
-    """Add a step; when this returns, a killed process does not lose it.
+def open_ledger(project: Project, environment: str | None) -> AppendLog:
+    """Open a ledger to add steps to it; what `append` has taken, a killed process does not lose.
 
     Raises:
         InfrastructureError: the file cannot be written.
     """
-    with AppendLog(ledger_file(project, environment)) as log:
-        log.append(entry)
+    return AppendLog(ledger_file(project, environment))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.errors import PromptError
+from flowai.errors import FlowaiError, PromptError
 from flowai.prompts import PromptLock, entry_hash
 from flowai.prompts.lock import LockedRelease
 from flowai.registry import binding, features_of, ladder
@@ -46,6 +46,21 @@ def changes_since(registry: Registry, lock: PromptLock, library: PromptLibrary, 
     prompts = {name: _hash(library, name) for name in locked.prompts}
     models = {name: model_hash(registry.models[name]) if name in registry.models else None for name in locked.models}
     return PromptLock(releases={release: locked}).changes(prompts=prompts, models=models)
+
+
+def why_unlike(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> str:
+    """Say why a release may not be what it was published as; empty where it is."""
+    locked = lock.releases.get(release)
+    if locked is None:
+        return f"`{release}` was never published: `prompts.lock` does not know it"
+    changed = [f"{change.kind} `{change.name}`" for change in changes_since(registry, lock, library, release)]
+    if changed:
+        return f"not as `{release}` was published: {', '.join(changed)}"
+    try:
+        is_same = locked_release(registry, release, library) == locked
+    except FlowaiError as error:
+        return str(error)
+    return "" if is_same else f"`{release}` uses other prompts or models than it was published with"
 
 
 def _hash(library: PromptLibrary, name: str) -> str | None:

@@ -19,7 +19,7 @@ from flowai.errors import RegistryError, UsageError, one_of
 from flowai.registry.resolve import resolve_release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from flowai.registry import Registry
     from flowai.registry.edit import OwnKeys
@@ -106,9 +106,10 @@ def plan_rollback(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
         return _plan_blind(seen, to=to, force=force)
     registry, decided = seen.registry, _decided(seen)
     bad = _together(registry.bad, () if seen.overlay is None else seen.overlay.bad, decided.leaves if decided else ())
-    rollout = registry.rollout
-    candidate = rollout.candidate if rollout and rollout.candidate not in bad else None
+    rollout = registry.rollout if registry.rollout and registry.rollout.candidate not in bad else None
+    candidate = rollout.candidate if rollout else None
     serving = _serving(seen, bad if candidate is None else (*bad, candidate), candidate)
+    candidate = candidate or _still_rolled_out(seen, {*bad, serving})
     if to is not None:
         _check_target(registry, to, bad=bad, candidate=candidate, serving=serving, force=force)
     if candidate is None and to in (None, serving) and decided is not None and decided.serves == serving:
@@ -119,6 +120,16 @@ def plan_rollback(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
             ends_rollout_of=decided.ends_rollout_of,
             bad=bad,
             is_new=False,
+        )
+    left_over = _still_served(seen, bad)
+    if candidate is None and to in (None, serving) and left_over:
+        return RollbackPlan(
+            leaves=left_over,
+            serves=serving,
+            release=serving,
+            ends_rollout_of=None,
+            bad=_together(bad, left_over),
+            is_new=True,
         )
     if candidate is None and to is not None and to == serving:
         return RollbackPlan(leaves=(), serves=to, release=None, ends_rollout_of=None, bad=bad, is_new=False)
@@ -133,7 +144,7 @@ def plan_rollback(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
         serves=target,
         release=None if candidate is not None and target == serving else target,
         ends_rollout_of=candidate,
-        stage=rollout.stage if rollout and candidate else None,
+        stage=rollout.stage if rollout else None,
         bad=_together(bad, leaves),
         is_new=True,
     )
@@ -182,6 +193,21 @@ def _serving(seen: Seen, bad: tuple[str, ...], candidate: str | None) -> str:
     return serving
 
 
+def _still_rolled_out(seen: Seen, others: Collection[str]) -> str | None:
+    """Find a candidate that live processes roll out, though the registry, changed by hand, ended its rollout."""
+    registry = seen.registry
+    found = {beat.candidate for beat in seen.heartbeats if beat.candidate} - set(others)
+    known = [name for name in found if registry is not None and name in registry.releases]
+    return known[0] if len(known) == 1 else None
+
+
+def _still_served(seen: Seen, bad: Sequence[str]) -> tuple[str, ...]:
+    """Find releases that live processes serve, though the registry, changed by hand, calls them bad."""
+    served = {name for beat in seen.heartbeats for name in (beat.release, beat.candidate)}
+    told = () if seen.overlay is None else seen.overlay.bad  # of these they know, or are about to
+    return tuple(name for name in bad if name in served and name not in told)
+
+
 def _check_target(
     registry: Registry, to: str, *, bad: tuple[str, ...], candidate: str | None, serving: str, force: bool
 ) -> None:
@@ -222,6 +248,11 @@ def _plan_blind(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
     candidates = {beat.candidate for beat in seen.heartbeats if beat.candidate}
     serving = {beat.release for beat in seen.heartbeats}
     decided = _decided(seen)
+    if decided is None and not seen.heartbeats:
+        raise UsageError(
+            "without the registry, and where no live process is seen, nobody knows what to leave",
+            hint="name the registry (`--registry`), or look at `--state` and `--env`",
+        )
     bad = _together((), () if seen.overlay is None else seen.overlay.bad, decided.leaves if decided else ())
     if decided is not None and not candidates - set(bad) and to in (None, decided.serves):
         return RollbackPlan(

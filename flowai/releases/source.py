@@ -7,15 +7,16 @@ with it.
 from __future__ import annotations
 
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
-from flowai.files import parse_yaml
-from flowai.project import Project, find_project
+from flowai.errors import FlowaiError, InfrastructureError, ProjectError, RegistryError, UsageError
+from flowai.files import parse_yaml, writing
+from flowai.project import REGISTRY_FILE, Project, find_project
 from flowai.registry import environment_file, environment_of, environments, load_registry
 from flowai.registry.load import ENVIRONMENT_VARIABLE
 from flowai.registry.variables import fill
@@ -37,12 +38,12 @@ class Source:
     """A registry and the place it came from.
 
     Args:
-        project: where it lies; for one from the network a directory of its own that goes with this record.
+        project: where it lies; without a checkout a directory of its own that goes with this record.
         environment: the environment; None for the plain registry.
         environ: the variables, those of the checkout's .env under the process's.
         registry: the registry; None when it cannot be read.
         error: why not; None when it could be.
-        is_remote: whether it came over the network: nothing is written back, and there is no checkout.
+        is_remote: whether there is no checkout, since it came over the network or was not found; nothing is written.
         is_writable: whether its file may be changed.
     """
 
@@ -65,7 +66,7 @@ class Source:
 
 @contextmanager
 def open_source(start: Path, *, named: str | None, env: str | None, environ: Mapping[str, str]) -> Iterator[Source]:
-    """Open the registry; one from the network lies in a directory that is gone at the end.
+    """Open the registry; without a checkout it lies in a directory that is gone at the end.
 
     Args:
         start: directory to search from.
@@ -77,16 +78,25 @@ def open_source(start: Path, *, named: str | None, env: str | None, environ: Map
         The source. A registry that is wrong or away is no error here: what processes share may still be reached.
 
     Raises:
-        UsageError: several environments exist and none was named, or there is none of that name.
-        ProjectError: there is no registry file at all.
+        UsageError: several environments exist and none was named, there is none of that name, or no such URL can be.
     """
     where = named or environ.get(REGISTRY_VARIABLE)
-    if where and urlsplit(where).scheme in ("http", "https"):
+    asked = env or environ.get(ENVIRONMENT_VARIABLE) or None
+    if where and where.lower().startswith(("http://", "https://")):
         with tempfile.TemporaryDirectory(prefix="flowai-") as directory:
-            yield _remote(where, Path(directory), env or environ.get(ENVIRONMENT_VARIABLE) or None, environ)
+            yield _remote(where, Path(directory), asked, environ)
         return
-    project = find_project(start, {**environ, REGISTRY_VARIABLE: where or ""})
-    yield _opened(project, env, environ)
+    try:
+        project = _project(start, where, environ)
+    except ProjectError as error:
+        source = _nowhere(start, asked, environ, error)
+    else:
+        base, said = _split(project.registry)
+        if named and said:  # as by URL; FLOWAI_REGISTRY names to all who read it a registry that stands alone
+            _refuse_another(said, asked)
+            project, env = Project(root=project.root, registry=base), said
+        source = _opened(project, env, environ)
+    yield source
 
 
 def state_address(source: Source, named: str | None, start: Path) -> tuple[str, Path]:
@@ -114,6 +124,39 @@ def state_address(source: Source, named: str | None, start: Path) -> tuple[str, 
         return str(source.project.local), source.project.root
     raise InfrastructureError(
         "what processes share lies where this command cannot see it", hint="name it: `--state redis://...`"
+    )
+
+
+def _project(start: Path, where: str | None, environ: Mapping[str, str]) -> Project:
+    """Find the project, by the path of its registry where one is named."""
+    if where and not (start / where).is_file():
+        raise ProjectError(f"the registry `{where}` is not a file", hint="name a registry.yaml, by path or by URL")
+    return find_project(start, {**environ, REGISTRY_VARIABLE: where or ""})
+
+
+def _split(file: Path) -> tuple[Path, str | None]:
+    """Tell the plain registry and the environment of a file beside it (`registry.prod.yaml`); else the file itself."""
+    stem, _, environment = file.stem.rpartition(".")
+    base = file.with_name(f"{stem}{file.suffix}")
+    return (base, environment) if stem and base.is_file() else (file, None)
+
+
+def _refuse_another(said: str, asked: str | None) -> None:
+    """Refuse an environment other than the one whose file was named."""
+    if asked not in (None, said):
+        raise UsageError(f"the registry that was named is the one of `{said}`, not of `{asked}`")
+
+
+def _nowhere(start: Path, env: str | None, environ: Mapping[str, str], error: FlowaiError) -> Source:
+    """Give what can be said without a registry."""
+    return Source(
+        project=Project(root=start, registry=start / REGISTRY_FILE),
+        environment=None if env == PLAIN else env,
+        environ=environ,
+        registry=None,
+        error=error,
+        is_remote=True,
+        is_writable=False,
     )
 
 
@@ -182,7 +225,10 @@ def _is_writable(project: Project, env: str | None) -> bool:
 
 def _remote(url: str, directory: Path, env: str | None, environ: Mapping[str, str]) -> Source:
     """Fetch a registry, and what it extends, into a directory."""
-    name = Path(urlsplit(url).path).name or "registry.yaml"
+    try:
+        name = Path(urlsplit(url).path).name or REGISTRY_FILE
+    except ValueError as error:
+        raise UsageError(f"the registry's URL cannot be read: {error}") from None
     project = Project(root=directory, registry=directory / name)
     chosen = None if env == PLAIN else env
     registry, problem = None, None
@@ -193,14 +239,15 @@ def _remote(url: str, directory: Path, env: str | None, environ: Mapping[str, st
             _fetched(_beside(url, base), directory / base)
             project = Project(root=directory, registry=directory / base)
             chosen = name.removeprefix(f"{Path(base).stem}.").removesuffix(Path(base).suffix)
+            _refuse_another(chosen, env)
         elif chosen is not None:
             other = f"{Path(name).stem}.{chosen}{Path(name).suffix}"
             _fetched(_beside(url, other), directory / other)
         registry = load_registry(project, env=chosen, environ=environ)
+    except UsageError:
+        raise
     except FlowaiError as error:
         problem = error
-    if chosen != env and env is not None and env != PLAIN:
-        raise UsageError(f"the registry that was named is the one of `{chosen}`, not of `{env}`")
     return Source(
         project=project,
         environment=chosen,
@@ -227,19 +274,28 @@ def _extended(text: str, name: str) -> str | None:
 
 def _fetched(url: str, path: Path) -> str:
     """Fetch a file; the URL's own credentials are not shown in errors."""
+    import http.client
+    import urllib.error
     import urllib.request
 
     parts = urlsplit(url)
-    shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    data, end_s = b"", time.monotonic() + FETCH_LIMIT_S
     try:
         with urllib.request.urlopen(url, timeout=FETCH_LIMIT_S) as reply:  # noqa: S310 - http(s) only, see open_source
-            data = reply.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
+            while len(data) <= MOST_BYTES and (piece := reply.read1(MOST_BYTES)):
+                data += piece
+                if time.monotonic() > end_s:  # it drips
+                    raise TimeoutError(f"not whole after {FETCH_LIMIT_S:.0f} s")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = getattr(error, "reason", None) or error
         raise InfrastructureError(f"the registry at `{shown}` cannot be fetched: {reason}") from None
     if len(data) > MOST_BYTES:
         raise RegistryError(f"the registry at `{shown}` is larger than {MOST_BYTES:,} bytes")
-    path.write_bytes(data)
+    with writing(path):
+        path.write_bytes(data)
     try:
         return str(data.decode("utf-8-sig"))
     except UnicodeDecodeError:

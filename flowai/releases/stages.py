@@ -6,13 +6,14 @@ source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowai.errors import RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from flowai.registry import Registry
@@ -64,11 +65,6 @@ class Said:
     is_whole: bool
 
 
-def stage_name(stage: Stage) -> str:
-    """Give a stage's name for the screen: `dogfood`, `5 %`."""
-    return f"{stage} %" if isinstance(stage, int) else stage
-
-
 def next_stage(registry: Registry, stage: Stage) -> Stage | None:
     """Give the stage after one; None after the last, which is 100 %.
 
@@ -104,20 +100,33 @@ def began_at(ledger: Ledger, candidate: str, stage: Stage, started_at: datetime 
     return started_at if entry is None else None
 
 
-def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int) -> Proof:
+def with_doubt(proof: Proof, why: str, hint: str) -> Proof:
+    """Give a proof that is not enough for one more reason; the same one where there is none."""
+    if not why:
+        return proof
+    whole = "; ".join(part for part in (proof.why_not, why) if part)
+    return replace(proof, is_enough=False, why_not=whole, hint=proof.hint or hint)
+
+
+def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int, unusable: Mapping[str, int]) -> Proof:
     """Judge the first stage: smoke passed, and our own people were answered often enough.
 
     Args:
         smoke: what smoke said when the release was published; None where nobody knows.
         answered_count: dogfood calls that were answered, >= 0.
         failed_count: dogfood calls that were not, >= 0.
+        unusable: lines of the log that count for nothing, by what is wrong with them.
     """
-    evidence = {"smoke": smoke, "answered_count": answered_count, "failed_count": failed_count}
+    evidence: dict[str, Any] = {"smoke": smoke, "answered_count": answered_count, "failed_count": failed_count}
+    if unusable:
+        evidence["unusable"] = dict(unusable)
     if smoke != "pass":
         hint = "see what `flowai smoke` says, then why it may go on: --force --reason"
         return Proof(is_enough=False, why_not=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence)
     if answered_count < DOGFOOD_MIN_CALLS:
+        lost = ", ".join(f"{count:,} lines {kind.replace('_', ' ')}" for kind, count in unusable.items())
         why = f"{answered_count} answered dogfood calls, {DOGFOOD_MIN_CALLS} are needed ({failed_count} failed)"
+        why += f"; of the event log count for nothing: {lost}" if lost else ""
         return Proof(
             is_enough=False,
             why_not=why,
@@ -127,12 +136,13 @@ def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int) 
     return Proof(is_enough=True, evidence=evidence)
 
 
-def canary_proof(said: Said | None, *, stage_began_at: datetime | None, again: str) -> Proof:
+def canary_proof(said: Said | None, *, not_before: datetime | None, not_after: datetime, again: str) -> Proof:
     """Judge a percentage by the last canary report of it.
 
     Args:
         said: the report; None when there is none.
-        stage_began_at: when the stage began; None when nobody knows.
+        not_before: when the stage began, or the newest step before it; None when nobody knows.
+        not_after: the time, and how far another machine's clock may be ahead.
         again: command that makes a new report.
     """
     if said is None:
@@ -141,8 +151,10 @@ def canary_proof(said: Said | None, *, stage_began_at: datetime | None, again: s
     why, hint, is_worse = "", again, False
     if not said.is_whole:
         why = "the canary report was changed after it was written"
-    elif stage_began_at is not None and said.until < stage_began_at:
+    elif not_before is not None and said.until < not_before:
         why = "the canary report is older than the stage"
+    elif said.until > not_after:
+        why = f"the canary report looks into the future: until {said.until:%Y-%m-%d %H:%M} UTC"
     elif said.verdict == "rollback":
         why, hint, is_worse = f"the verdict is `rollback`: {'; '.join(said.reasons)}", "flowai rollback", True
     elif said.verdict != "promote":

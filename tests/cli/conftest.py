@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +35,18 @@ def project(tmp_path: Path, provider: ScriptedProvider, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def flowai(project: SampleProject, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:  # noqa: ARG001 - stands in it
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to stand in, without the variables that a person who runs the tests may have set."""
+    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     def call(*arguments: str) -> Ran:
         capsys.readouterr()
         code = run(arguments)
@@ -42,3 +54,18 @@ def flowai(project: SampleProject, capsys: pytest.CaptureFixture[str]) -> Callab
         return Ran(code=code, out=out, err=err)
 
     return call
+
+
+@pytest.fixture
+def flowai(project: SampleProject, command: Callable[..., Ran]) -> Callable[..., Ran]:  # noqa: ARG001 - stands in it
+    return command
+
+
+@pytest.fixture
+def rollback(place: Path, command: Callable[..., Ran]) -> Callable[..., Ran]:  # noqa: ARG001 - as above
+    return partial(command, "rollback")
+
+
+@pytest.fixture
+def release(place: Path, command: Callable[..., Ran]) -> Callable[..., Ran]:  # noqa: ARG001 - as above
+    return partial(command, "release")

@@ -4,107 +4,26 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
-from release_project import ROLLING, STEADY, ReleaseProject, release_project
-from sample_project import Ran
+from release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
+from rollout_evidence import canary_report, dogfood
 
-from flowai.cli.main import run
-from flowai.events import CallEvent, EventLog
-from flowai.metrics.model import CanaryReport, Plots, Range, report_json, sealed
-from flowai.operations.release_ground import Ground
+from flowai.files import AppendLog
 from flowai.operations.release_promote import PromoteOptions, promote
 from flowai.operations.rollback_model import Here
 from flowai.prompts import PromptLock
-from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sample_project import Ran
+
     Command = Callable[..., Ran]
 
 DONE, WORSE, USAGE, PROJECT, NOT_YET = 0, 1, 2, 3, 5
-GOOD_V1 = "current: v1\nhistory: [v0, v1]\n"
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def release(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:  # noqa: ARG001 - stands in it
-    def call(*arguments: str) -> Ran:
-        capsys.readouterr()
-        code = run(["rollback", *arguments[1:]] if arguments[0] == "rollback" else ["release", *arguments])
-        out, err = capsys.readouterr()
-        return Ran(code=code, out=out, err=err)
-
-    return call
-
-
-def dogfood(project: ReleaseProject, count: int, **changes: Any) -> None:
-    """Log calls of our own people."""
-    log = EventLog(project.root / ".flowai" / "events", "library-1", Redactor(), lambda: datetime.now(UTC))
-    for number in range(count):
-        facts: dict[str, Any] = {"variant": "dogfood", "release": "v2", "at": datetime.now(UTC), **changes}
-        log.append(
-            CallEvent(
-                call_id=f"c{number}-{changes}",
-                origin="library",
-                requested_model="m",
-                latency_ms=1.0,
-                feature="chat",
-                **facts,
-            )
-        )
-    log.close()
-
-
-def canary_report(project: ReleaseProject, verdict: str, **changes: Any) -> None:
-    """Write the report of the stage that is on."""
-    nothing = Range(estimate=None, low=None, high=None)
-    facts: dict[str, Any] = {
-        "verdict": verdict,
-        "reasons": ("because",),
-        "candidate": "v2",
-        "baseline": "v1",
-        "environment": None,
-        "stage": "5",
-        "since": "2026-05-02T09:30:00Z",
-        "until": datetime.now(UTC).isoformat(),
-        "unit": "user",
-        "arms": {},
-        "metrics": (),
-        "splits": (),
-        "problems": (),
-        "warnings": (),
-        "latency_p95": nothing,
-        "ttft_p95": nothing,
-        "slow_above": {},
-        "needed_count": None,
-        "needed_s": None,
-        "replay": (),
-        "plots": _plots(),
-        **changes,
-    }
-    report = sealed(CanaryReport(**facts))
-    project.write(f"reports/canary/v2-{report.stage}/report.json", report_json(report).decode())
-
-
-def _plots() -> Plots:
-    empty: dict[str, Any] = {
-        field.encode_name: {} if "dict" in str(field.type).lower() else ()
-        for field in msgspec.structs.fields(Plots)
-        if field.required
-    }
-    return Plots(**empty)
 
 
 def at_stage(project: ReleaseProject, stage: int | str) -> None:
@@ -154,11 +73,10 @@ def test_what_cannot_be_rolled_out_now_is_refused(
     place: Path, release: Command, own: str, name: str, says: str
 ) -> None:
     project = release_project(place, own)
-    before = (place / "registry.yaml").read_bytes()
+    before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
     ran = release("publish", name, "--no-smoke")
     assert (ran.code, says in ran.err) == (USAGE, True), ran.err
-    assert (place / "registry.yaml").read_bytes() == before
-    assert not (place / "prompts.lock").exists()
+    assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
     assert project.entries() == ()
 
 
@@ -167,10 +85,10 @@ def test_an_experiment_in_a_feature_it_leaves_alone_is_no_hindrance(place: Path,
     assert release("publish", "v2", "--no-smoke").code == DONE
 
 
-def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: Command) -> None:
+def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: Command, rollback: Command) -> None:
     project = release_project(place, GOOD_V1)
     release("publish", "v2", "--no-smoke")
-    release("rollback")
+    rollback()
     project.write("prompts/a_v1.prompt", "changed\n")  # v2 used it, and so does v3
     ran = release("publish", "v3", "--no-smoke")
     assert (ran.code, "`prompts/a_v1` is not what release `v2` was published with" in ran.err) == (PROJECT, True)
@@ -299,7 +217,7 @@ def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
     for _ in range(2):
         assert release("promote", "--force", "--reason", "test").code == DONE
     with monkeypatch.context() as patched:
-        patched.setattr(Ground, "note", _killed)
+        patched.setattr(AppendLog, "append", _killed)
         with pytest.raises(KeyboardInterrupt):
             promote(Here(start=place, who="ann"), PromoteOptions(force=True, reason="test"))
     assert project.keys()["current"] == "v2"
@@ -316,9 +234,11 @@ def _killed(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_rollback_s_overlay_does_not_outlive_the_next_release(place: Path, release: Command) -> None:
+def test_a_rollback_s_overlay_does_not_outlive_the_next_release(
+    place: Path, release: Command, rollback: Command
+) -> None:
     project = release_project(place, STEADY)
-    assert release("rollback").code == DONE
+    assert rollback().code == DONE
     release("publish", "v3", "--no-smoke")
     for _ in range(6):
         done = release("promote", "--force", "--reason", "test")
@@ -328,19 +248,21 @@ def test_a_rollback_s_overlay_does_not_outlive_the_next_release(place: Path, rel
     assert (overlay.epoch, overlay.release, overlay.serves, overlay.bad) == (2, None, None, ("v2",))
     listed = json.loads(release("list", "--json").out)
     assert listed["serves"] == "v3"
-    assert release("rollback").code == DONE
+    assert rollback().code == DONE
     assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2", "v3"], "bad": ["v2", "v3"]}
 
 
-def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(place: Path, release: Command) -> None:
+def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(
+    place: Path, release: Command, rollback: Command
+) -> None:
     project = release_project(place, ROLLING)
     before = (place / "registry.yaml").read_bytes()
-    release("rollback")
+    rollback()
     (place / "registry.yaml").write_bytes(before)  # deployed again from a branch that does not know
     canary_report(project, "promote")
     ran = release("promote", "--force", "--reason", "go")
     assert (ran.code, "was rolled back" in ran.err) == (USAGE, True)
-    assert release("rollback").code == DONE
+    assert rollback().code == DONE
     assert project.keys().get("rollout") is None
 
 

@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from alert_receiver import AlertReceiver, Said
-from redis_server import RedisServer
-from release_project import ROLLING, STEADY, ReleaseProject, release_project
-from sample_project import Ran
-
-from flowai.cli.main import run
+from release_project import ROLLING, STEADY, release_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from sample_project import Ran
 
     Command = Callable[..., Ran]
 
 DONE, USAGE, PROJECT, INFRASTRUCTURE = 0, 2, 3, 4
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
-def rollback(place: Path, capsys: pytest.CaptureFixture[str]) -> Command:  # noqa: ARG001 - stands in it
-    def call(*arguments: str) -> Ran:
-        capsys.readouterr()
-        code = run(["rollback", *arguments])
-        out, err = capsys.readouterr()
-        return Ran(code=code, out=out, err=err)
-
-    return call
 
 
 # --- what it leaves ---
@@ -214,152 +187,6 @@ def test_what_every_live_process_is_pinned_to_is_what_is_left(
     assert project.keys() == {"current": "v2", "history": ["v0", "v1", "v2"], "bad": ["v3"]}
 
 
-# --- half of the world is away ---
-
-
-def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, rollback: Command) -> None:
-    project = release_project(place, more=["state: redis://127.0.0.1:9/0"])
-    ran = rollback()
-    assert ran.code == INFRASTRUCTURE
-    assert project.keys()["current"] == "v1"
-    assert "FAILED   live overlay" in ran.out
-    again = rollback()
-    assert (again.code, project.keys()["bad"]) == (INFRASTRUCTURE, ["v2"]), "the ledger knows that it is done"
-    assert len(project.entries()) == 1
-    finished = rollback("--state", ".flowai")
-    assert finished.code == DONE, "the same command tells the processes when they can be reached"
-    overlay = project.overlay()
-    assert overlay is not None
-    assert (overlay.serves, overlay.bad) == ("v1", ("v2",))
-    assert len(project.entries()) == 1
-
-
-@pytest.mark.parametrize("broken", ["models: [", "current: v9\n", "\x00"])
-def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
-    place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
-    project = release_project(place)
-    project.beat(release="v1", candidate="v2")
-    project.write("registry.yaml", broken)
-    ran = rollback()
-    assert ran.code == INFRASTRUCTURE
-    overlay = project.overlay()
-    assert overlay is not None
-    assert (overlay.serves, overlay.bad, overlay.ends_rollout_of) == ("v1", ("v2",), "v2")
-    assert "FAILED   registry.yaml" in ran.out
-    assert rollback().code == INFRASTRUCTURE
-    assert project.overlay() == overlay
-
-
-def test_a_broken_registry_and_nobody_to_say_what_serves(place: Path, rollback: Command) -> None:
-    project = release_project(place)
-    project.beat()
-    project.write("registry.yaml", "models: [")
-    ran = rollback()
-    assert (ran.code, "registry.yaml:" in ran.err, "--to RELEASE" in ran.err) == (PROJECT, True, True), ran.err
-    assert project.overlay() is None
-
-
-def test_a_current_changed_by_hand_after_a_rollback_is_told_about(place: Path, rollback: Command) -> None:
-    project = release_project(place)
-    rollback()
-    text = (place / "registry.yaml").read_text().replace("current: v1", "current: v3")
-    project.write("registry.yaml", text)
-    ran = rollback()
-    assert "`current` says `v3`, but the rollback to `v1` holds" in ran.out
-    assert project.keys()["current"] == "v3", "what a person wrote stays"
-
-
-@pytest.mark.service
-def test_a_frozen_redis_is_given_up_within_seconds(place: Path, rollback: Command) -> None:
-    with RedisServer(password="pass-word-123456") as server:
-        project = release_project(place, more=[f"state: {server.url}"])
-        server.freeze()
-        ran = rollback()
-        assert (ran.code, project.keys()["current"]) == (INFRASTRUCTURE, "v1")
-        assert "pass-word-123456" not in ran.out + ran.err
-        server.thaw()
-        assert rollback().code == DONE
-
-
-def test_neither_is_there_and_the_registry_s_error_is_shown(place: Path, rollback: Command) -> None:
-    release_project(place).write("registry.yaml", "models: [")
-    ran = rollback()
-    assert (ran.code, "registry.yaml" in ran.err) == (PROJECT, True)
-
-
-def test_a_read_only_registry_does_not_fail_it(place: Path, rollback: Command) -> None:
-    project = release_project(place)
-    (place / "registry.yaml").chmod(0o444)
-    ran = rollback()
-    assert ran.code == DONE
-    assert "is read-only, unchanged" in ran.out
-    assert "was not changed here" in ran.out
-    assert project.keys()["current"] == "v2"
-    overlay = project.overlay()
-    assert overlay is not None
-    assert overlay.serves == "v1"
-    assert rollback().code == DONE
-    assert project.overlay() == overlay
-
-
-def test_an_outbox_that_cannot_be_written_is_only_told(place: Path, rollback: Command) -> None:
-    project = release_project(place, more=["version_targets: ['dotenv:.env']"])
-    project.project.outbox.mkdir(parents=True)
-    project.write(".flowai/ledger", "a file where a directory should be")
-    ran = rollback()
-    assert ran.code == DONE
-    assert "PENDING  ledger" in ran.out
-    assert "PENDING  outbox" in ran.out
-    assert project.keys()["current"] == "v1"
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[str]:
-    directory = tmp_path / "web"
-    directory.mkdir()
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(directory))) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join(5)
-
-
-def test_from_a_shell_without_a_checkout(tmp_path: Path, place: Path, rollback: Command, web: str) -> None:
-    project = release_project(tmp_path / "web")
-    project.write("registry.prod.yaml", f"extends: registry.yaml\nversion_targets: ['dotenv:.env']\n{ROLLING}")
-    state = str(tmp_path / "shared")
-    for named in (["--registry", f"{web}/registry.prod.yaml"], ["--registry", f"{web}/registry.yaml", "--env", "prod"]):
-        ran = rollback(*named, "--state", state)
-        assert ran.code == DONE, ran.err + ran.out
-    assert "v2 -> v1: rolled back before" in ran.out
-    assert "came from the network, unchanged" in ran.out
-    assert "AI_MODEL_VERSION" not in ran.out, "its .env is not here"
-    assert list(place.iterdir()) == [], "nothing is left where the person stands"
-    away = rollback("--registry", f"{web}/registry.prod.yaml")
-    assert (away.code, "--state redis://" in away.out + away.err) == (INFRASTRUCTURE, False)
-    assert "NOTHING CHANGED" in away.out
-
-
-def test_a_registry_by_path(tmp_path: Path, place: Path, rollback: Command) -> None:  # noqa: ARG001 - stands there
-    project = release_project(tmp_path / "elsewhere")
-    assert rollback("--registry", str(project.root / "registry.yaml")).code == DONE
-    assert project.keys()["current"] == "v1"
-
-
-def test_a_registry_that_cannot_be_fetched(rollback: Command) -> None:
-    ran = rollback("--registry", "http://ann:secret-word-1234@127.0.0.1:9/registry.yaml", "--state", "s")
-    assert "secret-word-1234" not in ran.out + ran.err
-    assert ran.code in (USAGE, INFRASTRUCTURE)
-
-
 # --- what follows ---
 
 
@@ -443,121 +270,3 @@ def test_a_fresh_interpreter_loads_nothing_that_may_be_broken(place: Path) -> No
     assert code == "0", done.stdout
     heavy = {"litellm", "openai", "httpx", "aiohttp", "pandas", "numpy", "duckdb", "jsonschema", "diskcache", "redis"}
     assert heavy & set(loaded) == set()
-
-
-# --- killed, and two at once ---
-
-KILLED = """
-import os, sys
-from flowai.cli.main import run
-import flowai.operations.rollback as command, flowai.operations.rollback_aftermath as after
-from flowai.alerts.outbox import Outbox
-from flowai.files import AppendLog
-from flowai.state.file_state import FileState
-
-left = int(sys.argv[1])
-
-
-def step():
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), 9)
-
-
-def around(owner, name):
-    plain = getattr(owner, name)
-
-    def killed(*arguments, **named):
-        step()  # what comes before the next is what comes after this
-        return plain(*arguments, **named)
-
-    setattr(owner, name, killed)
-
-
-for owner, name in ((FileState, "write_overlay"), (FileState, "heartbeats"), (command, "write_entry"),
-                    (command, "edit_registry"), (AppendLog, "append"), (after, "write_version"), (os, "replace")):
-    around(owner, name)
-code = run(["rollback", "--reason", "INC-1"])
-print("SURVIVED", left)
-sys.exit(code)
-"""
-
-
-def _killed(project: ReleaseProject, after: int) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWAI", "AI_MODEL"))}
-    return subprocess.run(
-        [sys.executable, "-c", KILLED, str(after)],
-        cwd=project.root,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def _left_behind(project: ReleaseProject) -> dict[str, Any]:
-    overlay = project.overlay()
-    return {
-        "registry": (project.root / "registry.yaml").read_bytes(),
-        "overlay": None if overlay is None else (overlay.release, overlay.serves, overlay.bad, overlay.ends_rollout_of),
-        "dotenv": (project.root / ".env").read_bytes() if (project.root / ".env").exists() else None,
-        "ledger": [(entry.action, entry.release, entry.serves, entry.leaves) for entry in project.entries()],
-        "pending": [one.delivery.label for one in project.pending()],
-    }
-
-
-@pytest.mark.parametrize("own", [STEADY, ROLLING], ids=["steady", "rolling"])
-def test_killed_anywhere_it_is_finished_by_running_it_again(place: Path, rollback: Command, own: str) -> None:
-    targets = ["version_targets: ['dotenv:.env', 'command:true']"]
-    whole = release_project(place / "whole", own, targets)
-    done = _killed(whole, 1_000)
-    assert done.returncode == DONE, done.stderr
-    step_count = 1_000 - int(done.stdout.rpartition("SURVIVED ")[2])
-    assert step_count >= 15
-    expected = _left_behind(whole)
-    assert expected["pending"] == []
-    for after in range(0, step_count, 1 if own == STEADY else 3):
-        project = release_project(place / f"killed-{after}", own, targets)
-        assert _killed(project, after).returncode == -signal.SIGKILL
-        os.chdir(project.root)
-        ran = rollback()
-        assert ran.code == DONE, (after, ran)
-        assert _left_behind(project) == expected, after
-
-
-def test_two_at_once_agree(place: Path) -> None:
-    script = (
-        "import sys; from flowai.cli.main import run; sys.stdin.readline(); sys.exit(run(['rollback', *sys.argv[1:]]))"
-    )
-    for number in range(4):
-        project = release_project(place / str(number))
-        options = [[], ["--to", "v0"]] if number % 2 else [[], []]
-        both = [
-            subprocess.Popen(
-                [sys.executable, "-c", script, *one],
-                cwd=project.root,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for one in options
-        ]
-        said = [one.communicate("go\n")[0] for one in both] if number > 1 else _together(both)
-        keys, overlay = project.keys(), project.overlay()
-        assert overlay is not None, said
-        assert keys["current"] == overlay.serves, (said, keys, overlay)
-        assert set(keys["bad"]) >= {"v2"} - {overlay.serves}, said
-        assert set(keys["bad"]) == set(overlay.bad), (said, keys, overlay)
-        if number % 2 == 0:
-            assert (keys["current"], keys["bad"], [one.returncode for one in both]) == ("v1", ["v2"], [0, 0]), said
-
-
-def _together(both: list[subprocess.Popen[str]]) -> list[str]:
-    for one in both:
-        if one.stdin is None:
-            raise AssertionError
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    return [one.communicate()[0] for one in both]

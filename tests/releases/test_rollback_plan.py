@@ -110,6 +110,39 @@ def test_who_is_pinned_to_something_else_with_others_is_not_left() -> None:
     assert planned(own, heartbeats=(beat("v1", "v2"),)).leaves == ("v2",), "it has not heard that v2 is current"
 
 
+def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
+    own = OwnKeys(current="v1", history=("v0", "v1"))
+    plan = planned(own, heartbeats=(beat("v1", "v2"), beat("v1")))
+    assert (plan.leaves, plan.serves, plan.release, plan.ends_rollout_of, plan.stage) == (
+        ("v2",),
+        "v1",
+        None,
+        "v2",
+        None,
+    )
+    again = planned(own, heartbeats=(beat("v1", "v2"),), overlay=overlay_of(plan))
+    assert (again.is_new, again.leaves) == (False, ("v2",))
+    assert planned(own, heartbeats=(beat("v1", "v2"),), to="v0").leaves == ("v1", "v2")
+    assert planned(own, heartbeats=(beat("v0", "v1"),)).leaves == ("v1",), "it has completed since"
+
+
+def test_a_release_that_was_called_bad_by_hand_is_left_where_it_still_serves() -> None:
+    own = OwnKeys(current="v1", history=("v0", "v1"), bad=("v2",))
+    plan = planned(own, heartbeats=(beat("v2"), beat("v1")))
+    assert (plan.leaves, plan.serves, plan.release, plan.is_new) == (("v2",), "v1", "v1", True)
+    again = planned(own, heartbeats=(beat("v2"),), overlay=overlay_of(plan))
+    assert (again.is_new, again.serves) == (False, "v1")
+    assert planned(own, heartbeats=(beat("v2"),), to="v0").leaves == ("v1",)
+    assert planned(own, heartbeats=(beat("v1"),)).leaves == ("v1",)
+    taken_back = Overlay(bad=("v2",), epoch=4, at=NOON)
+    assert planned(own, heartbeats=(beat("v2"),), overlay=taken_back).leaves == ("v1",), "it was told long ago"
+
+
+def test_without_a_registry_and_without_processes_nothing_is_claimed() -> None:
+    with pytest.raises(UsageError, match="nobody knows what to leave"):
+        plan_rollback(Seen(registry=None, environ={}), to="v1", force=True)
+
+
 def test_without_a_registry_a_rollout_ends_and_nothing_else_is_guessed() -> None:
     def blind(*beats: Heartbeat, to: str | None = None, force: bool = False) -> RollbackPlan:
         return plan_rollback(Seen(registry=None, environ={}, heartbeats=beats), to=to, force=force)

@@ -1,0 +1,159 @@
+"""`flowai rollback` killed at every point, and two at once: running it again finishes it, on files and on Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis_server import RedisServer
+from release_project import ROLLING, STEADY, ReleaseProject, release_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sample_project import Ran
+
+    Command = Callable[..., Ran]
+
+DONE = 0
+
+KILLED = """
+import os, sys
+from flowai.cli.main import run
+import flowai.operations.rollback as command, flowai.operations.rollback_aftermath as after
+import flowai.operations.rollback_record as record
+from flowai.alerts.outbox import Outbox
+from flowai.files import AppendLog
+from flowai.state.file_state import FileState
+from flowai.state.redis_state import RedisState
+
+Store = {"FileState": FileState, "RedisState": RedisState}[sys.argv[2]]
+left = int(sys.argv[1])
+
+
+def step():
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), 9)
+
+
+def around(owner, name):
+    plain = getattr(owner, name)
+
+    def killed(*arguments, **named):
+        step()  # what comes before the next is what comes after this
+        return plain(*arguments, **named)
+
+    setattr(owner, name, killed)
+
+
+for owner, name in ((Store, "write_overlay"), (Store, "heartbeats"), (record, "open_ledger"),
+                    (command, "edit_registry"), (AppendLog, "append"), (after, "write_version"), (os, "replace")):
+    around(owner, name)
+code = run(["rollback", "--reason", "INC-1"])
+print("SURVIVED", left)
+sys.exit(code)
+"""
+
+
+def _killed(project: ReleaseProject, after: int) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("FLOWAI", "AI_MODEL"))}
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(after), type(project.state()).__name__],
+        cwd=project.root,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _left_behind(project: ReleaseProject) -> dict[str, Any]:
+    overlay = project.overlay()
+    return {
+        "registry": (project.root / "registry.yaml").read_bytes(),
+        "overlay": None if overlay is None else (overlay.release, overlay.serves, overlay.bad, overlay.ends_rollout_of),
+        "dotenv": (project.root / ".env").read_bytes() if (project.root / ".env").exists() else None,
+        "ledger": [(entry.action, entry.release, entry.serves, entry.leaves) for entry in project.entries()],
+        "pending": [one.delivery.label for one in project.pending()],
+    }
+
+
+@pytest.fixture(params=["files", pytest.param("redis", marks=pytest.mark.service)])
+def fresh_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Give what a registry names as `state`; what stood in it before is gone."""
+    if request.param == "files":
+        yield lambda: ".flowai"  # in a project of its own
+        return
+    with RedisServer() as server:
+
+        def emptied() -> str:
+            server.kill()
+            server.start()
+            return server.url
+
+        yield emptied
+
+
+@pytest.mark.parametrize("own", [STEADY, ROLLING], ids=["steady", "rolling"])
+def test_killed_anywhere_it_is_finished_by_running_it_again(
+    place: Path, rollback: Command, own: str, fresh_store: Callable[[], str]
+) -> None:
+    targets = ["version_targets: ['dotenv:.env', 'command:true']"]
+    whole = release_project(place / "whole", own, targets, fresh_store())
+    done = _killed(whole, 1_000)
+    assert done.returncode == DONE, done.stderr
+    step_count = 1_000 - int(done.stdout.rpartition("SURVIVED ")[2])
+    assert step_count >= 15
+    expected = _left_behind(whole)
+    assert expected["pending"] == []
+    for after in range(0, step_count, 1 if own == STEADY else 3):
+        project = release_project(place / f"killed-{after}", own, targets, fresh_store())
+        assert _killed(project, after).returncode == -signal.SIGKILL
+        os.chdir(project.root)
+        ran = rollback()
+        assert ran.code == DONE, (after, ran)
+        assert _left_behind(project) == expected, after
+
+
+def test_two_at_once_agree(place: Path, fresh_store: Callable[[], str]) -> None:
+    script = (
+        "import sys; from flowai.cli.main import run; sys.stdin.readline(); sys.exit(run(['rollback', *sys.argv[1:]]))"
+    )
+    for number in range(4):
+        project = release_project(place / str(number), shared=fresh_store())
+        options = [[], ["--to", "v0"]] if number % 2 else [[], []]
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, *one],
+                cwd=project.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for one in options
+        ]
+        said = [one.communicate("go\n")[0] for one in both] if number > 1 else _together(both)
+        keys, overlay = project.keys(), project.overlay()
+        assert overlay is not None, said
+        assert keys["current"] == overlay.serves, (said, keys, overlay)
+        assert set(keys["bad"]) >= {"v2"} - {overlay.serves}, said
+        assert set(keys["bad"]) == set(overlay.bad), (said, keys, overlay)
+        if number % 2 == 0:
+            assert (keys["current"], keys["bad"], [one.returncode for one in both]) == ("v1", ["v2"], [0, 0]), said
+
+
+def _together(both: list[subprocess.Popen[str]]) -> list[str]:
+    for one in both:
+        if one.stdin is None:
+            raise AssertionError
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    return [one.communicate()[0] for one in both]
