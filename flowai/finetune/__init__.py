@@ -1,1 +1,1 @@
-"""Room: from the event log to training files: golden pairs, cleaning, split, formats, checks, card."""
+"""Room: from logs to a fine-tuned model: what is cleaned, kept, split and written for training."""

@@ -53,15 +53,37 @@ class Redactor:
         return self._short(text) if len(text) <= SHORT_LENGTH else self._search(text)
 
     def _search(self, text: str) -> str:
-        for value, replacement in self._known:
+        for value, name in self._known:
             if value in text:
-                text = text.replace(value, replacement)
+                text = text.replace(value, mark(name))
         for rule in self._rules:
             for character in rule.gate:
                 if character in text:
                     text = rule.apply(text)
                     break
         return text
+
+    def stretches(self, text: str) -> list[tuple[int, int, str]]:
+        """Find the secrets of a text without changing it, for who replaces them in a text of another spelling.
+
+        Args:
+            text: any length, any content.
+
+        Returns:
+            Start, end and shape of each secret: those known literally, then in the table's order; they may overlap.
+        """
+        found = [
+            (match.start(), match.end(), name)
+            for value, name in self._known
+            if value in text
+            for match in re.finditer(re.escape(value), text)
+        ]
+        for rule in self._rules:
+            for character in rule.gate:
+                if character in text:
+                    found += rule.stretches(text)
+                    break
+        return found
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is anything
         """Redact a JSON value: every string in it, the keys of objects too.
@@ -103,7 +125,7 @@ class Redactor:
         )
 
     def _spellings(self, known: Iterable[str]) -> tuple[tuple[str, str], ...]:
-        """Give every spelling of the known values (plain, in a URL, in JSON), the longest first, with its mark."""
+        """Give every spelling of the known values (plain, in a URL, in JSON), the longest first, with its shape."""
         found: dict[str, str] = {}
         for value in known:
             if len(value) < SHORTEST_KNOWN_LENGTH or value.isspace():
@@ -111,7 +133,7 @@ class Redactor:
             name = next((rule.name for rule in self._rules if rule.is_whole(value)), "known")
             for spelling in (value, quote(value, safe=""), json.dumps(value)[1:-1]):
                 if spelling not in mark(name):  # a value such as `REDACTED` would eat the marks themselves
-                    found[spelling] = mark(name)
+                    found[spelling] = name
         return tuple(sorted(found.items(), key=lambda item: (-len(item[0]), item[0])))
 
 
@@ -162,11 +184,21 @@ class _Rule:
 
     def apply(self, text: str) -> str:
         """Replace what the pattern finds; the pattern runs only where a hint stands."""
+        return self._pattern.sub(self._replacement, text) if self._may_match(text) else text
+
+    def stretches(self, text: str) -> list[tuple[int, int, str]]:
+        """Give start, end and name of each secret the pattern finds."""
+        if not self._may_match(text):
+            return []
+        group = "secret" if "secret" in self._pattern.groupindex else 0
+        return [(*match.span(group), self.name) for match in self._pattern.finditer(text)]
+
+    def _may_match(self, text: str) -> bool:
         sought = text.lower() if self._folded else text
-        for hint in self._hints:
+        for hint in self._hints:  # noqa: SIM110 - `any` costs twice the time here
             if hint in sought:
-                return self._pattern.sub(self._replacement, text)
-        return text
+                return True
+        return False
 
     def is_whole(self, value: str) -> bool:
         """Tell whether a value is nothing but a secret of this shape."""
