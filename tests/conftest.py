@@ -25,11 +25,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_GROUPS = {
+    "service": ("FLOWAI_TEST_SERVICES", "needs a real server: run `make test-services`"),
+    "browser": ("FLOWAI_TEST_SERVICES", "needs Chromium: run `make test-services`"),
+    "consumers": ("FLOWAI_TEST_CONSUMERS", "needs the trainers: run `make test-consumers`"),
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, visibly, what needs a real server, unless it was asked for."""
-    if os.environ.get("FLOWAI_TEST_SERVICES") == "1":
-        return
-    skip = pytest.mark.skip(reason="needs a real server: run `make test-services`")
-    for item in items:
-        if item.get_closest_marker("service"):
-            item.add_marker(skip)
+    """Skip, visibly, what needs a real server or other people's trainers, unless it was asked for."""
+    for marker, (variable, reason) in _GROUPS.items():
+        if os.environ.get(variable) == "1":
+            continue
+        for item in items:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

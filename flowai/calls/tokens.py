@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TOKENIZER = "o200k_base"
 MESSAGE_TOKENS = 4
 """Tokens that the format adds to each message. Source: OpenAI cookbook, "How to count tokens with tiktoken"."""
+PIECE_CHARACTERS = 100_000
 IMAGE_TOKENS = 1_000
 """Tokens assumed for an image: between OpenAI's 765 for 1024 x 1024 and 1,105 for 2048 x 4096 in high detail."""
 
@@ -42,10 +43,10 @@ class TokenCounter:
 
     def count(self, messages: Iterable[ChatMessage]) -> int:
         """Count the tokens of messages."""
-        encoding = self._encoding = self._encoding or _load()
+        encoding = self._encoding = self._encoding or load_encoding()
         return sum(
             MESSAGE_TOKENS
-            + sum(IMAGE_TOKENS if text is None else len(encoding.encode_ordinary(text)) for text in _texts(message))
+            + sum(IMAGE_TOKENS if text is None else count_text(encoding, text) for text in _texts(message))
             for message in messages
         )
 
@@ -68,10 +69,20 @@ def _texts(message: ChatMessage) -> Iterator[str | None]:
             yield text if isinstance(text, str) else None
 
 
-def _load() -> tiktoken.Encoding:
+def count_text(encoding: tiktoken.Encoding, text: str) -> int:
+    """Count the tokens of one text, piece by piece: tiktoken's stack overflows on half a million spaces.
+
+    A token that would reach over the end of a piece counts as two.
+    """
+    pieces = (text[start : start + PIECE_CHARACTERS] for start in range(0, len(text), PIECE_CHARACTERS))
+    return sum(len(encoding.encode_ordinary(piece)) for piece in pieces)
+
+
+def load_encoding(name: str = TOKENIZER) -> tiktoken.Encoding:
+    """Load one of OpenAI's tables that lie in LiteLLM's package: `o200k_base`, `cl100k_base`."""
     spec = find_spec("litellm")  # finds, does not import
     if spec is not None and spec.origin is not None:  # without its table, tiktoken would go to the network
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(Path(spec.origin).parent / "litellm_core_utils" / "tokenizers"))
     import tiktoken
 
-    return tiktoken.get_encoding(TOKENIZER)
+    return tiktoken.get_encoding(name)
