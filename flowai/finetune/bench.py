@@ -17,8 +17,10 @@ from flowai.finetune.model import Pair, Quarantined
 from flowai.finetune.pairs import STEP, Word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from flowai.finetune.model import Split
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -27,6 +29,7 @@ PRAGMA cache_size = -32000;
 CREATE TABLE words (call_id TEXT NOT NULL, at_us INTEGER NOT NULL, verdict TEXT NOT NULL, text TEXT);
 CREATE TABLE seen (call_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE pairs (id TEXT PRIMARY KEY, at TEXT, asker TEXT, body BLOB NOT NULL, kind TEXT NOT NULL);
+CREATE TABLE cleaned (place INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, split TEXT NOT NULL, body BLOB NOT NULL);
 """
 _IN_ORDER = """
 SELECT body FROM pairs JOIN (SELECT asker, min(at) AS begun FROM pairs WHERE kind = 'pair' GROUP BY asker) USING (asker)
@@ -105,21 +108,27 @@ class Bench:
         """Give the pairs: sessions one after the other by their first call, each in order of time."""
         return (self._decoder.decode(body) for (body,) in self._connection.execute(_IN_ORDER))
 
-    def pair(self, pair_id: str) -> Pair:
-        """Give one pair.
+    def keep(self, pair: Pair, split: Split) -> None:
+        """Keep a pair that came through the cleaning, in the order they come."""
+        row = (pair.id, split, msgspec.json.encode(pair))
+        self._connection.execute("INSERT INTO cleaned (id, split, body) VALUES (?, ?, ?)", row)
 
-        Raises:
-            KeyError: there is none of this id.
-        """
-        row = self._connection.execute("SELECT body FROM pairs WHERE id = ?", (pair_id,)).fetchone()
-        if row is None:
-            raise KeyError(pair_id)
-        return self._decoder.decode(row[0])
+    def kept(self) -> Iterator[tuple[Pair, Split]]:
+        """Give the pairs that were kept, in their order; one may be dropped while they are given."""
+        last = -1
+        query = "SELECT place, split, body FROM cleaned WHERE place > ? ORDER BY place LIMIT 100"
+        while rows := self._connection.execute(query, (last,)).fetchall():
+            last = rows[-1][0]
+            yield from ((self._decoder.decode(body), split) for _, split, body in rows)
 
-    def replace(self, pairs: Mapping[str, Pair]) -> None:
-        """Put other versions of pairs in their places."""
-        rows = ((msgspec.json.encode(pair), name) for name, pair in pairs.items())
-        self._connection.executemany("UPDATE pairs SET body = ? WHERE id = ?", rows)
+    def kept_pair(self, pair_id: str) -> Pair:
+        """Give one of the pairs that were kept."""
+        ((body,),) = self._connection.execute("SELECT body FROM cleaned WHERE id = ?", (pair_id,))
+        return self._decoder.decode(body)
+
+    def drop(self, pair_id: str) -> None:
+        """Do not keep a pair any more."""
+        self._connection.execute("DELETE FROM cleaned WHERE id = ?", (pair_id,))
 
 
 @contextmanager

@@ -33,6 +33,7 @@ Reason = Literal[
     "refusal",
     "truncated",
     "binary",
+    "repetition",
     "control_token",
     "secret",
     "toxic",
@@ -42,14 +43,16 @@ Reason = Literal[
     "leak_normalised",
     "leak_substring",
     "leak_near",
+    "split_conflict",
     "format",
     "declined",
-    "skipped",
+    "disputed",
 ]
 """Why a pair is not in the files: `broken` .. `conflicting`: the log does not give a whole pair. `trivial_edit`,
-`rewrite`: a person should look at it first. `empty` .. `binary`: quality. `control_token`, `secret`, `toxic`: it would
-teach harm. `exact_duplicate`, `near_duplicate`: another pair says it. `leak_...`: an evaluation case is in it.
-`format`: the format cannot hold it. `declined`, `skipped`: a reviewer's decision."""
+`rewrite`: a person should look at it first. `empty` .. `repetition`: quality. `control_token`, `secret`, `toxic`: it
+would teach harm. `exact_duplicate`, `near_duplicate`: another pair says it. `leak_...`: an evaluation case is in it.
+`split_conflict`: its session began on the other side of the split. `format`: the format cannot hold it. `declined`: a
+reviewer turned it down. `disputed`: reviewers disagree."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ def review_of(pair: Pair) -> Quarantined | None:
         return None
     return Quarantined(
         id=pair.id,
-        step="edits",
+        step="review",
         reason="trivial_edit" if kind == "trivial" else "rewrite",
         detail="only case, spacing or punctuation changed" if kind == "trivial" else "hardly a word was left",
         needs_review=True,

@@ -26,13 +26,14 @@ _LOCK_LIMIT_S = 0.0
 
 
 @contextmanager
-def open_target(path: Path, *, replace: bool) -> Iterator[Path]:
+def open_target(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
     """Give a directory to write into; when nothing fails, it stands at `path` in one step.
 
     What a killed export left behind is removed first: it lies beside, under a name of its own.
 
     Args:
         path: where it shall stand.
+        name: how messages call it.
         replace: whether an export that stands there may go.
 
     Yields:
@@ -42,14 +43,14 @@ def open_target(path: Path, *, replace: bool) -> Iterator[Path]:
         UsageError: something stands there already.
         InfrastructureError: another export is writing there, or the place cannot be written.
     """
-    _check(path, replace=replace)
+    _check(path, Place(file=name), replace=replace)
     beside = path.with_name(f".{path.name}.partial")
     with writing(path):
         beside.mkdir(parents=True, exist_ok=True)
         handle = os.open(beside, os.O_RDONLY)
     try:
         if not take_lock(handle, limit_s=_LOCK_LIMIT_S, clock_s=time.monotonic):
-            place = Place(file=str(path))
+            place = Place(file=name)
             raise InfrastructureError("another export is writing there", place=place, hint="wait until it is done")
         _empty(beside)
         try:
@@ -61,10 +62,9 @@ def open_target(path: Path, *, replace: bool) -> Iterator[Path]:
         os.close(handle)
 
 
-def _check(path: Path, *, replace: bool) -> None:
+def _check(path: Path, place: Place, *, replace: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    place = Place(file=str(path))
     if not (path / MANIFEST).is_file():
         raise UsageError("something else stands there", place=place, hint="name a new directory with `--output`")
     if not replace:

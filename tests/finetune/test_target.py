@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def export(path: Path, text: str, *, replace: bool = False) -> None:
-    with open_target(path, replace=replace) as place:
+    with open_target(path, name=path.name, replace=replace) as place:
         (place / MANIFEST).write_text("{}")
         (place / "train.jsonl").write_text(text)
 
@@ -31,7 +31,7 @@ def test_what_fails_leaves_nothing_new_and_the_old_untouched(tmp_path: Path) -> 
     export(tmp_path / "out", "old")
 
     def fail() -> None:
-        with open_target(tmp_path / "out", replace=True) as place:
+        with open_target(tmp_path / "out", name="out", replace=True) as place:
             (place / "train.jsonl").write_text("half")
             raise RuntimeError("stop")
 

@@ -1,0 +1,116 @@
+"""A table on disk that is written row by row and read column by column; memory holds what is asked for.
+
+In: rows. Out: columns as arrays, names. Must never know what the columns mean.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from flowai.files import writing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_ROWS_AT_ONCE_COUNT = 4096
+_SPAN = [("name_start", "<i8"), ("name_size", "<u4")]
+
+
+class RowTable:
+    """Rows of one shape, each with a name of any length. One thread uses it.
+
+    Args:
+        path: a file that does not exist yet; a second one is made beside it for the names.
+        columns: names, types and shapes, as numpy's structured types are given.
+    """
+
+    def __init__(self, path: Path, columns: list[tuple[Any, ...]]) -> None:
+        self._path = path
+        self._type = np.dtype([*columns, *_SPAN])
+        self._block = np.zeros(_ROWS_AT_ONCE_COUNT, dtype=self._type)
+        self._filled_count = self._written_count = self._names_size = 0
+        with writing(path):
+            self._rows = path.open("wb")
+            self._names = path.with_suffix(".names").open("w+b")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
+        self._names.close()
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self._written_count + self._filled_count
+
+    def add(self, name: str, values: dict[str, Any]) -> None:
+        """Add a row.
+
+        Args:
+            name: its name.
+            values: one for each column.
+
+        Raises:
+            InfrastructureError: the disk is full.
+        """
+        if self._filled_count == len(self._block):
+            self._flush()
+        row = self._block[self._filled_count]
+        for column, value in values.items():
+            row[column] = value
+        data = name.encode("utf-8", "surrogatepass")
+        row["name_start"], row["name_size"] = self._names_size, len(data)
+        with writing(self._path):
+            self._names.write(data)
+        self._names_size += len(data)
+        self._filled_count += 1
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Give one column of all rows."""
+        self._flush()
+        kind, shape = self._type[name].base, self._type[name].shape
+        values = np.empty((self._written_count, *shape), dtype=kind)
+        for start in range(0, self._written_count, _ROWS_AT_ONCE_COUNT):
+            count = min(_ROWS_AT_ONCE_COUNT, self._written_count - start)
+            offset = start * self._type.itemsize
+            values[start : start + count] = np.fromfile(self._path, self._type, count, offset=offset)[name]
+        return values
+
+    def names(self) -> Names:
+        """Give what finds a row's name; nothing is added afterwards."""
+        self._names.flush()
+        return Names(self._names.fileno(), self.column("name_start"), self.column("name_size"))
+
+    def _flush(self) -> None:
+        if self._filled_count:
+            with writing(self._path):
+                self._rows.write(self._block[: self._filled_count].tobytes())
+                self._rows.flush()
+            self._written_count += self._filled_count
+            self._filled_count = 0
+
+
+class Names:
+    """The names of a table's rows, read from disk one at a time.
+
+    Args:
+        descriptor: the open file they lie in.
+        starts: where each begins in it, bytes.
+        sizes: how long each is, bytes.
+    """
+
+    def __init__(self, descriptor: int, starts: NDArray[np.int64], sizes: NDArray[np.uint32]) -> None:
+        self._descriptor = descriptor
+        self._starts = starts
+        self._sizes = sizes
+
+    def __getitem__(self, row: int) -> str:
+        """Give the name of a row."""
+        data = os.pread(self._descriptor, int(self._sizes[row]), int(self._starts[row]))
+        return data.decode("utf-8", "surrogatepass")
