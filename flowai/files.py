@@ -284,6 +284,19 @@ class AppendLog:
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")
 
+    def hold(self) -> bool:
+        """Lock the file, until it is closed, as one that is being written; others may hold it too.
+
+        Returns:
+            Whether its path still names it: where somebody took it away meanwhile, open it again.
+        """
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
     def append(self, record: object) -> None:
         """Write one record (anything msgspec encodes) as one line.
 

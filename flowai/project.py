@@ -85,6 +85,11 @@ class Project:
         return self.local / "cache"
 
     @property
+    def lake(self) -> Path:
+        """Days of the event log that were brought from an object store, and what was copied there."""
+        return self.local / "lake"
+
+    @property
     def dotenv(self) -> Path:
         """Variables of this checkout; the environment wins over it."""
         return self.root / ".env"

@@ -1,4 +1,4 @@
-"""The append-only event log: one file per process and day, and the reader of all of them.
+"""The append-only event log: one file per process and day, and the reader of all of them, in the lake too.
 
 In: events, a redactor, a clock. Out: lines on disk that survive kill -9; events again. Must never know what they are
 for.
@@ -10,18 +10,20 @@ import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
 from flowai.errors import Place
+from flowai.events.lake_files import days_of, files_of_day, reading
+from flowai.events.lake_rows import open_rows
 from flowai.events.model import CallEvent, Event
 from flowai.files import AppendLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from flowai.secrets import Redactor
 
@@ -91,8 +93,11 @@ class EventLog:
         day = self._clock().astimezone(UTC).date().isoformat()
         if self._file is None or day != self._day:
             self._close()
-            self._file = AppendLog(self.directory / f"dt={day}" / f"{self._process}.jsonl")
-            self._day = day
+            path = self.directory / f"dt={day}" / f"{self._process}.jsonl"
+            self._file, self._day = AppendLog(path), day
+            while not self._file.hold():  # compacted at this very moment
+                self._file.close()
+                self._file = AppendLog(path)
         return self._file
 
     def _close(self) -> None:
@@ -133,26 +138,57 @@ class UnreadableLine:
     reason: str
 
 
-def read_events(directory: Path, *, on_unreadable: Callable[[UnreadableLine], None]) -> Iterator[Event]:
-    """Read every event of a log, day by day, file by file, in constant memory.
+def read_events(
+    directories: Path | Sequence[Path], *, on_unreadable: Callable[[UnreadableLine], None]
+) -> Iterator[Event]:
+    """Read every event of a log, day by day, file by file, in bounded memory; lines and Parquet alike.
 
-    Fields that a newer flowai added are passed over.
+    Fields that a newer flowai added are passed over. Until the last event was read, no file of the log is removed.
 
     Args:
-        directory: the log; one that does not exist holds no events.
+        directories: the log, or several that hold one log together; those that do not exist hold no events.
         on_unreadable: is given each line that gives no event (`list.append` gathers them): no loss is silent.
 
     Yields:
-        The events, in the order of each file.
+        The events: of a day, those in Parquet first; in the order of each file.
+
+    Raises:
+        InfrastructureError: a file of the lake is damaged.
     """
-    decoder = msgspec.json.Decoder(Event)
-    for path in sorted(directory.glob("dt=*/*.jsonl")):
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if not line.strip():
-                    continue
+    places = (directories,) if isinstance(directories, Path) else tuple(directories)
+    decode = msgspec.json.Decoder(Event).decode
+    with reading(places):
+        for name in days_of(places):
+            files = files_of_day(places, name)
+            if files.parquet:
+                yield from _rows(files.parquet, decode, on_unreadable)
+            for path in files.lines:
+                yield from _lines(path, decode, on_unreadable)
+
+
+def _lines(
+    path: Path, decode: Callable[[bytes | str], Event], on_unreadable: Callable[[UnreadableLine], None]
+) -> Iterator[Event]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                reason = str(error) if line.endswith(b"\n") else f"the line is not whole: {error}"
+                on_unreadable(UnreadableLine(place=Place(file=str(path), line=number), reason=reason))
+
+
+def _rows(
+    paths: Sequence[Path],
+    decode: Callable[[bytes | str], Event],
+    on_unreadable: Callable[[UnreadableLine], None],
+) -> Iterator[Event]:
+    with open_rows() as rows:
+        for path in paths:
+            for number, (line, _) in enumerate(rows.read(path), start=1):
                 try:
-                    yield decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    reason = str(error) if line.endswith(b"\n") else f"the line is not whole: {error}"
-                    on_unreadable(UnreadableLine(place=Place(file=str(path), line=number), reason=reason))
+                    yield decode(line)
+                except (msgspec.DecodeError, RecursionError) as error:
+                    on_unreadable(UnreadableLine(place=Place(file=str(path), line=number), reason=str(error)))

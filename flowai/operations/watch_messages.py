@@ -12,6 +12,7 @@ from flowai.alerts.model import Alert
 from flowai.alerts.targets import deliveries
 from flowai.errors import FlowaiError
 from flowai.events import AlertEvent, EventLog
+from flowai.events.lake_files import was_written
 from flowai.operations import watch_words as words
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _alert(standing: Standing, incident: Incident, action: Action, at: datetime)
 
 def _log(standing: Standing, incident: Incident) -> None:
     """Put an incident into the event log, in a file of its own, by which the next process sees that it is there."""
-    if any(standing.events.glob(f"dt=*/{incident.id}.jsonl")):
+    if was_written(standing.events, incident.id, incident.opened_at):
         return
     event = AlertEvent(
         at=incident.opened_at,

@@ -94,10 +94,10 @@ class Workspace:
 
     @property
     def events(self) -> Path:
-        """The directory of the event log, as the registry names it.
+        """The directory that events are written to; who reads them asks `open_events`, which knows object stores.
 
         Raises:
-            RegistryError: the registry names an object store; this version writes to directories.
+            RegistryError: the registry names an object store that is not known.
             UsageError: it lies outside the project.
         """
         return events_directory(self.registry, self.project)

@@ -8,6 +8,7 @@ from flowai.registry.resolve import (
     ServingRelease,
     endpoint_fields,
     events_directory,
+    events_store,
     resolve_release,
     secret_values,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "environment_of",
     "environments",
     "events_directory",
+    "events_store",
     "features_of",
     "ladder",
     "load_registry",

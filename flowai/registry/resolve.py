@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flowai.errors import Place, RegistryError, one_of
+from flowai.errors import Place, RegistryError, UsageError, one_of
 from flowai.registry.variables import fill, missing, references
 from flowai.secrets import names_a_secret
 
@@ -155,24 +155,45 @@ def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], 
     )
 
 
+SPOOL = ".flowai/events"
+"""Where processes write events that `events sync` ships to an object store."""
+
+
 def events_directory(registry: Registry, project: Project) -> Path:
-    """Give the directory of the event log.
+    """Give the directory that events are written to: the event log, or what waits to be shipped to the object store.
 
     Args:
-        registry: names it.
+        registry: names it, or an object store.
         project: where it lies.
 
     Raises:
-        RegistryError: the registry names an object store; this version writes to directories.
+        RegistryError: the registry names a store that is not known.
         UsageError: it lies outside the project.
     """
-    if "://" in registry.events:
-        raise RegistryError(
-            f"found `{registry.events}`; this version writes events to directories only",
-            place=Place(file=project.show(project.registry), key="events"),
-            hint="name a directory of the project, such as `.flowai/events`",
-        )
-    return project.inside(registry.events)
+    is_remote = events_store(registry, project) is not None
+    return project.inside(SPOOL if is_remote else registry.events)
+
+
+def events_store(registry: Registry, project: Project) -> str | None:
+    """Give the address of the object store that holds the event log; None where a directory does.
+
+    Args:
+        registry: names it.
+        project: where the registry lies.
+
+    Raises:
+        RegistryError: the registry names a store that is not known.
+    """
+    if "://" not in registry.events:
+        return None
+    from flowai.events.lake_store import check_address  # only some projects name a store
+
+    try:
+        check_address(registry.events)
+    except UsageError as error:
+        place = Place(file=project.show(project.registry), key="events")
+        raise RegistryError(error.what, place=place, hint=error.hint) from None
+    return registry.events
 
 
 def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:

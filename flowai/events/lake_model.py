@@ -1,0 +1,189 @@
+"""The records of the lake: what one manifest says about Parquet files and the lines they were made of.
+
+In: nothing. Out: frozen records, read and written strictly. Must never know where a lake lies.
+
+    dt=2026-05-02/
+      <process>.jsonl                        lines, as processes write them; not compacted yet
+      feature=chat/part-<digest>.parquet     events of one feature
+      aside/lines-<digest>.jsonl             lines that give no event of this version, byte for byte
+      manifest-<digest>.json                 what took the place of which lines: what it does not name does not count
+
+A file that a manifest names never changes: a digest of its bytes and of where its lines came from is its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from flowai.errors import InfrastructureError, Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANIFEST_VERSION = 1
+HEAD_BYTES = 1 << 16
+"""So much of a file of lines tells it from others of the same name and size."""
+
+DAY = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
+NO_FEATURE = "__HIVE_DEFAULT_PARTITION__"
+"""The directory name that readers of partitioned Parquet take for null."""
+
+_DIGEST_CHARS = 32
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+Count = Annotated[int, Meta(ge=0)]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Directory = Annotated[str, Meta(pattern=r"^dt=\d{4}-\d{2}-\d{2}$")]
+PartPath = Annotated[str, Meta(pattern=r"^feature=[A-Za-z0-9_.-]+/part-[0-9a-f]{32}\.parquet$")]
+AsidePath = Annotated[str, Meta(pattern=r"^aside/lines-[0-9a-f]{32}\.jsonl$")]
+SourceName = Annotated[str, Meta(pattern=r"^[^/]+\.jsonl$")]
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of lines that was compacted.
+
+    Args:
+        name: its name within the day.
+        line_count: lines it held, blank ones left out.
+        byte_count: its size.
+        sha256: of its bytes, hex.
+        head_sha256: of its first 64 KiB, hex.
+    """
+
+    name: SourceName
+    line_count: Count
+    byte_count: Count
+    sha256: Digest
+    head_sha256: Digest
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Parquet file: events of one feature.
+
+    Args:
+        path: where it lies within the day.
+        feature: the feature; None for events that name none.
+        event_count: its rows.
+        byte_count: its size.
+        sha256: of its bytes, hex.
+        events_digest: of its events in any order, hex: the sum, modulo 2**128, of each event's BLAKE2b over its JSON.
+    """
+
+    path: PartPath
+    feature: str | None
+    event_count: Count
+    byte_count: Count
+    sha256: Digest
+    events_digest: str
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of lines that are kept as they are: torn, damaged, of an unknown version, or too long for a row.
+
+    Args:
+        path: where it lies within the day.
+        line_count: its lines.
+        byte_count: its size.
+        sha256: of its bytes, hex.
+    """
+
+    path: AsidePath
+    line_count: Count
+    byte_count: Count
+    sha256: Digest
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What took the place of which lines. Once it stands, its parts count and its sources do not.
+
+    Args:
+        manifest_version: version of this format: 1.
+        day: the day's directory.
+        sources: what was compacted.
+        parts: its events.
+        asides: its other lines.
+    """
+
+    manifest_version: int = MANIFEST_VERSION
+    day: Directory
+    sources: tuple[Source, ...]
+    parts: tuple[Part, ...]
+    asides: tuple[Aside, ...]
+
+    @property
+    def event_count(self) -> int:
+        """Events in all parts."""
+        return sum(part.event_count for part in self.parts)
+
+    @property
+    def aside_count(self) -> int:
+        """Lines that were kept as lines."""
+        return sum(aside.line_count for aside in self.asides)
+
+    @property
+    def files(self) -> tuple[Part | Aside, ...]:
+        """All that must be there before the manifest may stand."""
+        return (*self.parts, *self.asides)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Give a manifest's file; equal manifests give equal bytes."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def manifest_name(data: bytes) -> str:
+    """Give the name of a manifest's file: it says its digest."""
+    return f"manifest-{short(hashlib.sha256(data).hexdigest())}.json"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest; see `parse_manifest` for what it raises."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InfrastructureError(f"cannot be read: {error.strerror or error}", place=Place(file=str(path))) from error
+    return parse_manifest(data, day=path.parent.name, name=path.name, shown=str(path))
+
+
+def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> Manifest:
+    """Read the bytes of a manifest.
+
+    Args:
+        data: the file.
+        day: the directory it lies in.
+        name: its file name.
+        shown: how messages call it.
+
+    Raises:
+        InfrastructureError: it is damaged, or of a newer version; what it names cannot be counted.
+    """
+    place = Place(file=shown)
+    hint = "fetch the file again from where it was copied to; `flowai events validate` lists what is damaged"
+    if manifest_name(data) != name:
+        raise InfrastructureError("the manifest is damaged: its name says another digest", place=place, hint=hint)
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InfrastructureError(f"not a manifest of this version: {error}", place=place, hint=hint) from None
+    if manifest.manifest_version != MANIFEST_VERSION or manifest.day != day:
+        raise InfrastructureError("the manifest is of another version or another day", place=place, hint=hint)
+    return manifest
+
+
+def short(sha256: str) -> str:
+    """Give the piece of a digest that stands in file names: 128 bits."""
+    return sha256[:_DIGEST_CHARS]
+
+
+def partition(feature: str | None) -> str:
+    """Give the directory of a feature: readable where the name is plain, else a digest. The rows hold the name."""
+    if feature is None:
+        return f"feature={NO_FEATURE}"
+    if _PLAIN.fullmatch(feature):
+        return f"feature={feature}"
+    return f"feature=_{short(hashlib.sha256(feature.encode()).hexdigest())}"
