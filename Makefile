@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-semantic check docs bench record clean
+.PHONY: help demo test test-services test-semantic test-consumers check docs bench record clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group test --group lint --group bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[finetune,lake]' --group test --group lint --group bench
 	@touch $@
 
 demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small model (no key needed)
@@ -37,7 +37,7 @@ test: $(VENV)/.installed-dev ## run every test that needs no service
 
 test-services: $(VENV)/.installed-dev ## run the tests that need a real server
 	@command -v redis-server >/dev/null || { echo "no redis-server here: install Debian's package of that name"; exit 1; }
-	FLOWAI_TEST_SERVICES=1 $(BIN)/python -m pytest -m service
+	FLOWAI_TEST_SERVICES=1 $(BIN)/python -m pytest -m "service or browser"
 
 # plain `torch` brings several GB of CUDA: TORCH=torch==VERSION names a build without it
 TORCH ?= torch
@@ -45,6 +45,16 @@ test-semantic: $(VENV)/.installed-dev ## run the tests of the semantic cache wit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[semantic]'
 	$(BIN)/python -m pytest tests/gateway/test_semantic_cache.py
+
+# an environment of its own: the trainers are heavy, and Together's SDK wants old versions of typer and rich
+CONSUMERS := $(VENV)-consumers
+test-consumers: ## train one step on exported rows with TRL, and run other consumers' own checks (installs PyTorch)
+	$(PYTHON) -m venv $(CONSUMERS)
+	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group consumers
+	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'together>=1.5,<1.6'
+	FLOWAI_TEST_CONSUMERS=1 $(CONSUMERS)/bin/python -m pytest -m consumers tests/finetune/test_consumers.py
 
 check: $(VENV)/.installed-dev ## run every static check: lint, format, types, the house, docs drift
 	$(BIN)/ruff check .
@@ -67,4 +77,4 @@ record: $(VENV)/.installed ## record the suites' answers on the embedded model i
 	done
 
 clean: ## remove what was built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf $(VENV) $(CONSUMERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
