@@ -1,27 +1,25 @@
 """The HTTP server around an application: opens a port, serves, drains, ends.
 
-In: a gateway, an address. Out: a running server. Must never know endpoints. With connection.py the sole door to
-uvicorn.
+In: a gateway, an address. Out: a running server. Must never know endpoints. With listening.py and connection.py the
+sole door to uvicorn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from flowai.errors import InfrastructureError, UsageError
 from flowai.serve.app import App, AppOptions
 from flowai.serve.callers import MOST_HEADER_BYTES, is_loopback
 from flowai.serve.connection import LimitedConnection
+from flowai.serve.listening import QuietServer, listen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from flowai.serve.contract import Answering
 
@@ -48,7 +46,7 @@ class HttpServer:
         self._port = port
         self.app = App(gateway, options or AppOptions(is_local=is_loopback(host)))
         self._gateway = gateway
-        self._server: _Server | None = None
+        self._server: QuietServer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -62,7 +60,7 @@ class HttpServer:
             InfrastructureError: the port is taken or not ours to take.
         """
         limits = (await self._gateway.standing()).serve
-        listener = await _listen(self._host, self._port)
+        listener = await listen(self._host, self._port)
         config = uvicorn.Config(
             self.app,
             http=LimitedConnection,
@@ -78,7 +76,7 @@ class HttpServer:
             timeout_graceful_shutdown=_CUT_GRACE_S,
             backlog=_BACKLOG_COUNT,
         )
-        self._server = _Server(config)
+        self._server = QuietServer(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
         port = listener.getsockname()[1]
@@ -113,57 +111,6 @@ class HttpServer:
             self._server.should_exit = True
             await self._task
             self._server = self._task = None
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it is up and leaves signals to us."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.is_up.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Install no handlers: uvicorn would kill the process with the same signal once it has ended in good order."""
-        yield
-
-    def stop_accepting(self) -> None:
-        for server in self.servers:
-            server.close()
-
-
-async def _listen(host: str, port: int) -> socket.socket:
-    """Open the port; the first address of a name counts."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError:
-        raise _no_address(host) from None
-    family, kind, protocol, _, address = found[0]
-    # asyncio switches Nagle's delay off only for sockets that say they are TCP: without it each answer takes 40 ms
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise _no_address(host) from None
-        raise InfrastructureError(
-            f"cannot listen on `{host}:{port}`: {error.strerror or error}",
-            hint="another process has the port, or it is not yours to take; port 0 takes a free one",
-        ) from None
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
-    return listener
-
-
-def _no_address(host: str) -> UsageError:
-    return UsageError(f"`{host}` is no address of this machine", hint="`127.0.0.1`, or `0.0.0.0` for all of them")
 
 
 @asynccontextmanager

@@ -73,11 +73,11 @@ def test_it_serves_drains_and_ends_with_0(project: SampleProject, provider: Scri
     provider.answerer = answer
     answers: list[Any] = []
     with serving(project) as (process, address), client_of(address) as client, httpx.Client() as idle:
-        assert idle.get(address + "/readyz").json()["release"] == "v1"
         first = client.chat.completions.create(
             model="chat", messages=[], extra_body={"prompt_variables": {"text": "x"}}
         )
         assert first.choices[0].message.content == "one two three four"
+        assert idle.get(address + "/readyz").json()["release"] == "v1"
 
         def slow_stream() -> None:
             stream = client.chat.completions.create(
@@ -90,6 +90,7 @@ def test_it_serves_drains_and_ends_with_0(project: SampleProject, provider: Scri
         asking.start()
         while provider.request_count == before:
             asking.join(0.005)
+        assert idle.get(address + "/readyz").status_code == 200  # on a connection that has not been idle for too long
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         assert process.stderr.readline() == "shutting down; 1 call under way\n"

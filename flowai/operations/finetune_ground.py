@@ -1,0 +1,173 @@
+"""What commands of fine-tuning stand on: a feature's part of the log, what it is cleaned with, and its data set's key.
+
+In: where a command was started, a feature. Out: a Ground. Must never know formats or files of rows.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowai.errors import InfrastructureError, Place, UsageError
+from flowai.events import UnreadableLine, read_events
+from flowai.files import writing
+from flowai.finetune.decisions import decider, reviewer_counts
+from flowai.finetune.decontaminate import Leaks
+from flowai.finetune.gather import Wanted
+from flowai.finetune.language import Languages
+from flowai.finetune.model import Quarantined
+from flowai.finetune.pairs import STEP
+from flowai.finetune.scrub import Scrubber
+from flowai.finetune.steps import Cleaning
+from flowai.finetune.toxicity import THRESHOLD, Toxicity, can_detect
+from flowai.metrics.moments import parse_moment
+from flowai.operations.evaluation_texts import evaluation_texts
+from flowai.operations.events_places import open_events
+from flowai.operations.finetune_home import damage_of, open_book
+from flowai.operations.workspace import open_workspace
+from flowai.registry import secret_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from flowai.events import Event
+    from flowai.finetune.quality import Rules
+    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.project import Project
+
+KEY_VARIABLE = "FLOWAI_PSEUDONYM_KEY"
+_KEY_BYTES = 32
+
+
+@dataclass(kw_only=True, slots=True)
+class Ground:
+    """What a command stands on.
+
+    Args:
+        workspace: the project.
+        feature: whose calls.
+        cleaning: what is looked for in each pair.
+        toxicity: tells toxic answers; None where nobody wants to know, or it is not installed.
+        toxic_from: probability from which on an answer is toxic.
+        reviewers: decisions by reviewer.
+        warnings: what a person should know; one line each.
+    """
+
+    workspace: Workspace
+    feature: str
+    cleaning: Cleaning
+    toxicity: Toxicity | None
+    toxic_from: float = THRESHOLD
+    reviewers: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _unreadable: dict[str, UnreadableLine] = field(default_factory=dict)
+
+    @property
+    def project(self) -> Project:
+        """The project."""
+        return self.workspace.project
+
+    def events(self) -> Iterator[Event]:
+        """Give the log's events, from the begin."""
+        workspace = self.workspace
+        with open_events(workspace.registry, self.project, workspace.environ, None) as directories:
+            yield from read_events(directories, on_unreadable=self._note)
+
+    def _note(self, line: UnreadableLine) -> None:
+        self._unreadable[str(line.place)] = line
+
+    def unreadable(self) -> Iterator[Quarantined]:
+        """Give the lines that gave no event, in order; each once, however often the log was read."""
+        for _, line in sorted(self._unreadable.items()):
+            place = Place(file=self.project.show(Path(line.place.file)), line=line.place.line)
+            yield Quarantined(id="", step=STEP, reason="broken", detail=f"{place}: {line.reason}")
+
+    def wanted(self, since: str | None, until: str | None, releases: tuple[str, ...]) -> Wanted:
+        """Say which calls are wanted.
+
+        Raises:
+            UsageError: a time cannot be read, nothing lies between them, or there is no such release.
+        """
+        now = self.workspace.around.now()
+        begin = None if since is None else parse_moment(since, now=now, option="--since")
+        end = None if until is None else parse_moment(until, now=now, option="--until")
+        if begin is not None and end is not None and end <= begin:
+            raise UsageError("nothing lies between `--since` and `--until`")
+        for release in releases:
+            self.workspace.registry.release(release)
+        return Wanted(feature=self.feature, since=begin, until=end, releases=frozenset(releases))
+
+
+def open_ground(
+    around: Surroundings, feature: str, rules: Rules, languages: tuple[str, ...], *, toxicity: bool
+) -> Ground:
+    """Open a project for fine-tuning.
+
+    Raises:
+        UsageError: there is no such feature, or a package that is asked for is not installed.
+        ProjectError: the registry, a suite or a dataset is wrong.
+    """
+    workspace = open_workspace(around)
+    workspace.registry.feature(feature)
+    warnings = list(workspace.warnings)
+    if toxicity and not can_detect():
+        warnings.append("toxicity is not looked for: pip install 'flowai[finetune]'")
+    leaks = Leaks(evaluation_texts(workspace.project))
+    if leaks.too_short:
+        warnings.append(f"{len(leaks.too_short):,} texts of evaluations are too short to be looked for")
+    book = open_book(workspace.project, feature)
+    warnings.extend(damage_of(book))
+    known = secret_values(workspace.registry, workspace.environ)
+    cleaning = Cleaning(
+        leaks=leaks,
+        scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known),
+        rules=rules,
+        languages=Languages(languages) if languages else None,
+        decide=decider(book.decisions),
+    )
+    return Ground(
+        workspace=workspace,
+        feature=feature,
+        cleaning=cleaning,
+        toxicity=Toxicity() if toxicity and can_detect() else None,
+        reviewers=reviewer_counts(book.decisions),
+        warnings=warnings,
+    )
+
+
+def _key(project: Project, feature: str, environ: Mapping[str, str]) -> bytes:
+    """Give the key of a feature's data set: from the environment, else the one of its first export.
+
+    Raises:
+        InfrastructureError: it cannot be read or kept.
+        UsageError: the variable holds too little.
+    """
+    named = environ.get(KEY_VARIABLE)
+    if named:
+        return named.encode()
+    path = project.local / "finetune" / f"{feature}.key"
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return _new_key(path)
+    except OSError as error:
+        raise InfrastructureError(f"cannot be read: {error.strerror}", place=Place(file=project.show(path))) from error
+
+
+def _new_key(path: Path) -> bytes:
+    """Make a key; of two processes that do so at once the first one's stands."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(os.urandom(_KEY_BYTES).hex().encode())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        finally:
+            beside.unlink()
+    return path.read_bytes()

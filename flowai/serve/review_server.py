@@ -1,0 +1,89 @@
+"""The server of the review page: loopback only, a free port unless one is named, one reviewer.
+
+In: a desk. Out: addresses that let a browser in. Must never know pages. With server.py, listening.py and connection.py
+the sole door to uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from flowai.serve.callers import MOST_HEADER_BYTES
+from flowai.serve.connection import LimitedConnection
+from flowai.serve.listening import QuietServer, listen
+from flowai.serve.review import ReviewApp
+from flowai.serve.review_entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from flowai.finetune.desk import Desk
+
+LOOPBACK = "127.0.0.1"
+_MOST_CONNECTIONS_COUNT = 64
+_GRACE_S = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Addresses:
+    """Where the page is.
+
+    Args:
+        lasting: lets in until the server ends; for a person's eyes.
+        once: lets in once; for a browser that is started with it.
+    """
+
+    lasting: str
+    once: str
+
+
+@asynccontextmanager
+async def reviewing(
+    desk: Desk,
+    *,
+    port: int,
+    random_bytes: Callable[[int], bytes],
+    on_bug: Callable[[BaseException], None] = lambda _: None,
+) -> AsyncIterator[Addresses]:
+    """Serve a desk while the block runs.
+
+    Args:
+        desk: the desk.
+        port: port, 0 to 65535; 0 takes a free one.
+        random_bytes: gives that many bytes nobody can guess.
+        on_bug: told of an exception that nothing expected.
+
+    Raises:
+        InfrastructureError: the port is taken or not ours to take.
+    """
+    entry = Entry(random_bytes)
+    listener = await listen(LOOPBACK, port)
+    config = uvicorn.Config(
+        ReviewApp(desk, entry, on_bug=on_bug),
+        http=LimitedConnection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        limit_concurrency=_MOST_CONNECTIONS_COUNT,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    server = QuietServer(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await server.is_up.wait()
+        base = f"http://{LOOPBACK}:{listener.getsockname()[1]}/?token="
+        yield Addresses(lasting=base + entry.token, once=base + entry.token_once)
+    finally:
+        server.should_exit = True
+        await task

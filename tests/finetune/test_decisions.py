@@ -1,0 +1,172 @@
+"""Decisions: what holds in the end, what reviewers disagree on, and what becomes of a pair."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowai.finetune.decisions import (
+    Decision,
+    agreements,
+    apply,
+    decider,
+    decisions_of,
+    merged,
+    reviewer_counts,
+    rulings,
+)
+from flowai.finetune.model import Pair, Quarantined
+
+if TYPE_CHECKING:
+    from flowai.finetune.decisions import Action
+
+BEGIN = datetime(2026, 5, 2, tzinfo=UTC)
+
+
+def told(*lines: str) -> list[Decision]:
+    """Make decisions of `reviewer action pair [text]`, a second apart."""
+    made = []
+    for second, line in enumerate(lines):
+        reviewer, action, pair, *text = line.split(maxsplit=3)
+        facts = {"reviewer": reviewer, "action": action, "pair": pair, "text": text[0] if text else None}
+        made.append(msgspec.convert({**facts, "at": BEGIN + timedelta(seconds=second)}, Decision))
+    return made
+
+
+def pair(**changes: Any) -> Pair:
+    facts: dict[str, Any] = {
+        "id": "c1",
+        "at": "2026-05-02T12:00:00Z",
+        "feature": "chat",
+        "messages": ({"role": "user", "content": "Say it."},),
+        "output": "It is said.",
+        "opinion": "edited",
+        "edit": "It was said.",
+    }
+    return Pair(**{**facts, **changes})
+
+
+def held(**changes: Any) -> Quarantined:
+    return Quarantined(id="c1", step="review", reason="trivial_edit", needs_review=True, pair=pair(**changes))
+
+
+@pytest.mark.parametrize(
+    ("lines", "holds"),
+    [
+        (["ann accept c1"], "accept"),
+        (["ann accept c1", "ann reject c1"], "reject"),
+        (["ann accept c1", "ann undo c1"], None),
+        (["ann accept c1", "ann reject c1", "ann undo c1"], "accept"),
+        (["ann accept c1", "ann reject c1", "ann undo c1", "ann undo c1"], None),
+        (["ann undo c1", "ann accept c1"], "accept"),
+        (["ann accept c1", "ann skip c1"], None),
+        (["ann skip c1", "bob reject c1"], "reject"),
+        (["ann accept c1", "bob accept c1"], "accept"),
+        (["ann accept c1", "bob undo c1"], "accept"),
+        (["ann accept c1", "bob reject c1"], None),
+        (["ann accept c1", "bob reject c1", "cid reject c1"], "reject"),
+        (["ann accept c1", "bob reject c1", "bob accept c1"], "accept"),
+        (["ann accept c1", "bob reject c1", "bob undo c1"], "accept"),
+        (["ann edit c1 one", "bob edit c1 other"], None),
+        (["ann edit c1 one", "bob edit c1 one"], "edit"),
+        (["ann edit c1 one", "bob edit c1 other", "cid accept c1"], None),
+    ],
+)
+def test_what_holds_in_the_end(lines: list[str], holds: str | None) -> None:
+    found = decisions_of(told(*lines))
+    assert (found["c1"].action if found else None) == holds
+
+
+def test_a_disagreement_is_named_and_keeps_the_pair_out() -> None:
+    ruling = rulings(told("ann accept c1", "bob reject c1"))["c1"]
+    assert ruling.decision is None
+    for given_ in (pair(), held()):
+        out = apply(given_, ruling)
+        assert isinstance(out, Quarantined)
+        assert (out.reason, out.detail, out.needs_review) == ("disputed", "ann: accept, bob: reject", True)
+        assert out.pair == pair()
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["accept", "reject", "skip", "undo"])), max_size=12))
+def test_files_merge_in_any_order_and_as_often_as_one_likes(words: list[tuple[str, str]]) -> None:
+    decisions = told(*(f"{who} {action} c1" for who, action in words))
+    parts = [[one for one in decisions if one.reviewer == who] for who in "ab"]
+    shuffled = random.Random(1).sample(decisions, len(decisions))  # noqa: S311 - a shuffle to repeat
+    expected = rulings(decisions)
+    assert rulings(merged(parts[1], parts[0])) == expected
+    assert rulings(merged(shuffled, decisions, parts[0])) == expected
+
+
+@pytest.mark.parametrize("given_", [pair(), held()], ids=["pair", "held"])
+def test_decisions_do_what_they_say(given_: Pair | Quarantined) -> None:
+    def done(line: str) -> Pair | Quarantined:
+        return decider(told(line))(given_)
+
+    assert done("ann accept c1") == pair()
+    assert done("ann edit c1 Say no more.") == pair(edit="Say no more.")
+    assert done("ann edit c1 It is said.") == pair(opinion="accepted", edit=None)
+    assert done("ann skip c1") is given_
+    assert done("ann accept c2") is given_
+    declined = done("ann reject c1")
+    assert isinstance(declined, Quarantined)
+    assert (declined.reason, declined.detail, declined.pair) == ("declined", "by ann", None)
+
+
+def test_an_accepted_bad_example_stays_one_and_an_edited_one_becomes_good() -> None:
+    rejected = pair(opinion="rejected", edit=None)
+    assert decider(told("ann accept c1"))(rejected) == rejected
+    assert decider(told("ann edit c1 Right."))(rejected) == pair(opinion="edited", edit="Right.")
+
+
+def test_a_line_that_no_person_may_let_in_stays_out() -> None:
+    out = Quarantined(id="c1", step="quality", reason="refusal")
+    assert decider(told("ann accept c1"))(out) is out
+
+
+def test_reviewers_are_counted_by_the_pairs_they_have_a_word_on() -> None:
+    lines = told("bob accept c1", "bob reject c1", "ann reject c1", "bob accept c2", "bob skip c3", "bob undo c2")
+    assert reviewer_counts(lines) == {"ann": 1, "bob": 1}
+
+
+def test_first_words_make_the_agreement() -> None:
+    lines = told("ann accept c1", "bob reject c1", "bob accept c1", "ann accept c2", "bob skip c2", "bob accept c2")
+    (names, found), *others = agreements(lines).items()
+    assert not others
+    assert names == ("ann", "bob")
+    assert (found.both_count, found.same_count) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"action": "edit"},
+        {"action": "edit", "text": " \n"},
+        {"action": "accept", "text": "x"},
+        {"action": "adopt"},
+        {"reviewer": ""},
+        {"reviewer": "ann\x1b[31m"},
+        {"reviewer": "=ann"},
+        {"reviewer": "a" * 65},
+        {"pair": ""},
+        {"at": "2026-05-02T12:00:00"},
+        {"schema_version": 2},
+        {"surprise": 1},
+    ],
+    ids=str,
+)
+def test_what_is_no_decision_is_refused(changes: dict[str, Any]) -> None:
+    facts = {"at": "2026-05-02T12:00:00Z", "reviewer": "ann", "pair": "c1", "action": "accept", **changes}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(facts, Decision)
+
+
+def test_every_action_is_known_to_the_record() -> None:
+    actions: tuple[Action, ...] = ("accept", "reject", "skip", "undo")
+    for action in actions:
+        Decision(at=BEGIN, reviewer="ann", pair="c1", action=action)

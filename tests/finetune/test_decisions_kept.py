@@ -1,0 +1,145 @@
+"""Decisions on disk: only ever added to, whole after a kill, passed on as CSV and JSONL and back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowai.errors import ProjectError, UsageError
+from flowai.finetune.book import Book
+from flowai.finetune.decision_files import check_ending, read_decisions, written
+from flowai.finetune.decisions import Decision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BEGIN = datetime(2026, 5, 2, tzinfo=UTC)
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+HOSTILE = st.sampled_from(
+    ["=1+1", "'=1", "''@x", "+a", "-a", "@SUM(A1)", "\t=1", "\r\n=1", "'tis", "\uff1d1", 'a"b,c\nd']
+)
+
+
+def decision(pair: str = "c1", second: int = 0, **changes: object) -> Decision:
+    facts = {"at": BEGIN + timedelta(seconds=second), "reviewer": "ann", "pair": pair, "action": "accept"}
+    return Decision(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book(tmp_path / "finetune" / "chat" / "decisions.jsonl", name="decisions.jsonl")
+
+
+def test_what_was_added_is_there_for_the_next(book: Book) -> None:
+    first, second = book.add(decision()), book.add(decision(second=1, action="reject"))
+    again = Book(book.path, name="again")
+    assert again.decisions == (first, second)
+    assert again.on("c1") == (first, second)
+    assert again.on("c2") == ()
+
+
+def test_what_comes_last_is_last_whatever_the_clock_says(book: Book) -> None:
+    book.add(decision(second=60))
+    late = book.add(decision(second=0, action="reject"))
+    assert book.decisions[-1] == late
+    assert late.at > BEGIN + timedelta(seconds=60)
+
+
+def test_another_process_may_add_and_version_control_may_replace(book: Book) -> None:
+    book.add(decision())
+    other = Book(book.path, name="other")
+    other.add(decision("c2", reviewer="bob"))
+    assert [one.pair for one in book.decisions] == ["c1", "c2"]
+    merged = book.path.read_bytes()
+    book.path.unlink()
+    book.path.write_bytes(merged)
+    book.add(decision("c3"))
+    assert len(Book(book.path, name="again").decisions) == 3
+
+
+def test_a_torn_line_is_named_and_costs_no_other(book: Book) -> None:
+    book.add(decision())
+    with book.path.open("ab") as stream:
+        stream.write(b'{"at":"2026-05-02T00:00:01Z","revie')
+    book.add(decision("c2"))
+    assert [one.pair for one in book.decisions] == ["c1", "c2"]
+    assert book.damaged == (2,)
+
+
+def test_a_line_that_says_something_else_is_an_error(book: Book) -> None:
+    book.add(decision())
+    with book.path.open("ab") as stream:
+        stream.write(b'{"at":"2026-05-02T00:00:01Z","reviewer":"ann","pair":"c1","action":"adopt"}\n')
+    with pytest.raises(ProjectError, match=r"name:2: .*adopt"):
+        Book(book.path, name="name")
+
+
+def test_what_is_taken_in_twice_counts_once(book: Book) -> None:
+    book.add(decision())
+    others = [decision(), decision("c2", reviewer="bob"), decision("c2", reviewer="bob")]
+    assert book.take_in(others) == 1
+    assert book.take_in(others) == 0
+
+
+@given(text=HOSTILE | TEXTS, note=HOSTILE | TEXTS, pair=(HOSTILE | TEXTS).filter(bool))
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_files_come_back_as_they_went(
+    tmp_path_factory: pytest.TempPathFactory, ending: str, text: str, note: str, pair: str
+) -> None:
+    decisions = (decision(pair, note=note), decision(pair, 1, action="edit", text=f"{text}x"))
+    path = tmp_path_factory.mktemp("passed") / f"on{ending}"
+    path.write_bytes(written(decisions, ending))
+    assert read_decisions(path, name="on", ending=ending) == decisions
+
+
+def test_no_cell_is_a_formula() -> None:
+    decisions = [
+        decision("=2+5", action="edit", text="=HYPERLINK(1)"),
+        decision("+x", note="@SUM(A1)"),
+        decision("\t=1", note="-2+3"),
+    ]
+    rows = list(csv.reader(io.StringIO(written(decisions, ".csv").decode("utf-8-sig"), newline="")))
+    assert all(cell[:1] not in tuple("=+-@\t\r\n") for row in rows for cell in row if cell)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"at,reviewer\n1,2\n", "no column `pair`"),
+        (b"", "no column `at`"),
+        (b"\xff\xfe", "not valid CSV: not UTF-8"),
+        (b"at,reviewer,pair,action,text,note\n2026-05-02T00:00:00Z,ann,c1,adopt,,\n", "file.csv:2: .*adopt"),
+        (b"at,reviewer,pair,action,text,note\n2026-05-02T00:00:00Z,ann,c1,edit,,\n", "file.csv:2: an edit needs"),
+        (b"at,reviewer,pair,action,text,note\nyesterday,ann,c1,accept,,\n", "file.csv:2: "),
+        (b"at,reviewer,pair,action,text,note\n2026-05-02T00:00:00Z,ann\n", "file.csv:2: "),
+    ],
+)
+def test_a_wrong_csv_names_the_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(content)
+    with pytest.raises(ProjectError, match=said):
+        read_decisions(path, name="file.csv", ending=".csv")
+
+
+def test_wrong_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"found ending `\.xlsx`"):
+        check_ending(tmp_path / "a.xlsx", "--import")
+    with pytest.raises(ProjectError, match="no such file"):
+        read_decisions(tmp_path / "a.csv", name="a.csv", ending=".csv")
+    (tmp_path / "a.jsonl").write_text("{")
+    with pytest.raises(ProjectError, match=r"a\.jsonl:1: not valid JSON"):
+        read_decisions(tmp_path / "a.jsonl", name="a.jsonl", ending=".jsonl")
+
+
+def test_a_long_answer_fits_into_a_cell(tmp_path: Path) -> None:
+    long = decision(action="edit", text="word " * 300_000)
+    path = tmp_path / "long.csv"
+    path.write_bytes(written([long], ".csv"))
+    assert read_decisions(path, name="long.csv", ending=".csv") == (long,)

@@ -1,0 +1,133 @@
+"""What a reviewer is shown: changes word by word, what others said only where it matters, the way back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowai.errors import UsageError
+from flowai.finetune.book import Book
+from flowai.finetune.desk import Desk
+from flowai.finetune.diff import Piece, word_diff
+from flowai.finetune.model import Pair, Quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MOMENT = datetime(2026, 5, 2, tzinfo=UTC)
+SOME = st.text(st.sampled_from("ab .\n\u00e9\u4e2d\U0001f642"), max_size=14)
+
+
+@given(SOME, SOME)
+def test_pieces_make_both_texts_again(before: str, after: str) -> None:
+    pieces = word_diff(before, after)
+    assert "".join(piece.text for piece in pieces if piece.kind != "new") == before
+    assert "".join(piece.text for piece in pieces if piece.kind != "gone") == after
+    assert all(piece.text for piece in pieces)
+    assert all(one.kind != other.kind for one, other in pairwise(pieces))
+
+
+def test_a_change_reads_as_one() -> None:
+    assert word_diff("The quick brown fox.", "The slow red fox jumps.") == (
+        Piece(kind="same", text="The "),
+        Piece(kind="gone", text="quick brown"),
+        Piece(kind="new", text="slow red"),
+        Piece(kind="same", text=" fox"),
+        Piece(kind="new", text=" jumps"),
+        Piece(kind="same", text="."),
+    )
+
+
+def test_very_long_texts_are_told_as_one_change() -> None:
+    before, after = "a " + "b c " * 20_000 + "z", "a " + "d e " * 20_000 + "z"
+    assert [piece.kind for piece in word_diff(before, after)] == ["same", "gone", "new", "same"]
+
+
+def pair(number: int) -> Pair:
+    return Pair(
+        id=f"c{number}",
+        at="2026-05-02T12:00:00Z",
+        feature="chat",
+        messages=({"role": "user", "content": "Say it."},),
+        output="It is said.",
+        opinion="edited",
+        edit="it is said",
+    )
+
+
+@pytest.fixture
+def desk_of(tmp_path: Path) -> Callable[[str], Desk]:
+    def make(reviewer: str) -> Desk:
+        given_: list[Pair | Quarantined] = [
+            Quarantined(id="c0", step="review", reason="trivial_edit", needs_review=True, pair=pair(0)),
+            pair(1),
+            pair(1),
+            Quarantined(id="", step="pairs", reason="broken"),
+            pair(2),
+        ]
+        book = Book(tmp_path / "decisions.jsonl", name="decisions.jsonl")
+        return Desk(feature="chat", reviewer=reviewer, given=given_, book=book, labels={}, now=lambda: MOMENT)
+
+    return make
+
+
+def test_undo_goes_back_step_by_step_to_the_last_decision(desk_of: Callable[[str], Desk]) -> None:
+    desk = desk_of("ann")
+    assert len(desk) == 3
+    desk.decide(0, "accept")
+    desk.decide(2, "reject")
+    desk.decide(0, "edit", text="It was.")
+    assert (desk.undo(), desk.undo(), desk.undo(), desk.undo()) == (0, 2, 0, None)
+    assert desk.overview().decided_count == 0
+
+
+def test_one_reviewer_does_not_undo_another_s(desk_of: Callable[[str], Desk]) -> None:
+    desk_of("bob").decide(0, "accept")
+    assert desk_of("ann").undo() is None
+
+
+def test_others_are_shown_only_where_reviewers_disagree(desk_of: Callable[[str], Desk]) -> None:
+    ann, bob = desk_of("ann"), desk_of("bob")
+    ann.decide(0, "accept", note="fine")
+    assert bob.sight(0).others == ()
+    assert bob.overview().entries[0].action is None
+    bob.decide(0, "edit", text="It is said!")
+    (word,) = ann.sight(0).others
+    assert (word.reviewer, word.action, word.text) == ("bob", "edit", "It is said!")
+    assert ann.overview().entries[0].disputed
+    assert ann.overview().decided_count == 0
+    ann.decide(0, "edit", text="It is said!")
+    assert not bob.overview().entries[0].disputed
+
+
+def test_the_same_decision_is_written_once(desk_of: Callable[[str], Desk]) -> None:
+    desk = desk_of("ann")
+    assert desk.decide(0, "accept") == desk.decide(0, "accept")
+    assert desk.undo() == 0
+    assert desk.undo() is None
+
+
+def test_an_editor_begins_with_what_was_last_made_of_the_answer(desk_of: Callable[[str], Desk]) -> None:
+    desk = desk_of("ann")
+    assert desk.sight(0).draft == "it is said"
+    desk.decide(0, "edit", text="It was.")
+    assert desk.sight(0).draft == "It was."
+
+
+def test_what_cannot_be_is_refused(desk_of: Callable[[str], Desk]) -> None:
+    desk = desk_of("ann")
+    with pytest.raises(UsageError, match="no pair 3"):
+        desk.sight(3)
+    with pytest.raises(UsageError, match="no pair -1"):
+        desk.decide(-1, "accept")
+    with pytest.raises(UsageError, match="an edit needs a text"):
+        desk.decide(0, "edit", text=" ")
+    for name in ("", "a\nb", "=cmd", "\u202eann"):
+        with pytest.raises(UsageError, match="--reviewer"):
+            desk_of(name)
