@@ -1,5 +1,6 @@
 """Pure mathematics of measurements; knows no files, models or screens."""
 
+from flowai.statistics.agreement import Agreement, agreement
 from flowai.statistics.buckets import (
     BUCKET_RATIO,
     bucket_of,
@@ -11,6 +12,7 @@ from flowai.statistics.intervals import (
     Interval,
     clopper_pearson,
     difference,
+    mean_ratio,
     newcombe,
     proportion,
     quantile_ranks,
@@ -20,18 +22,19 @@ from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e, unexpecte
 from flowai.statistics.needed import calls_needed
 from flowai.statistics.quantiles import quantile
 from flowai.statistics.sequential import Block, Claim, Evidence, RateEvidence, RatioEvidence
-from flowai.statistics.several import average_log_e, e_bh, holm, split_alpha
+from flowai.statistics.several import e_bh, holm, split_alpha
 
 __all__ = [
     "BUCKET_RATIO",
     "MISMATCH_ALPHA",
+    "Agreement",
     "Block",
     "Claim",
     "Evidence",
     "Interval",
     "RateEvidence",
     "RatioEvidence",
-    "average_log_e",
+    "agreement",
     "bucket_of",
     "bucket_quantile",
     "bucket_quantile_interval",
@@ -40,6 +43,7 @@ __all__ = [
     "difference",
     "e_bh",
     "holm",
+    "mean_ratio",
     "mismatch_log_e",
     "newcombe",
     "proportion",

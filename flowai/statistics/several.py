@@ -25,7 +25,7 @@ def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, floa
     Raises:
         ValueError: alpha is out of range, a weight is negative, or none is above 0.
 
-    Source: Boole's inequality; it holds however the guardrails depend on each other.
+    Source: Boole's inequality; it holds however the guardrails depend on each other, and whenever each becomes known.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"an alpha of {alpha} is not between 0 and 1")
@@ -33,30 +33,6 @@ def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, floa
     if not (math.isfinite(total) and total > 0) or min(severities.values()) < 0:
         raise ValueError("severities must be 0 or more, and one of them above 0")
     return {name: alpha * severity / total for name, severity in severities.items()}
-
-
-def average_log_e(log_es: Mapping[str, float], alphas: Mapping[str, float]) -> float:
-    """Give the evidence that any guardrail is broken: the average of the e-values, weighted by their alphas.
-
-    Wherever one e-value reaches 1 / alpha_i, the average reaches 1 / sum(alphas): it sees all that the split sees, and
-    several weak signs together besides.
-
-    Args:
-        log_es: natural logarithm of evidence by guardrail; one that is missing counts as evidence 0.
-        alphas: as `split_alpha` gives them.
-
-    Returns:
-        Natural logarithm of the average; -inf when nothing was measured.
-
-    Source: Vovk and Wang, E-values: calibration, combination and applications (2021): the average of e-values is an
-    e-value, however they depend on each other.
-    """
-    total = sum(alphas.values())
-    terms = [math.log(alpha / total) + log_es[name] for name, alpha in alphas.items() if alpha > 0 and name in log_es]
-    most = max(terms, default=-math.inf)
-    if math.isinf(most):
-        return most
-    return most + math.log(math.fsum(math.exp(term - most) for term in terms))
 
 
 def e_bh(log_es: Mapping[str, float], *, alpha: float) -> tuple[str, ...]:

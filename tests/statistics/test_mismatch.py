@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.statistics import MISMATCH_ALPHA, mismatch_log_e, unexpected_arms
+from flowai.statistics.mismatch import DIRICHLET_WEIGHT, ODDS_RATIOS, ODDS_WEIGHTS, PRIOR_ASSIGNMENTS
 
 SHARES = {"canary": 0.01, "control": 0.01, "stable": 0.98}
 ENOUGH = math.log(1 / MISMATCH_ALPHA)
@@ -22,14 +23,20 @@ def oracles() -> None:
 
 
 @given(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6)))
-def test_it_is_the_ratio_of_two_likelihoods(counts: tuple[int, int, int]) -> None:
-    from scipy.stats import dirichlet_multinomial, multinomial
+def test_it_is_an_average_of_ratios_of_likelihoods(counts: tuple[int, int, int]) -> None:
+    from scipy.special import logsumexp
+    from scipy.stats import binom, dirichlet_multinomial, multinomial
 
     total, shares = sum(counts), [0.1, 0.3, 0.6]
-    expected = float(
-        dirichlet_multinomial.logpmf(counts, [100 * share for share in shares], total)
-        - multinomial.logpmf(counts, total, shares)
-    )
+    kept = multinomial.logpmf(counts, total, shares)
+    prior = [PRIOR_ASSIGNMENTS * share for share in shares]
+    terms = [math.log(DIRICHLET_WEIGHT) + dirichlet_multinomial.logpmf(counts, prior, total) - kept]
+    for ratio, weight in zip(ODDS_RATIOS, ODDS_WEIGHTS, strict=True):
+        for count, share in zip(counts, shares, strict=True):
+            moved = ratio * share / (ratio * share + 1 - share)
+            bet = binom.logpmf(count, total, moved) - binom.logpmf(count, total, share)
+            terms.append(math.log(weight / len(shares)) + bet)
+    expected = float(logsumexp(terms))
     found = mismatch_log_e(dict(zip("abc", counts, strict=True)), dict(zip("abc", shares, strict=True)))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
 

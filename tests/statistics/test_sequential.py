@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence
-from flowai.statistics.sequential import LOG_ODDS, LOG_ODDS_WEIGHTS, PLUG_IN_START, RATE_RATIOS, RATIO_WEIGHTS
+from flowai.statistics.sequential import (
+    LOG_ODDS,
+    LOG_ODDS_WEIGHTS,
+    PLUG_IN_START,
+    RATE_RATIOS,
+    RATIO_WEIGHTS,
+    UNSEEN_CALLS,
+)
 
 CONSTRUCTIONS = (RatioEvidence, RateEvidence)
 CLAIMS: tuple[Claim, ...] = ("worse", "not_worse")
@@ -78,7 +85,7 @@ def test_at_equal_rates_the_ratio_loses_almost_nothing() -> None:
     assert expectation(RatioEvidence("worse"), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
 
 
-def test_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures() -> None:
+def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures() -> None:
     from scipy.stats import binom
 
     for n1, n0, k1, k0 in ((100, 900, 7, 20), (10, 10, 0, 3), (500, 50, 9, 0), (30, 40, 5, 5)):
@@ -90,6 +97,22 @@ def test_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures(
             for ratio, weight in zip(RATE_RATIOS, RATIO_WEIGHTS, strict=True)
         )
         assert RatioEvidence("worse").add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
+
+
+def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_around_it() -> None:
+    from scipy.stats import binom
+
+    first, second = block(200, 800, 5, 21), block(100, 900, 7, 20)
+    share, rate = 0.1, 26 / (1000 + UNSEEN_CALLS)
+    evidence = RatioEvidence("worse")
+    evidence.add(first)
+    mixed = 0.0
+    for ratio, before in zip(RATE_RATIOS, [math.exp(bet) for bet in evidence._log_bets], strict=True):
+        lower = rate / (1 + share * (ratio - 1))
+        likelihood = binom.pmf(7, 100, ratio * lower) * binom.pmf(20, 900, lower)
+        weight = RATIO_WEIGHTS[RATE_RATIOS.index(ratio)]
+        mixed += weight * before * likelihood / (binom.pmf(7, 100, rate) * binom.pmf(20, 900, rate))
+    assert evidence.add(second) == pytest.approx(math.log(mixed), abs=1e-6)
 
 
 def test_rate_evidence_is_a_likelihood_ratio_around_the_rate_so_far() -> None:
@@ -131,30 +154,6 @@ def test_one_arm_alone_is_no_evidence(evidence: Evidence, one: Block) -> None:
     evidence.add(block(one.candidate_count, 0, one.candidate_failure_count, 0))
     evidence.add(block(0, one.control_count, 0, one.control_failure_count))
     assert evidence.log_e == pytest.approx(0, abs=1e-12)
-
-
-@given(
-    st.sampled_from(CLAIMS),
-    st.sampled_from([0.0, 0.02]),
-    st.permutations(range(6)),
-    st.lists(blocks(), min_size=6, max_size=6),
-)
-def test_the_ratio_s_blocks_come_in_any_order_and_merge(
-    claim: Claim, margin: float, order: list[int], history: list[Block]
-) -> None:
-    straight, shuffled = RatioEvidence(claim, margin=margin), RatioEvidence(claim, margin=margin)
-    halves = RatioEvidence(claim, margin=margin), RatioEvidence(claim, margin=margin)
-    for index, one in enumerate(history):
-        straight.add(one)
-        shuffled.add(history[order[index]])
-        halves[index % 2].add(one)
-    assert shuffled.log_e == pytest.approx(straight.log_e, rel=1e-9, abs=1e-9)
-    assert halves[0].merged(halves[1]).log_e == pytest.approx(straight.log_e, rel=1e-9, abs=1e-9)
-
-
-def test_different_claims_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="different claims"):
-        RatioEvidence("worse").merged(RatioEvidence("not_worse"))
 
 
 @given(evidences, st.lists(blocks(), max_size=6))
@@ -215,13 +214,15 @@ def test_no_failures_at_all_is_good_news_only_in_time() -> None:
     assert evidence.log_e > math.log(20)
 
 
-def test_rates_are_learnt_for_each_stream_by_itself() -> None:
-    mixed, apart = RateEvidence("worse"), RateEvidence("worse")
-    for _ in range(3):
-        for name, failures in (("easy", 5), ("hard", 80)):
-            mixed.add(block(100, 100, failures, failures))
-            apart.add(block(100, 100, failures, failures), stream=name)
-    assert apart.log_e > mixed.log_e
+@pytest.mark.parametrize("kind", CONSTRUCTIONS)
+def test_rates_are_learnt_for_each_stream_by_itself(kind: type[Evidence]) -> None:
+    fresh, elsewhere, here = kind("worse"), kind("worse"), kind("worse")
+    for evidence, stream in ((elsewhere, "hard"), (here, "easy")):
+        evidence.add(block(0, 1000, 0, 300), stream=stream)  # one arm alone: no evidence, but a rate
+    for evidence in (fresh, elsewhere, here):
+        evidence.add(block(100, 100, 9, 5), stream="easy")
+    assert elsewhere.log_e == fresh.log_e
+    assert here.log_e != fresh.log_e
 
 
 @pytest.mark.parametrize("counts", [(1, 1, 2, 0), (1, 1, 0, 2), (1, 1, -1, 0), (-1, 0, 0, 0)])

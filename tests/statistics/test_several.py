@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from flowai.statistics import average_log_e, e_bh, holm, split_alpha
+from flowai.statistics import e_bh, holm, split_alpha
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -41,22 +41,6 @@ def test_the_parts_add_up(severities: list[float], alpha: float) -> None:
 def test_impossible_splits_are_refused(alpha: float, severities: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"between 0 and 1|0 or more"):
         split_alpha(alpha, severities)
-
-
-@given(st.lists(st.floats(-20, 20), min_size=1, max_size=10))
-def test_the_average_sees_all_that_the_split_sees(log_es: list[float]) -> None:
-    alphas = split_alpha(0.05, named([1.0 + index for index in range(len(log_es))]))
-    split = any(log_e >= math.log(1 / alphas[name]) for name, log_e in named(log_es).items())
-    average = average_log_e(named(log_es), alphas)
-    assert average <= max(log_es) + 1e-9
-    assert not split or average >= math.log(1 / 0.05) - 1e-9
-
-
-def test_what_was_not_measured_is_no_evidence() -> None:
-    alphas = split_alpha(0.05, {"errors": 1, "slow": 1})
-    assert average_log_e({"errors": 2.0}, alphas) == pytest.approx(2.0 - math.log(2))
-    assert average_log_e({}, alphas) == -math.inf
-    assert average_log_e({"errors": math.inf}, alphas) == math.inf
 
 
 def test_published_example_of_holm() -> None:

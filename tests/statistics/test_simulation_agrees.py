@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np  # noqa: TID251 - the twin's arrays
 import pytest
 
+from flowai.metrics.blocks import Pair, follow
+from flowai.metrics.counts import Cell
+from flowai.metrics.question import CELL_US
 from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence, mismatch_log_e
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
-SIMULATION = Path(__file__).parents[2] / "benchmarks" / "verdict_simulation.py"
+    from flowai.metrics.model import Metric
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def simulation() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("verdict_simulation", SIMULATION)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+def simulation() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield import_module("verdict_simulation")
 
 
 @pytest.mark.parametrize("claim", ["worse", "not_worse"])
@@ -55,6 +56,40 @@ def test_evidence_is_the_same_on_random_histories(
             assert log_e == pytest.approx(found[run, at], rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.parametrize("metric", ["error_rate", "acceptance"])
+@pytest.mark.parametrize(("share", "units"), [(0.01, 20), (0.1, 20), (0.5, 2), (0.1, 300)])
+def test_a_report_s_track_goes_as_the_simulated_rollout(
+    simulation: ModuleType, metric: Metric, share: float, units: float
+) -> None:
+    rng, begins = np.random.default_rng(9), (60,)
+    rare = metric == "error_rate"
+    cells = simulation._play(rng, 3, simulation.Stage(share=share, units=units, cells=200), (0.05, 0.04))
+    blocks = simulation.joined(cells, begins)
+    worse = simulation.log_e(blocks, "worse", rare=rare)
+    safe = simulation.log_e(blocks, "not_worse", rare=rare, margin=0.02)
+    for run in range(3):
+        counted = [
+            Cell(
+                stage=int(at >= begins[0]),
+                feature="f",
+                at_us=at * CELL_US,
+                sides={
+                    "canary": (int(cells.n1[run, at]), int(cells.k1[run, at])),
+                    "control": (int(cells.n0[run, at]), int(cells.k0[run, at])),
+                },
+            )
+            for at in range(200)
+            if cells.n1[run, at] + cells.n0[run, at]
+        ]
+        pair = Pair(candidate="canary", control="control")
+        track = follow(metric, 0.02, counted, pair, until_us=200 * CELL_US)
+        peaks = np.maximum(np.maximum.accumulate(worse[run]), 0)
+        assert len(track.blocks) == np.count_nonzero(blocks.n1[run]) > 5
+        for at in range(200):
+            found = (worse[run, at], peaks[at], safe[run, at])
+            assert track.at((at + 1) * CELL_US) == pytest.approx(found, rel=1e-9, abs=1e-9)
+
+
 def test_mismatch_is_the_same_on_random_counts(simulation: ModuleType) -> None:
     rng, shares = np.random.default_rng(8), (0.01, 0.09, 0.9)
     counts = np.cumsum(rng.multinomial(50, (0.02, 0.08, 0.9), (10, 20)), axis=1)
@@ -68,5 +103,5 @@ def test_mismatch_is_the_same_on_random_counts(simulation: ModuleType) -> None:
 def test_the_tables_have_a_row_for_each_question(simulation: ModuleType) -> None:
     rows = list(simulation.rows(runs=4, seed=3))
     assert all(len(row) == len(simulation.HEADER) for row in rows)
-    topics = ("five metrics", "ramp", "clumps", "20,000 calls", "2 -> 3 %", "p95", "acceptance 62", "mismatch")
+    topics = ("five guardrails", "ramp", "clumps", "20,000 calls", "2 -> 3 %", "p95", "acceptance 62", "mismatch")
     assert not [topic for topic in topics if not any(topic in row[0] for row in rows)]
