@@ -1,14 +1,14 @@
-"""What a verdict costs beside DuckDB alone: time and memory against the plain exact-quantile query, synthetic logs.
+"""What a verdict costs beside DuckDB alone: CPU, time, memory against the plain exact-quantile query; synthetic logs.
 
 Both read the same files in fresh processes, interleaved; medians of pairs. A quarter of the calls is in the canary,
-as many in the control, every call has a user of its own or shares one with three others, every second call has
-feedback. `FLOWAI_BENCH_EVENTS` sets the size; 1 M by default.
+as many in the control, users make four calls one after the other, every second call has feedback. The plain query
+tells neither users nor duplicates apart and joins no feedback. 1 M calls as JSONL, 10 M as Parquet; with `--huge` 100 M
+as Parquet, once, which takes 5 GB of disk.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,15 +16,15 @@ import tempfile
 from pathlib import Path
 
 HEADER = ("what", "flowai", "peer", "ratio", "how")
-EVENTS_COUNT = int(os.environ.get("FLOWAI_BENCH_EVENTS", "1000000"))
-JSON_COUNT = min(EVENTS_COUNT, 1_000_000)
+SIZES = (("jsonl", 1_000_000), ("parquet", 10_000_000))
+HUGE = (("parquet", 100_000_000),)
 PAIRS_COUNT = 3
 HOURS = 168
 BEGIN_US = 1_777_852_800_000_000
 
 _EVENTS = f"""
 SELECT 'call' AS kind, 1 AS schema_version, 'call-' || i AS call_id,
-    make_timestamptz({BEGIN_US} + i * {HOURS * 3_600_000_000} // $count) AS "at", 'library' AS origin,
+    make_timestamptz({BEGIN_US} + i * ({HOURS * 3_600_000_000} // $count)) AS "at", 'library' AS origin,
     md5((hash(i // 4) % 10000000)::VARCHAR) AS user_hash, NULL::VARCHAR AS tenant, NULL::VARCHAR AS session,
     'feature-' || (i % 5) AS feature,
     CASE WHEN hash(i // 4) % 100 < 25 THEN 'v2' ELSE 'v1' END AS "release",
@@ -43,57 +43,64 @@ SELECT 'call' AS kind, 1 AS schema_version, 'call-' || i AS call_id,
 FROM range($count) AS numbers(i)
 UNION ALL BY NAME
 SELECT 'feedback' AS kind, 1 AS schema_version, 'call-' || i AS call_id,
-    make_timestamptz({BEGIN_US} + 90000000 + i * {HOURS * 3_600_000_000} // $count) AS "at", 'library' AS origin,
+    make_timestamptz({BEGIN_US} + 90000000 + i * ({HOURS * 3_600_000_000} // $count)) AS "at", 'library' AS origin,
     CASE WHEN random() < 0.62 THEN 'accepted' ELSE 'rejected' END AS verdict
 FROM range(0, $count, 2) AS numbers(i)
 """  # noqa: S608 - numbers of ours
 
 _PLAIN = """
-import duckdb, resource, sys, json, time
+import resource, sys, json, time
 begin = time.perf_counter()
+import duckdb
 c = duckdb.connect(config={{"threads": 2, "temp_directory": sys.argv[2]}})
 c.execute("SET TimeZone = 'UTC'")
+c.execute("SET enable_progress_bar = false")
 c.execute('''SELECT epoch_us("at") // 3600000000, variant, feature, count(*), count(*) FILTER (error_class IS NOT NULL),
     quantile_cont(latency_ms, [0.5, 0.95, 0.99]), quantile_cont(ttft_ms, [0.5, 0.95, 0.99])
     FROM {source} WHERE kind = 'call' GROUP BY ALL''').fetchall()
 """
 _READ = """
-import duckdb, resource, sys, json, time
+import resource, sys, json, time
 begin = time.perf_counter()
+import duckdb
 c = duckdb.connect(config={{"threads": 2, "temp_directory": sys.argv[2]}})
 c.execute("SET TimeZone = 'UTC'")
+c.execute("SET enable_progress_bar = false")
 c.execute('''CREATE TABLE lines AS SELECT * FROM {source}''')
 """
 _OURS = f"""
 import resource, sys, json, time
 from pathlib import Path
 begin = time.perf_counter()
-from flowai.metrics.comparison import METRICS, Rules, compare
-from flowai.metrics.counts import COLUMNS, CanaryQuestion, Stage, count_canary
+from flowai.metrics.canary import judge_rollout
+from flowai.metrics.comparison import Rules
+from flowai.metrics.counting import count_sides
 from flowai.metrics.query import Stretch, open_log
+from flowai.metrics.question import COLUMNS, METRICS, Question, Stage, rollout_sides
 stretch = Stretch(since_us={BEGIN_US}, until_us={BEGIN_US + HOURS * 3_600_000_000})
-question = CanaryQuestion(candidate="v2", stages=(Stage(percent=25, stretch=stretch),), feature=None,
+question = Question(sides=rollout_sides("v2"), stages=(Stage(percent=25, stretch=stretch),), feature=None,
     feedback_us=3_600_000_000, now_us=stretch.until_us + 7_200_000_000)
 with open_log(Path(sys.argv[1]), COLUMNS, question.stretch) as log:
-    counts = count_canary(log, question)
+    counts = count_sides(log, question)
 rules = Rules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
-report = compare(counts, question, rules)
+report = judge_rollout(counts, question, rules)
 assert report.arms["candidate"].call_count, report
 """
 _END = """
-print(json.dumps([time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps([used.ru_utime + used.ru_stime, time.perf_counter() - begin, used.ru_maxrss / 1024]))
 """
 
 
-def rows() -> list[tuple[str, str, str, str, str]]:
+def rows(sizes: tuple[tuple[str, int], ...] = SIZES, pairs_count: int = PAIRS_COUNT) -> list[tuple[str, ...]]:
     """Measure; give the rows of the table."""
-    with tempfile.TemporaryDirectory() as place:
-        table = []
-        for ending, count in (("parquet", EVENTS_COUNT), ("jsonl", JSON_COUNT)):
+    table: list[tuple[str, ...]] = []
+    for ending, count in sizes:
+        with tempfile.TemporaryDirectory() as place:
             log = Path(place) / ending
             write_log(log, ending, count)
-            table += _compare(log, ending, count)
-        return table
+            table += _compare(log, ending, count, pairs_count)
+    return table
 
 
 def write_log(directory: Path, ending: str, count: int) -> None:
@@ -109,32 +116,32 @@ def write_log(directory: Path, ending: str, count: int) -> None:
         connection.execute(f"COPY ({_EVENTS}) TO '{day / f'bench.{ending}'}' ({form})", {"count": count})
 
 
-def _compare(log: Path, ending: str, count: int) -> list[tuple[str, str, str, str, str]]:
+def _compare(log: Path, ending: str, count: int, pairs_count: int) -> list[tuple[str, ...]]:
     pattern = f"{log}/*/*.{ending}"
     if ending == "parquet":
         source, script, name = f"read_parquet('{pattern}')", _PLAIN, "exact quantiles in DuckDB"
     else:
         source, script, name = f"read_json('{pattern}', format = 'newline_delimited')", _READ, "DuckDB's own read"
-    pairs = [(_run(_OURS, log), _run(script.format(source=source), log)) for _ in range(PAIRS_COUNT)]
+    pairs = [(_run(_OURS, log), _run(script.format(source=source), log)) for _ in range(pairs_count)]
     size = f"{count / 1e6:g} M calls, {ending}"
-    table = []
-    for at, (what, unit) in enumerate((("time", "s"), ("memory", "MB"))):
+    table: list[tuple[str, ...]] = []
+    for at, (what, unit) in enumerate((("CPU", "s"), ("time", "s"), ("memory", "MB"))):
         ours, peer = (statistics.median(pair[side][at] for pair in pairs) for side in (0, 1))
         ratio = statistics.median(pair[0][at] / pair[1][at] for pair in pairs)
         table.append((f"verdict over {size}: {what}", f"{ours:.1f} {unit}", f"{peer:.1f} {unit}", f"{ratio:.2f}", name))
     return table
 
 
-def _run(script: str, log: Path) -> tuple[float, float]:
-    """Run in a fresh process; give seconds and the most memory, MB."""
+def _run(script: str, log: Path) -> tuple[float, float, float]:
+    """Run in a fresh process; give seconds of CPU and of time, and the most memory, MB."""
     with tempfile.TemporaryDirectory() as spill:
         done = subprocess.run(
             [sys.executable, "-c", script + _END, str(log), spill], check=True, capture_output=True, text=True
         )
-    seconds, memory_mb = json.loads(done.stdout)
-    return seconds, memory_mb
+    cpu_s, seconds, memory_mb = json.loads(done.stdout)
+    return cpu_s, seconds, memory_mb
 
 
 if __name__ == "__main__":
-    for row in rows():
+    for row in rows(HUGE, 1) if "--huge" in sys.argv else rows():
         print(" | ".join(row))

@@ -33,6 +33,8 @@ COMMANDS = (
     ("rollback",),
     ("metrics",),
     ("watch",),
+    ("finetune",),
+    ("finetune", "check"),
     ("release",),
     ("release", "list"),
     ("release", "diff"),
@@ -78,6 +80,12 @@ def faults() -> str:
     sys.path[:0] = [str(ROOT / "tests" / "gateway"), str(ROOT / "tests")]
     table: str = importlib.import_module("fault_table").markdown()
     return table
+
+
+def check_rules(table: str) -> str:
+    """Give the table of the rules of `flowai finetune check`: `ERRORS` or `WARNINGS`."""
+    rules: dict[str, str] = getattr(importlib.import_module("flowai.finetune.check_model"), table)
+    return _table(("rule", "meaning"), [(f"`{rule}`", meaning) for rule, meaning in rules.items()])
 
 
 def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
@@ -127,6 +135,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
         )
     ),
     "faults": faults,
+    "check-errors": lambda: check_rules("ERRORS"),
+    "check-warnings": lambda: check_rules("WARNINGS"),
     "event-fields": lambda: fields("flowai.events.model"),
     "report-fields": lambda: fields("flowai.reports.model"),
     "suite-fields": lambda: fields("flowai.suites.model"),

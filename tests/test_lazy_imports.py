@@ -61,6 +61,7 @@ def test_version_loads_nothing_heavy(tmp_path: Path) -> None:
         ["cache", "--help"],
         ["rollback", "--help"],
         ["canary-report", "--help"],
+        ["postmortem", "--help"],
         ["watch", "--help"],
     ],
 )

@@ -32,7 +32,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = None,
     until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
     feature: Annotated[str | None, typer.Option("--feature", help="Only this feature.")] = None,
-    window: Annotated[str, typer.Option("--window", help="How long after a call its feedback counts.")] = "1h",
+    window: Annotated[
+        str, typer.Option("--window", help="How long after a call its feedback and scores count.")
+    ] = "1h",
     replay_hourly: Annotated[
         bool, typer.Option("--replay-hourly", help="Also say what the verdict would have been at each hour before.")
     ] = False,

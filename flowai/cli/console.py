@@ -116,6 +116,10 @@ _COLOURS = {
     "ALERT": "red",
     "ROLLED BACK": "yellow",
     "RESOLVED": "green",
+    "WINNER": "green",
+    "WORSE": "red",
+    "NO WINNER YET": "yellow",
+    "INVALID": "yellow",
 }
 """Words that may begin a line, and their colours; the word alone says it all."""
 

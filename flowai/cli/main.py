@@ -13,10 +13,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from flowai import __version__
-from flowai.cli import cache, console, release
+from flowai.cli import cache, console, events, experiment, finetune, release
 from flowai.cli.canary_report import command as canary_report_command
 from flowai.cli.eval import command as eval_command
 from flowai.cli.metrics import command as metrics_command
+from flowai.cli.postmortem import command as postmortem_command
 from flowai.cli.rollback import command as rollback_command
 from flowai.cli.serve import command as serve_command
 from flowai.cli.smoke import command as smoke_command
@@ -62,10 +63,14 @@ app.command("smoke")(smoke_command)
 app.command("canary-report")(canary_report_command)
 app.command("metrics")(metrics_command)
 app.command("rollback")(rollback_command)
+app.command("postmortem")(postmortem_command)
 app.command("watch")(watch_command)
 app.command("serve")(serve_command)
 app.add_typer(release.app, name="release")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(cache.app, name="cache")
+app.add_typer(events.app, name="events")
+app.add_typer(finetune.app, name="finetune")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,24 +1,35 @@
 """`flowai metrics`: what the event log says about each feature, model, release or prompt.
 
-In: options. Out: a table or JSON on stdout. Must never know how figures are counted.
+In: options. Out: tables or JSON on stdout, once or again and again. Must never know how figures are counted.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flowai.cli.options import Env, Json
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-def command(
+    from flowai.errors import FlowaiError
+    from flowai.metrics.usage import UsageReport
+
+
+def command(  # noqa: PLR0913, PLR0917 - a command's options
     since: Annotated[str, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02`.")] = "24h",
     until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
     by: Annotated[
         str, typer.Option("--by", help="Group by feature, model, release, prompt, variant; several with commas.")
     ] = "feature",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Between two looks.")] = "5s",
     output: Annotated[
         list[str] | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json or .md. Repeatable."),
@@ -26,26 +37,104 @@ def command(
     env: Env = None,
     json: Json = False,
 ) -> None:
-    """Show calls, errors, times, acceptance, cache hits, tokens and cost, by feature or anything else.
+    """Show calls, errors, times, acceptance, hallucinations, cache hits, tokens and cost, by feature or anything else.
 
-    Exit status: 0, or 5 when there were no calls.
+    --watch draws anew on a terminal, prints one block per look elsewhere, and one JSON object per line with --json.
+    Exit status: 0, or 5 when there were no calls; of --watch 130, as Ctrl-C ends it.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.metrics import usage_tables
-    from flowai.operations.metrics import MetricsOptions, run_metrics, usage_json
+    from flowai.metrics.moments import parse_span_s
+    from flowai.operations.metrics import MetricsOptions, run_metrics, usage_json, watch_metrics
     from flowai.operations.workspace import Surroundings
 
+    every_s = parse_span_s(interval, option="--interval")
     around = Surroundings(project=console.project(), env=env)
     options = MetricsOptions(since=since, until=until, by=by, outputs=tuple(Path(name) for name in output or ()))
+    if watch:
+        on_look = _line if json else _Screen(interval).look if _can_redraw() else _block
+        watch_metrics(around, options, every_s=every_s, on_look=on_look)
     report = run_metrics(around, options)
     if json:
         console.print_json(usage_json(report))
     else:
-        console.print_line(f"{report.total.call_count:,} calls   {report.since} to {report.until}")
-        if report.rows:
-            console.print_table(usage_tables.columns(report), usage_tables.rows(report))
-        for problem in report.problems:
-            console.print_line(f"warning: {problem.count:,} lines: {problem.kind.replace('_', ' ')}")
+        for line in lines(report):
+            console.print_line(line)
     if not report.total.call_count:
         raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def lines(report: UsageReport) -> Iterator[str]:
+    """Give a report as it is shown."""
+    from flowai.cli import console
+    from flowai.metrics.usage_tables import tables
+
+    yield f"{report.total.call_count:,} calls   {report.since} to {report.until}"
+    for table in tables(report) if report.rows else ():
+        yield ""
+        yield from console.table_lines(table.columns, table.rows, left=len(report.by))
+    for problem in report.problems:
+        yield f"warning: {problem.count:,} lines: {problem.kind.replace('_', ' ')}"
+
+
+def _can_redraw() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _line(found: UsageReport | FlowaiError) -> None:
+    """Print one look as one line of JSON."""
+    import msgspec
+
+    from flowai.cli import console
+    from flowai.errors import FlowaiError
+
+    if isinstance(found, FlowaiError):
+        console.print_error(found)
+    else:
+        console.print_line(msgspec.json.encode(found, order="deterministic").decode())
+        console.flush()
+
+
+def _block(found: UsageReport | FlowaiError) -> None:
+    """Print one look as a block of lines."""
+    from flowai.cli import console
+    from flowai.errors import FlowaiError
+
+    if isinstance(found, FlowaiError):
+        console.print_error(found)
+        return
+    for line in (*lines(found), ""):
+        console.print_line(line)
+    console.flush()
+
+
+class _Screen:
+    """Draws each look over the one before.
+
+    Args:
+        interval: time between two looks, as typed.
+        size: gives columns and lines of the terminal.
+    """
+
+    def __init__(self, interval: str, size: Callable[[], os.terminal_size] = shutil.get_terminal_size) -> None:
+        self._foot = f"every {interval}; Ctrl-C ends it"
+        self._size = size
+        self._shown: list[str] = []
+
+    def look(self, found: UsageReport | FlowaiError) -> None:
+        from flowai.cli import console
+        from flowai.errors import FlowaiError
+        from flowai.secrets import redact
+
+        foot = self._foot
+        if isinstance(found, FlowaiError):  # the last figures stay
+            foot = f"error: {redact(str(found))}"
+        else:
+            self._shown = list(lines(found))
+        width, height = self._size()
+        room = max(1, height - 2)
+        body = self._shown if len(self._shown) <= room else [*self._shown[: room - 1], "..."]
+        # home, each line up to its end, and nothing below: no flicker
+        drawn = "\n".join(f"{line[:width]}\x1b[K" for line in (*body, foot))
+        console.print_line(f"\x1b[H{drawn}\x1b[J")
+        console.flush()

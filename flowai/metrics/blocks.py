@@ -9,7 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowai.metrics.frozen import CELL_US, HOUR_US
+from flowai.metrics.question import CELL_US, HOUR_US
 from flowai.statistics.sequential import Block, Evidence, RateEvidence, RatioEvidence
 
 if TYPE_CHECKING:
@@ -19,9 +19,35 @@ if TYPE_CHECKING:
     from flowai.metrics.model import Metric
 
 ENOUGH_UNITS = 50
-LEAST_UNITS = 10
-"""A block closes when 50 users of each arm were at risk, or after an hour with 10: thin traffic would leave one arm
-of a cell empty, and such a cell says nothing. Neither time nor numbers depend on how the calls went."""
+"""A block closes when so many users were at risk, of both arms together, one of each at least. Thin traffic would leave
+one arm of a cell empty, and such a cell says nothing; a block of n says less than its users could by 1 / n (decision
+0045). Neither time nor numbers depend on how the calls went."""
+
+
+LEAST_PART = 100
+"""Where traffic is heavy, a block also holds this part (1 / 100) of its stream's users before it, unless it is an hour
+old: ten thousand blocks say no more than a few hundred, and take longer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Two sides that are held against each other.
+
+    Args:
+        candidate: the side that is judged.
+        control: what it is held against.
+        beside: a side whose users are added to the control's in blocks of evidence; None for none.
+    """
+
+    candidate: str
+    control: str
+    beside: str | None = None
+
+    def users_of(self, cell: Cell) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Give users of a cell at risk and those who failed: the candidate's, then the control's with those beside."""
+        nobody = (0, 0)
+        control, beside = cell.sides.get(self.control, nobody), cell.sides.get(self.beside or "", nobody)
+        return cell.sides.get(self.candidate, nobody), (control[0] + beside[0], control[1] + beside[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,19 +94,29 @@ class Track:
         return self.worse_log_es[index], self.peak_log_es[index], self.safe_log_es[index]
 
 
-def follow(metric: Metric, margin: float, cells: Sequence[Cell], *, until_us: int, delay_us: int = 0) -> Track:
+COMMON: frozenset[Metric] = frozenset({"acceptance", "save_rate"})
+"""Metrics whose failures are no rarity; that decides the construction of their evidence."""
+
+LATE: frozenset[Metric] = frozenset({"acceptance", "save_rate", "hallucination"})
+"""Metrics that users and judges decide, some time after the call."""
+
+
+def follow(
+    metric: Metric, margin: float, cells: Sequence[Cell], pair: Pair, *, until_us: int, delay_us: int = 0
+) -> Track:
     """Gather the evidence of a metric.
 
     Args:
-        metric: acceptance is common, failures are rare; that decides the construction.
+        metric: says how its evidence is constructed.
         margin: how much worse is still safe, 0 to below 1.
         cells: in any order.
+        pair: who is held against whom.
         until_us: cells that end later are open and say nothing yet.
         delay_us: how long after its end a cell is known (feedback comes late).
     """
-    kind = RateEvidence if metric == "acceptance" else RatioEvidence
+    kind = RateEvidence if metric in COMMON else RatioEvidence
     track = Track(worse=kind("worse"), safe=kind("not_worse", margin=margin))
-    for block in close_blocks(cells, until_us=until_us - delay_us):
+    for block in close_blocks(cells, pair, until_us=until_us - delay_us):
         log_e = track.worse.add(block.block, stream=block.feature)
         track.untils_us.append(block.until_us + delay_us)
         track.worse_log_es.append(log_e)
@@ -90,8 +126,8 @@ def follow(metric: Metric, margin: float, cells: Sequence[Cell], *, until_us: in
     return track
 
 
-def close_blocks(cells: Iterable[Cell], *, until_us: int) -> list[TimedBlock]:
-    """Join cells of one stage and feature until both arms have enough users; what is open at the end is left out.
+def close_blocks(cells: Iterable[Cell], pair: Pair, *, until_us: int) -> list[TimedBlock]:
+    """Join cells of one stage and feature until there are enough users; what is open at the end is left out.
 
     Returns:
         Blocks, by their ends, then features.
@@ -100,22 +136,22 @@ def close_blocks(cells: Iterable[Cell], *, until_us: int) -> list[TimedBlock]:
     for cell in cells:
         if cell.at_us + CELL_US <= until_us:
             streams.setdefault((cell.stage, cell.feature), []).append(cell)
-    blocks = [block for stream in streams.values() for block in _closed(sorted(stream, key=lambda cell: cell.at_us))]
+    ordered = (sorted(stream, key=lambda cell: cell.at_us) for stream in streams.values())
+    blocks = [block for stream in ordered for block in _closed(stream, pair)]
     return sorted(blocks, key=lambda block: (block.until_us, block.stage, block.feature))
 
 
-def _closed(cells: Sequence[Cell]) -> Iterator[TimedBlock]:
-    counts, failures = [0, 0], [0, 0]
+def _closed(cells: Sequence[Cell], pair: Pair) -> Iterator[TimedBlock]:
+    counts, failures, before = [0, 0], [0, 0], 0
     begin_us: int | None = None
     for cell in cells:
-        for arm in (0, 1):
-            counts[arm] += cell.counts[arm]
-            failures[arm] += cell.failure_counts[arm]
-        counts[1] += cell.stable_count
-        failures[1] += cell.stable_failure_count
         begin_us = cell.at_us if begin_us is None else begin_us
-        is_long = cell.at_us + CELL_US - begin_us >= HOUR_US
-        if min(counts) < (LEAST_UNITS if is_long else ENOUGH_UNITS):
+        for arm, (count, failed) in enumerate(pair.users_of(cell)):
+            counts[arm] += count
+            failures[arm] += failed
+        is_old = cell.at_us + CELL_US - begin_us >= HOUR_US
+        enough = ENOUGH_UNITS if is_old else max(ENOUGH_UNITS, before / LEAST_PART)
+        if min(counts) < 1 or sum(counts) < enough:
             continue
         block = Block(
             candidate_count=counts[0],
@@ -124,4 +160,5 @@ def _closed(cells: Sequence[Cell]) -> Iterator[TimedBlock]:
             control_failure_count=failures[1],
         )
         yield TimedBlock(until_us=cell.at_us + CELL_US, stage=cell.stage, feature=cell.feature, block=block)
+        before += sum(counts)
         counts, failures, begin_us = [0, 0], [0, 0], None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from flowai.markup import escaped, table
 from flowai.metrics.canary_tables import (
     ARM_COLUMNS,
     COLUMNS,
@@ -54,15 +55,15 @@ def to_markdown(report: CanaryReport) -> str:
 
 
 def _markdown(report: CanaryReport) -> Iterator[str]:
-    yield f"# canary {_md(report.candidate)}, stage {report.stage}"
+    yield f"# canary {escaped(report.candidate)}, stage {report.stage}"
     yield ""
-    yield f"**{_md(verdict_line(report))}**"
+    yield f"**{escaped(verdict_line(report))}**"
     yield ""
-    yield _md(headline(report))
+    yield escaped(headline(report))
     yield ""
-    yield from (f"- warning: {_md(one)}" for one in report.warnings)
+    yield from (f"- warning: {escaped(one)}" for one in report.warnings)
     for title, columns, rows in _tables(report):
-        yield from ("", f"## {title}", "", *_md_table(columns, rows))
+        yield from ("", f"## {title}", "", table(columns, rows))
     yield from ("", _NOTE, "")
     yield from (f"![{name.removesuffix('.svg')}]({name})" for name in svgs_of(report))
     yield from ("", f"{report.since} to {report.until}, digest `{report.digest}`")
@@ -75,35 +76,34 @@ def _tables(report: CanaryReport) -> Iterator[tuple[str, Sequence[str], Sequence
         yield "What the verdict would have been", _REPLAY_COLUMNS, rows
 
 
-def _md_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for row in (columns, ["---"] * len(columns), *rows):
-        yield f"| {' | '.join(cell if cell == '---' else _md(cell) for cell in row)} |"
-
-
-def _md(text: str) -> str:
-    """Keep a text from being Markdown or HTML."""
-    escaped = html.escape(text, quote=False)
-    return "".join(f"\\{char}" if char in "\\`*_[]|#" else char for char in escaped)
-
-
 def to_html(report: CanaryReport) -> str:
     """Give the report as one HTML page, its plots in it."""
     title = f"canary {report.candidate}, stage {report.stage}"
     body = [
-        _tag("h1", title),
+        tag("h1", title),
         f'<p class="verdict {report.verdict}">{html.escape(verdict_line(report))}</p>',
-        _tag("p", headline(report)),
-        *(_tag("p", f"Warning: {one}") for one in report.warnings),
-        *(f"{_tag('h2', name)}{_html_table(columns, rows)}" for name, columns, rows in _tables(report)),
+        tag("p", headline(report)),
+        *(tag("p", f"Warning: {one}") for one in report.warnings),
+        *(f"{tag('h2', name)}{html_table(columns, rows)}" for name, columns, rows in _tables(report)),
         f'<p class="quiet">{html.escape(_NOTE)}</p>',
         *svgs_of(report).values(),
         f'<p class="quiet">{report.since} to {report.until}, digest {report.digest}</p>',
     ]
+    return page(title, body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """Give a whole page: its styles, no script, nothing loaded from anywhere.
+
+    Args:
+        title: any text.
+        body: HTML; texts in it are escaped already.
+    """
     head = (
         '<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{_tag('title', title)}<style>{_STYLE}</style>\n"
+        f"{tag('title', title)}<style>{_STYLE}</style>\n"
     )
     inside = "".join(body)
     return (
@@ -111,11 +111,13 @@ def to_html(report: CanaryReport) -> str:
     )
 
 
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Give a table of texts, escaped; it scrolls where it is too wide."""
     lines = [f"<tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in columns)}</tr>"]
     lines += [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>\n'
 
 
-def _tag(name: str, text: str) -> str:
+def tag(name: str, text: str) -> str:
+    """Give an element that holds a text, escaped."""
     return f"<{name}>{html.escape(text)}</{name}>\n"

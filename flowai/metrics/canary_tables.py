@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowai.metrics.model import ArmReport, CanaryReport, MetricReport, Range
 
 COLUMNS = ("metric", "candidate", "control", "difference [95 %]", "margin", "evidence", "says")
-ARM_COLUMNS = ("", "candidate", "control")
+ARM_COLUMNS = ("", "candidate", "control", "ratio [95 %]")
 VERDICT_WORDS = {"promote": "PROMOTE", "hold": "HOLD", "rollback": "ROLLBACK", "invalid": "INVALID"}
 SAYS_WORDS = {
     "safe": "safe",
@@ -46,7 +46,7 @@ def _metric_row(metric: MetricReport) -> tuple[str, ...]:
         *(NOTHING if rate is None else _percent(rate, metric.candidate.count + metric.control.count) for rate in shown),
         _difference(metric),
         f"{metric.margin * 100:g} pt",
-        _evidence(metric.e_value) if metric.candidate.count and metric.control.count else NOTHING,
+        evidence_words(metric.e_value) if metric.candidate.count and metric.control.count else NOTHING,
         SAYS_WORDS[metric.says] if metric.is_guardrail else f"({SAYS_WORDS[metric.says]})",
     )
 
@@ -67,7 +67,8 @@ def _difference(metric: MetricReport) -> str:
     return f"{estimate} [{low}, {high}] pt"
 
 
-def _evidence(e_value: float) -> str:
+def evidence_words(e_value: float) -> str:
+    """Spell an e-value: `0.3`, `41`, `10^7`."""
     if e_value >= 1e6:  # noqa: PLR2004 - from here on only the power of ten says anything
         return f"10^{math.floor(math.log10(e_value))}"
     return f"{e_value:,.0f}" if e_value >= 10 else f"{e_value:.1f}"  # noqa: PLR2004 - two digits are enough
@@ -110,18 +111,29 @@ def _split(report: CanaryReport) -> str:
     return "split WRONG" if any(one.e_value >= _SPLIT_ACTS for one in report.splits) else "split ok"
 
 
-def arm_rows(report: CanaryReport) -> list[tuple[str, str, str]]:
-    """Give what both arms took: times, and dollars; see `ARM_COLUMNS`."""
+def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
+    """Give what both arms took, times and dollars, and the ratio of p95 and of dollars; see `ARM_COLUMNS`."""
     arms = (report.arms["candidate"], report.arms["control"])
-    rows: list[tuple[str, str, str]] = []
-    for name, pick in (
-        ("calls", lambda arm: f"{arm.call_count:,}"),
-        ("p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.latency)),
-        ("TTFT p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.ttft)),
-        ("cost of 1,000 calls to models", _cost),
+    rows: list[tuple[str, str, str, str]] = []
+    for name, pick, ratio in (
+        ("calls", lambda arm: f"{arm.call_count:,}", NOTHING),
+        ("p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.latency), _p95(report.latency_p95)),
+        ("TTFT p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.ttft), _p95(report.ttft_p95)),
+        ("cost of 1,000 calls to models", _cost, _interval(report.usd_per_call)),
     ):
-        rows.append((name, pick(arms[0]), pick(arms[1])))
+        rows.append((name, pick(arms[0]), pick(arms[1]), ratio))
     return rows
+
+
+def _p95(ratio: Range) -> str:
+    return NOTHING if ratio.estimate is None else f"p95 {_interval(ratio)}"
+
+
+def _interval(ratio: Range) -> str:
+    if ratio.estimate is None:
+        return NOTHING
+    low = "0" if ratio.low is None else f"{ratio.low:.2f}"
+    return f"x {ratio.estimate:.2f} [{low}, {'any' if ratio.high is None else f'{ratio.high:.2f}'}]"
 
 
 def _cost(arm: ArmReport) -> str:
@@ -135,7 +147,7 @@ def times_line(report: CanaryReport) -> str:
         (
             f"p95 {duration(candidate.latency[1])} / {duration(control.latency[1])}{_ratio(report.latency_p95)}",
             f"TTFT p95 {duration(candidate.ttft[1])} / {duration(control.ttft[1])}{_ratio(report.ttft_p95)}",
-            f"1,000 calls {_cost(candidate)} / {_cost(control)}",
+            f"1,000 calls {_cost(candidate)} / {_cost(control)}{_ratio(report.usd_per_call)}",
         )
     )
 

@@ -1,68 +1,56 @@
-"""Compares a candidate with its control: counts in, the canary report out.
+"""Compares two sides: what each metric's figures and evidence say, and what follows, now and at any hour before.
 
-In: CanaryCounts, the rules of the rollout. Out: a CanaryReport. Must never know files, screens or clocks.
+In: Counts, what was asked, the rules. Out: findings, a verdict, forecasts. Must never know files, screens or clocks.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from flowai.metrics import doubts as doubting
-from flowai.metrics.blocks import follow
-from flowai.metrics.counts import NANO, stage_calls
-from flowai.metrics.frozen import CELL_US, HOUR_US
-from flowai.metrics.model import (
-    ArmReport,
-    CanaryReport,
-    HourlyVerdict,
-    MetricReport,
-    Problem,
-    Range,
-    Split,
-    Tally,
-    sealed,
-)
-from flowai.metrics.plot_data import plots_of
-from flowai.metrics.query import from_us
+from flowai.metrics.blocks import LATE, Pair, follow
+from flowai.metrics.model import Tally
+from flowai.metrics.question import CELL_US
 from flowai.metrics.verdict import Finding, conclude, says
-from flowai.statistics.buckets import BUCKET_RATIO, bucket_quantile, quantile_ratio
-from flowai.statistics.intervals import newcombe
 from flowai.statistics.needed import calls_needed
 from flowai.statistics.sequential import Block
 from flowai.statistics.several import split_alpha
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flowai.metrics.blocks import Track
-    from flowai.metrics.counts import CanaryCounts, CanaryQuestion, Cell
+    from flowai.metrics.counts import Cell, Counts
     from flowai.metrics.model import CanaryVerdict, Metric, Says
-    from flowai.statistics.intervals import Interval
+    from flowai.metrics.question import Question
 
-METRICS: tuple[Metric, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance", "slow_ttft")
 SEVERITIES: Mapping[Metric, float] = {
-    "error_rate": 4.0,
-    "acceptance": 3.0,
+    "error_rate": 12.0,
+    "slow_calls": 7.0,
+    "acceptance": 4.0,
+    "save_rate": 4.0,
     "json_valid": 1.0,
-    "slow_calls": 1.0,
+    "hallucination": 1.0,
     "slow_ttft": 1.0,
 }
-"""Alpha is shared out over the guardrails in these parts: what hurts most is found soonest."""
+"""Alpha is shared out over the guardrails in these parts: most to what must be found within a number of calls (decision
+0045). Half of a part costs 0.7 in the logarithm of the evidence."""
 
 _SEED = 20_220_501
 """Forecasts are simulated; a fixed seed gives the same report twice."""
 
 _PACE_BLOCKS = 24
-_SHARES = (0.5, 0.95, 0.99)
-_MOST_E = 1e300
+_PACE_UNITS = 10
+"""A forecast goes on at the pace of the last blocks, in steps in which each arm has so many units at least: fewer would
+round the canary's share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """The rules of the rollout.
+    """The rules of a rollout or an experiment.
 
     Args:
         alpha: chance of a wrong verdict.
@@ -84,127 +72,92 @@ class Rules:
         return split_alpha(self.alpha, {name: SEVERITIES[name] for name in self.guardrails})
 
 
-def compare(
-    counts: CanaryCounts,
-    question: CanaryQuestion,
-    rules: Rules,
-    *,
-    replay: bool = False,
-    doubts: tuple[str, ...] = (),
-    warnings: tuple[str, ...] = (),
-) -> CanaryReport:
-    """Compare.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sums:
+    """Users of a metric in a stage, added up cell by cell: until when, and how many by then: candidate's, control's."""
+
+    untils_us: list[int]
+    numbers: list[tuple[int, int, int, int]]
+
+    def at(self, moment_us: int) -> tuple[Tally, Tally]:
+        index = bisect_right(self.untils_us, moment_us) - 1
+        count, failed, control_count, control_failed = self.numbers[index] if index >= 0 else (0, 0, 0, 0)
+        return Tally(count=count, failure_count=failed), Tally(count=control_count, failure_count=control_failed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two sides of a question; build it with `of`, look at an hour before with `as_of`.
 
     Args:
         counts: what was counted.
         question: what was asked.
         rules: how it is judged.
-        replay: also give the verdict of every hour before.
-        doubts: why the rollout's history is not to be trusted.
-        warnings: what else a person should know.
+        pair: who is held against whom.
+        tracks: evidence by metric.
+        users: users by metric and stage.
     """
-    until_us = question.stages[-1].stretch.until_us
-    tracks = {name: _track(counts, question, rules, name, until_us) for name in METRICS}
-    view = _View(counts=counts, question=question, rules=rules, tracks=tracks)
-    findings = view.findings(until_us)
-    found = {finding.name: says(finding, safe_alpha=rules.alpha) for finding in findings}
-    verdict, reasons = conclude(found, findings, (*doubts, *doubting.doubts(counts, question)))
-    verdict, reasons = _without_comparison(question, verdict, reasons)
-    needed = {finding.name: view.needed(finding) for finding in findings if found[finding.name] == "undecided"}
-    last = view.last_needed(needed, verdict)
-    stage = len(question.stages) - 1
-    begin_us = question.stages[-1].stretch.since_us
-    report = CanaryReport(
-        verdict=verdict,
-        reasons=reasons,
-        candidate=question.candidate,
-        baseline=rules.baseline,
-        environment=rules.environment,
-        stage=question.stages[-1].name,
-        since=_spelled(begin_us),
-        until=_spelled(until_us),
-        unit=counts.unit,
-        arms={
-            "candidate": _arm(counts, stage, question.candidate, is_candidate=True),
-            "control": _arm(counts, stage, rules.baseline, is_candidate=False),
-        },
-        metrics=tuple(_metric_report(finding, found, needed.get(finding.name)) for finding in findings),
-        splits=tuple(
-            Split(
-                stage=question.stages[index].name,
-                counts=dict(users),
-                e_value=_e(doubting.mismatch(users, question.stages[index])),
-            )
-            for index, users in sorted(counts.assigned.items())
-        ),
-        problems=tuple(Problem(kind=kind, count=count) for kind, count in sorted(counts.problems.items())),
-        warnings=(*warnings, *doubting.warnings(counts, question)),
-        latency_p95=_ratio(counts.latency, stage),
-        ttft_p95=_ratio(counts.ttft, stage),
-        slow_above={feature: BUCKET_RATIO ** (bucket + 1) for feature, bucket in sorted(counts.slow_above.items())},
-        needed_count=last,
-        needed_s=None if last is None else view.time_of(last),
-        replay=tuple(view.replay()) if replay else (),
-        plots=plots_of(counts, tracks, rules.guardrails, stage),
-    )
-    return sealed(report)
 
-
-def _without_comparison(
-    question: CanaryQuestion, verdict: CanaryVerdict, reasons: tuple[str, ...]
-) -> tuple[CanaryVerdict, tuple[str, ...]]:
-    """At dogfood and at 100 % there is no control to compare with."""
-    percent = question.stages[-1].percent
-    if percent == 0 and verdict in ("hold", "promote"):
-        return "hold", ("dogfood has no control: it advances on smoke and a minimum of calls",)
-    if percent == 100 and verdict in ("hold", "promote"):  # noqa: PLR2004 - per cent
-        return "hold", ("at 100 % there is no control: the soak is watched by the alerts",)
-    return verdict, reasons
-
-
-def _track(counts: CanaryCounts, question: CanaryQuestion, rules: Rules, name: Metric, until_us: int) -> Track:
-    delay_us = question.feedback_us if name == "acceptance" else 0
-    return follow(name, rules.margins[name], counts.cells.get(name, []), until_us=until_us, delay_us=delay_us)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _View:
-    """The counts with their evidence, looked at from any moment."""
-
-    counts: CanaryCounts
-    question: CanaryQuestion
+    counts: Counts
+    question: Question
     rules: Rules
+    pair: Pair
     tracks: Mapping[Metric, Track]
+    users: Mapping[tuple[Metric, int], _Sums]
 
-    def findings(self, until_us: int) -> list[Finding]:
-        """Give what was known of each metric at a moment, guardrails first."""
-        stage = self._stage_at(until_us)
-        ordered = [*self.rules.guardrails, *(name for name in METRICS if name not in self.rules.guardrails)]
-        return [self._finding(name, stage, until_us) for name in ordered]
+    @classmethod
+    def of(cls, counts: Counts, question: Question, rules: Rules, pair: Pair) -> Self:
+        """Gather the evidence."""
+        tracks, users = {}, {}
+        for name in question.metrics:
+            cells = counts.cells.get(name, [])
+            delay_us = question.feedback_us if name in LATE else 0
+            margin = rules.margins[name]
+            tracks[name] = follow(name, margin, cells, pair, until_us=question.until_us, delay_us=delay_us)
+            for stage in range(len(question.stages)):
+                users[name, stage] = _added(cells, pair, stage)
+        return cls(counts=counts, question=question, rules=rules, pair=pair, tracks=tracks, users=users)
 
-    def _stage_at(self, moment_us: int) -> int:
-        begun = [index for index, one in enumerate(self.question.stages) if one.stretch.since_us < moment_us]
-        return begun[-1] if begun else 0
+    def as_of(self, moment_us: int) -> Comparison:
+        """Give the comparison as it stood at a moment, as far as hours tell."""
+        return replace(self, counts=self.counts.as_of(moment_us), question=self.question.as_of(moment_us))
 
-    def _finding(self, name: Metric, stage: int, until_us: int) -> Finding:
-        candidate, control = _tallies(self.counts.cells.get(name, []), stage, until_us)
-        calls = self._call_tallies(name, stage, until_us)
-        delay_us = self.question.feedback_us if name == "acceptance" else 0
-        could = _tallies(self.counts.cells.get("error_rate", []), stage, until_us - delay_us)
+    @property
+    def stage(self) -> int:
+        """Index of the stage that is judged."""
+        return len(self.question.stages) - 1
+
+    def findings(self) -> list[Finding]:
+        """Give what is known of each metric, guardrails first."""
+        others = (name for name in self.question.metrics if name not in self.rules.guardrails)
+        return [self._finding(name) for name in (*self.rules.guardrails, *others)]
+
+    def verdict(
+        self, findings: Sequence[Finding], doubts: Sequence[str]
+    ) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, Says]]:
+        """Give what follows, why, and what each metric says."""
+        found = {one.name: says(one, safe_alpha=self.rules.alpha) for one in findings}
+        verdict, reasons = conclude(found, findings, doubts)
+        return verdict, reasons, found
+
+    def _finding(self, name: Metric) -> Finding:
+        until_us = self.question.until_us
+        candidate, control = self.users[name, self.stage].at(until_us)
+        could = self.users["error_rate", self.stage].at(until_us - (self.question.feedback_us if name in LATE else 0))
         opportunities = (could[0].count, could[1].count)
         applies = True
         if name == "json_valid":
-            applies = any(calls.promised_json_count for calls in self.counts.calls.values()) or 0 in opportunities
-        if name in ("slow_calls", "slow_ttft"):
-            opportunities = self._slow_opportunities(name, opportunities)
+            applies = any(sums.promised_json_count for sums in self.counts.calls.values()) or 0 in opportunities
+        if name in ("slow_calls", "slow_ttft") and not self._can_be_slow(name):
+            opportunities = (0, 0)
         log_e, peak, safe = self.tracks[name].at(until_us)
         return Finding(
             name=name,
             is_guardrail=name in self.rules.guardrails,
             candidate=candidate,
             control=control,
-            candidate_calls=calls[0],
-            control_calls=calls[1],
+            candidate_calls=self.counts.call_tally(name, self.pair.candidate, self.stage),
+            control_calls=self.counts.call_tally(name, self.pair.control, self.stage),
             opportunities=opportunities,
             applies=applies,
             margin=self.rules.margins[name],
@@ -214,28 +167,10 @@ class _View:
             safe_log_e=safe,
         )
 
-    def _slow_opportunities(self, name: Metric, units: tuple[int, int]) -> tuple[int, int]:
+    def _can_be_slow(self, name: Metric) -> bool:
         """Before the baseline's p95 is frozen nobody can be slow; without measured answers there is nothing to wait."""
-        is_ttft = name == "slow_ttft"
-        frozen = self.counts.slow_ttft_above if is_ttft else self.counts.slow_above
-        measured = self.counts.ttft if is_ttft else self.counts.latency
-        return units if frozen or not measured else (0, 0)
-
-    def _call_tallies(self, name: Metric, stage: int, until_us: int) -> tuple[Tally, Tally]:
-        if name in ("slow_calls", "slow_ttft"):
-            return _tally(self.counts.slow.get((name, True, stage))), _tally(self.counts.slow.get((name, False, stage)))
-        numbers = {True: [0, 0], False: [0, 0]}
-        for (arm, index, hour_us), sums in self.counts.calls.items():
-            if index != stage or hour_us >= until_us:
-                continue
-            count, failures = {
-                "error_rate": (sums.call_count, sums.failed_count),
-                "json_valid": (sums.promised_json_count, sums.bad_json_count),
-                "acceptance": (sums.judged_count, sums.unaccepted_count),
-            }[name]
-            numbers[arm][0] += count
-            numbers[arm][1] += failures
-        return _tally(tuple(numbers[True])), _tally(tuple(numbers[False]))
+        is_measured = any(metric == name for metric, *_ in self.counts.times)
+        return bool(self.counts.frozen.get(name)) or not is_measured
 
     def needed(self, finding: Finding) -> int | None:
         """Give how many more calls of the candidate make a guardrail safe, about."""
@@ -243,32 +178,29 @@ class _View:
         recent = track.blocks[-_PACE_BLOCKS:]
         if not finding.is_guardrail or not recent:
             return None
-        observed = Block(
-            candidate_count=finding.candidate.count,
-            control_count=finding.control.count,
-            candidate_failure_count=finding.candidate.failure_count,
-            control_failure_count=finding.control.failure_count,
+        paces = (
+            sum(one.block.candidate_count for one in recent),
+            sum(one.block.control_count for one in recent),
         )
+        step = max(1 / len(recent), _PACE_UNITS / min(paces))
         pace = Block(
-            candidate_count=math.ceil(sum(one.block.candidate_count for one in recent) / len(recent)),
-            control_count=math.ceil(sum(one.block.control_count for one in recent) / len(recent)),
+            candidate_count=round(paces[0] * step),
+            control_count=round(paces[1] * step),
             candidate_failure_count=0,
             control_failure_count=0,
         )
         units = calls_needed(
             track.safe,
             log_enough=-math.log(self.rules.alpha),
-            observed=observed,
+            observed=finding.block,
             pace=pace,
             rng=Random(_SEED),  # noqa: S311 - a forecast
+            stream=recent[-1].feature,
         )
         if units is None or not finding.candidate.count:
             return None
         # only some calls give data (feedback, JSON): people count calls
         return math.ceil(units * self._candidate_calls() / finding.candidate.count)
-
-    def _candidate_calls(self) -> int:
-        return stage_calls(self.counts, len(self.question.stages) - 1)[True].call_count
 
     def last_needed(self, needed: Mapping[Metric, int | None], verdict: CanaryVerdict) -> int | None:
         """Give what the slowest guardrail needs; None where one of them cannot say."""
@@ -282,86 +214,20 @@ class _View:
         so_far = self._candidate_calls()
         return None if not so_far else call_count * (stretch.until_us - stretch.since_us) / 1e6 / so_far
 
-    def replay(self) -> list[HourlyVerdict]:
-        """Give the verdict at the end of each hour, from what was known then; shares are looked at in the end only."""
-        first, last = self.question.stages[0].stretch.since_us, self.question.stages[-1].stretch.until_us
-        verdicts = []
-        for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
-            findings = self.findings(hour_us)
-            found: dict[Metric, Says] = {one.name: says(one, safe_alpha=self.rules.alpha) for one in findings}
-            verdict, reasons = conclude(found, findings, ())
-            verdicts.append(HourlyVerdict(at=_spelled(hour_us), verdict=verdict, reason=reasons[0]))
-        return verdicts
+    def _candidate_calls(self) -> int:
+        return self.counts.of_stage(self.pair.candidate, self.stage).call_count
 
 
-def _tallies(cells: list[Cell], stage: int, until_us: int) -> tuple[Tally, Tally]:
-    counts, failures = [0, 0], [0, 0]
+def _added(cells: Sequence[Cell], pair: Pair, stage: int) -> _Sums:
+    sums = _Sums(untils_us=[], numbers=[])
+    count = failed = control_count = control_failed = 0
+    nobody = (0, 0)
     for cell in cells:
-        if cell.stage == stage and cell.at_us + CELL_US <= until_us:
-            for arm in (0, 1):
-                counts[arm] += cell.counts[arm]
-                failures[arm] += cell.failure_counts[arm]
-    return Tally(count=counts[0], failure_count=failures[0]), Tally(count=counts[1], failure_count=failures[1])
-
-
-def _tally(numbers: tuple[int, ...] | None) -> Tally:
-    return Tally(count=numbers[0], failure_count=numbers[1]) if numbers else Tally()
-
-
-def _metric_report(finding: Finding, found: Mapping[Metric, Says], needed_count: int | None) -> MetricReport:
-    block = Block(
-        candidate_count=finding.candidate.count,
-        control_count=finding.control.count,
-        candidate_failure_count=finding.candidate.failure_count,
-        control_failure_count=finding.control.failure_count,
-    )
-    return MetricReport(
-        name=finding.name,
-        is_guardrail=finding.is_guardrail,
-        candidate=finding.candidate,
-        control=finding.control,
-        candidate_calls=finding.candidate_calls,
-        control_calls=finding.control_calls,
-        difference=_range(newcombe(block)),
-        margin=finding.margin,
-        alpha=finding.alpha,
-        e_value=_e(finding.log_e),
-        e_value_peak=_e(finding.log_e_peak),
-        safe_e_value=_e(finding.safe_log_e),
-        says=found[finding.name],
-        needed_count=needed_count,
-    )
-
-
-def _arm(counts: CanaryCounts, stage: int, release: str, *, is_candidate: bool) -> ArmReport:
-    sums = stage_calls(counts, stage)[is_candidate]
-    latency, ttft = (kind.get((is_candidate, stage), {}) for kind in (counts.latency, counts.ttft))
-    p50, p95, p99 = (bucket_quantile(latency, share) for share in _SHARES)
-    ttft_p50, ttft_p95, ttft_p99 = (bucket_quantile(ttft, share) for share in _SHARES)
-    return ArmReport(
-        release=release,
-        unit_count=counts.units[is_candidate, stage],
-        call_count=sums.call_count,
-        latency=(p50, p95, p99),
-        ttft=(ttft_p50, ttft_p95, ttft_p99),
-        cost_usd=sums.cost_nano_usd / NANO if sums.priced_count else None,
-        priced_count=sums.priced_count,
-    )
-
-
-def _ratio(measured: Mapping[tuple[bool, int], Mapping[int, int]], stage: int) -> Range:
-    return _range(quantile_ratio(measured.get((True, stage), {}), measured.get((False, stage), {}), 0.95))
-
-
-def _range(interval: Interval) -> Range:
-    low, high = (bound if math.isfinite(bound) else None for bound in (interval.low, interval.high))
-    return Range(estimate=interval.estimate, low=low, high=high)
-
-
-def _e(log_e: float) -> float:
-    """Give evidence as a number that JSON can hold."""
-    return min(math.exp(min(log_e, 690.0)), _MOST_E)
-
-
-def _spelled(moment_us: int) -> str:
-    return from_us(moment_us).isoformat(timespec="seconds").replace("+00:00", "Z")
+        if cell.stage == stage:
+            more, more_failed = cell.sides.get(pair.candidate, nobody)
+            control_more, control_more_failed = cell.sides.get(pair.control, nobody)
+            count, failed = count + more, failed + more_failed
+            control_count, control_failed = control_count + control_more, control_failed + control_more_failed
+            sums.untils_us.append(cell.at_us + CELL_US)
+            sums.numbers.append((count, failed, control_count, control_failed))
+    return sums

@@ -1,6 +1,6 @@
 """Finds what makes a comparison untrustworthy: wrong shares, mixed versions, lost lines, one arm only.
 
-In: CanaryCounts and what was asked. Out: sentences. Must never know what the metrics say.
+In: Counts and what was asked. Out: sentences. Must never know what the metrics say.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from flowai.markup import one_line
 from flowai.metrics.verdict import LEAST_COUNT
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from flowai.metrics.counts import CanaryCounts, CanaryQuestion, Stage
+    from flowai.metrics.counts import Counts
     from flowai.metrics.model import ProblemKind
+    from flowai.metrics.question import Question, Stage
 
 MOST_LOST_RATE = 0.01
 """More lost lines than this part of the rollout's calls, and what is left may not be what happened."""
@@ -31,6 +33,7 @@ PROBLEM_WORDS: dict[ProblemKind, str] = {
 }
 _LOST: tuple[ProblemKind, ...] = ("unreadable", "unknown_version", "broken", "future", "conflicting")
 _WHOLE = 100
+_MOST_NAMES = 5
 
 
 def mismatch(users: Mapping[str, int], stage: Stage) -> float:
@@ -47,22 +50,35 @@ def mismatch(users: Mapping[str, int], stage: Stage) -> float:
     return mismatch_log_e(sides, both) if any(both.values()) else 0.0
 
 
-def doubts(counts: CanaryCounts, question: CanaryQuestion) -> tuple[str, ...]:
-    """Say why the comparison is not to be trusted; nothing when it is."""
-    return (*_wrong_shares(counts, question), *_mixed(counts, question), *_lost(counts), *_one_sided(counts, question))
+def doubts_of(counts: Counts, question: Question) -> tuple[str, ...]:
+    """Say why the comparison of a rollout is not to be trusted; nothing when it is."""
+    return (*_wrong_shares(counts, question), *comparison_doubts(counts, question))
 
 
-def warnings(counts: CanaryCounts, question: CanaryQuestion) -> tuple[str, ...]:
-    """Say what else a person should know: lines that were not used, and what stands for a user."""
-    named = [
-        f"{count:,} lines {PROBLEM_WORDS[kind]}" if count != 1 else f"1 line: such {PROBLEM_WORDS[kind]}"
-        for kind, count in sorted(counts.problems.items())
-    ]
+def comparison_doubts(counts: Counts, question: Question) -> tuple[str, ...]:
+    """Say the same, but for the shares, which experiments have others of."""
+    return (*_mixed(counts, question), *_lost(counts, question), *_one_sided(counts, question))
+
+
+def warnings_of(counts: Counts, question: Question) -> tuple[str, ...]:
+    """Say what else a person should know: lines that were not used, who was looked at, and what stands for a user."""
+    named = [_problem_words(counts, kind) for kind in sorted(counts.problems)]
     if counts.unit == "call" and counts.versions:
         named.append("no call names a user or a session: each call counts by itself")
+    if some := [side for side, count in sorted(counts.looked_at.items()) if count < counts.traffic[side]]:
+        said = ", ".join(f"{counts.looked_at[side]:,} of {counts.traffic[side]:,} calls of {side}" for side in some)
+        named.append(f"evidence and users are those of a fixed sample of users: {said}; all else is counted wholly")
     if not question.stages[-1].shares_known:
         named.append("the ledger does not say when the stage began: shares are held against each other only")
     return tuple(named)
+
+
+def _problem_words(counts: Counts, kind: ProblemKind) -> str:
+    count = counts.problem_count(kind)
+    places = ", ".join(f"{one_line(place.file)}:{place.line}" for place in counts.unreadable)
+    where = f" ({places}{', ...' if count > len(counts.unreadable) else ''})" if kind == "unreadable" and places else ""
+    said = f"{count:,} lines {PROBLEM_WORDS[kind]}" if count != 1 else f"1 line: such {PROBLEM_WORDS[kind]}"
+    return f"{said}{where}"
 
 
 def _shares(stage: Stage) -> dict[str, float]:
@@ -71,54 +87,66 @@ def _shares(stage: Stage) -> dict[str, float]:
     return {"canary": percent, "control": control, "stable": _WHOLE - percent - control}
 
 
-def _wrong_shares(counts: CanaryCounts, question: CanaryQuestion) -> Iterator[str]:
-    for index, users in sorted(counts.assigned.items()):
-        stage = question.stages[index]
-        log_e = mismatch(users, stage)
-        if log_e < -math.log(MISMATCH_ALPHA):
+def _wrong_shares(counts: Counts, question: Question) -> Iterator[str]:
+    for index, stage in enumerate(question.stages):
+        users = counts.assigned_in(index)
+        if not users or mismatch(users, stage) < -math.log(MISMATCH_ALPHA):
             continue
         shares = _shares(stage)
         stray = [side for side in users if not shares.get(side)]
         if stray:
-            said = ", ".join(f"{users[side]:,} of {side}" for side in stray)
+            said = _some([f"{users[side]:,} of {side}" for side in stray])
             yield f"traffic where there should be none at stage {stage.name}: {said}"
         else:
-            said = ", ".join(f"{side} {count:,}" for side, count in sorted(users.items()))
+            said = _some([f"{side} {count:,}" for side, count in sorted(users.items())])
             yield f"users do not divide as stage {stage.name} says: {said}"
-    for feature, count in sorted(counts.uninvited.items()):
-        yield f"traffic where there should be none: {count:,} calls of critical feature {feature}"
+    for feature, hours in sorted(counts.uninvited.items()):
+        calls = f"{sum(hours.values()):,} calls of critical feature {_some([feature])}"
+        yield f"traffic where there should be none: {calls}"
 
 
-def _mixed(counts: CanaryCounts, question: CanaryQuestion) -> Iterator[str]:
+def _some(names: Sequence[str]) -> str:
+    """Give the first of some names, which come from the log: they may move no cursor."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(one_line(name) for name in names[:_MOST_NAMES]) + more
+
+
+def _mixed(counts: Counts, question: Question) -> Iterator[str]:
+    sides = question.sides
     releases: dict[str, set[str]] = defaultdict(set)
-    prompts: dict[tuple[str, str], set[str | None]] = defaultdict(set)
+    prompts: dict[tuple[str, str], set[str]] = defaultdict(set)
     for one in counts.versions:
-        releases[one.variant].add(one.release or "(none)")
-        if one.variant == "control" or one.release == question.candidate:
-            prompts[one.variant, one.feature].add(one.prompt_hash)
-    if others := releases["canary"] - {question.candidate}:
-        yield f"mixed versions: {', '.join(sorted(others))} served as candidate beside {question.candidate}"
-    if len(releases["control"]) > 1:
-        yield f"mixed versions: {', '.join(sorted(releases['control']))} served as control"
-    if question.candidate in releases["control"]:
-        yield f"mixed versions: {question.candidate} served as control"
-    for (variant, feature), hashes in sorted(prompts.items()):
-        if len(hashes - {None}) > 1:
-            whose = feature or "a model"
-            yield f"mixed versions: {len(hashes - {None})} texts of the prompt of {whose} served as {variant}"
+        releases[one.side].add(one.release or "(none)")
+        if one.release == sides.releases.get(one.side, one.release) and one.prompt is not None:
+            prompts[one.side, one.feature].add(one.prompt)
+    for side, release in sorted(sides.releases.items()):
+        if others := releases[side] - {release}:
+            yield f"mixed versions: {_some(sorted(others))} served as candidate beside {release}"
+        if release in releases[sides.control]:
+            yield f"mixed versions: {release} served as control"
+    if sides.releases and len(releases[sides.control]) > 1:
+        yield f"mixed versions: {_some(sorted(releases[sides.control]))} served as control"
+    for (side, feature), texts in sorted(prompts.items()):
+        if len(texts) > 1:
+            whose = _some([feature or "a model"])
+            yield f"mixed versions: {len(texts)} texts of the prompt of {whose} served as {_some([side])}"
 
 
-def _lost(counts: CanaryCounts) -> Iterator[str]:
-    lost = sum(counts.problems.get(kind, 0) for kind in _LOST)
-    calls = sum(sums.call_count for sums in counts.calls.values())
+def _lost(counts: Counts, question: Question) -> Iterator[str]:
+    lost = sum(counts.problem_count(kind) for kind in _LOST)
+    compared = question.sides.compared
+    calls = sum(sums.call_count for (side, *_), sums in counts.calls.items() if side in compared)
     if lost > MOST_LOST_RATE * (lost + calls) and lost + calls >= LEAST_COUNT:
         yield f"{lost:,} lines of the log are lost, beside {calls:,} calls of both arms"
 
 
-def _one_sided(counts: CanaryCounts, question: CanaryQuestion) -> Iterator[str]:
+def _one_sided(counts: Counts, question: Question) -> Iterator[str]:
     last = len(question.stages) - 1
     if not 0 < question.stages[last].percent < _WHOLE:
         return
-    candidate, control = (counts.units[arm, last] for arm in (True, False))
-    if max(candidate, control) >= LEAST_COUNT and min(candidate, control) == 0:
-        yield "one arm only: the candidate has no calls" if not candidate else "one arm only: the control has no calls"
+    units = {side: counts.unit_count(side, last) for side in question.sides.compared}
+    if max(units.values()) >= LEAST_COUNT:
+        names = {question.sides.control: "control", **dict.fromkeys(question.sides.releases, "candidate")}
+        for side in question.sides.compared:
+            if not units[side]:
+                yield f"one arm only: the {names.get(side, side)} has no calls"

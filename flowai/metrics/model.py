@@ -11,8 +11,9 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
-Metric = Literal["error_rate", "json_valid", "slow_calls", "slow_ttft", "acceptance"]
-"""What evidence is gathered on. `slow_calls`, `slow_ttft`: above the baseline's frozen p95."""
+Metric = Literal["error_rate", "json_valid", "slow_calls", "slow_ttft", "acceptance", "save_rate", "hallucination"]
+"""What evidence is gathered on. `slow_calls`, `slow_ttft`: above the baseline's frozen p95. `acceptance`: of answers
+that users judged. `save_rate`: of all answers. `hallucination`: of answers that were judged for it."""
 
 Says = Literal["safe", "undecided", "worse", "missing", "none"]
 """`safe`: not worse than the margin allows. `worse`: worse than the control. `missing`: a guardrail without data.
@@ -61,6 +62,9 @@ class Range(Record, frozen=True, kw_only=True):
     estimate: float | None
     low: float | None
     high: float | None
+
+
+NOT_MEASURED = Range(estimate=None, low=None, high=None)
 
 
 class MetricReport(Record, frozen=True, kw_only=True):
@@ -154,16 +158,30 @@ class Plots(Record, frozen=True, kw_only=True):
     errors: dict[str, tuple[Point, ...]]
 
 
+class Place(Record, frozen=True, kw_only=True):
+    """Where a line stands.
+
+    Args:
+        file: path below the log's directory.
+        line: its number, from 1 on.
+    """
+
+    file: str
+    line: int
+
+
 class Problem(Record, frozen=True, kw_only=True):
     """Lines that could not be used as they stand.
 
     Args:
         kind: what is wrong with them.
         count: how many, >= 1.
+        places: where the first few of them stand, where files have lines.
     """
 
     kind: ProblemKind
     count: int
+    places: tuple[Place, ...] = ()
 
 
 class Split(Record, frozen=True, kw_only=True):
@@ -215,6 +233,8 @@ class CanaryReport(Record, frozen=True, kw_only=True):
         warnings: what else a person should know.
         latency_p95: ratio of the candidate's p95 to the control's.
         ttft_p95: the same of the time to the first token.
+        usd_per_call: the same of the mean cost of a call by a model.
+        looked_at: calls by side whose users the evidence looked at; all of them, unless there are very many.
         slow_above: by feature, the frozen p95 in milliseconds.
         needed_count: more candidate units until the last guardrail is safe; None when not known or not needed.
         needed_s: seconds that takes at this pace.
@@ -245,6 +265,8 @@ class CanaryReport(Record, frozen=True, kw_only=True):
     needed_s: float | None
     replay: tuple[HourlyVerdict, ...]
     plots: Plots
+    usd_per_call: Range = NOT_MEASURED
+    looked_at: dict[str, int] = {}
     digest: str = ""
 
 

@@ -1,6 +1,6 @@
 """Gathers what a canary report's plots are drawn from, few enough points for a page.
 
-In: CanaryCounts and tracks of evidence. Out: Plots. Must never know how they are drawn.
+In: Counts and tracks of evidence. Out: Plots. Must never know how they are drawn.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from flowai.statistics.buckets import BUCKET_RATIO
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.metrics.blocks import Track
-    from flowai.metrics.counts import CanaryCounts
+    from flowai.metrics.blocks import Pair, Track
+    from flowai.metrics.counts import Counts
     from flowai.metrics.model import Metric
 
 MOST_POINTS = 240
 BUCKETS_PER_BAR = 10
-ARMS = (("candidate", True), ("control", False))
 
 
-def plots_of(counts: CanaryCounts, tracks: Mapping[Metric, Track], guardrails: Sequence[Metric], stage: int) -> Plots:
+def plots_of(
+    counts: Counts, tracks: Mapping[Metric, Track], guardrails: Sequence[Metric], pair: Pair, stage: int
+) -> Plots:
     """Gather."""
+    arms = {"candidate": pair.candidate, "control": pair.control}
     return Plots(
         evidence={name: _evidence(tracks[name]) for name in guardrails},
-        latency={name: _bars(counts.latency.get((arm, stage), {})) for name, arm in ARMS},
-        errors={name: _errors(counts, is_candidate=arm) for name, arm in ARMS},
+        latency={name: _bars(counts.times_of("slow_calls", side, stage)) for name, side in arms.items()},
+        errors={name: _errors(counts, side) for name, side in arms.items()},
     )
 
 
@@ -50,10 +52,10 @@ def _bars(buckets: Mapping[int, int]) -> tuple[tuple[float, float], ...]:
     return tuple((BUCKET_RATIO ** ((bar + 1) * BUCKETS_PER_BAR), count / total) for bar, count in sorted(bars.items()))
 
 
-def _errors(counts: CanaryCounts, *, is_candidate: bool) -> tuple[Point, ...]:
+def _errors(counts: Counts, side: str) -> tuple[Point, ...]:
     by_hour: dict[int, list[int]] = {}
-    for (arm, _, hour_us), sums in counts.calls.items():
-        if arm == is_candidate:
+    for (of_side, _, hour_us), sums in counts.calls.items():
+        if of_side == side:
             numbers = by_hour.setdefault(hour_us, [0, 0])
             numbers[0] += sums.call_count
             numbers[1] += sums.failed_count

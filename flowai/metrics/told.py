@@ -17,9 +17,26 @@ if TYPE_CHECKING:
 WORDS = ("edited", "rejected", "thumbs_down", "accepted", "thumbs_up", "saved")
 """What users say of an answer, the weaker words first; an edited answer was not accepted as it was."""
 
-_FIRST_GOOD_WORD = 4
+FIRST_GOOD_WORD = 4
 PART_ROWS = 300_000
 """So many calls are joined or collapsed at once: about 30 MB."""
+
+
+def take_once(log: Log) -> dict[ProblemKind, int]:
+    """Narrow the view `taken` to each line once, and count what was there again; only such lines are touched."""
+    log.rows("CREATE TEMP TABLE again AS SELECT hash(call_id) AS call FROM all_taken GROUP BY ALL HAVING count(*) > 1")
+    log.rows("CREATE TEMP TABLE repeated AS SELECT * FROM all_taken SEMI JOIN again ON hash(call_id) = again.call")
+    ((lines,),) = log.rows("SELECT count(*) FROM repeated")
+    log.rows("CREATE TEMP TABLE different AS SELECT * FROM repeated LIMIT 0")
+    parts = max(1, -(-lines // PART_ROWS))
+    for part in range(parts):
+        log.rows(f"INSERT INTO different SELECT DISTINCT * FROM repeated WHERE hash(call_id) % {parts} = {part}")  # noqa: S608 - numbers of ours
+    log.rows("""
+        CREATE OR REPLACE TEMP VIEW taken AS
+        SELECT * FROM all_taken ANTI JOIN again ON hash(call_id) = again.call UNION ALL SELECT * FROM different
+    """)
+    ((kept, calls),) = log.rows("SELECT count(*), count(DISTINCT call_id) FROM different")
+    return _again(lines, kept, calls)
 
 
 def tell_once(log: Log) -> dict[ProblemKind, int]:
@@ -32,6 +49,10 @@ def tell_once(log: Log) -> dict[ProblemKind, int]:
     log.rows("DELETE FROM told WHERE call IN (SELECT call FROM again)")
     log.rows("INSERT INTO told SELECT * FROM different")
     ((kept, calls),) = log.rows("SELECT count(*), count(DISTINCT call) FROM different")
+    return _again(lines, kept, calls)
+
+
+def _again(lines: int, kept: int, calls: int) -> dict[ProblemKind, int]:
     counts: dict[ProblemKind, int] = {"duplicated": lines - kept, "conflicting": kept - calls}
     return {kind: count for kind, count in counts.items() if count}
 
@@ -56,7 +77,7 @@ def join_opinions(log: Log, is_in_time: str) -> None:
         log.rows(f"""
             INSERT INTO calls
             WITH portion AS (SELECT * FROM told WHERE {part}), last AS (
-                SELECT call, max(said_us * 8 + word) % 8 >= {_FIRST_GOOD_WORD} AS accepted,
+                SELECT call, max(said_us * 8 + word) % 8 >= {FIRST_GOOD_WORD} AS accepted,
                     bool_or(word = {len(WORDS)}) AS saved
                 FROM (SELECT * FROM words WHERE {part}) JOIN portion USING (call) WHERE {is_in_time} GROUP BY call
             ) SELECT portion.*, accepted, saved FROM portion LEFT JOIN last USING (call)

@@ -1,14 +1,14 @@
-"""The table of a usage report as plain text and as Markdown.
+"""The tables of a usage report: how often, how fast, how good; for terminals and as Markdown.
 
 In: a UsageReport. Out: rows of cells, text. Must never know terminals.
 """
 
 from __future__ import annotations
 
-import html
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.markup import one_line
+from flowai import markup
 from flowai.reports.numbers import NOTHING, dollars, duration, rate
 
 if TYPE_CHECKING:
@@ -16,58 +16,92 @@ if TYPE_CHECKING:
 
     from flowai.metrics.usage import UsageReport, UsageRow
 
-FIGURES = (
-    "calls",
-    "errors",
-    "JSON valid",
-    "p50",
-    "p95",
-    "p99",
-    "TTFT p50",
-    "p95",
-    "p99",
+_BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """One table: a head, and a row for each group and for all of them.
+
+    Args:
+        columns: the head; what is grouped by comes first.
+        rows: cells, as many as the head has.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(report: UsageReport, *, most_name_chars: int = 28) -> tuple[Table, Table]:
+    """Give what came and how fast, and what became of it: two tables, so that each fits on a screen.
+
+    Args:
+        report: what is shown.
+        most_name_chars: longer names are cut.
+    """
+    names = [
+        tuple(markup.one_line(row.group[one] or NOTHING, most_name_chars) for one in report.by) for row in report.rows
+    ]
+    shown = list(zip(names, report.rows, strict=True))
+    if len(shown) > 1:
+        shown.append((("all", *([""] * (len(report.by) - 1))), report.total))
+    return (
+        Table(columns=(*report.by, *_SPEED), rows=tuple((*name, *_speed(row)) for name, row in shown)),
+        Table(columns=(*report.by, *_WORTH), rows=tuple((*name, *_worth(row)) for name, row in shown)),
+    )
+
+
+_SPEED = ("calls", "over time", "errors", "over time", "p50", "p95", "p99", "TTFT p50", "p95", "p99")
+
+
+def _speed(row: UsageRow) -> tuple[str, ...]:
+    return (
+        f"{row.call_count:,}",
+        sparkline(row.calls_by_slice),
+        rate(row.error_rate),
+        sparkline(row.failed_by_slice),
+        *(duration(one) for one in (*row.latency, *row.ttft)),
+    )
+
+
+_WORTH = (
+    "JSON",
     "accepted",
+    "CSAT",
     "saved",
+    "hallucinated",
     "hits",
     "degraded",
     "tokens in",
     "out",
     "cost",
-    "over time",
 )
-_BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 
-def columns(report: UsageReport) -> tuple[str, ...]:
-    """Give the head of the table."""
-    return (*report.by, *FIGURES)
-
-
-def rows(report: UsageReport) -> list[tuple[str, ...]]:
-    """Give a row per group, and one for all of them where there are several."""
-    table = [(*(one_line(row.group[one] or NOTHING, 40) for one in report.by), *_figures(row)) for row in report.rows]
-    if len(report.rows) > 1:
-        table.append(("all", *([""] * (len(report.by) - 1)), *_figures(report.total)))
-    return table
-
-
-def _figures(row: UsageRow) -> tuple[str, ...]:
+def _worth(row: UsageRow) -> tuple[str, ...]:
     unpriced = f" + {row.unpriced_count:,} unpriced" if row.unpriced_count else ""
     return (
-        f"{row.call_count:,}",
-        rate(row.error_rate),
         rate(row.json_valid_rate),
-        *(duration(one) for one in row.latency),
-        *(duration(one) for one in row.ttft),
         rate(row.acceptance_rate),
+        rate(row.csat_rate),
         rate(row.save_rate),
+        rate(row.hallucination_rate),
         rate(row.hit_rate),
         rate(row.degraded_rate),
-        f"{row.input_tokens:,}",
-        f"{row.output_tokens:,}",
+        _tokens(row.input_tokens),
+        _tokens(row.output_tokens),
         dollars(row.cost_usd) + unpriced,
-        sparkline(row.calls_by_slice),
     )
+
+
+def _tokens(number: int) -> str:
+    """Spell a number of tokens with three figures: `912`, `36.4 k`, `1.49 M`."""
+    size, unit = float(number), ""
+    for unit in ("", " k", " M", " G"):
+        if size < 999.5 or unit == " G":  # noqa: PLR2004 - the largest that rounds below the next unit
+            break
+        size /= 1000
+    return f"{size:.3g}{unit}" if unit else f"{number:,}"
 
 
 def sparkline(numbers: Sequence[int]) -> str:
@@ -77,15 +111,8 @@ def sparkline(numbers: Sequence[int]) -> str:
 
 
 def to_markdown(report: UsageReport) -> str:
-    """Give the table as Markdown."""
-    head = columns(report)
-    lines = [f"# metrics, {report.since} to {report.until}", ""]
-    lines += [f"| {' | '.join(_md(cell) for cell in row)} |" for row in (head, ["---"] * len(head), *rows(report))]
-    lines += [f"\n- {problem.count:,} lines: {problem.kind}" for problem in report.problems]
-    return "\n".join(lines) + "\n"
-
-
-def _md(text: str) -> str:
-    if text == "---":
-        return text
-    return "".join(f"\\{char}" if char in "\\`*_[]|#" else char for char in html.escape(text, quote=False))
+    """Give the tables as Markdown."""
+    parts = [f"# metrics, {report.since} to {report.until}"]
+    parts += [markup.table(table.columns, table.rows) for table in tables(report, most_name_chars=100)]
+    parts += [f"- {problem.count:,} lines: {problem.kind}" for problem in report.problems]
+    return "\n\n".join(parts) + "\n"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.metrics.model import Tally
+from flowai.statistics.sequential import Block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ METRIC_WORDS: dict[Metric, str] = {
     "slow_calls": "slow calls",
     "slow_ttft": "slow TTFT",
     "acceptance": "acceptance",
+    "save_rate": "save rate",
+    "hallucination": "hallucination",
 }
 
 
@@ -64,6 +67,16 @@ class Finding:
     log_e: float = 0.0
     log_e_peak: float = 0.0
     safe_log_e: float = 0.0
+
+    @property
+    def block(self) -> Block:
+        """The users of both sides in this stage."""
+        return Block(
+            candidate_count=self.candidate.count,
+            control_count=self.control.count,
+            candidate_failure_count=self.candidate.failure_count,
+            control_failure_count=self.control.failure_count,
+        )
 
 
 def says(finding: Finding, *, safe_alpha: float) -> Says:

@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
 from flowai.files import write_atomic
+from flowai.metrics.canary import judge_rollout
 from flowai.metrics.canary_pages import to_html, to_markdown
-from flowai.metrics.comparison import METRICS, Rules, compare
-from flowai.metrics.counts import COLUMNS, CanaryQuestion, count_canary
+from flowai.metrics.comparison import Rules
+from flowai.metrics.counting import count_sides
 from flowai.metrics.model import report_json
 from flowai.metrics.moments import parse_moment, parse_span_s
 from flowai.metrics.plots import svgs_of
-from flowai.metrics.query import CLOCK_SKEW_S, open_log, to_us
+from flowai.metrics.query import CLOCK_SKEW_S, days_around, open_log, to_us
+from flowai.metrics.question import COLUMNS, METRICS, Question, rollout_sides
+from flowai.metrics.unreadable import first_unreadable
 from flowai.operations.canary_stages import rollout_of
+from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.metrics.counts import CanaryCounts
+    from flowai.metrics.counts import Counts
     from flowai.metrics.model import CanaryReport, Metric
     from flowai.operations.workspace import Surroundings, Workspace
 
@@ -45,7 +49,7 @@ class CanaryOptions:
         since: begin, as typed; None for the rollout's.
         until: end, as typed; None for now, or the past rollout's end.
         feature: only this one.
-        window: how long after a call feedback counts, as typed.
+        window: how long after a call feedback and scores count, as typed.
         replay: also give the verdict of each hour before.
         outputs: more files to write.
     """
@@ -94,16 +98,19 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         until=None if options.until is None else parse_moment(options.until, now=now, option="--until"),
         now=now,
     )
-    question = CanaryQuestion(
-        candidate=rollout.candidate,
+    question = Question(
+        sides=rollout_sides(rollout.candidate),
         stages=rollout.stages,
         feature=options.feature,
         feedback_us=round(parse_span_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
-    with open_log(workspace.events, COLUMNS, question.stretch) as log:
-        counts = count_canary(log, question)
-    report = compare(
+    places = open_events(workspace.registry, around.project, workspace.environ, days_around(question.stretch))
+    with places as directories, open_log(directories, COLUMNS, question.stretch) as log:
+        counts = count_sides(log, question)
+        if counts.problem_count("unreadable"):
+            counts.unreadable = first_unreadable(directories, question.stretch)
+    report = judge_rollout(
         counts,
         question,
         _rules(workspace, counts),
@@ -111,20 +118,23 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         doubts=rollout.doubts,
         warnings=rollout.warnings,
     )
-    directory = around.project.reports / "canary" / f"{report.candidate}-{report.stage}"
+    # what was asked of a part only must not stand where `release promote` looks for the whole; an earlier end is no
+    # part: evidence holds whenever it is looked at
+    part = "-part" if options.feature or options.since else ""
+    directory = around.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
     _write(report, directory, options.outputs)
     return CanaryResult(report=report, directory=directory)
 
 
-def _rules(workspace: Workspace, counts: CanaryCounts) -> Rules:
+def _rules(workspace: Workspace, counts: Counts) -> Rules:
     policy = workspace.registry.policies.canary
     margins: dict[Metric, float] = {
         name: getattr(policy.margins, "slow_calls" if name == "slow_ttft" else name) for name in METRICS
     }
     served: dict[str, int] = {}
-    for one in counts.versions:
-        if one.variant == "control" and one.release:
-            served[one.release] = served.get(one.release, 0) + one.call_count
+    for one, hours in counts.versions.items():
+        if one.side == "control" and one.release:
+            served[one.release] = served.get(one.release, 0) + sum(hours.values())
     return Rules(
         alpha=policy.alpha,
         guardrails=policy.guardrails,

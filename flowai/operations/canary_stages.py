@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flowai.errors import UndecidedError, UsageError
-from flowai.metrics.counts import SETTLING_US, Stage
 from flowai.metrics.query import Stretch, to_us
+from flowai.metrics.question import SETTLING_US, Stage
 from flowai.releases.ledger import read_ledger
 
 if TYPE_CHECKING:

@@ -5,17 +5,19 @@ In: options, a project. Out: a UsageReport. Must never know how it is shown.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from flowai.errors import UsageError, one_of
+from flowai.errors import FlowaiError, UsageError, one_of
 from flowai.files import write_atomic
 from flowai.metrics.moments import parse_moment
-from flowai.metrics.query import CLOCK_SKEW_S, Stretch, open_log, to_us
+from flowai.metrics.query import CLOCK_SKEW_S, Stretch, days_around, open_log, to_us
 from flowai.metrics.usage import COLUMNS, By, measure_usage
 from flowai.metrics.usage_tables import to_markdown
+from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -51,6 +53,42 @@ def usage_json(report: UsageReport) -> bytes:
 WRITERS: dict[str, Callable[[UsageReport], str | bytes]] = {".json": usage_json, ".md": to_markdown}
 
 
+def watch_metrics(
+    around: Surroundings,
+    options: MetricsOptions,
+    *,
+    every_s: float,
+    on_look: Callable[[UsageReport | FlowaiError], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Measure again and again, until the person stops it.
+
+    Args:
+        around: what surrounds the process.
+        options: what was asked; without an end.
+        every_s: seconds from one look to the next, > 0; a look that takes longer is followed by the next at once.
+        on_look: told of each look; a failed one after the first ends nothing, since files may be half-way through an
+            edit.
+        sleep: waits so many seconds.
+
+    Raises:
+        UsageError: an option is wrong.
+        FlowaiError: the first look failed, see `run_metrics`.
+    """
+    if options.until is not None:
+        raise UsageError("--watch looks until now, and `--until` names an end", hint="leave one of them out")
+    began_s = around.clock_s()
+    on_look(run_metrics(around, options))
+    while True:
+        sleep(max(0.0, began_s + every_s - around.clock_s()))
+        began_s = around.clock_s()
+        try:
+            found: UsageReport | FlowaiError = run_metrics(around, options)
+        except FlowaiError as error:
+            found = error
+        on_look(found)
+
+
 def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
     """Measure, and write what was asked for.
 
@@ -70,7 +108,8 @@ def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
         raise UsageError("nothing lies between `--since` and `--until`")
     stretch = Stretch(since_us=to_us(since), until_us=to_us(until))
     workspace = open_workspace(around)
-    with open_log(workspace.events, COLUMNS, stretch) as log:
+    places = open_events(workspace.registry, around.project, workspace.environ, days_around(stretch))
+    with places as directories, open_log(directories, COLUMNS, stretch) as log:
         report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
     for path in options.outputs:
         write_atomic(path, WRITERS[path.suffix.lower()](report))

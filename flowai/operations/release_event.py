@@ -58,10 +58,11 @@ def _write(directory: Path, registry: Registry, source: Source, entry: Entry) ->
     event = ReleaseEvent(
         at=entry.at,
         action=entry.action,
-        release=entry.release,
+        release=entry.release or None,
         serves=entry.serves,
         from_stage=None if entry.from_stage == "?" else entry.from_stage,
         to_stage=entry.to_stage,
+        experiment=entry.experiment,
         who=entry.who,
         reason=entry.reason,
     )

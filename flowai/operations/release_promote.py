@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, InfrastructureError, UndecidedError, UsageError
+from flowai.operations.events_places import open_events
 from flowai.operations.release_ground import open_ground
 from flowai.operations.rollback_aftermath import Aftermath
 from flowai.operations.rollback_model import Step
 from flowai.prompts import PromptLibrary, PromptLock
-from flowai.registry import Rollout, events_directory
+from flowai.registry import Rollout
 from flowai.releases.by_hand import contradictions
 from flowai.releases.ledger import Entry
 from flowai.releases.locks import why_unlike
@@ -235,13 +236,20 @@ def _dogfood(ground: Ground, rollout: Rollout) -> Proof:
 
 def _usage(ground: Ground, rollout: Rollout) -> UsageReport:
     """Measure all calls since the rollout began, by release and variant."""
-    from flowai.metrics.query import CLOCK_SKEW_S, Stretch, open_log, to_us  # only the first stage looks at the log
+    from flowai.metrics.query import (  # only the first stage looks at the log
+        CLOCK_SKEW_S,
+        Stretch,
+        days_around,
+        open_log,
+        to_us,
+    )
     from flowai.metrics.usage import COLUMNS, measure_usage
 
     since_us = 0 if rollout.started_at is None else to_us(rollout.started_at)
     now_us = to_us(ground.here.now())
     stretch = Stretch(since_us=since_us, until_us=max(now_us, since_us) + 1)
-    with open_log(events_directory(ground.registry, ground.source.project), COLUMNS, stretch) as log:
+    places = open_events(ground.registry, ground.source.project, ground.source.environ, days_around(stretch))
+    with places as directories, open_log(directories, COLUMNS, stretch) as log:
         return measure_usage(log, stretch, ("release", "variant"), now_us=now_us + CLOCK_SKEW_S * 1_000_000)
 
 

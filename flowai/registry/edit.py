@@ -1,6 +1,6 @@
-"""The only writer of a registry: changes flowai's own keys, and leaves every other byte as people wrote it.
+"""The only writer of a registry: changes flowai's own keys, or an entry, and leaves all else as people wrote it.
 
-In: a project, an environment, the change. Out: the file, replaced in one step. Must never know why the keys change.
+In: a project, an environment, the change. Out: the file, replaced in one step. Must never know why anything changes.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import InfrastructureError, Place, ProjectError, RegistryError
+from flowai.errors import FlowaiError, InfrastructureError, Place, ProjectError, RegistryError
 from flowai.files import parse_yaml, read_text, take_lock, write_atomic, writing
-from flowai.registry.load import environment_file, load_registry
+from flowai.registry.load import ENVIRONMENT_VARIABLE, environment_file, load_registry
 from flowai.registry.model import Rollout
-from flowai.registry.surgery import with_value
+from flowai.registry.surgery import with_entry, with_value, without_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from flowai.project import Project
@@ -82,6 +83,101 @@ def edit_registry(
         path = environment_file(project, before.environment)
         _rewrite(path.resolve(), project.show(path), _differences(own, wanted))
         return load_registry(project, env=env, environ=environ)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntryEdit:
+    """One entry of a map that people write, to be added or taken out.
+
+    Args:
+        key: the map: `releases`, `experiments`.
+        name: the entry.
+        value: what it says; None takes it out, wherever it stands.
+        beside: an entry of the same map; the new one is added to the file that holds it.
+    """
+
+    key: str
+    name: str
+    value: Mapping[str, object] | None = None
+    beside: str = ""
+
+
+def edit_entries(
+    project: Project,
+    change: Callable[[Registry], Sequence[EntryEdit]],
+    *,
+    env: str | None,
+    environ: Mapping[str, str],
+    clock_s: Callable[[], float] = time.monotonic,
+) -> tuple[str, ...]:
+    """Add entries to a registry or take some out, in the files where they belong; as careful as `edit_registry`.
+
+    Args:
+        project: whose registry.
+        change: is given the registry as it stands now, and returns what shall change. Called once, under the lock.
+        env: the environment, as for `load_registry`.
+        environ: the variables, as for `load_registry`.
+        clock_s: a clock that never goes back, seconds.
+
+    Returns:
+        The files that were changed, as a person would type them.
+
+    Raises:
+        RegistryError: the registry is wrong before the change, or would be after it; it is as it was then.
+        InfrastructureError: a file cannot be written, or another process keeps the lock; as above.
+    """
+    with _locked(project.root, clock_s):
+        edits = change(load_registry(project, env=env, environ=environ))
+        before = {path: path.read_bytes() for path in _files(project, env or environ.get(ENVIRONMENT_VARIABLE) or None)}
+        changed: list[Path] = []
+        try:
+            for path in before:
+                if _apply(path, project.show(path), edits):
+                    changed.append(path)  # noqa: PERF401 - known one by one, for who takes them back
+            load_registry(project, env=env, environ=environ)
+        except FlowaiError:
+            for path in changed:
+                write_atomic(path.resolve(), before[path])
+            raise
+        return tuple(project.show(path) for path in changed)
+
+
+def _files(project: Project, env: str | None) -> tuple[Path, ...]:
+    """Give the files of a registry: the one that is extended first."""
+    path = environment_file(project, env)
+    base = parse_yaml(read_text(path), name=project.show(path), kind=RegistryError).value.get("extends")
+    return (path,) if base is None else (path.with_name(base), path)
+
+
+def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
+    """Write the edits that belong into a file, after proving that they, and nothing else, change; say if any does."""
+    before = read_text(path, name=name, kind=RegistryError)
+    text, expected = before, parse_yaml(before, name=name, kind=RegistryError).value
+    for edit in edits:
+        here = expected.get(edit.key) or {}
+        if edit.value is None and edit.name in here:
+            text = without_entry(text, edit.key, edit.name, name=name)
+            here = {entry: value for entry, value in here.items() if entry != edit.name}
+        elif edit.value is not None and edit.beside in here:
+            text = with_entry(text, edit.key, edit.name, edit.value, name=name)
+            here = {**here, edit.name: edit.value}
+        else:
+            continue
+        expected = {**expected, edit.key: here}
+    if text == before:
+        return False
+    if not _is(text, expected):
+        keys = ", ".join(f"`{edit.key}.{edit.name}`" for edit in edits)
+        raise RegistryError(
+            f"{keys} cannot be changed without touching what stands around",
+            place=Place(file=name),
+            hint="write one `name: value` per line there, without anchors; or make the change by hand",
+        )
+    if not path.stat().st_mode & 0o222:
+        raise InfrastructureError("the file is read-only", place=Place(file=name))
+    mark = BYTE_ORDER_MARK if path.read_bytes().startswith(BYTE_ORDER_MARK) else b""
+    write_atomic(path.resolve(), mark + text.encode())
+    return True
 
 
 def _check_names(registry: Registry, wanted: OwnKeys) -> None:

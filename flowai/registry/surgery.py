@@ -1,4 +1,4 @@
-"""Replaces the value of one top-level key in YAML text and leaves every other byte alone.
+"""Replaces the value of one top-level key in YAML text, adds or takes out one entry, and leaves every other byte alone.
 
 In: YAML text, a key, a value. Out: YAML text. Must never know which keys those are, nor files.
 
@@ -8,6 +8,7 @@ events cannot.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -16,7 +17,7 @@ from flowai.errors import Place, RegistryError
 from flowai.files import parse_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from yaml.error import Mark
     from yaml.events import Event
@@ -132,6 +133,118 @@ def _render(value: object, quote: str = "") -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return "null" if value is None else str(value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """Where an entry of a map stands: index and column of its key's first character, index after its value."""
+
+    name: str
+    start: int
+    column: int
+    end: int
+
+
+def with_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, name: str) -> str:
+    """Give the text with one more entry at the end of the map of a top-level key, in the map's own style.
+
+    Args:
+        text: a YAML document whose outermost value is a map.
+        key: the key; its map has an entry already.
+        entry: name of the new one.
+        value: what it says.
+        name: how messages call the text.
+
+    Returns:
+        The text; all that was in it is unchanged.
+
+    Raises:
+        RegistryError: the text is not valid YAML, or the key has no map with an entry.
+    """
+    is_flow, _, entries = _entries(text, key, name)
+    last = entries[-1]
+    if is_flow:
+        return f"{text[: last.end]}, {_flow({entry: value})[1:-1]}{text[last.end :]}"
+    ending, at = _line_ending(text), _line_end(text, last.end)
+    gap = "" if text[:at].endswith("\n") else ending
+    indent = " " * last.column
+    lines = [f"{indent}{_render(entry)}:", *(f"{indent}  {_flow({one: item})[1:-1]}" for one, item in value.items())]
+    return text[:at] + gap + "".join(f"{line}{ending}" for line in lines) + text[at:]
+
+
+def without_entry(text: str, key: str, entry: str, *, name: str) -> str:
+    """Give the text without one entry of the map of a top-level key; of the last one `{}` is left.
+
+    Args:
+        text: a YAML document whose outermost value is a map.
+        key: the key.
+        entry: which one; comments inside it go with it.
+        name: how messages call the text.
+
+    Returns:
+        The text; all else in it is unchanged.
+
+    Raises:
+        RegistryError: the text is not valid YAML, or there is no such entry.
+    """
+    is_flow, key_end, entries = _entries(text, key, name)
+    place = next((index for index, one in enumerate(entries) if one.name == entry), None)
+    if place is None:
+        raise RegistryError(f"no `{entry}`", place=Place(file=name, key=key))
+    one = entries[place]
+    if not is_flow:
+        begin = text.rfind("\n", 0, one.start) + 1
+        rest = text[:begin] + text[_line_end(text, one.end) :]
+        colon = text.index(":", key_end) + 1
+        return rest if len(entries) > 1 else f"{rest[:colon]} {{}}{rest[colon:]}"
+    if place + 1 < len(entries):
+        return text[: one.start] + text[entries[place + 1].start :]
+    return text[: entries[place - 1].end if place else one.start] + text[one.end :]
+
+
+def _entries(text: str, key: str, name: str) -> tuple[bool, int, list[_Entry]]:
+    """Find the entries of a top-level map: whether it is written in braces, where its key ends, each of them."""
+    import yaml  # as in _scan
+
+    _scan(text, name)  # its errors have places
+    events = iter(list(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
+    next(event for event in events if isinstance(event, yaml.MappingStartEvent))
+    while not isinstance(head := next(events), yaml.MappingEndEvent):
+        for _ in _whole(head, events):
+            pass
+        node = list(_whole(next(events), events))
+        if getattr(head, "value", None) == key and isinstance(node[0], yaml.MappingStartEvent):
+            inner = iter(node[1:-1])
+            pairs = [(list(_whole(first, inner)), list(_whole(next(inner), inner))) for first in inner]
+            found = [
+                _Entry(
+                    name=str(getattr(one[0], "value", "")),
+                    start=_begin(one[0]).index,
+                    column=_begin(one[0]).column,
+                    end=_locate(one[0], value).end,
+                )
+                for one, value in pairs
+            ]
+            if found:
+                return bool(node[0].flow_style), _finish(head).index, found
+    raise RegistryError("found no entries, expected a map of names", place=Place(file=name, key=key))
+
+
+def _line_end(text: str, at: int) -> int:
+    """Give the index after the line on which something ends; what takes whole lines ends at the next one's begin."""
+    if text[at - 1] == "\n":
+        return at
+    stop = text.find("\n", at)
+    return len(text) if stop < 0 else stop + 1
+
+
+def _flow(value: Mapping[str, object]) -> str:
+    """Write a map in one line, in braces."""
+    import yaml  # as in _scan
+
+    return str(
+        yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
+    ).strip()
 
 
 def _scan(text: str, name: str) -> _Top:

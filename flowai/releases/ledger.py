@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-Action = Literal["publish", "promote", "complete", "rollback"]
+Action = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish`: a rollout begins. `promote`: it moves a stage. `complete`: its release became current. `rollback`:
-releases were left and are bad."""
+releases were left and are bad. `stop`: an experiment was ended. `adopt`: an arm of it was made a release."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,15 +35,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         at: when it was taken (RFC 3339, UTC).
         who: who took it, as far as the machine knows (`ann@build-7`).
         action: what was done.
-        release: the release it is about; of a rollback the one that was left.
+        release: the release it is about; of a rollback the one that was left; empty where an experiment was stopped.
         serves: the baseline afterwards; None where it did not change.
         leaves: of a rollback: every release that was left and marked bad.
         from_stage: stage before, `dogfood` or a percentage; None where there was none.
         to_stage: stage afterwards; None where no rollout is on any more.
         forced: whether a rule was overridden.
         reason: why, in a person's words.
-        evidence: what it rests on: smoke, counts, confirmed processes.
-        report_digest: digest of the canary report it rests on; None where it rests on none.
+        evidence: what it rests on: smoke, counts, confirmed processes, what an experiment was.
+        report_digest: digest of the report it rests on; None where it rests on none.
+        experiment: the experiment that ended; None for rollouts.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -60,6 +61,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     evidence: dict[str, Any] = {}
     report_digest: str | None = None
+    experiment: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +80,8 @@ class Ledger:
 
     @property
     def last(self) -> Entry | None:
-        """The newest step."""
-        return self.entries[-1] if self.entries else None
+        """The newest step of a rollout; the end of an experiment changes none."""
+        return next((one for one in reversed(self.entries) if one.experiment is None), None)
 
     @property
     def warnings(self) -> tuple[str, ...]:

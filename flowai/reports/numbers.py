@@ -39,7 +39,7 @@ def dollars(cost_usd: float | None) -> str:
         return "$0"
     if cost_usd < 0.0001:  # noqa: PLR2004 - below what anybody is billed
         return "<$0.0001"
-    if cost_usd < 1:
+    if cost_usd < 0.99995:  # noqa: PLR2004 - the largest that does not round to a dollar
         return f"${cost_usd:.4f}".rstrip("0")
     return f"${cost_usd:,.2f}" if cost_usd < 1000 else f"${cost_usd:,.0f}"  # noqa: PLR2004 - cents no longer matter
 

@@ -197,7 +197,9 @@ def test_damaged_lines_are_counted_and_too_many_are_invalid(flowai: Flowai, roll
     assert ran.code == 0, ran.out
     problems = {one["kind"]: one["count"] for one in report(rollout)["problems"]}
     assert (problems["unreadable"], problems["unknown_version"]) == (2, 1)
-    assert "warning: 2 lines cannot be read" in ran.out
+    last = len(text.splitlines()) + 4
+    name = path.relative_to(log_of(rollout)).as_posix()
+    assert f"warning: 2 lines cannot be read ({name}:{last - 1}, {name}:{last})" in ran.out
     path.write_text(f"{text}{'garbage' * 3}\n" + "[]\n" * 400)
     ran = flowai("canary-report", "--until", UNTIL)
     assert ran.code == 5
@@ -245,10 +247,20 @@ def test_without_a_rollout_it_asks_for_one(flowai: Flowai, project: SampleProjec
 def test_since_and_until_are_read_as_people_type_them(flowai: Flowai, rollout: SampleProject) -> None:
     write(rollout)
     flowai("canary-report", "--since", "2026-05-04T14:00", "--until", UNTIL)
-    assert report(rollout)["since"] == "2026-05-04T14:00:00Z"
+    assert report(rollout, "50-part")["since"] == "2026-05-04T14:00:00Z"
     ran = flowai("canary-report", "--since", "soon")
     assert (ran.code, "expected a time ago" in ran.err) == (2, True)
     assert flowai("canary-report", "--window", "-1h").code == 2
+
+
+@pytest.mark.parametrize("part", [("--since", "2026-05-04T14:00"), ("--feature", "chat")])
+def test_a_report_of_a_part_does_not_stand_where_promote_looks(
+    flowai: Flowai, rollout: SampleProject, part: tuple[str, str]
+) -> None:
+    write(rollout)
+    flowai("canary-report", *part, "--until", UNTIL)
+    assert report(rollout, "50-part")
+    assert not (rollout.root / "reports/canary/v2-50").exists()
 
 
 def test_the_ledger_tells_the_stages(flowai: Flowai, rollout: SampleProject) -> None:

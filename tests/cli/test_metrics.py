@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from rollout_log import BEGIN, Scenario, Side, write_log
 
+from flowai.cli.metrics import _Screen, lines
+from flowai.errors import FlowaiError, RegistryError
+from flowai.events import EventLog, FeedbackEvent, ScoreEvent
+from flowai.metrics.usage import UsageReport
+from flowai.operations.metrics import MetricsOptions, run_metrics, watch_metrics
+from flowai.operations.workspace import Surroundings
+from flowai.project import find_project
+from flowai.secrets import Redactor
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sample_project import Ran, SampleProject
+
+    from flowai.events import Event, Verdict
 
     Flowai = Callable[..., Ran]
 
@@ -38,7 +55,9 @@ def test_it_shows_a_row_for_each_feature_and_one_for_all(flowai: Flowai, logged:
     lines = ran.out.splitlines()
     assert ran.code == 0
     assert lines[0] == "1,100 calls   2026-05-04T08:00:00Z to 2026-05-04T12:00:00Z"
-    assert [line.split()[0] for line in lines[1:]] == ["feature", "chat", "search", "all"]
+    heads = [line.split()[0] if line else "" for line in lines[1:]]
+    assert heads == ["", "feature", "chat", "search", "all"] * 2
+    assert max(map(len, lines)) <= 120
     assert logged.root.is_dir()
 
 
@@ -94,5 +113,168 @@ def test_it_writes_markdown_in_which_names_are_only_names(flowai: Flowai, projec
     write_log(project.root / ".flowai" / "events", Scenario(calls_count=50, changes=hostile))
     assert flowai("metrics", *STRETCH, "-o", "metrics.md", "-o", "metrics.json").code == 0
     text = (project.root / "metrics.md").read_text()
-    assert "&lt;b&gt;\\|\\`x\\`" in text
+    assert "&lt;b>\\|\\`x\\`" in text
     assert flowai("metrics", "-o", "metrics.html").code == 2
+
+
+# --- what users and judges say ---
+
+
+def say(project: SampleProject, *events: Event) -> None:
+    with EventLog(project.root / ".flowai/events", "judge-1", Redactor(), lambda: BEGIN) as log:
+        for event in events:
+            log.append(event)
+
+
+def thumb(call: int, verdict: Verdict, after_s: float = 1.0) -> FeedbackEvent:
+    at = BEGIN + timedelta(hours=2, seconds=after_s)
+    return FeedbackEvent(call_id=f"call-7-{call:07d}", at=at, origin="library", verdict=verdict)
+
+
+def score(call: int, *, passed: bool, after_s: float = 1.0, name: str = "hallucination") -> ScoreEvent:
+    at = BEGIN + timedelta(hours=2, seconds=after_s)
+    return ScoreEvent(call_id=f"call-7-{call:07d}", at=at, origin="judge", name=name, passed=passed)
+
+
+def test_the_last_thumb_and_the_last_score_of_a_call_count(flowai: Flowai, project: SampleProject) -> None:
+    write_log(
+        project.root / ".flowai" / "events", Scenario(calls_count=100, feedback_rate=0.0, canary=Side(error_rate=0))
+    )
+    say(
+        project,
+        thumb(1, "thumbs_up"),
+        thumb(2, "thumbs_up"),
+        thumb(2, "thumbs_down", 2.0),
+        thumb(3, "thumbs_down"),
+        thumb(3, "saved", 2.0),
+        thumb(4, "accepted"),
+        thumb(5, "thumbs_up"),
+        thumb(5, "thumbs_down"),  # at one moment the stronger word counts
+        score(1, passed=True),
+        score(2, passed=True),
+        score(2, passed=False, after_s=2.0),
+        score(3, passed=False),
+        score(3, passed=True, after_s=2.0),
+        score(4, passed=False, name="tone"),
+        score(6, passed=True),
+        score(6, passed=False),
+        score(999, passed=False),  # a call that nobody logged
+    )
+    total = figures(flowai)["total"]
+    assert (total["thumbs_count"], total["thumbs_up_count"]) == (4, 2)
+    assert (total["checked_count"], total["hallucinated_count"]) == (4, 2)
+    assert (total["judged_count"], total["accepted_count"]) == (5, 4)
+    row = [line for line in flowai("metrics", *STRETCH).out.splitlines() if line.startswith("chat")][1]
+    assert re.split(r" {2,}", row)[2:6] == ["80.0 %", "50.0 %", "1.0 %", "50.0 %"]
+
+
+def test_figures_that_cannot_be_are_left_out_and_stop_nothing(flowai: Flowai, project: SampleProject) -> None:
+    absurd = {"cost_usd": 1e300, "latency_ms": 1e300, "ttft_ms": 0.0, "input_tokens": 2**62}
+    write_log(project.root / ".flowai" / "events", Scenario(calls_count=20, canary=Side(error_rate=0), changes=absurd))
+    total = figures(flowai)["total"]
+    assert (total["call_count"], total["cost_usd"]) == (20, 0.0)
+    assert total["unpriced_count"] == 20 - total["failed_count"]
+
+
+def test_the_tables_look_so(project: SampleProject) -> None:
+    directory = project.root / ".flowai" / "events"
+    write_log(directory, Scenario(calls_count=40, hours=4, canary=Side(error_rate=0), control=Side(error_rate=0.2)))
+    around = Surroundings(project=find_project(project.root, {}), now=lambda: BEGIN + timedelta(hours=4))
+    report = run_metrics(around, MetricsOptions(since="4h"))
+    assert "\n".join(lines(report)) == SCREEN
+
+
+SCREEN = """\
+40 calls   2026-05-04T08:00:00Z to 2026-05-04T12:00:00Z
+
+feature  calls     over time  errors     over time     p50     p95     p99  TTFT p50     p95     p99
+chat        40  █▆▆█▆▆█▆▆█▆▆  10.0 %  █      █ ██   0.63 s  1.43 s  1.86 s    0.17 s  0.31 s  0.34 s
+
+feature    JSON  accepted  CSAT  saved  hallucinated   hits  degraded  tokens in     out   cost
+chat     97.2 %    86.7 %     -  0.0 %             -  0.0 %     0.0 %      4.8 k  1.44 k  $0.04"""
+
+
+# --- again and again ---
+
+
+class Steps:
+    """A clock and a sleep that end the watch after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.now_s = 0.0
+        self.slept: list[float] = []
+        self._looks = looks
+
+    def clock_s(self) -> float:
+        self.now_s += 0.25  # what looking takes
+        return self.now_s
+
+    def sleep(self, wait_s: float) -> None:
+        self.slept.append(wait_s)
+        self.now_s += wait_s
+        if len(self.slept) == self._looks:
+            raise KeyboardInterrupt
+
+
+def test_it_looks_again_and_again_and_a_failed_look_ends_nothing(project: SampleProject) -> None:
+    directory = project.root / ".flowai" / "events"
+    steps, seen = Steps(3), list[UsageReport | FlowaiError]()
+
+    def on_look(found: UsageReport | FlowaiError) -> None:
+        seen.append(found)
+        if len(seen) == 1:
+            project.write("registry.yaml", (project.root / "registry.yaml").read_text() + "models: [")
+            write_log(directory, Scenario(calls_count=10))
+        else:
+            text = (project.root / "registry.yaml").read_text()
+            project.write("registry.yaml", text.removesuffix("models: ["))
+
+    around = Surroundings(
+        project=find_project(project.root, {}), now=lambda: BEGIN + timedelta(hours=4), clock_s=steps.clock_s
+    )
+    with pytest.raises(KeyboardInterrupt):
+        watch_metrics(around, MetricsOptions(), every_s=5.0, on_look=on_look, sleep=steps.sleep)
+    assert [type(one).__name__ for one in seen] == ["UsageReport", "RegistryError", "UsageReport"]
+    assert [one.total.call_count for one in seen if isinstance(one, UsageReport)] == [0, 10]
+    assert steps.slept == [4.75] * 3
+
+
+def test_a_look_that_fails_at_once_is_an_error(flowai: Flowai, project: SampleProject) -> None:
+    project.write("registry.yaml", "models: [")
+    assert flowai("metrics", "--watch").code == 3
+    assert flowai("metrics", "--watch", "--until", "1h").code == 2
+    assert flowai("metrics", "--watch", "--interval", "0s").code == 2
+
+
+@pytest.mark.parametrize("form", ["blocks", "json"])
+def test_in_a_pipe_it_prints_one_look_after_the_other_until_it_is_stopped(logged: SampleProject, form: str) -> None:
+    command = [sys.executable, "-m", "flowai", "metrics", "--watch", "--interval", "0.1s", "--since", "2026-05-04"]
+    command += ["--json"] if form == "json" else []
+    with subprocess.Popen(command, cwd=logged.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        blocks = list[str]()
+        while len(blocks) < 2:
+            line = watch.stdout.readline()
+            assert "\x1b" not in line
+            if form == "json":
+                assert json.loads(line)["total"]["call_count"] == 1100
+            if form == "json" or line.startswith("1,100 calls"):
+                blocks.append(line)
+        watch.send_signal(signal.SIGINT)
+        watch.stdout.read()
+    assert watch.returncode == 130
+
+
+def test_on_a_terminal_it_draws_over_what_it_drew(capsys: pytest.CaptureFixture[str], logged: SampleProject) -> None:
+    around = Surroundings(project=find_project(logged.root, {}), now=lambda: BEGIN + timedelta(hours=4))
+    report = run_metrics(around, MetricsOptions())
+    screen = _Screen("5s", size=lambda: os.terminal_size((60, 8)))
+    screen.look(report)
+    screen.look(RegistryError("half-way through an edit"))
+    first, second = capsys.readouterr().out.split("\x1b[H")[1:]
+    for drawn, foot in ((first, "every 5s; Ctrl-C ends it"), (second, "error: half-way through an edit")):
+        shown = drawn.removesuffix("\x1b[J\n").split("\n")
+        assert [line[-3:] for line in shown] == ["\x1b[K"] * 7
+        assert max(len(line) for line in shown) <= 60 + 3
+        assert shown[0].startswith("1,100 calls")
+        assert shown[-1] == f"{foot}\x1b[K"

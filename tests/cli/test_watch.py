@@ -48,16 +48,6 @@ def receiver() -> Iterator[AlertReceiver]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("FLOWAI_ENV", "FLOWAI_REGISTRY", "AI_MODEL_VERSION"):
-        monkeypatch.delenv(name, raising=False)
-    root = tmp_path / "project"
-    root.mkdir()
-    monkeypatch.chdir(root)
-    return root
-
-
-@pytest.fixture
 def make(place: Path, receiver: AlertReceiver) -> Iterator[Callable[..., World]]:
     made: list[World] = []
 

@@ -11,11 +11,12 @@ import pytest
 from rollout_log import BEGIN, Scenario, Side, events_of, write_log
 
 from flowai.events import CallEvent, EventLog, FeedbackEvent
-from flowai.metrics.comparison import METRICS, Rules, compare
-from flowai.metrics.counts import COLUMNS, CanaryCounts, CanaryQuestion, Stage, count_canary
-from flowai.metrics.frozen import CELL_US, HOUR_US
+from flowai.metrics.canary import judge_rollout
+from flowai.metrics.comparison import Rules
+from flowai.metrics.counting import count_sides
 from flowai.metrics.model import CanaryReport, report_json, sealed
 from flowai.metrics.query import Stretch, open_log, to_us
+from flowai.metrics.question import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, rollout_sides
 from flowai.secrets import Redactor
 from flowai.statistics.buckets import bucket_quantile
 
@@ -23,31 +24,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.events import Event, Verdict
+    from flowai.metrics.counts import Counts
 
 SCENARIO = Scenario(calls_count=3000, hours=30.0, percent=50, canary=Side(error_rate=0.05), calls_per_user=3)
 
 
-def question(scenario: Scenario = SCENARIO, **changes: Any) -> CanaryQuestion:
+def question(scenario: Scenario = SCENARIO, **changes: Any) -> Question:
     stretch = Stretch(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
     facts: dict[str, Any] = {
-        "candidate": scenario.candidate,
+        "sides": rollout_sides(scenario.candidate),
         "stages": (Stage(percent=scenario.percent, stretch=stretch),),
         "feature": None,
         "feedback_us": HOUR_US,
         "now_us": stretch.until_us + HOUR_US,
     }
-    return CanaryQuestion(**(facts | changes))
+    return Question(**(facts | changes))
 
 
-def count(directory: Path, asked: CanaryQuestion | None = None) -> CanaryCounts:
+def count(directory: Path, asked: Question | None = None) -> Counts:
     asked = asked or question()
     with open_log(directory, COLUMNS, asked.stretch) as log:
-        return count_canary(log, asked)
+        return count_sides(log, asked)
 
 
 def report_bytes(directory: Path) -> bytes:
     rules = Rules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
-    return report_json(compare(count(directory), question(), rules, replay=True))
+    return report_json(judge_rollout(count(directory), question(), rules, replay=True))
+
+
+def units(found: Counts) -> int:
+    return sum(sum(hours.values()) for hours in found.units.values())
 
 
 def calls_of(scenario: Scenario) -> list[CallEvent]:
@@ -99,14 +105,14 @@ def test_lines_told_twice_change_nothing_but_the_warning(tmp_path: Path) -> None
     write_events(tmp_path / "twice", events, "a")
     write_events(tmp_path / "twice", events[:100], "b")
     once, twice = count(tmp_path / "once"), count(tmp_path / "twice")
-    assert twice.problems["duplicated"] == sum(isinstance(event, CallEvent) for event in events[:100])
-    assert (once.calls, once.cells, once.latency) == (twice.calls, twice.cells, twice.latency)
+    assert twice.problem_count("duplicated") == sum(isinstance(event, CallEvent) for event in events[:100])
+    assert (once.calls, once.cells, once.times) == (twice.calls, twice.cells, twice.times)
 
 
 def test_a_call_told_differently_is_named(tmp_path: Path) -> None:
     first = calls_of(SCENARIO)[0]
     write_events(tmp_path, [first, msgspec.structs.replace(first, error_class="ServerError")])
-    assert count(tmp_path).problems == {"conflicting": 1}
+    assert count(tmp_path).problems == {"conflicting": {0: 1}}
 
 
 def test_a_user_who_fails_again_and_again_counts_once(tmp_path: Path) -> None:
@@ -117,8 +123,7 @@ def test_a_user_who_fails_again_and_again_counts_once(tmp_path: Path) -> None:
         ),
     )
     found = count(tmp_path, question(Scenario(percent=50)))
-    assert sum(sum(cell.failure_counts) for cell in found.cells["error_rate"]) == 1
-    assert sum(sum(cell.counts) for cell in found.cells["error_rate"]) == 1
+    assert [list(cell.sides.values()) for cell in found.cells["error_rate"]] == [[(1, 1)]]
     assert sum(sums.failed_count for sums in found.calls.values()) == 600
 
 
@@ -127,8 +132,8 @@ def test_calls_without_an_asker_are_left_out_unless_all_are(tmp_path: Path) -> N
     write_log(tmp_path / "loose", loose)
     write_log(tmp_path / "both", Scenario(calls_count=300, percent=50), loose)
     alone, both = count(tmp_path / "loose", question(loose)), count(tmp_path / "both", question(loose))
-    assert (alone.unit, sum(alone.units.values())) == ("call", 200)
-    assert (both.unit, sum(both.units.values())) == ("user", 300)
+    assert (alone.unit, units(alone)) == ("call", 200)
+    assert (both.unit, units(both)) == ("user", 300)
     assert sum(sums.call_count for sums in both.calls.values()) == 500
 
 
@@ -157,8 +162,9 @@ def test_feedback_counts_within_its_window_and_the_last_word_decides(tmp_path: P
     random.Random(1).shuffle(events)  # noqa: S311 - a test's order
     write_events(tmp_path, events)
     found = count(tmp_path, question(Scenario(percent=50)))
-    assert sum(sums.judged_count for sums in found.calls.values()) == 2
-    assert sum(sums.unaccepted_count for sums in found.calls.values()) == 1
+    tallies = [found.call_tally("acceptance", side, 0) for side in ("canary", "control")]
+    assert sum(one.count for one in tallies) == 2
+    assert sum(one.failure_count for one in tallies) == 1
 
 
 def test_quantiles_are_within_half_a_percent(tmp_path: Path) -> None:
@@ -169,13 +175,13 @@ def test_quantiles_are_within_half_a_percent(tmp_path: Path) -> None:
     )
     for share in (0.5, 0.95, 0.99):
         exact = taken[-int(-(len(taken) * share) // 1) - 1]
-        assert bucket_quantile(found.latency[True, 0], share) == pytest.approx(exact, rel=0.005)
+        assert bucket_quantile(found.times_of("slow_calls", "canary", 0), share) == pytest.approx(exact, rel=0.005)
 
 
 def test_what_a_cache_answered_counts_for_errors_only(tmp_path: Path) -> None:
     write_log(tmp_path, Scenario(calls_count=500, percent=50, changes={"cache": "exact"}))
     found = count(tmp_path, question(Scenario(percent=50)))
-    assert (found.latency, found.ttft, found.cells["slow_calls"]) == ({}, {}, [])
+    assert (found.times, found.cells["slow_calls"]) == ({}, [])
     assert sum(sums.priced_count for sums in found.calls.values()) == 0
     assert sum(sums.call_count for sums in found.calls.values()) == 500
 
@@ -230,4 +236,4 @@ def test_a_sticky_call_that_names_nobody_is_nobody(tmp_path: Path) -> None:
         Scenario(calls_count=100, percent=50, seed=4, has_users=False, changes={"is_sticky": True, "session": "s"}),
     )
     found = count(tmp_path, question(Scenario(percent=50)))
-    assert sum(found.units.values()) == 302, "the session came to both arms, as its calls were drawn one by one"
+    assert units(found) == 302, "the session came to both arms, as its calls were drawn one by one"

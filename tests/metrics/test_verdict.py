@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from flowai.errors import ExitCode
-from flowai.metrics.blocks import close_blocks, follow
+from flowai.metrics.blocks import Pair, close_blocks, follow
 from flowai.metrics.counts import Cell
-from flowai.metrics.frozen import CELL_US, HOUR_US
 from flowai.metrics.model import Tally
+from flowai.metrics.question import CELL_US, HOUR_US
 from flowai.metrics.verdict import Finding, conclude, exit_code, says
 
 SURE = math.log(1000)
+PAIR = Pair(candidate="canary", control="control", beside="stable")
 
 
 def finding(**changes: Any) -> Finding:
@@ -97,31 +98,31 @@ def test_statuses_are_those_of_the_design() -> None:
 
 def cells(*counts: tuple[int, int], stage: int = 0) -> list[Cell]:
     return [
-        Cell(stage=stage, feature="f", at_us=index * CELL_US, counts=count, failure_counts=(0, 0))
+        Cell(stage=stage, feature="f", at_us=index * CELL_US, sides={"canary": (count[0], 0), "control": (count[1], 0)})
         for index, count in enumerate(counts)
     ]
 
 
 def test_blocks_close_when_both_arms_have_enough() -> None:
-    blocks = close_blocks(cells((60, 70), (40, 40), (9, 9), (0, 90)), until_us=HOUR_US)
-    assert [(one.block.candidate_count, one.block.control_count) for one in blocks] == [(60, 70)]
-    blocks = close_blocks(cells(*[(1, 1)] * 12), until_us=HOUR_US)
-    assert [one.block.candidate_count for one in blocks] == [12], "after an hour ten are enough"
-    assert close_blocks(cells(*[(1, 0)] * 30), until_us=HOUR_US * 9) == [], "one arm says nothing"
+    blocks = close_blocks(cells((20, 40), (0, 90), (1, 9), (9, 9)), PAIR, until_us=HOUR_US)
+    assert [(one.block.candidate_count, one.block.control_count) for one in blocks] == [(20, 40), (1, 99)]
+    blocks = close_blocks(cells(*[(3, 2)] * 12), PAIR, until_us=HOUR_US)
+    assert [one.block.candidate_count for one in blocks] == [30], "few wait for others"
+    assert close_blocks(cells(*[(90, 0)] * 30), PAIR, until_us=HOUR_US * 9) == [], "one arm says nothing"
 
 
 def test_an_open_cell_says_nothing_yet() -> None:
-    assert close_blocks(cells((60, 60)), until_us=CELL_US - 1) == []
-    assert len(close_blocks(cells((60, 60)), until_us=CELL_US)) == 1
+    assert close_blocks(cells((60, 60)), PAIR, until_us=CELL_US - 1) == []
+    assert len(close_blocks(cells((60, 60)), PAIR, until_us=CELL_US)) == 1
 
 
 def test_a_track_gives_what_was_known_at_any_moment() -> None:
     failing = [
-        Cell(stage=0, feature="f", at_us=index * CELL_US, counts=(100, 100), failure_counts=(20, 1))
+        Cell(stage=0, feature="f", at_us=index * CELL_US, sides={"canary": (100, 20), "control": (100, 1)})
         for index in range(9)
     ]
-    track = follow("error_rate", 0.01, failing, until_us=HOUR_US)
+    track = follow("error_rate", 0.01, failing, PAIR, until_us=HOUR_US)
     assert track.at(0) == (0.0, 0.0, 0.0)
     assert track.at(CELL_US)[0] < track.at(2 * CELL_US)[0] < track.at(HOUR_US)[0]
-    late = follow("acceptance", 0.02, failing, until_us=HOUR_US, delay_us=HOUR_US)
+    late = follow("acceptance", 0.02, failing, PAIR, until_us=HOUR_US, delay_us=HOUR_US)
     assert late.untils_us == [], "its feedback may still come"

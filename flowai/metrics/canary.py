@@ -1,0 +1,192 @@
+"""Judges a rollout: counts in, the canary report out.
+
+In: Counts, what was asked, the rules. Out: a CanaryReport. Must never know files, screens or clocks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from flowai.metrics.blocks import Pair
+from flowai.metrics.comparison import Comparison
+from flowai.metrics.counts import NANO
+from flowai.metrics.doubts import doubts_of, mismatch, warnings_of
+from flowai.metrics.model import ArmReport, CanaryReport, HourlyVerdict, MetricReport, Problem, Range, Split, sealed
+from flowai.metrics.plot_data import plots_of
+from flowai.metrics.query import from_us
+from flowai.metrics.question import HOUR_US
+from flowai.statistics.buckets import BUCKET_RATIO, bucket_quantile, quantile_ratio
+from flowai.statistics.intervals import mean_ratio, newcombe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flowai.metrics.comparison import Rules
+    from flowai.metrics.counts import Counts
+    from flowai.metrics.model import CanaryVerdict, Metric, Says
+    from flowai.metrics.question import Question
+    from flowai.metrics.verdict import Finding
+    from flowai.statistics.intervals import Interval
+
+_SHARES = (0.5, 0.95, 0.99)
+_MOST_E = 1e300
+_WHOLE = 100
+
+
+def judge_rollout(
+    counts: Counts,
+    question: Question,
+    rules: Rules,
+    *,
+    replay: bool = False,
+    doubts: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> CanaryReport:
+    """Judge.
+
+    Args:
+        counts: what was counted.
+        question: what was asked, with the sides of a rollout.
+        rules: how it is judged.
+        replay: also give the verdict of every hour before.
+        doubts: why the rollout's history is not to be trusted.
+        warnings: what else a person should know.
+    """
+    sides = question.sides
+    pair = Pair(candidate=sides.candidates[0], control=sides.control, beside=sides.beside)
+    comparison = Comparison.of(counts, question, rules, pair)
+    findings = comparison.findings()
+    verdict, reasons, found = _verdict(comparison, findings, doubts)
+    needed = {one.name: comparison.needed(one) for one in findings if found[one.name] == "undecided"}
+    last = comparison.last_needed(needed, verdict)
+    stage = comparison.stage
+    report = CanaryReport(
+        verdict=verdict,
+        reasons=reasons,
+        candidate=sides.releases[pair.candidate],
+        baseline=rules.baseline,
+        environment=rules.environment,
+        stage=question.stages[-1].name,
+        since=spelled(question.stages[-1].stretch.since_us),
+        until=spelled(question.until_us),
+        unit=counts.unit,
+        arms={
+            "candidate": arm_report(counts, stage, pair.candidate, sides.releases[pair.candidate]),
+            "control": arm_report(counts, stage, pair.control, rules.baseline),
+        },
+        metrics=tuple(metric_report(one, found[one.name], needed.get(one.name)) for one in findings),
+        splits=tuple(
+            Split(stage=one.name, counts=users, e_value=e_number(mismatch(users, one)))
+            for index, one in enumerate(question.stages)
+            if (users := counts.assigned_in(index))
+        ),
+        problems=tuple(
+            Problem(
+                kind=kind,
+                count=counts.problem_count(kind),
+                places=counts.unreadable if kind == "unreadable" else (),
+            )
+            for kind in sorted(counts.problems)
+        ),
+        warnings=(*warnings, *warnings_of(counts, question)),
+        latency_p95=_quantiles(counts, "slow_calls", pair, stage),
+        ttft_p95=_quantiles(counts, "slow_ttft", pair, stage),
+        usd_per_call=_costs(counts, pair, stage),
+        slow_above={
+            feature: BUCKET_RATIO ** (one.above + 1)
+            for feature, one in sorted(counts.frozen.get("slow_calls", {}).items())
+        },
+        looked_at=dict(counts.looked_at),
+        needed_count=last,
+        needed_s=None if last is None else comparison.time_of(last),
+        replay=tuple(_replay(comparison, doubts)) if replay else (),
+        plots=plots_of(counts, comparison.tracks, rules.guardrails, pair, stage),
+    )
+    return sealed(report)
+
+
+def _verdict(
+    comparison: Comparison, findings: Sequence[Finding], doubts: Sequence[str]
+) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, Says]]:
+    """Give what follows; at dogfood and at 100 % there is no control to compare with."""
+    every = (*doubts, *doubts_of(comparison.counts, comparison.question))
+    verdict, reasons, found = comparison.verdict(findings, every)
+    percent = comparison.question.stages[-1].percent
+    if percent == 0 and verdict in ("hold", "promote"):
+        return "hold", ("dogfood has no control: it advances on smoke and a minimum of calls",), found
+    if percent == _WHOLE and verdict in ("hold", "promote"):
+        return "hold", ("at 100 % there is no control: the soak is watched by the alerts",), found
+    return verdict, reasons, found
+
+
+def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVerdict]:
+    """Give the verdict at the end of each hour, from what was known then."""
+    first, last = comparison.question.stages[0].stretch.since_us, comparison.question.until_us
+    for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
+        then = comparison.as_of(hour_us)
+        verdict, reasons, _ = _verdict(then, then.findings(), doubts)
+        yield HourlyVerdict(at=spelled(hour_us), verdict=verdict, reason=reasons[0])
+
+
+def metric_report(finding: Finding, word: Says, needed_count: int | None) -> MetricReport:
+    """Put down what was found about a metric, what it says, and how many more calls it needs."""
+    return MetricReport(
+        name=finding.name,
+        is_guardrail=finding.is_guardrail,
+        candidate=finding.candidate,
+        control=finding.control,
+        candidate_calls=finding.candidate_calls,
+        control_calls=finding.control_calls,
+        difference=_range(newcombe(finding.block)),
+        margin=finding.margin,
+        alpha=finding.alpha,
+        e_value=e_number(finding.log_e),
+        e_value_peak=e_number(finding.log_e_peak),
+        safe_e_value=e_number(finding.safe_log_e),
+        says=word,
+        needed_count=needed_count,
+    )
+
+
+def arm_report(counts: Counts, stage: int, side: str, release: str) -> ArmReport:
+    """Put down what a side did in a stage: users, calls, times, cost."""
+    sums = counts.of_stage(side, stage)
+    latency, ttft = (counts.times_of(metric, side, stage) for metric in ("slow_calls", "slow_ttft"))
+    p50, p95, p99 = (bucket_quantile(latency, share) for share in _SHARES)
+    ttft_p50, ttft_p95, ttft_p99 = (bucket_quantile(ttft, share) for share in _SHARES)
+    return ArmReport(
+        release=release,
+        unit_count=counts.unit_count(side, stage),
+        call_count=sums.call_count,
+        latency=(p50, p95, p99),
+        ttft=(ttft_p50, ttft_p95, ttft_p99),
+        cost_usd=sums.cost_nano_usd / NANO if sums.priced_count else None,
+        priced_count=sums.priced_count,
+    )
+
+
+def _quantiles(counts: Counts, metric: Metric, pair: Pair, stage: int) -> Range:
+    candidate, control = (counts.times_of(metric, side, stage) for side in (pair.candidate, pair.control))
+    return _range(quantile_ratio(candidate, control, 0.95))
+
+
+def _costs(counts: Counts, pair: Pair, stage: int) -> Range:
+    arms = (counts.of_stage(side, stage) for side in (pair.candidate, pair.control))
+    candidate, control = ((one.priced_count, one.cost_nano_usd, one.cost_squares) for one in arms)
+    return _range(mean_ratio(candidate, control))
+
+
+def _range(interval: Interval) -> Range:
+    low, high = (bound if math.isfinite(bound) else None for bound in (interval.low, interval.high))
+    return Range(estimate=interval.estimate, low=low, high=high)
+
+
+def e_number(log_e: float) -> float:
+    """Give evidence as a number that JSON can hold."""
+    return min(math.exp(min(log_e, 690.0)), _MOST_E)
+
+
+def spelled(moment_us: int) -> str:
+    """Spell a moment as reports do: RFC 3339, UTC, whole seconds."""
+    return from_us(moment_us).isoformat(timespec="seconds").replace("+00:00", "Z")

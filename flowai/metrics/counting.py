@@ -1,0 +1,58 @@
+"""Counts what a log tells of a rollout or an experiment: a few passes, and memory that does not grow with the log.
+
+In: an open log, a question. Out: Counts. Must never know what they prove.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.metrics.call_counts import TIMES, count_calls, count_problems, traffic_of
+from flowai.metrics.counts import Counts
+from flowai.metrics.frozen import freeze
+from flowai.metrics.question import take
+from flowai.metrics.thinning import thin
+from flowai.metrics.told import take_once
+from flowai.metrics.users import count_users, is_told_again, look_closely
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.metrics.query import Log
+    from flowai.metrics.question import Question
+    from flowai.metrics.thinning import Thinning
+
+
+def count_sides(log: Log, question: Question) -> Counts:
+    """Count.
+
+    Args:
+        log: opened with `question.COLUMNS` over the question's stretch.
+        question: what is counted.
+
+    Returns:
+        The counts; the same events in any order, in any files, give the same.
+    """
+    take(log, question)
+    found = Counts()
+    thinnings = _count_calls(log, question, found)
+    if is_told_again(log):
+        again = take_once(log)
+        found = Counts()
+        thinnings = _count_calls(log, question, found)
+        found.problems |= {kind: {0: count} for kind, count in again.items()}
+    count_problems(log, question, found)
+    count_users(log, question, thinnings, found)
+    return found
+
+
+def _count_calls(log: Log, question: Question, found: Counts) -> Mapping[str, Thinning]:
+    """Count calls, and take those aside whose users are looked at closely."""
+    traffic = traffic_of(log)
+    thinnings = {side: thin(calls) for side, calls in traffic.items()}
+    count_calls(log, question, found)
+    features = {one.feature for one in found.versions}
+    found.frozen = {metric: freeze(log, question, column, features) for metric, column in TIMES.items()}
+    look_closely(log, question, thinnings, found)
+    found.traffic = {side: sum(calls.values()) for side, calls in traffic.items()}
+    return thinnings
