@@ -283,9 +283,9 @@ def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProjec
     assert flowai("eval").code == 0
     assert len(list((project.root / "logs" / "events").rglob("*.jsonl"))) == 1
     project.write("registry.yaml", registry + "events: s3://bucket/prefix\n")
-    ran = flowai("eval", "--no-cache")
-    assert (ran.code, "registry.yaml: events: found `s3://bucket/prefix`" in ran.err) == (3, True)
-    assert provider.request_count == 2
+    assert flowai("eval", "--no-cache").code == 0
+    here = list((project.root / ".flowai" / "events").rglob("*.jsonl"))
+    assert len(here) == 1, "what goes to an object store is written here first; `events sync` ships it"
 
 
 def test_content_is_logged_only_where_the_feature_says_so(
