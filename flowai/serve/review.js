@@ -176,14 +176,20 @@ async function ask(path, body) {
   const sent = body === undefined
     ? {}
     : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  let answer;
+  let answer, text;
   try {
     answer = await fetch(path, sent);
+    text = await answer.text(); // a server that dies half-way through its answer is gone as well
   } catch {
     throw new Error("the server is gone; start `flowai finetune review` again. What the page counts as decided is on disk.");
   }
-  if (answer.ok) return answer.json();
-  const told = await answer.json().catch(() => ({}));
+  if (answer.ok) return JSON.parse(text);
+  let told = {};
+  try {
+    told = JSON.parse(text);
+  } catch {
+    // no JSON: the status must do
+  }
   throw new Error((told.error && told.error.message) || `the server said ${answer.status}`);
 }
 
