@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.errors import UsageError
+from flowai.errors import UndecidedError, UsageError
 from flowai.events.lake_compact import Compaction, Order, compact
 from flowai.events.lake_store import is_address, open_store
 from flowai.events.lake_sync import SyncReport, sync
@@ -103,6 +103,7 @@ def run_validate(around: Surroundings, place: str | None) -> Validation:
 
     Raises:
         UsageError: there is no such place.
+        UndecidedError: nothing was logged yet.
         ProjectError: the registry is wrong.
         InfrastructureError: a file cannot be read, or the store is away.
     """
@@ -111,6 +112,9 @@ def run_validate(around: Surroundings, place: str | None) -> Validation:
     if place is None:
         registry, _ = _registry(around)
         path = events_directory(registry, around.project)
+        if not path.is_dir():
+            hint = "calls through `Gateway` and `flowai serve` write it"
+            raise UndecidedError(f"there is no event log at `{around.project.show(path)}` yet", hint=hint)
     else:
         path = Path(place)
         if not path.exists():

@@ -191,3 +191,10 @@ def test_a_compaction_killed_by_the_kernel_is_finished_by_the_next(
     assert flowai("events", "compact").code == 0
     assert read(events)[0] == expected
     assert not list(events.glob("dt=*/*.jsonl"))
+
+
+def test_a_project_without_a_log_says_so(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+    ran = flowai("events", "validate")
+    assert (ran.code, "there is no event log at `.flowai/events` yet" in ran.err) == (5, True)
+    assert flowai("events", "compact").code == 0
+    assert not (project.root / ".flowai" / "events").exists()
