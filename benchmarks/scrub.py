@@ -127,8 +127,8 @@ def rows() -> list[tuple[str, ...]]:
         _speed([row.text for row in labelled], peer),
         *_quality("structured", sorted(STRUCTURED), mine, peers, _MISSING),
         *_quality("names and addresses", PEOPLE, mine),
-        *_quality("structured, unseen half", sorted(STRUCTURED), held),
-        *_quality("names and addresses, unseen half", PEOPLE, held),
+        *_quality("structured, other half", sorted(STRUCTURED), held),
+        *_quality("names and addresses, other half", PEOPLE, held),
         (
             "false hits per 1,000 lines of logs",
             f"{false_hits[0]:.1f}",
