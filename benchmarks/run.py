@@ -86,9 +86,8 @@ def main() -> None:
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     head = "# Benchmarks\n\nWritten by `make bench`. Quote ratios: absolute times depend on the machine.\n\n"
     head += f"{datetime.now(UTC):%Y-%m-%d} · {machine} · {libraries}\n"
-    found = dict(
-        re.findall(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", RESULTS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    )
+    sections = r"^## (.+?)\n\n(.*?)\s*(?=^## |\Z)"
+    found = dict(re.findall(sections, RESULTS.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
     for title, name, note in PARTS:
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
@@ -97,9 +96,9 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, __file__, "--rows", name, note], stdout=subprocess.PIPE, text=True, check=True
         )
-        found[title] = done.stdout + "\n"
-        sections = [f"## {title}\n\n{found[title]}" for title, _, _ in PARTS if title in found]
-        RESULTS.write_text("\n".join([head, *sections]).rstrip() + "\n", encoding="utf-8")
+        found[title] = done.stdout.rstrip()
+        parts = [f"## {title}\n\n{found[title]}\n" for title, _, _ in PARTS if title in found]
+        RESULTS.write_text("\n".join([head, *parts]), encoding="utf-8")
     sys.stderr.write("written: benchmarks/results.md\n")
 
 
