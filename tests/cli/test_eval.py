@@ -277,7 +277,7 @@ def test_a_directory_of_recordings_is_replayed_as_one(
     assert (again.code, "a recording is made as a whole" in again.err) == (2, True)
 
 
-def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProject) -> None:
     registry = (project.root / "registry.yaml").read_text()
     project.write("registry.yaml", registry + "events: logs/events\n")
     assert flowai("eval").code == 0
