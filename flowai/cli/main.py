@@ -1,4 +1,4 @@
-"""The command line's entry: registers the commands and is the one edge where errors become text and exit codes.
+"""The command line's entry: the one edge where errors become text and exit codes.
 
 In: arguments. Out: an exit status. Must never know what a command does.
 """
@@ -13,15 +13,8 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from flowai import __version__
-from flowai.cli import cache, console, events, experiment, finetune, release
-from flowai.cli.canary_report import command as canary_report_command
-from flowai.cli.eval import command as eval_command
-from flowai.cli.metrics import command as metrics_command
-from flowai.cli.postmortem import command as postmortem_command
-from flowai.cli.rollback import command as rollback_command
-from flowai.cli.serve import command as serve_command
-from flowai.cli.smoke import command as smoke_command
-from flowai.cli.watch import command as watch_command
+from flowai.cli import console
+from flowai.cli.commands import CommandGroup
 from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +26,7 @@ EPILOG = "exit codes: " + " · ".join(f"{code.value} {code.meaning}" for code in
 
 app = typer.Typer(
     name="flowai",
+    cls=CommandGroup,
     help="Carry a prompt or model change from idea to production and back.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -56,21 +50,6 @@ def root(
     debug: Annotated[bool, typer.Option(DEBUG_FLAG, help="Show a traceback when something fails.")] = False,
 ) -> None:
     """Carry a prompt or model change from idea to production and back."""
-
-
-app.command("eval")(eval_command)
-app.command("smoke")(smoke_command)
-app.command("canary-report")(canary_report_command)
-app.command("metrics")(metrics_command)
-app.command("rollback")(rollback_command)
-app.command("postmortem")(postmortem_command)
-app.command("watch")(watch_command)
-app.command("serve")(serve_command)
-app.add_typer(release.app, name="release")
-app.add_typer(experiment.app, name="experiment")
-app.add_typer(cache.app, name="cache")
-app.add_typer(events.app, name="events")
-app.add_typer(finetune.app, name="finetune")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

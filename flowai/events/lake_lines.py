@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Literal, get_args
+from typing import IO, TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 LineProblem = Literal["torn", "unreadable", "unknown_version", "broken", "too_long"]
 """`torn`: the last line, without its end. `unreadable`: no JSON, or no UTF-8. `unknown_version`: of a newer flowai.
 `broken`: not as the schema says. `too_long`: longer than any event should be."""
-LINE_PROBLEMS: tuple[LineProblem, ...] = get_args(LineProblem)
 
 MOST_LINE_BYTES = 12 << 20
 """A longer line is no row: Parquet readers hold rows by the thousand."""

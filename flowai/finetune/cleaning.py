@@ -47,10 +47,10 @@ class Counted:
         self._kept_out: Counter[Reason] = Counter()
         self._findings: Counter[str] = Counter()
 
-    def passed(self, *, changed: bool = False, findings: Mapping[str, int] | None = None) -> None:
-        """Count a pair that goes on."""
-        self._in_count += 1
-        self._out_count += 1
+    def passed(self, count: int = 1, *, changed: bool = False, findings: Mapping[str, int] | None = None) -> None:
+        """Count a pair that goes on, or several unchanged ones."""
+        self._in_count += count
+        self._out_count += count
         self._changed_count += changed
         self._findings.update(findings or {})
 
@@ -103,6 +103,6 @@ def _through(pair: Pair, steps: Mapping[str, Step], counted: Mapping[str, Counte
         if isinstance(outcome, Quarantined):
             counted[name].kept_out(outcome)
             return outcome
-        counted[name].passed(changed=outcome.pair != pair, findings=outcome.findings)
+        counted[name].passed(changed=outcome.pair is not pair, findings=outcome.findings)
         pair = outcome.pair
     return pair

@@ -128,11 +128,6 @@ def rulings(decisions: Iterable[Decision]) -> dict[str, Ruling]:
     return {pair: ruling for pair, ruling in found if ruling is not None}
 
 
-def decisions_of(decisions: Iterable[Decision]) -> dict[str, Decision]:
-    """Give what holds in the end, by the pair's id; pairs on which reviewers disagree are not in it."""
-    return {pair: ruling.decision for pair, ruling in rulings(decisions).items() if ruling.decision is not None}
-
-
 def reviewer_counts(decisions: Iterable[Decision]) -> dict[str, int]:
     """Count the pairs that each reviewer has a word on, by name."""
     counts = Counter(word.reviewer for ruling in rulings(decisions).values() for word in ruling.words)

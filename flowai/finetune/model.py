@@ -151,17 +151,3 @@ class StepCount(msgspec.Struct, frozen=True, kw_only=True):
     changed_count: int = 0
     kept_out: dict[Reason, int] = {}
     findings: dict[str, int] = {}
-
-
-class Cleaned(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair that passed every step, ready for a format.
-
-    Args:
-        pair: the pair.
-        split: where it belongs.
-        cluster: names its cluster of near duplicates; its own id where it has none.
-    """
-
-    pair: Pair
-    split: Split
-    cluster: str

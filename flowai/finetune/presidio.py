@@ -61,11 +61,6 @@ class PresidioFinder:
         supported = set(self._engine.get_supported_entities(language))
         self._entities = sorted(supported & KINDS.keys())
 
-    @property
-    def entities(self) -> tuple[str, ...]:
-        """What Presidio looks for, by its own names."""
-        return tuple(self._entities)
-
     def find(self, text: str) -> Iterator[Span]:
         """Find spans in a plain text.
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from flowai.metrics.blocks import Pair
 from flowai.metrics.comparison import Comparison
 from flowai.metrics.counts import NANO
-from flowai.metrics.doubts import doubts_of, mismatch, warnings_of
-from flowai.metrics.model import ArmReport, CanaryReport, HourlyVerdict, MetricReport, Problem, Range, Split, sealed
+from flowai.metrics.doubts import doubts_of, mismatch, problems_of, warnings_of
+from flowai.metrics.model import ArmReport, CanaryReport, HourlyVerdict, MetricReport, Range, Split, sealed
 from flowai.metrics.plot_data import plots_of
 from flowai.metrics.query import from_us
 from flowai.metrics.question import HOUR_US
@@ -81,14 +81,7 @@ def judge_rollout(
             for index, one in enumerate(question.stages)
             if (users := counts.assigned_in(index))
         ),
-        problems=tuple(
-            Problem(
-                kind=kind,
-                count=counts.problem_count(kind),
-                places=counts.unreadable if kind == "unreadable" else (),
-            )
-            for kind in sorted(counts.problems)
-        ),
+        problems=problems_of(counts),
         warnings=(*warnings, *warnings_of(counts, question)),
         latency_p95=_quantiles(counts, "slow_calls", pair, stage),
         ttft_p95=_quantiles(counts, "slow_ttft", pair, stage),

@@ -27,7 +27,8 @@ SAYS_WORDS = {
     "none": "does not apply",
 }
 
-_GOOD = frozenset({"json_valid", "acceptance"})
+GOOD = frozenset({"json_valid", "acceptance", "save_rate"})
+"""Metrics of good things: their shares are shown, not those of what failed."""
 """Metrics that people know by their successes; evidence is always about failures."""
 
 _SPLIT_ACTS = 1000.0
@@ -40,11 +41,11 @@ def metric_rows(report: CanaryReport) -> list[tuple[str, ...]]:
 
 def _metric_row(metric: MetricReport) -> tuple[str, ...]:
     rates = (metric.candidate.rate, metric.control.rate)
-    shown = [None if rate is None else 1 - rate if metric.name in _GOOD else rate for rate in rates]
+    shown = [None if rate is None else 1 - rate if metric.name in GOOD else rate for rate in rates]
     return (
         METRIC_WORDS[metric.name],
         *(NOTHING if rate is None else _percent(rate, metric.candidate.count + metric.control.count) for rate in shown),
-        _difference(metric),
+        difference_words(metric),
         f"{metric.margin * 100:g} pt",
         evidence_words(metric.e_value) if metric.candidate.count and metric.control.count else NOTHING,
         SAYS_WORDS[metric.says] if metric.is_guardrail else f"({SAYS_WORDS[metric.says]})",
@@ -56,12 +57,13 @@ def _percent(rate: float, total: int) -> str:
     return f"{rate * 100:.{2 if total > 100_000 else 1}f} %"  # noqa: PLR2004 - 0.1 % of so many is still a hundred
 
 
-def _difference(metric: MetricReport) -> str:
+def difference_words(metric: MetricReport) -> str:
+    """Spell a difference in points, better ones upwards where a metric is of good things: `+0.1 [-0.3, +0.5] pt`."""
     difference = metric.difference
     if difference.estimate is None or difference.low is None or difference.high is None:
         return NOTHING
     points = (difference.estimate, difference.low, difference.high)
-    if metric.name in _GOOD:
+    if metric.name in GOOD:
         points = (-difference.estimate, -difference.high, -difference.low)
     estimate, low, high = (f"{point * 100:+.1f}".replace("-0.0", "+0.0") for point in points)
     return f"{estimate} [{low}, {high}] pt"

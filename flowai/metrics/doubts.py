@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from flowai.markup import one_line
+from flowai.metrics.model import Problem
 from flowai.metrics.verdict import LEAST_COUNT
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e
 
@@ -58,6 +59,18 @@ def doubts_of(counts: Counts, question: Question) -> tuple[str, ...]:
 def comparison_doubts(counts: Counts, question: Question) -> tuple[str, ...]:
     """Say the same, but for the shares, which experiments have others of."""
     return (*_mixed(counts, question), *_lost(counts, question), *_one_sided(counts, question))
+
+
+def problems_of(counts: Counts) -> tuple[Problem, ...]:
+    """Give the lines that could not be used, by what is wrong with them; unreadable ones with their places."""
+    return tuple(
+        Problem(
+            kind=kind,
+            count=counts.problem_count(kind),
+            places=counts.unreadable if kind == "unreadable" else (),
+        )
+        for kind in sorted(counts.problems)
+    )
 
 
 def warnings_of(counts: Counts, question: Question) -> tuple[str, ...]:

@@ -18,9 +18,9 @@ from flowai.markup import one_line
 from flowai.metrics.blocks import LATE, Pair
 from flowai.metrics.canary import arm_report, e_number, metric_report, spelled
 from flowai.metrics.comparison import Comparison, Rules
-from flowai.metrics.doubts import comparison_doubts, warnings_of
+from flowai.metrics.doubts import comparison_doubts, problems_of, warnings_of
 from flowai.metrics.experiment_model import ExperimentReport, PairReport, sealed
-from flowai.metrics.model import Problem, Tally
+from flowai.metrics.model import Tally
 from flowai.metrics.verdict import LEAST_COUNT, METRIC_WORDS, says
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e
 
@@ -114,14 +114,7 @@ def judge_experiment(
             split={arm: count for arm, count in users.items() if count},
             split_e_value=e_number(split),
             goal_acts_at=len(arms) / rules.alpha,
-            problems=tuple(
-                Problem(
-                    kind=kind,
-                    count=counts.problem_count(kind),
-                    places=counts.unreadable if kind == "unreadable" else (),
-                )
-                for kind in sorted(counts.problems)
-            ),
+            problems=problems_of(counts),
             warnings=(*warnings, *_warnings(counts, arms), *warnings_of(counts, question)),
             needed_count=needed_count,
             needed_s=needed_s,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowai.metrics.canary_tables import SAYS_WORDS, evidence_words, rounded, span
+from flowai.metrics.canary_tables import GOOD, SAYS_WORDS, difference_words, evidence_words, rounded, span
 from flowai.metrics.verdict import METRIC_WORDS
 from flowai.reports.numbers import NOTHING, dollars, duration, rate
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "acts at", "says")
 VERDICT_WORDS = {"winner": "WINNER", "worse": "WORSE", "none": "NO WINNER YET", "invalid": "INVALID"}
 
-_GOOD = frozenset({"json_valid", "acceptance", "save_rate"})
 """Metrics that people know by their successes; evidence is always about failures."""
 
 _SPLIT_ACTS = 1000.0
@@ -65,7 +64,7 @@ def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
 
 def _rate(metric: MetricReport) -> str:
     share = metric.candidate.rate
-    return rate(1 - share if share is not None and metric.name in _GOOD else share)
+    return rate(1 - share if share is not None and metric.name in GOOD else share)
 
 
 def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:
@@ -107,22 +106,11 @@ def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) 
     return (
         METRIC_WORDS[metric.name],
         f"{pair.arm} against {pair.other}",
-        _difference(metric),
+        difference_words(metric),
         evidence_words(e_value),
         evidence_words(acts_at),
         word,
     )
-
-
-def _difference(metric: MetricReport) -> str:
-    difference = metric.difference
-    if difference.estimate is None or difference.low is None or difference.high is None:
-        return NOTHING
-    points = (difference.estimate, difference.low, difference.high)
-    if metric.name in _GOOD:
-        points = (-difference.estimate, -difference.high, -difference.low)
-    estimate, low, high = (f"{point * 100:+.1f}".replace("-0.0", "+0.0") for point in points)
-    return f"{estimate} [{low}, {high}] pt"
 
 
 def verdict_line(report: ExperimentReport) -> str:

@@ -187,8 +187,7 @@ class _Export:
             self._keep_out(line, counted)
         if not funnel.judged_count:
             raise UndecidedError(_why_nothing(funnel, wanted), hint=_HINTS[_lacking(funnel)])
-        for _ in range(funnel.pair_count):
-            counted.passed()
+        counted.passed(funnel.pair_count)
         return funnel, counted.count()
 
     def _clean(self, bench: Bench) -> Iterable[StepCount]:

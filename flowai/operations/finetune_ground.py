@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flowai.calls.tokens import count_text, load_encoding
 from flowai.errors import InfrastructureError, Place, UsageError
 from flowai.events import UnreadableLine, read_events
 from flowai.files import writing
@@ -19,6 +21,7 @@ from flowai.finetune.gather import Wanted
 from flowai.finetune.language import Languages
 from flowai.finetune.model import Quarantined
 from flowai.finetune.pairs import STEP
+from flowai.finetune.presidio import PresidioFinder, presidio_is_installed
 from flowai.finetune.scrub import Scrubber
 from flowai.finetune.steps import Cleaning
 from flowai.finetune.toxicity import THRESHOLD, Toxicity, can_detect
@@ -120,10 +123,12 @@ def open_ground(
     book = open_book(workspace.project, feature)
     warnings.extend(damage_of(book))
     known = secret_values(workspace.registry, workspace.environ)
+    others = (PresidioFinder(),) if presidio_is_installed() else ()
     cleaning = Cleaning(
         leaks=leaks,
-        scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known),
+        scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known, others=others),
         rules=rules,
+        count_tokens=None if rules.max_tokens is None else partial(count_text, load_encoding()),
         languages=Languages(languages) if languages else None,
         decide=decider(book.decisions),
     )

@@ -1,6 +1,6 @@
 """A port of this machine, and uvicorn's server on it.
 
-In: an address. Out: a socket, a server. Must never know what is served. With server.py and connection.py the sole door
+In: an address. Out: a socket, a server. Must never know what is served. With connection.py the sole door
 to uvicorn.
 """
 
@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from flowai.errors import InfrastructureError, UsageError
+from flowai.serve.callers import MOST_HEADER_BYTES
+from flowai.serve.connection import LimitedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_BACKLOG_COUNT = 1024
+_CUT_GRACE_S = 2  # what calls that were cut get to say so
 
 
 class QuietServer(uvicorn.Server):
@@ -41,6 +48,31 @@ class QuietServer(uvicorn.Server):
         """Close the port; connections that are open stay."""
         for server in self.servers:
             server.close()
+
+
+def quiet_server(app: Any, *, most_connections_count: int) -> QuietServer:  # noqa: ANN401 - an ASGI application
+    """Put uvicorn around an application: HTTP alone, bounded, silent.
+
+    Args:
+        app: the application.
+        most_connections_count: connections at a time, >= 1; who comes above is told to come back.
+    """
+    config = uvicorn.Config(
+        app,
+        http=LimitedConnection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        limit_concurrency=most_connections_count,
+        timeout_graceful_shutdown=_CUT_GRACE_S,
+        backlog=_BACKLOG_COUNT,
+    )
+    return QuietServer(config)
 
 
 async def listen(host: str, port: int) -> socket.socket:

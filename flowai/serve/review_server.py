@@ -1,22 +1,16 @@
 """The server of the review page: loopback only, a free port unless one is named, one reviewer.
 
-In: a desk. Out: addresses that let a browser in. Must never know pages. With server.py, listening.py and connection.py
-the sole door to uvicorn.
+In: a desk. Out: addresses that let a browser in. Must never know pages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import uvicorn
-
-from flowai.serve.callers import MOST_HEADER_BYTES
-from flowai.serve.connection import LimitedConnection
-from flowai.serve.listening import QuietServer, listen
+from flowai.serve.listening import listen, quiet_server
 from flowai.serve.review import ReviewApp
 from flowai.serve.review_entry import Entry
 
@@ -27,7 +21,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _MOST_CONNECTIONS_COUNT = 64
-_GRACE_S = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,21 +57,7 @@ async def reviewing(
     """
     entry = Entry(random_bytes)
     listener = await listen(LOOPBACK, port)
-    config = uvicorn.Config(
-        ReviewApp(desk, entry, on_bug=on_bug),
-        http=LimitedConnection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level=logging.CRITICAL,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
-        limit_concurrency=_MOST_CONNECTIONS_COUNT,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    server = QuietServer(config)
+    server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), most_connections_count=_MOST_CONNECTIONS_COUNT)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.is_up.wait()

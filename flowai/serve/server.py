@@ -1,22 +1,17 @@
 """The HTTP server around an application: opens a port, serves, drains, ends.
 
-In: a gateway, an address. Out: a running server. Must never know endpoints. With listening.py and connection.py the
-sole door to uvicorn.
+In: a gateway, an address. Out: a running server. Must never know endpoints.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import uvicorn
-
 from flowai.serve.app import App, AppOptions
-from flowai.serve.callers import MOST_HEADER_BYTES, is_loopback
-from flowai.serve.connection import LimitedConnection
-from flowai.serve.listening import QuietServer, listen
+from flowai.serve.callers import is_loopback
+from flowai.serve.listening import QuietServer, listen, quiet_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,8 +20,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 _SPARE_CONNECTIONS_COUNT = 512  # for probes, idle connections and those that are told to come back
-_BACKLOG_COUNT = 1024
-_CUT_GRACE_S = 2  # what calls that were cut get to say so
 
 
 class HttpServer:
@@ -61,22 +54,8 @@ class HttpServer:
         """
         limits = (await self._gateway.standing()).serve
         listener = await listen(self._host, self._port)
-        config = uvicorn.Config(
-            self.app,
-            http=LimitedConnection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level=logging.CRITICAL,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
-            limit_concurrency=limits.max_concurrency + _SPARE_CONNECTIONS_COUNT,
-            timeout_graceful_shutdown=_CUT_GRACE_S,
-            backlog=_BACKLOG_COUNT,
-        )
-        self._server = QuietServer(config)
+        most_connections_count = limits.max_concurrency + _SPARE_CONNECTIONS_COUNT
+        self._server = quiet_server(self.app, most_connections_count=most_connections_count)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         await self._server.is_up.wait()
         port = listener.getsockname()[1]

@@ -28,11 +28,6 @@ class Agreement:
     same_count: int
     kappa: float | None
 
-    @property
-    def same_rate(self) -> float | None:
-        """The share of which both said the same, 0 to 1; None where nothing was sorted by both."""
-        return self.same_count / self.both_count if self.both_count else None
-
 
 def agreement(words: Iterable[tuple[str, str]]) -> Agreement:
     """Work out how far two people agree.

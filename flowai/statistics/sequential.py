@@ -18,6 +18,7 @@ anytime-valid confidence intervals for contingency tables and beyond (2023). Loo
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -90,7 +91,7 @@ class Block:
                 raise ValueError(f"{failures} failures in {calls} calls cannot be")
 
 
-class Evidence:
+class Evidence(ABC):
     """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
 
     Args:
@@ -155,12 +156,13 @@ class Evidence:
         twin._past = dict(self._past)  # noqa: SLF001 - as above
         return twin
 
+    @abstractmethod
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
         """Give a and b for the next block from what both arms of its stream did before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
-        raise NotImplementedError
+        """Give the stake of each bet in the next block."""
 
     def _learn(self, block: Block, stream: str) -> None:
         failures, calls = self._past.get(stream, (0, 0))

@@ -30,7 +30,7 @@ def test_kappa_is_statsmodels_kappa(words: list[tuple[str, str]]) -> None:
 def test_the_example_of_the_textbooks() -> None:
     words = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
     found = agreement(words)
-    assert found.same_rate == 0.7
+    assert (found.same_count, found.both_count) == (35, 50)
     assert found.kappa == pytest.approx(0.4)
 
 
@@ -38,4 +38,4 @@ def test_the_example_of_the_textbooks() -> None:
 def test_where_chance_explains_it_all_there_is_no_kappa(words: list[tuple[str, str]]) -> None:
     found = agreement(words)
     assert found.kappa is None
-    assert found.same_rate == (1.0 if words else None)
+    assert found.same_count == found.both_count == len(words)
