@@ -88,6 +88,20 @@ def check_rules(table: str) -> str:
     return _table(("rule", "meaning"), [(f"`{rule}`", meaning) for rule, meaning in rules.items()])
 
 
+def decision_index() -> str:
+    """Return one table of decision notes per package: number, title, status."""
+    packages: dict[str, list[tuple[str, str, str]]] = {}
+    for note in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
+        text = note.read_text(encoding="utf-8")
+        number, title = text.splitlines()[0].removeprefix("# ").split(": ", 1)
+        status, package = (re.search(rf"^{key}: (.+)$", text, re.MULTILINE) for key in ("Status", "Package"))
+        if status is None or package is None:
+            raise ValueError(f"{note.name} needs a line `Status: ...` and a line `Package: ...`")
+        packages.setdefault(package[1], []).append((f"[{number}]({note.name})", title, status[1]))
+    sections = (f"## {name}\n\n{_table(('note', 'decision', 'status'), packages[name])}" for name in sorted(packages))
+    return "\n\n".join(sections)
+
+
 def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
     meanings = _meanings(record.__doc__ or "")
     for field in msgspec.structs.fields(record):
@@ -137,6 +151,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "faults": faults,
     "check-errors": lambda: check_rules("ERRORS"),
     "check-warnings": lambda: check_rules("WARNINGS"),
+    "decision-index": decision_index,
     "event-fields": lambda: fields("flowai.events.model"),
     "report-fields": lambda: fields("flowai.reports.model"),
     "suite-fields": lambda: fields("flowai.suites.model"),
