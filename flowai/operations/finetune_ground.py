@@ -25,12 +25,12 @@ from flowai.finetune.presidio import PresidioFinder, presidio_is_installed
 from flowai.finetune.scrub import Scrubber
 from flowai.finetune.steps import Cleaning
 from flowai.finetune.toxicity import THRESHOLD, Toxicity, can_detect
-from flowai.metrics.moments import parse_moment
 from flowai.operations.evaluation_texts import evaluation_texts
 from flowai.operations.events_places import open_events
 from flowai.operations.finetune_home import damage_of, open_book
 from flowai.operations.workspace import open_workspace
 from flowai.registry import secret_values
+from flowai.timestamps import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
