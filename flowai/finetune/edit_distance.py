@@ -1,6 +1,5 @@
-"""How many letters must change until a text stands inside another.
-
-In: two texts. Out: a count. Must never know what they are.
+"""Edits until a text is a part of another one. rapidfuzz has no such distance: its `partial_ratio` compares windows of
+the pattern's own length.
 """
 
 from __future__ import annotations
