@@ -1,5 +1,6 @@
-"""Edits until a text is a part of another one. rapidfuzz has no such distance: its `partial_ratio` compares windows of
-the pattern's own length.
+"""Edits until a text is a part of another one.
+
+rapidfuzz has no such distance: its `partial_ratio` compares windows of the pattern's own length.
 """
 
 from __future__ import annotations
