@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from flowai.files import AppendLog
 from flowai.finetune.decisions import Decision, merged
-from flowai.finetune.line_file import read_lines
+from flowai.storage.jsonl import AppendLog, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
-from flowai.files import write_atomic
 from flowai.metrics.canary import judge_rollout
 from flowai.metrics.canary_pages import to_html, to_markdown
 from flowai.metrics.comparison import Rules
@@ -22,6 +21,7 @@ from flowai.metrics.unreadable import first_unreadable
 from flowai.operations.canary_stages import rollout_of
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
+from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 from flowai.errors import Place, RegistryError, UndecidedError, UsageError, one_of
-from flowai.files import write_atomic
 from flowai.metrics.counting import count_sides
 from flowai.metrics.experiment import ExperimentRules, judge_experiment
 from flowai.metrics.experiment_model import Goal, report_json
@@ -23,6 +22,7 @@ from flowai.operations.events_places import open_events
 from flowai.operations.experiment_ends import end_of, no_experiment
 from flowai.operations.workspace import open_workspace
 from flowai.releases.ledger import read_ledger
+from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, UsageError
-from flowai.files import write_atomic
 from flowai.metrics.canary_tables import span
 from flowai.metrics.incident import investigate
 from flowai.metrics.incident_calls import COLUMNS
@@ -29,6 +28,7 @@ from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary
 from flowai.registry import secret_values
 from flowai.secrets import Redactor
+from flowai.storage.files import write_atomic
 from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.errors import Place, PromptError, UsageError, one_of
-from flowai.files import read_text
 from flowai.prompts.parse import PartialSource
 from flowai.prompts.prompt import Prompt, parse_prompt
+from flowai.storage.files import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path

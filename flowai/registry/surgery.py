@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from flowai.errors import Place, RegistryError
-from flowai.files import parse_yaml
+from flowai.storage.files import parse_yaml
 from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.files import read_yaml
 from flowai.reports.model import Gate
+from flowai.storage.files import read_yaml
 from flowai.suites.cases import Defaults, read_cases, read_defaults
 from flowai.suites.datasets import read_tests
 from flowai.suites.model import Suite
