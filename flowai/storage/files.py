@@ -9,12 +9,12 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from flowai.errors import InfrastructureError, Place, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import IO
 
@@ -159,6 +159,28 @@ def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] =
     except json.JSONDecodeError as error:
         found = f"not valid JSON: {error.msg} at column {error.colno}"
         raise kind(found, place=Place(file=name or str(path), line=error.lineno)) from None
+
+
+class FileFingerprint(NamedTuple):
+    """Three facts of a file's status: while they are equal, the file was neither written nor replaced."""
+
+    modified_ns: int
+    size_bytes: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> Self | None:
+        """Read the fingerprint of a file or directory; None when it is missing or cannot be reached."""
+        try:
+            status = os.stat(path)  # noqa: PTH116 - polled for every prompt: building a Path would cost more
+        except OSError:
+            return None
+        return cls(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def read_fingerprints(paths: Iterable[str | Path]) -> dict[str, FileFingerprint]:
+    """Read the fingerprints of those files that exist, by path."""
+    return {str(path): found for path in paths if (found := FileFingerprint.of(path)) is not None}
 
 
 @contextmanager
