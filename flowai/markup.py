@@ -16,6 +16,14 @@ _MOST_CELL_CHARS = 300
 _MARK = re.compile(r"[\\`*\[\]|~#]|(?<![^\W_])_|_(?![^\W_])")  # within a word an underscore means itself
 
 
+def visible(text: str) -> str:
+    """Write control characters as their escapes, so that nothing moves a cursor or turns a line around.
+
+    Line feeds and tabs stay.
+    """
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
 def one_line(text: str, most_chars: int = 100) -> str:
     """Clip a text to one printable line: white space folded, control characters shown as their escapes.
 
@@ -24,7 +32,7 @@ def one_line(text: str, most_chars: int = 100) -> str:
         most_chars: its length at most, the ellipsis included.
     """
     folded = " ".join(text[: most_chars * 4].split())
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in folded)
+    shown = visible(folded)
     cut = len(shown) > most_chars or len(text) > most_chars * 4
     return shown[: most_chars - 3] + "..." if cut else shown
 

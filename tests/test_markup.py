@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.markup import code, escaped, fenced, one_line, table
+from flowai.markup import code, escaped, fenced, one_line, table, visible
 
 
 @given(st.text(), st.integers(4, 60))
@@ -39,3 +39,7 @@ def test_no_text_leaves_its_code_or_its_fence(text: str) -> None:
 
 def test_what_a_fence_cuts_is_counted() -> None:
     assert fenced("abcdef", most_chars=2, language="json") == "```json\nab\n... 4 more characters\n```"
+
+
+def test_visible_text_keeps_its_lines_and_tabs_and_moves_no_cursor() -> None:
+    assert visible("a\tb\nc\r\x1b[2J\u202e\x9bé") == "a\tb\nc\\r\\x1b[2J\\u202e\\x9bé"

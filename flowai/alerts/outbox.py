@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from flowai.alerts.model import Delivery, DeliveryError
-from flowai.files import AppendLog, take_lock, writing
+from flowai.storage.files import take_lock, writing
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

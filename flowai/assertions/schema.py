@@ -13,7 +13,7 @@ from flowai.assertions.model import mistake, printable, quoted
 from flowai.assertions.patterns import compile_pattern
 from flowai.assertions.schema_patterns import Patterns
 from flowai.errors import ProjectError
-from flowai.files import parse_yaml
+from flowai.storage.files import parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,16 +2,16 @@
 
 In: an assertion. Out: a judge. Must never know negation, weights or other assertions.
 
-JSON here is RFC 8259: `NaN` and `Infinity`, which Python's reader takes, are refused.
+JSON here is RFC 8259 (dialect `rfc8259`).
 """
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from flowai.assertions.model import Finding, quoted
+from flowai.storage.strict_json import NotStrictError, parse_json, parse_json_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from flowai.assertions.schema import Schemas
     from flowai.suites.model import Assertion
 
-_LONGEST_WHOLE_DIGITS = 4000  # Python refuses to read longer ones at all; beyond it a number is read as a float
 _OPENING = re.compile(r"[\[{]")
 _WORK_PER_CHAR = 16
 _LEAST_WORK = 200_000
@@ -28,38 +27,23 @@ _NESTED_WORK = 1_000
 
 
 class NotJsonError(ValueError):
-    """A text that is not JSON; its message says why, in one short line."""
+    """An answer that is not JSON; its message says why, in one short line."""
 
 
-def _refuse(name: str) -> NoReturn:
-    raise NotJsonError(f"`{name}` is not a JSON number")
-
-
-def _whole(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_WHOLE_DIGITS else float(digits)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_int=_whole)
-
-
-def parse_json(text: str) -> Any:  # noqa: ANN401 - JSON is anything
-    """Read a text that is JSON from its first to its last character, space around it aside.
+def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
+    """Parse an answer that is JSON from its first to its last character, space around it aside.
 
     Raises:
         NotJsonError: it is not.
     """
     try:
-        return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text, dialect="rfc8259")
+    except NotStrictError as error:
         if not text.strip():
             raise NotJsonError("the answer is empty") from None
         if text.lstrip().startswith("```"):
             raise NotJsonError("the answer is wrapped in a code fence") from None
-        problem = error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at").removesuffix(" at")
-        where = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno} column {error.colno}"
-        raise NotJsonError(f"{problem} at {where}") from None
-    except RecursionError:
-        raise NotJsonError("nested too deeply") from None
+        raise NotJsonError(str(error)) from None
 
 
 def json_within(text: str) -> Iterator[Any]:
@@ -77,13 +61,12 @@ def json_within(text: str) -> Iterator[Any]:
         start = opening.start()
         position = start + 1
         try:
-            value, position = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            work_left -= error.pos - start + start // 32 + 32  # building the error counts the lines before it
-        except NotJsonError:
-            work_left -= len(text) - start
-        except RecursionError:
-            work_left -= _NESTED_WORK
+            value, position = parse_json_at(text, start, dialect="rfc8259")
+        except NotStrictError as error:
+            if error.position is not None:
+                work_left -= error.position - start + start // 32 + 32  # building the error counts the lines before it
+            else:
+                work_left -= _NESTED_WORK if error.rule == "json/too_deep" else len(text) - start
         else:
             yield value
         if work_left < 0:
@@ -120,7 +103,7 @@ def equals_json(expected: dict[str, Any] | list[Any]) -> Judge:
 
     def judge(answer: Answer) -> Finding:
         try:
-            found = parse_json(answer.text)
+            found = parse_answer(answer.text)
         except NotJsonError as error:
             return Finding(held=False, detail=f": {error}")
         where = difference(expected, found)
@@ -139,7 +122,7 @@ def is_json(assertion: Assertion, schemas: Schemas) -> Judge:
 
     def judge(answer: Answer) -> Finding:
         try:
-            value = parse_json(answer.text)
+            value = parse_answer(answer.text)
         except NotJsonError as error:
             return Finding(held=False, detail=f": {error}")
         try:

@@ -11,7 +11,6 @@ from flowai.calls.client import (
     Request,
 )
 from flowai.calls.connect import connect
-from flowai.calls.json_check import json_validity
 from flowai.calls.prices import Price, PriceTable
 
 __all__ = [
@@ -26,5 +25,4 @@ __all__ = [
     "PriceTable",
     "Request",
     "connect",
-    "json_validity",
 ]

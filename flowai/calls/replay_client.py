@@ -17,7 +17,7 @@ import msgspec
 from flowai import errors
 from flowai.calls.client import Chunk, Completion, Embeddings
 from flowai.errors import CallError, Place, ProjectError, RecordingMissError, UsageError
-from flowai.files import AppendLog, iterate_jsonl
+from flowai.storage.jsonl import AppendLog, iterate_jsonl
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence

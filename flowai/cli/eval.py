@@ -152,18 +152,16 @@ def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
     from flowai.errors import FlowaiError
     from flowai.operations.eval import watched_files
     from flowai.operations.workspace import Surroundings
+    from flowai.storage.files import read_fingerprints
 
     around = Surroundings(project=console.project(), env=env)
 
-    def stamps() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in watched_files(around) if path.exists()}
-
     while True:
-        seen = stamps()
+        seen = read_fingerprints(watched_files(around))
         try:
             _run(options, env, json=json)
         except FlowaiError as error:  # a file half-way through an edit is no reason to stop watching
             console.print_error(error)
         console.print_progress_line("watching prompts/, evals/ and datasets/; Ctrl-C stops")
-        while stamps() == seen:
+        while read_fingerprints(watched_files(around)) == seen:
             time.sleep(0.3)

@@ -44,11 +44,11 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.metrics.moments import parse_span_s
     from flowai.operations.metrics import MetricsOptions, run_metrics, usage_json, watch_metrics
     from flowai.operations.workspace import Surroundings
+    from flowai.timestamps import parse_option_s
 
-    every_s = parse_span_s(interval, option="--interval")
+    every_s = parse_option_s(interval, option="--interval")
     around = Surroundings(project=console.project(), env=env)
     options = MetricsOptions(since=since, until=until, by=by, outputs=tuple(Path(name) for name in output or ()))
     if watch:

@@ -162,18 +162,15 @@ def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
 
 
 def _diff_lines(found: ReleaseDiff) -> Iterator[str]:
+    from flowai.markup import visible
+
     yield f"{found.before} -> {found.after}"
     if not found.differences:
         yield "nothing differs"
     yield from _differences(found.differences)
     for text in found.texts.values():
         yield ""
-        yield from map(_visible, text.splitlines())
-
-
-def _visible(line: str) -> str:
-    """Show control characters as their escapes, and leave the rest as it is."""
-    return "".join(char if char.isprintable() or char == "\t" else repr(char)[1:-1] for char in line)
+        yield from map(visible, text.splitlines())
 
 
 def _differences(found: tuple[Difference, ...]) -> Iterator[str]:

@@ -16,8 +16,6 @@ from flowai.cli.options import Env, Json
 if TYPE_CHECKING:
     from flowai.operations.serve import Serving
 
-_DURATION = r"^[0-9]+(\.[0-9]+)?[smh]$"
-
 
 def command(
     host: Annotated[
@@ -109,11 +107,10 @@ def _show_new_key(tenant: str, *, json: bool) -> None:
 
 
 def _seconds(duration: str) -> float:
-    import re
-
     from flowai.errors import UsageError
-    from flowai.registry.shapes import seconds
+    from flowai.timestamps import parse_duration_s
 
-    if re.fullmatch(_DURATION, duration) is None:
-        raise UsageError(f"`--drain {duration}` is no duration", hint="write it as `30s` or `2m`")
-    return seconds(duration)
+    try:
+        return parse_duration_s(duration)
+    except ValueError:
+        raise UsageError(f"`--drain {duration}` is no duration", hint="write it as `30s` or `2m`") from None

@@ -154,8 +154,8 @@ def _write_step_summary(result: SmokeResult) -> None:
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return
-    from flowai.files import writing
     from flowai.reports.markdown_report import to_markdown
+    from flowai.storage.files import writing
 
     with writing(Path(path)), Path(path).open("a", encoding="utf-8") as stream:
         stream.write(to_markdown(result.report))

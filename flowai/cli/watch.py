@@ -51,17 +51,17 @@ def command(
     done or read, 5 there were no calls. SIGTERM: 0. Ctrl-C: 130.
     """
     from flowai.cli import console
-    from flowai.metrics.moments import parse_span_s
     from flowai.operations.rollback_model import Here
     from flowai.operations.watch import run_watch
     from flowai.operations.watch_model import WatchOptions
     from flowai.operations.watch_stop import StopSignal
+    from flowai.timestamps import parse_option_s
 
     options = WatchOptions(
         env=env,
         state=state,
-        interval_s=parse_span_s(interval, option="--interval"),
-        for_s=None if for_ is None else parse_span_s(for_, option="--for"),
+        interval_s=parse_option_s(interval, option="--interval"),
+        for_s=None if for_ is None else parse_option_s(for_, option="--for"),
         once=once,
         dry_run=dry_run,
     )

@@ -26,7 +26,7 @@ from flowai.events.lake_files import date_of, days_of, is_source, manifests_of
 from flowai.events.lake_model import Aside, Manifest, Part, manifest_bytes, manifest_name
 from flowai.events.lake_rows import open_rows
 from flowai.events.lake_stage import Stage, Staged
-from flowai.files import take_lock, write_atomic, writing
+from flowai.storage.files import take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import IO, TYPE_CHECKING, Literal
 
 import msgspec
 
 from flowai.events.lake_columns import OTHER_FIELDS, columns, fields_by_kind
 from flowai.events.model import SCHEMA_VERSION, CallEvent, Event
+from flowai.timestamps import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,6 @@ MOST_LINE_BYTES = 12 << 20
 
 _DIGEST_BITS = 128
 _MOST_INT = 2**63 - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +104,7 @@ class LineReader:
     def _row(self, event: Event, text: bytes) -> Row:
         if event.at.utcoffset():
             event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
-        if event.at < _EPOCH:
+        if event.at < EPOCH:
             raise OverflowError("before 1970")
         if isinstance(event, CallEvent) and max(event.input_tokens or 0, event.output_tokens or 0) > _MOST_INT:
             raise OverflowError("more tokens than a column holds")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake_files import date_of, reading
 from flowai.events.lake_model import parse_manifest
-from flowai.files import take_lock, write_atomic, writing
+from flowai.storage.files import take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

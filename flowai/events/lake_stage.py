@@ -18,7 +18,7 @@ from flowai.errors import InfrastructureError, Place
 from flowai.events.lake_lines import LineReader, Row, add_digests, digest_text, pieces
 from flowai.events.lake_model import HEAD_BYTES, Aside, Part, Source, partition, short
 from flowai.events.lake_rows import rows_per_group
-from flowai.files import writing
+from flowai.storage.files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import msgspec
 
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake_files import date_of, days_of, is_source, manifests_of
-from flowai.files import AppendLog
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from flowai.errors import Place
 from flowai.events.lake_files import days_of, files_of_day, reading
 from flowai.events.lake_rows import open_rows
 from flowai.events.model import CallEvent, Event
-from flowai.files import AppendLog
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from flowai.events.model import Event
-from flowai.json_schema import as_text, json_schema
+from flowai.storage.json_schema import as_text, json_schema
 
 SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from flowai.files import AppendLog
 from flowai.finetune.decisions import Decision, merged
-from flowai.finetune.line_file import read_lines
+from flowai.storage.files import FileFingerprint
+from flowai.storage.jsonl import AppendLog, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,8 +39,7 @@ class Book:
     def __init__(self, path: Path, *, name: str) -> None:
         self.path = path
         self.name = name
-        self._state: tuple[int, ...] | None = None
-        self._read()
+        self._load(FileFingerprint.of(path))
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -84,18 +83,16 @@ class Book:
                 log.append(one)
 
     def _read(self) -> None:
-        """Read the file, if it is not as it was."""
-        try:
-            found = self.path.stat()
-            state: tuple[int, ...] = (found.st_ino, found.st_size, found.st_mtime_ns)
-        except OSError:
-            state = ()
-        if state == self._state:
-            return
+        """Read the file again if it has changed."""
+        fingerprint = FileFingerprint.of(self.path)
+        if fingerprint != self._fingerprint:
+            self._load(fingerprint)
+
+    def _load(self, fingerprint: FileFingerprint | None) -> None:
         lines = read_lines(self.path, Decision, name=self.name)
         self.damaged = lines.damaged
         self._decisions = merged(lines.records)
         self._by_pair: defaultdict[str, list[Decision]] = defaultdict(list)
         for one in self._decisions:
             self._by_pair[one.pair].append(one)
-        self._state = state
+        self._fingerprint = fingerprint

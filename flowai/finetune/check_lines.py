@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError, Place
 from flowai.finetune.check_model import Found
-from flowai.finetune.strict_json import NotStrictError, parse_json, shown
+from flowai.storage.strict_json import NotStrictError, parse_json, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

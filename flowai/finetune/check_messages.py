@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowai.finetune.check_model import Found
-from flowai.finetune.strict_json import NotStrictError, is_object, parse_json, shown
+from flowai.storage.strict_json import NotStrictError, is_object, parse_json, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from flowai.finetune.check_messages import (
 )
 from flowai.finetune.check_model import Found
 from flowai.finetune.formats_sharegpt import ANSWERING, ASKING, CALLING
-from flowai.finetune.strict_json import NotStrictError, parse_json, shown
+from flowai.storage.strict_json import NotStrictError, parse_json, shown
 
 if TYPE_CHECKING:
     from flowai.finetune.formats import FormatName

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.finetune.check_lines import texts_of
 from flowai.finetune.check_model import Found
-from flowai.finetune.strict_json import shown, strings_of
 from flowai.prompts.control_tokens import Stretch, find
+from flowai.storage.strict_json import shown, strings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

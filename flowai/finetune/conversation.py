@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowai.finetune.strict_json import is_object
+from flowai.storage.strict_json import is_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

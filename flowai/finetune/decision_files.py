@@ -19,7 +19,7 @@ import msgspec
 
 from flowai.errors import Place, ProjectError, UsageError
 from flowai.finetune.decisions import Decision
-from flowai.finetune.line_file import read_lines
+from flowai.storage.jsonl import read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,11 +16,11 @@ import numpy as np
 
 from flowai.finetune.clusters import Clusters
 from flowai.finetune.minhash import BAND_COUNT, SIGNATURE_COUNT, MinHash
-from flowai.finetune.moments import moment_us
 from flowai.finetune.row_table import RowTable
 from flowai.finetune.said import said
 from flowai.finetune.shingles import folded, shingles, similarity
 from flowai.finetune.split import SPLITS, hash_number
+from flowai.timestamps import parse_rfc3339, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ class Duplicates:
         both = np.concatenate([shingles(request), shingles(answer) ^ _ANSWER_SALT])
         signature = self._hash.signature(both)
         values = {
-            "at_us": moment_us(pair.at),
+            "at_us": to_us(parse_rfc3339(pair.at)),
             "tie": hash_number(pair.id),
             "preference": _PREFERENCE.index(pair.opinion),
             "split": SPLITS.index(split),

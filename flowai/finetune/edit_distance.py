@@ -1,6 +1,6 @@
-"""How many letters must change until a text stands inside another.
+"""Edits until a text is a part of another one.
 
-In: two texts. Out: a count. Must never know what they are.
+rapidfuzz has no such distance: its `partial_ratio` compares windows of the pattern's own length.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ Must never know where the log lies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,14 +14,15 @@ import msgspec
 from flowai.events import CallEvent, FeedbackEvent
 from flowai.finetune.model import Quarantined
 from flowai.finetune.pairs import STEP, Word, pair_of
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import datetime
 
     from flowai.events import Event
     from flowai.finetune.bench import Bench
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OWN = ("library", "serve")
 
 
@@ -87,8 +87,7 @@ def gather(
     """
     for event in events():
         if isinstance(event, FeedbackEvent) and event.feature in (None, wanted.feature):
-            at_us = (event.at - _EPOCH) // timedelta(microseconds=1)
-            bench.add_word(event.call_id, Word(at_us=at_us, verdict=event.verdict, text=event.text))
+            bench.add_word(event.call_id, Word(at_us=to_us(event.at), verdict=event.verdict, text=event.text))
     bench.close_words()
     funnel = Funnel()
     for event in events():

@@ -6,11 +6,11 @@ In: a value, and what gives the new text for each text. Out: the new value. Must
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowai.secrets import mark
+from flowai.storage.strict_json import NotStrictError, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -158,25 +158,6 @@ def _parsed(text: str) -> _Inner | None:
         return None
     bare = text.strip()
     try:
-        return _Inner(
-            value=json.loads(bare, parse_float=_finite, parse_constant=_refuse, object_pairs_hook=_without_doubles)
-        )
-    except (ValueError, RecursionError):
+        return _Inner(value=parse_json(bare, dialect="lossless"))
+    except NotStrictError:
         return None
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else _refuse(digits)
-
-
-def _refuse(found: str) -> float:
-    raise ValueError(found)
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse an object with a field twice: only the last would be seen, and the first would stay as it is."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a field stands twice")
-    return found

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flowai.finetune.edits import kind_of_edit
 from flowai.finetune.model import Pair, Quarantined
+from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,7 +89,7 @@ def pair_of(call: CallEvent, words: Iterable[Word]) -> Pair | Quarantined:
         return Quarantined(id=call.call_id, step=STEP, reason=reason, detail=detail)
     return Pair(
         id=call.call_id,
-        at=call.at.isoformat().replace("+00:00", "Z"),
+        at=format_rfc3339(call.at),
         feature=call.feature or "",
         release=call.release,
         prompt_id=call.prompt_id,

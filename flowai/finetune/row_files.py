@@ -9,11 +9,11 @@ import hashlib
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Self
 
-from flowai.files import writing
 from flowai.finetune.card import FileNote
 from flowai.finetune.formats import Row, line_of
 from flowai.finetune.split import SPLITS
 from flowai.finetune.token_totals import SplitTokens, TokenTally
+from flowai.storage.files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from flowai.files import writing
+from flowai.storage.files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path

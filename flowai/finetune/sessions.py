@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from flowai.finetune.moments import moment_us
 from flowai.finetune.row_table import RowTable
 from flowai.finetune.split import SPLITS, hash_number
+from flowai.timestamps import parse_rfc3339, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ class Sessions:
         if not pair.session:
             return
         values = {
-            "at_us": moment_us(pair.at),
+            "at_us": to_us(parse_rfc3339(pair.at)),
             "tie": hash_number(pair.id),
             "session": hash_number(pair.tenant or "", pair.session),
             "split": SPLITS.index(split),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, Place, UsageError
-from flowai.files import take_lock, writing
+from flowai.storage.files import take_lock, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,6 +13,7 @@ from flowai.errors import FlowaiError
 from flowai.gateway.snapshot import take_snapshot
 from flowai.prompts.library import ENDING
 from flowai.secrets import Redactor
+from flowai.storage.files import read_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     from flowai.calls import PriceTable
     from flowai.gateway.snapshot import Snapshot
     from flowai.project import Project
-
-_Stamp = tuple[int, int, int]
-"""When a file changed (ns), its size (bytes), its inode."""
+    from flowai.storage.files import FileFingerprint
 
 
 class Live:
@@ -47,7 +46,7 @@ class Live:
         """What models cost; read once for all who ask."""
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
-        self._stamps = self._look()
+        self._fingerprints = self._look()
         self.snapshot = take_snapshot(project, environ, env=env, prices=prices)
 
     async def refresh(self) -> bool:
@@ -56,28 +55,28 @@ class Live:
         Calls under way keep the snapshot they began with. A version that is wrong is not served, nor one that was still
         being written while it was read.
         """
-        stamps = await asyncio.to_thread(self._look)
-        if stamps == self._stamps:
+        fingerprints = await asyncio.to_thread(self._look)
+        if fingerprints == self._fingerprints:
             return False
         snapshot, error = self.snapshot, None
         try:
             snapshot = await asyncio.to_thread(self._read)
         except FlowaiError as found:
             error = str(found)
-        if await asyncio.to_thread(self._look) != stamps:
+        if await asyncio.to_thread(self._look) != fingerprints:
             return False  # the next look reads it whole
-        self.snapshot, self.error, self._stamps = snapshot, error, stamps
+        self.snapshot, self.error, self._fingerprints = snapshot, error, fingerprints
         return True
 
     def _read(self) -> Snapshot:
         return take_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
 
-    def _look(self) -> dict[str, _Stamp]:
+    def _look(self) -> dict[str, FileFingerprint]:
         """Look at all files that a snapshot may be made of, those of prompts that are wrong or missing included."""
         project = self._project
         registries = project.registry.parent.glob(f"*{project.registry.suffix}")  # one may extend another
         files = (*map(str, registries), *map(str, (project.dotenv, project.prompts_lock)), *_below(project.prompts))
-        return {file: stamp for file in files if (stamp := _stamp(file)) is not None}
+        return read_fingerprints(files)
 
 
 class CurrentRedactor(Redactor):
@@ -111,11 +110,3 @@ def _below(directory: str | Path) -> Iterator[str]:
             yield from _below(entry.path)
         elif entry.name.endswith(ENDING):
             yield entry.path
-
-
-def _stamp(file: str) -> _Stamp | None:
-    try:
-        status = os.stat(file)  # noqa: PTH116 - four times a second for every prompt: a Path would cost more than the look
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.calls import json_validity
 from flowai.errors import FlowaiError
 from flowai.events import CallEvent, Content
 from flowai.gateway.ascent import CANCELLED
 from flowai.gateway.model import Answer
+from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def json_valid(plan: Plan, completion: Completion) -> bool | None:
         promised = plan.served.prompt.promises_json
     if not promised or completion.tool_calls:
         return None
-    return json_validity(completion.text)[0]
+    return json_problem(completion.text) is None
 
 
 def answer_of(plan: Plan, outcome: Outcome, latency_ms: float) -> Answer:

@@ -10,11 +10,11 @@ content as JSON), recording errors.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import UsageError
 from flowai.events import OTEL_NAMES, SEMCONV_VERSION
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,8 +38,6 @@ PROVIDER_NAMES: dict[str, str] = {
 }
 """What the conventions call providers that LiteLLM calls otherwise."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _NS_PER_MS = 1_000_000
 _USAGE = frozenset({"input_tokens", "output_tokens"})
 
@@ -87,7 +85,7 @@ class Spans:
             return  # the process has set nothing up
         kinds = self._trace.SpanKind
         asked = any(attempt.status != "skipped" for attempt in event.attempts)
-        start_ns = (event.at - _EPOCH) // _MICROSECOND * 1000
+        start_ns = to_us(event.at) * 1000
         span = self._tracer.start_span(
             f"chat {self._text(event.requested_model)}",
             context=parent,

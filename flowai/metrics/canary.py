@@ -14,10 +14,10 @@ from flowai.metrics.counts import NANO
 from flowai.metrics.doubts import doubts_of, mismatch, problems_of, warnings_of
 from flowai.metrics.model import ArmReport, CanaryReport, HourlyVerdict, MetricReport, Range, Split, sealed
 from flowai.metrics.plot_data import plots_of
-from flowai.metrics.query import from_us
 from flowai.metrics.question import HOUR_US
 from flowai.statistics.buckets import BUCKET_RATIO, bucket_quantile, quantile_ratio
 from flowai.statistics.intervals import mean_ratio, newcombe
+from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,8 +68,8 @@ def judge_rollout(
         baseline=rules.baseline,
         environment=rules.environment,
         stage=question.stages[-1].name,
-        since=spelled(question.stages[-1].stretch.since_us),
-        until=spelled(question.until_us),
+        since=format_us(question.stages[-1].stretch.since_us),
+        until=format_us(question.until_us),
         unit=counts.unit,
         arms={
             "candidate": arm_report(counts, stage, pair.candidate, sides.releases[pair.candidate]),
@@ -119,7 +119,7 @@ def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVer
     for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
         then = comparison.as_of(hour_us)
         verdict, reasons, _ = _verdict(then, then.findings(), doubts)
-        yield HourlyVerdict(at=spelled(hour_us), verdict=verdict, reason=reasons[0])
+        yield HourlyVerdict(at=format_us(hour_us), verdict=verdict, reason=reasons[0])
 
 
 def metric_report(finding: Finding, word: Says, needed_count: int | None) -> MetricReport:
@@ -178,8 +178,3 @@ def _range(interval: Interval) -> Range:
 def e_number(log_e: float) -> float:
     """Give evidence as a number that JSON can hold."""
     return min(math.exp(min(log_e, 690.0)), _MOST_E)
-
-
-def spelled(moment_us: int) -> str:
-    """Spell a moment as reports do: RFC 3339, UTC, whole seconds."""
-    return from_us(moment_us).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flowai.metrics.verdict import METRIC_WORDS
 from flowai.reports.numbers import NOTHING, count, dollars, duration
+from flowai.timestamps import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,9 +93,7 @@ def _span(report: CanaryReport) -> str:
 
 
 def _moment(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
+    return parse_rfc3339(text).timestamp()
 
 
 def span(seconds: float) -> str:

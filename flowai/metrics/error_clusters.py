@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.metrics.incident_model import Cluster
-from flowai.metrics.query import from_us
+from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,7 +94,6 @@ def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -
 
 def _closed(key: tuple[str, str], gathering: _Gathering) -> Cluster:
     error_class, pattern = key
-    first, last = (from_us(pick(gathering.moments)) for pick in (min, max))
     return Cluster(
         error_class=error_class,
         pattern=pattern,
@@ -102,7 +101,7 @@ def _closed(key: tuple[str, str], gathering: _Gathering) -> Cluster:
         baseline_count=gathering.baseline_count,
         user_count=len(gathering.users),
         providers=tuple(sorted(gathering.providers, key=lambda name: (-gathering.providers[name], name))),
-        first_at=first.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        last_at=last.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        first_at=format_us(min(gathering.moments)),
+        last_at=format_us(max(gathering.moments)),
         example=gathering.example[: 4 * MOST_PATTERN_CHARS],
     )

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from flowai.markup import one_line
 from flowai.metrics.blocks import LATE, Pair
-from flowai.metrics.canary import arm_report, e_number, metric_report, spelled
+from flowai.metrics.canary import arm_report, e_number, metric_report
 from flowai.metrics.comparison import Comparison, Rules
 from flowai.metrics.doubts import comparison_doubts, problems_of, warnings_of
 from flowai.metrics.experiment_model import ExperimentReport, PairReport, sealed
 from flowai.metrics.model import Tally
 from flowai.metrics.verdict import LEAST_COUNT, METRIC_WORDS, says
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e
+from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,8 +107,8 @@ def judge_experiment(
             environment=rules.environment,
             winner=winner,
             leader=leader,
-            since=spelled(question.stages[0].stretch.since_us),
-            until=spelled(question.until_us),
+            since=format_us(question.stages[0].stretch.since_us),
+            until=format_us(question.until_us),
             unit=counts.unit,
             arms={arm: arm_report(counts, 0, arm, ", ".join(_releases(counts, (arm,)))) for arm in arms},
             pairs=pairs,

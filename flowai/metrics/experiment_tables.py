@@ -6,12 +6,12 @@ terminals.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flowai.metrics.canary_tables import GOOD, SAYS_WORDS, difference_words, evidence_words, rounded, span
 from flowai.metrics.verdict import METRIC_WORDS
 from flowai.reports.numbers import NOTHING, dollars, duration, rate
+from flowai.timestamps import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def headline(report: ExperimentReport, gap: str = "   ") -> str:
     units = "users" if report.unit == "user" else "calls"
     users = " / ".join(f"{arm.unit_count:,}" for arm in report.arms.values())
     where = f"{report.feature} in {report.environment}" if report.environment else report.feature
-    lasted = (datetime.fromisoformat(report.until) - datetime.fromisoformat(report.since)).total_seconds()
+    lasted = (parse_rfc3339(report.until) - parse_rfc3339(report.since)).total_seconds()
     split = "split WRONG" if report.split_e_value >= _SPLIT_ACTS else "split ok"
     parts = (report.experiment, where, f"goal {METRIC_WORDS[report.goal]}", span(lasted), f"{users} {units}", split)
     return gap.join(parts)

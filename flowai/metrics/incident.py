@@ -37,8 +37,8 @@ from flowai.metrics.incident_model import (
 )
 from flowai.metrics.incident_texts import telling_terms, term_sql
 from flowai.metrics.model import Tally
-from flowai.metrics.query import from_us
 from flowai.metrics.subgroups import LEAST_FAILURES, named_alike, pick_subgroups
+from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,7 +299,7 @@ def _moments(looking: _Looking) -> tuple[LogMoment, ...]:
     )
     return tuple(
         LogMoment(
-            at=from_us(at_us).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            at=format_us(at_us),
             what=kind,
             detail=looking.redact(f"{cause}: {message}" if message else cause),
         )

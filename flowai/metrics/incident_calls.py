@@ -16,8 +16,9 @@ from flowai.metrics.counts import NANO
 from flowai.metrics.incident_model import ATTRIBUTES, KINDS, Attribute, Kind
 from flowai.metrics.incident_texts import language_sql, words_sql
 from flowai.metrics.model import Problem, ProblemKind
-from flowai.metrics.query import IS_CALL, PROBLEMS, from_us, literal
+from flowai.metrics.query import IS_CALL, PROBLEMS, literal
 from flowai.metrics.told import join_opinions, tell_once
+from flowai.timestamps import from_us
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

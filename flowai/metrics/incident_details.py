@@ -14,8 +14,8 @@ import msgspec
 from flowai.metrics.counts import NANO
 from flowai.metrics.incident_calls import BASELINE, INCIDENT
 from flowai.metrics.incident_model import ATTRIBUTES, HARMS, KINDS, Example, Finding, Touched
-from flowai.metrics.query import from_us
 from flowai.reports.numbers import dollars, duration
+from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -144,7 +144,7 @@ def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
     ((first,),) = log.rows(f"""
         SELECT min(at_us) FROM facts WHERE era = {INCIDENT} AND bad >> {bit} & 1 = 1 AND {condition}
     """)  # noqa: S608 - numbers of ours
-    return None if first is None else from_us(first).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if first is None else format_us(first)
 
 
 def samples(log: Log, met: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, ...]]:
@@ -201,7 +201,7 @@ def example_of(sample: Sample, redact: Callable[[str], str]) -> Example:
         said = msgspec.json.encode(said).decode()
     return Example(
         call_id=sample.call_id,
-        at=from_us(sample.at_us).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        at=format_us(sample.at_us),
         request=_shown(said, redact),
         output=_shown(sample.output, redact),
         error=_shown(sample.error, redact),

@@ -9,13 +9,14 @@ from __future__ import annotations
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowai.errors import InfrastructureError
 from flowai.events.lake_files import LogFiles, files_of_days, reading
 from flowai.events.model import SCHEMA_VERSION
+from flowai.timestamps import from_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ JSON_MEMORY_LIMIT = "256MB"
 CLOCK_SKEW_S = 300
 """How far ahead of ours another machine's clock may be before its events count as being from the future."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # the columns of a line that queries may ask for, and their types; everything else in a line is passed over
 _COLUMN_TYPES = {
@@ -90,16 +90,6 @@ class Stretch:
 
     since_us: int
     until_us: int
-
-
-def to_us(moment: datetime) -> int:
-    """Give a moment as microseconds since 1970 (UTC)."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_us(moment_us: int) -> datetime:
-    """Give a moment back, UTC."""
-    return _EPOCH + timedelta(microseconds=moment_us)
 
 
 class Log:

@@ -11,9 +11,10 @@ from flowai.metrics.call_counts import bucket
 from flowai.metrics.counts import NANO
 from flowai.metrics.frozen import ANSWERED
 from flowai.metrics.model import Problem, Record
-from flowai.metrics.query import IS_CALL, IS_SCORE, PROBLEMS, from_us
+from flowai.metrics.query import IS_CALL, IS_SCORE, PROBLEMS
 from flowai.metrics.told import WORDS, join_opinions, parts_of, tell_once
 from flowai.statistics.buckets import bucket_quantile
+from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,8 +208,8 @@ def measure_usage(log: Log, stretch: Stretch, by: Sequence[By], *, now_us: int) 
     rows = _rows(log, by, columns)
     totals = _rows(log, (), "")
     return UsageReport(
-        since=_spelled(stretch.since_us),
-        until=_spelled(stretch.until_us),
+        since=format_us(stretch.since_us),
+        until=format_us(stretch.until_us),
         by=tuple(by),
         rows=tuple(rows),
         total=totals[0] if totals else _row({}, [0] * len(_SUMS), {}, {}, {}),
@@ -333,7 +334,3 @@ def _row(
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def _spelled(moment_us: int) -> str:
-    return from_us(moment_us).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
-from flowai.files import write_atomic
 from flowai.metrics.canary import judge_rollout
 from flowai.metrics.canary_pages import to_html, to_markdown
 from flowai.metrics.comparison import Rules
 from flowai.metrics.counting import count_sides
 from flowai.metrics.model import report_json
-from flowai.metrics.moments import parse_moment, parse_span_s
 from flowai.metrics.plots import svgs_of
-from flowai.metrics.query import CLOCK_SKEW_S, days_around, open_log, to_us
+from flowai.metrics.query import CLOCK_SKEW_S, days_around, open_log
 from flowai.metrics.question import COLUMNS, METRICS, Question, rollout_sides
 from flowai.metrics.unreadable import first_unreadable
 from flowai.operations.canary_stages import rollout_of
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
+from flowai.storage.files import write_atomic
+from flowai.timestamps import parse_moment, parse_option_s, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         sides=rollout_sides(rollout.candidate),
         stages=rollout.stages,
         feature=options.feature,
-        feedback_us=round(parse_span_s(options.window, option="--window") * 1_000_000),
+        feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
     places = open_events(workspace.registry, around.project, workspace.environ, days_around(question.stretch))

@@ -10,9 +10,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flowai.errors import UndecidedError, UsageError
-from flowai.metrics.query import Stretch, to_us
+from flowai.metrics.query import Stretch
 from flowai.metrics.question import SETTLING_US, Stage
 from flowai.releases.ledger import read_ledger
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

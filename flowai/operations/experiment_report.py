@@ -10,20 +10,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 from flowai.errors import Place, RegistryError, UndecidedError, UsageError, one_of
-from flowai.files import write_atomic
 from flowai.metrics.counting import count_sides
 from flowai.metrics.experiment import ExperimentRules, judge_experiment
 from flowai.metrics.experiment_model import Goal, report_json
 from flowai.metrics.experiment_pages import to_html, to_markdown
 from flowai.metrics.experiment_question import EXPERIMENT_METRICS, begin_of, question_of
-from flowai.metrics.moments import parse_moment, parse_span_s
-from flowai.metrics.query import Stretch, days_around, open_log, to_us
+from flowai.metrics.query import Stretch, days_around, open_log
 from flowai.metrics.question import COLUMNS
 from flowai.metrics.unreadable import first_unreadable
 from flowai.operations.events_places import open_events
 from flowai.operations.experiment_ends import end_of, no_experiment
 from flowai.operations.workspace import open_workspace
 from flowai.releases.ledger import read_ledger
+from flowai.storage.files import write_atomic
+from flowai.timestamps import parse_moment, parse_option_s, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ def _question(
     workspace: Workspace, ledger: Ledger, experiment: Experiment, options: ExperimentOptions, now: datetime
 ) -> Question:
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
-    feedback_us = round(parse_span_s(options.window, option="--window") * 1_000_000)
+    feedback_us = round(parse_option_s(options.window, option="--window") * 1_000_000)
     if options.since is not None:
         since_us = to_us(parse_moment(options.since, now=now, option="--since"))
     else:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import UndecidedError, UsageError
-from flowai.files import write_atomic, writing
 from flowai.finetune.bench import Bench, open_bench
 from flowai.finetune.card import UNLICENSED, Manifest, Sources, manifest_json, to_markdown
 from flowai.finetune.cleaning import Counted, clean
@@ -35,6 +34,7 @@ from flowai.finetune.steps import steps_of
 from flowai.finetune.target import MANIFEST, open_target
 from flowai.finetune.token_totals import TokenTally, training_cost
 from flowai.operations.finetune_ground import open_ground
+from flowai.storage.files import write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from flowai.calls.tokens import count_text, load_encoding
 from flowai.errors import InfrastructureError, Place, UsageError
 from flowai.events import UnreadableLine, read_events
-from flowai.files import writing
 from flowai.finetune.decisions import decider, reviewer_counts
 from flowai.finetune.decontaminate import Leaks
 from flowai.finetune.gather import Wanted
@@ -25,12 +24,13 @@ from flowai.finetune.presidio import PresidioFinder, presidio_is_installed
 from flowai.finetune.scrub import Scrubber
 from flowai.finetune.steps import Cleaning
 from flowai.finetune.toxicity import THRESHOLD, Toxicity, can_detect
-from flowai.metrics.moments import parse_moment
 from flowai.operations.evaluation_texts import evaluation_texts
 from flowai.operations.events_places import open_events
 from flowai.operations.finetune_home import damage_of, open_book
 from flowai.operations.workspace import open_workspace
 from flowai.registry import secret_values
+from flowai.storage.files import writing
+from flowai.timestamps import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import UsageError, one_of
 from flowai.finetune.book import Book
 from flowai.finetune.labels import Label
-from flowai.finetune.line_file import read_lines
+from flowai.storage.jsonl import read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,6 @@ from flowai.errors import (
     UsageError,
     one_of,
 )
-from flowai.files import AppendLog
 from flowai.finetune.label_prompt import LabelPrompt
 from flowai.finetune.labels import Label, judgement_of
 from flowai.finetune.model import Pair
@@ -35,6 +34,7 @@ from flowai.gateway.parts import Settings
 from flowai.operations.finetune_home import feature_of, labels_file, read_labels
 from flowai.operations.finetune_pairs import Looked, pairs_to_look_at
 from flowai.operations.workspace import open_workspace
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

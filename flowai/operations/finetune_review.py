@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from flowai.files import write_atomic
 from flowai.finetune.decision_files import check_ending, read_decisions, written
 from flowai.finetune.decisions import agreements, reviewer_counts, rulings
 from flowai.finetune.desk import Desk, checked_reviewer
 from flowai.operations.finetune_home import damage_of, feature_of, open_book, read_labels
 from flowai.operations.finetune_pairs import Looked, pairs_to_look_at
 from flowai.operations.workspace import open_workspace
+from flowai.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from flowai.errors import FlowaiError, UsageError, one_of
-from flowai.files import write_atomic
-from flowai.metrics.moments import parse_moment
-from flowai.metrics.query import CLOCK_SKEW_S, Stretch, days_around, open_log, to_us
+from flowai.metrics.query import CLOCK_SKEW_S, Stretch, days_around, open_log
 from flowai.metrics.usage import COLUMNS, By, measure_usage
 from flowai.metrics.usage_tables import to_markdown
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
+from flowai.storage.files import write_atomic
+from flowai.timestamps import parse_moment, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable

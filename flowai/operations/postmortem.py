@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, UsageError
-from flowai.files import write_atomic
 from flowai.metrics.canary_tables import span
 from flowai.metrics.incident import investigate
 from flowai.metrics.incident_calls import COLUMNS
 from flowai.metrics.incident_times import onset_s, recovery_s
-from flowai.metrics.query import days_around, from_us, open_log
+from flowai.metrics.query import days_around, open_log
 from flowai.operations.events_places import open_events
 from flowai.operations.postmortem_cases import CaseWriter
 from flowai.operations.postmortem_model import Moment, PostmortemReport, PostmortemResult, report_json
@@ -29,6 +28,8 @@ from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary
 from flowai.registry import secret_values
 from flowai.secrets import Redactor
+from flowai.storage.files import write_atomic
+from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,9 +121,9 @@ def _report(ground: Ground, window: Window, options: PostmortemOptions, found: I
     timeline = tuple(_timeline(ground, window, found))
     return PostmortemReport(
         environment=ground.source.environment,
-        since=_spelled(question.incident.since_us),
-        until=_spelled(question.incident.until_us),
-        baseline_since=_spelled(question.baseline.since_us),
+        since=format_us(question.incident.since_us),
+        until=format_us(question.incident.until_us),
+        baseline_since=format_us(question.baseline.since_us),
         chosen_by=window.chosen_by,
         feature=options.feature,
         release=release,
@@ -137,10 +138,6 @@ def _report(ground: Ground, window: Window, options: PostmortemOptions, found: I
         added=None,
         warnings=tuple(_warnings(window, found, trouble)),
     )
-
-
-def _spelled(moment_us: int) -> str:
-    return from_us(moment_us).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 # --- what changed ---
@@ -190,12 +187,12 @@ def _timeline(ground: Ground, window: Window, found: Investigation) -> Iterator[
     onset = onset_s(found.buckets, rate, since_s=window.question.incident.since_us // 1_000_000)
     if onset is not None:
         detail = f"{word} more often than before, in slices of {found.bucket_s // 60} min"
-        at = max(_spelled(onset * 1_000_000), found.first_bad_at or "")  # a slice begins before its first call
+        at = max(format_us(onset * 1_000_000), found.first_bad_at or "")  # a slice begins before its first call
         moments.append(Moment(at=at, what="more than usual", detail=detail))
     recovery = recovery_s(found.buckets, rate) if onset is not None else None
     if recovery is not None:
         left = _of(window.rollback) if window.rollback else ""  # a quiet slice before it is no recovery
-        at = max(_spelled(recovery * 1_000_000), left)
+        at = max(format_us(recovery * 1_000_000), left)
         moments.append(Moment(at=at, what="recovery", detail=f"{word} as before"))
     for moment in sorted(moments, key=lambda one: (one.at, _ORDER.index(one.what), one.detail)):
         yield msgspec.structs.replace(moment, after_s=_after_s(moment.at, found.first_bad_at))
@@ -204,7 +201,7 @@ def _timeline(ground: Ground, window: Window, found: Investigation) -> Iterator[
 def _after_s(at: str, first: str | None) -> int | None:
     if first is None:
         return None
-    seconds = (datetime.fromisoformat(at) - datetime.fromisoformat(first)).total_seconds()
+    seconds = (parse_rfc3339(at) - parse_rfc3339(first)).total_seconds()
     return None if seconds < 0 else round(seconds)
 
 
@@ -215,7 +212,7 @@ def _steps(ground: Ground, window: Window) -> Iterator[Moment]:
 
 
 def _of(entry: Entry) -> str:
-    return entry.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return format_rfc3339(entry.at, whole_seconds=True)
 
 
 def _step_words(entry: Entry) -> str:
@@ -245,9 +242,9 @@ def _canary_reports(ground: Ground, window: Window) -> Iterator[Moment]:
             one = msgspec.json.decode(path.read_bytes(), type=_Verdict)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             continue  # of another format, or being written
-        at = one.until.isoformat(timespec="seconds").replace("+00:00", "Z")
+        at = format_rfc3339(one.until, whole_seconds=True)
         stretch = window.question
-        inside = _spelled(stretch.incident.since_us) <= at <= _spelled(stretch.after.until_us)
+        inside = format_us(stretch.incident.since_us) <= at <= format_us(stretch.after.until_us)
         if one.candidate == window.release and one.verdict == "rollback" and inside:
             yield Moment(at=at, what="canary report", detail=f"{path.parent.name}: rollback")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.errors import FlowaiError
-from flowai.files import write_atomic, writing
 from flowai.operations.postmortem_model import AddedCases
 from flowai.operations.postmortem_words import KIND_WORDS, where_words
 from flowai.prompts.chat import openai_messages
+from flowai.storage.files import write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

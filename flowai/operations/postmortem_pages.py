@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from flowai.markup import escaped, fenced, one_line, table
+from flowai.markup import escaped, fenced, one_line, table, visible
 from flowai.metrics.canary_tables import span
 from flowai.operations import postmortem_words as words
 from flowai.operations.postmortem_plot import timeline_svg
@@ -83,7 +83,7 @@ def _markdown(report: PostmortemReport) -> Iterator[str]:
             yield from ("", _NOTE)
             yield from _markdown_findings(report.investigation.findings)
     for name, text in report.texts.items():
-        yield from ("", f"### {escaped(name)}", "", fenced(_plain(text), most_chars=MOST_BLOCK_CHARS, language="diff"))
+        yield from ("", f"### {escaped(name)}", "", fenced(visible(text), most_chars=MOST_BLOCK_CHARS, language="diff"))
     yield from ("", "## What to do", "", *(f"- [ ] {escaped(one)}" for one in report.follow_ups))
     if report.added is not None:
         yield from ("", "## Regression cases", "", *(f"- {escaped(one)}" for one in added_lines(report.added)))
@@ -96,7 +96,7 @@ def _markdown_findings(findings: Sequence[Finding]) -> Iterator[str]:
         yield from (f"- {escaped(note)}" for note in words.finding_notes(finding))
         for example in finding.examples:
             yield from ("", f"Call {escaped(example.call_id, 80)}, {example.at}:", "")
-            yield fenced(_plain(_example_text(example)), most_chars=MOST_BLOCK_CHARS)
+            yield fenced(visible(_example_text(example)), most_chars=MOST_BLOCK_CHARS)
 
 
 def _title(finding: Finding) -> str:
@@ -171,11 +171,6 @@ def _parted(line: str) -> str:
     return line.replace("   ", " \u00b7 ")
 
 
-def _plain(text: str) -> str:
-    """Show control characters as their escapes, so that nothing moves a cursor or turns a line around."""
-    return "".join(char if char in "\n\t" or char.isprintable() else repr(char)[1:-1] for char in text)
-
-
 def to_html(report: PostmortemReport) -> str:
     """Give the post-mortem as one HTML page, its plot in it."""
     title = f"post-mortem: {_parted(words.headline(report))}"
@@ -237,4 +232,4 @@ def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _tag(name: str, text: str, *, kind: str = "") -> str:
     start = f'{name} class="{kind}"' if kind else name
-    return f"<{start}>{html.escape(_plain(text))}</{name}>\n"
+    return f"<{start}>{html.escape(visible(text))}</{name}>\n"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from flowai.operations.postmortem_words import KIND_WORDS
+from flowai.timestamps import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +90,7 @@ def _marks(report: PostmortemReport) -> Iterator[str]:
     for moment in report.timeline:
         if moment.what not in _MARKED or moment.what in shown:
             continue
-        x = _x(report, datetime.fromisoformat(moment.at).timestamp())
+        x = _x(report, parse_rfc3339(moment.at).timestamp())
         if not _LEFT <= x <= WIDTH - _RIGHT:
             continue
         shown.add(moment.what)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import UndecidedError, UsageError
 from flowai.metrics.incident_model import IncidentQuestion
-from flowai.metrics.moments import parse_moment
-from flowai.metrics.query import CLOCK_SKEW_S, Stretch, to_us
+from flowai.metrics.query import CLOCK_SKEW_S, Stretch
 from flowai.operations.postmortem_model import Window
+from flowai.timestamps import parse_moment, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, PromptError
-from flowai.files import read_text
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.releases.by_hand import contradictions
 from flowai.releases.differences import Difference, differences
 from flowai.releases.ledger import Entry
 from flowai.releases.locks import changes_since
+from flowai.storage.files import read_text
 
 if TYPE_CHECKING:
     from flowai.operations.release_ground import Ground

@@ -34,6 +34,7 @@ from flowai.releases.stages import (
     soak_proof,
     with_doubt,
 )
+from flowai.timestamps import parse_rfc3339, to_us
 
 if TYPE_CHECKING:
     from flowai.metrics.usage import UsageReport
@@ -241,7 +242,6 @@ def _usage(ground: Ground, rollout: Rollout) -> UsageReport:
         Stretch,
         days_around,
         open_log,
-        to_us,
     )
     from flowai.metrics.usage import COLUMNS, measure_usage
 
@@ -266,7 +266,7 @@ def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
         raise InfrastructureError(f"`{ground.source.project.show(path)}` cannot be read: {error.strerror}") from error
     try:
         report = msgspec.json.decode(raw, type=CanaryReport)
-        until = datetime.fromisoformat(report.until)
+        until = parse_rfc3339(report.until)
     except (msgspec.DecodeError, ValueError, UnicodeDecodeError):
         return Said(verdict="invalid", reasons=(), until=datetime.max.replace(tzinfo=UTC), digest="", is_whole=False)
     ours = (rollout.candidate, str(rollout.stage), ground.source.environment)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from flowai.assertions import Answer, compile_cases, score_answer
-from flowai.calls import PriceTable, json_validity
+from flowai.calls import PriceTable
 from flowai.errors import CallError, Place, PromptError
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.gateway.exact_cache import cache_key
 from flowai.gateway.request import make_request
+from flowai.storage.strict_json import json_problem
 from flowai.suites.plan import case_key
 from flowai.suites.runner import Hands, Judgement, PreparedTrial, ask_models
 
@@ -332,5 +333,5 @@ def _facts(prepared: PreparedTrial, result: Completion | CallError, latency_ms: 
         "cost_usd": result.cost_usd,
         "ttft_ms": result.ttft_ms,
         "finish_reason": result.finish_reason,
-        "json_valid": json_validity(result.text)[0] if prepared.promises_json else None,
+        "json_valid": json_problem(result.text) is None if prepared.promises_json else None,
     }

@@ -27,6 +27,7 @@ from flowai.releases.source import PLAIN, Source, open_source, state_address
 from flowai.releases.stages import WHOLE, began_at
 from flowai.secrets import Redactor
 from flowai.state import Overlay, open_state
+from flowai.storage.files import read_fingerprints
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from flowai.operations.watch_model import WatchOptions
     from flowai.registry import Registry
     from flowai.state import State
+    from flowai.storage.files import FileFingerprint
 
 SETTLING = timedelta(minutes=1)
 """So long after a step of a rollout calls of the stage before may still end."""
@@ -114,7 +116,7 @@ class WatchGround:
         self._seen: tuple[str, int, datetime] | None = None
         self._read = self._read_files()
         self._env = self._read.source.environment or PLAIN
-        self._stamps = self._stamp()
+        self._fingerprints = self._look_at_files()
 
     def close(self) -> None:
         """Give the store back."""
@@ -155,14 +157,14 @@ class WatchGround:
     # --- files ---
 
     def _refresh(self) -> None:
-        stamps = self._stamp()
-        if stamps == self._stamps:
+        fingerprints = self._look_at_files()
+        if fingerprints == self._fingerprints:
             return
         try:
             self._read, self._error = self._read_files(), None
         except FlowaiError as error:
             self._error = str(error)
-        self._stamps = stamps
+        self._fingerprints = fingerprints
 
     def _read_files(self) -> _Read:
         here = self._here
@@ -191,17 +193,12 @@ class WatchGround:
                 stage_at=stage_at,
             )
 
-    def _stamp(self) -> dict[str, tuple[int, int, int]]:
-        """Look at the files that a registry may be made of."""
+    def _look_at_files(self) -> dict[str, FileFingerprint]:
+        """Read the fingerprints of the files that a registry may be made of."""
         project = self._read.source.project
         files = [*project.registry.parent.glob(f"*{project.registry.suffix}"), project.dotenv]
         files.append(ledger_file(project, self._read.source.environment))
-        found = {}
-        for file in files:
-            with suppress(OSError):
-                status = file.stat()
-                found[str(file)] = (status.st_mtime_ns, status.st_size, status.st_ino)
-        return found
+        return read_fingerprints(files)
 
     # --- what processes share ---
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.alerts.incidents import Incident
-from flowai.files import take_lock, write_atomic, writing
+from flowai.storage.files import take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

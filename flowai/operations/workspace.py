@@ -26,6 +26,7 @@ from flowai.registry import (
     secret_values,
 )
 from flowai.secrets import Redactor
+from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -62,7 +63,7 @@ class Surroundings:
 
     def timestamp(self) -> str:
         """Give the time as reports spell it: UTC, RFC 3339, whole seconds."""
-        return self.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        return format_rfc3339(self.now(), whole_seconds=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
 from flowai.errors import Place, PromptError, one_of
-from flowai.files import Document, parse_yaml
 from flowai.prompts.control_tokens import Policy
 from flowai.prompts.picoschema import TYPES, SchemaSource, to_json_schema
+from flowai.storage.files import Document, parse_yaml
 
 if TYPE_CHECKING:
     from flowai.prompts.picoschema import Schema

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.errors import Place, PromptError, UsageError, one_of
-from flowai.files import read_text
 from flowai.prompts.parse import PartialSource
 from flowai.prompts.prompt import Prompt, parse_prompt
+from flowai.storage.files import FileFingerprint, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,17 +27,6 @@ ENDING = ".prompt"
 _VERSIONED = re.compile(r"_v\d+\Z")
 _PARTIAL_NAME = re.compile(r"[\w-]+(?:/[\w-]+)*\Z")
 
-_Stamp = tuple[int, int] | None
-"""When a file changed (ns) and its size (bytes); None when it is not there."""
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Files:
@@ -45,7 +34,7 @@ class _Files:
 
     project: Project
     beside: Path
-    seen: dict[Path, _Stamp] = field(default_factory=dict)
+    seen: dict[Path, FileFingerprint | None] = field(default_factory=dict)
 
     def get(self, name: str) -> PartialSource | None:
         """Give a partial: beside the prompt first, then in `prompts/`."""
@@ -54,7 +43,7 @@ class _Files:
         folder, _, last = name.rpartition("/")
         for base in (self.beside, self.project.prompts):
             path = base / folder / f"_{last}{ENDING}"
-            self.seen[path] = _stamp(path)
+            self.seen[path] = FileFingerprint.of(path)
             if self.seen[path] is not None:
                 _within(self.project, str(path))
                 file = self.project.show(path)
@@ -80,7 +69,7 @@ class PromptLibrary:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._kept: dict[str, tuple[dict[Path, _Stamp], Prompt]] = {}
+        self._kept: dict[str, tuple[dict[Path, FileFingerprint | None], Prompt]] = {}
 
     def ids(self) -> list[str]:
         """List the ids of all prompts below `prompts/`, sorted."""
@@ -120,10 +109,10 @@ class PromptLibrary:
             PromptError: there is no such prompt, it lies outside the project, or something is wrong in it.
         """
         kept = self._kept.get(prompt_id)
-        if kept is not None and all(_stamp(path) == stamp for path, stamp in kept[0].items()):
+        if kept is not None and all(FileFingerprint.of(path) == known for path, known in kept[0].items()):
             return kept[1]
         path = self._find(prompt_id)
-        seen = {path: _stamp(path)}
+        seen = {path: FileFingerprint.of(path)}
         file = self._project.show(path)
         partials = _Files(project=self._project, beside=path.parent, seen=seen)
         text = read_text(path, name=file, kind=PromptError)
@@ -142,8 +131,8 @@ class PromptLibrary:
         """Find the file of a prompt."""
         base = _within(self._project, prompt_id)
         file = base.with_name(base.name + ENDING)
-        is_directory = bool(_VERSIONED.search(base.name)) and _stamp(base) is not None and base.is_dir()
-        if _stamp(file) is not None:
+        is_directory = bool(_VERSIONED.search(base.name)) and FileFingerprint.of(base) is not None and base.is_dir()
+        if FileFingerprint.of(file) is not None:
             if is_directory:
                 what = f"`{prompt_id}` is a file and a directory"
                 raise PromptError(what, place=Place(file=self._project.show(file)), hint="remove one of the two")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from flowai.errors import Place, PromptError
-from flowai.files import read_text, write_atomic
+from flowai.storage.files import read_text, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

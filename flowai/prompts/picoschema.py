@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from flowai.errors import Place
-    from flowai.files import Document
+    from flowai.storage.files import Document
 
 Schema = dict[str, Any]
 

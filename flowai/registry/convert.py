@@ -27,8 +27,8 @@ from flowai.secrets import names_a_secret, redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.files import Keys
     from flowai.registry.sources import Sources
+    from flowai.storage.files import Keys
 
 Record = TypeVar("Record")
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, InfrastructureError, Place, ProjectError, RegistryError
-from flowai.files import parse_yaml, read_text, take_lock, write_atomic, writing
 from flowai.registry.load import ENVIRONMENT_VARIABLE, environment_file, load_registry
 from flowai.registry.model import Rollout
 from flowai.registry.surgery import with_entry, with_value, without_entry
+from flowai.storage.files import parse_yaml, read_text, take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import Place, RegistryError, UsageError, one_of
-from flowai.files import Document, read_yaml
 from flowai.registry.checks import check
 from flowai.registry.convert import to_records
 from flowai.registry.model import Registry
 from flowai.registry.sources import merge
+from flowai.storage.files import Document, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

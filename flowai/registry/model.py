@@ -27,9 +27,9 @@ from flowai.registry.shapes import (
     Tier,
     TimeToLive,
     VersionTarget,
-    seconds,
     time_to_live_s,
 )
+from flowai.timestamps import parse_duration_s
 
 SCHEMA_VERSION = 1
 
@@ -116,12 +116,12 @@ class Timeout(Entry, frozen=True, kw_only=True):
     @property
     def first_token_s(self) -> float:
         """Seconds until the first token."""
-        return seconds(self.first_token)
+        return parse_duration_s(self.first_token)
 
     @property
     def total_s(self) -> float:
         """Seconds until the answer is whole."""
-        return seconds(self.total)
+        return parse_duration_s(self.total)
 
 
 class Retry(Entry, frozen=True, kw_only=True):
@@ -138,7 +138,7 @@ class Retry(Entry, frozen=True, kw_only=True):
     @property
     def max_wait_s(self) -> float:
         """Seconds of the longest wait."""
-        return seconds(self.max_wait)
+        return parse_duration_s(self.max_wait)
 
 
 class Feature(Entry, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.shapes import Count, Duration, Entry, Guardrail, Percent, Rate, Stage, seconds
+from flowai.registry.shapes import Count, Duration, Entry, Guardrail, Percent, Rate, Stage
+from flowai.timestamps import parse_duration_s
 
 
 class BreakerPolicy(Entry, frozen=True, kw_only=True):
@@ -28,12 +29,12 @@ class BreakerPolicy(Entry, frozen=True, kw_only=True):
     @property
     def window_s(self) -> float:
         """Seconds of the sliding window."""
-        return seconds(self.window)
+        return parse_duration_s(self.window)
 
     @property
     def open_s(self) -> float:
         """Seconds the breaker stays open."""
-        return seconds(self.open)
+        return parse_duration_s(self.open)
 
 
 class AlertPolicy(Entry, frozen=True, kw_only=True):
@@ -52,7 +53,7 @@ class AlertPolicy(Entry, frozen=True, kw_only=True):
     @property
     def window_s(self) -> float:
         """Seconds over which the rate is measured."""
-        return seconds(self.window)
+        return parse_duration_s(self.window)
 
 
 class Margins(Entry, frozen=True, kw_only=True):
@@ -95,7 +96,7 @@ class CanaryPolicy(Entry, frozen=True, kw_only=True):
     @property
     def soak_s(self) -> float:
         """Seconds 100 % is watched."""
-        return seconds(self.soak)
+        return parse_duration_s(self.soak)
 
 
 class Policies(Entry, frozen=True, kw_only=True):

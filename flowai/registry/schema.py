@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowai.json_schema import as_text, json_schema
 from flowai.registry.model import RegistryFile
+from flowai.storage.json_schema import as_text, json_schema
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 

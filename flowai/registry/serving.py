@@ -10,7 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.shapes import Duration, Entry, Name, Sha256, seconds
+from flowai.registry.shapes import Duration, Entry, Name, Sha256
+from flowai.timestamps import parse_duration_s
 
 
 class ServeKey(Entry, frozen=True, kw_only=True):
@@ -44,4 +45,4 @@ class Serve(Entry, frozen=True, kw_only=True):
     @property
     def body_timeout_s(self) -> float:
         """Seconds until a request's body is there."""
-        return seconds(self.body_timeout)
+        return parse_duration_s(self.body_timeout)

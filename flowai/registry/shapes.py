@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from flowai.timestamps import parse_duration_s
+
 DURATION = r"^[0-9]+(\.[0-9]+)?[smhd]$"
 TIME_TO_LIVE = r"^(volatile|stable|[0-9]+(\.[0-9]+)?[smhd])$"
 MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$"
@@ -44,18 +46,12 @@ Guardrail = Literal["error_rate", "json_valid", "slow_calls", "acceptance", "hal
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Stage = Percent | Literal["dogfood"]
 
-_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIMES_TO_LIVE = {"volatile": "1h", "stable": "30d"}
-
-
-def seconds(duration: str) -> float:
-    """Give the seconds of a duration that has the shape `DURATION` (`5m` -> 300.0)."""
-    return float(duration[:-1]) * _UNIT_S[duration[-1]]
 
 
 def time_to_live_s(text: str) -> float:
     """Give the seconds of a text that has the shape `TIME_TO_LIVE` (`volatile` -> 3600.0)."""
-    return seconds(_TIMES_TO_LIVE.get(text, text))
+    return parse_duration_s(_TIMES_TO_LIVE.get(text, text))
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

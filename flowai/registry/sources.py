@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import Place, RegistryError
 
 if TYPE_CHECKING:
-    from flowai.files import Document, Keys
+    from flowai.storage.files import Document, Keys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from flowai.errors import Place, RegistryError
-from flowai.files import parse_yaml
+from flowai.storage.files import parse_yaml
+from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +132,7 @@ def _render(value: object, quote: str = "") -> str:
         is_plain = not quote and parse_yaml(value, name="a name").value == value
         return value if is_plain else f"{quote or QUOTE}{value}{quote or QUOTE}"
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return format_rfc3339(value)
     return "null" if value is None else str(value)
 
 

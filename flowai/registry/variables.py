@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowai.errors import MissingKeyError, Place, ProjectError
-from flowai.files import read_text
+from flowai.storage.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

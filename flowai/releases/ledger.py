@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from flowai.errors import Place, ProjectError
-from flowai.files import AppendLog
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from pathlib import Path

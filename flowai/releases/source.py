@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flowai.errors import FlowaiError, InfrastructureError, ProjectError, RegistryError, UsageError
-from flowai.files import parse_yaml, writing
 from flowai.project import REGISTRY_FILE, Project, find_project
 from flowai.registry import environment_file, environment_of, environments, load_registry
 from flowai.registry.load import ENVIRONMENT_VARIABLE
 from flowai.registry.variables import fill
+from flowai.storage.files import parse_yaml, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

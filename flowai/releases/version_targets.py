@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, ProjectError
-from flowai.files import read_text, write_atomic
 from flowai.registry.resolve import VERSION_VARIABLE
+from flowai.storage.files import read_text, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

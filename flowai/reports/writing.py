@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
-from flowai.files import write_atomic
 from flowai.reports.html_report import to_html
 from flowai.reports.json_report import to_json
 from flowai.reports.junit_report import to_junit
 from flowai.reports.markdown_report import to_markdown
+from flowai.storage.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
+from flowai.timestamps import EPOCH
 
 if TYPE_CHECKING:
     from flowai.state.model import Reservation
@@ -20,7 +21,7 @@ MOST_USD = 1_000_000.0
 """Above any real amount, and sums of it stay exact in the floats that Redis' scripts count with."""
 
 _NANO_PER_USD = 1_000_000_000
-_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_EPOCH_ORDINAL = EPOCH.toordinal()
 _DAY_S = 86_400
 
 

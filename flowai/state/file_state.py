@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.files import writing
 from flowai.state import breaker_window as law
 from flowai.state.account import change_nano, day_before, limit_nano_usd, nano_usd, usd, utc_day
 from flowai.state.memory_state import random_name
 from flowai.state.model import Admission, BreakerView, Heartbeat, Overlay, Reservation, Shared
+from flowai.storage.files import writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

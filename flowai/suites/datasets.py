@@ -11,7 +11,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError, Place
-from flowai.files import iterate_jsonl, read_text, read_yaml
+from flowai.storage.files import read_text, read_yaml
+from flowai.storage.jsonl import iterate_jsonl
 from flowai.suites.cases import TEST_KEYS
 from flowai.suites.columns import read_columns, test_of
 from flowai.suites.reading import Origin, Spot, shown

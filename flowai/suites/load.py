@@ -9,12 +9,11 @@ what is read and what differs.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, SuiteError
-from flowai.files import read_yaml
 from flowai.reports.model import Gate
+from flowai.storage.files import read_yaml
 from flowai.suites.cases import Defaults, read_cases, read_defaults
 from flowai.suites.datasets import read_tests
 from flowai.suites.model import Suite
@@ -30,6 +29,7 @@ from flowai.suites.reading import (
     want_text,
 )
 from flowai.suites.references import dataset_paths, model_names, prompt_ids
+from flowai.timestamps import parse_duration_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,6 @@ _SETTINGS = frozenset({"feature", "repeats", "gate", "baseline"})
 _RATES = frozenset({"pass_rate", "json_valid_rate"})
 _DURATIONS = {"latency_p95": "latency_p95_ms", "ttft_p95": "ttft_p95_ms"}
 _GATE_KEYS = frozenset({*_RATES, *_DURATIONS, "cost_usd", "metrics"})
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
-_MILLISECONDS = {"ms": 1.0, "s": 1e3, "m": 60e3, "h": 3600e3}
 _NO_CODE = "flowai runs no code from suites"
 _UNSUPPORTED = {
     "targets": "write `providers`",
@@ -211,7 +209,10 @@ def _gate(value: object, spot: Spot) -> Gate:
 
 
 def _duration_ms(value: object, spot: Spot) -> float:
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or float(match[1]) == 0:
+    try:
+        duration_ms = parse_duration_ms(value) if isinstance(value, str) else 0.0
+    except ValueError:
+        duration_ms = 0.0
+    if duration_ms == 0:
         raise spot.error(f"found {shown(value)}; expected a duration", hint="such as `800ms`, `5s` or `1m`")
-    return float(match[1]) * _MILLISECONDS[match[2]]
+    return duration_ms

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError, Place, ProjectError, SuiteError, UsageError, one_of
-from flowai.files import read_json, read_text, read_yaml
+from flowai.storage.files import read_json, read_text, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from flowai.files import Document, Keys
     from flowai.project import Project
+    from flowai.storage.files import Document, Keys
 
 FILE_MARK = "file://"
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.files import AppendLog, writing
 from flowai.reports import Trial
+from flowai.storage.files import writing
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

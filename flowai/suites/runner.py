@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
-from flowai.calls import json_validity
 from flowai.errors import CallError, ContentFilteredError, ContextTooLongError
 from flowai.reports import Failure, Trial
+from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,7 +169,7 @@ def answered(
         score=score,
         checks=checks,
         output=hands.redact(completion.text),
-        json_valid=json_validity(completion.text)[0] if prepared.promises_json else None,
+        json_valid=json_problem(completion.text) is None if prepared.promises_json else None,
         finish_reason=completion.finish_reason,
         input_tokens=completion.input_tokens,
         output_tokens=completion.output_tokens,

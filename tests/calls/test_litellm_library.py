@@ -23,7 +23,7 @@ def in_fresh_interpreter(script: str) -> Any:
     "work",
     [
         "import flowai.calls",
-        "from flowai.calls import json_validity; json_validity('{}')",
+        "from flowai.storage.strict_json import json_problem; json_problem('{}')",
         "from flowai.calls import PriceTable; assert PriceTable().price('openai/gpt-4o-mini')",
     ],
 )

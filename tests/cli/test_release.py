@@ -10,10 +10,10 @@ import pytest
 from release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
 from rollout_evidence import canary_report, dogfood
 
-from flowai.files import AppendLog
 from flowai.operations.release_promote import PromoteOptions, promote
 from flowai.operations.rollback_model import Here
 from flowai.prompts import PromptLock
+from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,7 +28,7 @@ from flowai.cli.main import run
 import flowai.operations.rollback as command, flowai.operations.rollback_aftermath as after
 import flowai.operations.rollback_record as record
 from flowai.alerts.outbox import Outbox
-from flowai.files import AppendLog
+from flowai.storage.jsonl import AppendLog
 from flowai.state.file_state import FileState
 from flowai.state.redis_state import RedisState
 

@@ -148,7 +148,7 @@ def test_a_writer_that_comes_back_to_a_compacted_day_loses_nothing(tmp_path: Pat
 def test_a_writer_whose_file_is_taken_away_while_it_opens_it_opens_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flowai.files import AppendLog
+    from flowai.storage.jsonl import AppendLog
 
     hold = AppendLog.hold
     taken: list[Path] = []

@@ -15,7 +15,6 @@ from training_rows import make_pair
 
 from flowai.errors import UsageError
 from flowai.finetune.duplicates import Duplicates
-from flowai.finetune.moments import moment_us
 from flowai.finetune.sessions import Sessions
 from flowai.finetune.split import Ratios, split_of
 
@@ -147,10 +146,3 @@ def test_what_a_cluster_says_stays_on_its_side_while_the_log_only_grows(old: lis
     texts = {pair.id: pair.output for pair in (*old, *later)}
     sides = {texts[name]: side for name, side in before.items()}
     assert all(sides.get(texts[name], side) == side for name, side in after.items())
-
-
-def test_moments_are_whole_microseconds() -> None:
-    assert moment_us("1970-01-01T00:00:01.5Z") == 1_500_000
-    assert (
-        moment_us("2026-05-02T12:00:00+02:00") == moment_us("2026-05-02T10:00:00Z") == moment_us("2026-05-02T10:00:00")
-    )

@@ -15,10 +15,11 @@ from flowai.metrics.canary import judge_rollout
 from flowai.metrics.comparison import Rules
 from flowai.metrics.counting import count_sides
 from flowai.metrics.model import CanaryReport, report_json, sealed
-from flowai.metrics.query import Stretch, open_log, to_us
+from flowai.metrics.query import Stretch, open_log
 from flowai.metrics.question import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, rollout_sides
 from flowai.secrets import Redactor
 from flowai.statistics.buckets import bucket_quantile
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,9 +17,10 @@ from flowai.metrics.experiment_model import exit_code, report_json, sealed
 from flowai.metrics.experiment_pages import to_html, to_markdown
 from flowai.metrics.experiment_question import EXPERIMENT_METRICS, begin_of, question_of
 from flowai.metrics.experiment_tables import pair_rows, screen_lines, verdict_line
-from flowai.metrics.query import Stretch, open_log, to_us
+from flowai.metrics.query import Stretch, open_log
 from flowai.metrics.question import COLUMNS, HOUR_US
 from flowai.secrets import Redactor
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable

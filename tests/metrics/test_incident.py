@@ -12,8 +12,9 @@ from incident_project import BEGIN, LEFT, Day, Facts, write_log
 from flowai.metrics.incident import investigate
 from flowai.metrics.incident_calls import COLUMNS
 from flowai.metrics.incident_model import IncidentQuestion
-from flowai.metrics.query import Stretch, open_log, to_us
+from flowai.metrics.query import Stretch, open_log
 from flowai.secrets import Redactor
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     import random

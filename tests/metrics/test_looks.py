@@ -18,11 +18,12 @@ from flowai.metrics.canary import judge_rollout
 from flowai.metrics.comparison import Comparison, Rules
 from flowai.metrics.counting import count_sides
 from flowai.metrics.doubts import comparison_doubts
-from flowai.metrics.query import Stretch, open_log, to_us
+from flowai.metrics.query import Stretch, open_log
 from flowai.metrics.question import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, experiment_sides, rollout_sides
 from flowai.metrics.thinning import WHOLE_CALLS, Thinning, thin
 from flowai.metrics.unreadable import first_unreadable
 from flowai.secrets import Redactor
+from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

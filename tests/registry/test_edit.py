@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from registry_projects import MINIMAL, project_of
 
 from flowai.errors import InfrastructureError, RegistryError, UsageError
-from flowai.files import parse_yaml
 from flowai.registry import Rollout, load_registry
 from flowai.registry.edit import LOCK_LIMIT_S, OwnKeys, edit_registry
 from flowai.registry.surgery import with_value
+from flowai.storage.files import parse_yaml
 
 OWN_REGISTRY = Path(__file__).resolve().parents[2] / "registry.yaml"
 STARTED = datetime(2026, 5, 2, 8, tzinfo=UTC)

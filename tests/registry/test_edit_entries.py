@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from registry_projects import MINIMAL, project_of
 
 from flowai.errors import InfrastructureError, RegistryError
-from flowai.files import parse_yaml
 from flowai.registry import load_registry
 from flowai.registry.edit import EntryEdit, edit_entries
 from flowai.registry.surgery import with_entry, without_entry
+from flowai.storage.files import parse_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path

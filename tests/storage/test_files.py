@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from flowai.errors import InfrastructureError, ProjectError
-from flowai.files import AppendLog, iterate_jsonl, parse_yaml, read_json, read_text, write_atomic
+from flowai.storage.files import FileFingerprint, parse_yaml, read_fingerprints, read_json, read_text, write_atomic
+from flowai.storage.jsonl import AppendLog, iterate_jsonl
 
 
 def test_yaml_values_know_their_lines() -> None:
@@ -112,7 +113,7 @@ def test_a_torn_last_line_is_closed_before_the_next_record(tmp_path: Path) -> No
 def test_kill_9_loses_no_acknowledged_line(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     script = (
-        "import sys\nfrom pathlib import Path\nfrom flowai.files import AppendLog\n"
+        "import sys\nfrom pathlib import Path\nfrom flowai.storage.jsonl import AppendLog\n"
         f"log = AppendLog(Path({str(file)!r}))\n"
         "number = 0\n"
         "while True:\n    log.append({'n': number})\n    print(number, flush=True)\n    number += 1\n"
@@ -124,3 +125,20 @@ def test_kill_9_loses_no_acknowledged_line(tmp_path: Path) -> None:
         acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
     kept = [row["n"] for _, row in iterate_jsonl(file)]
     assert set(acknowledged) <= set(kept)
+
+
+def test_a_fingerprint_changes_when_a_file_is_written_replaced_or_removed(tmp_path: Path) -> None:
+    path, missing = tmp_path / "a", tmp_path / "b"
+    path.write_text("one")
+    seen = [FileFingerprint.of(path)]
+    path.write_text("three")
+    seen.append(FileFingerprint.of(path))
+    os.utime(path, ns=(1, 1))
+    seen.append(FileFingerprint.of(str(path)))
+    write_atomic(path, "three")
+    os.utime(path, ns=(1, 1))
+    seen.append(FileFingerprint.of(path))
+    assert read_fingerprints([path, missing]) == {str(path): seen[-1]}
+    path.unlink()
+    seen.append(FileFingerprint.of(path))
+    assert (len(set(seen)), seen[-1]) == (5, None)

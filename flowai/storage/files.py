@@ -1,7 +1,4 @@
-"""Files in and out: YAML, JSON and JSONL with line numbers, atomic writes, crash-safe appends.
-
-In: paths. Out: values with the lines they stand on, or bytes on disk. Must never know what a registry or a suite is.
-"""
+"""Files in and out: text, YAML and JSON with line numbers, atomic writes, locks."""
 
 from __future__ import annotations
 
@@ -12,14 +9,12 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
-
-import msgspec
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from flowai.errors import InfrastructureError, Place, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import IO
 
@@ -166,31 +161,26 @@ def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] =
         raise kind(found, place=Place(file=name or str(path), line=error.lineno)) from None
 
 
-def iterate_jsonl(
-    path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError
-) -> Iterator[tuple[int, Any]]:
-    """Read a JSONL file line by line, in constant memory.
+class FileFingerprint(NamedTuple):
+    """Three facts of a file's status: while they are equal, the file was neither written nor replaced."""
 
-    Yields:
-        (line number from 1, parsed value); blank lines are passed over.
+    modified_ns: int
+    size_bytes: int
+    inode: int
 
-    Raises:
-        ProjectError: (or `kind`) missing, unreadable, or a line that is not JSON; the line is named.
-    """
-    shown = name or str(path)
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise kind(f"cannot be read: {error.strerror}", place=Place(file=shown)) from None
-    with stream:
-        for number, raw in enumerate(stream, start=1):
-            if not raw.strip():
-                continue
-            try:
-                yield number, json.loads(raw)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                problem = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
-                raise kind(f"not valid JSON: {problem}", place=Place(file=shown, line=number)) from None
+    @classmethod
+    def of(cls, path: str | Path) -> Self | None:
+        """Read the fingerprint of a file or directory; None when it is missing or cannot be reached."""
+        try:
+            status = os.stat(path)  # noqa: PTH116 - polled for every prompt: building a Path would cost more
+        except OSError:
+            return None
+        return cls(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def read_fingerprints(paths: Iterable[str | Path]) -> dict[str, FileFingerprint]:
+    """Read the fingerprints of those files that exist, by path."""
+    return {str(path): found for path in paths if (found := FileFingerprint.of(path)) is not None}
 
 
 @contextmanager
@@ -262,63 +252,3 @@ def take_lock(file: int | IO[bytes], *, limit_s: float, clock_s: Callable[[], fl
             time.sleep(_LOCK_POLL_S)
         else:
             return True
-
-
-class AppendLog:
-    """An append-only JSONL file: one record, one line, one write; a killed process loses no line it was told about.
-
-    The kernel has the bytes when `append` returns, so kill -9 loses nothing. A torn last line (the machine died, the
-    disk was full) is closed by a newline at the next opening; readers skip it and may count it.
-
-    Args:
-        path: the file; its parent directories are made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._encoder = msgspec.json.Encoder()
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            size = os.fstat(self._descriptor).st_size
-            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-                os.write(self._descriptor, b"\n")
-
-    def hold(self) -> bool:
-        """Lock the file, until it is closed, as one that is being written; others may hold it too.
-
-        Returns:
-            Whether its path still names it: where somebody took it away meanwhile, open it again.
-        """
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
-        except FileNotFoundError:
-            return False
-
-    def append(self, record: object) -> None:
-        """Write one record (anything msgspec encodes) as one line.
-
-        Raises:
-            InfrastructureError: the disk is full; a half-written line is taken back, so that the log stays whole.
-        """
-        data = self._encoder.encode(record) + b"\n"
-        with writing(self.path):
-            written = os.write(self._descriptor, data)
-            if written != len(data):  # a full disk writes short before it refuses
-                size = os.fstat(self._descriptor).st_size
-                os.ftruncate(self._descriptor, size - written)
-                raise OSError(28, "No space left on device")
-
-    def close(self) -> None:
-        """Close the file; the log can be opened again."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -1,0 +1,154 @@
+"""JSONL files: crash-safe appends, and readers that name the line they cannot read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+import msgspec
+
+from flowai.errors import Place, ProjectError
+from flowai.storage.files import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lines(Generic[Record]):
+    """What stands in a file.
+
+    Args:
+        records: one for each line, in order.
+        damaged: lines that are no JSON, counted from 1: a machine died there, or two versions were merged by hand.
+    """
+
+    records: tuple[Record, ...] = ()
+    damaged: tuple[int, ...] = ()
+
+
+def read_lines(path: Path, kind: type[Record], *, name: str) -> Lines[Record]:
+    """Read a file; one that is not there is empty.
+
+    Args:
+        path: the file.
+        kind: what each line is.
+        name: how messages call the file.
+
+    Raises:
+        ProjectError: it cannot be read, or a line is JSON and no such record; the line is named.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Lines()
+    except OSError as error:
+        raise ProjectError(f"cannot be read: {error.strerror}", place=Place(file=name)) from error
+    decoder = msgspec.json.Decoder(kind)
+    records: list[Record] = []
+    damaged: list[int] = []
+    for number, line in enumerate(raw.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(decoder.decode(line))
+        except msgspec.ValidationError as error:
+            what = str(error)
+            raise ProjectError(what[:1].lower() + what[1:], place=Place(file=name, line=number)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            damaged.append(number)
+    return Lines(records=tuple(records), damaged=tuple(damaged))
+
+
+def iterate_jsonl(
+    path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError
+) -> Iterator[tuple[int, Any]]:
+    """Read a JSONL file line by line, in constant memory.
+
+    Yields:
+        (line number from 1, parsed value); blank lines are passed over.
+
+    Raises:
+        ProjectError: (or `kind`) missing, unreadable, or a line that is not JSON; the line is named.
+    """
+    shown = name or str(path)
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise kind(f"cannot be read: {error.strerror}", place=Place(file=shown)) from None
+    with stream:
+        for number, raw in enumerate(stream, start=1):
+            if not raw.strip():
+                continue
+            try:
+                yield number, json.loads(raw)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                problem = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+                raise kind(f"not valid JSON: {problem}", place=Place(file=shown, line=number)) from None
+
+
+class AppendLog:
+    """An append-only JSONL file: one record, one line, one write; a killed process loses no line it was told about.
+
+    The kernel has the bytes when `append` returns, so kill -9 loses nothing. A torn last line (the machine died, the
+    disk was full) is closed by a newline at the next opening; readers skip it and may count it.
+
+    Args:
+        path: the file; its parent directories are made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._encoder = msgspec.json.Encoder()
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            size = os.fstat(self._descriptor).st_size
+            if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+                os.write(self._descriptor, b"\n")
+
+    def hold(self) -> bool:
+        """Lock the file, until it is closed, as one that is being written; others may hold it too.
+
+        Returns:
+            Whether its path still names it: where somebody took it away meanwhile, open it again.
+        """
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def append(self, record: object) -> None:
+        """Write one record (anything msgspec encodes) as one line.
+
+        Raises:
+            InfrastructureError: the disk is full; a half-written line is taken back, so that the log stays whole.
+        """
+        data = self._encoder.encode(record) + b"\n"
+        with writing(self.path):
+            written = os.write(self._descriptor, data)
+            if written != len(data):  # a full disk writes short before it refuses
+                size = os.fstat(self._descriptor).st_size
+                os.ftruncate(self._descriptor, size - written)
+                raise OSError(28, "No space left on device")
+
+    def close(self) -> None:
+        """Close the file; the log can be opened again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
