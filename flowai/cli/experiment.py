@@ -128,7 +128,7 @@ def _show(ended: Ended, *, json: bool) -> None:
 
 def ended_lines(ended: Ended) -> Iterator[str]:
     """Give the screen: what was changed, who serves now, what to type next."""
-    from flowai.markup import one_line
+    from flowai.rendering.markdown import one_line
 
     yield from (f"warning: {warning}" for warning in ended.warnings)
     env = f" --env {ended.environment}" if ended.environment else ""

@@ -81,9 +81,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
     """Give the screen: what it is about, when, what stands out, what to do, and where the report lies."""
-    from flowai.markup import one_line
     from flowai.operations import postmortem_pages as pages
     from flowai.operations import postmortem_words as words
+    from flowai.rendering.markdown import one_line
 
     found = report.investigation
     yield words.headline(report)

@@ -149,7 +149,7 @@ def _stage(stage: int | str | None) -> str:
 
 
 def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
-    from flowai.markup import one_line
+    from flowai.rendering.markdown import one_line
 
     for row in found.releases:
         states = [f"candidate {_stage(row.stage)}" if word == "candidate" else word for word in row.states]

@@ -14,7 +14,7 @@ import msgspec
 
 from flowai.finetune.gather import Funnel
 from flowai.finetune.model import SCHEMA_VERSION, Pair, Split, StepCount
-from flowai.markup import code, escaped, table
+from flowai.rendering.markdown import code, escaped, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from flowai.markup import escaped, table
 from flowai.metrics.canary_tables import (
     ARM_COLUMNS,
     COLUMNS,
@@ -19,6 +18,7 @@ from flowai.metrics.canary_tables import (
     verdict_line,
 )
 from flowai.metrics.plots import svgs_of
+from flowai.rendering.markdown import escaped, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

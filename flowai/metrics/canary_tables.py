@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from flowai.metrics.verdict import METRIC_WORDS
-from flowai.reports.numbers import NOTHING, count, dollars, duration
+from flowai.rendering.formatting import NOTHING, count, dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

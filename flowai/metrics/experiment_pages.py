@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from flowai.markup import escaped, table
 from flowai.metrics.canary_pages import html_table, page, tag
 from flowai.metrics.experiment_tables import (
     PAIR_COLUMNS,
@@ -18,6 +17,7 @@ from flowai.metrics.experiment_tables import (
     pair_rows,
     verdict_line,
 )
+from flowai.rendering.markdown import escaped, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flowai.metrics.canary_tables import GOOD, SAYS_WORDS, difference_words, evidence_words, rounded, span
 from flowai.metrics.verdict import METRIC_WORDS
-from flowai.reports.numbers import NOTHING, dollars, duration, rate
+from flowai.rendering.formatting import NOTHING, dollars, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

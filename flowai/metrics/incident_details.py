@@ -15,7 +15,7 @@ from flowai.metrics.counts import NANO
 from flowai.metrics.incident_calls import BASELINE, INCIDENT
 from flowai.metrics.incident_model import ATTRIBUTES, HARMS, KINDS, Example, Finding, Touched
 from flowai.metrics.query import from_us
-from flowai.reports.numbers import dollars, duration
+from flowai.rendering.formatting import dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

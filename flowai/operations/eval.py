@@ -15,7 +15,8 @@ from flowai.gateway.exact_cache import ExactCache
 from flowai.operations.run_report import RunFacts, make_report
 from flowai.operations.trials import Asking, TrialBench, ask, digest_of, forecast_of, reach
 from flowai.operations.workspace import open_workspace
-from flowai.reports import STANDARD_NAMES, changes_between, check_endings, numbers, write_reports
+from flowai.rendering import formatting
+from flowai.reports import STANDARD_NAMES, changes_between, check_endings, write_reports
 from flowai.suites.plan import Selection, case_key, plan_trials
 from flowai.suites.run_log import PastRun, RunLog, Started, new_run, past_runs
 from flowai.suites.runner import StopRunError, take_cached
@@ -277,7 +278,7 @@ def _try(
     except StopRunError:
         return 0.0
     except KeyboardInterrupt:
-        kept = numbers.count(len(run.trials), "finished trial")
+        kept = formatting.count(len(run.trials), "finished trial")
         if options.replay is not None or options.record is not None:  # these start anew each time
             raise InterruptedRunError(f"interrupted after {kept}") from None
         raise InterruptedRunError(

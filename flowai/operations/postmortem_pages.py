@@ -9,11 +9,11 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from flowai.markup import escaped, fenced, one_line, table
 from flowai.metrics.canary_tables import span
 from flowai.operations import postmortem_words as words
 from flowai.operations.postmortem_plot import timeline_svg
-from flowai.reports.numbers import NOTHING, count
+from flowai.rendering.formatting import NOTHING, count
+from flowai.rendering.markdown import escaped, fenced, one_line, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

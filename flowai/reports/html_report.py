@@ -10,8 +10,8 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from flowai.markup import one_line
-from flowai.reports.numbers import count, dollars, duration
+from flowai.rendering.formatting import count, dollars, duration
+from flowai.rendering.markdown import one_line
 from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
 
 if TYPE_CHECKING:
