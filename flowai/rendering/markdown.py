@@ -24,9 +24,17 @@ def one_line(text: str, most_chars: int = 100) -> str:
         most_chars: its length at most, the ellipsis included.
     """
     folded = " ".join(text[: most_chars * 4].split())
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in folded)
+    shown = visible(folded)
     cut = len(shown) > most_chars or len(text) > most_chars * 4
     return shown[: most_chars - 3] + "..." if cut else shown
+
+
+def visible(text: str) -> str:
+    """Return a text with control characters as their escapes, so that nothing moves a cursor or turns a line around.
+
+    Line ends and tabs are kept.
+    """
+    return "".join(char if char in "\n\t" or char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def escaped(text: str, most_chars: int = _MOST_CELL_CHARS) -> str:
