@@ -72,9 +72,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
     result = run_canary_report(around, options)
     if json:
-        from flowai.metrics.model import report_json
+        from flowai.rendering.report_files import to_json
 
-        console.print_json(report_json(result.report))
+        console.print_json(to_json(result.report))
     else:
         place = around.project.show(result.directory / "report.md")
         for line in screen_lines(result.report, place):

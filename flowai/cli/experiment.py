@@ -48,10 +48,11 @@ def report_command(
     Look as often as you like. Exit status: 0 one arm won, 1 a guardrail of an arm is worse, 5 no winner yet or invalid.
     """
     from flowai.cli import console
-    from flowai.metrics.experiment_model import exit_code, report_json
+    from flowai.metrics.experiment_model import exit_code
     from flowai.metrics.experiment_tables import next_line, screen_lines
     from flowai.operations.experiment_report import ExperimentOptions, run_experiment_report
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import to_json
 
     around = Surroundings(project=console.project(), env=env)
     options = ExperimentOptions(
@@ -59,7 +60,7 @@ def report_command(
     )
     result = run_experiment_report(around, options)
     if json:
-        console.print_json(report_json(result.report))
+        console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report):
             console.print_marked(line)

@@ -65,10 +65,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.finetune.card import UNLICENSED, manifest_json
+    from flowai.finetune.card import UNLICENSED
     from flowai.finetune.quality import Rules
     from flowai.operations.finetune_export import ExportOptions, run_export
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import to_json
 
     options = ExportOptions(
         feature=feature,
@@ -89,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     )
     exported = run_export(Surroundings(project=console.project(), env=env), options)
     if json:
-        console.print_json(manifest_json(exported.manifest))
+        console.print_json(to_json(exported.manifest))
     else:
         _show(exported)
     if not exported.manifest.row_count:

@@ -45,8 +45,9 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.metrics.moments import parse_span_s
-    from flowai.operations.metrics import MetricsOptions, run_metrics, usage_json, watch_metrics
+    from flowai.operations.metrics import MetricsOptions, run_metrics, watch_metrics
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import to_json
 
     every_s = parse_span_s(interval, option="--interval")
     around = Surroundings(project=console.project(), env=env)
@@ -56,7 +57,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         watch_metrics(around, options, every_s=every_s, on_look=on_look)
     report = run_metrics(around, options)
     if json:
-        console.print_json(usage_json(report))
+        console.print_json(to_json(report))
     else:
         for line in lines(report):
             console.print_line(line)

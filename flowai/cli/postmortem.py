@@ -57,8 +57,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.postmortem import run_postmortem
-    from flowai.operations.postmortem_model import PostmortemOptions, report_json
+    from flowai.operations.postmortem_model import PostmortemOptions
     from flowai.operations.rollback_model import Here
+    from flowai.rendering.report_files import to_json
 
     options = PostmortemOptions(
         since=since,
@@ -71,7 +72,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
     result = run_postmortem(Here(start=Path.cwd(), who=console.who(os.environ)), options)
     if json:
-        console.print_json(report_json(result.report))
+        console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report, f"{result.directory}/report.md"):
             console.print_marked(line)

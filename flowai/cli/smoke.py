@@ -58,7 +58,7 @@ def command(
     result = run_smoke(around, options, backend)
     junit = around.project.show(result.junit)
     if json:
-        from flowai.reports.json_report import to_json
+        from flowai.rendering.report_files import to_json
 
         console.print_json(to_json(result.report))
     else:

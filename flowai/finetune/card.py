@@ -135,11 +135,6 @@ class Sources:
         )
 
 
-def manifest_json(manifest: Manifest) -> bytes:
-    """Give the manifest as indented JSON; equal manifests give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
-
-
 def to_markdown(manifest: Manifest) -> str:
     """Give the card."""
     return "\n\n".join(_parts(manifest)) + "\n"

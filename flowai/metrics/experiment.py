@@ -18,8 +18,8 @@ from flowai.metrics.blocks import LATE, Pair
 from flowai.metrics.canary import arm_report, e_number, metric_report, spelled
 from flowai.metrics.comparison import Comparison, Rules
 from flowai.metrics.doubts import comparison_doubts, problems_of, warnings_of
-from flowai.metrics.experiment_model import ExperimentReport, PairReport, sealed
-from flowai.metrics.model import Tally
+from flowai.metrics.experiment_model import ExperimentReport, PairReport
+from flowai.metrics.model import Tally, sealed
 from flowai.metrics.verdict import LEAST_COUNT, METRIC_WORDS, says
 from flowai.rendering.markdown import one_line
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e

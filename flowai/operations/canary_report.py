@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.errors import UsageError
 from flowai.files import write_atomic
 from flowai.metrics.canary import judge_rollout
 from flowai.metrics.canary_pages import to_html, to_markdown
 from flowai.metrics.comparison import Rules
 from flowai.metrics.counting import count_sides
-from flowai.metrics.model import report_json
 from flowai.metrics.moments import parse_moment, parse_span_s
 from flowai.metrics.plots import svgs_of
 from flowai.metrics.query import CLOCK_SKEW_S, days_around, open_log, to_us
@@ -23,17 +21,18 @@ from flowai.metrics.unreadable import first_unreadable
 from flowai.operations.canary_stages import rollout_of
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
+from flowai.rendering.report_files import check_endings, to_json, write_reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from flowai.metrics.counts import Counts
     from flowai.metrics.model import CanaryReport, Metric
     from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.rendering.report_files import Writers
 
-WRITERS: dict[str, Callable[[CanaryReport], str | bytes]] = {
-    ".json": report_json,
+WRITERS: Writers[CanaryReport] = {
+    ".json": to_json,
     ".md": to_markdown,
     ".html": to_html,
 }
@@ -85,7 +84,7 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         ProjectError: the registry is wrong.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
-    _check_endings(options.outputs)
+    check_endings(options.outputs, WRITERS)
     workspace = open_workspace(around)
     if options.feature is not None:
         workspace.registry.feature(options.feature)
@@ -144,16 +143,9 @@ def _rules(workspace: Workspace, counts: Counts) -> Rules:
     )
 
 
-def _check_endings(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in WRITERS:
-            expected = ", ".join(f"`{ending}`" for ending in WRITERS)
-            raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of {expected}")
-
-
 def _write(report: CanaryReport, directory: Path, outputs: tuple[Path, ...]) -> None:
     """Write the JSON last: it is what `release promote` reads, and the rest is there by then."""
     for name, svg in svgs_of(report).items():
         write_atomic(directory / name, svg)
-    for path in (directory / "report.md", directory / "report.html", *outputs, directory / "report.json"):
-        write_atomic(path, WRITERS[path.suffix.lower()](report))
+    paths = (directory / "report.md", directory / "report.html", *outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)
