@@ -85,12 +85,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 def screen_lines(report: CanaryReport, place: str) -> Iterator[str]:
     """Give the screen: who against whom, a line per metric, the verdict, and where the evidence lies."""
     from flowai.metrics import canary_tables as tables
+    from flowai.rendering.formatting import aligned
 
     yield tables.headline(report)
-    rows = (tables.COLUMNS, *tables.metric_rows(report))
-    widths = [max(len(row[index]) for row in rows) for index in range(len(tables.COLUMNS))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned([tables.COLUMNS, *tables.metric_rows(report)])
     yield tables.times_line(report)
     yield from (f"warning: {one}" for one in report.warnings)
     yield from ("  ".join(row) for row in tables.replay_rows(report))

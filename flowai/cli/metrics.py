@@ -67,13 +67,14 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
 
 def lines(report: UsageReport) -> Iterator[str]:
     """Give a report as it is shown."""
-    from flowai.cli import console
     from flowai.metrics.usage_tables import tables
+    from flowai.rendering.formatting import aligned
 
     yield f"{report.total.call_count:,} calls   {report.since} to {report.until}"
     for table in tables(report) if report.rows else ():
         yield ""
-        yield from console.table_lines(table.columns, table.rows, left=len(report.by))
+        sides = ("<" * len(report.by)).ljust(len(table.columns), ">")
+        yield from aligned([table.columns, *table.rows], sides)
     for problem in report.problems:
         yield f"warning: {problem.count:,} lines: {problem.kind.replace('_', ' ')}"
 

@@ -14,7 +14,7 @@ import typer
 from flowai.cli.options import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from flowai.operations.postmortem_model import PostmortemReport
 
@@ -84,11 +84,12 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
     """Give the screen: what it is about, when, what stands out, what to do, and where the report lies."""
     from flowai.operations import postmortem_pages as pages
     from flowai.operations import postmortem_words as words
+    from flowai.rendering.formatting import aligned
     from flowai.rendering.markdown import one_line
 
     found = report.investigation
     yield words.headline(report)
-    yield from _aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
+    yield from aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
     if spark := words.spark_line(found):
         yield f"{words.KIND_WORDS[found.timeline_kind]}, every {max(1, found.bucket_s // 60)} min: {spark}"
     if found.findings:
@@ -97,7 +98,7 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
         rows = [
             (*row[:2], one_line(row[2], 60), *row[3:]) for row in words.finding_rows(found.findings[:MOST_FINDINGS])
         ]
-        yield from _aligned([head, *rows], "><<<>>>>")
+        yield from aligned([head, *rows], "><<<>>>>")
         if len(found.findings) > MOST_FINDINGS:
             yield f"{len(found.findings) - MOST_FINDINGS} more in the report"
         yield ""
@@ -114,13 +115,3 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
         yield from (f"cases  {one}" for one in pages.added_lines(report.added))
     yield words.conclusion(report)
     yield f"{place}   report.html   report.json"
-
-
-def _aligned(rows: Sequence[Sequence[str]], sides: str) -> Iterator[str]:
-    """Align columns: `<` to the left, `>` to the right."""
-    widths = [max((len(row[index]) for row in rows), default=0) for index in range(len(sides))]
-    for row in rows:
-        yield "  ".join(
-            cell.rjust(width) if side == ">" else cell.ljust(width)
-            for cell, width, side in zip(row, widths, sides, strict=True)
-        ).rstrip()

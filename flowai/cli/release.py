@@ -33,14 +33,14 @@ Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the l
 def list_command(env: Env = None, json: Json = False) -> None:
     """List the releases and how each stands: serving, candidate, known good, bad."""
     from flowai.cli import console
-    from flowai.cli.screen import columns
     from flowai.operations.release import list_releases
+    from flowai.rendering.formatting import aligned
 
     found = list_releases(_here(), env=env)
     if json:
         console.print_json(found)
         return
-    for line in columns([("release", "stands", "changes", "last step"), *_rows(found)]):
+    for line in aligned([("release", "stands", "changes", "last step"), *_rows(found)], gap="   "):
         console.print_line(line)
     for warning in found.warnings:
         console.print_line(f"warning: {warning}")

@@ -32,7 +32,7 @@ def head_lines(report: Report) -> Iterator[str]:
             row.append(f"{totals.pass_count}/{totals.pass_count + totals.fail_count} pass")
             row.append(f"p95 {formatting.duration(totals.latency.p95_ms)}")
         rows.append(row)
-    yield from columns(rows)
+    yield from formatting.aligned(rows, gap="   ")
 
 
 def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
@@ -117,10 +117,3 @@ def _limit(check: GateCheck) -> str:
         return f"{check.metric}: nothing measured"
     sign = "<" if check.direction == "min" else ">"
     return f"{check.metric} {formatting.figure(check.observed)} {sign} {formatting.figure(check.threshold)}"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Align rows of equal length, three spaces apart."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
-    for row in rows:
-        yield "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

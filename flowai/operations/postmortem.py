@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, UsageError
-from flowai.metrics.canary_tables import span
 from flowai.metrics.incident import investigate
 from flowai.metrics.incident_calls import COLUMNS
 from flowai.metrics.incident_times import onset_s, recovery_s
@@ -27,6 +26,7 @@ from flowai.operations.release import diff_releases
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary
 from flowai.registry import secret_values
+from flowai.rendering.formatting import span
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.secrets import Redactor
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.metrics.canary_tables import span
 from flowai.operations import postmortem_words as words
 from flowai.operations.postmortem_plot import timeline_svg
 from flowai.rendering import html_page, markdown
-from flowai.rendering.formatting import NOTHING, count
+from flowai.rendering.formatting import NOTHING, count, span
 from flowai.rendering.html_page import listing, page, tag, trusted
 from flowai.rendering.markdown import escaped, fenced, one_line, visible
 
