@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, OnlyFeature, PageOutputs, Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     since: Annotated[
         str | None, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02T10:00Z`; default the rollout's.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
-    feature: Annotated[str | None, typer.Option("--feature", help="Only this feature.")] = None,
+    until: Until = None,
+    feature: OnlyFeature = None,
     window: Annotated[
         str, typer.Option("--window", help="How long after a call its feedback and scores count.")
     ] = "1h",
@@ -42,10 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         str | None,
         typer.Option("--fail-on", metavar="VERDICTS", help="Exit 0 unless it is one of these (`rollback,invalid`)."),
     ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
-    ] = None,
+    output: PageOutputs = None,
     env: Env = None,
     json: Json = False,
 ) -> None:

@@ -132,3 +132,13 @@ def print_error(error: FlowaiError) -> None:
     if error.hint:
         sys.stderr.write(f"hint: {redact(error.hint)}\n")
     sys.stderr.flush()
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print where an error comes from to stderr; secrets never."""
+    import traceback
+
+    from flowai.secrets import redact
+
+    sys.stderr.write(redact("".join(traceback.format_exception(error))))
+    sys.stderr.flush()

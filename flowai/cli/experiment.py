@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, PageOutputs, Reason, Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,19 +27,15 @@ Since = Annotated[
     typer.Option("--since", help="Begin: `2h`, `2026-05-02T10:00Z`; default its first call (within 90 days)."),
 ]
 Window = Annotated[str, typer.Option("--window", help="How long after a call its feedback counts.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the ledger.")]
 
 
 @app.command("report")
 def report_command(
     name: Name,
     since: Since = None,
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
+    until: Until = None,
     window: Window = "1h",
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
-    ] = None,
+    output: PageOutputs = None,
     env: Env = None,
     json: Json = False,
 ) -> None:

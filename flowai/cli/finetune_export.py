@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, Until
 
 if TYPE_CHECKING:
     from flowai.finetune.split import Ratios
@@ -29,7 +29,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         typer.Option("--output", "-o", metavar="DIR", help="Where to; default `finetune/FEATURE/FORMAT`."),
     ] = None,
     since: Annotated[str | None, typer.Option("--since", help="Begin: `30d`, `2026-05-02`; default all.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
+    until: Until = None,
     release: Annotated[
         list[str] | None, typer.Option("--release", help="Only answers of this release. Repeatable.")
     ] = None,

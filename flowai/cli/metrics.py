@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, Until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def command(  # noqa: PLR0913, PLR0917 - a command's options
     since: Annotated[str, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02`.")] = "24h",
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
+    until: Until = None,
     by: Annotated[
         str, typer.Option("--by", help="Group by feature, model, release, prompt, variant; several with commas.")
     ] = "feature",

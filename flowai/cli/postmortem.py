@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Json
+from flowai.cli.options import AnyEnv, Json, OnlyFeature, PageOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,18 +35,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     release: Annotated[
         str | None, typer.Option("--release", help="Release to look into; default the one that was rolled back.")
     ] = None,
-    env: Annotated[
-        str | None,
-        typer.Option("--env", help="Environment (default FLOWAI_ENV); needed where there are several."),
-    ] = None,
-    feature: Annotated[str | None, typer.Option("--feature", help="Only this feature.")] = None,
+    env: AnyEnv = None,
+    feature: OnlyFeature = None,
     add_cases: Annotated[
         bool, typer.Option("--add-cases", help="Add the worst calls to datasets/ as regression cases.")
     ] = False,
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
-    ] = None,
+    output: PageOutputs = None,
     json: Json = False,
 ) -> None:
     """Find what broke in an incident: which prompts, inputs, languages, models, and what changed.

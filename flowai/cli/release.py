@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from flowai.reports import Trial
 
 app = typer.Typer(help="List and compare releases; roll one out, stage by stage.", no_args_is_help=True)
-
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the ledger.")]
 
 
 @app.command("list")

@@ -81,17 +81,13 @@ class _Screen:
         console.print_progress_line(f"shutting down; {formatting.count(call_count, 'call')} under way")
 
     def error(self, error: BaseException) -> None:
-        import traceback
-
         from flowai.cli import console
         from flowai.errors import FlowaiError
-        from flowai.secrets import redact
 
         if isinstance(error, FlowaiError):
             console.print_error(error)
-            return
-        sys.stderr.write(redact("".join(traceback.format_exception(error))))
-        sys.stderr.flush()
+        else:
+            console.print_traceback(error)
 
 
 def _show_new_key(tenant: str, *, json: bool) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.options import AnyEnv, DryRun, State
+
 if TYPE_CHECKING:
     from flowai.operations.watch_model import Happening, WatchEnd, WatchHead, WatchTick
 
@@ -33,15 +35,9 @@ def command(
         str | None, typer.Option("--for", metavar="DURATION", help="End after this; default never.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once, act, end.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    env: Annotated[
-        str | None,
-        typer.Option("--env", help="Environment (default FLOWAI_ENV); needed where there are several."),
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option("--state", metavar="PLACE", help="Where processes share what they know; default as registered."),
-    ] = None,
+    dry_run: DryRun = False,
+    env: AnyEnv = None,
+    state: State = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per look, each on its line.")] = False,
 ) -> None:
     """Call a person when too many calls fail; roll back a release that is to blame.

@@ -12,12 +12,11 @@ from flowai.files import write_atomic
 from flowai.metrics.canary import judge_rollout
 from flowai.metrics.canary_pages import to_html, to_markdown
 from flowai.metrics.comparison import Rules
-from flowai.metrics.counting import count_sides
+from flowai.metrics.counting import count_log
 from flowai.metrics.moments import parse_moment, parse_span_s
 from flowai.metrics.plots import svgs_of
-from flowai.metrics.query import CLOCK_SKEW_S, days_around, open_log, to_us
-from flowai.metrics.question import COLUMNS, METRICS, Question, rollout_sides
-from flowai.metrics.unreadable import first_unreadable
+from flowai.metrics.query import CLOCK_SKEW_S, days_around, to_us
+from flowai.metrics.question import METRICS, Question, rollout_sides
 from flowai.operations.canary_stages import rollout_of
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
@@ -105,10 +104,8 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
     places = open_events(workspace.registry, around.project, workspace.environ, days_around(question.stretch))
-    with places as directories, open_log(directories, COLUMNS, question.stretch) as log:
-        counts = count_sides(log, question)
-        if counts.problem_count("unreadable"):
-            counts.unreadable = first_unreadable(directories, question.stretch)
+    with places as directories:
+        counts = count_log(directories, question)
     report = judge_rollout(
         counts,
         question,

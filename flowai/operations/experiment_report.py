@@ -10,15 +10,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 from flowai.errors import Place, RegistryError, UndecidedError, UsageError, one_of
-from flowai.metrics.counting import count_sides
+from flowai.metrics.counting import count_log
 from flowai.metrics.experiment import ExperimentRules, judge_experiment
 from flowai.metrics.experiment_model import Goal
 from flowai.metrics.experiment_pages import to_html, to_markdown
 from flowai.metrics.experiment_question import EXPERIMENT_METRICS, begin_of, question_of
 from flowai.metrics.moments import parse_moment, parse_span_s
-from flowai.metrics.query import Stretch, days_around, open_log, to_us
-from flowai.metrics.question import COLUMNS
-from flowai.metrics.unreadable import first_unreadable
+from flowai.metrics.query import Stretch, days_around, to_us
 from flowai.operations.events_places import open_events
 from flowai.operations.experiment_ends import end_of, no_experiment
 from flowai.operations.workspace import open_workspace
@@ -99,10 +97,8 @@ def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> E
     now = around.now().replace(microsecond=0)
     question = _question(workspace, ledger, experiment, options, now)
     places = open_events(registry, around.project, workspace.environ, days_around(question.stretch))
-    with places as directories, open_log(directories, COLUMNS, question.stretch) as log:
-        counts = count_sides(log, question)
-        if counts.problem_count("unreadable"):
-            counts.unreadable = first_unreadable(directories, question.stretch)
+    with places as directories:
+        counts = count_log(directories, question)
     rules = _rules(workspace, options.name, experiment, goal)
     report = judge_experiment(counts, question, rules, warnings=ledger.warnings)
     directory = around.project.reports / "experiments" / options.name
