@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.events import CallEvent, EventLog
-from flowai.metrics.model import CanaryReport, Plots, Range, report_json, sealed
+from flowai.metrics.model import CanaryReport, Plots, Range, sealed
+from flowai.rendering.report_files import to_json
 from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def canary_report(project: ReleaseProject, verdict: str, **changes: Any) -> None
         **changes,
     }
     report = sealed(CanaryReport(**facts))
-    project.write(f"reports/canary/{report.candidate}-{report.stage}/report.json", report_json(report).decode())
+    project.write(f"reports/canary/{report.candidate}-{report.stage}/report.json", to_json(report).decode())
 
 
 def _plots() -> Plots:

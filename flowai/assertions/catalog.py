@@ -7,9 +7,8 @@ or models.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,7 +18,7 @@ from flowai.assertions.schema import Schemas
 from flowai.assertions.scoring import set_finding
 from flowai.errors import one_of
 from flowai.reports.model import Check
-from flowai.suites.assertion_types import ASSERT_SET, NOT_SUPPORTED, SUPPORTED
+from flowai.suites.assertion_types import ASSERT_SET, ASSERTION_TYPES, NOT_SUPPORTED, SUPPORTED
 from flowai.suites.model import walk
 
 if TYPE_CHECKING:
@@ -31,49 +30,33 @@ if TYPE_CHECKING:
 CheckFunction = Callable[["Answer"], Check]
 """One assertion of the suite, ready for any number of answers."""
 
-Need = Literal["must", "may", "no"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
-    """One type of assertion.
-
-    Args:
-        build: makes a judge of an assertion; raises SuiteError when its value or threshold is wrong.
-        value: whether a value must, may or may not be given.
-        threshold: whether a threshold may be given.
-    """
-
-    build: Callable[[Assertion, Schemas], Judge]
-    value: Need = "must"
-    threshold: bool = False
-
 
 def _plain(build: Callable[[Assertion], Judge]) -> Callable[[Assertion, Schemas], Judge]:
     """Fit a type that knows no schemas into the table."""
     return lambda assertion, _: build(assertion)
 
 
-_KINDS: dict[str, Kind] = {
-    "equals": Kind(build=_plain(text.equals)),
-    "contains": Kind(build=_plain(text.contains)),
-    "contains-all": Kind(build=_plain(text.contains_all)),
-    "contains-any": Kind(build=_plain(text.contains_any)),
-    "icontains": Kind(build=_plain(partial(text.contains, fold=str.casefold))),
-    "icontains-all": Kind(build=_plain(partial(text.contains_all, fold=str.casefold))),
-    "icontains-any": Kind(build=_plain(partial(text.contains_any, fold=str.casefold))),
-    "starts-with": Kind(build=_plain(text.starts_with)),
-    "ends-with": Kind(build=_plain(text.ends_with)),
-    "regex": Kind(build=_plain(text.regex)),
-    "word-count": Kind(build=_plain(text.word_count)),
-    "is-json": Kind(build=structure.is_json, value="may"),
-    "contains-json": Kind(build=structure.contains_json, value="may"),
-    "levenshtein": Kind(build=_plain(similarity.levenshtein), threshold=True),
-    "latency": Kind(build=_plain(limits.latency), value="no", threshold=True),
-    "ttft": Kind(build=_plain(limits.ttft), value="no", threshold=True),
-    "cost": Kind(build=_plain(limits.cost), value="no", threshold=True),
-    "finish-reason": Kind(build=_plain(limits.finish_reason)),
+_BUILDERS: dict[str, Callable[[Assertion, Schemas], Judge]] = {
+    "equals": _plain(text.equals),
+    "contains": _plain(text.contains),
+    "contains-all": _plain(text.contains_all),
+    "contains-any": _plain(text.contains_any),
+    "icontains": _plain(partial(text.contains, fold=str.casefold)),
+    "icontains-all": _plain(partial(text.contains_all, fold=str.casefold)),
+    "icontains-any": _plain(partial(text.contains_any, fold=str.casefold)),
+    "starts-with": _plain(text.starts_with),
+    "ends-with": _plain(text.ends_with),
+    "regex": _plain(text.regex),
+    "word-count": _plain(text.word_count),
+    "is-json": structure.is_json,
+    "contains-json": structure.contains_json,
+    "levenshtein": _plain(similarity.levenshtein),
+    "latency": _plain(limits.latency),
+    "ttft": _plain(limits.ttft),
+    "cost": _plain(limits.cost),
+    "finish-reason": _plain(limits.finish_reason),
 }
+"""Makes a judge of an assertion by its type; raises SuiteError when its value or threshold is wrong."""
 
 
 def compile_cases(cases: Sequence[Case]) -> dict[str, tuple[CheckFunction, ...]]:
@@ -158,8 +141,8 @@ def _score(finding: Finding, *, passed: bool | None, negated: bool) -> float:
 def _judge(assertion: Assertion, schemas: Schemas) -> Judge:
     if assertion.type == ASSERT_SET:
         return _set_judge(assertion, schemas)
-    kind = _KINDS.get(assertion.type)
-    if kind is None:
+    kind, build = ASSERTION_TYPES.get(assertion.type), _BUILDERS.get(assertion.type)
+    if kind is None or build is None:
         raise _unknown(assertion)
     if assertion.value is None and kind.value == "must":
         raise mistake(assertion, "has no `value`")
@@ -167,7 +150,7 @@ def _judge(assertion: Assertion, schemas: Schemas) -> Judge:
         raise mistake(assertion, "takes no `value`", hint="give its limit as `threshold`")
     if assertion.threshold is not None and not kind.threshold:
         raise mistake(assertion, "takes no `threshold`", hint="it either holds or not; remove `threshold`")
-    return kind.build(assertion, schemas)
+    return build(assertion, schemas)
 
 
 def _unknown(assertion: Assertion) -> Exception:

@@ -72,12 +72,12 @@ def _caches(env: str | None) -> Caches:
 
 def _show(found: tuple[CacheStats, ...], redis: str) -> None:
     from flowai.cli import console
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
 
     for one in found:
         where = redis if one.store == "redis" else "disk"
-        size = "" if one.size_bytes is None else f"{numbers.size(one.size_bytes)} "
-        held = one.error or f"{numbers.count(one.entry_count, 'entry', 'entries')}   {size}on {where}"
+        size = "" if one.size_bytes is None else f"{formatting.size(one.size_bytes)} "
+        held = one.error or f"{formatting.count(one.entry_count, 'entry', 'entries')}   {size}on {where}"
         console.print_line(f"{one.cache + ' cache':<14}   {held}")
     rows = [row for one in found for row in _rows(one)]
     if rows:
@@ -86,7 +86,7 @@ def _show(found: tuple[CacheStats, ...], redis: str) -> None:
 
 def _rows(found: CacheStats) -> list[tuple[str, ...]]:
     from flowai.gateway.cache_usage import Usage
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
 
     rows: list[tuple[str, ...]] = []
     for feature in sorted({*found.entry_counts, *found.features}):
@@ -99,10 +99,10 @@ def _rows(found: CacheStats) -> list[tuple[str, ...]]:
                 f"{found.entry_counts.get(feature, 0):,}",
                 f"{used.hit_count:,}",
                 f"{used.miss_count:,}",
-                numbers.rate(used.hit_rate),
+                formatting.rate(used.hit_rate),
                 f"{used.saved_tokens:,}",
-                numbers.dollars(used.saved_usd),
-                numbers.duration(used.saved_s * 1000),
+                formatting.dollars(used.saved_usd),
+                formatting.duration(used.saved_s * 1000),
             )
         )
     return rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, OnlyFeature, PageOutputs, Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     since: Annotated[
         str | None, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02T10:00Z`; default the rollout's.")
     ] = None,
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
-    feature: Annotated[str | None, typer.Option("--feature", help="Only this feature.")] = None,
+    until: Until = None,
+    feature: OnlyFeature = None,
     window: Annotated[
         str, typer.Option("--window", help="How long after a call its feedback and scores count.")
     ] = "1h",
@@ -42,10 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         str | None,
         typer.Option("--fail-on", metavar="VERDICTS", help="Exit 0 unless it is one of these (`rollback,invalid`)."),
     ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
-    ] = None,
+    output: PageOutputs = None,
     env: Env = None,
     json: Json = False,
 ) -> None:
@@ -72,9 +69,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
     result = run_canary_report(around, options)
     if json:
-        from flowai.metrics.model import report_json
+        from flowai.rendering.report_files import to_json
 
-        console.print_json(report_json(result.report))
+        console.print_json(to_json(result.report))
     else:
         place = around.project.show(result.directory / "report.md")
         for line in screen_lines(result.report, place):
@@ -85,12 +82,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 def screen_lines(report: CanaryReport, place: str) -> Iterator[str]:
     """Give the screen: who against whom, a line per metric, the verdict, and where the evidence lies."""
     from flowai.metrics import canary_tables as tables
+    from flowai.rendering.formatting import aligned
 
     yield tables.headline(report)
-    rows = (tables.COLUMNS, *tables.metric_rows(report))
-    widths = [max(len(row[index]) for row in rows) for index in range(len(tables.COLUMNS))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from aligned([tables.COLUMNS, *tables.metric_rows(report)])
     yield tables.times_line(report)
     yield from (f"warning: {one}" for one in report.warnings)
     yield from ("  ".join(row) for row in tables.replay_rows(report))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowai.project import find_project
+from flowai.rendering.formatting import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -58,19 +59,8 @@ def print_json(document: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns to stdout: the first to the left, numbers to the right."""
-    for line in table_lines(columns, rows):
+    for line in aligned([columns, *rows], "<".ljust(len(columns), ">")):
         print_line(line)
-
-
-def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> Iterator[str]:
-    """Align columns: the first ones to the left, numbers to the right."""
-    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
-    for row in (columns, *rows):
-        cells = [
-            cell.ljust(width) if index < left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 def wants_progress() -> bool:
@@ -141,4 +131,14 @@ def print_error(error: FlowaiError) -> None:
     sys.stderr.write(f"error: {redact(str(error))}\n")
     if error.hint:
         sys.stderr.write(f"hint: {redact(error.hint)}\n")
+    sys.stderr.flush()
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print where an error comes from to stderr; secrets never."""
+    import traceback
+
+    from flowai.secrets import redact
+
+    sys.stderr.write(redact("".join(traceback.format_exception(error))))
     sys.stderr.flush()

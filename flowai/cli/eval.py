@@ -102,7 +102,7 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
     with RunProgress() as progress:
         result = run_eval(around, options, progress)
     if json:
-        from flowai.reports.json_report import to_json
+        from flowai.rendering.report_files import to_json
 
         console.print_json(to_json(result.report))
     else:

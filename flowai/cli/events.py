@@ -58,17 +58,17 @@ def compact(
 
 def _show_day(day: DayDone) -> None:
     from flowai.cli import console
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
 
     is_smaller = day.line_bytes > day.parquet_bytes > 0
     ratio = f", {day.line_bytes / day.parquet_bytes:.1f} times smaller" if is_smaller else ""
     console.print_line(
-        f"{day.day}  {numbers.count(day.event_count, 'event')} of {numbers.count(day.file_count, 'file')}: "
-        f"{numbers.size(day.line_bytes)} -> {numbers.size(day.parquet_bytes)}{ratio}"
+        f"{day.day}  {formatting.count(day.event_count, 'event')} of {formatting.count(day.file_count, 'file')}: "
+        f"{formatting.size(day.line_bytes)} -> {formatting.size(day.parquet_bytes)}{ratio}"
     )
     if day.aside_count:
         why = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in day.problems.items())
-        console.print_line(f"warn  {numbers.count(day.aside_count, 'line')} kept as they are: {why}")
+        console.print_line(f"warn  {formatting.count(day.aside_count, 'line')} kept as they are: {why}")
     console.flush()
 
 
@@ -89,22 +89,22 @@ def sync(
     from flowai.errors import ExitCode
     from flowai.operations.events_lake import run_sync
     from flowai.operations.workspace import Surroundings
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
 
     def show(key: str, byte_count: int) -> None:
         if console.wants_progress():
-            console.print_progress_line(f"{key}  {numbers.size(byte_count)}")
+            console.print_progress_line(f"{key}  {formatting.size(byte_count)}")
 
     done = run_sync(Surroundings(project=console.project(), env=env), target, show)
     if json:
         console.print_json(done)
     else:
         console.print_line(
-            f"{numbers.count(done.copied_count, 'file')} copied ({numbers.size(done.copied_bytes)}), "
-            f"{done.present_count:,} there already; {numbers.count(done.event_count, 'event')} at {done.target}"
+            f"{formatting.count(done.copied_count, 'file')} copied ({formatting.size(done.copied_bytes)}), "
+            f"{done.present_count:,} there already; {formatting.count(done.event_count, 'event')} at {done.target}"
         )
         if done.waiting_count:
-            files = numbers.count(done.waiting_count, "file of lines", "files of lines")
+            files = formatting.count(done.waiting_count, "file of lines", "files of lines")
             console.print_line(f"{files} not compacted yet: `flowai events compact`")
         for one in done.conflicts:
             console.print_marked(f"FAILED  {one.key}: {one.reason}")
@@ -126,10 +126,10 @@ def validate(
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.markup import one_line
     from flowai.operations.events_lake import run_validate
     from flowai.operations.workspace import Surroundings
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
+    from flowai.rendering.markdown import one_line
 
     found = run_validate(Surroundings(project=console.project(), env=env), path)
     if json:
@@ -137,7 +137,7 @@ def validate(
     else:
         kinds = ", ".join(f"{name} {count:,}" for name, count in found.kinds.items()) or "no events"
         console.print_line(
-            f"{one_line(found.place, _MOST_PATH_CHARS)}  {numbers.count(found.file_count, 'file')}: {kinds}"
+            f"{one_line(found.place, _MOST_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
         )
         for problem, count in found.problems.items():
             console.print_marked(f"BROKEN  {problem.replace('_', ' ')}: {count:,}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, PageOutputs, Reason, Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,19 +27,15 @@ Since = Annotated[
     typer.Option("--since", help="Begin: `2h`, `2026-05-02T10:00Z`; default its first call (within 90 days)."),
 ]
 Window = Annotated[str, typer.Option("--window", help="How long after a call its feedback counts.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the ledger.")]
 
 
 @app.command("report")
 def report_command(
     name: Name,
     since: Since = None,
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
+    until: Until = None,
     window: Window = "1h",
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
-    ] = None,
+    output: PageOutputs = None,
     env: Env = None,
     json: Json = False,
 ) -> None:
@@ -48,10 +44,11 @@ def report_command(
     Look as often as you like. Exit status: 0 one arm won, 1 a guardrail of an arm is worse, 5 no winner yet or invalid.
     """
     from flowai.cli import console
-    from flowai.metrics.experiment_model import exit_code, report_json
+    from flowai.metrics.experiment_model import exit_code
     from flowai.metrics.experiment_tables import next_line, screen_lines
     from flowai.operations.experiment_report import ExperimentOptions, run_experiment_report
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import to_json
 
     around = Surroundings(project=console.project(), env=env)
     options = ExperimentOptions(
@@ -59,7 +56,7 @@ def report_command(
     )
     result = run_experiment_report(around, options)
     if json:
-        console.print_json(report_json(result.report))
+        console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report):
             console.print_marked(line)
@@ -128,7 +125,7 @@ def _show(ended: Ended, *, json: bool) -> None:
 
 def ended_lines(ended: Ended) -> Iterator[str]:
     """Give the screen: what was changed, who serves now, what to type next."""
-    from flowai.markup import one_line
+    from flowai.rendering.markdown import one_line
 
     yield from (f"warning: {warning}" for warning in ended.warnings)
     env = f" --env {ended.environment}" if ended.environment else ""

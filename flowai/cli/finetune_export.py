@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, Until
 
 if TYPE_CHECKING:
     from flowai.finetune.split import Ratios
@@ -29,7 +29,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         typer.Option("--output", "-o", metavar="DIR", help="Where to; default `finetune/FEATURE/FORMAT`."),
     ] = None,
     since: Annotated[str | None, typer.Option("--since", help="Begin: `30d`, `2026-05-02`; default all.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
+    until: Until = None,
     release: Annotated[
         list[str] | None, typer.Option("--release", help="Only answers of this release. Repeatable.")
     ] = None,
@@ -65,10 +65,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.finetune.card import UNLICENSED, manifest_json
+    from flowai.finetune.card import UNLICENSED
     from flowai.finetune.quality import Rules
     from flowai.operations.finetune_export import ExportOptions, run_export
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import to_json
 
     options = ExportOptions(
         feature=feature,
@@ -89,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     )
     exported = run_export(Surroundings(project=console.project(), env=env), options)
     if json:
-        console.print_json(manifest_json(exported.manifest))
+        console.print_json(to_json(exported.manifest))
     else:
         _show(exported)
     if not exported.manifest.row_count:

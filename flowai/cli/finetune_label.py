@@ -5,12 +5,11 @@ In: options. Out: counts, or JSON, on stdout. Must never know how a model is ask
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import AllPairs, Env, Json, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
     from flowai.finetune.labels import Label
@@ -19,17 +18,10 @@ if TYPE_CHECKING:
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     model: Annotated[str, typer.Option("--model", help="Who labels: a model of the registry.")],
-    feature: Annotated[
-        str | None, typer.Option("--feature", help="Whose calls; default the only one there is.")
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every judged pair of the log, not only those that an export held back.")
-    ] = False,
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="Pairs of this file; default the last export's quarantine.jsonl."),
-    ] = None,
-    since: Annotated[str | None, typer.Option("--since", help="With --all, begin: `30d`, `2026-05-02`.")] = None,
+    feature: PairsFeature = None,
+    everything: AllPairs = False,
+    source: PairsFile = None,
+    since: PairsSince = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Label at most so many pairs.")] = None,
     budget_usd: Annotated[
         float | None, typer.Option("--budget-usd", min=0, help="Stop before this run costs more, in US dollars.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import AllPairs, Env, Json, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
     from flowai.operations.finetune_review import Opened, Reviewed
@@ -22,20 +22,13 @@ _MOST_SHOWN = 10
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    feature: Annotated[
-        str | None, typer.Option("--feature", help="Whose calls; default the only one there is.")
-    ] = None,
+    feature: PairsFeature = None,
     reviewer: Annotated[
         str | None, typer.Option("--reviewer", metavar="NAME", help="Who decides; default the name you work under.")
     ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Every judged pair of the log, not only those that an export held back.")
-    ] = False,
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", metavar="FILE", help="Pairs of this file; default the last export's quarantine.jsonl."),
-    ] = None,
-    since: Annotated[str | None, typer.Option("--since", help="With --all, begin: `30d`, `2026-05-02`.")] = None,
+    everything: AllPairs = False,
+    source: PairsFile = None,
+    since: PairsSince = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
     export: Annotated[
@@ -112,12 +105,9 @@ class _Screen:
             webbrowser.open(opened.addresses.once)
 
     def bug(self, error: BaseException) -> None:
-        import traceback
+        from flowai.cli import console
 
-        from flowai.secrets import redact
-
-        sys.stderr.write(redact("".join(traceback.format_exception(error))))
-        sys.stderr.flush()
+        console.print_traceback(error)
 
 
 def _has_screen() -> bool:

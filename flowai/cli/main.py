@@ -78,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
         result = app([argument for argument in arguments if argument != DEBUG_FLAG], standalone_mode=False)
     except FlowaiError as error:
         if debug:
-            _print_traceback()
+            console.print_traceback(error)
         console.print_error(error)
         return error.exit_code
     except TyperException as error:
@@ -93,19 +93,11 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.DONE
     except Exception as error:  # noqa: BLE001 - the edge: whatever else escapes is our bug
         if debug:
-            _print_traceback()
+            console.print_traceback(error)
         hint = "this is a bug in flowai; run it again with --debug and report what it shows"
         console.print_error(FlowaiError(f"{type(error).__name__}: {error}", hint=hint))
         return ExitCode.BUG
     return int(result or 0)
-
-
-def _print_traceback() -> None:
-    import traceback
-
-    from flowai.secrets import redact
-
-    sys.stderr.write(redact(traceback.format_exc()))
 
 
 def _lower_first(text: str) -> str:

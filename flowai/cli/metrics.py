@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, Until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def command(  # noqa: PLR0913, PLR0917 - a command's options
     since: Annotated[str, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02`.")] = "24h",
-    until: Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")] = None,
+    until: Until = None,
     by: Annotated[
         str, typer.Option("--by", help="Group by feature, model, release, prompt, variant; several with commas.")
     ] = "feature",
@@ -44,8 +44,9 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.operations.metrics import MetricsOptions, run_metrics, usage_json, watch_metrics
+    from flowai.operations.metrics import MetricsOptions, run_metrics, watch_metrics
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import to_json
     from flowai.timestamps import parse_option_s
 
     every_s = parse_option_s(interval, option="--interval")
@@ -56,7 +57,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         watch_metrics(around, options, every_s=every_s, on_look=on_look)
     report = run_metrics(around, options)
     if json:
-        console.print_json(usage_json(report))
+        console.print_json(to_json(report))
     else:
         for line in lines(report):
             console.print_line(line)
@@ -66,13 +67,14 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
 
 def lines(report: UsageReport) -> Iterator[str]:
     """Give a report as it is shown."""
-    from flowai.cli import console
     from flowai.metrics.usage_tables import tables
+    from flowai.rendering.formatting import aligned
 
     yield f"{report.total.call_count:,} calls   {report.since} to {report.until}"
     for table in tables(report) if report.rows else ():
         yield ""
-        yield from console.table_lines(table.columns, table.rows, left=len(report.by))
+        sides = ("<" * len(report.by)).ljust(len(table.columns), ">")
+        yield from aligned([table.columns, *table.rows], sides)
     for problem in report.problems:
         yield f"warning: {problem.count:,} lines: {problem.kind.replace('_', ' ')}"
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Json
+from flowai.cli.options import AnyEnv, Json, OnlyFeature, PageOutputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from flowai.operations.postmortem_model import PostmortemReport
 
@@ -35,18 +35,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     release: Annotated[
         str | None, typer.Option("--release", help="Release to look into; default the one that was rolled back.")
     ] = None,
-    env: Annotated[
-        str | None,
-        typer.Option("--env", help="Environment (default FLOWAI_ENV); needed where there are several."),
-    ] = None,
-    feature: Annotated[str | None, typer.Option("--feature", help="Only this feature.")] = None,
+    env: AnyEnv = None,
+    feature: OnlyFeature = None,
     add_cases: Annotated[
         bool, typer.Option("--add-cases", help="Add the worst calls to datasets/ as regression cases.")
     ] = False,
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
-    ] = None,
+    output: PageOutputs = None,
     json: Json = False,
 ) -> None:
     """Find what broke in an incident: which prompts, inputs, languages, models, and what changed.
@@ -57,8 +51,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.postmortem import run_postmortem
-    from flowai.operations.postmortem_model import PostmortemOptions, report_json
+    from flowai.operations.postmortem_model import PostmortemOptions
     from flowai.operations.rollback_model import Here
+    from flowai.rendering.report_files import to_json
 
     options = PostmortemOptions(
         since=since,
@@ -71,7 +66,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
     result = run_postmortem(Here(start=Path.cwd(), who=console.who(os.environ)), options)
     if json:
-        console.print_json(report_json(result.report))
+        console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report, f"{result.directory}/report.md"):
             console.print_marked(line)
@@ -81,13 +76,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
     """Give the screen: what it is about, when, what stands out, what to do, and where the report lies."""
-    from flowai.markup import one_line
     from flowai.operations import postmortem_pages as pages
     from flowai.operations import postmortem_words as words
+    from flowai.rendering.formatting import aligned
+    from flowai.rendering.markdown import one_line
 
     found = report.investigation
     yield words.headline(report)
-    yield from _aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
+    yield from aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
     if spark := words.spark_line(found):
         yield f"{words.KIND_WORDS[found.timeline_kind]}, every {max(1, found.bucket_s // 60)} min: {spark}"
     if found.findings:
@@ -96,7 +92,7 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
         rows = [
             (*row[:2], one_line(row[2], 60), *row[3:]) for row in words.finding_rows(found.findings[:MOST_FINDINGS])
         ]
-        yield from _aligned([head, *rows], "><<<>>>>")
+        yield from aligned([head, *rows], "><<<>>>>")
         if len(found.findings) > MOST_FINDINGS:
             yield f"{len(found.findings) - MOST_FINDINGS} more in the report"
         yield ""
@@ -113,13 +109,3 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
         yield from (f"cases  {one}" for one in pages.added_lines(report.added))
     yield words.conclusion(report)
     yield f"{place}   report.html   report.json"
-
-
-def _aligned(rows: Sequence[Sequence[str]], sides: str) -> Iterator[str]:
-    """Align columns: `<` to the left, `>` to the right."""
-    widths = [max((len(row[index]) for row in rows), default=0) for index in range(len(sides))]
-    for row in rows:
-        yield "  ".join(
-            cell.rjust(width) if side == ">" else cell.ljust(width)
-            for cell, width, side in zip(row, widths, sides, strict=True)
-        ).rstrip()

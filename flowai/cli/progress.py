@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.cli import console
-from flowai.reports import numbers
+from flowai.rendering import formatting
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -83,7 +83,7 @@ class RunProgress:
 
     def _figures(self) -> str:
         rate = self._passed_count / self._judged_count if self._judged_count else None
-        return f"pass rate {numbers.rate(rate)}, {numbers.dollars(self._cost_usd)}"
+        return f"pass rate {formatting.rate(rate)}, {formatting.dollars(self._cost_usd)}"
 
     def _tenth_done(self) -> bool:
         """Whether this trial completed another tenth of the run."""
@@ -92,12 +92,12 @@ class RunProgress:
 
 
 def _forecast_line(forecast: Forecast) -> str:
-    calls = numbers.count(forecast.call_count, "call")
+    calls = formatting.count(forecast.call_count, "call")
     cached = f" ({forecast.cached_count} of {forecast.trial_count} answers are cached)" if forecast.cached_count else ""
     if forecast.cost_usd is None:
         price = "price not known"
     elif forecast.cost_usd == 0:
         price = "no cost"
     else:
-        price = f"about {numbers.dollars(forecast.cost_usd)}"
+        price = f"about {formatting.dollars(forecast.cost_usd)}"
     return f"{calls} to {', '.join(forecast.models)}{cached}: {price}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, Json, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,21 +26,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List and compare releases; roll one out, stage by stage.", no_args_is_help=True)
 
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the ledger.")]
-
 
 @app.command("list")
 def list_command(env: Env = None, json: Json = False) -> None:
     """List the releases and how each stands: serving, candidate, known good, bad."""
     from flowai.cli import console
-    from flowai.cli.screen import columns
     from flowai.operations.release import list_releases
+    from flowai.rendering.formatting import aligned
 
     found = list_releases(_here(), env=env)
     if json:
         console.print_json(found)
         return
-    for line in columns([("release", "stands", "changes", "last step"), *_rows(found)]):
+    for line in aligned([("release", "stands", "changes", "last step"), *_rows(found)], gap="   "):
         console.print_line(line)
     for warning in found.warnings:
         console.print_line(f"warning: {warning}")
@@ -149,7 +147,7 @@ def _stage(stage: int | str | None) -> str:
 
 
 def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
-    from flowai.markup import one_line
+    from flowai.rendering.markdown import one_line
 
     for row in found.releases:
         states = [f"candidate {_stage(row.stage)}" if word == "candidate" else word for word in row.states]
@@ -162,7 +160,7 @@ def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
 
 
 def _diff_lines(found: ReleaseDiff) -> Iterator[str]:
-    from flowai.markup import visible
+    from flowai.rendering.markdown import visible
 
     yield f"{found.before} -> {found.after}"
     if not found.differences:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Json
+from flowai.cli.options import AnyEnv, DryRun, Json, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,21 +31,15 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     reason: Annotated[
         str | None, typer.Option("--reason", help="Why; kept in the ledger and told in the alert.")
     ] = None,
-    env: Annotated[
-        str | None,
-        typer.Option("--env", help="Environment (default FLOWAI_ENV); needed where there are several."),
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option("--state", metavar="PLACE", help="Where processes share what they know; default as registered."),
-    ] = None,
+    env: AnyEnv = None,
+    state: State = None,
     registry: Annotated[
         str | None,
         typer.Option(
             "--registry", metavar="PATH|URL", help="Registry to go by; default FLOWAI_REGISTRY or this project's."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: DryRun = False,
     force: Annotated[bool, typer.Option("--force", help="Go back even to a release that was never good.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted; nothing is ever asked.")] = False,  # noqa: ARG001 - see its help
     json: Json = False,

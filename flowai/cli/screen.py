@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.markup import one_line
-from flowai.reports import numbers
+from flowai.rendering import formatting
+from flowai.rendering.markdown import one_line
 from flowai.reports.tables import OUTCOME_WORDS, VERDICT_WORDS
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def head_lines(report: Report) -> Iterator[str]:
     rows = []
     for group in report.groups:
         totals = group.totals
-        row = [prompts[group.prompt], group.model, group.suite, numbers.count(totals.trial_count, "case")]
+        row = [prompts[group.prompt], group.model, group.suite, formatting.count(totals.trial_count, "case")]
         if len(report.groups) > 1:
             row.append(f"{totals.pass_count}/{totals.pass_count + totals.fail_count} pass")
-            row.append(f"p95 {numbers.duration(totals.latency.p95_ms)}")
+            row.append(f"p95 {formatting.duration(totals.latency.p95_ms)}")
         rows.append(row)
-    yield from columns(rows)
+    yield from formatting.aligned(rows, gap="   ")
 
 
 def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
@@ -40,11 +40,13 @@ def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
     outcomes = f"pass {totals.pass_count}  fail {totals.fail_count}  error {totals.error_count}"
     rate = f"pass rate {totals.pass_count}/{totals.pass_count + totals.fail_count}"
     unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
-    cost = f"{numbers.dollars(totals.cost_usd)}{unpriced}"
-    yield _GAP.join((f"{outcomes}  unscored {totals.unscored_count}", rate, cost, numbers.duration(elapsed_s * 1000)))
+    cost = f"{formatting.dollars(totals.cost_usd)}{unpriced}"
+    yield _GAP.join(
+        (f"{outcomes}  unscored {totals.unscored_count}", rate, cost, formatting.duration(elapsed_s * 1000))
+    )
     latency, ttft = totals.latency, totals.ttft
-    times = f"p50 {numbers.duration(latency.p50_ms)}  p95 {numbers.duration(latency.p95_ms)}"
-    times += f"  TTFT p95 {numbers.duration(ttft.p95_ms)}"
+    times = f"p50 {formatting.duration(latency.p50_ms)}  p95 {formatting.duration(latency.p95_ms)}"
+    times += f"  TTFT p95 {formatting.duration(ttft.p95_ms)}"
     if ttft.count != latency.count:
         times += f" (of {ttft.count})"
     parts = [f"{totals.cached_count} cached, {totals.fresh_count} fresh: {times}"]
@@ -66,7 +68,7 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
     width = max(map(len, names.values()), default=0)
     for trial in shown[:MOST_SHOWN_COUNT]:
         word = OUTCOME_WORDS[trial.outcome]
-        time = f"{numbers.duration(trial.latency_ms):>8}"
+        time = f"{formatting.duration(trial.latency_ms):>8}"
         parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_why(trial, again)]
         yield "  ".join(parts).rstrip()
         if trial.outcome in ("fail", "unscored") and trial.output is not None:
@@ -114,11 +116,4 @@ def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
     sign = "<" if check.direction == "min" else ">"
-    return f"{check.metric} {numbers.figure(check.observed)} {sign} {numbers.figure(check.threshold)}"
-
-
-def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Align rows of equal length, three spaces apart."""
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
-    for row in rows:
-        yield "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return f"{check.metric} {formatting.figure(check.observed)} {sign} {formatting.figure(check.threshold)}"

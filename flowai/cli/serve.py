@@ -46,9 +46,9 @@ def command(
     served = run_serve(options, on_ready=screen.ready, on_drain=screen.drain, on_error=screen.error)
     if served.cut_count:
         from flowai.cli import console
-        from flowai.reports import numbers
+        from flowai.rendering import formatting
 
-        console.print_progress_line(f"cut {numbers.count(served.cut_count, 'call')} that took longer than {drain}")
+        console.print_progress_line(f"cut {formatting.count(served.cut_count, 'call')} that took longer than {drain}")
 
 
 class _Screen:
@@ -74,22 +74,18 @@ class _Screen:
 
     def drain(self, call_count: int) -> None:
         from flowai.cli import console
-        from flowai.reports import numbers
+        from flowai.rendering import formatting
 
-        console.print_progress_line(f"shutting down; {numbers.count(call_count, 'call')} under way")
+        console.print_progress_line(f"shutting down; {formatting.count(call_count, 'call')} under way")
 
     def error(self, error: BaseException) -> None:
-        import traceback
-
         from flowai.cli import console
         from flowai.errors import FlowaiError
-        from flowai.secrets import redact
 
         if isinstance(error, FlowaiError):
             console.print_error(error)
-            return
-        sys.stderr.write(redact("".join(traceback.format_exception(error))))
-        sys.stderr.flush()
+        else:
+            console.print_traceback(error)
 
 
 def _show_new_key(tenant: str, *, json: bool) -> None:

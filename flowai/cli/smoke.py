@@ -58,7 +58,7 @@ def command(
     result = run_smoke(around, options, backend)
     junit = around.project.show(result.junit)
     if json:
-        from flowai.reports.json_report import to_json
+        from flowai.rendering.report_files import to_json
 
         console.print_json(to_json(result.report))
     else:
@@ -89,7 +89,7 @@ class _Backend:
 
 def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]:
     """Give the screen: a line per case, the sum, and what to do next."""
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
     from flowai.reports.tables import OUTCOME_WORDS
 
     report, totals = result.report, result.report.totals
@@ -99,17 +99,17 @@ def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]
     width = max(len(trial.case) for trial in report.trials)
     for trial in report.trials:
         word = OUTCOME_WORDS[trial.outcome]
-        parts = [f"{word:<5} {trial.case:<{width}}", f"{numbers.duration(trial.latency_ms):>7}", *_why(trial)]
+        parts = [f"{word:<5} {trial.case:<{width}}", f"{formatting.duration(trial.latency_ms):>7}", *_why(trial)]
         yield "  ".join(parts).rstrip()
         if trial.outcome == "fail" and trial.finish_reason == "length":
             yield "      hint: finish_reason is length; the answer was cut off: shorten it, or allow more tokens"
-    counts = f"{totals.pass_count} passed, {totals.fail_count} failed, {numbers.count(totals.error_count, 'error')}"
+    counts = f"{totals.pass_count} passed, {totals.fail_count} failed, {formatting.count(totals.error_count, 'error')}"
     yield f"{counts}   {junit}"
     yield _verdict(result)
 
 
 def _why(trial: Trial) -> Iterator[str]:
-    from flowai.markup import one_line
+    from flowai.rendering.markdown import one_line
 
     if trial.failure is not None:
         yield one_line(trial.failure.message, 160)

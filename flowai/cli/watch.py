@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.options import AnyEnv, DryRun, State
+
 if TYPE_CHECKING:
     from flowai.operations.watch_model import Happening, WatchEnd, WatchHead, WatchTick
 
@@ -33,15 +35,9 @@ def command(
         str | None, typer.Option("--for", metavar="DURATION", help="End after this; default never.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once, act, end.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    env: Annotated[
-        str | None,
-        typer.Option("--env", help="Environment (default FLOWAI_ENV); needed where there are several."),
-    ] = None,
-    state: Annotated[
-        str | None,
-        typer.Option("--state", metavar="PLACE", help="Where processes share what they know; default as registered."),
-    ] = None,
+    dry_run: DryRun = False,
+    env: AnyEnv = None,
+    state: State = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per look, each on its line.")] = False,
 ) -> None:
     """Call a person when too many calls fail; roll back a release that is to blame.
@@ -156,18 +152,20 @@ class _Screen:
 
     def stopped(self, end: WatchEnd) -> None:
         from flowai.cli import console
-        from flowai.reports import numbers
+        from flowai.rendering import formatting
 
-        stay = f"; {numbers.count(end.open_count, 'incident')} open, kept for the next watch" if end.open_count else ""
+        stay = (
+            f"; {formatting.count(end.open_count, 'incident')} open, kept for the next watch" if end.open_count else ""
+        )
         console.print_progress_line(f"stopped{stay}")
 
 
 def head_line(head: WatchHead, interval: str, *, is_dry_run: bool) -> str:
     """Say what is watched."""
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
 
     minutes = round(head.window_s / 60)
-    rule = f"more than {numbers.figure(round(head.error_rate * 100, 2))} % of at least {head.min_calls:,} calls fail"
+    rule = f"more than {formatting.figure(round(head.error_rate * 100, 2))} % of at least {head.min_calls:,} calls fail"
     over = f"in {minutes} min, or in 60 min and still in 5" if minutes != 60 else "in 60 min"  # noqa: PLR2004 - an hour
     every = f" every {interval}" if interval else ""
     told = ", ".join(head.receivers) if head.receivers else "nobody (the registry names no `alerts`)"
@@ -183,20 +181,20 @@ def happening_line(one: Happening, tick: WatchTick) -> str:
 
 def status_line(tick: WatchTick) -> str:
     """Say how things stand."""
-    from flowai.reports import numbers
+    from flowai.rendering import formatting
 
     parts = []
     if tick.call_count:
-        rate = numbers.rate(tick.failure_count / tick.call_count)
-        parts.append(f"{numbers.count(tick.call_count, 'call')} in {round(tick.window_s / 60)} min, {rate} failed")
+        rate = formatting.rate(tick.failure_count / tick.call_count)
+        parts.append(f"{formatting.count(tick.call_count, 'call')} in {round(tick.window_s / 60)} min, {rate} failed")
     elif tick.silent_s is None:
         parts.append("no calls for an hour or more: nobody knows how they would go")
     else:
         parts.append(f"no calls for {round(tick.silent_s / 60)} min: nobody knows how they would go")
     if tick.rollout is not None:
         one = tick.rollout
-        users = numbers.count(one.user_count, "user")
+        users = formatting.count(one.user_count, "user")
         parts.append(f"{one.release} at {one.stage} %: {one.failed_user_count:,} of {users} failed")
     if tick.incidents:
-        parts.append(f"{numbers.count(len(tick.incidents), 'incident')} open")
+        parts.append(f"{formatting.count(len(tick.incidents), 'incident')} open")
     return f"{_STATUS_WORDS[tick.status]:<12}{tick.at:%H:%M:%S}  {'; '.join(parts)}"

@@ -5,18 +5,23 @@ In: the records of events. Out: names and SQL types. Must never know a file.
 
 from __future__ import annotations
 
-from typing import get_args
+from functools import cache
+from typing import TYPE_CHECKING, get_args
 
 from msgspec import inspect
 
 from flowai.events.model import Event
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 OTHER_FIELDS = "other_fields"
 """The column of what a newer flowai wrote and this one does not know, as JSON."""
 
 
-def columns() -> dict[str, str]:
-    """Give the SQL type of each column, in the order of the records.
+@cache
+def columns() -> Mapping[str, str]:
+    """Return the SQL type of each column, in the order of the records.
 
     What is nested, and what is a number here and a word there, is JSON.
     """

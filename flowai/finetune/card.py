@@ -14,7 +14,7 @@ import msgspec
 
 from flowai.finetune.gather import Funnel
 from flowai.finetune.model import SCHEMA_VERSION, Pair, Split, StepCount
-from flowai.markup import code, escaped, table
+from flowai.rendering.markdown import code, escaped, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,11 +133,6 @@ class Sources:
             Source(release=release, prompt_id=prompt_id, prompt_hash=prompt_hash, model=model, row_count=count)
             for (release, prompt_id, prompt_hash, model), count in listed
         )
-
-
-def manifest_json(manifest: Manifest) -> bytes:
-    """Give the manifest as indented JSON; equal manifests give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"), indent=1) + b"\n"
 
 
 def to_markdown(manifest: Manifest) -> str:

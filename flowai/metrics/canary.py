@@ -5,18 +5,17 @@ In: Counts, what was asked, the rules. Out: a CanaryReport. Must never know file
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from flowai.metrics.blocks import Pair
 from flowai.metrics.comparison import Comparison
-from flowai.metrics.counts import NANO
 from flowai.metrics.doubts import doubts_of, mismatch, problems_of, warnings_of
-from flowai.metrics.model import ArmReport, CanaryReport, HourlyVerdict, MetricReport, Range, Split, sealed
+from flowai.metrics.model import CanaryReport, HourlyVerdict, Range, Split, sealed
 from flowai.metrics.plot_data import plots_of
 from flowai.metrics.question import HOUR_US
-from flowai.statistics.buckets import BUCKET_RATIO, bucket_quantile, quantile_ratio
-from flowai.statistics.intervals import mean_ratio, newcombe
+from flowai.metrics.summary import arm_report, clamp_e_value, metric_report, to_range
+from flowai.statistics.buckets import BUCKET_RATIO, quantile_ratio
+from flowai.statistics.intervals import mean_ratio
 from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
     from flowai.metrics.model import CanaryVerdict, Metric, Says
     from flowai.metrics.question import Question
     from flowai.metrics.verdict import Finding
-    from flowai.statistics.intervals import Interval
 
-_SHARES = (0.5, 0.95, 0.99)
-_MOST_E = 1e300
 _WHOLE = 100
 
 
@@ -77,7 +73,7 @@ def judge_rollout(
         },
         metrics=tuple(metric_report(one, found[one.name], needed.get(one.name)) for one in findings),
         splits=tuple(
-            Split(stage=one.name, counts=users, e_value=e_number(mismatch(users, one)))
+            Split(stage=one.name, counts=users, e_value=clamp_e_value(mismatch(users, one)))
             for index, one in enumerate(question.stages)
             if (users := counts.assigned_in(index))
         ),
@@ -122,59 +118,12 @@ def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVer
         yield HourlyVerdict(at=format_us(hour_us), verdict=verdict, reason=reasons[0])
 
 
-def metric_report(finding: Finding, word: Says, needed_count: int | None) -> MetricReport:
-    """Put down what was found about a metric, what it says, and how many more calls it needs."""
-    return MetricReport(
-        name=finding.name,
-        is_guardrail=finding.is_guardrail,
-        candidate=finding.candidate,
-        control=finding.control,
-        candidate_calls=finding.candidate_calls,
-        control_calls=finding.control_calls,
-        difference=_range(newcombe(finding.block)),
-        margin=finding.margin,
-        alpha=finding.alpha,
-        e_value=e_number(finding.log_e),
-        e_value_peak=e_number(finding.log_e_peak),
-        safe_e_value=e_number(finding.safe_log_e),
-        says=word,
-        needed_count=needed_count,
-    )
-
-
-def arm_report(counts: Counts, stage: int, side: str, release: str) -> ArmReport:
-    """Put down what a side did in a stage: users, calls, times, cost."""
-    sums = counts.of_stage(side, stage)
-    latency, ttft = (counts.times_of(metric, side, stage) for metric in ("slow_calls", "slow_ttft"))
-    p50, p95, p99 = (bucket_quantile(latency, share) for share in _SHARES)
-    ttft_p50, ttft_p95, ttft_p99 = (bucket_quantile(ttft, share) for share in _SHARES)
-    return ArmReport(
-        release=release,
-        unit_count=counts.unit_count(side, stage),
-        call_count=sums.call_count,
-        latency=(p50, p95, p99),
-        ttft=(ttft_p50, ttft_p95, ttft_p99),
-        cost_usd=sums.cost_nano_usd / NANO if sums.priced_count else None,
-        priced_count=sums.priced_count,
-    )
-
-
 def _quantiles(counts: Counts, metric: Metric, pair: Pair, stage: int) -> Range:
     candidate, control = (counts.times_of(metric, side, stage) for side in (pair.candidate, pair.control))
-    return _range(quantile_ratio(candidate, control, 0.95))
+    return to_range(quantile_ratio(candidate, control, 0.95))
 
 
 def _costs(counts: Counts, pair: Pair, stage: int) -> Range:
     arms = (counts.of_stage(side, stage) for side in (pair.candidate, pair.control))
     candidate, control = ((one.priced_count, one.cost_nano_usd, one.cost_squares) for one in arms)
-    return _range(mean_ratio(candidate, control))
-
-
-def _range(interval: Interval) -> Range:
-    low, high = (bound if math.isfinite(bound) else None for bound in (interval.low, interval.high))
-    return Range(estimate=interval.estimate, low=low, high=high)
-
-
-def e_number(log_e: float) -> float:
-    """Give evidence as a number that JSON can hold."""
-    return min(math.exp(min(log_e, 690.0)), _MOST_E)
+    return to_range(mean_ratio(candidate, control))

@@ -10,21 +10,41 @@ from typing import TYPE_CHECKING
 from flowai.metrics.call_counts import TIMES, count_calls, count_problems, traffic_of
 from flowai.metrics.counts import Counts
 from flowai.metrics.frozen import freeze
-from flowai.metrics.question import take
+from flowai.metrics.query import open_log
+from flowai.metrics.question import COLUMNS, take
 from flowai.metrics.thinning import thin
 from flowai.metrics.told import take_once
+from flowai.metrics.unreadable import first_unreadable
 from flowai.metrics.users import count_users, is_told_again, look_closely
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from flowai.metrics.query import Log
     from flowai.metrics.question import Question
     from flowai.metrics.thinning import Thinning
 
 
+def count_log(directories: Sequence[Path], question: Question) -> Counts:
+    """Count the calls of each side in a log, and name the first lines that cannot be read.
+
+    Args:
+        directories: hold the log together.
+        question: what is counted.
+
+    Raises:
+        InfrastructureError: the log cannot be read.
+    """
+    with open_log(directories, COLUMNS, question.stretch) as log:
+        counts = count_sides(log, question)
+        if counts.problem_count("unreadable"):
+            counts.unreadable = first_unreadable(directories, question.stretch)
+    return counts
+
+
 def count_sides(log: Log, question: Question) -> Counts:
-    """Count.
+    """Count the calls of each side in an open log.
 
     Args:
         log: opened with `question.COLUMNS` over the question's stretch.

@@ -9,9 +9,9 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from flowai.markup import one_line
 from flowai.metrics.model import Problem
 from flowai.metrics.verdict import LEAST_COUNT
+from flowai.rendering.markdown import one_line
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e
 
 if TYPE_CHECKING:

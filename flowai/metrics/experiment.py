@@ -14,14 +14,14 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flowai.markup import one_line
 from flowai.metrics.blocks import LATE, Pair
-from flowai.metrics.canary import arm_report, e_number, metric_report
 from flowai.metrics.comparison import Comparison, Rules
 from flowai.metrics.doubts import comparison_doubts, problems_of, warnings_of
-from flowai.metrics.experiment_model import ExperimentReport, PairReport, sealed
-from flowai.metrics.model import Tally
+from flowai.metrics.experiment_model import ExperimentReport, PairReport
+from flowai.metrics.model import Tally, sealed
+from flowai.metrics.summary import arm_report, clamp_e_value, metric_report
 from flowai.metrics.verdict import LEAST_COUNT, METRIC_WORDS, says
+from flowai.rendering.markdown import one_line
 from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e
 from flowai.timestamps import format_us
 
@@ -113,7 +113,7 @@ def judge_experiment(
             arms={arm: arm_report(counts, 0, arm, ", ".join(_releases(counts, (arm,)))) for arm in arms},
             pairs=pairs,
             split={arm: count for arm, count in users.items() if count},
-            split_e_value=e_number(split),
+            split_e_value=clamp_e_value(split),
             goal_acts_at=len(arms) / rules.alpha,
             problems=problems_of(counts),
             warnings=(*warnings, *_warnings(counts, arms), *warnings_of(counts, question)),

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 # msgspec reads these annotations when records are built
 from flowai.metrics.model import SCHEMA_VERSION, ArmReport, MetricReport, Problem, Record
 
@@ -103,20 +101,6 @@ class ExperimentReport(Record, frozen=True, kw_only=True):
     def pair(self, arm: str, other: str) -> PairReport:
         """Give what was found about an arm against another."""
         return next(one for one in self.pairs if (one.arm, one.other) == (arm, other))
-
-
-def report_json(report: ExperimentReport) -> bytes:
-    """Give the report as indented JSON; equal reports give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=1) + b"\n"
-
-
-def sealed(report: ExperimentReport) -> ExperimentReport:
-    """Give the report with its digest."""
-    import hashlib
-
-    bare = msgspec.structs.replace(report, digest="")
-    digest = hashlib.sha256(msgspec.json.encode(bare, order="deterministic")).hexdigest()
-    return msgspec.structs.replace(report, digest=digest)
 
 
 def exit_code(verdict: ExperimentVerdict) -> ExitCode:

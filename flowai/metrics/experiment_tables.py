@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.metrics.canary_tables import GOOD, SAYS_WORDS, difference_words, evidence_words, rounded, span
-from flowai.metrics.verdict import METRIC_WORDS
-from flowai.reports.numbers import NOTHING, dollars, duration, rate
-from flowai.timestamps import parse_rfc3339
+from flowai.metrics.comparison_text import format_cost, format_difference, format_split, seconds_between, shown_rate
+from flowai.metrics.verdict import METRIC_WORDS, STATUS_LABELS
+from flowai.rendering.formatting import aligned, duration, format_evidence, rate, rounded, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,19 +21,15 @@ if TYPE_CHECKING:
 PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "acts at", "says")
 VERDICT_WORDS = {"winner": "WINNER", "worse": "WORSE", "none": "NO WINNER YET", "invalid": "INVALID"}
 
-"""Metrics that people know by their successes; evidence is always about failures."""
-
-_SPLIT_ACTS = 1000.0
-
 
 def headline(report: ExperimentReport, gap: str = "   ") -> str:
     """Give the first line: what, where, how long, how many, and whether the split holds; `gap` between them."""
     units = "users" if report.unit == "user" else "calls"
     users = " / ".join(f"{arm.unit_count:,}" for arm in report.arms.values())
     where = f"{report.feature} in {report.environment}" if report.environment else report.feature
-    lasted = (parse_rfc3339(report.until) - parse_rfc3339(report.since)).total_seconds()
-    split = "split WRONG" if report.split_e_value >= _SPLIT_ACTS else "split ok"
-    parts = (report.experiment, where, f"goal {METRIC_WORDS[report.goal]}", span(lasted), f"{users} {units}", split)
+    lasted = span(seconds_between(report.since, report.until))
+    split = format_split((report.split_e_value,))
+    parts = (report.experiment, where, f"goal {METRIC_WORDS[report.goal]}", lasted, f"{users} {units}", split)
     return gap.join(parts)
 
 
@@ -49,9 +44,10 @@ def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
     rows = []
     for name, arm in report.arms.items():
         found = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
-        cost = NOTHING if arm.usd_per_call is None else dollars(arm.usd_per_call * 1000)
         rates = (_rate(found[metric]) for metric in _shown(report))
-        rows.append((name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), cost))
+        rows.append(
+            (name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), format_cost(arm))
+        )
     return rows
 
 
@@ -63,8 +59,7 @@ def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
 
 
 def _rate(metric: MetricReport) -> str:
-    share = metric.candidate.rate
-    return rate(1 - share if share is not None and metric.name in GOOD else share)
+    return rate(shown_rate(metric.name, metric.candidate.rate))
 
 
 def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:
@@ -96,7 +91,7 @@ def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) 
     """Say what is known of an arm against another: of the goal that it is better, of all else that it is worse."""
     is_goal = metric.name == report.goal
     e_value, acts_at = metric.e_value_peak, 1 / metric.alpha
-    word = SAYS_WORDS[metric.says]
+    word = STATUS_LABELS[metric.says]
     if is_goal:
         e_value = report.pair(pair.other, pair.arm).goal.e_value_peak
         acts_at = report.goal_acts_at
@@ -106,9 +101,9 @@ def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) 
     return (
         METRIC_WORDS[metric.name],
         f"{pair.arm} against {pair.other}",
-        difference_words(metric),
-        evidence_words(e_value),
-        evidence_words(acts_at),
+        format_difference(metric),
+        format_evidence(e_value),
+        format_evidence(acts_at),
         word,
     )
 
@@ -147,14 +142,8 @@ def next_line(report: ExperimentReport) -> str:
 def screen_lines(report: ExperimentReport) -> Iterator[str]:
     """Give the screen: the experiment, a line per arm, the leader against the others, the verdict."""
     yield headline(report)
-    yield from _aligned(arm_columns(report), arm_rows(report))
+    yield from aligned([arm_columns(report), *arm_rows(report)])
     if rows := pair_rows(report):
-        yield from _aligned(PAIR_COLUMNS, rows)
+        yield from aligned([PAIR_COLUMNS, *rows])
     yield from (f"warning: {one}" for one in report.warnings)
     yield verdict_line(report)
-
-
-def _aligned(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
-    for row in (columns, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -14,7 +14,7 @@ import msgspec
 from flowai.metrics.counts import NANO
 from flowai.metrics.incident_calls import BASELINE, INCIDENT
 from flowai.metrics.incident_model import ATTRIBUTES, HARMS, KINDS, Example, Finding, Touched
-from flowai.reports.numbers import dollars, duration
+from flowai.rendering.formatting import dollars, duration
 from flowai.timestamps import format_us
 
 if TYPE_CHECKING:

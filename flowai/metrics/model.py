@@ -5,7 +5,7 @@ In: nothing. Out: frozen records. Must never know where events come from or how 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -31,6 +31,9 @@ call, told differently."""
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What all records here share: they are frozen, and their fields are named."""
+
+
+Digested = TypeVar("Digested", bound=msgspec.Struct)
 
 
 class Tally(Record, frozen=True, kw_only=True):
@@ -270,13 +273,8 @@ class CanaryReport(Record, frozen=True, kw_only=True):
     digest: str = ""
 
 
-def report_json(report: CanaryReport) -> bytes:
-    """Give the report as indented JSON; equal reports give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=1) + b"\n"
-
-
-def sealed(report: CanaryReport) -> CanaryReport:
-    """Give the report with its digest."""
+def sealed(report: Digested) -> Digested:
+    """Return a report with its digest: the hash of all its other fields."""
     import hashlib
 
     bare = msgspec.structs.replace(report, digest="")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowai.errors import InfrastructureError
+from flowai.events.lake_columns import columns
 from flowai.events.lake_files import LogFiles, files_of_days, reading
 from flowai.events.model import SCHEMA_VERSION
 from flowai.timestamps import from_us
@@ -34,47 +35,6 @@ CLOCK_SKEW_S = 300
 """How far ahead of ours another machine's clock may be before its events count as being from the future."""
 
 
-# the columns of a line that queries may ask for, and their types; everything else in a line is passed over
-_COLUMN_TYPES = {
-    "kind": "VARCHAR",
-    "schema_version": "BIGINT",
-    "call_id": "VARCHAR",
-    "at": "TIMESTAMPTZ",
-    "origin": "VARCHAR",
-    "user_hash": "VARCHAR",
-    "tenant": "VARCHAR",
-    "session": "VARCHAR",
-    "feature": "VARCHAR",
-    "release": "VARCHAR",
-    "variant": "VARCHAR",
-    "experiment": "VARCHAR",
-    "arm": "VARCHAR",
-    "is_sticky": "BOOLEAN",
-    "prompt_id": "VARCHAR",
-    "prompt_hash": "VARCHAR",
-    "requested_model": "VARCHAR",
-    "provider": "VARCHAR",
-    "attempts": "JSON",
-    "degraded": "BOOLEAN",
-    "cache": "VARCHAR",
-    "input_tokens": "BIGINT",
-    "output_tokens": "BIGINT",
-    "cost_usd": "DOUBLE",
-    "ttft_ms": "DOUBLE",
-    "latency_ms": "DOUBLE",
-    "json_valid": "BOOLEAN",
-    "finish_reason": "VARCHAR",
-    "error_class": "VARCHAR",
-    "error_message": "VARCHAR",
-    "content": "JSON",
-    "verdict": "VARCHAR",
-    "name": "VARCHAR",
-    "cause": "VARCHAR",
-    "message": "VARCHAR",
-    "action": "VARCHAR",
-    "serves": "VARCHAR",
-    "passed": "BOOLEAN",
-}
 _TYPE_NAMES = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
 _ALWAYS = ("kind", "schema_version", "call_id", "origin", "latency_ms", "name", "passed")
 
@@ -170,14 +130,15 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch
 def _make_lines(log: Log, files: LogFiles, wanted: tuple[str, ...], stretch: Stretch) -> None:
     first, last = moment(max(stretch.since_us, 0)), moment(stretch.until_us - 1)
     inside = f'"at" IS NULL OR "at" BETWEEN {first} AND {last}'
-    empty = ", ".join(f'NULL::{_COLUMN_TYPES[name]} AS "{name}"' for name in (*wanted, "at"))
+    types = columns()
+    empty = ", ".join(f'NULL::{types[name]} AS "{name}"' for name in (*wanted, "at"))
     names = ", ".join(f'"{name}"' for name in (*wanted, "at"))
     log.rows(f"CREATE TEMP TABLE json_lines AS SELECT {empty} LIMIT 0")
     if files.lines:
-        types = ", ".join(f"'{name}': '{_COLUMN_TYPES[name]}'" for name in (*wanted, "at"))
+        typed = ", ".join(f"'{name}': '{types[name]}'" for name in (*wanted, "at"))
         source = (
             f"read_json({_literals(files.lines)}, format = 'newline_delimited', ignore_errors = true, "
-            f"hive_partitioning = false, columns = {{{types}}})"
+            f"hive_partitioning = false, columns = {{{typed}}})"
         )
         log.rows(f"INSERT INTO json_lines SELECT {names} FROM {source} WHERE kind IS NULL OR {inside}")  # noqa: S608 - quoted above
     parts = [f"SELECT {names} FROM json_lines"]  # noqa: S608 - names of ours
@@ -201,7 +162,7 @@ def literal(text: str) -> str:
 
 
 def _cast(name: str, there: Mapping[str, str]) -> str:
-    kind = _COLUMN_TYPES[name]
+    kind = columns()[name]
     if there.get(name) == kind:
         return f'"{name}"'
     return f'TRY_CAST("{name}" AS {kind}) AS "{name}"' if name in there else f'NULL::{kind} AS "{name}"'

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai import markup
-from flowai.reports.numbers import NOTHING, dollars, duration, rate
+from flowai.rendering import markdown
+from flowai.rendering.formatting import NOTHING, dollars, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def tables(report: UsageReport, *, most_name_chars: int = 28) -> tuple[Table, Ta
         most_name_chars: longer names are cut.
     """
     names = [
-        tuple(markup.one_line(row.group[one] or NOTHING, most_name_chars) for one in report.by) for row in report.rows
+        tuple(markdown.one_line(row.group[one] or NOTHING, most_name_chars) for one in report.by) for row in report.rows
     ]
     shown = list(zip(names, report.rows, strict=True))
     if len(shown) > 1:
@@ -113,6 +113,6 @@ def sparkline(numbers: Sequence[int]) -> str:
 def to_markdown(report: UsageReport) -> str:
     """Give the tables as Markdown."""
     parts = [f"# metrics, {report.since} to {report.until}"]
-    parts += [markup.table(table.columns, table.rows) for table in tables(report, most_name_chars=100)]
+    parts += [markdown.table(table.columns, table.rows) for table in tables(report, most_name_chars=100)]
     parts += [f"- {problem.count:,} lines: {problem.kind}" for problem in report.problems]
     return "\n\n".join(parts) + "\n"

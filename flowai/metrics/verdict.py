@@ -32,7 +32,13 @@ METRIC_WORDS: dict[Metric, str] = {
     "save_rate": "save rate",
     "hallucination": "hallucination",
 }
-
+STATUS_LABELS: dict[Says, str] = {
+    "safe": "safe",
+    "undecided": "undecided",
+    "worse": "WORSE",
+    "missing": "NO DATA",
+    "none": "does not apply",
+}
 
 _NOTHING = Tally()
 

@@ -8,32 +8,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.errors import UsageError
 from flowai.metrics.canary import judge_rollout
 from flowai.metrics.canary_pages import to_html, to_markdown
 from flowai.metrics.comparison import Rules
-from flowai.metrics.counting import count_sides
-from flowai.metrics.model import report_json
+from flowai.metrics.counting import count_log
 from flowai.metrics.plots import svgs_of
-from flowai.metrics.query import CLOCK_SKEW_S, days_around, open_log
-from flowai.metrics.question import COLUMNS, METRICS, Question, rollout_sides
-from flowai.metrics.unreadable import first_unreadable
+from flowai.metrics.query import CLOCK_SKEW_S, days_around
+from flowai.metrics.question import METRICS, Question, rollout_sides
 from flowai.operations.canary_stages import rollout_of
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
+from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from flowai.metrics.counts import Counts
     from flowai.metrics.model import CanaryReport, Metric
     from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.rendering.report_files import Writers
 
-WRITERS: dict[str, Callable[[CanaryReport], str | bytes]] = {
-    ".json": report_json,
+WRITERS: Writers[CanaryReport] = {
+    ".json": to_json,
     ".md": to_markdown,
     ".html": to_html,
 }
@@ -85,7 +83,7 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         ProjectError: the registry is wrong.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
-    _check_endings(options.outputs)
+    check_endings(options.outputs, WRITERS)
     workspace = open_workspace(around)
     if options.feature is not None:
         workspace.registry.feature(options.feature)
@@ -106,10 +104,8 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
     places = open_events(workspace.registry, around.project, workspace.environ, days_around(question.stretch))
-    with places as directories, open_log(directories, COLUMNS, question.stretch) as log:
-        counts = count_sides(log, question)
-        if counts.problem_count("unreadable"):
-            counts.unreadable = first_unreadable(directories, question.stretch)
+    with places as directories:
+        counts = count_log(directories, question)
     report = judge_rollout(
         counts,
         question,
@@ -144,16 +140,9 @@ def _rules(workspace: Workspace, counts: Counts) -> Rules:
     )
 
 
-def _check_endings(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in WRITERS:
-            expected = ", ".join(f"`{ending}`" for ending in WRITERS)
-            raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of {expected}")
-
-
 def _write(report: CanaryReport, directory: Path, outputs: tuple[Path, ...]) -> None:
     """Write the JSON last: it is what `release promote` reads, and the rest is there by then."""
     for name, svg in svgs_of(report).items():
         write_atomic(directory / name, svg)
-    for path in (directory / "report.md", directory / "report.html", *outputs, directory / "report.json"):
-        write_atomic(path, WRITERS[path.suffix.lower()](report))
+    paths = (directory / "report.md", directory / "report.html", *outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)

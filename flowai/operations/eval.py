@@ -15,7 +15,9 @@ from flowai.gateway.exact_cache import ExactCache
 from flowai.operations.run_report import RunFacts, make_report
 from flowai.operations.trials import Asking, TrialBench, ask, digest_of, forecast_of, reach
 from flowai.operations.workspace import open_workspace
-from flowai.reports import STANDARD_NAMES, changes_between, check_endings, numbers, write_reports
+from flowai.rendering import formatting
+from flowai.rendering.report_files import check_endings, write_reports
+from flowai.reports import STANDARD_NAMES, WRITERS, changes_between
 from flowai.suites.plan import Selection, case_key, plan_trials
 from flowai.suites.run_log import PastRun, RunLog, Started, new_run, past_runs
 from flowai.suites.runner import StopRunError, take_cached
@@ -109,7 +111,7 @@ def run_eval(around: Surroundings, options: EvalOptions, observer: Observer) -> 
         run.finish(around.clock_s() - started_s)
     report = _report(workspace, planned, run, options, asking_s)
     directory = workspace.project.reports / run.run_id
-    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs])
+    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
     return EvalResult(report=report, directory=directory)
 
 
@@ -122,7 +124,7 @@ def watched_files(around: Surroundings) -> list[Path]:
 
 
 def _check(options: EvalOptions) -> None:
-    check_endings(options.outputs)
+    check_endings(options.outputs, WRITERS)
     if options.replay is not None and options.record is not None:
         raise UsageError("--replay and --record exclude each other", hint="--on-miss call adds what a replay lacks")
     if options.replay is not None and (options.resume or options.retry_errors):
@@ -277,7 +279,7 @@ def _try(
     except StopRunError:
         return 0.0
     except KeyboardInterrupt:
-        kept = numbers.count(len(run.trials), "finished trial")
+        kept = formatting.count(len(run.trials), "finished trial")
         if options.replay is not None or options.record is not None:  # these start anew each time
             raise InterruptedRunError(f"interrupted after {kept}") from None
         raise InterruptedRunError(

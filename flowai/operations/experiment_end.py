@@ -18,7 +18,7 @@ from flowai.operations.release_ground import open_ground
 from flowai.registry import arm_binding, binding
 from flowai.registry.edit import EntryEdit, edit_entries
 from flowai.registry.shapes import NAME, PHRASES
-from flowai.releases.ledger import Entry, open_ledger
+from flowai.releases.ledger import Entry, entry_id, open_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -285,7 +285,7 @@ def _entry(
     if arm is not None:
         evidence["arm"] = arm
     return Entry(
-        id=f"{action}-{at:%Y%m%dT%H%M%S.%fZ}-{name}",
+        id=entry_id(action, at, name),
         at=at,
         who=ground.here.who,
         action=action,

@@ -10,23 +10,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
 from flowai.errors import Place, RegistryError, UndecidedError, UsageError, one_of
-from flowai.metrics.counting import count_sides
+from flowai.metrics.counting import count_log
 from flowai.metrics.experiment import ExperimentRules, judge_experiment
-from flowai.metrics.experiment_model import Goal, report_json
+from flowai.metrics.experiment_model import Goal
 from flowai.metrics.experiment_pages import to_html, to_markdown
 from flowai.metrics.experiment_question import EXPERIMENT_METRICS, begin_of, question_of
-from flowai.metrics.query import Stretch, days_around, open_log
-from flowai.metrics.question import COLUMNS
-from flowai.metrics.unreadable import first_unreadable
+from flowai.metrics.query import Stretch, days_around
 from flowai.operations.events_places import open_events
 from flowai.operations.experiment_ends import end_of, no_experiment
 from flowai.operations.workspace import open_workspace
 from flowai.releases.ledger import read_ledger
-from flowai.storage.files import write_atomic
+from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -36,12 +33,13 @@ if TYPE_CHECKING:
     from flowai.operations.workspace import Surroundings, Workspace
     from flowai.registry.model import Experiment
     from flowai.releases.ledger import Ledger
+    from flowai.rendering.report_files import Writers
 
 LONGEST = timedelta(days=90)
 """How far back an experiment's first call is looked for; a log may be years long, and lie in an object store."""
 
-WRITERS: dict[str, Callable[[ExperimentReport], str | bytes]] = {
-    ".json": report_json,
+WRITERS: Writers[ExperimentReport] = {
+    ".json": to_json,
     ".md": to_markdown,
     ".html": to_html,
 }
@@ -88,7 +86,7 @@ def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> E
         ProjectError: the registry is wrong, or the goal cannot be measured.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
-    _check_endings(options.outputs)
+    check_endings(options.outputs, WRITERS)
     workspace = open_workspace(around)
     registry = workspace.registry
     ledger = read_ledger(around.project, registry.environment)
@@ -99,15 +97,13 @@ def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> E
     now = around.now().replace(microsecond=0)
     question = _question(workspace, ledger, experiment, options, now)
     places = open_events(registry, around.project, workspace.environ, days_around(question.stretch))
-    with places as directories, open_log(directories, COLUMNS, question.stretch) as log:
-        counts = count_sides(log, question)
-        if counts.problem_count("unreadable"):
-            counts.unreadable = first_unreadable(directories, question.stretch)
+    with places as directories:
+        counts = count_log(directories, question)
     rules = _rules(workspace, options.name, experiment, goal)
     report = judge_experiment(counts, question, rules, warnings=ledger.warnings)
     directory = around.project.reports / "experiments" / options.name
-    for path in (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json"):
-        write_atomic(path, WRITERS[path.suffix.lower()](report))
+    paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)
     return ExperimentResult(report=report, directory=directory)
 
 
@@ -168,10 +164,3 @@ def _rules(workspace: Workspace, name: str, experiment: Experiment, goal: Goal) 
         margins=margins,
         environment=workspace.registry.environment,
     )
-
-
-def _check_endings(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in WRITERS:
-            expected = ", ".join(f"`{ending}`" for ending in WRITERS)
-            raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of {expected}")

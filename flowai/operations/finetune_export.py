@@ -18,7 +18,7 @@ import msgspec
 
 from flowai.errors import UndecidedError, UsageError
 from flowai.finetune.bench import Bench, open_bench
-from flowai.finetune.card import UNLICENSED, Manifest, Sources, manifest_json, to_markdown
+from flowai.finetune.card import UNLICENSED, Manifest, Sources, to_markdown
 from flowai.finetune.cleaning import Counted, clean
 from flowai.finetune.companions import BASE_MODEL, Shipment, card_header, companions
 from flowai.finetune.duplicates import Duplicates
@@ -34,6 +34,7 @@ from flowai.finetune.steps import steps_of
 from flowai.finetune.target import MANIFEST, open_target
 from flowai.finetune.token_totals import TokenTally, training_cost
 from flowai.operations.finetune_ground import open_ground
+from flowai.rendering.report_files import to_json
 from flowai.storage.files import write_atomic, writing
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class _Export:
                 write_atomic(self._place / companion, text)
         head = f"---\n{json.dumps(card_header(name, files), indent=1)}\n---\n\n" if files else ""
         write_atomic(self._place / CARD, head + to_markdown(manifest))
-        write_atomic(self._place / MANIFEST, manifest_json(manifest))
+        write_atomic(self._place / MANIFEST, to_json(manifest))
 
 
 _HINTS = {

@@ -9,15 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-import msgspec
-
 from flowai.errors import FlowaiError, UsageError, one_of
 from flowai.metrics.query import CLOCK_SKEW_S, Stretch, days_around, open_log
 from flowai.metrics.usage import COLUMNS, By, measure_usage
 from flowai.metrics.usage_tables import to_markdown
 from flowai.operations.events_places import open_events
 from flowai.operations.workspace import open_workspace
-from flowai.storage.files import write_atomic
+from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.timestamps import parse_moment, to_us
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from flowai.metrics.usage import UsageReport
     from flowai.operations.workspace import Surroundings
+    from flowai.rendering.report_files import Writers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +44,7 @@ class MetricsOptions:
     outputs: tuple[Path, ...] = ()
 
 
-def usage_json(report: UsageReport) -> bytes:
-    """Give the report as indented JSON; equal reports give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=1) + b"\n"
-
-
-WRITERS: dict[str, Callable[[UsageReport], str | bytes]] = {".json": usage_json, ".md": to_markdown}
+WRITERS: Writers[UsageReport] = {".json": to_json, ".md": to_markdown}
 
 
 def watch_metrics(
@@ -98,9 +92,7 @@ def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     by = tuple(_by(word.strip()) for word in options.by.split(","))
-    for path in options.outputs:
-        if path.suffix.lower() not in WRITERS:
-            raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of `.json`, `.md`")
+    check_endings(options.outputs, WRITERS)
     now = around.now().replace(microsecond=0)
     since = parse_moment(options.since, now=now, option="--since")
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
@@ -111,8 +103,7 @@ def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
     places = open_events(workspace.registry, around.project, workspace.environ, days_around(stretch))
     with places as directories, open_log(directories, COLUMNS, stretch) as log:
         report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
-    for path in options.outputs:
-        write_atomic(path, WRITERS[path.suffix.lower()](report))
+    write_reports(report, options.outputs, WRITERS)
     return report
 
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import FlowaiError, UsageError
-from flowai.metrics.canary_tables import span
 from flowai.metrics.incident import investigate
 from flowai.metrics.incident_calls import COLUMNS
 from flowai.metrics.incident_times import onset_s, recovery_s
 from flowai.metrics.query import days_around, open_log
 from flowai.operations.events_places import open_events
 from flowai.operations.postmortem_cases import CaseWriter
-from flowai.operations.postmortem_model import Moment, PostmortemReport, PostmortemResult, report_json
+from flowai.operations.postmortem_model import Moment, PostmortemReport, PostmortemResult
 from flowai.operations.postmortem_pages import to_html, to_markdown
 from flowai.operations.postmortem_window import choose_window
 from flowai.operations.postmortem_words import KIND_WORDS, follow_ups
@@ -27,13 +26,13 @@ from flowai.operations.release import diff_releases
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary
 from flowai.registry import secret_values
+from flowai.rendering.formatting import span
+from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.secrets import Redactor
-from flowai.storage.files import write_atomic
 from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from flowai.metrics.incident_model import Investigation
     from flowai.operations.postmortem_model import PostmortemOptions, Window
@@ -41,9 +40,10 @@ if TYPE_CHECKING:
     from flowai.operations.release_ground import Ground
     from flowai.operations.rollback_model import Here
     from flowai.releases.ledger import Entry
+    from flowai.rendering.report_files import Writers
 
-WRITERS: dict[str, Callable[[PostmortemReport], str | bytes]] = {
-    ".json": report_json,
+WRITERS: Writers[PostmortemReport] = {
+    ".json": to_json,
     ".md": to_markdown,
     ".html": to_html,
 }
@@ -81,7 +81,7 @@ def run_postmortem(here: Here, options: PostmortemOptions) -> PostmortemResult:
         ProjectError: the registry or the ledger cannot be read.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
-    _check_endings(options.outputs)
+    check_endings(options.outputs, WRITERS)
     with open_ground(here, env=options.env, writes=False) as ground:
         registry, project = ground.registry, ground.source.project
         if ground.source.is_remote:
@@ -102,16 +102,9 @@ def run_postmortem(here: Here, options: PostmortemOptions) -> PostmortemResult:
             report = msgspec.structs.replace(report, added=writer.add(found.findings, samples))
         name = _UNSAFE.sub("-", report.release or "log").strip("-.")[:60] or "log"
         directory = project.reports / "postmortem" / f"{report.since[:10]}-{name}"
-    for path in (directory / "report.md", directory / "report.html", directory / "report.json", *options.outputs):
-        write_atomic(path, WRITERS[path.suffix.lower()](report))
+    paths = (directory / "report.md", directory / "report.html", directory / "report.json", *options.outputs)
+    write_reports(report, paths, WRITERS)
     return PostmortemResult(report=report, directory=project.show(directory))
-
-
-def _check_endings(paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        if path.suffix.lower() not in WRITERS:
-            expected = ", ".join(f"`{ending}`" for ending in WRITERS)
-            raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of {expected}")
 
 
 def _report(ground: Ground, window: Window, options: PostmortemOptions, found: Investigation) -> PostmortemReport:

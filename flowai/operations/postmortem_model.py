@@ -155,8 +155,3 @@ class PostmortemResult:
 
     report: PostmortemReport
     directory: str
-
-
-def report_json(report: PostmortemReport) -> bytes:
-    """Give the report as indented JSON; equal reports give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(report, order="deterministic"), indent=1) + b"\n"

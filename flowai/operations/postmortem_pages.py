@@ -6,47 +6,27 @@ until it is escaped.
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
-from flowai.markup import escaped, fenced, one_line, table, visible
-from flowai.metrics.canary_tables import span
 from flowai.operations import postmortem_words as words
 from flowai.operations.postmortem_plot import timeline_svg
-from flowai.reports.numbers import NOTHING, count
+from flowai.rendering import html_page, markdown
+from flowai.rendering.formatting import NOTHING, count, span
+from flowai.rendering.html_page import listing, page, tag, trusted
+from flowai.rendering.markdown import escaped, fenced, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from markupsafe import Markup
 
     from flowai.metrics.incident_model import Example, Finding
     from flowai.operations.postmortem_model import AddedCases, PostmortemReport
 
 MOST_CLUSTERS = 20
 MOST_BLOCK_CHARS = 20_000
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _TIMELINE_COLUMNS = ("when (UTC)", "after", "what", "")
 _DIFFERENCE_COLUMNS = ("feature", "what", "before", "after")
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c1f23; --quiet: #59616b; --line: #d8dce1; --card: #f5f6f8;
-  --warn: #8a5200; }
-@media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e6e8eb; --quiet: #a0a8b2; --line: #363b42;
-  --card: #1f2226; --warn: #f0b35e; } }
-body { margin: 2rem auto; padding: 0 1.25rem; max-width: 68rem; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { margin-top: 2rem; font-size: 1.15rem; }
-h3 { margin: 1.25rem 0 .25rem; font-size: 1rem; overflow-wrap: anywhere; }
-.conclusion { padding: .6rem 1rem; border: 1px solid; border-left-width: .5rem; border-radius: .3rem;
-  font-weight: 650; }
-.warning { padding-left: .8rem; border-left: .25rem solid var(--warn); } .quiet { color: var(--quiet); }
-.wide { overflow-x: auto; } svg { width: 100%; height: auto; margin: .5rem 0; }
-table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
-th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
-pre { margin: .4rem 0; padding: .6rem .8rem; border-radius: .3rem; max-height: 26rem; overflow: auto;
-  background: var(--card); white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate;
-  font: .87em/1.5 ui-monospace, monospace; }
-"""
 _NOTE = (
     "A finding is a group of calls that went wrong more often than all others did, and than such calls did before, by "
     "more than chance explains after all the groups that were looked at. It says where, not why. Calls of one user "
@@ -73,7 +53,7 @@ def _markdown(report: PostmortemReport) -> Iterator[str]:
     if report.warnings:
         yield from ("", *(f"- warning: {escaped(one)}" for one in report.warnings))
     for title, columns, rows in _tables(report):
-        yield from ("", f"## {escaped(title)}", "", table(columns, rows) if rows else "(nothing)")
+        yield from ("", f"## {escaped(title)}", "", markdown.table(columns, rows) if rows else "(nothing)")
         if title == "Timeline" and (spark := words.spark_line(report.investigation)):
             yield from (
                 "",
@@ -175,61 +155,35 @@ def to_html(report: PostmortemReport) -> str:
     """Give the post-mortem as one HTML page, its plot in it."""
     title = f"post-mortem: {_parted(words.headline(report))}"
     body = [
-        _tag("h1", title),
-        _tag("p", words.conclusion(report), kind="conclusion"),
-        _tag("p", _parted(words.touched_line(report.investigation))),
-        _tag("p", _stretch_note(report)),
-        *(_tag("p", f"Warning: {one}", kind="warning") for one in report.warnings),
-        timeline_svg(report),
+        tag("h1", title),
+        tag("p", words.conclusion(report), kind="verdict"),
+        tag("p", _parted(words.touched_line(report.investigation))),
+        tag("p", _stretch_note(report)),
+        *(tag("p", f"Warning: {one}", kind="warning") for one in report.warnings),
+        trusted(timeline_svg(report)),
     ]
     for name, columns, rows in _tables(report):
-        body += [_tag("h2", name), _html_table(columns, rows)]
+        body += [tag("h2", name), html_page.table(columns, rows) or tag("p", "(nothing)", kind="quiet")]
         if name == "Findings":
-            body.append(_tag("p", _NOTE, kind="quiet"))
+            body.append(tag("p", _NOTE, kind="quiet"))
             body += [
                 part
                 for number, one in enumerate(report.investigation.findings, 1)
                 for part in _html_finding(number, one)
             ]
-    body += [part for name, text in report.texts.items() for part in (_tag("h3", name), _tag("pre", text))]
-    body += [_tag("h2", "What to do"), _html_list(report.follow_ups)]
+    body += [part for name, text in report.texts.items() for part in (tag("h3", name), tag("pre", visible(text)))]
+    body += [tag("h2", "What to do"), listing(report.follow_ups)]
     if report.added is not None:
-        body += [_tag("h2", "Regression cases"), _html_list(tuple(added_lines(report.added)))]
-    body.append(_tag("p", _content_note(report), kind="quiet"))
-    head = (
-        '<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{_tag('title', title)}<style>{_STYLE}</style>\n"
-    )
-    inside = "".join(body)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}</head>\n<body>\n<main>\n{inside}</main>\n</body>\n</html>\n'
-    )
+        body += [tag("h2", "Regression cases"), listing(added_lines(report.added))]
+    body.append(tag("p", _content_note(report), kind="quiet"))
+    return page(title, body)
 
 
-def _html_finding(number: int, finding: Finding) -> Iterator[str]:
-    yield _tag("h3", f"{number}. {_title(finding)}")
+def _html_finding(number: int, finding: Finding) -> Iterator[Markup]:
+    yield tag("h3", f"{number}. {_title(finding)}")
     notes = tuple(words.finding_notes(finding))
     if notes:
-        yield _html_list(notes)
+        yield listing(notes)
     for example in finding.examples:
-        yield _tag("p", f"Call {one_line(example.call_id, 80)}, {example.at}", kind="quiet")
-        yield _tag("pre", _example_text(example))
-
-
-def _html_list(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(_tag('li', one) for one in lines)}</ul>\n"
-
-
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return _tag("p", "(nothing)", kind="quiet")
-    lines = [f"<tr>{''.join(_tag('th', cell) for cell in columns)}</tr>\n"]
-    lines += [f"<tr>{''.join(_tag('td', cell) for cell in row)}</tr>\n" for row in rows]
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>\n'
-
-
-def _tag(name: str, text: str, *, kind: str = "") -> str:
-    start = f'{name} class="{kind}"' if kind else name
-    return f"<{start}>{html.escape(visible(text))}</{name}>\n"
+        yield tag("p", f"Call {one_line(example.call_id, 80)}, {example.at}", kind="quiet")
+        yield tag("pre", visible(_example_text(example)))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.markup import one_line
 from flowai.metrics.usage_tables import sparkline
-from flowai.reports.numbers import NOTHING, count, dollars
+from flowai.rendering.formatting import NOTHING, count, dollars
+from flowai.rendering.markdown import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

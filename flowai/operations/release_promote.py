@@ -19,7 +19,7 @@ from flowai.operations.rollback_model import Step
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import Rollout
 from flowai.releases.by_hand import contradictions
-from flowai.releases.ledger import Entry
+from flowai.releases.ledger import Entry, entry_id
 from flowai.releases.locks import why_unlike
 from flowai.releases.stages import (
     WHOLE,
@@ -284,7 +284,7 @@ def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
 def _entry(ground: Ground, options: PromoteOptions, rollout: Rollout, after: Stage | None, proof: Proof) -> Entry:
     at = ground.here.now()
     return Entry(
-        id=f"promote-{at:%Y%m%dT%H%M%S.%fZ}-{rollout.candidate}",
+        id=entry_id("promote", at, rollout.candidate),
         at=at,
         who=ground.here.who,
         action="complete" if after is None else "promote",

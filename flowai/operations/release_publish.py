@@ -15,7 +15,7 @@ from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import Rollout
 from flowai.releases.differences import Difference, changed_features, differences
-from flowai.releases.ledger import Entry
+from flowai.releases.ledger import Entry, entry_id
 from flowai.releases.locks import changes_since, locked_release
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _entry(ground: Ground, options: PublishOptions, rollout: Rollout, smoke: str
     at = ground.here.now()
     evidence: dict[str, Any] = {"smoke": smoke}
     return Entry(
-        id=f"publish-{at:%Y%m%dT%H%M%S.%fZ}-{rollout.candidate}",
+        id=entry_id("publish", at, rollout.candidate),
         at=at,
         who=ground.here.who,
         action="publish",

@@ -13,7 +13,7 @@ import msgspec
 
 from flowai.errors import FlowaiError
 from flowai.operations.release_event import log_step
-from flowai.releases.ledger import Entry, Ledger, open_ledger, read_ledger
+from flowai.releases.ledger import Entry, Ledger, entry_id, open_ledger, read_ledger
 
 if TYPE_CHECKING:
     from flowai.operations.rollback_model import Here, RollbackOptions
@@ -84,7 +84,7 @@ class Record:
             return last
         at, left = self._at if overlay is None else overlay.at, plan.leaves[-1]
         entry = Entry(
-            id=f"rollback-{at:%Y%m%dT%H%M%S.%fZ}-{left}",
+            id=entry_id("rollback", at, left),
             at=at,
             who=self._here.who,
             action="rollback",

@@ -21,7 +21,8 @@ from flowai.operations.trials import Asking, Forecast, TrialBench, ask, reach
 from flowai.operations.workspace import open_workspace
 from flowai.prompts import PromptLock
 from flowai.releases.locks import changes_since
-from flowai.reports import check_endings, write_reports
+from flowai.rendering.report_files import check_endings, write_reports
+from flowai.reports import WRITERS
 from flowai.suites.load import load_suite
 from flowai.suites.model import Assertion
 from flowai.suites.plan import Selection, plan_trials
@@ -98,7 +99,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         UndecidedError: no case matched.
         InfrastructureError: a local model did not start.
     """
-    check_endings(options.outputs)
+    check_endings(options.outputs, WRITERS)
     serving = open_workspace(around)
     rollout = serving.registry.rollout
     release = options.release or (rollout.candidate if rollout else serving.release)
@@ -156,7 +157,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
     )
     report = make_report(workspace, [trials[trial.key] for trial in planned], {}, facts)
     junit = workspace.project.reports / "smoke.xml"
-    write_reports(report, [junit, *options.outputs])
+    write_reports(report, [junit, *options.outputs], WRITERS)
     return SmokeResult(report=report, release=release, current=serving.release, junit=junit)
 
 

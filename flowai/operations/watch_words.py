@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from flowai.alerts.incidents import FORGOTTEN
-from flowai.markup import one_line
-from flowai.reports import numbers
+from flowai.rendering import formatting
+from flowai.rendering.markdown import one_line
 
 if TYPE_CHECKING:
     from flowai.alerts.blame import Blame
@@ -31,7 +31,8 @@ def subject(kind: Kind, name: str) -> str:
 
 def share(tally: Tally) -> str:
     """Say how many of how many: `12 of 80 calls failed (15.0 %)`."""
-    return f"{tally.failure_count:,} of {numbers.count(tally.call_count, 'call')} failed ({numbers.rate(tally.rate)})"
+    calls = formatting.count(tally.call_count, "call")
+    return f"{tally.failure_count:,} of {calls} failed ({formatting.rate(tally.rate)})"
 
 
 def opening(cause: Cause, rule: AlertRule, rolled: Rolled | None, blame: Blame | None) -> str:
@@ -39,7 +40,7 @@ def opening(cause: Cause, rule: AlertRule, rolled: Rolled | None, blame: Blame |
     health = cause.health
     is_fast = health.window.call_count >= rule.min_calls and health.window.rate > rule.error_rate
     minutes, tally = (rule.window_minutes, health.window) if is_fast else (60, health.long)
-    limit = numbers.figure(round(rule.error_rate * 100, 2))
+    limit = formatting.figure(round(rule.error_rate * 100, 2))
     line = f"{subject(cause.kind, cause.name)}: {share(tally)} in {minutes} min, limit {limit} %"
     errors = ", ".join(f"{one_line(name, 40)} {count:,}" for name, count in list(cause.errors.items())[:3])
     return "; ".join(part for part in (line, errors, _about_release(cause, rolled, blame)) if part)
@@ -72,7 +73,7 @@ def accusation(rolled: Rolled, blame: Blame) -> str:
 
 
 def _users(tally: Tally) -> str:
-    return f"{tally.failure_count:,} of {numbers.count(tally.call_count, 'user')}"
+    return f"{tally.failure_count:,} of {formatting.count(tally.call_count, 'user')}"
 
 
 def details(cause: Cause, blame: Blame | None) -> dict[str, object]:

@@ -26,6 +26,11 @@ Action = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 releases were left and are bad. `stop`: an experiment was ended. `adopt`: an arm of it was made a release."""
 
 
+def entry_id(action: Action, at: datetime, name: str) -> str:
+    """Return the identity of a step: what was done, when, to which release or experiment."""
+    return f"{action}-{at:%Y%m%dT%H%M%S.%fZ}-{name}"
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One step.
 

@@ -19,11 +19,12 @@ from flowai.reports.model import (
     Verdict,
 )
 from flowai.reports.totals import changes_between, groups_of, totals_of
-from flowai.reports.writing import STANDARD_NAMES, check_endings, write_reports
+from flowai.reports.writing import STANDARD_NAMES, WRITERS
 
 __all__ = [
     "SCHEMA_VERSION",
     "STANDARD_NAMES",
+    "WRITERS",
     "Changes",
     "Check",
     "Decision",
@@ -39,9 +40,7 @@ __all__ = [
     "Trial",
     "Verdict",
     "changes_between",
-    "check_endings",
     "groups_of",
     "to_frame",
     "totals_of",
-    "write_reports",
 ]

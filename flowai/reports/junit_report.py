@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from flowai.markup import one_line
+from flowai.rendering.markdown import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

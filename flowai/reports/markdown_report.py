@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.markup import code, escaped, fenced, table
-from flowai.reports.numbers import count
+from flowai.rendering.formatting import count
+from flowai.rendering.markdown import code, escaped, fenced, table
 from flowai.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.reports.numbers import dollars, duration, figure, rate
+from flowai.rendering.formatting import dollars, duration, figure, rate
 
 if TYPE_CHECKING:
     from flowai.reports.model import Report, Totals

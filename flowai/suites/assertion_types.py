@@ -1,8 +1,6 @@
-"""The names of assertion types: those flowai checks, and those of promptfoo's it does not.
+"""All assertion types: those flowai checks, with what may be written of them, and those of promptfoo's it does not.
 
-In: nothing. Out: names. Must never know how a type is checked.
-
-They stand here, below the room that checks them, because a table of cases can only be read with them: in an
+They are in this package, below the one that checks them, because a table of cases can only be read with them: in an
 `__expected` column `contains: x` is a type and a value, and `Note: x` is a text.
 
 Source: promptfoo, "Assertions & metrics" (promptfoo.dev/docs/configuration/expected-outputs).
@@ -10,32 +8,57 @@ Source: promptfoo, "Assertions & metrics" (promptfoo.dev/docs/configuration/expe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
+Requirement = Literal["must", "may", "no"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssertionType:
+    """The fields of one type of assertion.
+
+    Args:
+        value: whether a value must, may or must not be given.
+        threshold: whether a threshold may be given.
+        is_list: whether the value is a list of texts.
+    """
+
+    value: Requirement = "must"
+    threshold: bool = False
+    is_list: bool = False
+
+
 ASSERT_SET = "assert-set"
+"""A group of assertions; it has no value of its own."""
 
-LISTING = frozenset({"contains-all", "contains-any", "icontains-all", "icontains-any"})
-"""Types whose value is a list of texts."""
+ASSERTION_TYPES: dict[str, AssertionType] = {
+    "equals": AssertionType(),
+    "contains": AssertionType(),
+    "contains-all": AssertionType(is_list=True),
+    "contains-any": AssertionType(is_list=True),
+    "icontains": AssertionType(),
+    "icontains-all": AssertionType(is_list=True),
+    "icontains-any": AssertionType(is_list=True),
+    "starts-with": AssertionType(),
+    "ends-with": AssertionType(),
+    "regex": AssertionType(),
+    "word-count": AssertionType(),
+    "is-json": AssertionType(value="may"),
+    "contains-json": AssertionType(value="may"),
+    "levenshtein": AssertionType(threshold=True),
+    "latency": AssertionType(value="no", threshold=True),
+    "ttft": AssertionType(value="no", threshold=True),
+    "cost": AssertionType(value="no", threshold=True),
+    "finish-reason": AssertionType(),
+}
 
-VALUELESS = frozenset({"is-json", "contains-json", "latency", "cost", "ttft"})
-"""Types that stand in an `__expected` column without a value."""
+SUPPORTED = frozenset({ASSERT_SET, *ASSERTION_TYPES})
 
-SUPPORTED = (
-    frozenset(
-        {
-            ASSERT_SET,
-            "equals",
-            "contains",
-            "icontains",
-            "starts-with",
-            "ends-with",
-            "regex",
-            "word-count",
-            "levenshtein",
-            "finish-reason",
-        }
-    )
-    | LISTING
-    | VALUELESS
-)
+LISTING = frozenset(name for name, kind in ASSERTION_TYPES.items() if kind.is_list)
+
+VALUELESS = frozenset(name for name, kind in ASSERTION_TYPES.items() if kind.value != "must")
+"""Types that may be in an `__expected` column without a value."""
 
 NOT_SUPPORTED = frozenset(
     {

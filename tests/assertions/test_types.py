@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flowai.assertions import Answer, compile_check
-from flowai.assertions.catalog import _KINDS
+from flowai.assertions.catalog import _BUILDERS
 from flowai.suites.assertion_types import ASSERT_SET, NOT_SUPPORTED, SUPPORTED
 from flowai.suites.model import Assertion
 
@@ -152,7 +152,7 @@ def test_limits_are_undecided_where_nothing_was_measured(
 
 
 def test_the_catalog_and_the_list_of_names_agree() -> None:
-    assert _KINDS.keys() | {ASSERT_SET} == SUPPORTED
+    assert _BUILDERS.keys() | {ASSERT_SET} == SUPPORTED
     assert not SUPPORTED & NOT_SUPPORTED
 
 

@@ -14,9 +14,10 @@ from flowai.events import CallEvent, EventLog, FeedbackEvent
 from flowai.metrics.canary import judge_rollout
 from flowai.metrics.comparison import Rules
 from flowai.metrics.counting import count_sides
-from flowai.metrics.model import CanaryReport, report_json, sealed
+from flowai.metrics.model import CanaryReport, sealed
 from flowai.metrics.query import Stretch, open_log
 from flowai.metrics.question import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, rollout_sides
+from flowai.rendering.report_files import to_json
 from flowai.secrets import Redactor
 from flowai.statistics.buckets import bucket_quantile
 from flowai.timestamps import to_us
@@ -50,7 +51,7 @@ def count(directory: Path, asked: Question | None = None) -> Counts:
 
 def report_bytes(directory: Path) -> bytes:
     rules = Rules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
-    return report_json(judge_rollout(count(directory), question(), rules, replay=True))
+    return to_json(judge_rollout(count(directory), question(), rules, replay=True))
 
 
 def units(found: Counts) -> int:

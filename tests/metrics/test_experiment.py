@@ -13,12 +13,14 @@ from rollout_log import BEGIN
 from flowai.events import CallEvent, EventLog
 from flowai.metrics.counting import count_sides
 from flowai.metrics.experiment import ExperimentRules, judge_experiment
-from flowai.metrics.experiment_model import exit_code, report_json, sealed
+from flowai.metrics.experiment_model import exit_code
 from flowai.metrics.experiment_pages import to_html, to_markdown
 from flowai.metrics.experiment_question import EXPERIMENT_METRICS, begin_of, question_of
 from flowai.metrics.experiment_tables import pair_rows, screen_lines, verdict_line
+from flowai.metrics.model import sealed
 from flowai.metrics.query import Stretch, open_log
 from flowai.metrics.question import COLUMNS, HOUR_US
+from flowai.rendering.report_files import to_json
 from flowai.secrets import Redactor
 from flowai.timestamps import to_us
 
@@ -236,7 +238,7 @@ def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:
     write_events(tmp_path / "two", events[::2], process="p")
     write_events(tmp_path / "two", events[1::2][::-1], process="q")
     one, two = judged(tmp_path / "one"), judged(tmp_path / "two")
-    assert report_json(one) == report_json(two)
+    assert to_json(one) == to_json(two)
     assert sealed(one) == one
     assert len(one.digest) == 64
 

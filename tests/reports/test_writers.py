@@ -10,10 +10,11 @@ import pytest
 from samples import report, trial
 
 from flowai.errors import UsageError
-from flowai.reports import Changes, Gate, Report, write_reports
-from flowai.reports.json_report import to_json
+from flowai.rendering.report_files import to_json, write_reports
+from flowai.reports import Changes, Gate, Report
 from flowai.reports.junit_report import to_junit
 from flowai.reports.markdown_report import to_markdown
+from flowai.reports.writing import WRITERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +73,7 @@ def test_junit_counts_and_parses() -> None:
 
 def test_the_ending_chooses_the_form(tmp_path: Path) -> None:
     made = report([trial()])
-    write_reports(made, [tmp_path / "r.json", tmp_path / "deep" / "r.MD", tmp_path / "r.xml"])
+    write_reports(made, [tmp_path / "r.json", tmp_path / "deep" / "r.MD", tmp_path / "r.xml"], WRITERS)
     assert (tmp_path / "r.json").read_bytes() == to_json(made)
     assert (tmp_path / "deep" / "r.MD").read_text() == to_markdown(made)
     assert (tmp_path / "r.xml").read_bytes() == to_junit(made)
@@ -80,5 +81,5 @@ def test_the_ending_chooses_the_form(tmp_path: Path) -> None:
 
 def test_an_unknown_ending_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"found ending `\.pdf`"):
-        write_reports(report([trial()]), [tmp_path / "r.json", tmp_path / "r.pdf"])
+        write_reports(report([trial()]), [tmp_path / "r.json", tmp_path / "r.pdf"], WRITERS)
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowai.reports import numbers
+from flowai.rendering import formatting
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from flowai.reports import numbers
      (59_960, "1 min 00 s"), (125_000, "2 min 05 s"), (3_840_000, "1 h 04 min")],
 )  # fmt: skip
 def test_durations(time_ms: float | None, text: str) -> None:
-    assert numbers.duration(time_ms) == text
+    assert formatting.duration(time_ms) == text
 
 
 @pytest.mark.parametrize(
@@ -29,18 +29,18 @@ def test_durations(time_ms: float | None, text: str) -> None:
     ],
 )
 def test_dollars(cost_usd: float | None, text: str) -> None:
-    assert numbers.dollars(cost_usd) == text
+    assert formatting.dollars(cost_usd) == text
 
 
 @pytest.mark.parametrize(
     ("size_bytes", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (999_950, "1.0 MB"), (5e12, "5000.0 GB")]
 )
 def test_sizes(size_bytes: float, text: str) -> None:
-    assert numbers.size(size_bytes) == text
+    assert formatting.size(size_bytes) == text
 
 
 def test_counts_agree_with_their_noun() -> None:
-    assert [numbers.count(1, "case"), numbers.count(2000, "case"), numbers.count(2, "entry", "entries")] == [
+    assert [formatting.count(1, "case"), formatting.count(2000, "case"), formatting.count(2, "entry", "entries")] == [
         "1 case",
         "2,000 cases",
         "2 entries",

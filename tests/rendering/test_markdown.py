@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.markup import code, escaped, fenced, one_line, table, visible
+from flowai.rendering.markdown import code, escaped, fenced, one_line, table, visible
 
 
 @given(st.text(), st.integers(4, 60))

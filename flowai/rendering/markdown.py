@@ -16,14 +16,6 @@ _MOST_CELL_CHARS = 300
 _MARK = re.compile(r"[\\`*\[\]|~#]|(?<![^\W_])_|_(?![^\W_])")  # within a word an underscore means itself
 
 
-def visible(text: str) -> str:
-    """Write control characters as their escapes, so that nothing moves a cursor or turns a line around.
-
-    Line feeds and tabs stay.
-    """
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
-
-
 def one_line(text: str, most_chars: int = 100) -> str:
     """Clip a text to one printable line: white space folded, control characters shown as their escapes.
 
@@ -35,6 +27,14 @@ def one_line(text: str, most_chars: int = 100) -> str:
     shown = visible(folded)
     cut = len(shown) > most_chars or len(text) > most_chars * 4
     return shown[: most_chars - 3] + "..." if cut else shown
+
+
+def visible(text: str) -> str:
+    """Return a text with control characters as their escapes, so that nothing moves a cursor or turns a line around.
+
+    Line ends and tabs are kept.
+    """
+    return "".join(char if char in "\n\t" or char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def escaped(text: str, most_chars: int = _MOST_CELL_CHARS) -> str:

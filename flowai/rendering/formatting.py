@@ -5,6 +5,12 @@ In: numbers. Out: short text. Must never know what is counted.
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 NOTHING = "-"
 
 
@@ -69,3 +75,43 @@ def size(size_bytes: float) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Spell a number of things: `1 case`, `1,000 cases`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def span(seconds: float) -> str:
+    """Format a long time roughly: `80 min`, `2 h 10 min`, `3 d 4 h`."""
+    minutes = round(seconds / 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours_left} h"
+    return f"{hours} h {minutes_left:02d} min" if hours >= 2 else f"{minutes} min"  # noqa: PLR2004 - people say 80 minutes
+
+
+def rounded(number: int) -> int:
+    """Round up to two digits: a forecast is no more precise."""
+    unit = int(10 ** max(0, len(str(number)) - 2))
+    return -(-number // unit) * unit
+
+
+def format_evidence(e_value: float) -> str:
+    """Format an e-value: `0.3`, `41`, `10^7`."""
+    if e_value >= 1e6:  # noqa: PLR2004 - from here on only the power of ten says anything
+        return f"10^{math.floor(math.log10(e_value))}"
+    return f"{e_value:,.0f}" if e_value >= 10 else f"{e_value:.1f}"  # noqa: PLR2004 - two digits are enough
+
+
+def aligned(rows: Sequence[Sequence[str]], sides: str = "", gap: str = "  ") -> Iterator[str]:
+    """Yield each row as a line whose cells are aligned in columns.
+
+    Args:
+        rows: as many cells each.
+        sides: where the cells of each column go, `<` to the left, `>` to the right; the rest go to the left.
+        gap: between two columns.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if side == ">" else cell.ljust(width)
+            for cell, width, side in zip(row, widths, sides.ljust(len(widths), "<"), strict=True)
+        )
+        yield gap.join(cells).rstrip()

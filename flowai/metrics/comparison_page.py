@@ -1,0 +1,72 @@
+"""Writes a report that compares arms, of a rollout or an experiment, as Markdown and as one HTML page.
+
+Names in its texts are hostile until they are escaped here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flowai.rendering import html_page, markdown
+from flowai.rendering.html_page import tag, trusted
+from flowai.rendering.markdown import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST_CHARS = 2000
+_STYLE = "th, td { white-space: nowrap; }\n"
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""A title, its columns, its rows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonPage:
+    """The texts of a report; not escaped."""
+
+    title: str
+    verdict: str
+    colour: str
+    """Of the verdict: good, bad, warn or quiet."""
+    headline: str
+    warnings: Sequence[str]
+    tables: Sequence[Table]
+    note: str
+    footer: str
+    plots: Mapping[str, str] = field(default_factory=dict)
+    """SVG by file name; Markdown only names the files."""
+
+
+def to_markdown(page: ComparisonPage) -> str:
+    """Return the page as Markdown; its plots are files in the same directory."""
+    return "\n".join(_markdown(page)) + "\n"
+
+
+def _markdown(page: ComparisonPage) -> Iterator[str]:
+    yield f"# {escaped(page.title)}"
+    yield f"\n**{escaped(page.verdict, _MOST_CHARS)}**"
+    yield f"\n{escaped(page.headline, _MOST_CHARS)}\n"
+    yield from (f"- warning: {escaped(one, _MOST_CHARS)}" for one in page.warnings)
+    for title, columns, rows in page.tables:
+        yield f"\n## {title}\n\n{markdown.table(columns, rows)}"
+    yield f"\n{page.note}\n"
+    yield from (f"![{name.removesuffix('.svg')}]({name})" for name in page.plots)
+    yield f"\n{escaped(page.footer)}"
+
+
+def to_html(page: ComparisonPage) -> str:
+    """Return the page as HTML, its plots in it."""
+    body = (
+        tag("h1", page.title),
+        tag("p", page.verdict, kind=f"verdict {page.colour}"),
+        tag("p", page.headline),
+        *(tag("p", f"Warning: {one}", kind="warning") for one in page.warnings),
+        *(html_page.section(title, html_page.table(columns, rows)) for title, columns, rows in page.tables),
+        tag("p", page.note, kind="quiet"),
+        *(trusted(svg) for svg in page.plots.values()),
+        tag("p", page.footer, kind="quiet"),
+    )
+    return html_page.page(page.title, body, style=_STYLE)

@@ -1,0 +1,138 @@
+"""Builds the HTML page of a report: no script, nothing loaded from anywhere, readable in light and in dark.
+
+Every text that is not `Markup` is hostile: it is escaped on its way into the page.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+_CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+# HTML Standard, "Preprocessing the input stream": control characters and surrogates have no place in a document; and
+# characters that turn the direction of the text around
+_FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+_INLINE = frozenset({"code", "span", "a"})
+"""Elements inside a line; all others end theirs."""
+
+# Colours come in pairs that keep a contrast of at least 4.5 in both schemes; a sign or a word says the same each time.
+_STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #fff; --ink: #1c1f23; --quiet: #59616b; --line: #d8dce1; --card: #f5f6f8;
+  --good: #1a6b37; --bad: #b3261e; --warn: #8a5200;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #16181b; --ink: #e6e8eb; --quiet: #a0a8b2; --line: #363b42; --card: #1f2226;
+    --good: #6cc98a; --bad: #ff8d85; --warn: #f0b35e;
+  }
+}
+body {
+  margin: 2rem auto; padding: 0 1.25rem; max-width: 72rem;
+  background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
+}
+h1 { margin: 0 0 .75rem; font-size: 1.5rem; overflow-wrap: anywhere; }
+h2 { margin: 2.25rem 0 .75rem; font-size: 1.15rem; }
+h3 { margin: 1.25rem 0 .25rem; font-size: 1rem; overflow-wrap: anywhere; }
+p, ul { margin: .5rem 0; }
+code, pre { font: .87em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; unicode-bidi: isolate; }
+pre {
+  margin: .6rem 0 0; padding: .6rem .8rem; border-radius: .3rem; max-height: 26rem; overflow: auto;
+  background: var(--card); white-space: pre-wrap;
+}
+.verdict { padding: .6rem 1rem; border: 1px solid; border-left-width: .5rem; border-radius: .3rem; font-weight: 650; }
+.good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); } .quiet { color: var(--quiet); }
+.warning { padding-left: .8rem; border-left: .25rem solid var(--warn); }
+.wide { overflow-x: auto; }
+table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
+th:last-child, td:last-child { padding-right: 0; }
+.number { text-align: right; white-space: nowrap; }
+svg { width: 100%; height: auto; margin: .5rem 0; }
+"""
+
+
+def page(title: str, body: Iterable[Markup], *, style: str = "") -> str:
+    """Build a whole page.
+
+    Args:
+        title: any text.
+        body: its elements, in order.
+        style: CSS of ours, after that of every page.
+    """
+    head = tag(
+        "head",
+        Markup('<meta charset="utf-8">\n'),
+        trusted(f'<meta http-equiv="Content-Security-Policy" content="{_CONTENT_SECURITY_POLICY}">\n'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">\n'),
+        tag("title", title),
+        tag("style", trusted(_STYLE + style)),
+    )
+    return f'<!DOCTYPE html>\n<html lang="en">\n{head}{tag("body", tag("main", *body))}</html>\n'
+
+
+def tag(name: str, *content: str, kind: str = "", **attributes: str) -> Markup:
+    """Build one element.
+
+    Args:
+        name: of the element.
+        content: escaped unless it is Markup.
+        kind: its class; empty for none.
+        attributes: others.
+    """
+    named = {**({"class": kind} if kind else {}), **attributes}
+    start = "".join(f' {key}="{_escape(value)}"' for key, value in named.items())
+    end = "" if name in _INLINE else "\n"
+    return trusted(f"<{name}{start}>{joined(content)}</{name}>{end}")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Collection[str] = ()) -> Markup:
+    """Build a table that scrolls where it is too wide; empty where there are no rows.
+
+    Args:
+        columns: its head.
+        rows: as many cells each.
+        numeric: columns that are aligned right, so that digits stand under each other.
+    """
+    if not rows:
+        return Markup()
+    kinds = ["number" if column in numeric else "" for column in columns]
+
+    def line(name: str, cells: Sequence[str]) -> Markup:
+        return tag("tr", *(tag(name, cell, kind=kind) for cell, kind in zip(cells, kinds, strict=True)))
+
+    lines = tag("thead", line("th", columns)), tag("tbody", *(line("td", row) for row in rows))
+    return tag("div", tag("table", *lines), kind="wide")
+
+
+def section(title: str, content: Markup) -> Markup:
+    """Build a section under a heading; empty where its content is."""
+    return tag("section", tag("h2", title), content) if content else Markup()
+
+
+def listing(lines: Iterable[str]) -> Markup:
+    """Build a list of lines."""
+    return tag("ul", *(tag("li", line) for line in lines))
+
+
+def joined(parts: Iterable[str]) -> Markup:
+    """Join parts; those that are not Markup are escaped."""
+    return trusted("".join(map(_escape, parts)))
+
+
+def trusted(html: str) -> Markup:
+    """Mark HTML of ours, such as a plot, as safe; nothing from outside may be in it unescaped."""
+    return Markup(html)  # noqa: S704 - the one place where text becomes HTML
+
+
+def _escape(text: str) -> Markup:
+    return text if isinstance(text, Markup) else escape(_FORBIDDEN.sub("\ufffd", text))
