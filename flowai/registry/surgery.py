@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from flowai.errors import Place, RegistryError
-from flowai.files import parse_yaml
+from flowai.files import encoding_problem, parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,6 @@ LINE_BREAKS = re.compile("[\n\x85\u2028\u2029]")
 """What YAML 1.1 takes for the end of a line."""
 MAX_SIMPLE_KEY_CHARS = 1_000
 """YAML 1.1 ends a key at 1,024 characters, its quotes and escapes included."""
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,12 +156,9 @@ def _render_key(key: object) -> str:
 def _check_text(value: object, name: str, key: str) -> None:
     """Refuse a value that holds text which YAML cannot."""
     if isinstance(value, str):
-        found = SURROGATE.search(value)
-        if found is not None:
-            raise RegistryError(
-                f"found half of a surrogate pair, U+{ord(found[0]):04X}, expected text that UTF-8 can encode",
-                place=Place(file=name, key=key),
-            )
+        problem = encoding_problem(value)
+        if problem is not None:
+            raise RegistryError(problem, place=Place(file=name, key=key))
     elif isinstance(value, dict):
         for one, item in value.items():
             _check_text(one, name, key)

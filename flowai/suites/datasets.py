@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError, Place
-from flowai.files import iterate_jsonl, read_text, read_yaml
+from flowai.files import check_encodable, iterate_jsonl, read_text, read_yaml
 from flowai.suites.cases import TEST_KEYS
 from flowai.suites.columns import read_columns, test_of
 from flowai.suites.reading import Origin, Spot, shown
@@ -102,6 +102,7 @@ def _read_json(origin: Origin) -> Iterator[Row]:
         except json.JSONDecodeError as error:
             spot = Spot(origin=origin, line=error.lineno)
             raise spot.error(f"not valid JSON: {error.msg} at column {error.colno}") from None
+        check_encodable(value, place=Place(file=origin.name, line=line), kind=origin.kind)
         yield _test(value, spot, columns), spot
         position = _past_space(text, end)
         line += text.count("\n", start, position)
