@@ -179,5 +179,5 @@ def soak_proof(registry: Registry, *, stage_began_at: datetime | None, now: date
     if passed_s < soak_s:
         until = stage_began_at + timedelta(seconds=soak_s)
         why = f"it soaks until {until:%Y-%m-%d %H:%M} UTC"
-        return Proof(is_enough=False, why_not=why, hint="flowai watch looks at it meanwhile", evidence=evidence)
+        return Proof(is_enough=False, why_not=why, hint="`flowai watch` looks at it meanwhile", evidence=evidence)
     return Proof(is_enough=True, evidence=evidence)
