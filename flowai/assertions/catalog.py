@@ -66,7 +66,7 @@ _KINDS: dict[str, Kind] = {
     "ends-with": Kind(build=_plain(text.ends_with)),
     "regex": Kind(build=_plain(text.regex)),
     "word-count": Kind(build=_plain(text.word_count)),
-    "is-json": Kind(build=structure.is_json, value="may"),
+    "is-json": Kind(build=structure.json_judge, value="may"),
     "contains-json": Kind(build=structure.contains_json, value="may"),
     "levenshtein": Kind(build=_plain(similarity.levenshtein), threshold=True),
     "latency": Kind(build=_plain(limits.latency), value="no", threshold=True),
