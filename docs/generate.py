@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from flowai.json_schema import describe_fields
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -89,7 +91,7 @@ def check_rules(table: str) -> str:
 
 
 def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
-    meanings = _meanings(record.__doc__ or "")
+    meanings = describe_fields(record)
     for field in msgspec.structs.fields(record):
         annotation = record.__annotations__.get(field.name)
         if annotation is None:  # inherited: described where it was declared
@@ -100,23 +102,6 @@ def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
         elif field.default_factory is not msgspec.NODEFAULT:
             default = f"`{field.default_factory()!r}`"
         yield f"`{field.encode_name}`", f"`{annotation}`", default, meanings.get(field.name, "")
-
-
-def _meanings(docstring: str) -> dict[str, str]:
-    """Read the `Args:` of a docstring: name -> meaning."""
-    _, _, args = docstring.partition("Args:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in args.splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name = start[1]
-            found[name] = start[2]
-        elif name and line.startswith(" " * 12):
-            found[name] += " " + line.strip()
-        elif line.strip():
-            break
-    return found
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
