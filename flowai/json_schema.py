@@ -30,7 +30,7 @@ def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
         The schema, JSON values only.
     """
     (outer,), definitions = msgspec.json.schema_components([reduce(or_, records)], ref_template="#/$defs/{name}")
-    for kind in _records(*records):
+    for kind in records_in(*records):
         schema = definitions[kind.__name__]
         texts = describe_fields(kind)
         schema["description"] = _first_sentence(kind)
@@ -102,8 +102,8 @@ def _first_sentence(record: type[msgspec.Struct]) -> str:
     return inspect.cleandoc(record.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
 
-def _records(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
-    """Give records and every record inside them, each once."""
+def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    """Return records and every record inside them, each once."""
     found: list[type[msgspec.Struct]] = []
 
     def visit(kind: Any) -> None:  # noqa: ANN401 - any type's inspection
