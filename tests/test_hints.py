@@ -102,7 +102,7 @@ def wrong_part(line: str) -> str | None:
     words = re.sub(rf"(?<=[\w-]){GAP}+", "", line).split()
     name = ""
     while words and hasattr(COMMANDS[name], "commands"):
-        if words[0].startswith(("-", GAP, "...", "COMMAND")):
+        if words[0].startswith(("-", "[", GAP, "...", "COMMAND")):
             break
         kinds = words.pop(0).strip(",.:;").split("|")
         longer = [f"{name} {kind}".strip() for kind in kinds]
