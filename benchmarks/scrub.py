@@ -20,7 +20,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from pii_labels import LABELS, labelled_rows, score, technical_lines  # noqa: E402 - behind its folder
 
 from flowai.finetune.detector import Detector  # noqa: E402 - as above
-from flowai.finetune.presidio import presidio_is_installed  # noqa: E402 - as above
+from flowai.finetune.presidio import is_presidio_installed  # noqa: E402 - as above
 from flowai.finetune.scrub import Scrubber  # noqa: E402 - as above
 from flowai.finetune.spans import STRUCTURED, Kind, Span  # noqa: E402 - as above
 
@@ -39,7 +39,7 @@ PEOPLE = (Kind.PERSON, Kind.ADDRESS)
 
 def _presidio() -> Callable[[str], list[Span]] | None:
     """Give Presidio's recognisers on a blank pipeline, all of them that our labels know."""
-    if not presidio_is_installed():
+    if not is_presidio_installed():
         return None
     import logging
 

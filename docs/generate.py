@@ -9,50 +9,37 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
+
+from flowai.storage.json_schema import describe_fields, records_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = re.compile(r"(<!-- generated:([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-COMMANDS = (
-    (),
-    ("eval",),
-    ("smoke",),
-    ("serve",),
-    ("cache",),
-    ("cache", "stats"),
-    ("cache", "clear"),
-    ("canary-report",),
-    ("rollback",),
-    ("metrics",),
-    ("watch",),
-    ("finetune",),
-    ("finetune", "check"),
-    ("release",),
-    ("release", "list"),
-    ("release", "diff"),
-    ("release", "publish"),
-    ("release", "promote"),
-)
 
 
 def command_help() -> str:
-    """Give the help of every command, as a terminal of 100 columns shows it."""
-    environ = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    parts = []
-    for command in COMMANDS:
-        arguments = [sys.executable, "-m", "flowai", *command, "--help"]
-        done = subprocess.run(arguments, env=environ, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
-        text = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
-        parts.append(f"### `{' '.join(('flowai', *command))}`\n\n```text\n{text}\n```")
-    return "\n\n".join(parts)
+    """Return the help of every command, as a wide terminal shows it."""
+    import typer  # noqa: TID251 - help is taken from the real command line
+
+    from flowai.cli.main import app
+
+    os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
+
+    def pages(name: str, command: Any, parent: Any) -> Iterator[str]:  # noqa: ANN401 - of typer's private classes
+        context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+        text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
+        yield f"### `{context.command_path}`\n\n```text\n{text}\n```"
+        for inner, one in getattr(command, "commands", {}).items():
+            yield from pages(inner, one, context)
+
+    return "\n\n".join(pages("flowai", typer.main.get_command(app), None))
 
 
 def exit_codes() -> str:
@@ -62,17 +49,37 @@ def exit_codes() -> str:
     return _table(("code", "meaning"), [(f"**{code.value}**", code.meaning) for code in ExitCode])
 
 
-def fields(module: str, *, skip: frozenset[str] = frozenset()) -> str:
-    """Give one table per record of a module: field, type, default, meaning."""
-    records = importlib.import_module(module)
+def fields(*outermost: type[msgspec.Struct]) -> str:
+    """Return one table for each of these records and those inside them: field, type, default, meaning."""
     parts = []
-    for name, record in vars(records).items():
-        if isinstance(record, type) and issubclass(record, msgspec.Struct) and record.__module__ == module:
-            rows = list(_rows(record))
-            if rows and name not in skip:
-                summary = (record.__doc__ or "").strip().splitlines()[0]
-                parts.append(f"### {name}\n\n{summary}\n\n{_table(('field', 'type', 'default', 'meaning'), rows)}")
+    for record in records_in(*outermost):
+        rows = list(_rows(record))
+        if rows:
+            summary = (record.__doc__ or "").strip().splitlines()[0]
+            table = _table(("field", "type", "default", "meaning"), rows)
+            parts.append(f"### {record.__name__}\n\n{summary}\n\n{table}")
     return "\n\n".join(parts)
+
+
+def registry_fields() -> str:
+    """Return the tables of registry.yaml."""
+    from flowai.registry.model import RegistryFile
+
+    return fields(RegistryFile)
+
+
+def event_fields() -> str:
+    """Return the tables of the event log."""
+    from flowai.events import Event
+
+    return fields(*get_args(Event))
+
+
+def report_fields() -> str:
+    """Return the tables of report.json."""
+    from flowai.reports.model import Report
+
+    return fields(Report)
 
 
 def faults() -> str:
@@ -103,7 +110,7 @@ def decision_index() -> str:
 
 
 def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
-    meanings = _meanings(record.__doc__ or "")
+    meanings = describe_fields(record)
     for field in msgspec.structs.fields(record):
         annotation = record.__annotations__.get(field.name)
         if annotation is None:  # inherited: described where it was declared
@@ -116,23 +123,6 @@ def _rows(record: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
         yield f"`{field.encode_name}`", f"`{annotation}`", default, meanings.get(field.name, "")
 
 
-def _meanings(docstring: str) -> dict[str, str]:
-    """Read the `Args:` of a docstring: name -> meaning."""
-    _, _, args = docstring.partition("Args:\n")
-    found: dict[str, str] = {}
-    name = ""
-    for line in args.splitlines():
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name = start[1]
-            found[name] = start[2]
-        elif name and line.startswith(" " * 12):
-            found[name] += " " + line.strip()
-        elif line.strip():
-            break
-    return found
-
-
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [columns, tuple("---" for _ in columns), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -141,20 +131,13 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     "command-help": command_help,
     "exit-codes": exit_codes,
-    "registry-fields": lambda: "\n\n".join(
-        (
-            fields("flowai.registry.model", skip=frozenset({"Registry"})),
-            fields("flowai.registry.policies"),
-            fields("flowai.registry.serving"),
-        )
-    ),
+    "registry-fields": registry_fields,
     "faults": faults,
     "check-errors": lambda: check_rules("ERRORS"),
     "check-warnings": lambda: check_rules("WARNINGS"),
     "decision-index": decision_index,
-    "event-fields": lambda: fields("flowai.events.model"),
-    "report-fields": lambda: fields("flowai.reports.model"),
-    "suite-fields": lambda: fields("flowai.suites.model"),
+    "event-fields": event_fields,
+    "report-fields": report_fields,
 }
 
 

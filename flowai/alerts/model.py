@@ -22,7 +22,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         action: `trigger` opens it or adds to it, `resolve` closes it.
         summary: one line for a person, secrets redacted.
         severity: how bad it is.
-        source: where it was seen (`flowai prod`).
+        source: where it was seen (`flowai` and the environment).
         at: when (RFC 3339, UTC).
         details: further facts, secrets redacted.
     """

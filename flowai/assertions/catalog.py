@@ -48,7 +48,7 @@ _BUILDERS: dict[str, Callable[[Assertion, Schemas], Judge]] = {
     "ends-with": _plain(text.ends_with),
     "regex": _plain(text.regex),
     "word-count": _plain(text.word_count),
-    "is-json": structure.is_json,
+    "is-json": structure.json_judge,
     "contains-json": structure.contains_json,
     "levenshtein": _plain(similarity.levenshtein),
     "latency": _plain(limits.latency),

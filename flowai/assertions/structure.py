@@ -112,7 +112,7 @@ def equals_json(expected: dict[str, Any] | list[Any]) -> Judge:
     return judge
 
 
-def is_json(assertion: Assertion, schemas: Schemas) -> Judge:
+def json_judge(assertion: Assertion, schemas: Schemas) -> Judge:
     """Hold when the whole answer is JSON and, where a JSON Schema is given, follows it.
 
     Raises:

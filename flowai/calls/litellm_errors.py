@@ -243,7 +243,7 @@ def _until(date: str, now: datetime) -> float:
 
 def _sources(error: BaseException) -> Sources:
     chain = tuple(_causes(error))
-    answered = next((link for link in chain if _carries_an_answer(link)), None)
+    answered = next((link for link in chain if _has_http_answer(link)), None)
     response = getattr(answered, "response", None)
     headers = getattr(response, "headers", None) or getattr(error, "litellm_response_headers", None) or {}
     bodies = (getattr(link, "body", None) for link in chain)
@@ -268,7 +268,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _carries_an_answer(link: BaseException) -> bool:
+def _has_http_answer(link: BaseException) -> bool:
     """Tell a real HTTP answer from the ones LiteLLM makes up for its own exceptions."""
     response = getattr(link, "response", None)
     return hasattr(response, "status_code") and not type(link).__module__.startswith("litellm")

@@ -153,7 +153,7 @@ class Library:
         import openai
 
         self.module = module
-        self._is_internal_call: ContextVar[bool] | None = _is_internal_call()
+        self._internal_call_flag: ContextVar[bool] | None = _internal_call_flag()
         self.failures = (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError, OSError)
         """What a failed call raises; all of LiteLLM's exceptions are OpenAI's. Anything else is a bug."""
         self._shared_process = shared_process
@@ -232,14 +232,14 @@ class Library:
 
         LiteLLM has no public way to say so. Where its own is gone, or somebody has set a callback, the record is made.
         """
-        if self._is_internal_call is None or any(getattr(self.module, name, None) for name in LISTENERS):
+        if self._internal_call_flag is None or any(getattr(self.module, name, None) for name in LISTENERS):
             yield
             return
-        token = self._is_internal_call.set(True)
+        token = self._internal_call_flag.set(True)
         try:
             yield
         finally:
-            self._is_internal_call.reset(token)
+            self._internal_call_flag.reset(token)
 
     def reads_streams(self, endpoint: Endpoint) -> bool:
         """Tell whether LiteLLM itself is to read an endpoint's streams: where we cannot, and it can."""
@@ -345,7 +345,7 @@ class Library:
         return self._http[direct]
 
 
-def _is_internal_call() -> ContextVar[bool] | None:
+def _internal_call_flag() -> ContextVar[bool] | None:
     try:
         from litellm import _internal_context
     except ImportError:

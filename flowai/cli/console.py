@@ -36,7 +36,8 @@ def who(environ: Mapping[str, str]) -> str:
     import socket
 
     names = (environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER", "USER", "LOGNAME"))
-    return f"{next((name for name in names if name), 'unknown')}@{socket.gethostname()}"
+    name = next((name for name in names if name), "unknown")
+    return f"{name}@{socket.gethostname()}".encode(errors="replace").decode()  # a variable may hold any bytes
 
 
 def flush() -> None:

@@ -75,6 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     # typer checks options with pydantic, which would search every installed package for plugins: 0.05 s per command
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
+        _check_arguments(arguments)
         result = app([argument for argument in arguments if argument != DEBUG_FLAG], standalone_mode=False)
     except FlowaiError as error:
         if debug:
@@ -98,6 +99,16 @@ def run(arguments: Sequence[str]) -> int:
         console.print_error(FlowaiError(f"{type(error).__name__}: {error}", hint=hint))
         return ExitCode.BUG
     return int(result or 0)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse an argument that is not UTF-8: no ledger, report or event could hold it."""
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode(errors="backslashreplace").decode()
+            raise UsageError(f"argument {number}: found `{shown}`, expected UTF-8") from None
 
 
 def _lower_first(text: str) -> str:

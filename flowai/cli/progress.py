@@ -53,7 +53,7 @@ class RunProgress:
         self._cost_usd += 0.0 if trial.cache == "exact" else trial.cost_usd or 0.0
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done_count, figures=self._figures())
-        elif trial.cache != "exact" and self._tenth_done():
+        elif trial.cache != "exact" and self._is_tenth_done():
             console.print_progress_line(f"{self._done_count}/{self._total_count} done, {self._figures()}")
 
     def __enter__(self) -> Self:
@@ -85,7 +85,7 @@ class RunProgress:
         rate = self._passed_count / self._judged_count if self._judged_count else None
         return f"pass rate {formatting.rate(rate)}, {formatting.dollars(self._cost_usd)}"
 
-    def _tenth_done(self) -> bool:
+    def _is_tenth_done(self) -> bool:
         """Whether this trial completed another tenth of the run."""
         tenth = max(1, self._total_count // 10)
         return self._done_count % tenth == 0

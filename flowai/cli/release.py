@@ -202,12 +202,12 @@ def _promoted_lines(done: Promoted) -> Iterator[str]:
         yield f"warning: {warning}"
     env = f" --env {done.environment}" if done.environment else ""
     if not done.has_moved:
-        yield f"HOLD  {done.release} stays at {_stage(done.from_stage)}: {done.why_not}"
+        yield f"HOLD  {done.release} stays at {_stage(done.from_stage)}: {done.blocked_by}"
         if done.hint:
             yield f"hint: {done.hint}"
         return
     if done.forced:
-        yield f"warning: forced, although {done.why_not}"
+        yield f"warning: forced, although {done.blocked_by}"
     if done.joins:
         yield f"critical features join: {', '.join(done.joins)}"
     for step in done.steps:

@@ -69,7 +69,7 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
     for trial in shown[:MOST_SHOWN_COUNT]:
         word = OUTCOME_WORDS[trial.outcome]
         time = f"{formatting.duration(trial.latency_ms):>8}"
-        parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_why(trial, again)]
+        parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_failure_reason(trial, again)]
         yield "  ".join(parts).rstrip()
         if trial.outcome in ("fail", "unscored") and trial.output is not None:
             yield f"      {one_line(trial.output, 100) or '(empty answer)'}"
@@ -83,7 +83,7 @@ def _name(trial: Trial, *, several: bool) -> str:
     return f"{trial.case}{repeat} ({trial.prompt}, {trial.model})" if several else f"{trial.case}{repeat}"
 
 
-def _why(trial: Trial, again: str) -> Iterator[str]:
+def _failure_reason(trial: Trial, again: str) -> Iterator[str]:
     if trial.failure is not None:
         yield one_line(trial.failure.message, 140)
         if trial.outcome == "error":

@@ -99,7 +99,11 @@ def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]
     width = max(len(trial.case) for trial in report.trials)
     for trial in report.trials:
         word = OUTCOME_WORDS[trial.outcome]
-        parts = [f"{word:<5} {trial.case:<{width}}", f"{formatting.duration(trial.latency_ms):>7}", *_why(trial)]
+        parts = [
+            f"{word:<5} {trial.case:<{width}}",
+            f"{formatting.duration(trial.latency_ms):>7}",
+            *_failure_reasons(trial),
+        ]
         yield "  ".join(parts).rstrip()
         if trial.outcome == "fail" and trial.finish_reason == "length":
             yield "      hint: finish_reason is length; the answer was cut off: shorten it, or allow more tokens"
@@ -108,7 +112,7 @@ def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]
     yield _verdict(result)
 
 
-def _why(trial: Trial) -> Iterator[str]:
+def _failure_reasons(trial: Trial) -> Iterator[str]:
     from flowai.rendering.markdown import one_line
 
     if trial.failure is not None:

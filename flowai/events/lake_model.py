@@ -37,11 +37,11 @@ _DIGEST_CHARS = 32
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 Count = Annotated[int, Meta(ge=0)]
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Directory = Annotated[str, Meta(pattern=r"^dt=\d{4}-\d{2}-\d{2}$")]
-PartPath = Annotated[str, Meta(pattern=r"^feature=[A-Za-z0-9_.-]+/part-[0-9a-f]{32}\.parquet$")]
-AsidePath = Annotated[str, Meta(pattern=r"^aside/lines-[0-9a-f]{32}\.jsonl$")]
-SourceName = Annotated[str, Meta(pattern=r"^[^/]+\.jsonl$")]
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Directory = Annotated[str, Meta(pattern=r"^dt=\d{4}-\d{2}-\d{2}\Z")]
+PartPath = Annotated[str, Meta(pattern=r"^feature=[A-Za-z0-9_.-]+/part-[0-9a-f]{32}\.parquet\Z")]
+AsidePath = Annotated[str, Meta(pattern=r"^aside/lines-[0-9a-f]{32}\.jsonl\Z")]
+SourceName = Annotated[str, Meta(pattern=r"^[^/]+\.jsonl\Z")]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -233,9 +233,9 @@ class Stage:
         try:
             count, digest = events_digest(self._rows, self._reader, path)
         except msgspec.DecodeError as error:
-            raise _unlike(share, str(error)) from error
+            raise _mismatch_error(share, str(error)) from error
         if (count, digest) != (share.event_count, share.digest):
-            raise _unlike(share, f"{share.event_count} events were read, {count} written")
+            raise _mismatch_error(share, f"{share.event_count} events were read, {count} written")
 
     def _new_path(self, ending: str) -> Path:
         self._number += 1
@@ -256,7 +256,7 @@ def events_digest(rows: Rows, reader: LineReader, path: Path) -> tuple[int, int]
     return count, digest
 
 
-def _unlike(share: _Share, found: str) -> InfrastructureError:
+def _mismatch_error(share: _Share, found: str) -> InfrastructureError:
     return InfrastructureError(
         f"the Parquet of feature `{share.feature}` does not hold what the log says ({found}); nothing was removed",
         place=Place(file=str(share.path)),

@@ -143,7 +143,7 @@ def _search(
         for span in find(joint.join(pieces)):
             if span.kind in kinds:
                 parts = list(_parts(span, edges, pieces, shifts, len(joint)))
-                if len(parts) > 1 and _counts(span, parts, texts):
+                if len(parts) > 1 and _is_one_value(span, parts, texts):
                     for index, part in parts:
                         found.setdefault(index, []).append(part)
 
@@ -170,7 +170,7 @@ def _parts(
         place += len(piece) + joint_count
 
 
-def _counts(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence[Text]) -> bool:
+def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence[Text]) -> bool:
     """Tell whether a crossing span is one value, not the end of one text and the start of another."""
     if span.kind in _CHECKED:
         return True

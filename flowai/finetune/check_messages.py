@@ -251,13 +251,13 @@ def _call(call: Any, key: str, dialect: Dialect) -> Iterator[Found]:  # noqa: AN
         return
     if dialect.arguments_are_text and (not isinstance(call.get("id"), str) or call.get("type") != "function"):
         yield Found(rule="tools/call", key=key, what="no `id`, or a `type` other than `function`")
-    if not arguments_hold(function.get("arguments"), as_text=dialect.arguments_are_text):
+    if not are_arguments_valid(function.get("arguments"), as_text=dialect.arguments_are_text):
         wanted = "a JSON object written as a text" if dialect.arguments_are_text else "a JSON object"
         found = type_of(function.get("arguments"))
         yield Found(rule="tools/arguments", key=f"{key}.function.arguments", what=f"found {found}, expected {wanted}")
 
 
-def arguments_hold(value: Any, *, as_text: bool) -> bool:  # noqa: ANN401 - any file
+def are_arguments_valid(value: Any, *, as_text: bool) -> bool:  # noqa: ANN401 - any file
     """Say whether a tool call's arguments are a JSON object.
 
     Args:

@@ -16,7 +16,7 @@ from flowai.finetune.check_messages import (
     OPENAI,
     TEMPLATED,
     Dialect,
-    arguments_hold,
+    are_arguments_valid,
     check_content,
     check_definitions,
     check_messages,
@@ -343,7 +343,7 @@ def _function_call(text: str, key: str) -> Iterator[Found]:
     for call in calls if isinstance(calls, list) else [calls]:
         if not defined_name(call):
             yield Found(rule="tools/call", key=key, what="no `name`")
-        elif not arguments_hold(call.get("arguments"), as_text=False):
+        elif not are_arguments_valid(call.get("arguments"), as_text=False):
             yield Found(rule="tools/arguments", key=key, what="`arguments` is not a JSON object")
 
 

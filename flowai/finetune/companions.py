@@ -159,7 +159,10 @@ def _trl(name: FormatName, shipment: Shipment) -> dict[str, str]:
         config=config,
         trainer=trainer,
         extra=extra,
-        files=json.dumps({split: file for split, file in shipment.files.items() if split != "test"}),
+        # Python reads JSON's escape of a character beyond U+FFFF as two characters
+        files=json.dumps(
+            {split: file for split, file in shipment.files.items() if split != "test"}, ensure_ascii=False
+        ),
         features="{" + ", ".join(f"{json.dumps(column)}: {type_}" for column, type_ in types.items()) + "}",
         model=repr(shipment.base_model),
         length=shipment.length_tokens,
@@ -262,4 +265,5 @@ def _llamafactory(_: FormatName, shipment: Shipment) -> dict[str, str]:
 def _yaml(value: dict[str, Any]) -> str:
     import yaml  # only an export writes it
 
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+    # ASCII: YAML 1.1 parsers fold U+0085, U+2028 and U+2029 where they stand unescaped
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=120)

@@ -97,16 +97,16 @@ def conversation_of(pair: Pair) -> tuple[Turn, ...] | Unfit:
     return _order(turns) or tuple(turns)
 
 
-def without_late_system(turns: Iterable[Turn]) -> Unfit | None:
-    """Say whether a system message stands anywhere but first: chat templates know one, at the top."""
+def check_system_turn_first(turns: Iterable[Turn]) -> Unfit | None:
+    """Return a violation if a system message is not the first: chat templates know one, at the top."""
     for index, turn in enumerate(turns):
         if index and turn.role == "system":
             return Unfit(rule="roles/system", detail=f"messages[{index}]: a system message that is not the first")
     return None
 
 
-def asks_something(turns: Iterable[Turn]) -> Unfit | None:
-    """Say whether nobody asks anything: chat templates want a user's or a tool's message before an answer."""
+def check_has_user_turn(turns: Iterable[Turn]) -> Unfit | None:
+    """Return a violation if no turn is a user's or a tool's: chat templates want one before an answer."""
     if any(turn.role in {"user", "tool"} for turn in turns):
         return None
     return Unfit(rule="roles/no_request", detail="only a system message; a chat template wants a user's")
@@ -116,7 +116,7 @@ def as_text(text: str | None, key: str) -> str | Unfit:
     """Give a text that can be trained on: there is one, and it can be written as UTF-8."""
     if text is None or not text.strip():
         return Unfit(rule="content/empty", detail=f"{key} is empty")
-    return text if _encodable(text) else Unfit(rule="json/surrogate", detail=f"{key} has half a character")
+    return text if _is_encodable(text) else Unfit(rule="json/surrogate", detail=f"{key} has half a character")
 
 
 def _turn(message: dict[str, Any], key: str) -> Turn | Unfit:
@@ -137,7 +137,7 @@ def _turn(message: dict[str, Any], key: str) -> Turn | Unfit:
 
 def _name(message: dict[str, Any]) -> str:
     name = message.get("name")
-    return name if isinstance(name, str) and _encodable(name) else ""
+    return name if isinstance(name, str) and _is_encodable(name) else ""
 
 
 def _text(content: Any, key: str) -> str | Unfit:  # noqa: ANN401 - a message's content is a text, or parts
@@ -147,7 +147,9 @@ def _text(content: Any, key: str) -> str | Unfit:  # noqa: ANN401 - a message's 
     if len(texts) < len(parts):
         return Unfit(rule="content/part", detail=f"{key}.content holds more than text")
     joined = "".join(texts)
-    return joined if _encodable(joined) else Unfit(rule="json/surrogate", detail=f"{key}.content has half a character")
+    return (
+        joined if _is_encodable(joined) else Unfit(rule="json/surrogate", detail=f"{key}.content has half a character")
+    )
 
 
 def _calls(message: dict[str, Any], key: str) -> tuple[Call, ...] | Unfit:
@@ -162,7 +164,7 @@ def _calls(message: dict[str, Any], key: str) -> tuple[Call, ...] | Unfit:
         if not is_object(arguments):
             return Unfit(rule="tools/arguments", detail=f"{key}.tool_calls[{index}]: arguments are no JSON object")
         made = Call(id=str(call.get("id") or ""), name=str(function.get("name") or ""), arguments=arguments)
-        if not made.id or not made.name or not _encodable(made.id + made.name + arguments):
+        if not made.id or not made.name or not _is_encodable(made.id + made.name + arguments):
             return Unfit(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no id or no name")
         found.append(made)
     return tuple(found)
@@ -188,7 +190,7 @@ def _order(turns: list[Turn]) -> Unfit | None:
     return Unfit(rule="tools/unanswered", detail="a call has no answer") if waiting else None
 
 
-def _encodable(text: str) -> bool:
+def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -230,7 +230,7 @@ def cards(chain: Chain) -> Iterator[Span]:
 
 def _card_end(chain: Chain, lengths: tuple[int, ...], first: int) -> int | None:
     """Give the index after the last group of a card that begins with group `first`; None where none does."""
-    if first and not _parts(chain, first):
+    if first and not _is_first_group(chain, first):
         return None
     digits = ""
     found = None
@@ -241,12 +241,16 @@ def _card_end(chain: Chain, lengths: tuple[int, ...], first: int) -> int | None:
             break
         if len(digits) < _SHORTEST_CARD or not (_FIRM.fullmatch(digits) or _LOOSE.fullmatch(digits)):
             continue
-        if passes_luhn(digits) and (last == len(lengths) or _parts(chain, last)) and _is_card(chain.part(first, last)):
+        if (
+            passes_luhn(digits)
+            and (last == len(lengths) or _is_first_group(chain, last))
+            and _is_card(chain.part(first, last))
+        ):
             found = last
     return found
 
 
-def _parts(chain: Chain, index: int) -> bool:
+def _is_first_group(chain: Chain, index: int) -> bool:
     """Tell whether a number may begin at a group: what stands before it parts numbers, and is no decimal point."""
     return chain.text[chain.groups[index - 1][1] : chain.groups[index][0]] not in {".", "/", ")"}
 

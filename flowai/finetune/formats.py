@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from flowai.errors import UsageError, one_of
-from flowai.finetune.conversation import Unfit, as_text, asks_something, conversation_of, without_late_system
+from flowai.finetune.conversation import Unfit, as_text, check_has_user_turn, check_system_turn_first, conversation_of
 from flowai.finetune.formats_chat import axolotl_row, completion_row, labelled_row
 from flowai.finetune.formats_chat import preference_row as trl_preference_row
 from flowai.finetune.formats_openai import chat_row
@@ -133,7 +133,7 @@ def _templated(pair: Pair) -> tuple[Turn, ...] | Unfit:
     request = conversation_of(pair)
     if isinstance(request, Unfit):
         return request
-    return without_late_system(request) or asks_something(request) or request
+    return check_system_turn_first(request) or check_has_user_turn(request) or request
 
 
 def _answer(pair: Pair) -> str | Unfit:

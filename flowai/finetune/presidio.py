@@ -33,7 +33,7 @@ _MOST_SCORE = 0.55
 _LEAST_SCORE = 0.4  # Presidio's own guess for a pattern without a cue is below
 
 
-def presidio_is_installed() -> bool:
+def is_presidio_installed() -> bool:
     """Tell whether presidio-analyzer can be imported; imports nothing."""
     return importlib.util.find_spec("presidio_analyzer") is not None
 
@@ -50,7 +50,7 @@ class PresidioFinder:
     """
 
     def __init__(self, *, language: str = "en", least_score: float = _LEAST_SCORE) -> None:
-        if not presidio_is_installed():
+        if not is_presidio_installed():
             raise UsageError(
                 "Presidio is not installed",
                 hint="pip install presidio-analyzer, and a spaCy model where names should be found",

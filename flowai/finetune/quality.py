@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.finetune.refusals import refuses
+from flowai.finetune.refusals import is_refusal
 from flowai.finetune.said import everything_said, said
 from flowai.finetune.shingles import distinct_share, folded, shingles
 
@@ -123,7 +123,7 @@ def _long(texts: list[str], rules: Rules, count_tokens: Callable[[str], int] | N
 
 
 def _empty_talk(answer: str, rules: Rules) -> Fault | None:
-    if rules.refusals and refuses(answer):
+    if rules.refusals and is_refusal(answer):
         return Fault(reason="refusal", detail="the answer begins with a refusal")
     if rules.repetitions and loops(answer):
         return Fault(reason="repetition", detail="the answer says the same over and over")

@@ -58,7 +58,7 @@ _PATTERNS = (
 )
 
 
-def refuses(answer: str) -> bool:
+def is_refusal(answer: str) -> bool:
     """Tell whether an answer begins with a refusal."""
     beginning = folded(answer[: 2 * _BEGINNING_CHARACTER_COUNT])[:_BEGINNING_CHARACTER_COUNT]
     return _refusal().search(beginning.replace("\u2019", "'")) is not None

@@ -214,12 +214,12 @@ def open_answer_cache(
     if embed is not None:
         semantic = SemanticCache(store=DiskVectorStore(directory / SEMANTIC_FILE), embedder=embed)
     return AnswerCache(
-        exact=exact, semantic=semantic, rng=rng, error=error, semantic_error=_why_not(embed, semantic_error)
+        exact=exact, semantic=semantic, rng=rng, error=error, semantic_error=_unavailable_reason(embed, semantic_error)
     )
 
 
 def _on_redis(url: str, embed: Embedder | None, rng: Random, semantic_error: str | None) -> AnswerCache:
-    semantic_error = _why_not(embed, semantic_error)
+    semantic_error = _unavailable_reason(embed, semantic_error)
     try:
         link = open_link(url)
     except InfrastructureError as found:
@@ -228,5 +228,5 @@ def _on_redis(url: str, embed: Embedder | None, rng: Random, semantic_error: str
     return AnswerCache(exact=RedisExactStore(link), semantic=semantic, rng=rng, semantic_error=semantic_error)
 
 
-def _why_not(embed: Embedder | None, error: str | None) -> str | None:
+def _unavailable_reason(embed: Embedder | None, error: str | None) -> str | None:
     return None if embed is not None else error or "no embedding model"

@@ -58,13 +58,13 @@ class Rung:
         endpoint: whom to ask.
         is_degraded: whether it is the last resort.
         context_tokens: longest request it takes; None when not known.
-        why_not: why it cannot be asked at all (its key is not set, its weights are missing); None when it can.
+        unavailable: why it cannot be asked at all (its key is not set, its weights are missing); None when it can.
     """
 
     endpoint: Endpoint
     is_degraded: bool = False
     context_tokens: int | None = None
-    why_not: FlowaiError | None = None
+    unavailable: FlowaiError | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +182,7 @@ class Ascent:
             rung = self._climb.rungs[self._index]
             if self._with.clock_s() >= self._deadline_s:
                 break
-            why = None if self._is_repeat else self._why_not(rung)
+            why = None if self._is_repeat else self._skip_reason(rung)
             if why is None:
                 admission = await self._with.breakers.admit(rung.endpoint.provider, self._climb.rule)
                 if admission.is_admitted:
@@ -249,10 +249,10 @@ class Ascent:
 
     # --- where to go ---
 
-    def _why_not(self, rung: Rung) -> SkipReason | None:
-        """Tell why a rung makes no sense in this call, breakers aside."""
-        if rung.why_not is not None:
-            return "no_key" if isinstance(rung.why_not, MissingKeyError) else "no_weights"
+    def _skip_reason(self, rung: Rung) -> SkipReason | None:
+        """Return why a model is skipped in this call, breakers aside; None where it is not."""
+        if rung.unavailable is not None:
+            return "no_key" if isinstance(rung.unavailable, MissingKeyError) else "no_weights"
         if rung.endpoint.provider in self._left_providers:
             return "same_provider"
         most_tokens, too_few_tokens = rung.context_tokens, self._more_than_tokens
@@ -265,7 +265,7 @@ class Ascent:
         """Tell whether a later rung could be asked, as far as is known without asking."""
         later = self._climb.rungs[self._index + 1 :]
         return any(
-            self._why_not(rung) is None and self._with.breakers.refusal(rung.endpoint.provider) is None
+            self._skip_reason(rung) is None and self._with.breakers.refusal(rung.endpoint.provider) is None
             for rung in later
         )
 

@@ -138,7 +138,7 @@ class Call:
 
     async def _reserve(self) -> Reservation | None:
         served = self.plan.served
-        endpoints = (rung.endpoint for rung in served.rungs if rung.why_not is None)
+        endpoints = (rung.endpoint for rung in served.rungs if rung.unavailable is None)
         return await self.parts.budgets.reserve(served.name or "", served.feature.budget, self.plan.request, endpoints)
 
     async def _kept(self, climbed: Climbed) -> Outcome:

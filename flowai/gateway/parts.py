@@ -244,7 +244,7 @@ class Parts:
             for feature in features_of(snapshot.registry, release)
             for rung in snapshot.served(feature, release, experiment=None, arm=None).rungs[:most_count]
         ]
-        for endpoint in {rung.endpoint.name: rung.endpoint for rung in rungs if rung.why_not is None}.values():
+        for endpoint in {rung.endpoint.name: rung.endpoint for rung in rungs if rung.unavailable is None}.values():
             with suppress(InfrastructureError, RegistryError):
                 await self.client.warm_up((endpoint,))
 

@@ -177,7 +177,7 @@ def _assigned(
 
 def _refuse_unreachable(served: Served) -> None:
     """Say why no model can be asked, before anything else is done."""
-    reasons = [rung.why_not for rung in served.rungs]
+    reasons = [rung.unavailable for rung in served.rungs]
     if reasons and reasons[0] is not None and all(reason is not None for reason in reasons):
         raise reasons[0]
 
@@ -220,7 +220,7 @@ def _lookup(ask: Ask, served: Served, request: Request) -> Lookup | None:
     policy = served.feature.cache
     if served.name is None or policy.kind == "none" or not ask.use_cache:
         return None
-    if not policy.any_temperature and _varies(request.params):
+    if not policy.any_temperature and _is_nondeterministic(request.params):
         return None
     prompt_hash = served.prompt.hash if ask.messages is None and served.prompt is not None else ""
     return make_lookup(
@@ -233,7 +233,7 @@ def _lookup(ask: Ask, served: Served, request: Request) -> Lookup | None:
     )
 
 
-def _varies(params: Mapping[str, Any]) -> bool:
+def _is_nondeterministic(params: Mapping[str, Any]) -> bool:
     """Tell whether a model may answer differently next time; without a temperature, providers take one above 0."""
     temperature = params.get("temperature")
     return not isinstance(temperature, int | float) or temperature > 0

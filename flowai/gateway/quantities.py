@@ -204,7 +204,7 @@ def _look(raw: list[Token], at: int) -> Token | None:
     return raw[at] if at < len(raw) else None
 
 
-def _is(token: Token | None, *values: str) -> bool:
+def _has_value(token: Token | None, *values: str) -> bool:
     return token is not None and token.value in values
 
 
@@ -228,13 +228,13 @@ def _day_month(raw: list[Token], at: int) -> tuple[list[Token], int]:
     day = _day(raw[at])
     if day is None:
         return _NOTHING
-    skip = 2 if _is(_look(raw, at + 1), "of") else 1
+    skip = 2 if _has_value(_look(raw, at + 1), "of") else 1
     month = _month(_look(raw, at + skip))
     return _NOTHING if month is None else _with_year(raw, at, skip + 1, month, day)
 
 
 def _with_year(raw: list[Token], at: int, count: int, month: int, day: int) -> tuple[list[Token], int]:
-    skip = 1 if _is(_look(raw, at + count), ",") else 0
+    skip = 1 if _has_value(_look(raw, at + count), ",") else 0
     year = _year(_look(raw, at + count + skip))
     return _dated(raw, at, count if year is None else count + skip + 1, _date(year, month, day))
 
@@ -282,7 +282,7 @@ def _number_words(raw: list[Token], at: int) -> tuple[list[Token], int]:
             found = "scale"
         elif end == at and token.kind == "number" and _is_scale(_look(raw, at + 1)) and _is_amount(token.value):
             part, found = Decimal(token.value), "digits"
-        elif not (found == "scale" and _is(token, "and") and _is_small(_look(raw, end + 1))):
+        elif not (found == "scale" and _has_value(token, "and") and _is_small(_look(raw, end + 1))):
             break
         end += 1
     if end == at or (end == at + 1 and _is_pronoun(raw, at)):

@@ -204,7 +204,7 @@ class Snapshot:
             return Rung(endpoint=self.endpoint(model), context_tokens=context_tokens)
         except (MissingKeyError, RegistryError) as error:
             nowhere = endpoint_as_written(self.registry, model)
-            return Rung(endpoint=nowhere, context_tokens=context_tokens, why_not=error)
+            return Rung(endpoint=nowhere, context_tokens=context_tokens, unavailable=error)
 
     def _rule(self, feature: Feature) -> BreakerRule:
         policy = self.registry.policies.breaker

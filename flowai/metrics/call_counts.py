@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flowai.metrics.counts import NANO, CallCounts, Version
 from flowai.metrics.frozen import ANSWERED
 from flowai.metrics.query import IS_CALL, IS_FEEDBACK, IS_OTHER, IS_SCORE, PROBLEM, literal
-from flowai.metrics.question import CELL_US, HOUR_US, is_one_of
+from flowai.metrics.question import CELL_US, HOUR_US, one_of_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def count_calls(log: Log, question: Question, found: Counts) -> None:
         for metric, column in TIMES.items()
     )
     for what, side, release, feature, prompt, stage, place, *sums in log.rows(f"""
-        WITH compared AS (SELECT *, {_COST} AS cost FROM taken WHERE {is_one_of("side", question.sides.compared)})
+        WITH compared AS (SELECT *, {_COST} AS cost FROM taken WHERE {one_of_sql("side", question.sides.compared)})
         SELECT 'calls', side, "release", feature, prompt_hash, stage, at_us // {HOUR_US} AS place, count(*),
             count(error_class), count(json_valid), count(*) FILTER (NOT json_valid), count(cost),
             coalesce(sum(cost), 0), coalesce(sum(cost::HUGEINT * cost), 0)

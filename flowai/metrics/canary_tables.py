@@ -111,10 +111,10 @@ def _ratio(ratio: Range) -> str:
 
 def verdict_line(report: CanaryReport) -> str:
     """Give the verdict, and why or what is missing."""
-    return f"{VERDICT_WORDS[report.verdict]}  {says_why(report)}"
+    return f"{VERDICT_WORDS[report.verdict]}  {reason_line(report)}"
 
 
-def says_why(report: CanaryReport) -> str:
+def reason_line(report: CanaryReport) -> str:
     """Say why, and where more calls would help, how many."""
     if report.verdict != "hold":
         return "; ".join(report.reasons)

@@ -110,10 +110,10 @@ def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) 
 
 def verdict_line(report: ExperimentReport) -> str:
     """Give the verdict, and why, or what is missing."""
-    return f"{VERDICT_WORDS[report.verdict]}  {says_why(report)}"
+    return f"{VERDICT_WORDS[report.verdict]}  {reason_line(report)}"
 
 
-def says_why(report: ExperimentReport) -> str:
+def reason_line(report: ExperimentReport) -> str:
     """Say which arm and why, or how many more users it takes."""
     reasons = "; ".join(report.reasons)
     if report.verdict == "winner":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.metrics.query import moment
-from flowai.metrics.question import CELL_US, HOUR_US, is_one_of
+from flowai.metrics.question import CELL_US, HOUR_US, one_of_sql
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -67,7 +67,7 @@ def freeze(log: Log, question: Question, column: str, features: Collection[str])
         features: those that have calls.
     """
     sides = question.sides
-    is_base = is_one_of("side", (sides.control, *((sides.beside,) if sides.beside else ())))
+    is_base = one_of_sql("side", (sides.control, *((sides.beside,) if sides.beside else ())))
     since_us, until_us = question.stages[0].stretch.since_us, question.until_us
     hours = 1
     while True:

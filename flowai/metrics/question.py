@@ -192,6 +192,6 @@ def take(log: Log, question: Question) -> None:
     log.rows("CREATE TEMP VIEW taken AS SELECT * FROM all_taken")
 
 
-def is_one_of(column: str, names: tuple[str, ...]) -> str:
+def one_of_sql(column: str, names: tuple[str, ...]) -> str:
     """Give the condition that a column holds one of some names, in a form that is asked once per name in a file."""
     return f"list_contains([{', '.join(literal(name) for name in names)}], {column})"

@@ -18,7 +18,7 @@ from flowai.metrics.call_counts import TIMES, bucket, counts_here
 from flowai.metrics.counts import Cell
 from flowai.metrics.frozen import ANSWERED
 from flowai.metrics.query import IS_FEEDBACK, IS_SCORE, literal
-from flowai.metrics.question import CELL_US, HOUR_US, is_one_of
+from flowai.metrics.question import CELL_US, HOUR_US, one_of_sql
 from flowai.metrics.told import FIRST_GOOD_WORD, WORDS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def look_closely(log: Log, question: Question, thinnings: Mapping[str, Thinning]
         SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us, asker,
             key, {counts_here(question.sides, found)} AND {_serves_alike(question, found)} AS counts,
             error_class IS NOT NULL AS failed, NOT json_valid AS bad_json,
-            {_is_slow("slow_calls", found)} AS slow_calls, {_is_slow("slow_ttft", found)} AS slow_ttft
+            {_slow_sql("slow_calls", found)} AS slow_calls, {_slow_sql("slow_ttft", found)} AS slow_ttft
         FROM (SELECT *, coalesce(asker, hash(at_us)) AS key FROM taken)
         WHERE key & CASE WHEN side IS NULL THEN 0 {masks} END = 0
     """)  # noqa: S608 - names and numbers of ours, names of others quoted
@@ -83,7 +83,7 @@ def look_closely(log: Log, question: Question, thinnings: Mapping[str, Thinning]
     found.looked_at = {side: calls for side, calls, _ in rows}
 
 
-def _is_slow(metric: Metric, found: Counts) -> str:
+def _slow_sql(metric: Metric, found: Counts) -> str:
     """Give, as SQL, whether an answer is slow; NULL where nothing is frozen yet, and for what no model answered."""
     column = TIMES[metric]
     whens = " ".join(
@@ -112,7 +112,7 @@ def count_users(log: Log, question: Question, thinnings: Mapping[str, Thinning],
     # shares can be held against each other only among users who were looked at on every side, all the time
     common = max(masks.values(), default=0)
     left_out = " ".join(
-        f"AND NOT (stage = {index} AND {is_one_of('feature', tuple(sorted(stage.left_out)))})"
+        f"AND NOT (stage = {index} AND {one_of_sql('feature', tuple(sorted(stage.left_out)))})"
         for index, stage in enumerate(question.stages)
         if stage.left_out
     )
@@ -126,7 +126,7 @@ def _serves_alike(question: Question, found: Counts) -> str:
     if sides.beside is None:
         return "TRUE"
     releases = sorted({one.release for one in found.versions if one.side == sides.control and one.release})
-    alike = is_one_of('"release"', tuple(releases)) if releases else "FALSE"
+    alike = one_of_sql('"release"', tuple(releases)) if releases else "FALSE"
     return f"(side <> {literal(sides.beside)} OR coalesce({alike}, FALSE))"
 
 
@@ -157,7 +157,7 @@ def _count_opinions(log: Log, question: Question, found: Counts) -> None:
     sums = ", ".join(f"count(*) FILTER ({part})" for name in wanted for part in _OPINIONS[name])
     for side, stage, hour, *numbers in log.rows(f"""
         SELECT side, stage, at_us // {HOUR_US}, {sums}
-        FROM ({_WITH_OPINIONS}) WHERE counts AND {is_one_of("side", question.sides.compared)} GROUP BY ALL ORDER BY ALL
+        FROM ({_WITH_OPINIONS}) WHERE counts AND {one_of_sql("side", question.sides.compared)} GROUP BY ALL ORDER BY ALL
     """):  # noqa: S608 - as above
         for index, name in enumerate(wanted):
             found.opinions[name, side, stage, hour * HOUR_US] = (numbers[2 * index], numbers[2 * index + 1])

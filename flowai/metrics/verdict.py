@@ -104,13 +104,13 @@ def says(finding: Finding, *, safe_alpha: float) -> Says:
     if (
         finding.safe_log_e >= -math.log(safe_alpha)
         and min(finding.candidate.count, finding.control.count) >= LEAST_COUNT
-        and within_margin(finding)
+        and is_within_margin(finding)
     ):
         return "safe"
     return "worse" if finding.log_e_peak >= -math.log(finding.alpha) else "undecided"
 
 
-def within_margin(finding: Finding) -> bool:
+def is_within_margin(finding: Finding) -> bool:
     """Tell whether this stage's calls and users differ by no more than the margin; without calls nothing is within."""
     for candidate, control in ((finding.candidate, finding.control), (finding.candidate_calls, finding.control_calls)):
         if candidate.rate is None or control.rate is None or candidate.rate - control.rate > finding.margin:

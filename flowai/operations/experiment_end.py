@@ -229,14 +229,14 @@ def _adopted(ended: Ended) -> Ended:
 
 def _won(ground: Ground, options: AdoptOptions) -> ExperimentReport:
     """Hold the arms against each other anew, and give the report if the arm that is meant has won."""
-    from flowai.metrics.experiment_tables import VERDICT_WORDS, says_why  # a forced one needs no log
+    from flowai.metrics.experiment_tables import VERDICT_WORDS, reason_line  # a forced one needs no log
     from flowai.operations.experiment_report import ExperimentOptions, run_experiment_report
 
     wanted = ExperimentOptions(name=options.name, since=options.since, window=options.window)
     report = run_experiment_report(ground.around, wanted).report
     hint = f"look: `flowai experiment report {options.name}`; or take one: `--arm NAME --force --reason ...`"
     if report.winner is None:
-        said = f"{VERDICT_WORDS[report.verdict].lower()}: {says_why(report)}"
+        said = f"{VERDICT_WORDS[report.verdict].lower()}: {reason_line(report)}"
         raise UndecidedError(f"no arm of `{options.name}` can be adopted: {said}", hint=hint)
     if options.arm not in (None, report.winner):
         raise UndecidedError(f"arm `{options.arm}` has not won: `{report.winner}` has", hint=hint)

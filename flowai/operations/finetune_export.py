@@ -187,7 +187,7 @@ class _Export:
         for line in self._ground.unreadable():
             self._keep_out(line, counted)
         if not funnel.judged_count:
-            raise UndecidedError(_why_nothing(funnel, wanted), hint=_HINTS[_lacking(funnel)])
+            raise UndecidedError(_no_rows_reason(funnel, wanted), hint=_HINTS[_lacking(funnel)])
         counted.passed(funnel.pair_count)
         return funnel, counted.count()
 
@@ -290,7 +290,7 @@ def _lacking(funnel: Funnel) -> str:
     return "judged" if funnel.wanted_count else "calls"
 
 
-def _why_nothing(funnel: Funnel, wanted: Wanted) -> str:
+def _no_rows_reason(funnel: Funnel, wanted: Wanted) -> str:
     since = f" since {wanted.since:%Y-%m-%d %H:%M} UTC" if wanted.since else ""
     return (
         f"no judged answers of `{wanted.feature}`{since}: {funnel.call_count:,} calls in the log, "

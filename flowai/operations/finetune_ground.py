@@ -20,7 +20,7 @@ from flowai.finetune.gather import Wanted
 from flowai.finetune.language import Languages
 from flowai.finetune.model import Quarantined
 from flowai.finetune.pairs import STEP
-from flowai.finetune.presidio import PresidioFinder, presidio_is_installed
+from flowai.finetune.presidio import PresidioFinder, is_presidio_installed
 from flowai.finetune.scrub import Scrubber
 from flowai.finetune.steps import Cleaning
 from flowai.finetune.toxicity import THRESHOLD, Toxicity, can_detect
@@ -123,7 +123,7 @@ def open_ground(
     book = open_book(workspace.project, feature)
     warnings.extend(damage_of(book))
     known = secret_values(workspace.registry, workspace.environ)
-    others = (PresidioFinder(),) if presidio_is_installed() else ()
+    others = (PresidioFinder(),) if is_presidio_installed() else ()
     cleaning = Cleaning(
         leaks=leaks,
         scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known, others=others),

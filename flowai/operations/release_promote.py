@@ -20,7 +20,7 @@ from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import Rollout
 from flowai.releases.by_hand import contradictions
 from flowai.releases.ledger import Entry, entry_id
-from flowai.releases.locks import why_unlike
+from flowai.releases.locks import integrity_problem
 from flowai.releases.stages import (
     WHOLE,
     Proof,
@@ -72,7 +72,7 @@ class Promoted(msgspec.Struct, frozen=True, kw_only=True):
         has_moved: whether it moved.
         is_complete: whether the release is current now.
         is_worse: whether the candidate was found worse than its control.
-        why_not: why it did not move, or would not have without force; empty where nothing speaks against it.
+        blocked_by: why it did not move, or would not have without force; empty where nothing speaks against it.
         hint: what to do about that.
         forced: whether it moved in spite of it.
         joins: critical features that take part from here on.
@@ -90,7 +90,7 @@ class Promoted(msgspec.Struct, frozen=True, kw_only=True):
     has_moved: bool
     is_complete: bool = False
     is_worse: bool = False
-    why_not: str = ""
+    blocked_by: str = ""
     hint: str | None = None
     forced: bool = False
     joins: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ def promote(here: Here, options: PromoteOptions) -> Promoted:
             to_stage=stage,
             has_moved=False,
             is_worse=proof.is_worse,
-            why_not=proof.why_not,
+            blocked_by=proof.blocked_by,
             hint=proof.hint,
             report_digest=proof.report_digest,
             registry_file=ground.source.own_file,
@@ -195,7 +195,7 @@ def _checked(ground: Ground, rollout: Rollout, proof: Proof) -> Proof:
     hint = "releases never change: undo it, or give it a new name and publish that"
     if candidate not in lock.releases:
         hint = f"take `rollout` out of `{ground.source.own_file}`, then `flowai release publish {candidate}`"
-    return with_doubt(proof, why_unlike(ground.registry, lock, PromptLibrary(project), candidate), hint)
+    return with_doubt(proof, integrity_problem(ground.registry, lock, PromptLibrary(project), candidate), hint)
 
 
 def _proof(ground: Ground, rollout: Rollout) -> Proof:
@@ -224,7 +224,7 @@ def _dogfood(ground: Ground, rollout: Rollout) -> Proof:
     try:
         usage = _usage(ground, rollout)
     except FlowaiError as error:  # a log that cannot be read proves nothing, and hinders nobody who goes on by force
-        return Proof(is_enough=False, why_not=str(error), hint=error.hint, evidence={"smoke": smoke})
+        return Proof(is_enough=False, blocked_by=str(error), hint=error.hint, evidence={"smoke": smoke})
     ours = {"release": rollout.candidate, "variant": "dogfood"}
     row = next((row for row in usage.rows if row.group == ours), None)
     return dogfood_proof(
@@ -294,7 +294,7 @@ def _entry(ground: Ground, options: PromoteOptions, rollout: Rollout, after: Sta
         to_stage=after,
         forced=options.force and not proof.is_enough,
         reason=ground.clean(options.reason),
-        evidence={**proof.evidence, **({"overridden": proof.why_not} if proof.why_not else {})},
+        evidence={**proof.evidence, **({"overridden": proof.blocked_by} if proof.blocked_by else {})},
         report_digest=proof.report_digest,
     )
 

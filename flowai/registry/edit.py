@@ -5,6 +5,7 @@ In: a project, an environment, the change. Out: the file, replaced in one step. 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import contextmanager
@@ -166,7 +167,7 @@ def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
         expected = {**expected, edit.key: here}
     if text == before:
         return False
-    if not _is(text, expected):
+    if not _equals(text, expected):
         keys = ", ".join(f"`{edit.key}.{edit.name}`" for edit in edits)
         raise RegistryError(
             f"{keys} cannot be changed without touching what stands around",
@@ -215,7 +216,7 @@ def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
     for key, value in changes.items():
         text = with_value(text, key, value, name=name)
     expected = {**parse_yaml(before, name=name, kind=RegistryError).value, **changes}
-    if not _is(text, expected):
+    if not _equals(text, expected):
         keys = ", ".join(f"`{key}`" for key in changes)
         raise RegistryError(
             f"{keys} cannot be changed without touching what stands around",
@@ -226,11 +227,23 @@ def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
     write_atomic(path, mark + text.encode())
 
 
-def _is(text: str, expected: object) -> bool:
+def _equals(text: str, expected: object) -> bool:
+    """Compare YAML text with a value."""
     try:
-        return bool(parse_yaml(text, name="the result").value == expected)
+        return _are_equal(parse_yaml(text, name="the result").value, expected)
     except ProjectError:
         return False
+
+
+def _are_equal(found: object, expected: object) -> bool:
+    """Compare two values of YAML; `.nan` equals itself here."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(_are_equal(item, expected[key]) for key, item in found.items())
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(_are_equal, found, expected))
+    if isinstance(found, float) and isinstance(expected, float) and math.isnan(found):
+        return math.isnan(expected)
+    return found == expected
 
 
 @contextmanager

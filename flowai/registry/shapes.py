@@ -12,13 +12,14 @@ from msgspec import Meta
 
 from flowai.timestamps import parse_duration_s
 
-DURATION = r"^[0-9]+(\.[0-9]+)?[smhd]$"
-TIME_TO_LIVE = r"^(volatile|stable|[0-9]+(\.[0-9]+)?[smhd])$"
-MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$"
-PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[0-9]+$"
-VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$"
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-SHA256 = r"^[0-9a-f]{64}$"
+# `(?!\n)`: alone, `$` also matches before a line break at the end
+DURATION = r"^[0-9]+(\.[0-9]+)?[smhd]$(?!\n)"
+TIME_TO_LIVE = r"^(volatile|stable|[0-9]+(\.[0-9]+)?[smhd])$(?!\n)"
+MODEL_NAME = r"^[A-Za-z0-9_.-]+/.+$(?!\n)"
+PROMPT_ID = r"^prompts/([A-Za-z0-9][A-Za-z0-9_-]*/)*[A-Za-z0-9][A-Za-z0-9_-]*_v[0-9]+$(?!\n)"
+VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$(?!\n)"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"
+SHA256 = r"^[0-9a-f]{64}$(?!\n)"
 
 PHRASES: dict[str, str] = {
     DURATION: "a duration such as `10s`, `5m`, `1h` or `30d`",

@@ -66,7 +66,7 @@ def merge(*documents: Document) -> Sources:
             raise RegistryError(
                 f"found {found}, expected a map with `schema_version`, `models`, `features` and `releases`",
                 place=document.place(),
-                hint="`flowai init` writes a registry to start from" if document.value is None else None,
+                hint="begin with the line `schema_version: 1`" if document.value is None else None,
             )
         _check_keys(document, document.value, ())
         value = _laid_over(value, document.value)

@@ -9,12 +9,13 @@ events cannot.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from flowai.errors import Place, RegistryError
-from flowai.storage.files import parse_yaml
+from flowai.storage.files import encoding_problem, parse_yaml
 from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 
 QUOTE = '"'
+LINE_BREAKS = re.compile("[\n\x85\u2028\u2029]")
+"""What YAML 1.1 takes for the end of a line."""
+MAX_SIMPLE_KEY_CHARS = 1_000
+"""YAML 1.1 ends a key at 1,024 characters, its quotes and escapes included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,15 +78,17 @@ def with_value(text: str, key: str, value: object, *, name: str) -> str:
     Args:
         text: a YAML document whose outermost value is a map.
         key: the key.
-        value: None, a name (no quotes or backslashes in it), a list of names, or a map to names, int and datetime.
+        value: None, a text, a list of texts, or a map to texts, int and datetime.
         name: how messages call the text.
 
     Returns:
         The text; all of it outside the value is unchanged. A comment behind the value stays.
 
     Raises:
-        RegistryError: the text is not valid YAML, or its outermost map is written in braces.
+        RegistryError: the text is not valid YAML, its outermost map is written in braces, or the value holds text that
+            YAML cannot.
     """
+    _check_text(value, name, key)
     top = _scan(text, name)
     old = top.values.get(key)
     if old is None:
@@ -122,18 +129,44 @@ def _line_ending(text: str) -> str:
 
 
 def _render(value: object, quote: str = "") -> str:
-    """Write a value in one line."""
-    if isinstance(value, list):
+    """Write a value in one line; texts in the given quotes, or plain where YAML reads them back unchanged."""
+    if isinstance(value, list | tuple):
         return f"[{', '.join(_render(item) for item in value)}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_render(item)}' for key, item in value.items())}}}"
-    if isinstance(value, str):
-        # names such as `1.0` or `no` are text only in quotes
-        is_plain = not quote and parse_yaml(value, name="a name").value == value
-        return value if is_plain else f"{quote or QUOTE}{value}{quote or QUOTE}"
+        return f"{{{', '.join(f'{_render_key(key)}: {_render(item)}' for key, item in value.items())}}}"
     if isinstance(value, datetime):
         return format_rfc3339(value)
-    return "null" if value is None else str(value)
+    import yaml  # as in _scan
+
+    style = None
+    if isinstance(value, str):
+        # between single quotes YAML folds a line break; double quotes hold it as an escape
+        style = QUOTE if LINE_BREAKS.search(value) else quote or None
+    listed = yaml.safe_dump(
+        [value], default_style=style, default_flow_style=True, width=math.inf, allow_unicode=True
+    )  # as an item of a list, so that it can be an item of any other
+    return str(listed).removesuffix("\n")[1:-1]
+
+
+def _render_key(key: object) -> str:
+    """Write a key of a map in braces; a long one is no key without its `?`."""
+    rendered = _render(key)
+    return rendered if len(rendered) <= MAX_SIMPLE_KEY_CHARS else f"? {rendered}"
+
+
+def _check_text(value: object, name: str, key: str) -> None:
+    """Refuse a value that holds text which YAML cannot."""
+    if isinstance(value, str):
+        problem = encoding_problem(value)
+        if problem is not None:
+            raise RegistryError(problem, place=Place(file=name, key=key))
+    elif isinstance(value, dict):
+        for one, item in value.items():
+            _check_text(one, name, key)
+            _check_text(item, name, f"{key}.{one}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_text(item, name, key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,16 +193,19 @@ def with_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, 
         The text; all that was in it is unchanged.
 
     Raises:
-        RegistryError: the text is not valid YAML, or the key has no map with an entry.
+        RegistryError: the text is not valid YAML, the key has no map with an entry, or the value holds text that YAML
+            cannot.
     """
+    _check_text({entry: value}, name, key)
     is_flow, _, entries = _entries(text, key, name)
     last = entries[-1]
     if is_flow:
-        return f"{text[: last.end]}, {_flow({entry: value})[1:-1]}{text[last.end :]}"
+        return f"{text[: last.end]}, {_render({entry: value})[1:-1]}{text[last.end :]}"
     ending, at = _line_ending(text), _line_end(text, last.end)
     gap = "" if text[:at].endswith("\n") else ending
     indent = " " * last.column
-    lines = [f"{indent}{_render(entry)}:", *(f"{indent}  {_flow({one: item})[1:-1]}" for one, item in value.items())]
+    head = f"{indent}{_render(entry)}:{'' if value else ' {}'}"
+    lines = [head, *(f"{indent}  {_render(one)}: {_render(item)}" for one, item in value.items())]
     return text[:at] + gap + "".join(f"{line}{ending}" for line in lines) + text[at:]
 
 
@@ -237,15 +273,6 @@ def _line_end(text: str, at: int) -> int:
         return at
     stop = text.find("\n", at)
     return len(text) if stop < 0 else stop + 1
-
-
-def _flow(value: Mapping[str, object]) -> str:
-    """Write a map in one line, in braces."""
-    import yaml  # as in _scan
-
-    return str(
-        yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
-    ).strip()
 
 
 def _scan(text: str, name: str) -> _Top:

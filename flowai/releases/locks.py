@@ -48,8 +48,8 @@ def changes_since(registry: Registry, lock: PromptLock, library: PromptLibrary, 
     return PromptLock(releases={release: locked}).changes(prompts=prompts, models=models)
 
 
-def why_unlike(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> str:
-    """Say why a release may not be what it was published as; empty where it is."""
+def integrity_problem(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> str:
+    """Return how a release differs from what was published; empty where it does not."""
     locked = lock.releases.get(release)
     if locked is None:
         return f"`{release}` was never published: `prompts.lock` does not know it"

@@ -31,7 +31,7 @@ class Proof:
 
     Args:
         is_enough: whether it may.
-        why_not: what is missing; empty where nothing is.
+        blocked_by: what is missing; empty where nothing is.
         hint: what to do about it; None where nothing is missing.
         is_worse: whether the candidate was found to be worse, rather than not yet known to be good.
         evidence: what it rests on, for the ledger.
@@ -39,7 +39,7 @@ class Proof:
     """
 
     is_enough: bool
-    why_not: str = ""
+    blocked_by: str = ""
     hint: str | None = None
     is_worse: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
@@ -104,8 +104,8 @@ def with_doubt(proof: Proof, why: str, hint: str) -> Proof:
     """Give a proof that is not enough for one more reason; the same one where there is none."""
     if not why:
         return proof
-    whole = "; ".join(part for part in (proof.why_not, why) if part)
-    return replace(proof, is_enough=False, why_not=whole, hint=proof.hint or hint)
+    whole = "; ".join(part for part in (proof.blocked_by, why) if part)
+    return replace(proof, is_enough=False, blocked_by=whole, hint=proof.hint or hint)
 
 
 def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int, unusable: Mapping[str, int]) -> Proof:
@@ -122,14 +122,14 @@ def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int, 
         evidence["unusable"] = dict(unusable)
     if smoke != "pass":
         hint = "see what `flowai smoke` says, then why it may go on: --force --reason"
-        return Proof(is_enough=False, why_not=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence)
+        return Proof(is_enough=False, blocked_by=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence)
     if answered_count < DOGFOOD_MIN_CALLS:
         lost = ", ".join(f"{count:,} lines {kind.replace('_', ' ')}" for kind, count in unusable.items())
         why = f"{answered_count} answered dogfood calls, {DOGFOOD_MIN_CALLS} are needed ({failed_count} failed)"
         why += f"; of the event log count for nothing: {lost}" if lost else ""
         return Proof(
             is_enough=False,
-            why_not=why,
+            blocked_by=why,
             hint="call with the flag's header, see `flag` in the registry",
             evidence=evidence,
         )
@@ -146,7 +146,7 @@ def canary_proof(said: Said | None, *, not_before: datetime | None, not_after: d
         again: command that makes a new report.
     """
     if said is None:
-        return Proof(is_enough=False, why_not="there is no canary report of this stage", hint=again)
+        return Proof(is_enough=False, blocked_by="there is no canary report of this stage", hint=again)
     proof = Proof(is_enough=True, evidence={"verdict": said.verdict, "until": said.until.isoformat()})
     why, hint, is_worse = "", again, False
     if not said.is_whole:
@@ -161,7 +161,7 @@ def canary_proof(said: Said | None, *, not_before: datetime | None, not_after: d
         why = f"the verdict is `{said.verdict}`: {'; '.join(said.reasons)}"
     return Proof(
         is_enough=not why,
-        why_not=why,
+        blocked_by=why,
         hint=hint if why else None,
         is_worse=is_worse,
         evidence=proof.evidence,
@@ -173,11 +173,11 @@ def soak_proof(registry: Registry, *, stage_began_at: datetime | None, now: date
     """Judge 100 %: whether it was watched for long enough."""
     soak_s = registry.policies.canary.soak_s
     if stage_began_at is None:
-        return Proof(is_enough=False, why_not="the ledger does not say when 100 % began", hint="--force --reason")
+        return Proof(is_enough=False, blocked_by="the ledger does not say when 100 % began", hint="--force --reason")
     passed_s = (now - stage_began_at).total_seconds()
     evidence = {"soaked_s": round(passed_s), "soak_s": soak_s}
     if passed_s < soak_s:
         until = stage_began_at + timedelta(seconds=soak_s)
         why = f"it soaks until {until:%Y-%m-%d %H:%M} UTC"
-        return Proof(is_enough=False, why_not=why, hint="flowai watch looks at it meanwhile", evidence=evidence)
+        return Proof(is_enough=False, blocked_by=why, hint="`flowai watch` looks at it meanwhile", evidence=evidence)
     return Proof(is_enough=True, evidence=evidence)

@@ -47,7 +47,7 @@ async def read_object(request: Request, limits: Serve) -> dict[str, Any]:
         raise _too_deep() from None
     if not isinstance(value, dict):
         raise refused(400, "the body is not a JSON object", code="invalid_json")
-    if _depth_exceeds(value, MOST_DEPTH_COUNT):
+    if _is_deeper_than(value, MOST_DEPTH_COUNT):
         raise _too_deep()
     return value
 
@@ -106,7 +106,7 @@ def _too_deep() -> RefusedError:
     return refused(400, f"the body is nested more than {MOST_DEPTH_COUNT} levels deep", code="invalid_json")
 
 
-def _depth_exceeds(value: object, most: int) -> bool:
+def _is_deeper_than(value: object, most: int) -> bool:
     """Walk level by level, so that depth itself cannot break the walk."""
     level = [value]
     for _ in range(most):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _MOST_VALUES_COUNT = 1_000_000  # far above any real file; stops alias bombs, whose values grow exponentially
 
 _LOCK_POLL_S = 0.02
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Keys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
 
@@ -48,6 +51,28 @@ class Document:
             way = way[:-1]
         dotted = ".".join(str(key) for key in keys) or None
         return Place(file=self.file, line=self.lines.get(way), key=dotted)
+
+
+def encoding_problem(text: str) -> str | None:
+    """Return why UTF-8 cannot encode a text; None where it can.
+
+    JSON's escapes, command lines and file names may hold half of a surrogate pair; no file of ours can.
+    """
+    found = _SURROGATE.search(text)
+    if found is None:
+        return None
+    return f"found half of a surrogate pair, U+{ord(found[0]):04X}, expected text that UTF-8 can encode"
+
+
+def check_encodable(value: object, *, place: Place, kind: type[ProjectError] = ProjectError) -> None:
+    """Refuse a JSON value with text in it that UTF-8 cannot encode.
+
+    Raises:
+        ProjectError: (or `kind`) it holds half of a surrogate pair.
+    """
+    problem = encoding_problem(json.dumps(value, ensure_ascii=False))
+    if problem is not None:
+        raise kind(problem, place=place, hint="write both halves of the pair, or leave the character out")
 
 
 def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> str:
@@ -151,14 +176,17 @@ def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] =
     """Read a JSON file.
 
     Raises:
-        ProjectError: (or `kind`) missing, unreadable, or not JSON; line and column are named.
+        ProjectError: (or `kind`) missing, unreadable, or not JSON; line and column are named. Or half of a surrogate
+            pair.
     """
     text = read_text(path, name=name, kind=kind)
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         found = f"not valid JSON: {error.msg} at column {error.colno}"
         raise kind(found, place=Place(file=name or str(path), line=error.lineno)) from None
+    check_encodable(value, place=Place(file=name or str(path)), kind=kind)
+    return value
 
 
 class FileFingerprint(NamedTuple):

@@ -5,10 +5,13 @@ In: msgspec records. Out: JSON Schema (draft 2020-12) and the text of its file. 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
-from functools import reduce
+import sys
+from functools import cache, reduce
+from itertools import pairwise
 from operator import or_
 from typing import Any
 
@@ -27,7 +30,7 @@ def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
         The schema, JSON values only.
     """
     (outer,), definitions = msgspec.json.schema_components([reduce(or_, records)], ref_template="#/$defs/{name}")
-    for kind in _records(*records):
+    for kind in records_in(*records):
         schema = definitions[kind.__name__]
         texts = describe_fields(kind)
         schema["description"] = _first_sentence(kind)
@@ -38,15 +41,45 @@ def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def describe_fields(record: type[msgspec.Struct]) -> dict[str, str]:
-    """Read what the `Args:` of a record's docstring say of each field.
+    """Read how each field of a record is described: by the string after it, or under `Args:` in the class's docstring.
 
     Args:
-        record: a record with a Google style docstring.
+        record: a record; an inherited field is described where it was declared, unless the record describes it anew.
 
     Returns:
-        Description by field name; continued lines are joined.
+        Description by field name, in one line.
     """
-    _, _, arguments = inspect.cleandoc(record.__doc__ or "").partition("Args:\n")
+    texts: dict[str, str] = {}
+    for kind in reversed([one for one in record.__mro__ if issubclass(one, msgspec.Struct)]):
+        texts |= _arguments(kind.__doc__ or "") | _attribute_docstrings(kind.__module__).get(kind.__qualname__, {})
+    return {name: texts[name] for name in record.__struct_fields__ if name in texts}
+
+
+@cache
+def _attribute_docstrings(module: str) -> dict[str, dict[str, str]]:
+    """Read the strings that follow fields, by class and field; Python itself keeps them nowhere."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError):  # built in, or installed without its source
+        return {}
+    return {
+        one.name: {
+            field.target.id: " ".join(text.value.value.split())
+            for field, text in pairwise(one.body)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        }
+        for one in tree.body
+        if isinstance(one, ast.ClassDef)
+    }
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """Read the `Args:` of a docstring; continued lines are joined."""
+    _, _, arguments = inspect.cleandoc(docstring).partition("Args:\n")
     texts: dict[str, str] = {}
     name = ""
     for line in arguments.splitlines():
@@ -69,8 +102,8 @@ def _first_sentence(record: type[msgspec.Struct]) -> str:
     return inspect.cleandoc(record.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
 
-def _records(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
-    """Give records and every record inside them, each once."""
+def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    """Return records and every record inside them, each once."""
     found: list[type[msgspec.Struct]] = []
 
     def visit(kind: Any) -> None:  # noqa: ANN401 - any type's inspection

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import msgspec
 
 from flowai.errors import Place, ProjectError
-from flowai.storage.files import writing
+from flowai.storage.files import check_encodable, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,8 @@ def iterate_jsonl(
         (line number from 1, parsed value); blank lines are passed over.
 
     Raises:
-        ProjectError: (or `kind`) missing, unreadable, or a line that is not JSON; the line is named.
+        ProjectError: (or `kind`) missing, unreadable, or a line that is not JSON or holds half of a surrogate pair; the
+            line is named.
     """
     shown = name or str(path)
     try:
@@ -88,10 +89,12 @@ def iterate_jsonl(
             if not raw.strip():
                 continue
             try:
-                yield number, json.loads(raw)
+                value = json.loads(raw)
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 problem = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
                 raise kind(f"not valid JSON: {problem}", place=Place(file=shown, line=number)) from None
+            check_encodable(value, place=Place(file=shown, line=number), kind=kind)
+            yield number, value
 
 
 class AppendLog:

@@ -286,7 +286,7 @@ def _assertions(test: dict[str, Any], spot: Spot) -> tuple[Drafted, ...]:
     for index, value in enumerate(want_list(test["assert"], here)):
         place = here.at(index)
         assertion = _assertion(value, place)
-        drafted.append(Drafted(assertion=assertion, spot=place, varies=_varies(assertion)))
+        drafted.append(Drafted(assertion=assertion, spot=place, varies=_is_nondeterministic(assertion)))
     return tuple(drafted)
 
 
@@ -332,11 +332,11 @@ def _value(value: Any, name: str, spot: Spot) -> Any:  # noqa: ANN401 - any JSON
     return value
 
 
-def _varies(assertion: Assertion) -> bool:
+def _is_nondeterministic(assertion: Assertion) -> bool:
     return (
         has_reference(assertion.value)
         or has_reference(assertion.metric)
-        or any(_varies(child) for child in assertion.children)
+        or any(_is_nondeterministic(child) for child in assertion.children)
     )
 
 

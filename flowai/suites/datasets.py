@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError, Place
-from flowai.storage.files import read_text, read_yaml
+from flowai.storage.files import check_encodable, read_text, read_yaml
 from flowai.storage.jsonl import iterate_jsonl
 from flowai.suites.cases import TEST_KEYS
 from flowai.suites.columns import read_columns, test_of
@@ -103,6 +103,7 @@ def _read_json(origin: Origin) -> Iterator[Row]:
         except json.JSONDecodeError as error:
             spot = Spot(origin=origin, line=error.lineno)
             raise spot.error(f"not valid JSON: {error.msg} at column {error.colno}") from None
+        check_encodable(value, place=Place(file=origin.name, line=line), kind=origin.kind)
         yield _test(value, spot, columns), spot
         position = _past_space(text, end)
         line += text.count("\n", start, position)

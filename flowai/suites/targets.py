@@ -64,7 +64,10 @@ class Targets:
         if target is None:
             suites = self._suites()
             if not suites:
-                raise UndecidedError("there is no suite in `evals/`", hint="docs/tutorial shows how to write one")
+                raise UndecidedError(
+                    "there is no suite in `evals/`",
+                    hint="write one: `prompts: [prompts/NAME_v1]`, and `tests:` with `vars` and `assert`",
+                )
             return [pairing for suite in suites for pairing in self._pair(suite, None)]
         if target.endswith((".yaml", ".yml")):
             suite = load_suite(self._project.inside(target), self._project)

@@ -35,6 +35,12 @@ FILES = [
     ("datasets/echo.jsonl", '{"id": "a", "vars": {"text": 5}}\n', 3, "datasets/echo.jsonl:1"),
     ("datasets/echo.jsonl", '{"vars": {"text": "x"}, "assert": [{"type": "containz"}]}\n', 3, "containz"),
     ("datasets/echo.jsonl", '{"vars": {"text": "x"}, "assert": [{"type": "regex", "value": "("}]}\n', 3, "regex"),
+    (
+        "datasets/echo.jsonl",
+        '{"vars": {"text": "\\ud800"}}\n',
+        3,
+        "datasets/echo.jsonl:1: found half of a surrogate pair",
+    ),
     (".env", "not a line\n", 3, ".env:1"),
 ]
 
@@ -136,3 +142,9 @@ def test_a_case_the_prompt_cannot_take_names_case_and_line(flowai: Flowai, proje
     assert ran.code == 3
     assert "datasets/echo.jsonl:2: case `bad`" in ran.err
     assert "text" in ran.err
+
+
+def test_an_argument_that_is_not_utf_8_is_one_error(flowai: Flowai) -> None:
+    ran = flowai("release", "promote", "--force", "--reason", "caf\udce9")
+    assert ran.code == 2
+    assert ran.err == "error: argument 5: found `caf\\udce9`, expected UTF-8\n"

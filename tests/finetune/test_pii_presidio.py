@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flowai.errors import UsageError
-from flowai.finetune.presidio import PresidioFinder, presidio_is_installed
+from flowai.finetune.presidio import PresidioFinder, is_presidio_installed
 from flowai.finetune.scrub import Scrubber
 from flowai.finetune.spans import Kind
 
-needs_presidio = pytest.mark.skipif(not presidio_is_installed(), reason="presidio-analyzer is not installed")
+needs_presidio = pytest.mark.skipif(not is_presidio_installed(), reason="presidio-analyzer is not installed")
 
 
 @needs_presidio
@@ -23,7 +23,7 @@ def test_presidio_s_findings_are_spans_beside_our_own() -> None:
     assert done.findings == {"CARD": 1, "IP": 1}
 
 
-@pytest.mark.skipif(presidio_is_installed(), reason="presidio-analyzer is installed")
+@pytest.mark.skipif(is_presidio_installed(), reason="presidio-analyzer is installed")
 def test_without_presidio_the_error_says_what_to_install() -> None:
     with pytest.raises(UsageError, match="not installed"):
         PresidioFinder()

@@ -14,7 +14,7 @@ from flowai.errors import UsageError
 from flowai.finetune import language, toxicity
 from flowai.finetune.language import Languages
 from flowai.finetune.quality import Rules, fault_of, loops
-from flowai.finetune.refusals import refuses
+from flowai.finetune.refusals import is_refusal
 from flowai.finetune.toxicity import THRESHOLD, Toxicity
 
 ASK = ({"role": "user", "content": "Where does the river go?"},)
@@ -103,7 +103,7 @@ def test_an_edit_is_what_is_judged() -> None:
     ],
 )
 def test_refusals_are_known(answer: str) -> None:
-    assert refuses(answer)
+    assert is_refusal(answer)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_refusals_are_known(answer: str) -> None:
     ],
 )
 def test_what_only_sounds_like_a_refusal_is_an_answer(answer: str) -> None:
-    assert not refuses(answer)
+    assert not is_refusal(answer)
 
 
 def test_loops_are_told_from_what_has_a_form() -> None:

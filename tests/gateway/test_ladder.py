@@ -167,7 +167,7 @@ def test_when_all_others_are_left_alone_the_rung_is_the_last() -> None:
     world.models.will("b", fails(ServerError))
     for _ in range(6):
         with pytest.raises(LadderError):
-            world.complete(B, rung("none", why_not=MissingKeyError("no key")))
+            world.complete(B, rung("none", unavailable=MissingKeyError("no key")))
     world.models.will("a", fails(ServerError), "good")
     assert world.complete(A, B).completion.text == "good"
 
@@ -271,7 +271,7 @@ def test_the_error_names_every_model_and_when_to_come_back() -> None:
     world.models.will("a", fails(RateLimitedError, status=429, retry_after_s=7.0))
     world.models.will("b", fails(ServerError, status=503))
     with pytest.raises(LadderError) as caught:
-        world.complete(A, B, rung("c", why_not=MissingKeyError("no key")))
+        world.complete(A, B, rung("c", unavailable=MissingKeyError("no key")))
     assert str(caught.value) == (
         "no model answered: `a` failed (RateLimitedError 429), `b` failed (ServerError 503), "
         "`b` failed (ServerError 503), `c` was not asked (no key)"

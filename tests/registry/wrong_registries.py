@@ -36,7 +36,9 @@ def binding(keys: str) -> str:
 
 
 WRONG = [
-    Wrong("empty file", "", "registry.yaml:1", "found nothing, expected a map", "flowai init"),
+    Wrong(
+        "empty file", "", "registry.yaml:1", "found nothing, expected a map", "begin with the line `schema_version: 1`"
+    ),
     Wrong("a list", "- a\n", "registry.yaml:1", "found a list"),
     Wrong("bad syntax", "a: [1\n", "registry.yaml:2", "not valid YAML"),
     Wrong("duplicate", SIX + "features: {}\n", "registry.yaml:6: features", "duplicate key"),
