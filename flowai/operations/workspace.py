@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import UsageError, one_of
-from flowai.gateway.endpoints import endpoint_as_written, endpoint_of
 from flowai.prompts import PromptLibrary
 from flowai.registry import (
     ModelEntry,
+    endpoint_as_written,
+    endpoint_of,
     environment_of,
     events_directory,
     load_registry,
