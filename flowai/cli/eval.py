@@ -96,17 +96,16 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
     from flowai.cli.progress import RunProgress
     from flowai.decisions import exit_code
     from flowai.operations.eval import run_eval
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     with RunProgress() as progress:
-        result = run_eval(around, options, progress)
+        result = run_eval(context, options, progress)
     if json:
         from flowai.reports.json_report import to_json
 
         console.print_json(to_json(result.report))
     else:
-        _print(result, options, around.project.show(result.directory))
+        _print(result, options, context.project.show(result.directory))
     return exit_code(result.report.decision)
 
 
@@ -151,12 +150,11 @@ def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
     from flowai.cli import console
     from flowai.errors import FlowaiError
     from flowai.operations.eval import watched_files
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
 
     def stamps() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in watched_files(around) if path.exists()}
+        return {path: path.stat().st_mtime_ns for path in watched_files(context) if path.exists()}
 
     while True:
         seen = stamps()

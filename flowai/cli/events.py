@@ -39,11 +39,10 @@ def compact(
     """
     from flowai.cli import console
     from flowai.operations.events_lake import CompactOptions, run_compact
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     show = (lambda _: None) if json else _show_day
-    done = run_compact(around, CompactOptions(before=before, keep=keep), show)
+    done = run_compact(context, CompactOptions(before=before, keep=keep), show)
     if json:
         console.print_json(done)
         return
@@ -88,14 +87,13 @@ def sync(
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.events_lake import run_sync
-    from flowai.operations.workspace import Surroundings
     from flowai.reports import numbers
 
     def show(key: str, byte_count: int) -> None:
         if console.wants_progress():
             console.print_progress_line(f"{key}  {numbers.size(byte_count)}")
 
-    done = run_sync(Surroundings(project=console.project(), env=env), target, show)
+    done = run_sync(console.command_context(env), target, show)
     if json:
         console.print_json(done)
     else:
@@ -128,10 +126,9 @@ def validate(
     from flowai.errors import ExitCode
     from flowai.markup import one_line
     from flowai.operations.events_lake import run_validate
-    from flowai.operations.workspace import Surroundings
     from flowai.reports import numbers
 
-    found = run_validate(Surroundings(project=console.project(), env=env), path)
+    found = run_validate(console.command_context(env), path)
     if json:
         console.print_json(found)
     else:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flowai.calls import Embeddings
     from flowai.events import Origin, Verdict
     from flowai.gateway.model import Answer, Explanation, OnBreak, Standing, StreamItem, Wishes
-    from flowai.gateway.parts import Settings
+    from flowai.gateway.parts import RuntimeOptions
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class SyncGateway:
         *,
         env: str | None = None,
         origin: Origin = "library",
-        settings: Settings | None = None,
+        settings: RuntimeOptions | None = None,
     ) -> None:
         self._gateway = Gateway(start, env=env, origin=origin, settings=settings)
         self._thread = _LoopThread()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from flowai.metrics.experiment_model import ExperimentReport
     from flowai.metrics.model import Metric
     from flowai.metrics.question import Question
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.registry.model import Experiment
     from flowai.releases.ledger import Ledger
 
@@ -79,7 +79,7 @@ class ExperimentResult:
     directory: Path
 
 
-def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> ExperimentResult:
+def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:
     """Compare, and write the report.
 
     Raises:
@@ -89,23 +89,23 @@ def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> E
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     _check_endings(options.outputs)
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     registry = workspace.registry
-    ledger = read_ledger(around.project, registry.environment)
+    ledger = read_ledger(context.project, registry.environment)
     if options.name not in registry.experiments:
         raise no_experiment(registry, ledger, options.name)
     experiment = registry.experiments[options.name]
     goal = _goal(workspace, options.name, experiment)
-    now = around.now().replace(microsecond=0)
+    now = context.now().replace(microsecond=0)
     question = _question(workspace, ledger, experiment, options, now)
-    places = open_events(registry, around.project, workspace.environ, days_around(question.stretch))
+    places = open_events(registry, context.project, workspace.environ, days_around(question.stretch))
     with places as directories, open_log(directories, COLUMNS, question.stretch) as log:
         counts = count_sides(log, question)
         if counts.problem_count("unreadable"):
             counts.unreadable = first_unreadable(directories, question.stretch)
     rules = _rules(workspace, options.name, experiment, goal)
     report = judge_experiment(counts, question, rules, warnings=ledger.warnings)
-    directory = around.project.reports / "experiments" / options.name
+    directory = context.project.reports / "experiments" / options.name
     for path in (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json"):
         write_atomic(path, WRITERS[path.suffix.lower()](report))
     return ExperimentResult(report=report, directory=directory)

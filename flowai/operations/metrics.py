@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.metrics.usage import UsageReport
-    from flowai.operations.workspace import Surroundings
+    from flowai.operations.workspace import CommandContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ WRITERS: dict[str, Callable[[UsageReport], str | bytes]] = {".json": usage_json,
 
 
 def watch_metrics(
-    around: Surroundings,
+    context: CommandContext,
     options: MetricsOptions,
     *,
     every_s: float,
@@ -64,7 +64,7 @@ def watch_metrics(
     """Measure again and again, until the person stops it.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         options: what was asked; without an end.
         every_s: seconds from one look to the next, > 0; a look that takes longer is followed by the next at once.
         on_look: told of each look; a failed one after the first ends nothing, since files may be half-way through an
@@ -77,19 +77,19 @@ def watch_metrics(
     """
     if options.until is not None:
         raise UsageError("--watch looks until now, and `--until` names an end", hint="leave one of them out")
-    began_s = around.clock_s()
-    on_look(run_metrics(around, options))
+    began_s = context.clock_s()
+    on_look(run_metrics(context, options))
     while True:
-        sleep(max(0.0, began_s + every_s - around.clock_s()))
-        began_s = around.clock_s()
+        sleep(max(0.0, began_s + every_s - context.clock_s()))
+        began_s = context.clock_s()
         try:
-            found: UsageReport | FlowaiError = run_metrics(around, options)
+            found: UsageReport | FlowaiError = run_metrics(context, options)
         except FlowaiError as error:
             found = error
         on_look(found)
 
 
-def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
+def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport:
     """Measure, and write what was asked for.
 
     Raises:
@@ -101,14 +101,14 @@ def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
     for path in options.outputs:
         if path.suffix.lower() not in WRITERS:
             raise UsageError(f"`{path.name}`: found ending `{path.suffix}`, expected one of `.json`, `.md`")
-    now = around.now().replace(microsecond=0)
+    now = context.now().replace(microsecond=0)
     since = parse_moment(options.since, now=now, option="--since")
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
     if until <= since:
         raise UsageError("nothing lies between `--since` and `--until`")
     stretch = Stretch(since_us=to_us(since), until_us=to_us(until))
-    workspace = open_workspace(around)
-    places = open_events(workspace.registry, around.project, workspace.environ, days_around(stretch))
+    workspace = open_workspace(context)
+    places = open_events(workspace.registry, context.project, workspace.environ, days_around(stretch))
     with places as directories, open_log(directories, COLUMNS, stretch) as log:
         report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
     for path in options.outputs:

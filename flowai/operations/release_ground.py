@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, Place, UsageError
 from flowai.operations.release_event import log_step
-from flowai.operations.workspace import Surroundings
 from flowai.registry import resolve_release, secret_values
 from flowai.registry.edit import edit_registry
 from flowai.releases.fleet import look, within
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from flowai.operations.rollback_model import Here
+    from flowai.operations.workspace import CommandContext
     from flowai.registry import Registry, Rollout, ServingRelease
     from flowai.registry.edit import OwnKeys
 
@@ -50,27 +49,16 @@ class Ground:
     """An environment whose releases are to be changed.
 
     Args:
-        here: where the command stands.
+        context: the command's context, with the project, environment and variables that were found.
         source: the registry's place.
         registry: the registry.
         ledger: its ledger.
     """
 
-    here: Here
+    context: CommandContext
     source: Source
     registry: Registry
     ledger: Ledger
-
-    @property
-    def around(self) -> Surroundings:
-        """The surroundings for commands that open the project themselves."""
-        return Surroundings(
-            project=self.source.project,
-            environ=self.source.environ,
-            env=self.source.environment,
-            now=self.here.now,
-            clock_s=self.here.clock_s,
-        )
 
     def clean(self, text: str | None) -> str | None:
         """Take secrets out of what a person wrote."""
@@ -103,7 +91,7 @@ class Ground:
         source = self.source
         with open_ledger(source.project, source.environment) as ledger:
             edit_registry(
-                source.project, checked, env=source.environment, environ=source.environ, clock_s=self.here.clock_s
+                source.project, checked, env=source.environment, environ=source.environ, clock_s=self.context.clock_s
             )
             ledger.append(entry)
         return log_step(source, entry)
@@ -161,8 +149,8 @@ class Ground:
         asyncio.run(self._overlay(taken_back))
 
     async def _overlay(self, after: Callable[[Overlay], Overlay] | None) -> Overlay | None:
-        named, directory = state_address(self.source, None, self.here.start)
-        state = open_state(named, directory, clock_s=lambda: self.here.now().timestamp())
+        named, directory = state_address(self.source, None, self.context.directory)
+        state = open_state(named, directory, clock_s=lambda: self.context.now().timestamp())
         environment = self.source.environment or ""
         try:
             overlay, _ = await look(state, environment)
@@ -174,11 +162,11 @@ class Ground:
 
 
 @contextmanager
-def open_ground(here: Here, *, env: str | None, writes: bool = True) -> Iterator[Ground]:
+def open_ground(context: CommandContext, *, env: str | None, writes: bool = True) -> Iterator[Ground]:
     """Open an environment.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         env: the environment; None for FLOWAI_ENV or the only one.
         writes: whether its registry is to be changed.
 
@@ -190,7 +178,7 @@ def open_ground(here: Here, *, env: str | None, writes: bool = True) -> Iterator
         UsageError: several environments and none named.
         InfrastructureError: it cannot be changed from here.
     """
-    with open_source(here.start, named=None, env=env, environ=here.environ) as source:
+    with open_source(context.directory, named=None, env=env, environ=context.environ) as source:
         if source.registry is None:
             raise source.error or InfrastructureError("the registry cannot be read")
         if writes and not source.is_writable:
@@ -200,4 +188,5 @@ def open_ground(here: Here, *, env: str | None, writes: bool = True) -> Iterator
                 hint="work in a checkout whose files may be written",
             )
         ledger = read_ledger(source.project, source.environment)
-        yield Ground(here=here, source=source, registry=source.registry, ledger=ledger)
+        opened = replace(context, found_project=source.project, environ=source.environ, env=source.environment)
+        yield Ground(context=opened, source=source, registry=source.registry, ledger=ledger)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
 from flowai.operations.rollback_aftermath import Aftermath
-from flowai.operations.rollback_model import Here, RollbackOptions, RollbackResult, Step, StepStatus
+from flowai.operations.rollback_model import RollbackOptions, RollbackResult, Step, StepStatus
 from flowai.operations.rollback_record import Record
 from flowai.operations.rollback_words import changed_keys, last_words
 from flowai.registry import secret_values
@@ -32,17 +32,24 @@ from flowai.state import Overlay, open_state, shown_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flowai.operations.workspace import CommandContext
     from flowai.releases.ledger import Entry
     from flowai.state import Heartbeat, State
 
 
-def run_rollback(here: Here, options: RollbackOptions, on_plan: Callable[[RollbackResult], None]) -> RollbackResult:
+def run_rollback(
+    context: CommandContext,
+    options: RollbackOptions,
+    on_plan: Callable[[RollbackResult], None],
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> RollbackResult:
     """Roll back.
 
     Args:
-        here: where the command stands; its `on_step` is told each step as it is done.
+        context: the command's context.
         options: what was asked for.
-        on_plan: told what will happen, before it does.
+        on_plan: called with the plan before anything is changed.
+        on_step: called with each step when it is done.
 
     Returns:
         What was done, what could not be, and what is pending.
@@ -53,10 +60,10 @@ def run_rollback(here: Here, options: RollbackOptions, on_plan: Callable[[Rollba
         InfrastructureError: as before, where the registry is on another machine.
     """
     with (
-        open_source(here.start, named=options.registry, env=options.env, environ=here.environ) as source,
+        open_source(context.directory, named=options.registry, env=options.env, environ=context.environ) as source,
         asyncio.Runner() as runner,
     ):
-        command = _Rollback(here, options, source, runner)
+        command = _Rollback(context, options, source, runner, on_step)
         try:
             return command.run(on_plan)
         finally:
@@ -84,14 +91,23 @@ class _Rollback:
     """One rollback under way.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: what was asked for.
         source: the registry.
         runner: the event loop that the store lives in.
+        on_step: called with each step when it is done.
     """
 
-    def __init__(self, here: Here, options: RollbackOptions, source: Source, runner: asyncio.Runner) -> None:
-        self._here = here
+    def __init__(
+        self,
+        context: CommandContext,
+        options: RollbackOptions,
+        source: Source,
+        runner: asyncio.Runner,
+        on_step: Callable[[Step], None],
+    ) -> None:
+        self._context = context
+        self._on_step = on_step
         registry = source.registry
         known = () if registry is None else secret_values(registry, source.environ)
         reason = None if options.reason is None else Redactor(known).text(options.reason)
@@ -101,10 +117,10 @@ class _Rollback:
         self._state: State | None = None
         self._state_error: FlowaiError | None = None
         self._state_shown = ""
-        self._record = Record(here, source)
+        self._record = Record(context, source)
         self._seen = _Seen()
         self._done = _Done()
-        self._at = here.now()
+        self._at = context.now()
 
     def close(self) -> None:
         """Give the store back."""
@@ -123,13 +139,13 @@ class _Rollback:
             return self._result(plan)
         if not plan.leaves:
             self._look_who_serves(plan)
-            return self._result(plan, Aftermath(self._here, self._source).deliver())
+            return self._result(plan, Aftermath(self._context, self._source, self._on_step).deliver())
         overlay = self._put_in_force(plan)
         plan, overlay = self._hear(plan, overlay)
         entry = self._record.entry(plan, overlay, self._done.confirmation, self._options)
         is_written = self._write_down(entry, is_in_force=overlay is not None)
         plan = self._settle_registry(plan)
-        after = Aftermath(self._here, self._source)
+        after = Aftermath(self._context, self._source, self._on_step)
         steps = (*after.queue(plan, entry), *after.deliver())
         self._done.warnings += self._record.log(entry) if is_written else ()
         self._done.warnings += (*self._passed_over(plan), *after.warnings(plan))
@@ -140,9 +156,9 @@ class _Rollback:
     def _look(self) -> None:
         """Find out how things stand; the registry was read before, so whoever changed it has changed the overlay."""
         try:
-            named, directory = state_address(self._source, self._options.state, self._here.start)
+            named, directory = state_address(self._source, self._options.state, self._context.directory)
             self._state_shown = shown_address(named)
-            self._state = open_state(named, directory, clock_s=lambda: self._here.now().timestamp())
+            self._state = open_state(named, directory, clock_s=lambda: self._context.now().timestamp())
             self._seen.overlay, self._seen.heartbeats = self._runner.run(
                 look(self._state, self._source.environment or "")
             )
@@ -174,14 +190,14 @@ class _Rollback:
     # --- the steps ---
 
     def _step(self, name: str, status: StepStatus, detail: str, began_s: float | None = None) -> None:
-        elapsed_ms = None if began_s is None else (self._here.clock_s() - began_s) * 1000
+        elapsed_ms = None if began_s is None else (self._context.clock_s() - began_s) * 1000
         step = Step(name=name, status=status, detail=detail, elapsed_ms=elapsed_ms)
         self._done.steps.append(step)
-        self._here.on_step(step)
+        self._on_step(step)
 
     def _put_in_force(self, plan: RollbackPlan) -> Overlay | None:
         """Write the overlay; None where what processes share is away."""
-        began_s = self._here.clock_s()
+        began_s = self._context.clock_s()
         if self._state is None:
             self._step("live overlay", "failed", str(self._state_error), began_s)
             return None
@@ -228,7 +244,7 @@ class _Rollback:
 
     def _hear(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
         """Wait until the processes confirm; a rollback that came at the same time and won is joined."""
-        began_s = self._here.clock_s()
+        began_s = self._context.clock_s()
         if overlay is None or self._state is None:
             names = ", ".join(beat.process for beat in self._seen.heartbeats)
             self._step("processes", "failed", f"cannot be told{f': {names}' if names else ''}")
@@ -238,7 +254,7 @@ class _Rollback:
             now, _ = self._runner.run(look(self._state, environment))
             if now is not None and now != overlay and now.epoch >= overlay.epoch:
                 plan, overlay = self._joined(plan, now), now
-            found = self._runner.run(confirm(self._state, environment, overlay, clock_s=self._here.clock_s))
+            found = self._runner.run(confirm(self._state, environment, overlay, clock_s=self._context.clock_s))
         except InfrastructureError as error:
             self._step("processes", "failed", str(error), began_s)
             self._lose_state(error)
@@ -265,7 +281,7 @@ class _Rollback:
 
     def _write_down(self, entry: Entry, *, is_in_force: bool) -> bool:
         """Add the ledger's line; tell whether this run did."""
-        began_s = self._here.clock_s()
+        began_s = self._context.clock_s()
         if self._record.knows(entry):
             return False
         try:
@@ -295,7 +311,7 @@ class _Rollback:
         return plan
 
     def _write_registry(self, plan: RollbackPlan) -> None:
-        began_s, source = self._here.clock_s(), self._source
+        began_s, source = self._context.clock_s(), self._source
         if source.registry is None:
             self._step(source.own_file, "failed", str(source.error), began_s)
             return
@@ -318,7 +334,7 @@ class _Rollback:
 
         try:
             edit_registry(
-                source.project, change, env=source.environment, environ=source.environ, clock_s=self._here.clock_s
+                source.project, change, env=source.environment, environ=source.environ, clock_s=self._context.clock_s
             )
         except FlowaiError as error:
             self._step(source.own_file, "failed", str(error), began_s)
@@ -351,7 +367,7 @@ class _Rollback:
             differences=self._differences(plan),
             steps=(*self._done.steps, *steps),
             process_count=found.count if self._done.steps else len(self._seen.heartbeats),
-            silent=tuple(last_words(beat, self._here.now()) for beat in found.silent),
+            silent=tuple(last_words(beat, self._context.now()) for beat in found.silent),
             may_not_know=tuple(beat.process for beat in self._seen.heartbeats) if self._state is None else (),
             warnings=tuple(self._done.warnings),
             registry_file=source.own_file,

@@ -18,7 +18,9 @@ from flowai.releases.version_targets import short_name, version_error, write_ver
 from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
-    from flowai.operations.rollback_model import Here
+    from collections.abc import Callable
+
+    from flowai.operations.workspace import CommandContext
     from flowai.releases.ledger import Entry
     from flowai.releases.rollback_plan import RollbackPlan
     from flowai.releases.source import Source
@@ -28,14 +30,18 @@ class Aftermath:
     """The messages of a rollback.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         source: the registry.
+        on_step: called with each step when it is done.
     """
 
-    def __init__(self, here: Here, source: Source) -> None:
-        self._here = here
+    def __init__(
+        self, context: CommandContext, source: Source, on_step: Callable[[Step], None] = lambda _: None
+    ) -> None:
+        self._context = context
+        self._on_step = on_step
         self._source = source
-        self._outbox = Outbox(source.project.outbox, now=here.now, clock_s=here.clock_s)
+        self._outbox = Outbox(source.project.outbox, now=context.now, clock_s=context.clock_s)
         registry = source.registry
         self._redactor = Redactor() if registry is None else Redactor(secret_values(registry, source.environ))
 
@@ -118,7 +124,7 @@ class Aftermath:
         return f"{delivery.label}: {error}; {kept}" if delivery.to == "version" else f"{error}; {kept}"
 
     def _told(self, step: Step) -> Step:
-        self._here.on_step(step)
+        self._on_step(step)
         return step
 
     def _write_version(self, delivery: Delivery) -> None:
@@ -126,7 +132,7 @@ class Aftermath:
             write_version(
                 delivery.body["target"],
                 delivery.body["release"],
-                root=self._here.start if self._source.is_remote else self._source.project.root,
+                root=self._context.directory if self._source.is_remote else self._source.project.root,
                 environ=self._source.environ,
             )
         except FlowaiError as error:

@@ -31,8 +31,8 @@ from flowai.state import Overlay, open_state
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.operations.rollback_model import Here
     from flowai.operations.watch_model import WatchOptions
+    from flowai.operations.workspace import CommandContext
     from flowai.registry import Registry
     from flowai.state import State
 
@@ -93,7 +93,7 @@ class WatchGround:
     """Looks at files and at what processes share.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: environment and state, as asked for.
 
     Raises:
@@ -102,8 +102,8 @@ class WatchGround:
         InfrastructureError: it lies on another machine.
     """
 
-    def __init__(self, here: Here, options: WatchOptions) -> None:
-        self._here = here
+    def __init__(self, context: CommandContext, options: WatchOptions) -> None:
+        self._context = context
         self._named_state = options.state
         self._env = options.env
         self._runner = asyncio.Runner()
@@ -165,8 +165,8 @@ class WatchGround:
         self._stamps = stamps
 
     def _read_files(self) -> _Read:
-        here = self._here
-        with open_source(here.start, named=None, env=self._env, environ=here.environ) as source:
+        context = self._context
+        with open_source(context.directory, named=None, env=self._env, environ=context.environ) as source:
             if source.is_remote:
                 raise InfrastructureError(
                     "the registry lies on another machine, and so does its event log",
@@ -209,10 +209,10 @@ class WatchGround:
         """Read the overlay; give why it could not be."""
         source = self._read.source
         try:
-            named, directory = state_address(source, self._named_state, self._here.start)
+            named, directory = state_address(source, self._named_state, self._context.directory)
             if self._state is None or named != self._address:
                 self._close_state()
-                self._state = open_state(named, directory, clock_s=lambda: self._here.now().timestamp())
+                self._state = open_state(named, directory, clock_s=lambda: self._context.now().timestamp())
                 self._address = named
             self._overlay, _ = self._runner.run(look(self._state, source.environment or ""))
         except FlowaiError as error:
@@ -244,7 +244,7 @@ class WatchGround:
         ).name
         stage = int(rollout.stage)
         if self._seen is None or self._seen[:2] != (rollout.candidate, stage):
-            self._seen = (rollout.candidate, stage, self._here.now())
+            self._seen = (rollout.candidate, stage, self._context.now())
         began = (read.stage_at or self._seen[2]) + SETTLING
         suspect = Suspect(
             release=rollout.candidate,
