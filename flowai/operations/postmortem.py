@@ -27,8 +27,6 @@ from flowai.operations.postmortem_words import KIND_WORDS, follow_ups
 from flowai.operations.release import compare_releases
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary
-from flowai.registry import secret_values
-from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +88,7 @@ def run_postmortem(context: CommandContext, options: PostmortemOptions) -> Postm
             registry.feature(options.feature)
         now = context.now().replace(microsecond=0)
         window = choose_window(ground.ledger, options, current=registry.current, now=now)
-        redactor = Redactor(secret_values(registry, ground.source.environ))
+        redactor = ground.source.redactor
         places = open_events(registry, project, ground.source.environ, days_around(window.question.stretch))
         with places as directories, open_log(directories, COLUMNS, window.question.stretch) as log:
             found, samples = investigate(log, window.question, redact=redactor.text)

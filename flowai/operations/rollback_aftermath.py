@@ -12,10 +12,8 @@ from flowai.alerts.outbox import Outbox
 from flowai.alerts.targets import deliveries, senders
 from flowai.errors import FlowaiError
 from flowai.operations.rollback_model import Step
-from flowai.registry import secret_values
 from flowai.registry.resolve import VERSION_VARIABLE
 from flowai.releases.version_targets import short_name, version_error, write_version
-from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +40,7 @@ class Aftermath:
         self._on_step = on_step
         self._source = source
         self._outbox = Outbox(source.project.outbox, now=context.now, clock_s=context.clock_s)
-        registry = source.registry
-        self._redactor = Redactor() if registry is None else Redactor(secret_values(registry, source.environ))
+        self._redactor = source.redactor
 
     def queue(self, plan: RollbackPlan, entry: Entry) -> tuple[Step, ...]:
         """Keep the messages of a rollback before the first is sent; never fails."""
