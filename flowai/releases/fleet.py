@@ -1,4 +1,4 @@
-"""Reaches the running processes of an environment through the store they share: the overlay, heartbeats, confirmations."""
+"""Reaches the processes of an environment through the store they share: overlay, heartbeats, confirmation."""
 
 from __future__ import annotations
 
