@@ -67,6 +67,6 @@ def write_project(root: Path, *, primary: str, fallback: str) -> None:
 def gateway(root: Path, **changes: Any) -> Any:  # noqa: ANN401 - imported late: the start is no part of any figure
     """Give a gateway of a project."""
     from flowai.gateway.gateway import Gateway
-    from flowai.gateway.parts import Settings
+    from flowai.gateway.parts import RuntimeOptions
 
-    return Gateway(root, settings=Settings(environ={"LOOPBACK_KEY": KEY}, **changes))
+    return Gateway(root, settings=RuntimeOptions(environ={"LOOPBACK_KEY": KEY}, **changes))

@@ -116,7 +116,8 @@ def _worker(root: Path) -> subprocess.Popen[bytes]:
 def _round(root: Path, base_url: str, state: str, number: int) -> tuple[str, float, float, float]:
     """Roll one release out and back; give it, and when the overlay was written, confirmed, and all done (epoch, s)."""
     from flowai.operations.rollback import run_rollback
-    from flowai.operations.rollback_model import Here, RollbackOptions
+    from flowai.operations.rollback_model import RollbackOptions
+    from flowai.operations.workspace import CommandContext
 
     _write(root, base_url, state, number)
     release = f"v{number}"
@@ -128,9 +129,9 @@ def _round(root: Path, base_url: str, state: str, number: int) -> tuple[str, flo
         if step.name == "live overlay":
             times["written"] = time.time() - (step.elapsed_ms or 0.0) / 1000
 
-    here = Here(start=root, who="benchmark", environ={**os.environ, "LOOPBACK_KEY": KEY}, on_step=on_step)
+    context = CommandContext(directory=root, user="benchmark", environ={**os.environ, "LOOPBACK_KEY": KEY})
     began_s = time.time()
-    result = run_rollback(here, RollbackOptions(), lambda _: None)
+    result = run_rollback(context, RollbackOptions(), lambda _: None, on_step)
     if not result.is_confirmed or result.process_count != PROCESS_COUNT:
         raise RuntimeError(str(result))
     return release, times["written"], times["processes"], time.time() - began_s

@@ -23,7 +23,7 @@ from flowai.errors import FlowaiError
 from flowai.events import AlertEvent, CallEvent, read_events
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.model import Answer, Piece, Restarted, Started
-from flowai.gateway.parts import Settings
+from flowai.gateway.parts import RuntimeOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,11 +139,11 @@ class Clocks:
         """Give the time, UTC."""
         return datetime.now(UTC) + timedelta(seconds=self._ahead_s)
 
-    def settings(self, **changes: Any) -> Settings:
+    def settings(self, **changes: Any) -> RuntimeOptions:
         """Give a gateway's settings with these clocks."""
         rng = random.Random(7)  # noqa: S311 - jitter
         facts = {"environ": {"LOOPBACK_KEY": KEY}, "now": self.now, "clock_s": self.clock_s, "rng": rng}
-        return Settings(**{**facts, **changes})
+        return RuntimeOptions(**{**facts, **changes})
 
 
 @dataclass(kw_only=True)

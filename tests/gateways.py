@@ -21,7 +21,7 @@ from scripted_provider import Reply, ScriptedProvider
 from flowai.events import AlertEvent, CallEvent, FeedbackEvent, read_events
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.model import Answer, Piece
-from flowai.gateway.parts import Settings
+from flowai.gateway.parts import RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -69,10 +69,10 @@ class Sample:
         self.registry["features"].setdefault(name, {}).update(changes)
         self.write()
 
-    def settings(self, **changes: Any) -> Settings:
+    def settings(self, **changes: Any) -> RuntimeOptions:
         """Give settings with the key of the providers."""
         facts: dict[str, Any] = {"environ": {"LOOPBACK_KEY": KEY}, "on_event": self.told.append, **changes}
-        return Settings(**facts)
+        return RuntimeOptions(**facts)
 
     def gateway(self, **changes: Any) -> Gateway:
         """Give a gateway on the project."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from release_project import NOON, ReleaseProject
 
 from flowai.events import Attempt, CallEvent, EventLog
-from flowai.operations.rollback_model import Here
 from flowai.operations.watch import Watch
 from flowai.operations.watch_model import WatchOptions
+from flowai.operations.workspace import CommandContext
 from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ class World:
         self.calls(stable[0], failed=stable[1], **{"release": "v1", "variant": "stable", **changes})
 
     @property
-    def here(self) -> Here:
+    def context(self) -> CommandContext:
         """Give where the watch stands."""
-        return Here(
-            start=self.project.root,
-            who="ann@h1",
+        return CommandContext(
+            directory=self.project.root,
+            user="ann@h1",
             environ=environ_of(self.receiver),
             now=lambda: self.now,
             clock_s=self._clock_s,
@@ -101,7 +101,7 @@ class World:
         if restarted:
             self.close()
         if self._watch is None:
-            self._watch = Watch(self.here, self.options)
+            self._watch = Watch(self.context, self.options)
         tick = self._watch.tick()
         self.happened += tick.happened
         return tick

@@ -53,10 +53,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     from flowai.cli import console
     from flowai.metrics.verdict import exit_code
     from flowai.operations.canary_report import CanaryOptions, run_canary_report
-    from flowai.operations.workspace import Surroundings
 
     failing = _failing(fail_on)
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     options = CanaryOptions(
         candidate=candidate,
         stage=stage,
@@ -67,13 +66,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         replay=replay_hourly,
         outputs=tuple(Path(name) for name in output or ()),
     )
-    result = run_canary_report(around, options)
+    result = run_canary_report(context, options)
     if json:
         from flowai.rendering.report_files import to_json
 
         console.print_json(to_json(result.report))
     else:
-        place = around.project.show(result.directory / "report.md")
+        place = context.project.show(result.directory / "report.md")
         for line in screen_lines(result.report, place):
             console.print_marked(line)
     raise typer.Exit(exit_code(result.report.verdict, failing))

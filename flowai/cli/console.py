@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowai.errors import FlowaiError
+    from flowai.operations.workspace import CommandContext
     from flowai.project import Project
 
 
@@ -38,6 +39,13 @@ def who(environ: Mapping[str, str]) -> str:
     names = (environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER", "USER", "LOGNAME"))
     name = next((name for name in names if name), "unknown")
     return f"{name}@{socket.gethostname()}".encode(errors="replace").decode()  # a variable may hold any bytes
+
+
+def command_context(env: str | None = None) -> CommandContext:
+    """Build the context of the command that runs in this process."""
+    from flowai.operations.workspace import CommandContext
+
+    return CommandContext(directory=Path.cwd(), user=who(os.environ), env=env)
 
 
 def flush() -> None:

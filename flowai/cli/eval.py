@@ -96,17 +96,16 @@ def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
     from flowai.cli.progress import RunProgress
     from flowai.decisions import exit_code
     from flowai.operations.eval import run_eval
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     with RunProgress() as progress:
-        result = run_eval(around, options, progress)
+        result = run_eval(context, options, progress)
     if json:
         from flowai.rendering.report_files import to_json
 
         console.print_json(to_json(result.report))
     else:
-        _print(result, options, around.project.show(result.directory))
+        _print(result, options, context.project.show(result.directory))
     return exit_code(result.report.decision)
 
 
@@ -151,17 +150,16 @@ def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
     from flowai.cli import console
     from flowai.errors import FlowaiError
     from flowai.operations.eval import watched_files
-    from flowai.operations.workspace import Surroundings
     from flowai.storage.files import read_fingerprints
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
 
     while True:
-        seen = read_fingerprints(watched_files(around))
+        seen = read_fingerprints(watched_files(context))
         try:
             _run(options, env, json=json)
         except FlowaiError as error:  # a file half-way through an edit is no reason to stop watching
             console.print_error(error)
         console.print_progress_line("watching prompts/, evals/ and datasets/; Ctrl-C stops")
-        while read_fingerprints(watched_files(around)) == seen:
+        while read_fingerprints(watched_files(context)) == seen:
             time.sleep(0.3)

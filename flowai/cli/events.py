@@ -39,11 +39,10 @@ def compact(
     """
     from flowai.cli import console
     from flowai.operations.events_lake import CompactOptions, run_compact
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     show = (lambda _: None) if json else _show_day
-    done = run_compact(around, CompactOptions(before=before, keep=keep), show)
+    done = run_compact(context, CompactOptions(before=before, keep=keep), show)
     if json:
         console.print_json(done)
         return
@@ -88,14 +87,13 @@ def sync(
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.events_lake import run_sync
-    from flowai.operations.workspace import Surroundings
     from flowai.rendering import formatting
 
     def show(key: str, byte_count: int) -> None:
         if console.wants_progress():
             console.print_progress_line(f"{key}  {formatting.size(byte_count)}")
 
-    done = run_sync(Surroundings(project=console.project(), env=env), target, show)
+    done = run_sync(console.command_context(env), target, show)
     if json:
         console.print_json(done)
     else:
@@ -127,11 +125,10 @@ def validate(
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.events_lake import run_validate
-    from flowai.operations.workspace import Surroundings
     from flowai.rendering import formatting
     from flowai.rendering.markdown import one_line
 
-    found = run_validate(Surroundings(project=console.project(), env=env), path)
+    found = run_validate(console.command_context(env), path)
     if json:
         console.print_json(found)
     else:

@@ -5,7 +5,6 @@ In: options. Out: the screen or JSON on stdout, an exit status. Must never know 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowai.operations.experiment_end import Ended
-    from flowai.operations.rollback_model import Here
 
 app = typer.Typer(help="Hold the arms of an experiment against each other; end it.", no_args_is_help=True)
 
@@ -47,20 +45,19 @@ def report_command(
     from flowai.metrics.experiment_model import exit_code
     from flowai.metrics.experiment_tables import next_line, screen_lines
     from flowai.operations.experiment_report import ExperimentOptions, run_experiment_report
-    from flowai.operations.workspace import Surroundings
     from flowai.rendering.report_files import to_json
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     options = ExperimentOptions(
         name=name, since=since, until=until, window=window, outputs=tuple(Path(one) for one in output or ())
     )
-    result = run_experiment_report(around, options)
+    result = run_experiment_report(context, options)
     if json:
         console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report):
             console.print_marked(line)
-        console.print_line(f"{around.project.show(result.directory / 'report.md')}   report.html   report.json")
+        console.print_line(f"{context.project.show(result.directory / 'report.md')}   report.html   report.json")
         if line := next_line(result.report):
             console.print_line(line)
     raise typer.Exit(exit_code(result.report.verdict))
@@ -72,9 +69,10 @@ def stop_command(name: Name, reason: Reason = None, env: Env = None, json: Json 
 
     Running it again changes nothing and says so. The ledger keeps what the experiment was.
     """
+    from flowai.cli import console
     from flowai.operations.experiment_end import StopOptions, stop
 
-    _show(stop(_here(), StopOptions(name=name, env=env, reason=reason)), json=json)
+    _show(stop(console.command_context(), StopOptions(name=name, env=env, reason=reason)), json=json)
 
 
 @app.command("adopt")
@@ -98,19 +96,13 @@ def adopt_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     The arms are held against each other once more; the release is written into the registry, ready for `flowai release
     publish`. Exit status: 0 adopted (or adopted before), 5 no arm has won.
     """
+    from flowai.cli import console
     from flowai.operations.experiment_end import AdoptOptions, adopt
 
     options = AdoptOptions(
         name=name, arm=arm, release=release, env=env, force=force, reason=reason, since=since, window=window
     )
-    _show(adopt(_here(), options), json=json)
-
-
-def _here() -> Here:
-    from flowai.cli import console
-    from flowai.operations.rollback_model import Here
-
-    return Here(start=Path.cwd(), who=console.who(os.environ))
+    _show(adopt(console.command_context(), options), json=json)
 
 
 def _show(ended: Ended, *, json: bool) -> None:

@@ -68,7 +68,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from flowai.finetune.card import UNLICENSED
     from flowai.finetune.quality import Rules
     from flowai.operations.finetune_export import ExportOptions, run_export
-    from flowai.operations.workspace import Surroundings
     from flowai.rendering.report_files import to_json
 
     options = ExportOptions(
@@ -88,7 +87,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         usd_per_million_tokens=usd_per_million,
         epochs=epochs,
     )
-    exported = run_export(Surroundings(project=console.project(), env=env), options)
+    exported = run_export(console.command_context(env), options)
     if json:
         console.print_json(to_json(exported.manifest))
     else:

@@ -41,7 +41,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from flowai.errors import ExitCode
     from flowai.operations.finetune_label import LabelOptions, run_label
     from flowai.operations.finetune_pairs import Looked
-    from flowai.operations.workspace import Surroundings
 
     options = LabelOptions(
         looked=Looked(feature=feature, source=source, everything=everything, since=since),
@@ -50,7 +49,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         budget_usd=budget_usd,
         concurrency=concurrency,
     )
-    labelled = run_label(Surroundings(project=console.project(), env=env), options, on_label=_progress)
+    labelled = run_label(console.command_context(env), options, on_label=_progress)
     if json:
         console.print_json(labelled)
     else:

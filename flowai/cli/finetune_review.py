@@ -16,7 +16,7 @@ from flowai.cli.options import AllPairs, Env, Json, PairsFeature, PairsFile, Pai
 
 if TYPE_CHECKING:
     from flowai.operations.finetune_review import Opened, Reviewed
-    from flowai.operations.workspace import Surroundings
+    from flowai.operations.workspace import CommandContext
 
 _MOST_SHOWN = 10
 
@@ -48,19 +48,18 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from flowai.cli import console
     from flowai.operations.finetune_pairs import Looked
     from flowai.operations.finetune_review import ReviewOptions, run_review
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     screen = _Screen(json=json, opens_browser=not no_browser)
     if export is not None or take_in is not None:
-        reviewed = _pass_on(around, feature, export, take_in, screen)
+        reviewed = _pass_on(context, feature, export, take_in, screen)
     else:
         options = ReviewOptions(
             looked=Looked(feature=feature, source=source, everything=everything, since=since),
             reviewer=reviewer or console.who(os.environ).partition("@")[0],
             port=port,
         )
-        reviewed = run_review(around, options, on_open=screen.opened, on_bug=screen.bug)
+        reviewed = run_review(context, options, on_open=screen.opened, on_bug=screen.bug)
     if json:
         console.print_json(reviewed)
     else:
@@ -68,16 +67,16 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 
 def _pass_on(
-    around: Surroundings, feature: str | None, export: Path | None, take_in: Path | None, screen: _Screen
+    context: CommandContext, feature: str | None, export: Path | None, take_in: Path | None, screen: _Screen
 ) -> Reviewed:
     """Take decisions in, then write them out, as asked."""
     from flowai.operations.finetune_review import export_decisions, import_decisions
 
     if take_in is not None:
-        added_count, reviewed = import_decisions(around, feature, take_in)
+        added_count, reviewed = import_decisions(context, feature, take_in)
         screen.say(f"added {added_count:,} decisions of {take_in}")
     if export is not None:
-        reviewed = export_decisions(around, feature, export)
+        reviewed = export_decisions(context, feature, export)
         screen.say(f"wrote {export}")
     return reviewed
 

@@ -45,17 +45,16 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.metrics import MetricsOptions, run_metrics, watch_metrics
-    from flowai.operations.workspace import Surroundings
     from flowai.rendering.report_files import to_json
     from flowai.timestamps import parse_option_s
 
     every_s = parse_option_s(interval, option="--interval")
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     options = MetricsOptions(since=since, until=until, by=by, outputs=tuple(Path(name) for name in output or ()))
     if watch:
         on_look = _line if json else _Screen(interval).look if _can_redraw() else _block
-        watch_metrics(around, options, every_s=every_s, on_look=on_look)
-    report = run_metrics(around, options)
+        watch_metrics(context, options, every_s=every_s, on_look=on_look)
+    report = run_metrics(context, options)
     if json:
         console.print_json(to_json(report))
     else:

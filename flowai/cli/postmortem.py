@@ -5,7 +5,6 @@ In: options. Out: a screen or JSON on stdout, the report's files. Must never kno
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +51,6 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     from flowai.errors import ExitCode
     from flowai.operations.postmortem import run_postmortem
     from flowai.operations.postmortem_model import PostmortemOptions
-    from flowai.operations.rollback_model import Here
     from flowai.rendering.report_files import to_json
 
     options = PostmortemOptions(
@@ -64,7 +62,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         adds_cases=add_cases,
         outputs=tuple(Path(name) for name in output or ()),
     )
-    result = run_postmortem(Here(start=Path.cwd(), who=console.who(os.environ)), options)
+    result = run_postmortem(console.command_context(), options)
     if json:
         console.print_json(to_json(result.report))
     else:

@@ -5,8 +5,6 @@ In: options. Out: the screen or JSON on stdout, an exit status. Must never know 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from flowai.operations.release import ReleaseDiff, Releases
     from flowai.operations.release_promote import Promoted
     from flowai.operations.release_publish import Published
-    from flowai.operations.rollback_model import Here
     from flowai.operations.trials import Forecast
     from flowai.releases.differences import Difference
     from flowai.reports import Trial
@@ -34,7 +31,7 @@ def list_command(env: Env = None, json: Json = False) -> None:
     from flowai.operations.release import list_releases
     from flowai.rendering.formatting import aligned
 
-    found = list_releases(_here(), env=env)
+    found = list_releases(console.command_context(), env=env)
     if json:
         console.print_json(found)
         return
@@ -56,7 +53,7 @@ def diff_command(
     from flowai.operations.release import diff_releases
 
     before, after = (None, first) if second is None else (first, second)
-    found = diff_releases(_here(), before, after, env=env)
+    found = diff_releases(console.command_context(), before, after, env=env)
     if json:
         console.print_json(found)
         return
@@ -82,7 +79,7 @@ def publish_command(
     from flowai.operations.release_publish import PublishOptions, publish
 
     options = PublishOptions(release=release, env=env, smoke=not no_smoke, reason=reason)
-    done = publish(_here(), options, _Quiet())
+    done = publish(console.command_context(), options, _Quiet())
     if json:
         console.print_json(done)
     else:
@@ -112,7 +109,7 @@ def promote_command(
     from flowai.errors import ExitCode
     from flowai.operations.release_promote import PromoteOptions, promote
 
-    done = promote(_here(), PromoteOptions(release=release, env=env, force=force, reason=reason))
+    done = promote(console.command_context(), PromoteOptions(release=release, env=env, force=force, reason=reason))
     if json:
         console.print_json(done)
     else:
@@ -133,13 +130,6 @@ class _Quiet:
 
     def trial(self, trial: Trial) -> None:
         pass
-
-
-def _here() -> Here:
-    from flowai.cli import console
-    from flowai.operations.rollback_model import Here
-
-    return Here(start=Path.cwd(), who=console.who(os.environ))
 
 
 def _stage(stage: int | str | None) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,14 +52,13 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.operations.rollback import run_rollback
-    from flowai.operations.rollback_model import Here, RollbackOptions
+    from flowai.operations.rollback_model import RollbackOptions
 
     options = RollbackOptions(
         to=to, reason=reason, env=env, state=state, registry=registry, force=force, dry_run=dry_run
     )
     screen = _Screen(quiet=json)
-    here = Here(start=Path.cwd(), who=console.who(os.environ), on_step=screen.step)
-    result = run_rollback(here, options, screen.plan)
+    result = run_rollback(console.command_context(), options, screen.plan, screen.step)
     screen.show(lambda: console.print_json(result) if json else _print(last_lines(result)))
     if not result.is_confirmed:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)

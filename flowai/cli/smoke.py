@@ -45,9 +45,8 @@ def command(
     from flowai.cli import console
     from flowai.decisions import exit_code
     from flowai.operations.smoke import SmokeOptions, run_smoke
-    from flowai.operations.workspace import Surroundings
 
-    around = Surroundings(project=console.project(), env=env)
+    context = console.command_context(env)
     options = SmokeOptions(
         release=release,
         base_url=base_url,
@@ -55,8 +54,8 @@ def command(
         outputs=tuple(Path(name) for name in output or ()),
     )
     backend = _Backend()
-    result = run_smoke(around, options, backend)
-    junit = around.project.show(result.junit)
+    result = run_smoke(context, options, backend)
+    junit = context.project.show(result.junit)
     if json:
         from flowai.rendering.report_files import to_json
 

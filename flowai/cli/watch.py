@@ -6,9 +6,7 @@ found out.
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +45,6 @@ def command(
     done or read, 5 there were no calls. SIGTERM: 0. Ctrl-C: 130.
     """
     from flowai.cli import console
-    from flowai.operations.rollback_model import Here
     from flowai.operations.watch import run_watch
     from flowai.operations.watch_model import WatchOptions
     from flowai.operations.watch_stop import StopSignal
@@ -62,10 +59,10 @@ def command(
         dry_run=dry_run,
     )
     screen = _Screen(json=json, interval="" if once else interval, is_dry_run=dry_run)
-    here = Here(start=Path.cwd(), who=console.who(os.environ))
+    context = console.command_context()
     with StopSignal() as stop:
         try:
-            end = run_watch(here, options, on_head=screen.head, on_tick=screen.tick, wait=stop.wait)
+            end = run_watch(context, options, on_head=screen.head, on_tick=screen.tick, wait=stop.wait)
         finally:
             screen.close()
     status = exit_status(end, is_interrupt=stop.is_interrupt)

@@ -16,7 +16,7 @@ from flowai.gateway.cache_usage import Usage, used
 from flowai.gateway.disk_stores import DiskExactStore, DiskVectorStore
 from flowai.gateway.disk_vectors import SEMANTIC_FILE
 from flowai.gateway.lookup import Found, Lookup, make_lookup
-from flowai.gateway.redis_cache import RedisExactStore, is_redis, open_link
+from flowai.gateway.redis_cache import RedisExactStore, is_redis, open_redis
 from flowai.gateway.redis_vectors import RedisVectors
 from flowai.gateway.semantic_cache import SemanticCache
 
@@ -221,11 +221,11 @@ def open_answer_cache(
 def _on_redis(url: str, embed: Embedder | None, rng: Random, semantic_error: str | None) -> AnswerCache:
     semantic_error = _unavailable_reason(embed, semantic_error)
     try:
-        link = open_link(url)
+        connection = open_redis(url)
     except InfrastructureError as found:
         return AnswerCache(exact=None, semantic=None, rng=rng, error=str(found), semantic_error=semantic_error)
-    semantic = None if embed is None else SemanticCache(store=RedisVectors(link), embedder=embed)
-    return AnswerCache(exact=RedisExactStore(link), semantic=semantic, rng=rng, semantic_error=semantic_error)
+    semantic = None if embed is None else SemanticCache(store=RedisVectors(connection), embedder=embed)
+    return AnswerCache(exact=RedisExactStore(connection), semantic=semantic, rng=rng, semantic_error=semantic_error)
 
 
 def _unavailable_reason(embed: Embedder | None, error: str | None) -> str | None:

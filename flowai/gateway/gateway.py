@@ -20,7 +20,7 @@ from flowai.gateway.call import Call
 from flowai.gateway.history import History
 from flowai.gateway.model import Answer, Ask, Explanation, Standing
 from flowai.gateway.opinions import checked, completed
-from flowai.gateway.parts import Parts, Settings, open_parts
+from flowai.gateway.parts import Parts, RuntimeOptions, open_parts
 from flowai.gateway.plan import plan_call
 from flowai.gateway.record import Outcome, answer_of, event_of, redacted, user_hash
 from flowai.gateway.single_flight import SingleFlight
@@ -59,12 +59,12 @@ class Gateway:
         *,
         env: str | None = None,
         origin: Origin = "library",
-        settings: Settings | None = None,
+        settings: RuntimeOptions | None = None,
     ) -> None:
         self._start = start
         self._env = env
         self._origin = origin
-        self._settings = settings or Settings()
+        self._settings = settings or RuntimeOptions()
         self._opening = SingleFlight()
         self._opened: Parts | None = None
         self._is_closed = False

@@ -79,7 +79,7 @@ def _connect(redactor: Redactor, *, shared_process: bool) -> Client:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class RuntimeOptions:
     """What a gateway is given from outside; tests hand in their own.
 
     Args:
@@ -130,7 +130,7 @@ class Parts:
         cache: AnswerCache,
         sink: EventSink,
         identity: Heartbeat,
-        settings: Settings,
+        settings: RuntimeOptions,
     ) -> None:
         self.live = live
         self.state = state
@@ -291,7 +291,7 @@ class Parts:
         return {trouble: reason for trouble, reason in found.items() if reason is not None}
 
 
-async def open_parts(start: str | Path, env: str | None, origin: Origin, settings: Settings) -> Parts:
+async def open_parts(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> Parts:
     """Open a project for calls.
 
     Raises:
@@ -369,7 +369,7 @@ def _embedder(live: Live, client: Client) -> tuple[Embedder | None, str | None]:
     return (LocalEmbedder(), None) if missing is None else (None, missing)
 
 
-def _wall_s(settings: Settings) -> float:
+def _wall_s(settings: RuntimeOptions) -> float:
     return settings.now().timestamp()
 
 

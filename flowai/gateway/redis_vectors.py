@@ -18,20 +18,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.gateway.redis_cache import PREFIX, SEMANTIC_VALUE, RedisLink, add_usage, milliseconds
+from flowai.gateway.redis_cache import PREFIX, SEMANTIC_VALUE, add_usage, milliseconds
 from flowai.gateway.vector_stores import MOST_ENTRIES_COUNT, MOST_NEAR_COUNT, Entry, Near, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from redis.asyncio import Redis
-
     from flowai.gateway.cache_usage import Usage
     from flowai.gateway.vectors import VectorTable
+    from flowai.state.redis_line import Command, RedisConnection
 
 _SET = PREFIX + "semantic:set:"
 _LIST = PREFIX + "semantic:list:"
@@ -44,12 +43,12 @@ class RedisVectors:
     """Answers on Redis, shared by processes and machines.
 
     Args:
-        link: the connections; closed by the exact cache, whose they are too.
+        connection: the exact cache has it too.
         most_entries_count: vectors of one partition; above it one goes for each that comes, >= 1.
     """
 
-    def __init__(self, link: RedisLink, *, most_entries_count: int = MOST_ENTRIES_COUNT) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection, *, most_entries_count: int = MOST_ENTRIES_COUNT) -> None:
+        self._connection = connection
         self._most_entries_count = most_entries_count
         self._ways: _VectorSets | _VectorLists | None = None
         self._decoder = msgspec.json.Decoder(Value)
@@ -79,23 +78,23 @@ class RedisVectors:
 
     async def add_usage(self, features: Mapping[str, Usage]) -> None:
         """See `VectorStore`."""
-        await add_usage(self._link, "semantic", features)
+        await add_usage(self._connection, "semantic", features)
 
     async def aclose(self) -> None:
         """See `VectorStore`."""
-        await self._link.aclose()
+        await self._connection.aclose()
 
     async def _way(self) -> _VectorSets | _VectorLists:
         """Ask the server once whether it knows vector sets."""
         if self._ways is None:
-            kind = _VectorSets if await self._link.run(_has_vector_sets) else _VectorLists
-            self._ways = kind(self._link, self._most_entries_count)
+            kind = _VectorSets if await _has_vector_sets(self._connection) else _VectorLists
+            self._ways = kind(self._connection, self._most_entries_count)
         return self._ways
 
     async def _values(self, partition: str, names: list[str]) -> dict[str, Value]:
         if not names:
             return {}
-        found = await self._link.run(lambda redis: redis.mget([SEMANTIC_VALUE + name for name in names]))
+        (found,) = await self._connection.run(("MGET", *(SEMANTIC_VALUE + name for name in names)))
         values = {}
         for name, data in zip(names, found, strict=True):
             try:
@@ -107,103 +106,76 @@ class RedisVectors:
         return values
 
 
-async def _ask(redis: Redis, *command: str | bytes | int) -> Any:  # noqa: ANN401 - as the command says
-    return await redis.execute_command(*command)  # type: ignore[no-untyped-call] # the library leaves it open
-
-
-async def _has_vector_sets(redis: Redis) -> bool:
-    from redis.exceptions import ResponseError
-
-    try:
-        await _ask(redis, "VCARD", _SET + "none")
-    except ResponseError:  # no such command, or not for this user
-        return False
-    return True
+async def _has_vector_sets(connection: RedisConnection) -> bool:
+    (reply,) = await connection.ask(("VCARD", _SET + "none"))
+    return not isinstance(reply, Exception)  # no such command, or not for this user
 
 
 class _VectorSets:
     """Redis 8: the server searches.
 
     Args:
-        link: the connections.
+        connection: shared.
         most_entries_count: vectors of one partition.
     """
 
-    def __init__(self, link: RedisLink, most_entries_count: int) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection, most_entries_count: int) -> None:
+        self._connection = connection
         self._most_entries_count = most_entries_count
 
     async def candidates(self, partition: str, vector: bytes, above: float) -> list[tuple[str, float]]:
         """Give names and similarities above the limit, most similar first."""
-        from redis.exceptions import ResponseError
-
-        async def search(redis: Redis) -> list[tuple[str, float]]:
-            search_for = ("FP32", vector, "WITHSCORES", "COUNT", MOST_NEAR_COUNT, "EF", _EXPLORED_COUNT)
-            try:
-                found = await _ask(redis, "VSIM", _SET + partition, *search_for)
-            except ResponseError as error:
-                if "dimension" in str(error).lower():  # another model took the name of this one: near to none of them
-                    return []
-                raise
-            scores = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
-            pairs = [(name.decode(), min(max(2 * float(score) - 1, 0.0), 1.0)) for name, score in scores]
-            return [(name, similarity) for name, similarity in pairs if similarity > above]
-
-        return await self._link.run(search)
+        search_for = ("FP32", vector, "WITHSCORES", "COUNT", MOST_NEAR_COUNT, "EF", _EXPLORED_COUNT)
+        (reply,) = await self._connection.ask(("VSIM", _SET + partition, *search_for))
+        if isinstance(reply, Exception) and "dimension" in str(reply).lower():
+            return []  # another model took the name of this one: near to none of them
+        found = self._connection.accepted(reply)
+        scores = zip(found[::2], found[1::2], strict=True)
+        pairs = [(name.decode(), min(max(2 * float(score) - 1, 0.0), 1.0)) for name, score in scores]
+        return [(name, similarity) for name, similarity in pairs if similarity > above]
 
     async def add(self, name: str, data: bytes, entry: Entry) -> None:
         """Keep value and vector in one step."""
         key = _SET + entry.partition
         life = milliseconds(entry.ttl_s)
 
-        async def add(redis: Redis) -> int:
-            pipeline = redis.pipeline(transaction=True)
-            pipeline.set(SEMANTIC_VALUE + name, data, px=life)
-            pipeline.execute_command("VADD", key, "FP32", entry.vector, name, "NOQUANT")
-            _live_as_long(pipeline, key, life)
-            pipeline.execute_command("VCARD", key)
-            return int((await pipeline.execute())[-1])
-
-        if await self._link.run(add) > self._most_entries_count:
-            await self._link.run(lambda redis: _drop_any(redis, key, but=name))
+        *_, entry_count = await self._connection.run_transaction(
+            ("SET", SEMANTIC_VALUE + name, data, "PX", life),
+            ("VADD", key, "FP32", entry.vector, name, "NOQUANT"),
+            *_live_as_long(key, life),
+            ("VCARD", key),
+        )
+        if entry_count > self._most_entries_count:
+            await self._drop_any(key, but=name)
 
     async def drop(self, partition: str, names: list[str]) -> None:
         """Forget vectors whose values have gone."""
+        await self._connection.run(*(("VREM", _SET + partition, name) for name in names))
 
-        async def drop(redis: Redis) -> None:
-            pipeline = redis.pipeline(transaction=False)
-            for name in names:
-                pipeline.execute_command("VREM", _SET + partition, name)
-            await pipeline.execute()
-
-        await self._link.run(drop)
-
-
-async def _drop_any(redis: Redis, key: str, *, but: str) -> None:
-    """Forget one vector, any but the newest: a vector set knows no order."""
-    for name in await _ask(redis, "VRANDMEMBER", key, 2):
-        if name.decode() != but:
-            await _ask(redis, "VREM", key, name)
-            await redis.unlink(SEMANTIC_VALUE + name.decode())
-            return
+    async def _drop_any(self, key: str, *, but: str) -> None:
+        """Forget one vector, any but the newest: a vector set knows no order."""
+        (names,) = await self._connection.run(("VRANDMEMBER", key, 2))
+        for name in names:
+            if name.decode() != but:
+                await self._connection.run(("VREM", key, name), ("UNLINK", SEMANTIC_VALUE + name.decode()))
+                return
 
 
-def _live_as_long(pipeline: Any, key: str, life_ms: int) -> None:  # noqa: ANN401 - the library's pipeline has no useful type
-    """Let a partition's vectors live as long as the longest of their answers."""
-    pipeline.pexpire(key, life_ms, nx=True)
-    pipeline.pexpire(key, life_ms, gt=True)
+def _live_as_long(key: str, life_ms: int) -> tuple[Command, Command]:
+    """Return the commands by which a partition's vectors live as long as the longest of their answers."""
+    return ("PEXPIRE", key, life_ms, "NX"), ("PEXPIRE", key, life_ms, "GT")
 
 
 class _VectorLists:
     """Before Redis 8: vectors are read once by each process, and searched there.
 
     Args:
-        link: the connections.
+        connection: shared.
         most_entries_count: vectors of one partition, and of all partitions that this process has read.
     """
 
-    def __init__(self, link: RedisLink, most_entries_count: int) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection, most_entries_count: int) -> None:
+        self._connection = connection
         self._most_entries_count = most_entries_count
         self._read: OrderedDict[str, _Read] = OrderedDict()
 
@@ -230,16 +202,11 @@ class _VectorLists:
         key = _LIST + entry.partition
         life = milliseconds(entry.ttl_s)
 
-        async def add(redis: Redis) -> None:
-            pipeline = redis.pipeline(transaction=True)
-            pipeline.set(SEMANTIC_VALUE + name, data, px=life)
-            pipeline.xadd(
-                key, {"name": name, "vector": entry.vector}, maxlen=self._most_entries_count, approximate=True
-            )
-            _live_as_long(pipeline, key, life)
-            await pipeline.execute()
-
-        await self._link.run(add)
+        await self._connection.run_transaction(
+            ("SET", SEMANTIC_VALUE + name, data, "PX", life),
+            ("XADD", key, "MAXLEN", "~", self._most_entries_count, "*", "name", name, "vector", entry.vector),
+            *_live_as_long(key, life),
+        )
 
     async def drop(self, partition: str, names: list[str]) -> None:
         """Forget vectors whose values have gone, in this process; the list forgets its oldest itself."""
@@ -253,10 +220,9 @@ class _VectorLists:
     async def _read_on(self, partition: str, read: _Read) -> None:
         while True:
             after = f"({read.newest}" if read.newest else "-"
-            rows: list[tuple[bytes, dict[bytes, bytes]]] = await self._link.run(
-                lambda redis, after=after: redis.xrange(_LIST + partition, min=after, count=_READ_COUNT)  # type: ignore[misc] # a default binds the loop's value
-            )
-            for at, fields in rows:
+            (rows,) = await self._connection.run(("XRANGE", _LIST + partition, after, "+", "COUNT", _READ_COUNT))
+            for at, pairs in rows:
+                fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
                 if at.decode() == read.newest or b"name" not in fields or b"vector" not in fields:
                     continue
                 read.newest = at.decode()

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import MissingKeyError, PromptError, RegistryError
 from flowai.gateway.ascent import Rung
-from flowai.gateway.endpoints import endpoint_as_written, endpoint_of
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import (
     Feature,
     arm_binding,
     binding,
+    endpoint_as_written,
+    endpoint_of,
     environment_of,
     features_of,
     ladder,

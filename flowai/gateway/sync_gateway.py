@@ -8,21 +8,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from flowai.errors import UsageError
 from flowai.gateway.gateway import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
-    from flowai.calls import Embeddings
-    from flowai.events import Origin, Verdict
-    from flowai.gateway.model import Answer, Explanation, OnBreak, Standing, StreamItem, Wishes
-    from flowai.gateway.parts import Settings
+    from flowai.events import Origin
+    from flowai.gateway.model import OnBreak, StreamItem, Wishes
+    from flowai.gateway.parts import RuntimeOptions
 
 T = TypeVar("T")
+Parameters = ParamSpec("Parameters")
 
 END_LIMIT_S = 10.0
 """Longest wait for the thread to end."""
@@ -57,6 +58,18 @@ class _LoopThread:
         await self._over.wait()
 
 
+def _waiting(
+    method: Callable[Concatenate[Gateway, Parameters], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncGateway, Parameters], T]:
+    """Build the method that waits for the gateway's own, with the same parameters."""
+
+    @wraps(method)
+    def call(self: SyncGateway, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
+        return self._wait(method(self._gateway, *args, **kwargs))
+
+    return call
+
+
 class SyncGateway:
     """`Gateway` on a thread of its own; many threads may call it. `with SyncGateway() as gw`.
 
@@ -76,7 +89,7 @@ class SyncGateway:
         *,
         env: str | None = None,
         origin: Origin = "library",
-        settings: Settings | None = None,
+        settings: RuntimeOptions | None = None,
     ) -> None:
         self._gateway = Gateway(start, env=env, origin=origin, settings=settings)
         self._thread = _LoopThread()
@@ -102,11 +115,13 @@ class SyncGateway:
         finally:
             self._end()
 
-    def complete(
-        self, feature: str | None = None, variables: Mapping[str, Any] | None = None, **wishes: Unpack[Wishes]
-    ) -> Answer:
-        """Give a whole answer; see `Gateway.complete`."""
-        return self._wait(self._gateway.complete(feature, variables, **wishes))
+    complete = _waiting(Gateway.complete)
+    embed = _waiting(Gateway.embed)
+    feedback = _waiting(Gateway.feedback)
+    score = _waiting(Gateway.score)
+    explain = _waiting(Gateway.explain)
+    standing = _waiting(Gateway.standing)
+    warm_up = _waiting(Gateway.warm_up)
 
     def stream(
         self,
@@ -124,32 +139,6 @@ class SyncGateway:
         finally:
             if self._thread.is_alive:
                 self._wait(items.aclose())
-
-    def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
-        """Give one vector per text; see `Gateway.embed`."""
-        return self._wait(self._gateway.embed(model, texts))
-
-    def feedback(self, call_id: str, *, verdict: Verdict, text: str | None = None, user: str | None = None) -> None:
-        """Note what a person made of an answer; see `Gateway.feedback`."""
-        self._wait(self._gateway.feedback(call_id, verdict=verdict, text=text, user=user))
-
-    def score(
-        self, call_id: str, *, name: str, passed: bool, score: float | None = None, judge: str | None = None
-    ) -> None:
-        """Note what a judge found in an answer; see `Gateway.score`."""
-        self._wait(self._gateway.score(call_id, name=name, passed=passed, score=score, judge=judge))
-
-    def explain(self, call_id: str) -> Explanation:
-        """Say why a call went as it went; see `Gateway.explain`."""
-        return self._wait(self._gateway.explain(call_id))
-
-    def standing(self) -> Standing:
-        """Say how things stand."""
-        return self._wait(self._gateway.standing())
-
-    def warm_up(self) -> None:
-        """Do now what first calls would wait for; see `Gateway.warm_up`."""
-        self._wait(self._gateway.warm_up())
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         if not self._thread.is_alive:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from flowai.metrics.counts import Counts
     from flowai.metrics.model import CanaryReport, Metric
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.rendering.report_files import Writers
 
 WRITERS: Writers[CanaryReport] = {
@@ -75,7 +75,7 @@ class CanaryResult:
     directory: Path
 
 
-def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryResult:
+def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:
     """Compare, and write the report.
 
     Raises:
@@ -84,10 +84,10 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     check_endings(options.outputs, WRITERS)
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     if options.feature is not None:
         workspace.registry.feature(options.feature)
-    now = around.now().replace(microsecond=0)
+    now = context.now().replace(microsecond=0)
     rollout = rollout_of(
         workspace,
         candidate=options.candidate,
@@ -103,7 +103,7 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
-    places = open_events(workspace.registry, around.project, workspace.environ, days_around(question.stretch))
+    places = open_events(workspace.registry, context.project, workspace.environ, days_around(question.stretch))
     with places as directories:
         counts = count_log(directories, question)
     report = judge_rollout(
@@ -117,7 +117,7 @@ def run_canary_report(around: Surroundings, options: CanaryOptions) -> CanaryRes
     # what was asked of a part only must not stand where `release promote` looks for the whole; an earlier end is no
     # part: evidence holds whenever it is looked at
     part = "-part" if options.feature or options.since else ""
-    directory = around.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
+    directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
     _write(report, directory, options.outputs)
     return CanaryResult(report=report, directory=directory)
 

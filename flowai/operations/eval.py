@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from flowai.calls import Request
     from flowai.operations.trials import Observer
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.reports import Changes, Report, Trial
     from flowai.suites.plan import PlannedTrial
     from flowai.suites.runner import PreparedTrial, Source
@@ -85,11 +85,11 @@ class EvalResult:
     directory: Path
 
 
-def run_eval(around: Surroundings, options: EvalOptions, observer: Observer) -> EvalResult:
+def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         options: what was asked for.
         observer: who follows it.
 
@@ -100,24 +100,24 @@ def run_eval(around: Surroundings, options: EvalOptions, observer: Observer) -> 
         InfrastructureError: this machine failed (full disk, a run that is being written by another process).
         InterruptedRunError: the person stopped it; it can be resumed.
     """
-    started_s = around.clock_s()
+    started_s = context.clock_s()
     _check(options)
-    workspace, planned = _plan(around, options)
+    workspace, planned = _plan(context, options)
     bench = TrialBench(workspace)
     prepared = bench.prepare(planned)
     run = _begin(workspace, options, digest_of(prepared), observer)
     with closing(run):
         asking_s = _try(workspace, bench, prepared, run, options)
-        run.finish(around.clock_s() - started_s)
+        run.finish(context.clock_s() - started_s)
     report = _report(workspace, planned, run, options, asking_s)
     directory = workspace.project.reports / run.run_id
     write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
     return EvalResult(report=report, directory=directory)
 
 
-def watched_files(around: Surroundings) -> list[Path]:
+def watched_files(context: CommandContext) -> list[Path]:
     """List the files whose change makes an evaluation worth repeating."""
-    project = around.project
+    project = context.project
     folders = (project.prompts, project.evals, project.datasets)
     files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
     return sorted([project.registry, *files])
@@ -137,8 +137,8 @@ def _check(options: EvalOptions) -> None:
         raise UsageError("--on-miss belongs to --replay")
 
 
-def _plan(around: Surroundings, options: EvalOptions) -> tuple[Workspace, list[PlannedTrial]]:
-    workspace = open_workspace(around, models=options.models)
+def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, list[PlannedTrial]]:
+    workspace = open_workspace(context, models=options.models)
     targets = Targets(
         workspace.project, workspace.registry, workspace.library, release=workspace.release, models=options.models
     )
@@ -213,7 +213,7 @@ class _Run:
 
 def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> _Run:
     """Open a new run, or the one to go on with. A replay keeps no log: it can be had again at any time."""
-    around = workspace.around
+    context = workspace.context
     log: RunLog | None = None
     kept: dict[str, Trial] = {}
     if options.replay is not None:
@@ -231,7 +231,7 @@ def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Ob
         run_id=run_id,
         target=options.target or "",
         plan_digest=digest,
-        started_at=around.timestamp(),
+        started_at=context.timestamp(),
     )
     run.start(started, fail_fast=options.fail_fast)
     return run

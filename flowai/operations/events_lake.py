@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from flowai.events.lake_compact import DayDone
-    from flowai.operations.workspace import Surroundings
+    from flowai.operations.workspace import CommandContext
     from flowai.registry import Registry
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -45,7 +45,7 @@ class CompactOptions:
     keep: bool = False
 
 
-def run_compact(around: Surroundings, options: CompactOptions, on_day: Callable[[DayDone], None]) -> Compaction:
+def run_compact(context: CommandContext, options: CompactOptions, on_day: Callable[[DayDone], None]) -> Compaction:
     """Compact the log that is written here.
 
     Raises:
@@ -53,23 +53,23 @@ def run_compact(around: Surroundings, options: CompactOptions, on_day: Callable[
         ProjectError: the registry is wrong.
         InfrastructureError: another compaction is at work, or the disk is full; nothing is lost.
     """
-    today = around.now().date()
+    today = context.now().date()
     before = today - timedelta(days=OPEN_DAYS - 1) if options.before is None else _date(options.before)
     if before > today:
         raise UsageError(
             f"--before: found `{before}`, and today is {today} (UTC)",
             hint="a day that is not over cannot be closed; the latest that may be named is today",
         )
-    registry, _ = _registry(around)
-    order = Order(before=before, is_kept=options.keep, clock_s=around.clock_s, on_day=on_day)
-    return compact(events_directory(registry, around.project), order)
+    registry, _ = _registry(context)
+    order = Order(before=before, is_kept=options.keep, clock_s=context.clock_s, on_day=on_day)
+    return compact(events_directory(registry, context.project), order)
 
 
-def run_sync(around: Surroundings, target: str | None, on_copied: Callable[[str, int], None]) -> SyncReport:
+def run_sync(context: CommandContext, target: str | None, on_copied: Callable[[str, int], None]) -> SyncReport:
     """Copy what is compacted to an object store or another directory.
 
     Args:
-        around: what surrounds the command.
+        context: the command's context.
         target: where to, as typed; None for the store that the registry names.
         on_copied: told each file.
 
@@ -78,27 +78,27 @@ def run_sync(around: Surroundings, target: str | None, on_copied: Callable[[str,
         ProjectError: the registry is wrong.
         InfrastructureError: the target is away or refuses; what was copied is kept.
     """
-    registry, environ = _registry(around)
-    address = target or events_store(registry, around.project)
+    registry, environ = _registry(context)
+    address = target or events_store(registry, context.project)
     if address is None:
         raise UsageError(
             "where to? the registry names no object store",
             hint="`flowai events sync s3://bucket/prefix`, or `events: s3://bucket/prefix` in the registry",
         )
-    directory = events_directory(registry, around.project)
+    directory = events_directory(registry, context.project)
     if not is_address(address):
         address = str(Path(address).expanduser().resolve())
         if Path(address) == directory.resolve():
             raise UsageError("the target is the event log itself")
-    record = around.project.lake / f"{name_of(address)}.synced.jsonl"
+    record = context.project.lake / f"{name_of(address)}.synced.jsonl"
     return sync(directory, open_store(address, environ), record=record, on_copied=on_copied)
 
 
-def run_validate(around: Surroundings, place: str | None) -> Validation:
+def run_validate(context: CommandContext, place: str | None) -> Validation:
     """Check a log.
 
     Args:
-        around: what surrounds the command.
+        context: the command's context.
         place: a directory, a file of lines or an address, as typed; None for the log that is written here.
 
     Raises:
@@ -108,23 +108,23 @@ def run_validate(around: Surroundings, place: str | None) -> Validation:
         InfrastructureError: a file cannot be read, or the store is away.
     """
     if place is not None and is_address(place):
-        return validate_store(open_store(place, environment_of(around.project, around.environ)))
+        return validate_store(open_store(place, environment_of(context.project, context.environ)))
     if place is None:
-        registry, _ = _registry(around)
-        path = events_directory(registry, around.project)
+        registry, _ = _registry(context)
+        path = events_directory(registry, context.project)
         if not path.is_dir():
             hint = "calls through `Gateway` and `flowai serve` write it"
-            raise UndecidedError(f"there is no event log at `{around.project.show(path)}` yet", hint=hint)
+            raise UndecidedError(f"there is no event log at `{context.project.show(path)}` yet", hint=hint)
     else:
         path = Path(place)
         if not path.exists():
             raise UsageError(f"no file and no directory `{place}`")
-    return validate(path, future=around.now() + CLOCK_SKEW, shown=place or around.project.show(path))
+    return validate(path, future=context.now() + CLOCK_SKEW, shown=place or context.project.show(path))
 
 
-def _registry(around: Surroundings) -> tuple[Registry, Mapping[str, str]]:
-    environ = environment_of(around.project, around.environ)
-    return load_registry(around.project, env=around.env, environ=environ), environ
+def _registry(context: CommandContext) -> tuple[Registry, Mapping[str, str]]:
+    environ = environment_of(context.project, context.environ)
+    return load_registry(context.project, env=context.env, environ=environ), environ
 
 
 def _date(text: str) -> date:

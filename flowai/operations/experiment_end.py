@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from flowai.metrics.experiment_model import ExperimentReport
     from flowai.operations.release_ground import Ground
-    from flowai.operations.rollback_model import Here
+    from flowai.operations.workspace import CommandContext
     from flowai.registry import Registry
     from flowai.registry.model import Experiment
 
@@ -108,7 +108,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def stop(here: Here, options: StopOptions) -> Ended:
+def stop(context: CommandContext, options: StopOptions) -> Ended:
     """End an experiment: every call of its feature is served by the release alone again.
 
     Raises:
@@ -116,7 +116,7 @@ def stop(here: Here, options: StopOptions) -> Ended:
         ProjectError: the registry is wrong, or cannot be changed without touching what stands around.
         InfrastructureError: a file cannot be written.
     """
-    with open_ground(here, env=options.env) as ground:
+    with open_ground(context, env=options.env) as ground:
         serves = ground.serving(ground.standing()).name
         if options.name not in ground.registry.experiments:
             return _again(ground, options.name, serves)
@@ -134,7 +134,7 @@ def stop(here: Here, options: StopOptions) -> Ended:
         )
 
 
-def adopt(here: Here, options: AdoptOptions) -> Ended:
+def adopt(context: CommandContext, options: AdoptOptions) -> Ended:
     """End an experiment and make an arm of it a release, ready to be published.
 
     Raises:
@@ -144,7 +144,7 @@ def adopt(here: Here, options: AdoptOptions) -> Ended:
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     _check_force(options)
-    with open_ground(here, env=options.env) as ground:
+    with open_ground(context, env=options.env) as ground:
         registry, name, standing = ground.registry, options.name, ground.standing()
         serves = ground.serving(standing).name
         if name not in registry.experiments:
@@ -233,7 +233,7 @@ def _won(ground: Ground, options: AdoptOptions) -> ExperimentReport:
     from flowai.operations.experiment_report import ExperimentOptions, run_experiment_report
 
     wanted = ExperimentOptions(name=options.name, since=options.since, window=options.window)
-    report = run_experiment_report(ground.around, wanted).report
+    report = run_experiment_report(ground.context, wanted).report
     hint = f"look: `flowai experiment report {options.name}`; or take one: `--arm NAME --force --reason ...`"
     if report.winner is None:
         said = f"{VERDICT_WORDS[report.verdict].lower()}: {reason_line(report)}"
@@ -280,14 +280,14 @@ def _entry(
     arm: str | None = None,
 ) -> Entry:
     """Give the ledger's line; it keeps what the registry said of the experiment."""
-    at = ground.here.now()
+    at = ground.context.now()
     evidence: dict[str, Any] = {"experiment": msgspec.to_builtins(experiment)}
     if arm is not None:
         evidence["arm"] = arm
     return Entry(
         id=entry_id(action, at, name),
         at=at,
-        who=ground.here.who,
+        who=ground.context.user,
         action=action,
         release="",
         reason=ground.clean(reason),
@@ -315,7 +315,7 @@ def _take(
     source = ground.source
     with open_ledger(source.project, source.environment) as ledger:
         files = edit_entries(
-            source.project, change, env=source.environment, environ=source.environ, clock_s=ground.here.clock_s
+            source.project, change, env=source.environment, environ=source.environ, clock_s=ground.context.clock_s
         )
         ledger.append(entry)
     shared = (

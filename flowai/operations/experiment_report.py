@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from flowai.metrics.experiment_model import ExperimentReport
     from flowai.metrics.model import Metric
     from flowai.metrics.question import Question
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.registry.model import Experiment
     from flowai.releases.ledger import Ledger
     from flowai.rendering.report_files import Writers
@@ -77,7 +77,7 @@ class ExperimentResult:
     directory: Path
 
 
-def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> ExperimentResult:
+def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:
     """Compare, and write the report.
 
     Raises:
@@ -87,21 +87,21 @@ def run_experiment_report(around: Surroundings, options: ExperimentOptions) -> E
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     check_endings(options.outputs, WRITERS)
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     registry = workspace.registry
-    ledger = read_ledger(around.project, registry.environment)
+    ledger = read_ledger(context.project, registry.environment)
     if options.name not in registry.experiments:
         raise no_experiment(registry, ledger, options.name)
     experiment = registry.experiments[options.name]
     goal = _goal(workspace, options.name, experiment)
-    now = around.now().replace(microsecond=0)
+    now = context.now().replace(microsecond=0)
     question = _question(workspace, ledger, experiment, options, now)
-    places = open_events(registry, around.project, workspace.environ, days_around(question.stretch))
+    places = open_events(registry, context.project, workspace.environ, days_around(question.stretch))
     with places as directories:
         counts = count_log(directories, question)
     rules = _rules(workspace, options.name, experiment, goal)
     report = judge_experiment(counts, question, rules, warnings=ledger.warnings)
-    directory = around.project.reports / "experiments" / options.name
+    directory = context.project.reports / "experiments" / options.name
     paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
     write_reports(report, paths, WRITERS)
     return ExperimentResult(report=report, directory=directory)

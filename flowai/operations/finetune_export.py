@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from flowai.finetune.model import Pair, Reason, Split
     from flowai.operations.finetune_ground import Ground
-    from flowai.operations.workspace import Surroundings
+    from flowai.operations.workspace import CommandContext
 
 QUARANTINE = "quarantine.jsonl"
 CARD = "README.md"
@@ -106,7 +106,7 @@ class Exported:
     warnings: tuple[str, ...]
 
 
-def run_export(around: Surroundings, options: ExportOptions) -> Exported:
+def run_export(context: CommandContext, options: ExportOptions) -> Exported:
     """Export.
 
     Raises:
@@ -118,7 +118,7 @@ def run_export(around: Surroundings, options: ExportOptions) -> Exported:
     form = format_of(options.format)
     if options.epochs < 1:
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")
-    ground = open_ground(around, options.feature, options.rules, options.languages, toxicity=options.toxicity)
+    ground = open_ground(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
     wanted = ground.wanted(options.since, options.until, options.releases)
     target = options.output or ground.project.root / "finetune" / options.feature / form.name
     name = ground.project.show(target)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from flowai.events import Event
     from flowai.finetune.quality import Rules
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.project import Project
 
 KEY_VARIABLE = "FLOWAI_PSEUDONYM_KEY"
@@ -93,7 +93,7 @@ class Ground:
         Raises:
             UsageError: a time cannot be read, nothing lies between them, or there is no such release.
         """
-        now = self.workspace.around.now()
+        now = self.workspace.context.now()
         begin = None if since is None else parse_moment(since, now=now, option="--since")
         end = None if until is None else parse_moment(until, now=now, option="--until")
         if begin is not None and end is not None and end <= begin:
@@ -104,7 +104,7 @@ class Ground:
 
 
 def open_ground(
-    around: Surroundings, feature: str, rules: Rules, languages: tuple[str, ...], *, toxicity: bool
+    context: CommandContext, feature: str, rules: Rules, languages: tuple[str, ...], *, toxicity: bool
 ) -> Ground:
     """Open a project for fine-tuning.
 
@@ -112,7 +112,7 @@ def open_ground(
         UsageError: there is no such feature, or a package that is asked for is not installed.
         ProjectError: the registry, a suite or a dataset is wrong.
     """
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     workspace.registry.feature(feature)
     warnings = list(workspace.warnings)
     if toxicity and not can_detect():

@@ -30,7 +30,6 @@ from flowai.finetune.label_prompt import LabelPrompt
 from flowai.finetune.labels import Label, judgement_of
 from flowai.finetune.model import Pair
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.parts import Settings
 from flowai.operations.finetune_home import feature_of, labels_file, read_labels
 from flowai.operations.finetune_pairs import Looked, pairs_to_look_at
 from flowai.operations.workspace import open_workspace
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowai.finetune.labels import Judgement
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
 
 MOST_FAILURES = 3
 """Calls that fail one after the other before nobody is asked any more."""
@@ -94,12 +93,12 @@ class Labelled(Struct, frozen=True, kw_only=True):
 
 
 def run_label(
-    around: Surroundings, options: LabelOptions, *, on_label: Callable[[Label, int, int], None] = lambda *_: None
+    context: CommandContext, options: LabelOptions, *, on_label: Callable[[Label, int, int], None] = lambda *_: None
 ) -> Labelled:
     """Label.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         options: what was asked.
         on_label: told of each label, how many there are by then, and how many there will be.
 
@@ -110,19 +109,19 @@ def run_label(
         InfrastructureError: several calls failed, one after the other.
         InterruptedRunError: the person stopped it; the same command goes on.
     """
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     feature = feature_of(workspace, options.looked.feature)
     if options.model not in workspace.registry.models:
         hint = one_of(workspace.registry.models, found=options.model)
         raise UsageError(f"no model `{options.model}` in the registry", hint=hint)
-    found = pairs_to_look_at(around, workspace, feature, options.looked)
+    found = pairs_to_look_at(context, workspace, feature, options.looked)
     pairs = [pair for pair in (one if isinstance(one, Pair) else one.pair for one in found) if pair is not None]
     prompt = LabelPrompt()
     labels = read_labels(workspace.project, feature)
     known = {one.pair for one in labels if (one.model, one.prompt_hash) == (options.model, prompt.hash)}
     waiting = [pair for pair in pairs if pair.id not in known]
     purse = _Purse(workspace, options)
-    run = _Run(around, workspace, options, prompt, feature, on_label)
+    run = _Run(context, workspace, options, prompt, feature, on_label)
     try:
         asyncio.run(run.label(waiting[: options.limit], purse))
     except KeyboardInterrupt:
@@ -189,14 +188,14 @@ class _Purse:
 class _Run:
     def __init__(
         self,
-        around: Surroundings,
+        context: CommandContext,
         workspace: Workspace,
         options: LabelOptions,
         prompt: LabelPrompt,
         feature: str,
         on_label: Callable[[Label, int, int], None],
     ) -> None:
-        self._around = around
+        self._context = context
         self._workspace = workspace
         self._options = options
         self._prompt = prompt
@@ -211,8 +210,7 @@ class _Run:
     async def label(self, pairs: list[Pair], purse: _Purse) -> None:
         """Label pairs, several at once."""
         self._total_count = len(pairs)
-        settings = Settings(environ=self._around.environ, now=self._around.now, new_id=self._around.new_id)
-        start, env = self._workspace.project.root, self._around.env
+        start, env, settings = self._workspace.project.root, self._context.env, self._context.runtime_options()
         waiting = iter(pairs)
         async with Gateway(start, env=env, origin="judge", settings=settings) as gateway, asyncio.TaskGroup() as group:
             for _ in range(min(self._options.concurrency, len(pairs))):
@@ -267,7 +265,7 @@ class _Run:
     def _write(self, pair: Pair, found: Judgement | str, cost_usd: float | None = 0.0) -> None:
         """Note a judgement, or what is wrong with the answer."""
         label = Label(
-            at=self._around.now(),
+            at=self._context.now(),
             pair=pair.id,
             model=self._options.model,
             prompt_hash=self._prompt.hash,

@@ -28,7 +28,7 @@ from flowai.operations.finetune_home import home_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.project import Project
 
 QUARANTINE = "quarantine.jsonl"
@@ -52,7 +52,7 @@ class Looked:
 
 
 def pairs_to_look_at(
-    around: Surroundings, workspace: Workspace, feature: str, looked: Looked
+    context: CommandContext, workspace: Workspace, feature: str, looked: Looked
 ) -> list[Pair | Quarantined]:
     """Give the pairs, in a stable order.
 
@@ -66,7 +66,7 @@ def pairs_to_look_at(
     if looked.since is not None and not looked.everything:
         raise UsageError("`--since` says what of the log to look at", hint="it goes with `--all`")
     if looked.everything:
-        found = _of_log(around, feature, looked.since)
+        found = _of_log(context, feature, looked.since)
     else:
         path = looked.source or _last_quarantine(workspace.project, feature)
         found = list(_of_file(path, workspace.project.show(path), feature))
@@ -121,9 +121,9 @@ def _record(line: bytes, place: Place) -> Pair | Quarantined:
         raise ProjectError(f"neither a pair nor what keeps one out: {error}", place=place, hint=hint) from None
 
 
-def _of_log(around: Surroundings, feature: str, since: str | None) -> list[Pair | Quarantined]:
+def _of_log(context: CommandContext, feature: str, since: str | None) -> list[Pair | Quarantined]:
     """Lead the log's pairs through the cleaning; what a person may not let in is left out."""
-    ground = open_ground(around, feature, Rules(), (), toxicity=False)
+    ground = open_ground(context, feature, Rules(), (), toxicity=False)
     found: list[Pair | Quarantined] = []
 
     def keep_out(one: Quarantined) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from flowai.finetune.book import Book
     from flowai.finetune.labels import Label
-    from flowai.operations.workspace import Surroundings
+    from flowai.operations.workspace import CommandContext
     from flowai.serve.review_server import Addresses
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -111,7 +111,7 @@ class Opened:
 
 
 def run_review(
-    around: Surroundings,
+    context: CommandContext,
     options: ReviewOptions,
     *,
     on_open: Callable[[Opened], None],
@@ -120,7 +120,7 @@ def run_review(
     """Show pairs to a reviewer, until SIGINT or SIGTERM.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         options: what was asked.
         on_open: told once the page can be opened.
         on_bug: told of exceptions that nothing expected.
@@ -135,7 +135,7 @@ def run_review(
         InfrastructureError: the port is taken.
     """
     checked_reviewer(options.reviewer)
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     feature = feature_of(workspace, options.looked.feature)
     book = open_book(workspace.project, feature)
     labels: defaultdict[str, list[Label]] = defaultdict(list)
@@ -144,10 +144,10 @@ def run_review(
     desk = Desk(
         feature=feature,
         reviewer=options.reviewer,
-        given=pairs_to_look_at(around, workspace, feature, options.looked),
+        given=pairs_to_look_at(context, workspace, feature, options.looked),
         book=book,
         labels=labels,
-        now=around.now,
+        now=context.now,
     )
 
     def opened(addresses: Addresses) -> None:
@@ -185,7 +185,7 @@ async def _serve(
             loop.remove_signal_handler(number)
 
 
-def export_decisions(around: Surroundings, feature: str | None, path: Path) -> Reviewed:
+def export_decisions(context: CommandContext, feature: str | None, path: Path) -> Reviewed:
     """Write every decision on a feature's pairs into a file, those that were taken back included.
 
     Raises:
@@ -194,14 +194,14 @@ def export_decisions(around: Surroundings, feature: str | None, path: Path) -> R
         InfrastructureError: the file cannot be written.
     """
     ending = check_ending(path, "--export")
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     feature = feature_of(workspace, feature)
     book = open_book(workspace.project, feature)
     write_atomic(path, written(book.decisions, ending))
     return _reviewed(feature, book)
 
 
-def import_decisions(around: Surroundings, feature: str | None, path: Path) -> tuple[int, Reviewed]:
+def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, Reviewed]:
     """Add a file's decisions to those on a feature's pairs; those that are there already are not added again.
 
     Returns:
@@ -213,7 +213,7 @@ def import_decisions(around: Surroundings, feature: str | None, path: Path) -> t
         InfrastructureError: they cannot be written.
     """
     ending = check_ending(path, "--import")
-    workspace = open_workspace(around)
+    workspace = open_workspace(context)
     feature = feature_of(workspace, feature)
     book = open_book(workspace.project, feature)
     added_count = book.take_in(read_decisions(path, name=workspace.project.show(path), ending=ending))

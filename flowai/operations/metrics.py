@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.metrics.usage import UsageReport
-    from flowai.operations.workspace import Surroundings
+    from flowai.operations.workspace import CommandContext
     from flowai.rendering.report_files import Writers
 
 
@@ -48,7 +48,7 @@ WRITERS: Writers[UsageReport] = {".json": to_json, ".md": to_markdown}
 
 
 def watch_metrics(
-    around: Surroundings,
+    context: CommandContext,
     options: MetricsOptions,
     *,
     every_s: float,
@@ -58,7 +58,7 @@ def watch_metrics(
     """Measure again and again, until the person stops it.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         options: what was asked; without an end.
         every_s: seconds from one look to the next, > 0; a look that takes longer is followed by the next at once.
         on_look: told of each look; a failed one after the first ends nothing, since files may be half-way through an
@@ -71,19 +71,19 @@ def watch_metrics(
     """
     if options.until is not None:
         raise UsageError("--watch looks until now, and `--until` names an end", hint="leave one of them out")
-    began_s = around.clock_s()
-    on_look(run_metrics(around, options))
+    began_s = context.clock_s()
+    on_look(run_metrics(context, options))
     while True:
-        sleep(max(0.0, began_s + every_s - around.clock_s()))
-        began_s = around.clock_s()
+        sleep(max(0.0, began_s + every_s - context.clock_s()))
+        began_s = context.clock_s()
         try:
-            found: UsageReport | FlowaiError = run_metrics(around, options)
+            found: UsageReport | FlowaiError = run_metrics(context, options)
         except FlowaiError as error:
             found = error
         on_look(found)
 
 
-def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
+def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport:
     """Measure, and write what was asked for.
 
     Raises:
@@ -93,14 +93,14 @@ def run_metrics(around: Surroundings, options: MetricsOptions) -> UsageReport:
     """
     by = tuple(_by(word.strip()) for word in options.by.split(","))
     check_endings(options.outputs, WRITERS)
-    now = around.now().replace(microsecond=0)
+    now = context.now().replace(microsecond=0)
     since = parse_moment(options.since, now=now, option="--since")
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
     if until <= since:
         raise UsageError("nothing lies between `--since` and `--until`")
     stretch = Stretch(since_us=to_us(since), until_us=to_us(until))
-    workspace = open_workspace(around)
-    places = open_events(workspace.registry, around.project, workspace.environ, days_around(stretch))
+    workspace = open_workspace(context)
+    places = open_events(workspace.registry, context.project, workspace.environ, days_around(stretch))
     with places as directories, open_log(directories, COLUMNS, stretch) as log:
         report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
     write_reports(report, options.outputs, WRITERS)

@@ -22,13 +22,11 @@ from flowai.operations.postmortem_model import Moment, PostmortemReport, Postmor
 from flowai.operations.postmortem_pages import to_html, to_markdown
 from flowai.operations.postmortem_window import choose_window
 from flowai.operations.postmortem_words import KIND_WORDS, follow_ups
-from flowai.operations.release import diff_releases
+from flowai.operations.release import compare_releases
 from flowai.operations.release_ground import open_ground
 from flowai.prompts import PromptLibrary
-from flowai.registry import secret_values
 from flowai.rendering.formatting import span
 from flowai.rendering.report_files import check_endings, to_json, write_reports
-from flowai.secrets import Redactor
 from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from flowai.operations.postmortem_model import PostmortemOptions, Window
     from flowai.operations.release import ReleaseDiff
     from flowai.operations.release_ground import Ground
-    from flowai.operations.rollback_model import Here
+    from flowai.operations.workspace import CommandContext
     from flowai.releases.ledger import Entry
     from flowai.rendering.report_files import Writers
 
@@ -68,11 +66,11 @@ class _Verdict(msgspec.Struct):
     until: datetime
 
 
-def run_postmortem(here: Here, options: PostmortemOptions) -> PostmortemResult:
+def run_postmortem(context: CommandContext, options: PostmortemOptions) -> PostmortemResult:
     """Look into an incident, and write the report.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: what was asked.
 
     Raises:
@@ -82,16 +80,16 @@ def run_postmortem(here: Here, options: PostmortemOptions) -> PostmortemResult:
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     check_endings(options.outputs, WRITERS)
-    with open_ground(here, env=options.env, writes=False) as ground:
+    with open_ground(context, env=options.env, writes=False) as ground:
         registry, project = ground.registry, ground.source.project
         if ground.source.is_remote:
             hint = "run it in a checkout, or where FLOWAI_REGISTRY names a file"
             raise UsageError("there is no place for a report beside a registry from the network", hint=hint)
         if options.feature is not None:
             registry.feature(options.feature)
-        now = here.now().replace(microsecond=0)
+        now = context.now().replace(microsecond=0)
         window = choose_window(ground.ledger, options, current=registry.current, now=now)
-        redactor = Redactor(secret_values(registry, ground.source.environ))
+        redactor = ground.source.redactor
         places = open_events(registry, project, ground.source.environ, days_around(window.question.stretch))
         with places as directories, open_log(directories, COLUMNS, window.question.stretch) as log:
             found, samples = investigate(log, window.question, redact=redactor.text)
@@ -110,7 +108,7 @@ def run_postmortem(here: Here, options: PostmortemOptions) -> PostmortemResult:
 def _report(ground: Ground, window: Window, options: PostmortemOptions, found: Investigation) -> PostmortemReport:
     question, rollback = window.question, window.rollback
     release, serves = _sides(window, found)
-    difference, trouble = _difference(ground, release, serves, options.env)
+    difference, trouble = _difference(ground, release, serves)
     timeline = tuple(_timeline(ground, window, found))
     return PostmortemReport(
         environment=ground.source.environment,
@@ -153,16 +151,14 @@ def _grown(found: Investigation, release: str) -> float:
     return found.releases[release] / sum(found.releases.values()) - before
 
 
-def _difference(
-    ground: Ground, release: str | None, serves: str | None, env: str | None
-) -> tuple[ReleaseDiff | None, str | None]:
+def _difference(ground: Ground, release: str | None, serves: str | None) -> tuple[ReleaseDiff | None, str | None]:
     """Compare the two releases; or say why that cannot be done."""
     if release is None:
         return None, "no release is known: nothing can be compared"
     if serves is None:
         return None, f"one release only, `{release}`: nothing was changed between releases"
     try:
-        return diff_releases(ground.here, serves, release, env=env), None
+        return compare_releases(ground, serves, release), None
     except FlowaiError as error:
         return None, f"`{serves}` and `{release}` cannot be compared: {error}"
 

@@ -20,7 +20,7 @@ from flowai.storage.files import read_text
 
 if TYPE_CHECKING:
     from flowai.operations.release_ground import Ground
-    from flowai.operations.rollback_model import Here
+    from flowai.operations.workspace import CommandContext
     from flowai.prompts import Prompt
 
 
@@ -82,14 +82,14 @@ class ReleaseDiff(msgspec.Struct, frozen=True, kw_only=True):
     texts: dict[str, str]
 
 
-def list_releases(here: Here, *, env: str | None) -> Releases:
+def list_releases(context: CommandContext, *, env: str | None) -> Releases:
     """List releases; the live overlay counts, where it can be reached.
 
     Raises:
         ProjectError: a file is wrong.
         UsageError: several environments and none named.
     """
-    with open_ground(here, env=env, writes=False) as ground:
+    with open_ground(context, env=env, writes=False) as ground:
         standing = ground.standing()
         serves, warnings = None, (*standing.warnings, *contradictions(ground.registry, ground.ledger))
         try:
@@ -128,11 +128,11 @@ def _row(
     )
 
 
-def diff_releases(here: Here, before: str | None, after: str, *, env: str | None) -> ReleaseDiff:
+def diff_releases(context: CommandContext, before: str | None, after: str, *, env: str | None) -> ReleaseDiff:
     """Compare two releases, prompts word for word.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         before: the first; None for the one that serves.
         after: the second.
         env: the environment.
@@ -141,13 +141,21 @@ def diff_releases(here: Here, before: str | None, after: str, *, env: str | None
         ProjectError: a file is wrong, or no release serves.
         UsageError: there is no such release.
     """
-    with open_ground(here, env=env, writes=False) as ground:
-        registry = ground.registry
-        first = before or ground.serving(ground.standing()).name
-        found = differences(registry, first, after)
-        pairs = {(one.before, one.after) for one in found if one.what == "prompt"}
-        texts = {f"{old} -> {new}": _text_diff(ground, old, new) for old, new in sorted(pairs, key=str) if old and new}
-        return ReleaseDiff(before=first, after=after, differences=found, texts=texts)
+    with open_ground(context, env=env, writes=False) as ground:
+        return compare_releases(ground, before or ground.serving(ground.standing()).name, after)
+
+
+def compare_releases(ground: Ground, before: str, after: str) -> ReleaseDiff:
+    """Compare two releases of a registry that is open, prompts word for word.
+
+    Raises:
+        ProjectError: a prompt is wrong.
+        UsageError: there is no such release.
+    """
+    found = differences(ground.registry, before, after)
+    pairs = {(one.before, one.after) for one in found if one.what == "prompt"}
+    texts = {f"{old} -> {new}": _text_diff(ground, old, new) for old, new in sorted(pairs, key=str) if old and new}
+    return ReleaseDiff(before=before, after=after, differences=found, texts=texts)
 
 
 def _text_diff(ground: Ground, old: str, new: str) -> str:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError
 from flowai.events import EventLog, ReleaseEvent
-from flowai.registry import events_directory, secret_values
-from flowai.secrets import Redactor
+from flowai.registry import events_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.registry import Registry
     from flowai.releases.ledger import Entry
     from flowai.releases.source import Source
 
@@ -42,7 +40,7 @@ def log_step(source: Source, entry: Entry) -> tuple[str, ...]:
 
     def write() -> None:
         try:
-            _write(events_directory(registry, source.project), registry, source, entry)
+            _write(events_directory(registry, source.project), source, entry)
         except FlowaiError as error:
             told.append(str(error))
 
@@ -54,7 +52,7 @@ def log_step(source: Source, entry: Entry) -> tuple[str, ...]:
     return tuple(f"the event log has no line of this: {why}" for why in told)
 
 
-def _write(directory: Path, registry: Registry, source: Source, entry: Entry) -> None:
+def _write(directory: Path, source: Source, entry: Entry) -> None:
     event = ReleaseEvent(
         at=entry.at,
         action=entry.action,
@@ -66,6 +64,5 @@ def _write(directory: Path, registry: Registry, source: Source, entry: Entry) ->
         who=entry.who,
         reason=entry.reason,
     )
-    redactor = Redactor(secret_values(registry, source.environ))
-    with EventLog(directory, entry.id, redactor, clock=lambda: entry.at) as log:
+    with EventLog(directory, entry.id, source.redactor, clock=lambda: entry.at) as log:
         log.append(event)

@@ -5,27 +5,24 @@ In: where a command stands. Out: a Ground. Must never know which step is taken.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, Place, UsageError
 from flowai.operations.release_event import log_step
-from flowai.operations.workspace import Surroundings
-from flowai.registry import resolve_release, secret_values
+from flowai.registry import resolve_release
 from flowai.registry.edit import edit_registry
-from flowai.releases.fleet import look, within
+from flowai.releases.fleet import Fleet
 from flowai.releases.ledger import Entry, Ledger, open_ledger, read_ledger
-from flowai.releases.source import Source, open_source, state_address
-from flowai.secrets import Redactor
-from flowai.state import Overlay, open_state
+from flowai.releases.source import Source, open_source
+from flowai.state import Overlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
 
-    from flowai.operations.rollback_model import Here
+    from flowai.operations.workspace import CommandContext
     from flowai.registry import Registry, Rollout, ServingRelease
     from flowai.registry.edit import OwnKeys
 
@@ -50,32 +47,20 @@ class Ground:
     """An environment whose releases are to be changed.
 
     Args:
-        here: where the command stands.
+        context: the command's context, with the project, environment and variables that were found.
         source: the registry's place.
         registry: the registry.
         ledger: its ledger.
     """
 
-    here: Here
+    context: CommandContext
     source: Source
     registry: Registry
     ledger: Ledger
 
-    @property
-    def around(self) -> Surroundings:
-        """The surroundings for commands that open the project themselves."""
-        return Surroundings(
-            project=self.source.project,
-            environ=self.source.environ,
-            env=self.source.environment,
-            now=self.here.now,
-            clock_s=self.here.clock_s,
-        )
-
     def clean(self, text: str | None) -> str | None:
         """Take secrets out of what a person wrote."""
-        known = secret_values(self.registry, self.source.environ)
-        return None if text is None else Redactor(known).text(text)
+        return None if text is None else self.source.redactor.text(text)
 
     def take(self, entry: Entry, rollout: Rollout | None, change: Callable[[OwnKeys], OwnKeys]) -> tuple[str, ...]:
         """Take a step: change the registry, then say so in the ledger and the event log.
@@ -103,7 +88,7 @@ class Ground:
         source = self.source
         with open_ledger(source.project, source.environment) as ledger:
             edit_registry(
-                source.project, checked, env=source.environment, environ=source.environ, clock_s=self.here.clock_s
+                source.project, checked, env=source.environment, environ=source.environ, clock_s=self.context.clock_s
             )
             ledger.append(entry)
         return log_step(source, entry)
@@ -141,12 +126,13 @@ class Ground:
         return resolve_release(self.registry, self.source.environ, live=standing.live, bad=standing.bad)
 
     def overlay(self) -> Overlay | None:
-        """Give the live overlay.
+        """Return the live overlay.
 
         Raises:
             InfrastructureError: what processes share is away.
         """
-        return asyncio.run(self._overlay(None))
+        with self._fleet() as fleet:
+            return fleet.look()[0]
 
     def take_back_overlay(self, at: datetime) -> None:
         """Let the registry decide again what serves, after a rollback's overlay did; what is bad stays bad.
@@ -154,31 +140,25 @@ class Ground:
         Raises:
             InfrastructureError: what processes share is away.
         """
+        with self._fleet() as fleet:
+            old, _ = fleet.look()
+            if old is not None and old.serves is not None:
+                bad = tuple(dict.fromkeys((*self.registry.bad, *old.bad)))
+                fleet.write_overlay(Overlay(epoch=old.epoch + 1, bad=bad, at=at))
 
-        def taken_back(old: Overlay) -> Overlay:
-            return Overlay(epoch=old.epoch + 1, bad=tuple(dict.fromkeys((*self.registry.bad, *old.bad))), at=at)
-
-        asyncio.run(self._overlay(taken_back))
-
-    async def _overlay(self, after: Callable[[Overlay], Overlay] | None) -> Overlay | None:
-        named, directory = state_address(self.source, None, self.here.start)
-        state = open_state(named, directory, clock_s=lambda: self.here.now().timestamp())
-        environment = self.source.environment or ""
-        try:
-            overlay, _ = await look(state, environment)
-            if overlay is not None and after is not None and overlay.serves is not None:
-                await within(state.write_overlay(environment, after(overlay)))
-            return overlay
-        finally:
-            await state.aclose()
+    @contextmanager
+    def _fleet(self) -> Iterator[Fleet]:
+        with closing(Fleet(None, self.context.directory, now=self.context.now)) as fleet:
+            fleet.open(self.source)
+            yield fleet
 
 
 @contextmanager
-def open_ground(here: Here, *, env: str | None, writes: bool = True) -> Iterator[Ground]:
+def open_ground(context: CommandContext, *, env: str | None, writes: bool = True) -> Iterator[Ground]:
     """Open an environment.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         env: the environment; None for FLOWAI_ENV or the only one.
         writes: whether its registry is to be changed.
 
@@ -190,9 +170,8 @@ def open_ground(here: Here, *, env: str | None, writes: bool = True) -> Iterator
         UsageError: several environments and none named.
         InfrastructureError: it cannot be changed from here.
     """
-    with open_source(here.start, named=None, env=env, environ=here.environ) as source:
-        if source.registry is None:
-            raise source.error or InfrastructureError("the registry cannot be read")
+    with open_source(context.directory, named=None, env=env, environ=context.environ) as source:
+        registry = source.require_registry()
         if writes and not source.is_writable:
             raise InfrastructureError(
                 "the registry cannot be changed here",
@@ -200,4 +179,5 @@ def open_ground(here: Here, *, env: str | None, writes: bool = True) -> Iterator
                 hint="work in a checkout whose files may be written",
             )
         ledger = read_ledger(source.project, source.environment)
-        yield Ground(here=here, source=source, registry=source.registry, ledger=ledger)
+        opened = replace(context, found_project=source.project, environ=source.environ, env=source.environment)
+        yield Ground(context=opened, source=source, registry=registry, ledger=ledger)

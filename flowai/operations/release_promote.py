@@ -39,7 +39,7 @@ from flowai.timestamps import parse_rfc3339, to_us
 if TYPE_CHECKING:
     from flowai.metrics.usage import UsageReport
     from flowai.operations.release_ground import Ground
-    from flowai.operations.rollback_model import Here
+    from flowai.operations.workspace import CommandContext
     from flowai.registry.edit import OwnKeys
 
 
@@ -100,7 +100,7 @@ class Promoted(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def promote(here: Here, options: PromoteOptions) -> Promoted:
+def promote(context: CommandContext, options: PromoteOptions) -> Promoted:
     """Move the rollout on by one stage.
 
     Raises:
@@ -111,7 +111,7 @@ def promote(here: Here, options: PromoteOptions) -> Promoted:
     """
     if options.force and not options.reason:
         raise UsageError("--force needs --reason", hint="the ledger keeps why a rule was overridden")
-    with open_ground(here, env=options.env) as ground:
+    with open_ground(context, env=options.env) as ground:
         if ground.registry.rollout is None and (finished := _finish(ground, options)) is not None:
             return finished
         rollout = _rollout(ground, options)
@@ -199,7 +199,7 @@ def _checked(ground: Ground, rollout: Rollout, proof: Proof) -> Proof:
 
 
 def _proof(ground: Ground, rollout: Rollout) -> Proof:
-    stage, now = rollout.stage, ground.here.now()
+    stage, now = rollout.stage, ground.context.now()
     stage_began_at = began_at(ground.ledger, rollout.candidate, stage, rollout.started_at)
     if stage == "dogfood":
         return _dogfood(ground, rollout)
@@ -246,7 +246,7 @@ def _usage(ground: Ground, rollout: Rollout) -> UsageReport:
     from flowai.metrics.usage import COLUMNS, measure_usage
 
     since_us = 0 if rollout.started_at is None else to_us(rollout.started_at)
-    now_us = to_us(ground.here.now())
+    now_us = to_us(ground.context.now())
     stretch = Stretch(since_us=since_us, until_us=max(now_us, since_us) + 1)
     places = open_events(ground.registry, ground.source.project, ground.source.environ, days_around(stretch))
     with places as directories, open_log(directories, COLUMNS, stretch) as log:
@@ -282,11 +282,11 @@ def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
 
 
 def _entry(ground: Ground, options: PromoteOptions, rollout: Rollout, after: Stage | None, proof: Proof) -> Entry:
-    at = ground.here.now()
+    at = ground.context.now()
     return Entry(
         id=entry_id("promote", at, rollout.candidate),
         at=at,
-        who=ground.here.who,
+        who=ground.context.user,
         action="complete" if after is None else "promote",
         release=rollout.candidate,
         serves=rollout.candidate if after is None else None,
@@ -316,7 +316,7 @@ def _completed(ground: Ground, rollout: Rollout, entry: Entry, moved: Promoted) 
 
 def _tell(ground: Ground, entry: Entry) -> tuple[Step, ...]:
     """Tell the version targets; those that were told by this entry before are not told again."""
-    after = Aftermath(ground.here, ground.source)
+    after = Aftermath(ground.context, ground.source)
     try:
         after.queue_version(entry.release, id=entry.id)
     except FlowaiError as error:

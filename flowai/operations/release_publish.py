@@ -20,8 +20,8 @@ from flowai.releases.locks import changes_since, locked_release
 
 if TYPE_CHECKING:
     from flowai.operations.release_ground import Ground, Standing
-    from flowai.operations.rollback_model import Here
     from flowai.operations.trials import Observer
+    from flowai.operations.workspace import CommandContext
     from flowai.registry.edit import OwnKeys
 
 
@@ -70,11 +70,11 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def publish(here: Here, options: PublishOptions, observer: Observer) -> Published:
+def publish(context: CommandContext, options: PublishOptions, observer: Observer) -> Published:
     """Publish a release.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: what was asked for.
         observer: who follows smoke.
 
@@ -87,7 +87,7 @@ def publish(here: Here, options: PublishOptions, observer: Observer) -> Publishe
         ProjectError: a file is wrong.
         InfrastructureError: a file cannot be written.
     """
-    with open_ground(here, env=options.env) as ground:
+    with open_ground(context, env=options.env) as ground:
         registry, name = ground.registry, options.release
         registry.release(name)
         standing = ground.standing()
@@ -106,7 +106,7 @@ def publish(here: Here, options: PublishOptions, observer: Observer) -> Publishe
             return _result(ground, options, baseline, smoke=smoke, stage=None)
         lock.write(ground.source.project.prompts_lock)
         begun = Rollout(
-            candidate=name, stage=registry.policies.canary.stages[0], started_at=here.now().replace(microsecond=0)
+            candidate=name, stage=registry.policies.canary.stages[0], started_at=context.now().replace(microsecond=0)
         )
 
         def begin(own: OwnKeys) -> OwnKeys:
@@ -165,16 +165,16 @@ def _locked(ground: Ground, name: str, library: PromptLibrary) -> PromptLock:
 def _smoke(ground: Ground, name: str, observer: Observer) -> str:
     from flowai.operations.smoke import SmokeOptions, run_smoke  # with --no-smoke nothing of it is needed
 
-    return run_smoke(ground.around, SmokeOptions(release=name), observer).report.decision.verdict
+    return run_smoke(ground.context, SmokeOptions(release=name), observer).report.decision.verdict
 
 
 def _entry(ground: Ground, options: PublishOptions, rollout: Rollout, smoke: str) -> Entry:
-    at = ground.here.now()
+    at = ground.context.now()
     evidence: dict[str, Any] = {"smoke": smoke}
     return Entry(
         id=entry_id("publish", at, rollout.candidate),
         at=at,
-        who=ground.here.who,
+        who=ground.context.user,
         action="publish",
         release=rollout.candidate,
         to_stage=rollout.stage,

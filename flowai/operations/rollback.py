@@ -10,39 +10,43 @@ it is missing, the same command finds it missing and does it.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
 from flowai.operations.rollback_aftermath import Aftermath
-from flowai.operations.rollback_model import Here, RollbackOptions, RollbackResult, Step, StepStatus
+from flowai.operations.rollback_model import RollbackOptions, RollbackResult, Step, StepStatus
 from flowai.operations.rollback_record import Record
 from flowai.operations.rollback_words import changed_keys, last_words
-from flowai.registry import secret_values
 from flowai.registry.edit import OwnKeys, edit_registry
 from flowai.releases.differences import Difference, differences
-from flowai.releases.fleet import Confirmation, confirm, look, within
+from flowai.releases.fleet import Confirmation, Fleet
 from flowai.releases.rollback_plan import RollbackPlan, Seen, plan_rollback
-from flowai.releases.source import Source, open_source, state_address
-from flowai.secrets import Redactor
-from flowai.state import Overlay, open_state, shown_address
+from flowai.releases.source import Source, open_source
+from flowai.state import Overlay, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from flowai.operations.workspace import CommandContext
     from flowai.releases.ledger import Entry
-    from flowai.state import Heartbeat, State
+    from flowai.state import Heartbeat
 
 
-def run_rollback(here: Here, options: RollbackOptions, on_plan: Callable[[RollbackResult], None]) -> RollbackResult:
+def run_rollback(
+    context: CommandContext,
+    options: RollbackOptions,
+    on_plan: Callable[[RollbackResult], None],
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> RollbackResult:
     """Roll back.
 
     Args:
-        here: where the command stands; its `on_step` is told each step as it is done.
+        context: the command's context.
         options: what was asked for.
-        on_plan: told what will happen, before it does.
+        on_plan: called with the plan before anything is changed.
+        on_step: called with each step when it is done.
 
     Returns:
         What was done, what could not be, and what is pending.
@@ -53,14 +57,10 @@ def run_rollback(here: Here, options: RollbackOptions, on_plan: Callable[[Rollba
         InfrastructureError: as before, where the registry is on another machine.
     """
     with (
-        open_source(here.start, named=options.registry, env=options.env, environ=here.environ) as source,
-        asyncio.Runner() as runner,
+        open_source(context.directory, named=options.registry, env=options.env, environ=context.environ) as source,
+        closing(Fleet(options.state, context.directory, now=context.now)) as fleet,
     ):
-        command = _Rollback(here, options, source, runner)
-        try:
-            return command.run(on_plan)
-        finally:
-            command.close()
+        return _Rollback(context, options, source, fleet, on_step).run(on_plan)
 
 
 @dataclass(kw_only=True)
@@ -84,38 +84,37 @@ class _Rollback:
     """One rollback under way.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: what was asked for.
         source: the registry.
-        runner: the event loop that the store lives in.
+        fleet: the running processes; opened here.
+        on_step: called with each step when it is done.
     """
 
-    def __init__(self, here: Here, options: RollbackOptions, source: Source, runner: asyncio.Runner) -> None:
-        self._here = here
-        registry = source.registry
-        known = () if registry is None else secret_values(registry, source.environ)
-        reason = None if options.reason is None else Redactor(known).text(options.reason)
+    def __init__(
+        self,
+        context: CommandContext,
+        options: RollbackOptions,
+        source: Source,
+        fleet: Fleet,
+        on_step: Callable[[Step], None],
+    ) -> None:
+        self._context = context
+        self._on_step = on_step
+        reason = None if options.reason is None else source.redactor.text(options.reason)
         self._options = replace(options, reason=reason)
         self._source = source
-        self._runner = runner
-        self._state: State | None = None
+        self._fleet = fleet
         self._state_error: FlowaiError | None = None
-        self._state_shown = ""
-        self._record = Record(here, source)
+        self._record = Record(context, source)
         self._seen = _Seen()
         self._done = _Done()
-        self._at = here.now()
-
-    def close(self) -> None:
-        """Give the store back."""
-        if self._state is not None:
-            with suppress(InfrastructureError):  # the command's end closes it all the same
-                self._runner.run(within(self._state.aclose()))
+        self._at = context.now()
 
     def run(self, on_plan: Callable[[RollbackResult], None]) -> RollbackResult:
         """Do it all, in order."""
         self._look()
-        if self._source.registry is None and self._state is None:
+        if self._source.registry is None and not self._fleet.is_open:
             raise self._source.error or InfrastructureError("there is neither a registry nor a state to act on")
         plan = self._plan(self._seen.overlay)
         on_plan(self._result(plan))
@@ -123,13 +122,13 @@ class _Rollback:
             return self._result(plan)
         if not plan.leaves:
             self._look_who_serves(plan)
-            return self._result(plan, Aftermath(self._here, self._source).deliver())
+            return self._result(plan, Aftermath(self._context, self._source, self._on_step).deliver())
         overlay = self._put_in_force(plan)
         plan, overlay = self._hear(plan, overlay)
         entry = self._record.entry(plan, overlay, self._done.confirmation, self._options)
         is_written = self._write_down(entry, is_in_force=overlay is not None)
         plan = self._settle_registry(plan)
-        after = Aftermath(self._here, self._source)
+        after = Aftermath(self._context, self._source, self._on_step)
         steps = (*after.queue(plan, entry), *after.deliver())
         self._done.warnings += self._record.log(entry) if is_written else ()
         self._done.warnings += (*self._passed_over(plan), *after.warnings(plan))
@@ -140,19 +139,15 @@ class _Rollback:
     def _look(self) -> None:
         """Find out how things stand; the registry was read before, so whoever changed it has changed the overlay."""
         try:
-            named, directory = state_address(self._source, self._options.state, self._here.start)
-            self._state_shown = shown_address(named)
-            self._state = open_state(named, directory, clock_s=lambda: self._here.now().timestamp())
-            self._seen.overlay, self._seen.heartbeats = self._runner.run(
-                look(self._state, self._source.environment or "")
-            )
+            self._fleet.open(self._source)
+            self._seen.overlay, self._seen.heartbeats = self._fleet.look()
         except FlowaiError as error:
             self._lose_state(error)
         self._done.warnings += self._record.read()
 
     def _lose_state(self, error: FlowaiError) -> None:
-        self.close()
-        self._state, self._state_error = None, error
+        self._fleet.disconnect()
+        self._state_error = error
 
     def _plan(self, overlay: Overlay | None) -> RollbackPlan:
         seen = Seen(
@@ -174,20 +169,20 @@ class _Rollback:
     # --- the steps ---
 
     def _step(self, name: str, status: StepStatus, detail: str, began_s: float | None = None) -> None:
-        elapsed_ms = None if began_s is None else (self._here.clock_s() - began_s) * 1000
+        elapsed_ms = None if began_s is None else (self._context.clock_s() - began_s) * 1000
         step = Step(name=name, status=status, detail=detail, elapsed_ms=elapsed_ms)
         self._done.steps.append(step)
-        self._here.on_step(step)
+        self._on_step(step)
 
     def _put_in_force(self, plan: RollbackPlan) -> Overlay | None:
         """Write the overlay; None where what processes share is away."""
-        began_s = self._here.clock_s()
-        if self._state is None:
+        began_s = self._context.clock_s()
+        if not self._fleet.is_open:
             self._step("live overlay", "failed", str(self._state_error), began_s)
             return None
         old = self._seen.overlay
         if old is not None and plan.holds(old):
-            self._step("live overlay", "done", f"{self._state_shown}, in force already", began_s)
+            self._step("live overlay", "done", f"{shown_address(self._fleet.address)}, in force already", began_s)
             return old
         overlay = Overlay(
             release=plan.release,
@@ -199,18 +194,18 @@ class _Rollback:
             at=self._at,
         )
         try:
-            self._runner.run(within(self._state.write_overlay(self._source.environment or "", overlay)))
+            self._fleet.write_overlay(overlay)
         except InfrastructureError as error:
             self._step("live overlay", "failed", str(error), began_s)
             self._lose_state(error)
             return None
-        self._step("live overlay", "done", self._state_shown, began_s)
+        self._step("live overlay", "done", shown_address(self._fleet.address), began_s)
         return overlay
 
     def _look_who_serves(self, plan: RollbackPlan) -> None:
         """Where nothing is to be decided, say whether the processes serve what they should."""
         beats = self._seen.heartbeats
-        if self._state is None:
+        if not self._fleet.is_open:
             self._step("processes", "failed", f"cannot be asked: {self._state_error}")
             return
         found = Confirmation(
@@ -228,17 +223,16 @@ class _Rollback:
 
     def _hear(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
         """Wait until the processes confirm; a rollback that came at the same time and won is joined."""
-        began_s = self._here.clock_s()
-        if overlay is None or self._state is None:
+        began_s = self._context.clock_s()
+        if overlay is None or not self._fleet.is_open:
             names = ", ".join(beat.process for beat in self._seen.heartbeats)
             self._step("processes", "failed", f"cannot be told{f': {names}' if names else ''}")
             return plan, overlay
-        environment = self._source.environment or ""
         try:
-            now, _ = self._runner.run(look(self._state, environment))
+            now, _ = self._fleet.look()
             if now is not None and now != overlay and now.epoch >= overlay.epoch:
                 plan, overlay = self._joined(plan, now), now
-            found = self._runner.run(confirm(self._state, environment, overlay, clock_s=self._here.clock_s))
+            found = self._fleet.confirm(overlay, clock_s=self._context.clock_s)
         except InfrastructureError as error:
             self._step("processes", "failed", str(error), began_s)
             self._lose_state(error)
@@ -265,7 +259,7 @@ class _Rollback:
 
     def _write_down(self, entry: Entry, *, is_in_force: bool) -> bool:
         """Add the ledger's line; tell whether this run did."""
-        began_s = self._here.clock_s()
+        began_s = self._context.clock_s()
         if self._record.knows(entry):
             return False
         try:
@@ -282,10 +276,10 @@ class _Rollback:
         """Bring the registry in line with the overlay, and with a newer one that comes meanwhile."""
         for _ in range(3):  # as often as others may plausibly come between
             self._write_registry(plan)
-            if self._state is None:
+            if not self._fleet.is_open:
                 return plan
             try:
-                now, _ = self._runner.run(look(self._state, self._source.environment or ""))
+                now, _ = self._fleet.look()
                 if now is None or now.serves == plan.serves:
                     return plan
                 plan = self._joined(plan, now)
@@ -295,7 +289,7 @@ class _Rollback:
         return plan
 
     def _write_registry(self, plan: RollbackPlan) -> None:
-        began_s, source = self._here.clock_s(), self._source
+        began_s, source = self._context.clock_s(), self._source
         if source.registry is None:
             self._step(source.own_file, "failed", str(source.error), began_s)
             return
@@ -318,7 +312,7 @@ class _Rollback:
 
         try:
             edit_registry(
-                source.project, change, env=source.environment, environ=source.environ, clock_s=self._here.clock_s
+                source.project, change, env=source.environment, environ=source.environ, clock_s=self._context.clock_s
             )
         except FlowaiError as error:
             self._step(source.own_file, "failed", str(error), began_s)
@@ -351,8 +345,8 @@ class _Rollback:
             differences=self._differences(plan),
             steps=(*self._done.steps, *steps),
             process_count=found.count if self._done.steps else len(self._seen.heartbeats),
-            silent=tuple(last_words(beat, self._here.now()) for beat in found.silent),
-            may_not_know=tuple(beat.process for beat in self._seen.heartbeats) if self._state is None else (),
+            silent=tuple(last_words(beat, self._context.now()) for beat in found.silent),
+            may_not_know=tuple(beat.process for beat in self._seen.heartbeats) if not self._fleet.is_open else (),
             warnings=tuple(self._done.warnings),
             registry_file=source.own_file,
             is_in_git=not source.is_remote and source.is_writable and not has_failed,

@@ -12,13 +12,13 @@ from flowai.alerts.outbox import Outbox
 from flowai.alerts.targets import deliveries, senders
 from flowai.errors import FlowaiError
 from flowai.operations.rollback_model import Step
-from flowai.registry import secret_values
 from flowai.registry.resolve import VERSION_VARIABLE
 from flowai.releases.version_targets import short_name, version_error, write_version
-from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
-    from flowai.operations.rollback_model import Here
+    from collections.abc import Callable
+
+    from flowai.operations.workspace import CommandContext
     from flowai.releases.ledger import Entry
     from flowai.releases.rollback_plan import RollbackPlan
     from flowai.releases.source import Source
@@ -28,16 +28,19 @@ class Aftermath:
     """The messages of a rollback.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         source: the registry.
+        on_step: called with each step when it is done.
     """
 
-    def __init__(self, here: Here, source: Source) -> None:
-        self._here = here
+    def __init__(
+        self, context: CommandContext, source: Source, on_step: Callable[[Step], None] = lambda _: None
+    ) -> None:
+        self._context = context
+        self._on_step = on_step
         self._source = source
-        self._outbox = Outbox(source.project.outbox, now=here.now, clock_s=here.clock_s)
-        registry = source.registry
-        self._redactor = Redactor() if registry is None else Redactor(secret_values(registry, source.environ))
+        self._outbox = Outbox(source.project.outbox, now=context.now, clock_s=context.clock_s)
+        self._redactor = source.redactor
 
     def queue(self, plan: RollbackPlan, entry: Entry) -> tuple[Step, ...]:
         """Keep the messages of a rollback before the first is sent; never fails."""
@@ -118,7 +121,7 @@ class Aftermath:
         return f"{delivery.label}: {error}; {kept}" if delivery.to == "version" else f"{error}; {kept}"
 
     def _told(self, step: Step) -> Step:
-        self._here.on_step(step)
+        self._on_step(step)
         return step
 
     def _write_version(self, delivery: Delivery) -> None:
@@ -126,7 +129,7 @@ class Aftermath:
             write_version(
                 delivery.body["target"],
                 delivery.body["release"],
-                root=self._here.start if self._source.is_remote else self._source.project.root,
+                root=self._context.directory if self._source.is_remote else self._source.project.root,
                 environ=self._source.environ,
             )
         except FlowaiError as error:

@@ -1,23 +1,16 @@
-"""The records of a rollback: what it is given, what was asked for, its steps, and what came of it.
+"""The records of a rollback: what was asked for, its steps, and what came of it.
 
 In: nothing. Out: records. Must never know how any of it is done.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from flowai.releases.differences import Difference
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 StepStatus = Literal["done", "pending", "failed", "skipped"]
 """`done`; `pending`: it waits in the outbox, or for the same command; `failed`: it could not be done; `skipped`: there
@@ -115,24 +108,3 @@ class RollbackOptions:
     registry: str | None = None
     force: bool = False
     dry_run: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Here:
-    """Where a command stands; tests hand in their own.
-
-    Args:
-        start: the directory.
-        who: who runs it, as far as the machine knows.
-        environ: the process environment.
-        now: the time, UTC.
-        clock_s: a clock that never goes back, seconds.
-        on_step: told each step when it is done.
-    """
-
-    start: Path
-    who: str
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    clock_s: Callable[[], float] = time.perf_counter
-    on_step: Callable[[Step], None] = lambda _: None

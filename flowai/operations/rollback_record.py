@@ -16,7 +16,8 @@ from flowai.operations.release_event import log_step
 from flowai.releases.ledger import Entry, Ledger, entry_id, open_ledger, read_ledger
 
 if TYPE_CHECKING:
-    from flowai.operations.rollback_model import Here, RollbackOptions
+    from flowai.operations.rollback_model import RollbackOptions
+    from flowai.operations.workspace import CommandContext
     from flowai.releases.fleet import Confirmation
     from flowai.releases.rollback_plan import RollbackPlan
     from flowai.releases.source import Source
@@ -27,14 +28,14 @@ class Record:
     """The ledger's side of one rollback; a registry from the network has no ledger here.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         source: the registry.
     """
 
-    def __init__(self, here: Here, source: Source) -> None:
-        self._here = here
+    def __init__(self, context: CommandContext, source: Source) -> None:
+        self._context = context
         self._source = source
-        self._at = here.now()
+        self._at = context.now()
         self._ledger: Ledger | None = None
 
     @property
@@ -86,7 +87,7 @@ class Record:
         entry = Entry(
             id=entry_id("rollback", at, left),
             at=at,
-            who=self._here.who,
+            who=self._context.user,
             action="rollback",
             release=plan.ends_rollout_of or left,
             serves=plan.serves,

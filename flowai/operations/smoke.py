@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from flowai.calls import Client
     from flowai.operations.trials import Observer
-    from flowai.operations.workspace import Surroundings, Workspace
+    from flowai.operations.workspace import CommandContext, Workspace
     from flowai.reports import Report, Trial
     from flowai.suites.model import Case
     from flowai.suites.plan import Pairing
@@ -85,11 +85,11 @@ class SmokeResult:
     junit: Path
 
 
-def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -> SmokeResult:
+def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
     """Check a release.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         options: what was asked for.
         observer: who follows it.
 
@@ -100,13 +100,13 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         InfrastructureError: a local model did not start.
     """
     check_endings(options.outputs, WRITERS)
-    serving = open_workspace(around)
+    serving = open_workspace(context)
     rollout = serving.registry.rollout
     release = options.release or (rollout.candidate if rollout else serving.release)
     workspace = replace(serving, release=release) if release in serving.registry.releases else serving
     workspace.registry.release(release)
     _refuse_changed_bytes(workspace)
-    started_at, started_s = around.timestamp(), around.clock_s()
+    started_at, started_s = context.timestamp(), context.clock_s()
     pairings = [_sharpened(pairing, workspace) for pairing in _pairings(workspace)]
     planned = plan_trials(pairings, Selection(pattern=options.pattern))
     if not planned:
@@ -150,7 +150,7 @@ def run_smoke(around: Surroundings, options: SmokeOptions, observer: Observer) -
         run_id="smoke",
         target=release,
         started_at=started_at,
-        elapsed_s=around.clock_s() - started_s,
+        elapsed_s=context.clock_s() - started_s,
         asking_s=asking_s,
         in_flight_s=sum(trial.latency_ms or 0.0 for trial in trials.values()) / 1000,
         concurrency_limit=concurrency,

@@ -18,7 +18,6 @@ import msgspec
 
 from flowai.calls import connect
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.parts import Settings
 from flowai.gateway.plan import Switches
 from flowai.serve.server import running
 
@@ -99,16 +98,13 @@ class SmokeClient:
     async def _started(self) -> str:
         async with self._starting:
             if self._address is None:
-                around = self._workspace.around
-                settings = Settings(
-                    environ=around.environ,
-                    now=around.now,
-                    clock_s=around.clock_s,
-                    new_id=around.new_id,
+                context = self._workspace.context
+                settings = replace(
+                    context.runtime_options(),
                     connect=self._connect,
                     switches=Switches(caches=False, falls_back=False, assigns=False, release=self._workspace.release),
                 )
-                gateway = Gateway(around.project.root, env=around.env, origin="smoke", settings=settings)
+                gateway = Gateway(self._workspace.project.root, env=context.env, origin="smoke", settings=settings)
                 await self._running.enter_async_context(gateway)
                 await gateway.warm_up()
                 self._address = await self._running.enter_async_context(running(gateway))

@@ -134,8 +134,8 @@ class TrialBench:
         return Hands(
             judge=self.judge,
             redact=self._workspace.redactor.text,
-            new_call_id=self._workspace.around.new_id,
-            clock_s=self._workspace.around.clock_s,
+            new_call_id=self._workspace.context.new_id,
+            clock_s=self._workspace.context.clock_s,
             on_call=on_call,
             on_trial=on_trial,
         )
@@ -263,13 +263,13 @@ def ask(
     """
     import asyncio  # a fully cached run never needs it
 
-    around = workspace.around
+    context = workspace.context
     with closing(
         EventLog(
             workspace.events,
-            process=f"{asking.origin}-{around.new_id()[:12]}",
+            process=f"{asking.origin}-{context.new_id()[:12]}",
             redactor=workspace.redactor,
-            clock=around.now,
+            clock=context.now,
         )
     ) as log:
 
@@ -279,7 +279,7 @@ def ask(
             if call_id is not None and asking.logs_calls:
                 facts = _facts(prepared, result, latency_ms)
                 log.append(
-                    CallEvent(call_id=call_id, at=around.now(), origin=asking.origin, release=asking.release, **facts)
+                    CallEvent(call_id=call_id, at=context.now(), origin=asking.origin, release=asking.release, **facts)
                 )
 
         hands = bench.hands(on_trial, on_call)
@@ -297,11 +297,11 @@ def ask(
             finally:
                 await client.aclose()
 
-        started_s = around.clock_s()
+        started_s = context.clock_s()
         try:
             asyncio.run(session())
         finally:
-            elapsed_s = around.clock_s() - started_s
+            elapsed_s = context.clock_s() - started_s
     return elapsed_s
 
 

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from flowai.alerts.blame import Blame
     from flowai.alerts.burn import Cell, Spans
     from flowai.alerts.causes import Cause
-    from flowai.operations.rollback_model import Here
     from flowai.operations.watch_model import What
+    from flowai.operations.workspace import CommandContext
 
 LEAST_INTERVAL_S = 1.0
 _MOSTLY = 0.5
@@ -55,7 +55,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def run_watch(
-    here: Here,
+    context: CommandContext,
     options: WatchOptions,
     *,
     on_head: Callable[[WatchHead], None],
@@ -65,7 +65,7 @@ def run_watch(
     """Look, again and again.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: what was asked for.
         on_head: told what is watched, once.
         on_tick: told what each look found.
@@ -78,18 +78,18 @@ def run_watch(
     """
     if options.interval_s < LEAST_INTERVAL_S:
         raise UsageError(f"`--interval` is {options.interval_s:g} s, expected {LEAST_INTERVAL_S:g} s at least")
-    end_s = None if options.for_s is None else here.clock_s() + options.for_s
+    end_s = None if options.for_s is None else context.clock_s() + options.for_s
     has_rolled_back = has_seen_calls = is_stopped = False
-    with closing(Watch(here, options)) as watch:
+    with closing(Watch(context, options)) as watch:
         on_head(watch.head())
         while True:
-            began_s = here.clock_s()
+            began_s = context.clock_s()
             tick = watch.tick()
             on_tick(tick)
             has_rolled_back |= any(one.what == "rolled_back" for one in tick.happened)
             has_seen_calls |= tick.silent_s is not None
-            pause_s = max(0.0, options.interval_s - (here.clock_s() - began_s))
-            if options.once or (end_s is not None and here.clock_s() + pause_s > end_s):
+            pause_s = max(0.0, options.interval_s - (context.clock_s() - began_s))
+            if options.once or (end_s is not None and context.clock_s() + pause_s > end_s):
                 break
             if is_stopped := wait(pause_s):
                 break
@@ -136,20 +136,20 @@ class Watch:
     """A watch; each `tick` is one look.
 
     Args:
-        here: where it stands.
+        context: the command's context.
         options: what was asked for.
     """
 
-    def __init__(self, here: Here, options: WatchOptions) -> None:
-        self._here = here
+    def __init__(self, context: CommandContext, options: WatchOptions) -> None:
+        self._context = context
         self._options = options
-        self._ground = WatchGround(here, options)
+        self._ground = WatchGround(context, options)
         self._standing = self._ground.look()
         project = self._standing.source.project
         self._environment = self._standing.source.environment
         self._intake = Intake(self._standing.events)
-        self._messages = Messages(Outbox(project.outbox, now=here.now, clock_s=here.clock_s))
-        self._memory = MemoryFile(project.watch / f"{self._environment or 'default'}.json", clock_s=here.clock_s)
+        self._messages = Messages(Outbox(project.outbox, now=context.now, clock_s=context.clock_s))
+        self._memory = MemoryFile(project.watch / f"{self._environment or 'default'}.json", clock_s=context.clock_s)
         self._imagined = Memory()
         """What a dry run would remember."""
         self._happened: list[Happening] = []
@@ -173,7 +173,7 @@ class Watch:
 
     def tick(self) -> WatchTick:
         """Look once, and do what follows."""
-        now = self._here.now()
+        now = self._context.now()
         self._happened, self._warnings, self._is_hindered = [], [], False
         self._standing = standing = self._ground.look()
         self._warnings += standing.warnings
@@ -300,7 +300,7 @@ class Watch:
         memory = _replaced(memory, tried)
         self._save(memory)
         done = roll_back(
-            self._here,
+            self._context,
             tried,
             environment=self._environment,
             state=self._options.state,
@@ -315,7 +315,7 @@ class Watch:
         return _replaced(memory, msgspec.structs.replace(tried, rolled_back_to=done.serves, rollback_tries_count=tries))
 
     def _deliver(self, standing: Standing) -> None:
-        for sent in Aftermath(self._here, standing.source).deliver(only_due=True):
+        for sent in Aftermath(self._context, standing.source).deliver(only_due=True):
             self._tell("told" if sent.status == "done" else "waits", f"{sent.name}: {sent.detail}", None)
 
     def _save(self, memory: Memory) -> None:

@@ -8,9 +8,7 @@ processes share may be away: then the last overlay that was seen stays.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -18,24 +16,25 @@ from typing import TYPE_CHECKING
 from flowai.alerts.blame import Suspect
 from flowai.alerts.burn import AlertRule
 from flowai.errors import FlowaiError, InfrastructureError
-from flowai.registry import events_directory, secret_values
+from flowai.registry import events_directory
 from flowai.registry.resolve import resolve_release
 from flowai.releases.differences import changed_features
-from flowai.releases.fleet import look, within
+from flowai.releases.fleet import Fleet
 from flowai.releases.ledger import ledger_file, read_ledger
-from flowai.releases.source import PLAIN, Source, open_source, state_address
+from flowai.releases.source import PLAIN, Source, open_source
 from flowai.releases.stages import WHOLE, began_at
 from flowai.secrets import Redactor
-from flowai.state import Overlay, open_state
+from flowai.state import Overlay
 from flowai.storage.files import read_fingerprints
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.operations.rollback_model import Here
     from flowai.operations.watch_model import WatchOptions
+    from flowai.operations.workspace import CommandContext
     from flowai.registry import Registry
-    from flowai.state import State
+    from flowai.secrets import Redactor
+    from flowai.state import Overlay
     from flowai.storage.files import FileFingerprint
 
 SETTLING = timedelta(minutes=1)
@@ -95,7 +94,7 @@ class WatchGround:
     """Looks at files and at what processes share.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         options: environment and state, as asked for.
 
     Raises:
@@ -104,13 +103,10 @@ class WatchGround:
         InfrastructureError: it lies on another machine.
     """
 
-    def __init__(self, here: Here, options: WatchOptions) -> None:
-        self._here = here
-        self._named_state = options.state
+    def __init__(self, context: CommandContext, options: WatchOptions) -> None:
+        self._context = context
         self._env = options.env
-        self._runner = asyncio.Runner()
-        self._state: State | None = None
-        self._address = ""
+        self._fleet = Fleet(options.state, context.directory, now=context.now)
         self._overlay: Overlay | None = None
         self._error: str | None = None
         self._seen: tuple[str, int, datetime] | None = None
@@ -119,9 +115,8 @@ class WatchGround:
         self._fingerprints = self._look_at_files()
 
     def close(self) -> None:
-        """Give the store back."""
-        self._close_state()
-        self._runner.close()
+        """Close the connection to the processes."""
+        self._fleet.close()
 
     def look(self) -> Standing:
         """Read what changed."""
@@ -149,7 +144,7 @@ class WatchGround:
             registry=read.registry,
             events=read.events,
             rule=rule,
-            redactor=Redactor(secret_values(read.registry, read.source.environ)),
+            redactor=read.source.redactor,
             rolled=rolled,
             warnings=tuple(warnings),
         )
@@ -167,16 +162,14 @@ class WatchGround:
         self._fingerprints = fingerprints
 
     def _read_files(self) -> _Read:
-        here = self._here
-        with open_source(here.start, named=None, env=self._env, environ=here.environ) as source:
+        context = self._context
+        with open_source(context.directory, named=None, env=self._env, environ=context.environ) as source:
             if source.is_remote:
                 raise InfrastructureError(
                     "the registry lies on another machine, and so does its event log",
                     hint="run `flowai watch` in the checkout whose processes write the log",
                 )
-            if source.registry is None:
-                raise source.error or InfrastructureError("the registry cannot be read")
-            registry = source.registry
+            registry = source.require_registry()
             warnings: tuple[str, ...] = ()
             stage_at = None
             if registry.rollout is not None:
@@ -203,24 +196,13 @@ class WatchGround:
     # --- what processes share ---
 
     def _look_at_state(self) -> str | None:
-        """Read the overlay; give why it could not be."""
-        source = self._read.source
+        """Read the overlay; return why it could not be."""
         try:
-            named, directory = state_address(source, self._named_state, self._here.start)
-            if self._state is None or named != self._address:
-                self._close_state()
-                self._state = open_state(named, directory, clock_s=lambda: self._here.now().timestamp())
-                self._address = named
-            self._overlay, _ = self._runner.run(look(self._state, source.environment or ""))
+            self._fleet.open(self._read.source)
+            self._overlay, _ = self._fleet.look()
         except FlowaiError as error:
             return str(error)
         return None
-
-    def _close_state(self) -> None:
-        if self._state is not None:
-            with suppress(InfrastructureError):  # the command's end closes it all the same
-                self._runner.run(within(self._state.aclose()))
-            self._state = None
 
     # --- the rollout ---
 
@@ -241,7 +223,7 @@ class WatchGround:
         ).name
         stage = int(rollout.stage)
         if self._seen is None or self._seen[:2] != (rollout.candidate, stage):
-            self._seen = (rollout.candidate, stage, self._here.now())
+            self._seen = (rollout.candidate, stage, self._context.now())
         began = (read.stage_at or self._seen[2]) + SETTLING
         suspect = Suspect(
             release=rollout.candidate,

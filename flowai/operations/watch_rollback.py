@@ -15,7 +15,8 @@ from flowai.releases.source import PLAIN
 
 if TYPE_CHECKING:
     from flowai.alerts.incidents import Incident
-    from flowai.operations.rollback_model import Here, RollbackResult
+    from flowai.operations.rollback_model import RollbackResult
+    from flowai.operations.workspace import CommandContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +38,13 @@ class _MootError(Exception):
     """The rollback would leave another release than the one to blame."""
 
 
-def roll_back(here: Here, incident: Incident, *, environment: str | None, state: str | None, reason: str) -> RolledBack:
+def roll_back(
+    context: CommandContext, incident: Incident, *, environment: str | None, state: str | None, reason: str
+) -> RolledBack:
     """Roll back; to do it again finishes what an earlier try began.
 
     Args:
-        here: where the command stands.
+        context: the command's context.
         incident: its release is left.
         environment: the environment; None for the plain registry.
         state: where processes share what they know; None for what the registry says.
@@ -54,7 +57,7 @@ def roll_back(here: Here, incident: Incident, *, environment: str | None, state:
 
     options = RollbackOptions(reason=reason, env=environment or PLAIN, state=state)
     try:
-        result = run_rollback(replace(here, who=f"flowai watch, {here.who}"), options, check)
+        result = run_rollback(replace(context, user=f"flowai watch, {context.user}"), options, check)
     except _MootError:
         return RolledBack(serves=None, is_moot=True, message=f"{incident.name} is no longer rolled out")
     except FlowaiError as error:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import UsageError, one_of
-from flowai.gateway.endpoints import endpoint_as_written, endpoint_of
+from flowai.project import find_project
 from flowai.prompts import PromptLibrary
 from flowai.registry import (
     ModelEntry,
+    endpoint_as_written,
+    endpoint_of,
     environment_of,
     events_directory,
     load_registry,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.calls import Endpoint
+    from flowai.gateway.parts import RuntimeOptions
     from flowai.project import Project
     from flowai.registry import Registry
 
@@ -42,24 +45,36 @@ def _new_id() -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What a command is given from outside; tests hand in their own.
+class CommandContext:
+    """The process that runs a command: directory, user, variables and clocks; tests pass their own."""
 
-    Args:
-        project: where it works.
-        environ: the process environment.
-        env: the environment asked for; None for FLOWAI_ENV or none.
-        now: the time, UTC.
-        clock_s: a clock that never goes back, seconds.
-        new_id: gives ids that never repeat.
-    """
-
-    project: Project
+    directory: Path
+    """The project is searched from here upwards."""
+    found_project: Project | None = None
+    """The project where it was found before; None to search for it."""
+    user: str = "unknown"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     env: str | None = None
+    """The environment asked for; None for FLOWAI_ENV or none."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock_s: Callable[[], float] = time.perf_counter
+    """Monotonic."""
     new_id: Callable[[], str] = _new_id
+
+    @property
+    def project(self) -> Project:
+        """The project of the directory.
+
+        Raises:
+            ProjectError: there is none.
+        """
+        return self.found_project or find_project(self.directory, self.environ)
+
+    def runtime_options(self) -> RuntimeOptions:
+        """Return the options of a gateway that runs on the same variables, clocks and ids."""
+        from flowai.gateway.parts import RuntimeOptions  # few commands call models
+
+        return RuntimeOptions(environ=self.environ, now=self.now, clock_s=self.clock_s, new_id=self.new_id)
 
     def timestamp(self) -> str:
         """Give the time as reports spell it: UTC, RFC 3339, whole seconds."""
@@ -68,30 +83,21 @@ class Surroundings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """What commands share once a project is opened.
+    """A project that was opened for a command."""
 
-    Args:
-        around: what surrounds the process.
-        environ: its environment with the project's .env under it.
-        registry: the registry, with the models that were named on the command line.
-        release: the release that serves.
-        library: the prompts.
-        redactor: takes known keys and key shapes out of anything written.
-        warnings: what the person should know; one line each.
-    """
-
-    around: Surroundings
+    context: CommandContext
+    project: Project
     environ: Mapping[str, str]
+    """The process environment with the project's .env under it."""
     registry: Registry
+    """With the models that were named on the command line."""
     release: str
+    """The release that serves."""
     library: PromptLibrary
     redactor: Redactor
+    """Removes known keys and key shapes from anything written."""
     warnings: tuple[str, ...]
-
-    @property
-    def project(self) -> Project:
-        """The project."""
-        return self.around.project
+    """For the user; one line each."""
 
     @property
     def events(self) -> Path:
@@ -125,11 +131,11 @@ class Workspace:
         return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
 
-def open_workspace(around: Surroundings, *, models: Iterable[str] = (), release: str | None = None) -> Workspace:
+def open_workspace(context: CommandContext, *, models: Iterable[str] = (), release: str | None = None) -> Workspace:
     """Open a project.
 
     Args:
-        around: what surrounds the process.
+        context: the command's context.
         models: names from the command line; LiteLLM's names need no entry in the registry.
         release: the release to work with; None for the one that serves.
 
@@ -137,8 +143,9 @@ def open_workspace(around: Surroundings, *, models: Iterable[str] = (), release:
         ProjectError: the registry, .env or anything it names is wrong.
         UsageError: a model or release is unknown.
     """
-    environ = environment_of(around.project, around.environ)
-    registry = _with_models(load_registry(around.project, env=around.env, environ=environ), models)
+    project = context.project
+    environ = environment_of(project, context.environ)
+    registry = _with_models(load_registry(project, env=context.env, environ=environ), models)
     warnings: tuple[str, ...] = ()
     if release is None:
         serving = resolve_release(registry, environ)
@@ -146,11 +153,12 @@ def open_workspace(around: Surroundings, *, models: Iterable[str] = (), release:
     else:
         registry.release(release)
     return Workspace(
-        around=around,
+        context=context,
+        project=project,
         environ=environ,
         registry=registry,
         release=release,
-        library=PromptLibrary(around.project),
+        library=PromptLibrary(project),
         redactor=Redactor(secret_values(registry, environ)),
         warnings=warnings,
     )

@@ -4,9 +4,9 @@ from flowai.registry.bindings import Binding, Ladder, arm_binding, binding, feat
 from flowai.registry.load import environment_file, environments, load_registry
 from flowai.registry.model import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
 from flowai.registry.resolve import (
-    EndpointFields,
     ServingRelease,
-    endpoint_fields,
+    endpoint_as_written,
+    endpoint_of,
     events_directory,
     events_store,
     resolve_release,
@@ -18,7 +18,6 @@ from flowai.registry.variables import environment_of
 __all__ = [
     "Binding",
     "BindingEntry",
-    "EndpointFields",
     "Feature",
     "Ladder",
     "ModelEntry",
@@ -30,7 +29,8 @@ __all__ = [
     "ServingRelease",
     "arm_binding",
     "binding",
-    "endpoint_fields",
+    "endpoint_as_written",
+    "endpoint_of",
     "environment_file",
     "environment_of",
     "environments",

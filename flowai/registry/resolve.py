@@ -1,15 +1,16 @@
 """Answers which release serves, and how a model is reached.
 
-In: a Registry and variables. Out: a release's name, an EndpointFields. Must never know how a model is called.
+In: a Registry and variables. Out: a release's name, an Endpoint. Must never know how a model is called.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from flowai.calls import Endpoint
 from flowai.errors import Place, RegistryError, UsageError, one_of
 from flowai.registry.variables import fill, missing, references
 from flowai.secrets import names_a_secret
@@ -62,27 +63,6 @@ class ServingRelease:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EndpointFields:
-    """What it takes to call a model; field by field what a client's `Endpoint` wants.
-
-    Args:
-        name: the registry's name of the model.
-        model: LiteLLM's name.
-        provider: who is asked.
-        api_base: base URL; None for the provider's own.
-        api_key: the key itself; None where none is needed. Never shown.
-        file: absolute path of a local model's weights; None for others.
-    """
-
-    name: str
-    model: str
-    provider: str
-    api_base: str | None
-    api_key: str | None = field(repr=False)
-    file: str | None
-
-
 def resolve_release(
     registry: Registry, environ: Mapping[str, str], *, live: str | None = None, bad: Collection[str] = ()
 ) -> ServingRelease:
@@ -122,17 +102,14 @@ def resolve_release(
     )
 
 
-def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], *, root: Path) -> EndpointFields:
-    """Find how a model is reached: address, key and file, variables filled in.
+def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, root: Path) -> Endpoint:
+    """Build the endpoint of a model as clients call it: address, key and file, variables filled in.
 
     Args:
         registry: the registry.
         model: the registry's name of the model.
         environ: the variables, see `environment_of`.
         root: directory that relative `file` paths start from.
-
-    Returns:
-        The fields of an endpoint.
 
     Raises:
         UsageError: there is no such model.
@@ -145,7 +122,7 @@ def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], 
     file = None
     if entry.file is not None:
         file = _weights(registry, model, fill(entry.file, environ, owner=owner, place=place), root)
-    return EndpointFields(
+    return Endpoint(
         name=model,
         model=entry.model,
         provider=entry.provider or _provider(entry.model, api_base),
@@ -153,6 +130,17 @@ def endpoint_fields(registry: Registry, model: str, environ: Mapping[str, str], 
         api_key=_api_key(registry, model, entry, environ),
         file=file,
     )
+
+
+def endpoint_as_written(registry: Registry, model: str) -> Endpoint:
+    """Build the endpoint of a model as the registry spells it: no variable filled in, so no key or weights needed.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    entry = registry.model(model)
+    provider = entry.provider or entry.model.partition("/")[0]
+    return Endpoint(name=model, model=entry.model, provider=provider, api_base=entry.api_base, file=entry.file)
 
 
 SPOOL = ".flowai/events"

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from flowai.errors import FlowaiError, InfrastructureError, ProjectError, RegistryError, UsageError
 from flowai.project import REGISTRY_FILE, Project, find_project
-from flowai.registry import environment_file, environment_of, environments, load_registry
+from flowai.registry import environment_file, environment_of, environments, load_registry, secret_values
 from flowai.registry.load import ENVIRONMENT_VARIABLE
 from flowai.registry.variables import fill
+from flowai.secrets import Redactor
 from flowai.storage.files import parse_yaml, writing
 
 if TYPE_CHECKING:
@@ -62,6 +63,21 @@ class Source:
             return self.registry.own_file
         stem = self.project.registry
         return stem.name if self.environment is None else f"{stem.stem}.{self.environment}{stem.suffix}"
+
+    @property
+    def redactor(self) -> Redactor:
+        """Removes the secrets that the registry and the variables hold, as far as they could be read."""
+        return Redactor() if self.registry is None else Redactor(secret_values(self.registry, self.environ))
+
+    def require_registry(self) -> Registry:
+        """Return the registry.
+
+        Raises:
+            FlowaiError: it could not be read; the original error.
+        """
+        if self.registry is None:
+            raise self.error or InfrastructureError("the registry cannot be read")
+        return self.registry
 
 
 @contextmanager

@@ -52,15 +52,11 @@ class AppOptions:
     Args:
         is_local: whether only this machine reaches it: then no key is needed while the registry has none.
         write_timeout_s: seconds a caller may leave what was sent unread before it counts as gone, > 0.
-        epoch_s: gives the time, seconds since the epoch.
-        clock_s: a clock that never goes back, seconds.
         on_bug: told of an exception that nothing expected; the caller learns only that there was one.
     """
 
     is_local: bool = True
     write_timeout_s: float = 30.0
-    epoch_s: Callable[[], float] = time.time
-    clock_s: Callable[[], float] = time.perf_counter
     on_bug: Callable[[BaseException], None] = lambda _: None
 
 
@@ -78,7 +74,7 @@ class App:
         self.under_way = UnderWay()
         self.is_warm = False
         self._metrics = Metrics()
-        self._chat_endpoint = ChatEndpoint(gateway, self._metrics, self._options.epoch_s)
+        self._chat_endpoint = ChatEndpoint(gateway, self._metrics)
         self._openapi = msgspec.json.encode(openapi_document())
         self._router = Router(
             [
@@ -98,7 +94,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; the edge: nothing but a cancellation gets out."""
-        begun_s = self._options.clock_s()
+        begun_s = time.perf_counter()
         outlet = Outlet(send, self._options.write_timeout_s)
         # a route that is found but does not know the method raises what we catch only if it thinks itself in an app
         scope["app"] = self
@@ -117,7 +113,7 @@ class App:
                 route=_route(scope["path"]),
                 method=scope["method"] if scope["method"] in _METHODS else "other",
                 status=status,
-                duration_s=self._options.clock_s() - begun_s,
+                duration_s=time.perf_counter() - begun_s,
             )
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, outlet: Outlet) -> int:

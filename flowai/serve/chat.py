@@ -25,7 +25,7 @@ from flowai.serve.replies import ChunkMaker, chat_reply
 from flowai.serve.sending import send_whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from flowai.gateway.model import Standing, StreamItem
     from flowai.serve.callers import Caller
@@ -157,13 +157,11 @@ class ChatEndpoint:
     Args:
         gateway: who answers.
         metrics: counts.
-        epoch_s: gives the time, seconds since the epoch.
     """
 
-    def __init__(self, gateway: Answering, metrics: Metrics, epoch_s: Callable[[], float]) -> None:
+    def __init__(self, gateway: Answering, metrics: Metrics) -> None:
         self._gateway = gateway
         self._metrics = metrics
-        self._epoch_s = epoch_s
         self._encoder = msgspec.json.Encoder()
 
     async def answer(self, request: ChatRequest, slot: Slot, outlet: Outlet) -> None:
@@ -191,7 +189,7 @@ class ChatEndpoint:
             raise
         self._metrics.answered(answer)
         if not request.is_stream:
-            body = self._encoder.encode(chat_reply(answer, int(self._epoch_s())))
+            body = self._encoder.encode(chat_reply(answer, int(time.time())))
             await send_whole(outlet, 200, {"content-type": "application/json", **answer_headers(answer)}, body)
 
     async def _stream(self, request: ChatRequest, slot: Slot, outlet: Outlet) -> Answer:
@@ -217,7 +215,7 @@ class ChatEndpoint:
         answer: Answer | None = None
         async for item in items:
             if isinstance(item, Started):
-                maker = ChunkMaker(item, int(self._epoch_s()), include_usage=request.include_usage)
+                maker = ChunkMaker(item, int(time.time()), include_usage=request.include_usage)
                 await outlet.begin(200, _STREAM_HEADERS | answer_headers(item))
                 await outlet.more(self._frame(maker.first(item)))
             elif maker is None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+LOOPBACK = "127.0.0.1"
 _BACKLOG_COUNT = 1024
 _CUT_GRACE_S = 2  # what calls that were cut get to say so
 
@@ -32,17 +33,37 @@ class QuietServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.is_up = asyncio.Event()
+        self._is_up = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
-        self.is_up.set()
+        self._is_up.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Install no handlers: uvicorn would kill the process with the same signal once it has ended in good order."""
         yield
+
+    async def start(self, host: str, port: int) -> int:
+        """Open the port and serve in the background; return the port.
+
+        Raises:
+            UsageError: no such address on this machine.
+            InfrastructureError: the port is taken or not ours to take.
+        """
+        listener = await _listen(host, port)
+        self._task = asyncio.create_task(self.serve(sockets=[listener]))
+        await self._is_up.wait()
+        return int(listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """End; may be called twice."""
+        if self._task is not None:
+            self.should_exit = True
+            await self._task
+            self._task = None
 
     def stop_accepting(self) -> None:
         """Close the port; connections that are open stay."""
@@ -75,7 +96,7 @@ def quiet_server(app: Any, *, most_connections_count: int) -> QuietServer:  # no
     return QuietServer(config)
 
 
-async def listen(host: str, port: int) -> socket.socket:
+async def _listen(host: str, port: int) -> socket.socket:
     """Open the port; the first address of a name counts.
 
     Raises:

@@ -5,12 +5,11 @@ In: a desk. Out: addresses that let a browser in. Must never know pages.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.serve.listening import listen, quiet_server
+from flowai.serve.listening import LOOPBACK, quiet_server
 from flowai.serve.review import ReviewApp
 from flowai.serve.review_entry import Entry
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from flowai.finetune.desk import Desk
 
-LOOPBACK = "127.0.0.1"
 _MOST_CONNECTIONS_COUNT = 64
 
 
@@ -56,13 +54,9 @@ async def reviewing(
         InfrastructureError: the port is taken or not ours to take.
     """
     entry = Entry(random_bytes)
-    listener = await listen(LOOPBACK, port)
     server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), most_connections_count=_MOST_CONNECTIONS_COUNT)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        await server.is_up.wait()
-        base = f"http://{LOOPBACK}:{listener.getsockname()[1]}/?token="
+        base = f"http://{LOOPBACK}:{await server.start(LOOPBACK, port)}/?token="
         yield Addresses(lasting=base + entry.token, once=base + entry.token_once)
     finally:
-        server.should_exit = True
-        await task
+        await server.stop()

@@ -5,20 +5,18 @@ In: a gateway, an address. Out: a running server. Must never know endpoints.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from flowai.serve.app import App, AppOptions
 from flowai.serve.callers import is_loopback
-from flowai.serve.listening import QuietServer, listen, quiet_server
+from flowai.serve.listening import LOOPBACK, QuietServer, quiet_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from flowai.serve.contract import Answering
 
-LOOPBACK = "127.0.0.1"
 _SPARE_CONNECTIONS_COUNT = 512  # for probes, idle connections and those that are told to come back
 
 
@@ -40,7 +38,6 @@ class HttpServer:
         self.app = App(gateway, options or AppOptions(is_local=is_loopback(host)))
         self._gateway = gateway
         self._server: QuietServer | None = None
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Open the port and serve.
@@ -53,12 +50,9 @@ class HttpServer:
             InfrastructureError: the port is taken or not ours to take.
         """
         limits = (await self._gateway.standing()).serve
-        listener = await listen(self._host, self._port)
         most_connections_count = limits.max_concurrency + _SPARE_CONNECTIONS_COUNT
         self._server = quiet_server(self.app, most_connections_count=most_connections_count)
-        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
-        await self._server.is_up.wait()
-        port = listener.getsockname()[1]
+        port = await self._server.start(self._host, self._port)
         return f"http://[{self._host}]:{port}" if ":" in self._host else f"http://{self._host}:{port}"
 
     async def warm_up(self) -> None:
@@ -86,10 +80,9 @@ class HttpServer:
     async def stop(self) -> None:
         """End; calls still under way are cut."""
         self.cut()
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            await self._task
-            self._server = self._task = None
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
 
 
 @asynccontextmanager

@@ -16,26 +16,45 @@ cleared, live processes heard and listed, in the shared store or not at all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from functools import wraps
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from flowai.errors import InfrastructureError
+from flowai.state.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from flowai.state.memory_state import MemoryState
-    from flowai.state.model import (
-        Admission,
-        BreakerRule,
-        BreakerView,
-        Heartbeat,
-        Overlay,
-        Reservation,
-        Shared,
-        State,
-    )
+    from flowai.state.model import Heartbeat, Shared
 
 Found = TypeVar("Found")
+Parameters = ParamSpec("Parameters")
+
+
+def _on_either(
+    method: Callable[Concatenate[State, Parameters], Coroutine[Any, Any, Found]],
+) -> Callable[Concatenate[GuardedState, Parameters], Coroutine[Any, Any, Found]]:
+    """Build the method that asks the shared store, or this process's own where it is away."""
+
+    @wraps(method)
+    async def call(self: GuardedState, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
+        return await self._ask(methodcaller(method.__name__, *args, **kwargs))
+
+    return call
+
+
+def _on_shared(
+    method: Callable[Concatenate[State, Parameters], Coroutine[Any, Any, Found]],
+) -> Callable[Concatenate[GuardedState, Parameters], Coroutine[Any, Any, Found]]:
+    """Build the method that asks the shared store; it raises InfrastructureError where the store is away."""
+
+    @wraps(method)
+    async def call(self: GuardedState, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
+        return await self._ask_shared(methodcaller(method.__name__, *args, **kwargs))
+
+    return call
 
 
 class GuardedState:
@@ -118,53 +137,18 @@ class GuardedState:
             self._seen[environment] = (self._clock_s(), found)
         return found
 
-    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
-        """Ask whether an attempt may start."""
-        return await self._ask(lambda store: store.admit(provider, rule))
-
-    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
-        """Count a failure."""
-        return await self._ask(lambda store: store.failed(provider, rule, probe=probe))
-
-    async def succeeded(self, provider: str, *, probe: str) -> None:
-        """Close the breaker after a good probe."""
-        await self._ask(lambda store: store.succeeded(provider, probe=probe))
-
-    async def released(self, provider: str, *, probe: str) -> None:
-        """Give a lease back."""
-        await self._ask(lambda store: store.released(provider, probe=probe))
-
-    async def rest(self, provider: str, *, for_s: float) -> None:
-        """Leave a provider alone for as long as it asked."""
-        await self._ask(lambda store: store.rest(provider, for_s=for_s))
-
-    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
-        """Set money aside for today."""
-        return await self._ask(lambda store: store.reserve(account, amount_usd, limit_usd=limit_usd))
-
-    async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
-        """Replace what was set aside by what was paid; a store that did not set it aside adds what was paid."""
-        await self._ask(lambda store: store.settle(reservation, actual_usd=actual_usd))
-
-    async def spent_usd(self, account: str) -> float:
-        """Give what was spent and set aside today: by all, or while alone by this process."""
-        return await self._ask(lambda store: store.spent_usd(account))
-
-    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
-        """Put an overlay in force, for all processes or not at all.
-
-        Raises:
-            InfrastructureError: the shared store is away.
-        """
-        await self._ask_shared(lambda store: store.write_overlay(environment, overlay))
-
-    async def clear_overlay(self, environment: str) -> None:
-        """Take the overlay away, for all processes or not at all.
-
-        Raises:
-            InfrastructureError: the shared store is away.
-        """
-        await self._ask_shared(lambda store: store.clear_overlay(environment))
+    admit = _on_either(State.admit)
+    failed = _on_either(State.failed)
+    succeeded = _on_either(State.succeeded)
+    released = _on_either(State.released)
+    rest = _on_either(State.rest)
+    reserve = _on_either(State.reserve)
+    settle = _on_either(State.settle)
+    spent_usd = _on_either(State.spent_usd)
+    gone = _on_either(State.gone)
+    write_overlay = _on_shared(State.write_overlay)
+    clear_overlay = _on_shared(State.clear_overlay)
+    heartbeats = _on_shared(State.heartbeats)
 
     async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives, to all or to nobody.
@@ -175,18 +159,6 @@ class GuardedState:
         if not self._is_worth_asking():
             raise InfrastructureError(self.away_reason or "the shared state is away")
         await self._ask_shared(lambda store: store.beat(heartbeat, lifetime_s=lifetime_s))
-
-    async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
-        """List the live processes of an environment, all of them or none.
-
-        Raises:
-            InfrastructureError: the shared store is away.
-        """
-        return await self._ask_shared(lambda store: store.heartbeats(environment))
-
-    async def gone(self, environment: str, process: str) -> None:
-        """Say that a process ended in good order; unheard, it counts as gone when its lifetime ends."""
-        await self._ask(lambda store: store.gone(environment, process))
 
     async def aclose(self) -> None:
         """Close both stores."""

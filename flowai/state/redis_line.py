@@ -1,15 +1,13 @@
-"""One connection to Redis, shared by all who ask at once.
+"""One connection to Redis, shared by all concurrent callers.
 
-In: commands. Out: replies, or one error that says where and why, never with a password. Must never know keys or
-scripts.
-
-Whoever asks while an exchange is under way goes with the next one, together with all others who do: two hundred
-callers cost two round trips and need no more connections than one. And when Redis is away they learn it together.
+Commands that are asked for during an exchange go together in the next one: two hundred callers cost two round trips,
+and all of them learn at once that Redis is away. No error quotes the URL's password.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +22,7 @@ from flowai.errors import InfrastructureError
 from flowai.state.address import redis_host, shown_address, without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -50,38 +48,79 @@ class _Asked:
     answer: asyncio.Future[list[Any]]
 
 
-class RedisLine:
+class RedisConnection:
     """A connection that is made at the first use, in the event loop that uses it, and again after it broke.
 
     Args:
         url: as the redis library reads it.
+        purpose: what Redis is used for, as errors name it.
+        pause_s: seconds, >= 0, in which no new attempt is made while Redis is away: all commands fail at once.
+        clock_s: monotonic.
 
     Raises:
         ValueError: the URL cannot be read; the message quotes nothing of it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self, url: str, *, purpose: str, pause_s: float = 0.0, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = url
+        self._purpose = purpose
+        self._pause_s = pause_s
+        self._clock_s = clock_s
+        self._away: str | None = None
+        self._try_at_s = 0.0
         self._connection = _connection(url)
         self._waiting: deque[_Asked] = deque()
         self._carrier: asyncio.Task[None] | None = None
 
     async def ask(self, *commands: Command) -> list[Any]:
-        """Send commands and give their replies: bytes, integers, lists; a refused command's is a ResponseError.
+        """Send commands and return their replies: bytes, integers, lists; a refused command's is a ResponseError.
 
         Raises:
             InfrastructureError: no connection, or no answer, within the limits.
         """
+        if self._away is not None:
+            now_s = self._clock_s()
+            if now_s < self._try_at_s:
+                raise self.unavailable(self._away)
+            self._try_at_s = now_s + self._pause_s  # the other callers do not wait for this attempt
         asked = _Asked(commands=commands, answer=asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._carrier is None:
             self._carrier = asyncio.create_task(self._carry())
         return await asked.answer
 
-    def away(self, said: str) -> InfrastructureError:
-        """Phrase why Redis cannot be used; a server may quote what it was sent, the password included."""
-        return InfrastructureError(
-            f"the shared state at `{shown_address(self._url)}` is away: {without_password(said, self._url)}",
+    async def run(self, *commands: Command) -> list[Any]:
+        """Send commands and return their replies, of which none is an error.
+
+        Raises:
+            InfrastructureError: no connection, no answer within the limits, or a command was refused.
+        """
+        return [self.accepted(reply) for reply in await self.ask(*commands)]
+
+    async def run_transaction(self, *commands: Command) -> list[Any]:
+        """Send commands that Redis runs as one, or not at all; as `run` otherwise."""
+        *_, replies = await self.run(("MULTI",), *commands, ("EXEC",))
+        return [self.accepted(reply) for reply in replies]
+
+    def accepted(self, reply: Any) -> Any:  # noqa: ANN401 - any reply
+        """Return a reply, unless it is Redis's refusal: Redis is there, but full, or forbids the command.
+
+        Raises:
+            InfrastructureError: it is.
+        """
+        if isinstance(reply, ResponseError):
+            raise self._error("refused", str(reply))
+        return reply
+
+    def unavailable(self, said: str) -> InfrastructureError:
+        """Build the error of a Redis that cannot be used."""
+        return self._error("is away", said)
+
+    def _error(self, verb: str, said: str) -> InfrastructureError:
+        return InfrastructureError(  # a server may quote what it was sent, the password included
+            f"{self._purpose} at `{shown_address(self._url)}` {verb}: {without_password(said, self._url)}",
             hint="see whether Redis runs there and lets us in",
         )
 
@@ -93,23 +132,28 @@ class RedisLine:
         await self._connection.disconnect(nowait=True)
 
     async def _carry(self) -> None:
-        """Exchange until nobody waits."""
+        """Exchange until no caller waits."""
         together: list[_Asked] = []
         said = "the connection was closed"
         try:
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER_COUNT))]
                 await self._exchange(together)
+                self._away = None
         except TimeoutError:
-            said = f"no answer within {ANSWER_LIMIT_S} s"
+            said = self._lost(f"no answer within {ANSWER_LIMIT_S} s")
         except (RedisError, OSError) as error:
-            said = str(error)
+            said = self._lost(str(error))
         finally:
             self._carrier = None
             for asked in (*together, *self._waiting):
                 if not asked.answer.done():
-                    asked.answer.set_exception(self.away(said))
+                    asked.answer.set_exception(self.unavailable(said))
             self._waiting.clear()
+
+    def _lost(self, said: str) -> str:
+        self._away, self._try_at_s = said, self._clock_s() + self._pause_s
+        return said
 
     async def _exchange(self, together: Sequence[_Asked]) -> None:
         if not await self._is_connected():
@@ -122,7 +166,7 @@ class RedisLine:
                 asked.answer.set_result(found)
 
     async def _is_connected(self) -> bool:
-        """Say whether the connection can be used; one that was closed from there meanwhile cannot."""
+        """Return whether the connection can be used; one that the server has closed meanwhile cannot."""
         if self._connection.is_connected and await self._connection.can_read():
             await self._connection.disconnect(nowait=True)
         return bool(self._connection.is_connected)

@@ -19,13 +19,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from flowai.state import breaker_window as law
 from flowai.state.account import day_number, day_of, limit_nano_usd, nano_usd, usd
 from flowai.state.memory_state import random_name
 from flowai.state.model import Admission, BreakerView, Heartbeat, Overlay, Reservation, Shared
-from flowai.state.redis_line import RedisLine
+from flowai.state.redis_line import RedisConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +73,7 @@ class RedisState:
     def __init__(
         self, url: str, clock_s: Callable[[], float] | None = None, *, new_name: Callable[[], str] = random_name
     ) -> None:
-        self._line = RedisLine(url)
+        self._connection = RedisConnection(url, purpose="the shared state")
         self._clock_s = clock_s
         self._new_name = new_name
         self._breaker = _script("breaker")
@@ -83,16 +83,10 @@ class RedisState:
 
     async def _run(self, script: _Script, keys: Sequence[str], *values: str | bytes | float) -> Any:  # noqa: ANN401 - as the script says
         """Run a script in one round trip; one more after Redis was restarted, which forgets scripts."""
-        (reply,) = await self._line.ask(("EVALSHA", script.digest, len(keys), *keys, *values))
+        (reply,) = await self._connection.ask(("EVALSHA", script.digest, len(keys), *keys, *values))
         if isinstance(reply, NoScriptError):
-            (reply,) = await self._line.ask(("EVAL", script.text, len(keys), *keys, *values))
-        return self._meant(reply)
-
-    def _meant(self, reply: Any) -> Any:  # noqa: ANN401 - any reply
-        """Give a reply, unless Redis refused the command."""
-        if isinstance(reply, ResponseError):
-            raise self._line.away(str(reply))
-        return reply
+            (reply,) = await self._connection.ask(("EVAL", script.text, len(keys), *keys, *values))
+        return self._connection.accepted(reply)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -100,7 +94,9 @@ class RedisState:
         try:
             yield
         except msgspec.MsgspecError as error:
-            raise self._line.away(f"a key `flowai:{{state}}:...` holds what flowai did not write: {error}") from error
+            raise self._connection.unavailable(
+                f"a key `flowai:{{state}}:...` holds what flowai did not write: {error}"
+            ) from error
 
     def _clock(self) -> str:
         return "" if self._clock_s is None else repr(self._clock_s())
@@ -108,7 +104,7 @@ class RedisState:
     async def shared(self, environment: str) -> Shared:
         """Read what calls look at."""
         look = (("HGETALL", _BREAKERS), ("HGET", _overlay_key(environment), "record"), ("TIME",))
-        pairs, overlay, (seconds, microseconds) = map(self._meant, await self._line.ask(*look))
+        pairs, overlay, (seconds, microseconds) = await self._connection.run(*look)
         now_s = self._clock_s() if self._clock_s is not None else int(seconds) + int(microseconds) / 1_000_000
         views: dict[str, BreakerView] = {}
         with self._reading():
@@ -184,8 +180,7 @@ class RedisState:
 
     async def clear_overlay(self, environment: str) -> None:
         """Take the overlay away."""
-        (reply,) = await self._line.ask(("DEL", _overlay_key(environment)))
-        self._meant(reply)
+        await self._connection.run(("DEL", _overlay_key(environment)))
 
     async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives."""
@@ -205,7 +200,7 @@ class RedisState:
 
     async def aclose(self) -> None:
         """Close the connection; the next use makes another."""
-        await self._line.aclose()
+        await self._connection.aclose()
 
 
 def _account_key(account: str) -> str:

@@ -15,7 +15,7 @@ from release_project import GOOD_V1, ROLLING, release_project
 from rollout_log import BEGIN
 
 from flowai.operations.experiment_end import StopOptions, stop
-from flowai.operations.rollback_model import Here
+from flowai.operations.workspace import CommandContext
 from flowai.registry import load_registry
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def test_two_at_once_end_it_once(project: ReleaseProject) -> None:
     def end(number: int) -> None:
         start.wait()
         try:
-            ended = stop(Here(start=project.root, who=f"p{number}"), StopOptions(name="tone"))
+            ended = stop(CommandContext(directory=project.root, user=f"p{number}"), StopOptions(name="tone"))
             outcomes.append("new" if ended.is_new else "known")
         except Exception as error:  # noqa: BLE001 - what it is is asserted below
             outcomes.append(str(error))

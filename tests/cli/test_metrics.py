@@ -19,8 +19,7 @@ from flowai.errors import FlowaiError, RegistryError
 from flowai.events import EventLog, FeedbackEvent, ScoreEvent
 from flowai.metrics.usage import UsageReport
 from flowai.operations.metrics import MetricsOptions, run_metrics, watch_metrics
-from flowai.operations.workspace import Surroundings
-from flowai.project import find_project
+from flowai.operations.workspace import CommandContext
 from flowai.secrets import Redactor
 
 if TYPE_CHECKING:
@@ -179,8 +178,8 @@ def test_figures_that_cannot_be_are_left_out_and_stop_nothing(flowai: Flowai, pr
 def test_the_tables_look_so(project: SampleProject) -> None:
     directory = project.root / ".flowai" / "events"
     write_log(directory, Scenario(calls_count=40, hours=4, canary=Side(error_rate=0), control=Side(error_rate=0.2)))
-    around = Surroundings(project=find_project(project.root, {}), now=lambda: BEGIN + timedelta(hours=4))
-    report = run_metrics(around, MetricsOptions(since="4h"))
+    context = CommandContext(directory=project.root, now=lambda: BEGIN + timedelta(hours=4))
+    report = run_metrics(context, MetricsOptions(since="4h"))
     assert "\n".join(lines(report)) == SCREEN
 
 
@@ -229,11 +228,9 @@ def test_it_looks_again_and_again_and_a_failed_look_ends_nothing(project: Sample
             text = (project.root / "registry.yaml").read_text()
             project.write("registry.yaml", text.removesuffix("models: ["))
 
-    around = Surroundings(
-        project=find_project(project.root, {}), now=lambda: BEGIN + timedelta(hours=4), clock_s=steps.clock_s
-    )
+    context = CommandContext(directory=project.root, now=lambda: BEGIN + timedelta(hours=4), clock_s=steps.clock_s)
     with pytest.raises(KeyboardInterrupt):
-        watch_metrics(around, MetricsOptions(), every_s=5.0, on_look=on_look, sleep=steps.sleep)
+        watch_metrics(context, MetricsOptions(), every_s=5.0, on_look=on_look, sleep=steps.sleep)
     assert [type(one).__name__ for one in seen] == ["UsageReport", "RegistryError", "UsageReport"]
     assert [one.total.call_count for one in seen if isinstance(one, UsageReport)] == [0, 10]
     assert steps.slept == [4.75] * 3
@@ -266,8 +263,8 @@ def test_in_a_pipe_it_prints_one_look_after_the_other_until_it_is_stopped(logged
 
 
 def test_on_a_terminal_it_draws_over_what_it_drew(capsys: pytest.CaptureFixture[str], logged: SampleProject) -> None:
-    around = Surroundings(project=find_project(logged.root, {}), now=lambda: BEGIN + timedelta(hours=4))
-    report = run_metrics(around, MetricsOptions())
+    context = CommandContext(directory=logged.root, now=lambda: BEGIN + timedelta(hours=4))
+    report = run_metrics(context, MetricsOptions())
     screen = _Screen("5s", size=lambda: os.terminal_size((60, 8)))
     screen.look(report)
     screen.look(RegistryError("half-way through an edit"))

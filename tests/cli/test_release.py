@@ -11,7 +11,7 @@ from release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_pr
 from rollout_evidence import canary_report, dogfood
 
 from flowai.operations.release_promote import PromoteOptions, promote
-from flowai.operations.rollback_model import Here
+from flowai.operations.workspace import CommandContext
 from flowai.prompts import PromptLock
 from flowai.storage.jsonl import AppendLog
 
@@ -199,7 +199,7 @@ def test_after_the_soak_it_is_current_and_known_good(place: Path, release: Comma
     assert release("promote").code == DONE
     ran = release("promote")
     assert (ran.code, "it soaks until" in ran.out) == (NOT_YET, True)
-    later = Here(start=place, who="ann", now=lambda: datetime.now(UTC) + timedelta(hours=25))
+    later = CommandContext(directory=place, user="ann", now=lambda: datetime.now(UTC) + timedelta(hours=25))
     done = promote(later, PromoteOptions())
     assert (done.is_complete, [step.status for step in done.steps]) == (True, ["done"])
     assert project.keys() == {"current": "v2", "history": ["v0", "v1", "v2"]}
@@ -219,7 +219,7 @@ def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
     with monkeypatch.context() as patched:
         patched.setattr(AppendLog, "append", _killed)
         with pytest.raises(KeyboardInterrupt):
-            promote(Here(start=place, who="ann"), PromoteOptions(force=True, reason="test"))
+            promote(CommandContext(directory=place, user="ann"), PromoteOptions(force=True, reason="test"))
     assert project.keys()["current"] == "v2"
     assert project.entries()[-1].action == "promote"
     ran = release("promote")

@@ -12,7 +12,7 @@ from rollout_evidence import canary_report, dogfood
 
 from flowai.errors import InfrastructureError
 from flowai.operations.release_promote import PromoteOptions, promote
-from flowai.operations.rollback_model import Here
+from flowai.operations.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,7 +194,7 @@ def test_dogfood_calls_that_are_told_twice_or_are_torn_count_once_or_not(place: 
     file.with_name("copy.jsonl").write_bytes(file.read_bytes() + b'{"kind":"call","call_id":')
     dogfood(project, 9, at=now + timedelta(days=1))
     dogfood(project, 9, at=now, origin="eval")
-    done = promote(Here(start=place, who="ann"), PromoteOptions(force=True, reason="test"))
+    done = promote(CommandContext(directory=place, user="ann"), PromoteOptions(force=True, reason="test"))
     evidence = project.entries()[-1].evidence
     assert done.has_moved
     assert (evidence["answered_count"], evidence["unusable"]["duplicated"], evidence["unusable"]["unreadable"]) == (

@@ -405,7 +405,7 @@ def test_names_in_a_log_move_no_cursor(make: Callable[..., World]) -> None:
 def test_two_watches_take_turns_by_what_they_both_remember(make: Callable[..., World]) -> None:
     world = make()
     world.both_arms(canary=(60, 40), stable=(900, 9))
-    other = Watch(world.here, world.options)
+    other = Watch(world.context, world.options)
     world.tick()
     ticks = [other.tick(), other.tick()]
     other.close()
@@ -516,10 +516,10 @@ def test_the_waiter_ends_it(make: Callable[..., World]) -> None:
         world.now += timedelta(seconds=for_s)
         return len(waits) == 3
 
-    end = run_watch(world.here, WatchOptions(interval_s=20.0), on_head=print, on_tick=print, wait=wait)
+    end = run_watch(world.context, WatchOptions(interval_s=20.0), on_head=print, on_tick=print, wait=wait)
     assert (waits, end.is_stopped) == ([20.0] * 3, True)
     waits.clear()
-    end = run_watch(world.here, WatchOptions(interval_s=20.0, for_s=30.0), on_head=print, on_tick=print, wait=wait)
+    end = run_watch(world.context, WatchOptions(interval_s=20.0, for_s=30.0), on_head=print, on_tick=print, wait=wait)
     assert (waits, end.is_stopped) == ([20.0], False)
 
 

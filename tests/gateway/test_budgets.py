@@ -18,7 +18,7 @@ from flowai.calls import PriceTable
 from flowai.errors import BudgetError, CallError, FlowaiError
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.model import Answer, Piece
-from flowai.gateway.parts import Settings
+from flowai.gateway.parts import RuntimeOptions
 from flowai.state.file_state import FileState
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def call_many(root: str, count: int) -> list[str]:
         return "paid"
 
     async def many() -> list[str]:
-        async with Gateway(Path(root), settings=Settings(environ={"LOOPBACK_KEY": KEY})) as gateway:
+        async with Gateway(Path(root), settings=RuntimeOptions(environ={"LOOPBACK_KEY": KEY})) as gateway:
             await gateway.warm_up()
             await together()
             return await asyncio.gather(*(one(gateway) for _ in range(count)))

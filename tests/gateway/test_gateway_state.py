@@ -16,7 +16,7 @@ from scripted_replies import Reply
 
 from flowai.errors import FlowaiError
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.parts import Settings
+from flowai.gateway.parts import RuntimeOptions
 from flowai.state.redis_state import RedisState
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def call_until_stopped(root: str, number: int) -> Counter[str]:
             await asyncio.sleep(PAUSE_S)
 
     async def call() -> None:
-        async with Gateway(Path(root), settings=Settings(environ={"LOOPBACK_KEY": KEY})) as gateway:
+        async with Gateway(Path(root), settings=RuntimeOptions(environ={"LOOPBACK_KEY": KEY})) as gateway:
             await gateway.warm_up()
             await together()
             await asyncio.gather(*(caller(gateway, feature) for feature in ("chat", "chat2")))

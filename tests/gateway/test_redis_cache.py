@@ -13,7 +13,7 @@ from redis8_server import redis8_binary
 from redis_server import RedisServer
 
 from flowai.gateway.answer_cache import AnswerCache, open_answer_cache
-from flowai.gateway.redis_cache import clear_redis, open_link, redis_stats
+from flowai.gateway.redis_cache import clear_redis, open_redis, redis_stats
 from flowai.gateway.redis_vectors import RedisVectors
 from flowai.gateway.vector_stores import Entry
 from flowai.gateway.vectors import unit_bytes
@@ -107,7 +107,7 @@ VECTOR = unit_bytes([1.0, 0.0]) or b""
 
 def with_vectors(url: str, scene: Callable[[RedisVectors], Awaitable[None]], **changes: Any) -> None:
     async def play() -> None:
-        vectors = RedisVectors(open_link(url), **changes)
+        vectors = RedisVectors(open_redis(url), **changes)
         try:
             await scene(vectors)
         finally:
@@ -160,20 +160,17 @@ def test_the_same_text_has_one_answer_and_there_are_never_too_many(url: str) -> 
     assert asyncio.run(redis_stats(url))[1].entry_count <= 301
 
     async def count_vectors() -> int:
-        async def ask(redis: Any) -> int:
-            sets = [key async for key in redis.scan_iter("flowai:cache:semantic:set:*")]
-            lists = [key async for key in redis.scan_iter("flowai:cache:semantic:list:*")]
-            version = int((await redis.info("server"))["redis_version"].partition(".")[0])
-            assert (len(sets), len(lists)) == ((1, 0) if version >= 8 else (0, 1))
-            if sets:
-                return int(await redis.execute_command("VCARD", sets[0]))
-            return int(await redis.xlen(lists[0]))
-
-        link = open_link(url)
+        connection = open_redis(url)
         try:
-            return await link.run(ask)
+            patterns = ("flowai:cache:semantic:set:*", "flowai:cache:semantic:list:*")
+            sets, lists = await connection.run(*(("KEYS", pattern) for pattern in patterns))
+            (info,) = await connection.run(("INFO", "server"))
+            version = int(info.decode().partition("redis_version:")[2].partition(".")[0])
+            assert (len(sets), len(lists)) == ((1, 0) if version >= 8 else (0, 1))
+            (count,) = await connection.run(("VCARD", sets[0]) if sets else ("XLEN", lists[0]))
+            return int(count)
         finally:
-            await link.aclose()
+            await connection.aclose()
 
     assert asyncio.run(count_vectors()) <= 110, "Redis trims a list by whole nodes of about a hundred"
 
@@ -236,9 +233,9 @@ def test_a_full_server_still_gives_what_it_has(tmp_path: Path) -> None:
 
         async def scene(cache: AnswerCache) -> None:
             await cache.keep(lookup(QUESTION), ANSWER)
-            link = open_link(server.url)
-            await link.run(lambda redis: redis.config_set("maxmemory", "1"))
-            await link.aclose()
+            connection = open_redis(server.url)
+            await connection.run(("CONFIG", "SET", "maxmemory", "1"))
+            await connection.aclose()
             await cache.keep(lookup(PARAPHRASE), ANSWER)
             assert "refused" in (cache.error or "")
             assert await cache.exact(lookup(QUESTION)) is not None

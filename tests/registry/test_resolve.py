@@ -10,7 +10,7 @@ from registry_projects import MINIMAL, project_of
 
 from flowai.errors import MissingKeyError, ProjectError, RegistryError
 from flowai.registry import (
-    endpoint_fields,
+    endpoint_of,
     environment_of,
     load_registry,
     resolve_release,
@@ -20,7 +20,8 @@ from flowai.registry import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.registry import EndpointFields, Registry
+    from flowai.calls import Endpoint
+    from flowai.registry import Registry
 
 
 def registry_of(directory: Path, text: str = MINIMAL) -> Registry:
@@ -99,9 +100,9 @@ def test_what_the_overlay_calls_bad_is_bad_whatever_the_registry_says(tmp_path: 
 # --- how a model is reached ---
 
 
-def endpoint(directory: Path, entry: str, environ: dict[str, str]) -> EndpointFields:
+def endpoint(directory: Path, entry: str, environ: dict[str, str]) -> Endpoint:
     registry = registry_of(directory, f"schema_version: 1\nmodels:\n  m: {{{entry}}}\n")
-    return endpoint_fields(registry, "m", environ, root=directory)
+    return endpoint_of(registry, "m", environ, root=directory)
 
 
 @pytest.mark.parametrize("reference", ['"${MY_KEY}"', "os.environ/MY_KEY"])
@@ -194,7 +195,7 @@ def test_dotenv_is_read_the_environment_wins_and_is_not_changed(tmp_path: Path) 
     found = environment_of(project, {"A": "2", "B": "3"})
     assert dict(found) == {"OPENAI_API_KEY": "from dotenv", "OTHER": "${OPENAI_API_KEY}", "A": "2", "B": "3"}
     assert dict(os.environ) == before
-    assert endpoint_fields(registry_of(tmp_path), "big", found, root=tmp_path).api_key == "from dotenv"
+    assert endpoint_of(registry_of(tmp_path), "big", found, root=tmp_path).api_key == "from dotenv"
 
 
 def test_without_dotenv_the_environment_is_all(tmp_path: Path) -> None:

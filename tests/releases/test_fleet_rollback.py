@@ -14,9 +14,10 @@ from gateways import HELLO, KEY, Sample, fleet, sample, together
 from redis_server import RedisServer
 
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.parts import Settings
+from flowai.gateway.parts import RuntimeOptions
 from flowai.operations.rollback import run_rollback
-from flowai.operations.rollback_model import Here, RollbackOptions
+from flowai.operations.rollback_model import RollbackOptions
+from flowai.operations.workspace import CommandContext
 from flowai.state import open_state
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def serve(root: str, number: int) -> None:
 
 
 async def _serve(root: Path, number: int) -> None:
-    settings = Settings(environ={"LOOPBACK_KEY": KEY})
+    settings = RuntimeOptions(environ={"LOOPBACK_KEY": KEY})
 
     async def call(caller: int) -> None:
         count = 0
@@ -80,8 +81,8 @@ def test_nobody_serves_the_bad_release_once_the_command_confirmed(project: Sampl
         def on_step(step: Step) -> None:
             at[step.name] = time.time()
 
-        here = Here(start=project.root, who="test", environ={**os.environ, "LOOPBACK_KEY": KEY}, on_step=on_step)
-        result = run_rollback(here, RollbackOptions(), lambda _: None)
+        context = CommandContext(directory=project.root, user="test", environ={**os.environ, "LOOPBACK_KEY": KEY})
+        result = run_rollback(context, RollbackOptions(), lambda _: None, on_step)
         assert result.is_confirmed, result
         assert result.process_count == PROCESS_COUNT
         time.sleep(0.3)  # calls go on for a while
