@@ -48,12 +48,14 @@ def value_of(text: str) -> Any:
     return parse_yaml(text, name="it").value
 
 
+@settings(deadline=None)
 @given(layout=st.sampled_from(LAYOUTS), text=texts)
 def test_any_text_is_read_back_unchanged(layout: str, text: str) -> None:
     after = with_value(layout, "key", text, name="it")
     assert value_of(after) == {**value_of(layout), "key": text}
 
 
+@settings(deadline=None)
 @given(layout=st.sampled_from(LISTS), more=st.lists(texts, max_size=4))
 def test_any_text_of_a_list_is_read_back_unchanged(layout: str, more: list[str]) -> None:
     before = value_of(layout)
@@ -61,6 +63,7 @@ def test_any_text_of_a_list_is_read_back_unchanged(layout: str, more: list[str])
     assert value_of(with_value(layout, "h", wanted, name="it")) == {**before, "h": wanted}
 
 
+@settings(deadline=None)
 @given(
     layout=st.sampled_from(["map:\n  a: 1\n", "map: {a: 1}\n"]),
     entry=keys.filter(lambda key: key != "a"),
