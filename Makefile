@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Every package is pinned with its hashes in requirements/, so that each day's installation is the same.
+# Every package is pinned with its hashes in requirements/, so that each day's installation is the same. Python compiles a module
+# when it is first imported: compiling all of them would double the time.
 PIP := -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --quiet
+INSTALL := $(PIP) install --quiet --no-compile
 PINNED := $(INSTALL) --require-hashes
 THIS_PROJECT := --no-deps --no-build-isolation --editable .
 
