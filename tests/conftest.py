@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from slow_tests import is_slow
 
 
 @pytest.fixture(scope="session")
@@ -32,8 +33,13 @@ _GROUPS = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, visibly, what needs a real server or other people's trainers, unless it was asked for."""
+    """Mark slow tests; skip, visibly, what needs a real server or other people's trainers, unless it was asked for."""
+    seen: dict[int, bool] = {}
+    for item in items:
+        if is_slow(item, seen):
+            item.add_marker("slow")
     for marker, (variable, reason) in _GROUPS.items():
         if os.environ.get(variable) == "1":
             continue

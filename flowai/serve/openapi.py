@@ -7,14 +7,12 @@ Source: OpenAPI Specification 3.2 (`itemSchema` describes one event of a stream)
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from flowai import __version__
 from flowai.serve.bodies import NEUTRAL, ChatBody, EmbeddingsBody, FeedbackBody
 from flowai.serve.replies import ChatReply, ChunkReply, EmbeddingsReply, ModelReply, ModelsReply
+from flowai.storage.json_schema import schema_components
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,9 +79,7 @@ def openapi_document() -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     """Give the schemas of all records, and what their fields have to do with each other."""
-    _, schemas = msgspec.json.schema_components(_RECORDS, ref_template=_REF + "{name}")
-    for record in _RECORDS:
-        schemas[record.__name__]["description"] = (inspect.getdoc(record) or "").splitlines()[0]
+    _, schemas = schema_components(_RECORDS, ref_template=_REF + "{name}")
     chat = schemas["ChatBody"]
     for name, values in NEUTRAL.items():
         chat["properties"][name] = {"enum": [*values, None], "description": "nothing else is supported"}

@@ -13,9 +13,12 @@ import sys
 from functools import cache, reduce
 from itertools import pairwise
 from operator import or_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -29,15 +32,34 @@ def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
     Returns:
         The schema, JSON values only.
     """
-    (outer,), definitions = msgspec.json.schema_components([reduce(or_, records)], ref_template="#/$defs/{name}")
+    (outer,), definitions = schema_components([reduce(or_, records)], ref_template="#/$defs/{name}")
     for kind in records_in(*records):
-        schema = definitions[kind.__name__]
         texts = describe_fields(kind)
-        schema["description"] = _first_sentence(kind)
-        for name, field in schema["properties"].items():
+        for name, field in definitions[kind.__name__]["properties"].items():
             if name in texts:
                 field["description"] = texts[name]
     return {"$schema": DIALECT, **outer, "$defs": definitions}
+
+
+def schema_components(
+    records: Sequence[Any], *, ref_template: str
+) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """Build the schemas of records, the same with every version of msgspec that the project allows.
+
+    Versions differ in how they indent a docstring, and in whether they list the keys of a mapping.
+
+    Args:
+        records: the records, or unions of them.
+        ref_template: how a definition is referred to, with `{name}` in it.
+
+    Returns:
+        The schema of each record, and the definitions that they refer to; a record is described by its first sentence.
+    """
+    schemas, definitions = msgspec.json.schema_components(records, ref_template=ref_template)
+    for kind in records_in(*records):
+        definitions[kind.__name__]["description"] = _first_sentence(kind)
+    _drop_listed_keys(definitions)
+    return schemas, definitions
 
 
 def describe_fields(record: type[msgspec.Struct]) -> dict[str, str]:
@@ -100,6 +122,19 @@ def as_text(schema: dict[str, Any]) -> str:
 
 def _first_sentence(record: type[msgspec.Struct]) -> str:
     return inspect.cleandoc(record.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _drop_listed_keys(schema: object) -> None:
+    """Drop `propertyNames` that only list keys: msgspec 0.22 does not write them, 0.23 does."""
+    if isinstance(schema, list):
+        for item in schema:
+            _drop_listed_keys(item)
+    elif isinstance(schema, dict):
+        names = schema.get("propertyNames")
+        if schema.get("type") == "object" and isinstance(names, dict) and names.keys() <= {"type", "enum"}:
+            del schema["propertyNames"]
+        for value in schema.values():
+            _drop_listed_keys(value)
 
 
 def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
