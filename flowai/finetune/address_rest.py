@@ -33,7 +33,6 @@ _MORE = re.compile(
     rf"|al|ob|pri|i|y|e)[ ]){{0,3}}{_PLACE}|nan\b|\([{UPPER}][^()\n]{{1,20}}\)|[0-9]{{2}}(?=\n)))"
 )
 _REGION_AFTER = re.compile(r"[ ]?(?:\([A-Z]{2}\)|/ ?[A-Z]{2}\b)")
-_PLAIN_WORD = re.compile(r"[^\W\d_]+")
 _MOST_PARTS_COUNT = 10
 _LONGEST_COUNT = 160
 _MOST_TOWN_WORDS_COUNT = 4

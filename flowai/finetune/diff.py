@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["same", "gone", "new"]
 
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST_CELLS_COUNT = 100_000_000
 """Words of one text times those of the other: beyond it the table of their likeness takes more than about 15 MB."""
 
@@ -46,7 +46,7 @@ def word_diff(before: str, after: str) -> tuple[Piece, ...]:
     Returns:
         Pieces in order; all but the new ones make the first text, all but the gone ones the second.
     """
-    old, new = _WORD.findall(before), _WORD.findall(after)
+    old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     head = _alike_count(old, new)
     tail = _alike_count(old[head:][::-1], new[head:][::-1])
     body = _pieces(old[head : len(old) - tail], new[head : len(new) - tail])
