@@ -72,7 +72,7 @@ test-semantic: $(VENV)/.installed-dev ## run the tests of the semantic cache wit
 	$(BIN)/python $(PINNED) --no-deps -r requirements/semantic.txt
 	$(BIN)/python $(INSTALL) '$(TORCH)'
 	$(BIN)/python $(PINNED) -r requirements/semantic.txt
-	$(BIN)/python -m pytest tests/gateway/test_semantic_cache.py
+	$(BIN)/python -m pytest tests/cache/test_semantic_cache.py
 
 # an environment of its own: the trainers are heavy, and Together's SDK wants old versions of typer and rich
 CONSUMERS := $(VENV)-consumers

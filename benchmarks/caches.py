@@ -1,8 +1,8 @@
 """Caches: what a hit costs beside LiteLLM's own caches, and which questions the semantic cache takes for the same.
 
 A hit: from the request to the answer, in process, 300 at a time, interleaved pairs. Then MiniLM's cosine over pairs of
-questions made by rule (`tests/question_pairs.py`), with and without the second gate: the share of paraphrases that get
-the earlier answer, and how many near misses wrongly would.
+questions made by rule (`tests/support/question_pairs.py`), with and without the second gate: the share of paraphrases
+that get the earlier answer, and how many near misses wrongly would.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowai.calls import Completion, Endpoint, Request
-from flowai.gateway.agreement import agree
-from flowai.gateway.answer_cache import make_lookup, open_answer_cache
-from flowai.gateway.embedder import LocalEmbedder, local_embedder_missing
-from flowai.gateway.vectors import VectorTable, unit_bytes
-from flowai.registry.model import CachePolicy
+from flowai.cache.embedder import LocalEmbedder, local_embedder_missing
+from flowai.cache.equivalence.compare import agree
+from flowai.cache.response_cache import make_lookup, open_answer_cache
+from flowai.cache.vector_math import VectorTable, unit_bytes
+from flowai.providers import Completion, Endpoint, Request
+from flowai.registry.records import CachePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -120,7 +120,7 @@ def _ms(seconds: float) -> str:
 
 
 def _hits() -> list[tuple[str, ...]]:
-    from redis_server import RedisServer
+    from support.redis_server import RedisServer
 
     rows: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -152,7 +152,7 @@ def _search() -> tuple[str, ...]:
 
 
 def _curves() -> list[tuple[str, ...]]:
-    from question_pairs import changed_exercises, near_misses, paraphrases
+    from support.question_pairs import changed_exercises, near_misses, paraphrases
 
     missing = local_embedder_missing()
     if missing is not None:

@@ -38,7 +38,7 @@ PAIRS_COUNT = 15
 PROCESS_PAIRS_COUNT = 3
 MODEL = "openai/gpt-4o-mini"
 KEY = "sk-loopback"
-PROVIDER = Path(__file__).parents[1] / "tests" / "scripted_provider.py"
+PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.py"
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
@@ -79,8 +79,8 @@ def _bare(base_url: str, *, stream: bool = False) -> OneCall:
 
 
 def _ours(base_url: str, *, stream: bool = False) -> OneCall:
-    from flowai.calls import Endpoint, Request
-    from flowai.calls.litellm_client import LiteLLMClient
+    from flowai.providers import Endpoint, Request
+    from flowai.providers.litellm.client import LiteLLMClient
 
     client = LiteLLMClient(shared_process=False)  # the loop ends with the process: nobody closes it
     endpoint = Endpoint(name="m", model=MODEL, provider="openai", api_base=base_url, api_key=KEY)

@@ -67,7 +67,7 @@ def rows() -> list[tuple[str, ...]]:
 
 def _measure(base_url: str, root: Path) -> list[tuple[str, ...]]:
     sys.path.insert(0, str(TESTS))
-    from sample_project import make_project
+    from support.sample_project import make_project
 
     project = make_project(root, base_url)
     assertions = [{"type": "contains", "value": "hello"}, {"type": "word-count", "value": {"max": 50}}]

@@ -20,7 +20,7 @@ import numpy as np  # noqa: TID251 - thousands of experiments at once
 from verdict_simulation import ALPHA, CALLS_PER_CELL, CELLS, DRIFT, METRICS, RUNS_AT_ONCE
 from verdict_twin import Histories, joined, log_e
 
-from flowai.metrics.comparison import SEVERITIES
+from flowai.comparison.evidence import SEVERITIES
 from flowai.statistics import clopper_pearson, split_alpha
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ PEER_SHARE = 10
 _PAIRS = """
 import json, random, resource, sys, tempfile, time
 from pathlib import Path
-from flowai.finetune.model import Pair
+from flowai.finetune.records import Pair
 count = int(sys.argv[1])
 words = sorted(set(Path(sys.argv[2]).read_text(encoding="utf-8").split()))
 frame = "Please sum up this ticket in two sentences for the shift leader: "
@@ -52,8 +52,8 @@ def made(number):
     return pair
 """
 _OURS = """
-from flowai.finetune.duplicates import Duplicates
-from flowai.finetune.split import Ratios, split_of
+from flowai.finetune.dedup.near_duplicates import Duplicates
+from flowai.finetune.dedup.split import Ratios, split_of
 begin = cpu()
 with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicates:
     for number in range(count):
@@ -64,7 +64,7 @@ with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicat
 _PEER = """
 import numpy, warnings
 from datasketch import MinHash, MinHashLSH
-from flowai.finetune.shingles import folded, shingles
+from flowai.finetune.dedup.shingles import folded, shingles
 begin = cpu()
 index, found = MinHashLSH(threshold=0.8, num_perm=80), 0
 for number in range(count):
@@ -118,7 +118,7 @@ def _leaks() -> list[tuple[str, ...]]:
     if not EXERCISES.is_file():
         return [("leaks", "-", "-", "-", "public test data (shared/data beside the checkout) is not here")]
     sys.path.insert(0, str(TESTS))
-    from planted_leaks import KINDS
+    from support.planted_contamination import KINDS
 
     exercises = [json.loads(line) for line in EXERCISES.read_text(encoding="utf-8").splitlines()]
     questions = [task["question"] for task in exercises]
@@ -142,9 +142,9 @@ def _leaks() -> list[tuple[str, ...]]:
 
 
 def _recall(kind: str, cases: list[str], around: list[str]) -> float:
-    from planted_leaks import planted
+    from support.planted_contamination import planted
 
-    from flowai.finetune.decontaminate import Case, Leaks
+    from flowai.finetune.dedup.contamination import Case, Leaks
 
     leaks = Leaks(Case(suite="s", id=str(number), text=text) for number, text in enumerate(cases))
     random = Random(86)  # noqa: S311 - a sample
@@ -155,7 +155,7 @@ def _recall(kind: str, cases: list[str], around: list[str]) -> float:
 def _removed(cases: list[str], texts: list[str]) -> tuple[int, float]:
     import time
 
-    from flowai.finetune.decontaminate import Case, Leaks
+    from flowai.finetune.dedup.contamination import Case, Leaks
 
     leaks = Leaks(Case(suite="s", id=str(number), text=text) for number, text in enumerate(cases))
     begin_s = time.process_time()
@@ -181,7 +181,7 @@ def _own_cases() -> list[str]:
 
 
 def _size(text: str) -> int:
-    from flowai.finetune.shingles import letters
+    from flowai.finetune.dedup.shingles import letters
 
     return len(letters(text))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-loopback-0000"
-PROVIDER = Path(__file__).parents[1] / "tests" / "scripted_provider.py"
+PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.py"
 VARIABLES = {"text": "hello"}
 REGISTRY = """\
 schema_version: 1
@@ -67,6 +67,6 @@ def write_project(root: Path, *, primary: str, fallback: str) -> None:
 def gateway(root: Path, **changes: Any) -> Any:  # noqa: ANN401 - imported late: the start is no part of any figure
     """Give a gateway of a project."""
     from flowai.gateway.gateway import Gateway
-    from flowai.gateway.parts import RuntimeOptions
+    from flowai.gateway.runtime import RuntimeOptions
 
     return Gateway(root, settings=RuntimeOptions(environ={"LOOPBACK_KEY": KEY}, **changes))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.events.model import Attempt, CallEvent, Content, FeedbackEvent
+from flowai.events.records import Attempt, CallEvent, Content, FeedbackEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.events.model import Event
+    from flowai.events.records import Event
 
 FIRST_DAY = datetime(2026, 5, 4, tzinfo=UTC)
 BASELINE_HOURS, INCIDENT_HOURS, RECOVERY_HOURS = 9, 6, 1

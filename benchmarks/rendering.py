@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.prompts import Prompt
-    from flowai.prompts.parse import PartialSource
+    from flowai.prompts.template.parser import PartialSource
 
 HEADER = ("what", "flowai", "peer", "ratio", "how")
 RENDERS_COUNT = 1000

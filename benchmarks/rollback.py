@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowai.events import CallEvent
-    from flowai.operations.rollback_model import Step
+    from flowai.rollouts.records import Step
 
 HEADER = (
     "state",
@@ -54,7 +54,7 @@ def rows() -> list[tuple[str, ...]]:
 def measured(kind: str, round_count: int = ROUND_COUNT) -> tuple[str, ...]:
     """Give the row of one kind of state."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from redis_server import RedisServer
+    from support.redis_server import RedisServer
 
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -115,9 +115,9 @@ def _worker(root: Path) -> subprocess.Popen[bytes]:
 
 def _round(root: Path, base_url: str, state: str, number: int) -> tuple[str, float, float, float]:
     """Roll one release out and back; give it, and when the overlay was written, confirmed, and all done (epoch, s)."""
-    from flowai.operations.rollback import run_rollback
-    from flowai.operations.rollback_model import RollbackOptions
-    from flowai.operations.workspace import CommandContext
+    from flowai.rollouts.records import RollbackOptions
+    from flowai.rollouts.rollback import run_rollback
+    from flowai.workspace.workspace import CommandContext
 
     _write(root, base_url, state, number)
     release = f"v{number}"

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from pii_labels import LABELS, labelled_rows, score, technical_lines  # noqa: E402 - behind its folder
+from support.pii_sentences import LABELS, labelled_rows, score, technical_lines  # noqa: E402 - behind its folder
 
-from flowai.finetune.detector import Detector  # noqa: E402 - as above
-from flowai.finetune.presidio import is_presidio_installed  # noqa: E402 - as above
-from flowai.finetune.scrub import Scrubber  # noqa: E402 - as above
-from flowai.finetune.spans import STRUCTURED, Kind, Span  # noqa: E402 - as above
+from flowai.privacy.detector import Detector  # noqa: E402 - as above
+from flowai.privacy.presidio import is_presidio_installed  # noqa: E402 - as above
+from flowai.privacy.scrubber import Scrubber  # noqa: E402 - as above
+from flowai.privacy.spans import STRUCTURED, Kind, Span  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pii_labels import Score
+    from support.pii_sentences import Score
 
 HEADER = ("what", "flowai", "Presidio's patterns", "ratio", "how")
 DATA = HERE.parents[1] / "shared" / "data"

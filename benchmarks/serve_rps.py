@@ -32,7 +32,7 @@ PAIRS_COUNT = 5
 DELAY_MS = 5
 START_TIMEOUT_S = 90.0
 KEY = "sk-loopback"
-PROVIDER = Path(__file__).parents[1] / "tests" / "scripted_provider.py"
+PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.py"
 PEER_VARIABLE = "FLOWAI_BENCH_LITELLM"
 FLOWAI_REGISTRY = """\
 schema_version: 1

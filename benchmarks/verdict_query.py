@@ -72,11 +72,11 @@ _OURS = f"""
 import resource, sys, json, time
 from pathlib import Path
 begin = time.perf_counter()
-from flowai.metrics.canary import judge_rollout
-from flowai.metrics.comparison import Rules
-from flowai.metrics.counting import count_sides
-from flowai.metrics.query import Stretch, open_log
-from flowai.metrics.question import COLUMNS, METRICS, Question, Stage, rollout_sides
+from flowai.canary.judge import judge_rollout
+from flowai.comparison.evidence import Rules
+from flowai.comparison.count import count_sides
+from flowai.analytics.event_query import Stretch, open_log
+from flowai.comparison.spec import COLUMNS, METRICS, Question, Stage, rollout_sides
 stretch = Stretch(since_us={BEGIN_US}, until_us={BEGIN_US + HOURS * 3_600_000_000})
 question = Question(sides=rollout_sides("v2"), stages=(Stage(percent=25, stretch=stretch),), feature=None,
     feedback_us=3_600_000_000, now_us=stretch.until_us + 7_200_000_000)

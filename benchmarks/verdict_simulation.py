@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np  # noqa: TID251 - thousands of rollouts at once
 from verdict_twin import Histories, joined, log_e, mismatch_log_e
 
-from flowai.metrics.comparison import SEVERITIES
-from flowai.metrics.frozen import FROZEN_AFTER_COUNT, FROZEN_SHARE
+from flowai.comparison.baseline_latency import FROZEN_AFTER_COUNT, FROZEN_SHARE
+from flowai.comparison.evidence import SEVERITIES
 from flowai.statistics import MISMATCH_ALPHA, clopper_pearson, split_alpha
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np  # noqa: TID251 - thousands of rollouts at once
 
-from flowai.metrics.blocks import ENOUGH_UNITS, LEAST_PART
-from flowai.metrics.question import CELL_US, HOUR_US
-from flowai.statistics import mismatch as assigned
-from flowai.statistics import sequential as exact
+from flowai.comparison.blocks import ENOUGH_UNITS, LEAST_PART
+from flowai.comparison.spec import CELL_US, HOUR_US
+from flowai.statistics import evalues as exact
+from flowai.statistics import srm as assigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,7 +28,7 @@ def command_help() -> str:
     """Return the help of every command, as a wide terminal shows it."""
     import typer  # noqa: TID251 - help is taken from the real command line
 
-    from flowai.cli.main import app
+    from flowai.cli.app import app
 
     os.environ.update(COLUMNS="100", NO_COLOR="1", TERM="dumb")
 
@@ -63,7 +63,7 @@ def fields(*outermost: type[msgspec.Struct]) -> str:
 
 def registry_fields() -> str:
     """Return the tables of registry.yaml."""
-    from flowai.registry.model import RegistryFile
+    from flowai.registry.records import RegistryFile
 
     return fields(RegistryFile)
 
@@ -77,7 +77,7 @@ def event_fields() -> str:
 
 def report_fields() -> str:
     """Return the tables of report.json."""
-    from flowai.reports.model import Report
+    from flowai.evals.reports.records import Report
 
     return fields(Report)
 
@@ -85,13 +85,13 @@ def report_fields() -> str:
 def faults() -> str:
     """Give the table of faults that `tests/gateway/test_faults.py` tries, row by row."""
     sys.path[:0] = [str(ROOT / "tests" / "gateway"), str(ROOT / "tests")]
-    table: str = importlib.import_module("fault_table").markdown()
+    table: str = importlib.import_module("support.fault_table").markdown()
     return table
 
 
 def check_rules(table: str) -> str:
     """Give the table of the rules of `flowai finetune check`: `ERRORS` or `WARNINGS`."""
-    rules: dict[str, str] = getattr(importlib.import_module("flowai.finetune.check_model"), table)
+    rules: dict[str, str] = getattr(importlib.import_module("flowai.finetune.check.records"), table)
     return _table(("rule", "meaning"), [(f"`{rule}`", meaning) for rule, meaning in rules.items()])
 
 

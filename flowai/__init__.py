@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway
-    from flowai.gateway.model import Answer
+    from flowai.gateway.records import Answer
     from flowai.gateway.sync_gateway import SyncGateway
 
 __version__ = "0.1.0"
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["Answer", "Gateway", "SyncGateway", "__version__"]
 
 _HOMES = {
-    "Answer": "flowai.gateway.model",
+    "Answer": "flowai.gateway.records",
     "Gateway": "flowai.gateway.gateway",
     "SyncGateway": "flowai.gateway.sync_gateway",
 }

@@ -1,6 +1,6 @@
 """Lets `python -m flowai` be `flowai`."""
 
-from flowai.cli.main import main
+from flowai.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from slow_tests import is_slow
+from support.slow_tests import is_slow
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import typer  # noqa: TID251 - the docs are held against the real command line
 import yaml
 from typer.exceptions import TyperException  # noqa: TID251 - as above
 
-from flowai.cli.main import app
+from flowai.cli.app import app
 from flowai.errors import ExitCode
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer  # noqa: TID251 - messages are compared with the real command line
 
-from flowai.cli.main import app
-from flowai.suites.datasets import ENDINGS
+from flowai.cli.app import app
+from flowai.evals.suites.datasets import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

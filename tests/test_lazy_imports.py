@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from sample_project import make_project
-from scripted_provider import ScriptedProvider
+from support.sample_project import make_project
+from support.scripted_provider import ScriptedProvider
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ HEAVY = {
 def loaded(arguments: list[str], root: Path) -> set[str]:
     """Run a command in a fresh interpreter; give the heavy libraries it loaded."""
     script = (
-        "import sys\nfrom flowai.cli.main import run\n"
+        "import sys\nfrom flowai.cli.app import run\n"
         f"code = run({arguments!r})\n"
         "print('\\nLOADED', code, *sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )

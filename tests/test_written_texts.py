@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowai.errors import DatasetError, ProjectError
-from flowai.finetune.companions import Shipment, companions
-from flowai.finetune.decision_files import read_decisions, written
-from flowai.finetune.decisions import Decision
-from flowai.operations.postmortem_cases import _append
+from flowai.evals.suites.datasets import read_tests
+from flowai.finetune.decisions.decision_files import read_decisions, written
+from flowai.finetune.decisions.decisions import Decision
+from flowai.finetune.export.trainer_configs import Shipment, companions
+from flowai.postmortem.regression_cases import _append
 from flowai.project import Project
-from flowai.prompts.lock import LockedRelease, PromptLock
-from flowai.registry.shapes import NAME
+from flowai.prompts.lockfile import LockedRelease, PromptLock
+from flowai.registry.fields import NAME
 from flowai.releases.ledger import Entry, open_ledger, read_ledger
 from flowai.releases.version_targets import write_version
 from flowai.storage.files import read_json
 from flowai.storage.jsonl import AppendLog, iterate_jsonl
-from flowai.suites.datasets import read_tests
 
 AT = datetime(2026, 5, 2, 8, tzinfo=UTC)
 HARD = "\0\x07\t\n\r\x1b \"#'*,-.:=@[\\{|}~\x7f\x80\x85\x9f\xa0\xad\u2028\u2029\ufeff\ufffe\uffff🎉\U0010ffff"

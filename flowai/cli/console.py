@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowai.errors import FlowaiError
-    from flowai.operations.workspace import CommandContext
     from flowai.project import Project
+    from flowai.workspace.workspace import CommandContext
 
 
 def project() -> Project:
@@ -43,7 +43,7 @@ def who(environ: Mapping[str, str]) -> str:
 
 def command_context(env: str | None = None) -> CommandContext:
     """Build the context of the command that runs in this process."""
-    from flowai.operations.workspace import CommandContext
+    from flowai.workspace.workspace import CommandContext
 
     return CommandContext(directory=Path.cwd(), user=who(os.environ), env=env)
 
@@ -135,7 +135,7 @@ def print_marked(line: str) -> None:
 
 def print_error(error: FlowaiError) -> None:
     """Print an error and its hint to stderr; secrets never."""
-    from flowai.secrets import redact
+    from flowai.redaction import redact
 
     sys.stderr.write(f"error: {redact(str(error))}\n")
     if error.hint:
@@ -147,7 +147,7 @@ def print_traceback(error: BaseException) -> None:
     """Print where an error comes from to stderr; secrets never."""
     import traceback
 
-    from flowai.secrets import redact
+    from flowai.redaction import redact
 
     sys.stderr.write(redact("".join(traceback.format_exception(error))))
     sys.stderr.flush()

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from flowai.operations.trials import Forecast
-    from flowai.reports import Trial
+    from flowai.evals.reports import Trial
+    from flowai.evals.runs.trials import Forecast
 
 
 class RunProgress:

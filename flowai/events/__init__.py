@@ -1,7 +1,7 @@
 """Room: the event log, where everything that happened to a call is kept."""
 
 from flowai.events.log import EventLog, UnreadableLine, read_events
-from flowai.events.model import (
+from flowai.events.records import (
     OTEL_NAMES,
     SEMCONV_VERSION,
     AlertCause,

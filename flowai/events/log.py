@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from flowai.errors import Place
-from flowai.events.lake_files import days_of, files_of_day, reading
-from flowai.events.lake_rows import open_rows
-from flowai.events.model import CallEvent, Event
+from flowai.events.lake.catalog import days_of, files_of_day, reading
+from flowai.events.lake.parquet import open_rows
+from flowai.events.records import CallEvent, Event
 from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from flowai.secrets import Redactor
+    from flowai.redaction import Redactor
 
 PROCESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

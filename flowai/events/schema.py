@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from flowai.events.model import Event
+from flowai.events.records import Event
 from flowai.storage.json_schema import as_text, json_schema
 
 SCHEMA_FILE = Path(__file__).with_name("event.schema.json")

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.gateway.ascent import Climb, Climbed, Step
-from flowai.gateway.model import Piece, Restarted, Started
-from flowai.gateway.record import Outcome, json_valid
+from flowai.gateway.call_event import Outcome, json_valid
+from flowai.gateway.records import Piece, Restarted, Started
+from flowai.gateway.routing.attempts import Climb, Climbed, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from flowai.gateway.lookup import Found, Lookup
-    from flowai.gateway.model import OnBreak
-    from flowai.gateway.parts import Parts
+    from flowai.cache.cache_key import Found, Lookup
     from flowai.gateway.plan import Plan
+    from flowai.gateway.records import OnBreak
+    from flowai.gateway.runtime import Parts
     from flowai.state import Reservation
 
 KEPT_REASONS = frozenset({"stop", "tool_calls"})

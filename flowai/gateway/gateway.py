@@ -17,21 +17,20 @@ import msgspec
 from flowai.errors import BudgetError, CallError, FlowaiError, UsageError
 from flowai.events import AlertEvent, CallEvent, FeedbackEvent, ScoreEvent
 from flowai.gateway.call import Call
-from flowai.gateway.history import History
-from flowai.gateway.model import Answer, Ask, Explanation, Standing
-from flowai.gateway.opinions import checked, completed
-from flowai.gateway.parts import Parts, RuntimeOptions, open_parts
+from flowai.gateway.call_event import History, Outcome, answer_of, event_of, redacted, user_hash
 from flowai.gateway.plan import plan_call
-from flowai.gateway.record import Outcome, answer_of, event_of, redacted, user_hash
+from flowai.gateway.records import Answer, Ask, Explanation, Standing
+from flowai.gateway.runtime import Parts, RuntimeOptions, open_parts
 from flowai.gateway.single_flight import SingleFlight
+from flowai.gateway.telemetry.feedback import checked, completed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.calls import Embeddings
     from flowai.events import AlertCause, Origin, Verdict
-    from flowai.gateway.model import OnBreak, StreamItem, Wishes
+    from flowai.gateway.records import OnBreak, StreamItem, Wishes
+    from flowai.providers import Embeddings
 
 
 T = TypeVar("T")

@@ -8,23 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from flowai.calls import Request
+from flowai.cache.cache_key import make_lookup
 from flowai.errors import UsageError
-from flowai.gateway.assign import assign_arm, assign_variant, is_flagged, unit_of
-from flowai.gateway.lookup import make_lookup
-from flowai.gateway.request import make_request
+from flowai.gateway.routing.assignment import assign_arm, assign_variant, is_flagged, unit_of
+from flowai.prompts import openai_messages
+from flowai.providers import Request
 from flowai.registry.bindings import OWN_PARAMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from flowai.cache.cache_key import Lookup
     from flowai.events import Variant
-    from flowai.gateway.assign import Unit
-    from flowai.gateway.lookup import Lookup
-    from flowai.gateway.model import Ask
+    from flowai.gateway.records import Ask
+    from flowai.gateway.routing.assignment import Unit
     from flowai.gateway.snapshot import Served, Serving, Snapshot
+    from flowai.prompts import Prompt
+    from flowai.providers import Endpoint
     from flowai.registry import Feature
+
 
 LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
@@ -237,3 +240,42 @@ def _is_nondeterministic(params: Mapping[str, Any]) -> bool:
     """Tell whether a model may answer differently next time; without a temperature, providers take one above 0."""
     temperature = params.get("temperature")
     return not isinstance(temperature, int | float) or temperature > 0
+
+
+def make_request(
+    prompt: Prompt,
+    values: Mapping[str, Any],
+    endpoint: Endpoint,
+    *,
+    params: Mapping[str, Any],
+    feature: Feature | None,
+) -> Request:
+    """Render a prompt and make the request of it.
+
+    Args:
+        prompt: the prompt.
+        values: its variables; others are an error.
+        endpoint: whom to ask.
+        params: what the release says about sampling; it wins over the prompt's own `config`.
+        feature: its budget gives `max_tokens` where neither says it, its timeout limits the call; None for neither.
+
+    Raises:
+        PromptError: a variable is missing, unknown, of the wrong type, or refused by the prompt's policy.
+    """
+    rendered = prompt.render(values)
+    merged = {**prompt.config, **params}
+    limits: dict[str, Any] = {}
+    if feature is not None:
+        if feature.budget.completion_tokens is not None:
+            merged.setdefault("max_tokens", feature.budget.completion_tokens)
+        limits = {
+            "first_token_timeout_s": feature.timeout.first_token_s,
+            "total_timeout_s": feature.timeout.total_s,
+        }
+    return Request(
+        endpoint=endpoint,
+        messages=tuple(openai_messages(rendered.messages)),
+        params=merged,
+        response_schema=prompt.output_schema,
+        **limits,
+    )

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import MissingKeyError, PromptError, RegistryError
-from flowai.gateway.ascent import Rung
+from flowai.gateway.routing.attempts import Rung
 from flowai.prompts import PromptLibrary, PromptLock
+from flowai.redaction import Redactor
 from flowai.registry import (
     Feature,
     arm_binding,
@@ -25,16 +26,15 @@ from flowai.registry import (
     resolve_release,
     secret_values,
 )
-from flowai.registry.model import CachePolicy
-from flowai.secrets import Redactor
+from flowai.registry.records import CachePolicy
 from flowai.state import BreakerRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from flowai.calls import Endpoint, PriceTable
     from flowai.project import Project
     from flowai.prompts import Prompt
+    from flowai.providers import Endpoint, PriceTable
     from flowai.registry import Binding, Registry
     from flowai.state import Overlay
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.events import Origin
-    from flowai.gateway.model import OnBreak, StreamItem, Wishes
-    from flowai.gateway.parts import RuntimeOptions
+    from flowai.gateway.records import OnBreak, StreamItem, Wishes
+    from flowai.gateway.runtime import RuntimeOptions
 
 T = TypeVar("T")
 Parameters = ParamSpec("Parameters")

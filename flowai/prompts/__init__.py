@@ -1,9 +1,9 @@
 """Room: prompts: the dotprompt dialect with its own runtime, the project's prompt library, and the lock file."""
 
-from flowai.prompts.chat import openai_messages
 from flowai.prompts.library import PromptLibrary
-from flowai.prompts.lock import Change, LockedRelease, PromptLock, entry_hash
-from flowai.prompts.model import MediaPart, Message, Rendered, SectionPart, TextPart
+from flowai.prompts.lockfile import Change, LockedRelease, PromptLock, entry_hash
+from flowai.prompts.messages import MediaPart, Message, Rendered, SectionPart, TextPart
+from flowai.prompts.openai_messages import openai_messages
 from flowai.prompts.prompt import Prompt, parse_prompt
 
 __all__ = [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 Policy = Literal["allow", "neutralise", "reject"]
 """`allow`: values stay as they are, byte for byte. `neutralise`: a visible mark breaks the token, reversibly. `reject`:
 an error."""
@@ -118,3 +119,18 @@ def neutralise(text: str, stretches: Sequence[Stretch[Owner]]) -> str:
 def restore(text: str) -> str:
     """Take one mark out of each neutralised token: gives the value's own bytes back."""
     return _TOKEN.sub(lambda token: _MARKED.sub(r"\1", token.group(), count=1), text)
+
+
+def control_tokens(text: str) -> tuple[str, ...]:
+    """Give the control tokens in a text, each once, in the order they first stand there.
+
+    Args:
+        text: any text; tokens in other casing, full-width letters or with invisible characters within count too.
+
+    Returns:
+        The tokens as they stand in the text; empty where there are none.
+    """
+    if not text:
+        return ()
+    found = find(text, [Stretch(start=0, end=len(text), owner=None)])
+    return tuple(dict.fromkeys(token.group() for token, _ in found))

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.errors import Place, PromptError, UsageError, one_of
-from flowai.prompts.parse import PartialSource
 from flowai.prompts.prompt import Prompt, parse_prompt
+from flowai.prompts.template.parser import PartialSource
 from flowai.storage.files import FileFingerprint, read_text
 
 if TYPE_CHECKING:

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, PromptError, one_of
 from flowai.prompts import spotlight
-from flowai.prompts.contract import Contract
-from flowai.prompts.draft import Draft
-from flowai.prompts.frame import Frame, Run
-from flowai.prompts.frontmatter import Settings, read_settings, split
-from flowai.prompts.model import Message, Rendered
-from flowai.prompts.parse import Partials, PartialSource, parse
-from flowai.prompts.render import Program, compile_nodes
+from flowai.prompts.messages import Message, Rendered
+from flowai.prompts.schema.front_matter import Settings, read_settings, split
+from flowai.prompts.schema.input_schema import Contract
+from flowai.prompts.template.compiler import Program, compile_nodes
+from flowai.prompts.template.context import Frame, Run
+from flowai.prompts.template.message_builder import Draft
+from flowai.prompts.template.parser import Partials, PartialSource, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.prompts.picoschema import Schema
+    from flowai.prompts.schema.picoschema import Schema
 
 NONCE = "nonce"
 """`{{@nonce}}` gives the nonce of the marks around untrusted values, so that a template can name them."""

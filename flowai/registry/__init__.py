@@ -1,8 +1,9 @@
 """Room: registry.yaml as checked records, what it means, and the one writer of flowai's own keys in it."""
 
 from flowai.registry.bindings import Binding, Ladder, arm_binding, binding, features_of, ladder
-from flowai.registry.load import environment_file, environments, load_registry
-from flowai.registry.model import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
+from flowai.registry.environment import environment_of
+from flowai.registry.loader import environment_file, environments, load_registry
+from flowai.registry.records import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
 from flowai.registry.resolve import (
     ServingRelease,
     endpoint_as_written,
@@ -12,8 +13,7 @@ from flowai.registry.resolve import (
     resolve_release,
     secret_values,
 )
-from flowai.registry.serving import Serve, ServeKey
-from flowai.registry.variables import environment_of
+from flowai.registry.server_policy import Serve, ServeKey
 
 __all__ = [
     "Binding",

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import UsageError, one_of
-from flowai.registry.shapes import TIERS
+from flowai.registry.fields import TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from flowai.registry.model import BindingEntry, ModelEntry, Registry
+    from flowai.registry.records import BindingEntry, ModelEntry, Registry
 
 # what flowai says itself: who set them would talk past the registry, the prompt or the budget, or send a key elsewhere
 OWN_PARAMS = frozenset(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.shapes import Count, Duration, Entry, Guardrail, Percent, Rate, Stage
+from flowai.registry.fields import Count, Duration, Entry, Guardrail, Percent, Rate, Stage
 from flowai.timestamps import parse_duration_s
 
 

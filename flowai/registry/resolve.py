@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flowai.calls import Endpoint
 from flowai.errors import Place, RegistryError, UsageError, one_of
-from flowai.registry.variables import fill, missing, references
-from flowai.secrets import names_a_secret
+from flowai.providers import Endpoint
+from flowai.redaction import names_a_secret
+from flowai.registry.environment import fill, missing, references
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from flowai.project import Project
-    from flowai.registry.model import ModelEntry, Registry
+    from flowai.registry.records import ModelEntry, Registry
 
 VERSION_VARIABLE = "AI_MODEL_VERSION"
 PACKAGE = "package:"
@@ -174,7 +174,7 @@ def events_store(registry: Registry, project: Project) -> str | None:
     """
     if "://" not in registry.events:
         return None
-    from flowai.events.lake_store import check_address  # only some projects name a store
+    from flowai.events.lake.object_store import check_address  # only some projects name a store
 
     try:
         check_address(registry.events)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowai.registry.model import RegistryFile
+from flowai.registry.records import RegistryFile
 from flowai.storage.json_schema import as_text, json_schema
 
 SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from flowai.errors import InfrastructureError
-from flowai.releases.source import state_address
+from flowai.releases.registry_source import state_address
 from flowai.state import open_state
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from flowai.releases.source import Source
+    from flowai.releases.registry_source import Source
     from flowai.state import Heartbeat, Overlay, State
 
 Found = TypeVar("Found")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.project import Project
+    from flowai.registry import Registry
+
 
 SCHEMA_VERSION = 1
 
@@ -141,3 +143,24 @@ def open_ledger(project: Project, environment: str | None) -> AppendLog:
         InfrastructureError: the file cannot be written.
     """
     return AppendLog(ledger_file(project, environment))
+
+
+_WHY = "by hand, or elsewhere"
+
+
+def contradictions(registry: Registry, ledger: Ledger) -> tuple[str, ...]:
+    """Say where the registry's rollout is not what the ledger says; nothing where there is no ledger yet."""
+    rollout, last = registry.rollout, ledger.last
+    if last is None:
+        return ()
+    if rollout is None:
+        if last.action in ("publish", "promote") and last.release not in (registry.current, *registry.bad):
+            return (f"the rollout of `{last.release}` is in `{ledger.file}`, but not in the registry: ended {_WHY}",)
+        return ()
+    step = ledger.newest(rollout.candidate, "publish", "promote")
+    if step is None:
+        return (f"`{ledger.file}` knows nothing of the rollout of `{rollout.candidate}`: begun {_WHY}",)
+    if step.to_stage != rollout.stage:
+        said = f"`{ledger.file}` has `{rollout.candidate}` at `{step.to_stage}`, the registry at `{rollout.stage}`"
+        return (f"{said}: moved {_WHY}",)
+    return ()

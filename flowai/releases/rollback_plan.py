@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from flowai.registry import Registry
-    from flowai.registry.edit import OwnKeys
+    from flowai.registry.writer import OwnKeys
     from flowai.releases.ledger import Entry
     from flowai.state import Heartbeat, Overlay
 

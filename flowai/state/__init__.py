@@ -1,10 +1,9 @@
 """Room: what processes share: breakers, budgets, the live overlay, heartbeats."""
 
-from flowai.state.address import shown_address
-from flowai.state.connect import open_state
-from flowai.state.guarded_state import GuardedState
-from flowai.state.memory_state import MemoryState
-from flowai.state.model import (
+from flowai.state.factory import open_state
+from flowai.state.fallback_store import GuardedState
+from flowai.state.memory_store import MemoryState
+from flowai.state.store import (
     Admission,
     BreakerRule,
     BreakerStatus,
@@ -15,6 +14,7 @@ from flowai.state.model import (
     Shared,
     State,
 )
+from flowai.state.urls import shown_address
 
 __all__ = [
     "Admission",

@@ -1,7 +1,7 @@
 """Pure mathematics of measurements; knows no files, models or screens."""
 
-from flowai.statistics.agreement import Agreement, agreement
-from flowai.statistics.buckets import (
+from flowai.statistics.evalues import Block, Claim, Evidence, RateEvidence, RatioEvidence
+from flowai.statistics.histogram import (
     BUCKET_RATIO,
     bucket_of,
     bucket_quantile,
@@ -18,11 +18,11 @@ from flowai.statistics.intervals import (
     quantile_ranks,
     wilson,
 )
-from flowai.statistics.mismatch import MISMATCH_ALPHA, mismatch_log_e, unexpected_arms
-from flowai.statistics.needed import calls_needed
+from flowai.statistics.kappa import Agreement, agreement
+from flowai.statistics.multiple_testing import e_bh, holm, split_alpha
 from flowai.statistics.quantiles import quantile
-from flowai.statistics.sequential import Block, Claim, Evidence, RateEvidence, RatioEvidence
-from flowai.statistics.several import e_bh, holm, split_alpha
+from flowai.statistics.sample_size import calls_needed
+from flowai.statistics.srm import MISMATCH_ALPHA, mismatch_log_e, unexpected_arms
 
 __all__ = [
     "BUCKET_RATIO",

@@ -14,7 +14,7 @@ from flowai.statistics.beta import beta_quantile, binomial_cdf
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.statistics.sequential import Block
+    from flowai.statistics.evalues import Block
 
 FEW = 10
 """Below so many successes or failures, `proportion` is exact rather than close."""

@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from sample_project import Ran, SampleProject, make_project
-from scripted_provider import ScriptedProvider
+from support.sample_project import Ran, SampleProject, make_project
+from support.scripted_provider import ScriptedProvider
 
-from flowai.cli.main import run
+from flowai.cli.app import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from sample_project import REGISTRY, SUITE, case
+from support.sample_project import REGISTRY, SUITE, case
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sample_project import Ran, SampleProject
-    from scripted_provider import ScriptedProvider
+    from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]
 

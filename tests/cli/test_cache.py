@@ -8,16 +8,16 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from cached_answers import ANSWER, FakeEmbedder, lookup
-from redis_server import RedisServer
+from support.cached_responses import ANSWER, FakeEmbedder, lookup
+from support.redis_server import RedisServer
 
-from flowai.gateway.answer_cache import open_answer_cache
+from flowai.cache.response_cache import open_answer_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran, SampleProject
+    from support.sample_project import Ran, SampleProject
 
     Flowai = Callable[..., Ran]
 

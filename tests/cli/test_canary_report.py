@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rollout_log import BEGIN, Scenario, Side, write_log
+from support.rollout_log import BEGIN, Scenario, Side, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran, SampleProject
+    from support.sample_project import Ran, SampleProject
 
     Flowai = Callable[..., Ran]
 

@@ -6,16 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sample_project import PROMPT, SUITE, case
-from scripted_provider import Asked, Reply
+from support.sample_project import PROMPT, SUITE, case
+from support.scripted_provider import Asked, Reply
 
 from flowai.events import read_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sample_project import Ran, SampleProject
-    from scripted_provider import ScriptedProvider
+    from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]
 

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lake_log import NOON, a_log, call, lines_of, read, write
-from object_store import SECRET, ObjectStore, running_store
-from rollout_log import BEGIN, Scenario, Side, write_log
+from support.lake_log import NOON, a_log, call, lines_of, read, write
+from support.object_store import SECRET, ObjectStore, running_store
+from support.rollout_log import BEGIN, Scenario, Side, write_log
 
 from flowai.errors import RegistryError
 from flowai.registry import events_directory, load_registry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sample_project import Ran, SampleProject
+    from support.sample_project import Ran, SampleProject
 
     Flowai = Callable[..., Ran]
 
@@ -138,11 +138,11 @@ def test_metrics_and_canary_report_say_the_same_of_lines_parquet_and_s3(
 def test_a_store_that_is_away_is_exit_4(
     flowai: Flowai, project: SampleProject, server: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flowai.events import lake_store
+    from flowai.events.lake import object_store
 
     name_store(project, server, monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(lake_store, "MOST_RETRIES", 0)
+    monkeypatch.setattr(object_store, "MOST_RETRIES", 0)
     for command in (("metrics", *STRETCH), ("events", "sync", "s3://lake/x"), ("events", "validate", "s3://lake/x")):
         if command[:2] == ("events", "sync"):
             write(project.root / ".flowai" / "events", lines_of([call()]))

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from experiment_log import Arm, Trial, write_experiments
-from release_project import GOOD_V1, ROLLING, release_project
-from rollout_log import BEGIN
+from support.experiment_log import Arm, Trial, write_experiments
+from support.release_project import GOOD_V1, ROLLING, release_project
+from support.rollout_log import BEGIN
 
-from flowai.operations.experiment_end import StopOptions, stop
-from flowai.operations.workspace import CommandContext
+from flowai.experiments.stop_adopt import StopOptions, stop
 from flowai.registry import load_registry
+from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from release_project import ReleaseProject
-    from sample_project import Ran
+    from support.release_project import ReleaseProject
+    from support.sample_project import Ran
 
     Experiment = Callable[..., Ran]
 

@@ -6,15 +6,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from training_rows import make_pairs, rows_of
+from support.training_rows import make_pairs, rows_of
 
-from flowai.finetune.formats import FORMAT_NAMES, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 

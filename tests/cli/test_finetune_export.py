@@ -13,15 +13,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from judged_log import call_line, said_line, sentence, write_log
+from support.feedback_log import call_line, said_line, sentence, write_log
 
-from flowai.finetune.formats import FORMAT_NAMES
+from flowai.finetune.formats.catalog import FORMAT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran, SampleProject
+    from support.sample_project import Ran, SampleProject
 
 EXPORT = ("finetune", "export", "--feature", "chat")
 

@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from judged_log import call_line, said_line, sentence, write_log
-from scripted_provider import Asked, Reply
+from support.feedback_log import call_line, said_line, sentence, write_log
+from support.scripted_provider import Asked, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sample_project import Ran, SampleProject
-    from scripted_provider import ScriptedProvider
+    from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
 LABEL = ("finetune", "label", "--feature", "chat", "--model", "m", "--all")
 GOOD = json.dumps({"reason": "It does.", "correct": "yes", "category": "copying", "quality": 4})

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from judged_log import call_line, said_line, sentence, write_log
+from support.feedback_log import call_line, said_line, sentence, write_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sample_project import Ran, SampleProject
+    from support.sample_project import Ran, SampleProject
 
 EXPORT = ("finetune", "export", "--feature", "chat", "--force")
 REVIEW = ("finetune", "review", "--feature", "chat")

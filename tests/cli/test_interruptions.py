@@ -12,14 +12,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sample_project import PROMPT, case
-from scripted_provider import Asked, Reply
+from support.sample_project import PROMPT, case
+from support.scripted_provider import Asked, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sample_project import Ran, SampleProject
-    from scripted_provider import ScriptedProvider
+    from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]
 

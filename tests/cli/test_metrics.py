@@ -12,20 +12,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from rollout_log import BEGIN, Scenario, Side, write_log
+from support.rollout_log import BEGIN, Scenario, Side, write_log
 
-from flowai.cli.metrics import _Screen, lines
+from flowai.analytics.usage import UsageReport
+from flowai.analytics.usage_report import MetricsOptions, run_metrics, watch_metrics
+from flowai.cli.commands.metrics import _Screen, lines
 from flowai.errors import FlowaiError, RegistryError
 from flowai.events import EventLog, FeedbackEvent, ScoreEvent
-from flowai.metrics.usage import UsageReport
-from flowai.operations.metrics import MetricsOptions, run_metrics, watch_metrics
-from flowai.operations.workspace import CommandContext
-from flowai.secrets import Redactor
+from flowai.redaction import Redactor
+from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sample_project import Ran, SampleProject
+    from support.sample_project import Ran, SampleProject
 
     from flowai.events import Event, Verdict
 

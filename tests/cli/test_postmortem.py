@@ -7,12 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from incident_project import REGISTRY, Day, Facts, ledger_lines, write_log, write_project
-from sample_project import Ran
+from support.incident_project import REGISTRY, Day, Facts, ledger_lines, write_log, write_project
+from support.sample_project import Ran
 
-from flowai.cli.main import run
+from flowai.cli.app import run
+from flowai.evals.suites.loader import load_suite
 from flowai.project import Project
-from flowai.suites.load import load_suite
 
 if TYPE_CHECKING:
     import random

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flowai.operations.postmortem_cases import variables_of
+from flowai.postmortem.regression_cases import variables_of
 from flowai.project import Project
 from flowai.prompts import PromptLibrary
-from flowai.prompts.chat import openai_messages
+from flowai.prompts.openai_messages import openai_messages
 
 if TYPE_CHECKING:
     from pathlib import Path

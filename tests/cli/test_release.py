@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
-from rollout_evidence import canary_report, dogfood
+from support.release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
+from support.rollout_evidence import canary_report, dogfood
 
-from flowai.operations.release_promote import PromoteOptions, promote
-from flowai.operations.workspace import CommandContext
 from flowai.prompts import PromptLock
+from flowai.rollouts.promote import PromoteOptions, promote
 from flowai.storage.jsonl import AppendLog
+from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 
@@ -97,7 +97,7 @@ def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: 
 
 def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     project = release_project(place, GOOD_V1)
-    monkeypatch.setattr("flowai.operations.release_publish._smoke", lambda *_: "fail")
+    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "fail")
     ran = release("publish", "v2")
     assert (ran.code, "NOT PUBLISHED" in ran.out) == (WORSE, True)
     assert (project.entries(), (place / "prompts.lock").exists(), bool(project.keys().get("rollout"))) == (
@@ -105,7 +105,7 @@ def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkey
         False,
         False,
     )
-    monkeypatch.setattr("flowai.operations.release_publish._smoke", lambda *_: "pass")
+    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "pass")
     assert release("publish", "v2").code == DONE
     assert project.entries()[0].evidence == {"smoke": "pass"}
 
@@ -116,7 +116,7 @@ def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkey
 def test_dogfood_goes_on_after_smoke_and_enough_answered_calls(
     place: Path, release: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowai.operations.release_publish._smoke", lambda *_: "pass")
+    monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "pass")
     project = release_project(place, GOOD_V1)
     release("publish", "v2")
     dogfood(project, 19)

@@ -7,18 +7,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
-from rollout_evidence import canary_report, dogfood
+from support.release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
+from support.rollout_evidence import canary_report, dogfood
 
 from flowai.errors import InfrastructureError
-from flowai.operations.release_promote import PromoteOptions, promote
-from flowai.operations.workspace import CommandContext
+from flowai.rollouts.promote import PromoteOptions, promote
+from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 
@@ -162,7 +162,7 @@ def test_a_ledger_that_cannot_be_written_stops_a_step_before_anything_changes(
         raise InfrastructureError("cannot write: Read-only file system")
 
     before = (rolling.root / "registry.yaml").read_bytes()
-    monkeypatch.setattr("flowai.operations.release_ground.open_ledger", refused)
+    monkeypatch.setattr("flowai.rollouts.session.open_ledger", refused)
     assert release("promote", "--force", "--reason", "x").code == INFRASTRUCTURE
     assert (rolling.root / "registry.yaml").read_bytes() == before
 

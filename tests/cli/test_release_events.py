@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
+from support.release_project import GOOD_V1, ROLLING, STEADY, ReleaseProject, release_project
 
 from flowai.events import EventLog, ReleaseEvent, read_events
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 
@@ -88,7 +88,7 @@ def test_a_log_on_a_disk_that_hangs_is_left_to_itself(
 ) -> None:
     project = release_project(place)
     answers = threading.Event()
-    monkeypatch.setattr("flowai.operations.release_event.WRITE_LIMIT_S", 0.01)
+    monkeypatch.setattr("flowai.rollouts.release_event.WRITE_LIMIT_S", 0.01)
     monkeypatch.setattr(EventLog, "append", lambda *_: answers.wait())
     ran = rollback()
     answers.set()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from release_project import ReleaseProject
-from sample_project import REGISTRY
-from scripted_replies import Reply
+from support.release_project import ReleaseProject
+from support.sample_project import REGISTRY
+from support.scripted_replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sample_project import Ran, SampleProject
-    from scripted_provider import ScriptedProvider
+    from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
 SMOKE = """\
 tests:

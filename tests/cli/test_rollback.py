@@ -9,14 +9,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from alert_receiver import AlertReceiver, Said
-from release_project import ROLLING, STEADY, release_project
+from support.alert_receiver import AlertReceiver, Said
+from support.release_project import ROLLING, STEADY, release_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 
@@ -259,7 +259,7 @@ def test_a_damaged_ledger_is_named_and_passed_over(place: Path, rollback: Comman
 def test_a_fresh_interpreter_loads_nothing_that_may_be_broken(place: Path) -> None:
     release_project(place, ROLLING, ["version_targets: ['dotenv:.env']"])
     script = (
-        "import sys; from flowai.cli.main import run; code = run(['rollback']);"
+        "import sys; from flowai.cli.app import run; code = run(['rollback']);"
         "print('LOADED', code, *sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     environ = {"PATH": os.environ["PATH"]}

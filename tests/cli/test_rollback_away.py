@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 from typing import TYPE_CHECKING
 
 import pytest
-from redis_server import RedisServer
-from release_project import ROLLING, STEADY, release_project
+from support.redis_server import RedisServer
+from support.release_project import ROLLING, STEADY, release_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 
@@ -210,8 +210,8 @@ def test_a_server_that_misbehaves_holds_nothing_up(
     monkeypatch: pytest.MonkeyPatch,
     path: str,
 ) -> None:
-    monkeypatch.setattr("flowai.releases.source.FETCH_LIMIT_S", 0.2)
-    monkeypatch.setattr("flowai.releases.source.MOST_BYTES", 1 << 16)
+    monkeypatch.setattr("flowai.releases.registry_source.FETCH_LIMIT_S", 0.2)
+    monkeypatch.setattr("flowai.releases.registry_source.MOST_BYTES", 1 << 16)
     monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
     project = release_project(place)
     project.beat(release="v1", candidate="v2")
@@ -265,7 +265,7 @@ def test_a_url_that_is_none_is_wrong_usage(rollback: Command) -> None:
 
 FULL = """
 import resource, sys
-from flowai.cli.main import run
+from flowai.cli.app import run
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file takes another byte; a pipe does
 sys.exit(run(["rollback", "--reason", "INC-1"]))

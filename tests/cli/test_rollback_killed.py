@@ -9,14 +9,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis_server import RedisServer
-from release_project import ROLLING, STEADY, ReleaseProject, release_project
+from support.redis_server import RedisServer
+from support.release_project import ROLLING, STEADY, ReleaseProject, release_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from sample_project import Ran
+    from support.sample_project import Ran
 
     Command = Callable[..., Ran]
 
@@ -24,13 +24,13 @@ DONE = 0
 
 KILLED = """
 import os, sys
-from flowai.cli.main import run
-import flowai.operations.rollback as command, flowai.operations.rollback_aftermath as after
-import flowai.operations.rollback_record as record
-from flowai.alerts.outbox import Outbox
+from flowai.cli.app import run
+import flowai.rollouts.rollback as command, flowai.rollouts.notify as after
+import flowai.rollouts.rollback_entry as record
+from flowai.notifications.outbox import Outbox
 from flowai.storage.jsonl import AppendLog
-from flowai.state.file_state import FileState
-from flowai.state.redis_state import RedisState
+from flowai.state.sqlite_store import FileState
+from flowai.state.redis_store import RedisState
 
 Store = {"FileState": FileState, "RedisState": RedisState}[sys.argv[2]]
 left = int(sys.argv[1])
@@ -124,7 +124,7 @@ def test_killed_anywhere_it_is_finished_by_running_it_again(
 
 def test_two_at_once_agree(place: Path, fresh_store: Callable[[], str]) -> None:
     script = (
-        "import sys; from flowai.cli.main import run; sys.stdin.readline(); sys.exit(run(['rollback', *sys.argv[1:]]))"
+        "import sys; from flowai.cli.app import run; sys.stdin.readline(); sys.exit(run(['rollback', *sys.argv[1:]]))"
     )
     for number in range(4):
         project = release_project(place / str(number), shared=fresh_store())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-from sample_project import PROMPT, REGISTRY
-from scripted_provider import Asked, Reply
+from support.sample_project import PROMPT, REGISTRY
+from support.scripted_provider import Asked, Reply
 
 from flowai.events import CallEvent, read_events
 from flowai.project import Project
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sample_project import Ran, SampleProject
-    from scripted_provider import ScriptedProvider
+    from support.sample_project import Ran, SampleProject
+    from support.scripted_provider import ScriptedProvider
 
     Flowai = Callable[..., Ran]
 

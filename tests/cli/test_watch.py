@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from alert_receiver import AlertReceiver, Said
-from release_project import NOON, ROLLING, STEADY, release_project
-from sample_project import Ran
-from watch_world import RECEIVERS, World, environ_of
+from support.alert_receiver import AlertReceiver, Said
+from support.release_project import NOON, ROLLING, STEADY, release_project
+from support.sample_project import Ran
+from support.watch_project import RECEIVERS, World, environ_of
 
-from flowai.cli.main import run
-from flowai.cli.watch import status_line
+from flowai.cli.app import run
+from flowai.cli.commands.watch import status_line
 from flowai.errors import InfrastructureError
 from flowai.events import AlertEvent, EventLog, ReleaseEvent, read_events
-from flowai.operations.watch import Watch, run_watch
-from flowai.operations.watch_model import WatchOptions
-from flowai.secrets import Redactor
+from flowai.redaction import Redactor
 from flowai.state import Overlay
+from flowai.watch.records import WatchOptions
+from flowai.watch.watcher import Watch, run_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -267,9 +267,9 @@ def test_whenever_it_dies_the_message_goes_out_once(
         raise KeyboardInterrupt
 
     places = {
-        "save": "flowai.operations.watch_memory.MemoryFile.save",
-        "queue": "flowai.alerts.outbox.Outbox.queue",
-        "deliver": "flowai.alerts.outbox.Outbox.deliver",
+        "save": "flowai.watch.incident_store.MemoryFile.save",
+        "queue": "flowai.notifications.outbox.Outbox.queue",
+        "deliver": "flowai.notifications.outbox.Outbox.deliver",
     }
     with monkeypatch.context() as patch:
         patch.setattr(places[moment], dies)
@@ -291,7 +291,7 @@ def test_killed_within_the_rollback_it_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flowai.operations.rollback.edit_registry", dies)
+        patch.setattr("flowai.rollouts.rollback.edit_registry", dies)
         with pytest.raises(KeyboardInterrupt):
             world.tick()
     assert world.project.keys()["rollout"], "the registry does not know yet"
@@ -350,8 +350,8 @@ def test_a_disk_that_takes_nothing_is_said_and_stops_no_rollback(
         raise InfrastructureError("cannot write: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("flowai.operations.watch_memory.write_atomic", full)
-        patch.setattr("flowai.operations.watch_messages.EventLog.append", full)
+        patch.setattr("flowai.watch.incident_store.write_atomic", full)
+        patch.setattr("flowai.watch.notify.EventLog.append", full)
         tick = world.tick()
         tick = world.tick(later_s=30)
     assert tick.is_hindered

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from jsonschema import Draft202012Validator
 
-from flowai.assertions import Answer, compile_cases, score_answer
+from flowai.evals.assertions import Answer, compile_cases, score_answer
+from flowai.evals.suites.loader import load_suite, load_suites
 from flowai.project import Project
 from flowai.prompts import PromptLibrary
 from flowai.registry import binding, features_of, load_registry, resolve_release
-from flowai.suites.load import load_suite, load_suites
 
 if TYPE_CHECKING:
-    from flowai.suites.model import Case, Suite
+    from flowai.evals.suites.records import Case, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = Project(root=ROOT, registry=ROOT / "registry.yaml")

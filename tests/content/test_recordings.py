@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flowai.cli.main import run
+from flowai.cli.app import run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.events import AlertEvent, Attempt, CallEvent, Content, Event, EventLog, FeedbackEvent
-from flowai.secrets import Redactor
-from flowai.secrets.redaction import names_a_secret
+from flowai.redaction import Redactor
+from flowai.redaction.redactor import names_a_secret
 
 NOON = datetime(2026, 5, 2, 12, tzinfo=UTC)
 KNOWN = 'known "value"'

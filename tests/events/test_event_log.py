@@ -26,7 +26,7 @@ from flowai.events import (
     read_events,
 )
 from flowai.events.schema import SCHEMA_FILE, event_schema
-from flowai.secrets import Redactor
+from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,15 +13,16 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lake_log import BAD_LINES, DAY, NEWER, NOON, a_log, call, every_kind, lines_of, pack, read, write
+from support.lake_log import BAD_LINES, DAY, NEWER, NOON, a_log, call, every_kind, lines_of, pack, read, write
 
 from flowai.errors import InfrastructureError
-from flowai.events import EventLog, lake_lines, lake_stage, read_events
-from flowai.events.lake_columns import columns
-from flowai.events.lake_files import manifests_of
-from flowai.events.lake_rows import open_rows
-from flowai.events.lake_validate import validate
-from flowai.secrets import Redactor
+from flowai.events import EventLog, read_events
+from flowai.events.lake import line_reader, staging
+from flowai.events.lake.catalog import manifests_of
+from flowai.events.lake.columns import columns
+from flowai.events.lake.parquet import open_rows
+from flowai.events.lake.validate import validate
+from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,17 +187,17 @@ def test_a_file_that_grows_without_a_lock_waits_and_loses_nothing(
 ) -> None:
     a_log(tmp_path)
     growing = tmp_path / DAY / "web-1.jsonl"
-    finish = lake_stage.Stage.finish
+    finish = staging.Stage.finish
     grown: list[int] = []
 
-    def grow(self: lake_stage.Stage) -> None:
+    def grow(self: staging.Stage) -> None:
         finish(self)
         if not grown:
             grown.append(growing.stat().st_size)
             with growing.open("ab") as stream:
                 stream.write(lines_of([call("late")]))
 
-    monkeypatch.setattr(lake_stage.Stage, "finish", grow)
+    monkeypatch.setattr(staging.Stage, "finish", grow)
     before, _ = read(tmp_path)
     done = pack(tmp_path)
     assert [one.file for one in done.waiting] == [f"{DAY}/web-1.jsonl"]
@@ -301,7 +302,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lake_stage.Stage, "_write_held", full)
+        patch.setattr(staging.Stage, "_write_held", full)
         with pytest.raises(InfrastructureError, match="No space left on device"):
             pack(tmp_path)
     assert read(tmp_path)[0] == before
@@ -312,7 +313,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_parquet_that_is_not_what_was_read_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a_log(tmp_path)
     before, _ = read(tmp_path)
-    monkeypatch.setattr(lake_stage, "events_digest", lambda *_: (28, 0))
+    monkeypatch.setattr(staging, "events_digest", lambda *_: (28, 0))
     with pytest.raises(InfrastructureError, match="nothing was removed"):
         pack(tmp_path)
     assert read(tmp_path)[0] == before
@@ -339,7 +340,7 @@ def test_what_a_newer_flowai_added_is_kept(tmp_path: Path) -> None:
 
 
 def test_large_and_too_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake_lines, "MOST_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(line_reader, "MOST_LINE_BYTES", 1 << 20)
     large = [call(f"l{n}", content={"messages": ({"content": "x" * 900_000},)}) for n in range(40)]
     too_long = lines_of([call("long", content={"messages": ({"content": "y" * 2_500_000},)})])
     write(tmp_path, lines_of([*large, call("small")]) + too_long + lines_of([call("after")]))
@@ -375,8 +376,8 @@ def test_a_feature_s_name_never_leads_out_of_the_day(tmp_path: Path, feature: st
 
 
 def test_many_features_and_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake_stage, "MOST_STAGED_BYTES", 20_000)
-    monkeypatch.setattr(lake_stage, "_MOST_HELD_BYTES", 2_000)
+    monkeypatch.setattr(staging, "MOST_STAGED_BYTES", 20_000)
+    monkeypatch.setattr(staging, "_MOST_HELD_BYTES", 2_000)
     write(tmp_path, lines_of(call(f"c{n}", feature=f"f{n % 7}") for n in range(100)))
     before, _ = read(tmp_path)
     pack(tmp_path)
@@ -392,7 +393,7 @@ def test_a_manifest_that_leads_elsewhere_or_is_damaged_is_refused(tmp_path: Path
     path.write_bytes(data.replace(b'"line_count": 1', b'"line_count": 2'))
     with pytest.raises(InfrastructureError, match="its name says another digest"):
         read(tmp_path)
-    from flowai.events.lake_model import manifest_name
+    from flowai.events.lake.manifest import manifest_name
 
     leading = data.replace(b"feature=__HIVE_DEFAULT_PARTITION__/", b"feature=../../../../x/")
     path.unlink()

@@ -7,15 +7,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lake_log import DAY, NOON, a_log, call, lines_of, pack, read, write
-from object_store import SECRET, ObjectStore, running_store
+from support.lake_log import DAY, NOON, a_log, call, lines_of, pack, read, write
+from support.object_store import SECRET, ObjectStore, running_store
 
 from flowai.errors import FlowaiError, InfrastructureError, UsageError
-from flowai.events import lake_store
-from flowai.events.lake_mirror import Wanted, mirrored
-from flowai.events.lake_store import Store, open_store
-from flowai.events.lake_sync import SyncReport, sync
-from flowai.events.lake_validate import validate_store
+from flowai.events.lake import object_store
+from flowai.events.lake.local_copy import Wanted, mirrored
+from flowai.events.lake.object_store import Store, open_store
+from flowai.events.lake.sync import SyncReport, sync
+from flowai.events.lake.validate import validate_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +132,7 @@ def test_what_is_damaged_here_does_not_look_whole_there(packed: Path, store: Sto
 
 
 def test_large_files_go_in_pieces(tmp_path: Path, packed: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake_store, "BLOCK_BYTES", 5 << 20)
+    monkeypatch.setattr(object_store, "BLOCK_BYTES", 5 << 20)
     data = bytes(range(256)) * 50_000
     (tmp_path / "large").write_bytes(data)
     etag = store.put("dt=2026-05-02/large", tmp_path / "large")
@@ -202,7 +202,7 @@ def test_files_of_other_writers_in_the_store_are_read_too(tmp_path: Path, store:
 def test_a_store_that_is_away_or_refuses_says_so_and_tells_no_secret(
     server: ObjectStore, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lake_store, "MOST_RETRIES", 0)
+    monkeypatch.setattr(object_store, "MOST_RETRIES", 0)
     environ = server.environ
     cases = {
         "there is no such bucket": ("s3://no-such-bucket/x", environ),
@@ -255,7 +255,7 @@ class _Refusing(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[_Refusing], Store]]:
-    monkeypatch.setattr(lake_store, "MOST_RETRIES", 1)
+    monkeypatch.setattr(object_store, "MOST_RETRIES", 1)
 
     class Handler(_Refusing):
         pass

@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_rows import CALL, WITH_TOOLS, make_pairs, row_of, rows_of
+from support.training_rows import CALL, WITH_TOOLS, make_pairs, row_of, rows_of
 
 from flowai.errors import DatasetError
-from flowai.finetune import check_lines
-from flowai.finetune.check import CheckOptions, check_file
-from flowai.finetune.check_lines import read_line
-from flowai.finetune.check_model import ERRORS, RULES, WARNINGS
-from flowai.finetune.check_rows import check_row, detect
-from flowai.finetune.check_text import check_texts
-from flowai.finetune.formats import FORMAT_NAMES, FormatName, line_of
-from flowai.finetune.token_totals import TokenTally, row_bytes
-from flowai.secrets import Redactor
+from flowai.finetune.check import lines as check_lines
+from flowai.finetune.check.checker import CheckOptions, check_file, check_texts
+from flowai.finetune.check.lines import read_line
+from flowai.finetune.check.records import ERRORS, RULES, WARNINGS
+from flowai.finetune.check.rows import check_row, detect
+from flowai.finetune.export.token_counts import TokenTally, row_bytes
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
+from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.finetune.check_model import CheckReport
+    from flowai.finetune.check.records import CheckReport
 
     Breaks = Callable[[Any], object]
 

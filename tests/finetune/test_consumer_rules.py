@@ -9,13 +9,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from training_rows import REQUESTS, make_pair, make_pairs, rows_of
+from support.training_rows import REQUESTS, make_pair, make_pairs, rows_of
 
-from flowai.finetune.companions import Shipment, companions
-from flowai.finetune.formats import FormatName, line_of
+from flowai.finetune.export.trainer_configs import Shipment, companions
+from flowai.finetune.formats.catalog import FormatName, line_of
 
 if TYPE_CHECKING:
-    from flowai.finetune.formats import Row
+    from flowai.finetune.formats.catalog import Row
 
 PAIRS = make_pairs(60)
 

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tiny_model import END, make_tokenizer, save_tiny_model
-from training_rows import make_pairs, rows_of
+from support.tiny_model import END, make_tokenizer, save_tiny_model
+from support.training_rows import make_pairs, rows_of
 
-from flowai.finetune.check import CheckOptions, check_file
-from flowai.finetune.companions import Shipment, card_header, companions
-from flowai.finetune.formats import FORMAT_NAMES, FORMATS, FormatName, line_of
-from flowai.finetune.token_totals import TokenTally
+from flowai.finetune.check.checker import CheckOptions, check_file
+from flowai.finetune.export.token_counts import TokenTally
+from flowai.finetune.export.trainer_configs import Shipment, card_header, companions
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.finetune.formats import Row
-    from flowai.finetune.model import Pair, Split
+    from flowai.finetune.formats.catalog import Row
+    from flowai.finetune.records import Pair, Split
 
 pytestmark = [
     pytest.mark.consumers,

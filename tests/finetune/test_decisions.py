@@ -11,19 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.finetune.decisions import (
-    Decision,
-    agreements,
-    apply,
-    decider,
-    merged,
-    reviewer_counts,
-    rulings,
-)
-from flowai.finetune.model import Pair, Quarantined
+from flowai.finetune.decisions.decisions import Decision, agreements, apply, decider, merged, reviewer_counts, rulings
+from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
-    from flowai.finetune.decisions import Action
+    from flowai.finetune.decisions.decisions import Action
 
 BEGIN = datetime(2026, 5, 2, tzinfo=UTC)
 

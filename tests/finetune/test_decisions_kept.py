@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import ProjectError, UsageError
-from flowai.finetune.book import Book
-from flowai.finetune.decision_files import check_ending, read_decisions, written
-from flowai.finetune.decisions import Decision
+from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
+from flowai.finetune.decisions.decision_log import Book
+from flowai.finetune.decisions.decisions import Decision
 
 if TYPE_CHECKING:
     from pathlib import Path

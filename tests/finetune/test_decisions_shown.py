@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import UsageError
-from flowai.finetune.book import Book
-from flowai.finetune.desk import Desk
-from flowai.finetune.diff import Piece, word_diff
-from flowai.finetune.model import Pair, Quarantined
+from flowai.finetune.decisions.decision_log import Book
+from flowai.finetune.pairs.edits import Piece, word_diff
+from flowai.finetune.records import Pair, Quarantined
+from flowai.review.queue import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

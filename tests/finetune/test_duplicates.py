@@ -13,19 +13,19 @@ import numpy as np  # noqa: TID251 - shingles are its arrays
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_leaks import edit_letters
-from training_rows import make_pair
+from support.planted_contamination import edit_letters
+from support.training_rows import make_pair
 
 from flowai.errors import InfrastructureError
-from flowai.finetune.duplicates import THRESHOLD, Duplicates, Fate
-from flowai.finetune.minhash import SIGNATURE_COUNT, MinHash
-from flowai.finetune.row_table import RowTable
-from flowai.finetune.shingles import folded, letters, shingles, similarity
+from flowai.finetune.dedup.disk_table import RowTable
+from flowai.finetune.dedup.minhash import SIGNATURE_COUNT, MinHash
+from flowai.finetune.dedup.near_duplicates import THRESHOLD, Duplicates, Fate
+from flowai.finetune.dedup.shingles import folded, letters, shingles, similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.finetune.model import Opinion, Pair, Split
+    from flowai.finetune.records import Opinion, Pair, Split
 
 ASKED = "Which of the three pumps in the north hall was out of order during the night shift of 4 March, and why?"
 ANSWERED = "Pump 2 was out of order from 01:15 to 05:40, because the seal of its inlet valve had begun to leak."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_rows import (
+from support.training_rows import (
     CALL,
     SEVERAL_TURNS,
     WITH_OTHER_TOOL,
@@ -21,12 +21,12 @@ from training_rows import (
 )
 
 from flowai.errors import UsageError
-from flowai.finetune.check_rows import check_row, detect
-from flowai.finetune.conversation import Unfit
-from flowai.finetune.formats import FORMAT_NAMES, FORMATS, FormatName, format_of, line_of
+from flowai.finetune.check.rows import check_row, detect
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, format_of, line_of
+from flowai.finetune.formats.conversation import Unfit
 
 if TYPE_CHECKING:
-    from flowai.finetune.model import Opinion, Pair
+    from flowai.finetune.records import Opinion, Pair
 
 IMITATING: tuple[FormatName, ...] = ("openai", "trl", "axolotl", "llamafactory")
 PREFERRING: tuple[FormatName, ...] = ("openai-dpo", "trl-dpo")

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.events import CallEvent, Content, FeedbackEvent
-from flowai.finetune.bench import open_bench
-from flowai.finetune.edits import kind_of_edit
-from flowai.finetune.gather import Funnel, Wanted, gather
-from flowai.finetune.model import Pair, Quarantined
-from flowai.finetune.pairs import Word, opinion_of, pair_of, review_of
+from flowai.finetune.pairs.collect import Funnel, Wanted, gather
+from flowai.finetune.pairs.edits import kind_of_edit
+from flowai.finetune.pairs.pair_store import open_bench
+from flowai.finetune.pairs.pairing import Word, opinion_of, pair_of, review_of
+from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_rows import make_pair
+from support.training_rows import make_pair
 
 from flowai.errors import UsageError
-from flowai.finetune import language, toxicity
-from flowai.finetune.language import Languages
-from flowai.finetune.quality import Rules, fault_of, loops
-from flowai.finetune.refusals import is_refusal
-from flowai.finetune.toxicity import THRESHOLD, Toxicity
+from flowai.finetune.cleaning import language, toxicity
+from flowai.finetune.cleaning.language import Languages
+from flowai.finetune.cleaning.quality import Rules, fault_of, loops
+from flowai.finetune.cleaning.refusals import is_refusal
+from flowai.finetune.cleaning.toxicity import THRESHOLD, Toxicity
 
 ASK = ({"role": "user", "content": "Where does the river go?"},)
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,17 +11,16 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_rows import make_pair
+from support.training_rows import make_pair
 
 from flowai.errors import UsageError
-from flowai.finetune.duplicates import Duplicates
-from flowai.finetune.sessions import Sessions
-from flowai.finetune.split import Ratios, split_of
+from flowai.finetune.dedup.near_duplicates import Duplicates
+from flowai.finetune.dedup.split import Ratios, Sessions, split_of
 
 if TYPE_CHECKING:
     from random import Random
 
-    from flowai.finetune.model import Pair, Split
+    from flowai.finetune.records import Pair, Split
 
 HALVES = Ratios(train=0.5, validation=0.2, test=0.3)
 TEXTS = (

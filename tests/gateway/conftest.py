@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import Sample, sample
+from support.gateway_projects import Sample, sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

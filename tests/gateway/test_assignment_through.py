@@ -7,17 +7,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, PROMPT, Sample, sample
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, PROMPT, Sample, sample
+from support.scripted_replies import Reply
 
-from flowai.gateway.assign import BUCKET_COUNT, assign_arm, assign_variant, bucket
-from flowai.gateway.model import Answer
+from flowai.gateway.records import Answer
+from flowai.gateway.routing.assignment import BUCKET_COUNT, assign_arm, assign_variant, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from scripted_replies import Asked
+    from support.scripted_replies import Asked
 
 FLAG = {"x-feature-flag": "ai-beta"}
 USERS = [f"user-{number}" for number in range(400)]

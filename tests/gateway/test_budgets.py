@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, fleet, gathered, sample, together, until
-from redis_server import RedisServer
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, KEY, Sample, fleet, gathered, sample, together, until
+from support.redis_server import RedisServer
+from support.scripted_replies import Reply
 
-from flowai.calls import PriceTable
 from flowai.errors import BudgetError, CallError, FlowaiError
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.model import Answer, Piece
-from flowai.gateway.parts import RuntimeOptions
-from flowai.state.file_state import FileState
+from flowai.gateway.records import Answer, Piece
+from flowai.gateway.runtime import RuntimeOptions
+from flowai.providers import PriceTable
+from flowai.state.sqlite_store import FileState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -306,7 +306,7 @@ def test_two_hundred_callers_in_four_processes_never_overshoot(project: Sample) 
 
 @pytest.mark.service
 def test_two_hundred_callers_in_four_processes_never_overshoot_on_redis(project: Sample) -> None:
-    from flowai.state.redis_state import RedisState
+    from flowai.state.redis_store import RedisState
 
     with RedisServer() as server:
         project.registry["state"] = server.url

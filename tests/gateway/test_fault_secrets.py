@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from fault_table import EVERY, TEXTS, WELL, Way
-from fault_world import KEY, Clocks, Providers, ask, write_project
-from scripted_replies import Reply
+from support.fault_project import KEY, Clocks, Providers, ask, write_project
+from support.fault_table import EVERY, TEXTS, WELL, Way
+from support.scripted_replies import Reply
 
-from flowai.calls.litellm_errors import LONGEST_REASON
 from flowai.errors import FlowaiError, LadderError
 from flowai.events import CallEvent
 from flowai.gateway.gateway import Gateway
+from flowai.providers.litellm.errors import LONGEST_REASON
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 

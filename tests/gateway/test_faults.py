@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_table import EVERY, ROWS, SETTINGS, TEXTS, WELL, Row, Way
-from fault_world import Providers, Seen, observe
+from support.fault_project import Providers, Seen, observe
+from support.fault_table import EVERY, ROWS, SETTINGS, TEXTS, WELL, Row, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

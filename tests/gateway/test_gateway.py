@@ -7,10 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, gathered
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, KEY, Sample, gathered
+from support.scripted_replies import Reply
 
-from flowai.calls import PriceTable
 from flowai.errors import (
     FlowaiError,
     LadderError,
@@ -20,8 +19,9 @@ from flowai.errors import (
     UsageError,
 )
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.model import Answer, Ask
 from flowai.gateway.plan import Switches
+from flowai.gateway.records import Answer, Ask
+from flowai.providers import PriceTable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,15 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, Sample, until
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, Sample, until
+from support.scripted_replies import Reply
 
 from flowai.errors import (
     FlowaiError,
 )
 
 if TYPE_CHECKING:
-    from flowai.gateway.model import Answer
+    from flowai.gateway.records import Answer
 
 
 RAW = ({"role": "user", "content": "hello there"},)

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import HELLO, Sample, until
+from support.gateway_projects import HELLO, Sample, until
 
 from flowai.errors import InfrastructureError
 from flowai.events import AlertEvent, FeedbackEvent
-from flowai.gateway import event_sink
+from flowai.gateway.telemetry import event_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowai.gateway.gateway import Gateway
-    from flowai.gateway.model import Standing
+    from flowai.gateway.records import Standing
 
 
 async def until_well(gateway: Gateway) -> Standing:
@@ -94,7 +94,7 @@ def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> No
 
 
 def test_what_waits_is_limited_and_the_newest_is_kept(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_sink, "MOST_HELD_COUNT", 4)
+    monkeypatch.setattr(event_writer, "MOST_HELD_COUNT", 4)
     blocked = project.root / ".flowai" / "events"
     blocked.parent.mkdir()
     blocked.write_text("in the way")

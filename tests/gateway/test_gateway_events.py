@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, until
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, KEY, Sample, until
+from support.scripted_replies import Reply
 
 from flowai.errors import (
     BudgetError,
@@ -16,11 +16,11 @@ from flowai.errors import (
     LadderError,
     UsageError,
 )
+from flowai.gateway.call_event import user_hash
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.record import user_hash
 
 if TYPE_CHECKING:
-    from flowai.gateway.model import Answer, Explanation
+    from flowai.gateway.records import Answer, Explanation
 
 
 # --- the event ---

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from gateways import HELLO, Sample, gathered, open_descriptors, sample, until
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, Sample, gathered, open_descriptors, sample, until
+from support.scripted_replies import Reply
 
 from flowai.errors import (
     UsageError,
 )
-from flowai.gateway.model import Started
+from flowai.gateway.records import Started
 
 
 def test_a_gateway_needs_no_with_block_but_may_be_closed_twice(project: Sample) -> None:

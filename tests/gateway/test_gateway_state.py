@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, PATIENCE_S, Sample, fleet, sample, together, until
-from redis_server import RedisServer
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, KEY, PATIENCE_S, Sample, fleet, sample, together, until
+from support.redis_server import RedisServer
+from support.scripted_replies import Reply
 
 from flowai.errors import FlowaiError
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.parts import RuntimeOptions
-from flowai.state.redis_state import RedisState
+from flowai.gateway.runtime import RuntimeOptions
+from flowai.state.redis_store import RedisState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from scripted_replies import Asked
+    from support.scripted_replies import Asked
 
 pytestmark = pytest.mark.service
 

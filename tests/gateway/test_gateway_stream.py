@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, Sample, gathered, open_descriptors, until
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, Sample, gathered, open_descriptors, until
+from support.scripted_replies import Reply
 
 from flowai.errors import LadderError, MalformedAnswerError, TimedOutError
-from flowai.gateway.model import Answer, Piece, Restarted, Started, StreamItem
+from flowai.gateway.records import Answer, Piece, Restarted, Started, StreamItem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

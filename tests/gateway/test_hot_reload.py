@@ -9,14 +9,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import HELLO, PROMPT, Sample, until, until_answered_by, until_troubled
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, PROMPT, Sample, until, until_answered_by, until_troubled
+from support.scripted_replies import Reply
 
 from flowai.gateway.gateway import Gateway
-from flowai.prompts.lock import LockedRelease, PromptLock
+from flowai.prompts.lockfile import LockedRelease, PromptLock
 
 if TYPE_CHECKING:
-    from scripted_replies import Asked
+    from support.scripted_replies import Asked
 
 
 def version(project: Sample, number: int) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from fault_table import SLACK_S, TEXTS, WELL, Behaviour
-from fault_world import Clocks, Providers, ask, write_project
-from scripted_replies import Reply
+from support.fault_project import Clocks, Providers, ask, write_project
+from support.fault_table import SLACK_S, TEXTS, WELL, Behaviour
+from support.scripted_replies import Reply
 
 from flowai.errors import FlowaiError
 from flowai.gateway.gateway import Gateway

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, gathered, until, until_answered_by
+from support.gateway_projects import HELLO, KEY, Sample, gathered, until, until_answered_by
 
 from flowai.errors import RegistryError
 from flowai.state import Overlay
-from flowai.state.file_state import FileState
+from flowai.state.sqlite_store import FileState
 
 if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, sample
+from support.gateway_projects import HELLO, KEY, Sample, sample
 
 from flowai.errors import InfrastructureError, UsageError
 from flowai.events import ScoreEvent

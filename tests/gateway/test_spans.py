@@ -13,8 +13,8 @@ import pytest
 
 from flowai.errors import UsageError
 from flowai.events import OTEL_NAMES, SEMCONV_VERSION, Attempt, CallEvent, Content
-from flowai.gateway.spans import PROVIDER_NAMES, SCHEMA_URL, Spans
-from flowai.secrets import Redactor
+from flowai.gateway.telemetry.spans import PROVIDER_NAMES, SCHEMA_URL, Spans
+from flowai.redaction import Redactor
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 
@@ -285,5 +285,5 @@ def test_without_the_extra_only_who_asks_for_spans_is_told(monkeypatch: pytest.M
     with pytest.raises(UsageError, match="opentelemetry-api") as caught:
         Spans(Redactor())
     assert caught.value.hint == "pip install 'flowai[otel]'"
-    code = "import sys, flowai.gateway.spans; sys.exit('opentelemetry' in sys.modules)"
+    code = "import sys, flowai.gateway.telemetry.spans; sys.exit('opentelemetry' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateways import HELLO, KEY, Sample, open_descriptors
-from scripted_replies import Reply
+from support.gateway_projects import HELLO, KEY, Sample, open_descriptors
+from support.scripted_replies import Reply
 
 from flowai.errors import CallError, ProjectError, PromptError, TimedOutError, UsageError
-from flowai.gateway.model import Answer, Piece, Started
+from flowai.gateway.records import Answer, Piece, Started
 from flowai.gateway.sync_gateway import SyncGateway
 
 PATIENCE_S = 20.0

@@ -10,7 +10,7 @@ import pytest
 
 from flowai.project import Project
 from flowai.prompts import Prompt, parse_prompt
-from flowai.prompts.parse import PartialSource
+from flowai.prompts.template.parser import PartialSource
 
 MakePrompt = Callable[..., Prompt]
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from flowai.prompts import MediaPart, Message, SectionPart, TextPart, parse_prompt
-from flowai.prompts.parse import PartialSource
+from flowai.prompts.template.parser import PartialSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

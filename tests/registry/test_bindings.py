@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from registry_projects import MINIMAL, project_of
+from support.registry_projects import MINIMAL, project_of
 
 from flowai.errors import UsageError
 from flowai.registry import Ladder, arm_binding, binding, features_of, ladder, load_registry

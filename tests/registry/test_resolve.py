@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from registry_projects import MINIMAL, project_of
+from support.registry_projects import MINIMAL, project_of
 
 from flowai.errors import MissingKeyError, ProjectError, RegistryError
 from flowai.registry import (
@@ -20,7 +20,7 @@ from flowai.registry import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.calls import Endpoint
+    from flowai.providers import Endpoint
     from flowai.registry import Registry
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from registry_projects import MINIMAL
+from support.registry_projects import MINIMAL
 
 from flowai.registry.schema import SCHEMA_FILE, registry_schema
 

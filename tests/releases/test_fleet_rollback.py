@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gateways import HELLO, KEY, Sample, fleet, sample, together
-from redis_server import RedisServer
+from support.gateway_projects import HELLO, KEY, Sample, fleet, sample, together
+from support.redis_server import RedisServer
 
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.parts import RuntimeOptions
-from flowai.operations.rollback import run_rollback
-from flowai.operations.rollback_model import RollbackOptions
-from flowai.operations.workspace import CommandContext
+from flowai.gateway.runtime import RuntimeOptions
+from flowai.rollouts.records import RollbackOptions
+from flowai.rollouts.rollback import run_rollback
 from flowai.state import open_state
+from flowai.workspace.workspace import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.operations.rollback_model import Step
+    from flowai.rollouts.records import Step
 
 PROCESS_COUNT = 4
 CALLER_COUNT = 2

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from release_project import release_project
+from support.release_project import release_project
 
 from flowai.releases.ledger import read_ledger
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import FlowaiError, UsageError
-from flowai.registry.edit import OwnKeys
-from flowai.registry.model import Registry, Release, Rollout
+from flowai.registry.records import Registry, Release, Rollout
+from flowai.registry.writer import OwnKeys
 from flowai.releases.rollback_plan import RollbackPlan, Seen, plan_rollback
 from flowai.state import Heartbeat, Overlay
 

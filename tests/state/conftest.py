@@ -6,10 +6,10 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from redis_server import RedisServer
+from support.redis_server import RedisServer
 
 from flowai.state import MemoryState
-from flowai.state.file_state import FileState
+from flowai.state.sqlite_store import FileState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
         return MemoryState
     if request.param == "file":
         return lambda clock_s: FileState(tmp_path, clock_s)
-    from flowai.state.redis_state import RedisState
+    from flowai.state.redis_store import RedisState
 
     url = cast("str", request.getfixturevalue("redis_url"))
     return lambda clock_s: RedisState(url, clock_s)

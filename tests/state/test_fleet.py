@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from state_process import Fleet
+from support.state_process import Fleet
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np  # noqa: TID251 - the twin's arrays
 import pytest
 
-from flowai.metrics.blocks import Pair, follow
-from flowai.metrics.counts import Cell
-from flowai.metrics.question import CELL_US
+from flowai.comparison.blocks import Pair, follow
+from flowai.comparison.counts import Cell
+from flowai.comparison.spec import CELL_US
 from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence, mismatch_log_e
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from flowai.metrics.model import Metric
+    from flowai.analytics.records import Metric
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

@@ -1,0 +1,61 @@
+"""Finds the first lines of a log that cannot be read, so that a person can look at them.
+
+In: directories, a stretch of time. Out: files and lines. Must never know what stands in the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.analytics.event_query import files_of
+from flowai.analytics.records import Place
+from flowai.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flowai.analytics.event_query import Stretch
+
+MOST_PLACES = 3
+
+
+class _Line(msgspec.Struct):
+    kind: str
+
+
+def first_unreadable(directories: Sequence[Path], stretch: Stretch) -> tuple[Place, ...]:
+    """Give the first lines, by file and number, that are no event at all; at most three.
+
+    Args:
+        directories: they hold the log together.
+        stretch: files of other days are not opened.
+
+    Raises:
+        InfrastructureError: a file cannot be read.
+    """
+    places: list[Place] = []
+    for name in files_of(directories, "jsonl", stretch):
+        path = Path(name)
+        shown = next((path.relative_to(one) for one in directories if path.is_relative_to(one)), path).as_posix()
+        try:
+            for line in _unreadable(path):
+                places.append(Place(file=shown, line=line))
+                if len(places) == MOST_PLACES:
+                    return tuple(places)
+        except OSError as error:
+            raise InfrastructureError(f"`{name}` cannot be read: {error.strerror}") from error
+    return tuple(places)
+
+
+def _unreadable(path: Path) -> Iterator[int]:
+    decoder = msgspec.json.Decoder(_Line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                if line.strip():
+                    decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                yield number

@@ -1,0 +1,333 @@
+"""Figures of the calls of a stretch of time, by feature, model, release or prompt.
+
+In: a log, a stretch, what to group by. Out: a UsageReport. Must never know rollouts or screens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from flowai.analytics.call_table import WORDS, bucket, join_opinions, parts_of, tell_once
+from flowai.analytics.event_query import ANSWERED, IS_CALL, IS_SCORE, PROBLEMS
+from flowai.analytics.records import NANO, Problem, Record
+from flowai.statistics.histogram import bucket_quantile
+from flowai.timestamps import format_us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowai.analytics.event_query import Log, Stretch
+    from flowai.analytics.records import ProblemKind
+
+SCHEMA_VERSION = 1
+
+By = Literal["feature", "model", "release", "prompt", "variant"]
+"""What calls may be grouped by."""
+
+BY_COLUMNS: dict[By, str] = {
+    "feature": "feature",
+    "model": "requested_model",
+    "release": "release",
+    "prompt": "prompt_id",
+    "variant": "variant",
+}
+COLUMNS = (
+    *BY_COLUMNS.values(),
+    "cache",
+    "degraded",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "ttft_ms",
+    "json_valid",
+    "error_class",
+    "verdict",
+)
+"""What a log must be opened with."""
+
+SLICES = 12
+"""Parts of the stretch that a sparkline shows."""
+
+_SHARES = (0.5, 0.95, 0.99)
+_MOST_USD = 1_000_000
+"""What a call costs at most: more is no price, and would not fit into a sum."""
+_SUMS = (
+    "call_count",
+    "failed_count",
+    "promised_json_count",
+    "bad_json_count",
+    "judged_count",
+    "accepted_count",
+    "saved_count",
+    "hit_count",
+    "degraded_count",
+    "input_tokens",
+    "output_tokens",
+    "cost_nano_usd",
+    "unpriced_count",
+    "thumbs_count",
+    "thumbs_up_count",
+    "checked_count",
+    "hallucinated_count",
+)
+"""What is summed, in the order in which it is asked for."""
+
+Quantiles = tuple[float | None, float | None, float | None]
+
+
+class UsageRow(Record, frozen=True, kw_only=True):
+    """The figures of a group of calls.
+
+    Args:
+        group: its value of each thing grouped by; None where an event has none.
+        call_count: calls, those that their callers left excepted.
+        failed_count: calls that failed.
+        promised_json_count: answers that had to be JSON.
+        bad_json_count: those that were not.
+        latency: p50, p95, p99 of answers by a model, milliseconds.
+        ttft: the same of the time to the first token.
+        judged_count: calls that users judged.
+        accepted_count: those whose last judgement is good: accepted, thumbs up, saved.
+        thumbs_count: calls that users gave a thumb, up or down.
+        thumbs_up_count: those whose last thumb is up.
+        checked_count: calls that a judge looked at for hallucinations.
+        hallucinated_count: those whose last score did not pass.
+        saved_count: calls whose answer was saved.
+        hit_count: calls that a cache answered.
+        degraded_count: calls that the last resort answered.
+        input_tokens: sent to models.
+        output_tokens: that they wrote.
+        cost_usd: US dollars of calls whose price is known.
+        unpriced_count: calls to models whose price is not known.
+        calls_by_slice: calls in each twelfth of the stretch.
+        failed_by_slice: failed calls in each.
+    """
+
+    group: dict[str, str | None]
+    call_count: int
+    failed_count: int
+    promised_json_count: int
+    bad_json_count: int
+    latency: Quantiles
+    ttft: Quantiles
+    judged_count: int
+    accepted_count: int
+    thumbs_count: int
+    thumbs_up_count: int
+    checked_count: int
+    hallucinated_count: int
+    saved_count: int
+    hit_count: int
+    degraded_count: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    unpriced_count: int
+    calls_by_slice: tuple[int, ...]
+    failed_by_slice: tuple[int, ...]
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of calls that failed."""
+        return _share(self.failed_count, self.call_count)
+
+    @property
+    def json_valid_rate(self) -> float | None:
+        """Share of promised JSON that was JSON."""
+        return _share(self.promised_json_count - self.bad_json_count, self.promised_json_count)
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        """Share of judged answers that were accepted."""
+        return _share(self.accepted_count, self.judged_count)
+
+    @property
+    def csat_rate(self) -> float | None:
+        """Share of thumbs that are up: the users' satisfaction, as far as they tell."""
+        return _share(self.thumbs_up_count, self.thumbs_count)
+
+    @property
+    def hallucination_rate(self) -> float | None:
+        """Share of the answers judged for it that hold what their source does not say."""
+        return _share(self.hallucinated_count, self.checked_count)
+
+    @property
+    def save_rate(self) -> float | None:
+        """Share of answers that were saved; None where nobody judges answers."""
+        return _share(self.saved_count, self.call_count - self.failed_count) if self.judged_count else None
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of calls that a cache answered."""
+        return _share(self.hit_count, self.call_count)
+
+    @property
+    def degraded_rate(self) -> float | None:
+        """Share of calls that the last resort answered."""
+        return _share(self.degraded_count, self.call_count)
+
+
+class UsageReport(Record, frozen=True, kw_only=True):
+    """The figures of a stretch: a public format.
+
+    Args:
+        schema_version: version of this format: 1.
+        since: begin (RFC 3339, UTC).
+        until: end.
+        by: what the rows are grouped by.
+        rows: most calls first.
+        total: all of them together.
+        problems: lines that could not be used.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    since: str
+    until: str
+    by: tuple[By, ...]
+    rows: tuple[UsageRow, ...]
+    total: UsageRow
+    problems: tuple[Problem, ...]
+
+
+def measure_usage(log: Log, stretch: Stretch, by: Sequence[By], *, now_us: int) -> UsageReport:
+    """Measure.
+
+    Args:
+        log: opened with `COLUMNS` over the stretch.
+        stretch: calls outside are left out; feedback counts up to its end.
+        by: what to group by.
+        now_us: lines later than this are from the future.
+    """
+    problems = [Problem(kind=kind, count=count) for kind, count in log.rows(PROBLEMS, {"future_us": now_us})]
+    columns = ", ".join(BY_COLUMNS[one] for one in by)
+    again = _gather(log, stretch, columns, now_us)
+    problems += [Problem(kind=kind, count=count) for kind, count in sorted(again.items())]
+    rows = _rows(log, by, columns)
+    totals = _rows(log, (), "")
+    return UsageReport(
+        since=format_us(stretch.since_us),
+        until=format_us(stretch.until_us),
+        by=tuple(by),
+        rows=tuple(rows),
+        total=totals[0] if totals else _row({}, [0] * len(_SUMS), {}, {}, {}),
+        problems=tuple(problems),
+    )
+
+
+def _gather(log: Log, stretch: Stretch, columns: str, now_us: int) -> dict[ProblemKind, int]:
+    """Make `calls`: each call once, with what its user made of it; give what was there again."""
+    width_us = max(1, -(-(stretch.until_us - stretch.since_us) // SLICES))
+    log.rows(f"""
+        CREATE TABLE told AS
+        SELECT hash(call_id) AS call, {columns}, (at_us - {stretch.since_us}) // {width_us} AS slice,
+            error_class IS NOT NULL AS failed, json_valid, cache <> 'miss' AS hit, degraded,
+            input_tokens, output_tokens,
+            CASE WHEN {ANSWERED} THEN {bucket("latency_ms")} END AS latency,
+            CASE WHEN {ANSWERED} THEN {bucket("ttft_ms")} END AS ttft,
+            CASE WHEN cost_usd BETWEEN 0 AND {_MOST_USD} THEN CAST(round(cost_usd * {NANO}) AS BIGINT) END AS cost
+        FROM lines
+        WHERE {IS_CALL} AND origin IN ('library', 'serve') AND error_class IS DISTINCT FROM 'Cancelled'
+            AND at_us <= {now_us}
+    """)  # noqa: S608 - names and numbers of ours
+    again = tell_once(log)
+    join_opinions(log, "TRUE")
+    _judge(log, now_us)
+    return again
+
+
+def _judge(log: Log, now_us: int) -> None:
+    """Make `thumbs` and `checks`: what the last thumb of each call says, and the last score.
+
+    Of one moment the stronger word counts, as for acceptance, and of scores the one that did not pass.
+    """
+    up, down = (WORDS.index(word) + 1 for word in ("thumbs_up", "thumbs_down"))
+    log.rows(f"""
+        CREATE TEMP TABLE thumbs AS
+        SELECT call, max(said_us * 8 + word) % 8 = {up} AS is_up
+        FROM words WHERE word IN ({up}, {down}) GROUP BY call
+    """)  # noqa: S608 - numbers of ours
+    log.rows(f"""
+        CREATE TEMP TABLE checks AS
+        SELECT hash(call_id) AS call, max(at_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucinated
+        FROM lines WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {now_us} GROUP BY call
+    """)  # noqa: S608 - as above
+
+
+def _rows(log: Log, by: Sequence[By], columns: str) -> list[UsageRow]:
+    lead = f"{columns}, " if columns else ""
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for row in log.rows(f"""
+        SELECT {lead}count(*), count(*) FILTER (failed), count(json_valid), count(*) FILTER (NOT json_valid),
+            count(accepted), count(*) FILTER (accepted), count(*) FILTER (saved), count(*) FILTER (hit),
+            count(*) FILTER (degraded),
+            coalesce(sum(greatest(input_tokens, 0)) FILTER (NOT hit), 0),
+            coalesce(sum(greatest(output_tokens, 0)) FILTER (NOT hit), 0),
+            coalesce(sum(cost), 0), count(*) FILTER (cost IS NULL AND NOT failed)
+        FROM calls GROUP BY ALL HAVING count(*) > 0
+    """):  # noqa: S608 - names of ours
+        sums[row[: len(by)]] = [int(number) for number in row[len(by) :]]
+    for key, judged in _judgements(log, lead, len(by)).items():
+        sums[key] += judged
+    slices = _by_slice(log, lead, len(by))
+    latency, ttft = (_histogram(log, lead, len(by), column) for column in ("latency", "ttft"))
+    ordered = sorted(sums, key=lambda key: (-sums[key][0], [part or "" for part in key]))
+    return [
+        _row(dict(zip(by, key, strict=True)), sums[key], latency.get(key, {}), ttft.get(key, {}), slices.get(key, {}))
+        for key in ordered
+    ]
+
+
+def _judgements(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], list[int]]:
+    """Count thumbs and checks, and those that are up or failed; joined in parts, so that memory does not grow."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for part in parts_of(log, "call"):
+        for row in log.rows(f"""
+            SELECT {lead}count(is_up), count(*) FILTER (is_up), count(hallucinated), count(*) FILTER (hallucinated)
+            FROM (SELECT * FROM told WHERE {part})
+            LEFT JOIN (SELECT * FROM thumbs WHERE {part}) USING (call)
+            LEFT JOIN (SELECT * FROM checks WHERE {part}) USING (call)
+            GROUP BY ALL HAVING count(*) > 0
+        """):  # noqa: S608 - names of ours
+            sums = found.setdefault(row[:width], [0] * 4)
+            sums[:] = [before + more for before, more in zip(sums, row[width:], strict=True)]
+    return found
+
+
+def _histogram(log: Log, lead: str, width: int, column: str) -> dict[tuple[Any, ...], dict[int, int]]:
+    found: dict[tuple[Any, ...], dict[int, int]] = {}
+    for row in log.rows(f"SELECT {lead}{column}, count(*) FROM told WHERE {column} IS NOT NULL GROUP BY ALL"):  # noqa: S608 - names of ours
+        found.setdefault(row[:width], {})[row[-2]] = row[-1]
+    return found
+
+
+def _by_slice(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], dict[int, tuple[int, int]]]:
+    found: dict[tuple[Any, ...], dict[int, tuple[int, int]]] = {}
+    for row in log.rows(f"SELECT {lead}slice, count(*), count(*) FILTER (failed) FROM told GROUP BY ALL"):  # noqa: S608 - names of ours
+        found.setdefault(row[:width], {})[row[-3]] = (row[-2], row[-1])
+    return found
+
+
+def _row(
+    group: dict[Any, str | None],
+    sums: Sequence[int],
+    latency: dict[int, int],
+    ttft: dict[int, int],
+    slices: dict[int, tuple[int, int]],
+) -> UsageRow:
+    latency_p50, latency_p95, latency_p99 = (bucket_quantile(latency, share) for share in _SHARES)
+    ttft_p50, ttft_p95, ttft_p99 = (bucket_quantile(ttft, share) for share in _SHARES)
+    counted = dict(zip(_SUMS, sums, strict=True))
+    by_slice = [slices.get(index, (0, 0)) for index in range(SLICES)]
+    return UsageRow(
+        group=group,
+        latency=(latency_p50, latency_p95, latency_p99),
+        ttft=(ttft_p50, ttft_p95, ttft_p99),
+        cost_usd=counted.pop("cost_nano_usd") / NANO,
+        calls_by_slice=tuple(calls for calls, _ in by_slice),
+        failed_by_slice=tuple(failed for _, failed in by_slice),
+        **counted,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

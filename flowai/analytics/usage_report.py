@@ -1,0 +1,114 @@
+"""What `flowai metrics` does: figures of the calls of a stretch of time.
+
+In: options, a project. Out: a UsageReport. Must never know how it is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from flowai.analytics.event_query import CLOCK_SKEW_S, Stretch, days_around, open_log
+from flowai.analytics.usage import COLUMNS, By, measure_usage
+from flowai.analytics.usage_tables import to_markdown
+from flowai.errors import FlowaiError, UsageError, one_of
+from flowai.rendering.report_files import check_endings, to_json, write_reports
+from flowai.timestamps import parse_moment, to_us
+from flowai.workspace.event_source import open_events
+from flowai.workspace.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flowai.analytics.usage import UsageReport
+    from flowai.rendering.report_files import Writers
+    from flowai.workspace.workspace import CommandContext
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricsOptions:
+    """What the command was asked.
+
+    Args:
+        since: begin, as typed.
+        until: end, as typed; None for now.
+        by: what to group by, with commas.
+        outputs: files to write.
+    """
+
+    since: str = "24h"
+    until: str | None = None
+    by: str = "feature"
+    outputs: tuple[Path, ...] = ()
+
+
+WRITERS: Writers[UsageReport] = {".json": to_json, ".md": to_markdown}
+
+
+def watch_metrics(
+    context: CommandContext,
+    options: MetricsOptions,
+    *,
+    every_s: float,
+    on_look: Callable[[UsageReport | FlowaiError], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Measure again and again, until the person stops it.
+
+    Args:
+        context: the command's context.
+        options: what was asked; without an end.
+        every_s: seconds from one look to the next, > 0; a look that takes longer is followed by the next at once.
+        on_look: told of each look; a failed one after the first ends nothing, since files may be half-way through an
+            edit.
+        sleep: waits so many seconds.
+
+    Raises:
+        UsageError: an option is wrong.
+        FlowaiError: the first look failed, see `run_metrics`.
+    """
+    if options.until is not None:
+        raise UsageError("--watch looks until now, and `--until` names an end", hint="leave one of them out")
+    began_s = context.clock_s()
+    on_look(run_metrics(context, options))
+    while True:
+        sleep(max(0.0, began_s + every_s - context.clock_s()))
+        began_s = context.clock_s()
+        try:
+            found: UsageReport | FlowaiError = run_metrics(context, options)
+        except FlowaiError as error:
+            found = error
+        on_look(found)
+
+
+def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport:
+    """Measure, and write what was asked for.
+
+    Raises:
+        UsageError: an option is wrong.
+        ProjectError: the registry is wrong.
+        InfrastructureError: the log cannot be read, or a file cannot be written.
+    """
+    by = tuple(_by(word.strip()) for word in options.by.split(","))
+    check_endings(options.outputs, WRITERS)
+    now = context.now().replace(microsecond=0)
+    since = parse_moment(options.since, now=now, option="--since")
+    until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
+    if until <= since:
+        raise UsageError("nothing lies between `--since` and `--until`")
+    stretch = Stretch(since_us=to_us(since), until_us=to_us(until))
+    workspace = open_workspace(context)
+    places = open_events(workspace.registry, context.project, workspace.environ, days_around(stretch))
+    with places as directories, open_log(directories, COLUMNS, stretch) as log:
+        report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
+    write_reports(report, options.outputs, WRITERS)
+    return report
+
+
+def _by(word: str) -> By:
+    for known in get_args(By):
+        if known == word:
+            return known  # type: ignore[no-any-return]
+    raise UsageError(f"--by: found `{word}`", hint=one_of(get_args(By), found=word))

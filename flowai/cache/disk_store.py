@@ -1,0 +1,128 @@
+"""The caches' stores on disk as the gateway uses them: never an event loop that waits for a disk to write.
+
+In: a directory. Out: stores. Must never know which calls are cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from flowai.cache.exact import ExactCache
+from flowai.cache.sqlite_vectors import DiskVectors
+from flowai.errors import InfrastructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from flowai.cache.stats import Usage
+    from flowai.cache.vector_store import Entry, Near
+    from flowai.providers import Completion
+
+
+class DiskExactStore:
+    """The exact cache on disk: read in place, which takes a few microseconds; written in a thread of its own.
+
+    Args:
+        directory: where it lies; made when missing.
+
+    Raises:
+        InfrastructureError: it is damaged, or cannot be made.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._cache = ExactCache(directory)
+        self._thread = OwnThread("flowai-exact-cache")
+
+    async def get(self, key: str) -> Completion | None:
+        """See `ExactStore`."""
+        return self._cache.read(key)
+
+    async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
+        """See `ExactStore`."""
+        await self._thread.run(lambda: self._cache.put(key, completion, ttl_s=ttl_s))
+
+    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+        """See `ExactStore`."""
+        await self._thread.run(lambda: self._cache.add_usage(features))
+
+    async def aclose(self) -> None:
+        """See `ExactStore`."""
+        await self._thread.end(self._cache.close)  # each thread has a connection of its own
+        self._cache.close()
+
+
+class DiskVectorStore:
+    """The semantic cache's file, opened with the first use and used in a thread of its own.
+
+    Args:
+        file: the SQLite file; made when missing.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._vectors: DiskVectors | None = None
+        self._thread = OwnThread("flowai-semantic-cache")
+
+    async def near(self, partition: str, vector: bytes, *, above: float) -> Sequence[Near]:
+        """See `VectorStore`."""
+        return await self._thread.run(lambda: self._opened().near(partition, vector, above=above))
+
+    async def add(self, entry: Entry) -> None:
+        """See `VectorStore`."""
+        await self._thread.run(lambda: self._opened().add(entry))
+
+    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+        """See `VectorStore`."""
+        await self._thread.run(lambda: self._opened().add_usage(features))
+
+    async def aclose(self) -> None:
+        """See `VectorStore`."""
+        await self._thread.end(self._close)
+
+    def _opened(self) -> DiskVectors:
+        if self._vectors is None:
+            self._vectors = DiskVectors(self._file)
+        return self._vectors
+
+    def _close(self) -> None:
+        if self._vectors is not None:
+            self._vectors.close()
+            self._vectors = None
+
+
+T = TypeVar("T")
+
+
+class OwnThread:
+    """Does one piece of work after the other, always in the same thread; the thread starts with the first.
+
+    Args:
+        name: of the thread, for debuggers.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do the work; it is finished even when the caller leaves.
+
+        Raises:
+            InfrastructureError: the thread has been ended.
+            Exception: whatever the work raised.
+        """
+        if self._pool is None:
+            raise InfrastructureError("the cache is closed")
+        return await asyncio.shield(asyncio.wrap_future(self._pool.submit(work)))
+
+    async def end(self, last: Callable[[], None]) -> None:
+        """Do the last piece of work and end the thread; does nothing the second time."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        try:
+            await asyncio.wrap_future(pool.submit(last))
+        finally:
+            pool.shutdown(wait=False)

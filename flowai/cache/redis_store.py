@@ -1,0 +1,187 @@
+"""The exact cache on Redis, and the one connection of both caches.
+
+In: keys and completions. Out: completions, and what the caches hold. Must never know which calls are cached.
+
+Keys:
+    flowai:cache:answer:FEATURE/KEY          JSON of a completion; goes when its time to live ends
+    flowai:cache:usage:KIND:FEATURE          hash: what `Usage` counts
+    flowai:cache:semantic:...                see `redis_vectors`
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai.cache.stats import CacheStats, Usage, stats_of
+from flowai.errors import InfrastructureError
+from flowai.providers import Completion
+from flowai.state.urls import REDIS_SCHEMES, scheme_of, shown_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.cache.stats import CacheKind
+    from flowai.state.redis_connection import Command, RedisConnection
+
+PREFIX = "flowai:cache:"
+_ANSWER = PREFIX + "answer:"
+_USAGE = PREFIX + "usage:"
+SEMANTIC_VALUE = PREFIX + "semantic:value:"
+
+_PAUSE_S = 1.0
+_SCAN_COUNT = 1000
+
+
+def is_redis(named_state: str) -> bool:
+    """Whether the registry's `state` names a Redis."""
+    return scheme_of(named_state) in REDIS_SCHEMES
+
+
+def open_redis(url: str) -> RedisConnection:
+    """Open a connection to a Redis; none is made before the first use.
+
+    Args:
+        url: `redis://` or `rediss://`.
+
+    Raises:
+        InfrastructureError: the extra `redis` is not installed, or the address cannot be read.
+    """
+    try:
+        from flowai.state.redis_connection import RedisConnection
+    except ModuleNotFoundError as error:
+        if error.name != "redis":
+            raise
+        raise InfrastructureError("the Redis client is not installed", hint="pip install 'flowai[redis]'") from None
+    try:
+        return RedisConnection(url, purpose="the cache", pause_s=_PAUSE_S)
+    except ValueError:
+        raise InfrastructureError(f"`{shown_address(url)}` is no address of a Redis") from None
+
+
+class RedisExactStore:
+    """The exact cache on Redis.
+
+    Args:
+        connection: closed with the store.
+    """
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+        self._decoder = msgspec.json.Decoder(Completion)
+
+    async def get(self, key: str) -> Completion | None:
+        """See `ExactStore`."""
+        (data,) = await self._connection.run(("GET", _ANSWER + key))
+        try:
+            return None if data is None else self._decoder.decode(data)
+        except msgspec.DecodeError:  # written by another version: as good as absent
+            return None
+
+    async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
+        """See `ExactStore`."""
+        await self._connection.run(("SET", _ANSWER + key, msgspec.json.encode(completion), "PX", milliseconds(ttl_s)))
+
+    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+        """See `ExactStore`."""
+        await add_usage(self._connection, "exact", features)
+
+    async def aclose(self) -> None:
+        """See `ExactStore`."""
+        await self._connection.aclose()
+
+
+def milliseconds(ttl_s: float) -> int:
+    """Give a time to live as Redis counts it: whole milliseconds, at least one."""
+    return max(1, round(ttl_s * 1000))
+
+
+async def add_usage(connection: RedisConnection, cache: CacheKind, features: Mapping[str, Usage]) -> None:
+    """Add to what each feature asked of a cache.
+
+    Raises:
+        InfrastructureError: Redis is away, or refuses.
+    """
+    commands: list[Command] = [
+        ("HINCRBYFLOAT", f"{_USAGE}{cache}:{feature}", field, amount)
+        for feature, more in features.items()
+        for field, amount in msgspec.structs.asdict(more).items()
+        if amount
+    ]
+    await connection.run_transaction(*commands)
+
+
+async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
+    """Count what both caches hold on a Redis and what they saved: the exact one, then the semantic one.
+
+    Raises:
+        InfrastructureError: Redis is away, or the extra is not installed.
+    """
+    connection = open_redis(url)
+    try:
+        return (
+            await _stats(connection, "exact", _ANSWER),
+            await _stats(connection, "semantic", SEMANTIC_VALUE),
+        )
+    finally:
+        await connection.aclose()
+
+
+async def clear_redis(url: str) -> int:
+    """Forget every answer and every count of both caches; give the number of answers forgotten.
+
+    Raises:
+        InfrastructureError: Redis is away, or the extra is not installed.
+    """
+    connection = open_redis(url)
+    try:
+        count = 0
+        for key in await _keys(connection, PREFIX):
+            await connection.run(("UNLINK", key))
+            count += key.startswith((_ANSWER, SEMANTIC_VALUE))
+        return count
+    finally:
+        await connection.aclose()
+
+
+async def _stats(connection: RedisConnection, cache: CacheKind, prefix: str) -> CacheStats:
+    entry_counts: dict[str, int] = {}
+    for key in await _keys(connection, prefix):
+        feature = key.removeprefix(prefix).partition("/")[0]
+        entry_counts[feature] = entry_counts.get(feature, 0) + 1
+    features = {}
+    usage_prefix = f"{_USAGE}{cache}:"
+    for key in await _keys(connection, usage_prefix):
+        (fields,) = await connection.run(("HGETALL", key))
+        features[key.removeprefix(usage_prefix)] = _usage(
+            {name.decode(): float(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
+        )
+    return stats_of(cache, "redis", size_bytes=None, entry_counts=entry_counts, features=features)
+
+
+def _usage(fields: dict[str, float]) -> Usage:
+    return Usage(
+        hit_count=round(fields.get("hit_count", 0)),
+        miss_count=round(fields.get("miss_count", 0)),
+        saved_tokens=round(fields.get("saved_tokens", 0)),
+        saved_usd=fields.get("saved_usd", 0.0),
+        saved_s=fields.get("saved_s", 0.0),
+    )
+
+
+async def _keys(connection: RedisConnection, prefix: str) -> list[str]:
+    """List keys, a thousand per question, so that a large Redis is never held up; SCAN may name one twice."""
+    found: set[str] = set()
+    cursor: Any = 0
+    while True:
+        ((cursor, keys),) = await connection.run(
+            ("SCAN", cursor, "MATCH", _escaped(prefix) + "*", "COUNT", _SCAN_COUNT)
+        )
+        found.update(key.decode("utf-8", "replace") for key in keys)
+        if int(cursor) == 0:
+            return sorted(found)
+
+
+def _escaped(prefix: str) -> str:
+    return "".join(f"\\{character}" if character in "*?[]\\^" else character for character in prefix)

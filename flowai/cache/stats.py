@@ -1,0 +1,104 @@
+"""What the caches hold and what they saved: the records that stores keep and `flowai cache stats` shows.
+
+In: completions that were found. Out: frozen records that add up. Must never know where they are kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from flowai.providers import Completion
+
+CacheKind = Literal["exact", "semantic"]
+"""`exact`: the same request. `semantic`: a request that means the same."""
+
+Store = Literal["disk", "redis"]
+"""Where a cache keeps its entries."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one feature asked of a cache, since it was last cleared.
+
+    Args:
+        hit_count: answers found.
+        miss_count: answers not found.
+        saved_tokens: input and output tokens that were not paid again.
+        saved_usd: US dollars not paid again, where the price is known.
+        saved_s: seconds of waiting not spent again.
+    """
+
+    hit_count: int = 0
+    miss_count: int = 0
+    saved_tokens: int = 0
+    saved_usd: float = 0.0
+    saved_s: float = 0.0
+
+    def plus(self, other: Usage) -> Usage:
+        """Add two usages up."""
+        return Usage(
+            hit_count=self.hit_count + other.hit_count,
+            miss_count=self.miss_count + other.miss_count,
+            saved_tokens=self.saved_tokens + other.saved_tokens,
+            saved_usd=self.saved_usd + other.saved_usd,
+            saved_s=self.saved_s + other.saved_s,
+        )
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Hits among all questions, 0 to 1; None when nothing was asked."""
+        asked_count = self.hit_count + self.miss_count
+        return self.hit_count / asked_count if asked_count else None
+
+
+MISSED = Usage(miss_count=1)
+
+
+def used(completion: Completion | None) -> Usage:
+    """Give what one question to a cache adds: a miss, or a hit with what the answer had cost."""
+    if completion is None:
+        return MISSED
+    return Usage(
+        hit_count=1,
+        saved_tokens=(completion.input_tokens or 0) + (completion.output_tokens or 0),
+        saved_usd=completion.cost_usd or 0.0,
+        saved_s=completion.latency_ms / 1000,
+    )
+
+
+class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What one cache holds in one store, and what it saved.
+
+    Args:
+        cache: `exact` or `semantic`.
+        store: `disk` or `redis`.
+        entry_count: answers kept, all features.
+        size_bytes: on disk; None where the store does not say.
+        entry_counts: answers kept, by feature.
+        features: usage by feature.
+        error: why the store could not be read; None when it could.
+    """
+
+    cache: CacheKind = "exact"
+    store: Store = "disk"
+    entry_count: int = 0
+    size_bytes: int | None = 0
+    entry_counts: dict[str, int] = {}
+    features: dict[str, Usage] = {}
+    error: str | None = None
+
+
+def stats_of(
+    cache: CacheKind, store: Store, *, size_bytes: int | None, entry_counts: dict[str, int], features: dict[str, Usage]
+) -> CacheStats:
+    """Make the record of what was counted, features in order of their names."""
+    return CacheStats(
+        cache=cache,
+        store=store,
+        entry_count=sum(entry_counts.values()),
+        size_bytes=size_bytes,
+        entry_counts=dict(sorted(entry_counts.items())),
+        features=dict(sorted(features.items())),
+    )

@@ -1,0 +1,100 @@
+"""What every store of the semantic cache promises, and the records that go in and come out.
+
+In: nothing. Out: frozen records and a protocol. Must never know a database.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from flowai.providers import Completion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flowai.cache.stats import Usage
+
+MOST_NEAR_COUNT = 8
+"""How many candidates a search gives at most: the nearest may fail the second gate, and one behind it pass."""
+
+MOST_ENTRIES_COUNT = 20_000
+"""How many answers are kept before the oldest go: about 30 MB of vectors of 384 dimensions, 1 ms per search."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer, with the text it answers.
+
+    Args:
+        partition: hex; only searches in the same partition find it.
+        feature: for the counts.
+        text: the text that was embedded.
+        vector: its unit vector, 32-bit floats, little-endian.
+        completion: the answer.
+        ttl_s: seconds it may be given again, > 0.
+    """
+
+    partition: str
+    feature: str
+    text: str
+    vector: bytes
+    completion: Completion
+    ttl_s: float
+
+
+class Near(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer whose text is near.
+
+    Args:
+        similarity: cosine, 0 to 1.
+        text: the text it answers.
+        completion: the answer.
+    """
+
+    similarity: float
+    text: str
+    completion: Completion
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """What stores keep beside a vector, as JSON.
+
+    Args:
+        partition: the entry's partition, checked again when it is read.
+        text: the text it answers.
+        completion: the answer.
+    """
+
+    partition: str
+    text: str
+    completion: Completion
+
+
+class VectorStore(Protocol):
+    """Where the semantic cache keeps its answers. A store that cannot be used raises InfrastructureError."""
+
+    async def near(self, partition: str, vector: bytes, *, above: float) -> Sequence[Near]:
+        """Give the answers more similar than a limit that have not expired: the most similar, in order.
+
+        Args:
+            partition: hex; only entries of the same are looked at.
+            vector: a unit vector.
+            above: the limit, 0 to 1.
+
+        Returns:
+            At most `MOST_NEAR_COUNT`.
+        """
+        ...
+
+    async def add(self, entry: Entry) -> None:
+        """Keep an answer; one to the very same text in the same partition is replaced."""
+        ...
+
+    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+        """Add to what each feature asked."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give files and connections back; may be called twice."""
+        ...

@@ -1,0 +1,1 @@
+"""The canary report: judges a rollout and renders the verdict."""

@@ -1,0 +1,130 @@
+"""Judges a rollout: counts in, the canary report out.
+
+In: Counts, what was asked, the rules. Out: a CanaryReport. Must never know files, screens or clocks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.canary.plot_series import plots_of
+from flowai.canary.report_records import CanaryReport, HourlyVerdict, Split, sealed
+from flowai.comparison.blocks import Pair
+from flowai.comparison.evidence import Comparison
+from flowai.comparison.spec import HOUR_US
+from flowai.comparison.summary import arm_report, clamp_e_value, metric_report, to_range
+from flowai.comparison.validity import doubts_of, mismatch, problems_of, warnings_of
+from flowai.statistics.histogram import BUCKET_RATIO, quantile_ratio
+from flowai.statistics.intervals import mean_ratio
+from flowai.timestamps import format_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flowai.analytics.records import Metric, Range
+    from flowai.comparison.counts import Counts
+    from flowai.comparison.evidence import Rules
+    from flowai.comparison.records import CanaryVerdict, Says
+    from flowai.comparison.spec import Question
+    from flowai.comparison.verdict import Finding
+
+_WHOLE = 100
+
+
+def judge_rollout(
+    counts: Counts,
+    question: Question,
+    rules: Rules,
+    *,
+    replay: bool = False,
+    doubts: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> CanaryReport:
+    """Judge.
+
+    Args:
+        counts: what was counted.
+        question: what was asked, with the sides of a rollout.
+        rules: how it is judged.
+        replay: also give the verdict of every hour before.
+        doubts: why the rollout's history is not to be trusted.
+        warnings: what else a person should know.
+    """
+    sides = question.sides
+    pair = Pair(candidate=sides.candidates[0], control=sides.control, beside=sides.beside)
+    comparison = Comparison.of(counts, question, rules, pair)
+    findings = comparison.findings()
+    verdict, reasons, found = _verdict(comparison, findings, doubts)
+    needed = {one.name: comparison.needed(one) for one in findings if found[one.name] == "undecided"}
+    last = comparison.last_needed(needed, verdict)
+    stage = comparison.stage
+    report = CanaryReport(
+        verdict=verdict,
+        reasons=reasons,
+        candidate=sides.releases[pair.candidate],
+        baseline=rules.baseline,
+        environment=rules.environment,
+        stage=question.stages[-1].name,
+        since=format_us(question.stages[-1].stretch.since_us),
+        until=format_us(question.until_us),
+        unit=counts.unit,
+        arms={
+            "candidate": arm_report(counts, stage, pair.candidate, sides.releases[pair.candidate]),
+            "control": arm_report(counts, stage, pair.control, rules.baseline),
+        },
+        metrics=tuple(metric_report(one, found[one.name], needed.get(one.name)) for one in findings),
+        splits=tuple(
+            Split(stage=one.name, counts=users, e_value=clamp_e_value(mismatch(users, one)))
+            for index, one in enumerate(question.stages)
+            if (users := counts.assigned_in(index))
+        ),
+        problems=problems_of(counts),
+        warnings=(*warnings, *warnings_of(counts, question)),
+        latency_p95=_quantiles(counts, "slow_calls", pair, stage),
+        ttft_p95=_quantiles(counts, "slow_ttft", pair, stage),
+        usd_per_call=_costs(counts, pair, stage),
+        slow_above={
+            feature: BUCKET_RATIO ** (one.above + 1)
+            for feature, one in sorted(counts.frozen.get("slow_calls", {}).items())
+        },
+        looked_at=dict(counts.looked_at),
+        needed_count=last,
+        needed_s=None if last is None else comparison.time_of(last),
+        replay=tuple(_replay(comparison, doubts)) if replay else (),
+        plots=plots_of(counts, comparison.tracks, rules.guardrails, pair, stage),
+    )
+    return sealed(report)
+
+
+def _verdict(
+    comparison: Comparison, findings: Sequence[Finding], doubts: Sequence[str]
+) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, Says]]:
+    """Give what follows; at dogfood and at 100 % there is no control to compare with."""
+    every = (*doubts, *doubts_of(comparison.counts, comparison.question))
+    verdict, reasons, found = comparison.verdict(findings, every)
+    percent = comparison.question.stages[-1].percent
+    if percent == 0 and verdict in ("hold", "promote"):
+        return "hold", ("dogfood has no control: it advances on smoke and a minimum of calls",), found
+    if percent == _WHOLE and verdict in ("hold", "promote"):
+        return "hold", ("at 100 % there is no control: the soak is watched by the alerts",), found
+    return verdict, reasons, found
+
+
+def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVerdict]:
+    """Give the verdict at the end of each hour, from what was known then."""
+    first, last = comparison.question.stages[0].stretch.since_us, comparison.question.until_us
+    for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
+        then = comparison.as_of(hour_us)
+        verdict, reasons, _ = _verdict(then, then.findings(), doubts)
+        yield HourlyVerdict(at=format_us(hour_us), verdict=verdict, reason=reasons[0])
+
+
+def _quantiles(counts: Counts, metric: Metric, pair: Pair, stage: int) -> Range:
+    candidate, control = (counts.times_of(metric, side, stage) for side in (pair.candidate, pair.control))
+    return to_range(quantile_ratio(candidate, control, 0.95))
+
+
+def _costs(counts: Counts, pair: Pair, stage: int) -> Range:
+    arms = (counts.of_stage(side, stage) for side in (pair.candidate, pair.control))
+    candidate, control = ((one.priced_count, one.cost_nano_usd, one.cost_squares) for one in arms)
+    return to_range(mean_ratio(candidate, control))

@@ -1,0 +1,64 @@
+"""Gathers what a canary report's plots are drawn from, few enough points for a page.
+
+In: Counts and tracks of evidence. Out: Plots. Must never know how they are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from flowai.canary.report_records import Plots, Point
+from flowai.statistics.histogram import BUCKET_RATIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flowai.analytics.records import Metric
+    from flowai.comparison.blocks import Pair, Track
+    from flowai.comparison.counts import Counts
+
+MOST_POINTS = 240
+BUCKETS_PER_BAR = 10
+
+
+def plots_of(
+    counts: Counts, tracks: Mapping[Metric, Track], guardrails: Sequence[Metric], pair: Pair, stage: int
+) -> Plots:
+    """Gather."""
+    arms = {"candidate": pair.candidate, "control": pair.control}
+    return Plots(
+        evidence={name: _evidence(tracks[name]) for name in guardrails},
+        latency={name: _bars(counts.times_of("slow_calls", side, stage)) for name, side in arms.items()},
+        errors={name: _errors(counts, side) for name, side in arms.items()},
+    )
+
+
+def _evidence(track: Track) -> tuple[Point, ...]:
+    step = max(1, math.ceil(len(track.untils_us) / MOST_POINTS))
+    kept = range(len(track.untils_us) - 1, -1, -step)  # the last one always
+    return tuple(
+        Point(at_s=track.untils_us[at] // 1_000_000, value=track.worse_log_es[at] / math.log(10))
+        for at in reversed(kept)
+    )
+
+
+def _bars(buckets: Mapping[int, int]) -> tuple[tuple[float, float], ...]:
+    total = sum(buckets.values())
+    bars: dict[int, int] = {}
+    for bucket, count in buckets.items():
+        bar = bucket // BUCKETS_PER_BAR
+        bars[bar] = bars.get(bar, 0) + count
+    return tuple((BUCKET_RATIO ** ((bar + 1) * BUCKETS_PER_BAR), count / total) for bar, count in sorted(bars.items()))
+
+
+def _errors(counts: Counts, side: str) -> tuple[Point, ...]:
+    by_hour: dict[int, list[int]] = {}
+    for (of_side, _, hour_us), sums in counts.calls.items():
+        if of_side == side:
+            numbers = by_hour.setdefault(hour_us, [0, 0])
+            numbers[0] += sums.call_count
+            numbers[1] += sums.failed_count
+    return tuple(
+        Point(at_s=hour_us // 1_000_000, value=failed / count) for hour_us, (count, failed) in sorted(by_hour.items())
+    )

@@ -1,0 +1,149 @@
+"""What `flowai canary-report` does: holds a candidate against its control and writes what it found.
+
+In: options, a project. Out: a CanaryReport and its files. Must never know how it is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.analytics.event_query import CLOCK_SKEW_S, days_around
+from flowai.canary.judge import judge_rollout
+from flowai.canary.pages import to_html, to_markdown
+from flowai.canary.plots import svgs_of
+from flowai.canary.stage_history import rollout_of
+from flowai.comparison.count import count_log
+from flowai.comparison.evidence import Rules
+from flowai.comparison.spec import METRICS, Question, rollout_sides
+from flowai.rendering.report_files import check_endings, to_json, write_reports
+from flowai.storage.files import write_atomic
+from flowai.timestamps import parse_moment, parse_option_s, to_us
+from flowai.workspace.event_source import open_events
+from flowai.workspace.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.analytics.records import Metric
+    from flowai.canary.report_records import CanaryReport
+    from flowai.comparison.counts import Counts
+    from flowai.rendering.report_files import Writers
+    from flowai.workspace.workspace import CommandContext, Workspace
+
+WRITERS: Writers[CanaryReport] = {
+    ".json": to_json,
+    ".md": to_markdown,
+    ".html": to_html,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanaryOptions:
+    """What the command was asked.
+
+    Args:
+        candidate: the release; None for the one of the rollout that is on.
+        stage: the percentage, for a past rollout that no ledger knows.
+        since: begin, as typed; None for the rollout's.
+        until: end, as typed; None for now, or the past rollout's end.
+        feature: only this one.
+        window: how long after a call feedback and scores count, as typed.
+        replay: also give the verdict of each hour before.
+        outputs: more files to write.
+    """
+
+    candidate: str | None = None
+    stage: int | None = None
+    since: str | None = None
+    until: str | None = None
+    feature: str | None = None
+    window: str = "1h"
+    replay: bool = False
+    outputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanaryResult:
+    """What came of it.
+
+    Args:
+        report: the report.
+        directory: where its files lie.
+    """
+
+    report: CanaryReport
+    directory: Path
+
+
+def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:
+    """Compare, and write the report.
+
+    Raises:
+        UsageError: an option is wrong, or no rollout is on and none was named.
+        ProjectError: the registry is wrong.
+        InfrastructureError: the log cannot be read, or a file cannot be written.
+    """
+    check_endings(options.outputs, WRITERS)
+    workspace = open_workspace(context)
+    if options.feature is not None:
+        workspace.registry.feature(options.feature)
+    now = context.now().replace(microsecond=0)
+    rollout = rollout_of(
+        workspace,
+        candidate=options.candidate,
+        percent=options.stage,
+        since=None if options.since is None else parse_moment(options.since, now=now, option="--since"),
+        until=None if options.until is None else parse_moment(options.until, now=now, option="--until"),
+        now=now,
+    )
+    question = Question(
+        sides=rollout_sides(rollout.candidate),
+        stages=rollout.stages,
+        feature=options.feature,
+        feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
+        now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
+    )
+    places = open_events(workspace.registry, context.project, workspace.environ, days_around(question.stretch))
+    with places as directories:
+        counts = count_log(directories, question)
+    report = judge_rollout(
+        counts,
+        question,
+        _rules(workspace, counts),
+        replay=options.replay,
+        doubts=rollout.doubts,
+        warnings=rollout.warnings,
+    )
+    # what was asked of a part only must not stand where `release promote` looks for the whole; an earlier end is no
+    # part: evidence holds whenever it is looked at
+    part = "-part" if options.feature or options.since else ""
+    directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
+    _write(report, directory, options.outputs)
+    return CanaryResult(report=report, directory=directory)
+
+
+def _rules(workspace: Workspace, counts: Counts) -> Rules:
+    policy = workspace.registry.policies.canary
+    margins: dict[Metric, float] = {
+        name: getattr(policy.margins, "slow_calls" if name == "slow_ttft" else name) for name in METRICS
+    }
+    served: dict[str, int] = {}
+    for one, hours in counts.versions.items():
+        if one.side == "control" and one.release:
+            served[one.release] = served.get(one.release, 0) + sum(hours.values())
+    return Rules(
+        alpha=policy.alpha,
+        guardrails=policy.guardrails,
+        margins=margins,
+        baseline=max(sorted(served), key=served.__getitem__, default=workspace.release),
+        environment=workspace.registry.environment,
+    )
+
+
+def _write(report: CanaryReport, directory: Path, outputs: tuple[Path, ...]) -> None:
+    """Write the JSON last: it is what `release promote` reads, and the rest is there by then."""
+    for name, svg in svgs_of(report).items():
+        write_atomic(directory / name, svg)
+    paths = (directory / "report.md", directory / "report.html", *outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)

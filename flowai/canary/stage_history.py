@@ -1,0 +1,147 @@
+"""Finds out which rollout is meant and when each of its stages began and ended.
+
+In: a workspace, its ledger, what was asked. Out: a Rollout. Must never know what happened in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from flowai.analytics.event_query import Stretch
+from flowai.comparison.spec import SETTLING_US, Stage
+from flowai.errors import UndecidedError, UsageError
+from flowai.releases.ledger import read_ledger
+from flowai.timestamps import to_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from flowai.registry import Registry
+    from flowai.releases.ledger import Entry
+    from flowai.workspace.workspace import Workspace
+
+UNKNOWN_BEGIN = timedelta(days=30)
+"""How far back a rollout is looked for when nothing says when it began."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """A rollout to be judged.
+
+    Args:
+        candidate: the release.
+        stages: its stages, oldest first; at least one.
+        doubts: why its history is not to be trusted.
+        warnings: what else a person should know.
+    """
+
+    candidate: str
+    stages: tuple[Stage, ...]
+    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Span:
+    percent: int
+    begin: datetime
+    end: datetime
+    is_known: bool
+
+
+def rollout_of(
+    workspace: Workspace,
+    *,
+    candidate: str | None,
+    percent: int | None,
+    since: datetime | None,
+    until: datetime | None,
+    now: datetime,
+) -> Rollout:
+    """Find the rollout and its stages.
+
+    Args:
+        workspace: the project.
+        candidate: the release; None for the one that is on.
+        percent: its share, where no ledger knows it.
+        since: what lies before is left out.
+        until: what lies at it or after is left out.
+        now: the time, UTC.
+
+    Raises:
+        UndecidedError: no rollout is on, and no candidate was named; it has only just begun.
+        UsageError: there is no such release; nobody knows its stage; the end lies before the begin.
+        ProjectError: the ledger cannot be read.
+    """
+    registry = workspace.registry
+    on = registry.rollout
+    name = candidate or (on.candidate if on else None)
+    if name is None:
+        hint = "name a past one: `flowai canary-report --candidate v2`; begin one: `flowai release publish`"
+        raise UndecidedError("no rollout is on", hint=hint)
+    registry.release(name)
+    ledger = read_ledger(workspace.project, registry.environment)
+    spans = list(_history([entry for entry in ledger.entries if name in (entry.release, *entry.leaves)], now))
+    doubts: tuple[str, ...] = ()
+    if on is not None and on.candidate == name and percent is None:
+        percent = 0 if on.stage == "dogfood" else int(on.stage)
+        if spans and spans[-1].percent != percent:
+            said = f"the registry says stage {percent or 'dogfood'}, the ledger {spans[-1].percent or 'dogfood'}"
+            doubts = (f"{said}: was the registry edited by hand?",)
+            spans = []
+    if not spans:
+        begin = (on.started_at if on is not None and on.candidate == name else None) or now - UNKNOWN_BEGIN
+        spans = [_Span(percent=_given(percent, name), begin=begin, end=now, is_known=False)]
+    stages = tuple(_stages(spans, registry, since, until))
+    if not stages and since is None and until is None:
+        raise UndecidedError(f"the rollout of `{name}` has only just begun", hint="look again in a minute")
+    if not stages:
+        raise UsageError("nothing lies between `--since` and `--until`", hint=f"the rollout began at {spans[0].begin}")
+    return Rollout(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
+
+
+def _given(percent: int | None, name: str) -> int:
+    if percent is None:
+        raise UsageError(f"nobody knows the stage of `{name}`", hint="say it: `--stage 5`")
+    return percent
+
+
+def _history(entries: Sequence[Entry], now: datetime) -> Iterator[_Span]:
+    """Give the stages since the release was last published, as the ledger tells them."""
+    begins = [index for index, entry in enumerate(entries) if entry.action == "publish"]
+    steps = [entry for entry in entries[begins[-1] if begins else 0 :] if entry.action in ("publish", "promote")]
+    ends = [
+        entry.at for entry in entries if entry.action in ("complete", "rollback") and steps and entry.at >= steps[-1].at
+    ]
+    closed = [*(entry.at for entry in steps[1:]), min([*ends, now])] if steps else []
+    for entry, end in zip(steps, closed, strict=True):
+        if isinstance(entry.to_stage, int) or entry.to_stage == "dogfood":
+            percent = 0 if entry.to_stage == "dogfood" else int(entry.to_stage)
+            yield _Span(percent=percent, begin=entry.at, end=end, is_known=True)
+
+
+def _stages(
+    spans: Sequence[_Span], registry: Registry, since: datetime | None, until: datetime | None
+) -> Iterator[Stage]:
+    """Cut stages to what was asked; the first minute of each is left out."""
+    for span in spans:
+        begin_us = to_us(span.begin) + (SETTLING_US if span.is_known else 0)
+        end_us = to_us(span.end)
+        if since is not None:
+            begin_us = max(begin_us, to_us(since))
+        if until is not None:
+            # an end that was asked for may lie after the last stage known: the stage went on
+            end_us = to_us(until) if span is spans[-1] and not span.is_known else min(end_us, to_us(until))
+        if begin_us >= end_us:
+            continue
+        late = span.percent < registry.policies.canary.critical_from
+        critical = frozenset(name for name, feature in registry.features.items() if feature.critical and late)
+        yield Stage(
+            percent=span.percent,
+            stretch=Stretch(since_us=begin_us, until_us=end_us),
+            left_out=critical,
+            shares_known=span.is_known,
+        )

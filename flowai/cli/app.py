@@ -1,0 +1,115 @@
+"""The command line's entry: the one edge where errors become text and exit codes.
+
+In: arguments. Out: an exit status. Must never know what a command does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from flowai import __version__
+from flowai.cli import console
+from flowai.cli.command_group import CommandGroup
+from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEBUG_FLAG = "--debug"  # taken out before parsing, so that it may stand anywhere
+
+EPILOG = "exit codes: " + " · ".join(f"{code.value} {code.meaning}" for code in ExitCode)
+
+app = typer.Typer(
+    name="flowai",
+    cls=CommandGroup,
+    help="Carry a prompt or model change from idea to production and back.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help drawn by rich costs 0.15 s at every --help
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"flowai {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG_FLAG, help="Show a traceback when something fails.")] = False,
+) -> None:
+    """Carry a prompt or model change from idea to production and back."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        arguments: without the program's name; default those of the process.
+    """
+    if not sys.warnoptions:
+        import warnings
+
+        warnings.simplefilter("ignore")  # libraries' advice to programmers; -W and PYTHONWARNINGS still show it
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and give its exit status; prints, never raises.
+
+    Args:
+        arguments: without the program's name.
+    """
+    debug = DEBUG_FLAG in arguments
+    # typer checks options with pydantic, which would search every installed package for plugins: 0.05 s per command
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    try:
+        _check_arguments(arguments)
+        result = app([argument for argument in arguments if argument != DEBUG_FLAG], standalone_mode=False)
+    except FlowaiError as error:
+        if debug:
+            console.print_traceback(error)
+        console.print_error(error)
+        return error.exit_code
+    except TyperException as error:
+        console.print_error(UsageError(_lower_first(error.format_message()), hint="`flowai --help` lists commands"))
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, Abort):
+        console.print_error(InterruptedRunError("interrupted"))
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone (`| head`); Python's own flush at exit must not complain about it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except Exception as error:  # noqa: BLE001 - the edge: whatever else escapes is our bug
+        if debug:
+            console.print_traceback(error)
+        hint = "this is a bug in flowai; run it again with --debug and report what it shows"
+        console.print_error(FlowaiError(f"{type(error).__name__}: {error}", hint=hint))
+        return ExitCode.BUG
+    return int(result or 0)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse an argument that is not UTF-8: no ledger, report or event could hold it."""
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode(errors="backslashreplace").decode()
+            raise UsageError(f"argument {number}: found `{shown}`, expected UTF-8") from None
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,108 @@
+"""`flowai cache stats|clear`: what the caches hold and saved; empties them.
+
+In: options. Out: a table or JSON on stdout. Must never know how the caches keep things.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from flowai.cli.options import Env, Json
+
+if TYPE_CHECKING:
+    from flowai.cache.admin import Caches
+    from flowai.cache.stats import CacheStats
+
+app = typer.Typer(help="Show what the caches saved; empty them.", no_args_is_help=True)
+
+_COLUMNS = (
+    "feature",
+    "cache",
+    "store",
+    "entries",
+    "hits",
+    "misses",
+    "hit rate",
+    "tokens saved",
+    "saved",
+    "time saved",
+)
+
+
+@app.command()
+def stats(env: Env = None, json: Json = False) -> None:
+    """Show entries, hits, misses, and what was saved: both caches, on disk and on Redis, by feature."""
+    from flowai.cache.admin import cache_stats
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+
+    caches = _caches(env)
+    found = cache_stats(caches)
+    if json:
+        console.print_json({"caches": found})
+    else:
+        _show(found, caches.redis_shown)
+    if any(one.error for one in found):
+        raise typer.Exit(ExitCode.INFRASTRUCTURE)
+
+
+@app.command()
+def clear(env: Env = None, json: Json = False) -> None:
+    """Forget every cached answer and every count, on disk and on Redis."""
+    from flowai.cache.admin import clear_caches
+    from flowai.cli import console
+
+    entry_count = clear_caches(_caches(env))
+    if json:
+        console.print_json({"cleared_count": entry_count})
+    else:
+        console.print_line(f"cleared {entry_count:,} entries")
+
+
+def _caches(env: str | None) -> Caches:
+    import os
+
+    from flowai.cache.admin import find_caches
+    from flowai.cli import console
+
+    return find_caches(console.project(), env=env, environ=os.environ)
+
+
+def _show(found: tuple[CacheStats, ...], redis: str) -> None:
+    from flowai.cli import console
+    from flowai.rendering import formatting
+
+    for one in found:
+        where = redis if one.store == "redis" else "disk"
+        size = "" if one.size_bytes is None else f"{formatting.size(one.size_bytes)} "
+        held = one.error or f"{formatting.count(one.entry_count, 'entry', 'entries')}   {size}on {where}"
+        console.print_line(f"{one.cache + ' cache':<14}   {held}")
+    rows = [row for one in found for row in _rows(one)]
+    if rows:
+        console.print_table(_COLUMNS, rows)
+
+
+def _rows(found: CacheStats) -> list[tuple[str, ...]]:
+    from flowai.cache.stats import Usage
+    from flowai.rendering import formatting
+
+    rows: list[tuple[str, ...]] = []
+    for feature in sorted({*found.entry_counts, *found.features}):
+        used = found.features.get(feature, Usage())
+        rows.append(
+            (
+                feature,
+                found.cache,
+                found.store,
+                f"{found.entry_counts.get(feature, 0):,}",
+                f"{used.hit_count:,}",
+                f"{used.miss_count:,}",
+                formatting.rate(used.hit_rate),
+                f"{used.saved_tokens:,}",
+                formatting.dollars(used.saved_usd),
+                formatting.duration(used.saved_s * 1000),
+            )
+        )
+    return rows

@@ -1,0 +1,165 @@
+"""`flowai eval`: options, help, and the screen of an evaluation.
+
+In: options. Out: the screen or JSON on stdout, an exit status. Must never know how trials are run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Env, Json, Outputs
+
+if TYPE_CHECKING:
+    from flowai.evals.runs.eval import EvalOptions, EvalResult
+
+
+def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="TARGET", help="A prompt id, a prompt file or a suite file; nothing for every suite."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Try this model instead: a registry name or LiteLLM's. Repeatable."),
+    ] = None,
+    repeat: Annotated[int | None, typer.Option("--repeat", min=1, help="Ask each case this often.")] = None,
+    filter_first_n: Annotated[
+        int | None, typer.Option("--filter-first-n", "-n", min=1, help="Only the first N cases of each suite.")
+    ] = None,
+    filter_pattern: Annotated[
+        str | None, typer.Option("--filter-pattern", help="Only cases whose id or description matches this regex.")
+    ] = None,
+    filter_failing: Annotated[
+        bool, typer.Option("--filter-failing", help="Only cases that did not pass in the last run on this target.")
+    ] = False,
+    max_concurrency: Annotated[
+        int, typer.Option("--max-concurrency", "-j", min=1, max=1000, help="Most calls in flight.")
+    ] = 8,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask models even where the answer is cached.")] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="PATH", help="Use recorded answers: a file, or a directory of files."),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="Record every answer into this file.")
+    ] = None,
+    on_miss: Annotated[
+        str, typer.Option("--on-miss", metavar="error|call", help="What a replay does without a recorded answer.")
+    ] = "error",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that does not pass.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last interrupted run.")] = False,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Run the errors of the last run again; keep the rest.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Run again whenever a prompt, suite or dataset is saved.")
+    ] = False,
+    output: Outputs = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Try prompts on models over the cases of their suites, and hold the result against the gate.
+
+    Exit status: 0 gate met, 1 not met, 4 errors, 5 undecided, 130 interrupted (go on with --resume).
+    """
+    from flowai.errors import UsageError
+    from flowai.evals.runs.eval import EvalOptions
+    from flowai.evals.runs.plan import Selection
+
+    if on_miss not in ("error", "call"):
+        raise UsageError(f"--on-miss: found `{on_miss}`, expected `error` or `call`")
+    options = EvalOptions(
+        target=target,
+        models=tuple(model or ()),
+        selection=Selection(first_n=filter_first_n, pattern=filter_pattern, repeats=repeat),
+        failing_only=filter_failing,
+        concurrency=max_concurrency,
+        cached=not no_cache,
+        replay=replay,
+        record=record,
+        call_on_miss=on_miss == "call",
+        fail_fast=fail_fast,
+        resume=resume,
+        retry_errors=retry_errors,
+        outputs=tuple(Path(name) for name in output or ()),
+    )
+    if watch:
+        _watch(options, env, json=json)
+    raise typer.Exit(_run(options, env, json=json))
+
+
+def _run(options: EvalOptions, env: str | None, *, json: bool) -> int:
+    from flowai.cli import console
+    from flowai.cli.progress import RunProgress
+    from flowai.evals.gate import exit_code
+    from flowai.evals.runs.eval import run_eval
+
+    context = console.command_context(env)
+    with RunProgress() as progress:
+        result = run_eval(context, options, progress)
+    if json:
+        from flowai.rendering.report_files import to_json
+
+        console.print_json(to_json(result.report))
+    else:
+        _print(result, options, context.project.show(result.directory))
+    return exit_code(result.report.decision)
+
+
+def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
+    from flowai.cli import console, run_view
+
+    report = result.report
+    for warning in report.warnings:
+        console.print_progress_line(f"warning: {warning}")
+    for line in run_view.head_lines(report):
+        console.print_line(line)
+    for line in run_view.figure_lines(report.totals, report.elapsed_s):
+        console.print_line(line)
+    trial_lines = list(run_view.trial_lines(report.trials, again=f"{_command_line(options)} --retry-errors"))
+    if trial_lines:
+        console.print_line()
+    for line in trial_lines:
+        console.print_marked(line)
+    for changes in (report.changes, *report.against_baseline):
+        if changes is not None:
+            console.print_line(run_view.change_line(changes))
+    console.print_marked(run_view.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
+
+
+def _command_line(options: EvalOptions) -> str:
+    """Spell the command that plans the same trials, for a person to paste."""
+    import shlex
+
+    selection = options.selection
+    words = ["flowai", "eval", *([options.target] if options.target else [])]
+    words += [word for model in options.models for word in ("--model", model)]
+    words += ["--repeat", str(selection.repeats)] if selection.repeats else []
+    words += ["-n", str(selection.first_n)] if selection.first_n else []
+    words += ["--filter-pattern", selection.pattern] if selection.pattern else []
+    return shlex.join(words)
+
+
+def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
+    """Run, wait for a saved file, run again; until the person stops it."""
+    import time
+
+    from flowai.cli import console
+    from flowai.errors import FlowaiError
+    from flowai.evals.runs.eval import watched_files
+    from flowai.storage.files import read_fingerprints
+
+    context = console.command_context(env)
+
+    while True:
+        seen = read_fingerprints(watched_files(context))
+        try:
+            _run(options, env, json=json)
+        except FlowaiError as error:  # a file half-way through an edit is no reason to stop watching
+            console.print_error(error)
+        console.print_progress_line("watching prompts/, evals/ and datasets/; Ctrl-C stops")
+        while read_fingerprints(watched_files(context)) == seen:
+            time.sleep(0.3)

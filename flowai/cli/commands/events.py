@@ -1,0 +1,148 @@
+"""`flowai events compact|sync|validate`: keeps the event log in a data lake.
+
+In: options. Out: lines or JSON on stdout. Must never know how files are made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Env, Json
+
+if TYPE_CHECKING:
+    from flowai.events.lake.compact import DayDone
+
+_MOST_PATH_CHARS = 300
+
+app = typer.Typer(help="Keep the event log in a data lake: Parquet, object stores.", no_args_is_help=True)
+
+
+@app.command()
+def compact(
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before", metavar="DATE", help="Compact days before this one (UTC); default all but today and yesterday."
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the lines in `compacted/` of each day instead of removing them.")
+    ] = False,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Turn closed days of the event log into Parquet, by day and feature; each event counts once at any moment.
+
+    Exit status: 0, also where there was nothing to do; 4 where it could not go on: run it again.
+    """
+    from flowai.cli import console
+    from flowai.workspace.lake_commands import CompactOptions, run_compact
+
+    context = console.command_context(env)
+    show = (lambda _: None) if json else _show_day
+    done = run_compact(context, CompactOptions(before=before, keep=keep), show)
+    if json:
+        console.print_json(done)
+        return
+    if not done.days:
+        console.print_line(f"nothing to do: no closed lines before {done.before}")
+    for one in done.waiting:
+        console.print_line(f"left for later  {one.file}: {one.reason}")
+    if done.removed_count or done.kept_count:
+        where = f"{done.kept_count:,} files of lines kept" if keep else f"{done.removed_count:,} files of lines removed"
+        console.print_line(where)
+
+
+def _show_day(day: DayDone) -> None:
+    from flowai.cli import console
+    from flowai.rendering import formatting
+
+    is_smaller = day.line_bytes > day.parquet_bytes > 0
+    ratio = f", {day.line_bytes / day.parquet_bytes:.1f} times smaller" if is_smaller else ""
+    console.print_line(
+        f"{day.day}  {formatting.count(day.event_count, 'event')} of {formatting.count(day.file_count, 'file')}: "
+        f"{formatting.size(day.line_bytes)} -> {formatting.size(day.parquet_bytes)}{ratio}"
+    )
+    if day.aside_count:
+        why = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in day.problems.items())
+        console.print_line(f"warn  {formatting.count(day.aside_count, 'line')} kept as they are: {why}")
+    console.flush()
+
+
+@app.command()
+def sync(
+    target: Annotated[
+        str | None,
+        typer.Argument(help="`s3://bucket/prefix`, `gs://`, `az://`, or a directory; default the registry's `events`."),
+    ] = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Copy what is compacted to an object store, read every copy back, never overwrite.
+
+    Exit status: 0; 1 when the target holds other bytes under a name; 4 when it is away or refuses: run it again.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.rendering import formatting
+    from flowai.workspace.lake_commands import run_sync
+
+    def show(key: str, byte_count: int) -> None:
+        if console.wants_progress():
+            console.print_progress_line(f"{key}  {formatting.size(byte_count)}")
+
+    done = run_sync(console.command_context(env), target, show)
+    if json:
+        console.print_json(done)
+    else:
+        console.print_line(
+            f"{formatting.count(done.copied_count, 'file')} copied ({formatting.size(done.copied_bytes)}), "
+            f"{done.present_count:,} there already; {formatting.count(done.event_count, 'event')} at {done.target}"
+        )
+        if done.waiting_count:
+            files = formatting.count(done.waiting_count, "file of lines", "files of lines")
+            console.print_line(f"{files} not compacted yet: `flowai events compact`")
+        for one in done.conflicts:
+            console.print_marked(f"FAILED  {one.key}: {one.reason}")
+    if done.conflicts:
+        raise typer.Exit(ExitCode.GATE_NOT_MET)
+
+
+@app.command()
+def validate(
+    path: Annotated[
+        str | None, typer.Argument(help="A log's directory, a file of lines, or an address; default the project's log.")
+    ] = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Check every line against the format, and every Parquet file against its manifest.
+
+    Exit status: 0 when all is well, 1 when not.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.rendering import formatting
+    from flowai.rendering.markdown import one_line
+    from flowai.workspace.lake_commands import run_validate
+
+    found = run_validate(console.command_context(env), path)
+    if json:
+        console.print_json(found)
+    else:
+        kinds = ", ".join(f"{name} {count:,}" for name, count in found.kinds.items()) or "no events"
+        console.print_line(
+            f"{one_line(found.place, _MOST_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
+        )
+        for problem, count in found.problems.items():
+            console.print_marked(f"BROKEN  {problem.replace('_', ' ')}: {count:,}")
+            for one in found.places:
+                if one.problem == problem:
+                    where = one.file if one.line is None else f"{one.file}:{one.line}"
+                    console.print_line("  " + one_line("  ".join(filter(None, (where, one.detail))), _MOST_PATH_CHARS))
+        if not found.problems:
+            console.print_marked("WHOLE  nothing is wrong")
+    if found.problems:
+        raise typer.Exit(ExitCode.GATE_NOT_MET)

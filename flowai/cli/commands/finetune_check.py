@@ -1,0 +1,89 @@
+"""`flowai finetune check FILE`: finds the broken rows of a training file.
+
+In: options. Out: lines or JSON on stdout. Must never know the rules.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Json
+
+if TYPE_CHECKING:
+    from flowai.finetune.check.records import CheckReport
+
+
+def command(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, JSONL.", show_default=False)],
+    format: Annotated[  # noqa: A002 - the option's name
+        str | None,
+        typer.Option(
+            "--format",
+            help="openai, openai-dpo, trl, trl-dpo, kto, axolotl or llamafactory; default: told by the rows' keys.",
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="The most tokens a row may have; default: no limit.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model you train: decides which tokenizer counts.")
+    ] = None,
+    show: Annotated[int, typer.Option("--show", help="List this many errors, and warnings, with their places.")] = 20,
+    json: Json = False,
+) -> None:
+    """Find the broken rows of a training file, with line and rule.
+
+    Exit status: 0 when every row is whole, 1 when one is broken. Warnings do not count.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.finetune.check.checker import FileToCheck, run_finetune_check
+
+    asked = FileToCheck(file=file, format=format, max_tokens=max_tokens, model=model, show_count=show)
+    report = run_finetune_check(asked)
+    if json:
+        console.print_json(report)
+    else:
+        _show(report)
+    if report.error_count:
+        raise typer.Exit(ExitCode.GATE_NOT_MET)
+
+
+def _show(report: CheckReport) -> None:
+    from flowai.cli import console
+
+    source = "as told" if report.format_source == "told" else "by its keys"
+    kind = f"{report.format} ({source})" if report.format else "no known format"
+    size = f"{report.file_bytes / 1e6:,.1f} MB" if report.file_bytes >= 1e5 else f"{report.file_bytes:,} bytes"  # noqa: PLR2004 - 0.1 MB
+    console.print_line(f"{report.file}   {kind}   {report.row_count:,} rows   {size}")
+    wide = max((len(rule.rule) for rule in report.rules), default=0)
+    high = max((len(f"{rule.count:,}") for rule in report.rules), default=0)
+    for rule in report.rules:
+        word = "FAIL" if rule.level == "error" else "warn"
+        where = f", first at line {rule.first_line:,}" if rule.first_line else ""
+        console.print_marked(f"{word}  {rule.rule:<{wide}}  {rule.count:>{high},} x  {rule.meaning}{where}")
+    if report.problems:
+        console.print_line()
+    for problem in report.problems:
+        place = f"{report.file}:{problem.line}" if problem.line else report.file
+        console.print_line("   ".join(part for part in (place, problem.rule, problem.key, problem.what) if part))
+    if (hidden := report.problem_count - len(report.problems)) > 0:
+        console.print_line(f"... and {hidden:,} more; --show lists more of them")
+    if report.problems:
+        console.print_line()
+    if report.tokenizer is not None:
+        proxy = ", a proxy: the model's own tokenizer is not installed" if report.tokenizer_is_proxy else ""
+        console.print_line(f"tokens counted with {report.tokenizer}{proxy}")
+    console.print_marked(_verdict(report))
+
+
+def _verdict(report: CheckReport) -> str:
+    warned = f"; {report.warned_row_count:,} more with warnings" if report.warned_row_count else ""
+    if report.broken_row_count:
+        return f"BROKEN  {report.broken_row_count:,} of {report.row_count:,} rows{warned}"
+    if report.error_count:
+        return f"BROKEN  the file itself; its {report.row_count:,} rows are whole{warned}"
+    return f"WHOLE  all {report.row_count:,} rows{warned}"

@@ -1,0 +1,146 @@
+"""`flowai finetune export`: the files a model is trained with, out of what users accepted and edited.
+
+In: options. Out: what became of the pairs, or JSON, on stdout. Must never know how pairs are made or cleaned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Env, Json, Until
+
+if TYPE_CHECKING:
+    from flowai.finetune.dedup.split import Ratios
+    from flowai.finetune.export.export import Exported
+
+_SPLITS = 3
+
+
+def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    feature: Annotated[str, typer.Option("--feature", help="Whose calls.")],
+    format: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option("--format", help="openai, openai-dpo, trl, trl-dpo, kto, axolotl or llamafactory.")
+    ] = "openai",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where to; default `finetune/FEATURE/FORMAT`."),
+    ] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Begin: `30d`, `2026-05-02`; default all.")] = None,
+    until: Until = None,
+    release: Annotated[
+        list[str] | None, typer.Option("--release", help="Only answers of this release. Repeatable.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", help="Percent of users whose rows train, choose and judge.")
+    ] = "90/5/5",
+    language: Annotated[
+        list[str] | None,
+        typer.Option("--language", help="Expected language of answers: `en`. Repeatable; default any."),
+    ] = None,
+    min_answer: Annotated[int, typer.Option("--min-answer", help="Least characters of an answer.")] = 1,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Most tokens of a pair; default what fits 262,144 characters.")
+    ] = None,
+    toxicity: Annotated[bool, typer.Option("--toxicity/--no-toxicity", help="Keep toxic answers out.")] = True,
+    base_model: Annotated[
+        str | None, typer.Option("--base-model", help="The model to train: for tokens and the files beside the rows.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="What the rows may be used for; stands in the card.")
+    ] = None,
+    usd_per_million: Annotated[
+        float | None, typer.Option("--usd-per-million", help="Price of a million training tokens, for the estimate.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the rows, for the estimate.")] = 3,
+    force: Annotated[bool, typer.Option("--force", help="Replace the export that stands there.")] = False,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Make training files of what users accepted and edited: cleaned, split, counted.
+
+    Exit status: 0, or 5 when nothing is left to train with.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.finetune.cleaning.quality import Rules
+    from flowai.finetune.export.dataset_card import UNLICENSED
+    from flowai.finetune.export.export import ExportOptions, run_export
+    from flowai.rendering.report_files import to_json
+
+    options = ExportOptions(
+        feature=feature,
+        format=format,
+        output=output,
+        since=since,
+        until=until,
+        releases=tuple(release or ()),
+        replace=force,
+        ratios=_ratios(split),
+        rules=Rules(min_answer_chars=min_answer, max_tokens=max_tokens),
+        languages=tuple(language or ()),
+        toxicity=toxicity,
+        base_model=base_model,
+        licence=licence or UNLICENSED,
+        usd_per_million_tokens=usd_per_million,
+        epochs=epochs,
+    )
+    exported = run_export(console.command_context(env), options)
+    if json:
+        console.print_json(to_json(exported.manifest))
+    else:
+        _show(exported)
+    if not exported.manifest.row_count:
+        raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def _ratios(text: str) -> Ratios:
+    from flowai.errors import UsageError
+    from flowai.finetune.dedup.split import Ratios
+
+    try:
+        shares = [float(part) / 100 for part in text.split("/")]
+    except ValueError:
+        shares = []
+    if len(shares) != _SPLITS:
+        raise UsageError(f"--split: found `{text}`", hint="three numbers, together 100: `90/5/5`")
+    train, validation, test = shares
+    return Ratios(train=train, validation=validation, test=test)
+
+
+def _show(exported: Exported) -> None:
+    from flowai.cli import console
+
+    manifest, funnel = exported.manifest, exported.manifest.funnel
+    console.print_line(
+        f"{manifest.feature} -> {manifest.format}   {funnel.wanted_count:,} calls   {funnel.judged_count:,} judged   "
+        f"{funnel.pair_count:,} pairs"
+    )
+    console.print_table(
+        ("step", "in", "out", "kept out, replaced"),
+        [
+            (
+                one.step,
+                f"{one.in_count:,}",
+                f"{one.out_count:,}",
+                ", ".join(f"{name} {count:,}" for name, count in (*one.kept_out.items(), *one.findings.items())),
+            )
+            for one in manifest.steps
+        ],
+    )
+    for file in manifest.files:
+        console.print_line(
+            f"{file.name}  {file.row_count:,} rows  {file.tokens:,} tokens ({file.trained_tokens:,} learned)"
+        )
+    for warning in exported.warnings:
+        console.print_line(f"warning: {warning}")
+    if manifest.cost_usd is not None:
+        console.print_line(f"training: about ${manifest.cost_usd:,.2f} for {manifest.epochs} epochs")
+    if manifest.review_count:
+        console.print_line(
+            f"{manifest.review_count:,} pairs wait for a person: flowai finetune review --feature {manifest.feature}"
+        )
+    verdict = "NOTHING TO TRAIN WITH" if not manifest.row_count else f"{manifest.row_count:,} ROWS"
+    console.print_line(f"{verdict}   {exported.directory}/README.md says where they come from")

@@ -1,0 +1,140 @@
+"""`flowai finetune review`: a page on which a person accepts, edits or rejects golden pairs.
+
+In: options. Out: the page's address, then what was decided, on stdout. Must never know HTTP, or how decisions are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import AllPairs, Env, Json, PairsFeature, PairsFile, PairsSince
+
+if TYPE_CHECKING:
+    from flowai.review.review import Opened, Reviewed
+    from flowai.workspace.workspace import CommandContext
+
+_MOST_SHOWN = 10
+
+
+def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    feature: PairsFeature = None,
+    reviewer: Annotated[
+        str | None, typer.Option("--reviewer", metavar="NAME", help="Who decides; default the name you work under.")
+    ] = None,
+    everything: AllPairs = False,
+    source: PairsFile = None,
+    since: PairsSince = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write all decisions here: .csv or .jsonl.")
+    ] = None,
+    take_in: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE", help="Add the decisions of this file: .csv or .jsonl.")
+    ] = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Decide by hand which pairs a model learns: accept, edit, reject, skip, undo, on a page of this machine.
+
+    Decisions lie in finetune/FEATURE/decisions.jsonl; the next export follows them. Exit status: 0 after Ctrl-C, which
+    is how it ends; 5 when no pair waits.
+    """
+    from flowai.cli import console
+    from flowai.review.candidates import Looked
+    from flowai.review.review import ReviewOptions, run_review
+
+    context = console.command_context(env)
+    screen = _Screen(json=json, opens_browser=not no_browser)
+    if export is not None or take_in is not None:
+        reviewed = _pass_on(context, feature, export, take_in, screen)
+    else:
+        options = ReviewOptions(
+            looked=Looked(feature=feature, source=source, everything=everything, since=since),
+            reviewer=reviewer or console.who(os.environ).partition("@")[0],
+            port=port,
+        )
+        reviewed = run_review(context, options, on_open=screen.opened, on_bug=screen.bug)
+    if json:
+        console.print_json(reviewed)
+    else:
+        _show(reviewed)
+
+
+def _pass_on(
+    context: CommandContext, feature: str | None, export: Path | None, take_in: Path | None, screen: _Screen
+) -> Reviewed:
+    """Take decisions in, then write them out, as asked."""
+    from flowai.review.review import export_decisions, import_decisions
+
+    if take_in is not None:
+        added_count, reviewed = import_decisions(context, feature, take_in)
+        screen.say(f"added {added_count:,} decisions of {take_in}")
+    if export is not None:
+        reviewed = export_decisions(context, feature, export)
+        screen.say(f"wrote {export}")
+    return reviewed
+
+
+class _Screen:
+    """Says what a person waits to know; with --json on stderr."""
+
+    def __init__(self, *, json: bool, opens_browser: bool) -> None:
+        from flowai.cli import console
+
+        self.say = console.print_progress_line if json else console.print_line
+        self._opens_browser = opens_browser and sys.stdout.isatty() and _has_screen()
+
+    def opened(self, opened: Opened) -> None:
+        from flowai.cli import console
+
+        for warning in opened.warnings:
+            console.print_progress_line(f"warning: {warning}")
+        self.say(f"{opened.feature}: {opened.left_count:,} of {opened.pair_count:,} pairs wait for {opened.reviewer}")
+        self.say(f"{opened.addresses.lasting}   Ctrl-C ends it")
+        console.flush()
+        if self._opens_browser:
+            import webbrowser
+
+            webbrowser.open(opened.addresses.once)
+
+    def bug(self, error: BaseException) -> None:
+        from flowai.cli import console
+
+        console.print_traceback(error)
+
+
+def _has_screen() -> bool:
+    """Tell whether a browser would have a window: one in the terminal would take it away from the command."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _show(reviewed: Reviewed) -> None:
+    from flowai.cli import console
+
+    for warning in reviewed.warnings:
+        console.print_line(f"warning: {warning}")
+    told = ", ".join(f"{action} {count:,}" for action, count in reviewed.actions.items())
+    console.print_line(f"{reviewed.decided_count:,} pairs decided ({told})")
+    for name, count in reviewed.reviewers.items():
+        console.print_line(f"  {name}  {count:,}")
+    for one in reviewed.agreement:
+        kappa = "-" if one.kappa is None else f"{one.kappa:.2f}"
+        names = " and ".join(one.reviewers)
+        console.print_line(f"{names}: the same on {one.same_count:,} of {one.both_count:,}, kappa {kappa}")
+    for pair, told in list(reviewed.disputed.items())[:_MOST_SHOWN]:
+        console.print_line(f"DISPUTED  {pair}   {told}")
+    if len(reviewed.disputed) > _MOST_SHOWN:
+        console.print_line(f"DISPUTED  and {len(reviewed.disputed) - _MOST_SHOWN:,} more")
+    if reviewed.disputed:
+        console.print_line("disputed pairs stay out until more reviewers say the same than anything else")
+    if reviewed.reviewers:
+        console.print_line(f"{reviewed.file} holds every decision; commit it")
+        console.print_line(f"Then: flowai finetune export --feature {reviewed.feature} --force")
+    else:
+        console.print_line("nothing was decided")

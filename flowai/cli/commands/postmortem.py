@@ -1,0 +1,109 @@
+"""`flowai postmortem`: what broke, where, since when, and what to do about it.
+
+In: options. Out: a screen or JSON on stdout, the report's files. Must never know how anything is found.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import AnyEnv, Json, OnlyFeature, PageOutputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.postmortem.report_records import PostmortemReport
+
+MOST_FINDINGS = 10
+MOST_CLUSTERS = 3
+MOST_CHANGES = 4
+MOST_FOLLOW_UPS = 4
+
+
+def command(  # noqa: PLR0913, PLR0917 - one parameter per option
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02T10:00Z`; default the newest rollback's."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", help="End, written as the begin; default the rollback, or now.")
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option("--release", help="Release to look into; default the one that was rolled back.")
+    ] = None,
+    env: AnyEnv = None,
+    feature: OnlyFeature = None,
+    add_cases: Annotated[
+        bool, typer.Option("--add-cases", help="Add the worst calls to datasets/ as regression cases.")
+    ] = False,
+    output: PageOutputs = None,
+    json: Json = False,
+) -> None:
+    """Find what broke in an incident: which prompts, inputs, languages, models, and what changed.
+
+    Looks into the event log around an incident, by default that of the newest rollback, against what was before it.
+    Exit status: 0, or 5 when there were no calls.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.postmortem.report import run_postmortem
+    from flowai.postmortem.report_records import PostmortemOptions
+    from flowai.rendering.report_files import to_json
+
+    options = PostmortemOptions(
+        since=since,
+        until=until,
+        release=release,
+        env=env,
+        feature=feature,
+        adds_cases=add_cases,
+        outputs=tuple(Path(name) for name in output or ()),
+    )
+    result = run_postmortem(console.command_context(), options)
+    if json:
+        console.print_json(to_json(result.report))
+    else:
+        for line in screen_lines(result.report, f"{result.directory}/report.md"):
+            console.print_marked(line)
+    if not result.report.investigation.call_count:
+        raise typer.Exit(ExitCode.UNDECIDED)
+
+
+def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
+    """Give the screen: what it is about, when, what stands out, what to do, and where the report lies."""
+    from flowai.postmortem import pages
+    from flowai.postmortem import wording as words
+    from flowai.rendering.formatting import aligned
+    from flowai.rendering.markdown import one_line
+
+    found = report.investigation
+    yield words.headline(report)
+    yield from aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
+    if spark := words.spark_line(found):
+        yield f"{words.KIND_WORDS[found.timeline_kind]}, every {max(1, found.bucket_s // 60)} min: {spark}"
+    if found.findings:
+        yield ""
+        head = words.FINDING_COLUMNS
+        rows = [
+            (*row[:2], one_line(row[2], 60), *row[3:]) for row in words.finding_rows(found.findings[:MOST_FINDINGS])
+        ]
+        yield from aligned([head, *rows], "><<<>>>>")
+        if len(found.findings) > MOST_FINDINGS:
+            yield f"{len(found.findings) - MOST_FINDINGS} more in the report"
+        yield ""
+    for row in words.cluster_rows(found, MOST_CLUSTERS):
+        yield f"error  {row[0]} calls  {row[2]}: {one_line(row[3], 90)}"
+    yield words.touched_line(found)
+    for one in report.differences[:MOST_CHANGES]:
+        yield f"changed  {one.feature}: {one.what} {one.before or '-'} -> {one.after or '-'}"
+    if len(report.differences) > MOST_CHANGES:
+        yield f"changed  {len(report.differences) - MOST_CHANGES} more things"
+    yield from (f"warning: {one_line(one, 200)}" for one in report.warnings)
+    yield from (f"todo  {one_line(one, 140)}" for one in report.follow_ups[:MOST_FOLLOW_UPS])
+    if report.added is not None:
+        yield from (f"cases  {one}" for one in pages.added_lines(report.added))
+    yield words.conclusion(report)
+    yield f"{place}   report.html   report.json"

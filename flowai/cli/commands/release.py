@@ -1,0 +1,211 @@
+"""`flowai release list|diff|publish|promote`: options, help, the screens.
+
+In: options. Out: the screen or JSON on stdout, an exit status. Must never know how releases are kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Env, Json, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.evals.reports import Trial
+    from flowai.evals.runs.trials import Forecast
+    from flowai.releases.diff import Difference
+    from flowai.rollouts.listing import ReleaseDiff, Releases
+    from flowai.rollouts.promote import Promoted
+    from flowai.rollouts.publish import Published
+
+app = typer.Typer(help="List and compare releases; roll one out, stage by stage.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_command(env: Env = None, json: Json = False) -> None:
+    """List the releases and how each stands: serving, candidate, known good, bad."""
+    from flowai.cli import console
+    from flowai.rendering.formatting import aligned
+    from flowai.rollouts.listing import list_releases
+
+    found = list_releases(console.command_context(), env=env)
+    if json:
+        console.print_json(found)
+        return
+    for line in aligned([("release", "stands", "changes", "last step"), *_rows(found)], gap="   "):
+        console.print_line(line)
+    for warning in found.warnings:
+        console.print_line(f"warning: {warning}")
+
+
+@app.command("diff")
+def diff_command(
+    first: Annotated[str, typer.Argument(metavar="[FROM]", help="Release to start from; default the one that serves.")],
+    second: Annotated[str | None, typer.Argument(metavar="TO", help="Release to look at.")] = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Show what a release does differently: models, parameters, and prompts line by line."""
+    from flowai.cli import console
+    from flowai.rollouts.listing import diff_releases
+
+    before, after = (None, first) if second is None else (first, second)
+    found = diff_releases(console.command_context(), before, after, env=env)
+    if json:
+        console.print_json(found)
+        return
+    for line in _diff_lines(found):
+        console.print_line(line)
+
+
+@app.command("publish")
+def publish_command(
+    release: Annotated[str, typer.Argument(help="Release to roll out.")],
+    env: Env = None,
+    no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Don't ask for smoke; the ledger keeps that.")] = False,
+    reason: Reason = None,
+    json: Json = False,
+) -> None:
+    """Lock a release and begin its rollout, if smoke passes.
+
+    The hashes of its prompts and models go into prompts.lock; from then on they may not change. Exit status: 0 it is
+    being rolled out, 1 smoke failed, 4 a model did not respond.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.rollouts.publish import PublishOptions, publish
+
+    options = PublishOptions(release=release, env=env, smoke=not no_smoke, reason=reason)
+    done = publish(console.command_context(), options, _Quiet())
+    if json:
+        console.print_json(done)
+    else:
+        for line in _published_lines(done):
+            console.print_marked(line)
+    if done.stage is None:
+        raise typer.Exit(ExitCode.GATE_NOT_MET if done.smoke == "fail" else ExitCode.INFRASTRUCTURE)
+
+
+@app.command("promote")
+def promote_command(
+    release: Annotated[
+        str | None, typer.Argument(help="The candidate that is meant; default the one there is.")
+    ] = None,
+    env: Env = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on without evidence; needs --reason.")] = False,
+    reason: Reason = None,
+    json: Json = False,
+) -> None:
+    """Move the rollout on by one stage, if the evidence is there.
+
+    From `dogfood`: smoke and a minimum of calls. From a percentage: the last canary report says `promote`. From 100 %:
+    the soak is over; then the release is current and known good. Exit status: 0 it moved, 1 the candidate is worse,
+    5 not yet.
+    """
+    from flowai.cli import console
+    from flowai.errors import ExitCode
+    from flowai.rollouts.promote import PromoteOptions, promote
+
+    done = promote(console.command_context(), PromoteOptions(release=release, env=env, force=force, reason=reason))
+    if json:
+        console.print_json(done)
+    else:
+        for line in _promoted_lines(done):
+            console.print_marked(line)
+    if not done.has_moved:
+        raise typer.Exit(ExitCode.GATE_NOT_MET if done.is_worse else ExitCode.UNDECIDED)
+
+
+class _Quiet:
+    """Follows smoke and shows nothing: its report tells what failed."""
+
+    def forecast(self, forecast: Forecast) -> None:
+        pass
+
+    def ready(self, model: str, load_s: float) -> None:
+        pass
+
+    def trial(self, trial: Trial) -> None:
+        pass
+
+
+def _stage(stage: int | str | None) -> str:
+    return f"{stage} %" if isinstance(stage, int) else str(stage)
+
+
+def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
+    from flowai.rendering.markdown import one_line
+
+    for row in found.releases:
+        states = [f"candidate {_stage(row.stage)}" if word == "candidate" else word for word in row.states]
+        if row.changed:
+            states.append(f"CHANGED SINCE PUBLISHED: {', '.join(row.changed)}")
+        last = "-"
+        if row.last is not None:
+            last = f"{row.last.action} {row.last.at:%Y-%m-%d %H:%M} by {one_line(row.last.who, 40)}"
+        yield row.name, ", ".join(states) or "-", ", ".join(row.features), last
+
+
+def _diff_lines(found: ReleaseDiff) -> Iterator[str]:
+    from flowai.rendering.markdown import visible
+
+    yield f"{found.before} -> {found.after}"
+    if not found.differences:
+        yield "nothing differs"
+    yield from _differences(found.differences)
+    for text in found.texts.values():
+        yield ""
+        yield from map(visible, text.splitlines())
+
+
+def _differences(found: tuple[Difference, ...]) -> Iterator[str]:
+    for one in found:
+        what = "" if one.what == "prompt" else f"{one.what} "
+        yield f"  {one.feature}: {what}{one.before or '-'} -> {one.after or '-'}"
+
+
+def _published_lines(done: Published) -> Iterator[str]:
+    for warning in done.warnings:
+        yield f"warning: {warning}"
+    env = f" --env {done.environment}" if done.environment else ""
+    if done.stage is None:
+        yield f"NOT PUBLISHED  smoke: {done.smoke}   reports/smoke.xml"
+        yield f"again: flowai smoke --release {done.release}{env}"
+        return
+    yield f"{done.serves} -> {done.release}"
+    yield from _differences(done.differences)
+    if not done.is_new:
+        yield f"{done.release} is being rolled out already: {_stage(done.stage)}; nothing changed"
+        return
+    yield f"done     smoke               {done.smoke}"
+    yield "done     prompts.lock        its prompts and models are locked"
+    yield f"done     {done.registry_file:<19} rollout: {_stage(done.stage)}"
+    yield f"{done.release.upper()} IS BEING ROLLED OUT.  Commit {done.registry_file} and prompts.lock."
+    yield f"Then: flowai release promote{env}"
+
+
+def _promoted_lines(done: Promoted) -> Iterator[str]:
+    for warning in done.warnings:
+        yield f"warning: {warning}"
+    env = f" --env {done.environment}" if done.environment else ""
+    if not done.has_moved:
+        yield f"HOLD  {done.release} stays at {_stage(done.from_stage)}: {done.blocked_by}"
+        if done.hint:
+            yield f"hint: {done.hint}"
+        return
+    if done.forced:
+        yield f"warning: forced, although {done.blocked_by}"
+    if done.joins:
+        yield f"critical features join: {', '.join(done.joins)}"
+    for step in done.steps:
+        yield f"{'done' if step.status == 'done' else 'PENDING':<8} {step.name:<19} {step.detail}"
+    if done.is_complete:
+        yield f"{done.release.upper()} IS CURRENT AND KNOWN GOOD.  Commit {done.registry_file}."
+        if any(step.status != "done" for step in done.steps):
+            yield f"Finish what is pending: flowai release promote{env}"
+        return
+    yield f"{done.release}: {_stage(done.from_stage)} -> {_stage(done.to_stage)}.  Commit {done.registry_file}."
+    yield f"Then: flowai canary-report{env}" if done.to_stage != 100 else f"It soaks; then: flowai release promote{env}"  # noqa: PLR2004 - percent

@@ -1,0 +1,112 @@
+"""`flowai serve`: options, the line that says where it serves, and new keys.
+
+In: options. Out: one line, or one JSON line, on stdout when calls are taken; an exit status. Must never know HTTP.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Env, Json
+
+if TYPE_CHECKING:
+    from flowai.server.run import Serving
+
+
+def command(
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs keys in the registry.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    drain: Annotated[
+        str, typer.Option("--drain", metavar="DURATION", help="How long calls under way get to end on SIGTERM.")
+    ] = "30s",
+    new_key: Annotated[
+        str | None,
+        typer.Option("--new-key", metavar="TENANT", help="Make a key for a tenant, show it once, and serve nothing."),
+    ] = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Serve the features over HTTP, as OpenAI's API: /v1/chat/completions, /v1/embeddings, /v1/models, /v1/feedback.
+
+    Ends in good order on SIGTERM or Ctrl-C; a second one ends at once.
+    """
+    from flowai.server.run import ServeOptions, run_serve
+
+    if new_key is not None:
+        _show_new_key(new_key, json=json)
+        return
+    options = ServeOptions(start=Path.cwd(), env=env, host=host, port=port, drain_s=_seconds(drain))
+    screen = _Screen(json=json)
+    served = run_serve(options, on_ready=screen.ready, on_drain=screen.drain, on_error=screen.error)
+    if served.cut_count:
+        from flowai.cli import console
+        from flowai.rendering import formatting
+
+        console.print_progress_line(f"cut {formatting.count(served.cut_count, 'call')} that took longer than {drain}")
+
+
+class _Screen:
+    """Says what a person, or what started the server, waits to know."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+
+    def ready(self, serving: Serving) -> None:
+        standing = serving.standing
+        if self._json:
+            import msgspec
+
+            facts = {"address": serving.address, "release": standing.release, "warnings": standing.warnings}
+            sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
+        else:
+            from flowai.cli import console
+
+            for warning in standing.warnings:
+                console.print_progress_line(f"warning: {warning}")
+            sys.stdout.write(f"serving {standing.release or 'no release'} at {serving.address}/v1\n")
+        sys.stdout.flush()
+
+    def drain(self, call_count: int) -> None:
+        from flowai.cli import console
+        from flowai.rendering import formatting
+
+        console.print_progress_line(f"shutting down; {formatting.count(call_count, 'call')} under way")
+
+    def error(self, error: BaseException) -> None:
+        from flowai.cli import console
+        from flowai.errors import FlowaiError
+
+        if isinstance(error, FlowaiError):
+            console.print_error(error)
+        else:
+            console.print_traceback(error)
+
+
+def _show_new_key(tenant: str, *, json: bool) -> None:
+    from flowai.cli import console
+    from flowai.server.run import make_key
+
+    made = make_key(tenant)
+    if json:
+        console.print_json({"key": made.key, "tenant": made.tenant, "registry": "\n".join(made.lines)})
+        return
+    console.print_line(f"key for {made.tenant}, shown this once: {made.key}")
+    console.print_line("put this into the registry, which keeps only its hash:")
+    for line in made.lines:
+        console.print_line(line)
+
+
+def _seconds(duration: str) -> float:
+    from flowai.errors import UsageError
+    from flowai.timestamps import parse_duration_s
+
+    try:
+        return parse_duration_s(duration)
+    except ValueError:
+        raise UsageError(f"`--drain {duration}` is no duration", hint="write it as `30s` or `2m`") from None

@@ -1,0 +1,164 @@
+"""`flowai smoke`: options, help, the screen, and what CI systems read.
+
+In: options. Out: the screen or JSON on stdout, JUnit, GitHub annotations and step summary, an exit status. Must never
+know how trials are run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import Env, Json, Outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.evals.reports import Trial
+    from flowai.evals.runs.trials import Forecast
+    from flowai.evals.smoke.smoke import SmokeResult
+
+
+def command(
+    release: Annotated[
+        str | None,
+        typer.Option("--release", help="Release to check; default the rollout's candidate, else the current one."),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", metavar="URL", help="Send everything to this OpenAI-compatible backend instead."),
+    ] = None,
+    filter_pattern: Annotated[
+        str | None, typer.Option("--filter-pattern", help="Only cases whose id or description matches this regex.")
+    ] = None,
+    output: Outputs = None,
+    env: Env = None,
+    json: Json = False,
+) -> None:
+    """Send the standard prompts to a release's models: is it safe to deploy?
+
+    Exit status: 0 yes, 1 an assertion failed, 4 a model did not respond. reports/smoke.xml holds the result for CI.
+    """
+    from flowai.cli import console
+    from flowai.evals.gate import exit_code
+    from flowai.evals.smoke.smoke import SmokeOptions, run_smoke
+
+    context = console.command_context(env)
+    options = SmokeOptions(
+        release=release,
+        base_url=base_url,
+        pattern=filter_pattern,
+        outputs=tuple(Path(name) for name in output or ()),
+    )
+    backend = _Backend()
+    result = run_smoke(context, options, backend)
+    junit = context.project.show(result.junit)
+    if json:
+        from flowai.rendering.report_files import to_json
+
+        console.print_json(to_json(result.report))
+    else:
+        for line in screen_lines(result, backend.line, junit):
+            console.print_marked(line)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            for line in annotation_lines(result.report.trials):
+                console.print_line(line)
+    _write_step_summary(result)
+    raise typer.Exit(exit_code(result.report.decision))
+
+
+class _Backend:
+    """Notes which backend answers, and when it was ready; shows nothing while the few calls run."""
+
+    def __init__(self) -> None:
+        self.line = ""
+
+    def forecast(self, forecast: Forecast) -> None:
+        self.line = f"backend {', '.join(forecast.models)}"
+
+    def ready(self, model: str, load_s: float) -> None:
+        self.line = f"backend {model}, ready in {load_s:.1f} s (not counted)"
+
+    def trial(self, trial: Trial) -> None:
+        pass
+
+
+def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]:
+    """Give the screen: a line per case, the sum, and what to do next."""
+    from flowai.evals.reports.tables import OUTCOME_WORDS
+    from flowai.rendering import formatting
+
+    report, totals = result.report, result.report.totals
+    yield f"release {result.release} (current: {result.current})   {backend}"
+    for warning in report.warnings:
+        yield f"warning: {warning}"
+    width = max(len(trial.case) for trial in report.trials)
+    for trial in report.trials:
+        word = OUTCOME_WORDS[trial.outcome]
+        parts = [
+            f"{word:<5} {trial.case:<{width}}",
+            f"{formatting.duration(trial.latency_ms):>7}",
+            *_failure_reasons(trial),
+        ]
+        yield "  ".join(parts).rstrip()
+        if trial.outcome == "fail" and trial.finish_reason == "length":
+            yield "      hint: finish_reason is length; the answer was cut off: shorten it, or allow more tokens"
+    counts = f"{totals.pass_count} passed, {totals.fail_count} failed, {formatting.count(totals.error_count, 'error')}"
+    yield f"{counts}   {junit}"
+    yield _verdict(result)
+
+
+def _failure_reasons(trial: Trial) -> Iterator[str]:
+    from flowai.rendering.markdown import one_line
+
+    if trial.failure is not None:
+        yield one_line(trial.failure.message, 160)
+    for check in trial.checks:
+        if check.passed is not True and check.weight > 0:
+            yield f"{one_line(check.reason, 120)}  {check.place}"
+
+
+def _verdict(result: SmokeResult) -> str:
+    verdict = result.report.decision.verdict
+    if verdict == "pass":
+        return "READY TO DEPLOY"
+    bad = "|".join(trial.case for trial in result.report.trials if trial.outcome != "pass")
+    again = f"again: flowai smoke --release {result.release} --filter-pattern '{bad}'"
+    return f"{'DEPLOY BLOCKED' if verdict == 'fail' else 'NOT CHECKED, DEPLOY BLOCKED'}   {again}"
+
+
+def annotation_lines(trials: tuple[Trial, ...]) -> Iterator[str]:
+    """Give GitHub's workflow commands that mark the failing cases in the suite's file.
+
+    Source: GitHub, Workflow commands for GitHub Actions, setting an error message.
+    """
+    for trial in trials:
+        if trial.outcome == "pass":
+            continue
+        file, _, line = trial.place.rpartition(":")
+        reasons = [trial.failure.message] if trial.failure else []
+        reasons += [check.reason for check in trial.checks if check.passed is not True]
+        title = _property(f"smoke {trial.outcome}: {trial.case}")
+        message = "; ".join(reasons).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        yield f"::error file={_property(file)},line={line},title={title}::{message}"
+
+
+def _property(text: str) -> str:
+    """Escape a property of a workflow command."""
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escaped.replace(":", "%3A").replace(",", "%2C")
+
+
+def _write_step_summary(result: SmokeResult) -> None:
+    """Add the report to the summary page of a GitHub job, where there is one."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    from flowai.evals.reports.markdown_report import to_markdown
+    from flowai.storage.files import writing
+
+    with writing(Path(path)), Path(path).open("a", encoding="utf-8") as stream:
+        stream.write(to_markdown(result.report))

@@ -1,0 +1,197 @@
+"""`flowai watch`: options, help, the screen.
+
+In: options. Out: lines when something changes, or one JSON object per look; an exit status. Must never know how it is
+found out.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowai.cli.options import AnyEnv, DryRun, State
+
+if TYPE_CHECKING:
+    from flowai.watch.records import Happening, WatchEnd, WatchHead, WatchTick
+
+_WORDS = {
+    "opened": "ALERT",
+    "resolved": "RESOLVED",
+    "rolled_back": "ROLLED BACK",
+    "rollback_failed": "FAILED",
+    "told": "done",
+    "waits": "PENDING",
+}
+_STATUS_WORDS = {"ok": "ok", "no_calls": "no calls", "alert": "alert"}
+
+
+def command(
+    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Between two looks.")] = "30s",
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="DURATION", help="End after this; default never.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once, act, end.")] = False,
+    dry_run: DryRun = False,
+    env: AnyEnv = None,
+    state: State = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per look, each on its line.")] = False,
+) -> None:
+    """Call a person when too many calls fail; roll back a release that is to blame.
+
+    Looks at the event log until Ctrl-C or SIGTERM. The rule stands in the registry: `policies.alert`.
+    Exit status of --once and --for: 0 well, 1 an alert is open or a release was rolled back, 4 something could not be
+    done or read, 5 there were no calls. SIGTERM: 0. Ctrl-C: 130.
+    """
+    from flowai.cli import console
+    from flowai.timestamps import parse_option_s
+    from flowai.watch.records import WatchOptions
+    from flowai.watch.stop_signal import StopSignal
+    from flowai.watch.watcher import run_watch
+
+    options = WatchOptions(
+        env=env,
+        state=state,
+        interval_s=parse_option_s(interval, option="--interval"),
+        for_s=None if for_ is None else parse_option_s(for_, option="--for"),
+        once=once,
+        dry_run=dry_run,
+    )
+    screen = _Screen(json=json, interval="" if once else interval, is_dry_run=dry_run)
+    context = console.command_context()
+    with StopSignal() as stop:
+        try:
+            end = run_watch(context, options, on_head=screen.head, on_tick=screen.tick, wait=stop.wait)
+        finally:
+            screen.close()
+    status = exit_status(end, is_interrupt=stop.is_interrupt)
+    if end.is_stopped:
+        screen.stopped(end)
+    if status:
+        raise typer.Exit(status)
+
+
+def exit_status(end: WatchEnd, *, is_interrupt: bool) -> int:
+    """Give the exit status that an end stands for."""
+    from flowai.errors import ExitCode
+
+    if end.is_stopped:
+        return ExitCode.INTERRUPTED if is_interrupt else ExitCode.DONE
+    if end.is_hindered:
+        return ExitCode.INFRASTRUCTURE
+    if end.open_count or end.has_rolled_back:
+        return ExitCode.GATE_NOT_MET
+    return ExitCode.DONE if end.has_seen_calls else ExitCode.UNDECIDED
+
+
+class _Screen:
+    """Prints what changes; on a terminal also a line that shows how things stand."""
+
+    def __init__(self, *, json: bool, interval: str, is_dry_run: bool) -> None:
+        from flowai.cli import console
+
+        self._json = json
+        self._interval = interval
+        self._is_dry_run = is_dry_run
+        self._status = ""
+        self._warnings: tuple[str, ...] = ()
+        self._has_line = False
+        self._shows_line = not json and console.wants_progress()
+
+    def head(self, head: WatchHead) -> None:
+        if not self._json:
+            self._print(head_line(head, self._interval, is_dry_run=self._is_dry_run))
+
+    def tick(self, tick: WatchTick) -> None:
+        if self._json:
+            import msgspec
+
+            sys.stdout.write(msgspec.json.encode(tick).decode() + "\n")
+            sys.stdout.flush()
+            return
+        for warning in tick.warnings:
+            if warning not in self._warnings:
+                self._print(f"warning: {warning}")
+        self._warnings = tick.warnings
+        for one in tick.happened:
+            self._print(happening_line(one, tick))
+        if tick.status != self._status:
+            self._print(status_line(tick))
+        self._status = tick.status
+        self._show(tick)
+
+    def _print(self, line: str) -> None:
+        from flowai.cli import console
+
+        self._clear()
+        console.print_marked(line)
+        console.flush()
+
+    def _show(self, tick: WatchTick) -> None:
+        if self._shows_line:
+            import shutil
+
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[2K{status_line(tick)[:width]}")
+            sys.stderr.flush()
+            self._has_line = True
+
+    def _clear(self) -> None:
+        if self._has_line:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+            self._has_line = False
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._clear()
+
+    def stopped(self, end: WatchEnd) -> None:
+        from flowai.cli import console
+        from flowai.rendering import formatting
+
+        stay = (
+            f"; {formatting.count(end.open_count, 'incident')} open, kept for the next watch" if end.open_count else ""
+        )
+        console.print_progress_line(f"stopped{stay}")
+
+
+def head_line(head: WatchHead, interval: str, *, is_dry_run: bool) -> str:
+    """Say what is watched."""
+    from flowai.rendering import formatting
+
+    minutes = round(head.window_s / 60)
+    rule = f"more than {formatting.figure(round(head.error_rate * 100, 2))} % of at least {head.min_calls:,} calls fail"
+    over = f"in {minutes} min, or in 60 min and still in 5" if minutes != 60 else "in 60 min"  # noqa: PLR2004 - an hour
+    every = f" every {interval}" if interval else ""
+    told = ", ".join(head.receivers) if head.receivers else "nobody (the registry names no `alerts`)"
+    will = "would tell" if is_dry_run else "tells"
+    return f"watching {head.environment or 'the registry'}{every}: {rule} {over}; {will} {told}; times are UTC"
+
+
+def happening_line(one: Happening, tick: WatchTick) -> str:
+    """Say what changed."""
+    would = "(dry run) " if one.is_dry_run else ""
+    return f"{_WORDS[one.what]:<12}{tick.at:%H:%M:%S}  {would}{one.message}"
+
+
+def status_line(tick: WatchTick) -> str:
+    """Say how things stand."""
+    from flowai.rendering import formatting
+
+    parts = []
+    if tick.call_count:
+        rate = formatting.rate(tick.failure_count / tick.call_count)
+        parts.append(f"{formatting.count(tick.call_count, 'call')} in {round(tick.window_s / 60)} min, {rate} failed")
+    elif tick.silent_s is None:
+        parts.append("no calls for an hour or more: nobody knows how they would go")
+    else:
+        parts.append(f"no calls for {round(tick.silent_s / 60)} min: nobody knows how they would go")
+    if tick.rollout is not None:
+        one = tick.rollout
+        users = formatting.count(one.user_count, "user")
+        parts.append(f"{one.release} at {one.stage} %: {one.failed_user_count:,} of {users} failed")
+    if tick.incidents:
+        parts.append(f"{formatting.count(len(tick.incidents), 'incident')} open")
+    return f"{_STATUS_WORDS[tick.status]:<12}{tick.at:%H:%M:%S}  {'; '.join(parts)}"

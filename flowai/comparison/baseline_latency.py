@@ -1,0 +1,78 @@
+"""Freezes what slow means: the p95 of the baseline's first answers, by feature, before anything is judged by it.
+
+In: a log with its view `taken`. Out: by feature, a bucket and since when it holds. Must never
+know which calls are slow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.analytics.event_query import ANSWERED, moment
+from flowai.comparison.spec import CELL_US, HOUR_US, one_of_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from flowai.analytics.event_query import Log
+    from flowai.comparison.spec import Question
+
+
+FROZEN_AFTER_COUNT = 200
+"""So many answers of the baseline freeze the p95 that slow calls are measured against; users of calls up to then are
+not judged."""
+
+FROZEN_SHARE = 0.95
+
+_FREEZE = f"""
+WITH base AS (
+    SELECT coalesce(feature, '') AS feature, at_us // {CELL_US} AS cell, {{column}} AS spent FROM taken
+    WHERE {{is_base}} AND {ANSWERED} AND {{column}} >= 0 AND "at" < {{end}}
+), cells AS (
+    SELECT feature, cell, sum(count(*)) OVER (PARTITION BY feature ORDER BY cell) AS so_far, count(*) AS here
+    FROM base GROUP BY feature, cell
+), early AS (SELECT feature, cell FROM cells WHERE so_far - here < {FROZEN_AFTER_COUNT})
+SELECT feature, max(cell) AS cell,
+    CAST(floor(ln(least(greatest(quantile_disc(spent, {FROZEN_SHARE}), 0.001), 1e9)) / ln(1.01)) AS SMALLINT) AS above
+FROM base SEMI JOIN early USING (feature, cell) GROUP BY feature HAVING count(*) >= {FROZEN_AFTER_COUNT}
+ORDER BY feature
+"""  # noqa: S608 - names of ours
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frozen:
+    """What slow means for a feature.
+
+    Args:
+        cell: the cell of time, counted from 1970, after which calls are judged.
+        above: the bucket above which an answer is slow.
+    """
+
+    cell: int
+    above: int
+
+
+def freeze(log: Log, question: Question, column: str, features: Collection[str]) -> dict[str, Frozen]:
+    """Give the baseline's p95 by feature, from its first answers.
+
+    The first hour is looked at first, then eight times as much, until every feature has enough or all was looked at:
+    what is found does not depend on it.
+
+    Args:
+        log: with `taken`.
+        question: says what the baseline is, and when the first hour.
+        column: `latency_ms` or `ttft_ms`.
+        features: those that have calls.
+    """
+    sides = question.sides
+    is_base = one_of_sql("side", (sides.control, *((sides.beside,) if sides.beside else ())))
+    since_us, until_us = question.stages[0].stretch.since_us, question.until_us
+    hours = 1
+    while True:
+        end_us = min(since_us + hours * HOUR_US, until_us)
+        asked = _FREEZE.format(column=column, is_base=is_base, end=moment(end_us))
+        frozen = {feature: Frozen(cell=cell, above=above) for feature, cell, above in log.rows(asked)}
+        if len(frozen) >= len(features) or end_us >= until_us:
+            return frozen
+        hours *= 8

@@ -1,0 +1,199 @@
+"""What was counted of a rollout or an experiment: everything its verdict is made from, by hour, small.
+
+In: numbers. Out: records that can be looked at as of any hour before. Must never know where they were counted or what
+they prove.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal
+
+from flowai.analytics.records import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.analytics.records import Metric, Place, ProblemKind
+    from flowai.comparison.baseline_latency import Frozen
+
+
+Hours = dict[int, int]
+"""How many, by the begin of an hour (microseconds since 1970)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """Users in one cell of time.
+
+    Args:
+        stage: index into the stages.
+        feature: whose.
+        at_us: begin of the cell, microseconds since 1970.
+        sides: by side, users at risk and those who failed.
+    """
+
+    stage: int
+    feature: str
+    at_us: int
+    sides: Mapping[str, tuple[int, int]]
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """Sums over calls; every one of them merges by addition. Costs are in billionths of a dollar, and their squares."""
+
+    call_count: int = 0
+    failed_count: int = 0
+    promised_json_count: int = 0
+    bad_json_count: int = 0
+    priced_count: int = 0
+    cost_nano_usd: int = 0
+    cost_squares: int = 0
+
+    def add(self, other: CallCounts) -> None:
+        """Add sums."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """What served calls of one side of one feature.
+
+    Args:
+        side: which side.
+        release: what it was; None where the event does not say.
+        feature: whose calls; empty for calls of no feature.
+        prompt: the prompt's hash; None for messages given as they are.
+        stage: index into the stages.
+    """
+
+    side: str
+    release: str | None
+    feature: str
+    prompt: str | None
+    stage: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """Everything a verdict is made from.
+
+    Args:
+        unit: what counts once.
+        calls: sums by side, stage and hour.
+        times: answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), side, stage
+            and feature, then bucket of milliseconds.
+        opinions: of metrics that users and judges decide: calls and failures by metric, side, stage and hour, of those
+            that were looked at closely.
+        frozen: beyond which latency (`slow_calls`) and time to the first token (`slow_ttft`) an answer is slow, by
+            feature.
+        cells: users by metric, in order of time, then feature; of those who were looked at closely.
+        units: different users by side and stage, by the hour in which they first came.
+        assigned: the same users, only so many of each side that they can be held against the shares.
+        versions: calls of what served, by hour.
+        problems: lines that could not be used, by the hour they tell of; those that tell no time by hour 0.
+        unreadable: where the first of those that cannot be read stand.
+        uninvited: calls of critical features that served the candidate before they take part, by feature and hour.
+        traffic: calls by side.
+        looked_at: those whose users were looked at closely; all of them unless there are very many.
+    """
+
+    unit: Literal["user", "call"] = "user"
+    calls: dict[tuple[str, int, int], CallCounts] = field(default_factory=dict)
+    times: dict[tuple[Metric, str, int, str], dict[int, int]] = field(default_factory=dict)
+    opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    frozen: dict[Metric, Mapping[str, Frozen]] = field(default_factory=dict)
+    cells: dict[Metric, list[Cell]] = field(default_factory=dict)
+    units: dict[tuple[str, int], Hours] = field(default_factory=dict)
+    assigned: dict[tuple[str, int], Hours] = field(default_factory=dict)
+    versions: dict[Version, Hours] = field(default_factory=dict)
+    problems: dict[ProblemKind, Hours] = field(default_factory=dict)
+    unreadable: tuple[Place, ...] = ()
+    uninvited: dict[str, Hours] = field(default_factory=dict)
+    traffic: dict[str, int] = field(default_factory=dict)
+    looked_at: dict[str, int] = field(default_factory=dict)
+
+    def of_stage(self, side: str, stage: int) -> CallCounts:
+        """Add the calls of a side in a stage up."""
+        added = CallCounts()
+        for (of_side, of_stage, _), sums in self.calls.items():
+            if (of_side, of_stage) == (side, stage):
+                added.add(sums)
+        return added
+
+    def unit_count(self, side: str, stage: int) -> int:
+        """Give the different users of a side in a stage."""
+        return sum(self.units.get((side, stage), {}).values())
+
+    def assigned_in(self, stage: int) -> dict[str, int]:
+        """Give different users by side, to be held against the stage's shares; sides without any are left out."""
+        found = {side: sum(hours.values()) for (side, index), hours in sorted(self.assigned.items()) if index == stage}
+        return {side: count for side, count in found.items() if count}
+
+    def problem_count(self, kind: ProblemKind) -> int:
+        """Give how many lines have a problem."""
+        return sum(self.problems.get(kind, {}).values())
+
+    def call_tally(self, metric: Metric, side: str, stage: int) -> Tally:
+        """Give calls of a side in a stage, not collapsed by user, and those that failed."""
+        if metric in ("slow_calls", "slow_ttft"):
+            return self._slow(metric, side, stage)
+        if metric in ("error_rate", "json_valid"):
+            sums = self.of_stage(side, stage)
+            numbers = (
+                (sums.call_count, sums.failed_count)
+                if metric == "error_rate"
+                else (sums.promised_json_count, sums.bad_json_count)
+            )
+            return Tally(count=numbers[0], failure_count=numbers[1])
+        found = [
+            numbers
+            for (name, of_side, of_stage, _), numbers in self.opinions.items()
+            if (name, of_side, of_stage) == (metric, side, stage)
+        ]
+        return Tally(count=sum(count for count, _ in found), failure_count=sum(failed for _, failed in found))
+
+    def times_of(self, metric: Metric, side: str, stage: int) -> dict[int, int]:
+        """Give answers of a side in a stage by bucket of milliseconds."""
+        added: Counter[int] = Counter()
+        for (name, of_side, of_stage, _), buckets in self.times.items():
+            if (name, of_side, of_stage) == (metric, side, stage):
+                added.update(buckets)
+        return dict(sorted(added.items()))
+
+    def _slow(self, metric: Metric, side: str, stage: int) -> Tally:
+        """Give answers of features whose slowness is frozen, and the slow ones among them."""
+        count = slow = 0
+        for (name, of_side, of_stage, feature), buckets in self.times.items():
+            frozen = self.frozen.get(metric, {}).get(feature)
+            if (name, of_side, of_stage) == (metric, side, stage) and frozen is not None:
+                count += sum(buckets.values())
+                slow += sum(number for at, number in buckets.items() if at > frozen.above)
+        return Tally(count=count, failure_count=slow)
+
+    def as_of(self, moment_us: int) -> Counts:
+        """Give what had been counted by a moment, as far as hours tell; distributions are those of the end."""
+        versions = {one: _until(hours, moment_us) for one, hours in self.versions.items()}
+        return replace(
+            self,
+            calls={key: sums for key, sums in self.calls.items() if key[-1] < moment_us},
+            opinions={key: numbers for key, numbers in self.opinions.items() if key[-1] < moment_us},
+            units={key: _until(hours, moment_us) for key, hours in self.units.items()},
+            assigned={key: _until(hours, moment_us) for key, hours in self.assigned.items()},
+            versions={one: hours for one, hours in versions.items() if hours},
+            # what tells no time was not known to be lost at any hour before
+            problems={
+                kind: {hour: n for hour, n in hours.items() if 0 < hour < moment_us}
+                for kind, hours in self.problems.items()
+            },
+            uninvited={
+                feature: found for feature, hours in self.uninvited.items() if (found := _until(hours, moment_us))
+            },
+        )
+
+
+def _until(hours: Hours, moment_us: int) -> Hours:
+    return {hour: count for hour, count in hours.items() if hour < moment_us}

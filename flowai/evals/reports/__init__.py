@@ -1,0 +1,46 @@
+"""What a run came to: its records, their sums, and the files people and machines read."""
+
+from flowai.evals.reports.aggregate import changes_between, groups_of, totals_of
+from flowai.evals.reports.dataframe import to_frame
+from flowai.evals.reports.records import (
+    SCHEMA_VERSION,
+    Changes,
+    Check,
+    Decision,
+    Distribution,
+    Failure,
+    Gate,
+    GateCheck,
+    Group,
+    Outcome,
+    PromptVersion,
+    Report,
+    Totals,
+    Trial,
+    Verdict,
+)
+from flowai.evals.reports.writer import STANDARD_NAMES, WRITERS
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "STANDARD_NAMES",
+    "WRITERS",
+    "Changes",
+    "Check",
+    "Decision",
+    "Distribution",
+    "Failure",
+    "Gate",
+    "GateCheck",
+    "Group",
+    "Outcome",
+    "PromptVersion",
+    "Report",
+    "Totals",
+    "Trial",
+    "Verdict",
+    "changes_between",
+    "groups_of",
+    "to_frame",
+    "totals_of",
+]

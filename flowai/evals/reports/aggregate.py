@@ -1,0 +1,101 @@
+"""Sums trials up: counts, rates, quantiles, groups, and what changed between two runs.
+
+In: trials. Out: Totals, Groups, Changes. Must never know gates, files or screens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from flowai.evals.reports.records import Changes, Distribution, Group, Totals
+from flowai.statistics import quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from flowai.evals.reports.records import Trial
+
+
+def distribution(times_ms: Iterable[float | None]) -> Distribution:
+    """Sum up the times that were measured; None stands for one that was not."""
+    ordered = sorted(time_ms for time_ms in times_ms if time_ms is not None)
+    return Distribution(count=len(ordered), p50_ms=quantile(ordered, 0.5), p95_ms=quantile(ordered, 0.95))
+
+
+def totals_of(trials: Sequence[Trial]) -> Totals:
+    """Sum up trials.
+
+    Tokens and cost are of fresh answers only, since a cached answer was paid in another run; times are of all answers,
+    each as it was measured when the answer was made.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    scores: dict[str, list[float]] = defaultdict(list)
+    for trial in trials:
+        counts[trial.outcome] += 1
+        for check in trial.checks:
+            if check.metric is not None and check.passed is not None:
+                scores[check.metric].append(check.score)
+    answered = [trial for trial in trials if trial.failure is None]
+    fresh = [trial for trial in answered if trial.cache != "exact"]
+    judged_count = counts["pass"] + counts["fail"]
+    return Totals(
+        trial_count=len(trials),
+        pass_count=counts["pass"],
+        fail_count=counts["fail"],
+        error_count=counts["error"],
+        unscored_count=counts["unscored"],
+        pass_rate=counts["pass"] / judged_count if judged_count else None,
+        json_promised_count=sum(trial.json_valid is not None for trial in answered),
+        json_valid_count=sum(trial.json_valid is True for trial in answered),
+        cached_count=len(answered) - len(fresh),
+        fresh_count=len(fresh),
+        input_tokens=sum(trial.input_tokens or 0 for trial in fresh),
+        output_tokens=sum(trial.output_tokens or 0 for trial in fresh),
+        cost_usd=sum(trial.cost_usd or 0.0 for trial in fresh),
+        unpriced_count=sum(trial.cost_usd is None for trial in fresh),
+        latency=distribution(trial.latency_ms for trial in answered),
+        ttft=distribution(trial.ttft_ms for trial in answered),
+        metrics={name: sum(values) / len(values) for name, values in sorted(scores.items())},
+    )
+
+
+def groups_of(trials: Iterable[Trial]) -> tuple[Group, ...]:
+    """Sum up trials by suite, prompt and model, in order of appearance."""
+    members: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        members[trial.suite, trial.prompt, trial.model].append(trial)
+    return tuple(
+        Group(suite=suite, prompt=prompt, model=model, totals=totals_of(group))
+        for (suite, prompt, model), group in members.items()
+    )
+
+
+def changes_between(
+    run_id: str, before: Mapping[str, Trial], now: Iterable[Trial], *, baseline: str | None = None
+) -> Changes | None:
+    """Say which trials broke and which were fixed.
+
+    Args:
+        run_id: the run that is compared with.
+        before: what each trial is compared with, by the key of the trial here.
+        now: the trials here.
+        baseline: the prompt that is compared with; None where each prompt is compared with itself.
+
+    Returns:
+        The changes; None when the runs share no trial that both judged.
+    """
+    broke: list[str] = []
+    fixed: list[str] = []
+    shared_count = 0
+    judged = ("pass", "fail")
+    for trial in now:
+        earlier = before.get(trial.key)
+        if earlier is None or earlier.outcome not in judged or trial.outcome not in judged:
+            continue
+        shared_count += 1
+        if earlier.outcome != trial.outcome:
+            (broke if trial.outcome == "fail" else fixed).append(trial.key)
+    if not shared_count:
+        return None
+    return Changes(run_id=run_id, baseline=baseline, broke=tuple(broke), fixed=tuple(fixed), shared_count=shared_count)

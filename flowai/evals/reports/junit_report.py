@@ -1,0 +1,109 @@
+"""Writes a report as JUnit XML: the form CI systems show beside unit tests.
+
+In: a Report. Out: bytes. Must never know where they are written.
+
+Source: the JUnit format as Jenkins, GitLab and GitHub's report actions read it: `failure` for a failed assertion,
+`error` for a case that could not be run, `skipped` for one that nothing judged.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from flowai.rendering.markdown import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.evals.reports.records import Report, Totals, Trial
+
+_MOST_OUTPUT_CHARS = 10_000
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+
+def to_junit(report: Report) -> bytes:
+    """Give the report as JUnit XML: one testsuite per suite, prompt and model, one testcase per trial."""
+    root = ET.Element(
+        "testsuites",
+        name=f"flowai {report.kind}",
+        tests=str(report.totals.trial_count),
+        failures=str(report.totals.fail_count),
+        errors=str(report.totals.error_count),
+        skipped=str(report.totals.unscored_count),
+        time=f"{report.elapsed_s:.3f}",
+        timestamp=report.started_at,
+    )
+    elements: dict[tuple[str, str, str], ET.Element] = {}
+    for group in report.groups:
+        totals = group.totals
+        suite = ET.SubElement(
+            root,
+            "testsuite",
+            name=_clean(f"{group.suite} {group.prompt} {group.model}"),
+            tests=str(totals.trial_count),
+            failures=str(totals.fail_count),
+            errors=str(totals.error_count),
+            skipped=str(totals.unscored_count),
+        )
+        properties = ET.SubElement(suite, "properties")
+        for name, value in _properties(report, totals):
+            ET.SubElement(properties, "property", name=name, value=value)
+        elements[group.suite, group.prompt, group.model] = suite
+    for trial in report.trials:
+        _add(elements[trial.suite, trial.prompt, trial.model], trial)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _properties(report: Report, totals: Totals) -> Iterator[tuple[str, str]]:
+    """Give the figures of a group that JUnit has no attribute for; what was not measured is left out."""
+    figures = {
+        "latency_p50_ms": totals.latency.p50_ms,
+        "latency_p95_ms": totals.latency.p95_ms,
+        "ttft_p50_ms": totals.ttft.p50_ms,
+        "ttft_p95_ms": totals.ttft.p95_ms,
+        "json_valid_count": totals.json_valid_count,
+        "json_promised_count": totals.json_promised_count,
+        "cost_usd": totals.cost_usd,
+        "concurrency_achieved": report.concurrency_achieved,
+    }
+    for name, value in figures.items():
+        if value is not None:
+            yield name, f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _add(parent: ET.Element, trial: Trial) -> None:
+    file, _, line = trial.place.rpartition(":")
+    case = ET.SubElement(
+        parent,
+        "testcase",
+        name=_clean(trial.case + (f" #{trial.repeat}" if trial.repeat else "")),
+        classname=_clean(f"{trial.prompt}.{trial.model}"),
+        file=_clean(file),
+        line=line,
+        time=f"{(trial.latency_ms or 0) / 1000:.3f}",
+    )
+    if trial.outcome == "error":
+        failure = trial.failure
+        message = failure.message if failure else "no answer"
+        ET.SubElement(case, "error", type=failure.kind if failure else "", message=_clean(one_line(message, 300)))
+        return
+    if trial.outcome != "pass":
+        tag = "failure" if trial.outcome == "fail" else "skipped"
+        reasons = [
+            f"{check.reason or check.type} ({check.place})" for check in trial.checks if check.passed is not True
+        ]
+        element = ET.SubElement(
+            case, tag, message=_clean(one_line("; ".join(reasons) or "no assertion judged it", 300))
+        )
+        element.text = _clean("\n".join(reasons))
+    if trial.output is not None and trial.outcome != "pass":
+        ET.SubElement(case, "system-out").text = _clean(trial.output[:_MOST_OUTPUT_CHARS])
+
+
+def _clean(text: str) -> str:
+    """Replace what XML cannot hold."""
+    return _FORBIDDEN.sub("\ufffd", text)

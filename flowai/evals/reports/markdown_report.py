@@ -1,0 +1,76 @@
+"""Writes a report as Markdown: the form people read in a pull request.
+
+In: a Report. Out: text. Must never know where it is written. Model output is hostile: it stands fenced or escaped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.evals.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
+from flowai.rendering.formatting import count
+from flowai.rendering.markdown import code, escaped, fenced, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.evals.reports.records import Changes, Report, Trial
+
+_MOST_OUTPUT_CHARS = 2_000
+
+
+def to_markdown(report: Report) -> str:
+    """Give the report as GitHub-flavoured Markdown."""
+    title = f"# {report.kind} {code(report.target) if report.target else 'all suites'}: {_verdict_words(report)}"
+    changes = [*([report.changes] if report.changes else []), *report.against_baseline]
+    figures = table(("figure", "value"), figure_rows(report))
+    parts = [title, figures, _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
+    parts += [f"> {escaped(warning)}" for warning in report.warnings]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict_words(report: Report) -> str:
+    return VERDICT_WORDS[report.decision.verdict]
+
+
+def _gate(report: Report) -> str:
+    rows = gate_rows(report)
+    return f"## Gate\n\n{table(GATE_COLUMNS, rows)}" if rows else ""
+
+
+def _groups(report: Report) -> str:
+    rows = group_rows(report)
+    return f"## Prompts and models\n\n{table(GROUP_COLUMNS, rows)}" if rows else ""
+
+
+def _changes(changes: Changes) -> str:
+    against = f"Against {code(changes.baseline)} in run" if changes.baseline else "Since run"
+    lines = [f"## {against} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
+    for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
+        lines.append(f"{len(keys)} {word}" + (": " + ", ".join(code(key) for key in keys) if keys else ""))
+    return "\n\n".join(lines)
+
+
+def _failures(report: Report) -> Iterator[str]:
+    bad = [trial for trial in report.trials if trial.outcome != "pass"]
+    if bad:
+        yield "## What did not pass"
+    for trial in bad:
+        yield _failure(trial)
+
+
+def _failure(trial: Trial) -> str:
+    repeat = f" · repeat {trial.repeat}" if trial.repeat else ""
+    reasons = [] if trial.failure is None else [f"- {escaped(trial.failure.message)}"]
+    reasons += [
+        f"- {escaped(check.reason or check.type)} ({code(check.place)})"
+        for check in trial.checks
+        if check.passed is not True
+    ]
+    parts = [
+        f"### {trial.outcome.upper()} {escaped(trial.case)}",
+        f"{code(trial.place)} · {code(trial.prompt)} · {code(trial.model)}{repeat}",
+        "\n".join(reasons),
+        "" if trial.output is None else fenced(trial.output, most_chars=_MOST_OUTPUT_CHARS),
+    ]
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,90 @@
+"""The tables of a report as plain text: its figures, its gate, and one row per prompt and model.
+
+In: a Report. Out: rows of cells, not escaped for anything. Must never know Markdown, HTML or screens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.rendering.formatting import dollars, duration, figure, rate
+
+if TYPE_CHECKING:
+    from flowai.evals.reports.records import Report, Totals
+
+Row = tuple[str, ...]
+
+VERDICT_WORDS = {"pass": "GATE MET", "fail": "GATE NOT MET", "error": "NOT DECIDED: ERRORS", "undecided": "UNDECIDED"}
+OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
+
+GATE_COLUMNS: Row = ("suite", "metric", "observed", "limit", "")
+GROUP_COLUMNS: Row = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
+_HELD = {True: "met", False: "NOT met", None: "nothing measured"}
+
+
+def figure_rows(report: Report) -> list[tuple[str, str]]:
+    """Give what a run came to: name and value of each figure."""
+    totals = report.totals
+    unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
+    return [
+        ("run", report.run_id),
+        ("started", report.started_at),
+        ("elapsed", duration(report.elapsed_s * 1000)),
+        ("pass / fail / error / unscored", _outcomes(totals)),
+        ("pass rate", f"{_passed(totals)} ({rate(totals.pass_rate)})"),
+        ("JSON valid", f"{totals.json_valid_count}/{totals.json_promised_count}"),
+        ("latency p50, p95", f"{duration(totals.latency.p50_ms)}, {duration(totals.latency.p95_ms)}"),
+        ("TTFT p50, p95", f"{duration(totals.ttft.p50_ms)}, {duration(totals.ttft.p95_ms)}"),
+        ("TTFT measured", f"{totals.ttft.count} of {totals.latency.count}"),
+        ("cached, fresh", f"{totals.cached_count}, {totals.fresh_count}"),
+        ("tokens in, out (fresh)", f"{totals.input_tokens:,}, {totals.output_tokens:,}"),
+        ("cost (fresh)", dollars(totals.cost_usd) + unpriced),
+        ("concurrency", _concurrency(report)),
+        *((f"metric {name}", f"{score:.3f}") for name, score in totals.metrics.items()),
+    ]
+
+
+def gate_rows(report: Report) -> list[Row]:
+    """Give each limit of the gate beside what was observed; see `GATE_COLUMNS`."""
+    return [
+        (
+            check.suite,
+            check.metric,
+            figure(check.observed),
+            f"{'>=' if check.direction == 'min' else '<='} {figure(check.threshold)}",
+            _HELD[check.held],
+        )
+        for check in report.decision.checks
+    ]
+
+
+def group_rows(report: Report) -> list[Row]:
+    """Give the figures of each prompt on each model; see `GROUP_COLUMNS`."""
+    versions = {prompt.id: f"{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
+    return [
+        (
+            group.suite,
+            f"{group.prompt} @{versions.get(group.prompt, '?')}",
+            group.model,
+            _passed(group.totals),
+            str(group.totals.error_count),
+            duration(group.totals.latency.p50_ms),
+            duration(group.totals.latency.p95_ms),
+            duration(group.totals.ttft.p95_ms),
+            dollars(group.totals.cost_usd),
+        )
+        for group in report.groups
+    ]
+
+
+def _outcomes(totals: Totals) -> str:
+    return f"{totals.pass_count} / {totals.fail_count} / {totals.error_count} / {totals.unscored_count}"
+
+
+def _passed(totals: Totals) -> str:
+    return f"{totals.pass_count}/{totals.pass_count + totals.fail_count}"
+
+
+def _concurrency(report: Report) -> str:
+    achieved = report.concurrency_achieved
+    return f"{'-' if achieved is None else f'{achieved:.1f}'} achieved, {report.concurrency_limit} allowed"

@@ -1,0 +1,1 @@
+"""Runs of suites: plan, trials, run log, resume."""

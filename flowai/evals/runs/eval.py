@@ -1,0 +1,383 @@
+"""What `flowai eval` does: finds the suites of a target, runs their trials, writes the reports, decides.
+
+In: what surrounds the process and what was asked for. Out: the report and where it lies. Must never know the screen.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from flowai.cache.exact import ExactCache
+from flowai.errors import InterruptedRunError, UndecidedError, UsageError
+from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between
+from flowai.evals.runs.plan import Selection, case_key, plan_trials
+from flowai.evals.runs.run_log import PastRun, RunLog, Started, new_run, past_runs
+from flowai.evals.runs.run_report import RunFacts, make_report
+from flowai.evals.runs.runner import StopRunError, take_cached
+from flowai.evals.runs.targets import Targets
+from flowai.evals.runs.trials import Asking, TrialBench, ask, digest_of, forecast_of, reach
+from flowai.providers import connect
+from flowai.rendering import formatting
+from flowai.rendering.report_files import check_endings, write_reports
+from flowai.workspace.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from flowai.evals.reports import Changes, Report, Trial
+    from flowai.evals.runs.plan import PlannedTrial
+    from flowai.evals.runs.runner import PreparedTrial, Source
+    from flowai.evals.runs.trials import Observer
+    from flowai.providers import Request
+    from flowai.workspace.workspace import CommandContext, Workspace
+
+DEFAULT_CONCURRENCY = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalOptions:
+    """What was asked for.
+
+    Args:
+        target: prompt id, prompt file, suite file; None for every suite.
+        models: models to try instead of the suites' own.
+        selection: which cases, how often.
+        failing_only: only cases that failed or had an error in the last run on this target.
+        concurrency: most calls in flight, >= 1.
+        cached: whether answers are taken from and kept in the exact cache.
+        replay: file of recorded answers, or a directory of such files, to use instead of models; None for models.
+        record: file to record answers into; None for none.
+        call_on_miss: ask a model for what a replay does not have, and record it there.
+        fail_fast: stop at the first trial that fails or has an error.
+        resume: go on with the last unfinished run of the same plan.
+        retry_errors: run the errors of the last run of the same plan again, keep the rest.
+        outputs: further files to write the report to.
+    """
+
+    target: str | None = None
+    models: tuple[str, ...] = ()
+    selection: Selection = field(default_factory=Selection)
+    failing_only: bool = False
+    concurrency: int = DEFAULT_CONCURRENCY
+    cached: bool = True
+    replay: Path | None = None
+    record: Path | None = None
+    call_on_miss: bool = False
+    fail_fast: bool = False
+    resume: bool = False
+    retry_errors: bool = False
+    outputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalResult:
+    """What came of it.
+
+    Args:
+        report: the report.
+        directory: where its files lie.
+    """
+
+    report: Report
+    directory: Path
+
+
+def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
+    """Run an evaluation.
+
+    Args:
+        context: the command's context.
+        options: what was asked for.
+        observer: who follows it.
+
+    Raises:
+        UsageError: options contradict each other or name what does not exist.
+        ProjectError: a file of the project is wrong.
+        UndecidedError: nothing matched.
+        InfrastructureError: this machine failed (full disk, a run that is being written by another process).
+        InterruptedRunError: the person stopped it; it can be resumed.
+    """
+    started_s = context.clock_s()
+    _check(options)
+    workspace, planned = _plan(context, options)
+    bench = TrialBench(workspace)
+    prepared = bench.prepare(planned)
+    run = _begin(workspace, options, digest_of(prepared), observer)
+    with closing(run):
+        asking_s = _try(workspace, bench, prepared, run, options)
+        run.finish(context.clock_s() - started_s)
+    report = _report(workspace, planned, run, options, asking_s)
+    directory = workspace.project.reports / run.run_id
+    write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
+    return EvalResult(report=report, directory=directory)
+
+
+def watched_files(context: CommandContext) -> list[Path]:
+    """List the files whose change makes an evaluation worth repeating."""
+    project = context.project
+    folders = (project.prompts, project.evals, project.datasets)
+    files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
+    return sorted([project.registry, *files])
+
+
+def _check(options: EvalOptions) -> None:
+    check_endings(options.outputs, WRITERS)
+    if options.replay is not None and options.record is not None:
+        raise UsageError("--replay and --record exclude each other", hint="--on-miss call adds what a replay lacks")
+    if options.replay is not None and (options.resume or options.retry_errors):
+        raise UsageError("a replay starts anew each time; --resume and --retry-errors do not apply")
+    if options.record is not None and (options.resume or options.retry_errors):
+        raise UsageError("a recording is made as a whole; --resume and --retry-errors do not apply to --record")
+    if options.resume and options.retry_errors:
+        raise UsageError("--resume and --retry-errors exclude each other", hint="--retry-errors resumes too")
+    if options.call_on_miss and options.replay is None:
+        raise UsageError("--on-miss belongs to --replay")
+
+
+def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, list[PlannedTrial]]:
+    workspace = open_workspace(context, models=options.models)
+    targets = Targets(
+        workspace.project, workspace.registry, workspace.library, release=workspace.release, models=options.models
+    )
+    pairings = targets.find(options.target)
+    workspace = workspace.with_models({subject.model for pairing in pairings for subject in pairing.subjects})
+    selection = options.selection
+    if options.failing_only:
+        selection = replace(selection, case_keys=_failing_cases(workspace, options))
+    planned = plan_trials(pairings, selection)
+    if not planned:
+        raise UndecidedError("no case matched", hint="--filter-pattern looks at a case's id and description")
+    return workspace, planned
+
+
+def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]:
+    last = _last_finished(workspace, options)
+    if last is None:
+        raise UndecidedError("no earlier run on this target", hint="run it once without --filter-failing")
+    failing = [trial for trial in last.trials.values() if trial.outcome in ("fail", "error")]
+    if not failing:
+        raise UndecidedError(f"nothing failed in run {last.run_id}")
+    return frozenset(case_key(trial.suite, trial.case) for trial in failing)
+
+
+def _last_finished(workspace: Workspace, options: EvalOptions, *, before: str | None = None) -> PastRun | None:
+    """Find the newest run on this target that went through."""
+    target = options.target or ""
+    runs = past_runs(workspace.project.runs, lambda started: started.target == target and started.run_id != before)
+    return next((run for run in runs if run.finished), None)
+
+
+class _Run:
+    """A run on its way: its log, its finished trials, and whether it was stopped early."""
+
+    def __init__(self, run_id: str, log: RunLog | None, kept: dict[str, Trial], observer: Observer) -> None:
+        self.run_id = run_id
+        self.trials = kept
+        self.stopped = False
+        self.started_at = ""
+        self.in_flight_s = 0.0
+        self.elapsed_s = 0.0
+        self.observer = observer
+        self._log = log
+        self._fail_fast = False
+
+    def start(self, started: Started, *, fail_fast: bool) -> None:
+        self.started_at, self._fail_fast = started.started_at, fail_fast
+        if self._log is not None:
+            self._log.start(started)
+
+    def add(self, trial: Trial) -> None:
+        """Keep a finished trial, then tell of it."""
+        if self._log is not None:
+            self._log.add(trial)
+        self.trials[trial.key] = trial
+        if trial.cache == "miss":
+            self.in_flight_s += (trial.latency_ms or 0.0) / 1000
+        self.observer.trial(trial)
+        if self._fail_fast and trial.outcome in ("fail", "error"):
+            self.stopped = True
+            raise StopRunError
+
+    def finish(self, elapsed_s: float) -> None:
+        self.elapsed_s = elapsed_s
+        if self._log is not None and not self.stopped:
+            self._log.finish(self.elapsed_s)
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+
+def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> _Run:
+    """Open a new run, or the one to go on with. A replay keeps no log: it can be had again at any time."""
+    context = workspace.context
+    log: RunLog | None = None
+    kept: dict[str, Trial] = {}
+    if options.replay is not None:
+        run_id = f"replay-{digest[:8]}"
+    elif options.resume or options.retry_errors:
+        past = _resumable(workspace, digest, errors=options.retry_errors)
+        run_id = past.run_id
+        kept = {key: trial for key, trial in past.trials.items() if trial.outcome != "error"}
+        log = RunLog(workspace.project.runs / run_id)
+    else:
+        log = new_run(workspace.project.runs)
+        run_id = log.run_id
+    run = _Run(run_id, log, kept, observer)
+    started = Started(
+        run_id=run_id,
+        target=options.target or "",
+        plan_digest=digest,
+        started_at=context.timestamp(),
+    )
+    run.start(started, fail_fast=options.fail_fast)
+    return run
+
+
+def _resumable(workspace: Workspace, digest: str, *, errors: bool) -> PastRun:
+    """Find the run of this very plan to go on with.
+
+    Raises:
+        UndecidedError: there is none, or nothing is left to do in it.
+    """
+    past = next(past_runs(workspace.project.runs, lambda started: started.plan_digest == digest), None)
+    if past is None:
+        raise UndecidedError(
+            "no earlier run of this very plan",
+            hint="prompts, suites, models, parameters and filters must be the same; start anew without --resume",
+        )
+    if errors and not any(trial.outcome == "error" for trial in past.trials.values()) and past.finished:
+        raise UndecidedError(f"run {past.run_id} has no errors")
+    if not errors and past.finished:
+        raise UndecidedError(f"run {past.run_id} went through", hint="start anew without --resume")
+    return past
+
+
+def _try(
+    workspace: Workspace, bench: TrialBench, prepared: Sequence[PreparedTrial], run: _Run, options: EvalOptions
+) -> float:
+    """Finish what is not finished; give the seconds that models were asked for."""
+    waiting = [trial for trial in prepared if trial.planned.key not in run.trials]
+    uses_cache = options.cached and options.replay is None and options.record is None
+    try:
+        with closing(ExactCache(workspace.project.cache)) if uses_cache else nullcontext() as cache:
+            hands = bench.hands(run.add)
+            missed = take_cached(waiting, cache, hands) if cache is not None else waiting
+            run.observer.forecast(
+                forecast_of(
+                    missed if options.replay is None else [],
+                    trial_count=len(prepared),
+                    cached_count=len(waiting) - len(missed),
+                )
+            )
+            if not missed:
+                return 0.0
+            return _ask(workspace, bench, missed, run, options, cache)
+    except StopRunError:
+        return 0.0
+    except KeyboardInterrupt:
+        kept = formatting.count(len(run.trials), "finished trial")
+        if options.replay is not None or options.record is not None:  # these start anew each time
+            raise InterruptedRunError(f"interrupted after {kept}") from None
+        raise InterruptedRunError(
+            f"interrupted; run {run.run_id} keeps {kept}", hint="go on with the same command and --resume"
+        ) from None
+
+
+def _ask(
+    workspace: Workspace,
+    bench: TrialBench,
+    missed: Sequence[PreparedTrial],
+    run: _Run,
+    options: EvalOptions,
+    cache: ExactCache | None,
+) -> float:
+    replaying = options.replay is not None
+    waiting = missed if replaying and not options.call_on_miss else reach(workspace, missed)
+    called: set[int] = set()  # requests a replay did not hold, by identity: equal ones may be both held and not
+    client = connect(
+        redactor=workspace.redactor,
+        replay=options.replay,
+        record=options.record,
+        call_on_miss=options.call_on_miss,
+        on_called=lambda request: called.add(id(request)),
+        on_ready=run.observer.ready,
+    )
+
+    def source_of(request: Request) -> Source:
+        return "miss" if not replaying or id(request) in called else "replay"
+
+    asking = Asking(
+        origin="eval",
+        # recorded answers come at once; one at a time keeps their order, and the report's bytes
+        concurrency=1 if replaying else options.concurrency,
+        cache=cache,
+        source_of=source_of,
+    )
+    return ask(workspace, bench, waiting, client, asking, run.add)
+
+
+def _report(
+    workspace: Workspace, planned: Sequence[PlannedTrial], run: _Run, options: EvalOptions, asking_s: float
+) -> Report:
+    trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
+    against_baseline, warnings = _against_baseline(workspace, planned, run)
+    if run.stopped:
+        warnings.append(f"stopped at the first failure: {len(trials)} of {len(planned)} trials were run")
+    changes: Changes | None = None
+    if options.replay is None:
+        last = _last_finished(workspace, options, before=run.run_id)
+        changes = changes_between(last.run_id, last.trials, trials) if last else None
+    facts = RunFacts(
+        kind="eval",
+        run_id=run.run_id,
+        target=options.target or "",
+        started_at=run.started_at,
+        elapsed_s=run.elapsed_s,
+        asking_s=asking_s,
+        in_flight_s=run.in_flight_s,
+        concurrency_limit=options.concurrency,
+        changes=changes,
+        against_baseline=against_baseline,
+        warnings=tuple(warnings),
+    )
+    gates = {trial.suite.path: trial.suite.gate for trial in planned}
+    return make_report(workspace, trials, gates, facts)
+
+
+def _against_baseline(
+    workspace: Workspace, planned: Sequence[PlannedTrial], run: _Run
+) -> tuple[tuple[Changes, ...], list[str]]:
+    """Compare with the suites' baseline prompts: as tried in this run, else in the newest run that tried them."""
+    found: list[Changes] = []
+    warnings: list[str] = []
+    for baseline in dict.fromkeys(trial.suite.baseline for trial in planned if trial.suite.baseline):
+        twins = {
+            trial.key: replace(trial, subject=replace(trial.subject, prompt=baseline)).key
+            for trial in planned
+            if trial.suite.baseline == baseline and trial.subject.prompt != baseline
+        }
+        if not twins:
+            continue
+        source = _tried(workspace, run, frozenset(twins.values()))
+        if source is None:
+            warnings.append(f"the baseline `{baseline}` was never tried; `flowai eval {baseline}` does")
+            continue
+        run_id, tried = source
+        before = {key: tried[twin] for key, twin in twins.items() if twin in tried}
+        changes = changes_between(run_id, before, run.trials.values(), baseline=baseline)
+        if changes is not None:
+            found.append(changes)
+    return tuple(found), warnings
+
+
+def _tried(workspace: Workspace, run: _Run, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:
+    if not keys.isdisjoint(run.trials):
+        return run.run_id, run.trials
+    for past in past_runs(workspace.project.runs, lambda _: True):
+        if not keys.isdisjoint(past.trials):
+            return past.run_id, past.trials
+    return None

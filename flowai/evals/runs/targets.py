@@ -1,0 +1,178 @@
+"""Finds what to run: which suites a target names, and on which prompts, models and parameters each is tried.
+
+In: a target as typed, suites, the registry. Out: pairings. Must never know how trials are run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.errors import Place, SuiteError, UndecidedError, UsageError, one_of
+from flowai.evals.runs.plan import Pairing, Subject
+from flowai.evals.suites.loader import load_suite, load_suites
+from flowai.registry import binding, features_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from flowai.evals.suites.records import Suite
+    from flowai.project import Project
+    from flowai.prompts import PromptLibrary
+    from flowai.registry import Binding, Registry
+
+
+class Targets:
+    """Turns a target into pairings.
+
+    Args:
+        project: the project.
+        registry: its registry.
+        library: its prompts.
+        release: the release whose bindings decide where nothing nearer does.
+        models: models to try instead of the suites' own; empty for the suites' own.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        registry: Registry,
+        library: PromptLibrary,
+        *,
+        release: str,
+        models: Sequence[str] = (),
+    ) -> None:
+        self._project = project
+        self._registry = registry
+        self._library = library
+        self._release = release
+        self._models = tuple(models)
+
+    def find(self, target: str | None) -> list[Pairing]:
+        """Find what a target names.
+
+        Args:
+            target: a prompt id, a prompt file, a suite file, or None for every suite.
+
+        Returns:
+            At least one pairing, in the order of the suites' paths.
+
+        Raises:
+            UsageError: the target is none of these.
+            SuiteError: a suite is wrong, or nothing says what it is tried on.
+            UndecidedError: no suite uses the prompt.
+        """
+        if target is None:
+            suites = self._suites()
+            if not suites:
+                raise UndecidedError(
+                    "there is no suite in `evals/`",
+                    hint="write one: `prompts: [prompts/NAME_v1]`, and `tests:` with `vars` and `assert`",
+                )
+            return [pairing for suite in suites for pairing in self._pair(suite, None)]
+        if target.endswith((".yaml", ".yml")):
+            suite = load_suite(self._project.inside(target), self._project)
+            return list(self._pair(suite, None)) if _is_bound(suite) else self.by_feature(suite)
+        prompt = self._prompt_id(target)
+        pairings = [pairing for suite in self._suites() for pairing in self._pair(suite, prompt)]
+        if not pairings:
+            raise UndecidedError(
+                f"no suite in `evals/` uses `{prompt}`", hint=f"name it in a suite: `prompts: [{prompt}]`"
+            )
+        return pairings
+
+    def by_feature(self, suite: Suite) -> list[Pairing]:
+        """Try each case of a suite on what the release binds to the feature that the case names in its metadata.
+
+        Raises:
+            SuiteError: a case names no feature, or one that the release does not bind.
+        """
+        pairings = []
+        for case in suite.cases:
+            feature = case.metadata.get("feature")
+            known = features_of(self._registry, self._release)
+            if feature not in known:
+                file, _, line = case.place.rpartition(":")
+                raise SuiteError(
+                    f"case `{case.id}`: found feature `{feature}`, expected one that release `{self._release}` binds",
+                    place=Place(file=file, line=int(line), key="metadata.feature"),
+                    hint=one_of(known, found=str(feature)),
+                )
+            bound = binding(self._registry, self._release, feature)
+            subjects = tuple(_subject(bound, model=model) for model in self._models or (bound.model,))
+            pairings.append(Pairing(suite=suite, cases=(case,), subjects=subjects))
+        return pairings
+
+    def _suites(self) -> list[Suite]:
+        """Load every suite but those whose cases each name a feature: they belong to `flowai smoke`."""
+        return [suite for suite in load_suites(self._project) if _is_bound(suite)]
+
+    def _prompt_id(self, target: str) -> str:
+        path = self._project.inside(target)
+        if path.suffix == ".prompt":
+            return self._library.id_of(path)
+        known = self._library.ids()
+        name = self._project.show(path)
+        if name not in known:
+            raise UsageError(
+                f"`{target}` is neither a prompt nor a suite of this project",
+                hint=f"a suite's name ends in `.yaml`; of prompts, {one_of(known, found=name)}",
+            )
+        return name
+
+    def _pair(self, suite: Suite, prompt: str | None) -> Iterable[Pairing]:
+        """Pair a suite with its subjects; with none of them when it does not use the prompt asked for."""
+        prompts = suite.prompts or tuple(self._prompts_of(str(suite.feature)))
+        chosen = [name for name in prompts if prompt is None or name == prompt]
+        subjects = tuple(subject for name in chosen for subject in self._subjects(suite, name))
+        return [Pairing(suite=suite, cases=suite.cases, subjects=subjects)] if subjects else []
+
+    def _prompts_of(self, feature: str) -> list[str]:
+        """Give what a feature's releases bind, the release at hand first, each prompt once."""
+        releases = dict.fromkeys([self._release, *reversed(tuple(self._registry.releases))])
+        bound = [binding(self._registry, name, feature) for name in releases if feature in self._bound(name)]
+        return list(dict.fromkeys(item.prompt for item in bound))
+
+    def _bound(self, release: str) -> tuple[str, ...]:
+        return features_of(self._registry, release)
+
+    def _subjects(self, suite: Suite, prompt: str) -> list[Subject]:
+        bound = self._binding_for(suite.feature, prompt)
+        own_model = self._library.load(prompt).model
+        models = self._models or suite.models or ((bound.model,) if bound else (own_model,) if own_model else ())
+        if not models:
+            raise SuiteError(
+                f"nothing says which model to try `{prompt}` on",
+                place=Place(file=suite.path, key="providers"),
+                hint="name `providers`, or the registry's feature under `flowai: {feature: ...}`, or pass --model",
+            )
+        if bound is None:
+            return [Subject(prompt=prompt, model=model, feature=suite.feature) for model in models]
+        return [_subject(bound, model=model, prompt=prompt) for model in models]
+
+    def _binding_for(self, feature: str | None, prompt: str) -> Binding | None:
+        """Find the binding whose model and parameters a prompt is tried with.
+
+        The release at hand wins when it binds the prompt, then the newest that does; a prompt that no release binds is
+        tried as the feature stands now.
+        """
+        releases = dict.fromkeys([self._release, *reversed(tuple(self._registry.releases))])
+        if feature is not None:
+            self._registry.feature(feature)
+        for release in releases:
+            for name in self._bound(release) if feature is None else (feature,):
+                if name in self._bound(release):
+                    found = binding(self._registry, release, name)
+                    if found.prompt == prompt:
+                        return found
+        if feature is not None and feature in self._bound(self._release):
+            return binding(self._registry, self._release, feature)
+        return None
+
+
+def _is_bound(suite: Suite) -> bool:
+    """Whether the suite says as a whole what it is tried on."""
+    return bool(suite.prompts) or suite.feature is not None
+
+
+def _subject(bound: Binding, *, model: str, prompt: str | None = None) -> Subject:
+    return Subject(prompt=prompt or bound.prompt, model=model, feature=bound.feature, params=bound.params)

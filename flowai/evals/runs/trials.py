@@ -1,0 +1,337 @@
+"""What `eval` and `smoke` share: prepares planned trials, runs them, and keeps their events.
+
+In: a workspace and planned trials. Out: finished trials. Must never know options, reports' files or screens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from flowai.cache.exact import cache_key
+from flowai.errors import CallError, Place, PromptError
+from flowai.evals.assertions import Answer, compile_cases, score_answer
+from flowai.evals.runs.plan import case_key
+from flowai.evals.runs.runner import Hands, Judgement, PreparedTrial, ask_models
+from flowai.events import Attempt, CallEvent, Content, EventLog
+from flowai.gateway.plan import make_request
+from flowai.providers import PriceTable
+from flowai.storage.strict_json import json_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Literal
+
+    from flowai.evals.assertions import CheckFunction
+    from flowai.evals.reports import Trial
+    from flowai.evals.runs.plan import PlannedTrial
+    from flowai.evals.runs.runner import Cache, Source
+    from flowai.evals.suites.records import Case
+    from flowai.providers import Client, Completion, Request
+    from flowai.workspace.workspace import Workspace
+
+GUESSED_OUTPUT_TOKENS = 200
+"""Output tokens assumed for a forecast where nothing limits them."""
+CHARS_PER_TOKEN = 4.0
+"""Characters per token assumed for a forecast; English prose has about four."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a run is about to do.
+
+    Args:
+        trial_count: all trials.
+        cached_count: those whose answer is at hand already.
+        call_count: calls to models.
+        models: names of the models that will be called.
+        cost_usd: rough price, US dollars; None when a price is not known.
+    """
+
+    trial_count: int
+    cached_count: int
+    call_count: int
+    models: tuple[str, ...]
+    cost_usd: float | None
+
+
+class Observer(Protocol):
+    """Who follows a run."""
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Told once, before models are asked."""
+        ...
+
+    def ready(self, model: str, load_s: float) -> None:
+        """Told when a local model is loaded."""
+        ...
+
+    def trial(self, trial: Trial) -> None:
+        """Told of each finished trial, after it was kept."""
+        ...
+
+
+class TrialBench:
+    """Prepares and judges trials; each prompt, endpoint and case is made ready once.
+
+    Args:
+        workspace: the opened project.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._checks: dict[str, tuple[CheckFunction, ...]] = {}
+
+    def prepare(self, planned: Iterable[PlannedTrial]) -> list[PreparedTrial]:
+        """Render every prompt and compile every assertion, so that what is wrong shows before anything is paid.
+
+        Raises:
+            PromptError: a prompt is wrong or does not fit a case's variables.
+            SuiteError: an assertion is unknown or wrong.
+        """
+        trials = list(planned)
+        self._compile(trials)
+        return [self._prepare(trial) for trial in trials]
+
+    def judge(self, prepared: PreparedTrial, completion: Completion) -> Judgement:
+        """Apply the case's assertions to an answer; reasons are redacted."""
+        case = prepared.planned.case
+        answer = Answer(
+            text=completion.text,
+            vars=case.vars,
+            latency_ms=completion.latency_ms,
+            ttft_ms=completion.ttft_ms,
+            cost_usd=completion.cost_usd,
+            finish_reason=completion.finish_reason,
+        )
+        key = case_key(prepared.planned.suite.path, case.id)
+        outcome, score, checks = score_answer(self._checks[key], answer, case.threshold)
+        redact = self._workspace.redactor.text
+        return (
+            outcome,
+            score,
+            tuple(
+                msgspec.structs.replace(check, reason=redact(check.reason)) if check.reason else check
+                for check in checks
+            ),
+        )
+
+    def hands(
+        self,
+        on_trial: Callable[[Trial], None],
+        on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
+    ) -> Hands:
+        """Give what a runner works with.
+
+        Args:
+            on_trial: told of every finished trial.
+            on_call: told of every call of a model.
+        """
+        return Hands(
+            judge=self.judge,
+            redact=self._workspace.redactor.text,
+            new_call_id=self._workspace.context.new_id,
+            clock_s=self._workspace.context.clock_s,
+            on_call=on_call,
+            on_trial=on_trial,
+        )
+
+    def _prepare(self, planned: PlannedTrial) -> PreparedTrial:
+        workspace, subject, case = self._workspace, planned.subject, planned.case
+        prompt = workspace.library.load(subject.prompt)
+        feature = workspace.registry.feature(subject.feature) if subject.feature else None
+        endpoint = workspace.endpoint(subject.model)
+        try:
+            request = make_request(prompt, prompt.select(case.vars), endpoint, params=subject.params, feature=feature)
+        except PromptError as error:
+            raise _at_case(error, case) from None
+        return PreparedTrial(
+            planned=planned,
+            request=request,
+            cache_key=cache_key(
+                request, feature=subject.feature or "-", prompt_hash=prompt.hash, repeat=planned.repeat
+            ),
+            prompt_hash=prompt.hash,
+            promises_json=prompt.promises_json or case.promises_json,
+            logs_content=feature is not None and feature.log_content == "redacted",
+        )
+
+    def _compile(self, planned: Iterable[PlannedTrial]) -> None:
+        """Compile suite by suite, so that what cases share (`defaultTest`, schemas) is made once."""
+        suites: dict[str, dict[str, Case]] = {}
+        for trial in planned:
+            suites.setdefault(trial.suite.path, {})[trial.case.id] = trial.case
+        for path, cases in suites.items():
+            compiled = compile_cases(tuple(cases.values()))
+            self._checks.update({case_key(path, case_id): checks for case_id, checks in compiled.items()})
+
+
+def _at_case(error: PromptError, case: Case) -> PromptError:
+    """Say which case's values a prompt does not take; the prompt's own line is told too."""
+    file, _, line = case.place.rpartition(":")
+    where = f" ({error.place})" if error.place else ""
+    return PromptError(
+        f"case `{case.id}`: {error.what}{where}", place=Place(file=file, line=int(line)), hint=error.hint
+    )
+
+
+def digest_of(prepared: Sequence[PreparedTrial]) -> str:
+    """Hash everything that decides what the trials are and how they are judged; equal digests make runs comparable."""
+    digest = hashlib.sha256()
+    for trial in prepared:
+        digest.update(
+            msgspec.json.encode((trial.planned.key, trial.cache_key, trial.planned.case), order="deterministic")
+        )
+    return digest.hexdigest()
+
+
+def forecast_of(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_count: int) -> Forecast:
+    """Say how many calls come and roughly what they cost; read from price tables, nothing is called."""
+    prices = PriceTable()
+    cost_usd: float | None = 0.0
+    for trial in waiting:
+        request = trial.request
+        if request.endpoint.file is not None:
+            continue  # a local model costs nothing
+        price = prices.price(request.endpoint.model)
+        chars = sum(len(str(message.get("content", ""))) for message in request.messages)
+        output_tokens = request.params.get("max_tokens", GUESSED_OUTPUT_TOKENS)
+        cost = price.cost_usd(chars / CHARS_PER_TOKEN, output_tokens) if price else None
+        cost_usd = None if cost is None or cost_usd is None else cost_usd + cost
+    models = tuple(dict.fromkeys(trial.request.endpoint.name for trial in waiting))
+    return Forecast(
+        trial_count=trial_count, cached_count=cached_count, call_count=len(waiting), models=models, cost_usd=cost_usd
+    )
+
+
+def reach(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
+    """Look up keys, addresses and weights of the models that are about to be called.
+
+    Raises:
+        MissingKeyError: a variable is not set.
+        RegistryError: a local model's weights are not there.
+    """
+    names = dict.fromkeys(trial.request.endpoint.name for trial in waiting)
+    endpoints = {name: workspace.reachable(name) for name in names}
+    return [
+        replace(trial, request=msgspec.structs.replace(trial.request, endpoint=endpoints[trial.request.endpoint.name]))
+        for trial in waiting
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asking:
+    """How models are asked.
+
+    Args:
+        origin: what the events say the calls are for.
+        concurrency: most calls in flight, >= 1.
+        cache: where answers are kept; None for nowhere.
+        source_of: says where the answer to a request came from, once it has come.
+        release: the release that is asked; None outside releases.
+        logs_calls: whether each call's event is written here; False where whoever is asked writes it.
+    """
+
+    origin: Literal["eval", "smoke"]
+    concurrency: int
+    cache: Cache | None
+    source_of: Callable[[Request], Source] = lambda _: "miss"
+    release: str | None = None
+    logs_calls: bool = True
+
+
+def ask(
+    workspace: Workspace,
+    bench: TrialBench,
+    waiting: Sequence[PreparedTrial],
+    client: Client,
+    asking: Asking,
+    on_trial: Callable[[Trial], None],
+) -> float:
+    """Ask models for the answers of trials; an event is kept for every call of a model, none for a replay.
+
+    Returns:
+        Seconds of wall time it took.
+
+    Raises:
+        InfrastructureError: something could not be kept (full disk).
+        KeyboardInterrupt: the person stopped it; everything finished is kept.
+    """
+    import asyncio  # a fully cached run never needs it
+
+    context = workspace.context
+    with closing(
+        EventLog(
+            workspace.events,
+            process=f"{asking.origin}-{context.new_id()[:12]}",
+            redactor=workspace.redactor,
+            clock=context.now,
+        )
+    ) as log:
+
+        def on_call(
+            prepared: PreparedTrial, call_id: str | None, result: Completion | CallError, latency_ms: float
+        ) -> None:
+            if call_id is not None and asking.logs_calls:
+                facts = _facts(prepared, result, latency_ms)
+                log.append(
+                    CallEvent(call_id=call_id, at=context.now(), origin=asking.origin, release=asking.release, **facts)
+                )
+
+        hands = bench.hands(on_trial, on_call)
+
+        async def session() -> None:
+            try:
+                await ask_models(
+                    waiting,
+                    client,
+                    hands,
+                    concurrency=asking.concurrency,
+                    cache=asking.cache,
+                    source_of=asking.source_of,
+                )
+            finally:
+                await client.aclose()
+
+        started_s = context.clock_s()
+        try:
+            asyncio.run(session())
+        finally:
+            elapsed_s = context.clock_s() - started_s
+    return elapsed_s
+
+
+def _facts(prepared: PreparedTrial, result: Completion | CallError, latency_ms: float) -> dict[str, Any]:
+    """Give the fields of a call event that the call itself decides."""
+    planned, endpoint = prepared.planned, prepared.request.endpoint
+    facts: dict[str, Any] = {
+        "feature": planned.subject.feature,
+        "prompt_id": planned.subject.prompt,
+        "prompt_hash": prepared.prompt_hash,
+        "requested_model": endpoint.name,
+        "provider": endpoint.provider,
+        "latency_ms": latency_ms,
+    }
+    if prepared.logs_content:  # the log takes secrets out
+        output = None if isinstance(result, CallError) else result.text
+        facts["content"] = Content(messages=prepared.request.messages, output=output)
+    attempt = Attempt(model=endpoint.name, provider=endpoint.provider, status="ok", latency_ms=latency_ms)
+    if isinstance(result, CallError):
+        kind = type(result).__name__
+        failed = msgspec.structs.replace(attempt, status="error", http_status=result.status, error_class=kind)
+        return {**facts, "attempts": (failed,), "error_class": kind, "error_message": str(result)}
+    return {
+        **facts,
+        "attempts": (attempt,),
+        "served_model": result.served_model,
+        "input_tokens": result.input_tokens,
+        "output_tokens": result.output_tokens,
+        "cost_usd": result.cost_usd,
+        "ttft_ms": result.ttft_ms,
+        "finish_reason": result.finish_reason,
+        "json_valid": json_problem(result.text) is None if prepared.promises_json else None,
+    }

@@ -1,0 +1,1 @@
+"""The smoke run that blocks or allows a deploy."""

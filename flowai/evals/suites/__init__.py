@@ -1,0 +1,1 @@
+"""Suites, cases and datasets as people write them."""

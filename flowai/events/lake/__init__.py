@@ -1,0 +1,1 @@
+"""The event log as Parquet: compaction, sync with an object store, validation."""

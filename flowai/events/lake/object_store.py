@@ -1,0 +1,240 @@
+"""The door to object stores: S3 and its like, or a directory, by their address.
+
+In: an address, the variables that hold credentials. Out: objects listed, written and read in blocks. Must never know
+what the objects are.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flowai.errors import InfrastructureError, Place, UsageError
+from flowai.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCHEMES = ("s3", "gs", "az")
+"""Object stores that an address may name; their tools' usual variables hold the credentials."""
+
+BLOCK_BYTES = 8 << 20
+"""What is held of an object at once; larger ones are sent in pieces of this size."""
+
+MOST_RETRIES = 5
+RETRY_LIMIT = timedelta(seconds=60)
+_CONNECT_LIMIT = timedelta(seconds=5)
+_REQUEST_LIMIT = timedelta(seconds=60)
+_MOST_PIECES_AT_ONCE = 4
+_MOST_REASON_CHARS = 300
+
+_REFUSED = ("the store refuses it", "check the credentials in the environment, and what they may do with this bucket")
+_NO_CREDENTIALS = (
+    "there are no credentials",
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the variables of your store",
+)
+_SIGNS = {
+    "NoSuchBucket": ("there is no such bucket", "check its name and region; flowai makes no buckets"),
+    "169.254.169.254": _NO_CREDENTIALS,  # where a machine in a cloud would be told them
+    "credential": _NO_CREDENTIALS,
+    "status code: 401": _REFUSED,
+    "status code: 403": _REFUSED,
+    "status code: 404": (
+        "not found",
+        "somebody removed it; `flowai events validate` with this address lists what is missing",
+    ),
+}
+"""What in a store's words tells its kind of trouble; the classes of obstore do not, for listings."""
+_OTHER = ("the store does not answer as it should", "run it again: what was done is kept")
+_S3_VARIABLES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """An object as a listing gives it.
+
+    Args:
+        key: its name below the address.
+        byte_count: its size.
+        etag: what the store calls this version of it; None where it does not say.
+        modified_at: when it was written.
+    """
+
+    key: str
+    byte_count: int
+    etag: str | None
+    modified_at: datetime
+
+
+def is_address(text: str) -> bool:
+    """Tell an address of an object store from a directory."""
+    return "://" in text
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that no store here answers to.
+
+    Raises:
+        UsageError: the scheme is not known, there is no bucket, or it holds credentials.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in SCHEMES:
+        known = ", ".join(f"`{scheme}://`" for scheme in SCHEMES)
+        raise UsageError(f"found an address that begins with `{parts.scheme}://`", hint=f"expected {known} or a path")
+    if parts.username is not None or parts.password is not None:
+        raise UsageError(
+            f"an address of `{parts.scheme}://` may not hold credentials",
+            hint="set them in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    if not parts.netloc or parts.query or parts.fragment:
+        raise UsageError(f"`{redact(address)}` names no bucket", hint=f"expected `{parts.scheme}://bucket/prefix`")
+
+
+class Store:
+    """Objects below an address. Made by `open_store`.
+
+    Args:
+        address: how messages call it.
+        inner: obstore's store.
+    """
+
+    def __init__(self, address: str, inner: Any) -> None:  # noqa: ANN401 - one of obstore's classes
+        self.address = address
+        self._inner = inner
+
+    def directories(self) -> list[str]:
+        """Give the names of the directories below the address.
+
+        Raises:
+            InfrastructureError: as all of this class: the store is away, or refuses.
+        """
+        import obstore
+
+        with self._talking(""):
+            found = obstore.list_with_delimiter(self._inner)
+            return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
+
+    def objects(self, directory: str) -> dict[str, Stored]:
+        """Give all objects of a directory by key."""
+        import obstore
+
+        with self._talking(directory):
+            return {
+                meta["path"]: Stored(
+                    key=meta["path"],
+                    byte_count=meta["size"],
+                    etag=meta["e_tag"],
+                    modified_at=meta["last_modified"],
+                )
+                for batch in obstore.list(self._inner, directory)
+                for meta in batch
+            }
+
+    def put(self, key: str, path: Path) -> str | None:
+        """Write an object that is not there yet; give its etag. Nobody ever sees half of it.
+
+        Raises:
+            FileExistsError: it is there meanwhile.
+        """
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        is_small = path.stat().st_size <= BLOCK_BYTES
+        try:
+            with self._talking(key):
+                result = obstore.put(
+                    self._inner,
+                    key,
+                    path,
+                    mode="create" if is_small else "overwrite",
+                    use_multipart=not is_small,
+                    chunk_size=BLOCK_BYTES,
+                    max_concurrency=_MOST_PIECES_AT_ONCE,
+                )
+        except AlreadyExistsError as error:
+            raise FileExistsError(key) from error
+        return result["e_tag"]
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Read an object, block by block."""
+        import obstore
+
+        with self._talking(key):
+            for block in obstore.get(self._inner, key).stream(min_chunk_size=1 << 20):
+                yield bytes(block)
+
+    def read(self, key: str) -> bytes:
+        """Read a small object."""
+        return b"".join(self.blocks(key))
+
+    @contextmanager
+    def _talking(self, key: str) -> Iterator[None]:
+        """Turn the store's errors into ours: one line, without anything secret."""
+        from obstore.exceptions import AlreadyExistsError, BaseError
+
+        place = Place(file="/".join(part for part in (self.address, key) if part))
+        try:
+            yield
+        except AlreadyExistsError:
+            raise
+        except (BaseError, OSError, ValueError) as error:
+            what, hint = next((words for sign, words in _SIGNS.items() if sign in str(error)), _OTHER)
+            raise InfrastructureError(f"{what}: {_reason(error)}", place=place, hint=hint) from None
+
+
+def open_store(address: str, environ: Mapping[str, str]) -> Store:
+    """Open what an address names; nothing is asked of it yet.
+
+    Args:
+        address: `s3://bucket/prefix`, or a directory, which is made.
+        environ: variables; those of the project's .env too.
+
+    Raises:
+        UsageError: no store answers to the address, or the extra `lake` is not installed.
+    """
+    try:
+        import obstore.store
+        from obstore.exceptions import BaseError
+    except ImportError:
+        raise UsageError("object stores need the extra `lake`", hint="pip install 'flowai[lake]'") from None
+    if not is_address(address):
+        directory = Path(address).expanduser().resolve()
+        try:
+            return Store(address, obstore.store.LocalStore(directory, mkdir=True))
+        except (BaseError, OSError, ValueError) as error:
+            raise InfrastructureError(f"cannot be written: {_reason(error)}", place=Place(file=address)) from None
+    check_address(address)
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or ""
+    options: dict[str, Any] = {
+        "client_options": {
+            "allow_http": endpoint.startswith("http://"),
+            "connect_timeout": _CONNECT_LIMIT,
+            "timeout": _REQUEST_LIMIT,
+        },
+        "retry_config": {"max_retries": MOST_RETRIES, "retry_timeout": RETRY_LIMIT},
+    }
+    if urlsplit(address).scheme == "s3":
+        options["config"] = {name.lower(): environ[name] for name in _S3_VARIABLES if environ.get(name)}
+    try:
+        inner = obstore.store.from_url(address, **options)
+    except (BaseError, ValueError) as error:
+        raise UsageError(f"`{address}` cannot be opened: {_reason(error)}") from None
+    return Store(address.rstrip("/"), inner)
+
+
+def _reason(error: Exception) -> str:
+    """Give the first line of the store's words; the others repeat the whole configuration."""
+    text = str(error).strip().partition("\n")[0].split("<?xml")[0].strip()
+    return redact(text)[:_MOST_REASON_CHARS] or type(error).__name__

@@ -1,0 +1,281 @@
+"""Checks a log: every line against the format, every file of the lake against what its manifest says.
+
+In: a log's directory, or one file of lines, or a store. Out: counts by kind and by problem, and where problems stand.
+Must never know what is done about them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from flowai.errors import InfrastructureError
+from flowai.events.lake.catalog import date_of, days_of, files_of_day, manifests_of, reading
+from flowai.events.lake.line_reader import LineReader, Row, add_digests, digest_text, pieces
+from flowai.events.lake.manifest import Part, parse_manifest
+from flowai.events.lake.parquet import open_rows
+from flowai.events.lake.sync import blocks_of, digest_of
+from flowai.events.records import CallEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from flowai.events.lake.line_reader import LineProblem
+    from flowai.events.lake.manifest import Manifest
+    from flowai.events.lake.object_store import Store, Stored
+    from flowai.events.lake.parquet import Rows
+    from flowai.events.records import Event
+
+Problem = Literal["duplicate", "future", "missing_file", "damaged_file"]
+"""Beside those of single lines. `duplicate`: the event of another line, seen from the second time on within a day.
+`future`: it happened after now. `missing_file`, `damaged_file`: not what a manifest says."""
+
+MOST_PLACES = 10
+"""So many places of each problem are named."""
+
+MOST_SEEN = 5_000_000
+"""So many events of a day are remembered (about 350 MB); duplicates of later ones are not found."""
+
+_HASH_MASK = (1 << 64) - 1
+
+
+class FoundAt(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a problem stands.
+
+    Args:
+        problem: which.
+        file: the file, within what was checked.
+        line: its line or row, from 1; None for a whole file.
+        detail: more about it; None where the problem says it all.
+    """
+
+    problem: str
+    file: str
+    line: int | None
+    detail: str | None = None
+
+
+class Validation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a log holds.
+
+    Args:
+        place: what was checked.
+        file_count: files of lines and Parquet files.
+        kinds: events by kind.
+        problems: lines and files by problem; empty where all is well.
+        places: where the first of each problem stand.
+    """
+
+    place: str
+    file_count: int
+    kinds: dict[str, int]
+    problems: dict[str, int]
+    places: tuple[FoundAt, ...]
+
+
+class _Findings:
+    """Counts, and keeps the first places."""
+
+    def __init__(self, root: Path | None) -> None:
+        self.file_count = 0
+        self.kinds: Counter[str] = Counter()
+        self.problems: Counter[str] = Counter()
+        self._places: list[FoundAt] = []
+        self._root = root
+
+    def add(
+        self, problem: LineProblem | Problem, file: Path | str, line: int | None = None, *, detail: str | None = None
+    ) -> None:
+        self.problems[problem] += 1
+        if self.problems[problem] <= MOST_PLACES:
+            self._places.append(FoundAt(problem=problem, file=self._shown(file), line=line, detail=detail))
+
+    def _shown(self, file: Path | str) -> str:
+        if isinstance(file, str) or self._root is None or not file.is_relative_to(self._root):
+            return str(file)
+        return file.relative_to(self._root).as_posix()
+
+    def result(self, place: str) -> Validation:
+        return Validation(
+            place=place,
+            file_count=self.file_count,
+            kinds=dict(sorted(self.kinds.items())),
+            problems=dict(sorted(self.problems.items())),
+            places=tuple(self._places),
+        )
+
+
+class _Seen:
+    """The events of a day; tells those that were there before."""
+
+    def __init__(self) -> None:
+        self._keys: set[int] = set()
+
+    def add(self, event: Event, digest: int) -> bool:
+        """Tell whether the event was there before: a call's identity, or all of another event."""
+        key = hash(event.call_id) if isinstance(event, CallEvent) else digest & _HASH_MASK
+        if key in self._keys:
+            return True
+        if len(self._keys) < MOST_SEEN:
+            self._keys.add(key)
+        return False
+
+
+def validate(path: Path, *, future: datetime, shown: str) -> Validation:
+    """Check a log, or one file of lines.
+
+    Args:
+        path: a directory, or a file.
+        future: events after this moment are problems.
+        shown: how the result calls it.
+
+    Raises:
+        InfrastructureError: a file cannot be read.
+    """
+    if path.is_dir():
+        check = _Check(_Findings(path), future)
+        with reading([path]):
+            for name in days_of([path]):
+                check.day(path, name)
+    else:
+        check = _Check(_Findings(None), future)
+        check.lines((path,))
+    return check.findings.result(shown)
+
+
+def validate_store(store: Store) -> Validation:
+    """Check the files of a lake, where it lies, against what its manifests say.
+
+    Raises:
+        InfrastructureError: the store is away or refuses.
+    """
+    findings = _Findings(None)
+    for name in store.directories():
+        if date_of(name) is None:
+            continue
+        objects = store.objects(name)
+        for key in sorted(objects):
+            inside = key.removeprefix(f"{name}/")
+            if not (inside.startswith("manifest-") and inside.endswith(".json")):
+                continue
+            try:
+                manifest = parse_manifest(store.read(key), day=name, name=inside, shown=key)
+            except InfrastructureError as error:
+                findings.add("damaged_file", key, detail=error.what)
+                continue
+            _check_files(manifest, findings, partial(_blocks, store, objects, name))
+            findings.kinds["event"] += manifest.event_count
+    return findings.result(store.address)
+
+
+def _blocks(store: Store, objects: Mapping[str, Stored], day: str, path: str) -> Iterator[bytes]:
+    key = f"{day}/{path}"
+    if key not in objects:
+        raise FileNotFoundError(key)
+    return store.blocks(key)
+
+
+def _check_files(manifest: Manifest, findings: _Findings, blocks: Callable[[str], Iterator[bytes]]) -> list[Part]:
+    """Hold files against their manifest; give the parts that are whole."""
+    whole = []
+    for one in manifest.files:
+        findings.file_count += 1
+        try:
+            found = digest_of(blocks(one.path))
+        except FileNotFoundError:
+            findings.add("missing_file", f"{manifest.day}/{one.path}")
+            continue
+        if found != (one.sha256, one.byte_count):
+            findings.add("damaged_file", f"{manifest.day}/{one.path}", detail="its digest is not the manifest's")
+        elif isinstance(one, Part):
+            whole.append(one)
+    return whole
+
+
+def _local_blocks(day: Path, path: str) -> Iterator[bytes]:
+    return blocks_of(day / path)
+
+
+class _Check:
+    """One validation at work."""
+
+    def __init__(self, findings: _Findings, future: datetime) -> None:
+        self.findings = findings
+        self._future = future
+        self._reader = LineReader()
+
+    def day(self, directory: Path, name: str) -> None:
+        day, seen = directory / name, _Seen()
+        known: set[Path] = set()
+        try:
+            manifests = manifests_of(day)
+            files = files_of_day([directory], name)
+        except InfrastructureError as error:
+            self.findings.add("damaged_file", str(error.place), detail=error.what)
+            return
+        with open_rows() as rows:
+            for manifest in manifests.values():
+                known |= {day / one.path for one in manifest.files}
+                for part in _check_files(manifest, self.findings, partial(_local_blocks, day)):
+                    self._part(rows, day / part.path, part, seen)
+            for path in files.parquet:
+                if path not in known:
+                    self._part(rows, path, None, seen)
+        self.lines(tuple(path for path in files.lines if path.is_file()), seen)
+
+    def lines(self, paths: tuple[Path, ...], seen: _Seen | None = None) -> None:
+        seen = seen or _Seen()
+        for path in paths:
+            self.findings.file_count += path.parent.name != "aside"  # counted with their manifest
+            try:
+                self._lines(path, seen)
+            except OSError as error:
+                raise InfrastructureError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+    def _lines(self, path: Path, seen: _Seen) -> None:
+        number, is_inside = 0, False
+        with path.open("rb") as stream:
+            for piece, is_last in pieces(stream):
+                number += not is_inside
+                if not is_inside and piece.strip():
+                    self._line(path, number, piece if is_last else None, seen)
+                is_inside = not is_last
+
+    def _line(self, path: Path, number: int, line: bytes | None, seen: _Seen) -> None:
+        found = "too_long" if line is None else self._reader.read(line)
+        if isinstance(found, Row):
+            self._event(found.event, found.digest, path, number, seen)
+        else:
+            self.findings.add(found, path, number)
+
+    def _part(self, rows: Rows, path: Path, part: Part | None, seen: _Seen) -> None:
+        """Check the events of a Parquet file; without a manifest there is nothing to hold them against."""
+        self.findings.file_count += part is None
+        count = total = 0
+        try:
+            for number, (line, others) in enumerate(rows.read(path), start=1):
+                try:
+                    event = self._reader.event_of(line)
+                except (msgspec.DecodeError, RecursionError):
+                    self.findings.add("broken", path, number)
+                    continue
+                digest = self._reader.digest_of(event, others)
+                count, total = count + 1, add_digests(total, digest)
+                self._event(event, digest, path, number, seen)
+        except InfrastructureError as error:
+            self.findings.add("damaged_file", path, detail=error.what)
+            return
+        if part is not None and (count, digest_text(total)) != (part.event_count, part.events_digest):
+            self.findings.add("damaged_file", path, detail="its events are not those of its manifest")
+
+    def _event(self, event: Event, digest: int, path: Path, number: int, seen: _Seen) -> None:
+        self.findings.kinds[str(event.__struct_config__.tag)] += 1
+        if seen.add(event, digest):
+            self.findings.add("duplicate", path, number)
+        if event.at > self._future:
+            self.findings.add("future", path, number)

@@ -1,0 +1,1 @@
+"""A/B tests inside a feature: judging, reporting, ending."""

@@ -1,0 +1,54 @@
+"""Writes an experiment's report as Markdown and as one HTML page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.comparison import page
+from flowai.comparison.page import ComparisonPage
+from flowai.experiments.tables import PAIR_COLUMNS, arm_columns, arm_rows, headline, pair_rows, verdict_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.comparison.page import Table
+    from flowai.experiments.report_records import ExperimentReport
+
+_COLOURS = {"winner": "good", "worse": "bad", "none": "quiet", "invalid": "warn"}
+_GAP = " · "
+_NOTE = (
+    "Rates are of users at risk: in each five minutes a user counts once, and after a first failure (an answer not "
+    "saved, an error) no more. Evidence is an e-value over the whole experiment; it may be looked at at any time. Of "
+    "the goal it speaks for better, of everything else for worse. Intervals are for one look."
+)
+
+
+def to_markdown(report: ExperimentReport) -> str:
+    """Return the report as Markdown."""
+    return page.to_markdown(_page(report))
+
+
+def to_html(report: ExperimentReport) -> str:
+    """Return the report as one HTML page."""
+    return page.to_html(_page(report))
+
+
+def _page(report: ExperimentReport) -> ComparisonPage:
+    return ComparisonPage(
+        title=f"experiment {report.experiment}",
+        verdict=verdict_line(report),
+        colour=_COLOURS[report.verdict],
+        headline=headline(report, _GAP),
+        warnings=report.warnings,
+        tables=tuple(_tables(report)),
+        note=_NOTE,
+        footer=f"{report.since} to {report.until}, digest {report.digest}",
+    )
+
+
+def _tables(report: ExperimentReport) -> Iterator[Table]:
+    yield "Arms", arm_columns(report), arm_rows(report)
+    if rows := pair_rows(report):
+        yield "What decides", PAIR_COLUMNS, rows
+    if rows := pair_rows(report, whole=True):
+        yield "Every arm against every other", PAIR_COLUMNS, rows

@@ -1,0 +1,188 @@
+"""What `flowai experiment report` does: holds the arms of an experiment against each other and writes what it found.
+
+In: options, a project. Out: an ExperimentReport and its files. Must never know how it is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, get_args
+
+from flowai.analytics.event_query import Stretch, days_around
+from flowai.comparison.count import count_log
+from flowai.errors import Place, RegistryError, UndecidedError, UsageError, one_of
+from flowai.experiments.judge import ExperimentRules, judge_experiment
+from flowai.experiments.pages import to_html, to_markdown
+from flowai.experiments.report_records import Goal
+from flowai.experiments.spec import EXPERIMENT_METRICS, begin_of, question_of
+from flowai.releases.ledger import read_ledger
+from flowai.rendering.report_files import check_endings, to_json, write_reports
+from flowai.timestamps import parse_moment, parse_option_s, to_us
+from flowai.workspace.event_source import open_events
+from flowai.workspace.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from flowai.analytics.records import Metric
+    from flowai.comparison.spec import Question
+    from flowai.experiments.report_records import ExperimentReport
+    from flowai.registry import Registry
+    from flowai.registry.records import Experiment
+    from flowai.releases.ledger import Entry, Ledger
+    from flowai.rendering.report_files import Writers
+    from flowai.workspace.workspace import CommandContext, Workspace
+
+
+LONGEST = timedelta(days=90)
+"""How far back an experiment's first call is looked for; a log may be years long, and lie in an object store."""
+
+WRITERS: Writers[ExperimentReport] = {
+    ".json": to_json,
+    ".md": to_markdown,
+    ".html": to_html,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentOptions:
+    """What the command was asked.
+
+    Args:
+        name: the experiment.
+        since: begin, as typed; None for its first call, within 90 days.
+        until: end, as typed; None for now.
+        window: how long after a call feedback counts, as typed.
+        outputs: more files to write.
+    """
+
+    name: str
+    since: str | None = None
+    until: str | None = None
+    window: str = "1h"
+    outputs: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExperimentResult:
+    """What came of it.
+
+    Args:
+        report: the report.
+        directory: where its files lie.
+    """
+
+    report: ExperimentReport
+    directory: Path
+
+
+def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:
+    """Compare, and write the report.
+
+    Raises:
+        UsageError: an option is wrong, there is no such experiment, or it is over.
+        UndecidedError: it has no call in the log.
+        ProjectError: the registry is wrong, or the goal cannot be measured.
+        InfrastructureError: the log cannot be read, or a file cannot be written.
+    """
+    check_endings(options.outputs, WRITERS)
+    workspace = open_workspace(context)
+    registry = workspace.registry
+    ledger = read_ledger(context.project, registry.environment)
+    if options.name not in registry.experiments:
+        raise no_experiment(registry, ledger, options.name)
+    experiment = registry.experiments[options.name]
+    goal = _goal(workspace, options.name, experiment)
+    now = context.now().replace(microsecond=0)
+    question = _question(workspace, ledger, experiment, options, now)
+    places = open_events(registry, context.project, workspace.environ, days_around(question.stretch))
+    with places as directories:
+        counts = count_log(directories, question)
+    rules = _rules(workspace, options.name, experiment, goal)
+    report = judge_experiment(counts, question, rules, warnings=ledger.warnings)
+    directory = context.project.reports / "experiments" / options.name
+    paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)
+    return ExperimentResult(report=report, directory=directory)
+
+
+def _goal(workspace: Workspace, name: str, experiment: Experiment) -> Goal:
+    known: tuple[Goal, ...] = get_args(Goal)
+    for goal in known:
+        if goal == experiment.goal:
+            return goal
+    raise RegistryError(
+        f"no goal `{experiment.goal}` that could be measured",
+        place=Place(file=workspace.registry.own_file, key=f"experiments.{name}.goal"),
+        hint=one_of(known, found=experiment.goal),
+    )
+
+
+def _question(
+    workspace: Workspace, ledger: Ledger, experiment: Experiment, options: ExperimentOptions, now: datetime
+) -> Question:
+    until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
+    feedback_us = round(parse_option_s(options.window, option="--window") * 1_000_000)
+    if options.since is not None:
+        since_us = to_us(parse_moment(options.since, now=now, option="--since"))
+    else:
+        before = end_of(ledger, options.name)
+        searched = Stretch(since_us=to_us(before.at if before else until - LONGEST), until_us=to_us(until))
+        places = open_events(workspace.registry, workspace.project, workspace.environ, days_around(searched))
+        with places as directories:
+            found = begin_of(directories, options.name, searched)
+        if found is None:
+            raise UndecidedError(
+                f"the log has no call of the experiment `{options.name}`",
+                hint=f"calls of `{experiment.feature}` take part from the moment that a process reads the registry",
+            )
+        since_us = found
+    if since_us >= to_us(until):
+        raise UsageError("nothing lies between `--since` and `--until`")
+    return question_of(
+        options.name,
+        tuple(experiment.arms),
+        feature=experiment.feature,
+        stretch=Stretch(since_us=since_us, until_us=to_us(until)),
+        feedback_us=feedback_us,
+        now_us=to_us(now),
+    )
+
+
+def _rules(workspace: Workspace, name: str, experiment: Experiment, goal: Goal) -> ExperimentRules:
+    """Take alpha, guardrails and margins from the policy of rollouts: there is one idea of what must not get worse."""
+    policy = workspace.registry.policies.canary
+    alike = {"slow_ttft": "slow_calls", "save_rate": "acceptance"}
+    margins: dict[Metric, float] = {one: getattr(policy.margins, alike.get(one, one)) for one in EXPERIMENT_METRICS}
+    return ExperimentRules(
+        experiment=name,
+        feature=experiment.feature,
+        goal=goal,
+        alpha=policy.alpha,
+        guardrails=tuple(one for one in policy.guardrails if one != goal) or ("error_rate",),
+        margins=margins,
+        environment=workspace.registry.environment,
+    )
+
+
+def end_of(ledger: Ledger, experiment: str) -> Entry | None:
+    """Give the newest step that ended an experiment of this name."""
+    return next((one for one in reversed(ledger.entries) if one.experiment == experiment), None)
+
+
+def how_it_ended(entry: Entry) -> str:
+    """Say how an experiment ended: `adopted as v3 by ann on 2026-05-02`."""
+    how = f"adopted as {entry.release}" if entry.action == "adopt" else "stopped"
+    return f"{how} by {entry.who} on {entry.at:%Y-%m-%d}"
+
+
+def no_experiment(registry: Registry, ledger: Ledger, name: str) -> UsageError:
+    """Give the error that there is no such experiment, or that it is over."""
+    ended = end_of(ledger, name)
+    if ended is not None:
+        hint = f"its last report: reports/experiments/{name}/report.md"
+        return UsageError(f"the experiment `{name}` is over: {how_it_ended(ended)}", hint=hint)
+    hint = one_of(registry.experiments, found=name) if registry.experiments else "the registry has none"
+    return UsageError(f"no experiment `{name}` in `{registry.own_file}`", hint=hint)

@@ -1,0 +1,150 @@
+"""The words and tables of an experiment's report as plain text, for screens and pages alike.
+
+In: an ExperimentReport. Out: rows of cells, lines; not escaped for anything. Must never know Markdown, HTML or
+terminals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.comparison.text import format_cost, format_difference, format_split, seconds_between, shown_rate
+from flowai.comparison.verdict import METRIC_WORDS, STATUS_LABELS
+from flowai.rendering.formatting import aligned, duration, format_evidence, rate, rounded, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flowai.analytics.records import Metric
+    from flowai.comparison.records import MetricReport
+    from flowai.experiments.report_records import ExperimentReport, PairReport
+
+PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "acts at", "says")
+VERDICT_WORDS = {"winner": "WINNER", "worse": "WORSE", "none": "NO WINNER YET", "invalid": "INVALID"}
+
+
+def headline(report: ExperimentReport, gap: str = "   ") -> str:
+    """Give the first line: what, where, how long, how many, and whether the split holds; `gap` between them."""
+    units = "users" if report.unit == "user" else "calls"
+    users = " / ".join(f"{arm.unit_count:,}" for arm in report.arms.values())
+    where = f"{report.feature} in {report.environment}" if report.environment else report.feature
+    lasted = span(seconds_between(report.since, report.until))
+    split = format_split((report.split_e_value,))
+    parts = (report.experiment, where, f"goal {METRIC_WORDS[report.goal]}", lasted, f"{users} {units}", split)
+    return gap.join(parts)
+
+
+def arm_columns(report: ExperimentReport) -> tuple[str, ...]:
+    """Give the head of `arm_rows`."""
+    units = "users" if report.unit == "user" else "units"
+    return ("arm", units, "calls", *(METRIC_WORDS[name] for name in _shown(report)), "p95", "1,000 calls")
+
+
+def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
+    """Give a row per arm: the goal, guardrails, times and cost; a metric that nobody has data for only as guardrail."""
+    rows = []
+    for name, arm in report.arms.items():
+        found = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
+        rates = (_rate(found[metric]) for metric in _shown(report))
+        rows.append(
+            (name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), format_cost(arm))
+        )
+    return rows
+
+
+def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
+    first = report.pairs[0].metrics
+    known = {one.name for pair in report.pairs for one in pair.metrics if one.candidate.count}
+    known.discard("slow_ttft")  # it goes with slow calls, and lines are short
+    return tuple(one.name for one in first if one.is_guardrail or one.name == report.goal or one.name in known)
+
+
+def _rate(metric: MetricReport) -> str:
+    return rate(shown_rate(metric.name, metric.candidate.rate))
+
+
+def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:
+    """Give a row for the goal of the leader against each other arm, and for each arm's guardrails that are worse.
+
+    Args:
+        report: the report.
+        whole: give every metric of every pair that has data.
+    """
+    if whole:
+        return [
+            _pair_row(report, pair, one)
+            for pair in report.pairs
+            for one in pair.metrics
+            if one.candidate.count and one.control.count
+        ]
+    first = report.winner or report.leader
+    rows = [_pair_row(report, pair, pair.goal) for pair in report.pairs if pair.arm == first]
+    strongest: dict[tuple[str, Metric], tuple[PairReport, MetricReport]] = {}
+    for pair in report.pairs:
+        for one in pair.worse:
+            known = strongest.setdefault((pair.arm, one.name), (pair, one))
+            if one.e_value_peak > known[1].e_value_peak:
+                strongest[pair.arm, one.name] = (pair, one)
+    return rows + [_pair_row(report, pair, one) for pair, one in strongest.values()]
+
+
+def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) -> tuple[str, ...]:
+    """Say what is known of an arm against another: of the goal that it is better, of all else that it is worse."""
+    is_goal = metric.name == report.goal
+    e_value, acts_at = metric.e_value_peak, 1 / metric.alpha
+    word = STATUS_LABELS[metric.says]
+    if is_goal:
+        e_value = report.pair(pair.other, pair.arm).goal.e_value_peak
+        acts_at = report.goal_acts_at
+        word = {"safe": "BETTER", "worse": "not better"}.get(metric.says, word)
+    elif not metric.is_guardrail:
+        word = f"({word})"
+    return (
+        METRIC_WORDS[metric.name],
+        f"{pair.arm} against {pair.other}",
+        format_difference(metric),
+        format_evidence(e_value),
+        format_evidence(acts_at),
+        word,
+    )
+
+
+def verdict_line(report: ExperimentReport) -> str:
+    """Give the verdict, and why, or what is missing."""
+    return f"{VERDICT_WORDS[report.verdict]}  {reason_line(report)}"
+
+
+def reason_line(report: ExperimentReport) -> str:
+    """Say which arm and why, or how many more users it takes."""
+    reasons = "; ".join(report.reasons)
+    if report.verdict == "winner":
+        return f"{report.winner}: {reasons}"
+    if report.verdict != "none":
+        return reasons
+    if report.leader is None:
+        return "no arm leads"
+    if report.needed_count is None:
+        return f"{report.leader} leads; at these rates nobody can say when it would win"
+    units = "users" if report.unit == "user" else "calls"
+    time = "" if report.needed_s is None else f" (about {span(max(report.needed_s, 60))} at this rate)"
+    return f"{report.leader} leads; about {rounded(report.needed_count):,} more {units} per arm{time}"
+
+
+def next_line(report: ExperimentReport) -> str:
+    """Say what to type next; empty where waiting is all there is to do."""
+    env = f" --env {report.environment}" if report.environment else ""
+    if report.verdict == "winner":
+        return f"Then: flowai experiment adopt {report.experiment}{env}"
+    if report.verdict == "worse":
+        return f"To end it: flowai experiment stop {report.experiment}{env}"
+    return ""
+
+
+def screen_lines(report: ExperimentReport) -> Iterator[str]:
+    """Give the screen: the experiment, a line per arm, the leader against the others, the verdict."""
+    yield headline(report)
+    yield from aligned([arm_columns(report), *arm_rows(report)])
+    if rows := pair_rows(report):
+        yield from aligned([PAIR_COLUMNS, *rows])
+    yield from (f"warning: {one}" for one in report.warnings)
+    yield verdict_line(report)

@@ -1,0 +1,1 @@
+"""Checks of training files in any supported format."""

@@ -1,0 +1,148 @@
+"""Reads the lines of a training file, whatever they hold, in bounded memory.
+
+In: a file's path. Out: rows with their lines, or what is wrong with a line. Must never know formats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowai.errors import DatasetError, Place
+from flowai.finetune.check.records import Found
+from flowai.storage.strict_json import NotStrictError, parse_json, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_MAGIC = {
+    b"\x1f\x8b": "gzip; unpack it first",
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "a ZIP archive; unpack it first",
+    b"(\xb5/\xfd": "Zstandard; unpack it first",
+    b"BZh": "bzip2; unpack it first",
+    b"\xfd7zXZ": "xz; unpack it first",
+    b"ARROW1": "Arrow",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One line.
+
+    Args:
+        number: from 1.
+        value: what it holds; only where nothing is wrong with it.
+        found: what is wrong with it; a warning leaves the value usable.
+        is_row: whether it stands for a row: not blank.
+    """
+
+    number: int
+    value: Any = None
+    found: tuple[Found, ...] = ()
+    is_row: bool = True
+
+
+def head_of(path: Path, name: str) -> tuple[int, Found | None]:
+    """Look at a file's first bytes.
+
+    Returns:
+        Its size in bytes, and why it cannot be read line by line, if so.
+
+    Raises:
+        DatasetError: missing, a directory, or not readable.
+    """
+    if not path.exists():
+        raise DatasetError("no such file", place=Place(file=name))
+    if not path.is_file():  # a pipe cannot be read twice, and may never end
+        what = "is a directory" if path.is_dir() else "is not an ordinary file"
+        raise DatasetError(f"{what}; expected a JSONL file", place=Place(file=name))
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4096)
+        size = path.stat().st_size
+    except OSError as error:
+        raise DatasetError(f"cannot be read: {error.strerror}", place=Place(file=name)) from None
+    return size, _wrong_head(head)
+
+
+def _wrong_head(head: bytes) -> Found | None:
+    for magic, what in _MAGIC.items():
+        if head.startswith(magic):
+            return Found(rule="file/binary", what=what)
+    if head.startswith(_WIDE_MARKS):
+        return Found(rule="file/encoding", what="a UTF-16 or UTF-32 byte-order mark")
+    if head.count(0) > len(head) // 8:
+        return Found(rule="file/encoding", what="a zero byte after nearly every character: UTF-16 without its mark")
+    if b"\0" in head:
+        return Found(rule="file/binary", what="zero bytes")
+    if head.removeprefix(_BOM).lstrip()[:1] == b"[":
+        return Found(rule="file/array", what="begins with `[`")
+    return None if head.removeprefix(_BOM).strip() else Found(rule="file/empty")
+
+
+def lines_of(path: Path, name: str) -> Iterator[Line]:
+    """Read a file's lines in bounded memory.
+
+    Raises:
+        DatasetError: the disk fails on the way.
+    """
+    try:
+        with path.open("rb") as stream:
+            number = 0
+            while raw := stream.readline(LONGEST_LINE_BYTES + 1):
+                number += 1
+                if len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
+                    while (rest := stream.readline(LONGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
+                        pass
+                    yield Line(number=number, found=(Found(rule="line/too_long"),))
+                else:
+                    yield read_line(raw, number)
+    except OSError as error:
+        raise DatasetError(f"cannot be read: {error.strerror}", place=Place(file=name)) from None
+
+
+def read_line(raw: bytes, number: int) -> Line:
+    """Read one line; never raises."""
+    marks: list[Found] = []
+    if number == 1 and raw.startswith(_BOM):
+        raw = raw[len(_BOM) :]
+        marks.append(Found(rule="line/bom"))
+    if raw.endswith(b"\r\n"):
+        marks.append(Found(rule="line/crlf"))
+    if not raw.strip():
+        return Line(number=number, found=(*marks, Found(rule="line/blank")), is_row=False)
+    parsed = _parse(raw)
+    if isinstance(parsed, Found):
+        return Line(number=number, found=(*marks, parsed))
+    return Line(number=number, value=parsed, found=tuple(marks))
+
+
+def _parse(raw: bytes) -> Any | Found:  # noqa: ANN401 - JSON is anything
+    try:
+        return parse_json(raw.rstrip(b"\r\n").decode())
+    except UnicodeDecodeError as error:
+        return Found(rule="line/not_utf8", what=f"byte 0x{raw[error.start]:02x} at {error.start + 1}")
+    except NotStrictError as error:
+        return Found(rule=error.rule, what=error.what)
+
+
+def texts_of(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON is anything
+    """Give every string of a value, keys of objects too, with the way to it; any depth."""
+    open_values = [(key, value)]
+    while open_values:
+        way, item = open_values.pop()
+        if isinstance(item, str):
+            yield way, item
+        elif isinstance(item, list):
+            open_values += [(f"{way}[{index}]", inner) for index, inner in reversed(list(enumerate(item)))]
+        elif isinstance(item, dict):
+            yield from ((way, name) for name in item)
+            open_values += [
+                (f"{way}.{shown(name)}" if way else shown(name), inner) for name, inner in reversed(item.items())
+            ]

@@ -1,0 +1,205 @@
+"""What `finetune check` looks for and what it reports: the rules by their names, problems, the report.
+
+In: nothing. Out: frozen records and one table. Must never know how a file is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from flowai.finetune.formats.catalog import FormatName
+
+SCHEMA_VERSION = 1
+
+Level = Literal["error", "warning"]
+"""`error`: a consumer refuses the row, or trains on nothing or on the wrong thing. `warning`: look at it."""
+
+ERRORS: dict[str, str] = {
+    # the file
+    "file/empty": "the file holds no rows",
+    "file/binary": "not text: an archive, Parquet, or bytes without meaning",
+    "file/encoding": "UTF-16 or UTF-32; every consumer reads UTF-8",
+    "file/array": "one JSON array; every consumer reads one object per line",
+    "file/format": "no row has the keys of a known format",
+    # lines
+    "line/bom": "begins with a byte-order mark, which JSON does not allow",
+    "line/blank": "an empty line between rows or at the end, in a file that is uploaded",
+    "line/too_long": "a line of more than 64 MB",
+    "line/not_utf8": "bytes that are not UTF-8",
+    # JSON
+    "json/syntax": "not JSON",
+    "json/trailing": "something follows the object",
+    "json/nan": "NaN or Infinity, which JSON does not have",
+    "json/duplicate_key": "a key stands twice; readers keep one of the two",
+    "json/huge_number": "a number that 64 bits cannot hold",
+    "json/surrogate": "half of a character, which cannot be written as UTF-8",
+    "json/too_deep": "nested more than 64 levels deep",
+    # rows
+    "row/not_object": "the line is not a JSON object",
+    "row/missing_key": "a key that the format needs is missing",
+    "row/unknown_key": "a key that the consumer refuses",
+    "row/key_type": "a value of the wrong type",
+    "row/type_changes": "a key holds another type than in the rows before; a loader has one schema for a file",
+    "row/other_format": "a row of another format than the rest of the file",
+    # messages
+    "messages/empty": "no messages",
+    "message/type": "a message that is not an object",
+    "message/unknown_key": "a key that the consumer refuses in a message",
+    "role/missing": "a message without a role",
+    "role/type": "a role that is not a text",
+    "role/unknown": "a role that the format does not have",
+    "content/missing": "a message without content",
+    "content/null": "content is null",
+    "content/type": "content is neither a text nor a list of parts",
+    "content/part": "a part that the format does not have, or without its text",
+    "content/empty": "an empty text; there is nothing to learn or to answer",
+    # order
+    "roles/system": "a system message that is not the first",
+    "roles/order": "roles that do not follow each other as the format wants",
+    "roles/last": "the row does not end with an answer",
+    "roles/no_request": "nobody asks anything",
+    "roles/no_answer": "no answer to learn",
+    # what is trained
+    "weight/value": "a weight other than 0 or 1",
+    "weight/role": "a weight on a message that is no answer",
+    "training/type": "`training` is neither true nor false",
+    "trained/none": "no token of the row would be trained",
+    # tools
+    "tools/calls": "tool calls that are not a list of at least one",
+    "tools/call": "a tool call without id, type, function or name",
+    "tools/arguments": "arguments that are not a JSON object, or not written as the format wants",
+    "tools/duplicate_id": "two calls with one id",
+    "tools/without_call": "a tool's answer to no call",
+    "tools/unanswered": "a call without an answer before the talk goes on",
+    "tools/definition": "a tool definition without a name, or not a list of them",
+    # preferences and labels
+    "output/count": "not exactly one message",
+    "output/role": "an output that is not an assistant's",
+    "preference/same": "the better and the worse answer are the same",
+    "preference/prompt": "the two conversations do not begin alike",
+    "label/type": "the label is neither true nor false",
+    "history/pairs": "a history that is not a list of question and answer",
+    # size
+    "tokens/over_limit": "more tokens than `--max-tokens`",
+}
+"""Rules a broken row breaks, and what each means."""
+
+WARNINGS: dict[str, str] = {
+    "file/few_rows": "fewer than 10 rows; OpenAI wants at least 10",
+    "file/large": "more than 512 MB; OpenAI takes less",
+    "file/one_label": "all labels are the same; KTO learns from the difference",
+    "line/crlf": "Windows line ends",
+    "roles/repeated": "two messages in a row of one role; some chat templates, and Together, refuse them",
+    "roles/together": "tool calls or names of tools; OpenAI takes them, Together's file check does not",
+    "tools/undeclared": "a call of a function that `tools` does not define",
+    "text/control_character": "a control character in a text: binary data?",
+    "text/control_token": "a control token of a chat template in a text: it may end a turn in the middle",
+    "text/secret": "a text holds what looks like a key",
+}
+"""Rules that only warn."""
+
+RULES: dict[str, str] = {**ERRORS, **WARNINGS}
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+def level_of(rule: str) -> Level:
+    """Say how grave a rule is."""
+    return "error" if rule in ERRORS else "warning"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A broken rule, within one row.
+
+    Args:
+        rule: its name.
+        key: the way to the value (`messages[2].content`); empty for the row itself.
+        what: what was found, for a person; never a text out of the file, beyond a short name of a role or key.
+    """
+
+    rule: str
+    key: str = ""
+    what: str = ""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """A broken rule and its place.
+
+    Args:
+        line: line in the file, from 1; 0 for the file itself.
+        rule: its name.
+        level: how grave it is.
+        key: the way to the value; empty for the row itself.
+        what: what was found.
+    """
+
+    line: Count
+    rule: str
+    level: Level
+    key: str = ""
+    what: str = ""
+
+
+class RuleCount(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a rule was broken.
+
+    Args:
+        rule: its name.
+        level: how grave it is.
+        count: times; one row may break it more than once.
+        first_line: the first line that breaks it; 0 for the file itself.
+        meaning: what the rule says.
+    """
+
+    rule: str
+    level: Level
+    count: Count
+    first_line: Count
+    meaning: str
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found.
+
+    Args:
+        schema_version: version of this format: 1.
+        file: the file, as it was named.
+        format: the format it was held against; None where it could not be told.
+        format_source: `told` on the command line, or `detected` by the rows' keys.
+        file_bytes: its size.
+        row_count: lines that are not blank.
+        broken_row_count: rows with at least one error; `row_count` less these are whole.
+        warned_row_count: rows with warnings only.
+        rules: what was broken, errors first, the most frequent first.
+        problems: the first errors and the first warnings, in order of lines.
+        tokenizer: who counted tokens; None where no limit was asked for.
+        tokenizer_is_proxy: whether the model that will be trained has another one.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    file: str
+    format: FormatName | None
+    format_source: Literal["told", "detected"]
+    file_bytes: Count
+    row_count: Count
+    broken_row_count: Count
+    warned_row_count: Count
+    rules: tuple[RuleCount, ...]
+    problems: tuple[Problem, ...]
+    tokenizer: str | None = None
+    tokenizer_is_proxy: bool = False
+
+    @property
+    def error_count(self) -> int:
+        """Broken rules that are errors, of rows and of the file."""
+        return sum(rule.count for rule in self.rules if rule.level == "error")
+
+    @property
+    def problem_count(self) -> int:
+        """Everything found, warnings too; more than `problems` shows where there are many."""
+        return sum(rule.count for rule in self.rules)

@@ -1,0 +1,1 @@
+"""Filters that keep unsuitable pairs out of a training set."""

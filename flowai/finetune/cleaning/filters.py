@@ -1,0 +1,122 @@
+"""The steps of the cleaning that look at one pair at a time, in their order.
+
+In: what is looked for. Out: steps by name. Must never know where pairs come from or go to.
+
+Everything is judged on what was said; private things are replaced last, in what is held for a person too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from flowai.finetune.cleaning.pipeline import Passed
+from flowai.finetune.cleaning.quality import Rules, fault_of
+from flowai.finetune.pairs.pair_text import everything_said, said
+from flowai.finetune.pairs.pairing import review_of
+from flowai.finetune.records import Pair, Quarantined
+from flowai.prompts.control_tokens import control_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowai.finetune.cleaning.language import Languages
+    from flowai.finetune.cleaning.pipeline import Step
+    from flowai.finetune.dedup.contamination import Leaks
+    from flowai.finetune.records import Reason
+    from flowai.privacy.scrubber import Scrubber
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleaning:
+    """What is looked for.
+
+    Args:
+        leaks: the cases of evaluations.
+        scrubber: replaces private things and secrets.
+        rules: what a pair must be like.
+        languages: the expected ones; None for any.
+        count_tokens: counts a text's tokens, where the rules limit them.
+        decide: what a reviewer decided of a pair; gives it back where nobody did.
+    """
+
+    leaks: Leaks
+    scrubber: Scrubber
+    rules: Rules = field(default_factory=Rules)
+    languages: Languages | None = None
+    count_tokens: Callable[[str], int] | None = None
+    decide: Callable[[Pair | Quarantined], Pair | Quarantined] = lambda one: one
+
+
+def steps_of(cleaning: Cleaning) -> dict[str, Step]:
+    """Give the steps, in order."""
+
+    def evaluation(pair: Pair) -> Passed | Quarantined:
+        leak = cleaning.leaks.find_in(pair)
+        if leak is None:
+            return Passed(pair=pair)
+        case = f"{leak.case.suite} {leak.case.id}".strip()
+        return _out(pair, "evaluation", leak.reason, f"a case of {case}")
+
+    def quality(pair: Pair) -> Passed | Quarantined:
+        fault = fault_of(pair, cleaning.rules, cleaning.count_tokens)
+        return Passed(pair=pair) if fault is None else _out(pair, "quality", fault.reason, fault.detail)
+
+    def language(pair: Pair) -> Passed | Quarantined:
+        other = None if cleaning.languages is None else cleaning.languages.other(said(pair).answer)
+        return Passed(pair=pair) if other is None else _out(pair, "language", "language", f"the answer is in `{other}`")
+
+    def control(pair: Pair) -> Passed | Quarantined:
+        found = sorted({token for text in everything_said(pair) for token in control_tokens(text)})
+        return Passed(pair=pair) if not found else _out(pair, "control tokens", "control_token", ", ".join(found))
+
+    privacy = scrub_step(cleaning.scrubber)
+
+    def review(pair: Pair) -> Passed | Quarantined:
+        decided = cleaning.decide(review_of(pair) or pair)
+        if isinstance(decided, Pair):
+            # what a reviewer wrote is held to the same rules
+            found = () if decided == pair else (check(decided) for check in (evaluation, quality, language, control))
+            return next((one for one in found if isinstance(one, Quarantined)), Passed(pair=decided))
+        return decided if decided.pair is None else replace(decided, pair=privacy(decided.pair).pair)
+
+    return {
+        "evaluation": evaluation,
+        "quality": quality,
+        "language": language,
+        "control tokens": control,
+        "review": review,
+        "privacy": privacy,
+    }
+
+
+def _out(pair: Pair, step: str, reason: Reason, detail: str) -> Quarantined:
+    return Quarantined(id=pair.id, step=step, reason=reason, detail=detail)
+
+
+def scrub_step(scrubber: Scrubber) -> Step:
+    """Make the step; a pair in which nothing is found goes on unchanged.
+
+    Args:
+        scrubber: the data set's.
+    """
+
+    def step(pair: Pair) -> Passed:
+        answers = [pair.output] if pair.edit is None else [pair.output, pair.edit]
+        told: list[dict[str, Any]] = [*pair.messages, *({"role": "assistant", "content": text} for text in answers)]
+        done = scrubber.messages(told)
+        if not done.findings:
+            return Passed(pair=pair)
+        texts = [message["content"] for message in done.value[len(pair.messages) :]]
+        changed = msgspec.structs.replace(
+            pair,
+            messages=tuple(done.value[: len(pair.messages)]),
+            output=texts[0],
+            edit=texts[1] if len(texts) > 1 else None,
+        )
+        return Passed(pair=changed, findings=done.findings)
+
+    return step

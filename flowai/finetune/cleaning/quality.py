@@ -1,0 +1,130 @@
+"""Finds pairs that a model should not learn from, whatever they say: empty, unreadable, too long, refusing, looping.
+
+In: a Pair, rules. Out: what is wrong with it, if anything is. Must never know other pairs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.finetune.cleaning.refusals import is_refusal
+from flowai.finetune.dedup.shingles import distinct_share, folded, shingles
+from flowai.finetune.pairs.pair_text import everything_said, said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowai.finetune.records import Pair, Reason
+
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
+_REPLACED = "\ufffd"
+_MOST_REPLACED_SHARE = 0.01
+_LOOP_LENGTH = 24  # characters; what repeats in tables and lists is shorter, or varies within
+_LOOP_LEAST_CHARACTER_COUNT = 400
+_LOOP_TAIL_COUNT = 1_000  # a loop goes on to the end
+_LOOP_DISTINCT_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """What a pair must be like; the defaults only keep out what no training can use.
+
+    Args:
+        min_request_chars: characters of what was asked, white space at the ends not counted.
+        min_answer_chars: characters of the answer, as above; a label may be one letter.
+        max_chars: characters of all texts together; the default is about 65,536 tokens, the longest example that OpenAI
+            trains on.
+        max_tokens: tokens of all texts together; None for no limit.
+        refusals: whether answers that refuse are kept out.
+        repetitions: whether answers that loop are kept out.
+    """
+
+    min_request_chars: int = 1
+    min_answer_chars: int = 1
+    max_chars: int = 262_144
+    max_tokens: int | None = None
+    refusals: bool = True
+    repetitions: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """What is wrong with a pair.
+
+    Args:
+        reason: as a code.
+        detail: what was found and expected; nothing of the text.
+    """
+
+    reason: Reason
+    detail: str
+
+
+def fault_of(pair: Pair, rules: Rules, count_tokens: Callable[[str], int] | None = None) -> Fault | None:
+    """Find the first thing that is wrong with a pair.
+
+    Args:
+        pair: the pair.
+        rules: what it must be like.
+        count_tokens: counts a text's tokens; None leaves `max_tokens` unchecked.
+    """
+    spoken = said(pair)
+    texts = list(everything_said(pair))
+    return (
+        _short(folded(spoken.request), "request", rules.min_request_chars)
+        or _short(folded(spoken.answer), "answer", rules.min_answer_chars)
+        or _unreadable(texts)
+        or _long(texts, rules, count_tokens)
+        or _empty_talk(spoken.answer, rules)
+    )
+
+
+def loops(text: str) -> bool:
+    """Tell whether a text says the same over and over, as models do that do not find an end.
+
+    Args:
+        text: an answer; below 400 characters it is never a loop.
+    """
+    stretches = shingles(folded(text), _LOOP_LENGTH)[-_LOOP_TAIL_COUNT:]
+    if len(stretches) < _LOOP_LEAST_CHARACTER_COUNT - _LOOP_LENGTH:
+        return False
+    return distinct_share(stretches) < _LOOP_DISTINCT_SHARE
+
+
+def _short(text: str, part: str, least: int) -> Fault | None:
+    if not text:
+        return Fault(reason="empty", detail=f"the {part} says nothing")
+    if len(text) < least:
+        return Fault(reason="too_short", detail=f"the {part} has {len(text)} characters, expected at least {least}")
+    return None
+
+
+def _unreadable(texts: list[str]) -> Fault | None:
+    for text in texts:
+        if (found := _UNREADABLE.search(text)) is not None:
+            return Fault(reason="binary", detail=f"U+{ord(found.group()):04X} in a text")
+        if text.count(_REPLACED) > _MOST_REPLACED_SHARE * len(text):
+            return Fault(reason="binary", detail="more than one character in a hundred was lost (U+FFFD)")
+    return None
+
+
+def _long(texts: list[str], rules: Rules, count_tokens: Callable[[str], int] | None) -> Fault | None:
+    length = sum(map(len, texts))
+    if length > rules.max_chars:
+        return Fault(reason="too_long", detail=f"{length} characters, expected at most {rules.max_chars}")
+    if rules.max_tokens is None or count_tokens is None:
+        return None
+    tokens = sum(map(count_tokens, texts))
+    if tokens > rules.max_tokens:
+        return Fault(reason="too_long", detail=f"{tokens} tokens, expected at most {rules.max_tokens}")
+    return None
+
+
+def _empty_talk(answer: str, rules: Rules) -> Fault | None:
+    if rules.refusals and is_refusal(answer):
+        return Fault(reason="refusal", detail="the answer begins with a refusal")
+    if rules.repetitions and loops(answer):
+        return Fault(reason="repetition", detail="the answer says the same over and over")
+    return None

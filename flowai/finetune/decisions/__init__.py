@@ -1,0 +1,1 @@
+"""Decisions of reviewers about golden pairs, and their log."""

@@ -1,0 +1,1 @@
+"""Near duplicates, contamination by evaluation cases, and the train/test split."""

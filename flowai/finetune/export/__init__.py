@@ -1,0 +1,1 @@
+"""Writes training sets: rows, dataset card, trainer configurations."""

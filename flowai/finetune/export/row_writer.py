@@ -1,0 +1,88 @@
+"""The files of training rows: one for each split, counted and hashed while they are written.
+
+In: rows. Out: JSONL files, what is in them. Must never know pairs, or why a row is where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING, Self
+
+from flowai.finetune.dedup.split import SPLITS
+from flowai.finetune.export.dataset_card import FileNote
+from flowai.finetune.export.token_counts import SplitTokens, TokenTally
+from flowai.finetune.formats.catalog import Row, line_of
+from flowai.storage.files import writing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.finetune.export.token_counts import TokenTotals
+    from flowai.finetune.records import Split
+
+
+class RowFiles:
+    """Writes rows; a split without rows has no file.
+
+    Args:
+        directory: where.
+        tally: counts tokens.
+    """
+
+    def __init__(self, directory: Path, tally: TokenTally) -> None:
+        self._directory = directory
+        self._tally = tally
+        self._open = ExitStack()
+        self._streams: dict[Split, IO[bytes]] = {}
+        self._hashes = {split: hashlib.sha256() for split in SPLITS}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def add(self, split: Split, row: Row) -> None:
+        """Write a row.
+
+        Raises:
+            InfrastructureError: the disk is full.
+        """
+        line = line_of(row)
+        path = self._directory / name_of(split)
+        with writing(path):
+            if split not in self._streams:
+                self._streams[split] = self._open.enter_context(path.open("wb"))
+            self._streams[split].write(line)
+        self._hashes[split].update(line)
+        self._tally.add(split, row)
+
+    def finish(self) -> tuple[tuple[FileNote, ...], TokenTotals]:
+        """Close the files, and say what is in them.
+
+        Raises:
+            InfrastructureError: the disk is full.
+        """
+        with writing(self._directory):
+            self._open.close()
+        totals = self._tally.totals()
+        return tuple(self._note(split, totals.splits.get(split, SplitTokens())) for split in self._written()), totals
+
+    def _written(self) -> tuple[Split, ...]:
+        return tuple(split for split in SPLITS if split in self._streams)
+
+    def _note(self, split: Split, tokens: SplitTokens) -> FileNote:
+        return FileNote(
+            name=name_of(split),
+            split=split,
+            row_count=tokens.row_count,
+            sha256=self._hashes[split].hexdigest(),
+            tokens=tokens.tokens,
+            trained_tokens=tokens.trained_tokens,
+        )
+
+
+def name_of(split: Split) -> str:
+    """Give the name of a split's file."""
+    return f"{split}.jsonl"

@@ -1,0 +1,1 @@
+"""Training formats and the rows they hold."""

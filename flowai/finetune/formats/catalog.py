@@ -1,0 +1,209 @@
+"""The formats a training set leaves in: what each is for, its one schema, and how a pair becomes its rows.
+
+In: a Pair, a format's name. Out: rows and their lines, or why the format cannot hold the pair. Must never know files.
+
+Every row of a format has the same keys, and `columns` says what stands in them: whatever a message carries besides its
+role and text (tool calls, weights), a loader that is told the columns reads every file alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from flowai.errors import UsageError, one_of
+from flowai.finetune.formats.chat_template import axolotl_row, completion_row, labelled_row
+from flowai.finetune.formats.chat_template import preference_row as trl_preference_row
+from flowai.finetune.formats.conversation import (
+    Unfit,
+    as_text,
+    check_has_user_turn,
+    check_system_turn_first,
+    conversation_of,
+)
+from flowai.finetune.formats.openai import chat_row
+from flowai.finetune.formats.openai import preference_row as openai_preference_row
+from flowai.finetune.formats.sharegpt import sharegpt_row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.finetune.formats.conversation import Turn
+    from flowai.finetune.records import Pair
+
+FormatName = Literal["openai", "openai-dpo", "trl", "trl-dpo", "kto", "axolotl", "llamafactory"]
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+Row = dict[str, Any]
+Rows = tuple[Row, ...]
+
+Column = Literal["messages", "turns", "object", "text", "flag"]
+"""What stands in a column: `messages`: a list of JSON objects. `turns`: a list of objects with the texts `from` and
+`value`. `object`: one JSON object. `text`, `flag`: a string, a boolean."""
+
+
+Reader = Callable[["Pair"], "tuple[Turn, ...] | Unfit"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """One format.
+
+    Args:
+        name: as typed.
+        title: whose it is and what it trains.
+        columns: its keys in order, and what stands in each.
+        rows: makes the rows of a pair, at least one, or says why there are none.
+    """
+
+    name: FormatName
+    title: str
+    columns: Mapping[str, Column]
+    rows: Callable[[Pair], Rows | Unfit]
+
+
+def format_of(name: str) -> Format:
+    """Give a format by its name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for known in FORMAT_NAMES:
+        if known == name:
+            return FORMATS[known]
+    raise UsageError(f"--format: found `{name}`", hint=one_of(FORMAT_NAMES, found=name))
+
+
+def line_of(row: Row) -> bytes:
+    """Write a row as its line; equal rows give equal bytes.
+
+    Characters that some readers take for a line's end (U+0085, U+2028, U+2029) are escaped.
+    """
+    line = msgspec.json.encode(row)
+    for raw, escaped in _LINE_ENDS:
+        if raw in line:
+            line = line.replace(raw, escaped)
+    return line + b"\n"
+
+
+_LINE_ENDS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
+
+
+def _imitating(read: Reader, write: Callable[[tuple[Turn, ...], str], Row | Unfit]) -> Callable[[Pair], Rows | Unfit]:
+    """Make rows of a request and the answer to learn."""
+
+    def rows(pair: Pair) -> Rows | Unfit:
+        request, answer = read(pair), _answer(pair)
+        if isinstance(request, Unfit):
+            return request
+        row = answer if isinstance(answer, Unfit) else write(request, answer)
+        return row if isinstance(row, Unfit) else (row,)
+
+    return rows
+
+
+def _preferring(read: Reader, write: Callable[[tuple[Turn, ...], str, str], Row]) -> Callable[[Pair], Rows | Unfit]:
+    """Make rows of a request, a better and a worse answer."""
+
+    def rows(pair: Pair) -> Rows | Unfit:
+        request, answers = read(pair), _better_and_worse(pair)
+        if isinstance(request, Unfit):
+            return request
+        return answers if isinstance(answers, Unfit) else (write(request, *answers),)
+
+    return rows
+
+
+def _labelling(pair: Pair) -> Rows | Unfit:
+    """Give each answer with its label; an edit has two: the edited text is good, the model's is not."""
+    request = _templated(pair)
+    if isinstance(request, Unfit):
+        return request
+    if pair.opinion == "edited":
+        answers = _better_and_worse(pair)
+        if isinstance(answers, Unfit):
+            return answers
+        better, worse = answers
+        return labelled_row(request, better, good=True), labelled_row(request, worse, good=False)
+    output = as_text(pair.output, "output")
+    if isinstance(output, Unfit):
+        return output
+    return (labelled_row(request, output, good=pair.opinion == "accepted"),)
+
+
+def _templated(pair: Pair) -> tuple[Turn, ...] | Unfit:
+    """Give the request as a chat template can write it: at most one system message, at the top, and somebody asks."""
+    request = conversation_of(pair)
+    if isinstance(request, Unfit):
+        return request
+    return check_system_turn_first(request) or check_has_user_turn(request) or request
+
+
+def _answer(pair: Pair) -> str | Unfit:
+    if pair.opinion == "rejected":
+        return Unfit(rule="answer/rejected", detail="a rejected answer is nothing to imitate; `kto` holds it")
+    return as_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
+
+
+def _better_and_worse(pair: Pair) -> tuple[str, str] | Unfit:
+    if pair.opinion != "edited":
+        return Unfit(rule="answer/no_edit", detail="only an edit says which of two answers is the better one")
+    better, worse = as_text(pair.edit, "edit"), as_text(pair.output, "output")
+    if isinstance(better, Unfit):
+        return better
+    if isinstance(worse, Unfit):
+        return worse
+    if better.strip() == worse.strip():
+        return Unfit(rule="preference/same", detail="the edit changes nothing but white space")
+    return better, worse
+
+
+_ALL = (
+    Format(
+        name="openai",
+        title="OpenAI, Together: supervised",
+        columns={"messages": "messages"},
+        rows=_imitating(conversation_of, chat_row),
+    ),
+    Format(
+        name="openai-dpo",
+        title="OpenAI, Together: preferences",
+        columns={"input": "object", "preferred_output": "messages", "non_preferred_output": "messages"},
+        rows=_preferring(conversation_of, openai_preference_row),
+    ),
+    Format(
+        name="trl",
+        title="TRL: supervised",
+        columns={"prompt": "messages", "completion": "messages"},
+        rows=_imitating(_templated, completion_row),
+    ),
+    Format(
+        name="trl-dpo",
+        title="TRL: preferences",
+        columns={"prompt": "messages", "chosen": "messages", "rejected": "messages"},
+        rows=_preferring(_templated, trl_preference_row),
+    ),
+    Format(
+        name="kto",
+        title="TRL: good and bad answers",
+        columns={"prompt": "messages", "completion": "messages", "label": "flag"},
+        rows=_labelling,
+    ),
+    Format(
+        name="axolotl",
+        title="Axolotl: supervised",
+        columns={"messages": "messages"},
+        rows=_imitating(_templated, axolotl_row),
+    ),
+    Format(
+        name="llamafactory",
+        title="LLaMA-Factory: supervised",
+        columns={"conversations": "turns", "system": "text"},
+        rows=_imitating(_templated, sharegpt_row),
+    ),
+)
+
+FORMATS: dict[FormatName, Format] = {made.name: made for made in _ALL}

@@ -1,0 +1,52 @@
+"""Rows for OpenAI's fine-tuning, which Together, Azure, Fireworks and others take too: chat and preference.
+
+In: a Pair, its turns, its answer. Out: rows. Must never know files.
+
+Source: OpenAI's OpenAPI document 2.3, `FineTuneChatRequestInput` and `FineTunePreferenceRequestInput`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowai.finetune.formats.conversation import Turn
+
+Row = dict[str, Any]
+
+
+def chat_row(turns: Iterable[Turn], answer: str) -> Row:
+    """Give the row to imitate an answer.
+
+    Only the last answer has weight 1: it alone was judged; earlier ones have rows of their own where they were too.
+    """
+    last = {"role": "assistant", "content": answer, "weight": 1}
+    return {"messages": [*(_message(turn, weighted=True) for turn in turns), last]}
+
+
+def preference_row(turns: Iterable[Turn], better: str, worse: str) -> Row:
+    """Give the row to prefer one answer over another."""
+    return {
+        "input": {"messages": [_message(turn, weighted=False) for turn in turns]},
+        "preferred_output": [{"role": "assistant", "content": better}],
+        "non_preferred_output": [{"role": "assistant", "content": worse}],
+    }
+
+
+def _message(turn: Turn, *, weighted: bool) -> Row:
+    """Write a message; keys without a value are left out, because the API refuses null in most of them."""
+    message: Row = {"role": turn.role, "content": turn.text}
+    if turn.name and turn.role != "tool":
+        message["name"] = turn.name
+    if turn.role == "assistant" and weighted:
+        message["weight"] = 0
+    if turn.calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in turn.calls
+        ]
+    if turn.role == "tool":
+        message["tool_call_id"] = turn.call_id
+    return message

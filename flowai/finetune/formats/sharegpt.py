@@ -1,0 +1,46 @@
+"""Rows for LLaMA-Factory: its sharegpt format, the one that holds several turns and tool calls.
+
+In: turns, an answer. Out: a row, or why there is none. Must never know files.
+
+Source: LLaMA-Factory, `data/README.md`: human and observation stand in odd places, gpt and function_call in even ones,
+their number is even; a broken row is dropped with a warning in the log. `data/formatter.py`: a function_call is JSON
+with `name` and `arguments`, or a list of them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from flowai.finetune.formats.conversation import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowai.finetune.formats.conversation import Turn
+
+Row = dict[str, Any]
+
+TAGS = {"user": "human", "tool": "observation", "assistant": "gpt"}
+ASKING = frozenset({"human", "observation"})
+ANSWERING = frozenset({"gpt", "function_call"})
+CALLING = "function_call"
+
+
+def sharegpt_row(turns: Sequence[Turn], answer: str) -> Row | Unfit:
+    """Give the row to imitate an answer; `mask_history` in the training file leaves earlier answers out of the loss."""
+    system = turns[0].text if turns[0].role == "system" else ""
+    said: list[Row] = []
+    for turn in turns[1:] if system else turns:
+        if turn.calls and turn.text.strip():
+            return Unfit(rule="tools/with_text", detail="an assistant's message with tool calls and a text")
+        tag = CALLING if turn.calls else TAGS[turn.role]
+        if (tag in ASKING) == (len(said) % 2 == 1):
+            return Unfit(rule="roles/order", detail=f"`{tag}` where LLaMA-Factory wants its counterpart")
+        said.append({"from": tag, "value": _calls(turn) if turn.calls else turn.text})
+    return {"conversations": [*said, {"from": TAGS["assistant"], "value": answer}], "system": system}
+
+
+def _calls(turn: Turn) -> str:
+    calls = [{"name": call.name, "arguments": call.values()} for call in turn.calls]
+    return json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)

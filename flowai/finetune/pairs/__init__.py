@@ -1,0 +1,1 @@
+"""Collects golden pairs from calls and feedback."""

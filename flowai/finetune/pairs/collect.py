@@ -1,0 +1,116 @@
+"""Gathers the golden pairs of a feature out of an event log.
+
+In: events, twice; what is wanted. Out: pairs on a bench, what gives none and why, how many there were of everything.
+Must never know where the log lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.events import CallEvent, FeedbackEvent
+from flowai.finetune.pairs.pairing import STEP, Word, pair_of
+from flowai.finetune.records import Quarantined
+from flowai.timestamps import to_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from flowai.events import Event
+    from flowai.finetune.pairs.pair_store import Bench
+
+_OWN = ("library", "serve")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which calls are wanted.
+
+    Args:
+        feature: whose.
+        since: calls before are left out; None for all.
+        until: calls at it or later are left out; None for all.
+        releases: only calls these served; empty for all.
+    """
+
+    feature: str
+    since: datetime | None = None
+    until: datetime | None = None
+    releases: frozenset[str] = frozenset()
+
+    def holds(self, call: CallEvent) -> bool:
+        """Tell whether a call is wanted; what evaluations and judges asked is not."""
+        return (
+            call.feature == self.feature
+            and call.origin in _OWN
+            and (self.since is None or call.at >= self.since)
+            and (self.until is None or call.at < self.until)
+            and (not self.releases or call.release in self.releases)
+        )
+
+
+class Funnel(msgspec.Struct, kw_only=True):
+    """How many were left after each question.
+
+    Args:
+        call_count: calls in the log, lines that stand there twice included.
+        wanted_count: those of the feature, in time, of users.
+        judged_count: those that a user judged.
+        content_count: those whose content the log holds.
+        pair_count: those that gave a pair.
+    """
+
+    call_count: int = 0
+    wanted_count: int = 0
+    judged_count: int = 0
+    content_count: int = 0
+    pair_count: int = 0
+
+
+def gather(
+    events: Callable[[], Iterable[Event]], wanted: Wanted, bench: Bench, keep_out: Callable[[Quarantined], None]
+) -> Funnel:
+    """Gather.
+
+    Args:
+        events: gives the log's events from the begin; called twice.
+        wanted: which calls.
+        bench: where the pairs go.
+        keep_out: told of everything that was judged and gives no pair.
+
+    Returns:
+        The counts.
+    """
+    for event in events():
+        if isinstance(event, FeedbackEvent) and event.feature in (None, wanted.feature):
+            bench.add_word(event.call_id, Word(at_us=to_us(event.at), verdict=event.verdict, text=event.text))
+    bench.close_words()
+    funnel = Funnel()
+    for event in events():
+        if isinstance(event, CallEvent):
+            _take(event, wanted, bench, funnel)
+    funnel.pair_count = bench.pair_count
+    for kept_out in bench.kept_out():
+        keep_out(kept_out)
+    for call_id in bench.words_without_call():
+        detail = "somebody judged it, and no call has this id"
+        keep_out(Quarantined(id=call_id, step=STEP, reason="no_call", detail=detail))
+    return funnel
+
+
+def _take(call: CallEvent, wanted: Wanted, bench: Bench, funnel: Funnel) -> None:
+    funnel.call_count += 1
+    words = bench.words_of(call.call_id)
+    if words:
+        bench.mark_seen(call.call_id)
+    if not wanted.holds(call):
+        return
+    funnel.wanted_count += 1
+    if words:
+        funnel.judged_count += 1
+        funnel.content_count += call.content is not None
+        bench.add(pair_of(call, words))

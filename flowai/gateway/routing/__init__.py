@@ -1,0 +1,1 @@
+"""Which model answers: assignment, fallback chain, circuit breaker, budget."""

@@ -1,0 +1,1 @@
+"""Events, feedback and spans of calls."""

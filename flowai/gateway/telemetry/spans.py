@@ -1,0 +1,188 @@
+"""Makes OpenTelemetry spans of finished calls: one for the call, one below it for each attempt.
+
+In: call events. Out: spans, in the words of the GenAI conventions, to whatever the process has set up for them. Must
+never know who exports them, nor add anything that the event does not say. Sole door to OpenTelemetry.
+
+Source: OpenTelemetry semantic conventions, version SEMCONV_VERSION: Gen AI client spans (name, kind, attributes,
+content as JSON), recording errors.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from flowai.errors import UsageError
+from flowai.events import OTEL_NAMES, SEMCONV_VERSION
+from flowai.timestamps import to_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import SpanKind, TracerProvider
+
+    from flowai.events import Attempt, CallEvent
+    from flowai.redaction import Redactor
+
+SCHEMA_URL = f"https://opentelemetry.io/schemas/{SEMCONV_VERSION}"
+PROVIDER_NAMES: dict[str, str] = {
+    "azure": "azure.ai.openai",
+    "azure_ai": "azure.ai.inference",
+    "bedrock": "aws.bedrock",
+    "gemini": "gcp.gemini",
+    "mistral": "mistral_ai",
+    "vertex_ai": "gcp.vertex_ai",
+    "watsonx": "ibm.watsonx.ai",
+    "xai": "x_ai",
+}
+"""What the conventions call providers that LiteLLM calls otherwise."""
+
+_NS_PER_MS = 1_000_000
+_USAGE = frozenset({"input_tokens", "output_tokens"})
+
+Attribute = str | bool | int | float | list[str]
+
+
+class Spans:
+    """Gives finished calls to OpenTelemetry.
+
+    The call's span is the one that the conventions describe (`chat MODEL`); its attempts carry no operation and no
+    tokens, so that whatever counts calls or tokens counts each once. Where the process samples, or has set nothing up,
+    next to nothing is done.
+
+    Args:
+        redactor: takes secrets out of every text.
+        tracer_provider: where spans go; None for the one that the process has set up.
+
+    Raises:
+        UsageError: OpenTelemetry is not installed.
+    """
+
+    def __init__(self, redactor: Redactor, *, tracer_provider: TracerProvider | None = None) -> None:
+        try:
+            from opentelemetry import context, trace
+        except ImportError:
+            raise UsageError("spans need the package `opentelemetry-api`", hint="pip install 'flowai[otel]'") from None
+        self._trace = trace
+        self._context = context
+        self._redactor = redactor
+        self._is_given = tracer_provider is not None
+        self._tracer = trace.get_tracer("flowai", tracer_provider=tracer_provider, schema_url=SCHEMA_URL)
+
+    def here(self) -> Context:
+        """Give the place in the trace where the caller stands now, for a call whose end comes from elsewhere."""
+        return self._context.get_current()
+
+    def record(self, event: CallEvent, *, parent: Context | None = None) -> None:
+        """Make the spans of a call.
+
+        Args:
+            event: the call; content is part of the span only where it is part of the event.
+            parent: where in the trace the call began, see `here`; None for where the caller stands now.
+        """
+        if not self._is_given and isinstance(self._trace.get_tracer_provider(), self._trace.ProxyTracerProvider):
+            return  # the process has set nothing up
+        kinds = self._trace.SpanKind
+        asked = any(attempt.status != "skipped" for attempt in event.attempts)
+        start_ns = to_us(event.at) * 1000
+        span = self._tracer.start_span(
+            f"chat {self._text(event.requested_model)}",
+            context=parent,
+            kind=kinds.CLIENT if asked else kinds.INTERNAL,
+            start_time=start_ns,
+        )
+        if span.is_recording():
+            span.set_attributes(self._call_attributes(event))
+            if event.error_class is not None:
+                span.set_status(self._trace.StatusCode.ERROR, self._text(event.error_message or ""))
+            below = self._trace.set_span_in_context(span, parent)
+            for attempt in event.attempts:
+                kind = kinds.INTERNAL if attempt.status == "skipped" else kinds.CLIENT
+                self._record_attempt(attempt, below, kind, start_ns)
+        span.end(start_ns + round(event.latency_ms * _NS_PER_MS))
+
+    def _record_attempt(self, attempt: Attempt, below: Context, kind: SpanKind, call_start_ns: int) -> None:
+        start_ns = call_start_ns + round((attempt.at_ms or 0.0) * _NS_PER_MS)
+        span = self._tracer.start_span(
+            f"attempt {self._text(attempt.model)}",
+            context=below,
+            kind=kind,
+            attributes=dict(self._attributes(attempt)),
+            start_time=start_ns,
+        )
+        if attempt.status == "error":
+            span.set_status(self._trace.StatusCode.ERROR, self._text(attempt.message or ""))
+        span.end(start_ns + round((attempt.latency_ms or 0.0) * _NS_PER_MS))
+
+    def _call_attributes(self, event: CallEvent) -> dict[str, Attribute]:
+        attributes: dict[str, Attribute] = {"gen_ai.operation.name": "chat", **dict(self._attributes(event))}
+        if event.cache != "miss":  # the tokens were used by another call, which has a span of its own
+            for name in _USAGE:
+                attributes.pop(OTEL_NAMES[name], None)
+        if event.ttft_ms is not None:
+            attributes["gen_ai.response.time_to_first_chunk"] = event.ttft_ms / 1000
+        if event.json_valid is not None:
+            attributes["gen_ai.output.type"] = "json"
+        if event.content is not None:
+            attributes["gen_ai.input.messages"] = self._json([_message(item) for item in event.content.messages])
+            if event.content.output is not None:
+                answer = _message({"role": "assistant", "content": event.content.output})
+                attributes["gen_ai.output.messages"] = self._json([{**answer, "finish_reason": event.finish_reason}])
+        return attributes
+
+    def _attributes(self, record: CallEvent | Attempt) -> Iterator[tuple[str, Attribute]]:
+        """Give what the one table of names has a name for, leaving out what has no value."""
+        for field in record.__struct_fields__:
+            name, value = OTEL_NAMES.get(field), getattr(record, field)
+            if name is None or value is None:
+                continue
+            if field == "attempts":
+                yield name, len(value)
+            elif field == "provider":
+                yield name, PROVIDER_NAMES.get(value, self._text(value))
+            elif field == "finish_reason":
+                yield name, [self._text(value)]
+            else:
+                yield name, self._text(value) if isinstance(value, str) else value
+
+    def _text(self, text: str) -> str:
+        """Redact a text, and replace halves of characters: one of them would cost an exporter its whole batch."""
+        return self._redactor.text(text).encode("utf-8", "replace").decode()
+
+    def _json(self, value: object) -> str:
+        return json.dumps(self._redactor.value(value), default=str)  # ASCII only
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn one of OpenAI's chat messages, whatever stands in it, into one of the conventions'."""
+    role, content = str(message.get("role")), message.get("content")
+    if role == "tool":
+        parts = [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}]
+        return {"role": role, "parts": parts}
+    parts = [{"type": "text", "content": content}] if isinstance(content, str) else []
+    if isinstance(content, list | tuple):
+        parts = [_part(item) for item in content]
+    calls = message.get("tool_calls")
+    parts += [_tool_call(item) for item in calls] if isinstance(calls, list | tuple) else []
+    return {"role": role, "parts": parts}
+
+
+def _part(part: object) -> dict[str, Any]:
+    """Keep text; of pictures and sounds only that they were there."""
+    if not isinstance(part, dict):
+        return {"type": "unknown"}
+    kind = str(part.get("type"))
+    return {"type": "text", "content": part.get("text")} if kind == "text" else {"type": kind}
+
+
+def _tool_call(call: object) -> dict[str, Any]:
+    given = call if isinstance(call, dict) else {}
+    function = given.get("function")
+    named = function if isinstance(function, dict) else {}
+    return {
+        "type": "tool_call",
+        "id": given.get("id"),
+        "name": named.get("name"),
+        "arguments": named.get("arguments"),
+    }

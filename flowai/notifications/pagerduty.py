@@ -1,0 +1,51 @@
+"""Alerts as PagerDuty takes them: Events API v2, one incident per dedup key.
+
+In: an Alert, a routing key. Out: one posted event. Must never know what the alert is about.
+
+Source: PagerDuty, Events API v2, "Send an alert event"; field lengths as given there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from flowai.notifications.http import post_json
+
+if TYPE_CHECKING:
+    from flowai.notifications.records import Alert
+
+EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
+URL_VARIABLE = "PAGERDUTY_EVENTS_URL"
+"""Names another address, such as the one of PagerDuty's European region."""
+MOST_SUMMARY_LENGTH = 1024
+MOST_KEY_LENGTH = 255
+
+
+def send_to_pagerduty(alert: Alert, *, routing_key: str, url: str = EVENTS_URL) -> None:
+    """Trigger or resolve an incident.
+
+    Raises:
+        DeliveryError: PagerDuty did not take it.
+    """
+    post_json(url, {"routing_key": routing_key, **event(alert)}, secrets=frozenset({routing_key}))
+
+
+def event(alert: Alert) -> dict[str, Any]:
+    """Give the event without its routing key."""
+    body: dict[str, Any] = {"event_action": alert.action, "dedup_key": dedup_key(alert.cause)}
+    if alert.action == "trigger":
+        body["payload"] = {
+            "summary": alert.summary[:MOST_SUMMARY_LENGTH],
+            "source": alert.source,
+            "severity": alert.severity,
+            "timestamp": alert.at.isoformat(),
+            "custom_details": alert.details,
+        }
+        body["client"] = "flowai"
+    return body
+
+
+def dedup_key(cause: str) -> str:
+    """Give the key under which what is told again joins one incident: the cause, hashed where it is too long."""
+    return cause if len(cause) <= MOST_KEY_LENGTH else hashlib.sha256(cause.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Finds what changed in an incident: onset, subgroups, error clusters."""

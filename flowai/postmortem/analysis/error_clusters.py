@@ -1,0 +1,107 @@
+"""Joins error messages that are one but for numbers, ids and names into clusters.
+
+In: messages with their counts. Out: Clusters, most calls first. Must never know which calls they belong to.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flowai.postmortem.analysis.records import Cluster
+from flowai.timestamps import format_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MOST_PATTERN_CHARS = 240
+_MASKS = re.compile(
+    r"""(?P<quoted>"[^"\n]{0,400}"|'[^'\n]{1,400}'(?!\w)|`[^`\n]{1,400}`)
+    |(?P<url>\bhttps?://[^\s"'<>]+)
+    |(?P<id>\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b|\b[A-Za-z]{2,12}[-_](?=\w*\d)[A-Za-z0-9_-]{6,}\b)
+    |(?P<hex>\b0x[0-9a-fA-F]+\b|\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{6,}\b)
+    |(?P<number>[-+]?\d+(?:[.,:]\d+)*)""",
+    re.VERBOSE,
+)
+_MARKS = {"quoted": "<text>", "url": "<url>", "id": "<id>", "hex": "<hex>", "number": "<n>"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageCount:
+    """How often a message was there.
+
+    Args:
+        error_class: class of the error.
+        message: what it says; empty where nothing was said.
+        provider: who was asked.
+        count: calls of the incident.
+        baseline_count: calls of the baseline.
+        users: hashes of users of the incident.
+        first_us: its first call of the incident, microseconds since 1970; None where it was there before only.
+        last_us: its last.
+    """
+
+    error_class: str
+    message: str
+    provider: str
+    count: int
+    baseline_count: int
+    users: tuple[int, ...]
+    first_us: int | None
+    last_us: int | None
+
+
+@dataclass(slots=True)
+class _Gathering:
+    example: str
+    count: int = 0
+    baseline_count: int = 0
+    users: set[int] = field(default_factory=set)
+    providers: dict[str, int] = field(default_factory=dict)
+    moments: list[int] = field(default_factory=list)
+
+
+def mask(message: str) -> str:
+    """Replace what varies in a message: quoted text, addresses, ids, hexadecimals, numbers."""
+    text = " ".join(message[: 4 * MOST_PATTERN_CHARS].split())
+    masked = _MASKS.sub(lambda match: _MARKS[match.lastgroup or "number"], text)
+    return masked if len(masked) <= MOST_PATTERN_CHARS else masked[: MOST_PATTERN_CHARS - 3] + "..."
+
+
+def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -> tuple[Cluster, ...]:
+    """Join messages; those that the incident does not have are left out.
+
+    Args:
+        messages: what was counted.
+        redact: takes secrets out of a text.
+    """
+    found: dict[tuple[str, str], _Gathering] = {}
+    for one in messages:
+        message = redact(one.message)
+        gathering = found.setdefault((one.error_class, mask(message)), _Gathering(example=message))
+        gathering.count += one.count
+        gathering.baseline_count += one.baseline_count
+        gathering.users.update(one.users)
+        gathering.moments += [moment for moment in (one.first_us, one.last_us) if moment is not None]
+        if one.count:
+            gathering.providers[one.provider] = gathering.providers.get(one.provider, 0) + one.count
+            if not gathering.example or 0 < len(message) < len(gathering.example):
+                gathering.example = message
+    clusters = [_closed(key, gathering) for key, gathering in found.items() if gathering.count]
+    return tuple(sorted(clusters, key=lambda one: (-one.count, one.error_class, one.pattern)))
+
+
+def _closed(key: tuple[str, str], gathering: _Gathering) -> Cluster:
+    error_class, pattern = key
+    return Cluster(
+        error_class=error_class,
+        pattern=pattern,
+        count=gathering.count,
+        baseline_count=gathering.baseline_count,
+        user_count=len(gathering.users),
+        providers=tuple(sorted(gathering.providers, key=lambda name: (-gathering.providers[name], name))),
+        first_at=format_us(min(gathering.moments)),
+        last_at=format_us(max(gathering.moments)),
+        example=gathering.example[: 4 * MOST_PATTERN_CHARS],
+    )

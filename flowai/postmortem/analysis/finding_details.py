@@ -1,0 +1,215 @@
+"""Tells more of a finding: whom it met, what it cost, what its calls have in common, and the shortest of them.
+
+In: a log that holds `facts`, findings with the condition of their calls. Out: findings told in full, samples of calls.
+Must never know how findings were found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai.analytics.records import NANO
+from flowai.postmortem.analysis.call_facts import BASELINE, INCIDENT
+from flowai.postmortem.analysis.records import ATTRIBUTES, HARMS, KINDS, Example, Finding, Touched
+from flowai.rendering.formatting import dollars, duration
+from flowai.timestamps import format_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from flowai.analytics.event_query import Log
+
+MOST_EXAMPLES = 2
+MOST_SAMPLES = 6
+"""So many calls of a finding may become regression cases."""
+MOST_TEXT_CHARS = 600
+_POOL = 2_000
+_TOLD_LIFT = 1.5
+_TOLD_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A call that went wrong, as the log has it: what was said is hostile, and was redacted when it was written.
+
+    Args:
+        call_id: which.
+        at_us: when, microseconds since 1970.
+        feature: whose call; None where none.
+        prompt: the prompt; None where messages were given as they are.
+        release: what served it.
+        messages: the request, OpenAI's chat format; empty where content was not kept.
+        output: the answer; None where there was none, or it was not kept.
+        error: the error's class and message; None where it did not fail.
+    """
+
+    call_id: str
+    at_us: int
+    feature: str | None
+    prompt: str | None
+    release: str | None
+    messages: tuple[dict[str, Any], ...]
+    output: str | None
+    error: str | None
+
+
+class _Kept(msgspec.Struct):
+    messages: list[dict[str, Any]] = []
+    output: str | None = None
+
+
+def describe(log: Log, finding: Finding, condition: str) -> Finding:
+    """Tell whom a finding met, what it cost, and what else its calls have in common.
+
+    Args:
+        log: holds `facts`.
+        finding: the finding.
+        condition: of its calls, in SQL.
+    """
+    bit = KINDS.index(finding.kind)
+    met = f"era = {INCIDENT} AND bad >> {bit} & 1 = 1"
+    ((users, sessions, cost),) = log.rows(f"""
+        SELECT count(DISTINCT person), count(DISTINCT chat), coalesce(sum(cost), 0)
+        FROM facts WHERE {met} AND {condition}
+    """)  # noqa: S608 - numbers of ours
+    others = f"era = {INCIDENT} AND NOT ({condition})"
+    before = others if finding.is_new else f"era = {BASELINE} AND {condition}"
+    return msgspec.structs.replace(
+        finding,
+        user_count=users,
+        session_count=sessions,
+        cost_usd=int(cost) / NANO,
+        symptoms=tuple(_symptoms(log, finding, f"{met} AND {condition}", before)),
+    )
+
+
+def _symptoms(log: Log, finding: Finding, met: str, before: str) -> Iterable[str]:
+    if finding.kind == "error":
+        rows = log.rows(f"SELECT error_class, count(*) FROM facts WHERE {met} GROUP BY 1 ORDER BY 2 DESC, 1")  # noqa: S608 - ours
+        total = sum(count for _, count in rows)
+        return [f"{name} {count / total:.0%}" for name, count in rows[:1]]
+    medians = (f"median({name}) FILTER (NOT failed AND NOT hit)" for name in ("output_tokens", "latency_ms", "cost"))
+    facts = f"count(*), count(*) FILTER (at_limit), {', '.join(medians)}"
+    (here,), (then,) = (log.rows(f"SELECT {facts} FROM facts WHERE {where}") for where in (met, before))  # noqa: S608 - ours
+    found: list[str] = []
+    if finding.kind != "truncated" and here[0] and here[1] >= _TOLD_SHARE * here[0]:
+        found.append(f"{here[1] / here[0]:.0%} ended at the token limit")
+    spells: tuple[tuple[str, Callable[[float], str]], ...] = (
+        ("output", lambda tokens: f"{tokens:,.0f} tokens"),
+        ("latency", duration),
+        ("cost", lambda nano: dollars(nano / NANO)),
+    )
+    for (name, spell), now, usual in zip(spells, here[2:], then[2:], strict=True):
+        if now is not None and usual and not 1 / _TOLD_LIFT < now / usual < _TOLD_LIFT:
+            found.append(f"{name} {spell(now)} instead of {spell(usual)} (median)")
+    return found
+
+
+def touched(log: Log, met: Sequence[tuple[Finding, str]]) -> Touched:
+    """Count whom and what all findings met, each call once; calls that failed count too.
+
+    Args:
+        log: holds `facts`.
+        met: findings with the condition of their calls.
+    """
+    any_of = [f"(bad >> {KINDS.index(one.kind)} & 1 = 1 AND {condition})" for one, condition in met]
+    where = f"era = {INCIDENT} AND (failed OR {' OR '.join(any_of) or 'FALSE'})"
+    useless = " | ".join(str(1 << KINDS.index(kind)) for kind in sorted(HARMS))
+    ((calls, users, sessions, anonymous, wasted, unpriced),) = log.rows(f"""
+        SELECT count(*), count(DISTINCT person), count(DISTINCT chat), count(*) FILTER (person IS NULL),
+            coalesce(sum(cost) FILTER (bad & ({useless}) <> 0), 0), count(*) FILTER (cost IS NULL AND NOT failed)
+        FROM facts WHERE {where}
+    """)  # noqa: S608 - numbers of ours
+    ((degraded, fell_back),) = log.rows(f"""
+        SELECT count(*) FILTER (degraded), count(*) FILTER (fell_back) FROM facts WHERE era = {INCIDENT}
+    """)  # noqa: S608 - a number of ours
+    return Touched(
+        call_count=calls,
+        user_count=users,
+        session_count=sessions,
+        anonymous_count=anonymous,
+        wasted_usd=int(wasted) / NANO,
+        unpriced_count=unpriced,
+        degraded_count=degraded,
+        fell_back_count=fell_back,
+    )
+
+
+def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
+    """Give when the first call of a finding went wrong (RFC 3339, UTC)."""
+    bit = KINDS.index(finding.kind)
+    ((first,),) = log.rows(f"""
+        SELECT min(at_us) FROM facts WHERE era = {INCIDENT} AND bad >> {bit} & 1 = 1 AND {condition}
+    """)  # noqa: S608 - numbers of ours
+    return None if first is None else format_us(first)
+
+
+def samples(log: Log, met: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, ...]]:
+    """Give the shortest calls of each finding; those with content first.
+
+    Args:
+        log: holds `facts`.
+        met: findings with the condition of their calls.
+    """
+    log.rows("CREATE TEMP TABLE pool (finding UTINYINT, call UBIGINT)")
+    for number, (one, condition) in enumerate(met):
+        bit = KINDS.index(one.kind)
+        log.rows(f"""
+            INSERT INTO pool SELECT {number}, call FROM facts
+            WHERE era = {INCIDENT} AND bad >> {bit} & 1 = 1 AND {condition}
+            ORDER BY has_content DESC, a{ATTRIBUTES.index("input")}, hash(call) LIMIT {_POOL}
+        """)  # noqa: S608 - numbers of ours
+    rows = log.rows(f"""
+        SELECT finding, call_id, at_us, feature, prompt_id, "release", content::VARCHAR, error_class, error_message
+        FROM lines JOIN pool ON hash(call_id) = call WHERE kind = 'call'
+        QUALIFY row_number() OVER (
+            PARTITION BY finding ORDER BY content IS NULL, length(content::VARCHAR), call_id
+        ) <= {MOST_SAMPLES}
+        ORDER BY finding, content IS NULL, length(content::VARCHAR), call_id
+    """)  # noqa: S608 - a number of ours
+    found: list[list[Sample]] = [[] for _ in met]
+    for row in rows:
+        found[row[0]].append(_sample(row))
+    return [tuple(one) for one in found]
+
+
+def _sample(row: tuple[Any, ...]) -> Sample:
+    _, call_id, at_us, feature, prompt, release, content, error_class, message = row
+    try:
+        kept = msgspec.json.decode(content, type=_Kept) if content else _Kept()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        kept = _Kept()  # content of another shape is none
+    return Sample(
+        call_id=call_id,
+        at_us=at_us,
+        feature=feature,
+        prompt=prompt,
+        release=release,
+        messages=tuple(kept.messages),
+        output=kept.output,
+        error=f"{error_class}: {message}" if error_class else None,
+    )
+
+
+def example_of(sample: Sample, redact: Callable[[str], str]) -> Example:
+    """Give a call as reports show it: cut, and redacted once more."""
+    said = sample.messages[-1].get("content") if sample.messages else None
+    if said is not None and not isinstance(said, str):
+        said = msgspec.json.encode(said).decode()
+    return Example(
+        call_id=sample.call_id,
+        at=format_us(sample.at_us),
+        request=_shown(said, redact),
+        output=_shown(sample.output, redact),
+        error=_shown(sample.error, redact),
+    )
+
+
+def _shown(text: str | None, redact: Callable[[str], str]) -> str | None:
+    if text is None:
+        return None
+    clean = redact(text)  # before it is cut: half a key has no shape
+    return clean if len(clean) <= MOST_TEXT_CHARS else f"{clean[:MOST_TEXT_CHARS]}..."

@@ -1,0 +1,307 @@
+"""Looks into an incident over the event log: which calls went wrong more often than before and than all others.
+
+In: an open log, a question. Out: an Investigation. Must never know what was released, nor how it is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.analytics.records import Tally
+from flowai.postmortem.analysis.call_facts import AFTER, ASKED, BASELINE, INCIDENT, gather, rates_by_kind, slice_us_of
+from flowai.postmortem.analysis.error_clusters import MessageCount, cluster
+from flowai.postmortem.analysis.finding_details import (
+    MOST_EXAMPLES,
+    Sample,
+    describe,
+    example_of,
+    first_bad_at,
+    samples,
+    touched,
+)
+from flowai.postmortem.analysis.records import (
+    ATTRIBUTES,
+    KINDS,
+    Bucket,
+    Condition,
+    ContentKept,
+    Finding,
+    Investigation,
+    KindRow,
+    LogMoment,
+)
+from flowai.postmortem.analysis.subgroup_counts import PHRASE, Cube, key_sql, kinds_in, masks
+from flowai.postmortem.analysis.subgroup_scan import LEAST_FAILURES, named_alike, pick_subgroups
+from flowai.postmortem.analysis.text_features import telling_terms, term_sql
+from flowai.timestamps import format_us
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowai.analytics.event_query import Log
+    from flowai.postmortem.analysis.call_facts import Codes, Gathered
+    from flowai.postmortem.analysis.records import Cluster, IncidentQuestion, Kind
+    from flowai.postmortem.analysis.subgroup_scan import Cells, Key, Pick
+
+MOST_BUCKETS = 61
+MOST_ALSO = 4
+MOST_MOMENTS = 50
+MOST_PHRASES = 100
+_FEATURE, _TIME = ATTRIBUTES.index("feature"), ATTRIBUTES.index("time")
+_TERM_TEXTS = 2_000
+_HEARD = "SELECT number, words FROM heard JOIN texts USING (call) WHERE words IS NOT NULL ORDER BY number, call"
+_MOST_MESSAGES = 50_000
+_MOST_MESSAGE_USERS = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Looking:
+    """What is passed along while one incident is looked into."""
+
+    log: Log
+    question: IncidentQuestion
+    codes: Codes
+    redact: Callable[[str], str]
+
+    def spell(self, key: Key, phrases: list[str]) -> tuple[Condition, ...]:
+        return tuple(
+            Condition(attribute="phrase", value=phrases[low - 1])
+            if attribute == PHRASE
+            else Condition(attribute=ATTRIBUTES[attribute], value=self.codes.spell(attribute, low, high))
+            for attribute, low, high in key
+        )
+
+
+def investigate(
+    log: Log, question: IncidentQuestion, *, redact: Callable[[str], str]
+) -> tuple[Investigation, list[tuple[Sample, ...]]]:
+    """Look into an incident; give what was found, and for each finding the shortest of its calls.
+
+    Args:
+        log: opened with `incident_calls.COLUMNS` over the question's stretch.
+        question: what is to be looked into.
+        redact: takes secrets out of a text.
+    """
+    gathered = gather(log, question)
+    looking = _Looking(log=log, question=question, codes=gathered.codes, redact=redact)
+    counts = masks(log)
+    incident, baseline = rates_by_kind(counts, INCIDENT), rates_by_kind(counts, BASELINE)
+    met, looked_count = _findings(looking, kinds_in(incident.items(), LEAST_FAILURES))
+    found = samples(log, met)
+    findings = tuple(
+        msgspec.structs.replace(one, examples=tuple(example_of(sample, redact) for sample in some[:MOST_EXAMPLES]))
+        for (one, _), some in zip(met, found, strict=True)
+    )
+    timeline_kind = findings[0].kind if findings else "error"
+    bucket_s, buckets = _buckets(looking, timeline_kind)
+    clusters, unclustered_count = _clusters(looking)
+    report = Investigation(
+        call_count=_count_of(counts, INCIDENT),
+        baseline_count=_count_of(counts, BASELINE),
+        releases=_releases(log, INCIDENT),
+        baseline_releases=_releases(log, BASELINE),
+        kinds=tuple(
+            KindRow(kind=kind, incident=_tally(*incident[kind]), baseline=_tally(*baseline[kind])) for kind in KINDS
+        ),
+        findings=findings,
+        looked_count=looked_count,
+        clusters=clusters,
+        unclustered_count=unclustered_count,
+        timeline_kind=timeline_kind,
+        bucket_s=bucket_s,
+        buckets=buckets,
+        first_bad_at=first_bad_at(log, *met[0]) if met else None,
+        moments=_moments(looking),
+        touched=touched(log, met),
+        content=_content(log),
+        problems=gathered.problems,
+        warnings=_warnings(gathered, unclustered_count),
+    )
+    return report, found
+
+
+def _tally(count: int, failure_count: int) -> Tally:
+    return Tally(count=count, failure_count=failure_count)
+
+
+def _count_of(counts: dict[tuple[int, int], int], era: int) -> int:
+    return sum(count for (here, _), count in counts.items() if here == era)
+
+
+def _releases(log: Log, era: int) -> dict[str, int]:
+    query = "SELECT of_release, count(*) FROM calls WHERE era = $era AND of_release IS NOT NULL GROUP BY 1"
+    return dict(log.rows(f"{query} ORDER BY 2 DESC, 1 LIMIT 20", {"era": era}))
+
+
+def _warnings(gathered: Gathered, unclustered_count: int) -> tuple[str, ...]:
+    if not unclustered_count:
+        return gathered.warnings
+    return (*gathered.warnings, f"the messages of {unclustered_count:,} failed calls were too many to be joined")
+
+
+# --- what stands out ---
+
+
+def _findings(looking: _Looking, kinds: tuple[Kind, ...]) -> tuple[list[tuple[Finding, str]], int]:
+    """Scan every kind; give the findings, each with the condition of its calls, and how many subgroups there were."""
+    log = looking.log
+    phrases, term_count = _phrases(looking, kinds)
+    cube = Cube(log=log, kinds=kinds, codes=looking.codes)
+    counted = cube.count()
+    looked_count = term_count + sum(len(cells) for cells in counted.values())
+    picked: list[tuple[Kind, Pick, list[Key], str]] = []
+    for kind, cells in counted.items():
+        if () not in cells:
+            continue
+        original = {key: list(counts) for key, counts in cells.items()}
+
+        def without(key: Key, kind: Kind = kind) -> Cells:
+            return cube.count((kind,), inside=key)[kind]
+
+        earlier = ""
+        for pick in pick_subgroups(cells, looked_count=looked_count, strata=_FEATURE, timely=_TIME, without=without):
+            also = named_alike(original, pick.key) if pick.key else []
+            picked.append((kind, pick, also, f"{key_sql(pick.key)}{earlier}"))
+            earlier += f" AND NOT ({key_sql(pick.key)})"
+    picked.sort(key=lambda one: (-one[1].excess, one[1].log_p, KINDS.index(one[0])))
+    met = []
+    for kind, pick, also, condition in picked:
+        others = tuple(looking.spell(key, phrases) for key in also[:MOST_ALSO])
+        finding = _finding(kind, pick, looking.spell(pick.key, phrases), looked_count)
+        finding = msgspec.structs.replace(finding, also=others)
+        met.append((describe(log, finding, condition), condition))
+    return met, looked_count
+
+
+def _finding(kind: Kind, pick: Pick, where: tuple[Condition, ...], looked_count: int) -> Finding:
+    at_risk, failures, before, failures_before = pick.counts
+    all_count, all_failures = pick.totals[:2]
+    return Finding(
+        kind=kind,
+        where=where,
+        also=(),
+        inside=_tally(at_risk, failures),
+        outside=_tally(all_count - at_risk, all_failures - failures),
+        baseline=_tally(before, failures_before),
+        expected_rate=pick.expected_rate,
+        excess_count=round(pick.excess),
+        log10_p=min(0.0, (pick.log_p + math.log(looked_count)) / math.log(10)),
+        is_new=pick.is_new,
+    )
+
+
+def _phrases(looking: _Looking, kinds: tuple[Kind, ...]) -> tuple[list[str], int]:
+    """Find words that stand in bad requests more often; make `phrases`, the calls of each; give them by number."""
+    log = looking.log
+    log.rows("CREATE TEMP TABLE phrases (call UBIGINT, phrase UTINYINT)")
+    log.rows("CREATE TEMP TABLE heard (number UTINYINT, call UBIGINT)")
+    for number, (kind, has_failed) in enumerate(product(kinds, (1, 0))):
+        bit = KINDS.index(kind)
+        log.rows(f"""
+            INSERT INTO heard SELECT {number}, call FROM facts
+            WHERE era = {INCIDENT} AND has_content AND mask >> {bit} & 1 = 1
+                AND mask >> {bit + len(KINDS)} & 1 = {has_failed}
+            ORDER BY hash(call) LIMIT {_TERM_TEXTS}
+        """)  # noqa: S608 - numbers of ours
+    texts: list[list[str]] = [[] for _ in range(2 * len(kinds))]
+    for number, words in log.rows(_HEARD):
+        texts[number].append(words)
+    terms: list[str] = []
+    looked_count = 0
+    for bad, good in zip(texts[::2], texts[1::2], strict=True):
+        found, count = telling_terms(bad, good)
+        terms += [term for term in found if term not in terms]
+        looked_count += count
+    terms = terms[:MOST_PHRASES]
+    if terms:
+        tests = ", ".join(f"CASE WHEN {term_sql(one)} THEN {number} END" for number, one in enumerate(terms, 1))
+        log.rows(f"""
+            INSERT INTO phrases
+            SELECT DISTINCT call, unnest(list_filter([{tests}], lambda one: one IS NOT NULL)) FROM texts
+        """)  # noqa: S608 - terms are quoted
+    return terms, looked_count
+
+
+# --- the rest ---
+
+
+def _buckets(looking: _Looking, kind: Kind) -> tuple[int, tuple[Bucket, ...]]:
+    """Count by slices of time, from a little before the incident to what followed."""
+    question = looking.question
+    span_us = question.incident.until_us - question.incident.since_us
+    begin_us = max(question.baseline.since_us, question.incident.since_us - span_us // 4)
+    end_us = question.after.until_us
+    width_us = slice_us_of(end_us - begin_us, MOST_BUCKETS)
+    bit = KINDS.index(kind)
+    rows = looking.log.rows(f"""
+        SELECT at_us // {width_us} AS slice, count(*), count(*) FILTER (failed), count(*) FILTER (bad >> {bit} & 1 = 1),
+            count(*) FILTER (risk >> {bit} & 1 = 1)
+        FROM facts WHERE at_us BETWEEN {begin_us} AND {end_us - 1} GROUP BY 1
+    """)  # noqa: S608 - numbers of ours
+    by_slice = {row[0]: row[1:] for row in rows}
+    buckets = []
+    for number in range(begin_us // width_us, -(-end_us // width_us)):
+        calls, failed, bad, at_risk = by_slice.get(number, (0, 0, 0, 0))
+        buckets.append(
+            Bucket(
+                at_s=number * width_us // 1_000_000,
+                call_count=calls,
+                failed_count=failed,
+                bad_count=bad,
+                at_risk_count=at_risk,
+            )
+        )
+    return width_us // 1_000_000, tuple(buckets)
+
+
+def _clusters(looking: _Looking) -> tuple[tuple[Cluster, ...], int]:
+    rows = looking.log.rows(f"""
+        SELECT coalesce(lines.error_class, 'first attempt'), coalesce(error_message, {ASKED}.message, ''),
+            coalesce({ASKED}.provider, provider, '?'), count(*) FILTER (era = {INCIDENT}) AS here,
+            count(*) FILTER (era = {BASELINE}),
+            (list(DISTINCT person) FILTER (era = {INCIDENT} AND person IS NOT NULL))[1:{_MOST_MESSAGE_USERS}],
+            min(facts.at_us) FILTER (era = {INCIDENT}), max(facts.at_us) FILTER (era = {INCIDENT})
+        FROM lines JOIN (SELECT DISTINCT ON (call) * FROM facts WHERE (failed OR fell_back) AND era < {AFTER}) AS facts
+            ON hash(call_id) = call
+        WHERE kind = 'call' GROUP BY 1, 2, 3 ORDER BY here DESC, 1, 2, 3
+    """)  # noqa: S608 - numbers of ours
+    names = ("error_class", "message", "provider", "count", "baseline_count", "users", "first_us", "last_us")
+    messages = (
+        MessageCount(**dict(zip(names, (*row[:5], tuple(row[5] or ()), *row[6:]), strict=True)))
+        for row in rows[:_MOST_MESSAGES]
+    )
+    return cluster(messages, redact=looking.redact), sum(row[3] for row in rows[_MOST_MESSAGES:])
+
+
+def _content(log: Log) -> ContentKept:
+    rows = log.rows(f"""
+        SELECT coalesce(of_feature, '-'), count(*), count(*) FILTER (has_content) FROM calls
+        WHERE era = {INCIDENT} GROUP BY 1 ORDER BY 2 DESC, 1
+    """)  # noqa: S608 - numbers of ours
+    return ContentKept(
+        kept_count=sum(kept for _, _, kept in rows), missing=tuple(feature for feature, _, kept in rows if not kept)
+    )
+
+
+def _moments(looking: _Looking) -> tuple[LogMoment, ...]:
+    rows = looking.log.rows(
+        f"""
+        SELECT at_us, kind, coalesce(cause, action, '?'), coalesce(message, concat_ws(' ', "release", 'serves', serves))
+        FROM lines WHERE kind IN ('alert', 'release') AND at_us BETWEEN $since AND $until
+        ORDER BY at_us, kind, 3, 4 LIMIT {MOST_MOMENTS}
+        """,  # noqa: S608 - a number of ours
+        {"since": looking.question.incident.since_us, "until": looking.question.after.until_us},
+    )
+    return tuple(
+        LogMoment(
+            at=format_us(at_us),
+            what=kind,
+            detail=looking.redact(f"{cause}: {message}" if message else cause),
+        )
+        for at_us, kind, cause, message in rows
+    )

@@ -1,0 +1,160 @@
+"""What the texts of requests are like, as far as a query can tell: their language, and words that stand out.
+
+In: texts. Out: SQL that names a language; terms and SQL that finds them. Must never know what went wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from flowai.analytics.event_query import literal
+from flowai.statistics.binomial_tails import log_hypergeometric_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCRIPTS = {
+    "Japanese": r"[\p{Hiragana}\p{Katakana}]",
+    "Korean": r"\p{Hangul}",
+    "Chinese": r"\p{Han}",
+    "Cyrillic script": r"\p{Cyrillic}",
+    "Arabic script": r"\p{Arabic}",
+    "Devanagari script": r"\p{Devanagari}",
+    "Hebrew": r"\p{Hebrew}",
+    "Greek": r"\p{Greek}",
+    "Thai": r"\p{Thai}",
+}
+"""Languages told by the letters they are written in; a script that several share is named as such."""
+
+STOP_WORDS = {
+    "English": ("the", "and", "of", "to"),
+    "German": ("der", "die", "und", "nicht"),
+    "French": ("les", "est", "une", "dans"),
+    "Spanish": ("el", "los", "una", "por"),
+    "Italian": ("il", "che", "della", "sono"),
+    "Portuguese": ("os", "uma", "não", "para"),
+    "Dutch": ("het", "een", "van", "niet"),
+}
+"""Languages of Latin script told by words that no text is without; two of them must stand there."""
+
+LOOKED_AT_CHARS = 160
+
+LEAST_STOP_WORDS = 2
+_BEYOND_LATIN = r"[^\x00-\x{24f}\p{P}\p{S}\p{M}]"
+
+MOST_TERMS = 8
+MOST_TERM_WORDS = 3
+LEAST_TEXTS = 5
+_MOST_CHARS = 2_000
+_ALIKE = 0.2
+_BUDGET_CHARS = 1_500_000
+_ENDS = ".,;:!?)\"'\u2026\u2019\u201d\u060c\u061f\u3001\u3002\uff0c\uff01\uff1f\n\r\t"
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{2,}")
+
+
+def language_sql(source: str) -> str:
+    """Give SQL for a table's calls with their `language`; NULL where it is not told.
+
+    Args:
+        source: a table of `call` and `words`, as `words_sql` gives them.
+    """
+    scripts = " ".join(f"WHEN regexp_matches(head, '{pattern}') THEN '{name}'" for name, pattern in SCRIPTS.items())
+    counts = [
+        " + ".join(f"contains(head, ' {word} ')::TINYINT" for word in words) + f" AS words_{number}"
+        for number, words in enumerate(STOP_WORDS.values())
+    ]
+    columns = [f"words_{number}" for number in range(len(STOP_WORDS))]
+    # of two that have as many words none is named: neighbours share words
+    alone = " + ".join(f"({column} = most)::TINYINT" for column in columns)
+    latin = " ".join(f"WHEN {column} = most THEN '{name}'" for column, name in zip(columns, STOP_WORDS, strict=True))
+    # no other script where bytes and characters are as many: all is ASCII
+    other = f"strlen(head) > length(head) AND regexp_matches(head, '{_BEYOND_LATIN}')"
+    heads = f"SELECT *, left(words, {LOOKED_AT_CHARS}) || ' ' AS head FROM {source}"  # noqa: S608 - a number
+    return f"""
+        SELECT call, CASE WHEN {other} THEN CASE {scripts} END
+            WHEN most < {LEAST_STOP_WORDS} OR {alone} > 1 THEN NULL ELSE CASE {latin} END END AS language
+        FROM (SELECT *, greatest({", ".join(columns)}) AS most FROM (SELECT *, {", ".join(counts)} FROM ({heads})))
+    """  # noqa: S608 - patterns and words of ours
+
+
+def telling_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], int]:
+    """Name the words, and rows of up to three, that stand in bad requests more often than in good ones.
+
+    Args:
+        bad: texts as `words_sql` gives them.
+        good: others, to compare with.
+
+    Returns:
+        At most `MOST_TERMS`, the most telling first, and how many were looked at.
+    """
+    bad_counts, bad_total = _counted(bad)
+    good_counts, good_total = _counted(good)
+    if not bad_total or not good_total:
+        return [], 0
+    looked_count = sum(count >= LEAST_TEXTS for count in bad_counts.values())
+    ranked: list[tuple[float, str]] = []
+    for term, count in bad_counts.items():
+        both = count + good_counts[term]
+        if count < LEAST_TEXTS or count * (bad_total + good_total) <= 1.2 * both * bad_total:
+            continue
+        log_p = log_hypergeometric_tail(count, bad_total, both, bad_total + good_total)
+        if log_p + math.log(looked_count) < 0:  # else it stands out by chance, and would cost a look at every text
+            ranked.append((log_p, term))
+    ranked.sort(key=lambda one: (one[0], -len(one[1]), one[1]))
+    return _distinct([term for _, term in ranked], bad_counts), looked_count
+
+
+def words_sql(text: str) -> str:
+    """Give SQL for a text as it is looked at: in small letters, a space before each word."""
+    return f"' ' || replace(lower({text}), chr(10), ' ')"
+
+
+def term_sql(term: str) -> str:
+    """Give SQL that tells whether a term stands in `words`: at the begin of a word, unless it has none.
+
+    Args:
+        term: one of `telling_terms`.
+    """
+    return f"contains(words, {literal(term if _UNSPACED.fullmatch(term) else f' {term}')})"
+
+
+def _counted(texts: Iterable[str]) -> tuple[Counter[str], int]:
+    """Count texts by term, within a budget of characters."""
+    counts: Counter[str] = Counter()
+    total = read_chars = 0
+    for text in texts:
+        if read_chars > _BUDGET_CHARS:
+            break
+        part = text[:_MOST_CHARS]
+        read_chars += len(part)
+        total += 1
+        counts.update(_terms(part))
+    return counts, total
+
+
+def _terms(text: str) -> set[str]:
+    words = [word for word in text.split(" ") if word]
+    found = {word.rstrip(_ENDS) for word in words}
+    for length in range(2, MOST_TERM_WORDS + 1):
+        found.update(" ".join(words[begin : begin + length]).rstrip(_ENDS) for begin in range(len(words) - length + 1))
+    for run in _UNSPACED.findall(text):
+        found.update(run[begin : begin + 2] for begin in range(len(run) - 1))
+    found.discard("")
+    return found
+
+
+def _distinct(ranked: list[str], counts: Counter[str]) -> list[str]:
+    """Keep one of terms that stand in each other and in nearly as many texts: the most telling one."""
+    kept: list[str] = []
+    for term in ranked:
+        padded = f" {term} "
+        alike = (other for other in kept if abs(counts[term] - counts[other]) <= _ALIKE * counts[other])
+        if any(padded in f" {other} " or f" {other} " in padded for other in alike):
+            continue
+        kept.append(term)
+        if len(kept) == MOST_TERMS:
+            break
+    return kept

@@ -1,0 +1,128 @@
+"""Decides which stretch of time a post-mortem is about, and what it is compared with.
+
+In: a ledger, what was asked, the time. Out: a Window. Must never know what the log says.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from flowai.analytics.event_query import CLOCK_SKEW_S, Stretch
+from flowai.errors import UndecidedError, UsageError
+from flowai.postmortem.analysis.records import IncidentQuestion
+from flowai.postmortem.report_records import Window
+from flowai.timestamps import parse_moment, to_us
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from flowai.postmortem.report_records import PostmortemOptions
+    from flowai.releases.ledger import Entry, Ledger
+
+BEFORE_ROLLBACK = timedelta(hours=1)
+"""Where no rollout says when it began."""
+SETTLING = timedelta(minutes=1)
+"""Calls that were under way when a release was left still count to it."""
+LEAST_SPAN = timedelta(hours=1)
+"""Of a baseline, and of what follows a rollback."""
+LONGEST_BASELINE = timedelta(hours=24)
+BASELINE_TIMES = 3
+"""So many times the incident's length is its baseline."""
+
+
+def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> Window:
+    """Choose.
+
+    Args:
+        ledger: the environment's ledger.
+        options: what was asked.
+        current: the registry's current release, for where the ledger says nothing.
+        now: the time, UTC.
+
+    Raises:
+        UndecidedError: no begin was named, and nothing was rolled back.
+        UsageError: a moment cannot be read, or nothing lies between the two.
+    """
+    past = [entry for entry in ledger.entries if entry.at <= now + timedelta(seconds=CLOCK_SKEW_S)]
+    warnings = [*ledger.warnings]
+    if len(past) < len(ledger.entries):
+        warnings.append(f"{len(ledger.entries) - len(past)} steps of the ledger lie in the future: passed over")
+    since = None if options.since is None else parse_moment(options.since, now=now, option="--since")
+    end = None if options.until is None else parse_moment(options.until, now=now, option="--until")
+    rollback = _rollback(past, options.release, since, end or now)
+    if since is None:
+        since, chosen_by = _begin(past, rollback, options.release)
+    else:
+        chosen_by = "--since"
+    if since >= min(end or now, now):
+        raise UsageError("nothing lies between the begin of the incident and its end", hint=f"it begins at {since}")
+    until = min(end or now, now)
+    if rollback is not None and rollback.at + SETTLING < until:
+        until = rollback.at + SETTLING
+    elif rollback is None:
+        warnings.append("no rollback in this stretch of the ledger")
+    return Window(
+        question=_question(since, until, end, options.feature, now),
+        release=options.release or (rollback.release if rollback else None),
+        serves=rollback.serves if rollback and rollback.serves else _baseline(current, options.release),
+        rollback=rollback,
+        steps=tuple(entry for entry in past if entry is not rollback and since <= entry.at <= (end or now)),
+        chosen_by=chosen_by,
+        warnings=tuple(warnings),
+    )
+
+
+def _baseline(current: str | None, release: str | None) -> str | None:
+    return None if current == release else current
+
+
+def _rollback(past: Sequence[Entry], release: str | None, since: datetime | None, end: datetime) -> Entry | None:
+    """Give the rollback that is meant: the first one after a begin, else the newest."""
+    found = [
+        entry
+        for entry in past
+        if entry.action == "rollback"
+        and (release is None or release in (entry.release, *entry.leaves))
+        and entry.at <= end
+        and (since is None or entry.at >= since)
+    ]
+    if not found:
+        return None
+    return max(found, key=lambda entry: entry.at) if since is None else min(found, key=lambda entry: entry.at)
+
+
+def _begin(past: Sequence[Entry], rollback: Entry | None, release: str | None) -> tuple[datetime, str]:
+    """Give when what went wrong began to serve: its rollout's begin, else an hour before it was left."""
+    at = rollback.at if rollback else None
+    name = rollback.release if rollback else release
+    begun = [
+        entry for entry in past if entry.release == name and entry.action == "publish" and (at is None or entry.at < at)
+    ]
+    if rollback is not None and rollback.from_stage is None:
+        begun = []  # no rollout was on: it had served everybody for long
+    if begun:
+        words = f"the rollback of `{name}` and its rollout's begin" if rollback else f"the rollout's begin of `{name}`"
+        return max(entry.at for entry in begun), words
+    if rollback is not None:
+        return rollback.at - BEFORE_ROLLBACK, f"an hour before the rollback of `{rollback.release}`"
+    about = "" if release is None else f" of `{release}`, nor its rollout"
+    raise UndecidedError(
+        f"no rollback{about} in the ledger", hint="say when it began: `flowai postmortem --since 02:10`"
+    )
+
+
+def _question(
+    since: datetime, until: datetime, end: datetime | None, feature: str | None, now: datetime
+) -> IncidentQuestion:
+    span = until - since
+    baseline = min(LONGEST_BASELINE, max(LEAST_SPAN, BASELINE_TIMES * span))
+    later = end if end is not None and end > until else until + max(LEAST_SPAN, min(span, LONGEST_BASELINE))
+    return IncidentQuestion(
+        incident=Stretch(since_us=to_us(since), until_us=to_us(until)),
+        baseline=Stretch(since_us=to_us(since - baseline), until_us=to_us(since)),
+        after=Stretch(since_us=to_us(until), until_us=max(to_us(until) + 1, to_us(min(later, now)))),
+        feature=feature,
+        now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
+    )

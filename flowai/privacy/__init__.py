@@ -1,0 +1,1 @@
+"""Finds personal data and replaces it with placeholders."""

@@ -1,0 +1,213 @@
+"""Values that run over the border of two texts: a card number told in two messages, a key cut in half.
+
+In: the texts of a conversation in order, and how one text is searched. Out: further spans, per text. Must never know
+what replaces them.
+
+Neighbours are joined at their edges and searched again, once glued and once with a space between; only what crosses a
+border counts. Texts of one speaker are neighbours too, whatever was said in between.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.privacy.normalise import visible
+from flowai.privacy.numbers import is_card_number, speaks_of_cards
+from flowai.privacy.spans import Kind, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_EDGE_COUNT = 4096  # characters of a long text that are searched on each side
+_WORD_COUNT = 48  # characters of a border that decide whether a search is worth it
+_MOST_TEXTS_COUNT = 8  # a value is cut into this many pieces at most
+_OPEN_END = re.compile(r"[\w@+/.:_=-]\s*\Z")
+_OPEN_START = re.compile(r"\s*[\w@+/.:_=(-]")
+_LAST_WORDS = re.compile(r"[^\s]+(?:[ -][0-9(+][0-9()+. -]*)?\s*\Z")
+_FIRST_WORDS = re.compile(r"\s*[^\s]+")
+_TELLING = re.compile(r"[0-9@]")
+_CHECKED = frozenset({Kind.CARD, Kind.IBAN, Kind.SSN})  # kinds that no two texts give by chance
+_GLUED = frozenset({Kind.CARD, Kind.IBAN, Kind.SSN, Kind.EMAIL, Kind.IP, Kind.URL, Kind.PHONE, Kind.SECRET})
+_SPACED = frozenset({Kind.CARD, Kind.IBAN, Kind.SSN, Kind.PHONE})
+_PLAIN_WORD = re.compile(r"[^\W\d_]?[a-zß-ÿ]*[.,!?]?")
+_DIGITS = re.compile(r"[0-9](?:[ .-]?[0-9])*+")
+_NEAR_COUNT = 160
+_LONGEST_CARD = 19
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """One text of a conversation.
+
+    Args:
+        text: its characters.
+        speaker: who said it: a role.
+        spans: what was found in it alone.
+    """
+
+    text: str
+    speaker: str
+    spans: Sequence[Span]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Edge:
+    """The part of a text that takes part in a join.
+
+    Args:
+        index: which text.
+        start: where the part begins in it.
+        text: the part.
+    """
+
+    index: int
+    start: int
+    text: str
+
+
+def across(texts: Sequence[Text], find: Callable[[str], Sequence[Span]]) -> dict[int, list[Span]]:
+    """Find what runs over borders.
+
+    Args:
+        texts: in the order they were said.
+        find: finds spans in one text.
+
+    Returns:
+        Further spans by the index of the text; each covers its text's piece of a value.
+    """
+    found: dict[int, list[Span]] = {}
+    for order in _orders(texts):
+        for run in _runs(texts, order):
+            _search(texts, run, find, found)
+        for index, span in _told_in_pieces(texts, order):
+            found.setdefault(index, []).append(span)
+    return found
+
+
+def _orders(texts: Sequence[Text]) -> Iterator[list[int]]:
+    """Give the orders in which texts are neighbours: all of them, and those of each speaker who was interrupted."""
+    yield list(range(len(texts)))
+    speakers: dict[str, list[int]] = {}
+    for index, text in enumerate(texts):
+        speakers.setdefault(text.speaker, []).append(index)
+    for order in speakers.values():
+        if len(order) > 1 and order[-1] - order[0] >= len(order):
+            yield order
+
+
+def _runs(texts: Sequence[Text], order: Sequence[int]) -> Iterator[list[int]]:
+    """Give the runs of texts over whose borders a value may run."""
+    run: list[int] = []
+    for index in order:
+        if run and not _may_go_on(texts[run[-1]].text, texts[index].text):
+            if len(run) > 1:
+                yield run
+            run = []
+        run.append(index)
+        if len(run) > 1 and (len(texts[index].text) > _EDGE_COUNT or len(run) == _MOST_TEXTS_COUNT):
+            yield run
+            run = [index]
+    if len(run) > 1:
+        yield run
+
+
+def _may_go_on(left: str, right: str) -> bool:
+    """Tell whether a value may run over a border: no sentence ends there, and a digit or `@` is near."""
+    tail, head = visible(left[-_WORD_COUNT:]).text, visible(right[:_WORD_COUNT]).text
+    if not (_OPEN_END.search(tail) and _OPEN_START.match(head)):
+        return False
+    last, first = _LAST_WORDS.search(tail), _FIRST_WORDS.match(head)
+    if last is None or first is None:
+        return False
+    return _TELLING.search(last.group()) is not None or _TELLING.search(first.group()) is not None
+
+
+def _search(
+    texts: Sequence[Text], run: Sequence[int], find: Callable[[str], Sequence[Span]], found: dict[int, list[Span]]
+) -> None:
+    """Join a run's texts at their edges and keep what crosses a border."""
+    edges = [_edge(texts[index].text, index, is_first=place == 0) for place, index in enumerate(run)]
+    for joint, kinds in (("", _GLUED), (" ", _SPACED)):
+        pieces = [edge.text for edge in edges]
+        if joint or any(piece != piece.strip() for piece in pieces):
+            last = len(pieces) - 1
+            pieces = [
+                (piece.rstrip() if place < last else piece)
+                if not place
+                else (piece.strip() if place < last else piece.lstrip())
+                for place, piece in enumerate(pieces)
+            ]
+        shifts = [len(edge.text) - len(edge.text.lstrip()) if place else 0 for place, edge in enumerate(edges)]
+        for span in find(joint.join(pieces)):
+            if span.kind in kinds:
+                parts = list(_parts(span, edges, pieces, shifts, len(joint)))
+                if len(parts) > 1 and _is_one_value(span, parts, texts):
+                    for index, part in parts:
+                        found.setdefault(index, []).append(part)
+
+
+def _edge(text: str, index: int, *, is_first: bool) -> _Edge:
+    """Take a text's end where a run begins, else its start; short texts whole."""
+    start = max(0, len(text) - _EDGE_COUNT) if is_first else 0
+    return _Edge(index=index, start=start, text=text[start : start + _EDGE_COUNT])
+
+
+def _parts(
+    span: Span, edges: Sequence[_Edge], pieces: Sequence[str], shifts: Sequence[int], joint_count: int
+) -> Iterator[tuple[int, Span]]:
+    """Cut a span of the joined text into the pieces that lie in each text."""
+    place = 0
+    for edge, piece, shift in zip(edges, pieces, shifts, strict=True):
+        start, end = max(span.start, place), min(span.end, place + len(piece))
+        if start < end:
+            moved = edge.start + shift - place
+            yield (
+                edge.index,
+                Span(start=start + moved, end=end + moved, kind=span.kind, score=span.score, name=span.name),
+            )
+        place += len(piece) + joint_count
+
+
+def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence[Text]) -> bool:
+    """Tell whether a crossing span is one value, not the end of one text and the start of another."""
+    if span.kind in _CHECKED:
+        return True
+    if span.kind is Kind.SECRET:
+        index, last = parts[-1]
+        return _PLAIN_WORD.fullmatch(texts[index].text[last.start : last.end]) is None
+    return not any(
+        own.kind is span.kind and own.start < part.end and part.start < own.end
+        for index, part in parts
+        for own in texts[index].spans
+    )
+
+
+def _told_in_pieces(texts: Sequence[Text], order: Sequence[int]) -> Iterator[tuple[int, Span]]:
+    """Find card numbers told in pieces with words between: `it starts with 4111 1111`, `and ends in 1111 1111`."""
+    for place, index in enumerate(order):
+        pieces = [(index, *piece) for piece in _digit_runs(texts[index].text, last=True)]
+        digits = "".join(piece[3] for piece in pieces)
+        for following in order[place + 1 : place + _MOST_TEXTS_COUNT] if digits else ():
+            runs = _digit_runs(texts[following].text, last=False)
+            if not runs or len(digits) + len(runs[0][2]) > _LONGEST_CARD:
+                break
+            pieces.append((following, *runs[0]))
+            digits += runs[0][2]
+            if is_card_number(digits) and any(speaks_of_cards(texts[piece[0]].text[-_NEAR_COUNT:]) for piece in pieces):
+                for owner, start, end, _ in pieces:
+                    yield owner, Span(start=start, end=end, kind=Kind.CARD, score=0.9)
+                break
+
+
+def _digit_runs(text: str, *, last: bool) -> list[tuple[int, int, str]]:
+    """Give the last or the first run of digits near a text's edge: start, end and digits; nothing without one."""
+    seen = visible(text[-_NEAR_COUNT:] if last else text[:_NEAR_COUNT])
+    runs = list(_DIGITS.finditer(seen.text))
+    if not runs:
+        return []
+    run = runs[-1] if last else runs[0]
+    start, end = seen.source(*run.span())
+    offset = max(0, len(text) - _NEAR_COUNT) if last else 0
+    return [(start + offset, end + offset, re.sub("[^0-9]", "", run.group()))]

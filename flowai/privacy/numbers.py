@@ -1,0 +1,301 @@
+"""Chains of digits in a text, and what they may be: cards, social security numbers, phone numbers.
+
+In: text. Out: spans. Must never know what replaces them.
+
+Every number begins as a chain: digits with at most three separators between them. One pattern finds all chains, each
+character is read once, and a chain is then judged by its groups, so that nothing here can backtrack.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowai.privacy.spans import Kind, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_CHAIN = re.compile(r"(?<![0-9A-Za-z_])(?:\+ ?)?+(?:\( ?)?+[0-9]++(?:[ .()/\-\u00b7\u2022]{1,3}+[0-9]++)*+")
+_GROUP = re.compile("[0-9]+")
+_BEFORE_COUNT = 48  # characters in which a cue may stand
+_AFTER_COUNT = 24
+_SHORTEST_COUNT = 7  # digits of the shortest number sought
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chain:
+    """Digits that stand together.
+
+    Args:
+        text: the text they stand in.
+        start: index of the first character: a digit, `+` or `(`.
+        end: index after the last one.
+        groups: start and end of each run of digits, in order.
+    """
+
+    text: str
+    start: int
+    end: int
+    groups: tuple[tuple[int, int], ...]
+
+    @property
+    def digits(self) -> str:
+        """The digits alone."""
+        return "".join(self.text[start:end] for start, end in self.groups)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many digits each group has."""
+        return tuple(end - start for start, end in self.groups)
+
+    @property
+    def separators(self) -> tuple[str, ...]:
+        """What stands between the groups."""
+        pairs = zip(self.groups, self.groups[1:], strict=False)
+        return tuple(self.text[left[1] : right[0]] for left, right in pairs)
+
+    @property
+    def before(self) -> str:
+        """The words before it, in lower case."""
+        return self.text[max(0, self.start - _BEFORE_COUNT) : self.start].lower()
+
+    @property
+    def after(self) -> str:
+        """The words after it, in lower case."""
+        return self.text[self.end : self.end + _AFTER_COUNT].lower()
+
+    def part(self, first: int, last: int) -> Chain:
+        """Give a chain of some of the groups.
+
+        Args:
+            first: index of the first group.
+            last: index after the last one.
+        """
+        groups = self.groups[first:last]
+        start = self.start if first == 0 else groups[0][0]
+        return Chain(text=self.text, start=start, end=groups[-1][1], groups=groups)
+
+    def between(self, spans: Sequence[Span]) -> Iterator[Chain]:
+        """Give the runs of groups that lie in none of some spans.
+
+        Args:
+            spans: disjoint, in order, each from the start of a group to the end of one.
+        """
+        starts = [start for start, _ in self.groups]
+        first = 0
+        for span in spans:
+            taken = bisect_left(starts, span.start)
+            if taken > first:
+                yield self.part(first, taken)
+            first = bisect_left(starts, span.end)
+        if first < len(self.groups):
+            yield self.part(first, len(self.groups))
+
+
+def chains(text: str) -> Iterator[Chain]:
+    """Find the chains that are long enough for a number and no piece of a word, a hash or an identifier.
+
+    Args:
+        text: plain text.
+    """
+    for match in _CHAIN.finditer(text):
+        start, end = match.span()
+        if text[start] == "(" and ")" not in match.group():  # `Ann (058-4748440)`
+            start += 2 if text[start + 1] == " " else 1
+        if end - start < _SHORTEST_COUNT or _is_glued(text, start, end):
+            continue
+        groups = tuple(group.span() for group in _GROUP.finditer(text, start, end))
+        yield Chain(text=text, start=start, end=end, groups=groups)
+
+
+_GLUE_BEFORE = re.compile(
+    r"[0-9A-Za-z_]*[0-9_][0-9A-Za-z_]*[-.:]\Z|(?<!tel)(?<!Tel)(?<!fax)(?<!Fax)(?<!mob)(?<!Mob)(?<!\bph)(?<!\bPh)(?<=[A-Za-z])\.\Z|[A-Fa-f]-\Z"
+)
+_GLUE_AFTER = re.compile(r"(?!x[0-9])[A-Za-z_]|-[0-9A-Za-z]*[A-Za-z][0-9]|-[a-f0-9]{4,}\b|[.:]?[0-9]")
+_EXTENSION_AFTER = re.compile(r"(?: ?,? ?(?:x|ext\.?|extension) ?\.?:? ?#?([0-9]{1,6}))(?![0-9A-Za-z])", re.IGNORECASE)
+
+
+def _is_glued(text: str, start: int, end: int) -> bool:
+    """Tell whether the chain is a piece of something longer: a UUID, a version, `x.1`, `0x…`, `12ab`."""
+    if _GLUE_AFTER.match(text, end):
+        return True
+    return (
+        text[start - 1 : start] in {"-", ".", ":"} and _GLUE_BEFORE.search(text[max(0, start - 40) : start]) is not None
+    )
+
+
+def extension_end(text: str, end: int) -> int:
+    """Give the end of a phone number with its extension (`x123`, `ext. 5`), or `end` where there is none.
+
+    Args:
+        text: plain text.
+        end: index after the number.
+    """
+    match = _EXTENSION_AFTER.match(text, end)
+    return end if match is None else match.end()
+
+
+# Who issues a number by its first digits, and how many digits its numbers have. `firm`: such numbers are rare enough
+# among arbitrary ones to stand without a word that says card.
+# Source: ISO/IEC 7812-1 (issuer identification numbers, the check digit), and the schemes' published ranges.
+_FIRM = re.compile(
+    r"4[0-9]{15}|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}|3[47][0-9]{13}"
+    r"|(?:6011|64[4-9][0-9]|65[0-9]{2})[0-9]{12}|3(?:0[0-5]|[689][0-9])[0-9]{11}|35[0-9]{14}"
+    r"|(?:2131|1800)[0-9]{11}|220[0-4][0-9]{12}|(?:62|81)[0-9]{14}"
+)
+_LOOSE = re.compile(r"[0-9]{12,19}")  # behind a word that says card
+_LAYOUTS = frozenset(
+    {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4), (4, 4, 4, 2)}
+    | {(4, 4, 4, 3), (8, 8), (4, 4, 5), (4, 5, 6), (6, 13), (4, 4, 4, 5), (3, 3, 3, 3), (6, 6, 4)}
+)  # fmt: skip
+_CARD_CUE = re.compile(
+    r"\b(?:credit|debit|cc|visa|mastercard|master ?card|amex|american express|maestro|discover|diners|jcb|unionpay"
+    r"|pan|cvv|cvc"
+    r"|(?:\w{0,12})(?:karte|kort|kaart|kártya|kortti)\w{0,6}|cards?|carte|tarjeta|cart[aã]o|carta|carta di|karta"
+    r"|kart[aęuy]"
+    r"|карт[аыу]|κάρτα|卡|カード|카드)(?![a-z])"
+)
+# words of payment, and `number:` alone: with them a number of a known issuer's range counts
+_PAY_CUE = re.compile(
+    r"\b(?:pay|paid|payments?|charge[ds]?|billed|checkout|expir\w{1,5}|bank|banking)(?![a-z])"
+    r"|(?:\A|[.!?:,;]\s|\b(?:my|the|your|is|this|his|her|with|of)\s)\s*(?:number|no|nr)\W{1,3}(?:is\W)?\Z"
+)
+_ISSUED = re.compile(r"(?:4[0-9]{12}|4[0-9]{18}|(?:50|5[6-8]|6[0-9]|0604)[0-9]{8,17})")
+_NO_CARD = re.compile(
+    r"\b(?:order|tracking|invoice|ticket|id|ids|uuid|ref|reference|imei|isbn|serial|timestamp|ts|epoch|time|seq"
+    r"|sequence|offset"
+    r"|build|sku|ean|upc|gtin|iccid|request|trace|span|transaction|txn|shipment|parcel|nonce|seed|user|message|msg"
+    r"|tweet|snowflake"
+    r"|hash|checksum|size|bytes|count|number of|line)[\w ]{0,3}[ ._-]?(?:no|nr|num|number|id"
+    r"|#)?\.?['\"]?\s?[:=#]{0,2}\s?['\"#]?\Z"
+)
+_MOST_GROUPS_COUNT, _GROUP_COUNT = 40, 4
+_LONGEST_CARD = 19
+_SHORTEST_CARD = 12
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
+def passes_luhn(digits: str) -> bool:
+    """Tell whether the last digit is the check digit of the others.
+
+    Args:
+        digits: ASCII digits, at least one.
+
+    Source: ISO/IEC 7812-1, annex B (Luhn).
+    """
+    plain = sum(map(int, digits[-1::-2]))
+    return (plain + sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])) % 10 == 0
+
+
+def is_card_number(digits: str) -> bool:
+    """Tell whether digits are a card's number: of an issuer, of its length, with a true check digit.
+
+    Args:
+        digits: ASCII digits.
+    """
+    return _FIRM.fullmatch(digits) is not None and passes_luhn(digits)
+
+
+def speaks_of_cards(text: str) -> bool:
+    """Tell whether a text names a payment card, in any of several languages.
+
+    Args:
+        text: plain text.
+    """
+    return _CARD_CUE.search(text.lower()) is not None
+
+
+def cards(chain: Chain) -> Iterator[Span]:
+    """Find payment cards: the right length and issuer, a true check digit, and no other name on it.
+
+    Args:
+        chain: any chain; a date or a code may follow the number in it.
+    """
+    lengths = chain.lengths
+    if len(lengths) > _MOST_GROUPS_COUNT and chain.end - chain.start < _GROUP_COUNT * len(lengths):
+        return  # a table of small numbers
+    first = 0
+    while first < len(lengths):
+        last = _card_end(chain, lengths, first)
+        if last is None:
+            first += 1
+            continue
+        found = chain.part(first, last)
+        yield Span(start=found.groups[0][0], end=found.end, kind=Kind.CARD, score=0.95)
+        first = last
+
+
+def _card_end(chain: Chain, lengths: tuple[int, ...], first: int) -> int | None:
+    """Give the index after the last group of a card that begins with group `first`; None where none does."""
+    if first and not _is_first_group(chain, first):
+        return None
+    digits = ""
+    found = None
+    for last in range(first + 1, min(len(lengths), first + _LONGEST_CARD) + 1):
+        start, end = chain.groups[last - 1]
+        digits += chain.text[start:end]
+        if len(digits) > _LONGEST_CARD:
+            break
+        if len(digits) < _SHORTEST_CARD or not (_FIRM.fullmatch(digits) or _LOOSE.fullmatch(digits)):
+            continue
+        if (
+            passes_luhn(digits)
+            and (last == len(lengths) or _is_first_group(chain, last))
+            and _is_card(chain.part(first, last))
+        ):
+            found = last
+    return found
+
+
+def _is_first_group(chain: Chain, index: int) -> bool:
+    """Tell whether a number may begin at a group: what stands before it parts numbers, and is no decimal point."""
+    return chain.text[chain.groups[index - 1][1] : chain.groups[index][0]] not in {".", "/", ")"}
+
+
+def _is_card(chain: Chain) -> bool:
+    """Tell whether a chain with a true check digit is a card: by its issuer and groups, or by the words around."""
+    digits, lengths = chain.digits, chain.lengths
+    firm = _FIRM.fullmatch(digits) is not None
+    if len(set(digits)) == 1:
+        return False
+    if chain.text[chain.start] == "+" or digits.startswith("00"):
+        return False
+    is_told = _CARD_CUE.search(chain.before) or _CARD_CUE.search(chain.after)
+    if is_told or (_ISSUED.fullmatch(digits) and (_PAY_CUE.search(chain.before) or _PAY_CUE.search(chain.after))):
+        return _NO_CARD.search(chain.before) is None or firm
+    return firm and (len(lengths) == 1 or lengths in _LAYOUTS) and _NO_CARD.search(chain.before) is None
+
+
+_SSN = re.compile(r"(?!000|666|9)[0-9]{3}(?!00)[0-9]{2}(?!0000)[0-9]{4}")
+_ITIN = re.compile(r"9[0-9]{2}(?:5[0-9]|6[0-5]|7[0-9]|8[0-8]|9[0-24-9])[0-9]{4}")
+_SSN_CUE = re.compile(r"\b(?:ssn|ss#|ss no|itin|tin|social|social[ -]sec(?:urity)?|taxpayer|tax id)(?![a-z])")
+_NO_SSN = re.compile(
+    r"\b(?:order|part|sku|invoice|ticket|ref|item|isbn|model|serial|case|batch|lot)\W{0,2}(?:no|nr|number|id"
+    r"|#)?\W{0,3}\Z"
+)
+_SSN_LENGTHS = (3, 2, 4)
+
+
+def social_security(chain: Chain) -> Span | None:
+    """Find a social security number (or a taxpayer's, where the text says so) in a whole chain.
+
+    Args:
+        chain: any chain.
+
+    Source: SSA, "Social Security Number Randomization": never area 000, 666, 900-999, group 00, serial 0000.
+    """
+    lengths = chain.lengths
+    if lengths != _SSN_LENGTHS and lengths != (sum(_SSN_LENGTHS),):
+        return None
+    dashed = chain.separators == ("-", "-")
+    before = chain.before
+    has_cue = _SSN_CUE.search(before) is not None
+    if not has_cue and (not dashed or _NO_SSN.search(before)):
+        return None
+    digits = chain.digits
+    if _SSN.fullmatch(digits) or (has_cue and _ITIN.fullmatch(digits)):
+        return Span(start=chain.groups[0][0], end=chain.end, kind=Kind.SSN, score=0.9)
+    return None

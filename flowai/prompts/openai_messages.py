@@ -1,0 +1,49 @@
+"""Typed messages to OpenAI's chat format.
+
+In: messages. Out: plain dicts as requests carry them. Must never know prompts or providers.
+
+Source: OpenAI API reference, "Create chat completion", messages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flowai.prompts.messages import MediaPart, SectionPart, TextPart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowai.prompts.messages import Message, Part
+
+
+def openai_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Write messages in OpenAI's chat format.
+
+    Text alone becomes one string; with media the content is a list of parts, in which empty text is left out because
+    providers refuse it. Sections are not sent.
+
+    Args:
+        messages: the conversation.
+
+    Returns:
+        One dict per message; `model` is called `assistant` there.
+    """
+    return [_message(message) for message in messages]
+
+
+def _message(message: Message) -> dict[str, Any]:
+    role = "assistant" if message.role == "model" else message.role
+    if any(isinstance(part, MediaPart) for part in message.parts):
+        return {"role": role, "content": [_part(part) for part in message.parts if not _is_silent(part)]}
+    return {"role": role, "content": message.text}
+
+
+def _is_silent(part: Part) -> bool:
+    return isinstance(part, SectionPart) or (isinstance(part, TextPart) and not part.text)
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, MediaPart):
+        return {"type": "image_url", "image_url": {"url": part.url}}
+    return {"type": "text", "text": part.text if isinstance(part, TextPart) else ""}

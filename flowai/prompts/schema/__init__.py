@@ -1,0 +1,1 @@
+"""Front matter and input schemas of prompt files."""

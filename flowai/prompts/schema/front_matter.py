@@ -1,0 +1,259 @@
+"""The YAML at the top of a prompt file: finds it, and reads it into a record.
+
+In: the file's text. Out: settings, the template and the line it begins on. Must never read the template.
+
+Source: dotprompt reference, "front matter"; the key `flowai` is our extension.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from flowai.errors import Place, PromptError, one_of
+from flowai.prompts.control_tokens import Policy
+from flowai.prompts.schema.picoschema import TYPES, SchemaSource, to_json_schema
+from flowai.storage.files import Document, parse_yaml
+
+if TYPE_CHECKING:
+    from flowai.prompts.schema.picoschema import Schema
+
+KEYS = ("name", "variant", "version", "description", "model", "config", "input", "output", "metadata", "flowai")
+_NOT_SENT = ("tools", "toolDefs", "maxTurns")
+_FORMATS = ("json", "text")
+# dotprompt spells sampling parameters as Google does; calls use LiteLLM's names
+_PARAMETERS = {
+    "topP": "top_p",
+    "topK": "top_k",
+    "maxOutputTokens": "max_tokens",
+    "stopSequences": "stop",
+    "presencePenalty": "presence_penalty",
+    "frequencyPenalty": "frequency_penalty",
+}
+_SPLIT = re.compile(
+    r"(?P<before>(?:(?:\#[^\n]*|[ \t\r]*)\n)*)---[ \t]*\r?\n(?P<yaml>.*?)(?:(?<=\n))---[ \t]*(?:\r?\n|\Z)(?P<body>.*)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the front matter says.
+
+    Args:
+        model: name of a model; None to leave it to the caller.
+        config: sampling parameters by LiteLLM's names.
+        input_schema: JSON Schema of the values; None when there is none.
+        input_place: where it stands.
+        defaults: values for variables that are not given.
+        output_schema: JSON Schema of the answer; None for free text.
+        promises_json: whether the answer is to be JSON.
+        policy: what happens to control tokens in values.
+        untrusted: variables that are put between marks.
+        untrusted_place: where they are named.
+        ext: keys with a dot, grouped by what stands before the last one.
+        raw: everything, as read.
+    """
+
+    model: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    input_schema: Schema | None = None
+    input_place: Place | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    output_schema: Schema | None = None
+    promises_json: bool = False
+    policy: Policy = "allow"
+    untrusted: frozenset[str] = frozenset()
+    untrusted_place: Place | None = None
+    ext: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """A prompt file in two parts.
+
+    Args:
+        yaml: the front matter, moved down to its own lines; None when there is none.
+        body: the template; trimmed when a front matter stands before it.
+        first_line: line of the file the template begins on, from 1.
+    """
+
+    yaml: str | None
+    body: str
+    first_line: int
+
+
+def split(text: str, *, file: str) -> Parts:
+    """Part the front matter from the template.
+
+    Comment lines (`#`) and blank lines may stand before the front matter. The template after a front matter is trimmed,
+    as in dotprompt; without one it is the whole text.
+
+    Raises:
+        PromptError: the first line is `---` and no second one follows.
+    """
+    found = _SPLIT.match(text)
+    if found is None:
+        if re.match(r"\s*---[ \t]*\r?(?:\n|\Z)", text):
+            line = text[: text.index("---")].count("\n") + 1
+            hint = "end it with a line `---`"
+            raise PromptError("the front matter is never closed", place=Place(file=file, line=line), hint=hint)
+        return Parts(yaml=None, body=text, first_line=1)
+    body = found["body"]
+    blank = body[: len(body) - len(body.lstrip())]
+    before = text[: found.start("body")].count("\n") + blank.count("\n")
+    yaml = "\n" * text[: found.start("yaml")].count("\n") + found["yaml"]
+    return Parts(yaml=yaml, body=body.strip(), first_line=before + 1)
+
+
+def read_settings(parts: Parts, *, file: str, schemas: Mapping[str, Schema] | None = None) -> Settings:
+    """Read the front matter.
+
+    Args:
+        parts: the file in two parts.
+        file: name for messages.
+        schemas: schemas that Picoschema may use by name.
+
+    Raises:
+        PromptError: bad YAML, a value of the wrong kind, an unknown type, format, policy or key.
+    """
+    if parts.yaml is None:
+        return Settings()
+    document = parse_yaml(parts.yaml, name=file, kind=PromptError)
+    if document.value is None:
+        return Settings()
+    if not isinstance(document.value, dict):
+        raise PromptError("the front matter is no map", place=document.place(), hint="write `key: value` lines")
+    raw = document.value
+    _check_keys(document)
+    given = _map(document, "input")
+    output = _map(document, "output")
+    ours = _map(document, "flowai")
+    for key in ours:
+        if key not in {"control_tokens", "untrusted"}:
+            hint = one_of(("control_tokens", "untrusted"), found=str(key))
+            raise PromptError("unknown key", place=document.place("flowai", key), hint=hint)
+    output_schema = _schema(document, "output", output, schemas)
+    return Settings(
+        model=_text(document, raw, "model"),
+        config={_PARAMETERS.get(key, key): value for key, value in _map(document, "config").items()},
+        input_schema=_schema(document, "input", given, schemas),
+        input_place=document.place("input", "schema"),
+        defaults=_map(document, "input", "default"),
+        output_schema=output_schema,
+        promises_json=_promises_json(document, output, output_schema),
+        policy=_policy(document, ours),
+        untrusted=_untrusted(document, ours),
+        untrusted_place=document.place("flowai", "untrusted"),
+        ext=_extensions(raw),
+        raw=raw,
+    )
+
+
+def _check_keys(document: Document) -> None:
+    """Refuse what would be passed over in silence: a slip of the pen, or what flowai does not send."""
+    import difflib  # small, but only needed here
+
+    for key in document.value:
+        name = str(key)
+        if name in _NOT_SENT:
+            hint = "remove it, and pass it where the call is made"
+            raise PromptError("flowai sends no tools", place=document.place(key), hint=hint)
+        near = [] if name in KEYS else difflib.get_close_matches(name, KEYS, n=1, cutoff=0.8)
+        if near:
+            raise PromptError("unknown key", place=document.place(key), hint=f"did you mean `{near[0]}`?")
+
+
+def _map(document: Document, *keys: str) -> dict[str, Any]:
+    """Give a map of the front matter; an absent or empty one is {}."""
+    value = document.value
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        what = f"found a {type(value).__name__}; expected a map"
+        raise PromptError(what, place=document.place(*keys), hint="write `key: value` lines below it")
+    return value
+
+
+def _text(document: Document, raw: Mapping[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    if value is not None and not isinstance(value, str):
+        raise PromptError(f"found a {type(value).__name__}; expected text", place=document.place(key))
+    return value
+
+
+def _schema(
+    document: Document, key: str, section: Mapping[str, Any], schemas: Mapping[str, Schema] | None
+) -> Schema | None:
+    """Read `input.schema` or `output.schema`."""
+    if section.get("schema") is None:
+        return None
+    source = SchemaSource(document=document, keys=(key, "schema"), named=schemas or {})
+    schema = to_json_schema(section["schema"], source)
+    _check_types(schema, source)
+    return schema
+
+
+def _check_types(schema: object, source: SchemaSource) -> None:
+    """Refuse a type that JSON Schema does not have, wherever it stands."""
+    if not isinstance(schema, Mapping):
+        return
+    kinds = schema.get("type", [])
+    for kind in [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else [str(kinds)]:
+        if kind not in TYPES:
+            raise PromptError(f"no type `{kind}`", place=source.at("type").place(), hint=one_of(TYPES, found=str(kind)))
+    for key, kind in (("properties", dict), ("required", list), ("enum", list)):
+        if not isinstance(schema.get(key, kind()), kind):
+            expected = "map" if kind is dict else "list"
+            raise PromptError(f"`{key}` is no {expected}", place=source.at(key).place())
+    for name, inner in schema.get("properties", {}).items():
+        _check_types(inner, source.at("properties", name))
+    _check_types(schema.get("items"), source.at("items"))
+    _check_types(schema.get("additionalProperties"), source.at("additionalProperties"))
+
+
+def _promises_json(document: Document, output: Mapping[str, Any], schema: Schema | None) -> bool:
+    """Say whether the answer is to be JSON: `output.format: json`, or a schema without a format."""
+    found = output.get("format")
+    if found is None:
+        return schema is not None
+    if found not in _FORMATS:
+        hint = one_of(_FORMATS, found=str(found))
+        raise PromptError(f"no format `{found}`", place=document.place("output", "format"), hint=hint)
+    if found == "text" and schema is not None:
+        hint = "write `format: json`, or remove the schema"
+        raise PromptError("a schema needs JSON", place=document.place("output", "format"), hint=hint)
+    return bool(found == "json")
+
+
+def _policy(document: Document, ours: Mapping[str, Any]) -> Policy:
+    found = ours.get("control_tokens", "allow")
+    policies: tuple[Policy, ...] = get_args(Policy)
+    for policy in policies:
+        if policy == found:
+            return policy
+    hint = one_of(policies, found=str(found))
+    raise PromptError(f"no policy `{found}`", place=document.place("flowai", "control_tokens"), hint=hint)
+
+
+def _untrusted(document: Document, ours: Mapping[str, Any]) -> frozenset[str]:
+    found = ours.get("untrusted") or []
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        hint = "write `untrusted: [text]`"
+        raise PromptError("expected a list of variables", place=document.place("flowai", "untrusted"), hint=hint)
+    return frozenset(found)
+
+
+def _extensions(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Group keys such as `acme.retries` by what stands before their last dot."""
+    grouped: dict[str, dict[str, Any]] = {}
+    for key, value in raw.items():
+        space, dot, name = str(key).rpartition(".")
+        if dot:
+            grouped.setdefault(space, {})[name] = value
+    return grouped

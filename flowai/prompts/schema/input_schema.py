@@ -1,0 +1,231 @@
+"""What a prompt expects of its values, and what is wrong with those it is given.
+
+In: the input schema, the variables the template uses, and values. Out: nothing, or an error with the line that uses the
+variable. Must never know how a template is rendered.
+
+Schemas of the everyday kind (types, required fields, enums, items) are checked here, because importing jsonschema costs
+more time than a thousand renders; any other keyword is left to jsonschema.
+
+Source: JSON Schema 2020-12, core and validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from flowai.errors import Place, PromptError, one_of
+from flowai.prompts.template.values import is_number
+
+if TYPE_CHECKING:
+    from flowai.prompts.schema.picoschema import Schema
+
+_CHECKED = {"type", "enum", "properties", "required", "additionalProperties", "items"}
+_NOTES = {"title", "description", "default", "examples", "$schema", "$comment", "deprecated"}
+
+
+_IS: dict[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+    "integer": lambda value: is_number(value) and float(value).is_integer(),
+    "number": is_number,
+    "object": lambda value: isinstance(value, Mapping),
+    "array": lambda value: isinstance(value, list | tuple),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What a prompt expects.
+
+    Args:
+        file: name of the prompt's file.
+        schema: the input schema; None when the template alone says what is expected.
+        schema_place: where it stands.
+        uses: the variables the template uses, each with the place of its first use.
+        uses_all: whether the template uses all values at once; then any name is welcome.
+        defaults: values for names that are not given.
+    """
+
+    file: str
+    schema: Schema | None
+    schema_place: Place | None
+    uses: Mapping[str, Place]
+    uses_all: bool
+    defaults: Mapping[str, Any]
+
+    @cached_property
+    def _properties(self) -> Mapping[str, Any]:
+        properties = (self.schema or {}).get("properties", {})
+        return properties if isinstance(properties, Mapping) else {}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The variables the template or the schema expects, sorted."""
+        return tuple(sorted({*self.uses, *self._properties}))
+
+    @cached_property
+    def is_open(self) -> bool:
+        """Whether other names are welcome too."""
+        return self.uses_all or (self.schema or {}).get("additionalProperties", False) is not False
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        undeclared = self.uses.keys() - self._properties.keys()
+        return frozenset({*(self.schema or {}).get("required", ()), *undeclared})
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset({*self.names, *self.defaults})
+
+    @cached_property
+    def _has_plain_schema(self) -> bool:
+        return _is_plain(self.schema)
+
+    def check_itself(self) -> None:
+        """Refuse a template that its own schema contradicts.
+
+        Raises:
+            PromptError: the schema is not of an object, or the template uses a variable that the schema excludes.
+        """
+        if self.schema is None:
+            return
+        if self.schema.get("type", "object") != "object":
+            hint = "write a map of variables, each with its type"
+            raise PromptError("`input.schema` does not describe an object", place=self.schema_place, hint=hint)
+        if self.schema.get("additionalProperties") is not False:
+            return
+        for name, place in self.uses.items():
+            if name not in self._properties:
+                hint = f"declare it under `input.schema`; {one_of(self._properties, found=name)}"
+                raise PromptError(f"the template uses `{name}`, which the schema does not have", place=place, hint=hint)
+
+    def check(self, values: Mapping[str, Any]) -> None:
+        """Refuse values that break the contract.
+
+        Args:
+            values: with the defaults filled in.
+
+        Raises:
+            PromptError: a variable is missing, unknown or of the wrong type; the place is the line that uses it.
+        """
+        if not self._required <= values.keys():
+            raise self._missing(sorted(self._required - values.keys()))
+        if not self.is_open and not values.keys() <= self._known:
+            raise self._unknown(sorted(map(str, values.keys() - self._known)))
+        if self.schema is not None:
+            problem = (
+                _problem(self.schema, values, "") if self._has_plain_schema else _by_jsonschema(self.schema, values)
+            )
+            if problem is not None:
+                way, what = problem
+                place = self._place(way.partition(".")[0].partition("[")[0])
+                raise PromptError(
+                    f"`{way}` {what}", place=place, hint="pass what `input.schema` asks for, or change it"
+                )
+
+    def _place(self, name: str) -> Place:
+        return self.uses.get(name) or self.schema_place or Place(file=self.file)
+
+    def _missing(self, names: list[str]) -> PromptError:
+        listed = ", ".join(f"`{name}`" for name in names)
+        what = f"variable {listed} is missing" if len(names) == 1 else f"variables {listed} are missing"
+        hint = f"give it a value, or declare it optional: `input: {{schema: {{{names[0]}?: string}}}}`"
+        return PromptError(what, place=self._place(names[0]), hint=hint)
+
+    def _unknown(self, names: list[str]) -> PromptError:
+        listed = ", ".join(f"`{name}`" for name in names)
+        what = f"variable {listed} is not known" if len(names) == 1 else f"variables {listed} are not known"
+        hint = f"use it in the template or declare it under `input.schema`; {one_of(self._known, found=names[0])}"
+        return PromptError(what, place=self.schema_place or Place(file=self.file), hint=hint)
+
+
+def _is_plain(schema: object) -> bool:
+    """Say whether the small check below understands every keyword of a schema."""
+    if isinstance(schema, bool):
+        return True
+    if not isinstance(schema, Mapping) or not schema.keys() <= _CHECKED | _NOTES:
+        return False
+    inner = [
+        *schema.get("properties", {}).values(),
+        schema.get("items", True),
+        schema.get("additionalProperties", True),
+    ]
+    return all(map(_is_plain, inner))
+
+
+def _problem(schema: Any, value: object, way: str) -> tuple[str, str] | None:  # noqa: ANN401 - a schema is a map or a boolean
+    """Give the first thing that is wrong with a value: the way to it, and what."""
+    if isinstance(schema, bool):
+        return None if schema else (way, "is not allowed here")
+    kinds = schema.get("type")
+    if kinds is not None:
+        expected = [kinds] if isinstance(kinds, str) else kinds
+        if not any(_IS[kind](value) for kind in expected):
+            return way, f"is {_shown(value)}; expected {' or '.join(expected)}"
+    if "enum" in schema and not any(_is_same(value, item) for item in schema["enum"]):
+        return way, f"is {_shown(value)}; expected one of {', '.join(map(_shown, schema['enum']))}"
+    if isinstance(value, Mapping):
+        return _object_problem(schema, value, way)
+    if isinstance(value, list | tuple) and "items" in schema:
+        for index, item in enumerate(value):
+            found = _problem(schema["items"], item, f"{way}[{index}]")
+            if found is not None:
+                return found
+    return None
+
+
+def _object_problem(schema: Mapping[str, Any], value: Mapping[str, Any], way: str) -> tuple[str, str] | None:
+    properties = schema.get("properties", {})
+    for name in schema.get("required", ()):
+        if name not in value:
+            return _joined(way, name), "is missing"
+    others = schema.get("additionalProperties", True)
+    for name, item in value.items():
+        inner = properties.get(name, others)
+        found = _problem(inner, item, _joined(way, name))
+        if found is not None:
+            return found
+    return None
+
+
+def _joined(way: str, name: object) -> str:
+    return f"{way}.{name}" if way else str(name)
+
+
+def _is_same(left: object, right: object) -> bool:
+    return left == right and isinstance(left, bool) == isinstance(right, bool)
+
+
+def _shown(value: object) -> str:
+    """Describe a value without printing all of it: it may be long, and it is the user's."""
+    kinds = [kind for kind, test in _IS.items() if kind != "number" and test(value)]
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    if isinstance(value, str) and len(value) <= 30:  # noqa: PLR2004 - a word or two
+        return f'"{value}"'
+    if is_number(value):
+        return str(value)
+    return f"a {kinds[0]}" if kinds else f"a Python `{type(value).__name__}`"
+
+
+def _by_jsonschema(schema: Schema, values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Let jsonschema look; an empty registry keeps it from fetching what a `$ref` names."""
+    from jsonschema import Draft202012Validator, SchemaError  # only for keywords beyond the everyday ones
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    try:
+        Draft202012Validator.check_schema(schema)
+        error = next(Draft202012Validator(schema, registry=Registry()).iter_errors(dict(values)), None)
+    except SchemaError as broken:
+        return "input.schema", f"is not a valid JSON Schema: {broken.message}"
+    except Unresolvable as broken:
+        return "input.schema", f"cannot be used: {broken}"
+    if error is None:
+        return None
+    way = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
+    return way.lstrip(".") or "values", f"breaks the schema at `{error.validator}`"

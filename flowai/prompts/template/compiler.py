@@ -1,0 +1,355 @@
+"""Turns a syntax tree into a function from values to messages, once; the function then runs for every render.
+
+In: nodes and which variables are untrusted. Out: a Program: its steps and the variables it uses. Must never know files,
+schemas or providers, and never read a value as template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flowai.errors import Place, PromptError
+from flowai.prompts import spotlight
+from flowai.prompts.template.context import Frame, Getter, Run, Step, data_getter, getter, root_getter
+from flowai.prompts.template.message_builder import Source
+from flowai.prompts.template.nodes import (
+    Each,
+    Equals,
+    Expression,
+    History,
+    If,
+    Include,
+    Json,
+    Literal,
+    Media,
+    Node,
+    Nodes,
+    Output,
+    Path,
+    Section,
+    SetRole,
+    Text,
+    With,
+)
+from flowai.prompts.template.values import MISSING, as_json, is_empty, is_number, is_same, kind
+
+ALL: Final = "*"
+"""Stands among the names of an origin for all values at once (`{{json this}}`)."""
+Origin = frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """What is known of a context before any value is: which variables its contents come from.
+
+    Args:
+        up: the context around it.
+        origin: the variables `this` comes from; None for the outermost, where each name is a variable of its own.
+        laid_over: names that a partial was given, with their origin.
+        keys: the variables `@key` of the innermost loop comes from.
+    """
+
+    up: Scope | None = None
+    origin: Origin | None = None
+    laid_over: Mapping[str, Origin] = field(default_factory=dict)
+    keys: Origin = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A template, ready to run.
+
+    Args:
+        steps: in order.
+        uses: the variables it uses, each with the path that uses it first.
+        uses_all: whether it uses all values at once.
+    """
+
+    steps: tuple[Step, ...]
+    uses: Mapping[str, Path]
+    uses_all: bool
+
+
+def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:
+    """Make a template ready to run.
+
+    Args:
+        nodes: the template.
+        untrusted: variables whose text is put between marks.
+
+    Raises:
+        PromptError: `../` leads out of the outermost context.
+    """
+    compiler = _Compiler(untrusted)
+    steps = compiler.steps(nodes, Scope())
+    return Program(steps=steps, uses=compiler.uses, uses_all=compiler.uses_all)
+
+
+class _Compiler:
+    """Makes one closure per node; notes on the way which variables are used and what comes from untrusted ones."""
+
+    def __init__(self, untrusted: frozenset[str]) -> None:
+        self._untrusted = untrusted
+        self.uses: dict[str, Path] = {}
+        self.uses_all = False
+        self._makers: dict[type, Callable[[Any, Scope], Step]] = {
+            Text: self._text,
+            Output: self._output,
+            Json: self._json,
+            Media: self._media,
+            SetRole: self._role,
+            History: self._history,
+            Section: self._section,
+            If: self._if,
+            Equals: self._equals,
+            Each: self._each,
+            With: self._with,
+            Include: self._include,
+        }
+
+    def steps(self, nodes: Nodes, scope: Scope) -> tuple[Step, ...]:
+        return tuple(self._step(node, scope) for node in nodes)
+
+    def _step(self, node: Node, scope: Scope) -> Step:
+        return self._makers[type(node)](node, scope)
+
+    def _text(self, node: Text, _: Scope) -> Step:
+        text = node.text
+        return lambda frame: frame.run.draft.text(text)
+
+    def _role(self, node: SetRole, _: Scope) -> Step:
+        role = node.role
+        return lambda frame: frame.run.draft.role(role)
+
+    def _history(self, _: History, __: Scope) -> Step:
+        return lambda frame: frame.run.draft.history()
+
+    def _section(self, node: Section, _: Scope) -> Step:
+        name = node.name
+        return lambda frame: frame.run.draft.section(name)
+
+    def _output(self, node: Output, scope: Scope) -> Step:
+        path = node.value
+        get, origin = self._value(path, scope)
+        source = Source(name=path.text, place=path.place)
+        wrap = self._wrapper(origin, path.place)
+
+        def step(frame: Frame) -> None:
+            value = get(frame)
+            text = value if type(value) is str else _shown(value, path, frame.run)
+            frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
+
+        return step
+
+    def _json(self, node: Json, scope: Scope) -> Step:
+        get, origin = self._value(node.value, scope)
+        name = node.value.text if isinstance(node.value, Path) else "json"
+        source = Source(name=name, place=node.place)
+        wrap = self._wrapper(origin, node.place)
+
+        def step(frame: Frame) -> None:
+            value = _required(get(frame), node.value, frame.run)
+            text = "" if value is MISSING else _json_text(value, node.indent, source)
+            frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
+
+        return step
+
+    def _media(self, node: Media, scope: Scope) -> Step:
+        get_url, _ = self._value(node.url, scope)
+        get_type: Getter = lambda _: None  # noqa: E731 - stands in for the getter of a missing argument
+        if node.content_type is not None:
+            get_type, _ = self._value(node.content_type, scope)
+
+        def step(frame: Frame) -> None:
+            url = _required(get_url(frame), node.url, frame.run)
+            if not isinstance(url, str) or not url:
+                what = f"the `url=` of `media` is {kind(url)}; expected text"
+                raise PromptError(what, place=node.place, hint="give it an `https:` or `data:` address")
+            content_type = get_type(frame)
+            frame.run.draft.media(url, content_type if isinstance(content_type, str) and content_type else None)
+
+        return step
+
+    def _if(self, node: If, scope: Scope) -> Step:
+        test, _ = self._value(node.test, scope)
+        then, otherwise = self._branches(node, scope)
+
+        def step(frame: Frame) -> None:
+            value = test(frame)
+            holds = not is_empty(value) and (node.include_zero or bool(value) or not is_number(value))
+            for inner in then if holds != node.negate else otherwise:
+                inner(frame)
+
+        return step
+
+    def _equals(self, node: Equals, scope: Scope) -> Step:
+        get_left, _ = self._value(node.left, scope)
+        get_right, _ = self._value(node.right, scope)
+        then, otherwise = self._branches(node, scope)
+
+        def step(frame: Frame) -> None:
+            left = _required(get_left(frame), node.left, frame.run)
+            right = _required(get_right(frame), node.right, frame.run)
+            for inner in then if is_same(left, right) != node.negate else otherwise:
+                inner(frame)
+
+        return step
+
+    def _branches(self, node: If | Equals, scope: Scope) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+        return self.steps(node.then, scope), self.steps(node.otherwise, scope)
+
+    def _each(self, node: Each, scope: Scope) -> Step:
+        get, origin = self._value(node.items, scope)
+        body = self.steps(node.then, Scope(up=scope, origin=origin, keys=origin))
+        otherwise = self.steps(node.otherwise, scope)
+
+        def step(frame: Frame) -> None:
+            items = _items(_required(get(frame), node.items, frame.run), node)
+            last = len(items) - 1
+            for index, (key, item) in enumerate(items):
+                loop = {"index": index, "key": key, "first": index == 0, "last": index == last}
+                inner_frame = Frame(frame.run, item, frame, loop)
+                for inner in body:
+                    inner(inner_frame)
+            if not items:
+                for inner in otherwise:
+                    inner(frame)
+
+        return step
+
+    def _with(self, node: With, scope: Scope) -> Step:
+        get, origin = self._value(node.value, scope)
+        body = self.steps(node.then, Scope(up=scope, origin=origin, keys=scope.keys))
+        otherwise = self.steps(node.otherwise, scope)
+
+        def step(frame: Frame) -> None:
+            value = _required(get(frame), node.value, frame.run)
+            if is_empty(value):
+                for inner in otherwise:
+                    inner(frame)
+            else:
+                inner_frame = Frame(frame.run, value, frame, frame.loop)
+                for inner in body:
+                    inner(inner_frame)
+
+        return step
+
+    def _include(self, node: Include, scope: Scope) -> Step:
+        getters: list[tuple[str, Getter, Expression]] = []
+        laid_over: dict[str, Origin] = {}
+        for name, expression in node.fields:
+            get, laid_over[name] = self._value(expression, scope)
+            getters.append((name, get, expression))
+        get_context: Getter | None = None
+        inside = Scope(up=scope.up, origin=scope.origin, laid_over={**scope.laid_over, **laid_over}, keys=scope.keys)
+        if node.context is not None:
+            get_context, origin = self._value(node.context, scope)
+            inside = Scope(up=scope, origin=origin, laid_over=laid_over, keys=scope.keys)
+        body = self.steps(node.body, inside)
+
+        def step(frame: Frame) -> None:
+            this, up = frame.this, frame.up
+            if get_context is not None and node.context is not None:
+                this, up = _required(get_context(frame), node.context, frame.run), frame
+            if getters:
+                given = {name: _required(get(frame), value, frame.run) for name, get, value in getters}
+                this = {**(this if isinstance(this, Mapping) else {}), **given}
+            inner_frame = Frame(frame.run, this, up, frame.loop)
+            for inner in body:
+                inner(inner_frame)
+
+        return step
+
+    def _wrapper(self, origin: Origin, place: Place) -> Callable[[str, Run], str] | None:
+        """Put marks around what may come from an untrusted variable; None where nothing can."""
+        if origin & self._untrusted or (ALL in origin and self._untrusted):
+            return lambda text, run: spotlight.wrap(text, run.nonce, place=place)
+        return None
+
+    def _value(self, expression: Expression, scope: Scope) -> tuple[Getter, Origin]:
+        """Make the getter of an expression, and say which variables it comes from."""
+        if isinstance(expression, Literal):
+            value = expression.value
+            return (lambda _: value), frozenset()
+        if expression.is_data and expression.names[0] == "root":
+            outermost = self._named(expression, expression.names[1:], Scope())
+            return root_getter(expression.names[1:]), outermost
+        if expression.is_data:
+            return data_getter(expression.names), scope.keys if expression.names[0] == "key" else frozenset()
+        for _ in range(expression.depth):
+            if scope.up is None:
+                what = f"`{expression.text}` leads out of the outermost context"
+                raise PromptError(what, place=expression.place, hint="`../` works inside `{{#each}}` and `{{#with}}`")
+            scope = scope.up
+        return getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
+
+    def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> Origin:
+        """Say which variables a path comes from, and note those it uses."""
+        if names and names[0] in scope.laid_over:
+            return scope.laid_over[names[0]]
+        if scope.origin is not None:
+            return scope.origin.union(*scope.laid_over.values()) if not names else scope.origin
+        if not names:
+            self.uses_all = True
+            return frozenset([ALL])
+        self.uses.setdefault(names[0], path)
+        return frozenset([names[0]])
+
+
+def _required(value: object, expression: Expression, run: Run) -> object:
+    """Refuse a value that is missing, where that is an error."""
+    if value is MISSING and isinstance(expression, Path):
+        if expression.is_data and expression.names[0] != "root" and run.needs_data:
+            hint = "pass it in the `context` of the render, or ask with `{{#if}}`"
+            raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
+        if run.needs_values and not expression.is_data:
+            hint = "give it a value, ask for it with `{{#if}}`, or declare it optional under `input.schema`"
+            raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
+    return value
+
+
+def _shown(value: object, path: Path, run: Run) -> str:
+    """Write a value that is no plain text."""
+    value = _required(value, path, run)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if value is MISSING or (value is None and not (run.needs_values and not path.is_data)):
+        return ""
+    if isinstance(value, Mapping | list | tuple):
+        hint = f"write `{{{{json {path.text}}}}}`, or take it apart with `{{{{#each}}}}` or `{{{{#with}}}}`"
+    elif value is None:
+        hint = "give it a value, or declare it optional under `input.schema`"
+    else:
+        hint = "pass it as text"
+    raise PromptError(
+        f"`{path.text}` is {kind(value)}; expected text, a number or a boolean", place=path.place, hint=hint
+    )
+
+
+def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
+    """Give what a loop goes over: positions or keys, each with its item."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, list | tuple):
+        return list(enumerate(value))
+    if is_empty(value):
+        return []
+    name = node.items.text if isinstance(node.items, Path) else "each"
+    what = f"`{name}` is {kind(value)}; expected a list or an object"
+    raise PromptError(what, place=node.place, hint="`{{#each}}` goes over lists and objects")
+
+
+def _json_text(value: object, indent: int | None, source: Source) -> str:
+    try:
+        return as_json(value, indent)
+    except (TypeError, ValueError) as error:
+        what = f"`{source.name}` cannot be written as JSON: {error}"
+    except RecursionError:
+        what = f"`{source.name}` is nested too deep"
+    raise PromptError(what, place=source.place, hint="pass maps, lists, text, numbers, booleans and null only")

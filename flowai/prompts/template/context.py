@@ -1,0 +1,85 @@
+"""What one render keeps to itself, and how paths read values from it.
+
+In: values, a draft, names. Out: frames, and functions from a frame to a value. Must never know templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from flowai.prompts.template.message_builder import Draft
+from flowai.prompts.template.values import MISSING, member, walk
+
+
+# Run and Frame are made in every render, so they are Structs: a frozen dataclass takes ten times as long to build.
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What one render keeps to itself.
+
+    Args:
+        draft: the conversation so far.
+        data: what `@name` reads.
+        root: what `@root` reads.
+        nonce: for the marks around untrusted values.
+        needs_data: whether a missing `@name` is an error.
+        needs_values: whether a missing value is an error.
+    """
+
+    draft: Draft
+    data: Mapping[str, Any]
+    root: Mapping[str, Any]
+    nonce: str
+    needs_data: bool
+    needs_values: bool
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One context of a render.
+
+    Args:
+        run: the render.
+        this: the context's value.
+        up: the context around it; None for the outermost.
+        loop: `@index`, `@key`, `@first`, `@last` of the innermost loop.
+    """
+
+    run: Run
+    this: Any
+    up: Frame | None
+    loop: Mapping[str, Any]
+
+
+Step = Callable[[Frame], None]
+Getter = Callable[[Frame], Any]
+
+
+def getter(depth: int, names: tuple[str, ...]) -> Getter:
+    """Read a path from the context, or one `depth` steps above it."""
+    if depth == 0 and len(names) == 1:
+        name = names[0]
+        return lambda frame: member(frame.this, name)
+
+    def get(frame: Frame) -> object:
+        for _ in range(depth):
+            frame = frame.up or frame  # the compiler has counted the contexts
+        return walk(frame.this, names)
+
+    return get
+
+
+def root_getter(names: tuple[str, ...]) -> Getter:
+    """Read a path from all values."""
+    return lambda frame: walk(frame.run.root, names)
+
+
+def data_getter(names: tuple[str, ...]) -> Getter:
+    """Read `@name`: the innermost loop's first, then what the caller handed in."""
+    head, rest = names[0], names[1:]
+
+    def get(frame: Frame) -> object:
+        start = frame.loop[head] if head in frame.loop else frame.run.data.get(head, MISSING)
+        return walk(start, rest)
+
+    return get

@@ -1,0 +1,350 @@
+"""Reads a template into a syntax tree: the dotprompt dialect, a subset of Handlebars in which no code runs.
+
+In: the template's text and its partials. Out: nodes with places. Must never see a value.
+
+Source: dotprompt, "template syntax" and its specification cases; Handlebars 4, language guide.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from flowai.errors import Place, PromptError, one_of
+from flowai.prompts.messages import ROLES
+from flowai.prompts.template.lexer import Tag, TextToken, lex
+from flowai.prompts.template.nodes import (
+    Each,
+    Equals,
+    Expression,
+    History,
+    If,
+    Include,
+    Json,
+    Literal,
+    Media,
+    Node,
+    Nodes,
+    Output,
+    Path,
+    Section,
+    SetRole,
+    Text,
+    With,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowai.prompts.template.lexer import Tokens, Word
+
+HELPERS = ("history", "json", "media", "role", "section")
+BLOCKS = ("each", "if", "ifEquals", "unless", "unlessEquals", "with")
+DEEPEST_COUNT = 60  # nested blocks; far above any prompt, far below the interpreter's recursion limit
+
+_LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "undefined": None}
+_SEGMENT = re.compile(r"\[([^\]]*)\]|[^./]+")
+_LINE_START = re.compile(r"^(?=[^\r\n])", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartialSource:
+    """A partial as it is read.
+
+    Args:
+        text: its whole text; partials have no front matter.
+        file: name for messages.
+    """
+
+    text: str
+    file: str
+
+
+class Partials(Protocol):
+    """Where partials come from."""
+
+    def get(self, name: str) -> PartialSource | None:
+        """Give a partial by its name; None when there is none."""
+        ...
+
+    def names(self) -> Iterable[str]:
+        """List the names there are, for the hint of an error."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Arguments:
+    """What stands in a tag after its name: values in order, then `key=value` pairs."""
+
+    head: str
+    values: tuple[Expression, ...]
+    fields: dict[str, Expression]
+    place: Place
+
+    def want(self, *, count: int, fields: Iterable[str] = (), usage: str) -> None:
+        """Refuse another number of values, or a key that the helper does not have."""
+        extra = [key for key in self.fields if key not in set(fields)]
+        if len(self.values) != count or extra:
+            found = f"unknown `{extra[0]}=`" if extra else f"{len(self.values)} values"
+            what = f"`{self.head}` is used wrongly: found {found}"
+            raise PromptError(what, place=self.place, hint=f"write `{usage}`")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """What parsing needs beside the text.
+
+    Args:
+        partials: where partials come from.
+        inside: names of the partials being read, outermost first: a name that comes again is recursion.
+        done: partials read before, by name and indent, so that one used often is read once.
+    """
+
+    partials: Partials
+    inside: tuple[str, ...] = ()
+    done: dict[tuple[str, str], Nodes] = field(default_factory=dict)
+
+
+def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> Nodes:
+    """Read a template.
+
+    Args:
+        text: the template, without front matter.
+        file: name for messages.
+        partials: where partials come from.
+        first_line: line of the file the text begins on.
+
+    Returns:
+        The nodes, partials put in.
+
+    Raises:
+        PromptError: wrong syntax, an unknown helper or partial, a partial that includes itself.
+    """
+    return _parse(text, file=file, first_line=first_line, reader=Reader(partials=partials))
+
+
+def _parse(text: str, *, file: str, first_line: int, reader: Reader) -> Nodes:
+    parser = _Parser(lex(text, file=file, first_line=first_line), reader)
+    nodes, stop = parser.body(0)
+    if stop is not None:
+        name = "/" + stop.words[0].text if stop.kind == "close" and stop.words else "else"
+        raise PromptError(f"`{{{{{name}}}}}` closes no block", place=stop.place, hint="remove it, or open its block")
+    return nodes
+
+
+class _Parser:
+    """Walks the tokens of one text once."""
+
+    def __init__(self, tokens: Tokens, reader: Reader) -> None:
+        self._tokens = tokens
+        self._reader = reader
+        self._index = 0
+
+    def body(self, depth: int) -> tuple[Nodes, Tag | None]:
+        """Read nodes up to the tag that ends them (`else` or a closing tag); None at the end of the text."""
+        nodes: list[Node] = []
+        items = self._tokens.items
+        while self._index < len(items):
+            item = items[self._index]
+            self._index += 1
+            if isinstance(item, TextToken):
+                if item.text:
+                    nodes.append(Text(text=item.text))
+            elif item.kind in {"else", "close"}:
+                return tuple(nodes), item
+            elif item.kind == "open":
+                nodes.append(self._block(item, depth + 1))
+            elif item.kind == "partial":
+                nodes.append(self._include(item, self._tokens.indents.get(self._index - 1, "")))
+            elif item.kind == "output":
+                nodes.append(_output(item))
+        return tuple(nodes), None
+
+    def _block(self, tag: Tag, depth: int) -> Node:
+        """Read a block up to its closing tag."""
+        if depth > DEEPEST_COUNT:
+            what = f"blocks are nested deeper than {DEEPEST_COUNT}"
+            raise PromptError(what, place=tag.place, hint="move the inner blocks into a partial")
+        name = tag.words[0].text if tag.words else ""
+        node, stop = self._branches(tag, depth)
+        if stop is None:
+            what = f"`{{{{#{name}}}}}` is never closed"
+            raise PromptError(what, place=tag.place, hint=f"close it with `{{{{/{name}}}}}`")
+        closing = stop.words[0].text if stop.words else ""
+        if stop.kind != "close" or closing != name or len(stop.words) > 1:
+            found = f"/{closing}" if stop.kind == "close" else "else"
+            what = f"`{{{{{found}}}}}` stands where `{{{{#{name}}}}}` of line {tag.place.line} must be closed"
+            raise PromptError(what, place=stop.place, hint=f"write `{{{{/{name}}}}}`")
+        return node
+
+    def _branches(self, tag: Tag, depth: int) -> tuple[Node, Tag | None]:
+        """Read both branches of a block; `{{else if x}}` is a block within the second."""
+        arguments = _arguments(tag)
+        then, stop = self.body(depth)
+        otherwise: Nodes = ()
+        if stop is not None and stop.kind == "else":
+            if depth > DEEPEST_COUNT:
+                raise PromptError(f"more than {DEEPEST_COUNT} `else if`", place=stop.place)
+            if stop.words:
+                chained, stop = self._branches(stop, depth + 1)
+                otherwise = (chained,)
+            else:
+                otherwise, stop = self.body(depth)
+        return _block(arguments, then, otherwise), stop
+
+    def _include(self, tag: Tag, indent: str) -> Include:
+        """Read a partial and what it is given."""
+        if not tag.words or tag.words[0].kind not in {"path", "string"}:
+            raise PromptError("a partial needs a name", place=tag.place, hint="write `{{> name}}`")
+        arguments = _arguments(tag)
+        name = arguments.head
+        if len(arguments.values) > 1:
+            hint = f"write `{{{{> {name} context key=value}}}}`"
+            raise PromptError(f"partial `{name}` is given more than one context", place=tag.place, hint=hint)
+        return Include(
+            name=name,
+            context=arguments.values[0] if arguments.values else None,
+            fields=tuple(arguments.fields.items()),
+            body=self._partial(name, indent, tag.place),
+        )
+
+    def _partial(self, name: str, indent: str, place: Place) -> Nodes:
+        """Read a partial's own text, each of its lines indented as the tag that stands alone was."""
+        reader = self._reader
+        if name in reader.inside:
+            way = " -> ".join((*reader.inside[reader.inside.index(name) :], name))
+            raise PromptError(f"partial `{name}` includes itself: {way}", place=place, hint="use `{{#each}}` instead")
+        if (name, indent) not in reader.done:
+            source = reader.partials.get(name)
+            if source is None:
+                hint = one_of(reader.partials.names(), found=name)
+                raise PromptError(f"no partial `{name}`", place=place, hint=hint)
+            text = _LINE_START.sub(indent, source.text) if indent else source.text
+            inner = Reader(partials=reader.partials, inside=(*reader.inside, name), done=reader.done)
+            reader.done[name, indent] = _parse(text, file=source.file, first_line=1, reader=inner)
+        return reader.done[name, indent]
+
+
+def _output(tag: Tag) -> Node:
+    """Read `{{name}}` or a helper."""
+    head = tag.words[0]
+    if head.kind == "path" and head.text in HELPERS:
+        return _helper(_arguments(tag))
+    if len(tag.words) > 1:
+        what = f"no helper `{head.text}`"
+        raise PromptError(what, place=tag.place, hint=one_of((*HELPERS, *BLOCKS), found=head.text))
+    value = _expression(head, tag.place)
+    if not isinstance(value, Path):
+        what = f"`{head.text}` is no variable"
+        raise PromptError(what, place=tag.place, hint="write the text itself, without `{{` and `}}`")
+    return Output(value=value)
+
+
+def _helper(given: _Arguments) -> Node:
+    """Read a helper: structure is named by the template alone, never by a value."""
+    if given.head == "history":
+        given.want(count=0, usage="{{history}}")
+        return History()
+    if given.head == "json":
+        given.want(count=1, fields=["indent"], usage="{{json name indent=2}}")
+        return Json(value=given.values[0], indent=_indent(given), place=given.place)
+    if given.head == "media":
+        given.want(count=0, fields=["url", "contentType"], usage="{{media url=name contentType=name}}")
+        if "url" not in given.fields:
+            raise PromptError("`media` has no `url=`", place=given.place, hint="write `{{media url=name}}`")
+        content_type = given.fields.get("contentType")
+        return Media(url=given.fields["url"], content_type=content_type, place=given.place)
+    given.want(count=1, usage=f'{{{{{given.head} "name"}}}}')
+    name = given.values[0]
+    if not isinstance(name, Literal) or not isinstance(name.value, str):
+        hint = f"a value never decides about structure; for a variable of this name write `{{{{this.{given.head}}}}}`"
+        raise PromptError(f"`{given.head}` needs a quoted name", place=given.place, hint=hint)
+    if given.head == "section":
+        return Section(name=name.value)
+    for role in ROLES:
+        if role == name.value:
+            return SetRole(role=role)
+    hint = "dotprompt calls it `model`" if name.value == "assistant" else one_of(ROLES, found=name.value)
+    raise PromptError(f"no role `{name.value}`", place=given.place, hint=hint)
+
+
+def _indent(given: _Arguments) -> int | None:
+    """Read `indent=` of the json helper: a whole number written in the template, 0 to 10."""
+    indent = given.fields.get("indent", Literal(value=0))
+    value = indent.value if isinstance(indent, Literal) else None
+    if type(value) is int and 0 <= value <= 10:  # noqa: PLR2004 - JSON.stringify's limit
+        return value or None
+    raise PromptError("`indent=` is not a number from 0 to 10", place=given.place, hint="write `indent=2`")
+
+
+def _block(given: _Arguments, then: Nodes, otherwise: Nodes) -> Node:
+    """Make the node of a block."""
+    head = given.head
+    if head in {"if", "unless"}:
+        given.want(count=1, fields=["includeZero"], usage=f"{{{{#{head} name}}}}")
+        zero = given.fields.get("includeZero") == Literal(value=True)
+        test = given.values[0]
+        return If(test=test, negate=head == "unless", include_zero=zero, then=then, otherwise=otherwise)
+    if head in {"ifEquals", "unlessEquals"}:
+        given.want(count=2, usage=f"{{{{#{head} name other}}}}")
+        left, right = given.values
+        return Equals(left=left, right=right, negate=head == "unlessEquals", then=then, otherwise=otherwise)
+    if head == "each":
+        given.want(count=1, usage="{{#each name}}")
+        return Each(items=given.values[0], then=then, otherwise=otherwise, place=given.place)
+    if head == "with":
+        given.want(count=1, usage="{{#with name}}")
+        return With(value=given.values[0], then=then, otherwise=otherwise)
+    hint = f"for a variable write `{{{{#if {head}}}}}` or `{{{{#each {head}}}}}`; blocks: {one_of(BLOCKS, found=head)}"
+    raise PromptError(f"no block `{head}`", place=given.place, hint=hint)
+
+
+def _arguments(tag: Tag) -> _Arguments:
+    """Sort the words of a tag into its name, values and `key=value` pairs."""
+    if not tag.words:
+        raise PromptError("a tag has no name", place=tag.place)
+    values: list[Expression] = []
+    fields: dict[str, Expression] = {}
+    words = tag.words[1:]
+    index = 0
+    while index < len(words):
+        is_field = index + 1 < len(words) and words[index + 1].kind == "equals"
+        if is_field and index + 2 < len(words) and words[index].kind == "path":
+            fields[words[index].text] = _expression(words[index + 2], tag.place)
+            index += 3
+        elif is_field or words[index].kind == "equals":
+            raise PromptError("`=` needs a name before it and a value after it", place=tag.place)
+        else:
+            values.append(_expression(words[index], tag.place))
+            index += 1
+    return _Arguments(head=tag.words[0].text, values=tuple(values), fields=fields, place=tag.place)
+
+
+def _expression(word: Word, place: Place) -> Expression:
+    """Read a literal or a path."""
+    if word.kind == "string":
+        return Literal(value=word.text)
+    if word.kind == "number":
+        return Literal(value=float(word.text) if "." in word.text else int(word.text))
+    if word.kind == "equals":
+        raise PromptError("`=` stands where a value is expected", place=place)
+    if word.text in _LITERALS:
+        return Literal(value=_LITERALS[word.text])
+    return _path(word.text, place)
+
+
+def _path(text: str, place: Place) -> Path:
+    """Read a path: `@` first, then steps up, then names."""
+    rest = text.removeprefix("@")
+    is_data = rest != text
+    depth = 0
+    while rest.startswith(("../", "./")) or rest == "..":
+        depth += rest.startswith("..")
+        rest = rest[2 + rest.startswith("..") :]
+    names = [found[1] if found[1] is not None else found[0] for found in _SEGMENT.finditer(rest)]
+    if names and names[0] == "this" and not is_data:
+        names = names[1:]
+    if is_data and (depth or not names):
+        raise PromptError(f"`{text}` is not part of the dialect", place=place, hint="write `@name`, or `@root.name`")
+    return Path(text=text, place=place, is_data=is_data, depth=depth, names=tuple(names))

@@ -1,0 +1,70 @@
+"""Puts a client together: LiteLLM, local models, and a recording around them.
+
+In: what a command was asked for. Out: a Client, which has imported and started nothing yet. Must never know commands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flowai.providers.client import Client, EmbedRequest, Request
+    from flowai.redaction import Redactor
+
+
+def connect(
+    *,
+    redactor: Redactor,
+    replay: Path | None = None,
+    record: Path | None = None,
+    call_on_miss: bool = False,
+    on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
+    on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
+    shared_process: bool = False,
+) -> Client:
+    """Give the client a command works with; close it with `aclose`, in the event loop that used it.
+
+    Args:
+        redactor: takes secrets out of errors and recordings.
+        replay: recording, or directory of recordings, to answer from.
+        record: recording to write; replaces the file at the first answer.
+        call_on_miss: while replaying, call what was not recorded and add it to the recording.
+        on_called: while replaying, told of each request that was not recorded and is therefore asked of a model.
+        on_ready: told of each local model that is loaded: its registry name, and the seconds it took.
+        shared_process: whether code other than flowai's may use LiteLLM in this process; never so under our commands.
+
+    Raises:
+        UsageError: `replay` and `record` together, or no file at `replay`.
+        ProjectError: a line of the recording is wrong.
+    """
+    if replay is not None and record is not None:
+        raise UsageError("a run either replays or records", hint="`--on-miss call` adds what a recording lacks")
+    if replay is None:
+        live = _live(redactor, on_ready, shared_process=shared_process)
+        return live if record is None else _recording(live, record, redactor, add=False)
+    from flowai.providers.replay import ReplayClient
+
+    if not call_on_miss:
+        return ReplayClient(replay)
+    if replay.is_dir():
+        raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
+    live = _live(redactor, on_ready, shared_process=shared_process)
+    return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True), on_called=on_called)
+
+
+def _live(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
+    from flowai.providers.litellm.client import LiteLLMClient  # these need asyncio, which cached runs do without
+    from flowai.providers.local.client import LocalClient
+
+    return LocalClient(LiteLLMClient(redactor=redactor, shared_process=shared_process), on_ready=on_ready)
+
+
+def _recording(inner: Client, path: Path, redactor: Redactor, *, add: bool) -> Client:
+    from flowai.providers.replay import RecordingClient
+
+    return RecordingClient(inner, path, redactor=redactor, add=add)

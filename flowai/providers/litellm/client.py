@@ -1,0 +1,293 @@
+"""Calls models through LiteLLM and gives answers in our records.
+
+In: requests. Out: completions, chunks, embeddings, or CallErrors. Must never know prompts, features or retries: one
+request here is one request to the provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai.errors import CallError, ContentFilteredError, MalformedAnswerError, TimedOutError
+from flowai.providers.client import Chunk, Completion, Embeddings
+from flowai.providers.litellm.adapter import Library, cost_usd, load, token_counts
+from flowai.providers.litellm.errors import explain, shown_address, translate
+from flowai.providers.litellm.native_stream import StreamDraft, deltas
+from flowai.providers.openai.embeddings import vector
+from flowai.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from flowai.providers.client import EmbedRequest, Endpoint, Request
+    from flowai.providers.openai.stream_parser import Delta
+    from flowai.providers.openai.transport import Watch
+
+
+class LiteLLMClient:
+    """Calls any provider LiteLLM knows. Use it within one event loop.
+
+    Args:
+        redactor: takes secrets out of error messages.
+        shared_process: whether code other than flowai's may use LiteLLM in this process; see `litellm_library`.
+        clock_s: a clock that never goes back, seconds.
+        now: the time, UTC.
+    """
+
+    def __init__(
+        self,
+        *,
+        redactor: Redactor | None = None,
+        shared_process: bool = True,
+        clock_s: Callable[[], float] = time.perf_counter,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._redactor = redactor or Redactor()
+        self._shared_process = shared_process
+        self._clock_s = clock_s
+        self._now = now
+        self._library: Library | None = None
+        self._loading = asyncio.Lock()
+
+    async def complete(self, request: Request) -> Completion:
+        """Give the whole answer; see `Client.complete`."""
+        library = await self._ready()
+        if not library.reads_streams(request.endpoint):
+            return await self._listen(request, library, None)
+        async with aclosing(self._read(request, library)) as chunks:
+            async for chunk in chunks:
+                if chunk.completion is not None:
+                    return chunk.completion
+        raise AssertionError("a stream ends with a completion or an error")
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Give the answer piece by piece; see `Client.stream`."""
+        library = await self._ready()
+        reads = library.reads_streams(request.endpoint)
+        source = self._read(request, library) if reads else self._overhear(request, library)
+        async with aclosing(source) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Give one vector per text; see `Client.embed`."""
+        library = await self._ready()
+        endpoint = request.endpoint
+        started_s = self._clock_s()
+        limit = asyncio.timeout(request.total_timeout_s)
+        try:
+            async with limit:
+                answer = await library.module.aembedding(
+                    **library.address(endpoint), input=list(request.texts), encoding_format="float"
+                )
+        except library.failures as error:
+            if limit.expired():
+                raise _too_late(endpoint, "no vectors", request.total_timeout_s) from None
+            raise self._failure(error, endpoint, started_s) from None
+        vectors = self._vectors(answer, request)
+        given, _ = token_counts(answer.usage)
+        return Embeddings(vectors=vectors, input_tokens=given, cost_usd=cost_usd(answer, endpoint, given))
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:  # noqa: ARG002 - none of them is on this machine
+        """Import LiteLLM now; see `Client.warm_up`."""
+        await self._ready()
+
+    async def aclose(self) -> None:
+        """Close connections; may be called twice."""
+        library, self._library = self._library, None
+        if library is not None:
+            await library.aclose()
+
+    async def _ready(self) -> Library:
+        """Give LiteLLM, imported and warm, so that its start is never counted as latency."""
+        async with self._loading:
+            if self._library is None:
+                self._library = await load(shared_process=self._shared_process)
+        return self._library
+
+    async def _listen(self, request: Request, library: Library, on_delta: Callable[[Delta], None] | None) -> Completion:
+        """Make a plain call through LiteLLM, and listen to its stream beneath where it goes through OpenAI's client."""
+        from flowai.providers.openai.transport import Watch, watching  # it needs httpx, which LiteLLM brings
+
+        endpoint = request.endpoint
+        started_s = self._clock_s()
+        watch = Watch(
+            model=endpoint.model,
+            max_tokens=_max_tokens(request),
+            first_token_timeout_s=request.first_token_timeout_s,
+            elapsed_ms=lambda: self._latency_ms(started_s),
+            on_delta=on_delta,
+        )
+        limit = asyncio.timeout(request.total_timeout_s)
+        try:
+            with watching(watch), library.unrecorded():
+                async with limit:
+                    answer = await library.module.acompletion(**library.arguments(request))
+        except library.failures as error:
+            if limit.expired():
+                raise _too_late(endpoint, "no whole answer", request.total_timeout_s) from None
+            if watch.is_silent:
+                raise _silent(request, began=watch.began) from None
+            if watch.broken is not None:
+                raise explain(watch.broken, endpoint=endpoint, redactor=self._redactor) from None
+            raise self._failure(error, endpoint, started_s) from None
+        completion = _whole(endpoint, answer, watch, self._latency_ms(started_s))
+        if on_delta is None:
+            return completion
+        # LiteLLM moves `<think>` parts out of a whole text; the reader has got them piece by piece
+        return msgspec.structs.replace(completion, text=watch.answer.text or completion.text)
+
+    async def _overhear(self, request: Request, library: Library) -> AsyncGenerator[Chunk]:
+        """Make the same plain call beside us, and pass on its pieces as they come."""
+        pieces: asyncio.Queue[Delta | None] = asyncio.Queue()
+        call = asyncio.create_task(self._listen(request, library, pieces.put_nowait))
+        call.add_done_callback(lambda _: pieces.put_nowait(None))
+        heard = False
+        try:
+            while (piece := await pieces.get()) is not None:
+                heard = True
+                yield Chunk(text=piece.text, tool_calls=piece.tool_calls)
+            completion = await call
+        finally:
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        if not heard and (completion.text or completion.tool_calls):  # it was not streamed
+            yield Chunk(text=completion.text, tool_calls=_as_deltas(completion.tool_calls))
+        yield Chunk(text="", completion=completion)
+
+    async def _read(self, request: Request, library: Library) -> AsyncGenerator[Chunk]:
+        """Have LiteLLM read the stream of a provider with a protocol of its own."""
+        await library.warm_up(stream=True)
+        endpoint = request.endpoint
+        started_s = self._clock_s()
+        draft = StreamDraft()
+        source = deltas(request, library, draft, lambda: self._latency_ms(started_s))
+        try:
+            async with aclosing(source) as pieces:
+                async for piece in pieces:
+                    if piece.text or piece.tool_calls:
+                        yield Chunk(text=piece.text, tool_calls=piece.tool_calls)
+        except library.failures as error:
+            if isinstance(error, TimeoutError):
+                raise _silent(request, began=draft.began, total=not draft.is_silent) from None
+            raise self._failure(error, endpoint, started_s) from None
+        latency_ms = self._latency_ms(started_s)
+        if not draft.is_finished:
+            raise _malformed(endpoint, "the stream ended before the answer did (no finish reason)")
+        yield Chunk(text="", completion=_streamed(endpoint, library, draft, latency_ms))
+
+    def _vectors(self, answer: Any, request: EmbedRequest) -> tuple[tuple[float, ...], ...]:  # noqa: ANN401 - LiteLLM's
+        try:
+            rows = sorted(answer.data, key=lambda row: row["index"])
+            vectors = tuple(vector(row["embedding"]) for row in rows)
+        except (KeyError, TypeError, ValueError):
+            raise _malformed(request.endpoint, "the answer holds no vectors of numbers") from None
+        if len(vectors) != len(request.texts):
+            raise _malformed(request.endpoint, f"{len(vectors)} vectors came for {len(request.texts)} texts")
+        if len({len(vector) for vector in vectors}) > 1:
+            raise _malformed(request.endpoint, "the vectors are of different lengths")
+        return vectors
+
+    def _latency_ms(self, started_s: float) -> float:
+        return (self._clock_s() - started_s) * 1000
+
+    def _failure(self, error: BaseException, endpoint: Endpoint, started_s: float) -> CallError:
+        return translate(
+            error,
+            endpoint=endpoint,
+            elapsed_s=self._clock_s() - started_s,
+            now=self._now(),
+            redactor=self._redactor,
+        )
+
+
+def _whole(endpoint: Endpoint, answer: Any, watch: Watch, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's
+    if not answer.choices:
+        raise _malformed(endpoint, "the answer holds no choices")
+    choice = answer.choices[0]
+    text = choice.message.content or watch.answer.refusal
+    if not isinstance(text, str):
+        raise _malformed(endpoint, "the answer's content is no text")
+    tool_calls = tuple(call.model_dump(exclude_none=True) for call in choice.message.tool_calls or ())
+    if choice.finish_reason == "content_filter" and not (text or tool_calls):
+        raise _withheld(endpoint)
+    given, made = token_counts(getattr(answer, "usage", None))
+    return Completion(
+        text=text,
+        tool_calls=tool_calls,
+        model=endpoint.model,
+        served_model=watch.answer.served_model or answer.model or endpoint.model,
+        provider=endpoint.provider,
+        finish_reason=choice.finish_reason,
+        input_tokens=given,
+        output_tokens=made,
+        cost_usd=cost_usd(answer, endpoint, given),
+        latency_ms=latency_ms,
+        ttft_ms=watch.ttft_ms,
+    )
+
+
+def _streamed(endpoint: Endpoint, library: Library, draft: StreamDraft, latency_ms: float) -> Completion:
+    text = "".join(draft.texts)
+    if draft.finish_reason == "content_filter" and not (text or draft.tool_calls):
+        raise _withheld(endpoint)
+    given, made = token_counts(draft.usage)
+    return Completion(
+        text=text,
+        tool_calls=tuple(draft.tool_calls.as_json()),
+        model=endpoint.model,
+        served_model=draft.served_model or endpoint.model,
+        provider=endpoint.provider,
+        finish_reason=draft.finish_reason,
+        input_tokens=given,
+        output_tokens=made,
+        cost_usd=None if given is None else library.stream_cost_usd(endpoint, draft.usage),
+        latency_ms=latency_ms,
+        ttft_ms=draft.ttft_ms,
+    )
+
+
+def _max_tokens(request: Request) -> int | None:
+    """Give the most tokens that were asked for, by either of OpenAI's names."""
+    found = [request.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    return max((count for count in found if isinstance(count, int)), default=None)
+
+
+def _as_deltas(tool_calls: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple({"index": index, **call} for index, call in enumerate(tool_calls))
+
+
+def _silent(request: Request, *, began: bool, total: bool = False) -> TimedOutError:
+    if total:
+        return _too_late(request.endpoint, "no whole answer", request.total_timeout_s)
+    what = "the answer stalled: nothing more came" if began else "no first token"
+    return _too_late(request.endpoint, what, request.first_token_timeout_s)
+
+
+def _too_late(endpoint: Endpoint, what: str, limit_s: float) -> TimedOutError:
+    address = shown_address(endpoint.api_base)
+    return TimedOutError(
+        f"{what} within {limit_s:g} s" + (f" from {address}" if address else ""),
+        provider=endpoint.provider,
+        model=endpoint.name,
+        endpoint=address,
+        hint="raise the feature's `timeout`, or try again",
+    )
+
+
+def _malformed(endpoint: Endpoint, what: str) -> MalformedAnswerError:
+    return MalformedAnswerError(
+        what, provider=endpoint.provider, model=endpoint.name, endpoint=shown_address(endpoint.api_base)
+    )
+
+
+def _withheld(endpoint: Endpoint) -> ContentFilteredError:
+    return ContentFilteredError(
+        "the provider's policy withheld the whole answer", provider=endpoint.provider, model=endpoint.name
+    )

@@ -1,0 +1,166 @@
+"""A client that serves `local/...` models itself and hands every other request on.
+
+In: requests. Out: what the inner client gives; local models are started at their first request and kept. Must never
+know how a server runs or how LiteLLM is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from flowai.errors import CallError, RegistryError, UnreachableError
+from flowai.providers.local.server import LocalModel, start_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+
+    from flowai.providers.client import Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
+
+PREFIX = "local/"
+
+
+class Server(Protocol):
+    """What serves one local model."""
+
+    address: str
+    api_key: str
+    load_s: float
+
+    def is_alive(self) -> bool:
+        """Tell whether it still runs."""
+        ...
+
+    def last_words(self) -> str:
+        """Say how it ended."""
+        ...
+
+    async def stop(self) -> None:
+        """End it."""
+        ...
+
+
+class LocalClient:
+    """Routes `local/...` models to servers on this machine.
+
+    A server works on one request at a time; the others wait here, so that waiting is not counted as latency.
+
+    Args:
+        inner: calls everything that has an address.
+        on_ready: told of each server that is ready: the model's registry name, and the seconds it took to load.
+        start: starts a server.
+    """
+
+    def __init__(
+        self,
+        inner: Client,
+        *,
+        on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
+        start: Callable[[LocalModel], Awaitable[Server]] = start_server,
+    ) -> None:
+        self._inner = inner
+        self._on_ready = on_ready
+        self._start = start
+        self._servers: dict[str, Server] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def complete(self, request: Request) -> Completion:
+        """Give the whole answer; see `Client.complete`.
+
+        Raises:
+            CallError: the call failed.
+            RegistryError: a local model's file is missing or no GGUF file.
+            InfrastructureError: a local model's server did not start.
+        """
+        if not _is_local(request.endpoint):
+            return await self._inner.complete(request)
+        async with self._served(request.endpoint) as endpoint:
+            routed = msgspec.structs.replace(request, endpoint=endpoint)
+            completion = await self._inner.complete(routed)
+        return msgspec.structs.replace(completion, model=request.endpoint.model)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Give the answer piece by piece; see `Client.stream` and `complete`."""
+        if not _is_local(request.endpoint):
+            async for chunk in self._inner.stream(request):
+                yield chunk
+            return
+        async with self._served(request.endpoint) as endpoint:
+            routed = msgspec.structs.replace(request, endpoint=endpoint)
+            async for chunk in self._inner.stream(routed):
+                if chunk.completion is None:
+                    yield chunk
+                else:
+                    whole = msgspec.structs.replace(chunk.completion, model=request.endpoint.model)
+                    yield msgspec.structs.replace(chunk, completion=whole)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Give one vector per text; see `Client.embed` and `complete`."""
+        if not _is_local(request.endpoint):
+            return await self._inner.embed(request)
+        async with self._served(request.endpoint) as endpoint:
+            return await self._inner.embed(msgspec.structs.replace(request, endpoint=endpoint))
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Import LiteLLM now, and start the servers of these models; see `Client.warm_up`."""
+        await self._inner.warm_up()
+        for endpoint in endpoints:
+            if _is_local(endpoint):
+                async with self._served(endpoint):
+                    pass
+
+    async def aclose(self) -> None:
+        """Stop the servers and close the inner client; may be called twice."""
+        try:
+            while self._servers:
+                _, server = self._servers.popitem()
+                await server.stop()
+        finally:
+            await self._inner.aclose()
+
+    @asynccontextmanager
+    async def _served(self, endpoint: Endpoint) -> AsyncIterator[Endpoint]:
+        """Wait for the model's turn, start its server if need be, and give its address."""
+        if endpoint.file is None:
+            raise RegistryError(
+                f"model `{endpoint.name}` has no weights",
+                hint="name them: `file: package:PACKAGE/FILE.gguf`, or a path",
+            )
+        async with self._turns.setdefault(endpoint.file, asyncio.Lock()):
+            server = await self._server(endpoint.name, endpoint.file)
+            try:
+                yield msgspec.structs.replace(
+                    endpoint,
+                    model=f"openai/{endpoint.model.removeprefix(PREFIX)}",
+                    api_base=server.address,
+                    api_key=server.api_key,
+                    file=None,
+                )
+            except CallError as error:
+                if server.is_alive():
+                    raise
+                raise UnreachableError(
+                    f"the local server ended during the call: {server.last_words()}",
+                    provider=endpoint.provider,
+                    model=endpoint.name,
+                    hint="it is started again at the next call",
+                ) from error
+
+    async def _server(self, name: str, file: str) -> Server:
+        server = self._servers.get(file)
+        if server is not None and not server.is_alive():
+            await self._servers.pop(file).stop()
+            server = None
+        if server is None:
+            server = await self._start(LocalModel(name=name, file=Path(file)))
+            self._servers[file] = server
+            self._on_ready(name, server.load_s)
+        return server
+
+
+def _is_local(endpoint: Endpoint) -> bool:
+    return endpoint.model.startswith(PREFIX) and endpoint.api_base is None

@@ -1,0 +1,235 @@
+"""Runs a local model: a llama.cpp server in a process of its own, on a free loopback port, behind a random key.
+
+In: a GGUF file. Out: an address and a key. Must never know requests or answers.
+
+A process of its own, because a crash in native code must not take a run with it, and because its log must not mix with
+ours. It is in a session of its own, so that Ctrl-C in a terminal reaches only us, and it ends when we end, however we
+end (see local_child).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import IO, TYPE_CHECKING
+
+from flowai.errors import InfrastructureError, Place, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTEXT_TOKENS = 8192  # of a server; a model trained on less gets its own length
+START_LIMIT_S = 300.0  # a large file on a slow disk
+STOP_LIMIT_S = 5.0
+MOST_THREADS = 16  # beyond that the memory's bandwidth is the limit
+_MAGIC = b"GGUF"
+_CHILD = Path(__file__).with_name("child_process.py")
+_LOG_BYTES = 65_536
+_ERROR_LINE = re.compile(r"^[\d.]+ E ")
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # Linux, control groups version 2: `max 100000` or `200000 100000`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalModel:
+    """What to serve.
+
+    Args:
+        name: the registry's name of the model.
+        file: absolute path of its GGUF file.
+        context_tokens: longest request and answer together, > 0.
+    """
+
+    name: str
+    file: Path
+    context_tokens: int = CONTEXT_TOKENS
+
+
+class LocalServer:
+    """A server that is ready. Make it with `start_server`.
+
+    Args:
+        process: the child.
+        log: what llama.cpp writes.
+        address: base URL for OpenAI-compatible clients.
+        api_key: the only key it takes.
+        load_s: seconds from the start of the process until it was ready.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], log: IO[bytes], *, address: str, api_key: str, load_s: float
+    ) -> None:
+        self.address = address
+        self.api_key = api_key
+        self.load_s = load_s
+        self._process = process
+        self._log = log
+
+    @property
+    def process_id(self) -> int:
+        """Id of the child."""
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Tell whether the child still runs."""
+        return self._process.poll() is None
+
+    def last_words(self) -> str:
+        """Say how it ended."""
+        return _ending(self._process)
+
+    async def stop(self) -> None:
+        """End the child; may be called twice."""
+        await asyncio.to_thread(_end, self._process)
+        self._log.close()
+
+
+async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time.perf_counter) -> LocalServer:
+    """Start a server and wait until the model is loaded.
+
+    Args:
+        model: what to serve.
+        clock_s: a clock that never goes back, seconds.
+
+    Raises:
+        RegistryError: the file is not there or is no GGUF file.
+        InfrastructureError: xllamacpp is not installed, or the server did not start; with the reason llama.cpp gave.
+    """
+    _check(model)
+    api_key = token_urlsafe(24)
+    order = {
+        "file": str(model.file),
+        "name": model.name,
+        "api_key": api_key,
+        "context_tokens": model.context_tokens,
+        "thread_count": _thread_count(),
+    }
+    started_s = clock_s()
+    process, log = _spawn()
+    try:
+        async with asyncio.timeout(START_LIMIT_S):
+            line = await asyncio.to_thread(_exchange, process, json.dumps(order).encode() + b"\n")
+    except TimeoutError:
+        raise await _not_started(model, process, log, f"not ready within {START_LIMIT_S:g} s") from None
+    except BaseException:
+        process.kill()  # wakes the thread that waits for its line
+        _end(process)
+        log.close()
+        raise
+    if not line:
+        raise await _not_started(model, process, log, "did not start")
+    address = f"{json.loads(line)['address']}/v1"
+    return LocalServer(process, log, address=address, api_key=api_key, load_s=clock_s() - started_s)
+
+
+def _check(model: LocalModel) -> None:
+    place = Place(file=str(model.file))
+    try:
+        with model.file.open("rb") as stream:
+            magic = stream.read(len(_MAGIC))
+    except OSError as error:
+        raise RegistryError(
+            f"weights of model `{model.name}` cannot be read: {error.strerror}",
+            place=place,
+            hint="`file` names a GGUF file, or `package:PACKAGE/FILE` one inside an installed package",
+        ) from None
+    if magic != _MAGIC:
+        raise RegistryError(
+            f"weights of model `{model.name}` are no GGUF file: it begins with {magic!r}, expected {_MAGIC!r}",
+            place=place,
+            hint="llama.cpp reads GGUF; was the download cut, or is it a page with an error?",
+        )
+    if find_spec("xllamacpp") is None:
+        raise InfrastructureError(
+            f"model `{model.name}` runs on this machine, which needs the package `xllamacpp`",
+            hint="pip install 'flowai[local]'",
+        )
+
+
+def _thread_count() -> int:
+    """Give as many threads as there are cores for us: a container may use fewer than it sees."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = _CPU_QUOTA.read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return min(cores, MOST_THREADS)
+
+
+def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+    process = subprocess.Popen(  # noqa: S603 - our own script, run by our own interpreter
+        [sys.executable, "-P", str(_CHILD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+        # llama.cpp's threads wait for each other by spinning, which makes a busy machine many times slower: let them
+        # sleep after a short while (libgomp's own variable; not spinning at all halves the speed of an idle machine)
+        env={"GOMP_SPINCOUNT": "1000", **os.environ},
+    )
+    return process, log
+
+
+def _exchange(process: subprocess.Popen[bytes], order: bytes) -> bytes:
+    """Give the child its order and wait for its line; empty when it died."""
+    assert process.stdin is not None  # noqa: S101 - we asked for pipes; this tells the type checker
+    assert process.stdout is not None  # noqa: S101 - as above
+    try:
+        process.stdin.write(order)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return b""
+    return process.stdout.readline()
+
+
+async def _not_started(
+    model: LocalModel, process: subprocess.Popen[bytes], log: IO[bytes], what: str
+) -> InfrastructureError:
+    process.kill()  # it may be dead already
+    await asyncio.to_thread(_end, process)
+    reason = _first_error(log)
+    log.close()
+    hint = "is the GGUF file whole, and is there enough memory for it?"
+    if reason and "libgomp" in reason:  # the wheel expects it on the system
+        hint = "install GCC's OpenMP library: `apt-get install libgomp1`"
+    return InfrastructureError(
+        f"the local server of model `{model.name}` {what} ({_ending(process)}): {reason or 'it said nothing'}",
+        hint=hint,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the child's stdin, which ends it; kill it if that is not enough."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        process.wait(STOP_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _ending(process: subprocess.Popen[bytes]) -> str:
+    status = process.poll()
+    if status is None:
+        return "it still runs"
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def _first_error(log: IO[bytes]) -> str | None:
+    """Find the line of llama.cpp's log that says what went wrong first; what follows only reports on it."""
+    log.seek(0)
+    lines = log.read(_LOG_BYTES).decode(errors="replace").splitlines()
+    line = next((line for line in lines if _ERROR_LINE.match(line)), lines[-1] if lines else "")
+    return _ERROR_LINE.sub("", line).strip() or None

@@ -1,0 +1,1 @@
+"""OpenAI's wire protocol: streams, tool calls, embeddings."""

@@ -1,0 +1,293 @@
+"""Records what models answered and gives it again, so that suites and gates run without a model, to the byte.
+
+In: requests and a JSONL file. Out: recorded answers, or a RecordingMissError. Must never know how a model is called.
+
+A line is one answer (see `Recorded`). What it answers is known by a hash over the model's name, the messages, the
+parameters and the schema: never over keys, addresses or time limits, so that a recording serves on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai import errors
+from flowai.errors import CallError, Place, ProjectError, RecordingMissError, UsageError
+from flowai.providers.client import Chunk, Completion, Embeddings
+from flowai.storage.jsonl import AppendLog, iterate_jsonl
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from flowai.providers.client import Client, EmbedRequest, Endpoint, Request
+    from flowai.redaction import Redactor
+
+SCHEMA_VERSION = 1
+ASKS_LENGTH = 80  # characters; enough for a person to find a line's case
+
+
+class RecordedFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """A failure that belongs to the request itself, such as a text over the model's context.
+
+    Args:
+        kind: class of the error.
+        what: the provider's reason, redacted.
+        status: HTTP status; None when no answer came.
+        hint: what to do about it.
+    """
+
+    kind: str
+    what: str
+    status: int | None = None
+    hint: str | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a recording. Of the last three fields exactly one is set.
+
+    Args:
+        key: `request_key` of what was asked, hex.
+        model: LiteLLM's name of the model, for people.
+        asks: the beginning of the last message or of the first text, redacted, for people.
+        completion: the answer, redacted.
+        embeddings: the vectors.
+        failure: why there is no answer.
+        schema_version: version of this format.
+    """
+
+    key: str
+    model: str
+    asks: str
+    completion: Completion | None = None
+    embeddings: Embeddings | None = None
+    failure: RecordedFailure | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+def request_key(request: Request | EmbedRequest) -> str:
+    """Hash what can change the answer: 64 hex digits, the same on every machine.
+
+    Source:
+        SHA-256 over JSON with sorted keys and no spaces, UTF-8.
+    """
+    model = request.endpoint.model
+    parts: tuple[Any, ...]
+    if hasattr(request, "texts"):
+        parts = ("embed", model, request.texts)
+    else:
+        parts = ("chat", model, request.messages, request.params, request.response_schema)
+        if request.response_format is not None:  # only then, so that older recordings stay valid
+            parts += (request.response_format,)
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
+
+
+class RecordingClient:
+    """Writes down every answer of another client.
+
+    A failure is written down where the same request would fail again; one that may pass (a rate limit, a reset) is not.
+
+    Args:
+        inner: who answers.
+        path: the recording.
+        redactor: takes secrets out of what is written.
+        add: whether to add to a recording; otherwise the first answer replaces it.
+    """
+
+    def __init__(self, inner: Client, path: Path, *, redactor: Redactor, add: bool = False) -> None:
+        self._inner = inner
+        self._path = path
+        self._redactor = redactor
+        self._add = add
+        self._log: AppendLog | None = None
+
+    async def complete(self, request: Request) -> Completion:
+        """Give the inner client's answer; see `Client.complete`."""
+        try:
+            completion = await self._inner.complete(request)
+        except CallError as error:
+            self._keep_failure(request, error)
+            raise
+        self._keep_completion(request, completion)
+        return completion
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Give the inner client's answer piece by piece; see `Client.stream`."""
+        try:
+            async for chunk in self._inner.stream(request):
+                if chunk.completion is not None:
+                    self._keep_completion(request, chunk.completion)
+                yield chunk
+        except CallError as error:
+            self._keep_failure(request, error)
+            raise
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Give the inner client's vectors; see `Client.embed`."""
+        embeddings = await self._inner.embed(request)
+        self._keep(self._line(request, embeddings=embeddings))
+        return embeddings
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Make the inner client ready; see `Client.warm_up`."""
+        await self._inner.warm_up(endpoints)
+
+    async def aclose(self) -> None:
+        """Close the recording and the inner client; may be called twice."""
+        if self._log is not None:
+            self._log.close()
+            self._log, self._add = None, True
+        await self._inner.aclose()
+
+    def _keep_completion(self, request: Request, completion: Completion) -> None:
+        redacted = msgspec.structs.replace(
+            completion,
+            text=self._redactor.text(completion.text),
+            tool_calls=tuple(self._redactor.value(call) for call in completion.tool_calls),
+        )
+        self._keep(self._line(request, completion=redacted))
+
+    def _keep_failure(self, request: Request, error: CallError) -> None:
+        if not error.retryable:
+            failure = RecordedFailure(
+                kind=type(error).__name__,
+                what=self._redactor.text(error.what),
+                status=error.status,
+                hint=error.hint,
+            )
+            self._keep(self._line(request, failure=failure))
+
+    def _line(self, request: Request | EmbedRequest, **answer: Any) -> Recorded:  # noqa: ANN401 - Recorded's fields
+        asks = self._redactor.text(_asks(request))[:ASKS_LENGTH]
+        return Recorded(key=request_key(request), model=request.endpoint.model, asks=asks, **answer)
+
+    def _keep(self, line: Recorded) -> None:
+        if self._log is None:
+            if not self._add:
+                self._path.unlink(missing_ok=True)
+            self._log = AppendLog(self._path)
+        self._log.append(line)
+
+
+class ReplayClient:
+    """Answers from a recording. The same request asked again gets the next recorded answer.
+
+    Args:
+        path: the recording, or a directory of recordings.
+        on_miss: answers what was not recorded; None to refuse it.
+        on_called: told of each request that is handed to `on_miss`, before it is.
+        name: how messages call the file; default its path.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_miss: Client | None = None,
+        on_called: Callable[[Request | EmbedRequest], None] = lambda _: None,
+        name: str | None = None,
+    ) -> None:
+        self._name = name or str(path)
+        self._on_miss = on_miss
+        self._on_called = on_called
+        self._lines = {} if on_miss is not None and not path.exists() else _read(path, self._name)
+        self._counts = {key: len(lines) for key, lines in self._lines.items()}
+
+    async def complete(self, request: Request) -> Completion:
+        """Give the recorded answer; see `Client.complete`.
+
+        Raises:
+            CallError: the call failed when it was recorded.
+            RecordingMissError: it was not recorded, or less often than it is asked.
+        """
+        line = self._next(request)
+        if line is None or line.completion is None:
+            return await self._miss(request).complete(request)
+        return line.completion
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Give the recorded answer in one piece; see `complete`."""
+        line = self._next(request)
+        if line is None or line.completion is None:
+            async for chunk in self._miss(request).stream(request):
+                yield chunk
+        else:
+            calls = tuple({"index": index, **call} for index, call in enumerate(line.completion.tool_calls))
+            yield Chunk(text=line.completion.text, tool_calls=calls, completion=line.completion)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Give the recorded vectors; see `complete`."""
+        line = self._next(request)
+        if line is None or line.embeddings is None:
+            return await self._miss(request).embed(request)
+        return line.embeddings
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Nothing is waited for: answers lie in the recording."""
+
+    async def aclose(self) -> None:
+        """Close the client that answers misses; may be called twice."""
+        if self._on_miss is not None:
+            await self._on_miss.aclose()
+
+    def _next(self, request: Request | EmbedRequest) -> Recorded | None:
+        lines = self._lines.get(request_key(request))
+        line = lines.popleft() if lines else None
+        if line is not None and line.failure is not None:
+            raise _again(line.failure, request, self._name)
+        return line
+
+    def _miss(self, request: Request | EmbedRequest) -> Client:
+        if self._on_miss is not None:
+            self._on_called(request)
+            return self._on_miss
+        count = self._counts.get(request_key(request), 0)
+        often = f"was recorded {count} times and is asked once more" if count else "was never recorded"
+        raise RecordingMissError(
+            f"a request to `{request.endpoint.model}` {often}: {_asks(request)[:ASKS_LENGTH]!r}",
+            place=Place(file=self._name),
+            hint="the prompt, a case or a parameter has changed: record again with `--record`, or `--on-miss call`",
+        )
+
+
+def _asks(request: Request | EmbedRequest) -> str:
+    if hasattr(request, "texts"):
+        text = request.texts[0] if request.texts else ""
+    else:
+        content = request.messages[-1].get("content") if request.messages else ""
+        text = content if isinstance(content, str) else msgspec.json.encode(content).decode()
+    return " ".join(text.split())
+
+
+def _again(failure: RecordedFailure, request: Request | EmbedRequest, name: str) -> CallError:
+    kind = getattr(errors, failure.kind, None)
+    if not (isinstance(kind, type) and issubclass(kind, CallError)):
+        raise ProjectError(f"`{failure.kind}` is no failure of a call", place=Place(file=name))
+    endpoint = request.endpoint
+    return kind(failure.what, provider=endpoint.provider, model=endpoint.name, status=failure.status, hint=failure.hint)
+
+
+def _read(path: Path, name: str) -> dict[str, deque[Recorded]]:
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise UsageError(f"no recording `{name}`", hint="make one with `--record FILE`")
+    lines: dict[str, deque[Recorded]] = {}
+    for file in files:
+        for line in _lines_of(file, name if file == path else f"{name}/{file.name}"):
+            lines.setdefault(line.key, deque()).append(line)
+    return lines
+
+
+def _lines_of(file: Path, name: str) -> Iterator[Recorded]:
+    for number, raw in iterate_jsonl(file, name=name):
+        try:
+            line = msgspec.convert(raw, Recorded)
+        except msgspec.ValidationError as error:
+            raise ProjectError(f"not a line of a recording: {error}", place=Place(file=name, line=number)) from None
+        if [line.completion, line.embeddings, line.failure].count(None) != 2:  # noqa: PLR2004 - one of three is set
+            found = "expected one of `completion`, `embeddings`, `failure`"
+            raise ProjectError(f"not a line of a recording: {found}", place=Place(file=name, line=number))
+        yield line

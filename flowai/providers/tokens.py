@@ -1,0 +1,88 @@
+"""Counts the tokens of a request before it is paid, without importing LiteLLM.
+
+In: messages. Out: a count, or a bound that costs nothing. Must never know limits.
+
+The count is a proxy: every provider cuts text in its own way. The tokenizer is OpenAI's `o200k_base`, whose table lies
+in LiteLLM's package; it takes 0.3 s to load, so it is loaded only for texts that a bound cannot decide.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import tiktoken
+
+    from flowai.providers.client import ChatMessage
+
+TOKENIZER = "o200k_base"
+MESSAGE_TOKENS = 4
+"""Tokens that the format adds to each message. Source: OpenAI cookbook, "How to count tokens with tiktoken"."""
+PIECE_CHARACTERS = 100_000
+IMAGE_TOKENS = 1_000
+"""Tokens assumed for an image: between OpenAI's 765 for 1024 x 1024 and 1,105 for 2048 x 4096 in high detail."""
+
+
+class TokenCounter:
+    """Counts tokens; loads its table at the first text that needs it."""
+
+    def __init__(self) -> None:
+        self._encoding: tiktoken.Encoding | None = None
+
+    def bound(self, messages: Iterable[ChatMessage]) -> int:
+        """Give a number of tokens that the messages cannot have more of: no token is shorter than a byte."""
+        return sum(
+            MESSAGE_TOKENS + sum(IMAGE_TOKENS if text is None else len(text.encode()) for text in _texts(message))
+            for message in messages
+        )
+
+    def count(self, messages: Iterable[ChatMessage]) -> int:
+        """Count the tokens of messages."""
+        encoding = self._encoding = self._encoding or load_encoding()
+        return sum(
+            MESSAGE_TOKENS
+            + sum(IMAGE_TOKENS if text is None else count_text(encoding, text) for text in _texts(message))
+            for message in messages
+        )
+
+    def exceeds(self, messages: tuple[ChatMessage, ...], limit_tokens: int) -> int | None:
+        """Give the count where it is above the limit; None where it is not."""
+        if self.bound(messages) <= limit_tokens:
+            return None
+        counted_tokens = self.count(messages)
+        return counted_tokens if counted_tokens > limit_tokens else None
+
+
+def _texts(message: ChatMessage) -> Iterator[str | None]:
+    """Give the texts of a message; None stands for an image."""
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            text = part.get("text") if isinstance(part, dict) else None
+            yield text if isinstance(text, str) else None
+
+
+def count_text(encoding: tiktoken.Encoding, text: str) -> int:
+    """Count the tokens of one text, piece by piece: tiktoken's stack overflows on half a million spaces.
+
+    A token that would reach over the end of a piece counts as two.
+    """
+    pieces = (text[start : start + PIECE_CHARACTERS] for start in range(0, len(text), PIECE_CHARACTERS))
+    return sum(len(encoding.encode_ordinary(piece)) for piece in pieces)
+
+
+def load_encoding(name: str = TOKENIZER) -> tiktoken.Encoding:
+    """Load one of OpenAI's tables that lie in LiteLLM's package: `o200k_base`, `cl100k_base`."""
+    spec = find_spec("litellm")  # finds, does not import
+    if spec is not None and spec.origin is not None:  # without its table, tiktoken would go to the network
+        os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(Path(spec.origin).parent / "litellm_core_utils" / "tokenizers"))
+    import tiktoken
+
+    return tiktoken.get_encoding(name)

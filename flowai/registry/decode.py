@@ -1,0 +1,230 @@
+"""Turns the merged YAML of a registry into records, and a misfit into one error with place, found and expected.
+
+In: Sources. Out: a RegistryFile, or a RegistryError. Must never know whether the names in it lead anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from flowai.errors import RegistryError, one_of
+from flowai.redaction import names_a_secret, redact
+from flowai.registry.fields import NAME, PHRASES, TIERS
+from flowai.registry.records import SCHEMA_VERSION, BindingEntry, Experiment, Feature, ModelEntry, RegistryFile, Release
+from flowai.registry.server_policy import Serve, ServeKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowai.registry.overlay import Sources
+    from flowai.storage.files import Keys
+
+Record = TypeVar("Record")
+
+MOST_SHOWN_CHARACTERS = 60
+
+
+def to_records(sources: Sources) -> RegistryFile:
+    """Convert a merged registry.
+
+    Args:
+        sources: what stands in the files.
+
+    Returns:
+        The records; names are not yet checked.
+
+    Raises:
+        RegistryError: an unknown or missing key, a wrong type, a value out of range; the first one found.
+    """
+    _check_version(sources)
+    value = {key: item for key, item in sources.value.items() if item is not None}
+    named: dict[str, Any] = {
+        "models": _entries(sources, ("models",), ModelEntry),
+        "features": _entries(sources, ("features",), Feature),
+        "releases": _each(sources, ("releases",), lambda name: _release(sources, name)),
+        "experiments": _each(sources, ("experiments",), lambda name: _experiment(sources, name)),
+        "tiers": _tiers(sources),
+        "serve": _serve(sources),
+    }
+    rest = {key: item for key, item in value.items() if key not in named}
+    plain = _convert(sources, (), rest, RegistryFile)
+    return msgspec.structs.replace(plain, **named)
+
+
+def _check_version(sources: Sources) -> None:
+    found = sources.value.get("schema_version")
+    if isinstance(found, int) and not isinstance(found, bool) and found > SCHEMA_VERSION:
+        raise RegistryError(
+            f"found version {found}, this flowai reads version {SCHEMA_VERSION}",
+            place=sources.place("schema_version"),
+            hint="install a newer flowai: `pip install --upgrade flowai`",
+        )
+
+
+def _each(sources: Sources, way: Keys, convert: Callable[[str], Record]) -> dict[str, Record]:
+    """Convert every entry of a map of names; a missing or empty map has none."""
+    try:
+        entries = sources.at(*way)
+    except KeyError:
+        return {}
+    if entries is None:
+        return {}
+    if not isinstance(entries, dict):
+        raise _misfit(sources, way, "a map of names")
+    for name in entries:
+        if re.search(NAME, name) is None:
+            raise RegistryError(f"found the name `{name}`, expected {PHRASES[NAME]}", place=sources.place(*way, name))
+    return {name: convert(name) for name in entries}
+
+
+def _entries(sources: Sources, way: Keys, kind: type[Record]) -> dict[str, Record]:
+    return _each(sources, way, lambda name: _convert(sources, (*way, name), sources.at(*way, name), kind))
+
+
+def _release(sources: Sources, name: str) -> Release:
+    way: Keys = ("releases", name)
+    value = sources.at(*way)
+    if not isinstance(value, dict):
+        raise _misfit(sources, way, "a map of features")
+    extends = value.get("extends")
+    if extends is not None and not isinstance(extends, str):
+        raise _misfit(sources, (*way, "extends"), "the name of a release")
+    bindings = {
+        feature: _convert(sources, (*way, feature), binding, BindingEntry)
+        for feature, binding in value.items()
+        if feature != "extends"
+    }
+    return Release(extends=extends, bindings=bindings)
+
+
+def _experiment(sources: Sources, name: str) -> Experiment:
+    way: Keys = ("experiments", name)
+    value = sources.at(*way)
+    if isinstance(value, dict) and "arms" in value:
+        _entries(sources, (*way, "arms"), BindingEntry)  # one by one, so that an error names the arm
+    return _convert(sources, way, value, Experiment)
+
+
+def _tiers(sources: Sources) -> dict[str, tuple[str, ...]]:
+    def members(name: str) -> tuple[str, ...]:
+        if name not in TIERS:
+            raise RegistryError(
+                f"unknown tier `{name}`", place=sources.place("tiers", name), hint=one_of(TIERS, found=name)
+            )
+        return _convert(sources, ("tiers", name), sources.at("tiers", name), tuple[str, ...])
+
+    return _each(sources, ("tiers",), members)
+
+
+def _serve(sources: Sources) -> Serve:
+    value = sources.value.get("serve")
+    if value is None:
+        return Serve()
+    if isinstance(value, dict):
+        _entries(sources, ("serve", "keys"), ServeKey)  # one by one, so that an error names the key
+        value = {key: item for key, item in value.items() if item is not None}
+    return _convert(sources, ("serve",), value, Serve)
+
+
+def _convert(sources: Sources, way: Keys, value: Any, kind: type[Record]) -> Record:  # noqa: ANN401 - YAML is anything
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(sources, way, kind, str(error)) from None
+
+
+# --- errors: nothing below runs unless something is wrong ---
+
+
+def _explain(sources: Sources, way: Keys, kind: Any, message: str) -> RegistryError:  # noqa: ANN401 - any type
+    """Make one error of what msgspec says: `Expected `int` >= 1 - at `$.budget.prompt_tokens``."""
+    what, _, inner = message.partition(" - at `$")
+    steps = [int(index) if index else name for name, index in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", inner)]
+    expected = msgspec.inspect.type_info(kind)
+    for step in steps:
+        expected = _step(expected, step)
+    place = (*way, *steps)
+    if unknown := re.match(r"Object contains unknown field `(.*)`", what):
+        name = unknown.group(1)
+        return RegistryError(
+            f"unknown key `{name}`",
+            place=sources.place(*place, name),
+            hint=one_of(_field_names(expected), found=name),
+        )
+    if missing := re.match(r"Object missing required field `(.*)`", what):
+        name = missing.group(1)
+        return RegistryError(
+            f"missing key `{name}`, expected {_phrase(_step(expected, name))}", place=sources.place(*place)
+        )
+    return _misfit(sources, place, _phrase(expected))
+
+
+def _misfit(sources: Sources, way: Keys, expected: str) -> RegistryError:
+    value = sources.at(*way)
+    return RegistryError(f"found {_show(way, value)}, expected {expected}", place=sources.place(*way))
+
+
+def _show(way: Keys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
+    """Show what was found, short and without secrets."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if way and (way[-1] == "sha256" or names_a_secret(str(way[-1]))):  # the key itself may stand in its hash's place
+        return "a value"
+    text = redact(" ".join(str(value).split()))
+    shown = text if len(text) <= MOST_SHOWN_CHARACTERS else f"{text[:MOST_SHOWN_CHARACTERS]}..."
+    return f"the text `{shown}`" if isinstance(value, str) else f"`{shown}`"
+
+
+def _step(kind: msgspec.inspect.Type, step: str | int) -> msgspec.inspect.Type:
+    """Go one step down a type: into a field, or an item of a list."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return _step(_without_null(kind)[0], step)
+    if isinstance(kind, msgspec.inspect.StructType):
+        return next(field.type for field in kind.fields if field.encode_name == step)
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return kind.item_type
+    return msgspec.inspect.AnyType()
+
+
+def _field_names(kind: msgspec.inspect.Type) -> tuple[str, ...]:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return _field_names(_without_null(kind)[0])
+    return tuple(field.encode_name for field in kind.fields) if isinstance(kind, msgspec.inspect.StructType) else ()
+
+
+def _without_null(kind: msgspec.inspect.UnionType) -> list[msgspec.inspect.Type]:
+    return [option for option in kind.types if not isinstance(option, msgspec.inspect.NoneType)]
+
+
+def _phrase(kind: msgspec.inspect.Type) -> str:
+    """Say in words what a type allows."""
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return " or ".join(_phrase(option) for option in _without_null(kind))
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return " or ".join(f"`{value}`" for value in kind.values)
+    if isinstance(kind, msgspec.inspect.StrType):
+        return PHRASES.get(kind.pattern or "", "text")
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        return _range(kind)
+    names = {
+        "BoolType": "true or false",
+        "VarTupleType": "a list",
+        "DateTimeType": "a time such as 2026-05-02T08:00:00Z",
+    }
+    return names.get(type(kind).__name__, "a map")
+
+
+def _range(kind: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
+    noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+    bounds = ((">", kind.gt), (">=", kind.ge), ("<", kind.lt), ("<=", kind.le))
+    limits = [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
+    return " ".join((noun, " and ".join(limits))).rstrip()

@@ -1,0 +1,194 @@
+"""Checks that every name in a registry leads somewhere, and that its parts fit together.
+
+In: converted records and their sources. Out: nothing, or the first RegistryError. Must never know how files are read.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from flowai.errors import RegistryError, one_of
+from flowai.redaction import redact
+from flowai.registry.bindings import OWN_PARAMS
+from flowai.registry.fields import TIERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flowai.registry.overlay import Sources
+    from flowai.registry.records import BindingEntry, ModelEntry, RegistryFile
+
+LOCAL = "local/"  # prefix of models whose weights lie on this machine
+WHOLE = 100  # percent: where a rollout ends
+
+
+def check(registry: RegistryFile, sources: Sources) -> None:
+    """Check a whole registry.
+
+    Args:
+        registry: the records.
+        sources: where everything stands.
+
+    Raises:
+        RegistryError: a name that leads nowhere, a loop, a binding without prompt or model, parts that contradict.
+    """
+    looker = _Looker(registry, sources)
+    looker.check_models()
+    looker.check_embeddings()
+    looker.check_tiers()
+    looker.check_features()
+    looker.check_releases()
+    looker.check_experiments()
+    looker.check_stages()
+    looker.check_own_keys()
+    looker.check_serve()
+
+
+class _Looker:
+    """What the checks share.
+
+    Args:
+        registry: the records.
+        sources: where everything stands.
+    """
+
+    def __init__(self, registry: RegistryFile, sources: Sources) -> None:
+        self._registry = registry
+        self._sources = sources
+
+    def _wrong(self, what: str, *way: str | int, hint: str | None = None) -> RegistryError:
+        return RegistryError(what, place=self._sources.place(*way), hint=hint)
+
+    def _expect(self, kind: str, name: str, known: Iterable[str], *way: str | int) -> None:
+        """Expect a name to be one of the known ones."""
+        names = list(known)
+        if name not in names:
+            raise self._wrong(f"no {kind} `{name}`", *way, hint=one_of(names, found=name))
+
+    def _expect_models(self, name: str, *way: str | int) -> None:
+        """Expect a name to be one of the models, or a tier that has some."""
+        if name not in TIERS:
+            self._expect("model", name, self._registry.models, *way)
+        elif not self._registry.tiers.get(name):
+            hint = f"list its models, the first to ask first: `tiers: {{{name}: [...]}}`"
+            raise self._wrong(f"tier `{name}` has no models", *way, hint=hint)
+
+    def check_models(self) -> None:
+        for name, model in self._registry.models.items():
+            self._check_model(name, model)
+
+    def _check_model(self, name: str, model: ModelEntry) -> None:
+        if name in TIERS:
+            raise self._wrong(f"`{name}` cannot name a model: it is a tier", "models", name)
+        is_local = model.model.startswith(LOCAL)
+        if is_local and model.file is None and model.api_base is None:
+            hint = "name its weights: `file: package:PACKAGE/FILE.gguf`, or a path to a GGUF file"
+            raise self._wrong("missing key `file`, expected the weights of a local model", "models", name, hint=hint)
+        if model.file is not None and not is_local:
+            hint = f"write `model: local/{name}`, or remove `file`"
+            raise self._wrong(f"`{model.model}` takes no `file`", "models", name, "file", hint=hint)
+        if model.api_base is not None and not model.api_base.startswith(("http://", "https://", "${", "os.environ/")):
+            expected = "expected a URL that begins with `http://` or `https://`"
+            raise self._wrong(f"found `{redact(model.api_base)}`, {expected}", "models", name, "api_base")
+        key = model.api_key
+        if key is not None and "${" not in key and not key.startswith("os.environ/") and redact(key) != key:
+            hint = "put the key into `.env` or the environment, and write its name here: `${OPENAI_API_KEY}`"
+            raise self._wrong(
+                "found a key itself, expected the name of a variable", "models", name, "api_key", hint=hint
+            )
+
+    def check_embeddings(self) -> None:
+        if self._registry.embeddings is not None:
+            self._expect("model", self._registry.embeddings, self._registry.models, "embeddings")
+
+    def check_tiers(self) -> None:
+        for tier, names in self._registry.tiers.items():
+            for index, name in enumerate(names):
+                self._expect("model", name, self._registry.models, "tiers", tier, index)
+                if name in names[:index]:
+                    raise self._wrong(f"`{name}` is listed twice", "tiers", tier, index)
+                own = self._registry.models[name].tier
+                if own not in (None, tier):
+                    found = f"`{name}` is listed as `{tier}`, but calls itself `{own}`"
+                    raise self._wrong(found, "tiers", tier, index)
+
+    def check_features(self) -> None:
+        for name, feature in self._registry.features.items():
+            if name == "extends":
+                raise self._wrong("`extends` cannot name a feature: releases use that word", "features", name)
+            for index, model in enumerate(feature.fallback):
+                self._expect_models(model, "features", name, "fallback", index)
+                if model in feature.fallback[:index]:
+                    raise self._wrong(f"`{model}` is listed twice", "features", name, "fallback", index)
+            if feature.degrade is not None:
+                self._expect_models(feature.degrade.to, "features", name, "degrade", "to")
+
+    def check_releases(self) -> None:
+        for name, release in self._registry.releases.items():
+            for feature, binding in release.bindings.items():
+                self._expect("feature", feature, self._registry.features, "releases", name, feature)
+                self._check_binding(binding, "releases", name, feature)
+            if release.extends is not None:
+                self._expect("release", release.extends, self._registry.releases, "releases", name, "extends")
+        for name in self._registry.releases:
+            self._check_whole(name)
+
+    def _check_whole(self, name: str) -> None:
+        """Check that a release's chain ends, and that every feature in it has a prompt and a model."""
+        chain: list[str] = []
+        link: str | None = name
+        while link is not None:
+            if link in chain:
+                loop = " -> ".join((*chain[chain.index(link) :], link))
+                raise self._wrong(f"releases extend each other in a loop: {loop}", "releases", name, "extends")
+            chain.append(link)
+            link = self._registry.releases[link].extends
+        for feature in self._registry.releases[name].bindings:
+            given = [self._registry.releases[link].bindings.get(feature) for link in chain]
+            for part in ("prompt", "model"):
+                if not any(binding is not None and getattr(binding, part) for binding in given):
+                    raise self._wrong(
+                        f"missing key `{part}`, and no release it extends gives one", "releases", name, feature
+                    )
+
+    def _check_binding(self, binding: BindingEntry, *way: str | int) -> None:
+        if binding.model is not None:
+            self._expect_models(binding.model, *way, "model")
+        for param in binding.params:
+            if param in OWN_PARAMS:
+                hint = "the prompt, the model entry and the feature say this"
+                raise self._wrong(f"`{param}` is no sampling parameter", *way, "params", param, hint=hint)
+
+    def check_experiments(self) -> None:
+        for name, experiment in self._registry.experiments.items():
+            self._expect("feature", experiment.feature, self._registry.features, "experiments", name, "feature")
+            for arm, binding in experiment.arms.items():
+                self._check_binding(binding, "experiments", name, "arms", arm)
+
+    def check_stages(self) -> None:
+        stages = self._registry.policies.canary.stages
+        shares = [stage for stage in stages if isinstance(stage, int)]
+        rising = all(low < high for low, high in pairwise(shares))
+        if not rising or not shares or shares[-1] != WHOLE or "dogfood" in stages[1:]:
+            found = ", ".join(map(str, stages))
+            expected = "expected rising percentages up to 100, `dogfood` only as the first"
+            raise self._wrong(f"found {found}; {expected}", "policies", "canary", "stages")
+
+    def check_own_keys(self) -> None:
+        registry = self._registry
+        if registry.current is not None:
+            self._expect("release", registry.current, registry.releases, "current")
+        for key, names in (("history", registry.history), ("bad", registry.bad)):
+            for index, name in enumerate(names):
+                self._expect("release", name, registry.releases, key, index)
+        if registry.rollout is not None:
+            self._expect("release", registry.rollout.candidate, registry.releases, "rollout", "candidate")
+
+    def check_serve(self) -> None:
+        owners: dict[str, str] = {}
+        for name, key in self._registry.serve.keys.items():
+            other = owners.setdefault(key.sha256, name)
+            if other != name:
+                what = f"has the same hash as `{other}`, expected one key for each name"
+                raise self._wrong(what, "serve", "keys", name, "sha256")

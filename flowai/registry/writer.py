@@ -1,0 +1,264 @@
+"""The only writer of a registry: changes flowai's own keys, or an entry, and leaves all else as people wrote it.
+
+In: a project, an environment, the change. Out: the file, replaced in one step. Must never know why anything changes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.errors import FlowaiError, InfrastructureError, Place, ProjectError, RegistryError
+from flowai.registry.loader import ENVIRONMENT_VARIABLE, environment_file, load_registry
+from flowai.registry.records import Rollout
+from flowai.registry.yaml_edit import with_entry, with_value, without_entry
+from flowai.storage.files import parse_yaml, read_text, take_lock, write_atomic, writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from flowai.project import Project
+    from flowai.registry.records import Registry
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LOCK_LIMIT_S = 3.0
+"""An edit takes milliseconds: who holds the lock for longer is stopped, or is no flowai."""
+
+
+class OwnKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """What flowai itself keeps in a registry.
+
+    Args:
+        current: the release that serves; None before the first.
+        history: releases that completed 100 %, oldest first.
+        bad: releases never to be served again.
+        rollout: the rollout that is on; None when none is.
+    """
+
+    current: str | None = None
+    history: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+    rollout: Rollout | None = None
+
+
+def edit_registry(
+    project: Project,
+    change: Callable[[OwnKeys], OwnKeys],
+    *,
+    env: str | None,
+    environ: Mapping[str, str],
+    clock_s: Callable[[], float] = time.monotonic,
+) -> Registry:
+    """Change flowai's own keys, in the environment's file where one is chosen.
+
+    The file is read, changed and replaced under a lock that all processes on this machine share, so no change is lost.
+    Comments, order, quotes and line ends stay; only lines of keys that really change are touched.
+
+    Args:
+        project: whose registry.
+        change: is given the keys as they stand now, and returns them as they shall be. Called once.
+        env: the environment, as for `load_registry`.
+        environ: the variables, as for `load_registry`.
+        clock_s: a clock that never goes back, seconds.
+
+    Returns:
+        The registry as it stands afterwards.
+
+    Raises:
+        RegistryError: the registry is wrong before the change, or would be after it; nothing is written then.
+        UsageError: there is no such environment, or the change names a release that does not exist.
+        InfrastructureError: the file cannot be written, or another process keeps the lock; it is as it was.
+    """
+    with _locked(project.root, clock_s):
+        before = load_registry(project, env=env, environ=environ)
+        own = OwnKeys(current=before.current, history=before.history, bad=before.bad, rollout=before.rollout)
+        wanted = change(own)
+        _check_names(before, wanted)
+        path = environment_file(project, before.environment)
+        _rewrite(path.resolve(), project.show(path), _differences(own, wanted))
+        return load_registry(project, env=env, environ=environ)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntryEdit:
+    """One entry of a map that people write, to be added or taken out.
+
+    Args:
+        key: the map: `releases`, `experiments`.
+        name: the entry.
+        value: what it says; None takes it out, wherever it stands.
+        beside: an entry of the same map; the new one is added to the file that holds it.
+    """
+
+    key: str
+    name: str
+    value: Mapping[str, object] | None = None
+    beside: str = ""
+
+
+def edit_entries(
+    project: Project,
+    change: Callable[[Registry], Sequence[EntryEdit]],
+    *,
+    env: str | None,
+    environ: Mapping[str, str],
+    clock_s: Callable[[], float] = time.monotonic,
+) -> tuple[str, ...]:
+    """Add entries to a registry or take some out, in the files where they belong; as careful as `edit_registry`.
+
+    Args:
+        project: whose registry.
+        change: is given the registry as it stands now, and returns what shall change. Called once, under the lock.
+        env: the environment, as for `load_registry`.
+        environ: the variables, as for `load_registry`.
+        clock_s: a clock that never goes back, seconds.
+
+    Returns:
+        The files that were changed, as a person would type them.
+
+    Raises:
+        RegistryError: the registry is wrong before the change, or would be after it; it is as it was then.
+        InfrastructureError: a file cannot be written, or another process keeps the lock; as above.
+    """
+    with _locked(project.root, clock_s):
+        edits = change(load_registry(project, env=env, environ=environ))
+        before = {path: path.read_bytes() for path in _files(project, env or environ.get(ENVIRONMENT_VARIABLE) or None)}
+        changed: list[Path] = []
+        try:
+            for path in before:
+                if _apply(path, project.show(path), edits):
+                    changed.append(path)  # noqa: PERF401 - known one by one, for who takes them back
+            load_registry(project, env=env, environ=environ)
+        except FlowaiError:
+            for path in changed:
+                write_atomic(path.resolve(), before[path])
+            raise
+        return tuple(project.show(path) for path in changed)
+
+
+def _files(project: Project, env: str | None) -> tuple[Path, ...]:
+    """Give the files of a registry: the one that is extended first."""
+    path = environment_file(project, env)
+    base = parse_yaml(read_text(path), name=project.show(path), kind=RegistryError).value.get("extends")
+    return (path,) if base is None else (path.with_name(base), path)
+
+
+def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
+    """Write the edits that belong into a file, after proving that they, and nothing else, change; say if any does."""
+    before = read_text(path, name=name, kind=RegistryError)
+    text, expected = before, parse_yaml(before, name=name, kind=RegistryError).value
+    for edit in edits:
+        here = expected.get(edit.key) or {}
+        if edit.value is None and edit.name in here:
+            text = without_entry(text, edit.key, edit.name, name=name)
+            here = {entry: value for entry, value in here.items() if entry != edit.name}
+        elif edit.value is not None and edit.beside in here:
+            text = with_entry(text, edit.key, edit.name, edit.value, name=name)
+            here = {**here, edit.name: edit.value}
+        else:
+            continue
+        expected = {**expected, edit.key: here}
+    if text == before:
+        return False
+    if not _equals(text, expected):
+        keys = ", ".join(f"`{edit.key}.{edit.name}`" for edit in edits)
+        raise RegistryError(
+            f"{keys} cannot be changed without touching what stands around",
+            place=Place(file=name),
+            hint="write one `name: value` per line there, without anchors; or make the change by hand",
+        )
+    if not path.stat().st_mode & 0o222:
+        raise InfrastructureError("the file is read-only", place=Place(file=name))
+    mark = BYTE_ORDER_MARK if path.read_bytes().startswith(BYTE_ORDER_MARK) else b""
+    write_atomic(path.resolve(), mark + text.encode())
+    return True
+
+
+def _check_names(registry: Registry, wanted: OwnKeys) -> None:
+    names = [*wanted.history, *wanted.bad]
+    names += [wanted.current] if wanted.current else []
+    names += [wanted.rollout.candidate] if wanted.rollout else []
+    for name in names:
+        registry.release(name)
+
+
+def _differences(own: OwnKeys, wanted: OwnKeys) -> dict[str, object]:
+    """Give the keys that change, as YAML values."""
+    old, new = (msgspec.to_builtins(keys, builtin_types=(_datetime(),)) for keys in (own, wanted))
+    return {key: _without_nothing(value) for key, value in new.items() if value != old[key]}
+
+
+def _datetime() -> type:
+    from datetime import datetime  # YAML has times of its own, so they are kept as such
+
+    return datetime
+
+
+def _without_nothing(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if item is not None}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
+    """Write the changes into one file, after proving that they, and nothing else, have changed."""
+    if not changes:
+        return
+    before = read_text(path, name=name, kind=RegistryError)
+    text = before
+    for key, value in changes.items():
+        text = with_value(text, key, value, name=name)
+    expected = {**parse_yaml(before, name=name, kind=RegistryError).value, **changes}
+    if not _equals(text, expected):
+        keys = ", ".join(f"`{key}`" for key in changes)
+        raise RegistryError(
+            f"{keys} cannot be changed without touching what stands around",
+            place=Place(file=name),
+            hint="write them as plain `key: value` lines at the end of the file, without anchors",
+        )
+    mark = BYTE_ORDER_MARK if path.read_bytes().startswith(BYTE_ORDER_MARK) else b""
+    write_atomic(path, mark + text.encode())
+
+
+def _equals(text: str, expected: object) -> bool:
+    """Compare YAML text with a value."""
+    try:
+        return _are_equal(parse_yaml(text, name="the result").value, expected)
+    except ProjectError:
+        return False
+
+
+def _are_equal(found: object, expected: object) -> bool:
+    """Compare two values of YAML; `.nan` equals itself here."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(_are_equal(item, expected[key]) for key, item in found.items())
+    if isinstance(found, list) and isinstance(expected, list):
+        return len(found) == len(expected) and all(map(_are_equal, found, expected))
+    if isinstance(found, float) and isinstance(expected, float) and math.isnan(found):
+        return math.isnan(expected)
+    return found == expected
+
+
+@contextmanager
+def _locked(directory: Path, clock_s: Callable[[], float]) -> Iterator[None]:
+    """Hold the lock of a directory: nothing is left behind, and the kernel frees it when a process dies."""
+    with writing(directory):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with writing(directory):
+            is_ours = take_lock(descriptor, limit_s=LOCK_LIMIT_S, clock_s=clock_s)
+        if not is_ours:
+            raise InfrastructureError(
+                f"another process has held the lock of `{directory}` for {LOCK_LIMIT_S:.0f} s",
+                hint="nothing was written; end that process (`lsof` names it), then run the same command again",
+            )
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,71 @@
+"""What a release is made of, as hashes, and whether it still is.
+
+In: a registry, the prompts, the lock. Out: a LockedRelease; what changed since. Must never know what follows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.errors import FlowaiError, PromptError
+from flowai.prompts import PromptLock, entry_hash
+from flowai.prompts.lockfile import LockedRelease
+from flowai.registry import binding, features_of, ladder
+
+if TYPE_CHECKING:
+    from flowai.prompts import PromptLibrary
+    from flowai.prompts.lockfile import Change
+    from flowai.registry import ModelEntry, Registry
+
+
+def model_hash(entry: ModelEntry) -> str:
+    """Hash what decides a model's answers; whose key pays for it does not."""
+    return entry_hash({"model": entry.model, "api_base": entry.api_base, "file": entry.file})
+
+
+def locked_release(registry: Registry, release: str, library: PromptLibrary) -> LockedRelease:
+    """Give the hashes of a release's prompts, and of the models it asks first.
+
+    Raises:
+        PromptError: a prompt is missing or wrong.
+        UsageError: there is no such release.
+    """
+    bound = [binding(registry, release, feature) for feature in features_of(registry, release)]
+    models = {name for one in bound for name in ladder(registry, one).models[:1]}
+    return LockedRelease(
+        prompts={name: library.load(name).hash for name in sorted({one.prompt for one in bound})},
+        models={name: model_hash(registry.model(name)) for name in sorted(models)},
+    )
+
+
+def changes_since(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> list[Change]:
+    """List what is no longer as a release was published with; nothing for one that never was."""
+    locked = lock.releases.get(release)
+    if locked is None:
+        return []
+    prompts = {name: _hash(library, name) for name in locked.prompts}
+    models = {name: model_hash(registry.models[name]) if name in registry.models else None for name in locked.models}
+    return PromptLock(releases={release: locked}).changes(prompts=prompts, models=models)
+
+
+def integrity_problem(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> str:
+    """Return how a release differs from what was published; empty where it does not."""
+    locked = lock.releases.get(release)
+    if locked is None:
+        return f"`{release}` was never published: `prompts.lock` does not know it"
+    changed = [f"{change.kind} `{change.name}`" for change in changes_since(registry, lock, library, release)]
+    if changed:
+        return f"not as `{release}` was published: {', '.join(changed)}"
+    try:
+        is_same = locked_release(registry, release, library) == locked
+    except FlowaiError as error:
+        return str(error)
+    return "" if is_same else f"`{release}` uses other prompts or models than it was published with"
+
+
+def _hash(library: PromptLibrary, name: str) -> str | None:
+    """Give a prompt's hash; None for one that is gone or cannot be read."""
+    try:
+        return library.load(name).hash
+    except PromptError:
+        return None

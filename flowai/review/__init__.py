@@ -1,0 +1,1 @@
+"""The review of golden pairs: queue, candidates, automatic labels."""

@@ -1,0 +1,70 @@
+"""The prompt that asks a model to label a pair; it ships with flowai.
+
+In: a Pair. Out: the request's messages. Must never know which model is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowai.finetune.decisions.labels import judgement_schema
+from flowai.prompts import openai_messages, parse_prompt
+
+if TYPE_CHECKING:
+    from flowai.finetune.records import Pair
+    from flowai.prompts import Prompt
+
+_FILE = "label.prompt"
+
+
+class LabelPrompt:
+    """The prompt, read once."""
+
+    def __init__(self) -> None:
+        text = (files("flowai.review") / _FILE).read_text(encoding="utf-8")
+        self._prompt: Prompt = parse_prompt(
+            text, id="flowai/label", path=Path(_FILE), file=f"flowai's own {_FILE}", partials=_NoPartials()
+        )
+
+    @property
+    def hash(self) -> str:
+        """The prompt's hash: labels made with another one are made again."""
+        return self._prompt.hash
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Sampling parameters."""
+        return self._prompt.config
+
+    @property
+    def response_format(self) -> dict[str, Any]:
+        """What holds the model to the shape of a label, in OpenAI's words."""
+        schema = {"name": "label", "schema": judgement_schema(), "strict": True}
+        return {"type": "json_schema", "json_schema": schema}
+
+    def messages(self, pair: Pair) -> list[dict[str, Any]]:
+        """Give the messages that ask for a label of the answer that a model would learn, or unlearn."""
+        values = {
+            "conversation": "\n\n".join(f"{turn.get('role')}: {_said(turn)}" for turn in pair.messages),
+            "answer": pair.output if pair.answer is None else pair.answer,
+        }
+        return openai_messages(self._prompt.render(values).messages)
+
+
+class _NoPartials:
+    def get(self, name: str) -> None:  # noqa: ARG002 - a partial's name
+        return None
+
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+
+def _said(turn: dict[str, Any]) -> str:
+    """Give what a turn says; tool calls and media as JSON."""
+    content = turn.get("content")
+    others = {key: value for key, value in turn.items() if key not in {"role", "content"}}
+    parts = [content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)] if content else []
+    return "\n".join([*parts, *([json.dumps(others, ensure_ascii=False)] if others else [])])

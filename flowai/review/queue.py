@@ -1,0 +1,279 @@
+"""A reviewer's desk: the pairs to look at, what is known of each, and what was decided.
+
+In: pairs, the book of decisions, labels. Out: what is shown; decisions in the book. Must never know pages or keys.
+
+A reviewer does not see what others decided until they disagree: two opinions are worth more than one and an echo.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from flowai.errors import UsageError
+from flowai.finetune.decisions.decisions import Decision, Reviewer, ruling_of, said_by
+from flowai.finetune.decisions.labels import Label
+from flowai.finetune.pairs.edits import Piece, word_diff
+from flowai.finetune.records import Pair, Quarantined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from flowai.finetune.decisions.decision_log import Book
+    from flowai.finetune.decisions.decisions import Action, Ruling
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A pair in the list.
+
+    Args:
+        id: the pair's.
+        action: what this reviewer decided; None where nothing.
+        disputed: whether reviewers disagree on it.
+    """
+
+    id: str
+    action: str | None
+    disputed: bool
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """Everything on the desk.
+
+    Args:
+        feature: whose calls.
+        reviewer: who looks.
+        entries: the pairs, in order.
+        decided_count: those that need nothing more of this reviewer.
+    """
+
+    feature: str
+    reviewer: str
+    entries: tuple[Entry, ...]
+    decided_count: int
+
+
+class Word(Struct, frozen=True, kw_only=True):
+    """What a reviewer decided.
+
+    Args:
+        reviewer: who.
+        action: what.
+        note: why.
+        changes: of an edit, from the model's answer to theirs.
+        text: of an edit, their answer.
+    """
+
+    reviewer: str
+    action: str
+    note: str
+    changes: tuple[Piece, ...] = ()
+    text: str | None = None
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """One pair, as it is shown.
+
+    Args:
+        place: its place on the desk, from 0.
+        id: the pair's.
+        at: when the call came.
+        model: who answered.
+        prompt: the prompt.
+        release: the release.
+        opinion: what the user made of the answer.
+        held: why it is held, as a code; None where it is not.
+        detail: the same in words.
+        messages: the request.
+        output: the model's answer.
+        edit: the user's; None where they did not edit.
+        changes: from the model's answer to the user's; empty without an edit.
+        draft: what an editor begins with.
+        mine: what this reviewer decided; None where nothing.
+        others: what others decided, where reviewers disagree.
+        labels: what models say of it.
+        entry: the pair in the list.
+    """
+
+    place: int
+    id: str
+    at: str
+    model: str | None
+    prompt: str | None
+    release: str | None
+    opinion: str
+    held: str | None
+    detail: str
+    messages: tuple[dict[str, Any], ...]
+    output: str
+    edit: str | None
+    changes: tuple[Piece, ...]
+    draft: str
+    mine: Word | None
+    others: tuple[Word, ...]
+    labels: tuple[Label, ...]
+    entry: Entry
+
+
+class Desk:
+    """The desk of one reviewer.
+
+    Args:
+        feature: whose calls.
+        reviewer: who looks.
+        given: what there is to look at: pairs, and what holds a pair that a person may let in; others are passed over.
+        book: the decisions.
+        labels: what models say, by the pair's id.
+        now: the time, UTC.
+
+    Raises:
+        UsageError: nobody can be called so.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature: str,
+        reviewer: str,
+        given: Iterable[Pair | Quarantined],
+        book: Book,
+        labels: Mapping[str, Sequence[Label]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._feature = feature
+        self._reviewer = checked_reviewer(reviewer)
+        self._book = book
+        self._labels = labels
+        self._now = now
+        self._held: dict[str, Quarantined] = {}
+        self._pairs: dict[str, Pair] = {}
+        for one in given:
+            pair = one if isinstance(one, Pair) else one.pair
+            if pair is None or pair.id in self._pairs:
+                continue
+            self._pairs[pair.id] = pair
+            if isinstance(one, Quarantined):
+                self._held[pair.id] = one
+        self._order = tuple(self._pairs)
+
+    def __len__(self) -> int:
+        """Give how many pairs there are."""
+        return len(self._order)
+
+    def overview(self) -> Overview:
+        """Give everything that is on the desk."""
+        entries = tuple(self._entry(pair) for pair in self._order)
+        decided_count = sum(one.action is not None and not one.disputed for one in entries)
+        return Overview(feature=self._feature, reviewer=self._reviewer, entries=entries, decided_count=decided_count)
+
+    def sight(self, place: int) -> Sight:
+        """Give one pair as it is shown.
+
+        Raises:
+            UsageError: there is no such place.
+        """
+        pair = self._at(place)
+        said, ruling = self._known(pair.id)
+        held = self._held.get(pair.id)
+        mine = said.get(self._reviewer, ())
+        draft = mine[-1].text if mine and mine[-1].text is not None else pair.edit
+        disputed = _disputed(ruling)
+        others = ruling.words if ruling and disputed else ()
+        return Sight(
+            place=place,
+            id=pair.id,
+            at=pair.at,
+            model=pair.model,
+            prompt=pair.prompt_id,
+            release=pair.release,
+            opinion=pair.opinion,
+            held=held.reason if held else None,
+            detail=held.detail if held else "",
+            messages=pair.messages,
+            output=pair.output,
+            edit=pair.edit,
+            changes=() if pair.edit is None else word_diff(pair.output, pair.edit),
+            draft=pair.output if draft is None else draft,
+            mine=_word(pair, mine[-1]) if mine else None,
+            others=tuple(_word(pair, one) for one in others if one.reviewer != self._reviewer),
+            labels=tuple(self._labels.get(pair.id, ())),
+            entry=self._entry(pair.id),
+        )
+
+    def decide(self, place: int, action: Action, *, text: str | None = None, note: str = "") -> Decision:
+        """Write down what the reviewer decided; what they decided already is not written again.
+
+        Raises:
+            UsageError: there is no such place, or an edit has no text.
+            InfrastructureError: it could not be written; nothing was decided then.
+        """
+        pair = self._at(place).id
+        try:
+            decision = Decision(at=self._now(), reviewer=self._reviewer, pair=pair, action=action, text=text, note=note)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        before = self._known(pair)[0].get(self._reviewer, ())
+        if before and (before[-1].outcome, before[-1].note) == (decision.outcome, decision.note):
+            return before[-1]
+        return self._book.add(decision)
+
+    def undo(self) -> int | None:
+        """Take the reviewer's last decision back that is about a pair on the desk.
+
+        Returns:
+            The place of its pair; None where there is nothing to take back.
+
+        Raises:
+            InfrastructureError: as `decide`.
+        """
+        places = {pair: place for place, pair in enumerate(self._order)}
+        words = [
+            own[-1]
+            for pair, by_reviewer in said_by(self._book.decisions).items()
+            if pair in places and (own := by_reviewer.get(self._reviewer))
+        ]
+        if not words:
+            return None
+        last = max(words, key=lambda one: one.at)
+        self._book.add(Decision(at=self._now(), reviewer=self._reviewer, pair=last.pair, action="undo"))
+        return places[last.pair]
+
+    def _at(self, place: int) -> Pair:
+        if not 0 <= place < len(self._order):
+            raise UsageError(f"no pair {place}: there are {len(self._order)}")
+        return self._pairs[self._order[place]]
+
+    def _known(self, pair: str) -> tuple[dict[str, tuple[Decision, ...]], Ruling | None]:
+        said = said_by(self._book.on(pair)).get(pair, {})
+        return said, ruling_of(said)
+
+    def _entry(self, pair: str) -> Entry:
+        said, ruling = self._known(pair)
+        mine = said.get(self._reviewer, ())
+        return Entry(id=pair, action=mine[-1].action if mine else None, disputed=_disputed(ruling))
+
+
+def checked_reviewer(name: str) -> str:
+    """Give a reviewer's name.
+
+    Raises:
+        UsageError: nobody can be called so.
+    """
+    try:
+        return msgspec.convert(name, Reviewer)
+    except msgspec.ValidationError:
+        raise UsageError(
+            f"--reviewer: found {name[:80]!r}, expected a name", hint="letters, digits, ` . @ + ' -`, at most 64"
+        ) from None
+
+
+def _disputed(ruling: Ruling | None) -> bool:
+    return ruling is not None and ruling.decision is None
+
+
+def _word(pair: Pair, one: Decision) -> Word:
+    changes = () if one.text is None else word_diff(pair.output, one.text)
+    return Word(reviewer=one.reviewer, action=one.action, note=one.note, changes=changes, text=one.text)

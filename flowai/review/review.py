@@ -1,0 +1,244 @@
+"""What `flowai finetune review` does: a page for one reviewer; decisions out and in; how far reviewers agree.
+
+In: options, a project. Out: decisions in the project, a Reviewed. Must never know how pairs are shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
+from flowai.finetune.decisions.decisions import agreements, reviewer_counts, rulings
+from flowai.finetune.session import damage_of, feature_of, open_book, read_labels
+from flowai.review.candidates import Looked, pairs_to_look_at
+from flowai.review.queue import Desk, checked_reviewer
+from flowai.storage.files import write_atomic
+from flowai.workspace.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from flowai.finetune.decisions.decision_log import Book
+    from flowai.finetune.decisions.labels import Label
+    from flowai.review.web.server import Addresses
+    from flowai.workspace.workspace import CommandContext
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReviewOptions:
+    """What the command was asked.
+
+    Args:
+        looked: which pairs.
+        reviewer: who looks.
+        port: port, 0 to 65535; 0 takes a free one.
+    """
+
+    looked: Looked = field(default_factory=Looked)
+    reviewer: str
+    port: int = 0
+
+
+class Agreed(Struct, frozen=True, kw_only=True):
+    """How far two reviewers agree.
+
+    Args:
+        reviewers: the two.
+        both_count: pairs that both have a word on.
+        same_count: those on which they said the same at first.
+        kappa: Cohen's kappa; None where chance explains it all.
+    """
+
+    reviewers: tuple[str, str]
+    both_count: int
+    same_count: int
+    kappa: float | None
+
+
+class Reviewed(Struct, frozen=True, kw_only=True):
+    """What was decided until now.
+
+    Args:
+        feature: whose calls.
+        file: where the decisions lie, as a person would type it.
+        decided_count: pairs with a decision that holds.
+        actions: those by what was decided.
+        disputed: pairs on which reviewers disagree, with who said what.
+        reviewers: pairs that each reviewer has a word on.
+        agreement: of every two reviewers with pairs in common.
+        warnings: what a person should know; one line each.
+    """
+
+    feature: str
+    file: str
+    decided_count: int
+    actions: dict[str, int]
+    disputed: dict[str, str]
+    reviewers: dict[str, int]
+    agreement: tuple[Agreed, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """A page that can be opened.
+
+    Args:
+        addresses: where it is.
+        feature: whose calls.
+        reviewer: who looks.
+        pair_count: pairs to look at.
+        left_count: those that need a decision of this reviewer.
+        warnings: what a person should know; one line each.
+    """
+
+    addresses: Addresses
+    feature: str
+    reviewer: str
+    pair_count: int
+    left_count: int
+    warnings: tuple[str, ...]
+
+
+def run_review(
+    context: CommandContext,
+    options: ReviewOptions,
+    *,
+    on_open: Callable[[Opened], None],
+    on_bug: Callable[[BaseException], None],
+) -> Reviewed:
+    """Show pairs to a reviewer, until SIGINT or SIGTERM.
+
+    Args:
+        context: the command's context.
+        options: what was asked.
+        on_open: told once the page can be opened.
+        on_bug: told of exceptions that nothing expected.
+
+    Returns:
+        What is decided in the end.
+
+    Raises:
+        UsageError: an option is wrong.
+        ProjectError: the registry, a file of pairs or of decisions is wrong.
+        UndecidedError: there is nothing to look at.
+        InfrastructureError: the port is taken.
+    """
+    checked_reviewer(options.reviewer)
+    workspace = open_workspace(context)
+    feature = feature_of(workspace, options.looked.feature)
+    book = open_book(workspace.project, feature)
+    labels: defaultdict[str, list[Label]] = defaultdict(list)
+    for label in read_labels(workspace.project, feature):
+        labels[label.pair].append(label)
+    desk = Desk(
+        feature=feature,
+        reviewer=options.reviewer,
+        given=pairs_to_look_at(context, workspace, feature, options.looked),
+        book=book,
+        labels=labels,
+        now=context.now,
+    )
+
+    def opened(addresses: Addresses) -> None:
+        seen = desk.overview()
+        on_open(
+            Opened(
+                addresses=addresses,
+                feature=feature,
+                reviewer=options.reviewer,
+                pair_count=len(desk),
+                left_count=len(desk) - seen.decided_count,
+                warnings=tuple(damage_of(book)),
+            )
+        )
+
+    asyncio.run(_serve(desk, options.port, opened, on_bug))
+    return _reviewed(feature, book)
+
+
+async def _serve(
+    desk: Desk, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
+) -> None:
+    from flowai.review.web.server import reviewing
+
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with reviewing(desk, port=port, random_bytes=secrets.token_bytes, on_bug=on_bug) as addresses:
+            on_open(addresses)
+            await ended.wait()
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def export_decisions(context: CommandContext, feature: str | None, path: Path) -> Reviewed:
+    """Write every decision on a feature's pairs into a file, those that were taken back included.
+
+    Raises:
+        UsageError: the file's ending is none that we write, or no feature is meant.
+        ProjectError: the registry or a decision is wrong.
+        InfrastructureError: the file cannot be written.
+    """
+    ending = check_ending(path, "--export")
+    workspace = open_workspace(context)
+    feature = feature_of(workspace, feature)
+    book = open_book(workspace.project, feature)
+    write_atomic(path, written(book.decisions, ending))
+    return _reviewed(feature, book)
+
+
+def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, Reviewed]:
+    """Add a file's decisions to those on a feature's pairs; those that are there already are not added again.
+
+    Returns:
+        How many were added; what is decided in the end.
+
+    Raises:
+        UsageError: the file's ending is none that we read, or no feature is meant.
+        ProjectError: the registry is wrong, or a line of the file is no decision: then nothing was added.
+        InfrastructureError: they cannot be written.
+    """
+    ending = check_ending(path, "--import")
+    workspace = open_workspace(context)
+    feature = feature_of(workspace, feature)
+    book = open_book(workspace.project, feature)
+    added_count = book.take_in(read_decisions(path, name=workspace.project.show(path), ending=ending))
+    return added_count, _reviewed(feature, book)
+
+
+def _reviewed(feature: str, book: Book) -> Reviewed:
+    decisions = book.decisions
+    actions: dict[str, int] = {"accept": 0, "edit": 0, "reject": 0}
+    disputed: dict[str, str] = {}
+    for pair, ruling in rulings(decisions).items():
+        if ruling.decision is None:
+            disputed[pair] = ruling.told
+        else:
+            actions[ruling.decision.action] += 1
+    return Reviewed(
+        feature=feature,
+        file=book.name,
+        decided_count=sum(actions.values()),
+        actions=actions,
+        disputed=dict(sorted(disputed.items())),
+        reviewers=reviewer_counts(decisions),
+        agreement=tuple(
+            Agreed(reviewers=names, both_count=one.both_count, same_count=one.same_count, kappa=one.kappa)
+            for names, one in agreements(decisions).items()
+        ),
+        warnings=tuple(damage_of(book)),
+    )

@@ -1,6 +1,0 @@
-"""Room: what secrets look like, and how they are taken out of everything that is written or shown."""
-
-from flowai.secrets.key_shapes import SHAPES, KeyShape
-from flowai.secrets.redaction import Redactor, mark, names_a_secret, redact
-
-__all__ = ["SHAPES", "KeyShape", "Redactor", "mark", "names_a_secret", "redact"]

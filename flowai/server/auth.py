@@ -1,0 +1,131 @@
+"""Who asks, and whether they may: keys, tenants, sessions, and pages in browsers that must not reach a local server.
+
+In: request headers, the registry's keys. Out: a Caller, or a refusal. Must never know what is asked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flowai.server.api_keys import tenant_of
+from flowai.server.errors import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.datastructures import Headers
+
+    from flowai.registry import ServeKey
+
+SESSION_HEADER = "x-session-id"
+TENANT_HEADER = "x-tenant"
+MOST_HEADERS_COUNT = 100
+MOST_HEADER_BYTES = 32 * 1024
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key"})
+_SESSION = re.compile(r"[\x21-\x7e]{1,256}")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Args:
+        tenant: whose data it is; None where there is one tenant only.
+        session: the conversation; None without one.
+        headers: the request's headers without credentials, lower-case names.
+    """
+
+    tenant: str | None = None
+    session: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or name is reached from this machine only."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_head(headers: Headers) -> None:
+    """Refuse a head that is larger than any honest one.
+
+    Raises:
+        RefusedError: 431.
+    """
+    raw = headers.raw
+    if len(raw) > MOST_HEADERS_COUNT or sum(len(name) + len(value) for name, value in raw) > MOST_HEADER_BYTES:
+        text = f"at most {MOST_HEADERS_COUNT} headers of {MOST_HEADER_BYTES:,} bytes together are read"
+        raise refused(431, text, code="headers_too_large")
+
+
+def check_browser(headers: Headers, *, is_local: bool) -> None:
+    """Refuse what a page of another site makes a browser send.
+
+    A name that an attacker points at 127.0.0.1 still stands in `Host`; a page of another site is named by `Origin` and
+    by `Sec-Fetch-Site`. There are no CORS headers either, so that no page can read an answer.
+
+    Args:
+        headers: the request's.
+        is_local: whether the server listens on this machine only, where being on it is all it takes to be let in.
+
+    Raises:
+        RefusedError: 403 a foreign page; 421 a foreign name.
+    """
+    host = headers.get("host", "")
+    if is_local:
+        match = _HOST.fullmatch(host)
+        if match is None or not is_loopback(match[1]):
+            raise refused(421, "the `Host` is not this machine", code="wrong_host")
+    origin = headers.get("origin")
+    foreign = origin is not None and origin.partition("://")[2] != host
+    if foreign or headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        raise refused(403, "pages of other sites may not call this server", code="foreign_origin")
+
+
+def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool) -> Caller:
+    """Tell who asks.
+
+    Args:
+        headers: the request's.
+        keys: the registry's.
+        is_local: whether the server listens on this machine only; then no key is needed while there are none.
+
+    Raises:
+        RefusedError: 401 no key or a wrong one; 400 a session or tenant that cannot be one.
+    """
+    if keys or not is_local:
+        tenant: str | None = _tenant_by_key(headers, keys)
+    else:
+        tenant = _named(headers, TENANT_HEADER, _TENANT, "letters, digits, `_`, `-`, `.`, at most 128")
+    session = _named(headers, SESSION_HEADER, _SESSION, "printable ASCII without spaces, at most 256")
+    kept = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
+    return Caller(tenant=tenant, session=session, headers=kept)
+
+
+def _tenant_by_key(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    tenant = tenant_of(key.strip(), keys) if scheme.lower() == "bearer" else None
+    if tenant is None:
+        raise refused(
+            401,
+            "send a valid key as `authorization: Bearer ...`",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
+    return tenant
+
+
+def _named(headers: Headers, name: str, shape: re.Pattern[str], expected: str) -> str | None:
+    value = headers.get(name)
+    if value is not None and shape.fullmatch(value) is None:
+        raise refused(400, f"the header `{name}` is not {expected}", code="invalid_header", param=name)
+    return value

@@ -1,0 +1,102 @@
+"""One HTTP connection: uvicorn's, with a time limit for a request's head and an answer for a head that is none.
+
+In: bytes. Out: bytes. Must never know what is asked. With listening.py the sole door to uvicorn.
+
+uvicorn 0.54 waits for ever for the rest of a head, names every protocol error 400, and fails on one that comes after an
+answer has begun.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from flowai.server.errors import Problem
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
+
+HEAD_TIMEOUT_S = 10.0
+"""Seconds from a request's first byte, or from the connection, to the end of its head."""
+_MOST_UNREAD_S = 5.0
+_TOO_LARGE = 431
+
+
+class LimitedConnection(H11Protocol):
+    """A connection that does not wait for ever."""
+
+    head_timeout_s = HEAD_TIMEOUT_S
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; half a head starts the clock, a whole one stops it."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request; one that was answered before it was all there must come to its end soon."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self.loop.call_later(_MOST_UNREAD_S, self._give_up_unread, self.cycle)
+        self._look()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with OpenAI's error object, where an answer can still be given."""
+        error = sys.exc_info()[1]
+        status = getattr(error, "error_status_hint", 400)
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it as always there
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # the running answer has nobody to go to
+            cycle.message_event.set()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        code = "headers_too_large" if status == _TOO_LARGE else "invalid_http"
+        problem = Problem(status=status, message=msg.lower().rstrip("."), code=code)
+        headers = [("content-type", "application/json"), ("connection", "close")]
+        for event in (
+            h11.Response(status_code=status, headers=headers),
+            h11.Data(data=problem.body()),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _look(self) -> None:
+        if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
+            self._stop_waiting()
+        elif self.conn.trailing_data[0]:
+            self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_timeout_s, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        self.transport.close()
+
+    def _give_up_unread(self, cycle: object) -> None:
+        if self.cycle is cycle and self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()

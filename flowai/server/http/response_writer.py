@@ -1,0 +1,74 @@
+"""The way out to one caller: head, pieces, end; a caller that does not read is left.
+
+In: status, headers, bytes. Out: ASGI messages. Must never know what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from flowai.server.errors import ClientGoneError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Message, Send
+
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+"""On every answer: nothing of it is kept or guessed at by what lies between."""
+
+
+class Outlet:
+    """What goes out in answer to one request.
+
+    Args:
+        send: ASGI's.
+        write_timeout_s: seconds a caller may leave what was sent unread before it counts as gone, > 0.
+    """
+
+    def __init__(self, send: Send, write_timeout_s: float) -> None:
+        self._send = send
+        self._write_timeout_s = write_timeout_s
+        self.status: int | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the head is out, so that the status can no longer change."""
+        return self.status is not None
+
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the head."""
+        self.status = status
+        lines = [
+            (name.encode("ascii"), text.encode("latin-1")) for name, text in {**SECURITY_HEADERS, **headers}.items()
+        ]
+        await self._out({"type": "http.response.start", "status": status, "headers": lines})
+
+    async def more(self, data: bytes) -> None:
+        """Send a piece.
+
+        Raises:
+            ClientGoneError: the caller reads no more.
+        """
+        await self._out({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        await self._out({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def _out(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._write_timeout_s):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientGoneError from None
+
+
+async def send_whole(outlet: Outlet, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Send a whole answer."""
+    await outlet.begin(status, {**headers, "content-length": str(len(body))})
+    await outlet.end(body)

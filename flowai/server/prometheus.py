@@ -1,0 +1,142 @@
+"""The numbers of one server for Prometheus: seconds, `_total`, and labels whose values the registry bounds.
+
+In: answers, failures, how things stand. Out: the exposition text. Must never know users, tenants, sessions or texts.
+The sole door to prometheus_client.
+
+Source: Prometheus, Metric and label naming; Text-based format 0.0.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from flowai.gateway.records import Trouble
+
+if TYPE_CHECKING:
+    from flowai.gateway.records import Answer, Standing
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_CALL_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+_HTTP_BUCKETS_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0)
+_NONE = "none"
+
+
+class Metrics:
+    """Counts what one server does; nothing is shared with other servers of the process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        by_call = ("feature", "release", "variant", "model")
+        self._calls = Counter(
+            "flowai_calls",
+            "Calls by how they ended: ok, degraded, or the class of the error.",
+            (*by_call, "cache", "outcome"),
+            registry=self._registry,
+        )
+        self._call_s = Histogram(
+            "flowai_call_duration_seconds",
+            "From the request to the whole answer.",
+            ("feature", "cache"),
+            buckets=_CALL_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._first_s = Histogram(
+            "flowai_first_token_seconds",
+            "From the request to the first token.",
+            ("feature", "model"),
+            buckets=_CALL_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "flowai_tokens", "Tokens used.", ("feature", "model", "direction"), registry=self._registry
+        )
+        self._cost = Counter(
+            "flowai_cost_usd", "US dollars of answers whose price is known.", by_call, registry=self._registry
+        )
+        self._feedback = Counter("flowai_feedback", "Feedback by verdict.", ("verdict",), registry=self._registry)
+        self._requests = Counter(
+            "flowai_http_requests", "HTTP requests.", ("route", "method", "status"), registry=self._registry
+        )
+        self._request_s = Histogram(
+            "flowai_http_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            ("route",),
+            buckets=_HTTP_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._under_way = Gauge("flowai_calls_under_way", "Calls that run now.", registry=self._registry)
+        self._trouble = Gauge(
+            "flowai_trouble", "1 where the gateway works on with less.", ("kind",), registry=self._registry
+        )
+        self._open = Gauge(
+            "flowai_breaker_open", "1 where a provider is left alone.", ("provider",), registry=self._registry
+        )
+        self._release = Gauge(
+            "flowai_release_info", "1 for the release that serves.", ("release", "candidate"), registry=self._registry
+        )
+        self._held = Gauge("flowai_events_held", "Events that wait for the log.", registry=self._registry)
+        self._dropped = Counter("flowai_events_dropped", "Events that were lost.", registry=self._registry)
+        self._dropped_count = 0
+        ProcessCollector(registry=self._registry)
+
+    def answered(self, answer: Answer) -> None:
+        """Count an answer."""
+        feature = answer.feature or _NONE
+        by_call = (feature, answer.release or _NONE, answer.variant or _NONE, answer.model)
+        outcome = "degraded" if answer.degraded else "ok"
+        self._calls.labels(*by_call, answer.cache, outcome).inc()
+        self._call_s.labels(feature, answer.cache).observe(answer.latency_ms / 1000)
+        if answer.ttft_ms is not None:
+            self._first_s.labels(feature, answer.model).observe(answer.ttft_ms / 1000)
+        if answer.cache != "miss":
+            return
+        for direction, count in (("input", answer.input_tokens), ("output", answer.output_tokens)):
+            if count:
+                self._tokens.labels(feature, answer.model, direction).inc(count)
+        if answer.cost_usd:
+            self._cost.labels(*by_call).inc(answer.cost_usd)
+
+    def failed(self, *, feature: str | None, model: str | None, error: str, duration_s: float) -> None:
+        """Count a call without an answer.
+
+        Args:
+            feature: the feature; None when a model was asked on its own.
+            model: the model that was asked on its own; None for a feature.
+            error: class of the error.
+            duration_s: seconds from the request to the failure, >= 0.
+        """
+        self._calls.labels(feature or _NONE, _NONE, _NONE, model or _NONE, "miss", error).inc()
+        self._call_s.labels(feature or _NONE, "miss").observe(duration_s)
+
+    def fed_back(self, verdict: str) -> None:
+        """Count one piece of feedback."""
+        self._feedback.labels(verdict).inc()
+
+    def requested(self, *, route: str, method: str, status: int, duration_s: float) -> None:
+        """Count an HTTP request.
+
+        Args:
+            route: one of the server's own paths, or `other`.
+            method: one of HTTP's own methods, or `other`.
+            status: of the answer; 499 when the caller left.
+            duration_s: seconds from its head to the end of the answer, >= 0.
+        """
+        self._requests.labels(route, method, str(status)).inc()
+        self._request_s.labels(route).observe(duration_s)
+
+    def text(self, standing: Standing, *, under_way_count: int) -> bytes:
+        """Give everything in Prometheus' text format."""
+        self._under_way.set(under_way_count)
+        for kind in get_args(Trouble):
+            self._trouble.labels(kind).set(kind in standing.troubles)
+        self._open.clear()
+        for provider in standing.open_breakers:
+            self._open.labels(provider).set(1)
+        self._release.clear()
+        self._release.labels(standing.release or _NONE, standing.candidate or _NONE).set(1)
+        self._held.set(standing.held_event_count)
+        self._dropped.inc(max(0, standing.dropped_event_count - self._dropped_count))
+        self._dropped_count = standing.dropped_event_count
+        return generate_latest(self._registry)

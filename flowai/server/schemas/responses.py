@@ -1,0 +1,380 @@
+"""What callers get: the answers of each endpoint in OpenAI's shapes, made from the gateway's records.
+
+In: Answers, pieces, vectors. Out: records that encode to OpenAI's JSON. Must never know HTTP.
+
+Source: OpenAI API reference, The chat completion object, The chat completion chunk object, The embedding object.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from flowai.events import Cache, Variant
+
+if TYPE_CHECKING:
+    from flowai.gateway.records import Answer, Piece, Restarted, Started
+    from flowai.providers import Embeddings
+
+ID_PREFIX = "chatcmpl-"
+
+
+class ReplyMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model said.
+
+    Args:
+        role: always the assistant.
+        content: the text; null when it only calls tools.
+        refusal: always null: a refusal by policy is an error here.
+        tool_calls: the calls, in order; absent without any.
+    """
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: None = None
+    tool_calls: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """The one answer.
+
+    Args:
+        index: always 0.
+        message: what the model said.
+        logprobs: always null.
+        finish_reason: `stop`, `length`, `tool_calls`.
+    """
+
+    index: int = 0
+    message: ReplyMessage
+    logprobs: None = None
+    finish_reason: str
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens used.
+
+    Args:
+        prompt_tokens: of the request.
+        completion_tokens: of the answer.
+        total_tokens: of both.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How flowai came to the answer; keys without a value are absent.
+
+    Args:
+        call_id: identity of the call.
+        feature: the feature.
+        release: the release that served.
+        variant: which side of a rollout served.
+        experiment: the experiment it took part in.
+        arm: the experiment's arm.
+        model: the registry's name of the model that answered.
+        served_model: the name the provider reports.
+        degraded: true when the last resort answered.
+        disclaimer: what the user is to be told then.
+        cache: `exact` or `semantic` when the answer came from there.
+        cost_usd: US dollars.
+        restarted: true on the chunk of a stream that began anew: forget all pieces before it.
+        reason: why it began anew.
+    """
+
+    call_id: str
+    feature: str | None = None
+    release: str | None = None
+    variant: Variant | None = None
+    experiment: str | None = None
+    arm: str | None = None
+    model: str
+    served_model: str | None = None
+    degraded: bool = False
+    disclaimer: str | None = None
+    cache: Cache = "miss"
+    cost_usd: float | None = None
+    restarted: bool = False
+    reason: str | None = None
+
+
+class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer.
+
+    Args:
+        id: `chatcmpl-` and the call's identity.
+        object: always `chat.completion`.
+        created: seconds since the epoch.
+        model: the registry's name of the model that answered.
+        choices: one.
+        usage: tokens used; null when the provider did not report them.
+        flowai: how flowai came to it.
+    """
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: tuple[Choice, ...]
+    usage: Usage | None
+    flowai: About
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a chunk adds.
+
+    Args:
+        role: on the first chunk only.
+        content: more text.
+        tool_calls: more of the tool calls, as the provider sent them.
+    """
+
+    role: str | None = None
+    content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """The one answer, in part.
+
+    Args:
+        index: always 0.
+        delta: what it adds.
+        logprobs: always null.
+        finish_reason: null until the end.
+    """
+
+    index: int = 0
+    delta: Delta
+    logprobs: None = None
+    finish_reason: str | None = None
+
+
+class ChunkReply(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of a stream.
+
+    Args:
+        id: as in the whole answer.
+        object: always `chat.completion.chunk`.
+        created: seconds since the epoch, the same on all chunks.
+        model: the registry's name of the model that answers.
+        choices: one, or none on chunks that carry no answer.
+        usage: on the last chunk, where it was asked for.
+        flowai: on chunks that say how flowai came to the answer.
+    """
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: tuple[ChunkChoice, ...]
+    usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    flowai: About | msgspec.UnsetType = msgspec.UNSET
+
+
+class EmbeddingReply(msgspec.Struct, frozen=True, kw_only=True):
+    """One vector.
+
+    Args:
+        object: always `embedding`.
+        index: which text it belongs to.
+        embedding: numbers, or base64 of 32-bit floats, little-endian.
+    """
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens used.
+
+    Args:
+        prompt_tokens: of all texts; 0 when not reported.
+        total_tokens: the same.
+    """
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """One vector per text, in order.
+
+    Args:
+        object: always `list`.
+        model: the registry's name of the model.
+        data: the vectors.
+        usage: tokens used.
+    """
+
+    object: Literal["list"] = "list"
+    model: str
+    data: tuple[EmbeddingReply, ...]
+    usage: EmbeddingsUsage
+
+
+class ModelReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that can be asked.
+
+    Args:
+        id: its name.
+        object: always `model`.
+        created: always 0.
+        owned_by: `flowai:feature` or `flowai:model`.
+    """
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: Literal["flowai:feature", "flowai:model"]
+
+
+class ModelsReply(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be asked: features first.
+
+    Args:
+        object: always `list`.
+        data: what there is.
+    """
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelReply, ...]
+
+
+def usage_of(answer: Answer) -> Usage | None:
+    """Give the tokens of an answer; None unless both numbers are known."""
+    if answer.input_tokens is None or answer.output_tokens is None:
+        return None
+    return Usage(
+        prompt_tokens=answer.input_tokens,
+        completion_tokens=answer.output_tokens,
+        total_tokens=answer.input_tokens + answer.output_tokens,
+    )
+
+
+def finish_reason_of(answer: Answer) -> str:
+    """Give why an answer ended; clients insist on a reason."""
+    return answer.finish_reason or ("tool_calls" if answer.tool_calls else "stop")
+
+
+def about(answer: Answer) -> About:
+    """Say how flowai came to an answer."""
+    return About(
+        call_id=answer.call_id,
+        feature=answer.feature,
+        release=answer.release,
+        variant=answer.variant,
+        experiment=answer.experiment,
+        arm=answer.arm,
+        model=answer.model,
+        served_model=answer.served_model,
+        degraded=answer.degraded,
+        disclaimer=answer.disclaimer,
+        cache=answer.cache,
+        cost_usd=answer.cost_usd,
+    )
+
+
+def chat_reply(answer: Answer, created: int) -> ChatReply:
+    """Give a whole answer in OpenAI's shape."""
+    message = ReplyMessage(
+        content=answer.text or (None if answer.tool_calls else ""),
+        tool_calls=list(answer.tool_calls) if answer.tool_calls else msgspec.UNSET,
+    )
+    return ChatReply(
+        id=ID_PREFIX + answer.call_id,
+        created=created,
+        model=answer.model,
+        choices=(Choice(message=message, finish_reason=finish_reason_of(answer)),),
+        usage=usage_of(answer),
+        flowai=about(answer),
+    )
+
+
+class ChunkMaker:
+    """Makes the chunks of one stream.
+
+    Args:
+        started: who answers.
+        created: seconds since the epoch.
+        include_usage: whether the caller wants the tokens used.
+    """
+
+    def __init__(self, started: Started, created: int, *, include_usage: bool) -> None:
+        self._call_id = started.call_id
+        self._model = started.model
+        self._created = created
+        self._include_usage = include_usage
+
+    def first(self, started: Started) -> ChunkReply:
+        """Give the chunk before any text: the role, and how flowai comes to the answer."""
+        what = About(
+            call_id=started.call_id,
+            feature=started.feature,
+            release=started.release,
+            variant=started.variant,
+            model=started.model,
+            degraded=started.degraded,
+            disclaimer=started.disclaimer,
+            cache=started.cache,
+        )
+        return self._chunk(Delta(role="assistant", content=""), what=what)
+
+    def piece(self, piece: Piece) -> ChunkReply:
+        """Give more of the answer."""
+        calls = list(piece.tool_calls) if piece.tool_calls else None
+        return self._chunk(Delta(content=piece.text or None, tool_calls=calls))
+
+    def restarted(self, restarted: Restarted) -> ChunkReply:
+        """Announce that all pieces so far are void."""
+        self._model = restarted.model
+        what = About(
+            call_id=self._call_id,
+            model=restarted.model,
+            degraded=restarted.degraded,
+            disclaimer=restarted.disclaimer,
+            restarted=True,
+            reason=restarted.reason,
+        )
+        return self._chunk(None, what=what)
+
+    def last(self, answer: Answer) -> tuple[ChunkReply, ...]:
+        """Give the end of a good stream: the reason, how flowai came to it, and the tokens if they were asked for."""
+        end = self._chunk(Delta(), finish_reason=finish_reason_of(answer), what=about(answer))
+        if not self._include_usage:
+            return (end,)
+        return end, msgspec.structs.replace(self._chunk(None), usage=usage_of(answer))
+
+    def _chunk(
+        self, delta: Delta | None, *, finish_reason: str | None = None, what: About | msgspec.UnsetType = msgspec.UNSET
+    ) -> ChunkReply:
+        choices = () if delta is None else (ChunkChoice(delta=delta, finish_reason=finish_reason),)
+        return ChunkReply(
+            id=ID_PREFIX + self._call_id,
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            usage=None if self._include_usage else msgspec.UNSET,
+            flowai=what,
+        )
+
+
+def embeddings_reply(model: str, vectors: Embeddings, *, as_base64: bool) -> EmbeddingsReply:
+    """Give vectors in OpenAI's shape."""
+    rows = tuple(
+        EmbeddingReply(index=index, embedding=_base64(vector) if as_base64 else list(vector))
+        for index, vector in enumerate(vectors.vectors)
+    )
+    tokens = vectors.input_tokens or 0
+    return EmbeddingsReply(model=model, data=rows, usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens))
+
+
+def _base64(vector: tuple[float, ...]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

@@ -1,0 +1,350 @@
+"""The store of one machine: an SQLite file that several processes read and write.
+
+In: what callers report. Out: what they ask. Must never know other machines.
+
+The operations are inline, without a thread: each takes microseconds, less than handing it to one. A process that is
+killed in the middle of a write changes nothing and hurts nobody (write-ahead log). A machine that loses power forgets
+at most what was written since the last checkpoint, never the whole file (synchronous=NORMAL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.errors import InfrastructureError, Place
+from flowai.state import circuit as law
+from flowai.state.memory_store import random_name
+from flowai.state.money import change_nano, day_before, limit_nano_usd, nano_usd, usd, utc_day
+from flowai.state.store import Admission, BreakerView, Heartbeat, Overlay, Reservation, Shared
+from flowai.storage.files import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from flowai.state.store import BreakerRule
+
+FILE_NAME = "state.sqlite3"
+_FORMAT = 1
+_BUSY_LIMIT_S = 0.25
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_BUSY_POLL_S = 0.0002  # a write takes 30 us: SQLite's own waiting, in steps of milliseconds, would starve some of us
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS store (held_by TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS breaker (provider TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spent (
+    day TEXT, account TEXT, amount_nano INTEGER NOT NULL, PRIMARY KEY (day, account)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS overlay (
+    environment TEXT PRIMARY KEY, epoch INTEGER NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS process (
+    environment TEXT, process TEXT, until_s REAL NOT NULL, record BLOB NOT NULL, PRIMARY KEY (environment, process)
+) WITHOUT ROWID;
+"""
+
+_SELECT_WINDOW = "SELECT record FROM breaker WHERE provider = ?"
+
+_window_decoder = msgspec.msgpack.Decoder(law.Window)
+_overlay_decoder = msgspec.json.Decoder(Overlay)
+_heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
+
+
+class FileState:
+    """`State` of the processes of one machine; opens its file at the first use, in the thread that uses it.
+
+    Args:
+        directory: where the file lies, on a local disk; made when missing.
+        clock_s: seconds since the epoch; the same for all processes.
+        new_name: gives names that nothing else has, to leases and to the file.
+    """
+
+    def __init__(
+        self, directory: Path, clock_s: Callable[[], float], *, new_name: Callable[[], str] = random_name
+    ) -> None:
+        self._path = directory / FILE_NAME
+        self._clock_s = clock_s
+        self._new_name = new_name
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._held_by = ""
+        self._version = -1  # SQLite's count of other connections' changes; the copies below are of this version
+        self._windows: dict[str, law.Window] = {}
+        self._overlays: dict[str, Overlay] = {}
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Turn what SQLite says into our error."""
+        try:
+            yield
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise InfrastructureError(
+                f"the shared state cannot be used: {error}", place=Place(file=str(self._path)), hint=_hint(error)
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        """Give the connection; a file that was removed or replaced meanwhile is opened anew."""
+        if self._connection is not None:
+            try:
+                if self._path.stat().st_ino == self._inode:
+                    return self._connection
+            except OSError:
+                pass  # removed: opening says more
+            self._close()
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=32)
+        try:
+            _patiently(lambda: self._prepare(connection))
+            with writing(self._path):
+                self._inode = self._path.stat().st_ino
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"no write-ahead log here, but `{mode}`")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            connection.execute("BEGIN IMMEDIATE")
+            with _committing(connection):
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(
+                    "INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (self._new_name(),)
+                )
+                connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found != _FORMAT:
+            raise sqlite3.DatabaseError(f"its format is {found}; expected {_FORMAT}")
+        (self._held_by,) = connection.execute("SELECT held_by FROM store").fetchone()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._version = -1
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Run one statement, which is atomic by itself."""
+        connection = self._open()
+        cursor: sqlite3.Cursor = _patiently(lambda: connection.execute(statement, values))
+        return cursor
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Hold the file's one write lock."""
+        connection = self._open()
+        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        with _committing(connection):
+            yield connection
+
+    async def shared(self, environment: str) -> Shared:
+        """Read what calls look at; a look at a file that did not change reads nothing."""
+        now_s = self._clock_s()
+        with self._speaking():
+            version = self._run("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                self._read(version)
+        views: dict[str, BreakerView] = {}
+        for provider, window in self._windows.items():
+            if (view := law.view(window, now_s=now_s)) is not None:
+                views[provider] = view
+        return Shared(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
+
+    def _read(self, version: int) -> None:
+        windows = self._run("SELECT provider, record FROM breaker").fetchall()
+        overlays = self._run("SELECT environment, record FROM overlay").fetchall()
+        self._windows = {provider: _window_decoder.decode(record) for provider, record in windows}
+        self._overlays = {environment: _overlay_decoder.decode(record) for environment, record in overlays}
+        self._version = version
+
+    def _step(self, provider: str, change: Callable[[law.Window], law.Window]) -> law.Window:
+        """Change a provider's record under the write lock."""
+        with self._speaking(), self._writing() as connection:
+            before = _window(connection.execute(_SELECT_WINDOW, (provider,)))
+            after = change(before)
+            if after is not before:
+                self._version = -1  # SQLite tells of others' changes only
+                connection.execute(
+                    "INSERT OR REPLACE INTO breaker VALUES (?, ?)", (provider, msgspec.msgpack.encode(after))
+                )
+        return after
+
+    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+        """Ask whether an attempt may start; writes only where the probe's lease is taken."""
+        with self._speaking():
+            window = _window(self._run(_SELECT_WINDOW, provider))
+        _, admission = law.admit(window, rule, now_s=self._clock_s(), lease="")
+        if admission.probe is None:
+            return admission
+        lease = self._new_name()
+        admissions: list[Admission] = []
+
+        def take(window: law.Window) -> law.Window:
+            after, admission = law.admit(window, rule, now_s=self._clock_s(), lease=lease)
+            admissions.append(admission)
+            return after
+
+        self._step(provider, take)
+        return admissions[-1]
+
+    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
+        """Count a failure."""
+        window = self._step(provider, lambda window: law.failed(window, rule, now_s=self._clock_s(), probe=probe))
+        return law.view(window, now_s=self._clock_s()) or BreakerView()
+
+    async def succeeded(self, provider: str, *, probe: str) -> None:
+        """Close the breaker after a good probe."""
+        self._step(provider, lambda window: law.succeeded(window, probe=probe))
+
+    async def released(self, provider: str, *, probe: str) -> None:
+        """Give a lease back."""
+        self._step(provider, lambda window: law.released(window, probe=probe))
+
+    async def rest(self, provider: str, *, for_s: float) -> None:
+        """Leave a provider alone for as long as it asked."""
+        self._step(provider, lambda window: law.rested(window, now_s=self._clock_s(), for_s=for_s))
+
+    async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
+        """Set money aside for today, in one statement."""
+        amount, limit = nano_usd(amount_usd), limit_nano_usd(limit_usd)
+        if amount > limit:
+            return None
+        today = utc_day(self._clock_s())
+        with self._speaking():
+            done = self._run(
+                "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET amount_nano = amount_nano + excluded.amount_nano WHERE amount_nano + excluded.amount_nano <= ?",
+                today,
+                account,
+                amount,
+                limit,
+            )
+        if done.rowcount == 0:
+            return None
+        return Reservation(account=account, day=today, amount_usd=amount_usd, held_by=self._held_by)
+
+    async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
+        """Replace what was set aside by what was paid, in one statement."""
+        with self._speaking():
+            self._open()
+            if reservation.day < day_before(self._clock_s()):
+                return
+            change = change_nano(reservation, actual_usd=actual_usd, held_by=self._held_by)
+            self._run(
+                "INSERT INTO spent VALUES (?, ?, max(0, ?)) ON CONFLICT DO UPDATE "
+                "SET amount_nano = max(0, amount_nano + ?)",
+                reservation.day,
+                reservation.account,
+                change,
+                change,
+            )
+
+    async def spent_usd(self, account: str) -> float:
+        """Give what was spent and set aside today."""
+        today = utc_day(self._clock_s())
+        with self._speaking():
+            row = self._run("SELECT amount_nano FROM spent WHERE day = ? AND account = ?", today, account).fetchone()
+        return 0.0 if row is None else usd(row[0])
+
+    async def write_overlay(self, environment: str, overlay: Overlay) -> None:
+        """Put an overlay in force."""
+        self._version = -1
+        with self._speaking():
+            self._run(
+                "INSERT INTO overlay VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET epoch = excluded.epoch, record = excluded.record WHERE excluded.epoch >= epoch",
+                environment,
+                overlay.epoch,
+                msgspec.json.encode(overlay),
+            )
+
+    async def clear_overlay(self, environment: str) -> None:
+        """Take the overlay away."""
+        self._version = -1
+        with self._speaking():
+            self._run("DELETE FROM overlay WHERE environment = ?", environment)
+
+    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+        """Say that this process lives; what nobody asks for any more is taken out on the way."""
+        now_s = self._clock_s()
+        values = (heartbeat.environment, heartbeat.process, now_s + lifetime_s, msgspec.json.encode(heartbeat))
+        with self._speaking(), self._writing() as connection:
+            connection.execute("DELETE FROM process WHERE until_s <= ?", (now_s,))
+            connection.execute("DELETE FROM spent WHERE day < ?", (day_before(now_s),))
+            connection.execute("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?)", values)
+
+    async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
+        """List the live processes of an environment."""
+        with self._speaking():
+            rows = self._run(
+                "SELECT record FROM process WHERE environment = ? AND until_s > ? ORDER BY process",
+                environment,
+                self._clock_s(),
+            ).fetchall()
+            return [_heartbeat_decoder.decode(record) for (record,) in rows]
+
+    async def gone(self, environment: str, process: str) -> None:
+        """Say that a process ended in good order."""
+        with self._speaking():
+            self._run("DELETE FROM process WHERE environment = ? AND process = ?", environment, process)
+
+    async def aclose(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._speaking():
+            self._close()
+
+
+def _window(found: sqlite3.Cursor) -> law.Window:
+    row = found.fetchone()
+    return law.QUIET if row is None else _window_decoder.decode(row[0])
+
+
+def _patiently(act: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the act gives
+    """Try again while another process writes, up to a short limit."""
+    deadline_s = time.monotonic() + _BUSY_LIMIT_S
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            if _code(error) not in _BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(_BUSY_POLL_S)
+
+
+@contextmanager
+def _committing(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what was begun, or take it back."""
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite takes some back by itself, on a full disk for one
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _code(error: Exception) -> int:
+    """Give SQLite's primary result code; 0 for an error that is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _hint(error: Exception) -> str:
+    code = _code(error)
+    if code in _BUSY:
+        return "another process holds it; see whether one hangs"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, msgspec.MsgspecError):
+        return "stop flowai's processes and remove it: breakers, today's budgets and a rollback's overlay begin anew"
+    return "free some space or choose another place with `state:`"

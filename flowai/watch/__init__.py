@@ -1,0 +1,1 @@
+"""Watches the event log, notifies people, rolls back a candidate that fails."""

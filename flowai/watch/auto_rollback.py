@@ -1,0 +1,73 @@
+"""Rolls back the release that a watch found to blame: that one and no other, whatever happened meanwhile.
+
+In: an incident. Out: what came of it. Must never know how blame is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from flowai.errors import FlowaiError
+from flowai.releases.registry_source import PLAIN
+from flowai.rollouts.records import RollbackOptions
+from flowai.rollouts.rollback import run_rollback
+
+if TYPE_CHECKING:
+    from flowai.rollouts.records import RollbackResult
+    from flowai.watch.incidents import Incident
+    from flowai.workspace.workspace import CommandContext
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolledBack:
+    """What came of it.
+
+    Args:
+        serves: the release that serves; None where it was not done, or not wholly.
+        is_moot: whether the release was no longer there to be left.
+        message: in words.
+    """
+
+    serves: str | None
+    message: str
+    is_moot: bool = False
+
+
+class _MootError(Exception):
+    """The rollback would leave another release than the one to blame."""
+
+
+def roll_back(
+    context: CommandContext, incident: Incident, *, environment: str | None, state: str | None, reason: str
+) -> RolledBack:
+    """Roll back; to do it again finishes what an earlier try began.
+
+    Args:
+        context: the command's context.
+        incident: its release is left.
+        environment: the environment; None for the plain registry.
+        state: where processes share what they know; None for what the registry says.
+        reason: why, for the ledger.
+    """
+
+    def check(result: RollbackResult) -> None:
+        if incident.name not in result.leaves:  # somebody was quicker: the next best release must not be left for it
+            raise _MootError
+
+    options = RollbackOptions(reason=reason, env=environment or PLAIN, state=state)
+    try:
+        result = run_rollback(replace(context, user=f"flowai watch, {context.user}"), options, check)
+    except _MootError:
+        return RolledBack(serves=None, is_moot=True, message=f"{incident.name} is no longer rolled out")
+    except FlowaiError as error:
+        return RolledBack(serves=None, message=f"{incident.name} could not be rolled back: {error}")
+    undone = [f"{step.name}: {step.detail}" for step in result.steps if step.status in ("failed", "pending")]
+    steps = "; ".join(dict.fromkeys(undone))
+    if not result.is_confirmed:
+        return RolledBack(serves=None, message=f"{incident.name} -> {result.serves} is not complete: {steps}")
+    heard = f"{result.process_count} of {result.process_count} processes confirm"
+    seen = heard if result.process_count else "no live process seen"
+    commit = f"commit {result.registry_file} before the next deploy" if result.is_in_git else ""
+    said = (f"{incident.name} -> {result.serves}", seen, steps, commit)
+    return RolledBack(serves=result.serves, message="; ".join(part for part in said if part))

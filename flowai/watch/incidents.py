@@ -1,0 +1,118 @@
+"""Open incidents, from the first sight of a cause until it has been well for a whole window.
+
+In: open incidents, the causes of this look, how incidents' calls go. Out: what opened, stays, ended. Must never know
+files or receivers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from flowai.notifications.records import Severity
+from flowai.watch.causes import Cause, Kind, covers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowai.watch.error_rates import AlertRule, Health, Spans
+
+FORGOTTEN = timedelta(hours=24)
+"""An incident whose calls ceased is closed after this: nobody will learn any more how they go."""
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """A cause that somebody was told of.
+
+    Args:
+        id: names this incident; a later one of the same cause has another.
+        cause: names the cause to receivers (`flowai/prod/provider/openai`).
+        kind: what fails.
+        name: which; empty for the service.
+        features: of a release: those it changed.
+        summary: the line that was told, secrets redacted.
+        details: figures that were told.
+        severity: how bad it was.
+        opened_at: when it was first seen (RFC 3339, UTC).
+        unwell_at: when too many calls last failed.
+        called_at: when there last were calls.
+        rollback_tries_count: how often its release was to be rolled back, >= 0.
+        rolled_back_to: what serves since; None where nothing was rolled back.
+    """
+
+    id: str
+    cause: str
+    kind: Kind
+    name: str = ""
+    features: tuple[str, ...] = ()
+    summary: str = ""
+    details: dict[str, Any] = {}
+    severity: Severity = "error"
+    opened_at: datetime
+    unwell_at: datetime
+    called_at: datetime
+    rollback_tries_count: int = 0
+    rolled_back_to: str | None = None
+
+    def covers(self, cause: Cause) -> bool:
+        """Tell whether a cause is this one."""
+        return (self.kind, self.name) == (cause.kind, cause.name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What a look changed.
+
+    Args:
+        opened: causes that nobody was told of.
+        kept: incidents that stay open.
+        resolved: incidents that ended.
+    """
+
+    opened: tuple[Cause, ...] = ()
+    kept: tuple[Incident, ...] = ()
+    resolved: tuple[Incident, ...] = ()
+
+
+def step(incidents: Sequence[Incident], causes: Sequence[Cause], spans: Spans, rule: AlertRule, now: datetime) -> Step:
+    """Hold open incidents against a new look.
+
+    An incident ends when its calls have been well at every look for a whole window, or when there have been none for a
+    day. Without calls it stays: silence is no recovery.
+
+    Args:
+        incidents: those open.
+        causes: what burns now.
+        spans: all calls.
+        rule: when failures are too many.
+        now: the time, UTC.
+    """
+    kept: list[Incident] = []
+    resolved: list[Incident] = []
+    for incident in incidents:
+        is_seen = any(incident.covers(cause) for cause in causes)
+        well = all(health.is_healthy(rule) or not health.window.call_count for health in _healths(spans, incident))
+        calls = sum(health.window.call_count for health in _healths(spans, incident))
+        now_known = msgspec.structs.replace(
+            incident,
+            unwell_at=now if is_seen or not well else incident.unwell_at,
+            called_at=now if calls else incident.called_at,
+        )
+        is_over = calls > 0 and now - now_known.unwell_at >= timedelta(minutes=rule.window_minutes)
+        if is_over or now - now_known.called_at >= FORGOTTEN:
+            resolved.append(now_known)
+        else:
+            kept.append(now_known)
+    opened = [cause for cause in causes if not any(one.covers(cause) for one in incidents)]
+    return Step(opened=tuple(opened), kept=tuple(kept), resolved=tuple(resolved))
+
+
+def _healths(spans: Spans, incident: Incident) -> tuple[Health, ...]:
+    """Give the calls that must be well: of a release its own, as long as there are any, and those of its features."""
+    own = spans.of(lambda cell: covers(incident.kind, incident.name, incident.features, cell))
+    if incident.kind != "release":
+        return (own,)
+    return own, spans.of(lambda cell: cell.feature in incident.features)

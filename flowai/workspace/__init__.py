@@ -1,0 +1,1 @@
+"""What every command opens: registry, state, events."""

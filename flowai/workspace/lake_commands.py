@@ -1,0 +1,134 @@
+"""What `flowai events compact`, `sync` and `validate` do.
+
+In: options, a project. Out: what was done or found. Must never know how it is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowai.errors import UndecidedError, UsageError
+from flowai.events.lake.compact import Compaction, Order, compact
+from flowai.events.lake.object_store import is_address, open_store
+from flowai.events.lake.sync import SyncReport, sync
+from flowai.events.lake.validate import Validation, validate, validate_store
+from flowai.registry import environment_of, events_directory, events_store, load_registry
+from flowai.workspace.event_source import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from flowai.events.lake.compact import DayDone
+    from flowai.registry import Registry
+    from flowai.workspace.workspace import CommandContext
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far ahead of ours another machine's clock may be."""
+
+OPEN_DAYS = 2
+"""Today and yesterday stay lines: running gateways look there for the call that feedback is about."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompactOptions:
+    """What `events compact` was asked.
+
+    Args:
+        before: compact days before this one, as typed; None for all but today and yesterday.
+        keep: put lines aside instead of removing them.
+    """
+
+    before: str | None = None
+    keep: bool = False
+
+
+def run_compact(context: CommandContext, options: CompactOptions, on_day: Callable[[DayDone], None]) -> Compaction:
+    """Compact the log that is written here.
+
+    Raises:
+        UsageError: the date is none, or lies in the future.
+        ProjectError: the registry is wrong.
+        InfrastructureError: another compaction is at work, or the disk is full; nothing is lost.
+    """
+    today = context.now().date()
+    before = today - timedelta(days=OPEN_DAYS - 1) if options.before is None else _date(options.before)
+    if before > today:
+        raise UsageError(
+            f"--before: found `{before}`, and today is {today} (UTC)",
+            hint="a day that is not over cannot be closed; the latest that may be named is today",
+        )
+    registry, _ = _registry(context)
+    order = Order(before=before, is_kept=options.keep, clock_s=context.clock_s, on_day=on_day)
+    return compact(events_directory(registry, context.project), order)
+
+
+def run_sync(context: CommandContext, target: str | None, on_copied: Callable[[str, int], None]) -> SyncReport:
+    """Copy what is compacted to an object store or another directory.
+
+    Args:
+        context: the command's context.
+        target: where to, as typed; None for the store that the registry names.
+        on_copied: told each file.
+
+    Raises:
+        UsageError: there is no target, or it is none.
+        ProjectError: the registry is wrong.
+        InfrastructureError: the target is away or refuses; what was copied is kept.
+    """
+    registry, environ = _registry(context)
+    address = target or events_store(registry, context.project)
+    if address is None:
+        raise UsageError(
+            "where to? the registry names no object store",
+            hint="`flowai events sync s3://bucket/prefix`, or `events: s3://bucket/prefix` in the registry",
+        )
+    directory = events_directory(registry, context.project)
+    if not is_address(address):
+        address = str(Path(address).expanduser().resolve())
+        if Path(address) == directory.resolve():
+            raise UsageError("the target is the event log itself")
+    record = context.project.lake / f"{name_of(address)}.synced.jsonl"
+    return sync(directory, open_store(address, environ), record=record, on_copied=on_copied)
+
+
+def run_validate(context: CommandContext, place: str | None) -> Validation:
+    """Check a log.
+
+    Args:
+        context: the command's context.
+        place: a directory, a file of lines or an address, as typed; None for the log that is written here.
+
+    Raises:
+        UsageError: there is no such place.
+        UndecidedError: nothing was logged yet.
+        ProjectError: the registry is wrong.
+        InfrastructureError: a file cannot be read, or the store is away.
+    """
+    if place is not None and is_address(place):
+        return validate_store(open_store(place, environment_of(context.project, context.environ)))
+    if place is None:
+        registry, _ = _registry(context)
+        path = events_directory(registry, context.project)
+        if not path.is_dir():
+            hint = "calls through `Gateway` and `flowai serve` write it"
+            raise UndecidedError(f"there is no event log at `{context.project.show(path)}` yet", hint=hint)
+    else:
+        path = Path(place)
+        if not path.exists():
+            raise UsageError(f"no file and no directory `{place}`")
+    return validate(path, future=context.now() + CLOCK_SKEW, shown=place or context.project.show(path))
+
+
+def _registry(context: CommandContext) -> tuple[Registry, Mapping[str, str]]:
+    environ = environment_of(context.project, context.environ)
+    return load_registry(context.project, env=context.env, environ=environ), environ
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--before: found `{text}`, expected a date, such as `2026-05-02`") from None

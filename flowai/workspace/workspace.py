@@ -1,0 +1,179 @@
+"""A project opened for a command: its registry, prompts, variables and redactor, loaded once.
+
+In: a project and what surrounds the process. Out: a Workspace. Must never know what the command is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowai.errors import UsageError, one_of
+from flowai.project import find_project
+from flowai.prompts import PromptLibrary
+from flowai.redaction import Redactor
+from flowai.registry import (
+    ModelEntry,
+    endpoint_as_written,
+    endpoint_of,
+    environment_of,
+    events_directory,
+    load_registry,
+    resolve_release,
+    secret_values,
+)
+from flowai.timestamps import format_rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from flowai.gateway.runtime import RuntimeOptions
+    from flowai.project import Project
+    from flowai.providers import Endpoint
+    from flowai.registry import Registry
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandContext:
+    """The process that runs a command: directory, user, variables and clocks; tests pass their own."""
+
+    directory: Path
+    """The project is searched from here upwards."""
+    found_project: Project | None = None
+    """The project where it was found before; None to search for it."""
+    user: str = "unknown"
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    env: str | None = None
+    """The environment asked for; None for FLOWAI_ENV or none."""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock_s: Callable[[], float] = time.perf_counter
+    """Monotonic."""
+    new_id: Callable[[], str] = _new_id
+
+    @property
+    def project(self) -> Project:
+        """The project of the directory.
+
+        Raises:
+            ProjectError: there is none.
+        """
+        return self.found_project or find_project(self.directory, self.environ)
+
+    def runtime_options(self) -> RuntimeOptions:
+        """Return the options of a gateway that runs on the same variables, clocks and ids."""
+        from flowai.gateway.runtime import RuntimeOptions  # few commands call models
+
+        return RuntimeOptions(environ=self.environ, now=self.now, clock_s=self.clock_s, new_id=self.new_id)
+
+    def timestamp(self) -> str:
+        """Give the time as reports spell it: UTC, RFC 3339, whole seconds."""
+        return format_rfc3339(self.now(), whole_seconds=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workspace:
+    """A project that was opened for a command."""
+
+    context: CommandContext
+    project: Project
+    environ: Mapping[str, str]
+    """The process environment with the project's .env under it."""
+    registry: Registry
+    """With the models that were named on the command line."""
+    release: str
+    """The release that serves."""
+    library: PromptLibrary
+    redactor: Redactor
+    """Removes known keys and key shapes from anything written."""
+    warnings: tuple[str, ...]
+    """For the user; one line each."""
+
+    @property
+    def events(self) -> Path:
+        """The directory that events are written to; who reads them asks `open_events`, which knows object stores.
+
+        Raises:
+            RegistryError: the registry names an object store that is not known.
+            UsageError: it lies outside the project.
+        """
+        return events_directory(self.registry, self.project)
+
+    def with_models(self, names: Iterable[str]) -> Workspace:
+        """Give the workspace with entries for LiteLLM's names that the registry does not have.
+
+        Raises:
+            UsageError: a name is neither in the registry nor one of LiteLLM's.
+        """
+        return replace(self, registry=_with_models(self.registry, names))
+
+    def endpoint(self, model: str) -> Endpoint:
+        """Describe a model as the registry has it: nothing looked up, so that it needs no key and no weights."""
+        return endpoint_as_written(self.registry, model)
+
+    def reachable(self, model: str) -> Endpoint:
+        """Give a model as it can be called: key, address and weights looked up.
+
+        Raises:
+            MissingKeyError: a variable is not set.
+            RegistryError: the weights are not there.
+        """
+        return endpoint_of(self.registry, model, self.environ, root=self.project.root)
+
+
+def open_workspace(context: CommandContext, *, models: Iterable[str] = (), release: str | None = None) -> Workspace:
+    """Open a project.
+
+    Args:
+        context: the command's context.
+        models: names from the command line; LiteLLM's names need no entry in the registry.
+        release: the release to work with; None for the one that serves.
+
+    Raises:
+        ProjectError: the registry, .env or anything it names is wrong.
+        UsageError: a model or release is unknown.
+    """
+    project = context.project
+    environ = environment_of(project, context.environ)
+    registry = _with_models(load_registry(project, env=context.env, environ=environ), models)
+    warnings: tuple[str, ...] = ()
+    if release is None:
+        serving = resolve_release(registry, environ)
+        release, warnings = serving.name, serving.warnings
+    else:
+        registry.release(release)
+    return Workspace(
+        context=context,
+        project=project,
+        environ=environ,
+        registry=registry,
+        release=release,
+        library=PromptLibrary(project),
+        redactor=Redactor(secret_values(registry, environ)),
+        warnings=warnings,
+    )
+
+
+def _with_models(registry: Registry, names: Iterable[str]) -> Registry:
+    """Add entries for LiteLLM's names that the registry does not have."""
+    added = {}
+    for name in names:
+        if name in registry.models:
+            continue
+        if "/" not in name:
+            raise UsageError(
+                f"no model `{name}` in the registry, and it is not one of LiteLLM's names (`openai/gpt-4o-mini`)",
+                hint=one_of(registry.models, found=name),
+            )
+        added[name] = ModelEntry(model=name)
+    return msgspec.structs.replace(registry, models={**registry.models, **added}) if added else registry

@@ -1,0 +1,241 @@
+"""Counting: the same events give the same bytes however they lie, and one user is one."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from support.rollout_log import BEGIN, Scenario, Side, events_of, write_log
+
+from flowai.analytics.event_query import Stretch, open_log
+from flowai.canary.judge import judge_rollout
+from flowai.canary.report_records import CanaryReport, sealed
+from flowai.comparison.count import count_sides
+from flowai.comparison.evidence import Rules
+from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, rollout_sides
+from flowai.events import CallEvent, EventLog, FeedbackEvent
+from flowai.redaction import Redactor
+from flowai.rendering.report_files import to_json
+from flowai.statistics.histogram import bucket_quantile
+from flowai.timestamps import to_us
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.comparison.counts import Counts
+    from flowai.events import Event, Verdict
+
+SCENARIO = Scenario(calls_count=3000, hours=30.0, percent=50, canary=Side(error_rate=0.05), calls_per_user=3)
+
+
+def question(scenario: Scenario = SCENARIO, **changes: Any) -> Question:
+    stretch = Stretch(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
+    facts: dict[str, Any] = {
+        "sides": rollout_sides(scenario.candidate),
+        "stages": (Stage(percent=scenario.percent, stretch=stretch),),
+        "feature": None,
+        "feedback_us": HOUR_US,
+        "now_us": stretch.until_us + HOUR_US,
+    }
+    return Question(**(facts | changes))
+
+
+def count(directory: Path, asked: Question | None = None) -> Counts:
+    asked = asked or question()
+    with open_log(directory, COLUMNS, asked.stretch) as log:
+        return count_sides(log, asked)
+
+
+def report_bytes(directory: Path) -> bytes:
+    rules = Rules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
+    return to_json(judge_rollout(count(directory), question(), rules, replay=True))
+
+
+def units(found: Counts) -> int:
+    return sum(sum(hours.values()) for hours in found.units.values())
+
+
+def calls_of(scenario: Scenario) -> list[CallEvent]:
+    return [event for event in events_of(scenario) if isinstance(event, CallEvent)]
+
+
+def write_events(directory: Path, events: list[Event], process: str = "p") -> None:
+    with EventLog(directory, process, Redactor(()), lambda: BEGIN) as log:
+        for event in events:
+            log.append(event)
+
+
+def as_parquet(source: Path, target: Path) -> None:
+    """Write a log as Parquet, as a compaction would: with the types that lines have."""
+    import duckdb
+
+    target.mkdir(parents=True)
+    texts: tuple[str, ...] = ("kind", "call_id", "origin", "user_hash", "session", "feature")
+    texts += ("release", "variant", "prompt_hash", "cache", "error_class", "verdict")
+    types: dict[str, str] = dict.fromkeys(texts, "VARCHAR") | {"at": "TIMESTAMPTZ", "schema_version": "BIGINT"}
+    types |= dict.fromkeys(("is_sticky", "json_valid"), "BOOLEAN")
+    types |= dict.fromkeys(("cost_usd", "ttft_ms", "latency_ms"), "DOUBLE")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        read = f"read_json('{source}/*/*.jsonl', format = 'newline_delimited', columns = {types})"
+        connection.execute(f"COPY (SELECT * FROM {read}) TO '{target / 'part.parquet'}' (FORMAT parquet)")  # noqa: S608
+
+
+def test_the_same_events_give_the_same_bytes_in_any_order_split_and_format(tmp_path: Path) -> None:
+    whole = list(events_of(SCENARIO))
+    write_events(tmp_path / "whole", whole)
+    shuffled = list(whole)
+    random.Random(3).shuffle(shuffled)  # noqa: S311 - a test's order
+    write_events(tmp_path / "split", shuffled[::2], "a")
+    write_events(tmp_path / "split", shuffled[1::2], "b")
+    as_parquet(tmp_path / "whole", tmp_path / "parquet" / "dt=2026-05-04")
+    write_events(tmp_path / "mixed", whole[:700])
+    write_events(tmp_path / "rest", whole[700:])
+    as_parquet(tmp_path / "rest", tmp_path / "mixed" / "dt=2026-05-05")
+    write_log(tmp_path / "days", SCENARIO)
+    expected = report_bytes(tmp_path / "whole")
+    for form in ("split", "parquet", "mixed", "days"):
+        assert report_bytes(tmp_path / form) == expected, form
+
+
+def test_lines_told_twice_change_nothing_but_the_warning(tmp_path: Path) -> None:
+    events = list(events_of(SCENARIO))
+    write_events(tmp_path / "once", events)
+    write_events(tmp_path / "twice", events, "a")
+    write_events(tmp_path / "twice", events[:100], "b")
+    once, twice = count(tmp_path / "once"), count(tmp_path / "twice")
+    assert twice.problem_count("duplicated") == sum(isinstance(event, CallEvent) for event in events[:100])
+    assert (once.calls, once.cells, once.times) == (twice.calls, twice.cells, twice.times)
+
+
+def test_a_call_told_differently_is_named(tmp_path: Path) -> None:
+    first = calls_of(SCENARIO)[0]
+    write_events(tmp_path, [first, msgspec.structs.replace(first, error_class="ServerError")])
+    assert count(tmp_path).problems == {"conflicting": {0: 1}}
+
+
+def test_a_user_who_fails_again_and_again_counts_once(tmp_path: Path) -> None:
+    write_log(
+        tmp_path,
+        Scenario(
+            calls_count=600, percent=50, calls_per_user=600, canary=Side(error_rate=1.0), control=Side(error_rate=1.0)
+        ),
+    )
+    found = count(tmp_path, question(Scenario(percent=50)))
+    assert [list(cell.sides.values()) for cell in found.cells["error_rate"]] == [[(1, 1)]]
+    assert sum(sums.failed_count for sums in found.calls.values()) == 600
+
+
+def test_calls_without_an_asker_are_left_out_unless_all_are(tmp_path: Path) -> None:
+    loose = Scenario(calls_count=200, percent=50, has_users=False, seed=3)
+    write_log(tmp_path / "loose", loose)
+    write_log(tmp_path / "both", Scenario(calls_count=300, percent=50), loose)
+    alone, both = count(tmp_path / "loose", question(loose)), count(tmp_path / "both", question(loose))
+    assert (alone.unit, units(alone)) == ("call", 200)
+    assert (both.unit, units(both)) == ("user", 300)
+    assert sum(sums.call_count for sums in both.calls.values()) == 500
+
+
+def test_feedback_counts_within_its_window_and_the_last_word_decides(tmp_path: Path) -> None:
+    even = Side(error_rate=0.0)
+    calls = calls_of(Scenario(calls_count=3, percent=50, feedback_rate=0.0, control=even, canary=even))
+    said: list[tuple[int, Verdict, int]] = [
+        (0, "rejected", 60),
+        (0, "accepted", 120),
+        (1, "accepted", 60),
+        (1, "edited", 90),
+        (2, "accepted", 4000),
+    ]
+    events: list[Event] = [
+        *calls,
+        *(
+            FeedbackEvent(
+                call_id=calls[index].call_id,
+                at=calls[index].at + timedelta(seconds=after_s),
+                origin="serve",
+                verdict=verdict,
+            )
+            for index, verdict, after_s in said
+        ),
+    ]
+    random.Random(1).shuffle(events)  # noqa: S311 - a test's order
+    write_events(tmp_path, events)
+    found = count(tmp_path, question(Scenario(percent=50)))
+    tallies = [found.call_tally("acceptance", side, 0) for side in ("canary", "control")]
+    assert sum(one.count for one in tallies) == 2
+    assert sum(one.failure_count for one in tallies) == 1
+
+
+def test_quantiles_are_within_half_a_percent(tmp_path: Path) -> None:
+    write_log(tmp_path, SCENARIO)
+    found = count(tmp_path)
+    taken = sorted(
+        call.latency_ms for call in calls_of(SCENARIO) if call.variant == "canary" and call.error_class is None
+    )
+    for share in (0.5, 0.95, 0.99):
+        exact = taken[-int(-(len(taken) * share) // 1) - 1]
+        assert bucket_quantile(found.times_of("slow_calls", "canary", 0), share) == pytest.approx(exact, rel=0.005)
+
+
+def test_what_a_cache_answered_counts_for_errors_only(tmp_path: Path) -> None:
+    write_log(tmp_path, Scenario(calls_count=500, percent=50, changes={"cache": "exact"}))
+    found = count(tmp_path, question(Scenario(percent=50)))
+    assert (found.times, found.cells["slow_calls"]) == ({}, [])
+    assert sum(sums.priced_count for sums in found.calls.values()) == 0
+    assert sum(sums.call_count for sums in found.calls.values()) == 500
+
+
+def test_stages_are_kept_apart_and_a_cell_is_five_minutes(tmp_path: Path) -> None:
+    write_log(tmp_path, SCENARIO)
+    begin, end = to_us(SCENARIO.begin), to_us(SCENARIO.end)
+    middle = begin + (end - begin) // 2 + 7_000_000
+    stages = tuple(
+        Stage(percent=percent, stretch=Stretch(since_us=since, until_us=until))
+        for percent, since, until in ((5, begin, middle), (50, middle, end))
+    )
+    found = count(tmp_path, question(stages=stages))
+    assert {cell.stage for cell in found.cells["error_rate"]} == {0, 1}
+    assert all(cell.at_us % CELL_US == 0 for cell in found.cells["error_rate"])
+    assert all(cell.at_us + CELL_US > middle for cell in found.cells["error_rate"] if cell.stage == 1)
+
+
+def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    found = count(tmp_path / "nowhere")
+    assert (found.calls, found.problems, found.units) == ({}, {}, {})
+
+
+def test_names_in_events_are_only_names(tmp_path: Path) -> None:
+    hostile = "'); DROP TABLE lines; --"
+    changes = {"feature": hostile, "session": hostile, "user_hash": hostile}
+    write_log(tmp_path / "it's", Scenario(calls_count=100, percent=50, changes=changes))
+    found = count(tmp_path / "it's", question(Scenario(percent=50), feature=hostile))
+    assert sum(sums.call_count for sums in found.calls.values()) == 100
+    assert {cell.feature for cell in found.cells["error_rate"]} == {hostile}
+
+
+def test_nothing_is_drawn_on_stdout_and_nothing_is_fetched(tmp_path: Path) -> None:
+    with open_log(tmp_path, COLUMNS, question().stretch) as log:
+        names = ("enable_progress_bar", "autoinstall_known_extensions", "autoload_known_extensions")
+        found = [log.rows(f"SELECT current_setting('{name}')")[0][0] for name in names]
+    assert found == [False, False, False]
+
+
+def test_a_report_can_be_read_again_and_its_digest_fits(tmp_path: Path) -> None:
+    write_log(tmp_path, SCENARIO)
+    read = msgspec.json.decode(report_bytes(tmp_path), type=CanaryReport)
+    assert sealed(read).digest == read.digest
+    assert sealed(msgspec.structs.replace(read, verdict="promote", reasons=())).digest != read.digest
+
+
+def test_a_sticky_call_that_names_nobody_is_nobody(tmp_path: Path) -> None:
+    write_log(
+        tmp_path,
+        Scenario(calls_count=300, percent=50),
+        Scenario(calls_count=100, percent=50, seed=3, has_users=False, changes={"is_sticky": True}),
+        Scenario(calls_count=100, percent=50, seed=4, has_users=False, changes={"is_sticky": True, "session": "s"}),
+    )
+    found = count(tmp_path, question(Scenario(percent=50)))
+    assert units(found) == 302, "the session came to both arms, as its calls were drawn one by one"

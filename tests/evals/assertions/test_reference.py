@@ -1,0 +1,39 @@
+"""The reference names every type, and its examples are read as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flowai.evals.assertions import compile_checks
+from flowai.evals.suites.assertion_types import SUPPORTED
+from flowai.evals.suites.loader import load_suite
+from flowai.evals.suites.records import walk
+from flowai.project import Project
+
+REFERENCE = Path(__file__).parents[3] / "docs/reference/assertions.md"
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> str:
+    blocks = re.findall(r"```yaml\n(.*?)```", REFERENCE.read_text(), re.DOTALL)
+    assertions = [assertion for block in blocks for assertion in yaml.safe_load(block)]
+    suite = {"tests": [{"vars": {"expected": "Paris"}, "assert": assertions}]}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(suite))
+    return str(tmp_path / "x.yaml")
+
+
+def test_every_type_has_an_example_that_can_be_checked(examples: str) -> None:
+    path = Path(examples).resolve()
+    suite = load_suite(path, Project(root=path.parent, registry=path.parent / "registry.yaml"))
+    assertions = suite.cases[0].assertions
+    assert {assertion.type for assertion in walk(assertions)} == SUPPORTED
+    assert len(compile_checks(assertions)) >= len(assertions)
+
+
+def test_every_type_is_in_the_table() -> None:
+    text = REFERENCE.read_text()
+    assert [name for name in sorted(SUPPORTED) if f"| [`{name}`](#" not in text] == []

@@ -1,0 +1,73 @@
+"""Decisions: the table of what follows from which figures."""
+
+from __future__ import annotations
+
+import pytest
+from support.report_samples import trial
+
+from flowai.errors import ExitCode
+from flowai.evals.gate import decide, exit_code
+from flowai.evals.reports import Gate, Trial, totals_of
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "gate", "verdict"),
+    [
+        (["pass", "pass"], None, "pass"),
+        (["pass", "fail"], None, "fail"),
+        (["pass", "error"], None, "error"),
+        (["fail", "error"], None, "error"),
+        (["pass", "unscored"], None, "undecided"),
+        (["fail", "unscored"], None, "fail"),
+        (["unscored"], None, "undecided"),
+        (["unscored"], Gate(pass_rate=0.5), "undecided"),
+        (["pass", "unscored"], Gate(pass_rate=0.5), "pass"),
+        (["pass", "fail"], Gate(pass_rate=0.5), "pass"),
+        (["pass", "fail"], Gate(pass_rate=0.51), "fail"),
+        (["pass", "error"], Gate(pass_rate=0.5), "error"),
+        (["pass"], Gate(latency_p95_ms=900), "pass"),
+        (["pass"], Gate(latency_p95_ms=700), "fail"),
+        (["pass"], Gate(ttft_p95_ms=100), "fail"),
+        (["pass"], Gate(cost_usd=0.001), "pass"),
+        (["pass", "pass"], Gate(cost_usd=0.001), "fail"),
+        (["pass"], Gate(json_valid_rate=0.9), "undecided"),
+        (["pass"], Gate(metrics={"tone": 0.5}), "undecided"),
+    ],
+)
+def test_what_follows(outcomes: list[str], gate: Gate | None, verdict: str) -> None:
+    trials = [trial(str(number), outcome) for number, outcome in enumerate(outcomes)]
+    assert decide({"s": totals_of(trials)}, {"s": gate}).verdict == verdict
+
+
+def test_no_trials_are_never_good_news() -> None:
+    assert decide({}, {}).verdict == "undecided"
+    assert decide({"s": totals_of([])}, {}).verdict == "undecided"
+
+
+def test_an_unknown_price_does_not_meet_a_cost_limit() -> None:
+    priceless: list[Trial] = [trial(cost_usd=None)]
+    decision = decide({"s": totals_of(priceless)}, {"s": Gate(cost_usd=1.0)})
+    assert (decision.verdict, decision.checks[0].observed) == ("undecided", None)
+
+
+def test_each_suite_has_its_own_gate_and_all_must_hold() -> None:
+    good, bad = totals_of([trial()]), totals_of([trial(outcome="fail")])
+    assert decide({"a": good, "b": bad}, {"b": Gate(pass_rate=0.0)}).verdict == "pass"
+    assert decide({"a": good, "b": bad}, {}).verdict == "fail"
+
+
+def test_the_checks_let_a_reader_redo_the_decision() -> None:
+    (check,) = decide({"s": totals_of([trial(), trial("b", "fail")])}, {"s": Gate(pass_rate=0.95)}).checks
+    assert (check.suite, check.metric, check.observed, check.threshold) == ("s", "pass_rate", 0.5, 0.95)
+    assert (check.direction, check.held) == ("min", False)
+
+
+def test_verdicts_have_their_exit_codes() -> None:
+    codes = {
+        "pass": ExitCode.DONE,
+        "fail": ExitCode.GATE_NOT_MET,
+        "error": ExitCode.INFRASTRUCTURE,
+        "undecided": ExitCode.UNDECIDED,
+    }
+    for outcome, verdict in (("pass", "pass"), ("fail", "fail"), ("error", "error"), ("unscored", "undecided")):
+        assert exit_code(decide({"s": totals_of([trial(outcome=outcome)])}, {})) == codes[verdict]

@@ -1,0 +1,76 @@
+"""An export's directory: whole or not there, and nobody else's files are touched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flowai.errors import InfrastructureError, UsageError
+from flowai.finetune.export.output_directory import MANIFEST, open_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def export(path: Path, text: str, *, replace: bool = False) -> None:
+    with open_target(path, name=path.name, replace=replace) as place:
+        (place / MANIFEST).write_text("{}")
+        (place / "train.jsonl").write_text(text)
+
+
+def test_it_stands_whole_at_the_end_and_nothing_beside_it(tmp_path: Path) -> None:
+    export(tmp_path / "deep" / "out", "one")
+    assert (tmp_path / "deep" / "out" / "train.jsonl").read_text() == "one"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+def test_what_fails_leaves_nothing_new_and_the_old_untouched(tmp_path: Path) -> None:
+    export(tmp_path / "out", "old")
+
+    def fail() -> None:
+        with open_target(tmp_path / "out", name="out", replace=True) as place:
+            (place / "train.jsonl").write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "train.jsonl").read_text() == "old"
+
+
+def test_what_a_killed_export_left_is_no_obstacle(tmp_path: Path) -> None:
+    left = tmp_path / ".out.partial"
+    (left / "deep").mkdir(parents=True)
+    (left / "train.jsonl").write_text("half")
+    export(tmp_path / "out", "new")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MANIFEST, "train.jsonl"]
+    assert not left.exists()
+
+
+def test_a_directory_that_stands_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="something else stands there"):
+        export(tmp_path / "mine", "new", replace=True)
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(UsageError, match="something else"):
+        export(tmp_path / "file", "new", replace=True)
+    export(tmp_path / "out", "old")
+    with pytest.raises(UsageError, match="an export stands there already"):
+        export(tmp_path / "out", "new")
+    export(tmp_path / "out", "new", replace=True)
+    assert (tmp_path / "out" / "train.jsonl").read_text() == "new"
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_two_exports_to_one_place_do_not_mix(tmp_path: Path) -> None:
+    (tmp_path / ".out.partial").mkdir()
+    other = os.open(tmp_path / ".out.partial", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(InfrastructureError, match="another export is writing there"):
+        export(tmp_path / "out", "new")
+    os.close(other)
+    export(tmp_path / "out", "new")

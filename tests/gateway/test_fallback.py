@@ -1,0 +1,383 @@
+"""The ladder's rules, failure by failure, on a clock that only waits move."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fallback_scenario import World, fails, rung, said
+
+from flowai.errors import (
+    AuthError,
+    CallError,
+    ContentFilteredError,
+    ContextTooLongError,
+    InvalidRequestError,
+    LadderError,
+    MalformedAnswerError,
+    MissingKeyError,
+    ModelNotFoundError,
+    RateLimitedError,
+    ServerError,
+    TimedOutError,
+    UnreachableError,
+)
+from flowai.providers import Chunk
+from flowai.registry.records import Retry
+
+if TYPE_CHECKING:
+    from flowai.gateway.routing.attempts import Climbed, Step
+    from flowai.providers import ChatMessage
+
+PASSING = [RateLimitedError, ServerError, TimedOutError, UnreachableError, MalformedAnswerError]
+A, B, C = rung("a"), rung("b"), rung("c")
+
+
+@pytest.mark.parametrize("kind", [*PASSING, AuthError, ModelNotFoundError])
+def test_what_a_fallback_can_serve_is_served_at_once(kind: type[CallError]) -> None:
+    world = World()
+    world.models.will("a", fails(kind))
+    world.models.will("b", "good")
+    assert world.complete(A, B).completion.text == "good"
+    assert world.models.asked_names == ["a", "b"]
+    assert world.clock.waits_s == []
+    assert world.said == [f"a:{kind.__name__}", "b:ok"]
+
+
+@pytest.mark.parametrize("kind", [InvalidRequestError, ContentFilteredError])
+def test_what_the_caller_did_is_the_callers(kind: type[CallError]) -> None:
+    world = World()
+    world.models.will("a", fails(kind))
+    world.models.will("b", "good")
+    with pytest.raises(kind):
+        world.complete(A, B)
+    assert world.models.asked_names == ["a"]
+
+
+def test_a_filter_is_gone_around_only_where_the_feature_says_so() -> None:
+    world = World()
+    world.models.will("a", fails(ContentFilteredError))
+    world.models.will("b", "good")
+    assert world.complete(A, B, goes_around_filter=True).completion.text == "good"
+
+
+def test_an_answer_cut_off_by_a_filter_is_no_answer() -> None:
+    world = World()
+    world.models.will("a", said("half of", A.endpoint, finish_reason="content_filter"))
+    with pytest.raises(ContentFilteredError):
+        world.complete(A, B)
+
+
+def test_an_empty_answer_moves_on_but_a_tool_call_is_an_answer() -> None:
+    world = World()
+    world.models.will("a", said("  ", A.endpoint))
+    world.models.will("b", said("", B.endpoint, tool_calls=({"id": "1"},)))
+    assert world.complete(A, B).completion.tool_calls
+    assert world.said == ["a:MalformedAnswerError", "b:ok"]
+
+
+def test_a_context_that_is_too_small_needs_a_larger_one_and_never_the_same_request_again() -> None:
+    small, same, large = (rung(name, context_tokens=size) for name, size in (("a", 8), ("b", 8), ("c", 128)))
+    world = World()
+    world.models.will("a", fails(ContextTooLongError))
+    world.models.will("c", "good")
+    assert world.complete(small, same, large).completion.text == "good"
+    assert world.said == ["a:ContextTooLongError", "b:too_small", "c:ok"]
+
+
+def test_a_context_that_nobody_exceeds_is_the_callers() -> None:
+    world = World()
+    world.models.will("a", fails(ContextTooLongError))
+    with pytest.raises(ContextTooLongError):
+        world.complete(rung("a", context_tokens=8), rung("b", context_tokens=4))
+    assert world.models.asked_names == ["a"]
+
+
+@pytest.mark.parametrize("kind", [TimedOutError, UnreachableError, AuthError])
+def test_a_provider_that_is_silent_or_knows_no_key_is_not_asked_for_a_sibling(kind: type[CallError]) -> None:
+    world = World()
+    world.models.will("a", fails(kind))
+    world.models.will("c", "good")
+    siblings = rung("a", provider="p"), rung("b", provider="p"), rung("c", provider="q")
+    assert world.complete(*siblings).completion.text == "good"
+    assert world.said == [f"a:{kind.__name__}", "b:same_provider", "c:ok"]
+
+
+def test_a_wrong_key_and_a_retired_model_call_a_person() -> None:
+    world = World()
+    world.models.will("a", fails(AuthError))
+    world.models.will("b", fails(ModelNotFoundError))
+    world.models.will("c", "good")
+    world.complete(A, B, C)
+    assert [cause for cause, _ in world.climb.alerts] == ["auth", "retired_model"]
+
+
+# --- the same model again ---
+
+
+def test_the_last_rung_is_asked_once_more() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("b", fails(ServerError), "good")
+    assert world.complete(A, B).completion.text == "good"
+    assert world.models.asked_names == ["a", "b", "b"]
+    assert 0 <= world.clock.waits_s[0] <= 0.5
+
+
+def test_a_feature_may_want_the_same_model_again_first() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError), fails(ServerError), "good")
+    assert world.complete(A, B, retry=Retry(same_provider=2)).completion.text == "good"
+    assert world.models.asked_names == ["a", "a", "a"]
+
+
+def test_a_retry_after_within_the_longest_wait_is_waited_for() -> None:
+    world = World()
+    world.models.will("a", fails(RateLimitedError, retry_after_s=2.0), "good")
+    assert world.complete(A, retry=Retry(max_wait="3s")).completion.text == "good"
+    assert world.clock.waits_s == [pytest.approx(2.01)]
+
+
+def test_a_retry_after_beyond_it_is_not_and_the_provider_rests_for_everyone() -> None:
+    world = World()
+    world.models.will("a", fails(RateLimitedError, retry_after_s=20.0), "well again")
+    world.models.will("b", "good")
+    with pytest.raises(RateLimitedError):
+        world.complete(A)
+    assert world.clock.waits_s == []
+    assert world.complete(A, B).completion.text == "good"
+    assert world.said == ["a:resting", "b:ok"]
+    world.clock.now_s += 20.1
+    assert world.complete(A, B).completion.text == "well again"
+
+
+def test_a_silent_model_is_never_asked_again() -> None:
+    world = World()
+    world.models.will("a", fails(TimedOutError))
+    with pytest.raises(TimedOutError):
+        world.complete(A, retry=Retry(same_provider=3))
+    assert world.models.asked_names == ["a"]
+
+
+def test_when_all_others_are_left_alone_the_rung_is_the_last() -> None:
+    world = World()
+    world.models.will("b", fails(ServerError))
+    for _ in range(6):
+        with pytest.raises(LadderError):
+            world.complete(B, rung("none", unavailable=MissingKeyError("no key")))
+    world.models.will("a", fails(ServerError), "good")
+    assert world.complete(A, B).completion.text == "good"
+
+
+# --- time ---
+
+
+def test_one_deadline_is_shared_and_time_is_kept_for_the_next() -> None:
+    world = World()
+    world.models.will("a", fails(MalformedAnswerError))
+    world.models.takes_s = {"a": 20.0}
+    world.models.will("b", "good")
+    world.complete(A, B, first_token_s=10.0, total_s=30.0)
+    first, second = world.models.asked
+    assert (first.first_token_timeout_s, first.total_timeout_s) == (10.0, 20.0)
+    assert second.total_timeout_s == pytest.approx(10.0)
+
+
+def test_no_model_is_asked_after_the_deadline() -> None:
+    world = World()
+    world.models.will("a", fails(MalformedAnswerError))
+    world.models.takes_s = {"a": 31.0}
+    world.models.will("b", "good")
+    with pytest.raises(CallError):
+        world.complete(A, B)
+    assert world.models.asked_names == ["a"]
+
+
+# --- the breaker ---
+
+
+def test_the_sixth_failure_opens_the_breaker_for_siblings_too_then_one_probe_closes_it() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("c", "good")
+    ladder = rung("a", provider="p"), rung("c", provider="q")
+    for _ in range(6):
+        world.complete(*ladder)
+    asked = world.models.asked_names.count("a")
+    assert asked == 6
+    world.complete(rung("sibling", provider="p"), rung("c", provider="q"))
+    assert world.said == ["sibling:open", "c:ok"]
+    world.clock.now_s += 300.1
+    world.models.will("a", "well again")
+    assert world.complete(*ladder).completion.text == "well again"
+    assert world.complete(*ladder).completion.text == "well again"
+
+
+def test_a_probe_that_fails_opens_it_again() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("b", "good")
+    for _ in range(6):
+        world.complete(A, B)
+    world.clock.now_s += 300.1
+    world.complete(A, B)
+    world.complete(A, B)
+    assert world.models.asked_names.count("a") == 7
+    assert world.said == ["a:open", "b:ok"]
+
+
+def test_what_the_caller_did_never_opens_a_breaker() -> None:
+    world = World()
+    world.models.will("a", fails(InvalidRequestError))
+    for _ in range(20):
+        with pytest.raises(InvalidRequestError):
+            world.complete(A)
+    assert world.models.asked_names == ["a"] * 20
+
+
+def test_a_caller_who_leaves_gives_the_probe_back() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("b", "good")
+    for _ in range(6):
+        world.complete(A, B)
+    world.clock.now_s += 300.1
+
+    async def leaves() -> None:
+        async def never(_: object) -> Any:
+            await asyncio.Event().wait()
+
+        world.models.complete = never  # type: ignore[method-assign,assignment]
+        task = asyncio.create_task(world.ladder.complete(world._climb(A, B)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        del world.models.complete
+
+    asyncio.run(leaves())
+    world.models.will("a", "well again")
+    assert world.complete(A, B).completion.text == "well again"
+
+
+# --- when nothing helps ---
+
+
+def test_the_error_names_every_model_and_when_to_come_back() -> None:
+    world = World()
+    world.models.will("a", fails(RateLimitedError, status=429, retry_after_s=7.0))
+    world.models.will("b", fails(ServerError, status=503))
+    with pytest.raises(LadderError) as caught:
+        world.complete(A, B, rung("c", unavailable=MissingKeyError("no key")))
+    assert str(caught.value) == (
+        "no model answered: `a` failed (RateLimitedError 429), `b` failed (ServerError 503), "
+        "`b` failed (ServerError 503), `c` was not asked (no key)"
+    )
+    assert caught.value.retry_after_s == 7.0
+    assert [type(failure) for failure in caught.value.failures] == [RateLimitedError, ServerError, ServerError]
+
+
+def test_when_all_say_that_the_request_is_wrong_it_is() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("b", fails(InvalidRequestError))
+    for _ in range(6):
+        with pytest.raises(CallError):
+            world.complete(A, B)
+    with pytest.raises(InvalidRequestError):
+        world.complete(A, B)  # a's breaker is open
+
+
+# --- prefill ---
+
+PREFILL: tuple[ChatMessage, ...] = (
+    {"role": "user", "content": "a story"},
+    {"role": "assistant", "content": "Once upon"},
+)
+
+
+def test_a_fallback_that_refuses_a_prefill_is_asked_in_words() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("b", fails(InvalidRequestError), "Once upon a time")
+    assert world.complete(A, B, messages=PREFILL).completion.text == " a time"
+    assert [message["role"] for message in world.models.asked[-1].messages] == ["user"]
+    assert "Once upon" in world.models.asked[-1].messages[-1]["content"]
+
+
+def test_and_streamed_the_prefill_does_not_come_twice() -> None:
+    world = World()
+    world.models.will("a", fails(ServerError))
+    world.models.will("b", fails(InvalidRequestError), said("Once upon a time", B.endpoint))
+    items = world.stream(A, B, messages=PREFILL)
+    assert "".join(item.text for item in items if isinstance(item, Chunk)) == " a time"
+
+
+# --- streams ---
+
+
+def texts(items: list[Step | Chunk | Climbed]) -> list[str]:
+    return [f"<{item.rung.endpoint.name}>" if not isinstance(item, Chunk) else item.text for item in items]
+
+
+def test_a_stream_that_dies_before_its_first_text_moves_on_unseen() -> None:
+    world = World()
+    world.models.will("a", fails(MalformedAnswerError))
+    world.models.will("b", "good one")
+    assert texts(world.stream(A, B)) == ["<b>", "good", " one", "<b>"]
+
+
+def test_a_stream_that_dies_after_it_is_an_error_for_who_chose_so() -> None:
+    world = World()
+    world.models.will("a", ("half of", fails(MalformedAnswerError)))
+    world.models.will("b", "good one")
+    with pytest.raises(MalformedAnswerError):
+        world.stream(A, B, on_break="error")
+    assert world.models.asked_names == ["a"]
+
+
+def test_and_starts_afresh_for_who_chose_that() -> None:
+    world = World()
+    world.models.will("a", ("half of", fails(MalformedAnswerError)))
+    world.models.will("b", "good one")
+    assert texts(world.stream(A, B, on_break="restart")) == ["<a>", "half", " of", "<b>", "good", " one", "<b>"]
+
+
+def test_a_stream_that_its_reader_leaves_is_no_failure_of_the_provider() -> None:
+    world = World()
+    world.models.will("a", "a b c d")
+
+    async def leave() -> None:
+        items = world.ladder.stream(world._climb(A, B), on_break="error")
+        async for item in items:
+            if isinstance(item, Chunk):
+                break
+        await items.aclose()
+
+    for _ in range(10):
+        asyncio.run(leave())
+    assert world.said == ["a:Cancelled"]
+    assert asyncio.run(world.state.shared("")).breakers == {}
+
+
+# --- the law ---
+
+OUTCOMES = st.sampled_from([*PASSING, AuthError, ModelNotFoundError, None])
+
+
+@given(plans=st.lists(OUTCOMES, min_size=1, max_size=6))
+def test_a_call_fails_only_when_no_model_of_its_ladder_is_well(plans: list[type[CallError] | None]) -> None:
+    world = World()
+    rungs = [rung(f"m{index}") for index in range(len(plans))]
+    for one, kind in zip(rungs, plans, strict=True):
+        world.models.will(one.endpoint.name, "good" if kind is None else fails(kind))
+    try:
+        world.complete(*rungs)
+    except CallError:
+        assert None not in plans
+    else:
+        assert world.models.asked_names[-1] == f"m{plans.index(None)}"
+    assert len(world.models.asked) <= len(plans) + 1

@@ -1,0 +1,222 @@
+"""The review page's server: who may come in, what other pages of the same browser cannot do, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from httpx import Client
+
+from flowai.finetune.decisions.decision_log import Book
+from flowai.finetune.records import Pair
+from flowai.review.queue import Desk
+from flowai.review.web.login import Entry
+from flowai.review.web.server import Addresses, reviewing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+JSON = {"content-type": "application/json"}
+
+
+def pair(number: int) -> Pair:
+    return Pair(
+        id=f"c{number}",
+        at="2026-05-02T12:00:00Z",
+        feature="chat",
+        messages=({"role": "user", "content": "Say it."},),
+        output="It is said.",
+        opinion="accepted",
+    )
+
+
+@contextmanager
+def served(book: Book) -> Iterator[Addresses]:
+    """Serve a desk in a thread while the block runs."""
+    desk = Desk(
+        feature="chat",
+        reviewer="ann",
+        given=[pair(0), pair(1)],
+        book=book,
+        labels={},
+        now=lambda: datetime(2026, 5, 2, tzinfo=UTC),
+    )
+    up, found, bugs = Event(), list[Addresses](), list[BaseException]()
+    ends: list[Any] = []
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        ends.append(lambda: loop.call_soon_threadsafe(ended.set))
+        async with reviewing(desk, port=0, random_bytes=os.urandom, on_bug=bugs.append) as addresses:
+            found.append(addresses)
+            up.set()
+            await ended.wait()
+
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert up.wait(30)
+    try:
+        yield found[0]
+    finally:
+        ends[0]()
+        thread.join(30)
+    assert bugs == []
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book(tmp_path / "decisions.jsonl", name="decisions.jsonl")
+
+
+@pytest.fixture
+def addresses(book: Book) -> Iterator[Addresses]:
+    with served(book) as found:
+        yield found
+
+
+@pytest.fixture
+def base(addresses: Addresses) -> str:
+    return addresses.lasting.partition("/?")[0]
+
+
+@pytest.fixture
+def page(addresses: Addresses, base: str) -> Iterator[Client]:
+    """A client that came in."""
+    with Client(base_url=base, follow_redirects=True) as client:
+        assert client.get(addresses.lasting).status_code == 200
+        yield client
+
+
+def test_the_address_lets_in_and_leaves_no_token_behind(addresses: Addresses) -> None:
+    with Client() as client:
+        told = client.get(addresses.lasting)
+        assert (told.status_code, told.headers["location"]) == (303, "/")
+        cookie = told.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert addresses.lasting.partition("token=")[2] not in cookie
+        assert client.get(addresses.lasting.partition("?")[0]).status_code == 200
+
+
+def test_what_a_browser_is_started_with_lets_in_once(addresses: Addresses) -> None:
+    assert httpx.get(addresses.once).status_code == 303
+    assert httpx.get(addresses.once).status_code == 401
+    assert httpx.get(addresses.lasting).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/?token=", "/?token=guess", "/?token=%ff", "/review.js", "/api/desk", "/api/pairs/0", "/nothing"]
+)
+def test_nobody_else_comes_in(base: str, path: str) -> None:
+    told = httpx.get(base + path, headers={"cookie": "flowai-review-1=x; \x22; a"})
+    assert told.status_code == 401
+    assert "flowai finetune review" in told.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "attacker.example"}, 421),
+        ({"host": "127.0.0.1.attacker.example"}, 421),
+        ({"origin": "http://attacker.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://127.0.0.1:1"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+    ],
+)
+def test_pages_of_other_sites_do_not_get_through_even_with_the_cookie(
+    page: Client, book: Book, headers: dict[str, str], status: int
+) -> None:
+    assert page.get("/api/desk", headers=headers).status_code == status
+    told = page.post("/api/pairs/0/decisions", json={"action": "accept"}, headers=headers)
+    assert told.status_code == status
+    assert "access-control-allow-origin" not in told.headers
+    assert book.decisions == ()
+
+
+@pytest.mark.parametrize("path", ["/", "/review.js", "/review.css", "/api/desk", "/api/pairs/0", "/nothing"])
+def test_every_answer_says_what_a_browser_may_do_with_it(page: Client, path: str) -> None:
+    headers = page.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_the_page_holds_nothing_inline_and_asks_nobody_else(page: Client) -> None:
+    assert re.search(r"\s(on\w+|style)=|<script>|<style>", page.get("/").text) is None
+    for path in ("/", "/review.js", "/review.css"):
+        assert (
+            re.search(r"https?://|innerHTML|outerHTML|insertAdjacent|document\.write|eval", page.get(path).text) is None
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/pairs/0/decisions", b'{"action":"edit"}', 400),
+        ("/api/pairs/0/decisions", b'{"action":"edit","text":"  "}', 400),
+        ("/api/pairs/0/decisions", b'{"action":"accept","text":"x"}', 400),
+        ("/api/pairs/0/decisions", b'{"action":"undo"}', 400),
+        ("/api/pairs/0/decisions", b'{"action":"accept","reviewer":"bob"}', 400),
+        ("/api/pairs/0/decisions", b'{"action":"edit","text":"\\ud800"}', 400),
+        ("/api/pairs/0/decisions", b"[]", 400),
+        ("/api/pairs/0/decisions", b"{", 400),
+        ("/api/pairs/9/decisions", b'{"action":"accept"}', 400),
+        ("/api/pairs/99999999999999999999999/decisions", b'{"action":"accept"}', 400),
+        ("/api/pairs/-1/decisions", b'{"action":"accept"}', 404),
+        ("/api/undo", b"", 400),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_decides_nothing(
+    page: Client, book: Book, path: str, body: bytes, status: int
+) -> None:
+    told = page.post(path, content=body, headers=JSON)
+    assert told.status_code == status
+    assert told.json()["error"]["message"]
+    assert book.decisions == ()
+
+
+def test_a_form_cannot_decide(page: Client, book: Book) -> None:
+    assert page.post("/api/pairs/0/decisions", data={"action": "accept"}).status_code == 415
+    assert page.post("/api/undo", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+    assert page.get("/api/pairs/0/decisions").status_code == 405
+    assert book.decisions == ()
+
+
+def test_a_decision_is_on_disk_before_it_is_answered(page: Client, book: Book) -> None:
+    told = page.post("/api/pairs/1/decisions", json={"action": "edit", "text": "Say no more.", "note": " short "})
+    assert told.json()["decided_count"] == 1
+    (line,) = Book(book.path, name="again").decisions
+    assert (line.pair, line.action, line.text, line.note) == ("c1", "edit", "Say no more.", "short")
+    assert page.post("/api/undo", json={}).json()["place"] == 1
+    assert page.post("/api/undo", json={}).json()["place"] is None
+
+
+def test_a_disk_that_refuses_is_told(page: Client, book: Book) -> None:
+    book.path.mkdir()
+    told = page.post("/api/pairs/0/decisions", json={"action": "accept"})
+    assert told.status_code >= 400
+    assert told.json()["error"]["message"]
+
+
+def test_tokens_are_long_and_their_own(book: Book) -> None:
+    del book
+    one, other = Entry(os.urandom), Entry(os.urandom)
+    tokens = {one.token, one.token_once, other.token, other.token_once}
+    assert len(tokens) == 4
+    assert all(len(token) == 64 for token in tokens)
+    assert not other.lets_in(one.token)

@@ -1,0 +1,267 @@
+"""`flowai serve` as a process: the line it prints, SIGTERM in the middle of calls, keys, wrong addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+from support.sample_project import SampleProject, make_project
+from support.scripted_provider import Asked, Reply, ScriptedProvider
+
+from flowai.cli.app import run
+from flowai.server.api_keys import hash_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEY = "scripted-key-0123456789"
+HELLO: list[Any] = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def project(tmp_path: Path, provider: ScriptedProvider) -> SampleProject:
+    return make_project(tmp_path / "project", provider.base_url)
+
+
+@contextmanager
+def serving(project: SampleProject, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command on a free port; give the process and its address."""
+    arguments = [sys.executable, "-m", "flowai", "serve", "--port", "0", "--json", *options]
+    environ = {"PATH": "/usr/bin:/bin", "SCRIPTED_KEY": KEY, "HOME": str(project.root)}
+    process = subprocess.Popen(
+        arguments, cwd=project.root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(process.communicate()[1])
+        yield process, json.loads(line)["address"]
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def client_of(address: str, key: str = "unused") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
+
+
+def test_it_serves_drains_and_ends_with_0(project: SampleProject, provider: ScriptedProvider) -> None:
+    def answer(asked: Asked) -> Reply:
+        slow = "slow" in json.dumps(asked.body)
+        return Reply(text="one two three four", delay_s=1.0 if slow else 0.0, chunk_delay_s=0.3 if slow else 0.0)
+
+    provider.answerer = answer
+    answers: list[Any] = []
+    with serving(project) as (process, address), client_of(address) as client, httpx.Client() as idle:
+        first = client.chat.completions.create(
+            model="chat", messages=[], extra_body={"prompt_variables": {"text": "x"}}
+        )
+        assert first.choices[0].message.content == "one two three four"
+        assert idle.get(address + "/readyz").json()["release"] == "v1"
+
+        def slow_stream() -> None:
+            stream = client.chat.completions.create(
+                model="chat", messages=[{"role": "user", "content": "slow"}], stream=True
+            )
+            answers.append("".join(chunk.choices[0].delta.content or "" for chunk in stream))
+
+        asking = threading.Thread(target=slow_stream)
+        before = provider.request_count
+        asking.start()
+        while provider.request_count == before:
+            asking.join(0.005)
+        assert idle.get(address + "/readyz").status_code == 200  # on a connection that has not been idle for too long
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "shutting down; 1 call under way\n"
+        assert idle.get(address + "/readyz").status_code == 503, "a connection that is open learns that it ends"
+        refused = idle.post(address + "/v1/chat/completions", json={"model": "chat", "messages": HELLO})
+        assert refused.json()["error"]["code"] == "shutting_down"
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=5).close()
+        asking.join(30)
+        assert answers == ["one two three four"], "what was under way is whole"
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("how", ["drain is over", "second signal"])
+def test_what_takes_longer_is_cut_and_told_so(project: SampleProject, provider: ScriptedProvider, how: str) -> None:
+    provider.answerer = lambda _: Reply(fault="stall")
+    seen: list[str] = []
+    options = ("--drain", "0.2s") if how == "drain is over" else ()
+    with serving(project, *options) as (process, address):
+        body = {"model": "chat", "messages": HELLO, "stream": True}
+        with (
+            httpx.Client(timeout=60) as client,
+            client.stream("POST", address + "/v1/chat/completions", json=body) as answer,
+        ):
+            lines = answer.iter_lines()
+            while "hello" not in (line := next(lines)):
+                seen.append(line)
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            process.stderr.readline()
+            if how == "second signal":
+                process.send_signal(signal.SIGTERM)
+            seen += [line for line in lines if line]
+        assert process.wait(20) == 0
+        assert "cut 1 call" in process.stderr.read()
+    assert '"code":"shutting_down"' in seen[-1]
+    assert "data: [DONE]" not in seen
+
+
+def test_without_keys_only_this_machine_is_served(
+    project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("SCRIPTED_KEY", KEY)
+    assert run(["serve", "--host", "0.0.0.0", "--port", "0"]) == 2  # noqa: S104 - that is what is refused
+    error = capsys.readouterr().err
+    assert "the registry has no keys" in error
+    assert "--new-key" in error
+
+
+def test_a_new_key_opens_the_server_to_its_tenant(
+    project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.root)
+    assert run(["serve", "--new-key", "acme", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert run(["serve", "--new-key", "acme"]) == 0
+    shown = capsys.readouterr().out
+    key = re.search(r"sk-flowai-[0-9a-f]{64}", shown)
+    assert key is not None
+    assert key[0] != made["key"], "each key is a new one"
+    assert hash_of(key[0]) in shown
+
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    project.write("registry.yaml", registry + made["registry"] + "\n")
+    with serving(project, "--host", "0.0.0.0") as (_, address):  # noqa: S104 - with keys it may
+        here = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - as above
+        with client_of(here, made["key"]) as client:
+            assert client.chat.completions.create(model="chat", messages=HELLO).choices[0].finish_reason == "stop"
+        with client_of(here, key[0]) as client, pytest.raises(openai.AuthenticationError):
+            client.models.list()
+    events = b"".join(path.read_bytes() for path in (project.root / ".flowai" / "events").rglob("*.jsonl"))
+    assert b'"tenant":"acme"' in events
+    assert made["key"].encode() not in project.everything_written()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--host", "192.0.2.1"], 2, "no keys"),
+        (["--host", "no.such.host.invalid"], 2, "no keys"),
+        (["--drain", "soon"], 2, "no duration"),
+        (["--new-key", "a b"], 2, "cannot name a tenant"),
+        (["--env", "nowhere"], 2, "no environment"),
+    ],
+)
+def test_wrong_options_are_said_at_once(
+    project: SampleProject,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(project.root)
+    assert run(["serve", *options]) == code
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_of_another_machine_is_said_at_once(
+    project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    monkeypatch.chdir(project.root)
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    key = f"{{tenant: acme, sha256: {hash_of('k')}}}"
+    project.write("registry.yaml", f"{registry}serve: {{keys: {{one: {key}}}}}\n")
+    assert run(["serve", "--host", host]) == 2
+    assert "this machine" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_infrastructure(
+    project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.root)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert run(["serve", "--port", str(taken.getsockname()[1])]) == 4
+    assert "cannot listen" in capsys.readouterr().err
+
+
+def test_the_port_is_open_before_litellm_is_imported(project: SampleProject) -> None:
+    script = (
+        "import sys\n"
+        "from flowai.server.run import ServeOptions, run_serve\n"
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "def ready(serving):\n"
+        "    print('litellm' in sys.modules)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "run_serve(ServeOptions(start=Path.cwd(), port=0), on_ready=ready, on_drain=lambda _: None, on_error=print)\n"
+    )
+    environ = {**os.environ, "SCRIPTED_KEY": KEY}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project.root, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_trouble_on_the_way_is_told_and_secrets_are_not(project: SampleProject, provider: ScriptedProvider) -> None:
+    body = {"model": "chat", "messages": HELLO}
+    with serving(project) as (_, address), httpx.Client(base_url=address, timeout=60) as http:
+        planted = {"message": f"wrong key {KEY}", "type": "auth"}
+        for reply in (Reply(status=401, error=planted), Reply(fault="error_chunk", error=planted)):
+            for stream in (False, True):
+                provider.answerer = lambda _, reply=reply: reply
+                answer = http.post("/v1/chat/completions", json=body | {"stream": stream})
+                assert KEY not in answer.text
+                assert '"error":{' in answer.text
+                assert "[DONE]" not in answer.text
+                assert answer.status_code == 502 or (stream and reply.fault is not None)
+
+        provider.answerer = lambda _: Reply()
+        project.write("registry.yaml", "models: [nonsense\n")
+        troubles: dict[str, str] = {}
+        while "registry_invalid" not in troubles:
+            ready = http.get("/readyz")
+            assert ready.status_code == 200
+            troubles = ready.json()["troubles"]
+        assert "registry.yaml" in troubles["registry_invalid"]
+        assert http.post("/v1/chat/completions", json=body).status_code == 200, "the last good registry serves"
+        assert 'flowai_trouble{kind="registry_invalid"} 1.0' in http.get("/metrics").text
+
+
+def test_a_caller_that_leaves_frees_its_provider(project: SampleProject, provider: ScriptedProvider) -> None:
+    provider.answerer = lambda _: Reply(fault="silent")
+    with serving(project) as (_, address), httpx.Client(base_url=address) as http, client_of(address) as client:
+        while not http.get("/readyz", timeout=60).json()["warm"]:
+            pass
+        with pytest.raises(openai.APITimeoutError):
+            client.chat.completions.create(model="chat", messages=HELLO, timeout=0.5)
+        assert provider.request_count == 1
+        while http.get("/readyz").json()["calls_under_way_count"] or provider.open_connections:
+            pass

@@ -1,0 +1,237 @@
+"""Sequential evidence: what it is by definition, that it cannot be fooled on average, and that no count breaks it."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence
+from flowai.statistics.evalues import (
+    LOG_ODDS,
+    LOG_ODDS_WEIGHTS,
+    PLUG_IN_START,
+    RATE_RATIOS,
+    RATIO_WEIGHTS,
+    UNSEEN_CALLS,
+)
+
+CONSTRUCTIONS = (RatioEvidence, RateEvidence)
+CLAIMS: tuple[Claim, ...] = ("worse", "not_worse")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def oracles() -> None:
+    """Import the references before hypothesis starts its clock."""
+    import scipy.stats  # noqa: F401
+
+
+def block(candidate_count: int, control_count: int, candidate_failures: int, control_failures: int) -> Block:
+    return Block(
+        candidate_count=candidate_count,
+        control_count=control_count,
+        candidate_failure_count=candidate_failures,
+        control_failure_count=control_failures,
+    )
+
+
+@st.composite
+def blocks(draw: st.DrawFn, most: int = 200) -> Block:
+    candidate, control = draw(st.integers(0, most)), draw(st.integers(0, most))
+    return block(candidate, control, draw(st.integers(0, candidate)), draw(st.integers(0, control)))
+
+
+evidences = st.builds(
+    lambda kind, claim, margin: kind(claim, margin=margin),
+    st.sampled_from(CONSTRUCTIONS),
+    st.sampled_from(CLAIMS),
+    st.sampled_from([0.0, 0.01, 0.2]),
+)
+
+
+def expectation(evidence: Evidence, sizes: list[tuple[int, int]], candidate_rate: float, control_rate: float) -> float:
+    """Enumerate every outcome of a few small blocks."""
+    if not sizes:
+        return math.exp(evidence.log_e)
+    total = 0.0
+    (n1, n0), *rest = sizes
+    for k1, k0 in product(range(n1 + 1), range(n0 + 1)):
+        chance = math.comb(n1, k1) * candidate_rate**k1 * (1 - candidate_rate) ** (n1 - k1)
+        chance *= math.comb(n0, k0) * control_rate**k0 * (1 - control_rate) ** (n0 - k0)
+        onward = evidence.copy()
+        onward.add(block(n1, n0, k1, k0))
+        total += chance * expectation(onward, rest, candidate_rate, control_rate)
+    return total
+
+
+@pytest.mark.parametrize("kind", CONSTRUCTIONS)
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("margin", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("sizes", [[(1, 1)], [(5, 2)], [(2, 7)], [(2, 2), (1, 3)], [(1, 2), (3, 1), (2, 2)]])
+def test_on_average_evidence_never_grows_under_the_null(
+    kind: type[Evidence], claim: Claim, margin: float, sizes: list[tuple[int, int]]
+) -> None:
+    for control_rate, beyond in product([0.0, 0.01, 0.1, 0.5, 0.69, 1.0], [0.0, 0.02, 0.3]):
+        candidate_rate = control_rate + margin + (-beyond if claim == "worse" else beyond)
+        if 0 <= candidate_rate <= 1:
+            assert expectation(kind(claim, margin=margin), sizes, candidate_rate, control_rate) <= 1 + 1e-9
+
+
+def test_at_equal_rates_the_ratio_loses_almost_nothing() -> None:
+    # the bound is sharp: no evidence is given away between one candidate and one control call
+    assert expectation(RatioEvidence("worse"), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
+
+
+def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures() -> None:
+    from scipy.stats import binom
+
+    for n1, n0, k1, k0 in ((100, 900, 7, 20), (10, 10, 0, 3), (500, 50, 9, 0), (30, 40, 5, 5)):
+        share, failures = n1 / (n1 + n0), k1 + k0
+        mixed = sum(
+            weight
+            * binom.pmf(k1, failures, ratio * share / (ratio * share + 1 - share))
+            / binom.pmf(k1, failures, share)
+            for ratio, weight in zip(RATE_RATIOS, RATIO_WEIGHTS, strict=True)
+        )
+        assert RatioEvidence("worse").add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
+
+
+def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_around_it() -> None:
+    from scipy.stats import binom
+
+    first, second = block(200, 800, 5, 21), block(100, 900, 7, 20)
+    share, rate = 0.1, 26 / (1000 + UNSEEN_CALLS)
+    evidence = RatioEvidence("worse")
+    evidence.add(first)
+    mixed = 0.0
+    for ratio, before in zip(RATE_RATIOS, [math.exp(bet) for bet in evidence._log_bets], strict=True):
+        lower = rate / (1 + share * (ratio - 1))
+        likelihood = binom.pmf(7, 100, ratio * lower) * binom.pmf(20, 900, lower)
+        weight = RATIO_WEIGHTS[RATE_RATIOS.index(ratio)]
+        mixed += weight * before * likelihood / (binom.pmf(7, 100, rate) * binom.pmf(20, 900, rate))
+    assert evidence.add(second) == pytest.approx(math.log(mixed), abs=1e-6)
+
+
+def test_rate_evidence_is_a_likelihood_ratio_around_the_rate_so_far() -> None:
+    from scipy.stats import bernoulli
+
+    evidence = RateEvidence("worse")
+    evidence.add(block(50, 70, 20, 25))
+    first = dict(zip(LOG_ODDS, evidence._log_bets, strict=True))
+    n1, n0, k1, k0 = 30, 60, 17, 21
+    share, rate = n1 / (n1 + n0), (45 + PLUG_IN_START) / (120 + 2 * PLUG_IN_START)
+    calls = [("candidate", i < k1) for i in range(n1)] + [("control", i < k0) for i in range(n0)]
+    mixed = 0.0
+    for odds, weight in zip(LOG_ODDS, LOG_ODDS_WEIGHTS, strict=True):
+        step = odds * rate * (1 - rate)
+        rates = {"candidate": rate + (1 - share) * step, "control": rate - share * step}
+        log_ratio = sum(bernoulli.logpmf(y, rates[arm]) - bernoulli.logpmf(y, rate) for arm, y in calls)
+        mixed += weight * math.exp(first[odds] + log_ratio)
+    assert evidence.add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
+
+
+def test_weights_are_a_distribution() -> None:
+    from flowai.statistics.evalues import MARGIN_BETS, MARGIN_WEIGHTS
+
+    for grid, weights in ((RATE_RATIOS, RATIO_WEIGHTS), (LOG_ODDS, LOG_ODDS_WEIGHTS), (MARGIN_BETS, MARGIN_WEIGHTS)):
+        assert len(grid) == len(weights)
+        assert math.fsum(weights) == pytest.approx(1)
+
+
+@given(evidences, st.lists(blocks(), max_size=4))
+def test_an_empty_block_changes_nothing(evidence: Evidence, history: list[Block]) -> None:
+    for one in history:
+        evidence.add(one)
+    before = evidence.log_e
+    assert evidence.add(block(0, 0, 0, 0)) == before
+
+
+@given(evidences, blocks())
+def test_one_arm_alone_is_no_evidence(evidence: Evidence, one: Block) -> None:
+    evidence.add(block(one.candidate_count, 0, one.candidate_failure_count, 0))
+    evidence.add(block(0, one.control_count, 0, one.control_failure_count))
+    assert evidence.log_e == pytest.approx(0, abs=1e-12)
+
+
+@given(evidences, st.lists(blocks(), max_size=6))
+def test_a_copy_goes_on_by_itself(evidence: Evidence, history: list[Block]) -> None:
+    for one in history:
+        evidence.add(one)
+    twin, before = evidence.copy(), evidence.log_e
+    assert twin.log_e == before
+    twin.add(block(50, 50, 20, 5))
+    assert evidence.log_e == before
+    assert evidence.add(block(50, 50, 20, 5)) == twin.log_e
+
+
+@given(evidences, st.lists(blocks(), max_size=6))
+def test_the_peak_is_the_most_there_was(evidence: Evidence, history: list[Block]) -> None:
+    seen = [0.0, *(evidence.add(one) for one in history)]
+    assert evidence.peak_log_e == max(seen)
+
+
+@settings(max_examples=200)
+@given(
+    evidences,
+    st.integers(1, 10**9),
+    st.integers(1, 10**9),
+    st.sampled_from([0.0, 1e-9, 0.5, 1.0]),
+    st.sampled_from([0.0, 1e-9, 0.5, 1.0]),
+)
+def test_no_count_breaks_it(evidence: Evidence, n1: int, n0: int, one: float, other: float) -> None:
+    for _ in range(3):
+        evidence.add(block(n1, n0, round(n1 * one), round(n0 * other)))
+        assert math.isfinite(evidence.log_e)
+
+
+@pytest.mark.parametrize("kind", CONSTRUCTIONS)
+def test_each_direction_says_what_it_is_for(kind: type[Evidence]) -> None:
+    def after(claim: Claim, margin: float, candidate_failures: int, control_failures: int) -> float:
+        evidence = kind(claim, margin=margin)
+        for _ in range(20):
+            evidence.add(block(300, 300, candidate_failures, control_failures))
+        return evidence.log_e
+
+    assert after("worse", 0.0, 24, 6) > 20
+    assert after("worse", 0.0, 6, 24) < 0
+    assert after("worse", 0.05, 24, 6) < after("worse", 0.0, 24, 6)
+    assert after("not_worse", 0.02, 6, 6) > 5
+    assert after("not_worse", 0.02, 24, 6) < 0
+    assert after("not_worse", 0.0, 6, 24) > 20
+
+
+def test_no_failures_at_all_is_good_news_only_in_time() -> None:
+    # nobody failed in 2 x 100 calls: nothing says that the rates differ by less than one point
+    for kind in CONSTRUCTIONS:
+        assert kind("not_worse", margin=0.01).add(block(100, 100, 0, 0)) < math.log(20)
+    # the rule of three: about 300 calls without a failure speak against a rate of one in a hundred
+    evidence = RatioEvidence("not_worse", margin=0.01)
+    for _ in range(10):
+        evidence.add(block(100, 100, 0, 0))
+    assert evidence.log_e > math.log(20)
+
+
+@pytest.mark.parametrize("kind", CONSTRUCTIONS)
+def test_rates_are_learnt_for_each_stream_by_itself(kind: type[Evidence]) -> None:
+    fresh, elsewhere, here = kind("worse"), kind("worse"), kind("worse")
+    for evidence, stream in ((elsewhere, "hard"), (here, "easy")):
+        evidence.add(block(0, 1000, 0, 300), stream=stream)  # one arm alone: no evidence, but a rate
+    for evidence in (fresh, elsewhere, here):
+        evidence.add(block(100, 100, 9, 5), stream="easy")
+    assert elsewhere.log_e == fresh.log_e
+    assert here.log_e != fresh.log_e
+
+
+@pytest.mark.parametrize("counts", [(1, 1, 2, 0), (1, 1, 0, 2), (1, 1, -1, 0), (-1, 0, 0, 0)])
+def test_impossible_counts_are_refused(counts: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        block(*counts)
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0, math.nan])
+def test_impossible_margins_are_refused(margin: float) -> None:
+    with pytest.raises(ValueError, match="margin"):
+        RatioEvidence("worse", margin=margin)

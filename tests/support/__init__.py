@@ -1,0 +1,1 @@
+"""Shared by the tests: projects on disk, event logs, servers on loopback."""

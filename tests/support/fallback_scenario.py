@@ -1,0 +1,162 @@
+"""A ladder in a world of its own: a clock that only waits move, models that answer as told, real breakers in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowai.errors import CallError
+from flowai.gateway.routing.attempts import Climb, Climbed, Rung, Step
+from flowai.gateway.routing.circuit_breaker import Breakers
+from flowai.gateway.routing.fallback import Ladder
+from flowai.providers import Chunk, Completion, Endpoint, Request
+from flowai.registry.records import Retry
+from flowai.state import BreakerRule
+from flowai.state.memory_store import MemoryState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from flowai.gateway.records import OnBreak
+    from flowai.providers import ChatMessage, Embeddings, EmbedRequest
+
+Outcome = str | Completion | CallError | tuple[str, CallError]
+"""What a model does: says a text, gives a completion, fails, or says a text and then fails."""
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """A clock that only waits move."""
+
+    now_s: float = 1_000.0
+    waits_s: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits_s.append(seconds)
+        self.now_s += seconds
+        await asyncio.sleep(0)
+
+
+class Models:
+    """Client of models that do as told, each its next outcome, the last one for ever."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.asked: list[Request] = []
+        self.takes_s: dict[str, float] = {}
+        self._clock = clock
+        self._outcomes: dict[str, deque[Outcome]] = {}
+
+    def will(self, name: str, *outcomes: Outcome) -> None:
+        self._outcomes[name] = deque(outcomes)
+
+    @property
+    def asked_names(self) -> list[str]:
+        return [request.endpoint.name for request in self.asked]
+
+    def _next(self, request: Request) -> Outcome:
+        self.asked.append(request)
+        self._clock.now_s += self.takes_s.get(request.endpoint.name, 0.0)
+        queue = self._outcomes[request.endpoint.name]
+        return queue.popleft() if len(queue) > 1 else queue[0]
+
+    async def complete(self, request: Request) -> Completion:
+        outcome = self._next(request)
+        if isinstance(outcome, tuple):
+            raise outcome[1]
+        if isinstance(outcome, CallError):
+            raise outcome
+        return outcome if isinstance(outcome, Completion) else said(outcome, request.endpoint)
+
+    async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        outcome = self._next(request)
+        if isinstance(outcome, CallError):
+            raise outcome
+        text = outcome[0] if isinstance(outcome, tuple) else outcome if isinstance(outcome, str) else outcome.text
+        for word in re.findall(r"\s*\S+", text):
+            yield Chunk(text=word)
+        if isinstance(outcome, tuple):
+            raise outcome[1]
+        whole = outcome if isinstance(outcome, Completion) else said(text, request.endpoint)
+        yield Chunk(text="", completion=whole)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        raise NotImplementedError
+
+    async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
+        """Nothing to do."""
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+
+
+def said(text: str, endpoint: Endpoint, **changes: Any) -> Completion:
+    """Give a whole answer."""
+    facts: dict[str, Any] = {
+        "text": text,
+        "model": endpoint.model,
+        "served_model": endpoint.model,
+        "provider": endpoint.provider,
+        "finish_reason": "stop",
+        "input_tokens": 10,
+        "output_tokens": 2,
+        "cost_usd": 0.001,
+        "latency_ms": 1.0,
+        "ttft_ms": 1.0,
+    }
+    return Completion(**{**facts, **changes})
+
+
+def rung(name: str, *, provider: str | None = None, **changes: Any) -> Rung:
+    """Give a rung whose provider is called like its model, unless told."""
+    return Rung(endpoint=Endpoint(name=name, model=f"openai/{name}", provider=provider or name), **changes)
+
+
+def fails(kind: type[CallError], what: str = "scripted", **facts: Any) -> CallError:
+    """Give a failure."""
+    return kind(what, provider="p", model="m", **facts)
+
+
+class World:
+    """A ladder with everything it stands on."""
+
+    def __init__(self, *, rule: BreakerRule | None = None) -> None:
+        self.clock = Clock()
+        self.models = Models(self.clock)
+        self.state = MemoryState(self.clock)
+        self.breakers = Breakers(self.state, environment="", clock_s=self.clock)
+        self.rule = rule or BreakerRule()
+        rng = random.Random(7)  # noqa: S311 - jitter
+        self.ladder = Ladder(self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=rng)
+        self.climb: Climb
+
+    def _climb(self, *rungs: Rung, messages: tuple[ChatMessage, ...] = (), **changes: Any) -> Climb:
+        self.climb = Climb(
+            rungs=rungs,
+            request=Request(endpoint=rungs[0].endpoint, messages=messages or ({"role": "user", "content": "hi"},)),
+            **{"first_token_s": 10.0, "total_s": 30.0, "retry": Retry(), "rule": self.rule, **changes},
+        )
+        return self.climb
+
+    def complete(self, *rungs: Rung, **changes: Any) -> Climbed:
+        return asyncio.run(self.ladder.complete(self._climb(*rungs, **changes)))
+
+    def stream(self, *rungs: Rung, on_break: OnBreak = "error", **changes: Any) -> list[Step | Chunk | Climbed]:
+        async def gathered() -> list[Step | Chunk | Climbed]:
+            return [item async for item in self.ladder.stream(self._climb(*rungs, **changes), on_break=on_break)]
+
+        return asyncio.run(gathered())
+
+    @property
+    def said(self) -> list[str]:
+        """The attempts, as short words."""
+        return [
+            f"{attempt.model}:{attempt.reason or attempt.error_class or attempt.status}"
+            for attempt in self.climb.attempts
+        ]

@@ -1,0 +1,247 @@
+"""A project whose three models are scripted providers on loopback, and what is seen of one call of it.
+
+In: a row of the fault table, or replies. Out: what the caller got, what the providers were asked, what the log says.
+Must never know what is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import time
+from collections import deque
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from flowai.errors import FlowaiError
+from flowai.events import AlertEvent, CallEvent, read_events
+from flowai.gateway.gateway import Gateway
+from flowai.gateway.records import Answer, Piece, Restarted, Started
+from flowai.gateway.runtime import RuntimeOptions
+from support.fault_table import FIRST_TOKEN_S, SETTINGS, TOTAL_S, WELL
+from support.scripted_provider import ScriptedProvider
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flowai.events import Attempt, Event
+    from flowai.gateway.records import Explanation
+    from support.fault_table import Behaviour, Row, Way
+    from support.scripted_replies import Asked, Reply
+
+KEY = "pk9-loopback-0f1e2d3c4b5a69788796"  # of no known shape: only who knows it can take it out
+MODELS = {"primary": "openai/gpt-4o-mini", "same_size": "openai/gpt-4o", "fallback": "openai/gpt-4.1"}
+PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}Say hello to {{text}}.\n'
+
+
+class Providers:
+    """Three providers that do as told, and an address where nobody listens.
+
+    Args:
+        remember: whether they keep what they were asked.
+    """
+
+    def __init__(self, *, remember: bool = True) -> None:
+        self.by_name = {name: ScriptedProvider(remember=remember) for name in WELL}
+        self._nobody = socket.socket()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._nobody.bind(("127.0.0.1", 0))
+        self._stack.callback(self._nobody.close)
+        for provider in self.by_name.values():
+            self._stack.enter_context(provider)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def do(self, name: str, behaviour: Behaviour, first: tuple[Reply, ...] = ()) -> None:
+        """Have a provider behave from now on; forget what it was asked."""
+        provider = self.by_name[name]
+        queue = deque(first)
+
+        def answer(asked: Asked) -> Reply:
+            if queue:
+                return queue.popleft()
+            return behaviour(asked) if callable(behaviour) else behaviour or WELL[name]
+
+        provider.answerer = answer
+        provider.asked.clear()
+        provider.request_count = 0
+
+    def address(self, name: str, *, listens: bool = True) -> str:
+        """Give a provider's address, or the one where nobody listens."""
+        if not listens:
+            host, port = self._nobody.getsockname()
+            return f"http://{host}:{port}/v1"
+        return self.by_name[name].base_url
+
+    def counts(self) -> tuple[int, int]:
+        """Tell how many requests the primary's provider got, and the fallback's."""
+        return self.by_name["primary"].request_count, self.by_name["fallback"].request_count
+
+
+def write_project(
+    root: Path,
+    providers: Providers,
+    *,
+    listens: bool = True,
+    first_token_s: float = FIRST_TOKEN_S,
+    total_s: float = TOTAL_S,
+    entry: str = "cache: {kind: none}",
+) -> None:
+    """Write a registry with a feature for every setting, and its prompt; `entry` is added to every feature."""
+    addresses = {
+        "primary": providers.address("primary", listens=listens),
+        "same_size": providers.address("last"),
+        "fallback": providers.address("fallback"),
+        "last": providers.address("last"),
+    }
+    models = "".join(
+        f'  {name}: {{model: {MODELS.get(name, "openai/small")}, api_base: "{address}", provider: {name}, '
+        'api_key: "${LOOPBACK_KEY}"}\n'
+        for name, address in addresses.items()
+    )
+    timeout = f"timeout: {{first_token: {first_token_s}s, total: {total_s}s}}"
+    features = "".join(f"  {name}: {{{setting}, {timeout}, {entry}}}\n" for name, (setting, _) in SETTINGS.items())
+    bindings = "".join(
+        f"    {name}: {{prompt: prompts/hello_v1, model: primary, params: {{temperature: 0}}}}\n" for name in SETTINGS
+    )
+    (root / "prompts").mkdir(parents=True, exist_ok=True)
+    (root / "prompts" / "hello_v1.prompt").write_text(PROMPT, encoding="utf-8")
+    (root / "registry.yaml").write_text(
+        f"schema_version: 1\nmodels:\n{models}features:\n{features}releases:\n  v1:\n{bindings}current: v1\n",
+        encoding="utf-8",
+    )
+
+
+class Clocks:
+    """The real clocks, which can be set forward."""
+
+    def __init__(self) -> None:
+        self._ahead_s = 0.0
+
+    def go_by(self, seconds: float) -> None:
+        """Let time go by at once."""
+        self._ahead_s += seconds
+
+    def clock_s(self) -> float:
+        """Give seconds that never go back."""
+        return time.perf_counter() + self._ahead_s
+
+    def now(self) -> datetime:
+        """Give the time, UTC."""
+        return datetime.now(UTC) + timedelta(seconds=self._ahead_s)
+
+    def settings(self, **changes: Any) -> RuntimeOptions:
+        """Give a gateway's settings with these clocks."""
+        rng = random.Random(7)  # noqa: S311 - jitter
+        facts = {"environ": {"LOOPBACK_KEY": KEY}, "now": self.now, "clock_s": self.clock_s, "rng": rng}
+        return RuntimeOptions(**{**facts, **changes})
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What was seen of one call.
+
+    Args:
+        answer: what the caller got; None when it got an error.
+        error: the error; None when it got an answer.
+        text: what a stream gave since it last started afresh.
+        took_s: how long it took.
+        requests: how many the primary's provider got, and the fallback's.
+        event: the call as the log has it.
+        alerts: causes of alert events.
+        explanation: what `explain` says.
+    """
+
+    answer: Answer | None = None
+    error: FlowaiError | None = None
+    text: str = ""
+    took_s: float = 0.0
+    requests: tuple[int, int] = (0, 0)
+    event: CallEvent
+    alerts: list[str] = field(default_factory=list)
+    explanation: Explanation
+
+    @property
+    def attempts(self) -> tuple[str, ...]:
+        """The attempts, as the table says them."""
+        return tuple(map(_said, self.event.attempts))
+
+
+def _said(attempt: Attempt) -> str:
+    words = (attempt.model, attempt.reason or attempt.error_class or attempt.status, attempt.http_status or "")
+    return " ".join(str(word) for word in words if word)
+
+
+async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[Answer | FlowaiError, str]:
+    """Make one call; give what came of it, and the text that a stream gave."""
+    wishes.setdefault("variables", None if "messages" in wishes else {"text": "everybody"})
+    if way == "whole":
+        try:
+            answer = await gateway.complete(feature, **wishes)
+        except FlowaiError as error:
+            return error, ""
+        return answer, answer.text
+    text = ""
+    try:
+        async for item in gateway.stream(feature, on_break="restart" if way == "restarted" else "error", **wishes):
+            match item:
+                case Started() | Restarted():
+                    text = ""
+                case Piece():
+                    text += item.text
+                case Answer():
+                    return item, text
+    except FlowaiError as error:
+        return error, text
+    raise AssertionError("a stream ended without an answer or an error")
+
+
+def observe(row: Row, way: Way, providers: Providers, root: Path) -> Seen:
+    """Try one row of the table."""
+    write_project(root, providers, listens=row.primary is not None)
+    for name, behaviour in (("fallback", row.fallback), ("last", row.last)):
+        providers.do(name, behaviour)
+    providers.do("primary", row.primary, row.first)
+    clocks = Clocks()
+
+    async def tried() -> tuple[Answer | FlowaiError, str, float, tuple[int, int], CallEvent, Explanation]:
+        events: list[Event] = []
+        async with Gateway(root, settings=clocks.settings(on_event=events.append)) as gateway:
+            await gateway.warm_up()
+            wishes: dict[str, Any] = {} if row.messages is None else {"messages": row.messages}
+            for _ in range(row.before):
+                await ask(gateway, "whole", row.setting)
+            clocks.go_by(row.passes_s)
+            for _ in range(row.again):
+                await ask(gateway, "whole", row.setting)
+            before = providers.counts()
+            began_s = time.perf_counter()
+            result, text = await ask(gateway, way, row.setting, **wishes)
+            took_s = time.perf_counter() - began_s
+            after = providers.counts()
+            told = [event for event in events if isinstance(event, CallEvent)][-1]
+            explanation = await gateway.explain(told.call_id)
+            return result, text, took_s, (after[0] - before[0], after[1] - before[1]), told, explanation
+
+    result, text, took_s, requests, told, explanation = asyncio.run(tried())
+    torn: list[Any] = []
+    logged = list(read_events(root / ".flowai" / "events", on_unreadable=torn.append))
+    assert not torn
+    event = next(found for found in logged if isinstance(found, CallEvent) and found.call_id == told.call_id)
+    return Seen(
+        answer=result if isinstance(result, Answer) else None,
+        error=result if isinstance(result, FlowaiError) else None,
+        text=text,
+        took_s=took_s,
+        requests=requests,
+        event=event,
+        alerts=[found.cause for found in logged if isinstance(found, AlertEvent)],
+        explanation=explanation,
+    )

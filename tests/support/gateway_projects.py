@@ -1,0 +1,235 @@
+"""A project whose three models are scripted providers on loopback, and gateways on it; tests of the gateway share it.
+
+In: what the registry says otherwise, and what the providers do. Out: a project on disk, gateways, what the log says.
+Must never know what is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import multiprocessing
+import os
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flowai.events import AlertEvent, CallEvent, FeedbackEvent, read_events
+from flowai.gateway.gateway import Gateway
+from flowai.gateway.records import Answer, Piece
+from flowai.gateway.runtime import RuntimeOptions
+from support.scripted_provider import Reply, ScriptedProvider
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from flowai.gateway.records import StreamItem
+
+KEY = "pk9-loopback-8c7b6a5f4e3d2c1b0a99"  # of no known shape: only who knows it can take it out
+MODELS = {"main": "openai/gpt-4o-mini", "other": "openai/gpt-4o", "small": "openai/small-1"}
+HELLO = {"text": "hello there"}
+PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "system"}}Prompt v%d.\n{{role "user"}}{{text}}\n'
+PATIENCE_S = 30.0
+"""Longest wait for what comes at once on an idle machine."""
+
+Found = TypeVar("Found")
+Given = TypeVar("Given")
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """A project with its providers.
+
+    Args:
+        root: where it lies.
+        providers: who answers as `main`, `other` and `small`, models and providers of these names.
+        registry: what the registry holds; change it, then `write`.
+        told: events as gateways told them, before they were written.
+    """
+
+    root: Path
+    providers: dict[str, ScriptedProvider]
+    registry: dict[str, Any]
+    told: list[Any] = field(default_factory=list)
+
+    def write(self, path: str = "registry.yaml", text: str | None = None) -> None:
+        """Write a file in one step; without a text the registry."""
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f".{file.name}.new")
+        beside.write_text(json.dumps(self.registry) if text is None else text, encoding="utf-8")
+        beside.replace(file)
+
+    def feature(self, name: str = "chat", **changes: Any) -> None:
+        """Change a feature's entry, and write the registry."""
+        self.registry["features"].setdefault(name, {}).update(changes)
+        self.write()
+
+    def settings(self, **changes: Any) -> RuntimeOptions:
+        """Give settings with the key of the providers."""
+        facts: dict[str, Any] = {"environ": {"LOOPBACK_KEY": KEY}, "on_event": self.told.append, **changes}
+        return RuntimeOptions(**facts)
+
+    def gateway(self, **changes: Any) -> Gateway:
+        """Give a gateway on the project."""
+        return Gateway(self.root, settings=self.settings(**changes))
+
+    def ask(self, feature: str | None = "chat", variables: Any = HELLO, **wishes: Any) -> Answer:
+        """Make one call with a gateway of its own."""
+
+        async def asked() -> Answer:
+            async with self.gateway() as gateway:
+                return await gateway.complete(feature, variables, **wishes)
+
+        return asyncio.run(asked())
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """How many requests each provider got; those that got none are left out."""
+        return {name: one.request_count for name, one in self.providers.items() if one.request_count}
+
+    def logged(self, kind: type[Found]) -> list[Found]:
+        """Read the events of a kind from the log."""
+        torn: list[Any] = []
+        events = list(read_events(self.root / ".flowai" / "events", on_unreadable=torn.append))
+        assert torn == []
+        return [event for event in events if isinstance(event, kind)]
+
+    @property
+    def calls(self) -> list[CallEvent]:
+        """The call events of the log, by the time they came."""
+        return sorted(self.logged(CallEvent), key=lambda event: event.at)
+
+    @property
+    def alerts(self) -> list[AlertEvent]:
+        """The alert events of the log."""
+        return self.logged(AlertEvent)
+
+    @property
+    def feedback(self) -> list[FeedbackEvent]:
+        """The feedback events of the log."""
+        return self.logged(FeedbackEvent)
+
+
+def sample_registry(addresses: dict[str, str]) -> dict[str, Any]:
+    """Give a registry with one feature: asks `main`, then `other`, then `small` as the last resort."""
+    models = {
+        name: {"model": MODELS[name], "api_base": address, "provider": name, "api_key": "${LOOPBACK_KEY}"}
+        for name, address in addresses.items()
+    }
+    chat = {
+        "fallback": ["other"],
+        "degrade": {"to": "small", "disclaimer": "in short"},
+        "timeout": {"first_token": "5s", "total": "15s"},
+        "cache": {"kind": "none"},
+    }
+    binding = {"prompt": "prompts/hello_v1", "model": "main", "params": {"temperature": 0}}
+    return {
+        "schema_version": 1,
+        "models": models,
+        "features": {"chat": chat},
+        "releases": {"v1": {"chat": binding}},
+        "current": "v1",
+        "history": ["v1"],
+    }
+
+
+@contextmanager
+def sample(root: Path) -> Iterator[Sample]:
+    """Write the sample project, with two versions of its prompt, and start its providers."""
+    with ExitStack() as stack:
+        providers = {
+            name: stack.enter_context(ScriptedProvider(Reply(text=f"{name} says hello", model=f"{name}-1")))
+            for name in MODELS
+        }
+        made = Sample(
+            root=root.resolve(),
+            providers=providers,
+            registry=sample_registry({name: one.base_url for name, one in providers.items()}),
+        )
+        for version in (1, 2):
+            made.write(f"prompts/hello_v{version}.prompt", PROMPT % version)
+        made.write()
+        yield made
+
+
+async def until(found: Callable[[], Any]) -> None:
+    """Wait until something is so; what is asked may be awaitable."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            is_so = found()
+            if await is_so if inspect.isawaitable(is_so) else is_so:
+                return
+            await asyncio.sleep(0.005)
+
+
+async def until_answered_by(gateway: Gateway, release: str) -> None:
+    async def answers() -> bool:
+        return (await gateway.complete("chat", HELLO)).release == release
+
+    await until(answers)
+
+
+async def until_troubled(gateway: Gateway, *troubles: str) -> None:
+    async def stands() -> bool:
+        return tuple((await gateway.standing()).troubles) == troubles
+
+    await until(stands)
+
+
+async def gathered(items: AsyncIterator[StreamItem]) -> tuple[list[StreamItem], str, Answer]:
+    """Read a stream to its end; give all items, the text of its pieces, and the answer."""
+    found = [item async for item in items]
+    answer = found[-1]
+    assert isinstance(answer, Answer)
+    return found, "".join(item.text for item in found if isinstance(item, Piece)), answer
+
+
+def open_descriptors() -> set[str]:
+    """Give what this process holds open: files and sockets, by what they lead to."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115 - sockets have no path
+        except FileNotFoundError:
+            continue  # the listing's own
+    return found
+
+
+def fleet(work: Callable[[str, Given], Found], root: Path, given: Sequence[Given]) -> Future[list[Found]]:
+    """Do a piece of work in as many processes as there are things given, all beginning at once.
+
+    Args:
+        work: a function of a module; it is told the project's root, and calls `together` when it is ready.
+        root: the project's root.
+        given: what each process gets.
+
+    Returns:
+        What each gave, in order, when all are done.
+    """
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        len(given), mp_context=context, initializer=_join_fleet, initargs=(context.Barrier(len(given)),)
+    )
+    each = [pool.submit(work, str(root), one) for one in given]
+    waiter = ThreadPoolExecutor(1)
+    done = waiter.submit(lambda: [one.result() for one in each])
+    done.add_done_callback(lambda _: pool.shutdown(wait=False))
+    waiter.shutdown(wait=False)
+    return done
+
+
+def _join_fleet(barrier: Any) -> None:
+    _FLEET.append(barrier)
+
+
+_FLEET: list[Any] = []
+"""In a process of a fleet: what it waits at for the others."""
+
+
+async def together() -> None:
+    """Wait until every process of the fleet is here."""
+    await asyncio.to_thread(_FLEET[0].wait, 60)

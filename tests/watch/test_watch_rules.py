@@ -1,0 +1,340 @@
+"""When failures are too many, which one cause they have, and when an incident is over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowai.watch.attribution import Suspect, UnitSample, judge
+from flowai.watch.causes import find_causes
+from flowai.watch.error_rates import LONG_MINUTES, MOST_CELLS_COUNT, AlertRule, Cell, MinuteCounts, Spans
+from flowai.watch.incidents import FORGOTTEN, Incident, step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+RULE = AlertRule(error_rate=0.05, window_minutes=5, min_calls=50)
+NOW = 1_000_000  # a minute
+NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
+
+Calls = tuple[int, int, str, str]  # minutes ago, calls, feature, provider
+
+
+def spans(
+    *calls: Calls, failed: Iterable[Calls] = (), release: str = "v1", variant: str = "", rule: AlertRule = RULE
+) -> Spans:
+    counts = MinuteCounts()
+    for error, group in (("", calls), ("ServerError", failed)):
+        for ago, count, feature, provider in group:
+            for _ in range(count):
+                cell = Cell(feature=feature, provider=provider, release=release, variant=variant, error=error)
+                counts.add(NOW - ago, cell)
+    return counts.spans(NOW, rule)
+
+
+def burns(*calls: Calls, failed: Iterable[Calls]) -> bool:
+    return spans(*calls, failed=failed).of(lambda _: True).burns(RULE)
+
+
+def causes(found: Spans) -> list[tuple[str, str]]:
+    return [(one.kind, one.name) for one in find_causes(found, RULE, None, None)]
+
+
+# --- the rule ---
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "expected"),
+    [
+        ([(0, 90, "a", "p")], [(0, 10, "a", "p")], True),
+        ([(0, 95, "a", "p")], [(0, 5, "a", "p")], False),  # five per cent are still borne
+        ([(0, 20, "a", "p")], [(0, 29, "a", "p")], False),  # too few calls
+        ([(30, 40, "a", "p")], [(2, 20, "a", "p")], True),  # few now, enough over the hour, still going on
+        ([(30, 40, "a", "p")], [(20, 20, "a", "p")], False),  # it is over
+        ([(30, 900, "a", "p")], [(2, 20, "a", "p")], False),  # a small part of the hour
+        ([(90, 40, "a", "p")], [(2, 20, "a", "p")], False),  # too old to count
+        ([], [], False),
+    ],
+)
+def test_when_it_burns(good: list[Calls], bad: list[Calls], expected: bool) -> None:
+    assert burns(*good, failed=bad) is expected
+
+
+def test_counts_forget_and_stay_small() -> None:
+    counts = MinuteCounts()
+    for minute in range(200):
+        counts.add(minute, Cell(feature="a"))
+    counts.forget(140)
+    assert sum(counts.since(0).values()) == 60
+    for number in range(MOST_CELLS_COUNT + 100):
+        counts.add(300, Cell(feature=f"f{number}", error="E"))
+    assert len(counts.since(300)) == MOST_CELLS_COUNT + 1
+    assert sum(counts.since(300).values()) == MOST_CELLS_COUNT + 100
+
+
+# --- causes ---
+
+
+def test_a_provider_that_fails_for_several_features_is_one_cause() -> None:
+    found = spans((0, 100, "a", "p"), (0, 100, "b", "q"), failed=[(0, 40, "a", "p"), (0, 40, "c", "p")])
+    assert causes(found) == [("provider", "p")]
+
+
+def test_one_feature_that_fails_on_a_provider_is_the_cause_itself() -> None:
+    found = spans((0, 100, "a", "p"), (0, 100, "b", "p"), failed=[(0, 90, "a", "p")])
+    assert causes(found) == [("feature", "a")]
+
+
+def test_a_feature_that_fails_besides_a_provider_is_a_cause_of_its_own() -> None:
+    failed = [(0, 60, "a", "p"), (0, 60, "b", "p"), (0, 60, "c", "q")]
+    assert causes(spans((0, 100, "d", "q"), failed=failed)) == [("provider", "p"), ("feature", "c")]
+
+
+def test_many_small_features_without_a_provider_are_the_service() -> None:
+    assert causes(spans(failed=[(0, 10, f"f{number}", "") for number in range(8)])) == [("service", "")]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 70), st.integers(0, 80), st.sampled_from(["a", "b", ""]), st.sampled_from(["p", "q", ""])
+        ),
+        max_size=8,
+    ),
+    st.lists(
+        st.tuples(
+            st.integers(0, 70), st.integers(0, 80), st.sampled_from(["a", "b", ""]), st.sampled_from(["p", "q", ""])
+        ),
+        max_size=8,
+    ),
+)
+def test_what_burns_has_a_cause_and_each_cause_is_named_once(good: list[Calls], bad: list[Calls]) -> None:
+    found = spans(*good, failed=bad)
+    named = causes(found)
+    assert len(named) == len(set(named))
+    if found.of(lambda _: True).burns(RULE):
+        assert named
+
+
+# --- a release ---
+
+
+class Rollout:
+    """Calls of both sides of a rollout, each by a user of its own."""
+
+    def __init__(self, *, is_whole: bool = False) -> None:
+        self.counts = MinuteCounts()
+        self.units = UnitSample()
+        self.suspect = Suspect(
+            release="v2", changed=frozenset({"chat"}), is_whole=is_whole, since_minute=NOW - LONG_MINUTES
+        )
+        self._users = 0
+
+    def call(
+        self,
+        count: int,
+        *,
+        failed: int = 0,
+        release: str = "v2",
+        variant: str = "canary",
+        feature: str = "chat",
+        ago: int = 1,
+        provider: str = "p",
+        user: str | None = None,
+    ) -> None:
+        for number in range(count):
+            self._users += 1
+            error = "ServerError" if number < failed else ""
+            cell = Cell(feature=feature, provider=provider, release=release, variant=variant, error=error)
+            self.counts.add(NOW - ago, cell)
+            self.units.add(NOW - ago, user or f"user-{self._users}", cell)
+
+    def control(self, count: int, *, failed: int = 0, ago: int = 1, variant: str = "control") -> None:
+        self.call(count, failed=failed, release="v1", variant=variant, ago=ago)
+
+    @property
+    def verdict(self) -> str:
+        return judge(self.suspect, self.units, self.counts.spans(NOW, RULE), RULE).verdict
+
+    @property
+    def causes(self) -> list[tuple[str, str]]:
+        found = self.counts.spans(NOW, RULE)
+        blame = judge(self.suspect, self.units, found, RULE)
+        return [(one.kind, one.name) for one in find_causes(found, RULE, self.suspect, blame)]
+
+
+def test_a_canary_that_fails_where_the_baseline_does_not_is_to_blame() -> None:
+    rollout = Rollout()
+    rollout.call(40, failed=30)
+    rollout.control(900, failed=9, variant="stable")
+    assert (rollout.verdict, rollout.causes) == ("to_blame", [("release", "v2")])
+
+
+def test_a_canary_too_small_for_the_rate_s_rule_is_found_all_the_same() -> None:
+    rollout = Rollout()
+    rollout.call(9, failed=9)
+    rollout.control(900, failed=3, variant="stable")
+    assert (rollout.verdict, rollout.causes) == ("to_blame", [("release", "v2")])
+
+
+def test_both_arms_suffer() -> None:
+    rollout = Rollout()
+    rollout.call(300, failed=150)
+    rollout.control(300, failed=140)
+    assert (rollout.verdict, rollout.causes) == ("both_suffer", [("feature", "chat")])
+
+
+def test_a_broken_canary_is_to_blame_though_the_provider_is_not_well_either() -> None:
+    rollout = Rollout()
+    rollout.call(60, failed=60)
+    rollout.control(600, failed=48)
+    assert rollout.verdict == "to_blame"
+
+
+@pytest.mark.parametrize(("calls", "failed"), [(4, 4), (40, 1), (1_000, 40)])
+def test_too_few_failures_and_rates_that_are_borne_blame_nobody(calls: int, failed: int) -> None:
+    rollout = Rollout()
+    rollout.call(calls, failed=failed)
+    rollout.control(5_000, variant="stable")
+    assert rollout.verdict == "not_proven"
+
+
+def test_one_user_s_many_failures_are_one() -> None:
+    rollout = Rollout()
+    rollout.call(30)
+    rollout.call(200, failed=200, user="bot")
+    rollout.control(500, failed=1)
+    assert rollout.verdict == "not_proven"
+
+
+def test_what_is_over_is_not_acted_on() -> None:
+    rollout = Rollout()
+    rollout.call(60, failed=60, ago=40)
+    rollout.control(600, ago=40)
+    rollout.call(60)
+    rollout.control(600)
+    assert rollout.verdict == "recovered"
+
+
+def test_nobody_to_stand_against_blames_nobody() -> None:
+    rollout = Rollout()
+    rollout.call(100, failed=100)
+    assert rollout.verdict == "no_witness"
+
+
+def test_features_that_it_did_not_change_and_other_releases_accuse_nobody() -> None:
+    rollout = Rollout()
+    rollout.call(100, failed=100, feature="plan")
+    rollout.call(100, failed=100, release="v0")
+    rollout.call(100)
+    rollout.control(500)
+    assert rollout.verdict == "not_proven"
+
+
+def test_calls_of_an_earlier_stage_do_not_count() -> None:
+    rollout = Rollout()
+    rollout.suspect = Suspect(release="v2", changed=frozenset({"chat"}), is_whole=False, since_minute=NOW - 3)
+    rollout.call(60, failed=60, ago=10)
+    rollout.control(600, ago=10)
+    assert rollout.verdict == "no_witness"
+
+
+def test_at_100_percent_unchanged_features_of_the_provider_bear_witness() -> None:
+    rollout = Rollout(is_whole=True)
+    rollout.call(200, failed=150)
+    assert (rollout.verdict, rollout.causes) == ("no_witness", [("feature", "chat")])
+    rollout.call(200, failed=1, feature="plan", provider="other")
+    assert (rollout.verdict, rollout.causes) == ("no_witness", [("feature", "chat")]), "another provider knows nothing"
+    rollout.call(200, failed=1, feature="plan")
+    assert (rollout.verdict, rollout.causes) == ("to_blame", [("release", "v2")])
+
+
+def test_at_100_percent_a_provider_that_is_down_is_the_cause() -> None:
+    rollout = Rollout(is_whole=True)
+    rollout.call(200, failed=150)
+    rollout.call(200, failed=120, feature="plan")
+    assert (rollout.verdict, rollout.causes) == ("both_suffer", [("provider", "p")])
+
+
+def test_at_100_percent_features_may_differ_by_what_is_borne() -> None:
+    rollout = Rollout(is_whole=True)
+    rollout.call(5_000, failed=400)  # 8 %, and 4 % of the neighbour
+    rollout.call(5_000, failed=200, feature="plan")
+    assert rollout.verdict != "to_blame"
+
+
+def test_a_sample_of_users_is_enough_and_stays_small() -> None:
+    rollout = Rollout()
+    rollout.units = UnitSample(most_count=500)
+    rollout.call(1_000, failed=900)
+    rollout.control(9_000, failed=90)
+    assert len(rollout.units) <= 500
+    assert rollout.verdict == "to_blame"
+    rollout.units.forget(NOW + 1)
+    assert len(rollout.units) == 0
+    for _ in range(20):
+        rollout.units.forget(NOW + 1)
+    rollout.call(100)
+    assert len(rollout.units) == 100, "where few are left, all are drawn again"
+
+
+# --- incidents ---
+
+
+def incident(**changes: object) -> Incident:
+    facts: dict[str, object] = {
+        "id": "i",
+        "cause": "c",
+        "kind": "feature",
+        "name": "a",
+        "opened_at": NOON,
+        "unwell_at": NOON,
+        "called_at": NOON,
+        **changes,
+    }
+    return Incident(**facts)  # type: ignore[arg-type]
+
+
+def after(found: Spans, one: Incident, minutes: float) -> str:
+    did = step([one], (), found, RULE, NOON + timedelta(minutes=minutes))
+    return "resolved" if did.resolved else "kept" if did.kept else "lost"
+
+
+WELL = spans((0, 10, "a", "p"))
+ILL = spans((0, 10, "a", "p"), failed=[(0, 2, "a", "p")])
+SILENT = spans((0, 10, "b", "p"))
+
+
+def test_an_incident_ends_when_it_was_well_for_a_whole_window() -> None:
+    assert after(WELL, incident(), 4.9) == "kept"
+    assert after(WELL, incident(), 5) == "resolved"
+    (kept,) = step([incident()], (), ILL, RULE, NOON + timedelta(minutes=9)).kept
+    assert kept.unwell_at == NOON + timedelta(minutes=9)
+
+
+def test_silence_is_no_recovery_until_a_day_has_passed() -> None:
+    assert after(SILENT, incident(), 23 * 60) == "kept"
+    assert after(SILENT, incident(), FORGOTTEN / timedelta(minutes=1)) == "resolved"
+
+
+def test_what_is_open_is_not_opened_again_and_another_cause_is() -> None:
+    burning = spans(failed=[(0, 60, "a", "p")])
+    found = find_causes(burning, RULE, None, None)
+    did = step([incident()], found, burning, RULE, NOON)
+    assert (did.opened, len(did.kept)) == ((), 1)
+    assert step([incident(name="z")], found, burning, RULE, NOON).opened == found
+
+
+def test_a_release_s_incident_ends_when_its_features_are_well_and_its_own_calls_too() -> None:
+    one = incident(kind="release", name="v2", features=("a",))
+    served_otherwise = spans((0, 50, "a", "p"))
+    assert after(served_otherwise, one, 6) == "resolved"
+    still = MinuteCounts()
+    for number in range(1_000):
+        release = "v2" if number < 10 else "v1"
+        still.add(NOW, Cell(feature="a", provider="p", release=release, error="E" if number < 10 else ""))
+    assert after(still.spans(NOW, RULE), one, 60) == "kept", "1 % of the calls still fail, and they are the release's"
