@@ -42,7 +42,7 @@ class Commands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer's commands are of a private class
         if name not in self._built:
-            self._built[name] = _build(name, import_module(f"flowai.cli.{_MODULES[name]}"))
+            self._built[name] = _build(name, import_module(f"flowai.cli.commands.{_MODULES[name]}"))
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
