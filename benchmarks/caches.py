@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.cache.embedder import LocalEmbedder, local_embedder_missing
-from flowai.cache.equivalence.compare import agree
-from flowai.cache.response_cache import make_lookup, open_answer_cache
-from flowai.cache.vector_math import VectorTable, unit_bytes
+from flowai.cache.equivalence.compare import is_equivalent
+from flowai.cache.response_cache import build_cache_query, open_response_cache
+from flowai.cache.vector_math import VectorTable, normalised_bytes
 from flowai.providers import Completion, Endpoint, Request
 from flowai.registry.records import CachePolicy
 
@@ -69,16 +69,18 @@ async def _ours(
     named_state: str, directory: Path
 ) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
     rng = random.Random(1)  # noqa: S311 - repeatable
-    cache = open_answer_cache(named_state=named_state, directory=directory, embed=None, rng=rng)
+    cache = open_response_cache(named_state=named_state, directory=directory, embed=None, rng=rng)
     policy = CachePolicy()
 
     async def hit() -> None:
-        asked = make_lookup(REQUEST, feature="f", prompt_hash="h", tenant="t", policy=policy, variables={"text": "x"})
+        asked = build_cache_query(
+            REQUEST, feature="f", prompt_hash="h", tenant="t", policy=policy, variables={"text": "x"}
+        )
         if await cache.exact(asked) is None:
             raise AssertionError("no hit")
 
-    asked = make_lookup(REQUEST, feature="f", prompt_hash="h", tenant="t", policy=policy, variables={"text": "x"})
-    await cache.keep(asked, ANSWER)
+    asked = build_cache_query(REQUEST, feature="f", prompt_hash="h", tenant="t", policy=policy, variables={"text": "x"})
+    await cache.store(asked, ANSWER)
     return hit, cache.aclose
 
 
@@ -140,7 +142,7 @@ def _hits() -> list[tuple[str, ...]]:
 def _search() -> tuple[str, ...]:
     rng = random.Random(2)  # noqa: S311 - repeatable
     table = VectorTable(384)
-    vectors = [unit_bytes([rng.gauss(0, 1) for _ in range(384)]) or b"" for _ in range(2000)]
+    vectors = [normalised_bytes([rng.gauss(0, 1) for _ in range(384)]) or b"" for _ in range(2000)]
     for number in range(20_000):
         table.add(number, vectors[number % len(vectors)])
     times = []
@@ -164,7 +166,10 @@ def _curves() -> list[tuple[str, ...]]:
     texts = sorted({text for pairs in sets for pair in pairs for text in (pair.one, pair.other)})
     vectors = dict(zip(texts, asyncio.run(_vectors(texts)), strict=True))
     scored = [
-        [(_cosine(vectors[pair.one], vectors[pair.other]), agree(pair.one, pair.other) is None) for pair in pairs]
+        [
+            (_cosine(vectors[pair.one], vectors[pair.other]), is_equivalent(pair.one, pair.other) is None)
+            for pair in pairs
+        ]
         for pairs in sets
     ]
     rows: list[tuple[str, ...]] = []
@@ -195,8 +200,8 @@ async def _vectors(texts: Sequence[str]) -> Sequence[Sequence[float]]:
 
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
     table = VectorTable(len(one))
-    table.add(0, unit_bytes(one) or b"")
-    near = table.nearest(unit_bytes(other) or b"", above=0.0, most_count=1)
+    table.add(0, normalised_bytes(one) or b"")
+    near = table.nearest(normalised_bytes(other) or b"", above=0.0, most_count=1)
     return near[0][1] if near else 0.0
 
 

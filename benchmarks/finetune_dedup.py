@@ -144,9 +144,9 @@ def _leaks() -> list[tuple[str, ...]]:
 def _recall(kind: str, cases: list[str], around: list[str]) -> float:
     from support.planted_contamination import planted
 
-    from flowai.finetune.dedup.contamination import Case, Leaks
+    from flowai.finetune.dedup.contamination import ContaminationIndex, EvalText
 
-    leaks = Leaks(Case(suite="s", id=str(number), text=text) for number, text in enumerate(cases))
+    leaks = ContaminationIndex(EvalText(suite="s", id=str(number), text=text) for number, text in enumerate(cases))
     random = Random(86)  # noqa: S311 - a sample
     copies = [planted(kind, text, random, random.choice(around)) for text in cases for _ in range(5)]
     return sum(leaks.find(copy) is not None for copy in copies) / len(copies)
@@ -155,9 +155,9 @@ def _recall(kind: str, cases: list[str], around: list[str]) -> float:
 def _removed(cases: list[str], texts: list[str]) -> tuple[int, float]:
     import time
 
-    from flowai.finetune.dedup.contamination import Case, Leaks
+    from flowai.finetune.dedup.contamination import ContaminationIndex, EvalText
 
-    leaks = Leaks(Case(suite="s", id=str(number), text=text) for number, text in enumerate(cases))
+    leaks = ContaminationIndex(EvalText(suite="s", id=str(number), text=text) for number, text in enumerate(cases))
     begin_s = time.process_time()
     removed = sum(leaks.find(text) is not None for text in texts)
     return removed, len(texts) / (time.process_time() - begin_s)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowai.events import CallEvent
-    from flowai.rollouts.records import Step
+    from flowai.rollouts.records import RollbackStep
 
 HEADER = (
     "state",
@@ -124,7 +124,7 @@ def _round(root: Path, base_url: str, state: str, number: int) -> tuple[str, flo
     asyncio.run(_until_served(root, state, release))
     times: dict[str, float] = {}
 
-    def on_step(step: Step) -> None:
+    def on_step(step: RollbackStep) -> None:
         times[step.name] = time.time()
         if step.name == "live overlay":
             times["written"] = time.time() - (step.elapsed_ms or 0.0) / 1000

@@ -22,7 +22,7 @@ from support.pii_sentences import LABELS, labelled_rows, score, technical_lines 
 from flowai.privacy.detector import Detector  # noqa: E402 - as above
 from flowai.privacy.presidio import is_presidio_installed  # noqa: E402 - as above
 from flowai.privacy.scrubber import Scrubber  # noqa: E402 - as above
-from flowai.privacy.spans import STRUCTURED, Kind, Span  # noqa: E402 - as above
+from flowai.privacy.spans import STRUCTURED, EntityType, Span  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ DATA = HERE.parents[1] / "shared" / "data"
 PAIRS_COUNT = 5
 LINES_COUNT = 6_000
 PEER_ROWS_COUNT = 300  # it takes its time
-PEOPLE = (Kind.PERSON, Kind.ADDRESS)
+PEOPLE = (EntityType.PERSON, EntityType.ADDRESS)
 
 
 def _presidio() -> Callable[[str], list[Span]] | None:
@@ -54,7 +54,7 @@ def _presidio() -> Callable[[str], list[Span]] | None:
     registry.load_predefined_recognizers(languages=["en"])
     registry.remove_recognizer("SpacyRecognizer")
     analyzer = AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
-    names = {**LABELS, "URL": Kind.URL}
+    names = {**LABELS, "URL": EntityType.URL}
     entities = sorted(names.keys() & set(analyzer.get_supported_entities("en")))
 
     def find(text: str) -> list[Span]:
@@ -103,7 +103,7 @@ _MISSING = "skipped: not installed"
 
 
 def _quality(
-    what: str, kinds: Sequence[Kind], mine: Score, peers: Score | None = None, missing: str = ""
+    what: str, kinds: Sequence[EntityType], mine: Score, peers: Score | None = None, missing: str = ""
 ) -> list[tuple[str, ...]]:
     recall = _share(peers.recall(kinds)) if peers else missing
     precision = _share(peers.precision(kinds)) if peers else missing

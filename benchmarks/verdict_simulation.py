@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np  # noqa: TID251 - thousands of rollouts at once
 from verdict_twin import Histories, joined, log_e, mismatch_log_e
 
-from flowai.comparison.baseline_latency import FROZEN_AFTER_COUNT, FROZEN_SHARE
+from flowai.comparison.baseline_latency import FROZEN_SHARE, MIN_BASELINE_ANSWERS
 from flowai.comparison.evidence import SEVERITIES
 from flowai.statistics import MISMATCH_ALPHA, clopper_pearson, split_alpha
 
@@ -241,8 +241,8 @@ def _changes(rng: np.random.Generator, runs: int) -> Iterator[Change]:
     yield Change(what="errors 2 -> 3 %", metric="error_rate", rates=(0.03, 0.02), target=1800, cells=1000)
     yield Change(what="errors 2 -> 10 % at 1 % share", metric="error_rate", rates=(0.1, 0.02), target=60, share=0.01)
     # the threshold is one of the baseline's first latencies: the share above it is a beta variable
-    rank = math.ceil(FROZEN_SHARE * FROZEN_AFTER_COUNT)
-    above = rng.beta(FROZEN_AFTER_COUNT - rank + 1, rank, (runs, 1))
+    rank = math.ceil(FROZEN_SHARE * MIN_BASELINE_ANSWERS)
+    above = rng.beta(MIN_BASELINE_ANSWERS - rank + 1, rank, (runs, 1))
     for sigma in (0.5, 0.7):
         slower = _slower(above, math.log(1.2) / sigma)
         what = f"p95 +20 % (lognormal, sigma {sigma})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np  # noqa: TID251 - thousands of rollouts at once
 
-from flowai.comparison.blocks import ENOUGH_UNITS, LEAST_PART
+from flowai.comparison.blocks import MIN_PART, MIN_UNITS_PER_BLOCK
 from flowai.comparison.spec import CELL_US, HOUR_US
 from flowai.statistics import evalues as exact
 from flowai.statistics import srm as assigned
@@ -51,7 +51,7 @@ def joined(cells: Histories, begins: Sequence[int] = ()) -> Histories:
         begin[opened[:2].sum(0) == 0] = at
         opened += parts[:, :, at]
         users, is_old = opened[:2].sum(0), at + 1 - begin >= HOUR_US // CELL_US
-        enough = np.where(is_old, ENOUGH_UNITS, np.maximum(ENOUGH_UNITS, before / LEAST_PART))
+        enough = np.where(is_old, MIN_UNITS_PER_BLOCK, np.maximum(MIN_UNITS_PER_BLOCK, before / MIN_PART))
         closes = (opened[:2].min(0) >= 1) & (users >= enough)
         blocks[:, closes, at] = opened[:, closes]
         before[closes] += users[closes]
@@ -59,8 +59,8 @@ def joined(cells: Histories, begins: Sequence[int] = ()) -> Histories:
     return Histories(n1=blocks[0], n0=blocks[1], k1=blocks[2], k0=blocks[3])
 
 
-def log_e(histories: Histories, claim: exact.Claim, *, rare: bool, margin: float = 0.0) -> Numbers:
-    """Give the evidence after each block: the twin of `RatioEvidence` (rare) and of `RateEvidence`."""
+def log_e(histories: Histories, claim: exact.Alternative, *, rare: bool, margin: float = 0.0) -> Numbers:
+    """Give the evidence after each block: the twin of `RatioEProcess` (rare) and of `RateEProcess`."""
     bets, weights = _grid(claim, rare=rare, margin=margin)
     both = (histories.n1 > 0) & (histories.n0 > 0)
     share = np.where(both, histories.n1 / np.maximum(histories.n1 + histories.n0, 1), 0.5)
@@ -83,7 +83,7 @@ def log_e(histories: Histories, claim: exact.Claim, *, rare: bool, margin: float
     return mixed
 
 
-def _grid(claim: exact.Claim, *, rare: bool, margin: float) -> tuple[Sequence[float], Sequence[float]]:
+def _grid(claim: exact.Alternative, *, rare: bool, margin: float) -> tuple[Sequence[float], Sequence[float]]:
     """Give the bets of a construction and their weights."""
     if rare:
         return exact.RATE_RATIOS, exact.RATIO_WEIGHTS
@@ -103,7 +103,7 @@ def _centres(histories: Histories, share: Numbers, *, rare: bool, margin: float)
 
 
 def mismatch_log_e(counts: Counts, shares: Sequence[float]) -> Numbers:
-    """Give the evidence of a mismatch: the twin of `mismatch_log_e`; arms along the last axis."""
+    """Give the evidence of a mismatch: the twin of `srm_log_e_value`; arms along the last axis."""
 
     def rising(prior: float, most: int) -> Numbers:
         """Give the logarithm of prior (prior + 1) ... by the number of factors."""

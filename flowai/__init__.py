@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway
-    from flowai.gateway.records import Answer
+    from flowai.gateway.records import CompletionResult
     from flowai.gateway.sync_gateway import SyncGateway
 
 __version__ = "0.1.0"
 
-__all__ = ["Answer", "Gateway", "SyncGateway", "__version__"]
+__all__ = ["CompletionResult", "Gateway", "SyncGateway", "__version__"]
 
-_HOMES = {
-    "Answer": "flowai.gateway.records",
+_MODULE_OF = {
+    "CompletionResult": "flowai.gateway.records",
     "Gateway": "flowai.gateway.gateway",
     "SyncGateway": "flowai.gateway.sync_gateway",
 }
@@ -22,8 +22,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import what is asked for, and no more: `flowai --version` must not pay for the gateway."""
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module `flowai` has no attribute `{name}`")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

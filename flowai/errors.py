@@ -247,7 +247,7 @@ class MalformedAnswerError(CallError):
     retryable = True
 
 
-class LadderError(CallError):
+class AllModelsFailedError(CallError):
     """Every model that a call may try has failed, or may not be asked now.
 
     Args:
@@ -278,7 +278,7 @@ class LadderError(CallError):
         return self.what
 
 
-class UndecidedError(FlowaiError):
+class InconclusiveError(FlowaiError):
     """There is too little to decide on: nothing matched, no data."""
 
     exit_code = ExitCode.UNDECIDED
@@ -290,7 +290,7 @@ class InterruptedRunError(FlowaiError):
     exit_code = ExitCode.INTERRUPTED
 
 
-def one_of(names: Iterable[str], *, found: str | None = None, most_count: int = 12) -> str:
+def expected_one_of(names: Iterable[str], *, found: str | None = None, most_count: int = 12) -> str:
     """Phrase the expected names for an error: the nearest one first, then the others.
 
     Args:

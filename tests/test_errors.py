@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowai import errors
-from flowai.errors import ExitCode, FlowaiError, Place, RegistryError, one_of
+from flowai.errors import ExitCode, FlowaiError, Place, RegistryError, expected_one_of
 
 
 def test_exit_codes_are_the_documented_ones() -> None:
@@ -37,6 +37,6 @@ def test_an_error_reads_as_place_then_fact() -> None:
 
 
 def test_suggestions_name_the_nearest_first() -> None:
-    assert one_of(["gpt-4o", "haiku"], found="gpt4o") == "did you mean `gpt-4o`? there are: `gpt-4o`, `haiku`"
-    assert one_of([]) == "there are none"
-    assert one_of(map(str, range(20))).endswith("and 8 more")
+    assert expected_one_of(["gpt-4o", "haiku"], found="gpt4o") == "did you mean `gpt-4o`? there are: `gpt-4o`, `haiku`"
+    assert expected_one_of([]) == "there are none"
+    assert expected_one_of(map(str, range(20))).endswith("and 8 more")

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from flowai.errors import DatasetError, ProjectError
 from flowai.evals.suites.datasets import read_tests
 from flowai.finetune.decisions.decision_files import read_decisions, written
-from flowai.finetune.decisions.decisions import Decision
-from flowai.finetune.export.trainer_configs import Shipment, companions
+from flowai.finetune.decisions.decisions import ReviewDecision
+from flowai.finetune.export.trainer_configs import TrainingSetInfo, trainer_configs
 from flowai.postmortem.regression_cases import _append
 from flowai.project import Project
 from flowai.prompts.lockfile import LockedRelease, PromptLock
 from flowai.registry.fields import NAME
-from flowai.releases.ledger import Entry, open_ledger, read_ledger
+from flowai.releases.ledger import LedgerEntry, open_ledger, read_ledger
 from flowai.releases.version_targets import write_version
 from flowai.storage.files import read_json
 from flowai.storage.jsonl import AppendLog, iterate_jsonl
@@ -54,8 +54,8 @@ def test_a_dotenv_file_holds_every_release_and_keeps_all_else(name: str, before:
 @given(text=texts.filter(str.strip), note=texts, pair=texts.filter(bool), ending=st.sampled_from([".csv", ".jsonl"]))
 def test_a_file_of_decisions_holds_any_text(text: str, note: str, pair: str, ending: str) -> None:
     decisions = (
-        Decision(at=AT, reviewer="ann", pair=pair, action="edit", text=text, note=note),
-        Decision(at=AT, reviewer="ann", pair=pair, action="reject", note=note),
+        ReviewDecision(at=AT, reviewer="ann", pair=pair, action="edit", text=text, note=note),
+        ReviewDecision(at=AT, reviewer="ann", pair=pair, action="reject", note=note),
     )
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / f"d{ending}"
@@ -89,7 +89,7 @@ def test_a_lock_holds_any_text(name: str, digest: str) -> None:
 @some
 @given(text=texts)
 def test_a_ledger_holds_any_text(text: str) -> None:
-    entry = Entry(id=text, at=AT, who=text, action="stop", release=text, reason=text, evidence={text: [text]})
+    entry = LedgerEntry(id=text, at=AT, actor=text, action="stop", release=text, reason=text, evidence={text: [text]})
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory).resolve()
         project = Project(root=root, registry=root / "registry.yaml")
@@ -101,13 +101,13 @@ def test_a_ledger_holds_any_text(text: str) -> None:
 @some
 @given(text=texts)
 def test_what_goes_beside_training_rows_holds_any_text(text: str) -> None:
-    shipment = Shipment(files={"train": f"{text}.jsonl", "validation": "v.jsonl"}, dataset=text, base_model=text)
-    files = companions("axolotl", shipment) | companions("llamafactory", shipment)
+    shipment = TrainingSetInfo(files={"train": f"{text}.jsonl", "validation": "v.jsonl"}, dataset=text, base_model=text)
+    files = trainer_configs("axolotl", shipment) | trainer_configs("llamafactory", shipment)
     for loader in {yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)}:
         assert yaml.load(files["axolotl.yaml"], Loader=loader)["base_model"] == text  # noqa: S506 - both are safe
         assert yaml.load(files["llamafactory.yaml"], Loader=loader)["model_name_or_path"] == text  # noqa: S506
     assert json.loads(files["dataset_info.json"])[f"{text}_train"]["file_name"] == f"{text}.jsonl"
-    script = companions("trl", shipment)["train_trl.py"]
+    script = trainer_configs("trl", shipment)["train_trl.py"]
     constants: dict[str, Any] = {}
     lines = [line for line in script.split("\n") if line.startswith("FILES = ") or 'nargs="?"' in line]
     exec(lines[0], constants)  # noqa: S102 - a line of ours

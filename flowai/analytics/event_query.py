@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from flowai.errors import InfrastructureError
-from flowai.events.lake.catalog import LogFiles, files_of_days, reading
+from flowai.events.lake.catalog import LogFiles, files_of_days, hold_read_lock
 from flowai.events.lake.columns import columns
 from flowai.events.records import SCHEMA_VERSION
 from flowai.timestamps import from_us
@@ -37,11 +37,11 @@ CLOCK_SKEW_S = 300
 
 
 _TYPE_NAMES = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
-_ALWAYS = ("kind", "schema_version", "call_id", "origin", "latency_ms", "name", "passed")
+_REQUIRED_COLUMNS = ("kind", "schema_version", "call_id", "origin", "latency_ms", "name", "passed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
+class TimeRange:
     """A stretch of time, half open.
 
     Args:
@@ -63,7 +63,7 @@ class Log:
     def __init__(self, connection: DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def rows(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Ask, and give the rows.
 
         Raises:
@@ -81,7 +81,7 @@ class Log:
 
 
 @contextmanager
-def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch: Stretch) -> Iterator[Log]:
+def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch: TimeRange) -> Iterator[Log]:
     """Open a log.
 
     JSONL is read once, into a table; Parquet stays where it is. A line that is no JSON gives a row without a `kind`;
@@ -101,9 +101,9 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch
     """
     import duckdb
 
-    wanted = tuple(dict.fromkeys((*_ALWAYS, *columns)))
+    wanted = tuple(dict.fromkeys((*_REQUIRED_COLUMNS, *columns)))
     places = _places(directories)
-    with reading(places), tempfile.TemporaryDirectory(prefix="flowai-") as spill:
+    with hold_read_lock(places), tempfile.TemporaryDirectory(prefix="flowai-") as spill:
         files = _files(places, stretch)
         # a database on disk: its tables are packed, and need not be held; packing takes longer than reading, so that
         # what is looked at a few times only lies in temporary tables, which spill
@@ -128,28 +128,28 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch
             connection.close()
 
 
-def _make_lines(log: Log, files: LogFiles, wanted: tuple[str, ...], stretch: Stretch) -> None:
+def _make_lines(log: Log, files: LogFiles, wanted: tuple[str, ...], stretch: TimeRange) -> None:
     first, last = moment(max(stretch.since_us, 0)), moment(stretch.until_us - 1)
     inside = f'"at" IS NULL OR "at" BETWEEN {first} AND {last}'
     types = columns()
     empty = ", ".join(f'NULL::{types[name]} AS "{name}"' for name in (*wanted, "at"))
     names = ", ".join(f'"{name}"' for name in (*wanted, "at"))
-    log.rows(f"CREATE TEMP TABLE json_lines AS SELECT {empty} LIMIT 0")
+    log.fetch(f"CREATE TEMP TABLE json_lines AS SELECT {empty} LIMIT 0")
     if files.lines:
         typed = ", ".join(f"'{name}': '{types[name]}'" for name in (*wanted, "at"))
         source = (
             f"read_json({_literals(files.lines)}, format = 'newline_delimited', ignore_errors = true, "
             f"hive_partitioning = false, columns = {{{typed}}})"
         )
-        log.rows(f"INSERT INTO json_lines SELECT {names} FROM {source} WHERE kind IS NULL OR {inside}")  # noqa: S608 - quoted above
+        log.fetch(f"INSERT INTO json_lines SELECT {names} FROM {source} WHERE kind IS NULL OR {inside}")  # noqa: S608 - quoted above
     parts = [f"SELECT {names} FROM json_lines"]  # noqa: S608 - names of ours
     if files.parquet:
         source = f"read_parquet({_literals(files.parquet)}, union_by_name = true, hive_partitioning = false)"
-        there = {row[0]: _TYPE_NAMES.get(row[1], row[1]) for row in log.rows(f"DESCRIBE SELECT * FROM {source}")}  # noqa: S608 - quoted above
+        there = {row[0]: _TYPE_NAMES.get(row[1], row[1]) for row in log.fetch(f"DESCRIBE SELECT * FROM {source}")}  # noqa: S608 - quoted above
         cast = ", ".join(_cast(name, there) for name in (*wanted, "at"))
         # said of the column itself, where it has its type: row groups of other days are not even read
         parts.append(f"SELECT * FROM (SELECT {cast} FROM {source}) WHERE {inside}")  # noqa: S608 - as above
-    log.rows(f'CREATE TEMP VIEW lines AS SELECT *, epoch_us("at") AS at_us FROM ({" UNION ALL ".join(parts)})')  # noqa: S608 - as above
+    log.fetch(f'CREATE TEMP VIEW lines AS SELECT *, epoch_us("at") AS at_us FROM ({" UNION ALL ".join(parts)})')  # noqa: S608 - as above
 
 
 def moment(moment_us: int) -> str:
@@ -169,19 +169,19 @@ def _cast(name: str, there: Mapping[str, str]) -> str:
     return f'TRY_CAST("{name}" AS {kind}) AS "{name}"' if name in there else f'NULL::{kind} AS "{name}"'
 
 
-def files_of(directories: Path | Sequence[Path], ending: Literal["jsonl", "parquet"], stretch: Stretch) -> list[str]:
+def files_of(directories: Path | Sequence[Path], ending: Literal["jsonl", "parquet"], stretch: TimeRange) -> list[str]:
     """Give the files of days that may hold lines of the stretch: a call is written when it ends, maybe a day later."""
     files = _files(_places(directories), stretch)
     return [str(path) for path in (files.lines if ending == "jsonl" else files.parquet)]
 
 
-def days_around(stretch: Stretch) -> tuple[date, date]:
+def days_around(stretch: TimeRange) -> tuple[date, date]:
     """Give the first and the last day whose files may hold lines of a stretch."""
     first = from_us(max(stretch.since_us, 0)).date() - timedelta(days=1)
     return first, from_us(stretch.until_us).date() + timedelta(days=1)
 
 
-def _files(places: Sequence[Path], stretch: Stretch) -> LogFiles:
+def _files(places: Sequence[Path], stretch: TimeRange) -> LogFiles:
     first, last = days_around(stretch)
     return files_of_days(places, lambda day: day is None or first <= day <= last)
 

@@ -18,11 +18,11 @@ the wrong type. `future`: later than the clock allows. `duplicated`: the same li
 call, told differently."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class ReportRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What all records here share: they are frozen, and their fields are named."""
 
 
-class Tally(Record, frozen=True, kw_only=True):
+class CountOfTotal(ReportRecord, frozen=True, kw_only=True):
     """Failures among what was counted.
 
     Args:
@@ -39,7 +39,7 @@ class Tally(Record, frozen=True, kw_only=True):
         return self.failure_count / self.count if self.count else None
 
 
-class Range(Record, frozen=True, kw_only=True):
+class Range(ReportRecord, frozen=True, kw_only=True):
     """A 95 % interval.
 
     Args:
@@ -56,7 +56,7 @@ class Range(Record, frozen=True, kw_only=True):
 NOT_MEASURED = Range(estimate=None, low=None, high=None)
 
 
-class Place(Record, frozen=True, kw_only=True):
+class LogLocation(ReportRecord, frozen=True, kw_only=True):
     """Where a line stands.
 
     Args:
@@ -68,7 +68,7 @@ class Place(Record, frozen=True, kw_only=True):
     line: int
 
 
-class Problem(Record, frozen=True, kw_only=True):
+class DataProblem(ReportRecord, frozen=True, kw_only=True):
     """Lines that could not be used as they stand.
 
     Args:
@@ -79,8 +79,8 @@ class Problem(Record, frozen=True, kw_only=True):
 
     kind: ProblemKind
     count: int
-    places: tuple[Place, ...] = ()
+    places: tuple[LogLocation, ...] = ()
 
 
-NANO = 1_000_000_000
+NANO_USD = 1_000_000_000
 """Dollars are summed as whole billionths, so that the order of addition cannot show."""

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.analytics.event_query import files_of
-from flowai.analytics.records import Place
+from flowai.analytics.records import LogLocation
 from flowai.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flowai.analytics.event_query import Stretch
+    from flowai.analytics.event_query import TimeRange
 
-MOST_PLACES = 3
+MAX_PLACES = 3
 
 
-class _Line(msgspec.Struct):
+class _LogLine(msgspec.Struct):
     kind: str
 
 
-def first_unreadable(directories: Sequence[Path], stretch: Stretch) -> tuple[Place, ...]:
+def first_unreadable(directories: Sequence[Path], stretch: TimeRange) -> tuple[LogLocation, ...]:
     """Give the first lines, by file and number, that are no event at all; at most three.
 
     Args:
@@ -36,14 +36,14 @@ def first_unreadable(directories: Sequence[Path], stretch: Stretch) -> tuple[Pla
     Raises:
         InfrastructureError: a file cannot be read.
     """
-    places: list[Place] = []
+    places: list[LogLocation] = []
     for name in files_of(directories, "jsonl", stretch):
         path = Path(name)
         shown = next((path.relative_to(one) for one in directories if path.is_relative_to(one)), path).as_posix()
         try:
             for line in _unreadable(path):
-                places.append(Place(file=shown, line=line))
-                if len(places) == MOST_PLACES:
+                places.append(LogLocation(file=shown, line=line))
+                if len(places) == MAX_PLACES:
                     return tuple(places)
         except OSError as error:
             raise InfrastructureError(f"`{name}` cannot be read: {error.strerror}") from error
@@ -51,7 +51,7 @@ def first_unreadable(directories: Sequence[Path], stretch: Stretch) -> tuple[Pla
 
 
 def _unreadable(path: Path) -> Iterator[int]:
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = msgspec.json.Decoder(_LogLine)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowai.analytics.call_table import WORDS, bucket, join_opinions, parts_of, tell_once
+from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, bucket, deduplicate_lines, join_feedback, parts_of
 from flowai.analytics.event_query import ANSWERED, IS_CALL, IS_SCORE, PROBLEMS
-from flowai.analytics.records import NANO, Problem, Record
+from flowai.analytics.records import NANO_USD, DataProblem, ReportRecord
 from flowai.statistics.histogram import bucket_quantile
 from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.analytics.event_query import Log, Stretch
+    from flowai.analytics.event_query import Log, TimeRange
     from flowai.analytics.records import ProblemKind
 
 SCHEMA_VERSION = 1
 
-By = Literal["feature", "model", "release", "prompt", "variant"]
+GroupBy = Literal["feature", "model", "release", "prompt", "variant"]
 """What calls may be grouped by."""
 
-BY_COLUMNS: dict[By, str] = {
+BY_COLUMNS: dict[GroupBy, str] = {
     "feature": "feature",
     "model": "requested_model",
     "release": "release",
@@ -49,7 +49,7 @@ SLICES = 12
 """Parts of the stretch that a sparkline shows."""
 
 _SHARES = (0.5, 0.95, 0.99)
-_MOST_USD = 1_000_000
+_MAX_USD = 1_000_000
 """What a call costs at most: more is no price, and would not fit into a sum."""
 _SUMS = (
     "call_count",
@@ -75,7 +75,7 @@ _SUMS = (
 Quantiles = tuple[float | None, float | None, float | None]
 
 
-class UsageRow(Record, frozen=True, kw_only=True):
+class UsageRow(ReportRecord, frozen=True, kw_only=True):
     """The figures of a group of calls.
 
     Args:
@@ -167,7 +167,7 @@ class UsageRow(Record, frozen=True, kw_only=True):
         return _share(self.degraded_count, self.call_count)
 
 
-class UsageReport(Record, frozen=True, kw_only=True):
+class UsageReport(ReportRecord, frozen=True, kw_only=True):
     """The figures of a stretch: a public format.
 
     Args:
@@ -183,13 +183,13 @@ class UsageReport(Record, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     since: str
     until: str
-    by: tuple[By, ...]
+    by: tuple[GroupBy, ...]
     rows: tuple[UsageRow, ...]
     total: UsageRow
-    problems: tuple[Problem, ...]
+    problems: tuple[DataProblem, ...]
 
 
-def measure_usage(log: Log, stretch: Stretch, by: Sequence[By], *, now_us: int) -> UsageReport:
+def measure_usage(log: Log, stretch: TimeRange, by: Sequence[GroupBy], *, now_us: int) -> UsageReport:
     """Measure.
 
     Args:
@@ -198,10 +198,10 @@ def measure_usage(log: Log, stretch: Stretch, by: Sequence[By], *, now_us: int) 
         by: what to group by.
         now_us: lines later than this are from the future.
     """
-    problems = [Problem(kind=kind, count=count) for kind, count in log.rows(PROBLEMS, {"future_us": now_us})]
+    problems = [DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": now_us})]
     columns = ", ".join(BY_COLUMNS[one] for one in by)
     again = _gather(log, stretch, columns, now_us)
-    problems += [Problem(kind=kind, count=count) for kind, count in sorted(again.items())]
+    problems += [DataProblem(kind=kind, count=count) for kind, count in sorted(again.items())]
     rows = _rows(log, by, columns)
     totals = _rows(log, (), "")
     return UsageReport(
@@ -214,49 +214,49 @@ def measure_usage(log: Log, stretch: Stretch, by: Sequence[By], *, now_us: int) 
     )
 
 
-def _gather(log: Log, stretch: Stretch, columns: str, now_us: int) -> dict[ProblemKind, int]:
+def _gather(log: Log, stretch: TimeRange, columns: str, now_us: int) -> dict[ProblemKind, int]:
     """Make `calls`: each call once, with what its user made of it; give what was there again."""
     width_us = max(1, -(-(stretch.until_us - stretch.since_us) // SLICES))
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TABLE told AS
         SELECT hash(call_id) AS call, {columns}, (at_us - {stretch.since_us}) // {width_us} AS slice,
             error_class IS NOT NULL AS failed, json_valid, cache <> 'miss' AS hit, degraded,
             input_tokens, output_tokens,
             CASE WHEN {ANSWERED} THEN {bucket("latency_ms")} END AS latency,
             CASE WHEN {ANSWERED} THEN {bucket("ttft_ms")} END AS ttft,
-            CASE WHEN cost_usd BETWEEN 0 AND {_MOST_USD} THEN CAST(round(cost_usd * {NANO}) AS BIGINT) END AS cost
+            CASE WHEN cost_usd BETWEEN 0 AND {_MAX_USD} THEN CAST(round(cost_usd * {NANO_USD}) AS BIGINT) END AS cost
         FROM lines
         WHERE {IS_CALL} AND origin IN ('library', 'serve') AND error_class IS DISTINCT FROM 'Cancelled'
             AND at_us <= {now_us}
     """)  # noqa: S608 - names and numbers of ours
-    again = tell_once(log)
-    join_opinions(log, "TRUE")
-    _judge(log, now_us)
+    again = deduplicate_lines(log)
+    join_feedback(log, "TRUE")
+    _count_judgements(log, now_us)
     return again
 
 
-def _judge(log: Log, now_us: int) -> None:
+def _count_judgements(log: Log, now_us: int) -> None:
     """Make `thumbs` and `checks`: what the last thumb of each call says, and the last score.
 
     Of one moment the stronger word counts, as for acceptance, and of scores the one that did not pass.
     """
-    up, down = (WORDS.index(word) + 1 for word in ("thumbs_up", "thumbs_down"))
-    log.rows(f"""
+    up, down = (FEEDBACK_PRECEDENCE.index(word) + 1 for word in ("thumbs_up", "thumbs_down"))
+    log.fetch(f"""
         CREATE TEMP TABLE thumbs AS
         SELECT call, max(said_us * 8 + word) % 8 = {up} AS is_up
         FROM words WHERE word IN ({up}, {down}) GROUP BY call
     """)  # noqa: S608 - numbers of ours
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TEMP TABLE checks AS
         SELECT hash(call_id) AS call, max(at_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucinated
         FROM lines WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {now_us} GROUP BY call
     """)  # noqa: S608 - as above
 
 
-def _rows(log: Log, by: Sequence[By], columns: str) -> list[UsageRow]:
+def _rows(log: Log, by: Sequence[GroupBy], columns: str) -> list[UsageRow]:
     lead = f"{columns}, " if columns else ""
     sums: dict[tuple[Any, ...], list[int]] = {}
-    for row in log.rows(f"""
+    for row in log.fetch(f"""
         SELECT {lead}count(*), count(*) FILTER (failed), count(json_valid), count(*) FILTER (NOT json_valid),
             count(accepted), count(*) FILTER (accepted), count(*) FILTER (saved), count(*) FILTER (hit),
             count(*) FILTER (degraded),
@@ -281,7 +281,7 @@ def _judgements(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], list[i
     """Count thumbs and checks, and those that are up or failed; joined in parts, so that memory does not grow."""
     found: dict[tuple[Any, ...], list[int]] = {}
     for part in parts_of(log, "call"):
-        for row in log.rows(f"""
+        for row in log.fetch(f"""
             SELECT {lead}count(is_up), count(*) FILTER (is_up), count(hallucinated), count(*) FILTER (hallucinated)
             FROM (SELECT * FROM told WHERE {part})
             LEFT JOIN (SELECT * FROM thumbs WHERE {part}) USING (call)
@@ -295,14 +295,14 @@ def _judgements(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], list[i
 
 def _histogram(log: Log, lead: str, width: int, column: str) -> dict[tuple[Any, ...], dict[int, int]]:
     found: dict[tuple[Any, ...], dict[int, int]] = {}
-    for row in log.rows(f"SELECT {lead}{column}, count(*) FROM told WHERE {column} IS NOT NULL GROUP BY ALL"):  # noqa: S608 - names of ours
+    for row in log.fetch(f"SELECT {lead}{column}, count(*) FROM told WHERE {column} IS NOT NULL GROUP BY ALL"):  # noqa: S608 - names of ours
         found.setdefault(row[:width], {})[row[-2]] = row[-1]
     return found
 
 
 def _by_slice(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], dict[int, tuple[int, int]]]:
     found: dict[tuple[Any, ...], dict[int, tuple[int, int]]] = {}
-    for row in log.rows(f"SELECT {lead}slice, count(*), count(*) FILTER (failed) FROM told GROUP BY ALL"):  # noqa: S608 - names of ours
+    for row in log.fetch(f"SELECT {lead}slice, count(*), count(*) FILTER (failed) FROM told GROUP BY ALL"):  # noqa: S608 - names of ours
         found.setdefault(row[:width], {})[row[-3]] = (row[-2], row[-1])
     return found
 
@@ -322,7 +322,7 @@ def _row(
         group=group,
         latency=(latency_p50, latency_p95, latency_p99),
         ttft=(ttft_p50, ttft_p95, ttft_p99),
-        cost_usd=counted.pop("cost_nano_usd") / NANO,
+        cost_usd=counted.pop("cost_nano_usd") / NANO_USD,
         calls_by_slice=tuple(calls for calls, _ in by_slice),
         failed_by_slice=tuple(failed for _, failed in by_slice),
         **counted,

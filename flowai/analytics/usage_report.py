@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from flowai.analytics.event_query import CLOCK_SKEW_S, Stretch, days_around, open_log
-from flowai.analytics.usage import COLUMNS, By, measure_usage
+from flowai.analytics.event_query import CLOCK_SKEW_S, TimeRange, days_around, open_log
+from flowai.analytics.usage import COLUMNS, GroupBy, measure_usage
 from flowai.analytics.usage_tables import to_markdown
-from flowai.errors import FlowaiError, UsageError, one_of
+from flowai.errors import FlowaiError, UsageError, expected_one_of
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.timestamps import parse_moment, to_us
-from flowai.workspace.event_source import open_events
+from flowai.workspace.event_source import open_event_source
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -98,17 +98,17 @@ def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
     if until <= since:
         raise UsageError("nothing lies between `--since` and `--until`")
-    stretch = Stretch(since_us=to_us(since), until_us=to_us(until))
+    stretch = TimeRange(since_us=to_us(since), until_us=to_us(until))
     workspace = open_workspace(context)
-    places = open_events(workspace.registry, context.project, workspace.environ, days_around(stretch))
+    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(stretch))
     with places as directories, open_log(directories, COLUMNS, stretch) as log:
         report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
     write_reports(report, options.outputs, WRITERS)
     return report
 
 
-def _by(word: str) -> By:
-    for known in get_args(By):
+def _by(word: str) -> GroupBy:
+    for known in get_args(GroupBy):
         if known == word:
             return known  # type: ignore[no-any-return]
-    raise UsageError(f"--by: found `{word}`", hint=one_of(get_args(By), found=word))
+    raise UsageError(f"--by: found `{word}`", hint=expected_one_of(get_args(GroupBy), found=word))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.rendering import markdown
-from flowai.rendering.formatting import NOTHING, dollars, duration, rate
+from flowai.rendering.formatting import MISSING_TEXT, dollars, duration, rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,14 +40,15 @@ def tables(report: UsageReport, *, most_name_chars: int = 28) -> tuple[Table, Ta
         most_name_chars: longer names are cut.
     """
     names = [
-        tuple(markdown.one_line(row.group[one] or NOTHING, most_name_chars) for one in report.by) for row in report.rows
+        tuple(markdown.one_line(row.group[one] or MISSING_TEXT, most_name_chars) for one in report.by)
+        for row in report.rows
     ]
     shown = list(zip(names, report.rows, strict=True))
     if len(shown) > 1:
         shown.append((("all", *([""] * (len(report.by) - 1))), report.total))
     return (
         Table(columns=(*report.by, *_SPEED), rows=tuple((*name, *_speed(row)) for name, row in shown)),
-        Table(columns=(*report.by, *_WORTH), rows=tuple((*name, *_worth(row)) for name, row in shown)),
+        Table(columns=(*report.by, *_QUALITY_COLUMNS), rows=tuple((*name, *_worth(row)) for name, row in shown)),
     )
 
 
@@ -64,7 +65,7 @@ def _speed(row: UsageRow) -> tuple[str, ...]:
     )
 
 
-_WORTH = (
+_QUALITY_COLUMNS = (
     "JSON",
     "accepted",
     "CSAT",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowai.cache.exact import cache_key, digest, partition_of
+from flowai.cache.exact import cache_key, cache_partition, digest
 from flowai.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lookup:
+class CacheQuery:
     """One question to the caches.
 
     Args:
@@ -48,7 +48,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class CacheHit:
     """An answer that was kept.
 
     Args:
@@ -62,7 +62,7 @@ class Found:
     similarity: float | None
 
 
-def make_lookup(
+def build_cache_query(
     request: Request,
     *,
     feature: str,
@@ -70,7 +70,7 @@ def make_lookup(
     tenant: str,
     policy: CachePolicy,
     variables: Mapping[str, Any] | None,
-) -> Lookup:
+) -> CacheQuery:
     """Make the question to the caches.
 
     Args:
@@ -87,7 +87,7 @@ def make_lookup(
     Raises:
         UsageError: the request holds a value that is no JSON.
     """
-    hard = partition_of(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
+    hard = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
     text, rest = "", None
     if policy.kind == "semantic":
         text, rest = _raw_text(request.messages) if variables is None else _longest(variables)
@@ -97,7 +97,7 @@ def make_lookup(
             partition = digest((*hard, rest))
         except UsageError:  # a variable that JSON cannot tell from another: only the same request may share an answer
             text = ""
-    return Lookup(
+    return CacheQuery(
         partition=partition,
         key=cache_key(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant, repeat=None),
         feature=feature,

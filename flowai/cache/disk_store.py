@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.cache.stats import Usage
-    from flowai.cache.vector_store import Entry, Near
+    from flowai.cache.stats import CacheUsage
+    from flowai.cache.vector_store import CacheEntry, Neighbour
     from flowai.providers import Completion
 
 
@@ -34,7 +34,7 @@ class DiskExactStore:
 
     def __init__(self, directory: Path) -> None:
         self._cache = ExactCache(directory)
-        self._thread = OwnThread("flowai-exact-cache")
+        self._thread = WorkerThread("flowai-exact-cache")
 
     async def get(self, key: str) -> Completion | None:
         """See `ExactStore`."""
@@ -44,13 +44,13 @@ class DiskExactStore:
         """See `ExactStore`."""
         await self._thread.run(lambda: self._cache.put(key, completion, ttl_s=ttl_s))
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `ExactStore`."""
         await self._thread.run(lambda: self._cache.add_usage(features))
 
     async def aclose(self) -> None:
         """See `ExactStore`."""
-        await self._thread.end(self._cache.close)  # each thread has a connection of its own
+        await self._thread.close(self._cache.close)  # each thread has a connection of its own
         self._cache.close()
 
 
@@ -64,23 +64,23 @@ class DiskVectorStore:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._vectors: DiskVectors | None = None
-        self._thread = OwnThread("flowai-semantic-cache")
+        self._thread = WorkerThread("flowai-semantic-cache")
 
-    async def near(self, partition: str, vector: bytes, *, above: float) -> Sequence[Near]:
+    async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
         """See `VectorStore`."""
-        return await self._thread.run(lambda: self._opened().near(partition, vector, above=above))
+        return await self._thread.run(lambda: self._opened().nearest(partition, vector, above=above))
 
-    async def add(self, entry: Entry) -> None:
+    async def add(self, entry: CacheEntry) -> None:
         """See `VectorStore`."""
         await self._thread.run(lambda: self._opened().add(entry))
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
         await self._thread.run(lambda: self._opened().add_usage(features))
 
     async def aclose(self) -> None:
         """See `VectorStore`."""
-        await self._thread.end(self._close)
+        await self._thread.close(self._close)
 
     def _opened(self) -> DiskVectors:
         if self._vectors is None:
@@ -96,7 +96,7 @@ class DiskVectorStore:
 T = TypeVar("T")
 
 
-class OwnThread:
+class WorkerThread:
     """Does one piece of work after the other, always in the same thread; the thread starts with the first.
 
     Args:
@@ -117,7 +117,7 @@ class OwnThread:
             raise InfrastructureError("the cache is closed")
         return await asyncio.shield(asyncio.wrap_future(self._pool.submit(work)))
 
-    async def end(self, last: Callable[[], None]) -> None:
+    async def close(self, last: Callable[[], None]) -> None:
         """Do the last piece of work and end the thread; does nothing the second time."""
         if self._pool is None:
             return

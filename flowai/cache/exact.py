@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.cache.stats import CacheStats, Usage, stats_of, used
+from flowai.cache.stats import CacheStats, CacheUsage, cache_hit_usage, stats_of
 from flowai.errors import InfrastructureError, Place, UsageError
 from flowai.providers import Completion
 
@@ -49,11 +49,11 @@ def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str =
     Raises:
         UsageError: the request holds a value that is no JSON.
     """
-    hard = partition_of(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
+    hard = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
     return f"{feature}/{digest((*hard, request.messages, repeat))}"
 
 
-def partition_of(request: Request, *, feature: str, prompt_hash: str, tenant: str) -> tuple[Any, ...]:
+def cache_partition(request: Request, *, feature: str, prompt_hash: str, tenant: str) -> tuple[Any, ...]:
     """Give what two requests must have in common to share an answer, whatever their messages say."""
     endpoint = request.endpoint
     return (
@@ -95,8 +95,8 @@ class ExactCache:
     def __init__(self, directory: Path, *, size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES) -> None:
         self.directory = directory
         self._decoder = msgspec.json.Decoder(Completion)
-        self._pending: dict[str, Usage] = {}
-        with self._guarded():
+        self._pending: dict[str, CacheUsage] = {}
+        with self._catch_disk_errors():
             self._store = _open(directory, size_limit_bytes)
 
     def get(self, key: str) -> Completion | None:
@@ -107,7 +107,7 @@ class ExactCache:
         """
         completion = self.read(key)
         feature = key.partition("/")[0]
-        self._pending[feature] = self._pending.get(feature, Usage()).plus(used(completion))
+        self._pending[feature] = self._pending.get(feature, CacheUsage()).__add__(cache_hit_usage(completion))
         return completion
 
     def read(self, key: str) -> Completion | None:
@@ -131,7 +131,7 @@ class ExactCache:
         Raises:
             InfrastructureError: the disk is full or the store is damaged; what was kept before stays.
         """
-        with self._guarded():
+        with self._catch_disk_errors():
             self._store.set(_ENTRY + key, msgspec.json.encode(completion), expire=ttl_s, retry=True)
 
     def flush(self) -> None:
@@ -139,7 +139,7 @@ class ExactCache:
         self.add_usage(self._pending)
         self._pending.clear()
 
-    def add_usage(self, features: Mapping[str, Usage]) -> None:
+    def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to what each feature asked, in one transaction.
 
         Raises:
@@ -147,16 +147,16 @@ class ExactCache:
         """
         if not features:
             return
-        with self._guarded(), self._store.transact(retry=True):
+        with self._catch_disk_errors(), self._store.transact(retry=True):
             for feature, more in features.items():
-                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature).plus(more)))
+                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature).__add__(more)))
 
     def stats(self) -> CacheStats:
         """Count what is kept and what was saved; what is too old is thrown away first."""
         self.flush()
         entry_counts: dict[str, int] = {}
-        features: dict[str, Usage] = {}
-        with self._guarded():
+        features: dict[str, CacheUsage] = {}
+        with self._catch_disk_errors():
             self._store.expire(retry=True)
             for key in self._store:
                 kind, _, rest = str(key).partition("/")
@@ -171,7 +171,7 @@ class ExactCache:
     def clear(self) -> int:
         """Forget every answer and every count; give the number of answers forgotten."""
         entry_count = self.stats().entry_count
-        with self._guarded():
+        with self._catch_disk_errors():
             self._store.clear(retry=True)
         return entry_count
 
@@ -180,15 +180,15 @@ class ExactCache:
         self.flush()
         self._store.close()
 
-    def _usage(self, feature: str) -> Usage:
+    def _usage(self, feature: str) -> CacheUsage:
         data = self._store.get(_USAGE + feature)
         try:
-            return msgspec.json.decode(data, type=Usage) if isinstance(data, bytes) else Usage()
+            return msgspec.json.decode(data, type=CacheUsage) if isinstance(data, bytes) else CacheUsage()
         except msgspec.DecodeError:  # written by another version: counting starts anew
-            return Usage()
+            return CacheUsage()
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _catch_disk_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:

@@ -4,7 +4,7 @@ In: keys and completions. Out: completions, and what the caches hold. Must never
 
 Keys:
     flowai:cache:answer:FEATURE/KEY          JSON of a completion; goes when its time to live ends
-    flowai:cache:usage:KIND:FEATURE          hash: what `Usage` counts
+    flowai:cache:usage:KIND:FEATURE          hash: what `CacheUsage` counts
     flowai:cache:semantic:...                see `redis_vectors`
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.cache.stats import CacheStats, Usage, stats_of
+from flowai.cache.stats import CacheStats, CacheUsage, stats_of
 from flowai.errors import InfrastructureError
 from flowai.providers import Completion
 from flowai.state.urls import REDIS_SCHEMES, scheme_of, shown_address
@@ -83,7 +83,7 @@ class RedisExactStore:
         """See `ExactStore`."""
         await self._connection.run(("SET", _ANSWER + key, msgspec.json.encode(completion), "PX", milliseconds(ttl_s)))
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `ExactStore`."""
         await add_usage(self._connection, "exact", features)
 
@@ -97,7 +97,7 @@ def milliseconds(ttl_s: float) -> int:
     return max(1, round(ttl_s * 1000))
 
 
-async def add_usage(connection: RedisConnection, cache: CacheKind, features: Mapping[str, Usage]) -> None:
+async def add_usage(connection: RedisConnection, cache: CacheKind, features: Mapping[str, CacheUsage]) -> None:
     """Add to what each feature asked of a cache.
 
     Raises:
@@ -160,8 +160,8 @@ async def _stats(connection: RedisConnection, cache: CacheKind, prefix: str) -> 
     return stats_of(cache, "redis", size_bytes=None, entry_counts=entry_counts, features=features)
 
 
-def _usage(fields: dict[str, float]) -> Usage:
-    return Usage(
+def _usage(fields: dict[str, float]) -> CacheUsage:
+    return CacheUsage(
         hit_count=round(fields.get("hit_count", 0)),
         miss_count=round(fields.get("miss_count", 0)),
         saved_tokens=round(fields.get("saved_tokens", 0)),

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.cache.redis_store import PREFIX, SEMANTIC_VALUE, add_usage, milliseconds
-from flowai.cache.vector_store import MOST_ENTRIES_COUNT, MOST_NEAR_COUNT, Entry, Near, Value
+from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CachedValue, CacheEntry, Neighbour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.cache.stats import Usage
+    from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_math import VectorTable
     from flowai.state.redis_connection import Command, RedisConnection
 
@@ -47,36 +47,38 @@ class RedisVectors:
         most_entries_count: vectors of one partition; above it one goes for each that comes, >= 1.
     """
 
-    def __init__(self, connection: RedisConnection, *, most_entries_count: int = MOST_ENTRIES_COUNT) -> None:
+    def __init__(self, connection: RedisConnection, *, most_entries_count: int = MAX_ENTRIES) -> None:
         self._connection = connection
         self._most_entries_count = most_entries_count
-        self._ways: _VectorSets | _VectorLists | None = None
-        self._decoder = msgspec.json.Decoder(Value)
+        self._ways: _VectorSets | _ListVectors | None = None
+        self._decoder = msgspec.json.Decoder(CachedValue)
 
-    async def near(self, partition: str, vector: bytes, *, above: float) -> Sequence[Near]:
+    async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
         """See `VectorStore`."""
-        way = await self._way()
+        way = await self._backend()
         for _ in range(_SEARCHES_COUNT):
             candidates = await way.candidates(partition, vector, above)
             values = await self._values(partition, [name for name, _ in candidates])
             dead = [name for name, _ in candidates if name not in values]
             if not dead:
                 return [
-                    Near(similarity=similarity, text=values[name].text, completion=values[name].completion)
+                    Neighbour(similarity=similarity, text=values[name].text, completion=values[name].completion)
                     for name, similarity in candidates
                 ]
             await way.drop(partition, dead)
         return []
 
-    async def add(self, entry: Entry) -> None:
+    async def add(self, entry: CacheEntry) -> None:
         """See `VectorStore`."""
-        way = await self._way()
+        way = await self._backend()
         text = entry.text.encode("utf-8", "replace")
         name = f"{entry.feature}/{hashlib.sha256(entry.partition.encode() + text).hexdigest()}"
-        data = msgspec.json.encode(Value(partition=entry.partition, text=text.decode(), completion=entry.completion))
+        data = msgspec.json.encode(
+            CachedValue(partition=entry.partition, text=text.decode(), completion=entry.completion)
+        )
         await way.add(name, data, entry)
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
         await add_usage(self._connection, "semantic", features)
 
@@ -84,14 +86,14 @@ class RedisVectors:
         """See `VectorStore`."""
         await self._connection.aclose()
 
-    async def _way(self) -> _VectorSets | _VectorLists:
+    async def _backend(self) -> _VectorSets | _ListVectors:
         """Ask the server once whether it knows vector sets."""
         if self._ways is None:
-            kind = _VectorSets if await _has_vector_sets(self._connection) else _VectorLists
+            kind = _VectorSets if await _has_vector_sets(self._connection) else _ListVectors
             self._ways = kind(self._connection, self._most_entries_count)
         return self._ways
 
-    async def _values(self, partition: str, names: list[str]) -> dict[str, Value]:
+    async def _values(self, partition: str, names: list[str]) -> dict[str, CachedValue]:
         if not names:
             return {}
         (found,) = await self._connection.run(("MGET", *(SEMANTIC_VALUE + name for name in names)))
@@ -125,7 +127,7 @@ class _VectorSets:
 
     async def candidates(self, partition: str, vector: bytes, above: float) -> list[tuple[str, float]]:
         """Give names and similarities above the limit, most similar first."""
-        search_for = ("FP32", vector, "WITHSCORES", "COUNT", MOST_NEAR_COUNT, "EF", _EXPLORED_COUNT)
+        search_for = ("FP32", vector, "WITHSCORES", "COUNT", MAX_NEIGHBOURS, "EF", _EXPLORED_COUNT)
         (reply,) = await self._connection.ask(("VSIM", _SET + partition, *search_for))
         if isinstance(reply, Exception) and "dimension" in str(reply).lower():
             return []  # another model took the name of this one: near to none of them
@@ -134,7 +136,7 @@ class _VectorSets:
         pairs = [(name.decode(), min(max(2 * float(score) - 1, 0.0), 1.0)) for name, score in scores]
         return [(name, similarity) for name, similarity in pairs if similarity > above]
 
-    async def add(self, name: str, data: bytes, entry: Entry) -> None:
+    async def add(self, name: str, data: bytes, entry: CacheEntry) -> None:
         """Keep value and vector in one step."""
         key = _SET + entry.partition
         life = milliseconds(entry.ttl_s)
@@ -142,7 +144,7 @@ class _VectorSets:
         *_, entry_count = await self._connection.run_transaction(
             ("SET", SEMANTIC_VALUE + name, data, "PX", life),
             ("VADD", key, "FP32", entry.vector, name, "NOQUANT"),
-            *_live_as_long(key, life),
+            *_match_expiry(key, life),
             ("VCARD", key),
         )
         if entry_count > self._most_entries_count:
@@ -161,12 +163,12 @@ class _VectorSets:
                 return
 
 
-def _live_as_long(key: str, life_ms: int) -> tuple[Command, Command]:
+def _match_expiry(key: str, life_ms: int) -> tuple[Command, Command]:
     """Return the commands by which a partition's vectors live as long as the longest of their answers."""
     return ("PEXPIRE", key, life_ms, "NX"), ("PEXPIRE", key, life_ms, "GT")
 
 
-class _VectorLists:
+class _ListVectors:
     """Before Redis 8: vectors are read once by each process, and searched there.
 
     Args:
@@ -177,7 +179,7 @@ class _VectorLists:
     def __init__(self, connection: RedisConnection, most_entries_count: int) -> None:
         self._connection = connection
         self._most_entries_count = most_entries_count
-        self._read: OrderedDict[str, _Read] = OrderedDict()
+        self._read: OrderedDict[str, _VectorRead] = OrderedDict()
 
     async def candidates(self, partition: str, vector: bytes, above: float) -> list[tuple[str, float]]:
         """Give names and similarities above the limit, most similar first."""
@@ -185,19 +187,19 @@ class _VectorLists:
 
         read = self._read.get(partition)
         if read is None or len(read.table) > 2 * self._most_entries_count:  # grown by what has long been dead
-            read = _Read(VectorTable(len(vector) // FLOAT_BYTES))
+            read = _VectorRead(VectorTable(len(vector) // FLOAT_BYTES))
             self._read[partition] = read
         self._read.move_to_end(partition)
         await self._read_on(partition, read)
         while len(self._read) > 1 and sum(len(one.table) for one in self._read.values()) > self._most_entries_count:
             self._read.popitem(last=False)
-        found = read.table.nearest(vector, above=above, most_count=MOST_NEAR_COUNT)
+        found = read.table.nearest(vector, above=above, most_count=MAX_NEIGHBOURS)
         best: dict[str, float] = {}
         for number, similarity in found:  # a text that was kept twice stands there twice
             best.setdefault(read.names[number], similarity)
         return list(best.items())
 
-    async def add(self, name: str, data: bytes, entry: Entry) -> None:
+    async def add(self, name: str, data: bytes, entry: CacheEntry) -> None:
         """Keep value and vector in one step."""
         key = _LIST + entry.partition
         life = milliseconds(entry.ttl_s)
@@ -205,7 +207,7 @@ class _VectorLists:
         await self._connection.run_transaction(
             ("SET", SEMANTIC_VALUE + name, data, "PX", life),
             ("XADD", key, "MAXLEN", "~", self._most_entries_count, "*", "name", name, "vector", entry.vector),
-            *_live_as_long(key, life),
+            *_match_expiry(key, life),
         )
 
     async def drop(self, partition: str, names: list[str]) -> None:
@@ -217,7 +219,7 @@ class _VectorLists:
             for number in gone:
                 del read.names[number]
 
-    async def _read_on(self, partition: str, read: _Read) -> None:
+    async def _read_on(self, partition: str, read: _VectorRead) -> None:
         while True:
             after = f"({read.newest}" if read.newest else "-"
             (rows,) = await self._connection.run(("XRANGE", _LIST + partition, after, "+", "COUNT", _READ_COUNT))
@@ -233,7 +235,7 @@ class _VectorLists:
                 return
 
 
-class _Read:
+class _VectorRead:
     """What this process has read of one partition's list."""
 
     __slots__ = ("count", "names", "newest", "table")

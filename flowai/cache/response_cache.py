@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flowai.cache.cache_key import Found, Lookup, make_lookup
+from flowai.cache.cache_key import CacheHit, CacheQuery, build_cache_query
 from flowai.cache.disk_store import DiskExactStore, DiskVectorStore
 from flowai.cache.redis_store import RedisExactStore, is_redis, open_redis
 from flowai.cache.redis_vectors import RedisVectors
 from flowai.cache.semantic import SemanticCache
 from flowai.cache.sqlite_vectors import SEMANTIC_FILE
-from flowai.cache.stats import Usage, used
+from flowai.cache.stats import CacheUsage, cache_hit_usage
 from flowai.errors import FlowaiError, InfrastructureError
 
 if TYPE_CHECKING:
@@ -29,11 +29,19 @@ if TYPE_CHECKING:
     from flowai.cache.stats import CacheKind
     from flowai.providers import Completion
 
-__all__ = ["AnswerCache", "ExactStore", "Found", "Lookup", "SemanticCache", "make_lookup", "open_answer_cache"]
+__all__ = [
+    "CacheHit",
+    "CacheQuery",
+    "ExactStore",
+    "ResponseCache",
+    "SemanticCache",
+    "build_cache_query",
+    "open_response_cache",
+]
 
 _JITTER = 0.1  # answers that were kept together do not all expire together
 _COUNTS_PER_WRITE = 100
-_MOST_KEEPING_COUNT = 64
+_MAX_PENDING_WRITES = 64
 _CLOSE_LIMIT_S = 5.0
 
 
@@ -48,7 +56,7 @@ class ExactStore(Protocol):
         """Keep an answer."""
         ...
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to what each feature asked."""
         ...
 
@@ -57,7 +65,7 @@ class ExactStore(Protocol):
         ...
 
 
-class AnswerCache:
+class ResponseCache:
     """Both caches; used within one event loop.
 
     Args:
@@ -80,13 +88,13 @@ class AnswerCache:
         self._exact = exact
         self._semantic = semantic
         self._rng = rng
-        self._counts: dict[CacheKind, dict[str, Usage]] = {"exact": {}, "semantic": {}}
+        self._counts: dict[CacheKind, dict[str, CacheUsage]] = {"exact": {}, "semantic": {}}
         self._counted = 0
         self._background: set[asyncio.Task[None]] = set()
         self.error = error
         self.semantic_error = semantic_error
 
-    async def exact(self, lookup: Lookup) -> Found | None:
+    async def exact(self, lookup: CacheQuery) -> CacheHit | None:
         """Look for an answer to the same request."""
         if self._exact is None:
             return None
@@ -97,9 +105,9 @@ class AnswerCache:
         except FlowaiError as error:
             self.error = str(error)
         self._count("exact", lookup.feature, completion)
-        return None if completion is None else Found(completion=completion, verdict="exact", similarity=None)
+        return None if completion is None else CacheHit(completion=completion, verdict="exact", similarity=None)
 
-    async def similar(self, lookup: Lookup) -> Found | None:
+    async def find_similar(self, lookup: CacheQuery) -> CacheHit | None:
         """Look for an answer to a request that means the same."""
         if self._semantic is None or lookup.kind != "semantic":
             return None
@@ -112,15 +120,15 @@ class AnswerCache:
         self._count("semantic", lookup.feature, None if found is None else found.completion)
         return found
 
-    async def keep(self, lookup: Lookup, completion: Completion) -> None:
+    async def store(self, lookup: CacheQuery, completion: Completion) -> None:
         """Keep an answer in both; what still needs a vector goes on in the background."""
         ttl_s = lookup.ttl_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
         if self._semantic is not None and lookup.kind == "semantic":
             keeping = self._keep_semantic(self._semantic, lookup, completion, ttl_s)
-            if self._semantic.knows(lookup):
+            if self._semantic.has_vector(lookup):
                 await keeping
             else:
-                self._begin(keeping)
+                self._spawn(keeping)
         if self._exact is not None:
             try:
                 await self._exact.put(lookup.key, completion, ttl_s=ttl_s)
@@ -146,10 +154,10 @@ class AnswerCache:
         self._exact = self._semantic = None
 
     async def _keep_semantic(
-        self, semantic: SemanticCache, lookup: Lookup, completion: Completion, ttl_s: float
+        self, semantic: SemanticCache, lookup: CacheQuery, completion: Completion, ttl_s: float
     ) -> None:
         try:
-            await semantic.keep(lookup, completion, ttl_s=ttl_s)
+            await semantic.store(lookup, completion, ttl_s=ttl_s)
             self.semantic_error = None
         except FlowaiError as error:
             self.semantic_error = str(error)
@@ -157,10 +165,10 @@ class AnswerCache:
     def _count(self, kind: CacheKind, feature: str, completion: Completion | None) -> None:
         counts = self._counts[kind]
         before = counts.get(feature)
-        counts[feature] = used(completion) if before is None else before.plus(used(completion))
+        counts[feature] = cache_hit_usage(completion) if before is None else before.__add__(cache_hit_usage(completion))
         self._counted += 1
         if self._counted >= _COUNTS_PER_WRITE:
-            self._begin(self._write_counts())
+            self._spawn(self._write_counts())
 
     async def _write_counts(self) -> None:
         taken, self._counts, self._counted = self._counts, {"exact": {}, "semantic": {}}, 0
@@ -177,9 +185,9 @@ class AnswerCache:
         except FlowaiError as error:
             self.semantic_error = str(error)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Go on in the background; when too much is under way already, leave it: a cache may forget."""
-        if len(self._background) >= _MOST_KEEPING_COUNT:
+        if len(self._background) >= _MAX_PENDING_WRITES:
             work.close()
             return
         task = asyncio.ensure_future(work)
@@ -187,9 +195,9 @@ class AnswerCache:
         task.add_done_callback(self._background.discard)
 
 
-def open_answer_cache(
+def open_response_cache(
     *, named_state: str, directory: Path, embed: Embedder | None, rng: Random, semantic_error: str | None = None
-) -> AnswerCache:
+) -> ResponseCache:
     """Open the caches where the registry's `state` says: on Redis, else in files. What cannot be opened is left out.
 
     Args:
@@ -213,19 +221,19 @@ def open_answer_cache(
     semantic = None
     if embed is not None:
         semantic = SemanticCache(store=DiskVectorStore(directory / SEMANTIC_FILE), embedder=embed)
-    return AnswerCache(
+    return ResponseCache(
         exact=exact, semantic=semantic, rng=rng, error=error, semantic_error=_unavailable_reason(embed, semantic_error)
     )
 
 
-def _on_redis(url: str, embed: Embedder | None, rng: Random, semantic_error: str | None) -> AnswerCache:
+def _on_redis(url: str, embed: Embedder | None, rng: Random, semantic_error: str | None) -> ResponseCache:
     semantic_error = _unavailable_reason(embed, semantic_error)
     try:
         connection = open_redis(url)
     except InfrastructureError as found:
-        return AnswerCache(exact=None, semantic=None, rng=rng, error=str(found), semantic_error=semantic_error)
+        return ResponseCache(exact=None, semantic=None, rng=rng, error=str(found), semantic_error=semantic_error)
     semantic = None if embed is None else SemanticCache(store=RedisVectors(connection), embedder=embed)
-    return AnswerCache(exact=RedisExactStore(connection), semantic=semantic, rng=rng, semantic_error=semantic_error)
+    return ResponseCache(exact=RedisExactStore(connection), semantic=semantic, rng=rng, semantic_error=semantic_error)
 
 
 def _unavailable_reason(embed: Embedder | None, error: str | None) -> str | None:

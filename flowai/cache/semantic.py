@@ -14,17 +14,17 @@ import hashlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from flowai.cache.cache_key import Found
-from flowai.cache.equivalence.compare import agree
-from flowai.cache.vector_store import Entry
+from flowai.cache.cache_key import CacheHit
+from flowai.cache.equivalence.compare import is_equivalent
+from flowai.cache.vector_store import CacheEntry
 from flowai.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowai.cache.cache_key import Lookup
+    from flowai.cache.cache_key import CacheQuery
     from flowai.cache.embedder import Embedder
-    from flowai.cache.stats import Usage
+    from flowai.cache.stats import CacheUsage
     from flowai.cache.vector_store import VectorStore
     from flowai.providers import Completion
 
@@ -47,7 +47,7 @@ class SemanticCache:
         self._embed_limit_s = embed_limit_s
         self._vectors: OrderedDict[bytes, bytes] = OrderedDict()  # a miss asks, and soon after keeps, the same text
 
-    async def find(self, lookup: Lookup) -> Found | None:
+    async def find(self, lookup: CacheQuery) -> CacheHit | None:
         """Look for an answer to a text that means the same; None at once while a model is being loaded.
 
         Raises:
@@ -63,16 +63,16 @@ class SemanticCache:
             ) from None
         if vector is None:
             return None
-        for near in await self._store.near(self._partition(lookup), vector, above=lookup.threshold):
-            if agree(lookup.text, near.text) is None:
-                return Found(completion=near.completion, verdict="semantic", similarity=near.similarity)
+        for near in await self._store.nearest(self._partition(lookup), vector, above=lookup.threshold):
+            if is_equivalent(lookup.text, near.text) is None:
+                return CacheHit(completion=near.completion, verdict="semantic", similarity=near.similarity)
         return None
 
-    def knows(self, lookup: Lookup) -> bool:
+    def has_vector(self, lookup: CacheQuery) -> bool:
         """Whether the text's vector is there, so that keeping its answer does not wait for one."""
         return _key(lookup.text) in self._vectors
 
-    async def keep(self, lookup: Lookup, completion: Completion, *, ttl_s: float) -> None:
+    async def store(self, lookup: CacheQuery, completion: Completion, *, ttl_s: float) -> None:
         """Keep an answer; waits for the model to be loaded.
 
         Raises:
@@ -80,7 +80,7 @@ class SemanticCache:
         """
         vector = await self._vector(lookup.text)
         if vector is not None:
-            entry = Entry(
+            entry = CacheEntry(
                 partition=self._partition(lookup),
                 feature=lookup.feature,
                 text=lookup.text,
@@ -90,7 +90,7 @@ class SemanticCache:
             )
             await self._store.add(entry)
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to what each feature asked.
 
         Raises:
@@ -103,12 +103,12 @@ class SemanticCache:
         await self._store.aclose()
         await self._embedder.aclose()
 
-    def _partition(self, lookup: Lookup) -> str:
+    def _partition(self, lookup: CacheQuery) -> str:
         """Part by the embedding model, too: its vectors are a space of their own."""
         return hashlib.sha256(f"{lookup.partition} {self._embedder.name}".encode()).hexdigest()
 
     async def _vector(self, text: str) -> bytes | None:
-        from flowai.cache.vector_math import unit_bytes  # numpy, for those who search only
+        from flowai.cache.vector_math import normalised_bytes  # numpy, for those who search only
 
         text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text for a tokenizer
         key = _key(text)
@@ -118,7 +118,7 @@ class SemanticCache:
         vectors = await self._embedder.embed([text])
         if len(vectors) != 1:
             raise InfrastructureError(f"`{self._embedder.name}` gave {len(vectors)} vectors for one text")
-        made = unit_bytes(vectors[0])
+        made = normalised_bytes(vectors[0])
         if made is not None:
             self._vectors[key] = made
             if len(self._vectors) > _REMEMBERED_COUNT:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.cache.stats import CacheStats, Usage, stats_of
-from flowai.cache.vector_store import MOST_ENTRIES_COUNT, MOST_NEAR_COUNT, Entry, Near
+from flowai.cache.stats import CacheStats, CacheUsage, stats_of
+from flowai.cache.vector_store import MAX_ENTRIES, MAX_NEIGHBOURS, CacheEntry, Neighbour
 from flowai.errors import InfrastructureError, Place
 from flowai.providers import Completion
 
@@ -56,7 +56,7 @@ class DiskVectors:
     """
 
     def __init__(
-        self, file: Path, *, most_entries_count: int = MOST_ENTRIES_COUNT, now_s: Callable[[], float] = time.time
+        self, file: Path, *, most_entries_count: int = MAX_ENTRIES, now_s: Callable[[], float] = time.time
     ) -> None:
         self._file = file
         self._most_entries_count = most_entries_count
@@ -68,7 +68,7 @@ class DiskVectors:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._base = _connect(file)
 
-    def near(self, partition: str, vector: bytes, *, above: float) -> list[Near]:
+    def nearest(self, partition: str, vector: bytes, *, above: float) -> list[Neighbour]:
         """Give the answers more similar than a limit that have not expired, most similar first.
 
         Raises:
@@ -76,18 +76,18 @@ class DiskVectors:
         """
         with self._guarded():
             table = self._table(partition, len(vector))
-            while candidates := table.nearest(vector, above=above, most_count=MOST_NEAR_COUNT):
+            while candidates := table.nearest(vector, above=above, most_count=MAX_NEIGHBOURS):
                 alive = self._alive([number for number, _ in candidates])
                 dead = {number for number, _ in candidates if number not in alive}
                 if not dead:
                     return [
-                        Near(similarity=similarity, text=alive[number][0], completion=alive[number][1])
+                        Neighbour(similarity=similarity, text=alive[number][0], completion=alive[number][1])
                         for number, similarity in candidates
                     ]
                 table.drop(dead)  # expired, replaced, or written by another version: look again without them
         return []
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: CacheEntry) -> None:
         """Keep an answer; one to the very same text in the same partition is replaced.
 
         Raises:
@@ -115,7 +115,7 @@ class DiskVectors:
             ):  # the first of each process, too: short-lived ones tidy as well
                 self._tidy()
 
-    def add_usage(self, features: Mapping[str, Usage]) -> None:
+    def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to what each feature asked.
 
         Raises:
@@ -125,7 +125,7 @@ class DiskVectors:
             self._base.execute("BEGIN IMMEDIATE")
             before = _usage(self._base)
             for feature, more in features.items():
-                counts = msgspec.json.encode(before.get(feature, Usage()).plus(more))
+                counts = msgspec.json.encode(before.get(feature, CacheUsage()).__add__(more))
                 self._base.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (feature, counts))
 
     def close(self) -> None:
@@ -245,11 +245,11 @@ def _connect(file: Path) -> sqlite3.Connection:
     return base
 
 
-def _usage(base: sqlite3.Connection) -> dict[str, Usage]:
+def _usage(base: sqlite3.Connection) -> dict[str, CacheUsage]:
     features = {}
     for feature, counts in base.execute("SELECT feature, counts FROM usage"):
         try:
-            features[feature] = msgspec.json.decode(counts, type=Usage)
+            features[feature] = msgspec.json.decode(counts, type=CacheUsage)
         except msgspec.DecodeError:  # written by another version: counting starts anew
             continue
     return features

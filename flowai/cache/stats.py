@@ -19,7 +19,7 @@ Store = Literal["disk", "redis"]
 """Where a cache keeps its entries."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class CacheUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What one feature asked of a cache, since it was last cleared.
 
     Args:
@@ -36,9 +36,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     saved_usd: float = 0.0
     saved_s: float = 0.0
 
-    def plus(self, other: Usage) -> Usage:
+    def __add__(self, other: CacheUsage) -> CacheUsage:
         """Add two usages up."""
-        return Usage(
+        return CacheUsage(
             hit_count=self.hit_count + other.hit_count,
             miss_count=self.miss_count + other.miss_count,
             saved_tokens=self.saved_tokens + other.saved_tokens,
@@ -53,14 +53,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return self.hit_count / asked_count if asked_count else None
 
 
-MISSED = Usage(miss_count=1)
+MISS = CacheUsage(miss_count=1)
 
 
-def used(completion: Completion | None) -> Usage:
+def cache_hit_usage(completion: Completion | None) -> CacheUsage:
     """Give what one question to a cache adds: a miss, or a hit with what the answer had cost."""
     if completion is None:
-        return MISSED
-    return Usage(
+        return MISS
+    return CacheUsage(
         hit_count=1,
         saved_tokens=(completion.input_tokens or 0) + (completion.output_tokens or 0),
         saved_usd=completion.cost_usd or 0.0,
@@ -86,12 +86,17 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     entry_count: int = 0
     size_bytes: int | None = 0
     entry_counts: dict[str, int] = {}
-    features: dict[str, Usage] = {}
+    features: dict[str, CacheUsage] = {}
     error: str | None = None
 
 
 def stats_of(
-    cache: CacheKind, store: Store, *, size_bytes: int | None, entry_counts: dict[str, int], features: dict[str, Usage]
+    cache: CacheKind,
+    store: Store,
+    *,
+    size_bytes: int | None,
+    entry_counts: dict[str, int],
+    features: dict[str, CacheUsage],
 ) -> CacheStats:
     """Make the record of what was counted, features in order of their names."""
     return CacheStats(

@@ -20,7 +20,7 @@ _FIRST_ROWS_COUNT = 64
 FLOAT_BYTES = 4
 
 
-def unit_bytes(vector: Sequence[float]) -> bytes | None:
+def normalised_bytes(vector: Sequence[float]) -> bytes | None:
     """Scale a vector to length 1.
 
     Args:

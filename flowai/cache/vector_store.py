@@ -14,16 +14,16 @@ from flowai.providers import Completion
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.cache.stats import Usage
+    from flowai.cache.stats import CacheUsage
 
-MOST_NEAR_COUNT = 8
+MAX_NEIGHBOURS = 8
 """How many candidates a search gives at most: the nearest may fail the second gate, and one behind it pass."""
 
-MOST_ENTRIES_COUNT = 20_000
+MAX_ENTRIES = 20_000
 """How many answers are kept before the oldest go: about 30 MB of vectors of 384 dimensions, 1 ms per search."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One answer, with the text it answers.
 
     Args:
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float
 
 
-class Near(msgspec.Struct, frozen=True, kw_only=True):
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     """An answer whose text is near.
 
     Args:
@@ -57,7 +57,7 @@ class Near(msgspec.Struct, frozen=True, kw_only=True):
     completion: Completion
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True):
+class CachedValue(msgspec.Struct, frozen=True, kw_only=True):
     """What stores keep beside a vector, as JSON.
 
     Args:
@@ -74,7 +74,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 class VectorStore(Protocol):
     """Where the semantic cache keeps its answers. A store that cannot be used raises InfrastructureError."""
 
-    async def near(self, partition: str, vector: bytes, *, above: float) -> Sequence[Near]:
+    async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
         """Give the answers more similar than a limit that have not expired: the most similar, in order.
 
         Args:
@@ -83,15 +83,15 @@ class VectorStore(Protocol):
             above: the limit, 0 to 1.
 
         Returns:
-            At most `MOST_NEAR_COUNT`.
+            At most `MAX_NEIGHBOURS`.
         """
         ...
 
-    async def add(self, entry: Entry) -> None:
+    async def add(self, entry: CacheEntry) -> None:
         """Keep an answer; one to the very same text in the same partition is replaced."""
         ...
 
-    async def add_usage(self, features: Mapping[str, Usage]) -> None:
+    async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to what each feature asked."""
         ...
 

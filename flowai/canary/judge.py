@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.canary.plot_series import plots_of
-from flowai.canary.report_records import CanaryReport, HourlyVerdict, Split, sealed
-from flowai.comparison.blocks import Pair
+from flowai.canary.report_records import CanaryReport, HourlyVerdict, TrafficSplit, with_digest
+from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison
 from flowai.comparison.spec import HOUR_US
 from flowai.comparison.summary import arm_report, clamp_e_value, metric_report, to_range
-from flowai.comparison.validity import doubts_of, mismatch, problems_of, warnings_of
+from flowai.comparison.validity import problems_of, sample_ratio_mismatch, validity_problems, warnings_of
 from flowai.statistics.histogram import BUCKET_RATIO, quantile_ratio
 from flowai.statistics.intervals import mean_ratio
 from flowai.timestamps import format_us
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
     from flowai.analytics.records import Metric, Range
     from flowai.comparison.counts import Counts
-    from flowai.comparison.evidence import Rules
-    from flowai.comparison.records import CanaryVerdict, Says
-    from flowai.comparison.spec import Question
-    from flowai.comparison.verdict import Finding
+    from flowai.comparison.evidence import DecisionRules
+    from flowai.comparison.records import CanaryVerdict, MetricStatus
+    from flowai.comparison.spec import ComparisonSpec
+    from flowai.comparison.verdict import MetricFinding
 
 _WHOLE = 100
 
 
-def judge_rollout(
+def evaluate_rollout(
     counts: Counts,
-    question: Question,
-    rules: Rules,
+    question: ComparisonSpec,
+    rules: DecisionRules,
     *,
     replay: bool = False,
     doubts: tuple[str, ...] = (),
@@ -51,11 +51,11 @@ def judge_rollout(
         warnings: what else a person should know.
     """
     sides = question.sides
-    pair = Pair(candidate=sides.candidates[0], control=sides.control, beside=sides.beside)
-    comparison = Comparison.of(counts, question, rules, pair)
+    pair = ArmPair(candidate=sides.candidates[0], control=sides.control, beside=sides.beside)
+    comparison = Comparison.build(counts, question, rules, pair)
     findings = comparison.findings()
     verdict, reasons, found = _verdict(comparison, findings, doubts)
-    needed = {one.name: comparison.needed(one) for one in findings if found[one.name] == "undecided"}
+    needed = {one.name: comparison.calls_needed(one) for one in findings if found[one.name] == "undecided"}
     last = comparison.last_needed(needed, verdict)
     stage = comparison.stage
     report = CanaryReport(
@@ -74,7 +74,7 @@ def judge_rollout(
         },
         metrics=tuple(metric_report(one, found[one.name], needed.get(one.name)) for one in findings),
         splits=tuple(
-            Split(stage=one.name, counts=users, e_value=clamp_e_value(mismatch(users, one)))
+            TrafficSplit(stage=one.name, counts=users, e_value=clamp_e_value(sample_ratio_mismatch(users, one)))
             for index, one in enumerate(question.stages)
             if (users := counts.assigned_in(index))
         ),
@@ -87,20 +87,20 @@ def judge_rollout(
             feature: BUCKET_RATIO ** (one.above + 1)
             for feature, one in sorted(counts.frozen.get("slow_calls", {}).items())
         },
-        looked_at=dict(counts.looked_at),
+        sampled_users=dict(counts.sampled_users),
         needed_count=last,
         needed_s=None if last is None else comparison.time_of(last),
         replay=tuple(_replay(comparison, doubts)) if replay else (),
         plots=plots_of(counts, comparison.tracks, rules.guardrails, pair, stage),
     )
-    return sealed(report)
+    return with_digest(report)
 
 
 def _verdict(
-    comparison: Comparison, findings: Sequence[Finding], doubts: Sequence[str]
-) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, Says]]:
+    comparison: Comparison, findings: Sequence[MetricFinding], doubts: Sequence[str]
+) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, MetricStatus]]:
     """Give what follows; at dogfood and at 100 % there is no control to compare with."""
-    every = (*doubts, *doubts_of(comparison.counts, comparison.question))
+    every = (*doubts, *validity_problems(comparison.counts, comparison.question))
     verdict, reasons, found = comparison.verdict(findings, every)
     percent = comparison.question.stages[-1].percent
     if percent == 0 and verdict in ("hold", "promote"):
@@ -119,12 +119,12 @@ def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVer
         yield HourlyVerdict(at=format_us(hour_us), verdict=verdict, reason=reasons[0])
 
 
-def _quantiles(counts: Counts, metric: Metric, pair: Pair, stage: int) -> Range:
-    candidate, control = (counts.times_of(metric, side, stage) for side in (pair.candidate, pair.control))
+def _quantiles(counts: Counts, metric: Metric, pair: ArmPair, stage: int) -> Range:
+    candidate, control = (counts.latencies_of(metric, side, stage) for side in (pair.candidate, pair.control))
     return to_range(quantile_ratio(candidate, control, 0.95))
 
 
-def _costs(counts: Counts, pair: Pair, stage: int) -> Range:
-    arms = (counts.of_stage(side, stage) for side in (pair.candidate, pair.control))
+def _costs(counts: Counts, pair: ArmPair, stage: int) -> Range:
+    arms = (counts.for_stage(side, stage) for side in (pair.candidate, pair.control))
     candidate, control = ((one.priced_count, one.cost_nano_usd, one.cost_squares) for one in arms)
     return to_range(mean_ratio(candidate, control))

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.analytics.records import Metric
-    from flowai.comparison.blocks import Pair, Track
+    from flowai.comparison.blocks import ArmPair, EvidenceSeries
     from flowai.comparison.counts import Counts
 
-MOST_POINTS = 240
+MAX_POINTS = 240
 BUCKETS_PER_BAR = 10
 
 
 def plots_of(
-    counts: Counts, tracks: Mapping[Metric, Track], guardrails: Sequence[Metric], pair: Pair, stage: int
+    counts: Counts, tracks: Mapping[Metric, EvidenceSeries], guardrails: Sequence[Metric], pair: ArmPair, stage: int
 ) -> Plots:
     """Gather."""
     arms = {"candidate": pair.candidate, "control": pair.control}
     return Plots(
         evidence={name: _evidence(tracks[name]) for name in guardrails},
-        latency={name: _bars(counts.times_of("slow_calls", side, stage)) for name, side in arms.items()},
+        latency={name: _bars(counts.latencies_of("slow_calls", side, stage)) for name, side in arms.items()},
         errors={name: _errors(counts, side) for name, side in arms.items()},
     )
 
 
-def _evidence(track: Track) -> tuple[Point, ...]:
-    step = max(1, math.ceil(len(track.untils_us) / MOST_POINTS))
+def _evidence(track: EvidenceSeries) -> tuple[Point, ...]:
+    step = max(1, math.ceil(len(track.untils_us) / MAX_POINTS))
     kept = range(len(track.untils_us) - 1, -1, -step)  # the last one always
     return tuple(
         Point(at_s=track.untils_us[at] // 1_000_000, value=track.worse_log_es[at] / math.log(10))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flowai.comparison.verdict import METRIC_WORDS
+from flowai.comparison.verdict import METRIC_LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ svg { color-scheme: light dark; font: 12px system-ui, sans-serif; }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Line:
+class _PlotLine:
     name: str
     points: Sequence[tuple[float, float]]
 
@@ -74,8 +74,8 @@ def svgs_of(report: CanaryReport) -> dict[str, str]:
 def evidence_svg(report: CanaryReport) -> str:
     """Draw the evidence of each guardrail over time; empty without any."""
     lines = [
-        _Line(
-            name=METRIC_WORDS[metric.name],
+        _PlotLine(
+            name=METRIC_LABELS[metric.name],
             points=[(point.at_s, point.value) for point in report.plots.evidence[metric.name]],
         )
         for metric in report.metrics
@@ -97,7 +97,7 @@ def evidence_svg(report: CanaryReport) -> str:
 def latency_svg(report: CanaryReport) -> str:
     """Draw how the latencies of both arms are distributed; empty without any."""
     lines = [
-        _Line(name=name, points=[(math.log10(edge), share) for edge, share in bars])
+        _PlotLine(name=name, points=[(math.log10(edge), share) for edge, share in bars])
         for name, bars in report.plots.latency.items()
         if bars
     ]
@@ -118,7 +118,7 @@ def latency_svg(report: CanaryReport) -> str:
 def errors_svg(report: CanaryReport) -> str:
     """Draw the error rate of both arms by hour; empty without calls."""
     lines = [
-        _Line(name=name, points=[(point.at_s, point.value) for point in points])
+        _PlotLine(name=name, points=[(point.at_s, point.value) for point in points])
         for name, points in report.plots.errors.items()
         if points
     ]
@@ -131,7 +131,7 @@ def errors_svg(report: CanaryReport) -> str:
 
 def _svg(
     frame: _Frame,
-    lines: Sequence[_Line],
+    lines: Sequence[_PlotLine],
     *,
     y_marks: Sequence[tuple[float, str]],
     x_marks: Sequence[tuple[float, str]],
@@ -170,7 +170,7 @@ def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:
     return f"M{' L'.join(placed)}" if len(placed) > 1 else f"M{placed[0]} h3"
 
 
-def _span(lines: Sequence[_Line]) -> tuple[float, float]:
+def _span(lines: Sequence[_PlotLine]) -> tuple[float, float]:
     values = [x for line in lines for x, _ in line.points]
     return min(values), max(values)
 

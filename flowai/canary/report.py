@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import CLOCK_SKEW_S, days_around
-from flowai.canary.judge import judge_rollout
+from flowai.canary.judge import evaluate_rollout
 from flowai.canary.pages import to_html, to_markdown
 from flowai.canary.plots import svgs_of
 from flowai.canary.stage_history import rollout_of
 from flowai.comparison.count import count_log
-from flowai.comparison.evidence import Rules
-from flowai.comparison.spec import METRICS, Question, rollout_sides
+from flowai.comparison.evidence import DecisionRules
+from flowai.comparison.spec import METRICS, ComparisonSpec, rollout_sides
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
-from flowai.workspace.event_source import open_events
+from flowai.workspace.event_source import open_event_source
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -97,17 +97,17 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
         until=None if options.until is None else parse_moment(options.until, now=now, option="--until"),
         now=now,
     )
-    question = Question(
+    question = ComparisonSpec(
         sides=rollout_sides(rollout.candidate),
         stages=rollout.stages,
         feature=options.feature,
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
-    places = open_events(workspace.registry, context.project, workspace.environ, days_around(question.stretch))
+    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(question.stretch))
     with places as directories:
         counts = count_log(directories, question)
-    report = judge_rollout(
+    report = evaluate_rollout(
         counts,
         question,
         _rules(workspace, counts),
@@ -123,7 +123,7 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     return CanaryResult(report=report, directory=directory)
 
 
-def _rules(workspace: Workspace, counts: Counts) -> Rules:
+def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
     policy = workspace.registry.policies.canary
     margins: dict[Metric, float] = {
         name: getattr(policy.margins, "slow_calls" if name == "slow_ttft" else name) for name in METRICS
@@ -132,7 +132,7 @@ def _rules(workspace: Workspace, counts: Counts) -> Rules:
     for one, hours in counts.versions.items():
         if one.side == "control" and one.release:
             served[one.release] = served.get(one.release, 0) + sum(hours.values())
-    return Rules(
+    return DecisionRules(
         alpha=policy.alpha,
         guardrails=policy.guardrails,
         margins=margins,

@@ -9,13 +9,13 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from flowai.analytics.records import NOT_MEASURED, SCHEMA_VERSION, Problem, Range, Record
+from flowai.analytics.records import NOT_MEASURED, SCHEMA_VERSION, DataProblem, Range, ReportRecord
 from flowai.comparison.records import ArmReport, CanaryVerdict, MetricReport
 
 Digested = TypeVar("Digested", bound=msgspec.Struct)
 
 
-class Point(Record, frozen=True, kw_only=True, array_like=True):
+class Point(ReportRecord, frozen=True, kw_only=True, array_like=True):
     """A point of a line: when, and how much.
 
     Args:
@@ -27,7 +27,7 @@ class Point(Record, frozen=True, kw_only=True, array_like=True):
     value: float
 
 
-class Plots(Record, frozen=True, kw_only=True):
+class Plots(ReportRecord, frozen=True, kw_only=True):
     """What the plots are drawn from.
 
     Args:
@@ -41,7 +41,7 @@ class Plots(Record, frozen=True, kw_only=True):
     errors: dict[str, tuple[Point, ...]]
 
 
-class Split(Record, frozen=True, kw_only=True):
+class TrafficSplit(ReportRecord, frozen=True, kw_only=True):
     """Whether users divide as the shares say.
 
     Args:
@@ -55,7 +55,7 @@ class Split(Record, frozen=True, kw_only=True):
     e_value: float
 
 
-class HourlyVerdict(Record, frozen=True, kw_only=True):
+class HourlyVerdict(ReportRecord, frozen=True, kw_only=True):
     """What the verdict would have been at an hour.
 
     Args:
@@ -69,7 +69,7 @@ class HourlyVerdict(Record, frozen=True, kw_only=True):
     reason: str
 
 
-class CanaryReport(Record, frozen=True, kw_only=True):
+class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     """A candidate against its control: a public format.
 
     Args:
@@ -112,8 +112,8 @@ class CanaryReport(Record, frozen=True, kw_only=True):
     unit: Literal["user", "call"]
     arms: dict[str, ArmReport]
     metrics: tuple[MetricReport, ...]
-    splits: tuple[Split, ...]
-    problems: tuple[Problem, ...]
+    splits: tuple[TrafficSplit, ...]
+    problems: tuple[DataProblem, ...]
     warnings: tuple[str, ...]
     latency_p95: Range
     ttft_p95: Range
@@ -123,11 +123,11 @@ class CanaryReport(Record, frozen=True, kw_only=True):
     replay: tuple[HourlyVerdict, ...]
     plots: Plots
     usd_per_call: Range = NOT_MEASURED
-    looked_at: dict[str, int] = msgspec.field(default_factory=dict)
+    sampled_users: dict[str, int] = msgspec.field(default_factory=dict)
     digest: str = ""
 
 
-def sealed(report: Digested) -> Digested:
+def with_digest(report: Digested) -> Digested:
     """Return a report with its digest: the hash of all its other fields."""
     import hashlib
 

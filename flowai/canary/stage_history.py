@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import Stretch
-from flowai.comparison.spec import SETTLING_US, Stage
-from flowai.errors import UndecidedError, UsageError
+from flowai.analytics.event_query import TimeRange
+from flowai.comparison.spec import SETTLING_US, RolloutStage
+from flowai.errors import InconclusiveError, UsageError
 from flowai.releases.ledger import read_ledger
 from flowai.timestamps import to_us
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.registry import Registry
-    from flowai.releases.ledger import Entry
+    from flowai.releases.ledger import LedgerEntry
     from flowai.workspace.workspace import Workspace
 
 UNKNOWN_BEGIN = timedelta(days=30)
@@ -28,7 +28,7 @@ UNKNOWN_BEGIN = timedelta(days=30)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rollout:
+class RolloutHistory:
     """A rollout to be judged.
 
     Args:
@@ -39,7 +39,7 @@ class Rollout:
     """
 
     candidate: str
-    stages: tuple[Stage, ...]
+    stages: tuple[RolloutStage, ...]
     doubts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -60,7 +60,7 @@ def rollout_of(
     since: datetime | None,
     until: datetime | None,
     now: datetime,
-) -> Rollout:
+) -> RolloutHistory:
     """Find the rollout and its stages.
 
     Args:
@@ -81,10 +81,10 @@ def rollout_of(
     name = candidate or (on.candidate if on else None)
     if name is None:
         hint = "name a past one: `flowai canary-report --candidate v2`; begin one: `flowai release publish`"
-        raise UndecidedError("no rollout is on", hint=hint)
+        raise InconclusiveError("no rollout is on", hint=hint)
     registry.release(name)
     ledger = read_ledger(workspace.project, registry.environment)
-    spans = list(_history([entry for entry in ledger.entries if name in (entry.release, *entry.leaves)], now))
+    spans = list(_history([entry for entry in ledger.entries if name in (entry.release, *entry.rolled_back)], now))
     doubts: tuple[str, ...] = ()
     if on is not None and on.candidate == name and percent is None:
         percent = 0 if on.stage == "dogfood" else int(on.stage)
@@ -94,22 +94,22 @@ def rollout_of(
             spans = []
     if not spans:
         begin = (on.started_at if on is not None and on.candidate == name else None) or now - UNKNOWN_BEGIN
-        spans = [_Span(percent=_given(percent, name), begin=begin, end=now, is_known=False)]
+        spans = [_Span(percent=_from_options(percent, name), begin=begin, end=now, is_known=False)]
     stages = tuple(_stages(spans, registry, since, until))
     if not stages and since is None and until is None:
-        raise UndecidedError(f"the rollout of `{name}` has only just begun", hint="look again in a minute")
+        raise InconclusiveError(f"the rollout of `{name}` has only just begun", hint="look again in a minute")
     if not stages:
         raise UsageError("nothing lies between `--since` and `--until`", hint=f"the rollout began at {spans[0].begin}")
-    return Rollout(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
+    return RolloutHistory(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
 
 
-def _given(percent: int | None, name: str) -> int:
+def _from_options(percent: int | None, name: str) -> int:
     if percent is None:
         raise UsageError(f"nobody knows the stage of `{name}`", hint="say it: `--stage 5`")
     return percent
 
 
-def _history(entries: Sequence[Entry], now: datetime) -> Iterator[_Span]:
+def _history(entries: Sequence[LedgerEntry], now: datetime) -> Iterator[_Span]:
     """Give the stages since the release was last published, as the ledger tells them."""
     begins = [index for index, entry in enumerate(entries) if entry.action == "publish"]
     steps = [entry for entry in entries[begins[-1] if begins else 0 :] if entry.action in ("publish", "promote")]
@@ -125,7 +125,7 @@ def _history(entries: Sequence[Entry], now: datetime) -> Iterator[_Span]:
 
 def _stages(
     spans: Sequence[_Span], registry: Registry, since: datetime | None, until: datetime | None
-) -> Iterator[Stage]:
+) -> Iterator[RolloutStage]:
     """Cut stages to what was asked; the first minute of each is left out."""
     for span in spans:
         begin_us = to_us(span.begin) + (SETTLING_US if span.is_known else 0)
@@ -139,9 +139,9 @@ def _stages(
             continue
         late = span.percent < registry.policies.canary.critical_from
         critical = frozenset(name for name, feature in registry.features.items() if feature.critical and late)
-        yield Stage(
+        yield RolloutStage(
             percent=span.percent,
-            stretch=Stretch(since_us=begin_us, until_us=end_us),
+            stretch=TimeRange(since_us=begin_us, until_us=end_us),
             left_out=critical,
             shares_known=span.is_known,
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.comparison.text import format_cost, format_difference, format_split, seconds_between, shown_rate
-from flowai.comparison.verdict import METRIC_WORDS, STATUS_LABELS
-from flowai.rendering.formatting import NOTHING, count, duration, format_evidence, rounded, span
+from flowai.comparison.verdict import METRIC_LABELS, STATUS_LABELS
+from flowai.rendering.formatting import MISSING_TEXT, count, duration, format_evidence, rounded, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,12 +32,15 @@ def _metric_row(metric: MetricReport) -> tuple[str, ...]:
     rates = (metric.candidate.rate, metric.control.rate)
     shown = [shown_rate(metric.name, rate) for rate in rates]
     return (
-        METRIC_WORDS[metric.name],
-        *(NOTHING if rate is None else _percent(rate, metric.candidate.count + metric.control.count) for rate in shown),
+        METRIC_LABELS[metric.name],
+        *(
+            MISSING_TEXT if rate is None else _percent(rate, metric.candidate.count + metric.control.count)
+            for rate in shown
+        ),
         format_difference(metric),
         f"{metric.margin * 100:g} pt",
-        format_evidence(metric.e_value) if metric.candidate.count and metric.control.count else NOTHING,
-        STATUS_LABELS[metric.says] if metric.is_guardrail else f"({STATUS_LABELS[metric.says]})",
+        format_evidence(metric.e_value) if metric.candidate.count and metric.control.count else MISSING_TEXT,
+        STATUS_LABELS[metric.status] if metric.is_guardrail else f"({STATUS_LABELS[metric.status]})",
     )
 
 
@@ -75,7 +78,7 @@ def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
     arms = (report.arms["candidate"], report.arms["control"])
     rows: list[tuple[str, str, str, str]] = []
     for name, pick, ratio in (
-        ("calls", lambda arm: f"{arm.call_count:,}", NOTHING),
+        ("calls", lambda arm: f"{arm.call_count:,}", MISSING_TEXT),
         ("p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.latency), _p95(report.latency_p95)),
         ("TTFT p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.ttft), _p95(report.ttft_p95)),
         ("cost of 1,000 calls to models", format_cost, _interval(report.usd_per_call)),
@@ -85,12 +88,12 @@ def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
 
 
 def _p95(ratio: Range) -> str:
-    return NOTHING if ratio.estimate is None else f"p95 {_interval(ratio)}"
+    return MISSING_TEXT if ratio.estimate is None else f"p95 {_interval(ratio)}"
 
 
 def _interval(ratio: Range) -> str:
     if ratio.estimate is None:
-        return NOTHING
+        return MISSING_TEXT
     low = "0" if ratio.low is None else f"{ratio.low:.2f}"
     return f"x {ratio.estimate:.2f} [{low}, {'any' if ratio.high is None else f'{ratio.high:.2f}'}]"
 
@@ -120,12 +123,14 @@ def reason_line(report: CanaryReport) -> str:
     """Say why, and where more calls would help, how many."""
     if report.verdict != "hold":
         return "; ".join(report.reasons)
-    needs = [_need(one, report) for one in report.metrics if one.is_guardrail and one.says == "undecided"]
+    needs = [
+        _calls_needed_text(one, report) for one in report.metrics if one.is_guardrail and one.status == "undecided"
+    ]
     return "; ".join(need for need in needs if need) or "; ".join(report.reasons)
 
 
-def _need(metric: MetricReport, report: CanaryReport) -> str:
-    word = METRIC_WORDS[metric.name]
+def _calls_needed_text(metric: MetricReport, report: CanaryReport) -> str:
+    word = METRIC_LABELS[metric.name]
     if metric.needed_count is None:
         return f"{word} is undecided"
     in_s = _time_of(metric.needed_count, report)

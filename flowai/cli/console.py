@@ -32,7 +32,7 @@ def project() -> Project:
     return find_project(Path.cwd(), os.environ)
 
 
-def who(environ: Mapping[str, str]) -> str:
+def current_user(environ: Mapping[str, str]) -> str:
     """Say who runs a command, as far as the machine knows: `ann@build-7`."""
     import socket
 
@@ -45,7 +45,7 @@ def command_context(env: str | None = None) -> CommandContext:
     """Build the context of the command that runs in this process."""
     from flowai.workspace.workspace import CommandContext
 
-    return CommandContext(directory=Path.cwd(), user=who(os.environ), env=env)
+    return CommandContext(directory=Path.cwd(), user=current_user(os.environ), env=env)
 
 
 def flush() -> None:
@@ -123,7 +123,7 @@ _COLOURS = {
 """Words that may begin a line, and their colours; the word alone says it all."""
 
 
-def print_marked(line: str) -> None:
+def print_styled(line: str) -> None:
     """Print a line whose first word is a result; coloured on a terminal, unless NO_COLOR is set."""
     mark = next((word for word in sorted(_COLOURS, key=len, reverse=True) if line.startswith(word)), None)
     if mark is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; progress goes to stderr.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; progress goes to stderr.")]
 Env = Annotated[
     str | None,
     typer.Option("--env", envvar="FLOWAI_ENV", help="Environment: reads registry.<env>.yaml over registry.yaml."),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Changes, GateCheck, Report, Totals, Trial
 
 _GAP = "     "
-MOST_SHOWN_COUNT = 20
+MAX_SHOWN_COUNT = 20
 SMALL_RUN_COUNT = 10
 
 
@@ -66,15 +66,15 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
     several = len({(trial.prompt, trial.model) for trial in trials}) > 1
     names = {trial.key: _name(trial, several=several) for trial in shown}
     width = max(map(len, names.values()), default=0)
-    for trial in shown[:MOST_SHOWN_COUNT]:
+    for trial in shown[:MAX_SHOWN_COUNT]:
         word = OUTCOME_WORDS[trial.outcome]
         time = f"{formatting.duration(trial.latency_ms):>8}"
         parts = [f"{word:<5} {names[trial.key]:<{width}}", time, *_failure_reason(trial, again)]
         yield "  ".join(parts).rstrip()
         if trial.outcome in ("fail", "unscored") and trial.output is not None:
             yield f"      {one_line(trial.output, 100) or '(empty answer)'}"
-    if len(shown) > MOST_SHOWN_COUNT:
-        yield f"... and {len(shown) - MOST_SHOWN_COUNT} more in the report"
+    if len(shown) > MAX_SHOWN_COUNT:
+        yield f"... and {len(shown) - MAX_SHOWN_COUNT} more in the report"
 
 
 def _name(trial: Trial, *, several: bool) -> str:
@@ -98,7 +98,7 @@ def _failure_reason(trial: Trial, again: str) -> Iterator[str]:
 def change_line(changes: Changes) -> str:
     """Say what broke and what was fixed since the last run, or against a baseline."""
     parts = []
-    for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
+    for word, keys in (("broke", changes.regressions), ("fixed", changes.fixes)):
         cases = ", ".join(dict.fromkeys(key.split("::")[1] for key in keys))
         parts.append(f"{len(keys)} {word}" + (f" ({one_line(cases, 120)})" if cases else ""))
     against = f"against {changes.baseline}" if changes.baseline else f"since run {changes.run_id}"
@@ -107,7 +107,7 @@ def change_line(changes: Changes) -> str:
 
 def verdict_line(report: Report, place: str) -> str:
     """Say whether the gate is met, by which limit not, and where the evidence lies."""
-    unmet = [check for check in report.decision.checks if check.held is not True]
+    unmet = [check for check in report.decision.checks if check.passed is not True]
     parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:3]), place]
     return "  ".join(parts)
 
@@ -116,4 +116,6 @@ def _limit(check: GateCheck) -> str:
     if check.observed is None:
         return f"{check.metric}: nothing measured"
     sign = "<" if check.direction == "min" else ">"
-    return f"{check.metric} {formatting.figure(check.observed)} {sign} {formatting.figure(check.threshold)}"
+    return (
+        f"{check.metric} {formatting.format_number(check.observed)} {sign} {formatting.format_number(check.threshold)}"
+    )

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from flowai.analytics.event_query import Log
-    from flowai.comparison.spec import Question
+    from flowai.comparison.spec import ComparisonSpec
 
 
-FROZEN_AFTER_COUNT = 200
+MIN_BASELINE_ANSWERS = 200
 """So many answers of the baseline freeze the p95 that slow calls are measured against; users of calls up to then are
 not judged."""
 
@@ -32,16 +32,16 @@ WITH base AS (
 ), cells AS (
     SELECT feature, cell, sum(count(*)) OVER (PARTITION BY feature ORDER BY cell) AS so_far, count(*) AS here
     FROM base GROUP BY feature, cell
-), early AS (SELECT feature, cell FROM cells WHERE so_far - here < {FROZEN_AFTER_COUNT})
+), early AS (SELECT feature, cell FROM cells WHERE so_far - here < {MIN_BASELINE_ANSWERS})
 SELECT feature, max(cell) AS cell,
     CAST(floor(ln(least(greatest(quantile_disc(spent, {FROZEN_SHARE}), 0.001), 1e9)) / ln(1.01)) AS SMALLINT) AS above
-FROM base SEMI JOIN early USING (feature, cell) GROUP BY feature HAVING count(*) >= {FROZEN_AFTER_COUNT}
+FROM base SEMI JOIN early USING (feature, cell) GROUP BY feature HAVING count(*) >= {MIN_BASELINE_ANSWERS}
 ORDER BY feature
 """  # noqa: S608 - names of ours
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Frozen:
+class BaselineLatency:
     """What slow means for a feature.
 
     Args:
@@ -53,7 +53,9 @@ class Frozen:
     above: int
 
 
-def freeze(log: Log, question: Question, column: str, features: Collection[str]) -> dict[str, Frozen]:
+def measure_baseline_latency(
+    log: Log, question: ComparisonSpec, column: str, features: Collection[str]
+) -> dict[str, BaselineLatency]:
     """Give the baseline's p95 by feature, from its first answers.
 
     The first hour is looked at first, then eight times as much, until every feature has enough or all was looked at:
@@ -72,7 +74,7 @@ def freeze(log: Log, question: Question, column: str, features: Collection[str])
     while True:
         end_us = min(since_us + hours * HOUR_US, until_us)
         asked = _FREEZE.format(column=column, is_base=is_base, end=moment(end_us))
-        frozen = {feature: Frozen(cell=cell, above=above) for feature, cell, above in log.rows(asked)}
+        frozen = {feature: BaselineLatency(cell=cell, above=above) for feature, cell, above in log.fetch(asked)}
         if len(frozen) >= len(features) or end_us >= until_us:
             return frozen
         hours *= 8

@@ -10,27 +10,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.comparison.spec import CELL_US, HOUR_US
-from flowai.statistics.evalues import Block, Evidence, RateEvidence, RatioEvidence
+from flowai.statistics.evalues import Block, EProcess, RateEProcess, RatioEProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from flowai.analytics.records import Metric
-    from flowai.comparison.counts import Cell
+    from flowai.comparison.counts import TimeBucket
 
-ENOUGH_UNITS = 50
+MIN_UNITS_PER_BLOCK = 50
 """A block closes when so many users were at risk, of both arms together, one of each at least. Thin traffic would leave
 one arm of a cell empty, and such a cell says nothing; a block of n says less than its users could by 1 / n (decision
 0045). Neither time nor numbers depend on how the calls went."""
 
 
-LEAST_PART = 100
+MIN_PART = 100
 """Where traffic is heavy, a block also holds this part (1 / 100) of its stream's users before it, unless it is an hour
 old: ten thousand blocks say no more than a few hundred, and take longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class ArmPair:
     """Two sides that are held against each other.
 
     Args:
@@ -43,7 +43,7 @@ class Pair:
     control: str
     beside: str | None = None
 
-    def users_of(self, cell: Cell) -> tuple[tuple[int, int], tuple[int, int]]:
+    def users_of(self, cell: TimeBucket) -> tuple[tuple[int, int], tuple[int, int]]:
         """Give users of a cell at risk and those who failed: the candidate's, then the control's with those beside."""
         nobody = (0, 0)
         control, beside = cell.sides.get(self.control, nobody), cell.sides.get(self.beside or "", nobody)
@@ -68,7 +68,7 @@ class TimedBlock:
 
 
 @dataclass(kw_only=True, slots=True)
-class Track:
+class EvidenceSeries:
     """The evidence of one metric over time.
 
     Args:
@@ -78,8 +78,8 @@ class Track:
         worse_log_es, peak_log_es, safe_log_es: the evidence at each.
     """
 
-    worse: Evidence
-    safe: Evidence
+    worse: EProcess
+    safe: EProcess
     untils_us: list[int] = field(default_factory=list)
     worse_log_es: list[float] = field(default_factory=list)
     peak_log_es: list[float] = field(default_factory=list)
@@ -94,16 +94,16 @@ class Track:
         return self.worse_log_es[index], self.peak_log_es[index], self.safe_log_es[index]
 
 
-COMMON: frozenset[Metric] = frozenset({"acceptance", "save_rate"})
+FREQUENT_METRICS: frozenset[Metric] = frozenset({"acceptance", "save_rate"})
 """Metrics whose failures are no rarity; that decides the construction of their evidence."""
 
-LATE: frozenset[Metric] = frozenset({"acceptance", "save_rate", "hallucination"})
+DELAYED_METRICS: frozenset[Metric] = frozenset({"acceptance", "save_rate", "hallucination"})
 """Metrics that users and judges decide, some time after the call."""
 
 
-def follow(
-    metric: Metric, margin: float, cells: Sequence[Cell], pair: Pair, *, until_us: int, delay_us: int = 0
-) -> Track:
+def accumulate(
+    metric: Metric, margin: float, cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int, delay_us: int = 0
+) -> EvidenceSeries:
     """Gather the evidence of a metric.
 
     Args:
@@ -114,8 +114,8 @@ def follow(
         until_us: cells that end later are open and say nothing yet.
         delay_us: how long after its end a cell is known (feedback comes late).
     """
-    kind = RateEvidence if metric in COMMON else RatioEvidence
-    track = Track(worse=kind("worse"), safe=kind("not_worse", margin=margin))
+    kind = RateEProcess if metric in FREQUENT_METRICS else RatioEProcess
+    track = EvidenceSeries(worse=kind("worse"), safe=kind("not_worse", margin=margin))
     for block in close_blocks(cells, pair, until_us=until_us - delay_us):
         log_e = track.worse.add(block.block, stream=block.feature)
         track.untils_us.append(block.until_us + delay_us)
@@ -126,13 +126,13 @@ def follow(
     return track
 
 
-def close_blocks(cells: Iterable[Cell], pair: Pair, *, until_us: int) -> list[TimedBlock]:
+def close_blocks(cells: Iterable[TimeBucket], pair: ArmPair, *, until_us: int) -> list[TimedBlock]:
     """Join cells of one stage and feature until there are enough users; what is open at the end is left out.
 
     Returns:
         Blocks, by their ends, then features.
     """
-    streams: dict[tuple[int, str], list[Cell]] = {}
+    streams: dict[tuple[int, str], list[TimeBucket]] = {}
     for cell in cells:
         if cell.at_us + CELL_US <= until_us:
             streams.setdefault((cell.stage, cell.feature), []).append(cell)
@@ -141,7 +141,7 @@ def close_blocks(cells: Iterable[Cell], pair: Pair, *, until_us: int) -> list[Ti
     return sorted(blocks, key=lambda block: (block.until_us, block.stage, block.feature))
 
 
-def _closed(cells: Sequence[Cell], pair: Pair) -> Iterator[TimedBlock]:
+def _closed(cells: Sequence[TimeBucket], pair: ArmPair) -> Iterator[TimedBlock]:
     counts, failures, before = [0, 0], [0, 0], 0
     begin_us: int | None = None
     for cell in cells:
@@ -150,7 +150,7 @@ def _closed(cells: Sequence[Cell], pair: Pair) -> Iterator[TimedBlock]:
             counts[arm] += count
             failures[arm] += failed
         is_old = cell.at_us + CELL_US - begin_us >= HOUR_US
-        enough = ENOUGH_UNITS if is_old else max(ENOUGH_UNITS, before / LEAST_PART)
+        enough = MIN_UNITS_PER_BLOCK if is_old else max(MIN_UNITS_PER_BLOCK, before / MIN_PART)
         if min(counts) < 1 or sum(counts) < enough:
             continue
         block = Block(

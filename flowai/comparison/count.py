@@ -7,26 +7,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import take_once
+from flowai.analytics.call_table import deduplicate_calls
 from flowai.analytics.event_query import open_log
 from flowai.analytics.unreadable_lines import first_unreadable
-from flowai.comparison.baseline_latency import freeze
-from flowai.comparison.count_calls import TIMES, count_calls, count_problems, traffic_of
-from flowai.comparison.count_users import count_users, is_told_again, look_closely
+from flowai.comparison.baseline_latency import measure_baseline_latency
+from flowai.comparison.count_calls import LATENCY_METRICS, count_calls, count_problems, traffic_by_arm
+from flowai.comparison.count_users import count_users, is_repeated, sample_users
 from flowai.comparison.counts import Counts
-from flowai.comparison.sampling import thin
-from flowai.comparison.spec import COLUMNS, take
+from flowai.comparison.sampling import sampling_schedule
+from flowai.comparison.spec import COLUMNS, select_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from flowai.analytics.event_query import Log
-    from flowai.comparison.sampling import Thinning
-    from flowai.comparison.spec import Question
+    from flowai.comparison.sampling import SamplingSchedule
+    from flowai.comparison.spec import ComparisonSpec
 
 
-def count_log(directories: Sequence[Path], question: Question) -> Counts:
+def count_log(directories: Sequence[Path], question: ComparisonSpec) -> Counts:
     """Count the calls of each side in a log, and name the first lines that cannot be read.
 
     Args:
@@ -37,13 +37,13 @@ def count_log(directories: Sequence[Path], question: Question) -> Counts:
         InfrastructureError: the log cannot be read.
     """
     with open_log(directories, COLUMNS, question.stretch) as log:
-        counts = count_sides(log, question)
+        counts = count_arms(log, question)
         if counts.problem_count("unreadable"):
             counts.unreadable = first_unreadable(directories, question.stretch)
     return counts
 
 
-def count_sides(log: Log, question: Question) -> Counts:
+def count_arms(log: Log, question: ComparisonSpec) -> Counts:
     """Count the calls of each side in an open log.
 
     Args:
@@ -53,11 +53,11 @@ def count_sides(log: Log, question: Question) -> Counts:
     Returns:
         The counts; the same events in any order, in any files, give the same.
     """
-    take(log, question)
+    select_calls(log, question)
     found = Counts()
     thinnings = _count_calls(log, question, found)
-    if is_told_again(log):
-        again = take_once(log)
+    if is_repeated(log):
+        again = deduplicate_calls(log)
         found = Counts()
         thinnings = _count_calls(log, question, found)
         found.problems |= {kind: {0: count} for kind, count in again.items()}
@@ -66,13 +66,15 @@ def count_sides(log: Log, question: Question) -> Counts:
     return found
 
 
-def _count_calls(log: Log, question: Question, found: Counts) -> Mapping[str, Thinning]:
+def _count_calls(log: Log, question: ComparisonSpec, found: Counts) -> Mapping[str, SamplingSchedule]:
     """Count calls, and take those aside whose users are looked at closely."""
-    traffic = traffic_of(log)
-    thinnings = {side: thin(calls) for side, calls in traffic.items()}
+    traffic = traffic_by_arm(log)
+    thinnings = {side: sampling_schedule(calls) for side, calls in traffic.items()}
     count_calls(log, question, found)
     features = {one.feature for one in found.versions}
-    found.frozen = {metric: freeze(log, question, column, features) for metric, column in TIMES.items()}
-    look_closely(log, question, thinnings, found)
+    found.frozen = {
+        metric: measure_baseline_latency(log, question, column, features) for metric, column in LATENCY_METRICS.items()
+    }
+    sample_users(log, question, thinnings, found)
     found.traffic = {side: sum(calls.values()) for side, calls in traffic.items()}
     return thinnings

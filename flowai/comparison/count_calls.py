@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from flowai.analytics.event_query import Log
     from flowai.analytics.records import Metric
     from flowai.comparison.counts import Counts
-    from flowai.comparison.spec import Question, Sides
+    from flowai.comparison.spec import ArmSelector, ComparisonSpec
 
 
-TIMES: Mapping[Metric, str] = {"slow_calls": "latency_ms", "slow_ttft": "ttft_ms"}
+LATENCY_METRICS: Mapping[Metric, str] = {"slow_calls": "latency_ms", "slow_ttft": "ttft_ms"}
 """The column that a metric of slowness is about."""
 
 
-def count_problems(log: Log, question: Question, found: Counts) -> None:
+def count_problems(log: Log, question: ComparisonSpec, found: Counts) -> None:
     """Count the lines that cannot be used, by hour."""
     # to count what is good costs next to nothing where files say what their columns hold; one after the other, because
     # each count holds what files say
     good = (f"({one}) AND at_us <= {question.now_us}" for one in (IS_CALL, IS_FEEDBACK, IS_SCORE, IS_OTHER))
     if sum(_lines(log, condition) for condition in good) == _lines(log, "TRUE"):
         return
-    for kind, hour, count in log.rows(
+    for kind, hour, count in log.fetch(
         f"SELECT {PROBLEM} AS problem, coalesce(greatest(at_us, 0) // {HOUR_US}, 0), count(*) FROM lines GROUP BY ALL"  # noqa: S608 - of ours
         " HAVING problem IS NOT NULL ORDER BY ALL",
         {"future_us": question.now_us},
@@ -42,20 +42,20 @@ def count_problems(log: Log, question: Question, found: Counts) -> None:
 
 
 def _lines(log: Log, condition: str) -> int:
-    ((count,),) = log.rows(f"SELECT count(*) FROM lines WHERE {condition}")  # noqa: S608 - of ours
+    ((count,),) = log.fetch(f"SELECT count(*) FROM lines WHERE {condition}")  # noqa: S608 - of ours
     return int(count)
 
 
-def traffic_of(log: Log) -> dict[str, dict[int, int]]:
+def traffic_by_arm(log: Log) -> dict[str, dict[int, int]]:
     """Count calls by side and cell of five minutes."""
     traffic: dict[str, dict[int, int]] = {}
     asked = f"SELECT side, at_us // {CELL_US}, count(*) FROM taken GROUP BY ALL ORDER BY ALL"  # noqa: S608 - numbers of ours
-    for side, cell, count in log.rows(asked):
+    for side, cell, count in log.fetch(asked):
         traffic.setdefault(side, {})[cell * CELL_US] = count
     return traffic
 
 
-def count_calls(log: Log, question: Question, found: Counts) -> None:
+def count_calls(log: Log, question: ComparisonSpec, found: Counts) -> None:
     """Add the calls of the sides that are compared up, name what served them, and count answers by bucket of time.
 
     The log is read once for all three.
@@ -64,10 +64,10 @@ def count_calls(log: Log, question: Question, found: Counts) -> None:
     times = " UNION ALL ".join(
         f"SELECT '{metric}', side, \"release\", feature, NULL, stage, {bucket(column)} AS place, count(*){nothing}"  # noqa: S608 - as below
         f' FROM compared WHERE {ANSWERED} AND {column} >= 0 GROUP BY side, "release", feature, stage, place'
-        for metric, column in TIMES.items()
+        for metric, column in LATENCY_METRICS.items()
     )
-    for what, side, release, feature, prompt, stage, place, *sums in log.rows(f"""
-        WITH compared AS (SELECT *, {_COST} AS cost FROM taken WHERE {one_of_sql("side", question.sides.compared)})
+    for what, side, release, feature, prompt, stage, place, *sums in log.fetch(f"""
+        WITH compared AS (SELECT *, {_COST} AS cost FROM taken WHERE {one_of_sql("side", question.sides.arms)})
         SELECT 'calls', side, "release", feature, prompt_hash, stage, at_us // {HOUR_US} AS place, count(*),
             count(error_class), count(json_valid), count(*) FILTER (NOT json_valid), count(cost),
             coalesce(sum(cost), 0), coalesce(sum(cost::HUGEINT * cost), 0)
@@ -82,7 +82,7 @@ def count_calls(log: Log, question: Question, found: Counts) -> None:
             buckets[place] = buckets.get(place, 0) + sums[0]
 
 
-def _add_calls(question: Question, found: Counts, version: Version, hour_us: int, sums: CallCounts) -> None:
+def _add_calls(question: ComparisonSpec, found: Counts, version: Version, hour_us: int, sums: CallCounts) -> None:
     hours = found.versions.setdefault(version, {})
     hours[hour_us] = hours.get(hour_us, 0) + sums.call_count
     if version.feature in question.stages[version.stage].left_out:
@@ -92,7 +92,7 @@ def _add_calls(question: Question, found: Counts, version: Version, hour_us: int
         found.calls.setdefault((version.side, version.stage, hour_us), CallCounts()).add(sums)
 
 
-def counts_here(sides: Sides, found: Counts) -> str:
+def is_counted_sql(sides: ArmSelector, found: Counts) -> str:
     """Give the condition that a call's release is the one that counts for its side; nothing where no other one came."""
     conditions = (
         f'(side <> {literal(side)} OR "release" IS NOT DISTINCT FROM {literal(release)})'

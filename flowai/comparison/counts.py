@@ -10,21 +10,21 @@ from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
 
-from flowai.analytics.records import Tally
+from flowai.analytics.records import CountOfTotal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowai.analytics.records import Metric, Place, ProblemKind
-    from flowai.comparison.baseline_latency import Frozen
+    from flowai.analytics.records import LogLocation, Metric, ProblemKind
+    from flowai.comparison.baseline_latency import BaselineLatency
 
 
-Hours = dict[int, int]
+HourlyCounts = dict[int, int]
 """How many, by the begin of an hour (microseconds since 1970)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class TimeBucket:
     """Users in one cell of time.
 
     Args:
@@ -105,18 +105,18 @@ class Counts:
     calls: dict[tuple[str, int, int], CallCounts] = field(default_factory=dict)
     times: dict[tuple[Metric, str, int, str], dict[int, int]] = field(default_factory=dict)
     opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
-    frozen: dict[Metric, Mapping[str, Frozen]] = field(default_factory=dict)
-    cells: dict[Metric, list[Cell]] = field(default_factory=dict)
-    units: dict[tuple[str, int], Hours] = field(default_factory=dict)
-    assigned: dict[tuple[str, int], Hours] = field(default_factory=dict)
-    versions: dict[Version, Hours] = field(default_factory=dict)
-    problems: dict[ProblemKind, Hours] = field(default_factory=dict)
-    unreadable: tuple[Place, ...] = ()
-    uninvited: dict[str, Hours] = field(default_factory=dict)
+    frozen: dict[Metric, Mapping[str, BaselineLatency]] = field(default_factory=dict)
+    cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
+    units: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
+    assigned: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
+    versions: dict[Version, HourlyCounts] = field(default_factory=dict)
+    problems: dict[ProblemKind, HourlyCounts] = field(default_factory=dict)
+    unreadable: tuple[LogLocation, ...] = ()
+    uninvited: dict[str, HourlyCounts] = field(default_factory=dict)
     traffic: dict[str, int] = field(default_factory=dict)
-    looked_at: dict[str, int] = field(default_factory=dict)
+    sampled_users: dict[str, int] = field(default_factory=dict)
 
-    def of_stage(self, side: str, stage: int) -> CallCounts:
+    def for_stage(self, side: str, stage: int) -> CallCounts:
         """Add the calls of a side in a stage up."""
         added = CallCounts()
         for (of_side, of_stage, _), sums in self.calls.items():
@@ -137,26 +137,26 @@ class Counts:
         """Give how many lines have a problem."""
         return sum(self.problems.get(kind, {}).values())
 
-    def call_tally(self, metric: Metric, side: str, stage: int) -> Tally:
+    def call_tally(self, metric: Metric, side: str, stage: int) -> CountOfTotal:
         """Give calls of a side in a stage, not collapsed by user, and those that failed."""
         if metric in ("slow_calls", "slow_ttft"):
             return self._slow(metric, side, stage)
         if metric in ("error_rate", "json_valid"):
-            sums = self.of_stage(side, stage)
+            sums = self.for_stage(side, stage)
             numbers = (
                 (sums.call_count, sums.failed_count)
                 if metric == "error_rate"
                 else (sums.promised_json_count, sums.bad_json_count)
             )
-            return Tally(count=numbers[0], failure_count=numbers[1])
+            return CountOfTotal(count=numbers[0], failure_count=numbers[1])
         found = [
             numbers
             for (name, of_side, of_stage, _), numbers in self.opinions.items()
             if (name, of_side, of_stage) == (metric, side, stage)
         ]
-        return Tally(count=sum(count for count, _ in found), failure_count=sum(failed for _, failed in found))
+        return CountOfTotal(count=sum(count for count, _ in found), failure_count=sum(failed for _, failed in found))
 
-    def times_of(self, metric: Metric, side: str, stage: int) -> dict[int, int]:
+    def latencies_of(self, metric: Metric, side: str, stage: int) -> dict[int, int]:
         """Give answers of a side in a stage by bucket of milliseconds."""
         added: Counter[int] = Counter()
         for (name, of_side, of_stage, _), buckets in self.times.items():
@@ -164,7 +164,7 @@ class Counts:
                 added.update(buckets)
         return dict(sorted(added.items()))
 
-    def _slow(self, metric: Metric, side: str, stage: int) -> Tally:
+    def _slow(self, metric: Metric, side: str, stage: int) -> CountOfTotal:
         """Give answers of features whose slowness is frozen, and the slow ones among them."""
         count = slow = 0
         for (name, of_side, of_stage, feature), buckets in self.times.items():
@@ -172,7 +172,7 @@ class Counts:
             if (name, of_side, of_stage) == (metric, side, stage) and frozen is not None:
                 count += sum(buckets.values())
                 slow += sum(number for at, number in buckets.items() if at > frozen.above)
-        return Tally(count=count, failure_count=slow)
+        return CountOfTotal(count=count, failure_count=slow)
 
     def as_of(self, moment_us: int) -> Counts:
         """Give what had been counted by a moment, as far as hours tell; distributions are those of the end."""
@@ -195,5 +195,5 @@ class Counts:
         )
 
 
-def _until(hours: Hours, moment_us: int) -> Hours:
+def _until(hours: HourlyCounts, moment_us: int) -> HourlyCounts:
     return {hour: count for hour, count in hours.items() if hour < moment_us}

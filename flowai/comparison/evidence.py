@@ -11,22 +11,22 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING, Self
 
-from flowai.analytics.records import Tally
-from flowai.comparison.blocks import LATE, Pair, follow
+from flowai.analytics.records import CountOfTotal
+from flowai.comparison.blocks import DELAYED_METRICS, ArmPair, accumulate
 from flowai.comparison.spec import CELL_US
-from flowai.comparison.verdict import Finding, conclude, says
+from flowai.comparison.verdict import MetricFinding, decide, status_of
 from flowai.statistics.evalues import Block
 from flowai.statistics.multiple_testing import split_alpha
-from flowai.statistics.sample_size import calls_needed
+from flowai.statistics.sample_size import required_sample_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.analytics.records import Metric
-    from flowai.comparison.blocks import Track
-    from flowai.comparison.counts import Cell, Counts
-    from flowai.comparison.records import CanaryVerdict, Says
-    from flowai.comparison.spec import Question
+    from flowai.comparison.blocks import EvidenceSeries
+    from flowai.comparison.counts import Counts, TimeBucket
+    from flowai.comparison.records import CanaryVerdict, MetricStatus
+    from flowai.comparison.spec import ComparisonSpec
 
 SEVERITIES: Mapping[Metric, float] = {
     "error_rate": 12.0,
@@ -50,7 +50,7 @@ round the canary's share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
+class DecisionRules:
     """The rules of a rollout or an experiment.
 
     Args:
@@ -74,16 +74,18 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sums:
+class _RunningTotals:
     """Users of a metric in a stage, added up cell by cell: until when, and how many by then: candidate's, control's."""
 
     untils_us: list[int]
     numbers: list[tuple[int, int, int, int]]
 
-    def at(self, moment_us: int) -> tuple[Tally, Tally]:
+    def at(self, moment_us: int) -> tuple[CountOfTotal, CountOfTotal]:
         index = bisect_right(self.untils_us, moment_us) - 1
         count, failed, control_count, control_failed = self.numbers[index] if index >= 0 else (0, 0, 0, 0)
-        return Tally(count=count, failure_count=failed), Tally(count=control_count, failure_count=control_failed)
+        return CountOfTotal(count=count, failure_count=failed), CountOfTotal(
+            count=control_count, failure_count=control_failed
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,21 +102,21 @@ class Comparison:
     """
 
     counts: Counts
-    question: Question
-    rules: Rules
-    pair: Pair
-    tracks: Mapping[Metric, Track]
-    users: Mapping[tuple[Metric, int], _Sums]
+    question: ComparisonSpec
+    rules: DecisionRules
+    pair: ArmPair
+    tracks: Mapping[Metric, EvidenceSeries]
+    users: Mapping[tuple[Metric, int], _RunningTotals]
 
     @classmethod
-    def of(cls, counts: Counts, question: Question, rules: Rules, pair: Pair) -> Self:
+    def build(cls, counts: Counts, question: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:
         """Gather the evidence."""
         tracks, users = {}, {}
         for name in question.metrics:
             cells = counts.cells.get(name, [])
-            delay_us = question.feedback_us if name in LATE else 0
+            delay_us = question.feedback_us if name in DELAYED_METRICS else 0
             margin = rules.margins[name]
-            tracks[name] = follow(name, margin, cells, pair, until_us=question.until_us, delay_us=delay_us)
+            tracks[name] = accumulate(name, margin, cells, pair, until_us=question.until_us, delay_us=delay_us)
             for stage in range(len(question.stages)):
                 users[name, stage] = _added(cells, pair, stage)
         return cls(counts=counts, question=question, rules=rules, pair=pair, tracks=tracks, users=users)
@@ -128,23 +130,25 @@ class Comparison:
         """Index of the stage that is judged."""
         return len(self.question.stages) - 1
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[MetricFinding]:
         """Give what is known of each metric, guardrails first."""
         others = (name for name in self.question.metrics if name not in self.rules.guardrails)
         return [self._finding(name) for name in (*self.rules.guardrails, *others)]
 
     def verdict(
-        self, findings: Sequence[Finding], doubts: Sequence[str]
-    ) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, Says]]:
+        self, findings: Sequence[MetricFinding], doubts: Sequence[str]
+    ) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, MetricStatus]]:
         """Give what follows, why, and what each metric says."""
-        found = {one.name: says(one, safe_alpha=self.rules.alpha) for one in findings}
-        verdict, reasons = conclude(found, findings, doubts)
+        found = {one.name: status_of(one, safe_alpha=self.rules.alpha) for one in findings}
+        verdict, reasons = decide(found, findings, doubts)
         return verdict, reasons, found
 
-    def _finding(self, name: Metric) -> Finding:
+    def _finding(self, name: Metric) -> MetricFinding:
         until_us = self.question.until_us
         candidate, control = self.users[name, self.stage].at(until_us)
-        could = self.users["error_rate", self.stage].at(until_us - (self.question.feedback_us if name in LATE else 0))
+        could = self.users["error_rate", self.stage].at(
+            until_us - (self.question.feedback_us if name in DELAYED_METRICS else 0)
+        )
         opportunities = (could[0].count, could[1].count)
         applies = True
         if name == "json_valid":
@@ -152,7 +156,7 @@ class Comparison:
         if name in ("slow_calls", "slow_ttft") and not self._can_be_slow(name):
             opportunities = (0, 0)
         log_e, peak, safe = self.tracks[name].at(until_us)
-        return Finding(
+        return MetricFinding(
             name=name,
             is_guardrail=name in self.rules.guardrails,
             candidate=candidate,
@@ -173,7 +177,7 @@ class Comparison:
         is_measured = any(metric == name for metric, *_ in self.counts.times)
         return bool(self.counts.frozen.get(name)) or not is_measured
 
-    def needed(self, finding: Finding) -> int | None:
+    def calls_needed(self, finding: MetricFinding) -> int | None:
         """Give how many more calls of the candidate make a guardrail safe, about."""
         track = self.tracks[finding.name]
         recent = track.blocks[-_PACE_BLOCKS:]
@@ -190,7 +194,7 @@ class Comparison:
             candidate_failure_count=0,
             control_failure_count=0,
         )
-        units = calls_needed(
+        units = required_sample_size(
             track.safe,
             log_enough=-math.log(self.rules.alpha),
             observed=finding.block,
@@ -216,11 +220,11 @@ class Comparison:
         return None if not so_far else call_count * (stretch.until_us - stretch.since_us) / 1e6 / so_far
 
     def _candidate_calls(self) -> int:
-        return self.counts.of_stage(self.pair.candidate, self.stage).call_count
+        return self.counts.for_stage(self.pair.candidate, self.stage).call_count
 
 
-def _added(cells: Sequence[Cell], pair: Pair, stage: int) -> _Sums:
-    sums = _Sums(untils_us=[], numbers=[])
+def _added(cells: Sequence[TimeBucket], pair: ArmPair, stage: int) -> _RunningTotals:
+    sums = _RunningTotals(untils_us=[], numbers=[])
     count = failed = control_count = control_failed = 0
     nobody = (0, 0)
     for cell in cells:

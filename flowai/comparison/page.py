@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from flowai.rendering import html_page, markdown
 from flowai.rendering.html_page import tag, trusted
-from flowai.rendering.markdown import escaped
+from flowai.rendering.markdown import escape_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOST_CHARS = 2000
+_MAX_CHARS = 2000
 _STYLE = "th, td { white-space: nowrap; }\n"
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
@@ -46,15 +46,15 @@ def to_markdown(page: ComparisonPage) -> str:
 
 
 def _markdown(page: ComparisonPage) -> Iterator[str]:
-    yield f"# {escaped(page.title)}"
-    yield f"\n**{escaped(page.verdict, _MOST_CHARS)}**"
-    yield f"\n{escaped(page.headline, _MOST_CHARS)}\n"
-    yield from (f"- warning: {escaped(one, _MOST_CHARS)}" for one in page.warnings)
+    yield f"# {escape_markdown(page.title)}"
+    yield f"\n**{escape_markdown(page.verdict, _MAX_CHARS)}**"
+    yield f"\n{escape_markdown(page.headline, _MAX_CHARS)}\n"
+    yield from (f"- warning: {escape_markdown(one, _MAX_CHARS)}" for one in page.warnings)
     for title, columns, rows in page.tables:
         yield f"\n## {title}\n\n{markdown.table(columns, rows)}"
     yield f"\n{page.note}\n"
     yield from (f"![{name.removesuffix('.svg')}]({name})" for name in page.plots)
-    yield f"\n{escaped(page.footer)}"
+    yield f"\n{escape_markdown(page.footer)}"
 
 
 def to_html(page: ComparisonPage) -> str:

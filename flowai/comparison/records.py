@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from flowai.analytics.records import Metric, Range, Record, Tally
+from flowai.analytics.records import CountOfTotal, Metric, Range, ReportRecord
 
-Says = Literal["safe", "undecided", "worse", "missing", "none"]
+MetricStatus = Literal["safe", "undecided", "worse", "missing", "none"]
 """`safe`: not worse than the margin allows. `worse`: worse than the control. `missing`: a guardrail without data.
 `none`: it does not apply (no answer promised JSON)."""
 
@@ -15,7 +15,7 @@ CanaryVerdict = Literal["promote", "hold", "rollback", "invalid"]
 is not to be trusted, or a guardrail has no data."""
 
 
-class MetricReport(Record, frozen=True, kw_only=True):
+class MetricReport(ReportRecord, frozen=True, kw_only=True):
     """What was found about one metric.
 
     Args:
@@ -39,21 +39,21 @@ class MetricReport(Record, frozen=True, kw_only=True):
 
     name: Metric
     is_guardrail: bool
-    candidate: Tally
-    control: Tally
-    candidate_calls: Tally
-    control_calls: Tally
+    candidate: CountOfTotal
+    control: CountOfTotal
+    candidate_calls: CountOfTotal
+    control_calls: CountOfTotal
     difference: Range
     margin: float
     alpha: float
     e_value: float
     e_value_peak: float
     safe_e_value: float
-    says: Says
+    status: MetricStatus
     needed_count: int | None = None
 
 
-class ArmReport(Record, frozen=True, kw_only=True):
+class ArmReport(ReportRecord, frozen=True, kw_only=True):
     """One side of the comparison, in this stage.
 
     Args:

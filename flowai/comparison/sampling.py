@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WHOLE_CALLS = 50_000
+UNSAMPLED_CALLS = 50_000
 """So many calls of a side are all looked at; each time that its calls have doubled from there on, half as many users as
 before are enough. So ten million calls need no more than five times as many looks."""
 
-LEAST_IN_CELL = 30
+MIN_IN_CELL = 30
 """Where a cell would have fewer calls than this left to look at, nothing is halved: what becomes worse late must be
 seen soon."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Thinning:
+class SamplingSchedule:
     """How many users of a side are looked at, over time.
 
     Args:
@@ -49,7 +49,7 @@ class Thinning:
         return (1 << len(self.halvings_us)) - 1
 
 
-def thin(calls: Mapping[int, int]) -> Thinning:
+def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:
     """Find out when to halve.
 
     Args:
@@ -59,6 +59,6 @@ def thin(calls: Mapping[int, int]) -> Thinning:
     so_far = 0
     for cell_us in sorted(calls):
         so_far += calls[cell_us]
-        while so_far > WHOLE_CALLS << len(halvings) and calls[cell_us] >> (len(halvings) + 1) >= LEAST_IN_CELL:
+        while so_far > UNSAMPLED_CALLS << len(halvings) and calls[cell_us] >> (len(halvings) + 1) >= MIN_IN_CELL:
             halvings.append(cell_us)
-    return Thinning(halvings_us=tuple(halvings))
+    return SamplingSchedule(halvings_us=tuple(halvings))

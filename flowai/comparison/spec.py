@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import IS_CALL, Stretch, literal, moment
+from flowai.analytics.event_query import IS_CALL, TimeRange, literal, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,15 +53,15 @@ CELL_US = 300_000_000
 
 HOUR_US = 3_600_000_000
 
-_OWN = """kind = 'call' AND list_contains(['library', 'serve'], origin) AND latency_ms IS NOT NULL
+_OWN_TRAFFIC_SQL = """kind = 'call' AND list_contains(['library', 'serve'], origin) AND latency_ms IS NOT NULL
     AND error_class IS DISTINCT FROM 'Cancelled'"""
 # the hash of nothing would be somebody
-_ASKER = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
+_UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
     THEN hash(coalesce(user_hash, 'session ' || session)) END"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sides:
+class ArmSelector:
     """How calls are told apart, and which sides are held against which.
 
     Args:
@@ -82,14 +82,14 @@ class Sides:
     releases: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def compared(self) -> tuple[str, ...]:
+    def arms(self) -> tuple[str, ...]:
         """The sides whose calls are all counted."""
         return (*self.candidates, self.control)
 
 
-def rollout_sides(candidate: str) -> Sides:
+def rollout_sides(candidate: str) -> ArmSelector:
     """Give the sides of a rollout: the variants of its calls, dogfood left out."""
-    return Sides(
+    return ArmSelector(
         expression="variant",
         condition="variant <> 'dogfood'",
         candidates=("canary",),
@@ -99,15 +99,15 @@ def rollout_sides(candidate: str) -> Sides:
     )
 
 
-def experiment_sides(experiment: str, arms: tuple[str, ...]) -> Sides:
+def experiment_sides(experiment: str, arms: tuple[str, ...]) -> ArmSelector:
     """Give the sides of an experiment: its arms; the first one is what the others are held against."""
-    return Sides(
+    return ArmSelector(
         expression="arm", condition=f"experiment = {literal(experiment)}", candidates=arms[1:], control=arms[0]
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stage:
+class RolloutStage:
     """A stretch of a rollout in which the candidate's share stayed the same.
 
     Args:
@@ -118,7 +118,7 @@ class Stage:
     """
 
     percent: int
-    stretch: Stretch
+    stretch: TimeRange
     left_out: frozenset[str] = frozenset()
     shares_known: bool = True
 
@@ -129,7 +129,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class ComparisonSpec:
     """What is to be counted.
 
     Args:
@@ -141,17 +141,17 @@ class Question:
         metrics: what users are counted by; `error_rate` among them, which every call has something to say on.
     """
 
-    sides: Sides
-    stages: tuple[Stage, ...]
+    sides: ArmSelector
+    stages: tuple[RolloutStage, ...]
     feature: str | None
     feedback_us: int
     now_us: int
     metrics: tuple[Metric, ...] = METRICS
 
     @property
-    def stretch(self) -> Stretch:
+    def stretch(self) -> TimeRange:
         """From the first stage's begin to where feedback of the last stage's calls may lie."""
-        return Stretch(
+        return TimeRange(
             since_us=self.stages[0].stretch.since_us,
             until_us=self.stages[-1].stretch.until_us + self.feedback_us,
         )
@@ -161,14 +161,14 @@ class Question:
         """The end of the last stage."""
         return self.stages[-1].stretch.until_us
 
-    def as_of(self, moment_us: int) -> Question:
+    def as_of(self, moment_us: int) -> ComparisonSpec:
         """Give the question as it would have been asked at a moment after the begin."""
         begun = [stage for stage in self.stages if stage.stretch.since_us < moment_us]
-        ends = Stretch(since_us=begun[-1].stretch.since_us, until_us=min(moment_us, begun[-1].stretch.until_us))
+        ends = TimeRange(since_us=begun[-1].stretch.since_us, until_us=min(moment_us, begun[-1].stretch.until_us))
         return replace(self, stages=(*begun[:-1], replace(begun[-1], stretch=ends)))
 
 
-def take(log: Log, question: Question) -> None:
+def select_calls(log: Log, question: ComparisonSpec) -> None:
     """Name the calls that a question is about: a view `taken` of lines with `stage`, `side`, `feature` and `asker`.
 
     It may be narrowed later to what stands in it once; `all_taken` stays as it is.
@@ -179,17 +179,17 @@ def take(log: Log, question: Question) -> None:
     ]
     spans = " ".join(f"WHEN {condition} THEN {index}" for index, condition in enumerate(within))
     sides = question.sides
-    conditions = [IS_CALL, _OWN, f"({sides.condition})", "side IS NOT NULL", f"({' OR '.join(within)})"]
+    conditions = [IS_CALL, _OWN_TRAFFIC_SQL, f"({sides.condition})", "side IS NOT NULL", f"({' OR '.join(within)})"]
     conditions.append(f'"at" <= {moment(question.now_us)}')
     if question.feature is not None:
         conditions.append(f"feature = {literal(question.feature)}")
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TEMP VIEW all_taken AS
         SELECT *, ({sides.expression}) AS side, {f"CASE {spans} END" if len(within) > 1 else "0"} AS stage,
-            {_ASKER} AS asker
+            {_UNIT_SQL} AS asker
         FROM lines WHERE {" AND ".join(conditions)}
     """)  # noqa: S608 - names and numbers of ours, names of others quoted
-    log.rows("CREATE TEMP VIEW taken AS SELECT * FROM all_taken")
+    log.fetch("CREATE TEMP VIEW taken AS SELECT * FROM all_taken")
 
 
 def one_of_sql(column: str, names: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowai.rendering.formatting import NOTHING, dollars
+from flowai.rendering.formatting import MISSING_TEXT, dollars
 from flowai.statistics.srm import MISMATCH_ALPHA
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def format_difference(metric: MetricReport) -> str:
     """Format a difference in points; better ones point upwards for success metrics: `+0.1 [-0.3, +0.5] pt`."""
     difference = metric.difference
     if difference.estimate is None or difference.low is None or difference.high is None:
-        return NOTHING
+        return MISSING_TEXT
     points = (difference.estimate, difference.low, difference.high)
     if metric.name in SUCCESS_METRICS:
         points = (-difference.estimate, -difference.high, -difference.low)
@@ -37,7 +37,7 @@ def format_difference(metric: MetricReport) -> str:
 
 def format_cost(arm: ArmReport) -> str:
     """Format the cost of 1,000 calls."""
-    return NOTHING if arm.usd_per_call is None else dollars(arm.usd_per_call * 1000)
+    return MISSING_TEXT if arm.usd_per_call is None else dollars(arm.usd_per_call * 1000)
 
 
 def format_split(e_values: Iterable[float]) -> str:

@@ -10,21 +10,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.analytics.records import Tally
+from flowai.analytics.records import CountOfTotal
 from flowai.statistics.evalues import Block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowai.analytics.records import Metric
-    from flowai.comparison.records import CanaryVerdict, Says
+    from flowai.comparison.records import CanaryVerdict, MetricStatus
     from flowai.errors import ExitCode
 
-LEAST_COUNT = 50
+MIN_COUNT = 50
 """A stage proves nothing with fewer users (or calls) in an arm than this; and an arm with so many and no data is
 missing."""
 
-METRIC_WORDS: dict[Metric, str] = {
+METRIC_LABELS: dict[Metric, str] = {
     "error_rate": "error rate",
     "json_valid": "JSON valid",
     "slow_calls": "slow calls",
@@ -33,7 +33,7 @@ METRIC_WORDS: dict[Metric, str] = {
     "save_rate": "save rate",
     "hallucination": "hallucination",
 }
-STATUS_LABELS: dict[Says, str] = {
+STATUS_LABELS: dict[MetricStatus, str] = {
     "safe": "safe",
     "undecided": "undecided",
     "worse": "WORSE",
@@ -41,11 +41,11 @@ STATUS_LABELS: dict[Says, str] = {
     "none": "does not apply",
 }
 
-_NOTHING = Tally()
+_NOTHING = CountOfTotal()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
+class MetricFinding:
     """What was found about one metric.
 
     Args:
@@ -63,10 +63,10 @@ class Finding:
 
     name: Metric
     is_guardrail: bool
-    candidate: Tally = _NOTHING
-    control: Tally = _NOTHING
-    candidate_calls: Tally = _NOTHING
-    control_calls: Tally = _NOTHING
+    candidate: CountOfTotal = _NOTHING
+    control: CountOfTotal = _NOTHING
+    candidate_calls: CountOfTotal = _NOTHING
+    control_calls: CountOfTotal = _NOTHING
     opportunities: tuple[int, int] = (0, 0)
     applies: bool = True
     margin: float
@@ -86,7 +86,7 @@ class Finding:
         )
 
 
-def says(finding: Finding, *, safe_alpha: float) -> Says:
+def status_of(finding: MetricFinding, *, safe_alpha: float) -> MetricStatus:
     """Say what a metric's figures mean.
 
     It is safe when the evidence of the rollout says so, the stage itself has seen enough users, and its calls do not
@@ -100,18 +100,18 @@ def says(finding: Finding, *, safe_alpha: float) -> Says:
     """
     if not finding.applies:
         return "none"
-    if min(finding.candidate.count, finding.control.count) == 0 and min(finding.opportunities) >= LEAST_COUNT:
+    if min(finding.candidate.count, finding.control.count) == 0 and min(finding.opportunities) >= MIN_COUNT:
         return "missing"
     if (
         finding.safe_log_e >= -math.log(safe_alpha)
-        and min(finding.candidate.count, finding.control.count) >= LEAST_COUNT
+        and min(finding.candidate.count, finding.control.count) >= MIN_COUNT
         and is_within_margin(finding)
     ):
         return "safe"
     return "worse" if finding.log_e_peak >= -math.log(finding.alpha) else "undecided"
 
 
-def is_within_margin(finding: Finding) -> bool:
+def is_within_margin(finding: MetricFinding) -> bool:
     """Tell whether this stage's calls and users differ by no more than the margin; without calls nothing is within."""
     for candidate, control in ((finding.candidate, finding.control), (finding.candidate_calls, finding.control_calls)):
         if candidate.rate is None or control.rate is None or candidate.rate - control.rate > finding.margin:
@@ -119,8 +119,8 @@ def is_within_margin(finding: Finding) -> bool:
     return True
 
 
-def conclude(
-    found: Mapping[Metric, Says], findings: Sequence[Finding], doubts: Sequence[str]
+def decide(
+    found: Mapping[Metric, MetricStatus], findings: Sequence[MetricFinding], doubts: Sequence[str]
 ) -> tuple[CanaryVerdict, tuple[str, ...]]:
     """Give the verdict and its reasons, the weightiest first.
 
@@ -133,15 +133,15 @@ def conclude(
         doubts: why the comparison is not to be trusted; empty when it is.
     """
     guards = [finding.name for finding in findings if finding.is_guardrail]
-    worse = tuple(f"{METRIC_WORDS[name]} is worse than the control's" for name in guards if found[name] == "worse")
-    missing = tuple(f"no data for {METRIC_WORDS[name]}" for name in guards if found[name] == "missing")
+    worse = tuple(f"{METRIC_LABELS[name]} is worse than the control's" for name in guards if found[name] == "worse")
+    missing = tuple(f"no data for {METRIC_LABELS[name]}" for name in guards if found[name] == "missing")
     if doubts:
         return "invalid", (*doubts, *worse, *missing)
     if worse:
         return "rollback", (*worse, *missing)
     if missing:
         return "invalid", missing
-    open_ones = tuple(f"{METRIC_WORDS[name]} is undecided" for name in guards if found[name] == "undecided")
+    open_ones = tuple(f"{METRIC_LABELS[name]} is undecided" for name in guards if found[name] == "undecided")
     if open_ones or not any(found[name] == "safe" for name in guards):
         return "hold", open_ones or ("no guardrail has anything to say",)
     return "promote", ("every guardrail is safe",)

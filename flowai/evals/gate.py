@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from flowai.evals.reports.records import Decision, Gate, GateCheck
+from flowai.evals.reports.records import Gate, GateCheck, GateDecision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flowai.errors import ExitCode
-    from flowai.evals.reports.records import Totals, Verdict
+    from flowai.evals.reports.records import GateVerdict, Totals
 
-EVERY_TRIAL_PASSES = Gate(pass_rate=1.0)
+DEFAULT_GATE = Gate(pass_rate=1.0)
 """The rule where a suite declares no gate; it also wants every trial judged."""
 
 
-def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> Decision:
+def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> GateDecision:
     """Hold each suite's figures against its gate.
 
     Args:
@@ -37,11 +37,11 @@ def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> De
     for suite, figures in totals.items():
         gate = gates.get(suite)
         unjudged |= gate is None and figures.unscored_count > 0
-        checks += _checks(suite, figures, gate or EVERY_TRIAL_PASSES)
-    return Decision(verdict=_verdict(totals, checks, unjudged=unjudged), checks=tuple(checks))
+        checks += _checks(suite, figures, gate or DEFAULT_GATE)
+    return GateDecision(verdict=_verdict(totals, checks, unjudged=unjudged), checks=tuple(checks))
 
 
-def exit_code(decision: Decision) -> ExitCode:
+def exit_code(decision: GateDecision) -> ExitCode:
     """Give the exit status that a verdict stands for."""
     from flowai.errors import ExitCode
 
@@ -53,12 +53,12 @@ def exit_code(decision: Decision) -> ExitCode:
     }[decision.verdict]
 
 
-def _verdict(totals: Mapping[str, Totals], checks: list[GateCheck], *, unjudged: bool) -> Verdict:
+def _verdict(totals: Mapping[str, Totals], checks: list[GateCheck], *, unjudged: bool) -> GateVerdict:
     if any(figures.error_count for figures in totals.values()):
         return "error"
-    if any(check.held is False for check in checks):
+    if any(check.passed is False for check in checks):
         return "fail"
-    return "undecided" if unjudged or any(check.held is None for check in checks) else "pass"
+    return "undecided" if unjudged or any(check.passed is None for check in checks) else "pass"
 
 
 def _checks(suite: str, figures: Totals, gate: Gate) -> Iterator[GateCheck]:
@@ -83,4 +83,6 @@ def _check(
     held = None
     if observed is not None:
         held = observed >= threshold if direction == "min" else observed <= threshold
-    return GateCheck(suite=suite, metric=metric, observed=observed, threshold=threshold, direction=direction, held=held)
+    return GateCheck(
+        suite=suite, metric=metric, observed=observed, threshold=threshold, direction=direction, passed=held
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from flowai.errors import Place
-from flowai.events.lake.catalog import days_of, files_of_day, reading
+from flowai.events.lake.catalog import days_of, files_of_day, hold_read_lock
 from flowai.events.lake.parquet import open_rows
 from flowai.events.records import CallEvent, Event
 from flowai.storage.jsonl import AppendLog
@@ -95,7 +95,7 @@ class EventLog:
             self._close()
             path = self.directory / f"dt={day}" / f"{self._process}.jsonl"
             self._file, self._day = AppendLog(path), day
-            while not self._file.hold():  # compacted at this very moment
+            while not self._file.lock():  # compacted at this very moment
                 self._file.close()
                 self._file = AppendLog(path)
         return self._file
@@ -157,7 +157,7 @@ def read_events(
     """
     places = (directories,) if isinstance(directories, Path) else tuple(directories)
     decode = msgspec.json.Decoder(Event).decode
-    with reading(places):
+    with hold_read_lock(places):
         for name in days_of(places):
             files = files_of_day(places, name)
             if files.parquet:

@@ -19,7 +19,7 @@ Origin = Literal["library", "serve", "eval", "smoke", "judge", "batch"]
 Variant = Literal["dogfood", "canary", "control", "stable"]
 """Which side of a rollout served the call."""
 
-Cache = Literal["miss", "exact", "semantic"]
+CacheStatus = Literal["miss", "exact", "semantic"]
 """`miss`: a model was asked. `exact`, `semantic`: the answer came from that cache."""
 
 AttemptStatus = Literal["ok", "error", "skipped"]
@@ -30,7 +30,7 @@ SkipReason = Literal["open", "probing", "resting", "same_provider", "too_small",
 model of its provider had just failed. `too_small`: its context is not larger than the one that was too small. `no_key`:
 the variable of its key is not set. `no_weights`: the file of a local model is missing. `deadline`: no time was left."""
 
-Verdict = Literal["accepted", "rejected", "thumbs_up", "thumbs_down", "edited", "saved"]
+FeedbackVerdict = Literal["accepted", "rejected", "thumbs_up", "thumbs_down", "edited", "saved"]
 """What a user made of an answer."""
 
 AlertCause = Literal["auth", "retired_model", "registry", "state", "budget", "events", "cache", "error_rate"]
@@ -94,10 +94,10 @@ OTEL_NAMES: dict[str, str] = {
     "passed": "flowai.evaluation.passed",
     "judge": "flowai.evaluation.judge",
     "action": "flowai.release.action",
-    "serves": "flowai.release.serves",
+    "serving": "flowai.release.serving",
     "from_stage": "flowai.release.from_stage",
     "to_stage": "flowai.release.to_stage",
-    "who": "flowai.release.who",
+    "actor": "flowai.release.actor",
 }
 """What each field is called where the event leaves as OpenTelemetry; names of our own are under `flowai.`. No two
 fields of one record share a name.
@@ -206,7 +206,7 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     provider: str | None = None
     attempts: tuple[Attempt, ...] = ()
     degraded: bool = False
-    cache: Cache = "miss"
+    cache: CacheStatus = "miss"
     similarity: Annotated[float, Meta(ge=0, le=1)] | None = None
     input_tokens: AtLeastZero | None = None
     output_tokens: AtLeastZero | None = None
@@ -244,7 +244,7 @@ class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     call_id: Annotated[str, Meta(min_length=1)]
     at: Annotated[datetime, Meta(tz=True)]
     origin: Origin
-    verdict: Verdict
+    verdict: FeedbackVerdict
     text: str | None = None
     user_hash: str | None = None
     tenant: str | None = None
@@ -323,11 +323,11 @@ class ReleaseEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     at: Annotated[datetime, Meta(tz=True)]
     action: ReleaseAction
     release: str | None = None
-    serves: str | None = None
+    serving: str | None = None
     from_stage: int | str | None = None
     to_stage: int | str | None = None
     experiment: str | None = None
-    who: str
+    actor: str
     reason: str | None = None
 
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
-MOST_LINE_BYTES = 32 << 20
+MAX_LINE_BYTES = 32 << 20
 """A longer line is passed over as unreadable."""
 
-SLACK = timedelta(minutes=15)
+CLOCK_TOLERANCE = timedelta(minutes=15)
 """A call's line is written when the call ends; so much later than it began, at most, it is looked for."""
 
-_FIRST_REACH_BYTES = 1 << 20
+_INITIAL_SEEK_BYTES = 1 << 20
 _DAY = "dt="
 
 
@@ -48,7 +48,7 @@ class TailReport:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Place:
+class _FilePosition:
     """How far a file was read.
 
     Args:
@@ -84,7 +84,7 @@ class EventTail(Generic[Record]):
         self.directory = directory
         self._decode = msgspec.json.Decoder(record).decode
         self._moment = msgspec.json.Decoder(_Moment)
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _FilePosition] = {}
 
     def read(self, on_record: Callable[[Record], None], *, since: datetime) -> TailReport:
         """Read what is new.
@@ -97,7 +97,7 @@ class EventTail(Generic[Record]):
             What could not be used.
         """
         found = _Reading()
-        places: dict[str, _Place] = {}
+        places: dict[str, _FilePosition] = {}
         for path in self._files(since, found):
             place = self._places.get(str(path))
             try:
@@ -133,18 +133,18 @@ class EventTail(Generic[Record]):
     def _read_file(
         self,
         stream: IO[bytes],
-        place: _Place | None,
+        place: _FilePosition | None,
         since: datetime,
         on_record: Callable[[Record], None],
         found: _Reading,
-    ) -> _Place:
+    ) -> _FilePosition:
         import os
 
         status = os.fstat(stream.fileno())
         if place is None:
-            place = _Place(inode=status.st_ino, offset=self._begin(stream, status.st_size, since))
+            place = _FilePosition(inode=status.st_ino, offset=self._begin(stream, status.st_size, since))
         elif place.inode != status.st_ino or place.offset > status.st_size:
-            place = _Place(inode=status.st_ino, offset=0)
+            place = _FilePosition(inode=status.st_ino, offset=0)
         if place.offset == status.st_size:
             return place
         stream.seek(place.offset)
@@ -160,13 +160,13 @@ class EventTail(Generic[Record]):
 
     def _begin(self, stream: IO[bytes], size: int, since: datetime) -> int:
         """Find the begin of a line before which all are too old: from the end backwards, in growing steps."""
-        reach = _FIRST_REACH_BYTES
+        reach = _INITIAL_SEEK_BYTES
         while reach < size:
             stream.seek(size - reach)
-            stream.readline(MOST_LINE_BYTES)  # the rest of a line
+            stream.readline(MAX_LINE_BYTES)  # the rest of a line
             begin = stream.tell()
             at = self._first_moment(stream)
-            if at is not None and at < since - SLACK:
+            if at is not None and at < since - CLOCK_TOLERANCE:
                 return begin
             reach *= 2
         return 0
@@ -175,17 +175,17 @@ class EventTail(Generic[Record]):
         """Give when the next event happened; None where the next lines do not say."""
         for _ in range(10):
             try:
-                return self._moment.decode(stream.readline(MOST_LINE_BYTES)).at
+                return self._moment.decode(stream.readline(MAX_LINE_BYTES)).at
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
         return None
 
 
-def _whole_lines(stream: IO[bytes], place: _Place, found: _Reading) -> Iterator[bytes]:
+def _whole_lines(stream: IO[bytes], place: _FilePosition, found: _Reading) -> Iterator[bytes]:
     """Give lines that have their end, and move the place on; the caller's stream stands at it."""
-    while line := stream.readline(MOST_LINE_BYTES):
+    while line := stream.readline(MAX_LINE_BYTES):
         is_whole = line.endswith(b"\n")
-        if not is_whole and len(line) < MOST_LINE_BYTES and not place.is_in_long_line:
+        if not is_whole and len(line) < MAX_LINE_BYTES and not place.is_in_long_line:
             return  # torn, or still being written
         place.offset += len(line)
         if is_whole and not place.is_in_long_line:

@@ -14,16 +14,16 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from flowai.analytics.records import Tally
-from flowai.canary.report_records import sealed
-from flowai.comparison.blocks import LATE, Pair
-from flowai.comparison.evidence import Comparison, Rules
+from flowai.analytics.records import CountOfTotal
+from flowai.canary.report_records import with_digest
+from flowai.comparison.blocks import DELAYED_METRICS, ArmPair
+from flowai.comparison.evidence import Comparison, DecisionRules
 from flowai.comparison.summary import arm_report, clamp_e_value, metric_report
-from flowai.comparison.validity import comparison_doubts, problems_of, warnings_of
-from flowai.comparison.verdict import LEAST_COUNT, METRIC_WORDS, says
+from flowai.comparison.validity import comparison_problems, problems_of, warnings_of
+from flowai.comparison.verdict import METRIC_LABELS, MIN_COUNT, status_of
 from flowai.experiments.report_records import ExperimentReport, PairReport
 from flowai.rendering.markdown import one_line
-from flowai.statistics.srm import MISMATCH_ALPHA, mismatch_log_e
+from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value
 from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from flowai.analytics.records import Metric
     from flowai.comparison.counts import Counts
-    from flowai.comparison.spec import Question
-    from flowai.comparison.verdict import Finding
+    from flowai.comparison.spec import ComparisonSpec
+    from flowai.comparison.verdict import MetricFinding
     from flowai.experiments.report_records import ExperimentVerdict, Goal
 
-MOST_NAMED = 5
-_NOTHING = Tally()
+MAX_NAMED = 5
+_NOTHING = CountOfTotal()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ class ExperimentRules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Duel:
+class _PairComparison:
     """One arm held against another.
 
     Args:
@@ -72,15 +72,15 @@ class _Duel:
     """
 
     comparison: Comparison
-    findings: tuple[Finding, ...]
+    findings: tuple[MetricFinding, ...]
 
     @property
-    def goal(self) -> Finding:
+    def goal(self) -> MetricFinding:
         return self.findings[0]
 
 
-def judge_experiment(
-    counts: Counts, question: Question, rules: ExperimentRules, *, warnings: tuple[str, ...] = ()
+def evaluate_experiment(
+    counts: Counts, question: ComparisonSpec, rules: ExperimentRules, *, warnings: tuple[str, ...] = ()
 ) -> ExperimentReport:
     """Judge.
 
@@ -94,11 +94,11 @@ def judge_experiment(
     duels = {(one, other): _duel(counts, question, rules, one, other) for one in arms for other in arms if one != other}
     pairs = tuple(_pair(duels, one, other) for one, other in duels)
     users = {arm: counts.assigned_in(0).get(arm, 0) for arm in arms}
-    split = mismatch_log_e(users, dict.fromkeys(arms, 1.0))
+    split = srm_log_e_value(users, dict.fromkeys(arms, 1.0))
     verdict, winner, reasons = _verdict(pairs, arms, rules.goal, tuple(_doubts(counts, question, split)))
     leader = _leader(duels, arms)
     needed_count, needed_s = _needed(duels, rules, leader, arms) if verdict == "none" else (None, None)
-    return sealed(
+    return with_digest(
         ExperimentReport(
             verdict=verdict,
             reasons=reasons,
@@ -124,30 +124,30 @@ def judge_experiment(
     )
 
 
-def _arms(question: Question) -> tuple[str, ...]:
+def _arms(question: ComparisonSpec) -> tuple[str, ...]:
     return (question.sides.control, *question.sides.candidates)
 
 
-def _duel(counts: Counts, question: Question, rules: ExperimentRules, arm: str, other: str) -> _Duel:
+def _duel(counts: Counts, question: ComparisonSpec, rules: ExperimentRules, arm: str, other: str) -> _PairComparison:
     """Hold an arm against another; alpha is shared out over the guardrails, and over all such pairs."""
     arm_count = len(_arms(question))
-    pair_rules = Rules(
+    pair_rules = DecisionRules(
         alpha=rules.alpha / (arm_count * (arm_count - 1)),
         guardrails=rules.guardrails,
         margins={**rules.margins, rules.goal: 0.0},
         baseline="",
         environment=rules.environment,
     )
-    comparison = Comparison.of(counts, question, pair_rules, Pair(candidate=arm, control=other))
-    findings = [_settled(comparison, one) for one in comparison.findings()]
+    comparison = Comparison.build(counts, question, pair_rules, ArmPair(candidate=arm, control=other))
+    findings = [_is_decided(comparison, one) for one in comparison.findings()]
     goal = next(one for one in findings if one.name == rules.goal)
     rest = (one for one in findings if one is not goal)
-    return _Duel(comparison=comparison, findings=(replace(goal, alpha=rules.alpha / arm_count), *rest))
+    return _PairComparison(comparison=comparison, findings=(replace(goal, alpha=rules.alpha / arm_count), *rest))
 
 
-def _settled(comparison: Comparison, finding: Finding) -> Finding:
+def _is_decided(comparison: Comparison, finding: MetricFinding) -> MetricFinding:
     """Leave out users of whom nothing can have been heard yet: who may still save has not failed to."""
-    if finding.name not in LATE:
+    if finding.name not in DELAYED_METRICS:
         return finding
     question = comparison.question
     candidate, control = comparison.users[finding.name, 0].at(question.until_us - question.feedback_us)
@@ -157,27 +157,27 @@ def _settled(comparison: Comparison, finding: Finding) -> Finding:
     return settled
 
 
-def _pair(duels: Mapping[tuple[str, str], _Duel], arm: str, other: str) -> PairReport:
+def _pair(duels: Mapping[tuple[str, str], _PairComparison], arm: str, other: str) -> PairReport:
     duel = duels[arm, other]
     is_better = _is_better(duel, duels[other, arm])
     metrics = []
     for one in duel.findings:
-        word = says(one, safe_alpha=one.alpha if one is duel.goal else duel.comparison.rules.alpha)
+        word = status_of(one, safe_alpha=one.alpha if one is duel.goal else duel.comparison.rules.alpha)
         if one is duel.goal and word != "missing":
             word = "safe" if is_better else "worse" if _is_better(duels[other, arm], duel) else "undecided"
         metrics.append(metric_report(one, word, None))
     return PairReport(arm=arm, other=other, is_better=is_better, metrics=tuple(metrics))
 
 
-def _is_better(duel: _Duel, mirrored: _Duel) -> bool:
+def _is_better(duel: _PairComparison, mirrored: _PairComparison) -> bool:
     """Tell whether an arm is better by the goal: the evidence says so, and it still leads among enough users."""
     arm, other = duel.goal.candidate, duel.goal.control
-    if min(arm.count, other.count) < LEAST_COUNT or arm.rate is None or other.rate is None:
+    if min(arm.count, other.count) < MIN_COUNT or arm.rate is None or other.rate is None:
         return False
     return mirrored.goal.log_e_peak >= -math.log(duel.goal.alpha) and arm.rate < other.rate
 
 
-def _leader(duels: Mapping[tuple[str, str], _Duel], arms: Sequence[str]) -> str | None:
+def _leader(duels: Mapping[tuple[str, str], _PairComparison], arms: Sequence[str]) -> str | None:
     """Give the arm that fails its goal least often so far; of equals the first."""
     rates = {arm: duels[arm, next(other for other in arms if other != arm)].goal.candidate.rate for arm in arms}
     known = {arm: rate for arm, rate in rates.items() if rate is not None}
@@ -188,11 +188,11 @@ def _verdict(
     pairs: Sequence[PairReport], arms: Sequence[str], goal: Goal, doubts: tuple[str, ...]
 ) -> tuple[ExperimentVerdict, str | None, tuple[str, ...]]:
     """Give the verdict, the winner, and the reasons, the weightiest first; a doubt outranks everything."""
-    harm = tuple(_harm(pairs))
+    harm = tuple(_harmful_arm(pairs))
     missing = _missing(pairs, goal)
     if doubts:
         return "invalid", None, (*doubts, *harm, *missing)
-    word = METRIC_WORDS[goal]
+    word = METRIC_LABELS[goal]
     best = next((arm for arm in arms if all(pair.is_better for pair in pairs if pair.arm == arm)), None)
     beaten = best is not None and any(pair.worse for pair in pairs if pair.arm == best)
     if harm and (best is None or beaten):
@@ -206,14 +206,14 @@ def _verdict(
     return "winner", best, (f"the {word} of {best} is better than {others}, and no guardrail of it is worse", *harm)
 
 
-def _harm(pairs: Sequence[PairReport]) -> Iterator[str]:
+def _harmful_arm(pairs: Sequence[PairReport]) -> Iterator[str]:
     """Say which guardrails are worse, each with the arms that it is worse than."""
     others: dict[tuple[str, Metric], list[str]] = {}
     for pair in pairs:
         for metric in pair.worse:
             others.setdefault((pair.arm, metric.name), []).append(pair.other)
     for (arm, name), than in others.items():
-        yield f"{METRIC_WORDS[name]} of {arm} is worse than that of {' and '.join(than)}"
+        yield f"{METRIC_LABELS[name]} of {arm} is worse than that of {' and '.join(than)}"
 
 
 def _missing(pairs: Sequence[PairReport], goal: Goal) -> tuple[str, ...]:
@@ -222,30 +222,30 @@ def _missing(pairs: Sequence[PairReport], goal: Goal) -> tuple[str, ...]:
         metric.name
         for pair in pairs
         for metric in pair.metrics
-        if metric.says == "missing" and (metric.is_guardrail or metric.name == goal)
+        if metric.status == "missing" and (metric.is_guardrail or metric.name == goal)
     )
-    said = [f"no data for {METRIC_WORDS[name]}" for name in names]
+    said = [f"no data for {METRIC_LABELS[name]}" for name in names]
     counted = [pair.goal.candidate for pair in pairs]
-    if min(one.count for one in counted) >= LEAST_COUNT and all(one.failure_count == one.count for one in counted):
+    if min(one.count for one in counted) >= MIN_COUNT and all(one.failure_count == one.count for one in counted):
         word = "saved" if goal == "save_rate" else "accepted"
         said.append(f"no answer of any arm was {word}: is that feedback sent at all?")
     return tuple(said)
 
 
-def _doubts(counts: Counts, question: Question, split: float) -> Iterator[str]:
+def _doubts(counts: Counts, question: ComparisonSpec, split: float) -> Iterator[str]:
     arms = _arms(question)
     strays = {side: calls for side, calls in sorted(counts.traffic.items()) if side not in arms}
     if strays:
-        named = [f"{calls:,} calls of {one_line(side, 40)}" for side, calls in list(strays.items())[:MOST_NAMED]]
-        more = f" and {len(strays) - MOST_NAMED} more" if len(strays) > MOST_NAMED else ""
+        named = [f"{calls:,} calls of {one_line(side, 40)}" for side, calls in list(strays.items())[:MAX_NAMED]]
+        more = f" and {len(strays) - MAX_NAMED} more" if len(strays) > MAX_NAMED else ""
         yield f"traffic in arms that the registry does not have: {', '.join(named)}{more}"
     units = {arm: counts.unit_count(arm, 0) for arm in arms}
-    if max(units.values()) >= LEAST_COUNT:
+    if max(units.values()) >= MIN_COUNT:
         yield from (f"arm {arm} has no calls" for arm, count in units.items() if not count)
     if split >= -math.log(MISMATCH_ALPHA):
         users = counts.assigned_in(0)
         yield f"users do not divide evenly: {', '.join(f'{arm} {users.get(arm, 0):,}' for arm in arms)}"
-    yield from comparison_doubts(counts, question)
+    yield from comparison_problems(counts, question)
 
 
 def _warnings(counts: Counts, arms: tuple[str, ...]) -> Iterator[str]:
@@ -261,11 +261,11 @@ def _releases(counts: Counts, arms: tuple[str, ...]) -> list[str]:
         if one.side in arms:
             served[one.release or "(none)"] += sum(hours.values())
     ordered = sorted(served, key=lambda name: (-served[name], name))
-    return [one_line(name, 40) for name in ordered[:MOST_NAMED]]
+    return [one_line(name, 40) for name in ordered[:MAX_NAMED]]
 
 
 def _needed(
-    duels: Mapping[tuple[str, str], _Duel], rules: ExperimentRules, leader: str | None, arms: Sequence[str]
+    duels: Mapping[tuple[str, str], _PairComparison], rules: ExperimentRules, leader: str | None, arms: Sequence[str]
 ) -> tuple[int | None, float | None]:
     """Give how many more users in each arm, and seconds, it takes until the leader is better than every other arm."""
     if leader is None:
@@ -276,11 +276,11 @@ def _needed(
             continue
         duel = duels[leader, other]
         decides = replace(duel.comparison.rules, alpha=duel.goal.alpha, guardrails=(rules.goal,))
-        needed = replace(duel.comparison, rules=decides).needed(replace(duel.goal, is_guardrail=True))
+        needed = replace(duel.comparison, rules=decides).calls_needed(replace(duel.goal, is_guardrail=True))
         if needed is None:
             return None, None
         calls.append(needed)
     comparison = duels[leader, next(other for other in arms if other != leader)].comparison
-    so_far = comparison.counts.of_stage(leader, 0).call_count
+    so_far = comparison.counts.for_stage(leader, 0).call_count
     users = comparison.counts.unit_count(leader, 0)
     return math.ceil(max(calls) * users / so_far), comparison.time_of(max(calls))

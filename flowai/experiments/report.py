@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, get_args
 
-from flowai.analytics.event_query import Stretch, days_around
+from flowai.analytics.event_query import TimeRange, days_around
 from flowai.comparison.count import count_log
-from flowai.errors import Place, RegistryError, UndecidedError, UsageError, one_of
-from flowai.experiments.judge import ExperimentRules, judge_experiment
+from flowai.errors import InconclusiveError, Place, RegistryError, UsageError, expected_one_of
+from flowai.experiments.judge import ExperimentRules, evaluate_experiment
 from flowai.experiments.pages import to_html, to_markdown
 from flowai.experiments.report_records import Goal
-from flowai.experiments.spec import EXPERIMENT_METRICS, begin_of, question_of
+from flowai.experiments.spec import EXPERIMENT_METRICS, experiment_spec, start_of
 from flowai.releases.ledger import read_ledger
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.timestamps import parse_moment, parse_option_s, to_us
-from flowai.workspace.event_source import open_events
+from flowai.workspace.event_source import open_event_source
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.analytics.records import Metric
-    from flowai.comparison.spec import Question
+    from flowai.comparison.spec import ComparisonSpec
     from flowai.experiments.report_records import ExperimentReport
     from flowai.registry import Registry
     from flowai.registry.records import Experiment
-    from flowai.releases.ledger import Entry, Ledger
+    from flowai.releases.ledger import Ledger, LedgerEntry
     from flowai.rendering.report_files import Writers
     from flowai.workspace.workspace import CommandContext, Workspace
 
@@ -97,11 +97,11 @@ def run_experiment_report(context: CommandContext, options: ExperimentOptions) -
     goal = _goal(workspace, options.name, experiment)
     now = context.now().replace(microsecond=0)
     question = _question(workspace, ledger, experiment, options, now)
-    places = open_events(registry, context.project, workspace.environ, days_around(question.stretch))
+    places = open_event_source(registry, context.project, workspace.environ, days_around(question.stretch))
     with places as directories:
         counts = count_log(directories, question)
     rules = _rules(workspace, options.name, experiment, goal)
-    report = judge_experiment(counts, question, rules, warnings=ledger.warnings)
+    report = evaluate_experiment(counts, question, rules, warnings=ledger.warnings)
     directory = context.project.reports / "experiments" / options.name
     paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
     write_reports(report, paths, WRITERS)
@@ -116,36 +116,36 @@ def _goal(workspace: Workspace, name: str, experiment: Experiment) -> Goal:
     raise RegistryError(
         f"no goal `{experiment.goal}` that could be measured",
         place=Place(file=workspace.registry.own_file, key=f"experiments.{name}.goal"),
-        hint=one_of(known, found=experiment.goal),
+        hint=expected_one_of(known, found=experiment.goal),
     )
 
 
 def _question(
     workspace: Workspace, ledger: Ledger, experiment: Experiment, options: ExperimentOptions, now: datetime
-) -> Question:
+) -> ComparisonSpec:
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
     feedback_us = round(parse_option_s(options.window, option="--window") * 1_000_000)
     if options.since is not None:
         since_us = to_us(parse_moment(options.since, now=now, option="--since"))
     else:
-        before = end_of(ledger, options.name)
-        searched = Stretch(since_us=to_us(before.at if before else until - LONGEST), until_us=to_us(until))
-        places = open_events(workspace.registry, workspace.project, workspace.environ, days_around(searched))
+        before = end_entry(ledger, options.name)
+        searched = TimeRange(since_us=to_us(before.at if before else until - LONGEST), until_us=to_us(until))
+        places = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(searched))
         with places as directories:
-            found = begin_of(directories, options.name, searched)
+            found = start_of(directories, options.name, searched)
         if found is None:
-            raise UndecidedError(
+            raise InconclusiveError(
                 f"the log has no call of the experiment `{options.name}`",
                 hint=f"calls of `{experiment.feature}` take part from the moment that a process reads the registry",
             )
         since_us = found
     if since_us >= to_us(until):
         raise UsageError("nothing lies between `--since` and `--until`")
-    return question_of(
+    return experiment_spec(
         options.name,
         tuple(experiment.arms),
         feature=experiment.feature,
-        stretch=Stretch(since_us=since_us, until_us=to_us(until)),
+        stretch=TimeRange(since_us=since_us, until_us=to_us(until)),
         feedback_us=feedback_us,
         now_us=to_us(now),
     )
@@ -167,22 +167,22 @@ def _rules(workspace: Workspace, name: str, experiment: Experiment, goal: Goal) 
     )
 
 
-def end_of(ledger: Ledger, experiment: str) -> Entry | None:
+def end_entry(ledger: Ledger, experiment: str) -> LedgerEntry | None:
     """Give the newest step that ended an experiment of this name."""
     return next((one for one in reversed(ledger.entries) if one.experiment == experiment), None)
 
 
-def how_it_ended(entry: Entry) -> str:
+def how_it_ended(entry: LedgerEntry) -> str:
     """Say how an experiment ended: `adopted as v3 by ann on 2026-05-02`."""
     how = f"adopted as {entry.release}" if entry.action == "adopt" else "stopped"
-    return f"{how} by {entry.who} on {entry.at:%Y-%m-%d}"
+    return f"{how} by {entry.actor} on {entry.at:%Y-%m-%d}"
 
 
 def no_experiment(registry: Registry, ledger: Ledger, name: str) -> UsageError:
     """Give the error that there is no such experiment, or that it is over."""
-    ended = end_of(ledger, name)
+    ended = end_entry(ledger, name)
     if ended is not None:
         hint = f"its last report: reports/experiments/{name}/report.md"
         return UsageError(f"the experiment `{name}` is over: {how_it_ended(ended)}", hint=hint)
-    hint = one_of(registry.experiments, found=name) if registry.experiments else "the registry has none"
+    hint = expected_one_of(registry.experiments, found=name) if registry.experiments else "the registry has none"
     return UsageError(f"no experiment `{name}` in `{registry.own_file}`", hint=hint)

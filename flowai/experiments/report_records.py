@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 # msgspec reads these annotations when records are built
-from flowai.analytics.records import SCHEMA_VERSION, Problem, Record
+from flowai.analytics.records import SCHEMA_VERSION, DataProblem, ReportRecord
 from flowai.comparison.records import ArmReport, MetricReport
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ ExperimentVerdict = Literal["winner", "worse", "none", "invalid"]
 there is no winner. `none`: neither yet. `invalid`: the comparison itself is not to be trusted, or data are missing."""
 
 
-class PairReport(Record, frozen=True, kw_only=True):
+class PairReport(ReportRecord, frozen=True, kw_only=True):
     """One arm held against one other.
 
     Args:
@@ -45,10 +45,10 @@ class PairReport(Record, frozen=True, kw_only=True):
     @property
     def worse(self) -> tuple[MetricReport, ...]:
         """The guardrails that are worse than the other arm's."""
-        return tuple(one for one in self.metrics if one.is_guardrail and one.says == "worse")
+        return tuple(one for one in self.metrics if one.is_guardrail and one.status == "worse")
 
 
-class ExperimentReport(Record, frozen=True, kw_only=True):
+class ExperimentReport(ReportRecord, frozen=True, kw_only=True):
     """The arms of an experiment side by side: a public format.
 
     Args:
@@ -93,7 +93,7 @@ class ExperimentReport(Record, frozen=True, kw_only=True):
     split: dict[str, int]
     split_e_value: float
     goal_acts_at: float
-    problems: tuple[Problem, ...]
+    problems: tuple[DataProblem, ...]
     warnings: tuple[str, ...]
     needed_count: int | None
     needed_s: float | None

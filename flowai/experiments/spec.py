@@ -9,21 +9,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import CLOCK_SKEW_S, IS_CALL, literal, moment, open_log
-from flowai.comparison.spec import METRICS, Question, Stage, experiment_sides
+from flowai.comparison.spec import METRICS, ComparisonSpec, RolloutStage, experiment_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from flowai.analytics.event_query import Stretch
+    from flowai.analytics.event_query import TimeRange
     from flowai.analytics.records import Metric
 
 EXPERIMENT_METRICS: tuple[Metric, ...] = ("save_rate", *METRICS)
 
 
-def question_of(
-    experiment: str, arms: tuple[str, ...], *, feature: str, stretch: Stretch, feedback_us: int, now_us: int
-) -> Question:
+def experiment_spec(
+    experiment: str, arms: tuple[str, ...], *, feature: str, stretch: TimeRange, feedback_us: int, now_us: int
+) -> ComparisonSpec:
     """Give the question about an experiment.
 
     Calls of our own people (`dogfood`) are left out, as in a rollout. The whole stretch is one stage without a control
@@ -38,9 +38,9 @@ def question_of(
         now_us: the time.
     """
     sides = experiment_sides(experiment, arms)
-    return Question(
+    return ComparisonSpec(
         sides=replace(sides, condition=f"{sides.condition} AND variant IS DISTINCT FROM 'dogfood'"),
-        stages=(Stage(percent=0, stretch=stretch),),
+        stages=(RolloutStage(percent=0, stretch=stretch),),
         feature=feature,
         feedback_us=feedback_us,
         now_us=now_us + CLOCK_SKEW_S * 1_000_000,
@@ -48,7 +48,7 @@ def question_of(
     )
 
 
-def begin_of(directories: Path | Sequence[Path], experiment: str, stretch: Stretch) -> int | None:
+def start_of(directories: Path | Sequence[Path], experiment: str, stretch: TimeRange) -> int | None:
     """Find an experiment's first call; evidence must begin at the same call whenever one looks.
 
     Args:
@@ -63,7 +63,7 @@ def begin_of(directories: Path | Sequence[Path], experiment: str, stretch: Stret
         InfrastructureError: the log cannot be read.
     """
     with open_log(directories, ("experiment",), stretch) as log:
-        ((first_us,),) = log.rows(
+        ((first_us,),) = log.fetch(
             f"SELECT min(at_us) FROM lines WHERE {IS_CALL} AND experiment = {literal(experiment)}"  # noqa: S608 - quoted
             f' AND "at" >= {moment(stretch.since_us)}'
         )

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from flowai.errors import UndecidedError, UsageError, one_of
-from flowai.experiments.report import end_of, how_it_ended, no_experiment
+from flowai.errors import InconclusiveError, UsageError, expected_one_of
+from flowai.experiments.report import end_entry, how_it_ended, no_experiment
 from flowai.registry import arm_binding, binding
-from flowai.registry.fields import NAME, PHRASES
+from flowai.registry.fields import NAME, TYPE_DESCRIPTIONS
 from flowai.registry.writer import EntryEdit, edit_entries
-from flowai.releases.ledger import Entry, entry_id, open_ledger
+from flowai.releases.ledger import LedgerEntry, entry_id, open_ledger
 from flowai.rollouts.release_event import log_step
 from flowai.rollouts.session import open_ground
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowai.experiments.report_records import ExperimentReport
     from flowai.registry import Registry
     from flowai.registry.records import Experiment
-    from flowai.rollouts.session import Ground
+    from flowai.rollouts.session import RolloutSession
     from flowai.workspace.workspace import CommandContext
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
@@ -72,7 +72,7 @@ class AdoptOptions:
     window: str = "1h"
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class EndResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it.
 
     Args:
@@ -99,8 +99,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     feature: str | None = None
     arm: str | None = None
     release: str | None = None
-    serves: str
-    is_new: bool = True
+    serving: str
+    changed: bool = True
     ended: str = ""
     forced: bool = False
     files: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def stop(context: CommandContext, options: StopOptions) -> Ended:
+def stop(context: CommandContext, options: StopOptions) -> EndResult:
     """End an experiment: every call of its feature is served by the release alone again.
 
     Raises:
@@ -117,24 +117,24 @@ def stop(context: CommandContext, options: StopOptions) -> Ended:
         InfrastructureError: a file cannot be written.
     """
     with open_ground(context, env=options.env) as ground:
-        serves = ground.serving(ground.standing()).name
+        serves = ground.serving(ground.status_of()).name
         if options.name not in ground.registry.experiments:
-            return _again(ground, options.name, serves)
+            return _already_ended(ground, options.name, serves)
         experiment = ground.registry.experiments[options.name]
         entry = _entry(ground, options.name, experiment, action="stop", reason=options.reason)
-        files, warnings = _take(ground, entry, experiment, ())
-        return Ended(
+        files, warnings = _remove_entry(ground, entry, experiment, ())
+        return EndResult(
             environment=ground.source.environment,
             experiment=options.name,
             action="stop",
             feature=experiment.feature,
-            serves=serves,
+            serving=serves,
             files=files,
             warnings=(*ground.ledger.warnings, *warnings),
         )
 
 
-def adopt(context: CommandContext, options: AdoptOptions) -> Ended:
+def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
     """End an experiment and make an arm of it a release, ready to be published.
 
     Raises:
@@ -145,22 +145,22 @@ def adopt(context: CommandContext, options: AdoptOptions) -> Ended:
     """
     _check_force(options)
     with open_ground(context, env=options.env) as ground:
-        registry, name, standing = ground.registry, options.name, ground.standing()
+        registry, name, standing = ground.registry, options.name, ground.status_of()
         serves = ground.serving(standing).name
         if name not in registry.experiments:
-            return _adopted(_again(ground, name, serves))
+            return _adopted(_already_ended(ground, name, serves))
         experiment = registry.experiments[name]
         if options.arm is not None and options.arm not in experiment.arms:
-            hint = one_of(experiment.arms, found=options.arm)
+            hint = expected_one_of(experiment.arms, found=options.arm)
             raise UsageError(f"experiment `{name}` has no arm `{options.arm}`", hint=hint)
         rollout = registry.rollout
         if rollout is not None and rollout.candidate not in standing.bad:
             hint = "finish it first: `flowai release promote`, or `flowai rollback`"
             raise UsageError(f"the rollout of `{rollout.candidate}` is on: what serves is not settled", hint=hint)
         release = options.release and _free_name(registry, options.release)  # before the log is read
-        report = None if options.force else _won(ground, options)
+        report = None if options.force else _check_winner(ground, options)
         arm = options.arm or (report.winner if report else None) or ""
-        made = _made(registry, experiment, name, arm, serves)
+        made = _build_release(registry, experiment, name, arm, serves)
         edits: tuple[EntryEdit, ...] = ()
         if made is None:
             release = None
@@ -173,15 +173,15 @@ def adopt(context: CommandContext, options: AdoptOptions) -> Ended:
             forced=options.force,
             report_digest=report.digest if report else None,
         )
-        files, warnings = _take(ground, entry, experiment, edits)
-        return Ended(
+        files, warnings = _remove_entry(ground, entry, experiment, edits)
+        return EndResult(
             environment=ground.source.environment,
             experiment=name,
             action="adopt",
             feature=experiment.feature,
             arm=arm,
             release=release,
-            serves=serves,
+            serving=serves,
             forced=options.force,
             files=files,
             report_digest=entry.report_digest,
@@ -196,24 +196,24 @@ def _check_force(options: AdoptOptions) -> None:
         raise UsageError("`--force` needs `--arm`: without evidence there is no winner")
 
 
-def _again(ground: Ground, name: str, serves: str) -> Ended:
+def _already_ended(ground: RolloutSession, name: str, serves: str) -> EndResult:
     """Say that it is over already.
 
     Raises:
         UsageError: nobody knows it.
     """
-    ended = end_of(ground.ledger, name)
+    ended = end_entry(ground.ledger, name)
     if ended is None:
         raise no_experiment(ground.registry, ground.ledger, name)
     adopted = ended.action == "adopt"
-    return Ended(
+    return EndResult(
         environment=ground.source.environment,
         experiment=name,
         action="adopt" if adopted else "stop",
         arm=ended.evidence.get("arm"),
         release=ended.release if adopted and ended.release != serves else None,
-        serves=serves,
-        is_new=False,
+        serving=serves,
+        changed=False,
         ended=how_it_ended(ended),
         forced=ended.forced,
         report_digest=ended.report_digest,
@@ -221,13 +221,13 @@ def _again(ground: Ground, name: str, serves: str) -> Ended:
     )
 
 
-def _adopted(ended: Ended) -> Ended:
+def _adopted(ended: EndResult) -> EndResult:
     if ended.action != "adopt":
         raise UsageError(f"the experiment `{ended.experiment}` is over: {ended.ended}", hint="no arm can be adopted")
     return ended
 
 
-def _won(ground: Ground, options: AdoptOptions) -> ExperimentReport:
+def _check_winner(ground: RolloutSession, options: AdoptOptions) -> ExperimentReport:
     """Hold the arms against each other anew, and give the report if the arm that is meant has won."""
     from flowai.experiments.report import ExperimentOptions, run_experiment_report
     from flowai.experiments.tables import VERDICT_WORDS, reason_line  # a forced one needs no log
@@ -237,13 +237,15 @@ def _won(ground: Ground, options: AdoptOptions) -> ExperimentReport:
     hint = f"look: `flowai experiment report {options.name}`; or take one: `--arm NAME --force --reason ...`"
     if report.winner is None:
         said = f"{VERDICT_WORDS[report.verdict].lower()}: {reason_line(report)}"
-        raise UndecidedError(f"no arm of `{options.name}` can be adopted: {said}", hint=hint)
+        raise InconclusiveError(f"no arm of `{options.name}` can be adopted: {said}", hint=hint)
     if options.arm not in (None, report.winner):
-        raise UndecidedError(f"arm `{options.arm}` has not won: `{report.winner}` has", hint=hint)
+        raise InconclusiveError(f"arm `{options.arm}` has not won: `{report.winner}` has", hint=hint)
     return report
 
 
-def _made(registry: Registry, experiment: Experiment, name: str, arm: str, serves: str) -> dict[str, object] | None:
+def _build_release(
+    registry: Registry, experiment: Experiment, name: str, arm: str, serves: str
+) -> dict[str, object] | None:
     """Give the release that serves what an arm does, as it is written; None where that serves already."""
     bound = binding(registry, serves, experiment.feature)
     if arm_binding(registry, bound, name, arm) == bound:
@@ -253,7 +255,7 @@ def _made(registry: Registry, experiment: Experiment, name: str, arm: str, serve
 
 def _free_name(registry: Registry, name: str) -> str:
     if re.search(NAME, name) is None:
-        raise UsageError(f"--as: found `{name}`, expected {PHRASES[NAME]}")
+        raise UsageError(f"--as: found `{name}`, expected {TYPE_DESCRIPTIONS[NAME]}")
     if name in registry.releases:
         raise UsageError(f"--as: there is a release `{name}` already", hint="releases never change; give another name")
     return name
@@ -271,23 +273,23 @@ def _next_name(registry: Registry, serves: str) -> str:
 
 
 def _entry(
-    ground: Ground,
+    ground: RolloutSession,
     name: str,
     experiment: Experiment,
     *,
     action: Literal["stop", "adopt"],
     reason: str | None,
     arm: str | None = None,
-) -> Entry:
+) -> LedgerEntry:
     """Give the ledger's line; it keeps what the registry said of the experiment."""
     at = ground.context.now()
     evidence: dict[str, Any] = {"experiment": msgspec.to_builtins(experiment)}
     if arm is not None:
         evidence["arm"] = arm
-    return Entry(
+    return LedgerEntry(
         id=entry_id(action, at, name),
         at=at,
-        who=ground.context.user,
+        actor=ground.context.user,
         action=action,
         release="",
         reason=ground.clean(reason),
@@ -296,8 +298,8 @@ def _entry(
     )
 
 
-def _take(
-    ground: Ground, entry: Entry, experiment: Experiment, edits: Sequence[EntryEdit]
+def _remove_entry(
+    ground: RolloutSession, entry: LedgerEntry, experiment: Experiment, edits: Sequence[EntryEdit]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Change the registry in one step, then say so in the ledger and the event log; give files and warnings.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.comparison.text import format_cost, format_difference, format_split, seconds_between, shown_rate
-from flowai.comparison.verdict import METRIC_WORDS, STATUS_LABELS
+from flowai.comparison.verdict import METRIC_LABELS, STATUS_LABELS
 from flowai.rendering.formatting import aligned, duration, format_evidence, rate, rounded, span
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def headline(report: ExperimentReport, gap: str = "   ") -> str:
     where = f"{report.feature} in {report.environment}" if report.environment else report.feature
     lasted = span(seconds_between(report.since, report.until))
     split = format_split((report.split_e_value,))
-    parts = (report.experiment, where, f"goal {METRIC_WORDS[report.goal]}", lasted, f"{users} {units}", split)
+    parts = (report.experiment, where, f"goal {METRIC_LABELS[report.goal]}", lasted, f"{users} {units}", split)
     return gap.join(parts)
 
 
 def arm_columns(report: ExperimentReport) -> tuple[str, ...]:
     """Give the head of `arm_rows`."""
     units = "users" if report.unit == "user" else "units"
-    return ("arm", units, "calls", *(METRIC_WORDS[name] for name in _shown(report)), "p95", "1,000 calls")
+    return ("arm", units, "calls", *(METRIC_LABELS[name] for name in _shown(report)), "p95", "1,000 calls")
 
 
 def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
@@ -92,15 +92,15 @@ def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) 
     """Say what is known of an arm against another: of the goal that it is better, of all else that it is worse."""
     is_goal = metric.name == report.goal
     e_value, acts_at = metric.e_value_peak, 1 / metric.alpha
-    word = STATUS_LABELS[metric.says]
+    word = STATUS_LABELS[metric.status]
     if is_goal:
         e_value = report.pair(pair.other, pair.arm).goal.e_value_peak
         acts_at = report.goal_acts_at
-        word = {"safe": "BETTER", "worse": "not better"}.get(metric.says, word)
+        word = {"safe": "BETTER", "worse": "not better"}.get(metric.status, word)
     elif not metric.is_guardrail:
         word = f"({word})"
     return (
-        METRIC_WORDS[metric.name],
+        METRIC_LABELS[metric.name],
         f"{pair.arm} against {pair.other}",
         format_difference(metric),
         format_evidence(e_value),

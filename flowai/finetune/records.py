@@ -12,13 +12,13 @@ from msgspec import Meta
 
 SCHEMA_VERSION = 1
 
-Opinion = Literal["accepted", "edited", "rejected"]
+UserVerdict = Literal["accepted", "edited", "rejected"]
 """What the user made of an answer: `accepted` (also saved, thumbs up), `edited` (with the text), `rejected` (also
 thumbs down)."""
 
 Split = Literal["train", "validation", "test"]
 
-Reason = Literal[
+QuarantineReason = Literal[
     "broken",
     "no_call",
     "no_content",
@@ -87,7 +87,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
     output: str
-    opinion: Opinion
+    opinion: UserVerdict
     edit: str | None = None
 
     @property
@@ -127,7 +127,7 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     id: str
     step: str
-    reason: Reason
+    reason: QuarantineReason
     detail: str = ""
     needs_review: bool = False
     pair: Pair | None = None
@@ -139,7 +139,7 @@ class StepCount(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         step: its name.
         in_count: pairs that came.
-        out_count: pairs that went on; `in_count` less all of `kept_out`.
+        out_count: pairs that went on; `in_count` less all of `rejected`.
         changed_count: pairs that went on changed (scrubbed).
         kept_out: pairs by reason.
         findings: what was found and replaced, by kind (`EMAIL`).
@@ -149,5 +149,5 @@ class StepCount(msgspec.Struct, frozen=True, kw_only=True):
     in_count: int
     out_count: int
     changed_count: int = 0
-    kept_out: dict[Reason, int] = {}
+    kept_out: dict[QuarantineReason, int] = {}
     findings: dict[str, int] = {}

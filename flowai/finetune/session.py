@@ -11,17 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.errors import InfrastructureError, Place, UsageError, one_of
+from flowai.errors import InfrastructureError, Place, UsageError, expected_one_of
 from flowai.events import UnreadableLine, read_events
 from flowai.finetune.cleaning.filters import Cleaning
 from flowai.finetune.cleaning.language import Languages
 from flowai.finetune.cleaning.toxicity import THRESHOLD, Toxicity, can_detect
-from flowai.finetune.decisions.decision_log import Book
-from flowai.finetune.decisions.decisions import decider, reviewer_counts
+from flowai.finetune.decisions.decision_log import DecisionLog
+from flowai.finetune.decisions.decisions import decision_step, reviewer_counts
 from flowai.finetune.decisions.labels import Label
-from flowai.finetune.dedup.contamination import Leaks
+from flowai.finetune.dedup.contamination import ContaminationIndex
 from flowai.finetune.dedup.eval_texts import evaluation_texts
-from flowai.finetune.pairs.collect import Wanted
+from flowai.finetune.pairs.collect import PairSelector
 from flowai.finetune.pairs.pairing import STEP
 from flowai.finetune.records import Quarantined
 from flowai.privacy.presidio import PresidioFinder, is_presidio_installed
@@ -31,14 +31,14 @@ from flowai.registry import secret_values
 from flowai.storage.files import writing
 from flowai.storage.jsonl import read_lines
 from flowai.timestamps import parse_moment
-from flowai.workspace.event_source import open_events
+from flowai.workspace.event_source import open_event_source
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from flowai.events import Event
-    from flowai.finetune.cleaning.quality import Rules
+    from flowai.finetune.cleaning.quality import QualityLimits
     from flowai.project import Project
     from flowai.workspace.workspace import CommandContext, Workspace
 
@@ -48,7 +48,7 @@ _KEY_BYTES = 32
 
 
 @dataclass(kw_only=True, slots=True)
-class Ground:
+class FinetuneSession:
     """What a command stands on.
 
     Args:
@@ -78,7 +78,7 @@ class Ground:
     def events(self) -> Iterator[Event]:
         """Give the log's events, from the begin."""
         workspace = self.workspace
-        with open_events(workspace.registry, self.project, workspace.environ, None) as directories:
+        with open_event_source(workspace.registry, self.project, workspace.environ, None) as directories:
             yield from read_events(directories, on_unreadable=self._note)
 
     def _note(self, line: UnreadableLine) -> None:
@@ -90,7 +90,7 @@ class Ground:
             place = Place(file=self.project.show(Path(line.place.file)), line=line.place.line)
             yield Quarantined(id="", step=STEP, reason="broken", detail=f"{place}: {line.reason}")
 
-    def wanted(self, since: str | None, until: str | None, releases: tuple[str, ...]) -> Wanted:
+    def wanted(self, since: str | None, until: str | None, releases: tuple[str, ...]) -> PairSelector:
         """Say which calls are wanted.
 
         Raises:
@@ -103,12 +103,12 @@ class Ground:
             raise UsageError("nothing lies between `--since` and `--until`")
         for release in releases:
             self.workspace.registry.release(release)
-        return Wanted(feature=self.feature, since=begin, until=end, releases=frozenset(releases))
+        return PairSelector(feature=self.feature, since=begin, until=end, releases=frozenset(releases))
 
 
-def open_ground(
-    context: CommandContext, feature: str, rules: Rules, languages: tuple[str, ...], *, toxicity: bool
-) -> Ground:
+def open_session(
+    context: CommandContext, feature: str, rules: QualityLimits, languages: tuple[str, ...], *, toxicity: bool
+) -> FinetuneSession:
     """Open a project for fine-tuning.
 
     Raises:
@@ -120,11 +120,11 @@ def open_ground(
     warnings = list(workspace.warnings)
     if toxicity and not can_detect():
         warnings.append("toxicity is not looked for: pip install 'flowai[finetune]'")
-    leaks = Leaks(evaluation_texts(workspace.project))
+    leaks = ContaminationIndex(evaluation_texts(workspace.project))
     if leaks.too_short:
         warnings.append(f"{len(leaks.too_short):,} texts of evaluations are too short to be looked for")
     book = open_book(workspace.project, feature)
-    warnings.extend(damage_of(book))
+    warnings.extend(unreadable_lines(book))
     known = secret_values(workspace.registry, workspace.environ)
     others = (PresidioFinder(),) if is_presidio_installed() else ()
     cleaning = Cleaning(
@@ -133,9 +133,9 @@ def open_ground(
         rules=rules,
         count_tokens=None if rules.max_tokens is None else partial(count_text, load_encoding()),
         languages=Languages(languages) if languages else None,
-        decide=decider(book.decisions),
+        decide=decision_step(book.decisions),
     )
-    return Ground(
+    return FinetuneSession(
         workspace=workspace,
         feature=feature,
         cleaning=cleaning,
@@ -181,22 +181,22 @@ def _new_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def home_of(project: Project, feature: str) -> Path:
+def training_set_directory(project: Project, feature: str) -> Path:
     """Give the directory of a feature's training sets, and of what people decided for them."""
     return project.root / "finetune" / feature
 
 
-def open_book(project: Project, feature: str) -> Book:
+def open_book(project: Project, feature: str) -> DecisionLog:
     """Open the decisions on a feature's pairs.
 
     Raises:
         ProjectError: a line is no decision.
     """
-    path = home_of(project, feature) / "decisions.jsonl"
-    return Book(path, name=project.show(path))
+    path = training_set_directory(project, feature) / "decisions.jsonl"
+    return DecisionLog(path, name=project.show(path))
 
 
-def damage_of(book: Book) -> list[str]:
+def unreadable_lines(book: DecisionLog) -> list[str]:
     """Say which lines of the decisions cannot be read."""
     if not book.damaged:
         return []
@@ -206,7 +206,7 @@ def damage_of(book: Book) -> list[str]:
 
 def labels_file(project: Project, feature: str) -> Path:
     """Give the file of what models say of a feature's pairs."""
-    return home_of(project, feature) / "labels.jsonl"
+    return training_set_directory(project, feature) / "labels.jsonl"
 
 
 def read_labels(project: Project, feature: str) -> tuple[Label, ...]:
@@ -229,7 +229,7 @@ def feature_of(workspace: Workspace, named: str | None) -> str:
         workspace.registry.feature(named)
         return named
     known = sorted(workspace.registry.features)
-    begun = [name for name in known if home_of(workspace.project, name).is_dir()] or known
+    begun = [name for name in known if training_set_directory(workspace.project, name).is_dir()] or known
     if len(begun) != 1:
-        raise UsageError("which feature? name it with `--feature`", hint=one_of(begun))
+        raise UsageError("which feature? name it with `--feature`", hint=expected_one_of(begun))
     return begun[0]

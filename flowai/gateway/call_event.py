@@ -14,14 +14,14 @@ import msgspec
 
 from flowai.errors import FlowaiError
 from flowai.events import CallEvent, Content
-from flowai.gateway.records import Answer
+from flowai.gateway.records import CompletionResult
 from flowai.gateway.routing.attempts import CANCELLED
 from flowai.storage.strict_json import json_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.events import Attempt, Cache, Origin
+    from flowai.events import Attempt, CacheStatus, Origin
     from flowai.gateway.plan import Plan
     from flowai.gateway.records import Explanation
     from flowai.providers import Completion
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class CallOutcome:
     """How an answer came.
 
     Args:
@@ -44,7 +44,7 @@ class Outcome:
     completion: Completion
     model: str
     is_degraded: bool = False
-    cache: Cache = "miss"
+    cache: CacheStatus = "miss"
     similarity: float | None = None
     json_valid: bool | None = None
 
@@ -65,10 +65,10 @@ def json_valid(plan: Plan, completion: Completion) -> bool | None:
     return json_problem(completion.text) is None
 
 
-def answer_of(plan: Plan, outcome: Outcome, latency_ms: float) -> Answer:
+def to_result(plan: Plan, outcome: CallOutcome, latency_ms: float) -> CompletionResult:
     """Give what the caller gets."""
     completion, is_hit = outcome.completion, outcome.cache != "miss"
-    return Answer(
+    return CompletionResult(
         call_id=plan.call_id,
         text=completion.text,
         tool_calls=completion.tool_calls,
@@ -94,8 +94,13 @@ def answer_of(plan: Plan, outcome: Outcome, latency_ms: float) -> Answer:
     )
 
 
-def event_of(
-    plan: Plan, result: Answer | BaseException, *, origin: Origin, attempts: Sequence[Attempt], latency_ms: float
+def to_event(
+    plan: Plan,
+    result: CompletionResult | BaseException,
+    *,
+    origin: Origin,
+    attempts: Sequence[Attempt],
+    latency_ms: float,
 ) -> CallEvent:
     """Give what the log keeps of a call; the log itself takes secrets out.
 
@@ -107,7 +112,7 @@ def event_of(
         latency_ms: from the request to the answer or the failure.
     """
     facts: dict[str, Any] = {}
-    if isinstance(result, Answer):
+    if isinstance(result, CompletionResult):
         ttft_ms = result.ttft_ms
         if ttft_ms is not None and attempts:  # what the caller waited: failed attempts before it included
             ttft_ms += attempts[-1].at_ms or 0.0
@@ -133,7 +138,7 @@ def event_of(
         }
     served = plan.served
     if served.feature.log_content == "redacted":
-        output = result.text if isinstance(result, Answer) else None
+        output = result.text if isinstance(result, CompletionResult) else None
         facts["content"] = Content(messages=plan.request.messages, output=output)
     has_prompt = plan.ask.messages is None and served.prompt is not None
     return CallEvent(
@@ -163,17 +168,17 @@ def redacted(event: CallEvent, redactor: Redactor) -> CallEvent:
     return msgspec.convert(redactor.value(msgspec.to_builtins(event)), CallEvent)
 
 
-MOST_COUNT = 1_000
+MAX_COUNT = 1_000
 
 
-class History:
+class RecentCalls:
     """Keeps the newest explanations.
 
     Args:
         most_count: how many, >= 1.
     """
 
-    def __init__(self, most_count: int = MOST_COUNT) -> None:
+    def __init__(self, most_count: int = MAX_COUNT) -> None:
         self._most_count = most_count
         self._kept: OrderedDict[str, Explanation] = OrderedDict()
 

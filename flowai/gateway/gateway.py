@@ -16,20 +16,20 @@ import msgspec
 
 from flowai.errors import BudgetError, CallError, FlowaiError, UsageError
 from flowai.events import AlertEvent, CallEvent, FeedbackEvent, ScoreEvent
-from flowai.gateway.call import Call
-from flowai.gateway.call_event import History, Outcome, answer_of, event_of, redacted, user_hash
+from flowai.gateway.call import CallRunner
+from flowai.gateway.call_event import CallOutcome, RecentCalls, redacted, to_event, to_result, user_hash
 from flowai.gateway.plan import plan_call
-from flowai.gateway.records import Answer, Ask, Explanation, Standing
-from flowai.gateway.runtime import Parts, RuntimeOptions, open_parts
+from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus
+from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_parts
 from flowai.gateway.single_flight import SingleFlight
-from flowai.gateway.telemetry.feedback import checked, completed
+from flowai.gateway.telemetry.feedback import validate_feedback, with_call_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.events import AlertCause, Origin, Verdict
-    from flowai.gateway.records import OnBreak, StreamItem, Wishes
+    from flowai.events import AlertCause, FeedbackVerdict, Origin
+    from flowai.gateway.records import CompletionOptions, OnStreamBreak, StreamEvent
     from flowai.providers import Embeddings
 
 
@@ -65,10 +65,10 @@ class Gateway:
         self._origin = origin
         self._settings = settings or RuntimeOptions()
         self._opening = SingleFlight()
-        self._opened: Parts | None = None
+        self._opened: GatewayRuntime | None = None
         self._is_closed = False
         self._limits: set[asyncio.Timeout] = set()
-        self._history = History()
+        self._history = RecentCalls()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -92,38 +92,38 @@ class Gateway:
         Calls under way end with a UsageError, and so does every use from now on, until it is opened again.
         """
         self._is_closed = True
-        await self._shut()
+        await self._close_parts()
 
     async def complete(
         self,
         feature: str | None = None,
         variables: Mapping[str, Any] | None = None,
-        **wishes: Unpack[Wishes],
-    ) -> Answer:
-        """Give a whole answer; see `Ask` for every argument (`messages`, `model`, `user`, `tenant`, `session`, ...).
+        **wishes: Unpack[CompletionOptions],
+    ) -> CompletionResult:
+        """Return a whole answer; `CompletionRequest` describes every argument.
 
         Args:
             feature: the feature; None with `model`.
             variables: the prompt's variables; None with `messages`.
-            **wishes: further fields of `Ask`.
+            **wishes: further fields of `CompletionRequest`.
 
         Raises:
             UsageError: unknown feature or model, arguments that contradict each other.
             PromptError: a variable is missing, unknown or wrong.
             BudgetError: the request is too long, or the day's dollars are spent.
-            CallError: no model answered (`LadderError`), or a failure that is the caller's.
+            CallError: no model answered (`AllModelsFailedError`), or a failure that is the caller's.
             ProjectError: a file of the project is wrong (only at the first call).
         """
-        return await self.ask(_wish(feature, variables, wishes))
+        return await self.complete_request(_completion_options(feature, variables, wishes))
 
     def stream(
         self,
         feature: str | None = None,
         variables: Mapping[str, Any] | None = None,
         *,
-        on_break: OnBreak = "error",
-        **wishes: Unpack[Wishes],
-    ) -> AsyncGenerator[StreamItem]:
+        on_break: OnStreamBreak = "error",
+        **wishes: Unpack[CompletionOptions],
+    ) -> AsyncGenerator[StreamEvent]:
         """Give an answer piece by piece: Started, Pieces, and the whole Answer last.
 
         Args:
@@ -131,35 +131,37 @@ class Gateway:
             variables: the prompt's variables; None with `messages`.
             on_break: what happens when the stream dies after its first text: a CallError, or a Restarted and the
                 answer of the next model from its begin.
-            **wishes: further fields of `Ask`.
+            **wishes: further fields of `CompletionRequest`.
 
         Raises:
             FlowaiError: as `complete`, before or between the pieces; never after the Answer.
         """
-        return self.ask_stream(_wish(feature, variables, wishes), on_break=on_break)
+        return self.stream_request(_completion_options(feature, variables, wishes), on_break=on_break)
 
-    async def ask(self, ask: Ask) -> Answer:
+    async def complete_request(self, ask: CompletionRequest) -> CompletionResult:
         """Give a whole answer; see `complete`."""
         call = await self._begin(ask)
         try:
             call.check_tokens()
-            async with self._under_way():
+            async with self._in_flight():
                 outcome = await call.outcome()
         except (FlowaiError, asyncio.CancelledError) as error:
-            self._note(call, error)
+            self._write_event(call, error)
             raise
         return self._answered(call, outcome)
 
-    async def ask_stream(self, ask: Ask, *, on_break: OnBreak = "error") -> AsyncGenerator[StreamItem]:
+    async def stream_request(
+        self, ask: CompletionRequest, *, on_break: OnStreamBreak = "error"
+    ) -> AsyncGenerator[StreamEvent]:
         """Give an answer piece by piece; see `stream`."""
         call = await self._begin(ask)
         try:
             call.check_tokens()
-            async with aclosing(call.pieces(on_break)) as items:
-                while not isinstance(item := await self._next(items), Outcome):
+            async with aclosing(call.stream(on_break)) as items:
+                while not isinstance(item := await self._next(items), CallOutcome):
                     yield item
         except (FlowaiError, asyncio.CancelledError, GeneratorExit) as error:
-            self._note(call, error)
+            self._write_event(call, error)
             raise
         yield self._answered(call, item)
 
@@ -180,7 +182,7 @@ class Gateway:
         return await parts.embed(parts.live.snapshot.endpoint(model), tuple(texts))
 
     async def feedback(
-        self, call_id: str, *, verdict: Verdict, text: str | None = None, user: str | None = None
+        self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
     ) -> None:
         """Note what a person made of an answer; when this returns, it is in the log.
 
@@ -205,7 +207,7 @@ class Gateway:
             text=text,
             user_hash=user_hash(user),
         )
-        parts.sink.write(completed(said, await self._find(call_id), parts.live.snapshot.registry))
+        parts.sink.write(with_call_fields(said, await self._find(call_id), parts.live.snapshot.registry))
 
     async def score(
         self, call_id: str, *, name: str, passed: bool, score: float | None = None, judge: str | None = None
@@ -233,7 +235,7 @@ class Gateway:
             judge=judge,
         )
         parts = await self._parts()
-        parts.sink.write(checked(found))
+        parts.sink.write(validate_feedback(found))
 
     async def explain(self, call_id: str) -> Explanation:
         """Say why a call went as it went.
@@ -256,13 +258,13 @@ class Gateway:
             )
         return Explanation(event=event)
 
-    async def refresh(self) -> None:
+    async def reload(self) -> None:
         """Look for changed files and a new overlay now; a running gateway does so by itself, four times a second."""
         await (await self._parts()).refresh()
 
-    async def standing(self) -> Standing:
+    async def status(self) -> GatewayStatus:
         """Say how things stand."""
-        return (await self._parts()).standing()
+        return (await self._parts()).status()
 
     async def warm_up(self) -> None:
         """Do now what first calls would wait for: import LiteLLM, load local models."""
@@ -270,30 +272,30 @@ class Gateway:
 
     # --- one call ---
 
-    async def _parts(self) -> Parts:
-        parts = self._opened or await self._newly_opened()
+    async def _parts(self) -> GatewayRuntime:
+        parts = self._opened or await self._open_once()
         if parts.loop is not asyncio.get_running_loop():
             raise UsageError(
                 "this gateway was opened in another event loop", hint="one gateway per event loop, or `SyncGateway`"
             )
         return parts
 
-    async def _newly_opened(self) -> Parts:
+    async def _open_once(self) -> GatewayRuntime:
         if self._is_closed:
             raise _closed()
         parts, _ = await self._opening.run("", self._open_parts)
         return parts
 
-    async def _open_parts(self) -> Parts:
+    async def _open_parts(self) -> GatewayRuntime:
         parts = await open_parts(self._start, self._env, self._origin, self._settings)
-        parts.start(at_loop_end=self._shut)
+        parts.start(at_loop_end=self._close_parts)
         if self._is_closed:  # meanwhile
             await parts.aclose()
             raise _closed()
         self._opened = parts
         return parts
 
-    async def _shut(self) -> None:
+    async def _close_parts(self) -> None:
         """End what is under way, then give everything back; the next use opens it again."""
         parts, self._opened = self._opened, None
         if parts is None:
@@ -308,7 +310,7 @@ class Gateway:
         await parts.aclose()
 
     @asynccontextmanager
-    async def _under_way(self) -> AsyncGenerator[None]:
+    async def _in_flight(self) -> AsyncGenerator[None]:
         """Have what is awaited here end when the gateway is closed."""
         if self._opened is None:
             raise _closed()
@@ -325,34 +327,34 @@ class Gateway:
             self._limits.discard(limit)
 
     async def _next(self, items: AsyncGenerator[T]) -> T:
-        async with self._under_way():  # never across a yield: meanwhile the caller has the floor
+        async with self._in_flight():  # never across a yield: meanwhile the caller has the floor
             return await anext(items)
 
-    async def _begin(self, ask: Ask) -> Call:
+    async def _begin(self, ask: CompletionRequest) -> CallRunner:
         settings = self._settings
         started_s, at = settings.clock_s(), settings.now()
         parts = await self._parts()
         snapshot = parts.live.snapshot
-        overlay = (await parts.breakers.look()).overlay
-        serving = snapshot.serving(overlay)
+        overlay = (await parts.breakers.refresh()).overlay
+        serving = snapshot.active_release(overlay)
         plan = plan_call(
             ask, call_id=settings.new_id(), at=at, snapshot=snapshot, serving=serving, switches=settings.switches
         )
-        return Call(parts, plan, started_s, serving.warnings)
+        return CallRunner(parts, plan, started_s, serving.warnings)
 
-    def _answered(self, call: Call, outcome: Outcome) -> Answer:
-        answer = answer_of(call.plan, outcome, self._latency_ms(call))
-        self._note(call, answer)
+    def _answered(self, call: CallRunner, outcome: CallOutcome) -> CompletionResult:
+        answer = to_result(call.plan, outcome, self._latency_ms(call))
+        self._write_event(call, answer)
         return answer
 
-    def _latency_ms(self, call: Call) -> float:
+    def _latency_ms(self, call: CallRunner) -> float:
         return max(0.0, (self._settings.clock_s() - call.started_s) * 1000)
 
-    def _note(self, call: Call, result: Answer | BaseException) -> None:
+    def _write_event(self, call: CallRunner, result: CompletionResult | BaseException) -> None:
         """Write down how a call ended: the event, its span, what `explain` says, and the alerts."""
         parts, plan = call.parts, call.plan
-        latency_ms = result.latency_ms if isinstance(result, Answer) else self._latency_ms(call)
-        event = event_of(plan, result, origin=self._origin, attempts=call.climb.attempts, latency_ms=latency_ms)
+        latency_ms = result.latency_ms if isinstance(result, CompletionResult) else self._latency_ms(call)
+        event = to_event(plan, result, origin=self._origin, attempts=call.climb.attempts, latency_ms=latency_ms)
         parts.sink.add(event)
         parts.trace(event)
         self._history.add(
@@ -379,18 +381,20 @@ class Gateway:
         if found is not None:
             return found.event
         parts = await self._parts()
-        return await asyncio.to_thread(parts.find_in_log, call_id)
+        return await asyncio.to_thread(parts.find_call, call_id)
 
 
 def _closed() -> UsageError:
     return UsageError("the gateway is closed", hint="`async with gateway` or `open` opens it again")
 
 
-def _wish(feature: str | None, variables: Mapping[str, Any] | None, wishes: Wishes) -> Ask:
+def _completion_options(
+    feature: str | None, variables: Mapping[str, Any] | None, wishes: CompletionOptions
+) -> CompletionRequest:
     given: dict[str, Any] = {name: value for name, value in wishes.items() if value is not None}
     if "messages" in given:
         given["messages"] = tuple(given["messages"])
     try:
-        return Ask(feature=feature, variables=variables, **given)
+        return CompletionRequest(feature=feature, variables=variables, **given)
     except TypeError as error:
         raise UsageError(f"a call takes no such argument: {error}") from None

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import FlowaiError
-from flowai.gateway.snapshot import take_snapshot
+from flowai.gateway.snapshot import load_snapshot
 from flowai.prompts.library import ENDING
 from flowai.redaction import Redactor
 from flowai.storage.files import read_fingerprints
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from flowai.storage.files import FileFingerprint
 
 
-class Live:
+class HotReloader:
     """The files of a project as calls use them.
 
     Args:
@@ -46,8 +46,8 @@ class Live:
         """What models cost; read once for all who ask."""
         self.error: str | None = None
         """What is wrong with the files as they are now; None while they are served."""
-        self._fingerprints = self._look()
-        self.snapshot = take_snapshot(project, environ, env=env, prices=prices)
+        self._fingerprints = self._fingerprint_files()
+        self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
 
     async def refresh(self) -> bool:
         """Read the files again if one has changed; tell whether new ones, or a new error, came of it.
@@ -55,7 +55,7 @@ class Live:
         Calls under way keep the snapshot they began with. A version that is wrong is not served, nor one that was still
         being written while it was read.
         """
-        fingerprints = await asyncio.to_thread(self._look)
+        fingerprints = await asyncio.to_thread(self._fingerprint_files)
         if fingerprints == self._fingerprints:
             return False
         snapshot, error = self.snapshot, None
@@ -63,19 +63,23 @@ class Live:
             snapshot = await asyncio.to_thread(self._read)
         except FlowaiError as found:
             error = str(found)
-        if await asyncio.to_thread(self._look) != fingerprints:
+        if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
             return False  # the next look reads it whole
         self.snapshot, self.error, self._fingerprints = snapshot, error, fingerprints
         return True
 
     def _read(self) -> Snapshot:
-        return take_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
+        return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
 
-    def _look(self) -> dict[str, FileFingerprint]:
+    def _fingerprint_files(self) -> dict[str, FileFingerprint]:
         """Look at all files that a snapshot may be made of, those of prompts that are wrong or missing included."""
         project = self._project
         registries = project.registry.parent.glob(f"*{project.registry.suffix}")  # one may extend another
-        files = (*map(str, registries), *map(str, (project.dotenv, project.prompts_lock)), *_below(project.prompts))
+        files = (
+            *map(str, registries),
+            *map(str, (project.dotenv, project.prompts_lock)),
+            *_files_under(project.prompts),
+        )
         return read_fingerprints(files)
 
 
@@ -86,7 +90,7 @@ class CurrentRedactor(Redactor):
         live: gives the snapshot.
     """
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: HotReloader) -> None:
         super().__init__()
         self._live = live
 
@@ -99,7 +103,7 @@ class CurrentRedactor(Redactor):
         return self._live.snapshot.redactor.value(value)
 
 
-def _below(directory: str | Path) -> Iterator[str]:
+def _files_under(directory: str | Path) -> Iterator[str]:
     """Give every prompt file below a directory."""
     try:
         entries = list(os.scandir(directory))
@@ -107,6 +111,6 @@ def _below(directory: str | Path) -> Iterator[str]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path)
+            yield from _files_under(entry.path)
         elif entry.name.endswith(ENDING):
             yield entry.path

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from flowai.cache.cache_key import make_lookup
+from flowai.cache.cache_key import build_cache_query
 from flowai.errors import UsageError
-from flowai.gateway.routing.assignment import assign_arm, assign_variant, is_flagged, unit_of
+from flowai.gateway.routing.assignment import assign_arm, assign_variant, assignment_unit, is_flagged
 from flowai.prompts import openai_messages
 from flowai.providers import Request
 from flowai.registry.bindings import OWN_PARAMS
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from flowai.cache.cache_key import Lookup
+    from flowai.cache.cache_key import CacheQuery
     from flowai.events import Variant
-    from flowai.gateway.records import Ask
-    from flowai.gateway.routing.assignment import Unit
-    from flowai.gateway.snapshot import Served, Serving, Snapshot
+    from flowai.gateway.records import CompletionRequest
+    from flowai.gateway.routing.assignment import AssignmentUnit
+    from flowai.gateway.snapshot import ActiveRelease, ResolvedFeature, Snapshot
     from flowai.prompts import Prompt
     from flowai.providers import Endpoint
     from flowai.registry import Feature
 
 
-LENGTH_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
+MAX_TOKENS_KEYS = frozenset({"max_tokens", "max_completion_tokens"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Switches:
+class FeatureToggles:
     """What a gateway leaves out; smoke leaves out all that could hide a fault.
 
     Args:
@@ -67,21 +67,27 @@ class Plan:
         lookup: where its answer is kept; None where it is not.
     """
 
-    ask: Ask
+    ask: CompletionRequest
     call_id: str
     at: datetime
-    served: Served
+    served: ResolvedFeature
     release: str | None
     variant: Variant | None
     experiment: str | None
     arm: str | None
     is_sticky: bool
     request: Request
-    lookup: Lookup | None
+    lookup: CacheQuery | None
 
 
 def plan_call(
-    ask: Ask, *, call_id: str, at: datetime, snapshot: Snapshot, serving: Serving, switches: Switches
+    ask: CompletionRequest,
+    *,
+    call_id: str,
+    at: datetime,
+    snapshot: Snapshot,
+    serving: ActiveRelease,
+    switches: FeatureToggles,
 ) -> Plan:
     """Plan a call.
 
@@ -100,10 +106,10 @@ def plan_call(
         RegistryError: none of its models has its weights.
     """
     _check(ask)
-    unit = unit_of(user=ask.user, session=ask.session, call_id=call_id)
+    unit = assignment_unit(user=ask.user, session=ask.session, call_id=call_id)
     release = variant = experiment = arm = None
     if ask.feature is None:
-        served = snapshot.alone(ask.model or "")
+        served = snapshot.resolve_model(ask.model or "")
     else:
         feature = snapshot.registry.feature(ask.feature)
         release, variant = _assigned(ask, unit, feature, snapshot, serving, switches)
@@ -114,7 +120,7 @@ def plan_call(
         served = snapshot.served(ask.feature, release, experiment=experiment, arm=arm)
     if not switches.falls_back:
         served = replace(served, rungs=served.rungs[:1])
-    _refuse_unreachable(served)
+    _check_reachable(served)
     request = _request(ask, served)
     return Plan(
         ask=ask,
@@ -131,7 +137,7 @@ def plan_call(
     )
 
 
-def _check(ask: Ask) -> None:
+def _check(ask: CompletionRequest) -> None:
     if (ask.feature is None) == (ask.model is None):
         raise UsageError("a call names a feature or a model, one of the two")
     if ask.feature is None and ask.messages is None:
@@ -159,7 +165,12 @@ def _check_messages(messages: Sequence[Any]) -> None:
 
 
 def _assigned(
-    ask: Ask, unit: Unit, feature: Feature, snapshot: Snapshot, serving: Serving, switches: Switches
+    ask: CompletionRequest,
+    unit: AssignmentUnit,
+    feature: Feature,
+    snapshot: Snapshot,
+    serving: ActiveRelease,
+    switches: FeatureToggles,
 ) -> tuple[str, Variant | None]:
     """Give the release that serves a call, and the side of a rollout it is on."""
     if switches.release is not None:
@@ -178,23 +189,23 @@ def _assigned(
     return serving.candidate if variant in ("dogfood", "canary") else serving.release, variant
 
 
-def _refuse_unreachable(served: Served) -> None:
+def _check_reachable(served: ResolvedFeature) -> None:
     """Say why no model can be asked, before anything else is done."""
     reasons = [rung.unavailable for rung in served.rungs]
     if reasons and reasons[0] is not None and all(reason is not None for reason in reasons):
         raise reasons[0]
 
 
-def _request(ask: Ask, served: Served) -> Request:
+def _request(ask: CompletionRequest, served: ResolvedFeature) -> Request:
     """Make the request; a caller may ask for fewer tokens than the feature allows, never for more."""
     feature = served.feature
     limit = feature.budget.completion_tokens
-    params = {**served.params, **_own(ask.params, limit)}
+    params = {**served.params, **_with_caller_params(ask.params, limit)}
     endpoint = served.rungs[0].endpoint
     if ask.messages is None:
         if served.prompt is None:  # _check refuses a model on its own without messages
             raise AssertionError("a feature has a prompt")
-        return make_request(served.prompt, ask.variables or {}, endpoint, params=params, feature=feature)
+        return build_request(served.prompt, ask.variables or {}, endpoint, params=params, feature=feature)
     if limit is not None and "max_completion_tokens" not in params:
         params.setdefault("max_tokens", limit)
     return Request(
@@ -207,10 +218,10 @@ def _request(ask: Ask, served: Served) -> Request:
     )
 
 
-def _own(params: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
+def _with_caller_params(params: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     """Give a caller's parameters, limits of the answer's length no higher than the feature's."""
     own = {name: value for name, value in params.items() if value is not None}
-    for name in LENGTH_LIMITS & own.keys():
+    for name in MAX_TOKENS_KEYS & own.keys():
         asked = own[name]
         if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
             raise UsageError(f"found `{name}: {asked!r}`, expected a whole number from 1 up")
@@ -218,7 +229,7 @@ def _own(params: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
     return own
 
 
-def _lookup(ask: Ask, served: Served, request: Request) -> Lookup | None:
+def _lookup(ask: CompletionRequest, served: ResolvedFeature, request: Request) -> CacheQuery | None:
     """Say where an answer is kept; an answer that the model would vary is kept only where the feature says so."""
     policy = served.feature.cache
     if served.name is None or policy.kind == "none" or not ask.use_cache:
@@ -226,7 +237,7 @@ def _lookup(ask: Ask, served: Served, request: Request) -> Lookup | None:
     if not policy.any_temperature and _is_nondeterministic(request.params):
         return None
     prompt_hash = served.prompt.hash if ask.messages is None and served.prompt is not None else ""
-    return make_lookup(
+    return build_cache_query(
         request,
         feature=served.name,
         prompt_hash=prompt_hash,
@@ -242,7 +253,7 @@ def _is_nondeterministic(params: Mapping[str, Any]) -> bool:
     return not isinstance(temperature, int | float) or temperature > 0
 
 
-def make_request(
+def build_request(
     prompt: Prompt,
     values: Mapping[str, Any],
     endpoint: Endpoint,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
-from flowai.events import Cache, CallEvent, Variant
+from flowai.events import CacheStatus, CallEvent, Variant
 from flowai.registry import Serve
 from flowai.state import BreakerView
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from flowai.providers import ChatMessage
 
-OnBreak = Literal["error", "restart"]
+OnStreamBreak = Literal["error", "restart"]
 """What happens when a stream dies after its first text: a typed error, or a fresh start with the next model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ask:
+class CompletionRequest:
     """One request of a caller.
 
     Args:
@@ -54,8 +54,8 @@ class Ask:
     use_cache: bool = True
 
 
-class Wishes(TypedDict, total=False):
-    """What `complete` and `stream` take besides feature and variables; see `Ask` for each."""
+class CompletionOptions(TypedDict, total=False):
+    """What `complete` and `stream` take besides feature and variables; see `CompletionRequest` for each."""
 
     messages: Sequence[ChatMessage] | None
     model: str | None
@@ -68,7 +68,7 @@ class Wishes(TypedDict, total=False):
     use_cache: bool
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller gets.
 
     Args:
@@ -109,7 +109,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     degraded: bool = False
     disclaimer: str | None = None
-    cache: Cache = "miss"
+    cache: CacheStatus = "miss"
     similarity: float | None = None
     finish_reason: str | None = None
     json_valid: bool | None = None
@@ -120,7 +120,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="started"):
+class StreamStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="started"):
     """First of a stream: who answers, known when the first piece is there.
 
     Args:
@@ -141,10 +141,10 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     model: str
     degraded: bool = False
     disclaimer: str | None = None
-    cache: Cache = "miss"
+    cache: CacheStatus = "miss"
 
 
-class Piece(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="piece"):
+class TextChunk(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="piece"):
     """More of the answer.
 
     Args:
@@ -156,7 +156,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="pi
     tool_calls: tuple[dict[str, Any], ...] = ()
 
 
-class Restarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="restarted"):
+class StreamRestarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="restarted"):
     """The stream died and another model starts afresh: forget all pieces so far. Only with `on_break="restart"`.
 
     Args:
@@ -172,7 +172,7 @@ class Restarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag
     reason: str
 
 
-StreamItem = Started | Piece | Restarted | Answer
+StreamEvent = StreamStarted | TextChunk | StreamRestarted | CompletionResult
 """What `stream` gives: Started, Pieces, perhaps Restarted and Pieces, and the whole Answer last.
 
 A stream that cannot be finished raises a CallError instead of the Answer."""
@@ -192,13 +192,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] | None = None
 
 
-Trouble = Literal["state_alone", "events_failing", "registry_invalid", "semantic_off", "cache_failing"]
+DegradedReason = Literal["state_alone", "events_failing", "registry_invalid", "semantic_off", "cache_failing"]
 """A way in which a gateway works on with less: shared state is away, events cannot be written, the registry's new
 version is wrong and the last good one serves, the semantic cache cannot embed, answers cannot be kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class GatewayStatus:
     """How a gateway stands now; cheap to ask for.
 
     Args:
@@ -221,7 +221,7 @@ class Standing:
     release: str | None = None
     candidate: str | None = None
     warnings: tuple[str, ...] = ()
-    troubles: Mapping[Trouble, str] = field(default_factory=dict)
+    degraded: Mapping[DegradedReason, str] = field(default_factory=dict)
     open_breakers: tuple[str, ...] = ()
     held_event_count: int = 0
     dropped_event_count: int = 0

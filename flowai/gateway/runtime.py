@@ -22,46 +22,46 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.cache.embedder import ClientEmbedder, LocalEmbedder, local_embedder_missing
-from flowai.cache.response_cache import open_answer_cache
+from flowai.cache.response_cache import open_response_cache
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError
 from flowai.events import AlertCause, AlertEvent, CallEvent, Event, EventLog
-from flowai.gateway.hot_reload import CurrentRedactor, Live
-from flowai.gateway.plan import Switches
-from flowai.gateway.records import Standing, Trouble
+from flowai.gateway.hot_reload import CurrentRedactor, HotReloader
+from flowai.gateway.plan import FeatureToggles
+from flowai.gateway.records import DegradedReason, GatewayStatus
 from flowai.gateway.routing.budget import Budgets
-from flowai.gateway.routing.circuit_breaker import Breakers
-from flowai.gateway.routing.fallback import Ladder
+from flowai.gateway.routing.circuit_breaker import CircuitBreakers
+from flowai.gateway.routing.fallback import FallbackChain
 from flowai.gateway.single_flight import SingleFlight
-from flowai.gateway.telemetry.event_writer import EventSink
-from flowai.gateway.telemetry.spans import Spans
+from flowai.gateway.telemetry.event_writer import EventWriter
+from flowai.gateway.telemetry.spans import SpanExporter
 from flowai.project import find_project
-from flowai.providers import EmbedRequest, PriceTable, connect
+from flowai.providers import EmbedRequest, PriceTable, create_client
 from flowai.providers.tokens import TokenCounter
 from flowai.registry import events_directory, features_of
 from flowai.registry.environment import fill
 from flowai.state import Heartbeat
 from flowai.state.factory import open_state
-from flowai.state.fallback_store import GuardedState
-from flowai.state.memory_store import MemoryState
+from flowai.state.fallback_store import FallbackStateStore
+from flowai.state.memory_store import InMemoryStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from flowai.cache.embedder import Embedder
-    from flowai.cache.response_cache import AnswerCache
+    from flowai.cache.response_cache import ResponseCache
     from flowai.events import Origin
     from flowai.providers import Client, Embeddings, Endpoint
     from flowai.redaction import Redactor
 
-TICK_S = 0.25
+MAINTENANCE_INTERVAL_S = 0.25
 """How often a running gateway looks for changed files and a new overlay."""
-BEAT_S = 3.0
+HEARTBEAT_INTERVAL_S = 3.0
 """How often it says that it lives."""
 LIFETIME_S = 12.0
 """After this much silence it counts as gone."""
-ALERT_AGAIN_S = 3600.0
+ALERT_REPEAT_S = 3600.0
 """The same trouble is told again after this."""
-ALERTS: dict[Trouble, AlertCause] = {
+ALERTS: dict[DegradedReason, AlertCause] = {
     "registry_invalid": "registry",
     "state_alone": "state",
     "events_failing": "events",
@@ -75,7 +75,7 @@ def _new_id() -> str:
 
 
 def _connect(redactor: Redactor, *, shared_process: bool) -> Client:
-    return connect(redactor=redactor, shared_process=shared_process)
+    return create_client(redactor=redactor, shared_process=shared_process)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,10 +105,10 @@ class RuntimeOptions:
     connect: Callable[..., Client] = _connect
     on_event: Callable[[Event], None] = lambda _: None
     trace: Callable[[CallEvent], None] | None = None
-    switches: Switches = field(default_factory=Switches)
+    switches: FeatureToggles = field(default_factory=FeatureToggles)
 
 
-class Parts:
+class GatewayRuntime:
     """What calls of one gateway share.
 
     Args:
@@ -124,11 +124,11 @@ class Parts:
     def __init__(
         self,
         *,
-        live: Live,
-        state: GuardedState,
+        live: HotReloader,
+        state: FallbackStateStore,
         client: Client,
-        cache: AnswerCache,
-        sink: EventSink,
+        cache: ResponseCache,
+        sink: EventWriter,
         identity: Heartbeat,
         settings: RuntimeOptions,
     ) -> None:
@@ -137,13 +137,15 @@ class Parts:
         self.client = client
         self.cache = cache
         self.sink = sink
-        self.trace = settings.trace or _nobody
+        self.trace = settings.trace or _ignore_alert
         self.clock_s = settings.clock_s
         self.is_warm = False
         self.flights = SingleFlight()
-        self.breakers = Breakers(state, environment=identity.environment, clock_s=settings.clock_s)
+        self.breakers = CircuitBreakers(state, environment=identity.environment, clock_s=settings.clock_s)
         self.budgets = Budgets(state, prices=live.prices, tokens=TokenCounter(), now=settings.now)
-        self.ladder = Ladder(client, self.breakers, clock_s=settings.clock_s, sleep=settings.sleep, rng=settings.rng)
+        self.ladder = FallbackChain(
+            client, self.breakers, clock_s=settings.clock_s, sleep=settings.sleep, rng=settings.rng
+        )
         self._identity = identity
         self._settings = settings
         self._said: Heartbeat | None = None
@@ -163,18 +165,22 @@ class Parts:
     async def refresh(self) -> None:
         """Look for changed files and a new overlay; say so where something changed, or it is time."""
         await self.live.refresh()
-        shared = await self.breakers.look()
-        serving = self.live.snapshot.serving(shared.overlay)
+        shared = await self.breakers.refresh()
+        serving = self.live.snapshot.active_release(shared.overlay)
         epoch = 0 if shared.overlay is None else shared.overlay.epoch
         now = self._settings.now()
         beat = msgspec.structs.replace(
             self._identity, release=serving.release, candidate=serving.candidate, overlay_epoch=epoch, at=now
         )
         # a store that was away may have come back without its data
-        said = self._said = None if self.state.is_alone else self._said
-        if said is None or msgspec.structs.replace(said, at=now) != beat or (now - said.at).total_seconds() >= BEAT_S:
+        said = self._said = None if self.state.is_degraded else self._said
+        if (
+            said is None
+            or msgspec.structs.replace(said, at=now) != beat
+            or (now - said.at).total_seconds() >= HEARTBEAT_INTERVAL_S
+        ):
             try:
-                await self.state.beat(beat, lifetime_s=LIFETIME_S)
+                await self.state.heartbeat(beat, lifetime_s=LIFETIME_S)
                 self._said = beat
             except InfrastructureError:
                 self._said = None  # what nobody heard is said again at the next look
@@ -187,35 +193,35 @@ class Parts:
         """Put trouble into the log, once an hour for each kind, provider and model."""
         key = (event.cause, event.provider, event.model, event.feature)
         now_s = self._settings.clock_s()
-        if now_s - self._told.get(key, -ALERT_AGAIN_S) >= ALERT_AGAIN_S:
+        if now_s - self._told.get(key, -ALERT_REPEAT_S) >= ALERT_REPEAT_S:
             self._told[key] = now_s
             self.sink.add(event)
 
-    def standing(self) -> Standing:
+    def status(self) -> GatewayStatus:
         """Say how things stand."""
         snapshot, shared = self.live.snapshot, self.breakers.shared
         release = candidate = None
         warnings = snapshot.warnings
         try:
-            serving = snapshot.serving(shared.overlay)
+            serving = snapshot.active_release(shared.overlay)
             release, candidate, warnings = serving.release, serving.candidate, (*serving.warnings, *warnings)
         except RegistryError as error:
             warnings = (str(error), *warnings)
-        return Standing(
+        return GatewayStatus(
             features=frozenset(snapshot.registry.features),
             models=frozenset(snapshot.registry.models),
             serve=snapshot.registry.serve,
             release=release,
             candidate=candidate,
             warnings=warnings,
-            troubles=self._troubles(),
+            degraded=self._degraded_reasons(),
             open_breakers=tuple(sorted(name for name, view in shared.breakers.items() if view.status != "closed")),
             held_event_count=self.sink.held_count,
             dropped_event_count=self.sink.dropped_count,
             is_warm=self.is_warm,
         )
 
-    def find_in_log(self, call_id: str) -> CallEvent | None:
+    def find_call(self, call_id: str) -> CallEvent | None:
         """Look a call up in the log of today and yesterday."""
         wanted = call_id.encode()
         today = self._settings.now().astimezone(UTC).date()
@@ -237,7 +243,7 @@ class Parts:
         """Load the local models that the serving release may ask; one that cannot be loaded is told by its calls."""
         await self.warm_up()
         snapshot, switches = self.live.snapshot, self._settings.switches
-        release = switches.release or snapshot.serving(self.breakers.shared.overlay).release
+        release = switches.release or snapshot.active_release(self.breakers.shared.overlay).release
         most_count = None if switches.falls_back else 1
         rungs = [
             rung
@@ -257,7 +263,7 @@ class Parts:
         try:
             await self.cache.aclose()  # first: what it still keeps may need the client for a vector
             await self.client.aclose()
-            await self.state.gone(self._identity.environment, self._identity.process)
+            await self.state.deregister(self._identity.environment, self._identity.process)
         finally:
             await self.state.aclose()
             self.sink.flush()
@@ -265,25 +271,25 @@ class Parts:
 
     async def _tick(self, at_loop_end: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._keep_current()
+            await self._reload_if_changed()
         finally:
             if not self._is_closing:
                 await at_loop_end()
 
-    async def _keep_current(self) -> None:
+    async def _reload_if_changed(self) -> None:
         while True:
             with suppress(FlowaiError):  # no release is left that may serve: each call says so
                 await self.refresh()
             self.sink.flush()
-            for trouble, reason in self._troubles().items():
+            for trouble, reason in self._degraded_reasons().items():
                 if trouble in ALERTS:
                     self.alert(AlertEvent(at=self._settings.now(), cause=ALERTS[trouble], message=reason))
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(MAINTENANCE_INTERVAL_S)
 
-    def _troubles(self) -> dict[Trouble, str]:
-        found: dict[Trouble, str | None] = {
+    def _degraded_reasons(self) -> dict[DegradedReason, str]:
+        found: dict[DegradedReason, str | None] = {
             "registry_invalid": self.live.error,
-            "state_alone": self.state.away_reason if self.state.is_alone else None,
+            "state_alone": self.state.away_reason if self.state.is_degraded else None,
             "events_failing": self.sink.error,
             "cache_failing": self.cache.error,
             "semantic_off": self.cache.semantic_error if _wants_semantic(self.live) else None,
@@ -291,7 +297,7 @@ class Parts:
         return {trouble: reason for trouble, reason in found.items() if reason is not None}
 
 
-async def open_parts(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> Parts:
+async def open_parts(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> GatewayRuntime:
     """Open a project for calls.
 
     Raises:
@@ -299,15 +305,17 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
         InfrastructureError: a directory of it cannot be written.
     """
     project = find_project(Path(start), settings.environ)
-    live = await asyncio.to_thread(partial(Live, project, settings.environ, env=env, prices=PriceTable()))
+    live = await asyncio.to_thread(partial(HotReloader, project, settings.environ, env=env, prices=PriceTable()))
     snapshot, registry = live.snapshot, live.snapshot.registry
     redactor = CurrentRedactor(live)
     named_state = fill(registry.state, snapshot.environ, owner="`state`")
     wall_s = partial(_wall_s, settings)
-    state = GuardedState(open_state(named_state, project.root, clock_s=wall_s), MemoryState(wall_s), wall_s)
+    state = FallbackStateStore(
+        open_state(named_state, project.root, clock_s=wall_s), InMemoryStateStore(wall_s), wall_s
+    )
     client = settings.connect(redactor, shared_process=origin == "library")
     embedder, semantic_error = _embedder(live, client)
-    cache = open_answer_cache(
+    cache = open_response_cache(
         named_state=named_state,
         directory=project.cache,
         embed=embedder,
@@ -316,12 +324,12 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
     )
     process = f"{origin}-{settings.new_id()[:12]}"
     now = settings.now()
-    return Parts(
+    return GatewayRuntime(
         live=live,
         state=state,
         client=client,
         cache=cache,
-        sink=EventSink(
+        sink=EventWriter(
             EventLog(events_directory(registry, project), process=process, redactor=redactor, clock=settings.now),
             clock_s=settings.clock_s,
             on_event=settings.on_event,
@@ -332,7 +340,7 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
             pid=os.getpid(),
             environment=registry.environment or "",
             origin=origin,
-            release=snapshot.serving(None).release,
+            release=snapshot.active_release(None).release,
             started_at=now,
             at=now,
         ),
@@ -340,22 +348,22 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
     )
 
 
-def _nobody(_: CallEvent) -> None:
+def _ignore_alert(_: CallEvent) -> None:
     """Tell nobody."""
 
 
 def _spans(redactor: Redactor) -> Callable[[CallEvent], None]:
     """Give spans to whatever the process has set up for them; without OpenTelemetry to nobody."""
     if find_spec("opentelemetry") is None:
-        return _nobody
-    return Spans(redactor).record
+        return _ignore_alert
+    return SpanExporter(redactor).record
 
 
-def _wants_semantic(live: Live) -> bool:
+def _wants_semantic(live: HotReloader) -> bool:
     return any(feature.cache.kind == "semantic" for feature in live.snapshot.registry.features.values())
 
 
-def _embedder(live: Live, client: Client) -> tuple[Embedder | None, str | None]:
+def _embedder(live: HotReloader, client: Client) -> tuple[Embedder | None, str | None]:
     """Give what embeds texts for the semantic cache, or why there is nothing: calls do not fail for it."""
     if not _wants_semantic(live):
         return None, None

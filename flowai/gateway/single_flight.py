@@ -47,7 +47,7 @@ class SingleFlight:
         if flight is None:
             flight = _Flight(task=asyncio.ensure_future(work()))
             self._flights[key] = flight
-            flight.task.add_done_callback(lambda task: self._landed(key, task))
+            flight.task.add_done_callback(lambda task: self._finish(key, task))
         flight.waiting_count += 1
         try:
             return await asyncio.shield(flight.task), is_shared
@@ -57,7 +57,7 @@ class SingleFlight:
                 self._forget(key, flight.task)  # who comes next begins anew, not with what is being cancelled
                 flight.task.cancel()
 
-    def _landed(self, key: str, task: asyncio.Future[Any]) -> None:
+    def _finish(self, key: str, task: asyncio.Future[Any]) -> None:
         self._forget(key, task)
         if not task.cancelled():
             task.exception()  # marks it as seen: the one caller may have left while it failed

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import MissingKeyError, PromptError, RegistryError
-from flowai.gateway.routing.attempts import Rung
+from flowai.gateway.routing.attempts import ModelCandidate
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.redaction import Redactor
 from flowai.registry import (
@@ -21,8 +21,8 @@ from flowai.registry import (
     endpoint_of,
     environment_of,
     features_of,
-    ladder,
     load_registry,
+    model_chain,
     resolve_release,
     secret_values,
 )
@@ -42,7 +42,7 @@ CACHE_OFF = CachePolicy(kind="none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Serving:
+class ActiveRelease:
     """Which releases serve.
 
     Args:
@@ -57,7 +57,7 @@ class Serving:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Served:
+class ResolvedFeature:
     """What calls of a feature use, made ready once.
 
     Args:
@@ -74,7 +74,7 @@ class Served:
     feature: Feature
     prompt: Prompt | None
     params: Mapping[str, Any]
-    rungs: tuple[Rung, ...]
+    rungs: tuple[ModelCandidate, ...]
     disclaimer: str | None
     rule: BreakerRule
 
@@ -100,10 +100,10 @@ class Snapshot:
     prices: PriceTable
     redactor: Redactor
     warnings: tuple[str, ...]
-    _served: dict[tuple[str, ...], Served] = field(default_factory=dict, init=False, repr=False)
-    _serving: dict[Overlay | None, Serving] = field(default_factory=dict, init=False, repr=False)
+    _served: dict[tuple[str, ...], ResolvedFeature] = field(default_factory=dict, init=False, repr=False)
+    _serving: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
 
-    def serving(self, overlay: Overlay | None) -> Serving:
+    def active_release(self, overlay: Overlay | None) -> ActiveRelease:
         """Say which releases serve under an overlay.
 
         Raises:
@@ -114,7 +114,7 @@ class Snapshot:
             found = self._serving[overlay] = self._resolve(overlay)
         return found
 
-    def _resolve(self, overlay: Overlay | None) -> Serving:
+    def _resolve(self, overlay: Overlay | None) -> ActiveRelease:
         live, bad, ended = (
             (None, (), None) if overlay is None else (overlay.release, overlay.bad, overlay.ends_rollout_of)
         )
@@ -123,13 +123,13 @@ class Snapshot:
         candidate = None if rollout is None else rollout.candidate
         if candidate in {*self.registry.bad, *bad, ended, resolved.name}:
             candidate = None
-        return Serving(release=resolved.name, candidate=candidate, warnings=resolved.warnings)
+        return ActiveRelease(release=resolved.name, candidate=candidate, warnings=resolved.warnings)
 
     def experiment_of(self, feature: str) -> str | None:
         """Give the experiment that runs in a feature; None when none does."""
         return next((name for name, entry in self.registry.experiments.items() if entry.feature == feature), None)
 
-    def served(self, feature: str, release: str, *, experiment: str | None, arm: str | None) -> Served:
+    def served(self, feature: str, release: str, *, experiment: str | None, arm: str | None) -> ResolvedFeature:
         """Give what a feature uses in a release, and in an arm of an experiment.
 
         Raises:
@@ -145,7 +145,7 @@ class Snapshot:
             found = self._served[key] = self._make(bound)
         return found
 
-    def alone(self, model: str) -> Served:
+    def resolve_model(self, model: str) -> ResolvedFeature:
         """Give what calls of a model on its own use: no fallback, no cache, no budget.
 
         Raises:
@@ -156,8 +156,8 @@ class Snapshot:
         if found is None:
             self.registry.model(model)
             feature = Feature(cache=CACHE_OFF)
-            rungs = (self._rung(model),)
-            found = self._served[key] = Served(
+            rungs = (self._candidate(model),)
+            found = self._served[key] = ResolvedFeature(
                 name=None,
                 feature=feature,
                 prompt=None,
@@ -178,16 +178,16 @@ class Snapshot:
         """
         return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
-    def _make(self, bound: Binding) -> Served:
+    def _make(self, bound: Binding) -> ResolvedFeature:
         prompt = self.prompts[bound.prompt]
         if isinstance(prompt, PromptError):
             raise prompt
         feature = self.registry.feature(bound.feature)
-        steps = ladder(self.registry, bound)
-        rungs = [self._rung(model) for model in steps.models]
+        steps = model_chain(self.registry, bound)
+        rungs = [self._candidate(model) for model in steps.models]
         if steps.degrade is not None:
-            rungs.append(replace(self._rung(steps.degrade), is_degraded=True))
-        return Served(
+            rungs.append(replace(self._candidate(steps.degrade), is_degraded=True))
+        return ResolvedFeature(
             name=bound.feature,
             feature=feature,
             prompt=prompt,
@@ -197,15 +197,15 @@ class Snapshot:
             rule=self._rule(feature),
         )
 
-    def _rung(self, model: str) -> Rung:
+    def _candidate(self, model: str) -> ModelCandidate:
         """Give a rung; a model that cannot be reached stays in its place, with the reason."""
         price = self.prices.price(self.registry.model(model).model)
         context_tokens = None if price is None else price.max_input_tokens
         try:
-            return Rung(endpoint=self.endpoint(model), context_tokens=context_tokens)
+            return ModelCandidate(endpoint=self.endpoint(model), context_tokens=context_tokens)
         except (MissingKeyError, RegistryError) as error:
             nowhere = endpoint_as_written(self.registry, model)
-            return Rung(endpoint=nowhere, context_tokens=context_tokens, unavailable=error)
+            return ModelCandidate(endpoint=nowhere, context_tokens=context_tokens, unavailable=error)
 
     def _rule(self, feature: Feature) -> BreakerRule:
         policy = self.registry.policies.breaker
@@ -217,7 +217,7 @@ class Snapshot:
         )
 
 
-def take_snapshot(
+def load_snapshot(
     project: Project,
     environ: Mapping[str, str],
     *,
@@ -261,7 +261,7 @@ def take_snapshot(
         redactor=Redactor(secret_values(registry, variables)),
         warnings=tuple(warnings),
     )
-    serving = snapshot.serving(None)
+    serving = snapshot.active_release(None)
     for name in _prompt_ids(registry, (serving.release, serving.candidate)):
         found = prompts[name]
         if isinstance(found, PromptError):

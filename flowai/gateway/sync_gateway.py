@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.events import Origin
-    from flowai.gateway.records import OnBreak, StreamItem, Wishes
+    from flowai.gateway.records import CompletionOptions, OnStreamBreak, StreamEvent
     from flowai.gateway.runtime import RuntimeOptions
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ END_LIMIT_S = 10.0
 """Longest wait for the thread to end."""
 
 
-class _LoopThread:
+class _EventLoopThread:
     """An event loop in a thread of its own, which ends its tasks and closes itself when it is told to."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class _LoopThread:
         """Whether it can work; a process that was forked has no threads."""
         return self._thread.is_alive() and not self._over.is_set()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """End it; may be called twice, and from any thread."""
         if self.is_alive:
             self.loop.call_soon_threadsafe(self._over.set)
@@ -92,8 +92,8 @@ class SyncGateway:
         settings: RuntimeOptions | None = None,
     ) -> None:
         self._gateway = Gateway(start, env=env, origin=origin, settings=settings)
-        self._thread = _LoopThread()
-        self._end = weakref.finalize(self, self._thread.end)
+        self._thread = _EventLoopThread()
+        self._end = weakref.finalize(self, self._thread.stop)
         self._end.atexit = False  # an ending interpreter starts no threads, and to close takes some
 
     def __enter__(self) -> Self:
@@ -120,7 +120,7 @@ class SyncGateway:
     feedback = _waiting(Gateway.feedback)
     score = _waiting(Gateway.score)
     explain = _waiting(Gateway.explain)
-    standing = _waiting(Gateway.standing)
+    status = _waiting(Gateway.status)
     warm_up = _waiting(Gateway.warm_up)
 
     def stream(
@@ -128,9 +128,9 @@ class SyncGateway:
         feature: str | None = None,
         variables: Mapping[str, Any] | None = None,
         *,
-        on_break: OnBreak = "error",
-        **wishes: Unpack[Wishes],
-    ) -> Iterator[StreamItem]:
+        on_break: OnStreamBreak = "error",
+        **wishes: Unpack[CompletionOptions],
+    ) -> Iterator[StreamEvent]:
         """Give an answer piece by piece; see `Gateway.stream`. Closing the iterator ends the call."""
         items = self._gateway.stream(feature, variables, on_break=on_break, **wishes)
         try:
@@ -152,5 +152,5 @@ class SyncGateway:
             raise
 
 
-async def _next(items: AsyncGenerator[StreamItem]) -> StreamItem | None:
+async def _next(items: AsyncGenerator[StreamEvent]) -> StreamEvent | None:
     return await anext(items, None)

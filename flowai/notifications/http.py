@@ -21,7 +21,7 @@ LIMIT_S = 3.0
 _TOO_MANY = 429
 _TIMED_OUT = 408
 _SERVER = 500
-_MOST_SHOWN = 160
+_MAX_SHOWN = 160
 
 
 def post_json(url: str, document: object, *, secrets: frozenset[str] = frozenset(), limit_s: float = LIMIT_S) -> None:
@@ -43,7 +43,7 @@ def post_json(url: str, document: object, *, secrets: frozenset[str] = frozenset
     redactor = Redactor({*secrets, url})
     if not url.startswith(("http://", "https://")):
         raise DeliveryError("its address is no http:// or https:// URL", will_pass=False)
-    opener = urllib.request.build_opener(_stay())
+    opener = urllib.request.build_opener(_no_redirects())
     try:
         request = urllib.request.Request(  # noqa: S310 - http(s) only, see above
             url,
@@ -55,7 +55,7 @@ def post_json(url: str, document: object, *, secrets: frozenset[str] = frozenset
             return
     except urllib.error.HTTPError as error:
         with error:
-            said = redactor.text(error.read(2_000).decode(errors="replace"))[:_MOST_SHOWN]
+            said = redactor.text(error.read(2_000).decode(errors="replace"))[:_MAX_SHOWN]
         passes = error.code in (_TOO_MANY, _TIMED_OUT) or error.code >= _SERVER
         raise DeliveryError(
             f"HTTP {error.code}: {' '.join(said.split())}".rstrip(": "),
@@ -69,7 +69,7 @@ def post_json(url: str, document: object, *, secrets: frozenset[str] = frozenset
         raise DeliveryError("its address is no URL", will_pass=False) from None
 
 
-def _stay() -> HTTPRedirectHandler:
+def _no_redirects() -> HTTPRedirectHandler:
     import urllib.request
 
     class Stay(urllib.request.HTTPRedirectHandler):

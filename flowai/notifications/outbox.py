@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from flowai.notifications.records import Sender
 
-FIRST_PAUSE_S = 5.0
-LONGEST_PAUSE_S = 600.0
+INITIAL_BACKOFF_S = 5.0
+MAX_PAUSE_S = 600.0
 LOCK_LIMIT_S = 2.0
 SCHEMA_VERSION = 1
 
 
-class _Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _OutboxLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the file.
 
     Args:
@@ -75,7 +75,7 @@ class Pending:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """What came of one message.
 
     Args:
@@ -117,7 +117,7 @@ class Outbox:
             return
         with AppendLog(self._path) as log:
             for delivery in new:
-                log.append(_Line(what="queued", id=delivery.id, at=self._now(), delivery=delivery))
+                log.append(_OutboxLine(what="queued", id=delivery.id, at=self._now(), delivery=delivery))
 
     def pending(self) -> tuple[Pending, ...]:
         """Give what waits, oldest first; a message that a newer one of its slot replaced waits no more."""
@@ -141,7 +141,7 @@ class Outbox:
                 )
         return tuple(found.values())
 
-    def deliver(self, senders: Mapping[str, Sender], *, only_due: bool = False) -> tuple[Outcome, ...]:
+    def deliver(self, senders: Mapping[str, Sender], *, only_due: bool = False) -> tuple[DeliveryOutcome, ...]:
         """Send what waits; each message is tried once.
 
         Args:
@@ -156,19 +156,19 @@ class Outbox:
         """
         if not self._path.exists():
             return ()
-        outcomes: list[Outcome] = []
-        with self._alone() as is_alone, AppendLog(self._path) as log:
+        outcomes: list[DeliveryOutcome] = []
+        with self._lock() as is_alone, AppendLog(self._path) as log:
             for waiting in self.pending():
                 delivery, sender = waiting.delivery, senders.get(waiting.delivery.to)
                 if sender is None or (only_due and not self._is_due(waiting)):
                     continue
                 if not is_alone:
                     error: str | None = "another process is sending"
-                    outcomes.append(Outcome(delivery=delivery, error=error, elapsed_s=0.0))
+                    outcomes.append(DeliveryOutcome(delivery=delivery, error=error, elapsed_s=0.0))
                     continue
                 began_s = self._clock_s()
                 error = self._send(waiting, sender, log)
-                outcomes.append(Outcome(delivery=delivery, error=error, elapsed_s=self._clock_s() - began_s))
+                outcomes.append(DeliveryOutcome(delivery=delivery, error=error, elapsed_s=self._clock_s() - began_s))
         return tuple(outcomes)
 
     def _is_due(self, waiting: Pending) -> bool:
@@ -180,15 +180,15 @@ class Outbox:
         try:
             sender(delivery)
         except DeliveryError as error:
-            pause_s = min(FIRST_PAUSE_S * 2**waiting.tried_count, LONGEST_PAUSE_S)
+            pause_s = min(INITIAL_BACKOFF_S * 2**waiting.tried_count, MAX_PAUSE_S)
             pause_s = max(pause_s, min(error.retry_after_s or 0.0, 86_400.0))
             again_at = self._now() + timedelta(seconds=pause_s) if error.will_pass else None
-            log.append(_Line(what="tried", id=delivery.id, at=self._now(), error=error.what, again_at=again_at))
+            log.append(_OutboxLine(what="tried", id=delivery.id, at=self._now(), error=error.what, again_at=again_at))
             return error.what
-        log.append(_Line(what="sent", id=delivery.id, at=self._now()))
+        log.append(_OutboxLine(what="sent", id=delivery.id, at=self._now()))
         return None
 
-    def _lines(self) -> Iterator[_Line]:
+    def _lines(self) -> Iterator[_OutboxLine]:
         """Read the file; a torn or foreign line says nothing."""
         try:
             raw = self._path.read_bytes()
@@ -196,12 +196,12 @@ class Outbox:
             return
         for line in raw.splitlines():
             try:
-                yield msgspec.json.decode(line, type=_Line)
+                yield msgspec.json.decode(line, type=_OutboxLine)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _lock(self) -> Iterator[bool]:
         """Hold the file's lock, so that each message goes out once; the kernel frees it when a process dies."""
         with writing(self._path):
             stream = self._path.open("rb")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 URL_VARIABLE = "PAGERDUTY_EVENTS_URL"
 """Names another address, such as the one of PagerDuty's European region."""
-MOST_SUMMARY_LENGTH = 1024
-MOST_KEY_LENGTH = 255
+MAX_SUMMARY_LENGTH = 1024
+MAX_KEY_LENGTH = 255
 
 
 def send_to_pagerduty(alert: Alert, *, routing_key: str, url: str = EVENTS_URL) -> None:
@@ -36,7 +36,7 @@ def event(alert: Alert) -> dict[str, Any]:
     body: dict[str, Any] = {"event_action": alert.action, "dedup_key": dedup_key(alert.cause)}
     if alert.action == "trigger":
         body["payload"] = {
-            "summary": alert.summary[:MOST_SUMMARY_LENGTH],
+            "summary": alert.summary[:MAX_SUMMARY_LENGTH],
             "source": alert.source,
             "severity": alert.severity,
             "timestamp": alert.at.isoformat(),
@@ -48,4 +48,4 @@ def event(alert: Alert) -> dict[str, Any]:
 
 def dedup_key(cause: str) -> str:
     """Give the key under which what is told again joins one incident: the cause, hashed where it is too long."""
-    return cause if len(cause) <= MOST_KEY_LENGTH else hashlib.sha256(cause.encode()).hexdigest()
+    return cause if len(cause) <= MAX_KEY_LENGTH else hashlib.sha256(cause.encode()).hexdigest()

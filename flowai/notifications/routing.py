@@ -46,10 +46,12 @@ def senders(alerts: Alerts, environ: Mapping[str, str]) -> dict[str, Sender]:
     if (key := alerts.pagerduty) is not None:
         url = environ.get(URL_VARIABLE) or EVENTS_URL
         found["pagerduty"] = lambda one: send_to_pagerduty(
-            _alert(one), routing_key=_filled(key, environ, "`alerts.pagerduty`"), url=url
+            _alert(one), routing_key=_substitute(key, environ, "`alerts.pagerduty`"), url=url
         )
     if (address := alerts.webhook) is not None:
-        found["webhook"] = lambda one: send_to_webhook(_alert(one), url=_filled(address, environ, "`alerts.webhook`"))
+        found["webhook"] = lambda one: send_to_webhook(
+            _alert(one), url=_substitute(address, environ, "`alerts.webhook`")
+        )
     return found
 
 
@@ -57,7 +59,7 @@ def _alert(delivery: Delivery) -> Alert:
     return msgspec.convert(delivery.body, Alert)
 
 
-def _filled(text: str, environ: Mapping[str, str], owner: str) -> str:
+def _substitute(text: str, environ: Mapping[str, str], owner: str) -> str:
     try:
         return fill(text, environ, owner=owner)
     except MissingKeyError as error:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from flowai.postmortem import wording as words
 from flowai.postmortem.timeline_plot import timeline_svg
 from flowai.rendering import html_page, markdown
-from flowai.rendering.formatting import NOTHING, count, span
+from flowai.rendering.formatting import MISSING_TEXT, count, span
 from flowai.rendering.html_page import listing, page, tag, trusted
-from flowai.rendering.markdown import escaped, fenced, one_line, visible
+from flowai.rendering.markdown import code_block, escape_markdown, one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from flowai.postmortem.analysis.records import Example, Finding
     from flowai.postmortem.report_records import AddedCases, PostmortemReport
 
-MOST_CLUSTERS = 20
-MOST_BLOCK_CHARS = 20_000
+MAX_CLUSTERS = 20
+MAX_BLOCK_CHARS = 20_000
 _TIMELINE_COLUMNS = ("when (UTC)", "after", "what", "")
 _DIFFERENCE_COLUMNS = ("feature", "what", "before", "after")
 _NOTE = (
@@ -41,19 +41,19 @@ def to_markdown(report: PostmortemReport) -> str:
 
 
 def _markdown(report: PostmortemReport) -> Iterator[str]:
-    yield f"# post-mortem: {escaped(_parted(words.headline(report)))}"
+    yield f"# post-mortem: {escape_markdown(_split_columns(words.headline(report)))}"
     yield from (
         "",
-        f"**{escaped(words.conclusion(report))}**",
+        f"**{escape_markdown(words.conclusion(report))}**",
         "",
-        escaped(_parted(words.touched_line(report.investigation))),
+        escape_markdown(_split_columns(words.impact_line(report.investigation))),
         "",
     )
-    yield escaped(_stretch_note(report))
+    yield escape_markdown(_stretch_note(report))
     if report.warnings:
-        yield from ("", *(f"- warning: {escaped(one)}" for one in report.warnings))
+        yield from ("", *(f"- warning: {escape_markdown(one)}" for one in report.warnings))
     for title, columns, rows in _tables(report):
-        yield from ("", f"## {escaped(title)}", "", markdown.table(columns, rows) if rows else "(nothing)")
+        yield from ("", f"## {escape_markdown(title)}", "", markdown.table(columns, rows) if rows else "(nothing)")
         if title == "Timeline" and (spark := words.spark_line(report.investigation)):
             yield from (
                 "",
@@ -63,24 +63,29 @@ def _markdown(report: PostmortemReport) -> Iterator[str]:
             yield from ("", _NOTE)
             yield from _markdown_findings(report.investigation.findings)
     for name, text in report.texts.items():
-        yield from ("", f"### {escaped(name)}", "", fenced(visible(text), most_chars=MOST_BLOCK_CHARS, language="diff"))
-    yield from ("", "## What to do", "", *(f"- [ ] {escaped(one)}" for one in report.follow_ups))
+        yield from (
+            "",
+            f"### {escape_markdown(name)}",
+            "",
+            code_block(visible(text), most_chars=MAX_BLOCK_CHARS, language="diff"),
+        )
+    yield from ("", "## What to do", "", *(f"- [ ] {escape_markdown(one)}" for one in report.follow_ups))
     if report.added is not None:
-        yield from ("", "## Regression cases", "", *(f"- {escaped(one)}" for one in added_lines(report.added)))
-    yield from ("", escaped(_content_note(report)))
+        yield from ("", "## Regression cases", "", *(f"- {escape_markdown(one)}" for one in added_lines(report.added)))
+    yield from ("", escape_markdown(_content_note(report)))
 
 
 def _markdown_findings(findings: Sequence[Finding]) -> Iterator[str]:
     for number, finding in enumerate(findings, start=1):
-        yield from ("", f"### {number}. {escaped(_title(finding))}", "")
-        yield from (f"- {escaped(note)}" for note in words.finding_notes(finding))
+        yield from ("", f"### {number}. {escape_markdown(_title(finding))}", "")
+        yield from (f"- {escape_markdown(note)}" for note in words.finding_notes(finding))
         for example in finding.examples:
-            yield from ("", f"Call {escaped(example.call_id, 80)}, {example.at}:", "")
-            yield fenced(visible(_example_text(example)), most_chars=MOST_BLOCK_CHARS)
+            yield from ("", f"Call {escape_markdown(example.call_id, 80)}, {example.at}:", "")
+            yield code_block(visible(_example_text(example)), most_chars=MAX_BLOCK_CHARS)
 
 
 def _title(finding: Finding) -> str:
-    return f"{words.KIND_WORDS[finding.kind]}: {words.where_words(finding.where)}"
+    return f"{words.KIND_WORDS[finding.kind]}: {words.condition_text(finding.where)}"
 
 
 def _example_text(example: Example) -> str:
@@ -108,11 +113,13 @@ def _tables(report: PostmortemReport) -> Iterator[tuple[str, Sequence[str], Sequ
     yield "Findings", words.FINDING_COLUMNS, words.finding_rows(found.findings)
     yield "What went wrong, in all", words.KIND_COLUMNS, words.kind_rows(found)
     if found.clusters:
-        yield "Error messages", words.CLUSTER_COLUMNS, words.cluster_rows(found, MOST_CLUSTERS)
-    if report.release and report.serves:
-        rows = [(one.feature, one.what, one.before or NOTHING, one.after or NOTHING) for one in report.differences]
+        yield "Error messages", words.CLUSTER_COLUMNS, words.cluster_rows(found, MAX_CLUSTERS)
+    if report.release and report.serving:
+        rows = [
+            (one.feature, one.what, one.before or MISSING_TEXT, one.after or MISSING_TEXT) for one in report.differences
+        ]
         yield (
-            f"What {one_line(report.release, 60)} changed against {one_line(report.serves, 60)}",
+            f"What {one_line(report.release, 60)} changed against {one_line(report.serving, 60)}",
             _DIFFERENCE_COLUMNS,
             rows,
         )
@@ -123,7 +130,7 @@ def timeline_rows(report: PostmortemReport) -> list[tuple[str, str, str, str]]:
     return [
         (
             moment.at.replace("T", " ").removesuffix("Z"),
-            NOTHING if moment.after_s is None else f"+{span(moment.after_s)}",
+            MISSING_TEXT if moment.after_s is None else f"+{span(moment.after_s)}",
             moment.what,
             one_line(moment.detail, 200),
         )
@@ -135,29 +142,29 @@ def added_lines(added: AddedCases) -> Iterator[str]:
     """Say what became of the worst calls as regression cases."""
     for name, number in added.files.items():
         yield f"{name}: {count(number, 'case')} added"
-    if added.known_count:
-        yield f"{count(added.known_count, 'case')} there already"
+    if added.already_present_count:
+        yield f"{count(added.already_present_count, 'case')} there already"
     if added.unfilled_count:
         its = "its prompt renders" if added.unfilled_count == 1 else "their prompts render"
         yield f"{count(added.unfilled_count, 'case')} with the variable `request` only: {its} other messages now"
     if added.unasked_count:
         yield f"{count(added.unasked_count, 'call')} cannot be asked again: content was not kept"
-    if not added.files and not added.known_count and not added.unasked_count:
+    if not added.files and not added.already_present_count and not added.unasked_count:
         yield "no finding is about what an answer should be; no case was added"
 
 
-def _parted(line: str) -> str:
+def _split_columns(line: str) -> str:
     """Part what the screen parts by space; pages fold it."""
     return line.replace("   ", " \u00b7 ")
 
 
 def to_html(report: PostmortemReport) -> str:
     """Give the post-mortem as one HTML page, its plot in it."""
-    title = f"post-mortem: {_parted(words.headline(report))}"
+    title = f"post-mortem: {_split_columns(words.headline(report))}"
     body = [
         tag("h1", title),
         tag("p", words.conclusion(report), kind="verdict"),
-        tag("p", _parted(words.touched_line(report.investigation))),
+        tag("p", _split_columns(words.impact_line(report.investigation))),
         tag("p", _stretch_note(report)),
         *(tag("p", f"Warning: {one}", kind="warning") for one in report.warnings),
         trusted(timeline_svg(report)),

@@ -17,7 +17,7 @@ import msgspec
 
 from flowai.errors import FlowaiError
 from flowai.postmortem.report_records import AddedCases
-from flowai.postmortem.wording import KIND_WORDS, where_words
+from flowai.postmortem.wording import KIND_WORDS, condition_text
 from flowai.prompts.openai_messages import openai_messages
 from flowai.storage.files import write_atomic, writing
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.postmortem.analysis.finding_details import Sample
-    from flowai.postmortem.analysis.records import Finding, Kind
+    from flowai.postmortem.analysis.records import FailureKind, Finding
     from flowai.project import Project
     from flowai.prompts import Prompt, PromptLibrary
     from flowai.redaction import Redactor
 
-MOST_VARIABLES = 4
-MOST_CHARS = 20_000
+MAX_VARIABLES = 4
+MAX_CHARS = 20_000
 """Beyond either, variables are not told from messages: there would be too many ways to try."""
-UNTOLD = "request"
+FALLBACK_VARIABLE = "request"
 """The variable that holds the last message where the prompt's own could not be told."""
 
-_CASES: frozenset[Kind] = frozenset({"error", "bad_json", "truncated", "unaccepted", "judged_bad"})
+_CASES: frozenset[FailureKind] = frozenset({"error", "bad_json", "truncated", "unaccepted", "judged_bad"})
 """Slow, costly and degraded calls say nothing of what an answer should be."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -81,7 +81,7 @@ class CaseWriter:
             _append(path, new)
         return AddedCases(
             files={self._project.show(path): len(new) for path, new in rows.items()},
-            known_count=known_count,
+            already_present_count=known_count,
             unasked_count=unasked,
             unfilled_count=sum("messages" in row["metadata"] for new in rows.values() for row in new),
         )
@@ -115,13 +115,13 @@ class CaseWriter:
         metadata: dict[str, Any] = {
             "call_id": sample.call_id,
             "went_wrong": KIND_WORDS[finding.kind],
-            "where": where_words(finding.where),
+            "where": condition_text(finding.where),
             "release": sample.release,
             "prompt": sample.prompt,
         }
         variables = self._variables(sample.prompt, messages)
         if variables is None:
-            variables = {UNTOLD: _said(messages[-1])}
+            variables = {FALLBACK_VARIABLE: _content_text(messages[-1])}
             metadata["messages"] = messages
         name = msgspec.json.encode([messages, checks], order="deterministic")
         return {
@@ -154,9 +154,9 @@ def variables_of(prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, st
     """
     names = prompt.variables
     texts = [one.get("content") for one in messages]
-    if len(names) > MOST_VARIABLES or not all(isinstance(text, str) for text in texts):
+    if len(names) > MAX_VARIABLES or not all(isinstance(text, str) for text in texts):
         return None
-    if sum(len(text) for text in texts if isinstance(text, str)) > MOST_CHARS:
+    if sum(len(text) for text in texts if isinstance(text, str)) > MAX_CHARS:
         return None
     marks = {name: f"qz{number}xq" for number, name in enumerate(names)}
     shape = openai_messages(prompt.render(marks).messages)
@@ -193,7 +193,7 @@ def _pattern(text: str, marks: dict[str, str], found: dict[str, str]) -> str:
     return pattern
 
 
-def _checks(kind: Kind, output: str | None) -> list[dict[str, Any]] | None:
+def _checks(kind: FailureKind, output: str | None) -> list[dict[str, Any]] | None:
     """Give what an answer must hold, by how the old one went wrong; None where that is not known."""
     if kind == "bad_json":
         return [{"type": "is-json"}]
@@ -204,7 +204,7 @@ def _checks(kind: Kind, output: str | None) -> list[dict[str, Any]] | None:
     return [{"type": "not-equals", "value": output}] if output else None
 
 
-def _said(message: dict[str, Any]) -> str:
+def _content_text(message: dict[str, Any]) -> str:
     content = message.get("content")
     return content if isinstance(content, str) else msgspec.json.encode(content).decode()
 

@@ -27,17 +27,17 @@ from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.rollouts.listing import compare_releases
 from flowai.rollouts.session import open_ground
 from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
-from flowai.workspace.event_source import open_events
+from flowai.workspace.event_source import open_event_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowai.postmortem.analysis.records import Investigation
-    from flowai.postmortem.report_records import PostmortemOptions, Window
-    from flowai.releases.ledger import Entry
+    from flowai.postmortem.report_records import IncidentWindow, PostmortemOptions
+    from flowai.releases.ledger import LedgerEntry
     from flowai.rendering.report_files import Writers
     from flowai.rollouts.listing import ReleaseDiff
-    from flowai.rollouts.session import Ground
+    from flowai.rollouts.session import RolloutSession
     from flowai.workspace.workspace import CommandContext
 
 WRITERS: Writers[PostmortemReport] = {
@@ -90,7 +90,7 @@ def run_postmortem(context: CommandContext, options: PostmortemOptions) -> Postm
         now = context.now().replace(microsecond=0)
         window = choose_window(ground.ledger, options, current=registry.current, now=now)
         redactor = ground.source.redactor
-        places = open_events(registry, project, ground.source.environ, days_around(window.question.stretch))
+        places = open_event_source(registry, project, ground.source.environ, days_around(window.question.stretch))
         with places as directories, open_log(directories, COLUMNS, window.question.stretch) as log:
             found, samples = investigate(log, window.question, redact=redactor.text)
         report = _report(ground, window, options, found)
@@ -105,7 +105,9 @@ def run_postmortem(context: CommandContext, options: PostmortemOptions) -> Postm
     return PostmortemResult(report=report, directory=project.show(directory))
 
 
-def _report(ground: Ground, window: Window, options: PostmortemOptions, found: Investigation) -> PostmortemReport:
+def _report(
+    ground: RolloutSession, window: IncidentWindow, options: PostmortemOptions, found: Investigation
+) -> PostmortemReport:
     question, rollback = window.question, window.rollback
     release, serves = _sides(window, found)
     difference, trouble = _difference(ground, release, serves)
@@ -118,14 +120,14 @@ def _report(ground: Ground, window: Window, options: PostmortemOptions, found: I
         chosen_by=window.chosen_by,
         feature=options.feature,
         release=release,
-        serves=serves,
-        rollback_by=rollback.who if rollback else None,
+        serving=serves,
+        rollback_by=rollback.actor if rollback else None,
         reason=ground.clean(rollback.reason) if rollback else None,
         timeline=timeline,
         investigation=found,
         differences=difference.differences if difference else (),
         texts=difference.texts if difference else {},
-        follow_ups=follow_ups(found.findings, facts=tuple(_chores(found, timeline))),
+        follow_ups=follow_ups(found.findings, facts=tuple(_follow_ups(found, timeline))),
         added=None,
         warnings=tuple(_warnings(window, found, trouble)),
     )
@@ -134,24 +136,26 @@ def _report(ground: Ground, window: Window, options: PostmortemOptions, found: I
 # --- what changed ---
 
 
-def _sides(window: Window, found: Investigation) -> tuple[str | None, str | None]:
+def _sides(window: IncidentWindow, found: Investigation) -> tuple[str | None, str | None]:
     """Name the release that is looked into and what it is held against, by the log where the ledger says nothing."""
-    release, serves = window.release, window.serves
+    release, serves = window.release, window.serving
     if release is None and found.releases:
-        release = max(found.releases, key=lambda name: _grown(found, name))
+        release = max(found.releases, key=lambda name: _release_share_growth(found, name))
     if serves is None or serves == release:
         others = (*found.baseline_releases, *found.releases)
         serves = next((name for name in others if name != release), None)
     return release, serves
 
 
-def _grown(found: Investigation, release: str) -> float:
+def _release_share_growth(found: Investigation, release: str) -> float:
     """Give how much larger a release's share of the calls is than before."""
     before = found.baseline_releases.get(release, 0) / max(1, sum(found.baseline_releases.values()))
     return found.releases[release] / sum(found.releases.values()) - before
 
 
-def _difference(ground: Ground, release: str | None, serves: str | None) -> tuple[ReleaseDiff | None, str | None]:
+def _difference(
+    ground: RolloutSession, release: str | None, serves: str | None
+) -> tuple[ReleaseDiff | None, str | None]:
     """Compare the two releases; or say why that cannot be done."""
     if release is None:
         return None, "no release is known: nothing can be compared"
@@ -166,7 +170,7 @@ def _difference(ground: Ground, release: str | None, serves: str | None) -> tupl
 # --- when ---
 
 
-def _timeline(ground: Ground, window: Window, found: Investigation) -> Iterator[Moment]:
+def _timeline(ground: RolloutSession, window: IncidentWindow, found: Investigation) -> Iterator[Moment]:
     """Give what happened when, oldest first."""
     moments = [*_steps(ground, window), *_from_log(window, found), *_canary_reports(ground, window)]
     rate = next((row.baseline.rate for row in found.kinds if row.kind == found.timeline_kind), None) or 0.0
@@ -194,27 +198,27 @@ def _after_s(at: str, first: str | None) -> int | None:
     return None if seconds < 0 else round(seconds)
 
 
-def _steps(ground: Ground, window: Window) -> Iterator[Moment]:
+def _steps(ground: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
     for entry in (*window.steps, *([window.rollback] if window.rollback else [])):
         what = "rollback" if entry.action == "rollback" else "release"
         yield Moment(at=_of(entry), what=what, detail=ground.clean(_step_words(entry)) or "")
 
 
-def _of(entry: Entry) -> str:
+def _of(entry: LedgerEntry) -> str:
     return format_rfc3339(entry.at, whole_seconds=True)
 
 
-def _step_words(entry: Entry) -> str:
+def _step_words(entry: LedgerEntry) -> str:
     if entry.action == "rollback":
-        left = ", ".join(entry.leaves) or entry.release
-        said = f"{left} left, {entry.serves or '?'} serves; by {entry.who}"
+        left = ", ".join(entry.rolled_back) or entry.release
+        said = f"{left} left, {entry.serving or '?'} serves; by {entry.actor}"
         return f"{said}: {entry.reason}" if entry.reason else said
     stage = "" if entry.to_stage is None else f" to {entry.to_stage}{' %' if isinstance(entry.to_stage, int) else ''}"
     about = " as ".join(name for name in (entry.experiment, entry.release) if name)
-    return f"{entry.action} {about}{stage}; by {entry.who}{' (forced)' if entry.forced else ''}"
+    return f"{entry.action} {about}{stage}; by {entry.actor}{' (forced)' if entry.forced else ''}"
 
 
-def _from_log(window: Window, found: Investigation) -> Iterator[Moment]:
+def _from_log(window: IncidentWindow, found: Investigation) -> Iterator[Moment]:
     """Give the alerts of the log, and those steps of releases that the ledger does not have."""
     known = {_of(entry) for entry in (*window.steps, *([window.rollback] if window.rollback else []))}
     for moment in found.moments:
@@ -222,7 +226,7 @@ def _from_log(window: Window, found: Investigation) -> Iterator[Moment]:
             yield Moment(at=moment.at, what=moment.what, detail=moment.detail)
 
 
-def _canary_reports(ground: Ground, window: Window) -> Iterator[Moment]:
+def _canary_reports(ground: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
     """Give the canary reports of the release that said `rollback` in the stretch."""
     if window.release is None:
         return
@@ -241,7 +245,7 @@ def _canary_reports(ground: Ground, window: Window) -> Iterator[Moment]:
 # --- what a person should know and do ---
 
 
-def _warnings(window: Window, found: Investigation, trouble: str | None) -> Iterator[str]:
+def _warnings(window: IncidentWindow, found: Investigation, trouble: str | None) -> Iterator[str]:
     yield from window.warnings
     yield from found.warnings
     if trouble:
@@ -256,7 +260,7 @@ def _warnings(window: Window, found: Investigation, trouble: str | None) -> Iter
         yield "no content was kept: no language, no phrases, no examples, no regression cases (`log_content: redacted`)"
 
 
-def _chores(found: Investigation, timeline: tuple[Moment, ...]) -> Iterator[str]:
+def _follow_ups(found: Investigation, timeline: tuple[Moment, ...]) -> Iterator[str]:
     """Draft what the timeline and the settings ask for."""
     by_what: dict[str, Moment] = {}
     for moment in timeline:

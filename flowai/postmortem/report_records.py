@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.postmortem.analysis.records import IncidentQuestion
-    from flowai.releases.ledger import Entry
+    from flowai.releases.ledger import LedgerEntry
 
 SCHEMA_VERSION = 1
 
@@ -46,7 +46,7 @@ class PostmortemOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Window:
+class IncidentWindow:
     """Which stretch is looked into.
 
     Args:
@@ -61,9 +61,9 @@ class Window:
 
     question: IncidentQuestion
     release: str | None
-    serves: str | None
-    rollback: Entry | None
-    steps: tuple[Entry, ...]
+    serving: str | None
+    rollback: LedgerEntry | None
+    steps: tuple[LedgerEntry, ...]
     chosen_by: str
     warnings: tuple[str, ...] = ()
 
@@ -95,7 +95,7 @@ class AddedCases(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     files: dict[str, int]
-    known_count: int
+    already_present_count: int
     unasked_count: int
     unfilled_count: int
 
@@ -132,7 +132,7 @@ class PostmortemReport(msgspec.Struct, frozen=True, kw_only=True):
     chosen_by: str
     feature: str | None
     release: str | None
-    serves: str | None
+    serving: str | None
     rollback_by: str | None
     reason: str | None
     timeline: tuple[Moment, ...]

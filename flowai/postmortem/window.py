@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import CLOCK_SKEW_S, Stretch
-from flowai.errors import UndecidedError, UsageError
+from flowai.analytics.event_query import CLOCK_SKEW_S, TimeRange
+from flowai.errors import InconclusiveError, UsageError
 from flowai.postmortem.analysis.records import IncidentQuestion
-from flowai.postmortem.report_records import Window
+from flowai.postmortem.report_records import IncidentWindow
 from flowai.timestamps import parse_moment, to_us
 
 if TYPE_CHECKING:
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.postmortem.report_records import PostmortemOptions
-    from flowai.releases.ledger import Entry, Ledger
+    from flowai.releases.ledger import Ledger, LedgerEntry
 
 BEFORE_ROLLBACK = timedelta(hours=1)
 """Where no rollout says when it began."""
 SETTLING = timedelta(minutes=1)
 """Calls that were under way when a release was left still count to it."""
-LEAST_SPAN = timedelta(hours=1)
+MIN_SPAN = timedelta(hours=1)
 """Of a baseline, and of what follows a rollback."""
-LONGEST_BASELINE = timedelta(hours=24)
+MAX_BASELINE = timedelta(hours=24)
 BASELINE_TIMES = 3
 """So many times the incident's length is its baseline."""
 
 
-def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> Window:
+def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> IncidentWindow:
     """Choose.
 
     Args:
@@ -63,10 +63,10 @@ def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | 
         until = rollback.at + SETTLING
     elif rollback is None:
         warnings.append("no rollback in this stretch of the ledger")
-    return Window(
+    return IncidentWindow(
         question=_question(since, until, end, options.feature, now),
         release=options.release or (rollback.release if rollback else None),
-        serves=rollback.serves if rollback and rollback.serves else _baseline(current, options.release),
+        serving=rollback.serving if rollback and rollback.serving else _baseline(current, options.release),
         rollback=rollback,
         steps=tuple(entry for entry in past if entry is not rollback and since <= entry.at <= (end or now)),
         chosen_by=chosen_by,
@@ -78,13 +78,15 @@ def _baseline(current: str | None, release: str | None) -> str | None:
     return None if current == release else current
 
 
-def _rollback(past: Sequence[Entry], release: str | None, since: datetime | None, end: datetime) -> Entry | None:
+def _rollback(
+    past: Sequence[LedgerEntry], release: str | None, since: datetime | None, end: datetime
+) -> LedgerEntry | None:
     """Give the rollback that is meant: the first one after a begin, else the newest."""
     found = [
         entry
         for entry in past
         if entry.action == "rollback"
-        and (release is None or release in (entry.release, *entry.leaves))
+        and (release is None or release in (entry.release, *entry.rolled_back))
         and entry.at <= end
         and (since is None or entry.at >= since)
     ]
@@ -93,7 +95,7 @@ def _rollback(past: Sequence[Entry], release: str | None, since: datetime | None
     return max(found, key=lambda entry: entry.at) if since is None else min(found, key=lambda entry: entry.at)
 
 
-def _begin(past: Sequence[Entry], rollback: Entry | None, release: str | None) -> tuple[datetime, str]:
+def _begin(past: Sequence[LedgerEntry], rollback: LedgerEntry | None, release: str | None) -> tuple[datetime, str]:
     """Give when what went wrong began to serve: its rollout's begin, else an hour before it was left."""
     at = rollback.at if rollback else None
     name = rollback.release if rollback else release
@@ -108,7 +110,7 @@ def _begin(past: Sequence[Entry], rollback: Entry | None, release: str | None) -
     if rollback is not None:
         return rollback.at - BEFORE_ROLLBACK, f"an hour before the rollback of `{rollback.release}`"
     about = "" if release is None else f" of `{release}`, nor its rollout"
-    raise UndecidedError(
+    raise InconclusiveError(
         f"no rollback{about} in the ledger", hint="say when it began: `flowai postmortem --since 02:10`"
     )
 
@@ -117,12 +119,12 @@ def _question(
     since: datetime, until: datetime, end: datetime | None, feature: str | None, now: datetime
 ) -> IncidentQuestion:
     span = until - since
-    baseline = min(LONGEST_BASELINE, max(LEAST_SPAN, BASELINE_TIMES * span))
-    later = end if end is not None and end > until else until + max(LEAST_SPAN, min(span, LONGEST_BASELINE))
+    baseline = min(MAX_BASELINE, max(MIN_SPAN, BASELINE_TIMES * span))
+    later = end if end is not None and end > until else until + max(MIN_SPAN, min(span, MAX_BASELINE))
     return IncidentQuestion(
-        incident=Stretch(since_us=to_us(since), until_us=to_us(until)),
-        baseline=Stretch(since_us=to_us(since - baseline), until_us=to_us(since)),
-        after=Stretch(since_us=to_us(until), until_us=max(to_us(until) + 1, to_us(min(later, now)))),
+        incident=TimeRange(since_us=to_us(since), until_us=to_us(until)),
+        baseline=TimeRange(since_us=to_us(since - baseline), until_us=to_us(since)),
+        after=TimeRange(since_us=to_us(until), until_us=max(to_us(until) + 1, to_us(min(later, now)))),
         feature=feature,
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )

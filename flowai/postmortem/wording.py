@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.analytics.usage_tables import sparkline
-from flowai.rendering.formatting import NOTHING, count, dollars
+from flowai.rendering.formatting import MISSING_TEXT, count, dollars
 from flowai.rendering.markdown import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flowai.analytics.records import Tally
-    from flowai.postmortem.analysis.records import Condition, Finding, Investigation, Kind
+    from flowai.analytics.records import CountOfTotal
+    from flowai.postmortem.analysis.records import Condition, FailureKind, Finding, Investigation
     from flowai.postmortem.report_records import PostmortemReport
 
-KIND_WORDS: dict[Kind, str] = {
+KIND_WORDS: dict[FailureKind, str] = {
     "error": "failed",
     "bad_json": "invalid JSON",
     "truncated": "cut off",
@@ -33,10 +33,10 @@ KIND_WORDS: dict[Kind, str] = {
 FINDING_COLUMNS = ("", "what", "where", "went wrong", "others", "before", "more than expected", "users")
 KIND_COLUMNS = ("what", "incident", "", "before", "")
 CLUSTER_COLUMNS = ("calls", "before", "error", "message", "asked", "from", "to")
-MOST_WHERE_CHARS = 100
+MAX_WHERE_CHARS = 100
 _COARSE, _FINE = 0.1, 0.001
 
-_DO: dict[Kind, str] = {
+_ACTIONS: dict[FailureKind, str] = {
     "error": "Find why {where} failed; give the feature a fallback that does not share the cause.",
     "bad_json": "Make {where} give valid JSON again; add the cases below to a suite with `is-json`.",
     "truncated": "Raise the token limit of {where}, or ask for shorter answers.",
@@ -49,17 +49,17 @@ _DO: dict[Kind, str] = {
 }
 
 
-def where_words(where: Sequence[Condition], *, most_chars: int = MOST_WHERE_CHARS) -> str:
+def condition_text(where: Sequence[Condition], *, most_chars: int = MAX_WHERE_CHARS) -> str:
     """Name the calls of a finding: `prompt prompts/chat_v2, language German`."""
     if not where:
         return "all calls"
     return ", ".join(f"{one.attribute} {one_line(one.value, most_chars)}" for one in where)
 
 
-def share(tally: Tally) -> str:
+def share(tally: CountOfTotal) -> str:
     """Spell a rate with the digits its numbers carry; `-` without any."""
     if tally.rate is None:
-        return NOTHING
+        return MISSING_TEXT
     return f"{tally.rate * 100:.{0 if tally.rate >= _COARSE else 1 if tally.rate >= _FINE or not tally.rate else 2}f} %"
 
 
@@ -69,7 +69,7 @@ def finding_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
         (
             str(number),
             KIND_WORDS[one.kind],
-            where_words(one.where),
+            condition_text(one.where),
             f"{one.inside.failure_count:,} of {one.inside.count:,} ({share(one.inside)})",
             share(one.outside),
             "new" if one.is_new and one.where else share(one.baseline),
@@ -83,7 +83,7 @@ def finding_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
 def finding_notes(finding: Finding) -> Iterator[str]:
     """Say what else is known of a finding."""
     if finding.also:
-        yield f"the same calls: {'; '.join(where_words(one) for one in finding.also)}"
+        yield f"the same calls: {'; '.join(condition_text(one) for one in finding.also)}"
     yield from (one_line(symptom, 200) for symptom in finding.symptoms)
     if finding.is_new and finding.where:
         yield "there were too few such calls before to compare with"
@@ -133,7 +133,7 @@ def spark_line(found: Investigation) -> str:
     return sparkline(rates).rstrip()
 
 
-def touched_line(found: Investigation) -> str:
+def impact_line(found: Investigation) -> str:
     """Say who and what was met."""
     met = found.touched
     parts = [count(met.call_count, "bad call"), count(met.user_count, "user"), count(met.session_count, "session")]
@@ -164,10 +164,10 @@ def conclusion(report: PostmortemReport) -> str:
     if not found.call_count:
         return "NO CALLS  nothing can be said; is it the right stretch, environment and log?"
     if not found.findings:
-        return f"NOTHING STANDS OUT  among {found.looked_count:,} subgroups; that is no proof that nothing broke"
+        return f"NOTHING STANDS OUT  among {found.tested_count:,} subgroups; that is no proof that nothing broke"
     worst = found.findings[0]
     number = count(len(found.findings), "finding").upper()
-    return f"{number}  first: {KIND_WORDS[worst.kind]}, {where_words(worst.where)}"
+    return f"{number}  first: {KIND_WORDS[worst.kind]}, {condition_text(worst.where)}"
 
 
 def follow_ups(report_findings: Sequence[Finding], *, facts: Sequence[str]) -> tuple[str, ...]:
@@ -177,5 +177,5 @@ def follow_ups(report_findings: Sequence[Finding], *, facts: Sequence[str]) -> t
         report_findings: the findings.
         facts: further lines that the timeline and the settings ask for.
     """
-    drafted = [_DO[one.kind].format(where=where_words(one.where)) for one in report_findings[:10]]
+    drafted = [_ACTIONS[one.kind].format(where=condition_text(one.where)) for one in report_findings[:10]]
     return tuple(dict.fromkeys((*drafted, *facts)))

@@ -12,7 +12,7 @@ import re
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import UPPER, fold, listed, street_words, vocabulary
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ _LOWER = frozenset(
     {"rue", "avenue", "boulevard", "chemin", "impasse", "allee", "viale", "piazza", "calle", "avenida", "rua", "ulica"}
 )
 _BEFORE_COUNT = 64
-_MOST_WORDS_COUNT = 5
-_SHORTEST_COMPOUND_COUNT = 7  # letters: Bergweg
+_MAX_WORDS = 5
+_MIN_COMPOUND_COUNT = 7  # letters: Bergweg
 _PLAIN_WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -103,7 +103,7 @@ class AddressFinder:
 
     def __init__(self) -> None:
         self._streets = street_words()
-        self._rest = AddressRest()
+        self._rest = AddressTail()
 
     def find(self, text: str, found: Sequence[Span] = ()) -> Iterator[Span]:
         """Find street addresses and PO boxes, with what follows of town, country and postal code.
@@ -202,7 +202,7 @@ class AddressFinder:
         return None
 
     def _is_compound(self, folded: str) -> bool:
-        if len(folded) < _SHORTEST_COMPOUND_COUNT or folded in self._streets.no_compounds:
+        if len(folded) < _MIN_COMPOUND_COUNT or folded in self._streets.no_compounds:
             return False
         return folded.endswith(self._streets.endings)
 
@@ -210,7 +210,7 @@ class AddressFinder:
 def _words_before(lead: str) -> str:
     """Give the end of a text as far as its words look like a street, at most five of them."""
     place = len(lead)
-    for _ in range(_MOST_WORDS_COUNT):
+    for _ in range(_MAX_WORDS):
         if not lead.endswith(" ", 0, place):
             break
         begin = max(lead.rfind(gap, 0, place - 1) for gap in " \n>") + 1
@@ -221,7 +221,7 @@ def _words_before(lead: str) -> str:
 
 
 def _span(start: int, end: int, score: float) -> Span:
-    return Span(start=start, end=end, kind=Kind.ADDRESS, score=score)
+    return Span(start=start, end=end, kind=EntityType.ADDRESS, score=score)
 
 
 _UNIT = (
@@ -241,13 +241,13 @@ _MORE = re.compile(
     rf"|al|ob|pri|i|y|e)[ ]){{0,3}}{_PLACE}|nan\b|\([{UPPER}][^()\n]{{1,20}}\)|[0-9]{{2}}(?=\n)))"
 )
 _REGION_AFTER = re.compile(r"[ ]?(?:\([A-Z]{2}\)|/ ?[A-Z]{2}\b)")
-_MOST_PARTS_COUNT = 10
-_LONGEST_COUNT = 160
-_MOST_TOWN_WORDS_COUNT = 4
+_MAX_PARTS = 10
+_MAX_COUNT = 160
+_MAX_TOWN_WORDS = 4
 _TELLING_COUNT = 5  # digits that make a bare number a postal code
 
 
-class Rest(NamedTuple):
+class AddressTailSpan(NamedTuple):
     """The rest of an address.
 
     Args:
@@ -259,14 +259,14 @@ class Rest(NamedTuple):
     has_code: bool
 
 
-class AddressRest:
+class AddressTail:
     """Reads what follows; build it once."""
 
     def __init__(self) -> None:
         self.no_places = vocabulary().no_names - vocabulary().places - listed("places begin with")
         self._countries = vocabulary().places
 
-    def find(self, text: str, end: int, limits: Sequence[int]) -> Rest:
+    def find(self, text: str, end: int, limits: Sequence[int]) -> AddressTailSpan:
         """Take what follows as long as it looks like the rest of an address.
 
         Places are taken only when a postal code, a flat or a comma confirms them.
@@ -277,10 +277,10 @@ class AddressRest:
             limits: places the address must not run over, in order.
         """
         following = bisect_left(limits, end)
-        limit = min(limits[following] if following < len(limits) else len(text), end + _LONGEST_COUNT)
+        limit = min(limits[following] if following < len(limits) else len(text), end + _MAX_COUNT)
         sure, place = end, end
         is_open = has_place = False
-        for _ in range(_MOST_PARTS_COUNT):
+        for _ in range(_MAX_PARTS):
             match = _MORE.match(text, place, limit)
             if match is None or (text[place - 1] == "." and "\n" not in match.group("gap") and not match.group("unit")):
                 break
@@ -292,9 +292,9 @@ class AddressRest:
             has_place = has_place or match.group("place") is not None
             if match.group("unit") or is_open or "," in match.group("gap"):
                 sure, is_open = place, True
-        return Rest(sure, has_code=False)
+        return AddressTailSpan(sure, has_code=False)
 
-    def _with_code(self, text: str, code: re.Match[str], limit: int, *, has_place: bool) -> Rest:
+    def _with_code(self, text: str, code: re.Match[str], limit: int, *, has_place: bool) -> AddressTailSpan:
         """Take what follows a postal code: a country, and the town where the code comes first (`, 75002 Paris`)."""
         end = code.end()
         digits = code.group("code")
@@ -302,10 +302,10 @@ class AddressRest:
         is_first = "," in code.group("gap") or "\n" in code.group("gap")
         may_break = "\n" in code.group("gap") and not digits.isdigit()  # 4335 LR, and the town on the next line
         town = self._town_end(text, end, limit, is_first=is_first, gaps=(" ", ", ", "\n") if may_break else (" ", ", "))
-        return Rest(town, has_code=(has_place and is_telling) or (is_first and town > end))
+        return AddressTailSpan(town, has_code=(has_place and is_telling) or (is_first and town > end))
 
     def _town_end(self, text: str, end: int, limit: int, *, is_first: bool, gaps: tuple[str, ...]) -> int:
-        for _ in range(_MOST_TOWN_WORDS_COUNT):
+        for _ in range(_MAX_TOWN_WORDS):
             match = _MORE.match(text, end, limit)
             if match is None or not match.group("place") or match.group("gap") not in gaps:
                 break

@@ -13,32 +13,43 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.privacy.normalise import visible
-from flowai.privacy.numbers import is_card_number, speaks_of_cards
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.normalise import normalise
+from flowai.privacy.numbers import has_card_cue, is_card_number
+from flowai.privacy.spans import EntityType, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _EDGE_COUNT = 4096  # characters of a long text that are searched on each side
 _WORD_COUNT = 48  # characters of a border that decide whether a search is worth it
-_MOST_TEXTS_COUNT = 8  # a value is cut into this many pieces at most
+_MAX_TEXTS = 8  # a value is cut into this many pieces at most
 _OPEN_END = re.compile(r"[\w@+/.:_=-]\s*\Z")
 _OPEN_START = re.compile(r"\s*[\w@+/.:_=(-]")
 _LAST_WORDS = re.compile(r"[^\s]+(?:[ -][0-9(+][0-9()+. -]*)?\s*\Z")
 _FIRST_WORDS = re.compile(r"\s*[^\s]+")
-_TELLING = re.compile(r"[0-9@]")
-_CHECKED = frozenset({Kind.CARD, Kind.IBAN, Kind.SSN})  # kinds that no two texts give by chance
-_GLUED = frozenset({Kind.CARD, Kind.IBAN, Kind.SSN, Kind.EMAIL, Kind.IP, Kind.URL, Kind.PHONE, Kind.SECRET})
-_SPACED = frozenset({Kind.CARD, Kind.IBAN, Kind.SSN, Kind.PHONE})
+_VALUE_HINT = re.compile(r"[0-9@]")
+_CHECKED = frozenset({EntityType.CARD, EntityType.IBAN, EntityType.SSN})  # kinds that no two texts give by chance
+_GLUED = frozenset(
+    {
+        EntityType.CARD,
+        EntityType.IBAN,
+        EntityType.SSN,
+        EntityType.EMAIL,
+        EntityType.IP,
+        EntityType.URL,
+        EntityType.PHONE,
+        EntityType.SECRET,
+    }
+)
+_SPACED = frozenset({EntityType.CARD, EntityType.IBAN, EntityType.SSN, EntityType.PHONE})
 _PLAIN_WORD = re.compile(r"[^\W\d_]?[a-zß-ÿ]*[.,!?]?")
 _DIGITS = re.compile(r"[0-9](?:[ .-]?[0-9])*+")
 _NEAR_COUNT = 160
-_LONGEST_CARD = 19
+_MAX_CARD = 19
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Text:
+class MessageText:
     """One text of a conversation.
 
     Args:
@@ -67,7 +78,7 @@ class _Edge:
     text: str
 
 
-def across(texts: Sequence[Text], find: Callable[[str], Sequence[Span]]) -> dict[int, list[Span]]:
+def find_across_messages(texts: Sequence[MessageText], find: Callable[[str], Sequence[Span]]) -> dict[int, list[Span]]:
     """Find what runs over borders.
 
     Args:
@@ -81,12 +92,12 @@ def across(texts: Sequence[Text], find: Callable[[str], Sequence[Span]]) -> dict
     for order in _orders(texts):
         for run in _runs(texts, order):
             _search(texts, run, find, found)
-        for index, span in _told_in_pieces(texts, order):
+        for index, span in _split_over_messages(texts, order):
             found.setdefault(index, []).append(span)
     return found
 
 
-def _orders(texts: Sequence[Text]) -> Iterator[list[int]]:
+def _orders(texts: Sequence[MessageText]) -> Iterator[list[int]]:
     """Give the orders in which texts are neighbours: all of them, and those of each speaker who was interrupted."""
     yield list(range(len(texts)))
     speakers: dict[str, list[int]] = {}
@@ -97,35 +108,38 @@ def _orders(texts: Sequence[Text]) -> Iterator[list[int]]:
             yield order
 
 
-def _runs(texts: Sequence[Text], order: Sequence[int]) -> Iterator[list[int]]:
+def _runs(texts: Sequence[MessageText], order: Sequence[int]) -> Iterator[list[int]]:
     """Give the runs of texts over whose borders a value may run."""
     run: list[int] = []
     for index in order:
-        if run and not _may_go_on(texts[run[-1]].text, texts[index].text):
+        if run and not _may_continue(texts[run[-1]].text, texts[index].text):
             if len(run) > 1:
                 yield run
             run = []
         run.append(index)
-        if len(run) > 1 and (len(texts[index].text) > _EDGE_COUNT or len(run) == _MOST_TEXTS_COUNT):
+        if len(run) > 1 and (len(texts[index].text) > _EDGE_COUNT or len(run) == _MAX_TEXTS):
             yield run
             run = [index]
     if len(run) > 1:
         yield run
 
 
-def _may_go_on(left: str, right: str) -> bool:
+def _may_continue(left: str, right: str) -> bool:
     """Tell whether a value may run over a border: no sentence ends there, and a digit or `@` is near."""
-    tail, head = visible(left[-_WORD_COUNT:]).text, visible(right[:_WORD_COUNT]).text
+    tail, head = normalise(left[-_WORD_COUNT:]).text, normalise(right[:_WORD_COUNT]).text
     if not (_OPEN_END.search(tail) and _OPEN_START.match(head)):
         return False
     last, first = _LAST_WORDS.search(tail), _FIRST_WORDS.match(head)
     if last is None or first is None:
         return False
-    return _TELLING.search(last.group()) is not None or _TELLING.search(first.group()) is not None
+    return _VALUE_HINT.search(last.group()) is not None or _VALUE_HINT.search(first.group()) is not None
 
 
 def _search(
-    texts: Sequence[Text], run: Sequence[int], find: Callable[[str], Sequence[Span]], found: dict[int, list[Span]]
+    texts: Sequence[MessageText],
+    run: Sequence[int],
+    find: Callable[[str], Sequence[Span]],
+    found: dict[int, list[Span]],
 ) -> None:
     """Join a run's texts at their edges and keep what crosses a border."""
     edges = [_edge(texts[index].text, index, is_first=place == 0) for place, index in enumerate(run)]
@@ -170,11 +184,11 @@ def _parts(
         place += len(piece) + joint_count
 
 
-def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence[Text]) -> bool:
+def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence[MessageText]) -> bool:
     """Tell whether a crossing span is one value, not the end of one text and the start of another."""
     if span.kind in _CHECKED:
         return True
-    if span.kind is Kind.SECRET:
+    if span.kind is EntityType.SECRET:
         index, last = parts[-1]
         return _PLAIN_WORD.fullmatch(texts[index].text[last.start : last.end]) is None
     return not any(
@@ -184,26 +198,26 @@ def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence
     )
 
 
-def _told_in_pieces(texts: Sequence[Text], order: Sequence[int]) -> Iterator[tuple[int, Span]]:
+def _split_over_messages(texts: Sequence[MessageText], order: Sequence[int]) -> Iterator[tuple[int, Span]]:
     """Find card numbers told in pieces with words between: `it starts with 4111 1111`, `and ends in 1111 1111`."""
     for place, index in enumerate(order):
         pieces = [(index, *piece) for piece in _digit_runs(texts[index].text, last=True)]
         digits = "".join(piece[3] for piece in pieces)
-        for following in order[place + 1 : place + _MOST_TEXTS_COUNT] if digits else ():
+        for following in order[place + 1 : place + _MAX_TEXTS] if digits else ():
             runs = _digit_runs(texts[following].text, last=False)
-            if not runs or len(digits) + len(runs[0][2]) > _LONGEST_CARD:
+            if not runs or len(digits) + len(runs[0][2]) > _MAX_CARD:
                 break
             pieces.append((following, *runs[0]))
             digits += runs[0][2]
-            if is_card_number(digits) and any(speaks_of_cards(texts[piece[0]].text[-_NEAR_COUNT:]) for piece in pieces):
+            if is_card_number(digits) and any(has_card_cue(texts[piece[0]].text[-_NEAR_COUNT:]) for piece in pieces):
                 for owner, start, end, _ in pieces:
-                    yield owner, Span(start=start, end=end, kind=Kind.CARD, score=0.9)
+                    yield owner, Span(start=start, end=end, kind=EntityType.CARD, score=0.9)
                 break
 
 
 def _digit_runs(text: str, *, last: bool) -> list[tuple[int, int, str]]:
     """Give the last or the first run of digits near a text's edge: start, end and digits; nothing without one."""
-    seen = visible(text[-_NEAR_COUNT:] if last else text[:_NEAR_COUNT])
+    seen = normalise(text[-_NEAR_COUNT:] if last else text[:_NEAR_COUNT])
     runs = list(_DIGITS.finditer(seen.text))
     if not runs:
         return []

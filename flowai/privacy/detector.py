@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Protocol
 from flowai.privacy.addresses import AddressFinder
 from flowai.privacy.identifiers import domains, emails, ibans, ip_addresses, urls
 from flowai.privacy.names import NameFinder
-from flowai.privacy.normalise import visible
-from flowai.privacy.numbers import Chain, cards, chains, social_security
+from flowai.privacy.normalise import normalise
+from flowai.privacy.numbers import DigitRun, cards, digit_runs, social_security
 from flowai.privacy.phones import REGIONS, PhoneFinder
-from flowai.privacy.spans import Kind, Span, disjoint
+from flowai.privacy.spans import EntityType, Span, disjoint
 from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _DIGIT = re.compile("[0-9]")
-_SHORTEST_COUNT = 3  # characters; nothing shorter gives anybody away
+_MIN_COUNT = 3  # characters; nothing shorter gives anybody away
 # our own marks and those of log redaction: what was scrubbed may be scrubbed again
-_MARK = re.compile(rf"<(?:{'|'.join(Kind)})_[0-9a-f]{{8}}>|\[REDACTED:[\w -]{{1,40}}\]")
+_MARK = re.compile(rf"<(?:{'|'.join(EntityType)})_[0-9a-f]{{8}}>|\[REDACTED:[\w -]{{1,40}}\]")
 
 
-class Finder(Protocol):
+class Recognizer(Protocol):
     """A further detector."""
 
     def find(self, text: str) -> Iterable[Span]:
@@ -48,7 +48,7 @@ class Detector:
     """
 
     def __init__(
-        self, *, regions: Sequence[str] = REGIONS, known_secrets: Iterable[str] = (), others: Sequence[Finder] = ()
+        self, *, regions: Sequence[str] = REGIONS, known_secrets: Iterable[str] = (), others: Sequence[Recognizer] = ()
     ) -> None:
         self._phones = PhoneFinder(regions)
         self._names = NameFinder()
@@ -65,9 +65,9 @@ class Detector:
         Returns:
             Disjoint spans, in order, in the places of this text.
         """
-        if len(text) < _SHORTEST_COUNT:
+        if len(text) < _MIN_COUNT:
             return []
-        seen = visible(text)
+        seen = normalise(text)
         plain = seen.text
         found = self._structured(plain)
         if _DIGIT.search(plain) or "corner" in plain or "ntersection" in plain:
@@ -79,7 +79,7 @@ class Detector:
             return []
         kept = disjoint(found) if len(found) > 1 else found
         if "<" in plain or "[" in plain:
-            kept = _outside(kept, [match.span() for match in _MARK.finditer(plain)])
+            kept = _not_overlapping(kept, [match.span() for match in _MARK.finditer(plain)])
         return kept if plain is text else [_moved(span, *seen.source(span.start, span.end)) for span in kept]
 
     def _structured(self, plain: str) -> list[Span]:
@@ -91,16 +91,18 @@ class Detector:
         if "." in plain:
             found += domains(plain)
         if _DIGIT.search(plain):
-            for chain in chains(plain):
+            for chain in digit_runs(plain):
                 found += self._number(chain)
             if "." in plain or ":" in plain:
                 found += ip_addresses(plain)
             found += ibans(plain)
-        stretches = self._redactor.stretches(plain)
-        found += (Span(start=start, end=end, kind=Kind.SECRET, score=1.0, name=name) for start, end, name in stretches)
+        stretches = self._redactor.spans(plain)
+        found += (
+            Span(start=start, end=end, kind=EntityType.SECRET, score=1.0, name=name) for start, end, name in stretches
+        )
         return found
 
-    def _number(self, chain: Chain) -> list[Span]:
+    def _number(self, chain: DigitRun) -> list[Span]:
         found = list(cards(chain))
         for rest in chain.between(found) if found else (chain,):
             number = social_security(rest)
@@ -108,7 +110,7 @@ class Detector:
         return found
 
 
-def _outside(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> list[Span]:
+def _not_overlapping(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> list[Span]:
     """Keep the spans that touch no mark; both are disjoint and in order."""
     if not marks:
         return list(spans)

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import listed
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _SCP_PATH = re.compile(r":[\w~.-]+/")
 _AT, _DOT = (
     rf"(?:\s{word}\s|\s?[\[({{<]\s?(?:{word}|{sign})\s?[\])}}>]\s?)" for word, sign in (("at", "@"), ("dot", r"\."))
 )
-_SPELLED = re.compile(
+_SPELLED_OUT_EMAIL = re.compile(
     rf"(?<![\w.+-])[\w.+-]{{1,64}}+{_AT}(?:[\w-]{{1,63}}+(?:{_DOT}|\.)){{1,4}}[a-z]{{2,24}}\b", re.IGNORECASE
 )
 _SPELLED_CUE = re.compile(r"[\[({<]\s?at\s?[\])}>]|\sdot\s|[\[({<]\s?dot\s?[\])}>]", re.IGNORECASE)
@@ -50,8 +50,8 @@ def emails(text: str) -> Iterator[Span]:
             yield found
         place = text.find("@", place + 1 if found is None else found.end)
     if _SPELLED_CUE.search(text):
-        for match in _SPELLED.finditer(text):
-            yield Span(start=match.start(), end=match.end(), kind=Kind.EMAIL, score=0.8)
+        for match in _SPELLED_OUT_EMAIL.finditer(text):
+            yield Span(start=match.start(), end=match.end(), kind=EntityType.EMAIL, score=0.8)
 
 
 def _email(text: str, place: int) -> Span | None:
@@ -66,7 +66,7 @@ def _email(text: str, place: int) -> Span | None:
     name = local.group()
     name = name[max(name.rfind(character) for character in "=|/?&`{}") + 1 :].lstrip(".!#$&'*+/=?^`{|}~-")
     start = place - len(name)
-    return None if start >= place else Span(start=start, end=domain.end(), kind=Kind.EMAIL, score=0.95)
+    return None if start >= place else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
 
 
 _IPV4 = re.compile(
@@ -98,11 +98,11 @@ def ip_addresses(text: str) -> Iterator[Span]:
     """
     for match in _IPV4.finditer(text):
         if _is_host(text, match):
-            yield Span(start=match.start(), end=match.end(), kind=Kind.IP, score=0.9)
+            yield Span(start=match.start(), end=match.end(), kind=EntityType.IP, score=0.9)
     if text.count(":") > 1:
         for match in _IPV6.finditer(text):
             if _is_ipv6(match.group()):
-                yield Span(start=match.start(), end=match.end(), kind=Kind.IP, score=0.9)
+                yield Span(start=match.start(), end=match.end(), kind=EntityType.IP, score=0.9)
 
 
 def _is_host(text: str, match: re.Match[str]) -> bool:
@@ -190,7 +190,7 @@ def urls(text: str) -> Iterator[Span]:
             yield _url(match, 0.97)
     for match in _URL.finditer(text):
         found = _url(match, 0.93)
-        if _leads_to_somebody(text[found.start : found.end], text[max(0, found.start - _CUE_COUNT) : found.start]):
+        if _is_personal_url(text[found.start : found.end], text[max(0, found.start - _CUE_COUNT) : found.start]):
             yield found
 
 
@@ -202,16 +202,16 @@ def domains(text: str) -> Iterator[Span]:
     """
     for match in _BARE.finditer(text):
         before = text[max(0, match.start() - _CUE_COUNT) : match.start()]
-        if (match.group("common") or _SITE_CUE.search(before)) and _leads_to_somebody(match.group(), before):
-            yield Span(start=match.start(), end=match.end(), kind=Kind.URL, score=0.6)
+        if (match.group("common") or _SITE_CUE.search(before)) and _is_personal_url(match.group(), before):
+            yield Span(start=match.start(), end=match.end(), kind=EntityType.URL, score=0.6)
 
 
 def _url(match: re.Match[str], score: float) -> Span:
     end = match.start() + len(match.group().rstrip(_TRAILING))
-    return Span(start=match.start(), end=end, kind=Kind.URL, score=score)
+    return Span(start=match.start(), end=end, kind=EntityType.URL, score=score)
 
 
-def _leads_to_somebody(url: str, before: str) -> bool:
+def _is_personal_url(url: str, before: str) -> bool:
     parts = _HOST.match(url)
     if parts is None:
         return False
@@ -261,7 +261,7 @@ def ibans(text: str) -> Iterator[Span]:
             run = _IBAN_RUN.match(text, head.start())
             end = run.end() if run else None
         if end is not None and passes_mod_97(text[head.start() : end]):
-            yield Span(start=head.start(), end=end, kind=Kind.IBAN, score=0.95)
+            yield Span(start=head.start(), end=end, kind=EntityType.IBAN, score=0.95)
 
 
 def _end_of(text: str, start: int, length: int) -> int | None:

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 DEEPEST_JSON = 64  # nesting beyond this is an attack on the stack, not an answer
-_LEAST_NUMBER = 1_000_000  # smaller numbers name nobody
-_LONGEST_NUMBER_BITS = 128
+_MIN_NUMBER = 1_000_000  # smaller numbers name nobody
+_MAX_NUMBER_BITS = 128
 # fields of a message that steer and say nothing
-_STEERING = frozenset({"role", "type", "id", "tool_call_id", "index", "finish_reason", "detail"})
+_STRUCTURAL_KEYS = frozenset({"role", "type", "id", "tool_call_id", "index", "finish_reason", "detail"})
 _BORDERS = {"{": "}", "[": "]", '"': '"'}
 _DATA_URL_COUNT = 100  # characters in which a data URL says that it is one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leaf:
+class JsonString:
     """One text.
 
     Args:
@@ -41,14 +41,14 @@ class Leaf:
     is_key: bool = False
 
 
-class Walk:
+class JsonTextWalk:
     """One way through a value; the order of the texts is always the same.
 
     Args:
         visit: gives the new text for a text.
     """
 
-    def __init__(self, visit: Callable[[Leaf], str]) -> None:
+    def __init__(self, visit: Callable[[JsonString], str]) -> None:
         self._visit = visit
         self._speaker = ""
 
@@ -93,7 +93,7 @@ class Walk:
             return self.value(value, "", depth)
         found: dict[Any, Any] = {}
         for key, item in value.items():
-            if key in _STEERING and isinstance(item, str | int):
+            if key in _STRUCTURAL_KEYS and isinstance(item, str | int):
                 found[key] = item
             elif key == "function" and isinstance(item, dict):
                 rest = {name: part for name, part in item.items() if name != "name"}
@@ -110,23 +110,25 @@ class Walk:
     def _fields(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
         for key, item in value.items():
-            name = self._visit(Leaf(text=key, speaker=self._speaker, is_key=True)) if isinstance(key, str) else key
+            name = (
+                self._visit(JsonString(text=key, speaker=self._speaker, is_key=True)) if isinstance(key, str) else key
+            )
             while name in found:  # two spellings of one value, and one mark for both
                 name = f"{name}_"
             found[name] = self.value(item, str(key), depth - 1)
         return found
 
     def _number(self, value: int, field: str) -> int | str:
-        if abs(value) < _LEAST_NUMBER or value.bit_length() > _LONGEST_NUMBER_BITS:
+        if abs(value) < _MIN_NUMBER or value.bit_length() > _MAX_NUMBER_BITS:
             return value
         digits = str(value)
-        found = self._visit(Leaf(text=digits, field=field, speaker=self._speaker))
+        found = self._visit(JsonString(text=digits, field=field, speaker=self._speaker))
         return value if found == digits else found
 
     def _text(self, text: str, field: str, depth: int) -> str:
         inner = _parsed(text) if depth else None
         if inner is None:
-            return self._visit(Leaf(text=text, field=field, speaker=self._speaker))
+            return self._visit(JsonString(text=text, field=field, speaker=self._speaker))
         found = self.value(inner.value, field, depth - 1)
         return text if found == inner.value else json.dumps(found, ensure_ascii=False)
 
@@ -142,7 +144,7 @@ class _Inner:
     value: Any
 
 
-def holds_json(text: str) -> bool:
+def is_json_string(text: str) -> bool:
     """Tell whether a text is bounded like an object, a list or a string of JSON; it need not be one.
 
     Args:
@@ -154,7 +156,7 @@ def holds_json(text: str) -> bool:
 
 def _parsed(text: str) -> _Inner | None:
     """Read a string that is an object, a list or a string of JSON; None where it is not, or would not survive it."""
-    if not holds_json(text):
+    if not is_json_string(text):
         return None
     bare = text.strip()
     try:

@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import (
     CAPITALISED,
     REST,
@@ -82,8 +82,8 @@ _LOWER_CUE = re.compile(
 )
 _TWO_CAPITALS = re.compile(r"(?:Mc|Mac|[OD]['\u2019]|De|Van|La|Le)[A-Z]|[^\W\d_]+-")
 _BEFORE_COUNT = 48
-_LONGEST_NAME_COUNT = 5  # words
-_SHORTEST_COUNT = 3  # letters of a name that stands alone
+_MAX_NAME_COUNT = 5  # words
+_MIN_COUNT = 3  # letters of a name that stands alone
 _REMEMBERED_COUNT = 8192
 
 # sorts of words in a row that make a full name: John Doe, J. Doe, Xu K. Yu, May Johnson, Nagy Imre, Nguyen Van Minh
@@ -175,15 +175,15 @@ class NameFinder:
         folded = fold(bare)
         if len(bare) == 1:
             return folded, _INITIAL if word != "I" else _NO_NAME
-        return folded, _NO_NAME if bare != word else self._sort_of(word, folded)
+        return folded, _NO_NAME if bare != word else self._word_class(word, folded)
 
-    def _sort_of(self, word: str, folded: str) -> str:
+    def _word_class(self, word: str, folded: str) -> str:
         """Tell what a word of two letters and more is, by the lists, then by its ending."""
         lists = self._words
         if folded in lists.ambiguous or folded in lists.no_names:
             return _MAYBE_GIVEN if folded in lists.ambiguous or folded in lists.given else _NO_NAME
         whole = folded.split("-", maxsplit=1)[0]
-        if folded in lists.given or (whole != folded and len(whole) >= _SHORTEST_COUNT and whole in lists.given):
+        if folded in lists.given or (whole != folded and len(whole) >= _MIN_COUNT and whole in lists.given):
             return _GIVEN
         if any(map(str.isupper, word[1:])) and not word.isupper() and not _TWO_CAPITALS.match(word):
             return _NO_NAME  # CamelCase: a program's name
@@ -191,7 +191,7 @@ class NameFinder:
 
     def _judge(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
         start, end = words[0].start, words[-1].end
-        if len(words) > _LONGEST_NAME_COUNT or (after is not None and after.folded in self._words.institutions):
+        if len(words) > _MAX_NAME_COUNT or (after is not None and after.folded in self._words.institutions):
             return None
         lead = text[max(0, start - _BEFORE_COUNT) : start]
         if (before is not None and before.folded in listed("a place follows")) or (text[end - 1] == "."):
@@ -207,10 +207,10 @@ class NameFinder:
                 else 0.0
             )
         elif len(words) == 1:
-            score = self._alone(text, words[0], lead, near)
+            score = self._single_word_name(text, words[0], lead, near)
         else:
             score = self._together(sorts, text, end, lead)
-        return Span(start=start, end=end, kind=Kind.PERSON, score=score) if score else None
+        return Span(start=start, end=end, kind=EntityType.PERSON, score=score) if score else None
 
     @staticmethod
     def _is_named(text: str, word: _Word) -> bool:
@@ -229,9 +229,9 @@ class NameFinder:
         spoken_of = _AFTER_CUE.match(text, end) is not None
         return 0.5 if _GIVEN in sorts or (cued and spoken_of and _MAYBE_GIVEN not in sorts) else 0.0
 
-    def _alone(self, text: str, word: _Word, lead: str, near: str) -> float:
+    def _single_word_name(self, text: str, word: _Word, lead: str, near: str) -> float:
         """Judge a word that stands alone."""
-        if len(word.folded) < _SHORTEST_COUNT or text[word.start : word.end].isupper():
+        if len(word.folded) < _MIN_COUNT or text[word.start : word.end].isupper():
             return 0.0
         if word.sort == _GIVEN:
             return 0.0 if near in listed("a place may follow") else 0.6
@@ -250,4 +250,4 @@ class NameFinder:
         end = match.end(1)
         if second and (fold(second) in self._words.family or ends_like_a_family_name(fold(second))):
             end = match.end(2)
-        yield Span(start=match.start(1), end=end, kind=Kind.PERSON, score=0.6)
+        yield Span(start=match.start(1), end=end, kind=EntityType.PERSON, score=0.6)

@@ -55,7 +55,7 @@ class _Piece(NamedTuple):
     copied: bool
 
 
-class Visible:
+class NormalisedText:
     """A plain text and the way back to the original.
 
     Args:
@@ -89,14 +89,14 @@ class Visible:
         return self._pieces[bisect_right(self._starts, place) - 1]
 
 
-def visible(text: str) -> Visible:
+def normalise(text: str) -> NormalisedText:
     """Give a text as its reader sees it; linear in its length, and a text without anything odd is not copied."""
     is_ascii = text.isascii()
     if not (_MAY_ESCAPE if is_ascii else _MAY_BE_ODD).search(text):
-        return Visible(text, [])
+        return NormalisedText(text, [])
     odd = _ODD_ASCII if is_ascii else _ODD
     if not odd.search(text):
-        return Visible(text, [])
+        return NormalisedText(text, [])
     plain: list[str] = []
     pieces: list[_Piece] = []
     done = length = 0
@@ -106,7 +106,7 @@ def visible(text: str) -> Visible:
             pieces.append(_Piece(length, done, start, copied=True))
             plain.append(text[done:start])
             length += start - done
-        meant = _meaning(match)
+        meant = _canonical_char(match)
         if meant:
             pieces.append(_Piece(length, start, end, copied=False))
             plain.append(meant)
@@ -115,10 +115,10 @@ def visible(text: str) -> Visible:
     if done < len(text):
         pieces.append(_Piece(length, done, len(text), copied=True))
         plain.append(text[done:])
-    return Visible("".join(plain), pieces)
+    return NormalisedText("".join(plain), pieces)
 
 
-def _meaning(match: re.Match[str]) -> str:
+def _canonical_char(match: re.Match[str]) -> str:
     """Give what an odd stretch says: one character or a few, or nothing at all."""
     kind, found = match.lastgroup, match.group()
     if kind is None or kind == "escape":
@@ -140,4 +140,4 @@ def _unescape(found: str) -> str:
         return _CONTROL[letter]
     character = chr(int(letter[1:], 16))
     inner = _ODD.fullmatch(character)
-    return character if inner is None else _meaning(inner)
+    return character if inner is None else _canonical_char(inner)

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.spans import EntityType, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,11 +22,11 @@ _CHAIN = re.compile(r"(?<![0-9A-Za-z_])(?:\+ ?)?+(?:\( ?)?+[0-9]++(?:[ .()/\-\u0
 _GROUP = re.compile("[0-9]+")
 _BEFORE_COUNT = 48  # characters in which a cue may stand
 _AFTER_COUNT = 24
-_SHORTEST_COUNT = 7  # digits of the shortest number sought
+_MIN_COUNT = 7  # digits of the shortest number sought
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Chain:
+class DigitRun:
     """Digits that stand together.
 
     Args:
@@ -67,7 +67,7 @@ class Chain:
         """The words after it, in lower case."""
         return self.text[self.end : self.end + _AFTER_COUNT].lower()
 
-    def part(self, first: int, last: int) -> Chain:
+    def part(self, first: int, last: int) -> DigitRun:
         """Give a chain of some of the groups.
 
         Args:
@@ -76,9 +76,9 @@ class Chain:
         """
         groups = self.groups[first:last]
         start = self.start if first == 0 else groups[0][0]
-        return Chain(text=self.text, start=start, end=groups[-1][1], groups=groups)
+        return DigitRun(text=self.text, start=start, end=groups[-1][1], groups=groups)
 
-    def between(self, spans: Sequence[Span]) -> Iterator[Chain]:
+    def between(self, spans: Sequence[Span]) -> Iterator[DigitRun]:
         """Give the runs of groups that lie in none of some spans.
 
         Args:
@@ -95,7 +95,7 @@ class Chain:
             yield self.part(first, len(self.groups))
 
 
-def chains(text: str) -> Iterator[Chain]:
+def digit_runs(text: str) -> Iterator[DigitRun]:
     """Find the chains that are long enough for a number and no piece of a word, a hash or an identifier.
 
     Args:
@@ -105,10 +105,10 @@ def chains(text: str) -> Iterator[Chain]:
         start, end = match.span()
         if text[start] == "(" and ")" not in match.group():  # `Ann (058-4748440)`
             start += 2 if text[start + 1] == " " else 1
-        if end - start < _SHORTEST_COUNT or _is_glued(text, start, end):
+        if end - start < _MIN_COUNT or _is_glued(text, start, end):
             continue
         groups = tuple(group.span() for group in _GROUP.finditer(text, start, end))
-        yield Chain(text=text, start=start, end=end, groups=groups)
+        yield DigitRun(text=text, start=start, end=end, groups=groups)
 
 
 _GLUE_BEFORE = re.compile(
@@ -163,7 +163,7 @@ _PAY_CUE = re.compile(
     r"\b(?:pay|paid|payments?|charge[ds]?|billed|checkout|expir\w{1,5}|bank|banking)(?![a-z])"
     r"|(?:\A|[.!?:,;]\s|\b(?:my|the|your|is|this|his|her|with|of)\s)\s*(?:number|no|nr)\W{1,3}(?:is\W)?\Z"
 )
-_ISSUED = re.compile(r"(?:4[0-9]{12}|4[0-9]{18}|(?:50|5[6-8]|6[0-9]|0604)[0-9]{8,17})")
+_ISSUER_PREFIXES = re.compile(r"(?:4[0-9]{12}|4[0-9]{18}|(?:50|5[6-8]|6[0-9]|0604)[0-9]{8,17})")
 _NO_CARD = re.compile(
     r"\b(?:order|tracking|invoice|ticket|id|ids|uuid|ref|reference|imei|isbn|serial|timestamp|ts|epoch|time|seq"
     r"|sequence|offset"
@@ -173,8 +173,8 @@ _NO_CARD = re.compile(
     r"|#)?\.?['\"]?\s?[:=#]{0,2}\s?['\"#]?\Z"
 )
 _MOST_GROUPS_COUNT, _GROUP_COUNT = 40, 4
-_LONGEST_CARD = 19
-_SHORTEST_CARD = 12
+_MAX_CARD = 19
+_MIN_CARD = 12
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
@@ -199,7 +199,7 @@ def is_card_number(digits: str) -> bool:
     return _FIRM.fullmatch(digits) is not None and passes_luhn(digits)
 
 
-def speaks_of_cards(text: str) -> bool:
+def has_card_cue(text: str) -> bool:
     """Tell whether a text names a payment card, in any of several languages.
 
     Args:
@@ -208,7 +208,7 @@ def speaks_of_cards(text: str) -> bool:
     return _CARD_CUE.search(text.lower()) is not None
 
 
-def cards(chain: Chain) -> Iterator[Span]:
+def cards(chain: DigitRun) -> Iterator[Span]:
     """Find payment cards: the right length and issuer, a true check digit, and no other name on it.
 
     Args:
@@ -224,22 +224,22 @@ def cards(chain: Chain) -> Iterator[Span]:
             first += 1
             continue
         found = chain.part(first, last)
-        yield Span(start=found.groups[0][0], end=found.end, kind=Kind.CARD, score=0.95)
+        yield Span(start=found.groups[0][0], end=found.end, kind=EntityType.CARD, score=0.95)
         first = last
 
 
-def _card_end(chain: Chain, lengths: tuple[int, ...], first: int) -> int | None:
+def _card_end(chain: DigitRun, lengths: tuple[int, ...], first: int) -> int | None:
     """Give the index after the last group of a card that begins with group `first`; None where none does."""
     if first and not _is_first_group(chain, first):
         return None
     digits = ""
     found = None
-    for last in range(first + 1, min(len(lengths), first + _LONGEST_CARD) + 1):
+    for last in range(first + 1, min(len(lengths), first + _MAX_CARD) + 1):
         start, end = chain.groups[last - 1]
         digits += chain.text[start:end]
-        if len(digits) > _LONGEST_CARD:
+        if len(digits) > _MAX_CARD:
             break
-        if len(digits) < _SHORTEST_CARD or not (_FIRM.fullmatch(digits) or _LOOSE.fullmatch(digits)):
+        if len(digits) < _MIN_CARD or not (_FIRM.fullmatch(digits) or _LOOSE.fullmatch(digits)):
             continue
         if (
             passes_luhn(digits)
@@ -250,12 +250,12 @@ def _card_end(chain: Chain, lengths: tuple[int, ...], first: int) -> int | None:
     return found
 
 
-def _is_first_group(chain: Chain, index: int) -> bool:
+def _is_first_group(chain: DigitRun, index: int) -> bool:
     """Tell whether a number may begin at a group: what stands before it parts numbers, and is no decimal point."""
     return chain.text[chain.groups[index - 1][1] : chain.groups[index][0]] not in {".", "/", ")"}
 
 
-def _is_card(chain: Chain) -> bool:
+def _is_card(chain: DigitRun) -> bool:
     """Tell whether a chain with a true check digit is a card: by its issuer and groups, or by the words around."""
     digits, lengths = chain.digits, chain.lengths
     firm = _FIRM.fullmatch(digits) is not None
@@ -264,7 +264,9 @@ def _is_card(chain: Chain) -> bool:
     if chain.text[chain.start] == "+" or digits.startswith("00"):
         return False
     is_told = _CARD_CUE.search(chain.before) or _CARD_CUE.search(chain.after)
-    if is_told or (_ISSUED.fullmatch(digits) and (_PAY_CUE.search(chain.before) or _PAY_CUE.search(chain.after))):
+    if is_told or (
+        _ISSUER_PREFIXES.fullmatch(digits) and (_PAY_CUE.search(chain.before) or _PAY_CUE.search(chain.after))
+    ):
         return _NO_CARD.search(chain.before) is None or firm
     return firm and (len(lengths) == 1 or lengths in _LAYOUTS) and _NO_CARD.search(chain.before) is None
 
@@ -279,7 +281,7 @@ _NO_SSN = re.compile(
 _SSN_LENGTHS = (3, 2, 4)
 
 
-def social_security(chain: Chain) -> Span | None:
+def social_security(chain: DigitRun) -> Span | None:
     """Find a social security number (or a taxpayer's, where the text says so) in a whole chain.
 
     Args:
@@ -297,5 +299,5 @@ def social_security(chain: Chain) -> Span | None:
         return None
     digits = chain.digits
     if _SSN.fullmatch(digits) or (has_cue and _ITIN.fullmatch(digits)):
-        return Span(start=chain.groups[0][0], end=chain.end, kind=Kind.SSN, score=0.9)
+        return Span(start=chain.groups[0][0], end=chain.end, kind=EntityType.SSN, score=0.9)
     return None

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
-from flowai.privacy.numbers import Chain, extension_end
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.numbers import DigitRun, extension_end
+from flowai.privacy.spans import EntityType, Span
 from flowai.privacy.vocabulary import listed, stems
 
 if TYPE_CHECKING:
@@ -60,17 +60,17 @@ _DIALLED = re.compile("0[1-9][0-9]{7,9}")  # with the prefix that is dialled bef
 _SAID_BEFORE = re.compile(r"[a-z:,] \Z")
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:[ .][0-9]{3}){2,}")
 _BOOK = re.compile(r"97[89][ -]?[0-9]")
-_ABROAD = re.compile("00|011")  # dialled before a country's code
+_INTERNATIONAL_PREFIX = re.compile("00|011")  # dialled before a country's code
 _ALONE_AFTER = re.compile(r"\s?(?:\Z|[.,;:!?)\]\n\"'])")
 _APART = re.compile(r"\s[-/.]\s?|[-/.]\s|\s{2,}")
 _SHORTEST_COUNT, _LONGEST_COUNT = 7, 15  # digits; Source: ITU-T E.164
-_SHORTEST_PLUS = 8
+_MIN_PLUS = 8
 # two houses, a dump of memory, a broken social security number, a postal code
 _CODES = frozenset({(4, 4), (4, 4, 4), (3, 2, 4), (5, 3)})
 _NEAR_COUNT = 3  # words; `home` and `order` name a number only close to it
-_SHORTEST_UNTOLD = 8  # where no word says what it is
+_MIN_UNTOLD = 8  # where no word says what it is
 _ISBN_COUNT = 13
-_LONGEST_NATIONAL = 12
+_MAX_NATIONAL = 12
 _REMEMBERED_COUNT = 4096
 
 
@@ -101,7 +101,7 @@ class PhoneFinder:
         self._regions = tuple(regions)
         self._is_national = lru_cache(maxsize=_REMEMBERED_COUNT)(self._follows_a_plan)
 
-    def find(self, chain: Chain) -> Iterator[Span]:
+    def find(self, chain: DigitRun) -> Iterator[Span]:
         """Find the phone numbers of a chain; two that follow each other are told apart.
 
         Args:
@@ -110,9 +110,9 @@ class PhoneFinder:
         for part in _apart(chain):
             score = self._score(part)
             if score:
-                yield Span(start=part.start, end=extension_end(part.text, part.end), kind=Kind.PHONE, score=score)
+                yield Span(start=part.start, end=extension_end(part.text, part.end), kind=EntityType.PHONE, score=score)
 
-    def _score(self, chain: Chain) -> float:
+    def _score(self, chain: DigitRun) -> float:
         """Tell how sure it is that a chain is a phone number, 0 to 1."""
         digits, raw = chain.digits, chain.text[chain.start : chain.end]
         if not _SHORTEST_COUNT <= len(digits) <= _LONGEST_COUNT:
@@ -125,21 +125,21 @@ class PhoneFinder:
         cue = _cue(chain)
         return 0.0 if cue < 0 else self._without_plus(chain, raw, digits, has_cue=cue > 0)
 
-    def _without_plus(self, chain: Chain, raw: str, digits: str, *, has_cue: bool) -> float:
-        abroad = _ABROAD.match(digits)
+    def _without_plus(self, chain: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
+        abroad = _INTERNATIONAL_PREFIX.match(digits)
         is_abroad = abroad and len(chain.groups) > 1 and self._is_international(digits[abroad.end() :])
         return 0.8 if is_abroad or _NANP.fullmatch(raw) else self._national(chain, raw, digits, has_cue=has_cue)
 
-    def _national(self, chain: Chain, raw: str, digits: str, *, has_cue: bool) -> float:
-        if len(digits) > _LONGEST_NATIONAL:
+    def _national(self, chain: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
+        if len(digits) > _MAX_NATIONAL:
             return 0.0
         if has_cue:
             return 0.7
         if _REACHED.search(chain.before):
-            is_time = len(digits) < _SHORTEST_UNTOLD or _SECONDS.fullmatch(raw) is not None
+            is_time = len(digits) < _MIN_UNTOLD or _SECONDS.fullmatch(raw) is not None
             return 0.5 if not is_time and self._is_national(digits) else 0.0
         is_form = _GROUPED.fullmatch(raw) or (_DIALLED.fullmatch(raw) and _SAID_BEFORE.search(chain.before))
-        if len(digits) < _SHORTEST_UNTOLD or not is_form or chain.lengths in _CODES:
+        if len(digits) < _MIN_UNTOLD or not is_form or chain.lengths in _CODES:
             return 0.0
         # a code such as `aix-6107-1415`; an amount with its unit, or in a sum
         if chain.before.endswith("-") or (_THOUSANDS.fullmatch(raw) and not _stands_alone(chain)):
@@ -148,7 +148,7 @@ class PhoneFinder:
 
     def _is_international(self, digits: str) -> bool:
         """Tell whether digits after a `+` have a country's code and a length its plan has."""
-        if len(digits) < _SHORTEST_PLUS:
+        if len(digits) < _MIN_PLUS:
             return False
         try:
             number = self._phonenumbers.parse(f"+{digits}", None)
@@ -167,7 +167,7 @@ class PhoneFinder:
         return False
 
 
-def _apart(chain: Chain) -> Iterator[Chain]:
+def _apart(chain: DigitRun) -> Iterator[DigitRun]:
     """Give the numbers of a chain one by one: `0490 75 40 81 / 0491 22 33 44` are two."""
     first = 0
     for index, separator in enumerate(chain.separators, start=1):
@@ -177,14 +177,14 @@ def _apart(chain: Chain) -> Iterator[Chain]:
     yield chain.part(first, len(chain.groups))
 
 
-def _stands_alone(chain: Chain) -> bool:
+def _stands_alone(chain: DigitRun) -> bool:
     """Tell whether no unit follows a number in groups of three, and nothing is reckoned with it."""
     if "." in chain.separators or chain.before.rstrip()[-1:] in {"=", "<", ">", "*", "/", "+", "$", "€", "£", "~", "("}:
         return False
     return _ALONE_AFTER.match(chain.after) is not None
 
 
-def _cue(chain: Chain) -> int:
+def _cue(chain: DigitRun) -> int:
     """Tell what the words around say: 1 a phone number, -1 something else, 0 nothing; the nearest word wins."""
     if _AFTER_CUE.match(chain.after):
         return 1
@@ -194,7 +194,7 @@ def _cue(chain: Chain) -> int:
         word = words[index]
         if word in listed("a phone number follows") or word.startswith(stems("a phone number follows, stems")):
             return 1
-        if word == "number" and _is_somebodys(words[:index], chain):
+        if word == "number" and _is_personal_number(words[:index], chain):
             return 1
         is_near = len(words) - index <= _NEAR_COUNT
         if is_near and word in listed("a phone number is near"):
@@ -204,7 +204,7 @@ def _cue(chain: Chain) -> int:
     return 0 if before.isascii() else int(any(cue in before for cue in listed("a phone number follows, unspaced")))
 
 
-def _is_somebodys(words: Sequence[str], chain: Chain) -> bool:
+def _is_personal_number(words: Sequence[str], chain: DigitRun) -> bool:
     """Tell whether `number` behind these words is that of a phone: `my number`, `the number 0490 75 40 81`."""
     if words and words[-1] in listed("whose number"):
         return True

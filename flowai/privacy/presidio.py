@@ -13,24 +13,24 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import UsageError
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.spans import EntityType, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KINDS = {
-    "CREDIT_CARD": Kind.CARD,
-    "PHONE_NUMBER": Kind.PHONE,
-    "IBAN_CODE": Kind.IBAN,
-    "US_SSN": Kind.SSN,
-    "IP_ADDRESS": Kind.IP,
-    "PERSON": Kind.PERSON,
+    "CREDIT_CARD": EntityType.CARD,
+    "PHONE_NUMBER": EntityType.PHONE,
+    "IBAN_CODE": EntityType.IBAN,
+    "US_SSN": EntityType.SSN,
+    "IP_ADDRESS": EntityType.IP,
+    "PERSON": EntityType.PERSON,
 }
 """Presidio's entities that we take, and what they are called here."""
 
 _MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
-_MOST_SCORE = 0.55
-_LEAST_SCORE = 0.4  # Presidio's own guess for a pattern without a cue is below
+_MAX_SCORE = 0.55
+_MIN_SCORE = 0.4  # Presidio's own guess for a pattern without a cue is below
 
 
 def is_presidio_installed() -> bool:
@@ -49,7 +49,7 @@ class PresidioFinder:
         UsageError: Presidio is not installed.
     """
 
-    def __init__(self, *, language: str = "en", least_score: float = _LEAST_SCORE) -> None:
+    def __init__(self, *, language: str = "en", least_score: float = _MIN_SCORE) -> None:
         if not is_presidio_installed():
             raise UsageError(
                 "Presidio is not installed",
@@ -72,7 +72,7 @@ class PresidioFinder:
         ):
             # where both are sure of something, our own detectors' word counts: they check more
             yield Span(
-                start=found.start, end=found.end, kind=KINDS[found.entity_type], score=min(_MOST_SCORE, found.score)
+                start=found.start, end=found.end, kind=KINDS[found.entity_type], score=min(_MAX_SCORE, found.score)
             )
 
 

@@ -13,12 +13,12 @@ import re
 from typing import TYPE_CHECKING
 
 from flowai.errors import UsageError
-from flowai.privacy.spans import Kind
+from flowai.privacy.spans import EntityType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHORTEST_KEY_BYTES = 16
+MIN_KEY_BYTES = 16
 _HASH_COUNT = 8  # hex digits: among 10,000 values of a kind, two share a mark with a chance of 1 in 86
 _NO_DIGIT = re.compile("[^0-9]+")
 _NO_WORD = re.compile(r"[\W_]+")
@@ -36,13 +36,13 @@ def _words(value: str) -> str:
     return _NO_WORD.sub(" ", value).strip().casefold()
 
 
-_SPELLING: dict[Kind, Callable[[str], str]] = {
-    Kind.CARD: _digits,
-    Kind.PHONE: _digits,
-    Kind.SSN: _digits,
-    Kind.IBAN: _letters,
-    Kind.PERSON: _words,
-    Kind.ADDRESS: _words,
+_SPELLING: dict[EntityType, Callable[[str], str]] = {
+    EntityType.CARD: _digits,
+    EntityType.PHONE: _digits,
+    EntityType.SSN: _digits,
+    EntityType.IBAN: _letters,
+    EntityType.PERSON: _words,
+    EntityType.ADDRESS: _words,
 }
 """How a kind's values are compared; the others in lower case as they are."""
 
@@ -58,14 +58,14 @@ class Pseudonyms:
     """
 
     def __init__(self, key: bytes) -> None:
-        if len(key) < SHORTEST_KEY_BYTES:
+        if len(key) < MIN_KEY_BYTES:
             raise UsageError(
-                f"the key for pseudonyms has {len(key)} bytes, expected at least {SHORTEST_KEY_BYTES}",
+                f"the key for pseudonyms has {len(key)} bytes, expected at least {MIN_KEY_BYTES}",
                 hint="give each data set a random key and keep it apart from the files: `openssl rand -hex 32`",
             )
         self._key = key
 
-    def mark(self, kind: Kind, value: str) -> str:
+    def placeholder(self, kind: EntityType, value: str) -> str:
         """Give the mark for a value: the same for every spelling of it (`4111-1111 …`, `41111111…`).
 
         Args:

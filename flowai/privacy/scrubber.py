@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from flowai.privacy.cross_message import Text, across
-from flowai.privacy.detector import Detector, Finder
-from flowai.privacy.json_walk import Leaf, Walk, holds_json
-from flowai.privacy.normalise import visible
+from flowai.privacy.cross_message import MessageText, find_across_messages
+from flowai.privacy.detector import Detector, Recognizer
+from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
+from flowai.privacy.normalise import normalise
 from flowai.privacy.phones import REGIONS
 from flowai.privacy.pseudonyms import Pseudonyms
-from flowai.privacy.spans import Kind, Span, disjoint
+from flowai.privacy.spans import EntityType, Span, disjoint
 from flowai.redaction import mark, names_a_secret
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_SHORTEST_SECRET_COUNT = 8  # characters; as in the redaction of logs
+_MIN_SECRET_COUNT = 8  # characters; as in the redaction of logs
 _REMEMBERED_COUNT = 64
 _INSTRUCTORS = frozenset({"system", "developer"})
 # fields whose names say nothing about their values
@@ -68,7 +68,7 @@ class Scrubber:
         *,
         regions: Sequence[str] = REGIONS,
         known_secrets: Iterable[str] = (),
-        others: Sequence[Finder] = (),
+        others: Sequence[Recognizer] = (),
     ) -> None:
         self._pseudonyms = Pseudonyms(key)
         self._detector = Detector(regions=regions, known_secrets=known_secrets, others=others)
@@ -81,7 +81,7 @@ class Scrubber:
         Args:
             text: any length, any content; one that is JSON is scrubbed as JSON.
         """
-        if holds_json(text):
+        if is_json_string(text):
             return self.value(text)
         spans = self._detector.find(text)
         if not spans:
@@ -110,31 +110,31 @@ class Scrubber:
         """
         return self._scrub(lambda walk: walk.messages(messages))
 
-    def _scrub(self, lead: Callable[[Walk], Value]) -> Scrubbed[Value]:
+    def _scrub(self, lead: Callable[[JsonTextWalk], Value]) -> Scrubbed[Value]:
         """Walk twice: collect the texts and search them, then put the scrubbed ones in their place."""
-        leaves: list[Leaf] = []
+        leaves: list[JsonString] = []
 
-        def collect(leaf: Leaf) -> str:
+        def collect(leaf: JsonString) -> str:
             leaves.append(leaf)
             return leaf.text
 
-        collected = lead(Walk(collect))
+        collected = lead(JsonTextWalk(collect))
         spans = [self._find(leaf) for leaf in leaves]
         self._add_across(leaves, spans)
         findings = _counts(span for own in spans for span in own)
         if not findings:
             return Scrubbed(value=collected, findings={})
         done = iter([self._replace(leaf.text, own) for leaf, own in zip(leaves, spans, strict=True)])
-        return Scrubbed(value=lead(Walk(lambda _: next(done))), findings=findings)
+        return Scrubbed(value=lead(JsonTextWalk(lambda _: next(done))), findings=findings)
 
-    def _find(self, leaf: Leaf) -> list[Span]:
+    def _find(self, leaf: JsonString) -> list[Span]:
         """Find a leaf's spans; the name of its field is read like a word before it (`phone: 0490754081`)."""
         text = leaf.text
         if leaf.field.lower() in _NEUTRAL:
             return list(self._instructions(text)) if leaf.speaker in _INSTRUCTORS else self._detector.find(text)
-        is_known = len(text) < _SHORTEST_SECRET_COUNT or text.startswith(("[REDACTED:", "${", "os.environ/"))
+        is_known = len(text) < _MIN_SECRET_COUNT or text.startswith(("[REDACTED:", "${", "os.environ/"))
         if names_a_secret(leaf.field) and not is_known:
-            return [Span(start=0, end=len(text), kind=Kind.SECRET, score=1.0, name="field")]
+            return [Span(start=0, end=len(text), kind=EntityType.SECRET, score=1.0, name="field")]
         lead = f"{_spoken(leaf.field)}: "
         found = self._detector.find(lead + text)
         return [
@@ -149,13 +149,15 @@ class Scrubber:
             if span.end > len(lead)
         ]
 
-    def _add_across(self, leaves: Sequence[Leaf], spans: list[list[Span]]) -> None:
+    def _add_across(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
         """Add what runs over the borders of neighbouring texts."""
         places = [place for place, leaf in enumerate(leaves) if not leaf.is_key and leaf.text]
         if len(places) < 2:  # noqa: PLR2004 - a border has two sides
             return
-        texts = [Text(text=leaves[place].text, speaker=leaves[place].speaker, spans=spans[place]) for place in places]
-        for index, more in across(texts, self._detector.find).items():
+        texts = [
+            MessageText(text=leaves[place].text, speaker=leaves[place].speaker, spans=spans[place]) for place in places
+        ]
+        for index, more in find_across_messages(texts, self._detector.find).items():
             place = places[index]
             spans[place] = disjoint((*spans[place], *more))
 
@@ -170,9 +172,9 @@ class Scrubber:
         return "".join((*pieces, text[done:]))
 
     def _mark(self, span: Span, value: str) -> str:
-        if span.kind is Kind.SECRET:
+        if span.kind is EntityType.SECRET:
             return mark(span.name)
-        return self._pseudonyms.mark(span.kind, visible(value).text)
+        return self._pseudonyms.placeholder(span.kind, normalise(value).text)
 
 
 def _counts(spans: Iterable[Span]) -> dict[str, int]:

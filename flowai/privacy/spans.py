@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Kind(StrEnum):
+class EntityType(StrEnum):
     """What a stretch of text gives away; the value stands in placeholders and reports."""
 
     CARD = "CARD"
@@ -28,7 +28,17 @@ class Kind(StrEnum):
     SECRET = "SECRET"  # noqa: S105 - a kind, no secret
 
 
-STRUCTURED = frozenset({Kind.CARD, Kind.PHONE, Kind.EMAIL, Kind.IBAN, Kind.SSN, Kind.IP, Kind.URL})
+STRUCTURED = frozenset(
+    {
+        EntityType.CARD,
+        EntityType.PHONE,
+        EntityType.EMAIL,
+        EntityType.IBAN,
+        EntityType.SSN,
+        EntityType.IP,
+        EntityType.URL,
+    }
+)
 """Kinds with a form of their own, found without knowing what the text is about."""
 
 
@@ -46,7 +56,7 @@ class Span:
 
     start: int
     end: int
-    kind: Kind
+    kind: EntityType
     score: float
     name: str = ""
 

@@ -38,7 +38,7 @@ _NAMED = (
 # soft hyphen, zero-width characters and joiners, direction marks, variation selectors, and our own mark
 _INVISIBLE = f"[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff{MARK}]*+"
 _FULLWIDTH_OFFSET = 0xFEE0
-_LONGEST_NAME_COUNT = 64
+_MAX_NAME_COUNT = 64
 
 
 def _letter(character: str) -> str:
@@ -54,7 +54,7 @@ def _spelled(token: str) -> str:
 def _pattern() -> re.Pattern[str]:
     """Match any control token; `<|name|>` by its shape, since every new model family brings new names."""
     name = "[0-9A-Za-z_\u2581\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f-]"
-    named = f"(?:{name}{_INVISIBLE}){{1,{_LONGEST_NAME_COUNT}}}+"
+    named = f"(?:{name}{_INVISIBLE}){{1,{_MAX_NAME_COUNT}}}+"
     shaped = _INVISIBLE.join((_letter("<"), _letter("|"), named + _letter("|"), _letter(">")))
     return re.compile("|".join((shaped, *map(_spelled, _NAMED))), re.IGNORECASE)
 
@@ -66,7 +66,7 @@ Owner = TypeVar("Owner")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch(Generic[Owner]):
+class ValueSpan(Generic[Owner]):
     """A piece of a text that came from a value.
 
     Args:
@@ -80,7 +80,7 @@ class Stretch(Generic[Owner]):
     owner: Owner
 
 
-def find(text: str, stretches: Sequence[Stretch[Owner]]) -> list[tuple[re.Match[str], Owner]]:
+def find(text: str, stretches: Sequence[ValueSpan[Owner]]) -> list[tuple[re.Match[str], Owner]]:
     """Find the control tokens that touch a value; those the template wrote itself are its author's intent.
 
     A token may be split over two values, or begin in the template: it is found in the joined text.
@@ -101,7 +101,7 @@ def find(text: str, stretches: Sequence[Stretch[Owner]]) -> list[tuple[re.Match[
     return touched
 
 
-def neutralise(text: str, stretches: Sequence[Stretch[Owner]]) -> str:
+def escape(text: str, stretches: Sequence[ValueSpan[Owner]]) -> str:
     """Break each control token that touches a value with a visible mark; `restore` undoes it.
 
     Args:
@@ -132,5 +132,5 @@ def control_tokens(text: str) -> tuple[str, ...]:
     """
     if not text:
         return ()
-    found = find(text, [Stretch(start=0, end=len(text), owner=None)])
+    found = find(text, [ValueSpan(start=0, end=len(text), owner=None)])
     return tuple(dict.fromkeys(token.group() for token, _ in found))

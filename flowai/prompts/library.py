@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowai.errors import Place, PromptError, UsageError, one_of
+from flowai.errors import Place, PromptError, UsageError, expected_one_of
 from flowai.prompts.prompt import Prompt, parse_prompt
 from flowai.prompts.template.parser import PartialSource
 from flowai.storage.files import FileFingerprint, read_text
@@ -117,7 +117,7 @@ class PromptLibrary:
         partials = _Files(project=self._project, beside=path.parent, seen=seen)
         text = read_text(path, name=file, kind=PromptError)
         prompt = parse_prompt(text, id=self._id(path), path=path, file=file, partials=partials)
-        prompt.contract.check_itself()
+        prompt.contract.check_schema()
         self._kept[prompt_id] = (seen, prompt)
         return prompt
 
@@ -139,7 +139,7 @@ class PromptLibrary:
             return _within(self._project, str(file))
         if is_directory:
             return _within(self._project, str(self._only(base)))
-        hint = one_of(self.ids(), found=prompt_id)
+        hint = expected_one_of(self.ids(), found=prompt_id)
         if prompt_id.endswith(ENDING):
             hint = f"an id has no ending: `{prompt_id.removesuffix(ENDING)}`"
         raise PromptError(f"no prompt `{prompt_id}`", hint=hint)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import Place, PromptError, one_of
+from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts import spotlight
 from flowai.prompts.messages import Message, Rendered
-from flowai.prompts.schema.front_matter import Settings, read_settings, split
-from flowai.prompts.schema.input_schema import Contract
+from flowai.prompts.schema.front_matter import FrontMatter, read_settings, split
+from flowai.prompts.schema.input_schema import InputSchema
 from flowai.prompts.template.compiler import Program, compile_nodes
-from flowai.prompts.template.context import Frame, Run
-from flowai.prompts.template.message_builder import Draft
+from flowai.prompts.template.context import RenderContext, RenderState
+from flowai.prompts.template.message_builder import MessageBuilder
 from flowai.prompts.template.parser import Partials, PartialSource, parse
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Prompt:
     id: str
     path: Path
     hash: str
-    settings: Settings
+    settings: FrontMatter
     program: Program
     file: str
 
@@ -76,9 +76,9 @@ class Prompt:
         return self.contract.names
 
     @cached_property
-    def contract(self) -> Contract:
+    def contract(self) -> InputSchema:
         """What the prompt expects of its values."""
-        return Contract(
+        return InputSchema(
             file=self.file,
             schema=self.settings.input_schema,
             schema_place=self.settings.input_place if self.settings.input_schema is not None else None,
@@ -125,7 +125,7 @@ class Prompt:
         settings = self.settings
         given = {**settings.defaults, **values} if settings.defaults else values
         if strict:
-            self.contract.check_itself()
+            self.contract.check_schema()
             self.contract.check(given)
         if settings.untrusted and nonce is None:
             nonce = spotlight.derive_nonce(self.hash, given)
@@ -133,8 +133,8 @@ class Prompt:
             spotlight.check_nonce(nonce, place=Place(file=self.file))
         else:
             nonce = None
-        draft = Draft(policy=settings.policy, history=history, file=self.file)
-        run = Run(
+        draft = MessageBuilder(policy=settings.policy, history=history, file=self.file)
+        run = RenderState(
             draft=draft,
             data={**(context or {}), NONCE: nonce} if nonce else context or {},
             root=given,
@@ -142,13 +142,13 @@ class Prompt:
             needs_data=strict,
             needs_values=strict and settings.input_schema is None,
         )
-        frame = Frame(run, given, None, {})
+        frame = RenderContext(run, given, None, {})
         for step in self.program.steps:
             step(frame)
         return Rendered(messages=draft.finish(), nonce=nonce)
 
 
-class _Noted:
+class _RecordingPartials:
     """Partials that remember which were asked for, so that they enter the hash."""
 
     def __init__(self, partials: Partials) -> None:
@@ -189,14 +189,14 @@ def parse_prompt(
     """
     parts = split(text, file=file)
     settings = read_settings(parts, file=file, schemas=schemas)
-    noted = _Noted(partials)
+    noted = _RecordingPartials(partials)
     nodes = parse(parts.body, file=file, first_line=parts.first_line, partials=noted)
     program = compile_nodes(nodes, untrusted=settings.untrusted)
     digest = _digest(text, noted.used)
     prompt = Prompt(id=id, path=path, hash=digest, settings=settings, program=program, file=file)
     for name in settings.untrusted:
         if name not in prompt.variables and not prompt.contract.is_open:
-            hint = one_of(prompt.variables, found=name)
+            hint = expected_one_of(prompt.variables, found=name)
             raise PromptError(f"no variable `{name}`", place=settings.untrusted_place, hint=hint)
     return prompt
 

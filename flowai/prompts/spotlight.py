@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flowai.errors import Place
 
 NONCE_CHARACTER_COUNT = 16
-SHORTEST_COUNT = 8
+MIN_COUNT = 8
 
 
 def derive_nonce(prompt_hash: str, values: Mapping[str, Any]) -> str:
@@ -64,8 +64,8 @@ def check_nonce(nonce: str, *, place: Place) -> None:
     Raises:
         PromptError: shorter than 8 characters, or other characters than ASCII letters and digits.
     """
-    if len(nonce) < SHORTEST_COUNT or not (nonce.isascii() and nonce.isalnum()):
-        what = f"the nonce is not at least {SHORTEST_COUNT} letters and digits"
+    if len(nonce) < MIN_COUNT or not (nonce.isascii() and nonce.isalnum()):
+        what = f"the nonce is not at least {MIN_COUNT} letters and digits"
         raise PromptError(what, place=place, hint="hand in `secrets.token_hex(8)`, or none to have one derived")
 
 

@@ -1,7 +1,7 @@
 """Room: calls to models, through one protocol."""
 
 from flowai.providers.client import ChatMessage, Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
-from flowai.providers.factory import connect
+from flowai.providers.factory import create_client
 from flowai.providers.prices import Price, PriceTable
 
 __all__ = [
@@ -15,5 +15,5 @@ __all__ = [
     "Price",
     "PriceTable",
     "Request",
-    "connect",
+    "create_client",
 ]

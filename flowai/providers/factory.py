@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
 
 
-def connect(
+def create_client(
     *,
     redactor: Redactor,
     replay: Path | None = None,
@@ -45,7 +45,7 @@ def connect(
     if replay is not None and record is not None:
         raise UsageError("a run either replays or records", hint="`--on-miss call` adds what a recording lacks")
     if replay is None:
-        live = _live(redactor, on_ready, shared_process=shared_process)
+        live = _provider_client(redactor, on_ready, shared_process=shared_process)
         return live if record is None else _recording(live, record, redactor, add=False)
     from flowai.providers.replay import ReplayClient
 
@@ -53,11 +53,11 @@ def connect(
         return ReplayClient(replay)
     if replay.is_dir():
         raise UsageError(f"`{replay}` is a directory", hint="`--on-miss call` adds to one recording: name its file")
-    live = _live(redactor, on_ready, shared_process=shared_process)
+    live = _provider_client(redactor, on_ready, shared_process=shared_process)
     return ReplayClient(replay, on_miss=_recording(live, replay, redactor, add=True), on_called=on_called)
 
 
-def _live(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
+def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
     from flowai.providers.litellm.client import LiteLLMClient  # these need asyncio, which cached runs do without
     from flowai.providers.local.client import LocalClient
 

@@ -2,7 +2,7 @@
 
 In: requests and a JSONL file. Out: recorded answers, or a RecordingMissError. Must never know how a model is called.
 
-A line is one answer (see `Recorded`). What it answers is known by a hash over the model's name, the messages, the
+A line is one answer (`RecordedResponse`). What it answers is known by a hash over the model's name, the messages, the
 parameters and the schema: never over keys, addresses or time limits, so that a recording serves on any machine.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
 
 SCHEMA_VERSION = 1
-ASKS_LENGTH = 80  # characters; enough for a person to find a line's case
+QUESTION_PREVIEW_CHARS = 80  # characters; enough for a person to find a line's case
 
 
 class RecordedFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class RecordedFailure(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a recording. Of the last three fields exactly one is set.
 
     Args:
@@ -160,11 +160,11 @@ class RecordingClient:
             )
             self._keep(self._line(request, failure=failure))
 
-    def _line(self, request: Request | EmbedRequest, **answer: Any) -> Recorded:  # noqa: ANN401 - Recorded's fields
-        asks = self._redactor.text(_asks(request))[:ASKS_LENGTH]
-        return Recorded(key=request_key(request), model=request.endpoint.model, asks=asks, **answer)
+    def _line(self, request: Request | EmbedRequest, **answer: Any) -> RecordedResponse:  # noqa: ANN401 - Recorded's fields
+        asks = self._redactor.text(_question_text(request))[:QUESTION_PREVIEW_CHARS]
+        return RecordedResponse(key=request_key(request), model=request.endpoint.model, asks=asks, **answer)
 
-    def _keep(self, line: Recorded) -> None:
+    def _keep(self, line: RecordedResponse) -> None:
         if self._log is None:
             if not self._add:
                 self._path.unlink(missing_ok=True)
@@ -205,14 +205,14 @@ class ReplayClient:
         """
         line = self._next(request)
         if line is None or line.completion is None:
-            return await self._miss(request).complete(request)
+            return await self._not_recorded(request).complete(request)
         return line.completion
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Give the recorded answer in one piece; see `complete`."""
         line = self._next(request)
         if line is None or line.completion is None:
-            async for chunk in self._miss(request).stream(request):
+            async for chunk in self._not_recorded(request).stream(request):
                 yield chunk
         else:
             calls = tuple({"index": index, **call} for index, call in enumerate(line.completion.tool_calls))
@@ -222,7 +222,7 @@ class ReplayClient:
         """Give the recorded vectors; see `complete`."""
         line = self._next(request)
         if line is None or line.embeddings is None:
-            return await self._miss(request).embed(request)
+            return await self._not_recorded(request).embed(request)
         return line.embeddings
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
@@ -233,27 +233,27 @@ class ReplayClient:
         if self._on_miss is not None:
             await self._on_miss.aclose()
 
-    def _next(self, request: Request | EmbedRequest) -> Recorded | None:
+    def _next(self, request: Request | EmbedRequest) -> RecordedResponse | None:
         lines = self._lines.get(request_key(request))
         line = lines.popleft() if lines else None
         if line is not None and line.failure is not None:
-            raise _again(line.failure, request, self._name)
+            raise _recorded_error(line.failure, request, self._name)
         return line
 
-    def _miss(self, request: Request | EmbedRequest) -> Client:
+    def _not_recorded(self, request: Request | EmbedRequest) -> Client:
         if self._on_miss is not None:
             self._on_called(request)
             return self._on_miss
         count = self._counts.get(request_key(request), 0)
         often = f"was recorded {count} times and is asked once more" if count else "was never recorded"
         raise RecordingMissError(
-            f"a request to `{request.endpoint.model}` {often}: {_asks(request)[:ASKS_LENGTH]!r}",
+            f"a request to `{request.endpoint.model}` {often}: {_question_text(request)[:QUESTION_PREVIEW_CHARS]!r}",
             place=Place(file=self._name),
             hint="the prompt, a case or a parameter has changed: record again with `--record`, or `--on-miss call`",
         )
 
 
-def _asks(request: Request | EmbedRequest) -> str:
+def _question_text(request: Request | EmbedRequest) -> str:
     if hasattr(request, "texts"):
         text = request.texts[0] if request.texts else ""
     else:
@@ -262,7 +262,7 @@ def _asks(request: Request | EmbedRequest) -> str:
     return " ".join(text.split())
 
 
-def _again(failure: RecordedFailure, request: Request | EmbedRequest, name: str) -> CallError:
+def _recorded_error(failure: RecordedFailure, request: Request | EmbedRequest, name: str) -> CallError:
     kind = getattr(errors, failure.kind, None)
     if not (isinstance(kind, type) and issubclass(kind, CallError)):
         raise ProjectError(f"`{failure.kind}` is no failure of a call", place=Place(file=name))
@@ -270,21 +270,21 @@ def _again(failure: RecordedFailure, request: Request | EmbedRequest, name: str)
     return kind(failure.what, provider=endpoint.provider, model=endpoint.name, status=failure.status, hint=failure.hint)
 
 
-def _read(path: Path, name: str) -> dict[str, deque[Recorded]]:
+def _read(path: Path, name: str) -> dict[str, deque[RecordedResponse]]:
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
         raise UsageError(f"no recording `{name}`", hint="make one with `--record FILE`")
-    lines: dict[str, deque[Recorded]] = {}
+    lines: dict[str, deque[RecordedResponse]] = {}
     for file in files:
         for line in _lines_of(file, name if file == path else f"{name}/{file.name}"):
             lines.setdefault(line.key, deque()).append(line)
     return lines
 
 
-def _lines_of(file: Path, name: str) -> Iterator[Recorded]:
+def _lines_of(file: Path, name: str) -> Iterator[RecordedResponse]:
     for number, raw in iterate_jsonl(file, name=name):
         try:
-            line = msgspec.convert(raw, Recorded)
+            line = msgspec.convert(raw, RecordedResponse)
         except msgspec.ValidationError as error:
             raise ProjectError(f"not a line of a recording: {error}", place=Place(file=name, line=number)) from None
         if [line.completion, line.embeddings, line.failure].count(None) != 2:  # noqa: PLR2004 - one of three is set

@@ -34,7 +34,7 @@ class TokenCounter:
     def __init__(self) -> None:
         self._encoding: tiktoken.Encoding | None = None
 
-    def bound(self, messages: Iterable[ChatMessage]) -> int:
+    def upper_bound(self, messages: Iterable[ChatMessage]) -> int:
         """Give a number of tokens that the messages cannot have more of: no token is shorter than a byte."""
         return sum(
             MESSAGE_TOKENS + sum(IMAGE_TOKENS if text is None else len(text.encode()) for text in _texts(message))
@@ -52,7 +52,7 @@ class TokenCounter:
 
     def exceeds(self, messages: tuple[ChatMessage, ...], limit_tokens: int) -> int | None:
         """Give the count where it is above the limit; None where it is not."""
-        if self.bound(messages) <= limit_tokens:
+        if self.upper_bound(messages) <= limit_tokens:
             return None
         counted_tokens = self.count(messages)
         return counted_tokens if counted_tokens > limit_tokens else None

@@ -1,6 +1,6 @@
 """Room: what secrets look like, and how they are taken out of everything that is written or shown."""
 
-from flowai.redaction.patterns import SHAPES, KeyShape
+from flowai.redaction.patterns import SECRET_PATTERNS, SecretPattern
 from flowai.redaction.redactor import Redactor, mark, names_a_secret, redact
 
-__all__ = ["SHAPES", "KeyShape", "Redactor", "mark", "names_a_secret", "redact"]
+__all__ = ["SECRET_PATTERNS", "Redactor", "SecretPattern", "mark", "names_a_secret", "redact"]

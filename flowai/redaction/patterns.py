@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeyShape:
+class SecretPattern:
     """What one kind of secret looks like.
 
     Args:
@@ -38,7 +38,7 @@ class KeyShape:
     needs: str = ""
 
 
-def spell_out(shape: KeyShape) -> str:
+def spell_out(shape: SecretPattern) -> str:
     """Give the shape's example in full.
 
     The table holds no whole key, so that no scanner of repositories takes the table for a leak.
@@ -51,10 +51,10 @@ def _start(prefix: str) -> str:
     return rf"{prefix}(?:(?<![A-Za-z0-9_]{prefix})|(?<=\\[nrt]{prefix})|(?<=%[0-9A-Fa-f]{{2}}{prefix}))"
 
 
-def _prefixed(name: str, provider: str, prefix: str, rest: str, *, example: str) -> KeyShape:
+def _prefixed(name: str, provider: str, prefix: str, rest: str, *, example: str) -> SecretPattern:
     """Make the shape of a key that begins with a literal prefix."""
     hint = prefix.replace("\\", "")
-    return KeyShape(
+    return SecretPattern(
         name=name, provider=provider, pattern=f"{_start(prefix)}{rest}{_TAIL}", hints=(hint,), example=example
     )
 
@@ -92,8 +92,8 @@ def _assignment() -> str:
 
 
 # Order counts: a shape that begins like another comes before it.
-SHAPES: tuple[KeyShape, ...] = (
-    KeyShape(
+SECRET_PATTERNS: tuple[SecretPattern, ...] = (
+    SecretPattern(
         name="private-key",
         provider="PEM",
         # to the end marker, or to the end of a text that was cut off; the inside may carry headers such as `Proc-Type`
@@ -126,7 +126,7 @@ SHAPES: tuple[KeyShape, ...] = (
     _prefixed("langsmith", "LangSmith", "lsv2_", "[A-Za-z0-9_]{30,}", example="lsv2_pt_¤¤_0123456789"),
     _prefixed("databricks", "Databricks", "dapi", "[0-9a-f]{32}[0-9a-f-]*", example="dapi¤¤"),
     # clouds
-    KeyShape(
+    SecretPattern(
         name="aws-access-key",
         provider="AWS access key id",
         pattern=_start("A") + "(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16,}" + _TAIL,
@@ -134,14 +134,14 @@ SHAPES: tuple[KeyShape, ...] = (
         example="AKIA0123456789ABCDEF",
     ),
     _prefixed("aws-bedrock", "AWS Bedrock API key", "ABSK", "[A-Za-z0-9+/]{60,}=*", example="ABSK……"),
-    KeyShape(
+    SecretPattern(
         name="azure",
         provider="Azure AI services",
         pattern="[A-Za-z0-9]{40,60}JQQJ9[A-Za-z0-9]{20,}" + _TAIL,
         hints=("JQQJ9",),
         example="…abcdefghijklmnopqrstJQQJ99ALACYeBjFXJ3w3AAABACOGabcd",
     ),
-    KeyShape(
+    SecretPattern(
         name="azure-client",
         provider="Azure (Entra) client secret",
         pattern=r"[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,}",
@@ -149,7 +149,7 @@ SHAPES: tuple[KeyShape, ...] = (
         example="abc8Q~…xyz",
     ),
     # code hosts, chat, payment, mail, paging
-    KeyShape(
+    SecretPattern(
         name="github",
         provider="GitHub",
         pattern=_start("gh") + r"[oprsu]_[A-Za-z0-9]{30,}" + _TAIL,
@@ -157,28 +157,28 @@ SHAPES: tuple[KeyShape, ...] = (
         example="ghp_…abcd",
     ),
     _prefixed("github", "GitHub (fine-grained)", "github_pat_", "[A-Za-z0-9_]{22,}", example="github_pat_…"),
-    KeyShape(
+    SecretPattern(
         name="gitlab",
         provider="GitLab",
         pattern=_start("gl") + r"(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[A-Za-z0-9_.-]{20,}",
         hints=("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-", "gloas-", "glsoat-"),
         example="glpat-…",
     ),
-    KeyShape(
+    SecretPattern(
         name="slack",
         provider="Slack",
         pattern=_start("x") + r"(?:ox[a-z]|app)-[0-9A-Za-z.-]{10,}" + _TAIL,
         hints=("xox", "xapp-"),
         example="xoxb-123456789012-…",
     ),
-    KeyShape(
+    SecretPattern(
         name="slack-webhook",
         provider="Slack incoming webhook",
         pattern=r"hooks\.slack\.com/(?P<secret>(?:services|workflows|triggers)/[A-Za-z0-9/_-]{20,})",
         hints=("hooks.slack.com/",),
         example="https://hooks.slack.com/services/T0/B0/…",
     ),
-    KeyShape(
+    SecretPattern(
         name="stripe",
         provider="Stripe",
         pattern=r"(?<![A-Za-z0-9])(?:[spr]k_(?:live|test)|whsec)_[0-9A-Za-z]{16,}" + _TAIL,
@@ -186,7 +186,7 @@ SHAPES: tuple[KeyShape, ...] = (
         example="sk_live_…",
     ),
     _prefixed("sendgrid", "SendGrid", r"SG\.", r"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}", example="SG.….…"),
-    KeyShape(
+    SecretPattern(
         name="pagerduty",
         provider="PagerDuty REST API",
         pattern=_start(r"u\+") + _A_DIGIT + _WORD + "{18,}",
@@ -196,7 +196,7 @@ SHAPES: tuple[KeyShape, ...] = (
     _prefixed("npm", "npm", "npm_", "[A-Za-z0-9]{30,}", example="npm_…abcd"),
     _prefixed("pypi", "PyPI", "pypi-", f"{_WORD}{{40,}}", example="pypi-AgEIcHlwaS5vcmc…"),
     _prefixed("digitalocean", "DigitalOcean", "dop_v1_", "[0-9a-f]{40,}", example="dop_v1_¤¤¤¤"),
-    KeyShape(
+    SecretPattern(
         name="jwt",
         provider="JSON Web Token",
         pattern=_start("eyJ") + r"[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]*",
@@ -204,7 +204,7 @@ SHAPES: tuple[KeyShape, ...] = (
         example="eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.…",
     ),
     # carriers: whatever the secret looks like, these say that one follows
-    KeyShape(
+    SecretPattern(
         name="header",
         provider="HTTP Authorization header",
         pattern=r"(?i:authorization)['\"]?\s{0,4}[:=]\s{0,4}['\"]?(?i:bearer|basic|token|digest|apikey|key)\s{1,4}"
@@ -214,7 +214,7 @@ SHAPES: tuple[KeyShape, ...] = (
         folded=True,
         needs=":=",
     ),
-    KeyShape(
+    SecretPattern(
         name="bearer",
         provider="Bearer token",
         pattern=r"[Bb](?:earer|EARER)(?<![A-Za-z0-9]bearer)(?<![A-Za-z0-9]Bearer)\s{1,4}"
@@ -224,14 +224,14 @@ SHAPES: tuple[KeyShape, ...] = (
         folded=True,
         needs="0123456789",
     ),
-    KeyShape(
+    SecretPattern(
         name="url",
         provider="URL with a password",
         pattern=r"://[^\s:/@?#\[\]]{0,128}:(?P<secret>[^\s/@\[\]]{1,256}+)@",
         hints=("://",),
         example="redis://worker:s3cret-pass@cache.internal:6379/0",
     ),
-    KeyShape(
+    SecretPattern(
         name="assignment",
         provider="any name that says it holds a secret",
         pattern=_assignment(),

@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from flowai.redaction.patterns import NAME_OF_SECRET, SHAPES, KeyShape
+from flowai.redaction.patterns import NAME_OF_SECRET, SECRET_PATTERNS, SecretPattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-SHORTEST_KNOWN_LENGTH = 8  # a shorter "key" (`test`, `none`) would blot out ordinary words
+MIN_KNOWN_LENGTH = 8  # a shorter "key" (`test`, `none`) would blot out ordinary words
 SHORT_LENGTH = 64  # texts up to this length are remembered ...
 REMEMBERED_COUNT = 4096  # ... this many of them
 DEEPEST_JSON = 64  # nesting beyond this is an attack on the stack, not an answer
@@ -33,7 +33,7 @@ class Redactor:
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
-        self._rules = tuple(_Rule(shape) for shape in SHAPES)
+        self._rules = tuple(_Rule(shape) for shape in SECRET_PATTERNS)
         self._known = self._spellings(known)
         # field and model names come again with every event; remembering them takes two thirds off an event's redaction
         self._short = lru_cache(maxsize=REMEMBERED_COUNT)(self._search)
@@ -48,7 +48,7 @@ class Redactor:
         Returns:
             The text with each secret replaced by `[REDACTED:<shape>]`; words around it stay.
         """
-        if len(text) < SHORTEST_KNOWN_LENGTH:
+        if len(text) < MIN_KNOWN_LENGTH:
             return text
         return self._short(text) if len(text) <= SHORT_LENGTH else self._search(text)
 
@@ -63,7 +63,7 @@ class Redactor:
                     break
         return text
 
-    def stretches(self, text: str) -> list[tuple[int, int, str]]:
+    def spans(self, text: str) -> list[tuple[int, int, str]]:
         """Find the secrets of a text without changing it, for who replaces them in a text of another spelling.
 
         Args:
@@ -119,7 +119,7 @@ class Redactor:
         return (
             isinstance(key, str)
             and isinstance(item, str)
-            and len(item) >= SHORTEST_KNOWN_LENGTH
+            and len(item) >= MIN_KNOWN_LENGTH
             and self._is_secret_name(key)
             and not item.startswith(("[REDACTED:", "${", "os.environ/"))
         )
@@ -128,7 +128,7 @@ class Redactor:
         """Give every spelling of the known values (plain, in a URL, in JSON), the longest first, with its shape."""
         found: dict[str, str] = {}
         for value in known:
-            if len(value) < SHORTEST_KNOWN_LENGTH or value.isspace():
+            if len(value) < MIN_KNOWN_LENGTH or value.isspace():
                 continue
             name = next((rule.name for rule in self._rules if rule.is_whole(value)), "known")
             for spelling in (value, quote(value, safe=""), json.dumps(value)[1:-1]):
@@ -172,15 +172,15 @@ class _Rule:
 
     __slots__ = ("_folded", "_hints", "_pattern", "_replacement", "gate", "name")
 
-    def __init__(self, shape: KeyShape) -> None:
+    def __init__(self, shape: SecretPattern) -> None:
         self._pattern = re.compile(shape.pattern)
         self._hints = shape.hints
         self._folded = shape.folded
         self.name = shape.name
-        self.gate = shape.needs or "".join({min(hint, key=_rarity) for hint in shape.hints})
+        self.gate = shape.needs or "".join({min(hint, key=_specificity) for hint in shape.hints})
         self._replacement: str | Callable[[re.Match[str]], str] = mark(shape.name)
         if "secret" in self._pattern.groupindex:
-            self._replacement = self._keep_the_rest
+            self._replacement = self._keep_context
 
     def apply(self, text: str) -> str:
         """Replace what the pattern finds; the pattern runs only where a hint stands."""
@@ -204,12 +204,12 @@ class _Rule:
         """Tell whether a value is nothing but a secret of this shape."""
         return "secret" not in self._pattern.groupindex and self._pattern.fullmatch(value) is not None
 
-    def _keep_the_rest(self, match: re.Match[str]) -> str:
+    def _keep_context(self, match: re.Match[str]) -> str:
         whole, start = match.group(), match.start()
         return f"{whole[: match.start('secret') - start]}{mark(self.name)}{whole[match.end('secret') - start :]}"
 
 
-def _rarity(character: str) -> int:
+def _specificity(character: str) -> int:
     """Rank a character by how rare it is in prose, the rarest first."""
     place = "~+_=/QJXZKGV98:-zjqxkvwybgp".find(character)
     return place if place >= 0 else 99

@@ -1,6 +1,6 @@
 """Room: registry.yaml as checked records, what it means, and the one writer of flowai's own keys in it."""
 
-from flowai.registry.bindings import Binding, Ladder, arm_binding, binding, features_of, ladder
+from flowai.registry.bindings import Binding, ModelChain, arm_binding, binding, features_of, model_chain
 from flowai.registry.environment import environment_of
 from flowai.registry.loader import environment_file, environments, load_registry
 from flowai.registry.records import BindingEntry, Feature, ModelEntry, Registry, Release, Rollout
@@ -19,7 +19,7 @@ __all__ = [
     "Binding",
     "BindingEntry",
     "Feature",
-    "Ladder",
+    "ModelChain",
     "ModelEntry",
     "Registry",
     "Release",
@@ -37,8 +37,8 @@ __all__ = [
     "events_directory",
     "events_store",
     "features_of",
-    "ladder",
     "load_registry",
+    "model_chain",
     "resolve_release",
     "secret_values",
 ]

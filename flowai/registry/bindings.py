@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import UsageError, one_of
+from flowai.errors import UsageError, expected_one_of
 from flowai.registry.fields import TIERS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Binding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ladder:
+class ModelChain:
     """The models a call may try, each once.
 
     Args:
@@ -139,11 +139,11 @@ def arm_binding(registry: Registry, binding: Binding, experiment: str, arm: str)
         UsageError: there is no such experiment or arm.
     """
     if experiment not in registry.experiments:
-        hint = one_of(registry.experiments, found=experiment)
+        hint = expected_one_of(registry.experiments, found=experiment)
         raise UsageError(f"no experiment `{experiment}` in `{registry.own_file}`", hint=hint)
     arms = registry.experiments[experiment].arms
     if arm not in arms:
-        raise UsageError(f"experiment `{experiment}` has no arm `{arm}`", hint=one_of(arms, found=arm))
+        raise UsageError(f"experiment `{experiment}` has no arm `{arm}`", hint=expected_one_of(arms, found=arm))
     entry = arms[arm]
     changed = replace(binding, prompt=entry.prompt or binding.prompt, params={**binding.params, **entry.params})
     if entry.model is None:
@@ -152,7 +152,7 @@ def arm_binding(registry: Registry, binding: Binding, experiment: str, arm: str)
     return replace(changed, model=first, entry=registry.model(first), tier=tier)
 
 
-def ladder(registry: Registry, binding: Binding) -> Ladder:
+def model_chain(registry: Registry, binding: Binding) -> ModelChain:
     """Give the models that a call of a binding may try.
 
     Where a tier is named, its models stand in its place, in its order. A model that is listed again stays where it
@@ -166,12 +166,12 @@ def ladder(registry: Registry, binding: Binding) -> Ladder:
     rest = [*_models(registry, binding.tier), *(name for item in feature.fallback for name in _models(registry, item))]
     models = dict.fromkeys((binding.model, *rest))
     if feature.degrade is None:
-        return Ladder(models=tuple(models))
+        return ModelChain(models=tuple(models))
     last = next((name for name in _models(registry, feature.degrade.to) if name != binding.model), None)
     if last is None:  # it is the one asked first: nothing stands below it
-        return Ladder(models=tuple(models))
+        return ModelChain(models=tuple(models))
     models.pop(last, None)
-    return Ladder(models=tuple(models), degrade=last, disclaimer=feature.degrade.disclaimer)
+    return ModelChain(models=tuple(models), degrade=last, disclaimer=feature.degrade.disclaimer)
 
 
 def _first(registry: Registry, name: str) -> tuple[str, str | None]:

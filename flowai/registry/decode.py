@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from flowai.errors import RegistryError, one_of
+from flowai.errors import RegistryError, expected_one_of
 from flowai.redaction import names_a_secret, redact
-from flowai.registry.fields import NAME, PHRASES, TIERS
+from flowai.registry.fields import NAME, TIERS, TYPE_DESCRIPTIONS
 from flowai.registry.records import SCHEMA_VERSION, BindingEntry, Experiment, Feature, ModelEntry, RegistryFile, Release
 from flowai.registry.server_policy import Serve, ServeKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.registry.overlay import Sources
-    from flowai.storage.files import Keys
+    from flowai.registry.overlay import LayeredSource
+    from flowai.storage.files import PathKeys
 
 Record = TypeVar("Record")
 
-MOST_SHOWN_CHARACTERS = 60
+MAX_SHOWN_CHARACTERS = 60
 
 
-def to_records(sources: Sources) -> RegistryFile:
+def decode(sources: LayeredSource) -> RegistryFile:
     """Convert a merged registry.
 
     Args:
@@ -44,8 +44,8 @@ def to_records(sources: Sources) -> RegistryFile:
     named: dict[str, Any] = {
         "models": _entries(sources, ("models",), ModelEntry),
         "features": _entries(sources, ("features",), Feature),
-        "releases": _each(sources, ("releases",), lambda name: _release(sources, name)),
-        "experiments": _each(sources, ("experiments",), lambda name: _experiment(sources, name)),
+        "releases": _convert_entries(sources, ("releases",), lambda name: _release(sources, name)),
+        "experiments": _convert_entries(sources, ("experiments",), lambda name: _experiment(sources, name)),
         "tiers": _tiers(sources),
         "serve": _serve(sources),
     }
@@ -54,7 +54,7 @@ def to_records(sources: Sources) -> RegistryFile:
     return msgspec.structs.replace(plain, **named)
 
 
-def _check_version(sources: Sources) -> None:
+def _check_version(sources: LayeredSource) -> None:
     found = sources.value.get("schema_version")
     if isinstance(found, int) and not isinstance(found, bool) and found > SCHEMA_VERSION:
         raise RegistryError(
@@ -64,7 +64,7 @@ def _check_version(sources: Sources) -> None:
         )
 
 
-def _each(sources: Sources, way: Keys, convert: Callable[[str], Record]) -> dict[str, Record]:
+def _convert_entries(sources: LayeredSource, way: PathKeys, convert: Callable[[str], Record]) -> dict[str, Record]:
     """Convert every entry of a map of names; a missing or empty map has none."""
     try:
         entries = sources.at(*way)
@@ -73,25 +73,27 @@ def _each(sources: Sources, way: Keys, convert: Callable[[str], Record]) -> dict
     if entries is None:
         return {}
     if not isinstance(entries, dict):
-        raise _misfit(sources, way, "a map of names")
+        raise _validation_error(sources, way, "a map of names")
     for name in entries:
         if re.search(NAME, name) is None:
-            raise RegistryError(f"found the name `{name}`, expected {PHRASES[NAME]}", place=sources.place(*way, name))
+            raise RegistryError(
+                f"found the name `{name}`, expected {TYPE_DESCRIPTIONS[NAME]}", place=sources.place(*way, name)
+            )
     return {name: convert(name) for name in entries}
 
 
-def _entries(sources: Sources, way: Keys, kind: type[Record]) -> dict[str, Record]:
-    return _each(sources, way, lambda name: _convert(sources, (*way, name), sources.at(*way, name), kind))
+def _entries(sources: LayeredSource, way: PathKeys, kind: type[Record]) -> dict[str, Record]:
+    return _convert_entries(sources, way, lambda name: _convert(sources, (*way, name), sources.at(*way, name), kind))
 
 
-def _release(sources: Sources, name: str) -> Release:
-    way: Keys = ("releases", name)
+def _release(sources: LayeredSource, name: str) -> Release:
+    way: PathKeys = ("releases", name)
     value = sources.at(*way)
     if not isinstance(value, dict):
-        raise _misfit(sources, way, "a map of features")
+        raise _validation_error(sources, way, "a map of features")
     extends = value.get("extends")
     if extends is not None and not isinstance(extends, str):
-        raise _misfit(sources, (*way, "extends"), "the name of a release")
+        raise _validation_error(sources, (*way, "extends"), "the name of a release")
     bindings = {
         feature: _convert(sources, (*way, feature), binding, BindingEntry)
         for feature, binding in value.items()
@@ -100,26 +102,26 @@ def _release(sources: Sources, name: str) -> Release:
     return Release(extends=extends, bindings=bindings)
 
 
-def _experiment(sources: Sources, name: str) -> Experiment:
-    way: Keys = ("experiments", name)
+def _experiment(sources: LayeredSource, name: str) -> Experiment:
+    way: PathKeys = ("experiments", name)
     value = sources.at(*way)
     if isinstance(value, dict) and "arms" in value:
         _entries(sources, (*way, "arms"), BindingEntry)  # one by one, so that an error names the arm
     return _convert(sources, way, value, Experiment)
 
 
-def _tiers(sources: Sources) -> dict[str, tuple[str, ...]]:
+def _tiers(sources: LayeredSource) -> dict[str, tuple[str, ...]]:
     def members(name: str) -> tuple[str, ...]:
         if name not in TIERS:
             raise RegistryError(
-                f"unknown tier `{name}`", place=sources.place("tiers", name), hint=one_of(TIERS, found=name)
+                f"unknown tier `{name}`", place=sources.place("tiers", name), hint=expected_one_of(TIERS, found=name)
             )
         return _convert(sources, ("tiers", name), sources.at("tiers", name), tuple[str, ...])
 
-    return _each(sources, ("tiers",), members)
+    return _convert_entries(sources, ("tiers",), members)
 
 
-def _serve(sources: Sources) -> Serve:
+def _serve(sources: LayeredSource) -> Serve:
     value = sources.value.get("serve")
     if value is None:
         return Serve()
@@ -129,7 +131,7 @@ def _serve(sources: Sources) -> Serve:
     return _convert(sources, ("serve",), value, Serve)
 
 
-def _convert(sources: Sources, way: Keys, value: Any, kind: type[Record]) -> Record:  # noqa: ANN401 - YAML is anything
+def _convert(sources: LayeredSource, way: PathKeys, value: Any, kind: type[Record]) -> Record:  # noqa: ANN401 - YAML is anything
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -139,7 +141,7 @@ def _convert(sources: Sources, way: Keys, value: Any, kind: type[Record]) -> Rec
 # --- errors: nothing below runs unless something is wrong ---
 
 
-def _explain(sources: Sources, way: Keys, kind: Any, message: str) -> RegistryError:  # noqa: ANN401 - any type
+def _explain(sources: LayeredSource, way: PathKeys, kind: Any, message: str) -> RegistryError:  # noqa: ANN401 - any type
     """Make one error of what msgspec says: `Expected `int` >= 1 - at `$.budget.prompt_tokens``."""
     what, _, inner = message.partition(" - at `$")
     steps = [int(index) if index else name for name, index in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", inner)]
@@ -152,22 +154,22 @@ def _explain(sources: Sources, way: Keys, kind: Any, message: str) -> RegistryEr
         return RegistryError(
             f"unknown key `{name}`",
             place=sources.place(*place, name),
-            hint=one_of(_field_names(expected), found=name),
+            hint=expected_one_of(_field_names(expected), found=name),
         )
     if missing := re.match(r"Object missing required field `(.*)`", what):
         name = missing.group(1)
         return RegistryError(
             f"missing key `{name}`, expected {_phrase(_step(expected, name))}", place=sources.place(*place)
         )
-    return _misfit(sources, place, _phrase(expected))
+    return _validation_error(sources, place, _phrase(expected))
 
 
-def _misfit(sources: Sources, way: Keys, expected: str) -> RegistryError:
+def _validation_error(sources: LayeredSource, way: PathKeys, expected: str) -> RegistryError:
     value = sources.at(*way)
     return RegistryError(f"found {_show(way, value)}, expected {expected}", place=sources.place(*way))
 
 
-def _show(way: Keys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
+def _show(way: PathKeys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
     """Show what was found, short and without secrets."""
     if value is None:
         return "nothing"
@@ -180,7 +182,7 @@ def _show(way: Keys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
     if way and (way[-1] == "sha256" or names_a_secret(str(way[-1]))):  # the key itself may stand in its hash's place
         return "a value"
     text = redact(" ".join(str(value).split()))
-    shown = text if len(text) <= MOST_SHOWN_CHARACTERS else f"{text[:MOST_SHOWN_CHARACTERS]}..."
+    shown = text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
     return f"the text `{shown}`" if isinstance(value, str) else f"`{shown}`"
 
 
@@ -212,7 +214,7 @@ def _phrase(kind: msgspec.inspect.Type) -> str:
     if isinstance(kind, msgspec.inspect.LiteralType):
         return " or ".join(f"`{value}`" for value in kind.values)
     if isinstance(kind, msgspec.inspect.StrType):
-        return PHRASES.get(kind.pattern or "", "text")
+        return TYPE_DESCRIPTIONS.get(kind.pattern or "", "text")
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         return _range(kind)
     names = {

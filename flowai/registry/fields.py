@@ -21,7 +21,7 @@ VERSION_TARGET = r"^(dotenv|command|aws-secretsmanager):.+$(?!\n)"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$(?!\n)"
 SHA256 = r"^[0-9a-f]{64}$(?!\n)"
 
-PHRASES: dict[str, str] = {
+TYPE_DESCRIPTIONS: dict[str, str] = {
     DURATION: "a duration such as `10s`, `5m`, `1h` or `30d`",
     TIME_TO_LIVE: "`volatile` (1h), `stable` (30d) or a duration such as `10m`",
     MODEL_NAME: "LiteLLM's name with its provider, such as `openai/gpt-4o-mini`, or `local/...`",
@@ -39,7 +39,7 @@ PromptId = Annotated[str, Meta(pattern=PROMPT_ID)]
 VersionTarget = Annotated[str, Meta(pattern=VERSION_TARGET)]
 Name = Annotated[str, Meta(pattern=NAME)]
 Sha256 = Annotated[str, Meta(pattern=SHA256)]
-Count = Annotated[int, Meta(ge=1)]
+PositiveInt = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Tier = Literal["premium", "standard", "bulk"]
 TIERS: tuple[Tier, ...] = ("premium", "standard", "bulk")  # best first
@@ -55,5 +55,5 @@ def time_to_live_s(text: str) -> float:
     return parse_duration_s(_TIMES_TO_LIVE.get(text, text))
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class RegistryRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What every record of the registry has in common: frozen, by keyword, and no key it does not know."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import Place, RegistryError, UsageError, one_of
-from flowai.registry.decode import to_records
+from flowai.errors import Place, RegistryError, UsageError, expected_one_of
+from flowai.registry.decode import decode
 from flowai.registry.overlay import merge
 from flowai.registry.records import Registry
-from flowai.registry.validate import check
+from flowai.registry.validate import validate
 from flowai.storage.files import Document, read_yaml
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def load_registry(project: Project, *, env: str | None, environ: Mapping[str, st
     documents = _read(project, path)
     sources = merge(*documents)
     _refuse_redefined_releases(documents)
-    records = to_records(sources)
-    check(records, sources)
+    records = decode(sources)
+    validate(records, sources)
     return Registry(
         **msgspec.structs.asdict(records),
         environment=chosen,
@@ -87,7 +87,9 @@ def environment_file(project: Project, env: str | None) -> Path:
     known = environments(project)
     if env not in known:
         stem, ending = project.registry.stem, project.registry.suffix
-        raise UsageError(f"no environment `{env}`: there is no `{stem}.{env}{ending}`", hint=one_of(known, found=env))
+        raise UsageError(
+            f"no environment `{env}`: there is no `{stem}.{env}{ending}`", hint=expected_one_of(known, found=env)
+        )
     return project.registry.with_name(f"{project.registry.stem}.{env}{project.registry.suffix}")
 
 
@@ -98,7 +100,7 @@ def _read(project: Project, path: Path) -> tuple[Document, ...]:
         if path != project.registry:
             raise RegistryError(
                 "missing key `extends`, expected the file it starts from",
-                place=document.place(),
+                place=document.location(),
                 hint=f"begin it with `extends: {project.registry.name}`",
             )
         return (document,)
@@ -106,16 +108,16 @@ def _read(project: Project, path: Path) -> tuple[Document, ...]:
     if not isinstance(named, str) or "/" in named or named == path.name:
         raise RegistryError(
             f"found `{named}`, expected the name of a registry file in the same directory",
-            place=document.place("extends"),
+            place=document.location("extends"),
             hint=f"write `extends: {project.registry.name}`",
         )
     base_path = path.with_name(named)
     if not base_path.is_file():
-        raise RegistryError(f"no file `{named}` beside it", place=document.place("extends"))
+        raise RegistryError(f"no file `{named}` beside it", place=document.location("extends"))
     base = _read_one(project, base_path)
     if isinstance(base.value, dict) and "extends" in base.value:
         raise RegistryError(
-            f"`{named}` extends another file itself; one level is the limit", place=document.place("extends")
+            f"`{named}` extends another file itself; one level is the limit", place=document.location("extends")
         )
     # `policies:` with all below it commented out must not wipe out the base's; `rollout: null` ends one
     said = {key: value for key, value in document.value.items() if value is not None or key in OWN_KEYS}
@@ -135,7 +137,7 @@ def _refuse_redefined_releases(documents: tuple[Document, ...]) -> None:
     for document in documents:
         releases = document.value.get("releases")
         for name in releases if isinstance(releases, dict) else ():
-            place = document.place("releases", name)
+            place = document.location("releases", name)
             if name in seen:
                 raise RegistryError(
                     f"release `{name}` is defined already at `{seen[name].file}:{seen[name].line}`",

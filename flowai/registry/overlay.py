@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import Place, RegistryError
 
 if TYPE_CHECKING:
-    from flowai.storage.files import Document, Keys
+    from flowai.storage.files import Document, PathKeys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sources:
+class LayeredSource:
     """One or two documents read as one.
 
     Args:
@@ -35,7 +35,7 @@ class Sources:
 
     def place(self, *keys: str | int) -> Place:
         """Give the place of a value, or of its nearest parent; where two files have it, the one that wins."""
-        way: Keys = keys
+        way: PathKeys = keys
         while True:
             for document in reversed(self.documents):
                 if way in document.lines:
@@ -47,7 +47,7 @@ class Sources:
             way = way[:-1]
 
 
-def merge(*documents: Document) -> Sources:
+def merge(*documents: Document) -> LayeredSource:
     """Lay documents over each other: maps merge, lists and scalars replace.
 
     Args:
@@ -65,31 +65,31 @@ def merge(*documents: Document) -> Sources:
             found = "nothing" if document.value is None else f"a {type(document.value).__name__}"
             raise RegistryError(
                 f"found {found}, expected a map with `schema_version`, `models`, `features` and `releases`",
-                place=document.place(),
+                place=document.location(),
                 hint="begin with the line `schema_version: 1`" if document.value is None else None,
             )
         _check_keys(document, document.value, ())
-        value = _laid_over(value, document.value)
-    return Sources(documents=documents, value=value)
+        value = _overlay(value, document.value)
+    return LayeredSource(documents=documents, value=value)
 
 
-def _laid_over(base: Any, overlay: Any) -> Any:  # noqa: ANN401 - YAML is anything
+def _overlay(base: Any, overlay: Any) -> Any:  # noqa: ANN401 - YAML is anything
     if not (isinstance(base, dict) and isinstance(overlay, dict)):
         return overlay
     return {
         **base,
-        **{key: _laid_over(base[key], value) if key in base else value for key, value in overlay.items()},
+        **{key: _overlay(base[key], value) if key in base else value for key, value in overlay.items()},
     }
 
 
-def _check_keys(document: Document, value: Any, way: Keys) -> None:  # noqa: ANN401 - YAML is anything
+def _check_keys(document: Document, value: Any, way: PathKeys) -> None:  # noqa: ANN401 - YAML is anything
     """Refuse names that YAML took for something else: `1:`, `no:`, `2024-05-01:`."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise RegistryError(
                     f"found the {type(key).__name__} `{key}` as a name, expected text",
-                    place=document.place(*way, str(key)),
+                    place=document.location(*way, str(key)),
                     hint=f'put it in quotes: "{key}"',
                 )
             _check_keys(document, item, (*way, key))

@@ -9,11 +9,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.fields import Count, Duration, Entry, Guardrail, Percent, Rate, Stage
+from flowai.registry.fields import Duration, Guardrail, Percent, PositiveInt, Rate, RegistryRecord, Stage
 from flowai.timestamps import parse_duration_s
 
 
-class BreakerPolicy(Entry, frozen=True, kw_only=True):
+class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
     """When a provider is left alone.
 
     Args:
@@ -22,7 +22,7 @@ class BreakerPolicy(Entry, frozen=True, kw_only=True):
         open: how long it stays open before one probe.
     """
 
-    failures: Count = 5
+    failures: PositiveInt = 5
     window: Duration = "60s"
     open: Duration = "5m"
 
@@ -37,7 +37,7 @@ class BreakerPolicy(Entry, frozen=True, kw_only=True):
         return parse_duration_s(self.open)
 
 
-class AlertPolicy(Entry, frozen=True, kw_only=True):
+class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):
     """When a person is called.
 
     Args:
@@ -48,7 +48,7 @@ class AlertPolicy(Entry, frozen=True, kw_only=True):
 
     error_rate: Rate = 0.05
     window: Duration = "5m"
-    min_calls: Count = 50
+    min_calls: PositiveInt = 50
 
     @property
     def window_s(self) -> float:
@@ -56,7 +56,7 @@ class AlertPolicy(Entry, frozen=True, kw_only=True):
         return parse_duration_s(self.window)
 
 
-class Margins(Entry, frozen=True, kw_only=True):
+class NonInferiorityMargins(RegistryRecord, frozen=True, kw_only=True):
     """How much worse than the control a candidate may be, as a difference of shares, 0 to 1.
 
     Args:
@@ -74,7 +74,7 @@ class Margins(Entry, frozen=True, kw_only=True):
     hallucination: Rate = 0.01
 
 
-class CanaryPolicy(Entry, frozen=True, kw_only=True):
+class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
     """How a release is rolled out.
 
     Args:
@@ -89,7 +89,7 @@ class CanaryPolicy(Entry, frozen=True, kw_only=True):
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)] = ("dogfood", 1, 5, 25, 100)
     alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
     guardrails: tuple[Guardrail, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance")
-    margins: Margins = Margins()
+    margins: NonInferiorityMargins = NonInferiorityMargins()
     critical_from: Percent = 25
     soak: Duration = "24h"
 
@@ -99,7 +99,7 @@ class CanaryPolicy(Entry, frozen=True, kw_only=True):
         return parse_duration_s(self.soak)
 
 
-class Policies(Entry, frozen=True, kw_only=True):
+class Policies(RegistryRecord, frozen=True, kw_only=True):
     """The rules of operation.
 
     Args:

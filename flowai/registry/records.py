@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from flowai.errors import Place, UsageError, one_of
+from flowai.errors import Place, UsageError, expected_one_of
 from flowai.registry.fields import (
-    Count,
     Duration,
-    Entry,
     ModelName,
     Name,
+    PositiveInt,
     PromptId,
     Rate,
+    RegistryRecord,
     Stage,
     Tier,
     TimeToLive,
@@ -34,7 +34,7 @@ from flowai.timestamps import parse_duration_s
 SCHEMA_VERSION = 1
 
 
-class ModelEntry(Entry, frozen=True, kw_only=True):
+class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     """A model that can be called.
 
     Args:
@@ -55,7 +55,7 @@ class ModelEntry(Entry, frozen=True, kw_only=True):
     tier: Tier | None = None
 
 
-class Degrade(Entry, frozen=True, kw_only=True):
+class Degrade(RegistryRecord, frozen=True, kw_only=True):
     """The last resort of a feature, when its model and all fallbacks have failed.
 
     Args:
@@ -67,7 +67,7 @@ class Degrade(Entry, frozen=True, kw_only=True):
     disclaimer: str = "Generated with limited capacity model"
 
 
-class Budget(Entry, frozen=True, kw_only=True):
+class Budget(RegistryRecord, frozen=True, kw_only=True):
     """What a feature may spend; a missing limit means none.
 
     Args:
@@ -76,12 +76,12 @@ class Budget(Entry, frozen=True, kw_only=True):
         usd_per_day: US dollars per UTC day, > 0.
     """
 
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
+    prompt_tokens: PositiveInt | None = None
+    completion_tokens: PositiveInt | None = None
     usd_per_day: Annotated[float, Meta(gt=0)] | None = None
 
 
-class CachePolicy(Entry, frozen=True, kw_only=True):
+class CachePolicy(RegistryRecord, frozen=True, kw_only=True):
     """Whether answers of a feature are kept.
 
     Args:
@@ -102,7 +102,7 @@ class CachePolicy(Entry, frozen=True, kw_only=True):
         return time_to_live_s(self.ttl)
 
 
-class Timeout(Entry, frozen=True, kw_only=True):
+class Timeout(RegistryRecord, frozen=True, kw_only=True):
     """How long a call may take.
 
     Args:
@@ -124,7 +124,7 @@ class Timeout(Entry, frozen=True, kw_only=True):
         return parse_duration_s(self.total)
 
 
-class Retry(Entry, frozen=True, kw_only=True):
+class Retry(RegistryRecord, frozen=True, kw_only=True):
     """Whether the same provider is tried again before the next one.
 
     Args:
@@ -141,7 +141,7 @@ class Retry(Entry, frozen=True, kw_only=True):
         return parse_duration_s(self.max_wait)
 
 
-class Feature(Entry, frozen=True, kw_only=True):
+class Feature(RegistryRecord, frozen=True, kw_only=True):
     """A product capability that calls a model.
 
     Args:
@@ -168,7 +168,7 @@ class Feature(Entry, frozen=True, kw_only=True):
     log_content: Literal["none", "redacted"] = "none"
 
 
-class BindingEntry(Entry, frozen=True, kw_only=True):
+class BindingEntry(RegistryRecord, frozen=True, kw_only=True):
     """What a release, or an arm of an experiment, gives a feature; what is missing is inherited.
 
     Args:
@@ -195,7 +195,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     bindings: Mapping[str, BindingEntry] = {}
 
 
-class Experiment(Entry, frozen=True, kw_only=True):
+class Experiment(RegistryRecord, frozen=True, kw_only=True):
     """An A/B test inside one feature.
 
     Args:
@@ -209,7 +209,7 @@ class Experiment(Entry, frozen=True, kw_only=True):
     goal: Name
 
 
-class Flag(Entry, frozen=True, kw_only=True):
+class Flag(RegistryRecord, frozen=True, kw_only=True):
     """The request header that asks for the candidate.
 
     Args:
@@ -221,7 +221,7 @@ class Flag(Entry, frozen=True, kw_only=True):
     value: str = "ai-beta"
 
 
-class Alerts(Entry, frozen=True, kw_only=True):
+class Alerts(RegistryRecord, frozen=True, kw_only=True):
     """Where alerts go.
 
     Args:
@@ -233,7 +233,7 @@ class Alerts(Entry, frozen=True, kw_only=True):
     webhook: str | None = None
 
 
-class Rollout(Entry, frozen=True, kw_only=True):
+class Rollout(RegistryRecord, frozen=True, kw_only=True):
     """A rollout that is on; written by flowai.
 
     Args:
@@ -247,7 +247,7 @@ class Rollout(Entry, frozen=True, kw_only=True):
     started_at: datetime | None = None
 
 
-class RegistryFile(Entry, frozen=True, kw_only=True):
+class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
     """The whole file; an environment's file `extends` another and says only what differs.
 
     Args:
@@ -314,7 +314,7 @@ class Registry(RegistryFile, frozen=True, kw_only=True):
             UsageError: there is none of this name; says which there are.
         """
         if name not in self.models:
-            raise UsageError(f"no model `{name}` in `{self.own_file}`", hint=one_of(self.models, found=name))
+            raise UsageError(f"no model `{name}` in `{self.own_file}`", hint=expected_one_of(self.models, found=name))
         return self.models[name]
 
     def feature(self, name: str) -> Feature:
@@ -324,7 +324,9 @@ class Registry(RegistryFile, frozen=True, kw_only=True):
             UsageError: there is none of this name; says which there are.
         """
         if name not in self.features:
-            raise UsageError(f"no feature `{name}` in `{self.own_file}`", hint=one_of(self.features, found=name))
+            raise UsageError(
+                f"no feature `{name}` in `{self.own_file}`", hint=expected_one_of(self.features, found=name)
+            )
         return self.features[name]
 
     def release(self, name: str) -> Release:
@@ -334,5 +336,7 @@ class Registry(RegistryFile, frozen=True, kw_only=True):
             UsageError: there is none of this name; says which there are.
         """
         if name not in self.releases:
-            raise UsageError(f"no release `{name}` in `{self.own_file}`", hint=one_of(self.releases, found=name))
+            raise UsageError(
+                f"no release `{name}` in `{self.own_file}`", hint=expected_one_of(self.releases, found=name)
+            )
         return self.releases[name]

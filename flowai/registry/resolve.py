@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flowai.errors import Place, RegistryError, UsageError, one_of
+from flowai.errors import Place, RegistryError, UsageError, expected_one_of
 from flowai.providers import Endpoint
 from flowai.redaction import names_a_secret
 from flowai.registry.environment import fill, missing, references
@@ -90,7 +90,9 @@ def resolve_release(
         if not name:
             continue
         if name not in registry.releases:
-            warnings.append(f"{source} names `{name}`, which is no release; {one_of(registry.releases, found=name)}")
+            warnings.append(
+                f"{source} names `{name}`, which is no release; {expected_one_of(registry.releases, found=name)}"
+            )
         elif name in registry.bad or name in bad:
             if source != "history":
                 warnings.append(f"{source} names `{name}`, which is marked bad; it is never served again")
@@ -143,7 +145,7 @@ def endpoint_as_written(registry: Registry, model: str) -> Endpoint:
     return Endpoint(name=model, model=entry.model, provider=provider, api_base=entry.api_base, file=entry.file)
 
 
-SPOOL = ".flowai/events"
+DEFAULT_EVENTS_DIR = ".flowai/events"
 """Where processes write events that `events sync` ships to an object store."""
 
 
@@ -159,7 +161,7 @@ def events_directory(registry: Registry, project: Project) -> Path:
         UsageError: it lies outside the project.
     """
     is_remote = events_store(registry, project) is not None
-    return project.inside(SPOOL if is_remote else registry.events)
+    return project.inside(DEFAULT_EVENTS_DIR if is_remote else registry.events)
 
 
 def events_store(registry: Registry, project: Project) -> str | None:

@@ -10,11 +10,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.fields import Duration, Entry, Name, Sha256
+from flowai.registry.fields import Duration, Name, RegistryRecord, Sha256
 from flowai.timestamps import parse_duration_s
 
 
-class ServeKey(Entry, frozen=True, kw_only=True):
+class ServeKey(RegistryRecord, frozen=True, kw_only=True):
     """A key that lets a caller in; the file holds its hash only.
 
     Args:
@@ -27,7 +27,7 @@ class ServeKey(Entry, frozen=True, kw_only=True):
     sha256: Sha256
 
 
-class Serve(Entry, frozen=True, kw_only=True):
+class Serve(RegistryRecord, frozen=True, kw_only=True):
     """The HTTP gateway: its callers and its limits.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from flowai.errors import RegistryError, one_of
+from flowai.errors import RegistryError, expected_one_of
 from flowai.redaction import redact
 from flowai.registry.bindings import OWN_PARAMS
 from flowai.registry.fields import TIERS
@@ -16,14 +16,14 @@ from flowai.registry.fields import TIERS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.registry.overlay import Sources
+    from flowai.registry.overlay import LayeredSource
     from flowai.registry.records import BindingEntry, ModelEntry, RegistryFile
 
 LOCAL = "local/"  # prefix of models whose weights lie on this machine
 WHOLE = 100  # percent: where a rollout ends
 
 
-def check(registry: RegistryFile, sources: Sources) -> None:
+def validate(registry: RegistryFile, sources: LayeredSource) -> None:
     """Check a whole registry.
 
     Args:
@@ -33,7 +33,7 @@ def check(registry: RegistryFile, sources: Sources) -> None:
     Raises:
         RegistryError: a name that leads nowhere, a loop, a binding without prompt or model, parts that contradict.
     """
-    looker = _Looker(registry, sources)
+    looker = _Validator(registry, sources)
     looker.check_models()
     looker.check_embeddings()
     looker.check_tiers()
@@ -45,7 +45,7 @@ def check(registry: RegistryFile, sources: Sources) -> None:
     looker.check_serve()
 
 
-class _Looker:
+class _Validator:
     """What the checks share.
 
     Args:
@@ -53,18 +53,18 @@ class _Looker:
         sources: where everything stands.
     """
 
-    def __init__(self, registry: RegistryFile, sources: Sources) -> None:
+    def __init__(self, registry: RegistryFile, sources: LayeredSource) -> None:
         self._registry = registry
         self._sources = sources
 
-    def _wrong(self, what: str, *way: str | int, hint: str | None = None) -> RegistryError:
+    def _add_error(self, what: str, *way: str | int, hint: str | None = None) -> RegistryError:
         return RegistryError(what, place=self._sources.place(*way), hint=hint)
 
     def _expect(self, kind: str, name: str, known: Iterable[str], *way: str | int) -> None:
         """Expect a name to be one of the known ones."""
         names = list(known)
         if name not in names:
-            raise self._wrong(f"no {kind} `{name}`", *way, hint=one_of(names, found=name))
+            raise self._add_error(f"no {kind} `{name}`", *way, hint=expected_one_of(names, found=name))
 
     def _expect_models(self, name: str, *way: str | int) -> None:
         """Expect a name to be one of the models, or a tier that has some."""
@@ -72,7 +72,7 @@ class _Looker:
             self._expect("model", name, self._registry.models, *way)
         elif not self._registry.tiers.get(name):
             hint = f"list its models, the first to ask first: `tiers: {{{name}: [...]}}`"
-            raise self._wrong(f"tier `{name}` has no models", *way, hint=hint)
+            raise self._add_error(f"tier `{name}` has no models", *way, hint=hint)
 
     def check_models(self) -> None:
         for name, model in self._registry.models.items():
@@ -80,21 +80,23 @@ class _Looker:
 
     def _check_model(self, name: str, model: ModelEntry) -> None:
         if name in TIERS:
-            raise self._wrong(f"`{name}` cannot name a model: it is a tier", "models", name)
+            raise self._add_error(f"`{name}` cannot name a model: it is a tier", "models", name)
         is_local = model.model.startswith(LOCAL)
         if is_local and model.file is None and model.api_base is None:
             hint = "name its weights: `file: package:PACKAGE/FILE.gguf`, or a path to a GGUF file"
-            raise self._wrong("missing key `file`, expected the weights of a local model", "models", name, hint=hint)
+            raise self._add_error(
+                "missing key `file`, expected the weights of a local model", "models", name, hint=hint
+            )
         if model.file is not None and not is_local:
             hint = f"write `model: local/{name}`, or remove `file`"
-            raise self._wrong(f"`{model.model}` takes no `file`", "models", name, "file", hint=hint)
+            raise self._add_error(f"`{model.model}` takes no `file`", "models", name, "file", hint=hint)
         if model.api_base is not None and not model.api_base.startswith(("http://", "https://", "${", "os.environ/")):
             expected = "expected a URL that begins with `http://` or `https://`"
-            raise self._wrong(f"found `{redact(model.api_base)}`, {expected}", "models", name, "api_base")
+            raise self._add_error(f"found `{redact(model.api_base)}`, {expected}", "models", name, "api_base")
         key = model.api_key
         if key is not None and "${" not in key and not key.startswith("os.environ/") and redact(key) != key:
             hint = "put the key into `.env` or the environment, and write its name here: `${OPENAI_API_KEY}`"
-            raise self._wrong(
+            raise self._add_error(
                 "found a key itself, expected the name of a variable", "models", name, "api_key", hint=hint
             )
 
@@ -107,20 +109,20 @@ class _Looker:
             for index, name in enumerate(names):
                 self._expect("model", name, self._registry.models, "tiers", tier, index)
                 if name in names[:index]:
-                    raise self._wrong(f"`{name}` is listed twice", "tiers", tier, index)
+                    raise self._add_error(f"`{name}` is listed twice", "tiers", tier, index)
                 own = self._registry.models[name].tier
                 if own not in (None, tier):
                     found = f"`{name}` is listed as `{tier}`, but calls itself `{own}`"
-                    raise self._wrong(found, "tiers", tier, index)
+                    raise self._add_error(found, "tiers", tier, index)
 
     def check_features(self) -> None:
         for name, feature in self._registry.features.items():
             if name == "extends":
-                raise self._wrong("`extends` cannot name a feature: releases use that word", "features", name)
+                raise self._add_error("`extends` cannot name a feature: releases use that word", "features", name)
             for index, model in enumerate(feature.fallback):
                 self._expect_models(model, "features", name, "fallback", index)
                 if model in feature.fallback[:index]:
-                    raise self._wrong(f"`{model}` is listed twice", "features", name, "fallback", index)
+                    raise self._add_error(f"`{model}` is listed twice", "features", name, "fallback", index)
             if feature.degrade is not None:
                 self._expect_models(feature.degrade.to, "features", name, "degrade", "to")
 
@@ -141,14 +143,14 @@ class _Looker:
         while link is not None:
             if link in chain:
                 loop = " -> ".join((*chain[chain.index(link) :], link))
-                raise self._wrong(f"releases extend each other in a loop: {loop}", "releases", name, "extends")
+                raise self._add_error(f"releases extend each other in a loop: {loop}", "releases", name, "extends")
             chain.append(link)
             link = self._registry.releases[link].extends
         for feature in self._registry.releases[name].bindings:
             given = [self._registry.releases[link].bindings.get(feature) for link in chain]
             for part in ("prompt", "model"):
                 if not any(binding is not None and getattr(binding, part) for binding in given):
-                    raise self._wrong(
+                    raise self._add_error(
                         f"missing key `{part}`, and no release it extends gives one", "releases", name, feature
                     )
 
@@ -158,7 +160,7 @@ class _Looker:
         for param in binding.params:
             if param in OWN_PARAMS:
                 hint = "the prompt, the model entry and the feature say this"
-                raise self._wrong(f"`{param}` is no sampling parameter", *way, "params", param, hint=hint)
+                raise self._add_error(f"`{param}` is no sampling parameter", *way, "params", param, hint=hint)
 
     def check_experiments(self) -> None:
         for name, experiment in self._registry.experiments.items():
@@ -173,7 +175,7 @@ class _Looker:
         if not rising or not shares or shares[-1] != WHOLE or "dogfood" in stages[1:]:
             found = ", ".join(map(str, stages))
             expected = "expected rising percentages up to 100, `dogfood` only as the first"
-            raise self._wrong(f"found {found}; {expected}", "policies", "canary", "stages")
+            raise self._add_error(f"found {found}; {expected}", "policies", "canary", "stages")
 
     def check_own_keys(self) -> None:
         registry = self._registry
@@ -191,4 +193,4 @@ class _Looker:
             other = owners.setdefault(key.sha256, name)
             if other != name:
                 what = f"has the same hash as `{other}`, expected one key for each name"
-                raise self._wrong(what, "serve", "keys", name, "sha256")
+                raise self._add_error(what, "serve", "keys", name, "sha256")

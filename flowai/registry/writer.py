@@ -17,7 +17,7 @@ import msgspec
 from flowai.errors import FlowaiError, InfrastructureError, Place, ProjectError, RegistryError
 from flowai.registry.loader import ENVIRONMENT_VARIABLE, environment_file, load_registry
 from flowai.registry.records import Rollout
-from flowai.registry.yaml_edit import with_entry, with_value, without_entry
+from flowai.registry.yaml_edit import add_entry, remove_entry, replace_value
 from flowai.storage.files import parse_yaml, read_text, take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ LOCK_LIMIT_S = 3.0
 """An edit takes milliseconds: who holds the lock for longer is stopped, or is no flowai."""
 
 
-class OwnKeys(msgspec.Struct, frozen=True, kw_only=True):
+class ManagedKeys(msgspec.Struct, frozen=True, kw_only=True):
     """What flowai itself keeps in a registry.
 
     Args:
@@ -50,7 +50,7 @@ class OwnKeys(msgspec.Struct, frozen=True, kw_only=True):
 
 def edit_registry(
     project: Project,
-    change: Callable[[OwnKeys], OwnKeys],
+    change: Callable[[ManagedKeys], ManagedKeys],
     *,
     env: str | None,
     environ: Mapping[str, str],
@@ -78,7 +78,7 @@ def edit_registry(
     """
     with _locked(project.root, clock_s):
         before = load_registry(project, env=env, environ=environ)
-        own = OwnKeys(current=before.current, history=before.history, bad=before.bad, rollout=before.rollout)
+        own = ManagedKeys(current=before.current, history=before.history, bad=before.bad, rollout=before.rollout)
         wanted = change(own)
         _check_names(before, wanted)
         path = environment_file(project, before.environment)
@@ -157,10 +157,10 @@ def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
     for edit in edits:
         here = expected.get(edit.key) or {}
         if edit.value is None and edit.name in here:
-            text = without_entry(text, edit.key, edit.name, name=name)
+            text = remove_entry(text, edit.key, edit.name, name=name)
             here = {entry: value for entry, value in here.items() if entry != edit.name}
         elif edit.value is not None and edit.beside in here:
-            text = with_entry(text, edit.key, edit.name, edit.value, name=name)
+            text = add_entry(text, edit.key, edit.name, edit.value, name=name)
             here = {**here, edit.name: edit.value}
         else:
             continue
@@ -181,7 +181,7 @@ def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
     return True
 
 
-def _check_names(registry: Registry, wanted: OwnKeys) -> None:
+def _check_names(registry: Registry, wanted: ManagedKeys) -> None:
     names = [*wanted.history, *wanted.bad]
     names += [wanted.current] if wanted.current else []
     names += [wanted.rollout.candidate] if wanted.rollout else []
@@ -189,10 +189,10 @@ def _check_names(registry: Registry, wanted: OwnKeys) -> None:
         registry.release(name)
 
 
-def _differences(own: OwnKeys, wanted: OwnKeys) -> dict[str, object]:
+def _differences(own: ManagedKeys, wanted: ManagedKeys) -> dict[str, object]:
     """Give the keys that change, as YAML values."""
     old, new = (msgspec.to_builtins(keys, builtin_types=(_datetime(),)) for keys in (own, wanted))
-    return {key: _without_nothing(value) for key, value in new.items() if value != old[key]}
+    return {key: _drop_none(value) for key, value in new.items() if value != old[key]}
 
 
 def _datetime() -> type:
@@ -201,7 +201,7 @@ def _datetime() -> type:
     return datetime
 
 
-def _without_nothing(value: object) -> object:
+def _drop_none(value: object) -> object:
     if isinstance(value, dict):
         return {key: item for key, item in value.items() if item is not None}
     return list(value) if isinstance(value, tuple) else value
@@ -214,7 +214,7 @@ def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
     before = read_text(path, name=name, kind=RegistryError)
     text = before
     for key, value in changes.items():
-        text = with_value(text, key, value, name=name)
+        text = replace_value(text, key, value, name=name)
     expected = {**parse_yaml(before, name=name, kind=RegistryError).value, **changes}
     if not _equals(text, expected):
         keys = ", ".join(f"`{key}`" for key in changes)

@@ -58,7 +58,7 @@ class _Value:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Top:
+class _TopLevelKey:
     """The outermost map of a document.
 
     Args:
@@ -72,7 +72,7 @@ class _Top:
     end: int
 
 
-def with_value(text: str, key: str, value: object, *, name: str) -> str:
+def replace_value(text: str, key: str, value: object, *, name: str) -> str:
     """Give the text with another value for one top-level key, or with the key added at the end.
 
     Args:
@@ -103,7 +103,7 @@ def with_value(text: str, key: str, value: object, *, name: str) -> str:
     return text[: old.start] + rendered + text[old.end :]
 
 
-def _added(text: str, top: _Top, line: str) -> str:
+def _added(text: str, top: _TopLevelKey, line: str) -> str:
     ending = _line_ending(text)
     before, after = text[: top.end], text[top.end :]
     gap = "" if before.endswith(("\n", "\r")) or not before else ending
@@ -179,7 +179,7 @@ class _Entry:
     end: int
 
 
-def with_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, name: str) -> str:
+def add_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, name: str) -> str:
     """Give the text with one more entry at the end of the map of a top-level key, in the map's own style.
 
     Args:
@@ -209,7 +209,7 @@ def with_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, 
     return text[:at] + gap + "".join(f"{line}{ending}" for line in lines) + text[at:]
 
 
-def without_entry(text: str, key: str, entry: str, *, name: str) -> str:
+def remove_entry(text: str, key: str, entry: str, *, name: str) -> str:
     """Give the text without one entry of the map of a top-level key; of the last one `{}` is left.
 
     Args:
@@ -275,7 +275,7 @@ def _line_end(text: str, at: int) -> int:
     return len(text) if stop < 0 else stop + 1
 
 
-def _scan(text: str, name: str) -> _Top:
+def _scan(text: str, name: str) -> _TopLevelKey:
     """Find the values of the outermost map."""
     import yaml  # only commands that change the registry come here
 
@@ -297,7 +297,7 @@ def _scan(text: str, name: str) -> _Top:
         values[str(getattr(key, "value", ""))] = _locate(key, value)
     ends = next(event for event in events if isinstance(event, yaml.DocumentEndEvent))
     end = _begin(ends).index if ends.explicit else len(text)
-    return _Top(values=values, column=_begin(start).column, end=end)
+    return _TopLevelKey(values=values, column=_begin(start).column, end=end)
 
 
 def _whole(first: Event, events: Iterator[Event]) -> Iterator[Event]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from flowai.releases.registry_source import Source
-    from flowai.state import Heartbeat, Overlay, State
+    from flowai.releases.registry_source import RegistrySource
+    from flowai.state import Heartbeat, Overlay, StateStore
 
 Found = TypeVar("Found")
 
@@ -38,12 +38,12 @@ class Confirmation:
     """
 
     confirmed: tuple[Heartbeat, ...] = ()
-    silent: tuple[Heartbeat, ...] = ()
+    unconfirmed: tuple[Heartbeat, ...] = ()
 
     @property
     def count(self) -> int:
         """How many processes live."""
-        return len(self.confirmed) + len(self.silent)
+        return len(self.confirmed) + len(self.unconfirmed)
 
 
 class Fleet:
@@ -60,7 +60,7 @@ class Fleet:
         self._start = start
         self._now = now
         self._runner = asyncio.Runner()
-        self._state: State | None = None
+        self._state: StateStore | None = None
         self._environment = ""
         self.address = ""
 
@@ -69,7 +69,7 @@ class Fleet:
         """Whether there is a store to ask."""
         return self._state is not None
 
-    def open(self, source: Source) -> None:
+    def open(self, source: RegistrySource) -> None:
         """Open the store of a registry; if its address has changed, the old store is closed.
 
         Raises:
@@ -89,7 +89,7 @@ class Fleet:
             InfrastructureError: the store is away.
         """
 
-        async def read(state: State) -> tuple[Overlay | None, Sequence[Heartbeat]]:
+        async def read(state: StateStore) -> tuple[Overlay | None, Sequence[Heartbeat]]:
             shared = await _within(state.shared(self._environment))
             return shared.overlay, await _within(state.heartbeats(self._environment))
 
@@ -123,26 +123,28 @@ class Fleet:
         self.disconnect()
         self._runner.close()
 
-    def _opened(self) -> State:
+    def _opened(self) -> StateStore:
         if self._state is None:
             raise InfrastructureError("what processes share is not open")
         return self._state
 
 
-async def _confirm(state: State, environment: str, overlay: Overlay, *, clock_s: Callable[[], float]) -> Confirmation:
+async def _confirm(
+    state: StateStore, environment: str, overlay: Overlay, *, clock_s: Callable[[], float]
+) -> Confirmation:
     end_s = clock_s() + CONFIRM_LIMIT_S
     while True:
         beats = await _within(state.heartbeats(environment))
         found = Confirmation(
-            confirmed=tuple(beat for beat in beats if follows(beat, overlay)),
-            silent=tuple(beat for beat in beats if not follows(beat, overlay)),
+            confirmed=tuple(beat for beat in beats if has_applied(beat, overlay)),
+            unconfirmed=tuple(beat for beat in beats if not has_applied(beat, overlay)),
         )
-        if not found.silent or clock_s() >= end_s:
+        if not found.unconfirmed or clock_s() >= end_s:
             return found
         await asyncio.sleep(POLL_S)
 
 
-def follows(beat: Heartbeat, overlay: Overlay) -> bool:
+def has_applied(beat: Heartbeat, overlay: Overlay) -> bool:
     """Tell whether a process serves what an overlay says."""
     serves = beat.release == overlay.release if overlay.release else beat.release not in overlay.bad
     return beat.overlay_epoch >= overlay.epoch and serves and beat.candidate not in overlay.bad

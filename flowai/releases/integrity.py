@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import FlowaiError, PromptError
 from flowai.prompts import PromptLock, entry_hash
 from flowai.prompts.lockfile import LockedRelease
-from flowai.registry import binding, features_of, ladder
+from flowai.registry import binding, features_of, model_chain
 
 if TYPE_CHECKING:
     from flowai.prompts import PromptLibrary
@@ -31,7 +31,7 @@ def locked_release(registry: Registry, release: str, library: PromptLibrary) -> 
         UsageError: there is no such release.
     """
     bound = [binding(registry, release, feature) for feature in features_of(registry, release)]
-    models = {name for one in bound for name in ladder(registry, one).models[:1]}
+    models = {name for one in bound for name in model_chain(registry, one).models[:1]}
     return LockedRelease(
         prompts={name: library.load(name).hash for name in sorted({one.prompt for one in bound})},
         models={name: model_hash(registry.model(name)) for name in sorted(models)},

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-Action = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
+LedgerAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish`: a rollout begins. `promote`: it moves a stage. `complete`: its release became current. `rollback`:
 releases were left and are bad. `stop`: an experiment was ended. `adopt`: an arm of it was made a release."""
 
 
-def entry_id(action: Action, at: datetime, name: str) -> str:
+def entry_id(action: LedgerAction, at: datetime, name: str) -> str:
     """Return the identity of a step: what was done, when, to which release or experiment."""
     return f"{action}-{at:%Y%m%dT%H%M%S.%fZ}-{name}"
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One step.
 
     Args:
@@ -57,11 +57,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     id: str
     at: Annotated[datetime, msgspec.Meta(tz=True)]
-    who: str
-    action: Action
+    actor: str
+    action: LedgerAction
     release: str
-    serves: str | None = None
-    leaves: tuple[str, ...] = ()
+    serving: str | None = None
+    rolled_back: tuple[str, ...] = ()
     from_stage: int | str | None = None
     to_stage: int | str | None = None
     forced: bool = False
@@ -81,12 +81,12 @@ class Ledger:
         file: the file, as a person would type it.
     """
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
     damaged: tuple[int, ...] = ()
     file: str
 
     @property
-    def last(self) -> Entry | None:
+    def last(self) -> LedgerEntry | None:
         """The newest step of a rollout; the end of an experiment changes none."""
         return next((one for one in reversed(self.entries) if one.experiment is None), None)
 
@@ -95,7 +95,7 @@ class Ledger:
         """What a person should know: each damaged line."""
         return tuple(f"{self.file}:{line}: not a line of the ledger; it is passed over" for line in self.damaged)
 
-    def newest(self, release: str, *actions: Action) -> Entry | None:
+    def newest(self, release: str, *actions: LedgerAction) -> LedgerEntry | None:
         """Give the newest step of a release among these actions."""
         return next((one for one in reversed(self.entries) if one.release == release and one.action in actions), None)
 
@@ -119,13 +119,13 @@ def read_ledger(project: Project, environment: str | None) -> Ledger:
         return Ledger(file=shown)
     except OSError as error:
         raise ProjectError(f"cannot be read: {error.strerror}", place=Place(file=shown)) from error
-    entries: dict[str, Entry] = {}
+    entries: dict[str, LedgerEntry] = {}
     damaged: list[int] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            entry = msgspec.json.decode(line, type=Entry)
+            entry = msgspec.json.decode(line, type=LedgerEntry)
         except (msgspec.DecodeError, UnicodeDecodeError):
             damaged.append(number)
             continue
@@ -148,7 +148,7 @@ def open_ledger(project: Project, environment: str | None) -> AppendLog:
 _WHY = "by hand, or elsewhere"
 
 
-def contradictions(registry: Registry, ledger: Ledger) -> tuple[str, ...]:
+def find_inconsistencies(registry: Registry, ledger: Ledger) -> tuple[str, ...]:
     """Say where the registry's rollout is not what the ledger says; nothing where there is no ledger yet."""
     rollout, last = registry.rollout, ledger.last
     if last is None:

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from flowai.registry import Registry
 
 REGISTRY_VARIABLE = "FLOWAI_REGISTRY"
-PLAIN = "default"
+DEFAULT_ENVIRONMENT = "default"
 """How the plain registry is named where other environments stand beside it."""
 FETCH_LIMIT_S = 3.0
-MOST_BYTES = 4 << 20
+MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class RegistrySource:
     """A registry and the place it came from.
 
     Args:
@@ -81,7 +81,9 @@ class Source:
 
 
 @contextmanager
-def open_source(start: Path, *, named: str | None, env: str | None, environ: Mapping[str, str]) -> Iterator[Source]:
+def open_source(
+    start: Path, *, named: str | None, env: str | None, environ: Mapping[str, str]
+) -> Iterator[RegistrySource]:
     """Open the registry; without a checkout it lies in a directory that is gone at the end.
 
     Args:
@@ -105,17 +107,17 @@ def open_source(start: Path, *, named: str | None, env: str | None, environ: Map
     try:
         project = _project(start, where, environ)
     except ProjectError as error:
-        source = _nowhere(start, asked, environ, error)
+        source = _not_found_error(start, asked, environ, error)
     else:
         base, said = _split(project.registry)
         if named and said:  # as by URL; FLOWAI_REGISTRY names to all who read it a registry that stands alone
-            _refuse_another(said, asked)
+            _check_single_source(said, asked)
             project, env = Project(root=project.root, registry=base), said
         source = _opened(project, env, environ)
     yield source
 
 
-def state_address(source: Source, named: str | None, start: Path) -> tuple[str, Path]:
+def state_address(source: RegistrySource, named: str | None, start: Path) -> tuple[str, Path]:
     """Find where processes share what they know.
 
     Args:
@@ -157,17 +159,17 @@ def _split(file: Path) -> tuple[Path, str | None]:
     return (base, environment) if stem and base.is_file() else (file, None)
 
 
-def _refuse_another(said: str, asked: str | None) -> None:
+def _check_single_source(said: str, asked: str | None) -> None:
     """Refuse an environment other than the one whose file was named."""
     if asked not in (None, said):
         raise UsageError(f"the registry that was named is the one of `{said}`, not of `{asked}`")
 
 
-def _nowhere(start: Path, env: str | None, environ: Mapping[str, str], error: FlowaiError) -> Source:
+def _not_found_error(start: Path, env: str | None, environ: Mapping[str, str], error: FlowaiError) -> RegistrySource:
     """Give what can be said without a registry."""
-    return Source(
+    return RegistrySource(
         project=Project(root=start, registry=start / REGISTRY_FILE),
-        environment=None if env == PLAIN else env,
+        environment=None if env == DEFAULT_ENVIRONMENT else env,
         environ=environ,
         registry=None,
         error=error,
@@ -176,7 +178,7 @@ def _nowhere(start: Path, env: str | None, environ: Mapping[str, str], error: Fl
     )
 
 
-def _opened(project: Project, env: str | None, environ: Mapping[str, str]) -> Source:
+def _opened(project: Project, env: str | None, environ: Mapping[str, str]) -> RegistrySource:
     registry, problem = None, None
     variables: Mapping[str, str] = environ
     try:
@@ -191,7 +193,7 @@ def _opened(project: Project, env: str | None, environ: Mapping[str, str]) -> So
             registry = load_registry(project, env=chosen, environ=variables)
         except FlowaiError as error:
             problem = error
-    return Source(
+    return RegistrySource(
         project=project,
         environment=chosen,
         environ=variables,
@@ -204,7 +206,7 @@ def _opened(project: Project, env: str | None, environ: Mapping[str, str]) -> So
 def _chosen(project: Project, env: str | None, environ: Mapping[str, str]) -> str | None:
     """Choose the environment; production is never changed by a guess."""
     known = environments(project)
-    if env == PLAIN and PLAIN not in known:
+    if env == DEFAULT_ENVIRONMENT and DEFAULT_ENVIRONMENT not in known:
         return None
     if env is not None:
         environment_file(project, env)
@@ -214,7 +216,7 @@ def _chosen(project: Project, env: str | None, environ: Mapping[str, str]) -> st
     has_plain = _serves_itself(project, environ)
     if len(known) == 1 and not has_plain:
         return known[0]
-    listed = ", ".join(f"`{name}`" for name in (*known, *((PLAIN,) if has_plain else ())))
+    listed = ", ".join(f"`{name}`" for name in (*known, *((DEFAULT_ENVIRONMENT,) if has_plain else ())))
     raise UsageError(f"several environments exist: {listed}", hint=f"name one: `--env {known[0]}`, or set FLOWAI_ENV")
 
 
@@ -239,32 +241,32 @@ def _is_writable(project: Project, env: str | None) -> bool:
         return False
 
 
-def _remote(url: str, directory: Path, env: str | None, environ: Mapping[str, str]) -> Source:
+def _remote(url: str, directory: Path, env: str | None, environ: Mapping[str, str]) -> RegistrySource:
     """Fetch a registry, and what it extends, into a directory."""
     try:
         name = Path(urlsplit(url).path).name or REGISTRY_FILE
     except ValueError as error:
         raise UsageError(f"the registry's URL cannot be read: {error}") from None
     project = Project(root=directory, registry=directory / name)
-    chosen = None if env == PLAIN else env
+    chosen = None if env == DEFAULT_ENVIRONMENT else env
     registry, problem = None, None
     try:
         text = _fetched(url, directory / name)
         base = _extended(text, name)
         if base is not None:  # the URL names an environment's file
-            _fetched(_beside(url, base), directory / base)
+            _fetched(_environment_sibling(url, base), directory / base)
             project = Project(root=directory, registry=directory / base)
             chosen = name.removeprefix(f"{Path(base).stem}.").removesuffix(Path(base).suffix)
-            _refuse_another(chosen, env)
+            _check_single_source(chosen, env)
         elif chosen is not None:
             other = f"{Path(name).stem}.{chosen}{Path(name).suffix}"
-            _fetched(_beside(url, other), directory / other)
+            _fetched(_environment_sibling(url, other), directory / other)
         registry = load_registry(project, env=chosen, environ=environ)
     except UsageError:
         raise
     except FlowaiError as error:
         problem = error
-    return Source(
+    return RegistrySource(
         project=project,
         environment=chosen,
         environ=environ,
@@ -275,7 +277,7 @@ def _remote(url: str, directory: Path, env: str | None, environ: Mapping[str, st
     )
 
 
-def _beside(url: str, name: str) -> str:
+def _environment_sibling(url: str, name: str) -> str:
     parts = urlsplit(url)
     return parts._replace(path=f"{parts.path.rpartition('/')[0]}/{name}").geturl()
 
@@ -299,7 +301,7 @@ def _fetched(url: str, path: Path) -> str:
     data, end_s = b"", time.monotonic() + FETCH_LIMIT_S
     try:
         with urllib.request.urlopen(url, timeout=FETCH_LIMIT_S) as reply:  # noqa: S310 - http(s) only, see open_source
-            while len(data) <= MOST_BYTES and (piece := reply.read1(MOST_BYTES)):
+            while len(data) <= MAX_BYTES and (piece := reply.read1(MAX_BYTES)):
                 data += piece
                 if time.monotonic() > end_s:  # it drips
                     raise TimeoutError(f"not whole after {FETCH_LIMIT_S:.0f} s")
@@ -308,8 +310,8 @@ def _fetched(url: str, path: Path) -> str:
             error.close()
         reason = getattr(error, "reason", None) or error
         raise InfrastructureError(f"the registry at `{shown}` cannot be fetched: {reason}") from None
-    if len(data) > MOST_BYTES:
-        raise RegistryError(f"the registry at `{shown}` is larger than {MOST_BYTES:,} bytes")
+    if len(data) > MAX_BYTES:
+        raise RegistryError(f"the registry at `{shown}` is larger than {MAX_BYTES:,} bytes")
     with writing(path):
         path.write_bytes(data)
     try:

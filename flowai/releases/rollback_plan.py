@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import RegistryError, UsageError, one_of
+from flowai.errors import RegistryError, UsageError, expected_one_of
 from flowai.registry.resolve import resolve_release
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from flowai.registry import Registry
-    from flowai.registry.writer import OwnKeys
-    from flowai.releases.ledger import Entry
+    from flowai.registry.writer import ManagedKeys
+    from flowai.releases.ledger import LedgerEntry
     from flowai.state import Heartbeat, Overlay
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
+class ObservedState:
     """What a plan is made from.
 
     Args:
@@ -43,7 +43,7 @@ class Seen:
     environ: Mapping[str, str]
     overlay: Overlay | None = None
     heartbeats: Sequence[Heartbeat] = ()
-    last: Entry | None = None
+    last: LedgerEntry | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,37 +60,37 @@ class RollbackPlan:
         is_new: whether this was decided now; False when it was before, and is only finished.
     """
 
-    leaves: tuple[str, ...]
-    serves: str
+    rolled_back: tuple[str, ...]
+    serving: str
     release: str | None
     ends_rollout_of: str | None
     stage: int | str | None = None
     bad: tuple[str, ...]
-    is_new: bool
+    changed: bool
 
     def holds(self, overlay: Overlay | None) -> bool:
         """Tell whether an overlay says this already."""
-        return overlay is not None and overlay.serves == self.serves and set(self.leaves) <= set(overlay.bad)
+        return overlay is not None and overlay.serving == self.serving and set(self.rolled_back) <= set(overlay.bad)
 
-    def own_keys(self, own: OwnKeys) -> OwnKeys:
+    def own_keys(self, own: ManagedKeys) -> ManagedKeys:
         """Give the registry's keys as they shall be; what a person changed meanwhile and is not bad stays."""
         bad = (*own.bad, *(name for name in self.bad if name not in own.bad))
         rollout = None if own.rollout is None or own.rollout.candidate in bad else own.rollout
-        moves = own.current is None or own.current in bad or (self.is_new and self.release is not None)
-        return msgspec.structs.replace(own, current=self.serves if moves else own.current, bad=bad, rollout=rollout)
+        moves = own.current is None or own.current in bad or (self.changed and self.release is not None)
+        return msgspec.structs.replace(own, current=self.serving if moves else own.current, bad=bad, rollout=rollout)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Decided:
     """What the newest rollback decided, as it was left behind."""
 
-    serves: str
-    leaves: tuple[str, ...]
+    serving: str
+    rolled_back: tuple[str, ...]
     release: str | None
     ends_rollout_of: str | None
 
 
-def plan_rollback(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
+def plan_rollback(seen: ObservedState, *, to: str | None, force: bool) -> RollbackPlan:
     """Decide what a rollback does; nothing is changed.
 
     Args:
@@ -103,73 +103,75 @@ def plan_rollback(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
         RegistryError: no release serves, and none is named.
     """
     if seen.registry is None:
-        return _plan_blind(seen, to=to, force=force)
+        return _plan_without_state(seen, to=to, force=force)
     registry, decided = seen.registry, _decided(seen)
-    bad = _together(registry.bad, () if seen.overlay is None else seen.overlay.bad, decided.leaves if decided else ())
+    bad = _combine(
+        registry.bad, () if seen.overlay is None else seen.overlay.bad, decided.rolled_back if decided else ()
+    )
     rollout = registry.rollout if registry.rollout and registry.rollout.candidate not in bad else None
     candidate = rollout.candidate if rollout else None
     serving = _serving(seen, bad if candidate is None else (*bad, candidate), candidate)
     candidate = candidate or _still_rolled_out(seen, {*bad, serving})
     if to is not None:
         _check_target(registry, to, bad=bad, candidate=candidate, serving=serving, force=force)
-    if candidate is None and to in (None, serving) and decided is not None and decided.serves == serving:
+    if candidate is None and to in (None, serving) and decided is not None and decided.serving == serving:
         return RollbackPlan(
-            leaves=decided.leaves,
-            serves=serving,
+            rolled_back=decided.rolled_back,
+            serving=serving,
             release=decided.release,
             ends_rollout_of=decided.ends_rollout_of,
             bad=bad,
-            is_new=False,
+            changed=False,
         )
     left_over = _still_served(seen, bad)
     if candidate is None and to in (None, serving) and left_over:
         return RollbackPlan(
-            leaves=left_over,
-            serves=serving,
+            rolled_back=left_over,
+            serving=serving,
             release=serving,
             ends_rollout_of=None,
-            bad=_together(bad, left_over),
-            is_new=True,
+            bad=_combine(bad, left_over),
+            changed=True,
         )
     if candidate is None and to is not None and to == serving:
-        return RollbackPlan(leaves=(), serves=to, release=None, ends_rollout_of=None, bad=bad, is_new=False)
+        return RollbackPlan(rolled_back=(), serving=to, release=None, ends_rollout_of=None, bad=bad, changed=False)
     if candidate is not None:
         leaves = (candidate,) if to in (None, serving) else (serving, candidate)
         target = to or serving
     else:
         leaves = (serving,)
-        target = to or _newest_good(registry, serving=serving, bad=bad)
+        target = to or _latest_healthy(registry, serving=serving, bad=bad)
     return RollbackPlan(
-        leaves=leaves,
-        serves=target,
+        rolled_back=leaves,
+        serving=target,
         release=None if candidate is not None and target == serving else target,
         ends_rollout_of=candidate,
         stage=rollout.stage if rollout else None,
-        bad=_together(bad, leaves),
-        is_new=True,
+        bad=_combine(bad, leaves),
+        changed=True,
     )
 
 
-def _decided(seen: Seen) -> _Decided | None:
+def _decided(seen: ObservedState) -> _Decided | None:
     """Find what the newest rollback decided; the overlay knows best, the ledger stands in for it."""
     overlay, last = seen.overlay, seen.last
     if overlay is not None:
-        if overlay.serves is None:
+        if overlay.serving is None:
             return None  # a later release took it back
         left = (overlay.ends_rollout_of,) if overlay.ends_rollout_of else overlay.bad[-1:]
-        if last is not None and last.action == "rollback" and last.serves == overlay.serves:
-            left = last.leaves
+        if last is not None and last.action == "rollback" and last.serving == overlay.serving:
+            left = last.rolled_back
         return _Decided(
-            serves=overlay.serves, leaves=left, release=overlay.release, ends_rollout_of=overlay.ends_rollout_of
+            serving=overlay.serving, rolled_back=left, release=overlay.release, ends_rollout_of=overlay.ends_rollout_of
         )
-    if last is None or last.action != "rollback" or last.serves is None:
+    if last is None or last.action != "rollback" or last.serving is None:
         return None
     ended = last.release if last.from_stage is not None else None
-    release = None if last.leaves == (ended,) else last.serves
-    return _Decided(serves=last.serves, leaves=last.leaves, release=release, ends_rollout_of=ended)
+    release = None if last.rolled_back == (ended,) else last.serving
+    return _Decided(serving=last.serving, rolled_back=last.rolled_back, release=release, ends_rollout_of=ended)
 
 
-def _serving(seen: Seen, bad: tuple[str, ...], candidate: str | None) -> str:
+def _serving(seen: ObservedState, bad: tuple[str, ...], candidate: str | None) -> str:
     """Find the baseline: what the files say, unless every live process was pinned to another release."""
     registry = seen.registry
     if registry is None:
@@ -193,7 +195,7 @@ def _serving(seen: Seen, bad: tuple[str, ...], candidate: str | None) -> str:
     return serving
 
 
-def _still_rolled_out(seen: Seen, others: Collection[str]) -> str | None:
+def _still_rolled_out(seen: ObservedState, others: Collection[str]) -> str | None:
     """Find a candidate that live processes roll out, though the registry, changed by hand, ended its rollout."""
     registry = seen.registry
     found = {beat.candidate for beat in seen.heartbeats if beat.candidate} - set(others)
@@ -201,7 +203,7 @@ def _still_rolled_out(seen: Seen, others: Collection[str]) -> str | None:
     return known[0] if len(known) == 1 else None
 
 
-def _still_served(seen: Seen, bad: Sequence[str]) -> tuple[str, ...]:
+def _still_served(seen: ObservedState, bad: Sequence[str]) -> tuple[str, ...]:
     """Find releases that live processes serve, though the registry, changed by hand, calls them bad."""
     served = {name for beat in seen.heartbeats for name in (beat.release, beat.candidate)}
     told = () if seen.overlay is None else seen.overlay.bad  # of these they know, or are about to
@@ -228,13 +230,13 @@ def _check_target(
         )
 
 
-def _newest_good(registry: Registry, *, serving: str, bad: tuple[str, ...]) -> str:
+def _latest_healthy(registry: Registry, *, serving: str, bad: tuple[str, ...]) -> str:
     for name in reversed(registry.history):
         if name != serving and name not in bad and name in registry.releases:
             return name
     raise UsageError(
         f"`{serving}` serves, and no other release is known good",
-        hint=f"name one: `--to RELEASE --force`; {one_of(set(registry.releases) - {serving, *bad})}",
+        hint=f"name one: `--to RELEASE --force`; {expected_one_of(set(registry.releases) - {serving, *bad})}",
     )
 
 
@@ -243,7 +245,7 @@ def _listed(registry: Registry, bad: tuple[str, ...]) -> str:
     return ", ".join(good) or "none"
 
 
-def _plan_blind(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
+def _plan_without_state(seen: ObservedState, *, to: str | None, force: bool) -> RollbackPlan:
     """Plan without a registry, by what the live processes and the overlay say."""
     candidates = {beat.candidate for beat in seen.heartbeats if beat.candidate}
     serving = {beat.release for beat in seen.heartbeats}
@@ -253,15 +255,15 @@ def _plan_blind(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
             "without the registry, and where no live process is seen, nobody knows what to leave",
             hint="name the registry (`--registry`), or look at `--state` and `--env`",
         )
-    bad = _together((), () if seen.overlay is None else seen.overlay.bad, decided.leaves if decided else ())
-    if decided is not None and not candidates - set(bad) and to in (None, decided.serves):
+    bad = _combine((), () if seen.overlay is None else seen.overlay.bad, decided.rolled_back if decided else ())
+    if decided is not None and not candidates - set(bad) and to in (None, decided.serving):
         return RollbackPlan(
-            leaves=decided.leaves,
-            serves=decided.serves,
+            rolled_back=decided.rolled_back,
+            serving=decided.serving,
             release=decided.release,
             ends_rollout_of=decided.ends_rollout_of,
             bad=bad,
-            is_new=False,
+            changed=False,
         )
     if len(candidates) > 1 or (to is None and (not candidates or len(serving) != 1)):
         raise UsageError(
@@ -275,16 +277,16 @@ def _plan_blind(seen: Seen, *, to: str | None, force: bool) -> RollbackPlan:
         raise UsageError(f"`{target}` is the release being rolled out", hint="name the release to go back to")
     leaves = (*sorted(serving - {target}), *((candidate,) if candidate else ()))
     return RollbackPlan(
-        leaves=leaves,
-        serves=target,
+        rolled_back=leaves,
+        serving=target,
         release=None if serving == {target} else target,
         ends_rollout_of=candidate,
-        bad=_together(bad, leaves),
-        is_new=True,
+        bad=_combine(bad, leaves),
+        changed=True,
     )
 
 
-def _together(*groups: Sequence[str]) -> tuple[str, ...]:
+def _combine(*groups: Sequence[str]) -> tuple[str, ...]:
     """Give all names once; those of later groups last."""
     found: dict[str, None] = {}
     for group in groups:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from flowai.registry import Registry
     from flowai.releases.ledger import Ledger
 
-Stage = int | Literal["dogfood"]
-WHOLE = 100
+StageNumber = int | Literal["dogfood"]
+FULL_ROLLOUT = 100
 DOGFOOD_MIN_CALLS = 20
 """Answered calls that show the candidate works at all; how well it works is for the canary to say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proof:
+class StageEvidence:
     """Whether a stage may be left.
 
     Args:
@@ -41,13 +41,13 @@ class Proof:
     is_enough: bool
     blocked_by: str = ""
     hint: str | None = None
-    is_worse: bool = False
+    candidate_is_worse: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
     report_digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class CanaryReportSummary:
     """What the last canary report of a stage said.
 
     Args:
@@ -65,7 +65,7 @@ class Said:
     is_whole: bool
 
 
-def next_stage(registry: Registry, stage: Stage) -> Stage | None:
+def next_stage(registry: Registry, stage: StageNumber) -> StageNumber | None:
     """Give the stage after one; None after the last, which is 100 %.
 
     Raises:
@@ -84,7 +84,7 @@ def next_stage(registry: Registry, stage: Stage) -> Stage | None:
     return higher[0]  # the policy changed meanwhile: on to the next share it has
 
 
-def joining(registry: Registry, before: Stage, after: Stage) -> tuple[str, ...]:
+def newly_exposed(registry: Registry, before: StageNumber, after: StageNumber) -> tuple[str, ...]:
     """Give the critical features that take part from one stage on."""
     start = registry.policies.canary.critical_from
     old = before if isinstance(before, int) else 0
@@ -92,7 +92,7 @@ def joining(registry: Registry, before: Stage, after: Stage) -> tuple[str, ...]:
     return tuple(name for name, one in registry.features.items() if one.critical and old < start <= new)
 
 
-def began_at(ledger: Ledger, candidate: str, stage: Stage, started_at: datetime | None) -> datetime | None:
+def began_at(ledger: Ledger, candidate: str, stage: StageNumber, started_at: datetime | None) -> datetime | None:
     """Say when a rollout reached the stage it is at; None when nobody knows."""
     entry = ledger.newest(candidate, "publish", "promote")
     if entry is not None and entry.to_stage == stage:
@@ -100,7 +100,7 @@ def began_at(ledger: Ledger, candidate: str, stage: Stage, started_at: datetime 
     return started_at if entry is None else None
 
 
-def with_doubt(proof: Proof, why: str, hint: str) -> Proof:
+def with_warning(proof: StageEvidence, why: str, hint: str) -> StageEvidence:
     """Give a proof that is not enough for one more reason; the same one where there is none."""
     if not why:
         return proof
@@ -108,7 +108,9 @@ def with_doubt(proof: Proof, why: str, hint: str) -> Proof:
     return replace(proof, is_enough=False, blocked_by=whole, hint=proof.hint or hint)
 
 
-def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int, unusable: Mapping[str, int]) -> Proof:
+def dogfood_proof(
+    *, smoke: str | None, answered_count: int, failed_count: int, unusable: Mapping[str, int]
+) -> StageEvidence:
     """Judge the first stage: smoke passed, and our own people were answered often enough.
 
     Args:
@@ -122,21 +124,25 @@ def dogfood_proof(*, smoke: str | None, answered_count: int, failed_count: int, 
         evidence["unusable"] = dict(unusable)
     if smoke != "pass":
         hint = "see what `flowai smoke` says, then why it may go on: --force --reason"
-        return Proof(is_enough=False, blocked_by=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence)
+        return StageEvidence(
+            is_enough=False, blocked_by=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence
+        )
     if answered_count < DOGFOOD_MIN_CALLS:
         lost = ", ".join(f"{count:,} lines {kind.replace('_', ' ')}" for kind, count in unusable.items())
         why = f"{answered_count} answered dogfood calls, {DOGFOOD_MIN_CALLS} are needed ({failed_count} failed)"
         why += f"; of the event log count for nothing: {lost}" if lost else ""
-        return Proof(
+        return StageEvidence(
             is_enough=False,
             blocked_by=why,
             hint="call with the flag's header, see `flag` in the registry",
             evidence=evidence,
         )
-    return Proof(is_enough=True, evidence=evidence)
+    return StageEvidence(is_enough=True, evidence=evidence)
 
 
-def canary_proof(said: Said | None, *, not_before: datetime | None, not_after: datetime, again: str) -> Proof:
+def canary_proof(
+    said: CanaryReportSummary | None, *, not_before: datetime | None, not_after: datetime, again: str
+) -> StageEvidence:
     """Judge a percentage by the last canary report of it.
 
     Args:
@@ -146,8 +152,8 @@ def canary_proof(said: Said | None, *, not_before: datetime | None, not_after: d
         again: command that makes a new report.
     """
     if said is None:
-        return Proof(is_enough=False, blocked_by="there is no canary report of this stage", hint=again)
-    proof = Proof(is_enough=True, evidence={"verdict": said.verdict, "until": said.until.isoformat()})
+        return StageEvidence(is_enough=False, blocked_by="there is no canary report of this stage", hint=again)
+    proof = StageEvidence(is_enough=True, evidence={"verdict": said.verdict, "until": said.until.isoformat()})
     why, hint, is_worse = "", again, False
     if not said.is_whole:
         why = "the canary report was changed after it was written"
@@ -159,25 +165,29 @@ def canary_proof(said: Said | None, *, not_before: datetime | None, not_after: d
         why, hint, is_worse = f"the verdict is `rollback`: {'; '.join(said.reasons)}", "flowai rollback", True
     elif said.verdict != "promote":
         why = f"the verdict is `{said.verdict}`: {'; '.join(said.reasons)}"
-    return Proof(
+    return StageEvidence(
         is_enough=not why,
         blocked_by=why,
         hint=hint if why else None,
-        is_worse=is_worse,
+        candidate_is_worse=is_worse,
         evidence=proof.evidence,
         report_digest=said.digest,
     )
 
 
-def soak_proof(registry: Registry, *, stage_began_at: datetime | None, now: datetime) -> Proof:
+def soak_proof(registry: Registry, *, stage_began_at: datetime | None, now: datetime) -> StageEvidence:
     """Judge 100 %: whether it was watched for long enough."""
     soak_s = registry.policies.canary.soak_s
     if stage_began_at is None:
-        return Proof(is_enough=False, blocked_by="the ledger does not say when 100 % began", hint="--force --reason")
+        return StageEvidence(
+            is_enough=False, blocked_by="the ledger does not say when 100 % began", hint="--force --reason"
+        )
     passed_s = (now - stage_began_at).total_seconds()
     evidence = {"soaked_s": round(passed_s), "soak_s": soak_s}
     if passed_s < soak_s:
         until = stage_began_at + timedelta(seconds=soak_s)
         why = f"it soaks until {until:%Y-%m-%d %H:%M} UTC"
-        return Proof(is_enough=False, blocked_by=why, hint="`flowai watch` looks at it meanwhile", evidence=evidence)
-    return Proof(is_enough=True, evidence=evidence)
+        return StageEvidence(
+            is_enough=False, blocked_by=why, hint="`flowai watch` looks at it meanwhile", evidence=evidence
+        )
+    return StageEvidence(is_enough=True, evidence=evidence)

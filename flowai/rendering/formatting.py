@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NOTHING = "-"
+MISSING_TEXT = "-"
 
 
 def duration(time_ms: float | None) -> str:
@@ -21,7 +21,7 @@ def duration(time_ms: float | None) -> str:
         time_ms: milliseconds, >= 0; None when there is none.
     """
     if time_ms is None:
-        return NOTHING
+        return MISSING_TEXT
     seconds = time_ms / 1000
     if seconds < 9.995:  # noqa: PLR2004 - the largest that still rounds to two decimals below ten
         return f"{seconds:.2f} s"
@@ -40,7 +40,7 @@ def dollars(cost_usd: float | None) -> str:
         cost_usd: US dollars, >= 0; None when not known.
     """
     if cost_usd is None:
-        return NOTHING
+        return MISSING_TEXT
     if cost_usd == 0:
         return "$0"
     if cost_usd < 0.0001:  # noqa: PLR2004 - below what anybody is billed
@@ -52,13 +52,13 @@ def dollars(cost_usd: float | None) -> str:
 
 def rate(share: float | None) -> str:
     """Spell a share of 1 as `92.5 %`; None when there is none."""
-    return NOTHING if share is None else f"{share * 100:.1f} %"
+    return MISSING_TEXT if share is None else f"{share * 100:.1f} %"
 
 
-def figure(number: float | None) -> str:
+def format_number(number: float | None) -> str:
     """Spell a plain number with up to four decimals, never scientific: `0.95`, `22,690`; `-` when there is none."""
     if number is None:
-        return NOTHING
+        return MISSING_TEXT
     return f"{number:,.4f}".rstrip("0").rstrip(".")
 
 

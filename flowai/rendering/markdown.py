@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MOST_CELL_CHARS = 300
+_MAX_CELL_CHARS = 300
 _MARK = re.compile(r"[\\`*\[\]|~#]|(?<![^\W_])_|_(?![^\W_])")  # within a word an underscore means itself
 
 
@@ -37,18 +37,18 @@ def visible(text: str) -> str:
     return "".join(char if char in "\n\t" or char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def escaped(text: str, most_chars: int = _MOST_CELL_CHARS) -> str:
+def escape_markdown(text: str, most_chars: int = _MAX_CELL_CHARS) -> str:
     """Give a text as one line of Markdown, also in a cell; entities, because some readers keep HTML as it is."""
     safe = one_line(text, most_chars).replace("&", "&amp;").replace("<", "&lt;")
     return _MARK.sub(r"\\\g<0>", safe)
 
 
-def code(text: str) -> str:
+def inline_code(text: str) -> str:
     """Give a text as one line of code in Markdown, also in a table's cell."""
-    return f"`{one_line(text, _MOST_CELL_CHARS).replace('`', chr(39)).replace('|', '/')}`"
+    return f"`{one_line(text, _MAX_CELL_CHARS).replace('`', chr(39)).replace('|', '/')}`"
 
 
-def fenced(text: str, *, most_chars: int, language: str = "text") -> str:
+def code_block(text: str, *, most_chars: int, language: str = "text") -> str:
     """Give a text as a block of code in Markdown, inside a fence that it cannot close.
 
     Args:
@@ -67,5 +67,5 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Give a table in Markdown, its cells escaped and aligned."""
     from tabulate import tabulate  # 50 ms that only reports pay
 
-    cells = [[escaped(cell) for cell in row] for row in rows]
-    return tabulate(cells, headers=[escaped(one) for one in columns], tablefmt="github", disable_numparse=True)
+    cells = [[escape_markdown(cell) for cell in row] for row in rows]
+    return tabulate(cells, headers=[escape_markdown(one) for one in columns], tablefmt="github", disable_numparse=True)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from flowai.errors import (
+    AllModelsFailedError,
     CallError,
     ContentFilteredError,
     ContextTooLongError,
     FlowaiError,
     InfrastructureError,
     InterruptedRunError,
-    LadderError,
     UsageError,
-    one_of,
+    expected_one_of,
 )
 from flowai.finetune.decisions.labels import Label, judgement_of
 from flowai.finetune.records import Pair
@@ -30,7 +30,7 @@ from flowai.finetune.session import feature_of, labels_file, read_labels
 from flowai.gateway.gateway import Gateway
 from flowai.providers import PriceTable
 from flowai.providers.tokens import TokenCounter
-from flowai.review.candidates import Looked, pairs_to_look_at
+from flowai.review.candidates import CandidateSelection, select_candidates
 from flowai.review.label_prompt import LabelPrompt
 from flowai.storage.jsonl import AppendLog
 from flowai.workspace.workspace import open_workspace
@@ -38,10 +38,10 @@ from flowai.workspace.workspace import open_workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowai.finetune.decisions.labels import Judgement
+    from flowai.finetune.decisions.labels import ModelJudgement
     from flowai.workspace.workspace import CommandContext, Workspace
 
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 """Calls that fail one after the other before nobody is asked any more."""
 _OVERHEAD_TOKENS = 64
 """What a chat's frame takes besides its words."""
@@ -59,14 +59,14 @@ class LabelOptions:
         concurrency: most calls in flight, >= 1.
     """
 
-    looked: Looked = field(default_factory=Looked)
+    looked: CandidateSelection = field(default_factory=CandidateSelection)
     model: str
     limit: int | None = None
     budget_usd: float | None = None
     concurrency: int = 4
 
 
-class Labelled(Struct, frozen=True, kw_only=True):
+class LabelResult(Struct, frozen=True, kw_only=True):
     """What came of it.
 
     Args:
@@ -86,15 +86,15 @@ class Labelled(Struct, frozen=True, kw_only=True):
     file: str
     labelled_count: int
     unusable_count: int
-    known_count: int
-    left_count: int
+    already_labelled_count: int
+    remaining_count: int
     cost_usd: float
     is_budget_spent: bool
 
 
 def run_label(
     context: CommandContext, options: LabelOptions, *, on_label: Callable[[Label, int, int], None] = lambda *_: None
-) -> Labelled:
+) -> LabelResult:
     """Label.
 
     Args:
@@ -112,16 +112,16 @@ def run_label(
     workspace = open_workspace(context)
     feature = feature_of(workspace, options.looked.feature)
     if options.model not in workspace.registry.models:
-        hint = one_of(workspace.registry.models, found=options.model)
+        hint = expected_one_of(workspace.registry.models, found=options.model)
         raise UsageError(f"no model `{options.model}` in the registry", hint=hint)
-    found = pairs_to_look_at(context, workspace, feature, options.looked)
+    found = select_candidates(context, workspace, feature, options.looked)
     pairs = [pair for pair in (one if isinstance(one, Pair) else one.pair for one in found) if pair is not None]
     prompt = LabelPrompt()
     labels = read_labels(workspace.project, feature)
     known = {one.pair for one in labels if (one.model, one.prompt_hash) == (options.model, prompt.hash)}
     waiting = [pair for pair in pairs if pair.id not in known]
-    purse = _Purse(workspace, options)
-    run = _Run(context, workspace, options, prompt, feature, on_label)
+    purse = SpendLimit(workspace, options)
+    run = _LabelRun(context, workspace, options, prompt, feature, on_label)
     try:
         asyncio.run(run.label(waiting[: options.limit], purse))
     except KeyboardInterrupt:
@@ -129,25 +129,25 @@ def run_label(
         raise InterruptedRunError(f"interrupted; {run.labelled_count:,} labels are kept", hint=hint) from None
     if isinstance(run.failure, CallError):
         raise InfrastructureError(
-            f"{MOST_FAILURES} calls failed, the last: {run.failure}; {run.labelled_count:,} labels are kept",
+            f"{MAX_FAILURES} calls failed, the last: {run.failure}; {run.labelled_count:,} labels are kept",
             hint=run.failure.hint or "the same command goes on",
         )
     if run.failure is not None:
         raise run.failure
-    return Labelled(
+    return LabelResult(
         feature=feature,
         model=options.model,
         file=workspace.project.show(run.path),
         labelled_count=run.labelled_count,
         unusable_count=run.unusable_count,
-        known_count=len(pairs) - len(waiting),
-        left_count=len(waiting) - run.labelled_count,
+        already_labelled_count=len(pairs) - len(waiting),
+        remaining_count=len(waiting) - run.labelled_count,
         cost_usd=purse.spent_usd,
         is_budget_spent=purse.is_empty,
     )
 
 
-class _Purse:
+class SpendLimit:
     """Holds a run to its budget: the most that a call may cost is set aside before it is made.
 
     Raises:
@@ -185,7 +185,7 @@ class _Purse:
         self.spent_usd += held_usd if actual_usd is None else actual_usd
 
 
-class _Run:
+class _LabelRun:
     def __init__(
         self,
         context: CommandContext,
@@ -207,7 +207,7 @@ class _Run:
         self.labelled_count = self.unusable_count = 0
         self.failure: FlowaiError | None = None
 
-    async def label(self, pairs: list[Pair], purse: _Purse) -> None:
+    async def label(self, pairs: list[Pair], purse: SpendLimit) -> None:
         """Label pairs, several at once."""
         self._total_count = len(pairs)
         start, env, settings = self._workspace.project.root, self._context.env, self._context.runtime_options()
@@ -216,7 +216,7 @@ class _Run:
             for _ in range(min(self._options.concurrency, len(pairs))):
                 group.create_task(self._work(gateway, waiting, purse))
 
-    async def _work(self, gateway: Gateway, waiting: Iterator[Pair], purse: _Purse) -> None:
+    async def _work(self, gateway: Gateway, waiting: Iterator[Pair], purse: SpendLimit) -> None:
         for pair in waiting:
             try:
                 if self.failure is not None or not await self._ask(gateway, pair, purse):
@@ -225,10 +225,10 @@ class _Run:
                 self.failure = error
                 return
 
-    async def _ask(self, gateway: Gateway, pair: Pair, purse: _Purse) -> bool:
+    async def _ask(self, gateway: Gateway, pair: Pair, purse: SpendLimit) -> bool:
         """Label one pair; tell whether there was money for it."""
         messages = self._prompt.messages(pair)
-        most_tokens = self._tokens.bound(messages) + _OVERHEAD_TOKENS
+        most_tokens = self._tokens.upper_bound(messages) + _OVERHEAD_TOKENS
         held_usd = purse.take(most_tokens, self._prompt.params["max_tokens"])
         if held_usd is None:
             return False
@@ -253,16 +253,16 @@ class _Run:
 
     def _failed(self, pair: Pair, error: CallError) -> None:
         """Note what is this pair's own trouble; what would meet the next one, too, is for another run."""
-        while isinstance(error, LadderError) and error.failures and isinstance(error.failures[-1], CallError):
+        while isinstance(error, AllModelsFailedError) and error.failures and isinstance(error.failures[-1], CallError):
             error = error.failures[-1]
         if isinstance(error, (ContextTooLongError, ContentFilteredError)):
             self._write(pair, str(error))
             return
         self._failed_in_a_row += 1
-        if self._failed_in_a_row >= MOST_FAILURES:
+        if self._failed_in_a_row >= MAX_FAILURES:
             self.failure = error
 
-    def _write(self, pair: Pair, found: Judgement | str, cost_usd: float | None = 0.0) -> None:
+    def _write(self, pair: Pair, found: ModelJudgement | str, cost_usd: float | None = 0.0) -> None:
         """Note a judgement, or what is wrong with the answer."""
         label = Label(
             at=self._context.now(),

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import Place, ProjectError, UndecidedError, UsageError
+from flowai.errors import InconclusiveError, Place, ProjectError, UsageError
 from flowai.finetune.cleaning.filters import steps_of
 from flowai.finetune.cleaning.pipeline import clean
-from flowai.finetune.cleaning.quality import Rules
+from flowai.finetune.cleaning.quality import QualityLimits
 from flowai.finetune.export.output_directory import MANIFEST
-from flowai.finetune.pairs.collect import gather
+from flowai.finetune.pairs.collect import collect_pairs
 from flowai.finetune.pairs.pair_store import open_bench
 from flowai.finetune.records import Pair, Quarantined
-from flowai.finetune.session import home_of, open_ground
+from flowai.finetune.session import open_session, training_set_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ QUARANTINE = "quarantine.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Looked:
+class CandidateSelection:
     """Which pairs are looked at.
 
     Args:
@@ -50,8 +50,8 @@ class Looked:
     since: str | None = None
 
 
-def pairs_to_look_at(
-    context: CommandContext, workspace: Workspace, feature: str, looked: Looked
+def select_candidates(
+    context: CommandContext, workspace: Workspace, feature: str, looked: CandidateSelection
 ) -> list[Pair | Quarantined]:
     """Give the pairs, in a stable order.
 
@@ -71,17 +71,21 @@ def pairs_to_look_at(
         found = list(_of_file(path, workspace.project.show(path), feature))
     if not found and looked.everything:
         hint = f"flowai finetune export --feature {feature}: its quarantine.jsonl says what keeps each of them out"
-        raise UndecidedError(f"no judged answer of `{feature}` that a person may let in", hint=hint)
+        raise InconclusiveError(f"no judged answer of `{feature}` that a person may let in", hint=hint)
     if not found:
-        raise UndecidedError("no pair waits for a person", hint="look at every pair of the log with `--all`")
+        raise InconclusiveError("no pair waits for a person", hint="look at every pair of the log with `--all`")
     return found
 
 
 def _last_quarantine(project: Project, feature: str) -> Path:
     """Give what the last export kept out; every format's holds the same pairs back."""
-    exports = [path for path in home_of(project, feature).glob(f"*/{MANIFEST}") if path.with_name(QUARANTINE).is_file()]
+    exports = [
+        path
+        for path in training_set_directory(project, feature).glob(f"*/{MANIFEST}")
+        if path.with_name(QUARANTINE).is_file()
+    ]
     if not exports:
-        raise UndecidedError(
+        raise InconclusiveError(
             f"nothing of `{feature}` was exported yet",
             hint=f"flowai finetune export --feature {feature}; or look at all pairs of the log with `--all`",
         )
@@ -122,7 +126,7 @@ def _record(line: bytes, place: Place) -> Pair | Quarantined:
 
 def _of_log(context: CommandContext, feature: str, since: str | None) -> list[Pair | Quarantined]:
     """Lead the log's pairs through the cleaning; what a person may not let in is left out."""
-    ground = open_ground(context, feature, Rules(), (), toxicity=False)
+    ground = open_session(context, feature, QualityLimits(), (), toxicity=False)
     found: list[Pair | Quarantined] = []
 
     def keep_out(one: Quarantined) -> None:
@@ -132,7 +136,7 @@ def _of_log(context: CommandContext, feature: str, since: str | None) -> list[Pa
     # everything is shown, also what was decided before: decisions are looked at again here
     cleaning = replace(ground.cleaning, decide=lambda one: one)
     with tempfile.TemporaryDirectory(prefix="flowai-") as home, open_bench(Path(home)) as bench:
-        gather(ground.events, ground.wanted(since, None, ()), bench, lambda _: None)
+        collect_pairs(ground.events, ground.wanted(since, None, ()), bench, lambda _: None)
         left, _ = clean(bench.pairs(), steps_of(cleaning), keep_out)
         for pair in left:  # what is held lands between them, in order
             found.append(pair)  # noqa: PERF402 - the list grows on both ways

@@ -13,20 +13,20 @@ import msgspec
 from msgspec import Struct
 
 from flowai.errors import UsageError
-from flowai.finetune.decisions.decisions import Decision, Reviewer, ruling_of, said_by
+from flowai.finetune.decisions.decisions import ReviewDecision, Reviewer, consensus_of, latest_by_reviewer
 from flowai.finetune.decisions.labels import Label
-from flowai.finetune.pairs.edits import Piece, word_diff
+from flowai.finetune.pairs.edits import DiffPart, word_diff
 from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from flowai.finetune.decisions.decision_log import Book
-    from flowai.finetune.decisions.decisions import Action, Ruling
+    from flowai.finetune.decisions.decision_log import DecisionLog
+    from flowai.finetune.decisions.decisions import Consensus, ReviewAction
 
 
-class Entry(Struct, frozen=True, kw_only=True):
+class QueueRow(Struct, frozen=True, kw_only=True):
     """A pair in the list.
 
     Args:
@@ -52,11 +52,11 @@ class Overview(Struct, frozen=True, kw_only=True):
 
     feature: str
     reviewer: str
-    entries: tuple[Entry, ...]
+    entries: tuple[QueueRow, ...]
     decided_count: int
 
 
-class Word(Struct, frozen=True, kw_only=True):
+class ReviewerDecision(Struct, frozen=True, kw_only=True):
     """What a reviewer decided.
 
     Args:
@@ -70,11 +70,11 @@ class Word(Struct, frozen=True, kw_only=True):
     reviewer: str
     action: str
     note: str
-    changes: tuple[Piece, ...] = ()
+    changes: tuple[DiffPart, ...] = ()
     text: str | None = None
 
 
-class Sight(Struct, frozen=True, kw_only=True):
+class ReviewItem(Struct, frozen=True, kw_only=True):
     """One pair, as it is shown.
 
     Args:
@@ -98,7 +98,7 @@ class Sight(Struct, frozen=True, kw_only=True):
         entry: the pair in the list.
     """
 
-    place: int
+    position: int
     id: str
     at: str
     model: str | None
@@ -110,15 +110,15 @@ class Sight(Struct, frozen=True, kw_only=True):
     messages: tuple[dict[str, Any], ...]
     output: str
     edit: str | None
-    changes: tuple[Piece, ...]
+    changes: tuple[DiffPart, ...]
     draft: str
-    mine: Word | None
-    others: tuple[Word, ...]
+    own_decision: ReviewerDecision | None
+    other_decisions: tuple[ReviewerDecision, ...]
     labels: tuple[Label, ...]
-    entry: Entry
+    row: QueueRow
 
 
-class Desk:
+class ReviewQueue:
     """The desk of one reviewer.
 
     Args:
@@ -139,7 +139,7 @@ class Desk:
         feature: str,
         reviewer: str,
         given: Iterable[Pair | Quarantined],
-        book: Book,
+        book: DecisionLog,
         labels: Mapping[str, Sequence[Label]],
         now: Callable[[], datetime],
     ) -> None:
@@ -169,7 +169,7 @@ class Desk:
         decided_count = sum(one.action is not None and not one.disputed for one in entries)
         return Overview(feature=self._feature, reviewer=self._reviewer, entries=entries, decided_count=decided_count)
 
-    def sight(self, place: int) -> Sight:
+    def item(self, place: int) -> ReviewItem:
         """Give one pair as it is shown.
 
         Raises:
@@ -180,10 +180,10 @@ class Desk:
         held = self._held.get(pair.id)
         mine = said.get(self._reviewer, ())
         draft = mine[-1].text if mine and mine[-1].text is not None else pair.edit
-        disputed = _disputed(ruling)
+        disputed = _has_disagreement(ruling)
         others = ruling.words if ruling and disputed else ()
-        return Sight(
-            place=place,
+        return ReviewItem(
+            position=place,
             id=pair.id,
             at=pair.at,
             model=pair.model,
@@ -197,13 +197,13 @@ class Desk:
             edit=pair.edit,
             changes=() if pair.edit is None else word_diff(pair.output, pair.edit),
             draft=pair.output if draft is None else draft,
-            mine=_word(pair, mine[-1]) if mine else None,
-            others=tuple(_word(pair, one) for one in others if one.reviewer != self._reviewer),
+            own_decision=_word(pair, mine[-1]) if mine else None,
+            other_decisions=tuple(_word(pair, one) for one in others if one.reviewer != self._reviewer),
             labels=tuple(self._labels.get(pair.id, ())),
-            entry=self._entry(pair.id),
+            row=self._entry(pair.id),
         )
 
-    def decide(self, place: int, action: Action, *, text: str | None = None, note: str = "") -> Decision:
+    def decide(self, place: int, action: ReviewAction, *, text: str | None = None, note: str = "") -> ReviewDecision:
         """Write down what the reviewer decided; what they decided already is not written again.
 
         Raises:
@@ -212,7 +212,9 @@ class Desk:
         """
         pair = self._at(place).id
         try:
-            decision = Decision(at=self._now(), reviewer=self._reviewer, pair=pair, action=action, text=text, note=note)
+            decision = ReviewDecision(
+                at=self._now(), reviewer=self._reviewer, pair=pair, action=action, text=text, note=note
+            )
         except ValueError as error:
             raise UsageError(str(error)) from None
         before = self._known(pair)[0].get(self._reviewer, ())
@@ -232,13 +234,13 @@ class Desk:
         places = {pair: place for place, pair in enumerate(self._order)}
         words = [
             own[-1]
-            for pair, by_reviewer in said_by(self._book.decisions).items()
+            for pair, by_reviewer in latest_by_reviewer(self._book.decisions).items()
             if pair in places and (own := by_reviewer.get(self._reviewer))
         ]
         if not words:
             return None
         last = max(words, key=lambda one: one.at)
-        self._book.add(Decision(at=self._now(), reviewer=self._reviewer, pair=last.pair, action="undo"))
+        self._book.add(ReviewDecision(at=self._now(), reviewer=self._reviewer, pair=last.pair, action="undo"))
         return places[last.pair]
 
     def _at(self, place: int) -> Pair:
@@ -246,14 +248,14 @@ class Desk:
             raise UsageError(f"no pair {place}: there are {len(self._order)}")
         return self._pairs[self._order[place]]
 
-    def _known(self, pair: str) -> tuple[dict[str, tuple[Decision, ...]], Ruling | None]:
-        said = said_by(self._book.on(pair)).get(pair, {})
-        return said, ruling_of(said)
+    def _known(self, pair: str) -> tuple[dict[str, tuple[ReviewDecision, ...]], Consensus | None]:
+        said = latest_by_reviewer(self._book.for_pair(pair)).get(pair, {})
+        return said, consensus_of(said)
 
-    def _entry(self, pair: str) -> Entry:
+    def _entry(self, pair: str) -> QueueRow:
         said, ruling = self._known(pair)
         mine = said.get(self._reviewer, ())
-        return Entry(id=pair, action=mine[-1].action if mine else None, disputed=_disputed(ruling))
+        return QueueRow(id=pair, action=mine[-1].action if mine else None, disputed=_has_disagreement(ruling))
 
 
 def checked_reviewer(name: str) -> str:
@@ -270,10 +272,10 @@ def checked_reviewer(name: str) -> str:
         ) from None
 
 
-def _disputed(ruling: Ruling | None) -> bool:
+def _has_disagreement(ruling: Consensus | None) -> bool:
     return ruling is not None and ruling.decision is None
 
 
-def _word(pair: Pair, one: Decision) -> Word:
+def _word(pair: Pair, one: ReviewDecision) -> ReviewerDecision:
     changes = () if one.text is None else word_diff(pair.output, one.text)
-    return Word(reviewer=one.reviewer, action=one.action, note=one.note, changes=changes, text=one.text)
+    return ReviewerDecision(reviewer=one.reviewer, action=one.action, note=one.note, changes=changes, text=one.text)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
-from flowai.finetune.decisions.decisions import agreements, reviewer_counts, rulings
-from flowai.finetune.session import damage_of, feature_of, open_book, read_labels
-from flowai.review.candidates import Looked, pairs_to_look_at
-from flowai.review.queue import Desk, checked_reviewer
+from flowai.finetune.decisions.decisions import agreements, consensus_by_pair, reviewer_counts
+from flowai.finetune.session import feature_of, open_book, read_labels, unreadable_lines
+from flowai.review.candidates import CandidateSelection, select_candidates
+from flowai.review.queue import ReviewQueue, checked_reviewer
 from flowai.storage.files import write_atomic
 from flowai.workspace.workspace import open_workspace
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.finetune.decisions.decision_log import Book
+    from flowai.finetune.decisions.decision_log import DecisionLog
     from flowai.finetune.decisions.labels import Label
     from flowai.review.web.server import Addresses
     from flowai.workspace.workspace import CommandContext
@@ -44,12 +44,12 @@ class ReviewOptions:
         port: port, 0 to 65535; 0 takes a free one.
     """
 
-    looked: Looked = field(default_factory=Looked)
+    looked: CandidateSelection = field(default_factory=CandidateSelection)
     reviewer: str
     port: int = 0
 
 
-class Agreed(Struct, frozen=True, kw_only=True):
+class AgreementReport(Struct, frozen=True, kw_only=True):
     """How far two reviewers agree.
 
     Args:
@@ -60,12 +60,12 @@ class Agreed(Struct, frozen=True, kw_only=True):
     """
 
     reviewers: tuple[str, str]
-    both_count: int
-    same_count: int
+    pairs_reviewed_by_both: int
+    agreed_count: int
     kappa: float | None
 
 
-class Reviewed(Struct, frozen=True, kw_only=True):
+class ReviewResult(Struct, frozen=True, kw_only=True):
     """What was decided until now.
 
     Args:
@@ -85,12 +85,12 @@ class Reviewed(Struct, frozen=True, kw_only=True):
     actions: dict[str, int]
     disputed: dict[str, str]
     reviewers: dict[str, int]
-    agreement: tuple[Agreed, ...]
+    agreement: tuple[AgreementReport, ...]
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Opened:
+class ReviewOpened:
     """A page that can be opened.
 
     Args:
@@ -106,7 +106,7 @@ class Opened:
     feature: str
     reviewer: str
     pair_count: int
-    left_count: int
+    remaining_count: int
     warnings: tuple[str, ...]
 
 
@@ -114,9 +114,9 @@ def run_review(
     context: CommandContext,
     options: ReviewOptions,
     *,
-    on_open: Callable[[Opened], None],
+    on_open: Callable[[ReviewOpened], None],
     on_bug: Callable[[BaseException], None],
-) -> Reviewed:
+) -> ReviewResult:
     """Show pairs to a reviewer, until SIGINT or SIGTERM.
 
     Args:
@@ -141,10 +141,10 @@ def run_review(
     labels: defaultdict[str, list[Label]] = defaultdict(list)
     for label in read_labels(workspace.project, feature):
         labels[label.pair].append(label)
-    desk = Desk(
+    desk = ReviewQueue(
         feature=feature,
         reviewer=options.reviewer,
-        given=pairs_to_look_at(context, workspace, feature, options.looked),
+        given=select_candidates(context, workspace, feature, options.looked),
         book=book,
         labels=labels,
         now=context.now,
@@ -153,13 +153,13 @@ def run_review(
     def opened(addresses: Addresses) -> None:
         seen = desk.overview()
         on_open(
-            Opened(
+            ReviewOpened(
                 addresses=addresses,
                 feature=feature,
                 reviewer=options.reviewer,
                 pair_count=len(desk),
-                left_count=len(desk) - seen.decided_count,
-                warnings=tuple(damage_of(book)),
+                remaining_count=len(desk) - seen.decided_count,
+                warnings=tuple(unreadable_lines(book)),
             )
         )
 
@@ -168,16 +168,16 @@ def run_review(
 
 
 async def _serve(
-    desk: Desk, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
+    desk: ReviewQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
 ) -> None:
-    from flowai.review.web.server import reviewing
+    from flowai.review.web.server import serve_review_page
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, ended.set)
     try:
-        async with reviewing(desk, port=port, random_bytes=secrets.token_bytes, on_bug=on_bug) as addresses:
+        async with serve_review_page(desk, port=port, random_bytes=secrets.token_bytes, on_bug=on_bug) as addresses:
             on_open(addresses)
             await ended.wait()
     finally:
@@ -185,7 +185,7 @@ async def _serve(
             loop.remove_signal_handler(number)
 
 
-def export_decisions(context: CommandContext, feature: str | None, path: Path) -> Reviewed:
+def export_decisions(context: CommandContext, feature: str | None, path: Path) -> ReviewResult:
     """Write every decision on a feature's pairs into a file, those that were taken back included.
 
     Raises:
@@ -201,7 +201,7 @@ def export_decisions(context: CommandContext, feature: str | None, path: Path) -
     return _reviewed(feature, book)
 
 
-def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, Reviewed]:
+def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, ReviewResult]:
     """Add a file's decisions to those on a feature's pairs; those that are there already are not added again.
 
     Returns:
@@ -216,20 +216,20 @@ def import_decisions(context: CommandContext, feature: str | None, path: Path) -
     workspace = open_workspace(context)
     feature = feature_of(workspace, feature)
     book = open_book(workspace.project, feature)
-    added_count = book.take_in(read_decisions(path, name=workspace.project.show(path), ending=ending))
+    added_count = book.import_decisions(read_decisions(path, name=workspace.project.show(path), ending=ending))
     return added_count, _reviewed(feature, book)
 
 
-def _reviewed(feature: str, book: Book) -> Reviewed:
+def _reviewed(feature: str, book: DecisionLog) -> ReviewResult:
     decisions = book.decisions
     actions: dict[str, int] = {"accept": 0, "edit": 0, "reject": 0}
     disputed: dict[str, str] = {}
-    for pair, ruling in rulings(decisions).items():
+    for pair, ruling in consensus_by_pair(decisions).items():
         if ruling.decision is None:
             disputed[pair] = ruling.told
         else:
             actions[ruling.decision.action] += 1
-    return Reviewed(
+    return ReviewResult(
         feature=feature,
         file=book.name,
         decided_count=sum(actions.values()),
@@ -237,8 +237,13 @@ def _reviewed(feature: str, book: Book) -> Reviewed:
         disputed=dict(sorted(disputed.items())),
         reviewers=reviewer_counts(decisions),
         agreement=tuple(
-            Agreed(reviewers=names, both_count=one.both_count, same_count=one.same_count, kappa=one.kappa)
+            AgreementReport(
+                reviewers=names,
+                pairs_reviewed_by_both=one.rated_by_both_count,
+                agreed_count=one.agreed_count,
+                kappa=one.kappa,
+            )
             for names, one in agreements(decisions).items()
         ),
-        warnings=tuple(damage_of(book)),
+        warnings=tuple(unreadable_lines(book)),
     )

@@ -13,13 +13,13 @@ from flowai.errors import FlowaiError, PromptError
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.releases.diff import Difference, differences
 from flowai.releases.integrity import changes_since
-from flowai.releases.ledger import Entry, contradictions
+from flowai.releases.ledger import LedgerEntry, find_inconsistencies
 from flowai.rollouts.session import open_ground
 from flowai.storage.files import read_text
 
 if TYPE_CHECKING:
     from flowai.prompts import Prompt
-    from flowai.rollouts.session import Ground
+    from flowai.rollouts.session import RolloutSession
     from flowai.workspace.workspace import CommandContext
 
 
@@ -42,10 +42,10 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     is_locked: bool
     changed: tuple[str, ...]
-    last: Entry | None
+    last: LedgerEntry | None
 
 
-class Releases(msgspec.Struct, frozen=True, kw_only=True):
+class ReleaseList(msgspec.Struct, frozen=True, kw_only=True):
     """All releases of an environment.
 
     Args:
@@ -58,7 +58,7 @@ class Releases(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = 1
     environment: str | None
-    serves: str | None
+    serving: str | None
     releases: tuple[ReleaseRow, ...]
     warnings: tuple[str, ...]
 
@@ -81,7 +81,7 @@ class ReleaseDiff(msgspec.Struct, frozen=True, kw_only=True):
     texts: dict[str, str]
 
 
-def list_releases(context: CommandContext, *, env: str | None) -> Releases:
+def list_releases(context: CommandContext, *, env: str | None) -> ReleaseList:
     """List releases; the live overlay counts, where it can be reached.
 
     Raises:
@@ -89,8 +89,8 @@ def list_releases(context: CommandContext, *, env: str | None) -> Releases:
         UsageError: several environments and none named.
     """
     with open_ground(context, env=env, writes=False) as ground:
-        standing = ground.standing()
-        serves, warnings = None, (*standing.warnings, *contradictions(ground.registry, ground.ledger))
+        standing = ground.status_of()
+        serves, warnings = None, (*standing.warnings, *find_inconsistencies(ground.registry, ground.ledger))
         try:
             serving = ground.serving(standing)
             serves, warnings = serving.name, (*warnings, *serving.warnings)
@@ -99,11 +99,11 @@ def list_releases(context: CommandContext, *, env: str | None) -> Releases:
         lock = PromptLock.read(ground.source.project.prompts_lock)
         library = PromptLibrary(ground.source.project)
         rows = tuple(_row(ground, name, serves, standing.bad, lock, library) for name in ground.registry.releases)
-        return Releases(environment=ground.source.environment, serves=serves, releases=rows, warnings=warnings)
+        return ReleaseList(environment=ground.source.environment, serving=serves, releases=rows, warnings=warnings)
 
 
 def _row(
-    ground: Ground, name: str, serves: str | None, bad: frozenset[str], lock: PromptLock, library: PromptLibrary
+    ground: RolloutSession, name: str, serves: str | None, bad: frozenset[str], lock: PromptLock, library: PromptLibrary
 ) -> ReleaseRow:
     registry = ground.registry
     is_candidate = registry.rollout is not None and registry.rollout.candidate == name and name not in bad
@@ -114,7 +114,7 @@ def _row(
         "known good": name in registry.history and name not in bad,
         "bad": name in bad,
     }
-    about = (one for one in reversed(ground.ledger.entries) if name in (one.release, *one.leaves))
+    about = (one for one in reversed(ground.ledger.entries) if name in (one.release, *one.rolled_back))
     changed = changes_since(registry, lock, library, name)
     return ReleaseRow(
         name=name,
@@ -141,10 +141,10 @@ def diff_releases(context: CommandContext, before: str | None, after: str, *, en
         UsageError: there is no such release.
     """
     with open_ground(context, env=env, writes=False) as ground:
-        return compare_releases(ground, before or ground.serving(ground.standing()).name, after)
+        return compare_releases(ground, before or ground.serving(ground.status_of()).name, after)
 
 
-def compare_releases(ground: Ground, before: str, after: str) -> ReleaseDiff:
+def compare_releases(ground: RolloutSession, before: str, after: str) -> ReleaseDiff:
     """Compare two releases of a registry that is open, prompts word for word.
 
     Raises:
@@ -157,7 +157,7 @@ def compare_releases(ground: Ground, before: str, after: str) -> ReleaseDiff:
     return ReleaseDiff(before=before, after=after, differences=found, texts=texts)
 
 
-def _text_diff(ground: Ground, old: str, new: str) -> str:
+def _text_diff(ground: RolloutSession, old: str, new: str) -> str:
     import difflib  # only here
 
     library = PromptLibrary(ground.source.project)

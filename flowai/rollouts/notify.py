@@ -13,18 +13,18 @@ from flowai.notifications.records import Alert, Delivery, DeliveryError
 from flowai.notifications.routing import deliveries, senders
 from flowai.registry.resolve import VERSION_VARIABLE
 from flowai.releases.version_targets import short_name, version_error, write_version
-from flowai.rollouts.records import Step
+from flowai.rollouts.records import RollbackStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.releases.ledger import Entry
-    from flowai.releases.registry_source import Source
+    from flowai.releases.ledger import LedgerEntry
+    from flowai.releases.registry_source import RegistrySource
     from flowai.releases.rollback_plan import RollbackPlan
     from flowai.workspace.workspace import CommandContext
 
 
-class Aftermath:
+class RolloutNotifier:
     """The messages of a rollback.
 
     Args:
@@ -34,7 +34,7 @@ class Aftermath:
     """
 
     def __init__(
-        self, context: CommandContext, source: Source, on_step: Callable[[Step], None] = lambda _: None
+        self, context: CommandContext, source: RegistrySource, on_step: Callable[[RollbackStep], None] = lambda _: None
     ) -> None:
         self._context = context
         self._on_step = on_step
@@ -42,26 +42,26 @@ class Aftermath:
         self._outbox = Outbox(source.project.outbox, now=context.now, clock_s=context.clock_s)
         self._redactor = source.redactor
 
-    def queue(self, plan: RollbackPlan, entry: Entry) -> tuple[Step, ...]:
+    def queue(self, plan: RollbackPlan, entry: LedgerEntry) -> tuple[RollbackStep, ...]:
         """Keep the messages of a rollback before the first is sent; never fails."""
         registry, environment = self._source.registry, self._source.environment or "default"
         if registry is None:
             return ()
-        left = ", ".join(plan.leaves)
+        left = ", ".join(plan.rolled_back)
         reason = f": {entry.reason}" if entry.reason else ""
         alert = Alert(
-            cause=f"flowai/{environment}/release/{plan.leaves[-1]}",
-            summary=self._redactor.text(f"{left} is rolled back to {plan.serves}{reason}"),
+            cause=f"flowai/{environment}/release/{plan.rolled_back[-1]}",
+            summary=self._redactor.text(f"{left} is rolled back to {plan.serving}{reason}"),
             severity="warning",
             source=f"flowai {environment}",
             at=entry.at,
-            details={"leaves": list(plan.leaves), "serves": plan.serves, "who": entry.who},
+            details={"leaves": list(plan.rolled_back), "serves": plan.serving, "who": entry.actor},
         )
         try:
-            self.queue_version(plan.serves, id=entry.id)
+            self.queue_version(plan.serving, id=entry.id)
             self._outbox.queue(deliveries(alert, registry.alerts, id=entry.id))
         except FlowaiError as error:
-            return (self._told(Step(name="outbox", status="pending", detail=str(error))),)
+            return (self._told(RollbackStep(name="outbox", status="pending", detail=str(error))),)
         return ()
 
     def queue_version(self, release: str, *, id: str) -> None:  # noqa: A002 - the field's own name
@@ -87,7 +87,7 @@ class Aftermath:
             ]
         )
 
-    def deliver(self, *, only_due: bool = False) -> tuple[Step, ...]:
+    def deliver(self, *, only_due: bool = False) -> tuple[RollbackStep, ...]:
         """Send what waits, from earlier runs too; each message is tried once.
 
         Args:
@@ -100,10 +100,10 @@ class Aftermath:
         try:
             outcomes = self._outbox.deliver(found, only_due=only_due)
         except FlowaiError as error:
-            return (self._told(Step(name="outbox", status="pending", detail=str(error))),)
+            return (self._told(RollbackStep(name="outbox", status="pending", detail=str(error))),)
         return tuple(
             self._told(
-                Step(
+                RollbackStep(
                     name=VERSION_VARIABLE if one.delivery.to == "version" else one.delivery.label,
                     status="done" if one.error is None else "pending",
                     detail=self._detail(one.delivery, one.error),
@@ -120,7 +120,7 @@ class Aftermath:
         kept = "nothing is kept here" if self._source.is_remote else "queued"
         return f"{delivery.label}: {error}; {kept}" if delivery.to == "version" else f"{error}; {kept}"
 
-    def _told(self, step: Step) -> Step:
+    def _told(self, step: RollbackStep) -> RollbackStep:
         self._on_step(step)
         return step
 
@@ -145,7 +145,7 @@ class Aftermath:
 
         try:
             lock = PromptLock.read(source.project.prompts_lock)
-            changes = changes_since(source.registry, lock, PromptLibrary(source.project), plan.serves)
+            changes = changes_since(source.registry, lock, PromptLibrary(source.project), plan.serving)
         except FlowaiError as error:
             return (f"prompts.lock could not be checked: {error}",)
         return tuple(f"{one.kind} `{one.name}` is not what `{one.release}` was published with" for one in changes)

@@ -11,34 +11,34 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import FlowaiError, InfrastructureError, UndecidedError, UsageError
+from flowai.errors import FlowaiError, InconclusiveError, InfrastructureError, UsageError
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import Rollout
 from flowai.releases.integrity import integrity_problem
-from flowai.releases.ledger import Entry, contradictions, entry_id
+from flowai.releases.ledger import LedgerEntry, entry_id, find_inconsistencies
 from flowai.releases.stages import (
-    WHOLE,
-    Proof,
-    Said,
-    Stage,
+    FULL_ROLLOUT,
+    CanaryReportSummary,
+    StageEvidence,
+    StageNumber,
     began_at,
     canary_proof,
     dogfood_proof,
-    joining,
+    newly_exposed,
     next_stage,
     soak_proof,
-    with_doubt,
+    with_warning,
 )
-from flowai.rollouts.notify import Aftermath
-from flowai.rollouts.records import Step
+from flowai.rollouts.notify import RolloutNotifier
+from flowai.rollouts.records import RollbackStep
 from flowai.rollouts.session import open_ground
 from flowai.timestamps import parse_rfc3339, to_us
-from flowai.workspace.event_source import open_events
+from flowai.workspace.event_source import open_event_source
 
 if TYPE_CHECKING:
     from flowai.analytics.usage import UsageReport
-    from flowai.registry.writer import OwnKeys
-    from flowai.rollouts.session import Ground
+    from flowai.registry.writer import ManagedKeys
+    from flowai.rollouts.session import RolloutSession
     from flowai.workspace.workspace import CommandContext
 
 
@@ -59,7 +59,7 @@ class PromoteOptions:
     reason: str | None = None
 
 
-class Promoted(msgspec.Struct, frozen=True, kw_only=True):
+class PromoteResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it.
 
     Args:
@@ -86,20 +86,20 @@ class Promoted(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     from_stage: int | str
     to_stage: int | str | None
-    has_moved: bool
+    changed: bool
     is_complete: bool = False
-    is_worse: bool = False
+    candidate_is_worse: bool = False
     blocked_by: str = ""
     hint: str | None = None
     forced: bool = False
-    joins: tuple[str, ...] = ()
+    newly_exposed: tuple[str, ...] = ()
     report_digest: str | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[RollbackStep, ...] = ()
     registry_file: str
     warnings: tuple[str, ...] = ()
 
 
-def promote(context: CommandContext, options: PromoteOptions) -> Promoted:
+def promote(context: CommandContext, options: PromoteOptions) -> PromoteResult:
     """Move the rollout on by one stage.
 
     Raises:
@@ -114,21 +114,21 @@ def promote(context: CommandContext, options: PromoteOptions) -> Promoted:
         if ground.registry.rollout is None and (finished := _finish(ground, options)) is not None:
             return finished
         rollout = _rollout(ground, options)
-        stage: Stage = rollout.stage
+        stage: StageNumber = rollout.stage
         after = next_stage(ground.registry, stage)
-        proof = _checked(ground, rollout, _proof(ground, rollout))
-        result = Promoted(
+        proof = _reject_if_changed(ground, rollout, _proof(ground, rollout))
+        result = PromoteResult(
             environment=ground.source.environment,
             release=rollout.candidate,
             from_stage=stage,
             to_stage=stage,
-            has_moved=False,
-            is_worse=proof.is_worse,
+            changed=False,
+            candidate_is_worse=proof.candidate_is_worse,
             blocked_by=proof.blocked_by,
             hint=proof.hint,
             report_digest=proof.report_digest,
             registry_file=ground.source.own_file,
-            warnings=(*ground.ledger.warnings, *contradictions(ground.registry, ground.ledger)),
+            warnings=(*ground.ledger.warnings, *find_inconsistencies(ground.registry, ground.ledger)),
         )
         if not proof.is_enough and not options.force:
             return result
@@ -137,33 +137,33 @@ def promote(context: CommandContext, options: PromoteOptions) -> Promoted:
         if after is None:
             return _completed(ground, rollout, entry, moved)
         begun = Rollout(candidate=rollout.candidate, stage=after, started_at=rollout.started_at)
-        warnings = ground.take(entry, rollout, lambda own: msgspec.structs.replace(own, rollout=begun))
-        joins = joining(ground.registry, stage, after)
+        warnings = ground.apply_step(entry, rollout, lambda own: msgspec.structs.replace(own, rollout=begun))
+        joins = newly_exposed(ground.registry, stage, after)
         return msgspec.structs.replace(moved, joins=joins, warnings=(*moved.warnings, *warnings))
 
 
-def _finish(ground: Ground, options: PromoteOptions) -> Promoted | None:
+def _finish(ground: RolloutSession, options: PromoteOptions) -> PromoteResult | None:
     """Finish a completed rollout whose command was killed, or whose messages wait; None where nothing is left to do."""
     registry, last = ground.registry, ground.ledger.last
     current, warnings = registry.current, ground.ledger.warnings
     if current is None or options.release not in (None, current):
         return None
     if last is not None and last.release == current and last.action == "promote" and current in registry.history:
-        rollout = Rollout(candidate=current, stage=WHOLE)
-        proof = Proof(is_enough=True, evidence={"note": "written again: the first command did not reach it"})
+        rollout = Rollout(candidate=current, stage=FULL_ROLLOUT)
+        proof = StageEvidence(is_enough=True, evidence={"note": "written again: the first command did not reach it"})
         last = _entry(ground, options, rollout, None, proof)
-        warnings = (*warnings, *ground.note(last))
+        warnings = (*warnings, *ground.record_missed_step(last))
     elif last is None or last.action != "complete" or last.release != current:
         return None
-    steps = _tell(ground, last)
+    steps = _notify(ground, last)
     if not steps:
         return None
-    return Promoted(
+    return PromoteResult(
         environment=ground.source.environment,
         release=current,
-        from_stage=WHOLE,
+        from_stage=FULL_ROLLOUT,
         to_stage=None,
-        has_moved=True,
+        changed=True,
         is_complete=True,
         steps=steps,
         registry_file=ground.source.own_file,
@@ -171,11 +171,11 @@ def _finish(ground: Ground, options: PromoteOptions) -> Promoted | None:
     )
 
 
-def _rollout(ground: Ground, options: PromoteOptions) -> Rollout:
+def _rollout(ground: RolloutSession, options: PromoteOptions) -> Rollout:
     """Give the rollout that is on, and nobody has ended."""
     rollout = ground.registry.rollout
     if rollout is None or rollout.candidate in ground.registry.bad:
-        raise UndecidedError("no rollout is on", hint="begin one: `flowai release publish RELEASE`")
+        raise InconclusiveError("no rollout is on", hint="begin one: `flowai release publish RELEASE`")
     if options.release not in (None, rollout.candidate):
         raise UsageError(f"the rollout that is on is the one of `{rollout.candidate}`, not of `{options.release}`")
     overlay = ground.overlay()
@@ -187,22 +187,22 @@ def _rollout(ground: Ground, options: PromoteOptions) -> Rollout:
     return rollout
 
 
-def _checked(ground: Ground, rollout: Rollout, proof: Proof) -> Proof:
+def _reject_if_changed(ground: RolloutSession, rollout: Rollout, proof: StageEvidence) -> StageEvidence:
     """Take a proof back where the candidate may not be what was proven: published, and the same since."""
     project, candidate = ground.source.project, rollout.candidate
     lock = PromptLock.read(project.prompts_lock)
     hint = "releases never change: undo it, or give it a new name and publish that"
     if candidate not in lock.releases:
         hint = f"take `rollout` out of `{ground.source.own_file}`, then `flowai release publish {candidate}`"
-    return with_doubt(proof, integrity_problem(ground.registry, lock, PromptLibrary(project), candidate), hint)
+    return with_warning(proof, integrity_problem(ground.registry, lock, PromptLibrary(project), candidate), hint)
 
 
-def _proof(ground: Ground, rollout: Rollout) -> Proof:
+def _proof(ground: RolloutSession, rollout: Rollout) -> StageEvidence:
     stage, now = rollout.stage, ground.context.now()
     stage_began_at = began_at(ground.ledger, rollout.candidate, stage, rollout.started_at)
     if stage == "dogfood":
-        return _dogfood(ground, rollout)
-    if stage == WHOLE:
+        return _check_dogfood(ground, rollout)
+    if stage == FULL_ROLLOUT:
         return soak_proof(ground.registry, stage_began_at=stage_began_at, now=now)
     from flowai.analytics.event_query import CLOCK_SKEW_S  # as _usage
 
@@ -216,14 +216,14 @@ def _proof(ground: Ground, rollout: Rollout) -> Proof:
     )
 
 
-def _dogfood(ground: Ground, rollout: Rollout) -> Proof:
+def _check_dogfood(ground: RolloutSession, rollout: Rollout) -> StageEvidence:
     """Judge the first stage by smoke, and the candidate's dogfood calls since its rollout began."""
     published = ground.ledger.newest(rollout.candidate, "publish")
     smoke = None if published is None else str(published.evidence.get("smoke"))
     try:
         usage = _usage(ground, rollout)
     except FlowaiError as error:  # a log that cannot be read proves nothing, and hinders nobody who goes on by force
-        return Proof(is_enough=False, blocked_by=str(error), hint=error.hint, evidence={"smoke": smoke})
+        return StageEvidence(is_enough=False, blocked_by=str(error), hint=error.hint, evidence={"smoke": smoke})
     ours = {"release": rollout.candidate, "variant": "dogfood"}
     row = next((row for row in usage.rows if row.group == ours), None)
     return dogfood_proof(
@@ -234,22 +234,22 @@ def _dogfood(ground: Ground, rollout: Rollout) -> Proof:
     )
 
 
-def _usage(ground: Ground, rollout: Rollout) -> UsageReport:
+def _usage(ground: RolloutSession, rollout: Rollout) -> UsageReport:
     """Measure all calls since the rollout began, by release and variant."""
-    from flowai.analytics.event_query import CLOCK_SKEW_S, Stretch, days_around, open_log
+    from flowai.analytics.event_query import CLOCK_SKEW_S, TimeRange, days_around, open_log
     from flowai.analytics.usage import COLUMNS, measure_usage
 
     since_us = 0 if rollout.started_at is None else to_us(rollout.started_at)
     now_us = to_us(ground.context.now())
-    stretch = Stretch(since_us=since_us, until_us=max(now_us, since_us) + 1)
-    places = open_events(ground.registry, ground.source.project, ground.source.environ, days_around(stretch))
+    stretch = TimeRange(since_us=since_us, until_us=max(now_us, since_us) + 1)
+    places = open_event_source(ground.registry, ground.source.project, ground.source.environ, days_around(stretch))
     with places as directories, open_log(directories, COLUMNS, stretch) as log:
         return measure_usage(log, stretch, ("release", "variant"), now_us=now_us + CLOCK_SKEW_S * 1_000_000)
 
 
-def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
+def _last_report(ground: RolloutSession, rollout: Rollout) -> CanaryReportSummary | None:
     """Read the last canary report of the stage; one of another stage or environment is none."""
-    from flowai.canary.report_records import CanaryReport, sealed  # only these stages have one
+    from flowai.canary.report_records import CanaryReport, with_digest  # only these stages have one
 
     path = ground.source.project.reports / "canary" / f"{rollout.candidate}-{rollout.stage}" / "report.json"
     try:
@@ -262,28 +262,32 @@ def _last_report(ground: Ground, rollout: Rollout) -> Said | None:
         report = msgspec.json.decode(raw, type=CanaryReport)
         until = parse_rfc3339(report.until)
     except (msgspec.DecodeError, ValueError, UnicodeDecodeError):
-        return Said(verdict="invalid", reasons=(), until=datetime.max.replace(tzinfo=UTC), digest="", is_whole=False)
+        return CanaryReportSummary(
+            verdict="invalid", reasons=(), until=datetime.max.replace(tzinfo=UTC), digest="", is_whole=False
+        )
     ours = (rollout.candidate, str(rollout.stage), ground.source.environment)
     if (report.candidate, report.stage, report.environment) != ours:
         return None
-    return Said(
+    return CanaryReportSummary(
         verdict=report.verdict,
         reasons=report.reasons,
         until=until,
         digest=report.digest,
-        is_whole=sealed(report).digest == report.digest,
+        is_whole=with_digest(report).digest == report.digest,
     )
 
 
-def _entry(ground: Ground, options: PromoteOptions, rollout: Rollout, after: Stage | None, proof: Proof) -> Entry:
+def _entry(
+    ground: RolloutSession, options: PromoteOptions, rollout: Rollout, after: StageNumber | None, proof: StageEvidence
+) -> LedgerEntry:
     at = ground.context.now()
-    return Entry(
+    return LedgerEntry(
         id=entry_id("promote", at, rollout.candidate),
         at=at,
-        who=ground.context.user,
+        actor=ground.context.user,
         action="complete" if after is None else "promote",
         release=rollout.candidate,
-        serves=rollout.candidate if after is None else None,
+        serving=rollout.candidate if after is None else None,
         from_stage=rollout.stage,
         to_stage=after,
         forced=options.force and not proof.is_enough,
@@ -293,26 +297,26 @@ def _entry(ground: Ground, options: PromoteOptions, rollout: Rollout, after: Sta
     )
 
 
-def _completed(ground: Ground, rollout: Rollout, entry: Entry, moved: Promoted) -> Promoted:
+def _completed(ground: RolloutSession, rollout: Rollout, entry: LedgerEntry, moved: PromoteResult) -> PromoteResult:
     """Make the candidate current and known good.
 
     A rollback's overlay goes first: it would keep its own release in front of the new `current`.
     """
     ground.take_back_overlay(entry.at)
 
-    def complete(own: OwnKeys) -> OwnKeys:
+    def complete(own: ManagedKeys) -> ManagedKeys:
         history = (*(name for name in own.history if name != rollout.candidate), rollout.candidate)
         return msgspec.structs.replace(own, current=rollout.candidate, history=history, rollout=None)
 
-    warnings = (*moved.warnings, *ground.take(entry, rollout, complete))
-    return msgspec.structs.replace(moved, is_complete=True, steps=_tell(ground, entry), warnings=warnings)
+    warnings = (*moved.warnings, *ground.apply_step(entry, rollout, complete))
+    return msgspec.structs.replace(moved, is_complete=True, steps=_notify(ground, entry), warnings=warnings)
 
 
-def _tell(ground: Ground, entry: Entry) -> tuple[Step, ...]:
+def _notify(ground: RolloutSession, entry: LedgerEntry) -> tuple[RollbackStep, ...]:
     """Tell the version targets; those that were told by this entry before are not told again."""
-    after = Aftermath(ground.context, ground.source)
+    after = RolloutNotifier(ground.context, ground.source)
     try:
         after.queue_version(entry.release, id=entry.id)
     except FlowaiError as error:
-        return (Step(name="outbox", status="pending", detail=str(error)),)
+        return (RollbackStep(name="outbox", status="pending", detail=str(error)),)
     return after.deliver()

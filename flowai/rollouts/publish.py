@@ -15,13 +15,13 @@ from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import Rollout
 from flowai.releases.diff import Difference, changed_features, differences
 from flowai.releases.integrity import changes_since, locked_release
-from flowai.releases.ledger import Entry, entry_id
+from flowai.releases.ledger import LedgerEntry, entry_id
 from flowai.rollouts.session import open_ground
 
 if TYPE_CHECKING:
     from flowai.evals.runs.trials import Observer
-    from flowai.registry.writer import OwnKeys
-    from flowai.rollouts.session import Ground, Standing
+    from flowai.registry.writer import ManagedKeys
+    from flowai.rollouts.session import ReleaseStatus, RolloutSession
     from flowai.workspace.workspace import CommandContext
 
 
@@ -42,7 +42,7 @@ class PublishOptions:
     reason: str | None = None
 
 
-class Published(msgspec.Struct, frozen=True, kw_only=True):
+class PublishResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it.
 
     Args:
@@ -61,16 +61,16 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = 1
     environment: str | None
     release: str
-    serves: str
+    serving: str
     stage: int | str | None
-    is_new: bool
+    changed: bool
     smoke: str
     differences: tuple[Difference, ...]
     registry_file: str
     warnings: tuple[str, ...] = ()
 
 
-def publish(context: CommandContext, options: PublishOptions, observer: Observer) -> Published:
+def publish(context: CommandContext, options: PublishOptions, observer: Observer) -> PublishResult:
     """Publish a release.
 
     Args:
@@ -90,14 +90,14 @@ def publish(context: CommandContext, options: PublishOptions, observer: Observer
     with open_ground(context, env=options.env) as ground:
         registry, name = ground.registry, options.release
         registry.release(name)
-        standing = ground.standing()
+        standing = ground.status_of()
         if name in standing.bad:
             hint = "give what you mended a new name"
             raise UsageError(f"`{name}` is marked bad and is never served again", hint=hint)
         baseline = ground.serving(standing).name
         rollout = registry.rollout
         if rollout is not None and rollout.candidate == name:
-            return _again(ground, options, rollout, baseline)
+            return _already_published(ground, options, rollout, baseline)
         _refuse(ground, standing, name, baseline)
         library = PromptLibrary(ground.source.project)
         lock = _locked(ground, name, library)
@@ -109,26 +109,28 @@ def publish(context: CommandContext, options: PublishOptions, observer: Observer
             candidate=name, stage=registry.policies.canary.stages[0], started_at=context.now().replace(microsecond=0)
         )
 
-        def begin(own: OwnKeys) -> OwnKeys:
+        def begin(own: ManagedKeys) -> ManagedKeys:
             return msgspec.structs.replace(own, rollout=begun)
 
-        warnings = ground.take(_entry(ground, options, begun, smoke), rollout, begin)
+        warnings = ground.apply_step(_entry(ground, options, begun, smoke), rollout, begin)
         done = _result(ground, options, baseline, smoke=smoke, stage=begun.stage, warnings=warnings)
         return msgspec.structs.replace(done, is_new=True)
 
 
-def _again(ground: Ground, options: PublishOptions, rollout: Rollout, baseline: str) -> Published:
+def _already_published(
+    ground: RolloutSession, options: PublishOptions, rollout: Rollout, baseline: str
+) -> PublishResult:
     """Say that it is on already; where the one who began it was killed before it could say so, say that for it."""
     entry = ground.ledger.newest(rollout.candidate, "publish")
     warnings: tuple[str, ...] = ()
     if entry is None:
         entry = _entry(ground, options, rollout, "unknown")
-        warnings = ground.note(entry)
+        warnings = ground.record_missed_step(entry)
     smoke = str(entry.evidence.get("smoke"))
     return _result(ground, options, baseline, smoke=smoke, stage=rollout.stage, warnings=warnings)
 
 
-def _refuse(ground: Ground, standing: Standing, name: str, baseline: str) -> None:
+def _refuse(ground: RolloutSession, standing: ReleaseStatus, name: str, baseline: str) -> None:
     """Refuse what cannot be rolled out now."""
     registry = ground.registry
     if name in {baseline, registry.current}:
@@ -147,7 +149,7 @@ def _refuse(ground: Ground, standing: Standing, name: str, baseline: str) -> Non
             )
 
 
-def _locked(ground: Ground, name: str, library: PromptLibrary) -> PromptLock:
+def _locked(ground: RolloutSession, name: str, library: PromptLibrary) -> PromptLock:
     """Give the lock with this release in it; what was ever released must still be what it was."""
     registry, file = ground.registry, ground.source.project.prompts_lock
     lock = PromptLock.read(file)
@@ -162,19 +164,19 @@ def _locked(ground: Ground, name: str, library: PromptLibrary) -> PromptLock:
     return lock.with_release(name, locked)
 
 
-def _smoke(ground: Ground, name: str, observer: Observer) -> str:
+def _smoke(ground: RolloutSession, name: str, observer: Observer) -> str:
     from flowai.evals.smoke.smoke import SmokeOptions, run_smoke  # with --no-smoke nothing of it is needed
 
     return run_smoke(ground.context, SmokeOptions(release=name), observer).report.decision.verdict
 
 
-def _entry(ground: Ground, options: PublishOptions, rollout: Rollout, smoke: str) -> Entry:
+def _entry(ground: RolloutSession, options: PublishOptions, rollout: Rollout, smoke: str) -> LedgerEntry:
     at = ground.context.now()
     evidence: dict[str, Any] = {"smoke": smoke}
-    return Entry(
+    return LedgerEntry(
         id=entry_id("publish", at, rollout.candidate),
         at=at,
-        who=ground.context.user,
+        actor=ground.context.user,
         action="publish",
         release=rollout.candidate,
         to_stage=rollout.stage,
@@ -185,20 +187,20 @@ def _entry(ground: Ground, options: PublishOptions, rollout: Rollout, smoke: str
 
 
 def _result(
-    ground: Ground,
+    ground: RolloutSession,
     options: PublishOptions,
     baseline: str,
     *,
     smoke: str,
     stage: int | str | None,
     warnings: tuple[str, ...] = (),
-) -> Published:
-    return Published(
+) -> PublishResult:
+    return PublishResult(
         environment=ground.source.environment,
         release=options.release,
-        serves=baseline,
+        serving=baseline,
         stage=stage,
-        is_new=False,
+        changed=False,
         smoke=smoke,
         differences=differences(ground.registry, baseline, options.release),
         registry_file=ground.source.own_file,

@@ -15,7 +15,7 @@ from flowai.releases.diff import Difference
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from flowai.registry.writer import OwnKeys
+    from flowai.registry.writer import ManagedKeys
     from flowai.state import Heartbeat
 
 
@@ -24,7 +24,7 @@ StepStatus = Literal["done", "pending", "failed", "skipped"]
 was nothing to do, or it must not be done from here."""
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class RollbackStep(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a rollback.
 
     Args:
@@ -66,18 +66,18 @@ class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = 1
     environment: str | None
-    leaves: tuple[str, ...]
-    serves: str
+    rolled_back: tuple[str, ...]
+    serving: str
     stage: int | str | None
     good_since: str | None
-    is_new: bool
+    changed: bool
     is_dry_run: bool
     reason: str | None
     differences: tuple[Difference, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[RollbackStep, ...]
     process_count: int
-    silent: tuple[str, ...]
-    may_not_know: tuple[str, ...]
+    unconfirmed: tuple[str, ...]
+    unreachable: tuple[str, ...]
     warnings: tuple[str, ...]
     registry_file: str
     is_in_git: bool
@@ -89,7 +89,7 @@ class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
         return not any(step.status == "failed" for step in self.steps)
 
     @property
-    def pending(self) -> tuple[Step, ...]:
+    def pending(self) -> tuple[RollbackStep, ...]:
         """What the same command will try again."""
         return tuple(step for step in self.steps if step.status == "pending")
 
@@ -117,7 +117,7 @@ class RollbackOptions:
     dry_run: bool = False
 
 
-def changed_keys(own: OwnKeys, wanted: OwnKeys) -> list[str]:
+def changed_keys(own: ManagedKeys, wanted: ManagedKeys) -> list[str]:
     """Say in words what changes in the registry."""
     told = ["rollout ended"] if own.rollout is not None and wanted.rollout is None else []
     told += [f"current: {wanted.current}"] if own.current != wanted.current else []
@@ -125,7 +125,7 @@ def changed_keys(own: OwnKeys, wanted: OwnKeys) -> list[str]:
     return [*told, *([f"bad: {', '.join(added)}"] if added else [])]
 
 
-def last_words(beat: Heartbeat, now: datetime) -> str:
+def last_heartbeat_text(beat: Heartbeat, now: datetime) -> str:
     """Say who a process is, and what it said last."""
     serves = beat.release if beat.candidate is None else f"{beat.release} and {beat.candidate}"
     return f"{beat.process} on {beat.host} (pid {beat.pid}) serves {serves}, heard {_ago(now - beat.at)} ago"

@@ -16,14 +16,14 @@ from flowai.registry import events_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.releases.ledger import Entry
-    from flowai.releases.registry_source import Source
+    from flowai.releases.ledger import LedgerEntry
+    from flowai.releases.registry_source import RegistrySource
 
 WRITE_LIMIT_S = 0.5
 """A disk that hangs is left to itself after this."""
 
 
-def log_step(source: Source, entry: Entry) -> tuple[str, ...]:
+def log_step(source: RegistrySource, entry: LedgerEntry) -> tuple[str, ...]:
     """Write the event of a step, within the limit.
 
     Args:
@@ -52,16 +52,16 @@ def log_step(source: Source, entry: Entry) -> tuple[str, ...]:
     return tuple(f"the event log has no line of this: {why}" for why in told)
 
 
-def _write(directory: Path, source: Source, entry: Entry) -> None:
+def _write(directory: Path, source: RegistrySource, entry: LedgerEntry) -> None:
     event = ReleaseEvent(
         at=entry.at,
         action=entry.action,
         release=entry.release or None,
-        serves=entry.serves,
+        serving=entry.serving,
         from_stage=None if entry.from_stage == "?" else entry.from_stage,
         to_stage=entry.to_stage,
         experiment=entry.experiment,
-        who=entry.who,
+        actor=entry.actor,
         reason=entry.reason,
     )
     with EventLog(directory, entry.id, source.redactor, clock=lambda: entry.at) as log:

@@ -15,20 +15,27 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
-from flowai.registry.writer import OwnKeys, edit_registry
+from flowai.registry.writer import ManagedKeys, edit_registry
 from flowai.releases.diff import Difference, differences
 from flowai.releases.fleet import Confirmation, Fleet
-from flowai.releases.registry_source import Source, open_source
-from flowai.releases.rollback_plan import RollbackPlan, Seen, plan_rollback
-from flowai.rollouts.notify import Aftermath
-from flowai.rollouts.records import RollbackOptions, RollbackResult, Step, StepStatus, changed_keys, last_words
-from flowai.rollouts.rollback_entry import Record
+from flowai.releases.registry_source import RegistrySource, open_source
+from flowai.releases.rollback_plan import ObservedState, RollbackPlan, plan_rollback
+from flowai.rollouts.notify import RolloutNotifier
+from flowai.rollouts.records import (
+    RollbackOptions,
+    RollbackResult,
+    RollbackStep,
+    StepStatus,
+    changed_keys,
+    last_heartbeat_text,
+)
+from flowai.rollouts.rollback_entry import RollbackLedger
 from flowai.state import Overlay, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.releases.ledger import Entry
+    from flowai.releases.ledger import LedgerEntry
     from flowai.state import Heartbeat
     from flowai.workspace.workspace import CommandContext
 
@@ -37,7 +44,7 @@ def run_rollback(
     context: CommandContext,
     options: RollbackOptions,
     on_plan: Callable[[RollbackResult], None],
-    on_step: Callable[[Step], None] = lambda _: None,
+    on_step: Callable[[RollbackStep], None] = lambda _: None,
 ) -> RollbackResult:
     """Roll back.
 
@@ -63,7 +70,7 @@ def run_rollback(
 
 
 @dataclass(kw_only=True)
-class _Seen:
+class _ObservedState:
     """What was found out before anything is changed."""
 
     overlay: Overlay | None = None
@@ -71,10 +78,10 @@ class _Seen:
 
 
 @dataclass(kw_only=True)
-class _Done:
+class _CompletedSteps:
     """What was done so far."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[RollbackStep] = field(default_factory=list)
     confirmation: Confirmation = field(default_factory=Confirmation)
     warnings: list[str] = field(default_factory=list)
 
@@ -94,9 +101,9 @@ class _Rollback:
         self,
         context: CommandContext,
         options: RollbackOptions,
-        source: Source,
+        source: RegistrySource,
         fleet: Fleet,
-        on_step: Callable[[Step], None],
+        on_step: Callable[[RollbackStep], None],
     ) -> None:
         self._context = context
         self._on_step = on_step
@@ -105,51 +112,51 @@ class _Rollback:
         self._source = source
         self._fleet = fleet
         self._state_error: FlowaiError | None = None
-        self._record = Record(context, source)
-        self._seen = _Seen()
-        self._done = _Done()
+        self._record = RollbackLedger(context, source)
+        self._seen = _ObservedState()
+        self._done = _CompletedSteps()
         self._at = context.now()
 
     def run(self, on_plan: Callable[[RollbackResult], None]) -> RollbackResult:
         """Do it all, in order."""
-        self._look()
+        self._load()
         if self._source.registry is None and not self._fleet.is_open:
             raise self._source.error or InfrastructureError("there is neither a registry nor a state to act on")
         plan = self._plan(self._seen.overlay)
         on_plan(self._result(plan))
         if self._options.dry_run:
             return self._result(plan)
-        if not plan.leaves:
-            self._look_who_serves(plan)
-            return self._result(plan, Aftermath(self._context, self._source, self._on_step).deliver())
-        overlay = self._put_in_force(plan)
-        plan, overlay = self._hear(plan, overlay)
+        if not plan.rolled_back:
+            self._check_who_serves(plan)
+            return self._result(plan, RolloutNotifier(self._context, self._source, self._on_step).deliver())
+        overlay = self._activate_overlay(plan)
+        plan, overlay = self._await_confirmation(plan, overlay)
         entry = self._record.entry(plan, overlay, self._done.confirmation, self._options)
         is_written = self._write_down(entry, is_in_force=overlay is not None)
-        plan = self._settle_registry(plan)
-        after = Aftermath(self._context, self._source, self._on_step)
+        plan = self._sync_registry(plan)
+        after = RolloutNotifier(self._context, self._source, self._on_step)
         steps = (*after.queue(plan, entry), *after.deliver())
         self._done.warnings += self._record.log(entry) if is_written else ()
-        self._done.warnings += (*self._passed_over(plan), *after.warnings(plan))
+        self._done.warnings += (*self._warn_current_overridden(plan), *after.warnings(plan))
         return self._result(plan, steps, entry=entry)
 
     # --- before anything is changed ---
 
-    def _look(self) -> None:
+    def _load(self) -> None:
         """Find out how things stand; the registry was read before, so whoever changed it has changed the overlay."""
         try:
             self._fleet.open(self._source)
             self._seen.overlay, self._seen.heartbeats = self._fleet.look()
         except FlowaiError as error:
-            self._lose_state(error)
+            self._mark_state_unreachable(error)
         self._done.warnings += self._record.read()
 
-    def _lose_state(self, error: FlowaiError) -> None:
+    def _mark_state_unreachable(self, error: FlowaiError) -> None:
         self._fleet.disconnect()
         self._state_error = error
 
     def _plan(self, overlay: Overlay | None) -> RollbackPlan:
-        seen = Seen(
+        seen = ObservedState(
             registry=self._source.registry,
             environ=self._source.environ,
             overlay=overlay,
@@ -169,11 +176,11 @@ class _Rollback:
 
     def _step(self, name: str, status: StepStatus, detail: str, began_s: float | None = None) -> None:
         elapsed_ms = None if began_s is None else (self._context.clock_s() - began_s) * 1000
-        step = Step(name=name, status=status, detail=detail, elapsed_ms=elapsed_ms)
+        step = RollbackStep(name=name, status=status, detail=detail, elapsed_ms=elapsed_ms)
         self._done.steps.append(step)
         self._on_step(step)
 
-    def _put_in_force(self, plan: RollbackPlan) -> Overlay | None:
+    def _activate_overlay(self, plan: RollbackPlan) -> Overlay | None:
         """Write the overlay; None where what processes share is away."""
         began_s = self._context.clock_s()
         if not self._fleet.is_open:
@@ -187,7 +194,7 @@ class _Rollback:
             release=plan.release,
             bad=plan.bad,
             ends_rollout_of=plan.ends_rollout_of,
-            serves=plan.serves,
+            serving=plan.serving,
             epoch=1 if old is None else old.epoch + 1,
             reason=self._options.reason,
             at=self._at,
@@ -196,31 +203,31 @@ class _Rollback:
             self._fleet.write_overlay(overlay)
         except InfrastructureError as error:
             self._step("live overlay", "failed", str(error), began_s)
-            self._lose_state(error)
+            self._mark_state_unreachable(error)
             return None
         self._step("live overlay", "done", shown_address(self._fleet.address), began_s)
         return overlay
 
-    def _look_who_serves(self, plan: RollbackPlan) -> None:
+    def _check_who_serves(self, plan: RollbackPlan) -> None:
         """Where nothing is to be decided, say whether the processes serve what they should."""
         beats = self._seen.heartbeats
         if not self._fleet.is_open:
             self._step("processes", "failed", f"cannot be asked: {self._state_error}")
             return
         found = Confirmation(
-            confirmed=tuple(beat for beat in beats if beat.release == plan.serves and beat.candidate not in plan.bad),
-            silent=tuple(beat for beat in beats if beat.release != plan.serves or beat.candidate in plan.bad),
+            confirmed=tuple(beat for beat in beats if beat.release == plan.serving and beat.candidate not in plan.bad),
+            unconfirmed=tuple(beat for beat in beats if beat.release != plan.serving or beat.candidate in plan.bad),
         )
         self._tell_confirmed(plan, found, None)
 
     def _tell_confirmed(self, plan: RollbackPlan, found: Confirmation, began_s: float | None) -> None:
         self._done.confirmation = found
         count, confirmed = found.count, len(found.confirmed)
-        status: StepStatus = "skipped" if count == 0 else "failed" if found.silent else "done"
-        detail = f"{confirmed} of {count} confirm {plan.serves}" if count else "no live process seen"
+        status: StepStatus = "skipped" if count == 0 else "failed" if found.unconfirmed else "done"
+        detail = f"{confirmed} of {count} confirm {plan.serving}" if count else "no live process seen"
         self._step("processes", status, detail, began_s)
 
-    def _hear(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
+    def _await_confirmation(self, plan: RollbackPlan, overlay: Overlay | None) -> tuple[RollbackPlan, Overlay | None]:
         """Wait until the processes confirm; a rollback that came at the same time and won is joined."""
         began_s = self._context.clock_s()
         if overlay is None or not self._fleet.is_open:
@@ -234,29 +241,29 @@ class _Rollback:
             found = self._fleet.confirm(overlay, clock_s=self._context.clock_s)
         except InfrastructureError as error:
             self._step("processes", "failed", str(error), began_s)
-            self._lose_state(error)
+            self._mark_state_unreachable(error)
             return plan, overlay
         self._tell_confirmed(plan, found, began_s)
         return plan, overlay
 
     def _joined(self, plan: RollbackPlan, overlay: Overlay) -> RollbackPlan:
         """Take over what a rollback at the same time decided."""
-        if overlay.serves is None:
+        if overlay.serving is None:
             raise InfrastructureError(
                 "a release was published or promoted at the same moment", hint="run the same command again"
             )
-        if overlay.serves != plan.serves:
-            self._done.warnings.append(f"another rollback, to `{overlay.serves}`, came at the same moment and holds")
+        if overlay.serving != plan.serving:
+            self._done.warnings.append(f"another rollback, to `{overlay.serving}`, came at the same moment and holds")
         return replace(
             plan,
-            serves=overlay.serves,
+            serving=overlay.serving,
             release=overlay.release,
             ends_rollout_of=overlay.ends_rollout_of,
             bad=overlay.bad,
-            is_new=plan.is_new and overlay.serves == plan.serves,
+            changed=plan.changed and overlay.serving == plan.serving,
         )
 
-    def _write_down(self, entry: Entry, *, is_in_force: bool) -> bool:
+    def _write_down(self, entry: LedgerEntry, *, is_in_force: bool) -> bool:
         """Add the ledger's line; tell whether this run did."""
         began_s = self._context.clock_s()
         if self._record.knows(entry):
@@ -266,12 +273,12 @@ class _Rollback:
         except FlowaiError as error:
             self._step("ledger", "pending" if is_in_force else "failed", str(error), began_s)
             if not is_in_force:  # nothing is left that would tell the next run of this one
-                again = f"run it again as `flowai rollback --to {entry.serves}`, or it leaves `{entry.serves}` too"
+                again = f"run it again as `flowai rollback --to {entry.serving}`, or it leaves `{entry.serving}` too"
                 self._done.warnings.append(again)
             return False
         return True
 
-    def _settle_registry(self, plan: RollbackPlan) -> RollbackPlan:
+    def _sync_registry(self, plan: RollbackPlan) -> RollbackPlan:
         """Bring the registry in line with the overlay, and with a newer one that comes meanwhile."""
         for _ in range(3):  # as often as others may plausibly come between
             self._write_registry(plan)
@@ -279,7 +286,7 @@ class _Rollback:
                 return plan
             try:
                 now, _ = self._fleet.look()
-                if now is None or now.serves == plan.serves:
+                if now is None or now.serving == plan.serving:
                     return plan
                 plan = self._joined(plan, now)
             except InfrastructureError as error:
@@ -298,11 +305,11 @@ class _Rollback:
             return
         told: list[str] = []
 
-        def change(own: OwnKeys) -> OwnKeys:
+        def change(own: ManagedKeys) -> ManagedKeys:
             wanted = plan.own_keys(own)
             told.extend(changed_keys(own, wanted))
             known = source.registry.releases if source.registry else {}
-            return OwnKeys(
+            return ManagedKeys(
                 current=wanted.current,
                 history=wanted.history,
                 bad=tuple(name for name in wanted.bad if name in known),
@@ -320,32 +327,34 @@ class _Rollback:
 
     # --- what came of it ---
 
-    def _passed_over(self, plan: RollbackPlan) -> tuple[str, ...]:
+    def _warn_current_overridden(self, plan: RollbackPlan) -> tuple[str, ...]:
         """Say when `current` was changed after a rollback whose overlay still stands before it."""
         registry = self._source.registry
-        current = None if registry is None or plan.is_new else registry.current
-        if current is None or current == plan.serves or current in plan.bad:
+        current = None if registry is None or plan.changed else registry.current
+        if current is None or current == plan.serving or current in plan.bad:
             return ()
-        holds = f"the rollback to `{plan.serves}` holds until the next `release promote`"
+        holds = f"the rollback to `{plan.serving}` holds until the next `release promote`"
         return (f"`current` says `{current}`, but {holds}",)
 
-    def _result(self, plan: RollbackPlan, steps: Sequence[Step] = (), *, entry: Entry | None = None) -> RollbackResult:
+    def _result(
+        self, plan: RollbackPlan, steps: Sequence[RollbackStep] = (), *, entry: LedgerEntry | None = None
+    ) -> RollbackResult:
         source, found = self._source, self._done.confirmation
         has_failed = any(step.name == source.own_file and step.status == "failed" for step in self._done.steps)
         return RollbackResult(
             environment=source.environment,
-            leaves=plan.leaves,
-            serves=plan.serves,
+            rolled_back=plan.rolled_back,
+            serving=plan.serving,
             stage=plan.stage,
-            good_since=self._record.good_since(plan.serves),
-            is_new=plan.is_new,
+            good_since=self._record.good_since(plan.serving),
+            changed=plan.changed,
             is_dry_run=self._options.dry_run,
             reason=self._options.reason,
             differences=self._differences(plan),
             steps=(*self._done.steps, *steps),
             process_count=found.count if self._done.steps else len(self._seen.heartbeats),
-            silent=tuple(last_words(beat, self._context.now()) for beat in found.silent),
-            may_not_know=tuple(beat.process for beat in self._seen.heartbeats) if not self._fleet.is_open else (),
+            unconfirmed=tuple(last_heartbeat_text(beat, self._context.now()) for beat in found.unconfirmed),
+            unreachable=tuple(beat.process for beat in self._seen.heartbeats) if not self._fleet.is_open else (),
             warnings=tuple(self._done.warnings),
             registry_file=source.own_file,
             is_in_git=not source.is_remote and source.is_writable and not has_failed,
@@ -354,6 +363,6 @@ class _Rollback:
 
     def _differences(self, plan: RollbackPlan) -> tuple[Difference, ...]:
         registry = self._source.registry
-        if registry is None or not plan.leaves or plan.leaves[-1] not in registry.releases:
+        if registry is None or not plan.rolled_back or plan.rolled_back[-1] not in registry.releases:
             return ()
-        return differences(registry, plan.leaves[-1], plan.serves) if plan.serves in registry.releases else ()
+        return differences(registry, plan.rolled_back[-1], plan.serving) if plan.serving in registry.releases else ()

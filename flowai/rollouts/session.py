@@ -13,8 +13,8 @@ from flowai.errors import FlowaiError, InfrastructureError, Place, UsageError
 from flowai.registry import resolve_release
 from flowai.registry.writer import edit_registry
 from flowai.releases.fleet import Fleet
-from flowai.releases.ledger import Entry, Ledger, open_ledger, read_ledger
-from flowai.releases.registry_source import Source, open_source
+from flowai.releases.ledger import Ledger, LedgerEntry, open_ledger, read_ledger
+from flowai.releases.registry_source import RegistrySource, open_source
 from flowai.rollouts.release_event import log_step
 from flowai.state import Overlay
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.registry import Registry, Rollout, ServingRelease
-    from flowai.registry.writer import OwnKeys
+    from flowai.registry.writer import ManagedKeys
     from flowai.workspace.workspace import CommandContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class ReleaseStatus:
     """How an environment's releases stand, by its files and by what its processes are told.
 
     Args:
@@ -43,7 +43,7 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
+class RolloutSession:
     """An environment whose releases are to be changed.
 
     Args:
@@ -54,7 +54,7 @@ class Ground:
     """
 
     context: CommandContext
-    source: Source
+    source: RegistrySource
     registry: Registry
     ledger: Ledger
 
@@ -62,7 +62,9 @@ class Ground:
         """Take secrets out of what a person wrote."""
         return None if text is None else self.source.redactor.text(text)
 
-    def take(self, entry: Entry, rollout: Rollout | None, change: Callable[[OwnKeys], OwnKeys]) -> tuple[str, ...]:
+    def apply_step(
+        self, entry: LedgerEntry, rollout: Rollout | None, change: Callable[[ManagedKeys], ManagedKeys]
+    ) -> tuple[str, ...]:
         """Take a step: change the registry, then say so in the ledger and the event log.
 
         The ledger is opened first: one that cannot be written stops the step before anything is changed.
@@ -80,7 +82,7 @@ class Ground:
             InfrastructureError: a file cannot be written.
         """
 
-        def checked(own: OwnKeys) -> OwnKeys:
+        def checked(own: ManagedKeys) -> ManagedKeys:
             if own.rollout != rollout:
                 raise UsageError("the rollout was changed meanwhile", hint="look again: `flowai release list`")
             return change(own)
@@ -93,7 +95,7 @@ class Ground:
             ledger.append(entry)
         return log_step(source, entry)
 
-    def note(self, entry: Entry) -> tuple[str, ...]:
+    def record_missed_step(self, entry: LedgerEntry) -> tuple[str, ...]:
         """Add a step that was taken, but never written down, to the ledger and the event log.
 
         Returns:
@@ -106,7 +108,7 @@ class Ground:
             ledger.append(entry)
         return log_step(self.source, entry)
 
-    def standing(self) -> Standing:
+    def status_of(self) -> ReleaseStatus:
         """Say how its releases stand; the live overlay counts, where it can be reached."""
         overlay, warnings = None, self.ledger.warnings
         try:
@@ -114,10 +116,10 @@ class Ground:
         except FlowaiError as error:
             warnings = (*warnings, f"the live overlay is not known: {error}")
         if overlay is None:
-            return Standing(live=None, bad=frozenset(self.registry.bad), warnings=warnings)
-        return Standing(live=overlay.release, bad=frozenset({*self.registry.bad, *overlay.bad}), warnings=warnings)
+            return ReleaseStatus(live=None, bad=frozenset(self.registry.bad), warnings=warnings)
+        return ReleaseStatus(live=overlay.release, bad=frozenset({*self.registry.bad, *overlay.bad}), warnings=warnings)
 
-    def serving(self, standing: Standing) -> ServingRelease:
+    def serving(self, standing: ReleaseStatus) -> ServingRelease:
         """Say which release serves all who take part in no rollout.
 
         Raises:
@@ -142,7 +144,7 @@ class Ground:
         """
         with self._fleet() as fleet:
             old, _ = fleet.look()
-            if old is not None and old.serves is not None:
+            if old is not None and old.serving is not None:
                 bad = tuple(dict.fromkeys((*self.registry.bad, *old.bad)))
                 fleet.write_overlay(Overlay(epoch=old.epoch + 1, bad=bad, at=at))
 
@@ -154,7 +156,7 @@ class Ground:
 
 
 @contextmanager
-def open_ground(context: CommandContext, *, env: str | None, writes: bool = True) -> Iterator[Ground]:
+def open_ground(context: CommandContext, *, env: str | None, writes: bool = True) -> Iterator[RolloutSession]:
     """Open an environment.
 
     Args:
@@ -180,4 +182,4 @@ def open_ground(context: CommandContext, *, env: str | None, writes: bool = True
             )
         ledger = read_ledger(source.project, source.environment)
         opened = replace(context, found_project=source.project, environ=source.environ, env=source.environment)
-        yield Ground(context=opened, source=source, registry=registry, ledger=ledger)
+        yield RolloutSession(context=opened, source=source, registry=registry, ledger=ledger)

@@ -16,12 +16,19 @@ from starlette.requests import Request
 from starlette.routing import Route, Router
 
 from flowai.errors import FlowaiError, UsageError
-from flowai.server.auth import caller_of, check_browser, check_head
+from flowai.server.auth import caller_of, check_browser, validate_headers
 from flowai.server.chat import ChatEndpoint, chat_request, unknown_model
-from flowai.server.errors import BUG, CLIENT_GONE, ClientGoneError, Problem, problem_of, refused
-from flowai.server.http.in_flight import UnderWay
-from flowai.server.http.request_body import checked, read_object
-from flowai.server.http.response_writer import Outlet, send_whole
+from flowai.server.errors import (
+    CLIENT_GONE,
+    INTERNAL_ERROR,
+    ClientGoneError,
+    ErrorResponse,
+    error_response,
+    error_response_for,
+)
+from flowai.server.http.in_flight import InFlightRequests
+from flowai.server.http.request_body import decode_body, read_json_object
+from flowai.server.http.response_writer import ResponseWriter, send_whole
 from flowai.server.openapi import openapi_document
 from flowai.server.prometheus import CONTENT_TYPE, Metrics
 from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody
@@ -32,9 +39,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from flowai.gateway.records import Standing
+    from flowai.gateway.records import GatewayStatus
     from flowai.server.auth import Caller
-    from flowai.server.protocol import Answering
+    from flowai.server.protocol import GatewayProtocol
 
 _JSON = {"content-type": "application/json"}
 _ROUTES = frozenset(
@@ -60,7 +67,7 @@ class AppOptions:
     on_bug: Callable[[BaseException], None] = lambda _: None
 
 
-class App:
+class GatewayApp:
     """The application of one gateway.
 
     Args:
@@ -68,10 +75,10 @@ class App:
         options: how it behaves.
     """
 
-    def __init__(self, gateway: Answering, options: AppOptions | None = None) -> None:
+    def __init__(self, gateway: GatewayProtocol, options: AppOptions | None = None) -> None:
         self._gateway = gateway
         self._options = options or AppOptions()
-        self.under_way = UnderWay()
+        self.under_way = InFlightRequests()
         self.is_warm = False
         self._metrics = Metrics()
         self._chat_endpoint = ChatEndpoint(gateway, self._metrics)
@@ -95,7 +102,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; the edge: nothing but a cancellation gets out."""
         begun_s = time.perf_counter()
-        outlet = Outlet(send, self._options.write_timeout_s)
+        outlet = ResponseWriter(send, self._options.write_timeout_s)
         # a route that is found but does not know the method raises what we catch only if it thinks itself in an app
         scope["app"] = self
         scope["flowai.outlet"] = outlet
@@ -105,7 +112,7 @@ class App:
         except Exception as bug:  # noqa: BLE001 - the edge: whatever else escapes is our bug
             self._options.on_bug(bug)
             if not outlet.has_begun:
-                await send_whole(outlet, BUG.status, BUG.all_headers(), BUG.body())
+                await send_whole(outlet, INTERNAL_ERROR.status, INTERNAL_ERROR.all_headers(), INTERNAL_ERROR.body())
             else:
                 await outlet.end()
         finally:
@@ -116,7 +123,7 @@ class App:
                 duration_s=time.perf_counter() - begun_s,
             )
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, outlet: Outlet) -> int:
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, outlet: ResponseWriter) -> int:
         """Answer, errors included; give the status."""
         try:
             await self._check(scope)
@@ -124,9 +131,9 @@ class App:
         except ClientGoneError:
             return CLIENT_GONE
         except HTTPException as error:
-            problem = Problem(status=error.status_code, message=error.detail.lower(), headers=error.headers or {})
+            problem = ErrorResponse(status=error.status_code, message=error.detail.lower(), headers=error.headers or {})
         except FlowaiError as error:
-            problem = problem_of(error)
+            problem = error_response_for(error)
         else:
             return outlet.status or 500
         if not outlet.has_begun:
@@ -136,9 +143,9 @@ class App:
     async def _check(self, scope: Scope) -> None:
         """Let the request in, or not; note who asks."""
         headers = Headers(scope=scope)
-        check_head(headers)
+        validate_headers(headers)
         check_browser(headers, is_local=self._options.is_local)
-        standing = await self._gateway.standing()
+        standing = await self._gateway.status()
         scope["flowai.standing"] = standing
         try:
             scope["flowai.caller"] = caller_of(headers, standing.serve.keys, is_local=self._options.is_local)
@@ -147,60 +154,60 @@ class App:
                 raise
             scope["flowai.caller"] = None
 
-    def _asgi(self, endpoint: Callable[[Request, Outlet], Awaitable[None]]) -> ASGIApp:
+    def _asgi(self, endpoint: Callable[[Request, ResponseWriter], Awaitable[None]]) -> ASGIApp:
         """Make an ASGI application of an endpoint; the router would take a function for one that returns a response."""
         return _Endpoint(endpoint)
 
-    async def _chat(self, request: Request, outlet: Outlet) -> None:
-        standing, caller = _given(request)
+    async def _chat(self, request: Request, outlet: ResponseWriter) -> None:
+        standing, caller = _request_state(request)
         with self.under_way.slot(standing.serve.max_concurrency) as slot:
-            understood = chat_request(await read_object(request, standing.serve), standing, caller)
-            slot.watch(request.receive)
+            understood = chat_request(await read_json_object(request, standing.serve), standing, caller)
+            slot.watch_disconnect(request.receive)
             await self._chat_endpoint.answer(understood, slot, outlet)
 
-    async def _embeddings(self, request: Request, outlet: Outlet) -> None:
-        standing, _ = _given(request)
+    async def _embeddings(self, request: Request, outlet: ResponseWriter) -> None:
+        standing, _ = _request_state(request)
         with self.under_way.slot(standing.serve.max_concurrency) as slot:
-            body = checked(await read_object(request, standing.serve), EmbeddingsBody)
+            body = decode_body(await read_json_object(request, standing.serve), EmbeddingsBody)
             if body.model not in standing.models:
                 raise unknown_model(body.model, standing.models)
-            slot.watch(request.receive)
+            slot.watch_disconnect(request.receive)
             texts = (body.input,) if isinstance(body.input, str) else tuple(body.input)
             vectors = await self._gateway.embed(body.model, texts)
             reply = embeddings_reply(body.model, vectors, as_base64=body.encoding_format == "base64")
             await send_whole(outlet, 200, _JSON, msgspec.json.encode(reply))
 
-    async def _feedback(self, request: Request, outlet: Outlet) -> None:
-        standing, _ = _given(request)
+    async def _feedback(self, request: Request, outlet: ResponseWriter) -> None:
+        standing, _ = _request_state(request)
         with self.under_way.slot(standing.serve.max_concurrency):
-            body = checked(await read_object(request, standing.serve), FeedbackBody)
+            body = decode_body(await read_json_object(request, standing.serve), FeedbackBody)
             call_id = body.call_id.removeprefix(ID_PREFIX)
             try:
                 await self._gateway.feedback(call_id, verdict=body.verdict, text=body.text, user=body.user)
             except UsageError as error:
-                raise refused(400, error.what, param="call_id") from None
-            self._metrics.fed_back(body.verdict)
+                raise error_response(400, error.what, param="call_id") from None
+            self._metrics.feedback_received(body.verdict)
             await send_whole(outlet, 200, _JSON, msgspec.json.encode({"status": "noted", "call_id": call_id}))
 
-    async def _models(self, request: Request, outlet: Outlet) -> None:
-        standing, _ = _given(request)
+    async def _models(self, request: Request, outlet: ResponseWriter) -> None:
+        standing, _ = _request_state(request)
         names = [*sorted(standing.features), *sorted(standing.models - standing.features)]
         reply = ModelsReply(data=tuple(_model_reply(name, standing) for name in names))
         await send_whole(outlet, 200, _JSON, msgspec.json.encode(reply))
 
-    async def _model(self, request: Request, outlet: Outlet) -> None:
-        standing, _ = _given(request)
+    async def _model(self, request: Request, outlet: ResponseWriter) -> None:
+        standing, _ = _request_state(request)
         name = request.path_params["name"]
         known = standing.features | standing.models
         if name not in known:
             raise unknown_model(name, known)
         await send_whole(outlet, 200, _JSON, msgspec.json.encode(_model_reply(name, standing)))
 
-    async def _healthz(self, _: Request, outlet: Outlet) -> None:
+    async def _healthz(self, _: Request, outlet: ResponseWriter) -> None:
         await send_whole(outlet, 200, _JSON, b'{"status":"alive"}')
 
-    async def _readyz(self, request: Request, outlet: Outlet) -> None:
-        standing: Standing = request.scope["flowai.standing"]
+    async def _readyz(self, request: Request, outlet: ResponseWriter) -> None:
+        standing: GatewayStatus = request.scope["flowai.standing"]
         state = "ready"
         if standing.release is None:
             state = "no release"
@@ -212,36 +219,36 @@ class App:
                 "release": standing.release,
                 "candidate": standing.candidate,
                 "warm": self.is_warm,
-                "troubles": standing.troubles,
+                "troubles": standing.degraded,
                 "open_breakers": standing.open_breakers,
                 "calls_under_way_count": len(self.under_way),
             }
         await send_whole(outlet, 200 if state == "ready" else 503, _JSON, msgspec.json.encode(shown))
 
-    async def _prometheus(self, request: Request, outlet: Outlet) -> None:
-        standing, _ = _given(request)
+    async def _prometheus(self, request: Request, outlet: ResponseWriter) -> None:
+        standing, _ = _request_state(request)
         text = self._metrics.text(standing, under_way_count=len(self.under_way))
         await send_whole(outlet, 200, {"content-type": CONTENT_TYPE}, text)
 
-    async def _document(self, _: Request, outlet: Outlet) -> None:
+    async def _document(self, _: Request, outlet: ResponseWriter) -> None:
         await send_whole(outlet, 200, _JSON, self._openapi)
 
 
 class _Endpoint:
     """An endpoint as the router wants it."""
 
-    def __init__(self, work: Callable[[Request, Outlet], Awaitable[None]]) -> None:
+    def __init__(self, work: Callable[[Request, ResponseWriter], Awaitable[None]]) -> None:
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._work(Request(scope, receive, send), scope["flowai.outlet"])
 
 
-def _given(request: Request) -> tuple[Standing, Caller]:
+def _request_state(request: Request) -> tuple[GatewayStatus, Caller]:
     return request.scope["flowai.standing"], request.scope["flowai.caller"]
 
 
-def _model_reply(name: str, standing: Standing) -> ModelReply:
+def _model_reply(name: str, standing: GatewayStatus) -> ModelReply:
     return ModelReply(id=name, owned_by="flowai:feature" if name in standing.features else "flowai:model")
 
 
@@ -253,4 +260,4 @@ def _route(path: str) -> str:
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise refused(404, "there is nothing here; /openapi.json lists what there is", code="not_found")
+    raise error_response(404, "there is nothing here; /openapi.json lists what there is", code="not_found")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.server.api_keys import tenant_of
-from flowai.server.errors import refused
+from flowai.server.errors import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SESSION_HEADER = "x-session-id"
 TENANT_HEADER = "x-tenant"
-MOST_HEADERS_COUNT = 100
-MOST_HEADER_BYTES = 32 * 1024
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "api-key"})
 _SESSION = re.compile(r"[\x21-\x7e]{1,256}")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -55,16 +55,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_head(headers: Headers) -> None:
+def validate_headers(headers: Headers) -> None:
     """Refuse a head that is larger than any honest one.
 
     Raises:
         RefusedError: 431.
     """
     raw = headers.raw
-    if len(raw) > MOST_HEADERS_COUNT or sum(len(name) + len(value) for name, value in raw) > MOST_HEADER_BYTES:
-        text = f"at most {MOST_HEADERS_COUNT} headers of {MOST_HEADER_BYTES:,} bytes together are read"
-        raise refused(431, text, code="headers_too_large")
+    if len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES:
+        text = f"at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES:,} bytes together are read"
+        raise error_response(431, text, code="headers_too_large")
 
 
 def check_browser(headers: Headers, *, is_local: bool) -> None:
@@ -84,11 +84,11 @@ def check_browser(headers: Headers, *, is_local: bool) -> None:
     if is_local:
         match = _HOST.fullmatch(host)
         if match is None or not is_loopback(match[1]):
-            raise refused(421, "the `Host` is not this machine", code="wrong_host")
+            raise error_response(421, "the `Host` is not this machine", code="wrong_host")
     origin = headers.get("origin")
     foreign = origin is not None and origin.partition("://")[2] != host
     if foreign or headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-        raise refused(403, "pages of other sites may not call this server", code="foreign_origin")
+        raise error_response(403, "pages of other sites may not call this server", code="foreign_origin")
 
 
 def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool) -> Caller:
@@ -105,8 +105,8 @@ def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool)
     if keys or not is_local:
         tenant: str | None = _tenant_by_key(headers, keys)
     else:
-        tenant = _named(headers, TENANT_HEADER, _TENANT, "letters, digits, `_`, `-`, `.`, at most 128")
-    session = _named(headers, SESSION_HEADER, _SESSION, "printable ASCII without spaces, at most 256")
+        tenant = _header_value(headers, TENANT_HEADER, _TENANT, "letters, digits, `_`, `-`, `.`, at most 128")
+    session = _header_value(headers, SESSION_HEADER, _SESSION, "printable ASCII without spaces, at most 256")
     kept = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
     return Caller(tenant=tenant, session=session, headers=kept)
 
@@ -115,7 +115,7 @@ def _tenant_by_key(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     tenant = tenant_of(key.strip(), keys) if scheme.lower() == "bearer" else None
     if tenant is None:
-        raise refused(
+        raise error_response(
             401,
             "send a valid key as `authorization: Bearer ...`",
             code="invalid_api_key",
@@ -124,8 +124,8 @@ def _tenant_by_key(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
     return tenant
 
 
-def _named(headers: Headers, name: str, shape: re.Pattern[str], expected: str) -> str | None:
+def _header_value(headers: Headers, name: str, shape: re.Pattern[str], expected: str) -> str | None:
     value = headers.get(name)
     if value is not None and shape.fullmatch(value) is None:
-        raise refused(400, f"the header `{name}` is not {expected}", code="invalid_header", param=name)
+        raise error_response(400, f"the header `{name}` is not {expected}", code="invalid_header", param=name)
     return value

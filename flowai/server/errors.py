@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import (
+    AllModelsFailedError,
     BudgetError,
     CallError,
     ContentFilteredError,
@@ -19,7 +20,6 @@ from flowai.errors import (
     FlowaiError,
     InfrastructureError,
     InvalidRequestError,
-    LadderError,
     ProjectError,
     PromptError,
     RateLimitedError,
@@ -31,13 +31,13 @@ from flowai.redaction import redact
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MOST_MESSAGE_CHARACTERS = 2000
+_MAX_MESSAGE_CHARACTERS = 2000
 _SERVER = 500  # from here on the fault is not the caller's
 CLIENT_GONE = 499  # nginx's number for a caller that left; seen in metrics only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
+class ErrorResponse:
     """What the caller is told.
 
     Args:
@@ -81,7 +81,7 @@ class RefusedError(FlowaiError):
         problem: what the caller is told.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ErrorResponse) -> None:
         super().__init__(problem.message)
         self.problem = problem
 
@@ -93,7 +93,7 @@ class ClientGoneError(FlowaiError):
         super().__init__("the caller left")
 
 
-def refused(
+def error_response(
     status: int,
     message: str,
     *,
@@ -105,7 +105,7 @@ def refused(
     """Give the error for a request that is refused; its message is redacted, its type follows from the status."""
     kind = "invalid_request_error" if status < _SERVER else "server_error"
     return RefusedError(
-        Problem(
+        ErrorResponse(
             status=status,
             message=_shown(message),
             type=kind,
@@ -117,10 +117,12 @@ def refused(
     )
 
 
-BUG = Problem(status=500, message="the gateway failed; this is a bug in flowai", type="server_error", code="bug")
+INTERNAL_ERROR = ErrorResponse(
+    status=500, message="the gateway failed; this is a bug in flowai", type="server_error", code="bug"
+)
 
 
-def problem_of(error: FlowaiError) -> Problem:
+def error_response_for(error: FlowaiError) -> ErrorResponse:
     """Say what the caller is told of an error."""
     if isinstance(error, RefusedError):
         return error.problem
@@ -128,14 +130,14 @@ def problem_of(error: FlowaiError) -> Problem:
         return _of_budget(error)
     if isinstance(error, CallError):
         return _of_call(error)
-    for kind, status, code, param in _OURS:
+    for kind, status, code, param in _SERVER_ERRORS:
         if isinstance(error, kind):
             side = "invalid_request_error" if status < _SERVER else "server_error"
-            return Problem(status=status, message=_message(error), type=side, code=code, param=param)
-    return BUG
+            return ErrorResponse(status=status, message=_message(error), type=side, code=code, param=param)
+    return INTERNAL_ERROR
 
 
-_OURS: tuple[tuple[type[FlowaiError], int, str | None, str | None], ...] = (
+_SERVER_ERRORS: tuple[tuple[type[FlowaiError], int, str | None, str | None], ...] = (
     (PromptError, 400, "invalid_variables", "prompt_variables"),
     (UsageError, 400, None, None),
     (ProjectError, 500, "misconfigured", None),
@@ -144,11 +146,11 @@ _OURS: tuple[tuple[type[FlowaiError], int, str | None, str | None], ...] = (
 """Status, code and parameter of failures that no provider has to do with; the first class that fits counts."""
 
 
-def _of_budget(error: BudgetError) -> Problem:
+def _of_budget(error: BudgetError) -> ErrorResponse:
     """A day's money comes back with the day; a request over its token limit never fits."""
     if error.retry_after_s is None:
-        return Problem(status=400, message=_message(error), code="token_budget_exceeded")
-    return Problem(
+        return ErrorResponse(status=400, message=_message(error), code="token_budget_exceeded")
+    return ErrorResponse(
         status=429,
         message=_message(error),
         type="insufficient_quota",
@@ -158,7 +160,7 @@ def _of_budget(error: BudgetError) -> Problem:
     )
 
 
-_CALLERS: tuple[tuple[type[CallError], str], ...] = (
+_CLIENT_ERRORS: tuple[tuple[type[CallError], str], ...] = (
     (ContentFilteredError, "content_filter"),
     (ContextTooLongError, "context_length_exceeded"),
     (InvalidRequestError, "invalid_request"),
@@ -166,19 +168,19 @@ _CALLERS: tuple[tuple[type[CallError], str], ...] = (
 """What the caller can mend, and its code; the names are OpenAI's where it has them."""
 
 
-def _of_call(error: CallError) -> Problem:
-    for kind, code in _CALLERS:
+def _of_call(error: CallError) -> ErrorResponse:
+    for kind, code in _CLIENT_ERRORS:
         if isinstance(error, kind):
-            return Problem(status=400, message=_message(error), code=code)
+            return ErrorResponse(status=400, message=_message(error), code=code)
     status, code = _of_provider(error)
-    return Problem(
+    return ErrorResponse(
         status=status, message=_message(error), type="server_error", code=code, retry_after_s=error.retry_after_s
     )
 
 
 def _of_provider(error: FlowaiError) -> tuple[int, str]:
     """Tell apart: not now (503), too slow (504), broken (502); of several failures the last one speaks."""
-    if isinstance(error, LadderError):
+    if isinstance(error, AllModelsFailedError):
         return _of_provider(error.failures[-1]) if error.failures else (503, "providers_resting")
     if isinstance(error, RateLimitedError):
         return 503, "provider_rate_limited"
@@ -194,4 +196,4 @@ def _message(error: FlowaiError) -> str:
 
 def _shown(text: str) -> str:
     shown = redact(text)
-    return shown if len(shown) <= _MOST_MESSAGE_CHARACTERS else shown[:_MOST_MESSAGE_CHARACTERS] + "…"
+    return shown if len(shown) <= _MAX_MESSAGE_CHARACTERS else shown[:_MAX_MESSAGE_CHARACTERS] + "…"

@@ -8,14 +8,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from flowai.server.app import App, AppOptions
+from flowai.server.app import AppOptions, GatewayApp
 from flowai.server.auth import is_loopback
-from flowai.server.http.listener import LOOPBACK, QuietServer, quiet_server
+from flowai.server.http.listener import LOOPBACK, EmbeddedServer, quiet_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from flowai.server.protocol import Answering
+    from flowai.server.protocol import GatewayProtocol
 
 _SPARE_CONNECTIONS_COUNT = 512  # for probes, idle connections and those that are told to come back
 
@@ -31,13 +31,13 @@ class HttpServer:
     """
 
     def __init__(
-        self, gateway: Answering, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
+        self, gateway: GatewayProtocol, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
     ) -> None:
         self._host = host
         self._port = port
-        self.app = App(gateway, options or AppOptions(is_local=is_loopback(host)))
+        self.app = GatewayApp(gateway, options or AppOptions(is_local=is_loopback(host)))
         self._gateway = gateway
-        self._server: QuietServer | None = None
+        self._server: EmbeddedServer | None = None
 
     async def start(self) -> str:
         """Open the port and serve.
@@ -49,7 +49,7 @@ class HttpServer:
             UsageError: no such address on this machine.
             InfrastructureError: the port is taken or not ours to take.
         """
-        limits = (await self._gateway.standing()).serve
+        limits = (await self._gateway.status()).serve
         most_connections_count = limits.max_concurrency + _SPARE_CONNECTIONS_COUNT
         self._server = quiet_server(self.app, most_connections_count=most_connections_count)
         port = await self._server.start(self._host, self._port)
@@ -87,7 +87,7 @@ class HttpServer:
 
 @asynccontextmanager
 async def running(
-    gateway: Answering, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
+    gateway: GatewayProtocol, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
 ) -> AsyncIterator[str]:
     """Serve a gateway while the block runs; calls still under way at its end are cut.
 

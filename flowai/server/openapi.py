@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai import __version__
-from flowai.server.schemas.requests import NEUTRAL, ChatBody, EmbeddingsBody, FeedbackBody
+from flowai.server.schemas.requests import NO_OP_VALUES, ChatBody, EmbeddingsBody, FeedbackBody
 from flowai.server.schemas.responses import ChatReply, ChunkReply, EmbeddingsReply, ModelReply, ModelsReply
 from flowai.storage.json_schema import schema_components
 
@@ -81,7 +81,7 @@ def _schemas() -> dict[str, Any]:
     """Give the schemas of all records, and what their fields have to do with each other."""
     _, schemas = schema_components(_RECORDS, ref_template=_REF + "{name}")
     chat = schemas["ChatBody"]
-    for name, values in NEUTRAL.items():
+    for name, values in NO_OP_VALUES.items():
         chat["properties"][name] = {"enum": [*values, None], "description": "nothing else is supported"}
     chat["oneOf"] = [
         {

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from flowai.gateway.records import Trouble
+from flowai.gateway.records import DegradedReason
 
 if TYPE_CHECKING:
-    from flowai.gateway.records import Answer, Standing
+    from flowai.gateway.records import CompletionResult, GatewayStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _CALL_BUCKETS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
@@ -81,7 +81,7 @@ class Metrics:
         self._dropped_count = 0
         ProcessCollector(registry=self._registry)
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: CompletionResult) -> None:
         """Count an answer."""
         feature = answer.feature or _NONE
         by_call = (feature, answer.release or _NONE, answer.variant or _NONE, answer.model)
@@ -110,7 +110,7 @@ class Metrics:
         self._calls.labels(feature or _NONE, _NONE, _NONE, model or _NONE, "miss", error).inc()
         self._call_s.labels(feature or _NONE, "miss").observe(duration_s)
 
-    def fed_back(self, verdict: str) -> None:
+    def feedback_received(self, verdict: str) -> None:
         """Count one piece of feedback."""
         self._feedback.labels(verdict).inc()
 
@@ -126,11 +126,11 @@ class Metrics:
         self._requests.labels(route, method, str(status)).inc()
         self._request_s.labels(route).observe(duration_s)
 
-    def text(self, standing: Standing, *, under_way_count: int) -> bytes:
+    def text(self, standing: GatewayStatus, *, under_way_count: int) -> bytes:
         """Give everything in Prometheus' text format."""
         self._under_way.set(under_way_count)
-        for kind in get_args(Trouble):
-            self._trouble.labels(kind).set(kind in standing.troubles)
+        for kind in get_args(DegradedReason):
+            self._trouble.labels(kind).set(kind in standing.degraded)
         self._open.clear()
         for provider in standing.open_breakers:
             self._open.labels(provider).set(1)

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from flowai.events import Verdict
-    from flowai.gateway.records import Answer, Ask, OnBreak, Standing, StreamItem
+    from flowai.events import FeedbackVerdict
+    from flowai.gateway.records import CompletionRequest, CompletionResult, GatewayStatus, OnStreamBreak, StreamEvent
     from flowai.providers import Embeddings
 
 
-class Answering(Protocol):
+class GatewayProtocol(Protocol):
     """A gateway, as far as HTTP needs it; see `flowai.gateway.gateway.Gateway` for what each method promises."""
 
-    async def ask(self, ask: Ask) -> Answer:
+    async def complete_request(self, ask: CompletionRequest) -> CompletionResult:
         """Give a whole answer."""
         ...
 
-    def ask_stream(self, ask: Ask, *, on_break: OnBreak = "error") -> AsyncGenerator[StreamItem]:
+    def stream_request(
+        self, ask: CompletionRequest, *, on_break: OnStreamBreak = "error"
+    ) -> AsyncGenerator[StreamEvent]:
         """Give an answer piece by piece."""
         ...
 
@@ -31,12 +33,12 @@ class Answering(Protocol):
         ...
 
     async def feedback(
-        self, call_id: str, *, verdict: Verdict, text: str | None = None, user: str | None = None
+        self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
     ) -> None:
         """Note what a person made of an answer."""
         ...
 
-    async def standing(self) -> Standing:
+    async def status(self) -> GatewayStatus:
         """Say how things stand; asked with every request."""
         ...
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from flowai.gateway.records import Answer, Started
+    from flowai.gateway.records import CompletionResult, StreamStarted
 
 
-def answer_headers(what: Answer | Started) -> dict[str, str]:
+def answer_headers(what: CompletionResult | StreamStarted) -> dict[str, str]:
     """Give the headers that say how flowai came to an answer."""
     headers = {
         "x-flowai-call-id": what.call_id,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.gateway.records import Standing
+    from flowai.gateway.records import GatewayStatus
     from flowai.server.http_server import HttpServer
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -48,7 +48,7 @@ class ServeOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Serving:
+class ServerInfo:
     """A server that takes calls.
 
     Args:
@@ -57,11 +57,11 @@ class Serving:
     """
 
     address: str
-    standing: Standing
+    standing: GatewayStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Served:
+class ServeResult:
     """How a server ended.
 
     Args:
@@ -103,10 +103,10 @@ def make_key(tenant: str) -> NewKey:
 def run_serve(
     options: ServeOptions,
     *,
-    on_ready: Callable[[Serving], None],
+    on_ready: Callable[[ServerInfo], None],
     on_drain: Callable[[int], None],
     on_error: Callable[[BaseException], None],
-) -> Served:
+) -> ServeResult:
     """Serve until SIGTERM or SIGINT; a second signal ends at once.
 
     Args:
@@ -126,16 +126,16 @@ def run_serve(
 
 async def _serve(
     options: ServeOptions,
-    on_ready: Callable[[Serving], None],
+    on_ready: Callable[[ServerInfo], None],
     on_drain: Callable[[int], None],
     on_error: Callable[[BaseException], None],
-) -> Served:
+) -> ServeResult:
     from flowai.gateway.gateway import Gateway
     from flowai.server.app import AppOptions
     from flowai.server.http_server import HttpServer
 
     async with Gateway(options.start, env=options.env, origin="serve") as gateway:
-        standing = await gateway.standing()
+        standing = await gateway.status()
         is_local = is_loopback(options.host)
         if not is_local and not standing.serve.keys:
             raise UsageError(
@@ -148,10 +148,10 @@ async def _serve(
         address = await server.start()
         warming = asyncio.create_task(_warm_up(server, on_error))  # after the port is open: nobody waits for it
         try:
-            on_ready(Serving(address=address, standing=standing))
+            on_ready(ServerInfo(address=address, standing=standing))
             await signals.first.wait()
             on_drain(len(server.app.under_way))
-            return Served(cut_count=await _drain(server, options.drain_s, signals))
+            return ServeResult(cut_count=await _drain(server, options.drain_s, signals))
         finally:
             warming.cancel()
             with suppress(asyncio.CancelledError):
@@ -175,9 +175,9 @@ class _Signals:
         self.second = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            self._loop.add_signal_handler(number, self._come)
+            self._loop.add_signal_handler(number, self._on_signal)
 
-    def _come(self) -> None:
+    def _on_signal(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
 
     def forget(self) -> None:

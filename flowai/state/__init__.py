@@ -1,33 +1,33 @@
 """Room: what processes share: breakers, budgets, the live overlay, heartbeats."""
 
 from flowai.state.factory import open_state
-from flowai.state.fallback_store import GuardedState
-from flowai.state.memory_store import MemoryState
+from flowai.state.fallback_store import FallbackStateStore
+from flowai.state.memory_store import InMemoryStateStore
 from flowai.state.store import (
-    Admission,
+    BreakerDecision,
     BreakerRule,
     BreakerStatus,
     BreakerView,
     Heartbeat,
     Overlay,
     Reservation,
-    Shared,
-    State,
+    SharedState,
+    StateStore,
 )
 from flowai.state.urls import shown_address
 
 __all__ = [
-    "Admission",
+    "BreakerDecision",
     "BreakerRule",
     "BreakerStatus",
     "BreakerView",
-    "GuardedState",
+    "FallbackStateStore",
     "Heartbeat",
-    "MemoryState",
+    "InMemoryStateStore",
     "Overlay",
     "Reservation",
-    "Shared",
-    "State",
+    "SharedState",
+    "StateStore",
     "open_state",
     "shown_address",
 ]

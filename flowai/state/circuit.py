@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from flowai.state.store import Admission, BreakerView
+from flowai.state.store import BreakerDecision, BreakerView
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from flowai.state.store import BreakerRule
 
-LONGEST_REST_S = 86_400.0
+MAX_BACK_OFF_S = 86_400.0
 """A provider cannot send itself away for longer than a day, whatever its Retry-After says."""
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class CircuitWindow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What is known of one provider; written as an array, in this order, which `breaker.lua` shares.
 
     Args:
@@ -44,10 +44,12 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     rest_until_s: float = 0.0
 
 
-QUIET = Window()
+EMPTY_WINDOW = CircuitWindow()
 
 
-def admit(window: Window, rule: BreakerRule, *, now_s: float, lease: str) -> tuple[Window, Admission]:
+def admit(
+    window: CircuitWindow, rule: BreakerRule, *, now_s: float, lease: str
+) -> tuple[CircuitWindow, BreakerDecision]:
     """Ask whether an attempt may start.
 
     Args:
@@ -61,30 +63,30 @@ def admit(window: Window, rule: BreakerRule, *, now_s: float, lease: str) -> tup
     """
     blocked_until_s = max(window.open_until_s, window.lease_until_s, window.rest_until_s)
     if blocked_until_s > now_s:
-        return window, Admission(
+        return window, BreakerDecision(
             is_admitted=False, reason=_reason(window, now_s=now_s), retry_in_s=blocked_until_s - now_s
         )
     if not window.open_until_s:
-        return window, Admission(is_admitted=True)
+        return window, BreakerDecision(is_admitted=True)
     return (
         replace(window, probe=lease, lease_until_s=now_s + rule.lease_s),
-        Admission(is_admitted=True, probe=lease),
+        BreakerDecision(is_admitted=True, probe=lease),
     )
 
 
-def _reason(window: Window, *, now_s: float) -> Literal["open", "probing", "resting"]:
+def _reason(window: CircuitWindow, *, now_s: float) -> Literal["open", "probing", "resting"]:
     if window.open_until_s > now_s:
         return "open"
     return "probing" if window.lease_until_s > now_s else "resting"
 
 
-def failed(window: Window, rule: BreakerRule, *, now_s: float, probe: str | None = None) -> Window:
+def failed(window: CircuitWindow, rule: BreakerRule, *, now_s: float, probe: str | None = None) -> CircuitWindow:
     """Count a failure: a probe's opens the breaker again, any other one counts only while it is closed.
 
     A failure is in the window from when it is counted until `window_s` later, that moment excluded.
     """
     if probe is not None:
-        return _reopened(window, rule, now_s=now_s) if _holds(window, probe) else window
+        return _reopened(window, rule, now_s=now_s) if _holds_probe(window, probe) else window
     if window.open_until_s:
         return window
     recent = (*(at_s for at_s in window.failures_at_s if at_s > now_s - rule.window_s), now_s)
@@ -97,33 +99,33 @@ def failed(window: Window, rule: BreakerRule, *, now_s: float, probe: str | None
     )
 
 
-def _holds(window: Window, probe: str) -> bool:
+def _holds_probe(window: CircuitWindow, probe: str) -> bool:
     return probe != "" and window.probe == probe
 
 
-def _reopened(window: Window, rule: BreakerRule, *, now_s: float) -> Window:
+def _reopened(window: CircuitWindow, rule: BreakerRule, *, now_s: float) -> CircuitWindow:
     return replace(window, open_until_s=now_s + rule.open_s, probe="", lease_until_s=0.0)
 
 
-def succeeded(window: Window, *, probe: str) -> Window:
+def succeeded(window: CircuitWindow, *, probe: str) -> CircuitWindow:
     """Close the breaker after a good probe and forget its failures; a rest the provider asked for stays."""
-    return Window(rest_until_s=window.rest_until_s) if _holds(window, probe) else window
+    return CircuitWindow(rest_until_s=window.rest_until_s) if _holds_probe(window, probe) else window
 
 
-def released(window: Window, *, probe: str) -> Window:
+def released(window: CircuitWindow, *, probe: str) -> CircuitWindow:
     """Give a lease back without a verdict."""
-    return replace(window, probe="", lease_until_s=0.0) if _holds(window, probe) else window
+    return replace(window, probe="", lease_until_s=0.0) if _holds_probe(window, probe) else window
 
 
-def rested(window: Window, *, now_s: float, for_s: float) -> Window:
+def back_off(window: CircuitWindow, *, now_s: float, for_s: float) -> CircuitWindow:
     """Leave the provider alone for as long as it asked, a day at most; never for less than it asked before."""
     if not for_s > 0:  # a Retry-After of zero, in the past, or not a number
         return window
-    until_s = now_s + min(for_s, LONGEST_REST_S)
+    until_s = now_s + min(for_s, MAX_BACK_OFF_S)
     return replace(window, rest_until_s=until_s) if until_s > window.rest_until_s else window
 
 
-def view(window: Window, *, now_s: float) -> BreakerView | None:
+def view(window: CircuitWindow, *, now_s: float) -> BreakerView | None:
     """Show how the provider stands; None when it is closed and quiet."""
     failure_count = sum(at_s > now_s - window.window_s for at_s in window.failures_at_s)
     rest_until_s = window.rest_until_s if window.rest_until_s > now_s else 0.0

@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, ProjectError
-from flowai.state.memory_store import MemoryState
+from flowai.state.memory_store import InMemoryStateStore
 from flowai.state.urls import REDIS_SCHEMES, scheme_of, shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.state.store import State
+    from flowai.state.store import StateStore
 
 
-def open_state(named: str, directory: Path, *, clock_s: Callable[[], float]) -> State:
+def open_state(named: str, directory: Path, *, clock_s: Callable[[], float]) -> StateStore:
     """Give the store; close it with `aclose`.
 
     Args:
@@ -38,18 +38,18 @@ def open_state(named: str, directory: Path, *, clock_s: Callable[[], float]) -> 
     if scheme in REDIS_SCHEMES:
         return _redis_state(named)
     if scheme == "memory":
-        return MemoryState(clock_s)
+        return InMemoryStateStore(clock_s)
     if scheme:
         raise ProjectError(
             f"`state` names `{scheme}:`; expected a directory, `redis://...`, `rediss://...` or `memory:`",
             hint="`state: .flowai` keeps it in the project",
         )
-    from flowai.state.sqlite_store import FileState
+    from flowai.state.sqlite_store import SqliteStateStore
 
-    return FileState(directory / named, clock_s)
+    return SqliteStateStore(directory / named, clock_s)
 
 
-def _redis_state(url: str) -> State:
+def _redis_state(url: str) -> StateStore:
     try:
         import redis  # noqa: F401 - only to see whether it is there
     except ModuleNotFoundError as error:
@@ -59,10 +59,10 @@ def _redis_state(url: str) -> State:
             f"`state` names `{shown_address(url)}`, and the Redis client is not installed",
             hint="pip install 'flowai[redis]'",
         ) from None
-    from flowai.state.redis_store import RedisState
+    from flowai.state.redis_store import RedisStateStore
 
     try:
-        return RedisState(url)
+        return RedisStateStore(url)
     except ValueError as error:
         raise ProjectError(
             f"`state` names `{shown_address(url)}`, which is no address of a Redis: {error}",

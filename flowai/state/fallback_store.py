@@ -21,44 +21,44 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from flowai.errors import InfrastructureError
-from flowai.state.store import State
+from flowai.state.store import StateStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from flowai.state.memory_store import MemoryState
-    from flowai.state.store import Heartbeat, Shared
+    from flowai.state.memory_store import InMemoryStateStore
+    from flowai.state.store import Heartbeat, SharedState
 
 Found = TypeVar("Found")
 Parameters = ParamSpec("Parameters")
 
 
 def _on_either(
-    method: Callable[Concatenate[State, Parameters], Coroutine[Any, Any, Found]],
-) -> Callable[Concatenate[GuardedState, Parameters], Coroutine[Any, Any, Found]]:
+    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, Found]],
+) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, Found]]:
     """Build the method that asks the shared store, or this process's own where it is away."""
 
     @wraps(method)
-    async def call(self: GuardedState, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
+    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
         return await self._ask(methodcaller(method.__name__, *args, **kwargs))
 
     return call
 
 
 def _on_shared(
-    method: Callable[Concatenate[State, Parameters], Coroutine[Any, Any, Found]],
-) -> Callable[Concatenate[GuardedState, Parameters], Coroutine[Any, Any, Found]]:
+    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, Found]],
+) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, Found]]:
     """Build the method that asks the shared store; it raises InfrastructureError where the store is away."""
 
     @wraps(method)
-    async def call(self: GuardedState, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
+    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
         return await self._ask_shared(methodcaller(method.__name__, *args, **kwargs))
 
     return call
 
 
-class GuardedState:
-    """`State` whose calls go on when the shared store is away.
+class FallbackStateStore:
+    """`StateStore` whose calls go on when the shared store is away.
 
     Args:
         shared: the store that processes share.
@@ -68,7 +68,7 @@ class GuardedState:
     """
 
     def __init__(
-        self, shared: State, alone: MemoryState, clock_s: Callable[[], float], *, pause_s: float = 1.0
+        self, shared: StateStore, alone: InMemoryStateStore, clock_s: Callable[[], float], *, pause_s: float = 1.0
     ) -> None:
         self._shared = shared
         self._alone = alone
@@ -76,18 +76,18 @@ class GuardedState:
         self._pause_s = pause_s
         self._tried_at_s = 0.0
         self._return_count = 0
-        self._seen: dict[str, tuple[float, Shared]] = {}  # by environment: what the store showed last, and when
+        self._seen: dict[str, tuple[float, SharedState]] = {}  # by environment: what the store showed last, and when
         self.alone_since_s: float | None = None
         self.away_reason: str | None = None
 
     @property
-    def is_alone(self) -> bool:
+    def is_degraded(self) -> bool:
         """Whether this process goes on alone, because the shared store is away."""
         return self.alone_since_s is not None
 
-    def _is_worth_asking(self) -> bool:
+    def _should_retry_shared(self) -> bool:
         """Whether to ask the shared store; while it is away, one caller per pause does."""
-        if not self.is_alone:
+        if not self.is_degraded:
             return True
         now_s = self._clock_s()
         if 0 <= now_s - self._tried_at_s < self._pause_s:  # below 0: the clock was set back
@@ -95,70 +95,70 @@ class GuardedState:
         self._tried_at_s = now_s
         return True
 
-    async def _ask_shared(self, ask: Callable[[State], Awaitable[Found]]) -> Found:
+    async def _ask_shared(self, ask: Callable[[StateStore], Awaitable[Found]]) -> Found:
         began_at = self._return_count
         try:
             found = await ask(self._shared)
         except InfrastructureError as error:
             if began_at == self._return_count:  # else it came back since this was asked: old news
-                self._go_alone(error)
+                self._use_local(error)
             raise
-        if self.is_alone:
+        if self.is_degraded:
             self._return_count += 1
             self.alone_since_s = self.away_reason = None
         return found
 
-    def _go_alone(self, error: InfrastructureError) -> None:
+    def _use_local(self, error: InfrastructureError) -> None:
         self._tried_at_s = self._clock_s()
         self.away_reason = str(error)
-        if self.is_alone:
+        if self.is_degraded:
             return
         self.alone_since_s = self._tried_at_s
         for environment, (seen_at_s, seen) in self._seen.items():
-            self._alone.adopt(environment, seen, ahead_s=seen_at_s - seen.read_at_s)
+            self._alone.load(environment, seen, ahead_s=seen_at_s - seen.read_at_s)
 
-    async def _ask(self, ask: Callable[[State], Awaitable[Found]]) -> Found:
+    async def _ask(self, ask: Callable[[StateStore], Awaitable[Found]]) -> Found:
         """Ask the shared store, or this process's own where it is away."""
-        if self._is_worth_asking():
+        if self._should_retry_shared():
             try:
                 return await self._ask_shared(ask)
             except InfrastructureError:
-                pass  # said by `is_alone` and `away_reason`
+                pass  # said by `is_degraded` and `away_reason`
         return await ask(self._alone)
 
-    async def shared(self, environment: str) -> Shared:
+    async def shared(self, environment: str) -> SharedState:
         """Read what calls look at."""
         return await self._ask(lambda store: self._look(store, environment))
 
-    async def _look(self, store: State, environment: str) -> Shared:
+    async def _look(self, store: StateStore, environment: str) -> SharedState:
         found = await store.shared(environment)
         if store is self._shared:
             self._seen.pop(environment, None)  # the newest stands last
             self._seen[environment] = (self._clock_s(), found)
         return found
 
-    admit = _on_either(State.admit)
-    failed = _on_either(State.failed)
-    succeeded = _on_either(State.succeeded)
-    released = _on_either(State.released)
-    rest = _on_either(State.rest)
-    reserve = _on_either(State.reserve)
-    settle = _on_either(State.settle)
-    spent_usd = _on_either(State.spent_usd)
-    gone = _on_either(State.gone)
-    write_overlay = _on_shared(State.write_overlay)
-    clear_overlay = _on_shared(State.clear_overlay)
-    heartbeats = _on_shared(State.heartbeats)
+    admit = _on_either(StateStore.admit)
+    failed = _on_either(StateStore.failed)
+    succeeded = _on_either(StateStore.succeeded)
+    released = _on_either(StateStore.released)
+    back_off = _on_either(StateStore.back_off)
+    reserve = _on_either(StateStore.reserve)
+    settle = _on_either(StateStore.settle)
+    spent_usd = _on_either(StateStore.spent_usd)
+    deregister = _on_either(StateStore.deregister)
+    write_overlay = _on_shared(StateStore.write_overlay)
+    clear_overlay = _on_shared(StateStore.clear_overlay)
+    heartbeats = _on_shared(StateStore.heartbeats)
 
-    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+    async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives, to all or to nobody.
 
         Raises:
             InfrastructureError: nobody has heard it: the shared store is away, or was when it was asked.
         """
-        if not self._is_worth_asking():
+        if not self._should_retry_shared():
             raise InfrastructureError(self.away_reason or "the shared state is away")
-        await self._ask_shared(lambda store: store.beat(heartbeat, lifetime_s=lifetime_s))
+        await self._ask_shared(lambda store: store.heartbeat(heartbeat, lifetime_s=lifetime_s))
 
     async def aclose(self) -> None:
         """Close both stores."""

@@ -9,8 +9,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from flowai.state import circuit as law
-from flowai.state.money import change_nano, day_before, limit_nano_usd, nano_usd, usd, utc_day
-from flowai.state.store import Admission, BreakerView, Heartbeat, Overlay, Reservation, Shared
+from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, settlement_delta, usd, utc_day
+from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ def random_name() -> str:
     return secrets.token_hex(8)
 
 
-class MemoryState:
-    """`State` of one process and one event loop.
+class InMemoryStateStore:
+    """`StateStore` of one process and one event loop.
 
     Args:
         clock_s: seconds since the epoch.
@@ -35,12 +35,12 @@ class MemoryState:
         self._clock_s = clock_s
         self._new_name = new_name
         self._held_by = new_name()
-        self._windows: dict[str, law.Window] = {}
+        self._windows: dict[str, law.CircuitWindow] = {}
         self._spent_nano: dict[tuple[str, str], int] = {}  # by day and account
         self._overlays: dict[str, Overlay] = {}
         self._alive: dict[tuple[str, str], tuple[float, Heartbeat]] = {}  # by environment and process: until when
 
-    def adopt(self, environment: str, seen: Shared, *, ahead_s: float) -> None:
+    def load(self, environment: str, seen: SharedState, *, ahead_s: float) -> None:
         """Take over what another store showed last, so that a provider it left alone is left alone here too.
 
         Args:
@@ -54,7 +54,7 @@ class MemoryState:
         else:
             self._overlays[environment] = seen.overlay
 
-    async def shared(self, environment: str) -> Shared:
+    async def shared(self, environment: str) -> SharedState:
         """Read what calls look at."""
         now_s = self._clock_s()
         views: dict[str, BreakerView] = {}
@@ -63,18 +63,18 @@ class MemoryState:
                 views[provider] = view
             else:
                 del self._windows[provider]
-        return Shared(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
+        return SharedState(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
 
-    def _window(self, provider: str) -> law.Window:
-        return self._windows.get(provider, law.QUIET)
+    def _window(self, provider: str) -> law.CircuitWindow:
+        return self._windows.get(provider, law.EMPTY_WINDOW)
 
-    def _keep(self, provider: str, window: law.Window) -> None:
-        if window != law.QUIET:
+    def _keep(self, provider: str, window: law.CircuitWindow) -> None:
+        if window != law.EMPTY_WINDOW:
             self._windows[provider] = window
         else:
             self._windows.pop(provider, None)
 
-    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
         """Ask whether an attempt may start."""
         window, admission = law.admit(self._window(provider), rule, now_s=self._clock_s(), lease=self._new_name())
         self._keep(provider, window)
@@ -95,9 +95,9 @@ class MemoryState:
         """Give a lease back."""
         self._keep(provider, law.released(self._window(provider), probe=probe))
 
-    async def rest(self, provider: str, *, for_s: float) -> None:
+    async def back_off(self, provider: str, *, for_s: float) -> None:
         """Leave a provider alone for as long as it asked."""
-        self._keep(provider, law.rested(self._window(provider), now_s=self._clock_s(), for_s=for_s))
+        self._keep(provider, law.back_off(self._window(provider), now_s=self._clock_s(), for_s=for_s))
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Set money aside for today."""
@@ -105,7 +105,7 @@ class MemoryState:
         today = utc_day(now_s)
         spent_nano = self._spent_nano.get((today, account))
         if spent_nano is None:
-            self._forget_days_before(day_before(now_s))
+            self._forget_days_before(oldest_kept_day(now_s))
             spent_nano = 0
         total_nano = spent_nano + nano_usd(amount_usd)
         if total_nano > limit_nano_usd(limit_usd):
@@ -119,8 +119,8 @@ class MemoryState:
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace what was set aside by what was paid."""
         key = (reservation.day, reservation.account)
-        change = change_nano(reservation, actual_usd=actual_usd, held_by=self._held_by)
-        if reservation.day >= day_before(self._clock_s()):
+        change = settlement_delta(reservation, actual_usd=actual_usd, held_by=self._held_by)
+        if reservation.day >= oldest_kept_day(self._clock_s()):
             self._spent_nano[key] = max(0, self._spent_nano.get(key, 0) + change)
 
     async def spent_usd(self, account: str) -> float:
@@ -137,7 +137,7 @@ class MemoryState:
         """Take the overlay away."""
         self._overlays.pop(environment, None)
 
-    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+    async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives."""
         now_s = self._clock_s()
         self._alive = {key: entry for key, entry in self._alive.items() if entry[0] > now_s}
@@ -149,7 +149,7 @@ class MemoryState:
         live = (entry for key, entry in self._alive.items() if key[0] == environment)
         return sorted((beat for until_s, beat in live if until_s > now_s), key=lambda beat: beat.process)
 
-    async def gone(self, environment: str, process: str) -> None:
+    async def deregister(self, environment: str, process: str) -> None:
         """Say that a process ended in good order."""
         self._alive.pop((environment, process), None)
 
@@ -157,10 +157,10 @@ class MemoryState:
         """Do nothing: there is nothing to give back."""
 
 
-def _adopted(view: BreakerView, ahead_s: float) -> law.Window:
+def _adopted(view: BreakerView, ahead_s: float) -> law.CircuitWindow:
     """Make a record of a view; a probe that another process had under way is waited for like an open breaker."""
     open_until_s = max(view.open_until_s, view.lease_until_s)
-    return law.Window(
+    return law.CircuitWindow(
         open_until_s=open_until_s + ahead_s if open_until_s else 0.0,
         rest_until_s=view.rest_until_s + ahead_s if view.rest_until_s else 0.0,
     )

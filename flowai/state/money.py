@@ -17,7 +17,7 @@ from flowai.timestamps import EPOCH
 if TYPE_CHECKING:
     from flowai.state.store import Reservation
 
-MOST_USD = 1_000_000.0
+MAX_USD = 1_000_000.0
 """Above any real amount, and sums of it stay exact in the floats that Redis' scripts count with."""
 
 _NANO_PER_USD = 1_000_000_000
@@ -29,16 +29,16 @@ def nano_usd(amount_usd: float) -> int:
     """Give an amount in nano-dollars, rounded to the nearest.
 
     Raises:
-        UsageError: not a number from 0 to `MOST_USD`.
+        UsageError: not a number from 0 to `MAX_USD`.
     """
-    if not 0 <= amount_usd <= MOST_USD:
-        raise UsageError(f"an amount of {amount_usd} US dollars; expected 0 to {MOST_USD:,.0f}")
+    if not 0 <= amount_usd <= MAX_USD:
+        raise UsageError(f"an amount of {amount_usd} US dollars; expected 0 to {MAX_USD:,.0f}")
     return round(amount_usd * _NANO_PER_USD)
 
 
 def limit_nano_usd(limit_usd: float) -> int:
-    """Give a limit in nano-dollars; one above `MOST_USD`, infinity included, is taken for `MOST_USD`."""
-    return nano_usd(min(limit_usd, MOST_USD))
+    """Give a limit in nano-dollars; one above `MAX_USD`, infinity included, is taken for `MAX_USD`."""
+    return nano_usd(min(limit_usd, MAX_USD))
 
 
 def usd(amount_nano: int) -> float:
@@ -46,7 +46,7 @@ def usd(amount_nano: int) -> float:
     return amount_nano / _NANO_PER_USD
 
 
-def change_nano(reservation: Reservation, *, actual_usd: float, held_by: str) -> int:
+def settlement_delta(reservation: Reservation, *, actual_usd: float, held_by: str) -> int:
     """Say what settling adds to an account: what was paid, less what this store had set aside for it."""
     held_nano = nano_usd(reservation.amount_usd) if reservation.held_by == held_by else 0
     return nano_usd(actual_usd) - held_nano
@@ -67,6 +67,6 @@ def day_of(number: int) -> str:
     return date.fromordinal(number + _EPOCH_ORDINAL).isoformat()
 
 
-def day_before(now_s: float) -> str:
+def oldest_kept_day(now_s: float) -> str:
     """Give the oldest day that stores keep: the one before today's, for calls that began before midnight."""
     return utc_day(now_s - _DAY_S)

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-Done = TypeVar("Done")
+CommandResult = TypeVar("CommandResult")
 Command = tuple[str | bytes | float, ...]
 
 CONNECT_LIMIT_S = 0.25
 ANSWER_LIMIT_S = 0.25
 _GRACE_S = 0.02
-_MOST_TOGETHER_COUNT = 128  # so that one exchange stays far below its limit
+_MAX_PIPELINE = 128  # so that one exchange stays far below its limit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Asked:
+class _PendingCommand:
     """What one caller asks.
 
     Args:
@@ -71,7 +71,7 @@ class RedisConnection:
         self._away: str | None = None
         self._try_at_s = 0.0
         self._connection = _connection(url)
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_PendingCommand] = deque()
         self._carrier: asyncio.Task[None] | None = None
 
     async def ask(self, *commands: Command) -> list[Any]:
@@ -85,7 +85,7 @@ class RedisConnection:
             if now_s < self._try_at_s:
                 raise self.unavailable(self._away)
             self._try_at_s = now_s + self._pause_s  # the other callers do not wait for this attempt
-        asked = _Asked(commands=commands, answer=asyncio.get_running_loop().create_future())
+        asked = _PendingCommand(commands=commands, answer=asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._carrier is None:
             self._carrier = asyncio.create_task(self._carry())
@@ -133,11 +133,11 @@ class RedisConnection:
 
     async def _carry(self) -> None:
         """Exchange until no caller waits."""
-        together: list[_Asked] = []
+        together: list[_PendingCommand] = []
         said = "the connection was closed"
         try:
             while self._waiting:
-                together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_TOGETHER_COUNT))]
+                together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_PIPELINE))]
                 await self._exchange(together)
                 self._away = None
         except TimeoutError:
@@ -155,7 +155,7 @@ class RedisConnection:
         self._away, self._try_at_s = said, self._clock_s() + self._pause_s
         return said
 
-    async def _exchange(self, together: Sequence[_Asked]) -> None:
+    async def _exchange(self, together: Sequence[_PendingCommand]) -> None:
         if not await self._is_connected():
             await _within(CONNECT_LIMIT_S, self._connection.connect_check_health(check_health=False))
         commands = [command for asked in together for command in asked.commands]
@@ -183,7 +183,7 @@ class RedisConnection:
         return replies
 
 
-async def _within(limit_s: float, act: Coroutine[Any, Any, Done]) -> Done:
+async def _within(limit_s: float, act: Coroutine[Any, Any, CommandResult]) -> CommandResult:
     """Wait for an act, but not for longer than the limit.
 
     Time in which this process did something else is no silence of the server: an answer that lies there when the limit

@@ -25,7 +25,7 @@ from flowai.state import circuit as law
 from flowai.state.memory_store import random_name
 from flowai.state.money import day_number, day_of, limit_nano_usd, nano_usd, usd
 from flowai.state.redis_connection import RedisConnection
-from flowai.state.store import Admission, BreakerView, Heartbeat, Overlay, Reservation, Shared
+from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _BREAKERS = "flowai:{state}:breakers"
 
-_window_decoder = msgspec.msgpack.Decoder(law.Window)
+_window_decoder = msgspec.msgpack.Decoder(law.CircuitWindow)
 _overlay_decoder = msgspec.json.Decoder(Overlay)
 _heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
 
@@ -58,8 +58,8 @@ def _script(name: str) -> _Script:
     return _Script(text=text, digest=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-class RedisState:
-    """`State` of the processes that share a Redis; connects at the first use, in the event loop that uses it.
+class RedisStateStore:
+    """`StateStore` of the processes that share a Redis; connects at the first use, in the event loop that uses it.
 
     Args:
         url: `redis://` or `rediss://` (TLS), with user, password and database number as the redis library reads them.
@@ -101,7 +101,7 @@ class RedisState:
     def _clock(self) -> str:
         return "" if self._clock_s is None else repr(self._clock_s())
 
-    async def shared(self, environment: str) -> Shared:
+    async def shared(self, environment: str) -> SharedState:
         """Read what calls look at."""
         look = (("HGETALL", _BREAKERS), ("HGET", _overlay_key(environment), "record"), ("TIME",))
         pairs, overlay, (seconds, microseconds) = await self._connection.run(*look)
@@ -112,14 +112,14 @@ class RedisState:
                 if (view := law.view(_window_decoder.decode(record), now_s=now_s)) is not None:
                     views[provider.decode()] = view
             found = None if overlay is None else _overlay_decoder.decode(overlay)
-        return Shared(breakers=views, overlay=found, read_at_s=now_s)
+        return SharedState(breakers=views, overlay=found, read_at_s=now_s)
 
-    async def _step(self, verb: str, provider: str, *values: str | float) -> tuple[float, law.Window]:
+    async def _step(self, verb: str, provider: str, *values: str | float) -> tuple[float, law.CircuitWindow]:
         now_s, record = await self._run(self._breaker, [_BREAKERS], verb, provider, self._clock(), *values)
         with self._reading():
             return float(now_s), _window_decoder.decode(record)
 
-    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
         """Ask whether an attempt may start."""
         lease = self._new_name()
         now_s, met = await self._step("admit", provider, lease, rule.lease_s)
@@ -141,10 +141,10 @@ class RedisState:
         """Give a lease back."""
         await self._step("released", provider, probe)
 
-    async def rest(self, provider: str, *, for_s: float) -> None:
+    async def back_off(self, provider: str, *, for_s: float) -> None:
         """Leave a provider alone for as long as it asked."""
         if for_s > 0:
-            await self._step("rest", provider, min(for_s, law.LONGEST_REST_S))
+            await self._step("rest", provider, min(for_s, law.MAX_BACK_OFF_S))
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Set money aside for today."""
@@ -182,7 +182,7 @@ class RedisState:
         """Take the overlay away."""
         await self._connection.run(("DEL", _overlay_key(environment)))
 
-    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+    async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives."""
         record = msgspec.json.encode(heartbeat)
         keys = _process_keys(heartbeat.environment)
@@ -194,7 +194,7 @@ class RedisState:
         with self._reading():
             return [_heartbeat_decoder.decode(record) for record in records]
 
-    async def gone(self, environment: str, process: str) -> None:
+    async def deregister(self, environment: str, process: str) -> None:
         """Say that a process ended in good order."""
         await self._run(self._processes, _process_keys(environment), "gone", self._clock(), process)
 

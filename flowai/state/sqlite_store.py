@@ -19,8 +19,8 @@ import msgspec
 from flowai.errors import InfrastructureError, Place
 from flowai.state import circuit as law
 from flowai.state.memory_store import random_name
-from flowai.state.money import change_nano, day_before, limit_nano_usd, nano_usd, usd, utc_day
-from flowai.state.store import Admission, BreakerView, Heartbeat, Overlay, Reservation, Shared
+from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, settlement_delta, usd, utc_day
+from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
 from flowai.storage.files import writing
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ CREATE TABLE IF NOT EXISTS process (
 
 _SELECT_WINDOW = "SELECT record FROM breaker WHERE provider = ?"
 
-_window_decoder = msgspec.msgpack.Decoder(law.Window)
+_window_decoder = msgspec.msgpack.Decoder(law.CircuitWindow)
 _overlay_decoder = msgspec.json.Decoder(Overlay)
 _heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
 
 
-class FileState:
-    """`State` of the processes of one machine; opens its file at the first use, in the thread that uses it.
+class SqliteStateStore:
+    """`StateStore` of the processes of one machine; opens its file at the first use, in the thread that uses it.
 
     Args:
         directory: where the file lies, on a local disk; made when missing.
@@ -76,11 +76,11 @@ class FileState:
         self._inode = 0
         self._held_by = ""
         self._version = -1  # SQLite's count of other connections' changes; the copies below are of this version
-        self._windows: dict[str, law.Window] = {}
+        self._windows: dict[str, law.CircuitWindow] = {}
         self._overlays: dict[str, Overlay] = {}
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def _guard_errors(self) -> Iterator[None]:
         """Turn what SQLite says into our error."""
         try:
             yield
@@ -102,7 +102,7 @@ class FileState:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None, cached_statements=32)
         try:
-            _patiently(lambda: self._prepare(connection))
+            _retry_while_busy(lambda: self._prepare(connection))
             with writing(self._path):
                 self._inode = self._path.stat().st_ino
         except BaseException:
@@ -139,21 +139,21 @@ class FileState:
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
         """Run one statement, which is atomic by itself."""
         connection = self._open()
-        cursor: sqlite3.Cursor = _patiently(lambda: connection.execute(statement, values))
+        cursor: sqlite3.Cursor = _retry_while_busy(lambda: connection.execute(statement, values))
         return cursor
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Hold the file's one write lock."""
         connection = self._open()
-        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+        _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
         with _committing(connection):
             yield connection
 
-    async def shared(self, environment: str) -> Shared:
+    async def shared(self, environment: str) -> SharedState:
         """Read what calls look at; a look at a file that did not change reads nothing."""
         now_s = self._clock_s()
-        with self._speaking():
+        with self._guard_errors():
             version = self._run("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 self._read(version)
@@ -161,7 +161,7 @@ class FileState:
         for provider, window in self._windows.items():
             if (view := law.view(window, now_s=now_s)) is not None:
                 views[provider] = view
-        return Shared(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
+        return SharedState(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
 
     def _read(self, version: int) -> None:
         windows = self._run("SELECT provider, record FROM breaker").fetchall()
@@ -170,9 +170,9 @@ class FileState:
         self._overlays = {environment: _overlay_decoder.decode(record) for environment, record in overlays}
         self._version = version
 
-    def _step(self, provider: str, change: Callable[[law.Window], law.Window]) -> law.Window:
+    def _step(self, provider: str, change: Callable[[law.CircuitWindow], law.CircuitWindow]) -> law.CircuitWindow:
         """Change a provider's record under the write lock."""
-        with self._speaking(), self._writing() as connection:
+        with self._guard_errors(), self._writing() as connection:
             before = _window(connection.execute(_SELECT_WINDOW, (provider,)))
             after = change(before)
             if after is not before:
@@ -182,17 +182,17 @@ class FileState:
                 )
         return after
 
-    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
         """Ask whether an attempt may start; writes only where the probe's lease is taken."""
-        with self._speaking():
+        with self._guard_errors():
             window = _window(self._run(_SELECT_WINDOW, provider))
         _, admission = law.admit(window, rule, now_s=self._clock_s(), lease="")
         if admission.probe is None:
             return admission
         lease = self._new_name()
-        admissions: list[Admission] = []
+        admissions: list[BreakerDecision] = []
 
-        def take(window: law.Window) -> law.Window:
+        def take(window: law.CircuitWindow) -> law.CircuitWindow:
             after, admission = law.admit(window, rule, now_s=self._clock_s(), lease=lease)
             admissions.append(admission)
             return after
@@ -213,9 +213,9 @@ class FileState:
         """Give a lease back."""
         self._step(provider, lambda window: law.released(window, probe=probe))
 
-    async def rest(self, provider: str, *, for_s: float) -> None:
+    async def back_off(self, provider: str, *, for_s: float) -> None:
         """Leave a provider alone for as long as it asked."""
-        self._step(provider, lambda window: law.rested(window, now_s=self._clock_s(), for_s=for_s))
+        self._step(provider, lambda window: law.back_off(window, now_s=self._clock_s(), for_s=for_s))
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Set money aside for today, in one statement."""
@@ -223,7 +223,7 @@ class FileState:
         if amount > limit:
             return None
         today = utc_day(self._clock_s())
-        with self._speaking():
+        with self._guard_errors():
             done = self._run(
                 "INSERT INTO spent VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
                 "SET amount_nano = amount_nano + excluded.amount_nano WHERE amount_nano + excluded.amount_nano <= ?",
@@ -238,11 +238,11 @@ class FileState:
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace what was set aside by what was paid, in one statement."""
-        with self._speaking():
+        with self._guard_errors():
             self._open()
-            if reservation.day < day_before(self._clock_s()):
+            if reservation.day < oldest_kept_day(self._clock_s()):
                 return
-            change = change_nano(reservation, actual_usd=actual_usd, held_by=self._held_by)
+            change = settlement_delta(reservation, actual_usd=actual_usd, held_by=self._held_by)
             self._run(
                 "INSERT INTO spent VALUES (?, ?, max(0, ?)) ON CONFLICT DO UPDATE "
                 "SET amount_nano = max(0, amount_nano + ?)",
@@ -255,14 +255,14 @@ class FileState:
     async def spent_usd(self, account: str) -> float:
         """Give what was spent and set aside today."""
         today = utc_day(self._clock_s())
-        with self._speaking():
+        with self._guard_errors():
             row = self._run("SELECT amount_nano FROM spent WHERE day = ? AND account = ?", today, account).fetchone()
         return 0.0 if row is None else usd(row[0])
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
         """Put an overlay in force."""
         self._version = -1
-        with self._speaking():
+        with self._guard_errors():
             self._run(
                 "INSERT INTO overlay VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
                 "SET epoch = excluded.epoch, record = excluded.record WHERE excluded.epoch >= epoch",
@@ -274,21 +274,21 @@ class FileState:
     async def clear_overlay(self, environment: str) -> None:
         """Take the overlay away."""
         self._version = -1
-        with self._speaking():
+        with self._guard_errors():
             self._run("DELETE FROM overlay WHERE environment = ?", environment)
 
-    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+    async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives; what nobody asks for any more is taken out on the way."""
         now_s = self._clock_s()
         values = (heartbeat.environment, heartbeat.process, now_s + lifetime_s, msgspec.json.encode(heartbeat))
-        with self._speaking(), self._writing() as connection:
+        with self._guard_errors(), self._writing() as connection:
             connection.execute("DELETE FROM process WHERE until_s <= ?", (now_s,))
-            connection.execute("DELETE FROM spent WHERE day < ?", (day_before(now_s),))
+            connection.execute("DELETE FROM spent WHERE day < ?", (oldest_kept_day(now_s),))
             connection.execute("INSERT OR REPLACE INTO process VALUES (?, ?, ?, ?)", values)
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment."""
-        with self._speaking():
+        with self._guard_errors():
             rows = self._run(
                 "SELECT record FROM process WHERE environment = ? AND until_s > ? ORDER BY process",
                 environment,
@@ -296,30 +296,30 @@ class FileState:
             ).fetchall()
             return [_heartbeat_decoder.decode(record) for (record,) in rows]
 
-    async def gone(self, environment: str, process: str) -> None:
+    async def deregister(self, environment: str, process: str) -> None:
         """Say that a process ended in good order."""
-        with self._speaking():
+        with self._guard_errors():
             self._run("DELETE FROM process WHERE environment = ? AND process = ?", environment, process)
 
     async def aclose(self) -> None:
         """Close the file; the next use opens it again."""
-        with self._speaking():
+        with self._guard_errors():
             self._close()
 
 
-def _window(found: sqlite3.Cursor) -> law.Window:
+def _window(found: sqlite3.Cursor) -> law.CircuitWindow:
     row = found.fetchone()
-    return law.QUIET if row is None else _window_decoder.decode(row[0])
+    return law.EMPTY_WINDOW if row is None else _window_decoder.decode(row[0])
 
 
-def _patiently(act: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the act gives
+def _retry_while_busy(act: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the act gives
     """Try again while another process writes, up to a short limit."""
     deadline_s = time.monotonic() + _BUSY_LIMIT_S
     while True:
         try:
             return act()
         except sqlite3.OperationalError as error:
-            if _code(error) not in _BUSY or time.monotonic() > deadline_s:
+            if _sqlite_code(error) not in _BUSY or time.monotonic() > deadline_s:
                 raise
             time.sleep(_BUSY_POLL_S)
 
@@ -336,13 +336,13 @@ def _committing(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _code(error: Exception) -> int:
+def _sqlite_code(error: Exception) -> int:
     """Give SQLite's primary result code; 0 for an error that is not SQLite's."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _hint(error: Exception) -> str:
-    code = _code(error)
+    code = _sqlite_code(error)
     if code in _BUSY:
         return "another process holds it; see whether one hangs"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, msgspec.MsgspecError):

@@ -57,7 +57,7 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     rest_until_s: float = 0.0
 
 
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
+class BreakerDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Whether one attempt may start.
 
     Args:
@@ -109,7 +109,7 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
     release: str | None = None
     bad: tuple[str, ...] = ()
     ends_rollout_of: str | None = None
-    serves: str | None = None
+    serving: str | None = None
     epoch: Annotated[int, Meta(ge=1)]
     reason: str | None = None
     at: datetime
@@ -145,7 +145,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
-class Shared(msgspec.Struct, frozen=True, kw_only=True):
+class SharedState(msgspec.Struct, frozen=True, kw_only=True):
     """All that a call looks at before it starts, read in one go.
 
     Args:
@@ -159,18 +159,18 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     read_at_s: float = 0.0
 
 
-class State(Protocol):
+class StateStore(Protocol):
     """A store that processes share.
 
     Every method is one round trip and atomic. A store that is away raises InfrastructureError within its own short
     limit.
     """
 
-    async def shared(self, environment: str) -> Shared:
+    async def shared(self, environment: str) -> SharedState:
         """Read what calls look at."""
         ...
 
-    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
         """Ask whether an attempt may start; takes the probe's lease where one is due."""
         ...
 
@@ -190,7 +190,7 @@ class State(Protocol):
         """Give a lease back without a verdict (the caller left): the next attempt probes."""
         ...
 
-    async def rest(self, provider: str, *, for_s: float) -> None:
+    async def back_off(self, provider: str, *, for_s: float) -> None:
         """Leave a provider alone for as long as it asked; a later end wins over an earlier one."""
         ...
 
@@ -214,7 +214,7 @@ class State(Protocol):
         """Take the overlay away."""
         ...
 
-    async def beat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
+    async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Say that this process lives; it counts as gone when it has said nothing for its lifetime."""
         ...
 
@@ -222,7 +222,7 @@ class State(Protocol):
         """List the live processes of an environment, by name."""
         ...
 
-    async def gone(self, environment: str, process: str) -> None:
+    async def deregister(self, environment: str, process: str) -> None:
         """Say that a process ended in good order."""
         ...
 

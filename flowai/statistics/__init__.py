@@ -1,6 +1,6 @@
 """Pure mathematics of measurements; knows no files, models or screens."""
 
-from flowai.statistics.evalues import Block, Claim, Evidence, RateEvidence, RatioEvidence
+from flowai.statistics.evalues import Alternative, Block, EProcess, RateEProcess, RatioEProcess
 from flowai.statistics.histogram import (
     BUCKET_RATIO,
     bucket_of,
@@ -11,46 +11,46 @@ from flowai.statistics.histogram import (
 from flowai.statistics.intervals import (
     Interval,
     clopper_pearson,
-    difference,
+    difference_interval,
     mean_ratio,
     newcombe,
-    proportion,
+    proportion_interval,
     quantile_ranks,
     wilson,
 )
-from flowai.statistics.kappa import Agreement, agreement
+from flowai.statistics.kappa import CohenKappa, cohen_kappa
 from flowai.statistics.multiple_testing import e_bh, holm, split_alpha
 from flowai.statistics.quantiles import quantile
-from flowai.statistics.sample_size import calls_needed
-from flowai.statistics.srm import MISMATCH_ALPHA, mismatch_log_e, unexpected_arms
+from flowai.statistics.sample_size import required_sample_size
+from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value, unexpected_arms
 
 __all__ = [
     "BUCKET_RATIO",
     "MISMATCH_ALPHA",
-    "Agreement",
+    "Alternative",
     "Block",
-    "Claim",
-    "Evidence",
+    "CohenKappa",
+    "EProcess",
     "Interval",
-    "RateEvidence",
-    "RatioEvidence",
-    "agreement",
+    "RateEProcess",
+    "RatioEProcess",
     "bucket_of",
     "bucket_quantile",
     "bucket_quantile_interval",
-    "calls_needed",
     "clopper_pearson",
-    "difference",
+    "cohen_kappa",
+    "difference_interval",
     "e_bh",
     "holm",
     "mean_ratio",
-    "mismatch_log_e",
     "newcombe",
-    "proportion",
+    "proportion_interval",
     "quantile",
     "quantile_ranks",
     "quantile_ratio",
+    "required_sample_size",
     "split_alpha",
+    "srm_log_e_value",
     "unexpected_arms",
     "wilson",
 ]

@@ -9,7 +9,7 @@ import math
 
 _TINY = 1e-300
 _EPSILON = 1e-15
-_MOST_TERMS = 1_000_000  # a fraction near its mean needs about sqrt(a + b) terms: far more than 10^9 counts do
+_MAX_TERMS = 1_000_000  # a fraction near its mean needs about sqrt(a + b) terms: far more than 10^9 counts do
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
@@ -79,7 +79,7 @@ def _lower(x: float, a: float, b: float, *, y: float) -> float:
 def _fraction(x: float, a: float, b: float) -> float:
     c, d = 1.0, 1 / _nonzero(1 - (a + b) * x / (a + 1))
     value = d
-    for m in range(1, _MOST_TERMS):
+    for m in range(1, _MAX_TERMS):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for term in (even, odd):

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Literal, Self
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Claim = Literal["worse", "not_worse"]
+Alternative = Literal["worse", "not_worse"]
 """What evidence speaks for. `worse`: the candidate fails more often, by more than the margin. `not_worse`: it does not
 fail more often by as much as the margin; with margin 0, that it fails less often."""
 
 RATE_RATIOS = (1.05, 1.15, 1.3, 1.65, 5.0)
-"""Ratios of failure rates, candidate to control, that `RatioEvidence` bets on (their inverses for `not_worse`). A bet
+"""Ratios of failure rates, candidate to control, that `RatioEProcess` bets on (their inverses for `not_worse`). A bet
 on 1 + x gains wherever the true ratio is above about 1 + x / 2."""
 
 RATIO_WEIGHTS = (0.01, 0.03, 0.08, 0.66, 0.22)
@@ -38,13 +38,13 @@ RATIO_WEIGHTS = (0.01, 0.03, 0.08, 0.66, 0.22)
 0045). Half of a weight costs a bet 0.7 in the logarithm of the evidence."""
 
 LOG_ODDS = (0.05, 0.1, 0.24, 0.5, 1.2)
-"""Differences of log odds that `RateEvidence` bets on."""
+"""Differences of log odds that `RateEProcess` bets on."""
 
 LOG_ODDS_WEIGHTS = (0.03, 0.1, 0.75, 0.08, 0.04)
 """What part of the evidence starts on each of `LOG_ODDS`; as `RATIO_WEIGHTS`."""
 
 MARGIN_BETS = (0.5, 1.0, 2.0)
-"""How far inside the margin `RateEvidence` bets the candidate to be, in margins: halfway, equal to control, better."""
+"""How far inside the margin `RateEProcess` bets the candidate to be, in margins: halfway, equal to control, better."""
 
 MARGIN_WEIGHTS = (0.3, 0.5, 0.2)
 """What part of the evidence starts on each of `MARGIN_BETS`."""
@@ -55,7 +55,7 @@ PLUG_IN_START = 0.18
 UNSEEN_CALLS = 100.0
 """Calls without a failure that a stream is taken to have had before its first block, where failures are rare."""
 
-_MOST_OF_THE_STAKES = 0.95
+_MAX_OF_THE_STAKES = 0.95
 """No call takes more than this part of the evidence away, so that one surprise is never the end of it."""
 
 
@@ -91,7 +91,7 @@ class Block:
                 raise ValueError(f"{failures} failures in {calls} calls cannot be")
 
 
-class Evidence(ABC):
+class EProcess(ABC):
     """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
 
     Args:
@@ -104,10 +104,10 @@ class Evidence(ABC):
 
     _weights: Sequence[float] = ()
 
-    def __init__(self, claim: Claim, *, margin: float = 0.0) -> None:
+    def __init__(self, claim: Alternative, *, margin: float = 0.0) -> None:
         if not 0 <= margin < 1:
             raise ValueError(f"a margin of {margin} is not between 0 and 1")
-        self.claim: Claim = claim
+        self.claim: Alternative = claim
         self.margin = margin
         self._log_bets = [0.0] * len(self._weights)
         self._peak = 0.0
@@ -148,7 +148,7 @@ class Evidence(ABC):
         self._peak = max(self._peak, now)
         return now
 
-    def copy(self) -> Self:
+    def fork(self) -> Self:
         """Give evidence that goes on from here by itself."""
         twin = type(self)(self.claim, margin=self.margin)
         twin._log_bets = list(self._log_bets)  # noqa: SLF001 - its own kind
@@ -172,7 +172,7 @@ class Evidence(ABC):
         )
 
 
-class RatioEvidence(Evidence):
+class RatioEProcess(EProcess):
     """Evidence from how failures divide between the arms, for rare failures: errors, invalid JSON, slow calls.
 
     Its bets are spread over ratios r of the arms' rates. Where nothing is known of the rate, it is the count ratio:
@@ -196,7 +196,7 @@ class RatioEvidence(Evidence):
         return _bounded([(ratio - 1) / ((1 + share * (ratio - 1)) * (1 - b)) for ratio in ratios], share, a, b)
 
 
-class RateEvidence(Evidence):
+class RateEProcess(EProcess):
     """Evidence from failures and successes alike, for rates that are not rare: acceptance, save rate, thumbs.
 
     The safe 2x2 test over blocks. Its centres are the rate of both arms together in earlier blocks of the stream; its
@@ -207,7 +207,7 @@ class RateEvidence(Evidence):
     plug-in and for alternatives restricted to effect sizes.
     """
 
-    def __init__(self, claim: Claim, *, margin: float = 0.0) -> None:
+    def __init__(self, claim: Alternative, *, margin: float = 0.0) -> None:
         self._by_margin = claim == "not_worse" and margin > 0
         self._weights = MARGIN_WEIGHTS if self._by_margin else LOG_ODDS_WEIGHTS
         super().__init__(claim, margin=margin)
@@ -231,10 +231,10 @@ def _gains(share: float, a: float, b: float) -> tuple[float, float, float, float
 
 
 def _bounded(stakes: Sequence[float], share: float, a: float, b: float) -> list[float]:
-    """Cut stakes of one sign so that no factor falls below 1 - `_MOST_OF_THE_STAKES`."""
+    """Cut stakes of one sign so that no factor falls below 1 - `_MAX_OF_THE_STAKES`."""
     sign = math.copysign(1.0, stakes[0])
     worst = max(-sign * gain for gain in _gains(share, a, b))
-    most = _MOST_OF_THE_STAKES / worst
+    most = _MAX_OF_THE_STAKES / worst
     return [sign * min(abs(stake), most) for stake in stakes]
 
 

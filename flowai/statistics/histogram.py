@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flowai.statistics.intervals import Interval, difference, quantile_ranks
+from flowai.statistics.intervals import Interval, difference_interval, quantile_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,7 @@ def quantile_ratio(
     first, second = (
         _logarithm(bucket_quantile_interval(counts, share, confidence=confidence)) for counts in (candidate, control)
     )
-    logs = difference(first, second)
+    logs = difference_interval(first, second)
     estimate = None if logs.estimate is None else math.exp(logs.estimate)
     return Interval(estimate=estimate, low=math.exp(logs.low), high=math.exp(logs.high))
 

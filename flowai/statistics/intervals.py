@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from flowai.statistics.evalues import Block
 
-FEW = 10
+SMALL_SAMPLE = 10
 """Below so many successes or failures, `proportion` is exact rather than close."""
 
 
@@ -76,9 +76,9 @@ def clopper_pearson(count: int, total: int, *, confidence: float = 0.95) -> Inte
     return Interval(estimate=count / total, low=low, high=high)
 
 
-def proportion(count: int, total: int, *, confidence: float = 0.95) -> Interval:
+def proportion_interval(count: int, total: int, *, confidence: float = 0.95) -> Interval:
     """Give `clopper_pearson` when there are fewer than 10 successes or failures, else `wilson`."""
-    exact = min(count, total - count) < FEW
+    exact = min(count, total - count) < SMALL_SAMPLE
     return (clopper_pearson if exact else wilson)(count, total, confidence=confidence)
 
 
@@ -96,10 +96,10 @@ def newcombe(block: Block, *, confidence: float = 0.95) -> Interval:
     """
     candidate = wilson(block.candidate_failure_count, block.candidate_count, confidence=confidence)
     control = wilson(block.control_failure_count, block.control_count, confidence=confidence)
-    return difference(candidate, control)
+    return difference_interval(candidate, control)
 
 
-def difference(first: Interval, second: Interval) -> Interval:
+def difference_interval(first: Interval, second: Interval) -> Interval:
     """Give the interval of first minus second from the interval of each, measured independently.
 
     Source: Zou and Donner, Statistics in Medicine 27 (2008) 1693, equation 7; with Wilson's intervals it is Newcombe's.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Agreement:
+class CohenKappa:
     """How far two people agree.
 
     Args:
@@ -24,12 +24,12 @@ class Agreement:
             sorted by both, or both said one and the same of everything: then chance explains it all.
     """
 
-    both_count: int
-    same_count: int
+    rated_by_both_count: int
+    agreed_count: int
     kappa: float | None
 
 
-def agreement(words: Iterable[tuple[str, str]]) -> Agreement:
+def cohen_kappa(words: Iterable[tuple[str, str]]) -> CohenKappa:
     """Work out how far two people agree.
 
     Kappa is (p_o - p_e) / (1 - p_e): p_o is the share of which both said the same, p_e the share that two people would
@@ -52,4 +52,4 @@ def agreement(words: Iterable[tuple[str, str]]) -> Agreement:
     by_chance = sum(count * others[word] for word, count in ones.items())
     left = both_count * both_count - by_chance
     kappa = (same_count * both_count - by_chance) / left if left else None
-    return Agreement(both_count=both_count, same_count=same_count, kappa=kappa)
+    return CohenKappa(rated_by_both_count=both_count, agreed_count=same_count, kappa=kappa)

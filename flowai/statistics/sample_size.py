@@ -14,7 +14,7 @@ from flowai.statistics.evalues import Block
 if TYPE_CHECKING:
     from random import Random
 
-    from flowai.statistics.evalues import Evidence
+    from flowai.statistics.evalues import EProcess
 
 RUNS = 200
 """Futures that are simulated."""
@@ -25,15 +25,15 @@ STEPS = 80
 GROWTH = 1.1
 """How much larger each simulated block is than the one before, so that near and far are reached by the same work."""
 
-CERTAINTY = 0.8
+POWER = 0.8
 """Share of the futures in which the evidence must have sufficed."""
 
 _SMALL = 30.0
 """Up to this mean a binomial number is drawn exactly; above, a normal one is near enough for a forecast."""
 
 
-def calls_needed(
-    evidence: Evidence, *, log_enough: float, observed: Block, pace: Block, rng: Random, stream: str = ""
+def required_sample_size(
+    evidence: EProcess, *, log_enough: float, observed: Block, pace: Block, rng: Random, stream: str = ""
 ) -> int | None:
     """Give how many more candidate calls will do, with a chance of 80 %, at the observed rates.
 
@@ -56,13 +56,13 @@ def calls_needed(
         return 0
     if not (observed.candidate_count and observed.control_count and pace.candidate_count and pace.control_count):
         return None
-    reached = sorted(_calls_until(evidence.copy(), log_enough, observed, pace, rng, stream) for _ in range(RUNS))
-    enough = reached[math.ceil(CERTAINTY * RUNS) - 1]
+    reached = sorted(_calls_until(evidence.fork(), log_enough, observed, pace, rng, stream) for _ in range(RUNS))
+    enough = reached[math.ceil(POWER * RUNS) - 1]
     return None if math.isinf(enough) else int(enough)
 
 
 def _calls_until(
-    evidence: Evidence, log_enough: float, observed: Block, pace: Block, rng: Random, stream: str
+    evidence: EProcess, log_enough: float, observed: Block, pace: Block, rng: Random, stream: str
 ) -> float:
     candidate_rate = (observed.candidate_failure_count + 0.5) / (observed.candidate_count + 1)
     control_rate = (observed.control_failure_count + 0.5) / (observed.control_count + 1)

@@ -27,7 +27,7 @@ ODDS_WEIGHTS = (0.35, 0.15)
 """What part of the evidence starts on each of `ODDS_RATIOS`, spread over the arms."""
 
 
-def mismatch_log_e(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
+def srm_log_e_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
     """Give the evidence that assignments do not divide as they should; it may be looked at after every one of them.
 
     Args:

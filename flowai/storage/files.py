@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from yaml.nodes import Node
 
-_MOST_VALUES_COUNT = 1_000_000  # far above any real file; stops alias bombs, whose values grow exponentially
+_MAX_VALUES = 1_000_000  # far above any real file; stops alias bombs, whose values grow exponentially
 
 _LOCK_POLL_S = 0.02
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-Keys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
+PathKeys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +42,11 @@ class Document:
 
     value: Any
     file: str
-    lines: Mapping[Keys, int]
+    lines: Mapping[PathKeys, int]
 
-    def place(self, *keys: str | int) -> Place:
+    def location(self, *keys: str | int) -> Place:
         """Give the place of a value, or of its nearest parent where it is missing."""
-        way: Keys = keys
+        way: PathKeys = keys
         while way and way not in self.lines:
             way = way[:-1]
         dotted = ".".join(str(key) for key in keys) or None
@@ -126,7 +126,7 @@ def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         node = loader.get_single_node()
-        lines: dict[Keys, int] = {}
+        lines: dict[PathKeys, int] = {}
         if node is None:
             return Document(value=None, file=name, lines={(): 1})
         _walk(node, (), lines, name, kind)
@@ -143,12 +143,12 @@ def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError)
         loader.dispose()
 
 
-def _walk(node: Node, way: Keys, lines: dict[Keys, int], name: str, kind: type[ProjectError]) -> None:
+def _walk(node: Node, way: PathKeys, lines: dict[PathKeys, int], name: str, kind: type[ProjectError]) -> None:
     """Note the line of each value; refuse duplicate keys, which YAML parsers silently drop."""
     from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
     lines.setdefault(way, node.start_mark.line + 1)
-    if len(lines) > _MOST_VALUES_COUNT:
+    if len(lines) > _MAX_VALUES:
         raise kind("too many values; aliases may not multiply without end", place=Place(file=name))
     if isinstance(node, MappingNode):
         seen: set[str] = set()

@@ -117,7 +117,7 @@ class AppendLog:
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")
 
-    def hold(self) -> bool:
+    def lock(self) -> bool:
         """Lock the file, until it is closed, as one that is being written; others may hold it too.
 
         Returns:

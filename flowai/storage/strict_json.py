@@ -26,9 +26,9 @@ Dialect = Literal["rfc8259", "readable", "lossless", "interoperable"]
 
 DEEPEST_LEVEL = 64
 
-_LONGEST_WHOLE_DIGITS = 4000  # Python refuses to read longer integers at all
-_LONGEST_DIGITS = 20
-_LONGEST_NAME_COUNT = 40
+_MAX_WHOLE_DIGITS = 4000  # Python refuses to read longer integers at all
+_MAX_DIGITS = 20
+_MAX_NAME_COUNT = 40
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _HALF = re.compile("[\ud800-\udfff]")
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -115,20 +115,20 @@ def strings_of(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON is anything
             open_values += item
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """Write a name out of a file for a person: short, and without anything a terminal would obey."""
-    if len(name) <= _LONGEST_NAME_COUNT and name.isascii() and name.isprintable():
+    if len(name) <= _MAX_NAME_COUNT and name.isascii() and name.isprintable():
         return name
     safe = name.encode("ascii", "backslashreplace").decode()
     printable = "".join(character if character.isprintable() else "?" for character in safe)
-    return printable if len(printable) <= _LONGEST_NAME_COUNT else f"{printable[:_LONGEST_NAME_COUNT]}..."
+    return printable if len(printable) <= _MAX_NAME_COUNT else f"{printable[:_MAX_NAME_COUNT]}..."
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise NotStrictError("json/duplicate_key", f"`{shown(twice)}`")
+        raise NotStrictError("json/duplicate_key", f"`{printable(twice)}`")
     return made
 
 
@@ -137,11 +137,11 @@ def _constant(name: str) -> Any:  # noqa: ANN401 - never returns
 
 
 def _any_integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _LONGEST_WHOLE_DIGITS else float(digits)
+    return int(digits) if len(digits) <= _MAX_WHOLE_DIGITS else float(digits)
 
 
 def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) <= _LONGEST_DIGITS else _LARGEST + 1
+    value = int(digits) if len(digits) <= _MAX_DIGITS else _LARGEST + 1
     if not _SMALLEST <= value <= _LARGEST:
         raise NotStrictError("json/huge_number", f"{len(digits)} digits")
     return value

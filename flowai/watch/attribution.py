@@ -14,35 +14,35 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from flowai.statistics import Block, RatioEvidence
-from flowai.watch.error_rates import LONG_MINUTES, Cell, Tally
+from flowai.statistics import Block, RatioEProcess
+from flowai.watch.error_rates import LONG_MINUTES, CallCount, CountKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.watch.error_rates import AlertRule, Spans
+    from flowai.watch.error_rates import AlertRule, BurnWindows
 
 Side = Literal["accused", "witness"]
-Verdict = Literal["to_blame", "both_suffer", "not_proven", "no_witness", "recovered"]
+AttributionVerdict = Literal["to_blame", "both_suffer", "not_proven", "no_witness", "recovered"]
 """`to_blame`: the release fails, and those who stand against it do not. `both_suffer`: they fail too. `not_proven`: the
 evidence is not enough. `no_witness`: nobody stands against it. `recovered`: it failed, but no longer does."""
 
 ALPHA = 1e-4
 """Chance that one look blames a release that is no worse; the looks of an hour have most of their calls in common."""
 
-LEAST_FAILED_COUNT = 5
+MIN_FAILED_COUNT = 5
 """So many users must have failed."""
 
-SUFFERS_TOO_RATIO = 0.25
+CONTROL_ALSO_FAILS_RATIO = 0.25
 """Witnesses suffer too when they fail more than the rule bears, and at least so often as compared with the accused."""
 
 BLOCK_MINUTES = 5
-MOST_UNITS_COUNT = 20_000
+MAX_UNITS = 20_000
 _ALL = 1 << 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Suspect:
+class CandidateRelease:
     """A release that may be to blame.
 
     Args:
@@ -57,7 +57,7 @@ class Suspect:
     is_whole: bool
     since_minute: int
 
-    def side(self, cell: Cell) -> Side | None:
+    def side(self, cell: CountKey) -> Side | None:
         """Say on which side a call stands; None when it tells nothing."""
         if cell.feature in self.changed and cell.release == self.release:
             return "accused" if self.is_whole or cell.variant == "canary" else None
@@ -66,17 +66,17 @@ class Suspect:
         is_baseline = cell.variant in ("control", "stable") and cell.release != self.release
         return "witness" if is_baseline and cell.feature in self.changed else None
 
-    def accuses(self, cell: Cell) -> bool:
+    def is_own_call(self, cell: CountKey) -> bool:
         """Tell whether a call is one of the release's own."""
         return self.side(cell) == "accused"
 
-    def stratum(self, cell: Cell) -> str:
+    def stratum(self, cell: CountKey) -> str:
         """Say within what both sides are alike: the feature, at 100 % the provider."""
         return cell.provider if self.is_whole else cell.feature
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Blame:
+class Attribution:
     """What the evidence says.
 
     Args:
@@ -86,13 +86,13 @@ class Blame:
         log_e: natural logarithm of the evidence that the release fails more often.
     """
 
-    verdict: Verdict
-    accused: Tally
-    witness: Tally
+    verdict: AttributionVerdict
+    accused: CallCount
+    witness: CallCount
     log_e: float
 
 
-class UnitSample:
+class UserSample:
     """Users of the last hour, or a random part of them where they are many: who called, and whether it failed.
 
     A user counts from the first call on for an hour, as one, however often it calls; who is drawn depends on a hash of
@@ -102,7 +102,7 @@ class UnitSample:
         most_count: how many are kept at most.
     """
 
-    def __init__(self, most_count: int = MOST_UNITS_COUNT) -> None:
+    def __init__(self, most_count: int = MAX_UNITS) -> None:
         self._most_count = most_count
         self._below = _ALL
         self._units: dict[tuple[int, str, str, str, str], tuple[int, bool]] = {}
@@ -111,7 +111,7 @@ class UnitSample:
         """How many are kept."""
         return len(self._units)
 
-    def add(self, minute: int, unit: str, cell: Cell) -> None:
+    def add(self, minute: int, unit: str, cell: CountKey) -> None:
         """Note a call that a model was asked for.
 
         Args:
@@ -143,23 +143,23 @@ class UnitSample:
             self._below //= 2
             self._units = {key: one for key, one in self._units.items() if key[0] < self._below}
 
-    def sides(self, suspect: Suspect) -> Sides:
+    def sides(self, suspect: CandidateRelease) -> ArmTallies:
         """Divide them between a suspect and those who stand against it."""
         seen: dict[tuple[int, str, Side], tuple[int, bool]] = {}
         for (drawn, feature, provider, release, variant), (minute, failed) in self._units.items():
             if minute < suspect.since_minute:
                 continue
-            cell = Cell(feature=feature, provider=provider, release=release, variant=variant)
+            cell = CountKey(feature=feature, provider=provider, release=release, variant=variant)
             side = suspect.side(cell)
             if side is None:
                 continue
             key = (drawn, suspect.stratum(cell), side)
             before = seen.get(key, (minute, False))
             seen[key] = (min(minute, before[0]), failed or before[1])
-        return Sides((stratum, side, minute, failed) for (_, stratum, side), (minute, failed) in seen.items())
+        return ArmTallies((stratum, side, minute, failed) for (_, stratum, side), (minute, failed) in seen.items())
 
 
-class Sides:
+class ArmTallies:
     """Users of both sides by stratum and block of time.
 
     Args:
@@ -174,7 +174,7 @@ class Sides:
             counts[first] += 1
             counts[first + 1] += failed
 
-    def tallies(self) -> tuple[Tally, Tally]:
+    def tallies(self) -> tuple[CallCount, CallCount]:
         """Give the accused and the witnesses, of strata that have accused."""
         strata = {stratum for (_, stratum), counts in self._blocks.items() if counts[0]}
         sums = [0, 0, 0, 0]
@@ -182,13 +182,13 @@ class Sides:
             if stratum in strata:
                 sums = [one + other for one, other in zip(sums, counts, strict=True)]
         return (
-            Tally(call_count=sums[0], failure_count=sums[1]),
-            Tally(call_count=sums[2], failure_count=sums[3]),
+            CallCount(call_count=sums[0], failure_count=sums[1]),
+            CallCount(call_count=sums[2], failure_count=sums[3]),
         )
 
     def log_e(self, *, margin: float) -> float:
         """Give the evidence that the accused fail more often, by more than the margin."""
-        evidence = RatioEvidence("worse", margin=margin)
+        evidence = RatioEProcess("worse", margin=margin)
         for (_, stratum), counts in sorted(self._blocks.items()):
             block = Block(
                 candidate_count=counts[0],
@@ -200,7 +200,7 @@ class Sides:
         return evidence.log_e
 
 
-def judge(suspect: Suspect, units: UnitSample, spans: Spans, rule: AlertRule) -> Blame:
+def attribute(suspect: CandidateRelease, units: UserSample, spans: BurnWindows, rule: AlertRule) -> Attribution:
     """Say whether a release is to blame.
 
     It is when five users at least met a failure of it, more often than the rule bears, and still do; when chance gives
@@ -216,13 +216,13 @@ def judge(suspect: Suspect, units: UnitSample, spans: Spans, rule: AlertRule) ->
     sides = units.sides(suspect)
     accused, witness = sides.tallies()
     log_e = sides.log_e(margin=min(rule.error_rate, 0.99) if suspect.is_whole else 0.0)
-    fails = accused.failure_count >= LEAST_FAILED_COUNT and accused.rate > rule.error_rate
-    verdict: Verdict = "not_proven"
+    fails = accused.failure_count >= MIN_FAILED_COUNT and accused.rate > rule.error_rate
+    verdict: AttributionVerdict = "not_proven"
     if not witness.call_count:
         verdict = "no_witness"
-    elif fails and witness.rate > rule.error_rate and witness.rate >= SUFFERS_TOO_RATIO * accused.rate:
+    elif fails and witness.rate > rule.error_rate and witness.rate >= CONTROL_ALSO_FAILS_RATIO * accused.rate:
         verdict = "both_suffer"
     elif fails and log_e >= -math.log(ALPHA):
-        goes_on = spans.of(suspect.accuses).short.rate > rule.error_rate
+        goes_on = spans.of(suspect.is_own_call).short.rate > rule.error_rate
         verdict = "to_blame" if goes_on else "recovered"
-    return Blame(verdict=verdict, accused=accused, witness=witness, log_e=log_e)
+    return Attribution(verdict=verdict, accused=accused, witness=witness, log_e=log_e)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from flowai.errors import FlowaiError
-from flowai.releases.registry_source import PLAIN
+from flowai.releases.registry_source import DEFAULT_ENVIRONMENT
 from flowai.rollouts.records import RollbackOptions
 from flowai.rollouts.rollback import run_rollback
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RolledBack:
+class AutoRollbackResult:
     """What came of it.
 
     Args:
@@ -29,18 +29,18 @@ class RolledBack:
         message: in words.
     """
 
-    serves: str | None
+    serving: str | None
     message: str
     is_moot: bool = False
 
 
-class _MootError(Exception):
+class _NoLongerNeededError(Exception):
     """The rollback would leave another release than the one to blame."""
 
 
 def roll_back(
     context: CommandContext, incident: Incident, *, environment: str | None, state: str | None, reason: str
-) -> RolledBack:
+) -> AutoRollbackResult:
     """Roll back; to do it again finishes what an earlier try began.
 
     Args:
@@ -52,22 +52,24 @@ def roll_back(
     """
 
     def check(result: RollbackResult) -> None:
-        if incident.name not in result.leaves:  # somebody was quicker: the next best release must not be left for it
-            raise _MootError
+        if (
+            incident.name not in result.rolled_back
+        ):  # somebody was quicker: the next best release must not be left for it
+            raise _NoLongerNeededError
 
-    options = RollbackOptions(reason=reason, env=environment or PLAIN, state=state)
+    options = RollbackOptions(reason=reason, env=environment or DEFAULT_ENVIRONMENT, state=state)
     try:
         result = run_rollback(replace(context, user=f"flowai watch, {context.user}"), options, check)
-    except _MootError:
-        return RolledBack(serves=None, is_moot=True, message=f"{incident.name} is no longer rolled out")
+    except _NoLongerNeededError:
+        return AutoRollbackResult(serving=None, is_moot=True, message=f"{incident.name} is no longer rolled out")
     except FlowaiError as error:
-        return RolledBack(serves=None, message=f"{incident.name} could not be rolled back: {error}")
+        return AutoRollbackResult(serving=None, message=f"{incident.name} could not be rolled back: {error}")
     undone = [f"{step.name}: {step.detail}" for step in result.steps if step.status in ("failed", "pending")]
     steps = "; ".join(dict.fromkeys(undone))
     if not result.is_confirmed:
-        return RolledBack(serves=None, message=f"{incident.name} -> {result.serves} is not complete: {steps}")
+        return AutoRollbackResult(serving=None, message=f"{incident.name} -> {result.serving} is not complete: {steps}")
     heard = f"{result.process_count} of {result.process_count} processes confirm"
     seen = heard if result.process_count else "no live process seen"
     commit = f"commit {result.registry_file} before the next deploy" if result.is_in_git else ""
-    said = (f"{incident.name} -> {result.serves}", seen, steps, commit)
-    return RolledBack(serves=result.serves, message="; ".join(part for part in said if part))
+    said = (f"{incident.name} -> {result.serving}", seen, steps, commit)
+    return AutoRollbackResult(serving=result.serving, message="; ".join(part for part in said if part))

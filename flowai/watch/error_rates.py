@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 LONG_MINUTES = 60
 SHORT_MINUTES = 5
-MOST_CELLS_COUNT = 5_000
+MAX_CELLS = 5_000
 """So many different cells are told apart in a minute; the rest is counted as one, so that memory stays small."""
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
+class CountKey(msgspec.Struct, frozen=True, kw_only=True):
     """What calls have in common that are counted together; empty where a call has no such thing.
 
     Args:
@@ -62,7 +62,7 @@ class AlertRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tally:
+class CallCount:
     """Calls of a stretch of time.
 
     Args:
@@ -89,11 +89,11 @@ class Health:
         long: over 60 minutes.
     """
 
-    window: Tally = Tally()
-    short: Tally = Tally()
-    long: Tally = Tally()
+    window: CallCount = CallCount()
+    short: CallCount = CallCount()
+    long: CallCount = CallCount()
 
-    def burns(self, rule: AlertRule) -> bool:
+    def exceeds_threshold(self, rule: AlertRule) -> bool:
         """Tell whether somebody must know: too many fail over the window, or over both an hour and five minutes.
 
         The second finds what a window with few calls cannot: `min_calls` are gathered over the hour. The budget that
@@ -104,17 +104,17 @@ class Health:
             return True
         return self.long.call_count >= rule.min_calls and self.long.rate > limit and self.short.rate > limit
 
-    def suffers(self, rule: AlertRule) -> bool:
+    def is_elevated(self, rule: AlertRule) -> bool:
         """Tell whether too many fail in the window, however few the calls."""
         return self.window.rate > rule.error_rate
 
     def is_healthy(self, rule: AlertRule) -> bool:
         """Tell whether there are calls, and few of them fail; no calls are no good news."""
-        return self.window.call_count > 0 and not self.suffers(rule)
+        return self.window.call_count > 0 and not self.is_elevated(rule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spans:
+class BurnWindows:
     """Counts of calls by cell, over the three stretches that the rule looks at.
 
     Args:
@@ -123,29 +123,29 @@ class Spans:
         long: over 60 minutes.
     """
 
-    window: Mapping[Cell, int]
-    short: Mapping[Cell, int]
-    long: Mapping[Cell, int]
+    window: Mapping[CountKey, int]
+    short: Mapping[CountKey, int]
+    long: Mapping[CountKey, int]
 
-    def of(self, accepts: Callable[[Cell], bool]) -> Health:
+    def of(self, accepts: Callable[[CountKey], bool]) -> Health:
         """Add up the calls of some cells."""
         return Health(
             window=_tally(self.window, accepts), short=_tally(self.short, accepts), long=_tally(self.long, accepts)
         )
 
-    def without(self, drops: Callable[[Cell], bool]) -> Spans:
+    def without(self, drops: Callable[[CountKey], bool]) -> BurnWindows:
         """Give the calls of all other cells."""
 
-        def rest(counts: Mapping[Cell, int]) -> dict[Cell, int]:
+        def rest(counts: Mapping[CountKey, int]) -> dict[CountKey, int]:
             return {cell: count for cell, count in counts.items() if not drops(cell)}
 
-        return Spans(window=rest(self.window), short=rest(self.short), long=rest(self.long))
+        return BurnWindows(window=rest(self.window), short=rest(self.short), long=rest(self.long))
 
-    def cells(self) -> set[Cell]:
+    def cells(self) -> set[CountKey]:
         """Give every cell there is."""
         return {*self.window, *self.long}
 
-    def errors(self, accepts: Callable[[Cell], bool]) -> dict[str, int]:
+    def errors(self, accepts: Callable[[CountKey], bool]) -> dict[str, int]:
         """Count the failures of some cells in the window by class, the most frequent first."""
         found: dict[str, int] = defaultdict(int)
         for cell, count in self.window.items():
@@ -158,14 +158,14 @@ class MinuteCounts:
     """Calls by minute and cell, of the last minutes only."""
 
     def __init__(self) -> None:
-        self._minutes: dict[int, dict[Cell, int]] = {}
+        self._minutes: dict[int, dict[CountKey, int]] = {}
 
     @property
     def newest_minute(self) -> int | None:
         """The last minute that has calls; None when none has."""
         return max(self._minutes, default=None)
 
-    def add(self, minute: int, cell: Cell) -> None:
+    def add(self, minute: int, cell: CountKey) -> None:
         """Count a call.
 
         Args:
@@ -175,10 +175,10 @@ class MinuteCounts:
         cells = self._minutes.setdefault(minute, {})
         if cell in cells:
             cells[cell] += 1
-        elif len(cells) < MOST_CELLS_COUNT:
+        elif len(cells) < MAX_CELLS:
             cells[cell] = 1
         else:
-            other = Cell(error="(other)" if cell.error else "")
+            other = CountKey(error="(other)" if cell.error else "")
             cells[other] = cells.get(other, 0) + 1
 
     def forget(self, before_minute: int) -> None:
@@ -186,28 +186,28 @@ class MinuteCounts:
         for minute in [one for one in self._minutes if one < before_minute]:
             del self._minutes[minute]
 
-    def since(self, minute: int) -> dict[Cell, int]:
+    def since(self, minute: int) -> dict[CountKey, int]:
         """Add up the calls from a minute on."""
-        found: dict[Cell, int] = defaultdict(int)
+        found: dict[CountKey, int] = defaultdict(int)
         for one, cells in self._minutes.items():
             if one >= minute:
                 for cell, count in cells.items():
                     found[cell] += count
         return dict(found)
 
-    def spans(self, now_minute: int, rule: AlertRule) -> Spans:
+    def spans(self, now_minute: int, rule: AlertRule) -> BurnWindows:
         """Give what the rule looks at; each stretch has the minute that is not over besides its whole ones."""
-        return Spans(
+        return BurnWindows(
             window=self.since(now_minute - rule.window_minutes),
             short=self.since(now_minute - SHORT_MINUTES),
             long=self.since(now_minute - LONG_MINUTES),
         )
 
 
-def _tally(counts: Mapping[Cell, int], accepts: Callable[[Cell], bool]) -> Tally:
+def _tally(counts: Mapping[CountKey, int], accepts: Callable[[CountKey], bool]) -> CallCount:
     calls = failures = 0
     for cell, count in counts.items():
         if accepts(cell):
             calls += count
             failures += count if cell.error else 0
-    return Tally(call_count=calls, failure_count=failures)
+    return CallCount(call_count=calls, failure_count=failures)

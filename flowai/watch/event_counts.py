@@ -14,8 +14,8 @@ from msgspec import Meta
 
 from flowai.events.records import SCHEMA_VERSION
 from flowai.events.tail import EventTail
-from flowai.watch.attribution import UnitSample
-from flowai.watch.error_rates import LONG_MINUTES, Cell, MinuteCounts
+from flowai.watch.attribution import UserSample
+from flowai.watch.error_rates import LONG_MINUTES, CountKey, MinuteCounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
 
 
-class CallLine(msgspec.Struct, frozen=True, kw_only=True):
+class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     """What is needed of a line; see `CallEvent` for the fields."""
 
     kind: str = ""
@@ -50,7 +50,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     error_class: str | None = None
 
 
-class Intake:
+class EventCounter:
     """Follows the log.
 
     Args:
@@ -60,8 +60,8 @@ class Intake:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.counts = MinuteCounts()
-        self.units = UnitSample()
-        self._tail = EventTail(directory, CallLine)
+        self.units = UserSample()
+        self._tail = EventTail(directory, CallRow)
         self._problems: Counter[str] = Counter()
         self._is_first = True
         self._now_minute = 0
@@ -91,7 +91,7 @@ class Intake:
         said = [_words(kind, count) for kind, count in sorted(self._problems.items()) if count]
         return (*said, *(f"the event log: {error}" for error in report.errors)), bool(report.errors)
 
-    def _count(self, line: CallLine) -> None:
+    def _count(self, line: CallRow) -> None:
         if line.kind != "call":
             return
         if line.schema_version != SCHEMA_VERSION:
@@ -111,7 +111,7 @@ class Intake:
         if minute < self._from_minute:
             self._problems["late"] += 1
             return
-        cell = Cell(
+        cell = CountKey(
             feature=line.feature or "",
             # who was asked first: the last one may be a fallback, and nobody was where breakers are open
             provider=(line.attempts[0].provider if line.attempts else line.provider) or "",

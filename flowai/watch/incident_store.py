@@ -22,7 +22,7 @@ LOCK_LIMIT_S = 10.0
 SCHEMA_VERSION = 1
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered.
 
     Args:
@@ -36,7 +36,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     resolved: tuple[Incident, ...] = ()
 
 
-class MemoryFile:
+class IncidentStore:
     """The file.
 
     Args:
@@ -47,10 +47,10 @@ class MemoryFile:
     def __init__(self, path: Path, *, clock_s: Callable[[], float]) -> None:
         self._path = path
         self._clock_s = clock_s
-        self._unsaved: Memory | None = None
+        self._unsaved: IncidentState | None = None
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
+    def lock(self) -> Iterator[bool]:
         """Keep other watches from deciding; tells whether that was possible in time.
 
         Raises:
@@ -65,21 +65,21 @@ class MemoryFile:
                 is_alone = take_lock(stream, limit_s=LOCK_LIMIT_S, clock_s=self._clock_s)
             yield is_alone
 
-    def load(self) -> tuple[Memory, str | None]:
+    def load(self) -> tuple[IncidentState, str | None]:
         """Give what is remembered, and what is wrong with the file; what could not be saved is not forgotten."""
         if self._unsaved is not None:
             return self._unsaved, None
         try:
-            memory = msgspec.json.decode(self._path.read_bytes(), type=Memory)
+            memory = msgspec.json.decode(self._path.read_bytes(), type=IncidentState)
         except FileNotFoundError:
-            return Memory(), None
+            return IncidentState(), None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            return Memory(), f"`{self._path.name}` cannot be read, open incidents are forgotten: {error}"
+            return IncidentState(), f"`{self._path.name}` cannot be read, open incidents are forgotten: {error}"
         if memory.schema_version != SCHEMA_VERSION:
-            return Memory(), f"`{self._path.name}` is of schema version {memory.schema_version}; it is not used"
+            return IncidentState(), f"`{self._path.name}` is of schema version {memory.schema_version}; it is not used"
         return memory, None
 
-    def save(self, memory: Memory) -> None:
+    def save(self, memory: IncidentState) -> None:
         """Keep it.
 
         Raises:
@@ -87,7 +87,7 @@ class MemoryFile:
         """
         self._unsaved = memory
         data = msgspec.json.format(msgspec.json.encode(memory), indent=1)
-        if not self._path.exists() and memory == Memory():
+        if not self._path.exists() and memory == IncidentState():
             self._unsaved = None
             return
         write_atomic(self._path, data + b"\n")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.notifications.records import Severity
-from flowai.watch.causes import Cause, Kind, covers
+from flowai.watch.causes import CauseKind, IncidentCause, is_caused_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.watch.error_rates import AlertRule, Health, Spans
+    from flowai.watch.error_rates import AlertRule, BurnWindows, Health
 
-FORGOTTEN = timedelta(hours=24)
+INCIDENT_EXPIRY = timedelta(hours=24)
 """An incident whose calls ceased is closed after this: nobody will learn any more how they go."""
 
 
@@ -45,7 +45,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     cause: str
-    kind: Kind
+    kind: CauseKind
     name: str = ""
     features: tuple[str, ...] = ()
     summary: str = ""
@@ -57,13 +57,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     rollback_tries_count: int = 0
     rolled_back_to: str | None = None
 
-    def covers(self, cause: Cause) -> bool:
+    def covers(self, cause: IncidentCause) -> bool:
         """Tell whether a cause is this one."""
         return (self.kind, self.name) == (cause.kind, cause.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class IncidentUpdate:
     """What a look changed.
 
     Args:
@@ -72,12 +72,14 @@ class Step:
         resolved: incidents that ended.
     """
 
-    opened: tuple[Cause, ...] = ()
+    opened: tuple[IncidentCause, ...] = ()
     kept: tuple[Incident, ...] = ()
     resolved: tuple[Incident, ...] = ()
 
 
-def step(incidents: Sequence[Incident], causes: Sequence[Cause], spans: Spans, rule: AlertRule, now: datetime) -> Step:
+def update(
+    incidents: Sequence[Incident], causes: Sequence[IncidentCause], spans: BurnWindows, rule: AlertRule, now: datetime
+) -> IncidentUpdate:
     """Hold open incidents against a new look.
 
     An incident ends when its calls have been well at every look for a whole window, or when there have been none for a
@@ -102,17 +104,17 @@ def step(incidents: Sequence[Incident], causes: Sequence[Cause], spans: Spans, r
             called_at=now if calls else incident.called_at,
         )
         is_over = calls > 0 and now - now_known.unwell_at >= timedelta(minutes=rule.window_minutes)
-        if is_over or now - now_known.called_at >= FORGOTTEN:
+        if is_over or now - now_known.called_at >= INCIDENT_EXPIRY:
             resolved.append(now_known)
         else:
             kept.append(now_known)
     opened = [cause for cause in causes if not any(one.covers(cause) for one in incidents)]
-    return Step(opened=tuple(opened), kept=tuple(kept), resolved=tuple(resolved))
+    return IncidentUpdate(opened=tuple(opened), kept=tuple(kept), resolved=tuple(resolved))
 
 
-def _healths(spans: Spans, incident: Incident) -> tuple[Health, ...]:
+def _healths(spans: BurnWindows, incident: Incident) -> tuple[Health, ...]:
     """Give the calls that must be well: of a release its own, as long as there are any, and those of its features."""
-    own = spans.of(lambda cell: covers(incident.kind, incident.name, incident.features, cell))
+    own = spans.of(lambda cell: is_caused_by(incident.kind, incident.name, incident.features, cell))
     if incident.kind != "release":
         return (own,)
     return own, spans.of(lambda cell: cell.feature in incident.features)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowai.errors import FlowaiError
 from flowai.events import AlertEvent, EventLog
-from flowai.events.lake.catalog import was_written
+from flowai.events.lake.catalog import has_file_for_day
 from flowai.notifications.records import Alert
 from flowai.notifications.routing import deliveries
 from flowai.watch import wording as words
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.notifications.outbox import Outbox
-    from flowai.watch.incident_store import Memory
+    from flowai.watch.incident_store import IncidentState
     from flowai.watch.incidents import Incident
-    from flowai.watch.session import Standing
+    from flowai.watch.session import ObservedRelease
 
-Action = Literal["trigger", "resolve"]
+NotificationAction = Literal["trigger", "resolve"]
 
 
-class Messages:
+class NotificationQueue:
     """The messages of incidents.
 
     A message is named by its incident and by what it says, so that the outbox takes it once; whatever a process that
@@ -41,7 +41,7 @@ class Messages:
         self._outbox = outbox
         self._kept: set[str] = set()
 
-    def queue(self, standing: Standing, memory: Memory, now: datetime) -> tuple[str, ...]:
+    def queue(self, standing: ObservedRelease, memory: IncidentState, now: datetime) -> tuple[str, ...]:
         """Make sure that every message of these incidents waits in the outbox, or went out.
 
         Args:
@@ -55,19 +55,21 @@ class Messages:
         problems: list[str] = []
         for incident in (*memory.incidents, *memory.resolved):
             problems += self._queue_alert(standing, incident, "trigger", incident.opened_at)
-            problems += self._once(
+            problems += self._enqueue_once(
                 f"{incident.id}/event", "the event log has no line of it yet", partial(_log, standing, incident)
             )
         for incident in memory.resolved:
             problems += self._queue_alert(standing, incident, "resolve", now)
         return tuple(dict.fromkeys(problems))
 
-    def _queue_alert(self, standing: Standing, incident: Incident, action: Action, at: datetime) -> list[str]:
+    def _queue_alert(
+        self, standing: ObservedRelease, incident: Incident, action: NotificationAction, at: datetime
+    ) -> list[str]:
         name = f"{incident.id}/{action}"
         messages = deliveries(_alert(standing, incident, action, at), standing.registry.alerts, id=name)
-        return self._once(name, "nobody is told yet", lambda: self._outbox.queue(messages))
+        return self._enqueue_once(name, "nobody is told yet", lambda: self._outbox.queue(messages))
 
-    def _once(self, name: str, failed: str, act: Callable[[], None]) -> list[str]:
+    def _enqueue_once(self, name: str, failed: str, act: Callable[[], None]) -> list[str]:
         if name in self._kept:
             return []
         try:
@@ -78,11 +80,11 @@ class Messages:
         return []
 
 
-def _alert(standing: Standing, incident: Incident, action: Action, at: datetime) -> Alert:
+def _alert(standing: ObservedRelease, incident: Incident, action: NotificationAction, at: datetime) -> Alert:
     return Alert(
         cause=incident.cause,
         action=action,
-        summary=incident.summary if action == "trigger" else words.ending(incident, at),
+        summary=incident.summary if action == "trigger" else words.recovery_text(incident, at),
         severity=incident.severity,
         source=f"flowai {standing.source.environment or 'default'}",
         at=at,
@@ -90,9 +92,9 @@ def _alert(standing: Standing, incident: Incident, action: Action, at: datetime)
     )
 
 
-def _log(standing: Standing, incident: Incident) -> None:
+def _log(standing: ObservedRelease, incident: Incident) -> None:
     """Put an incident into the event log, in a file of its own, by which the next process sees that it is there."""
-    if was_written(standing.events, incident.id, incident.opened_at):
+    if has_file_for_day(standing.events, incident.id, incident.opened_at):
         return
     event = AlertEvent(
         at=incident.opened_at,

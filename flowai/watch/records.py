@@ -11,16 +11,16 @@ from typing import Literal
 
 import msgspec
 
-from flowai.watch.attribution import Verdict
+from flowai.watch.attribution import AttributionVerdict
 from flowai.watch.incidents import Incident
 
 SCHEMA_VERSION = 1
-MOST_ROLLBACK_TRIES = 5
+MAX_ROLLBACK_TRIES = 5
 
 Status = Literal["ok", "no_calls", "alert"]
 """`ok`: nothing burns. `no_calls`: nothing came in the window, so nobody knows. `alert`: an incident is open."""
 
-What = Literal["opened", "resolved", "rolled_back", "rollback_failed", "told", "waits"]
+WatchEventKind = Literal["opened", "resolved", "rolled_back", "rollback_failed", "told", "waits"]
 """`opened`, `resolved`: an incident. `rolled_back`, `rollback_failed`: its release. `told`: a message went out.
 `waits`: it did not, and will be tried again."""
 
@@ -46,17 +46,17 @@ class WatchOptions:
     dry_run: bool = False
 
 
-class Happening(msgspec.Struct, frozen=True, kw_only=True):
+class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something that changed at a look.
 
     Args:
-        what: see `What`.
+        what: see `WatchEventKind`.
         message: in words, secrets redacted.
         cause: the incident's cause; None where it is about no incident.
         is_dry_run: whether it is only what would have been done.
     """
 
-    what: What
+    event: WatchEventKind
     message: str
     cause: str | None = None
     is_dry_run: bool = False
@@ -80,7 +80,7 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     stage: int
     baseline: str
-    verdict: Verdict
+    verdict: AttributionVerdict
     user_count: int
     failed_user_count: int
     witness_count: int
@@ -114,12 +114,12 @@ class WatchTick(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     call_count: int
     failure_count: int
-    silent_s: float | None
+    since_last_call_s: float | None
     rollout: RolloutView | None
     incidents: tuple[Incident, ...]
-    happened: tuple[Happening, ...]
+    events: tuple[WatchEvent, ...]
     warnings: tuple[str, ...]
-    is_hindered: bool
+    has_errors: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +138,7 @@ class WatchHead:
     error_rate: float
     window_s: float
     min_calls: int
-    receivers: tuple[str, ...]
+    recipients: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,5 +156,5 @@ class WatchEnd:
     open_count: int
     has_rolled_back: bool
     has_seen_calls: bool
-    is_hindered: bool
+    has_errors: bool
     is_stopped: bool

@@ -20,11 +20,11 @@ from flowai.registry.resolve import resolve_release
 from flowai.releases.diff import changed_features
 from flowai.releases.fleet import Fleet
 from flowai.releases.ledger import ledger_file, read_ledger
-from flowai.releases.registry_source import PLAIN, Source, open_source
-from flowai.releases.stages import WHOLE, began_at
+from flowai.releases.registry_source import DEFAULT_ENVIRONMENT, RegistrySource, open_source
+from flowai.releases.stages import FULL_ROLLOUT, began_at
 from flowai.state import Overlay
 from flowai.storage.files import read_fingerprints
-from flowai.watch.attribution import Suspect
+from flowai.watch.attribution import CandidateRelease
 from flowai.watch.error_rates import AlertRule
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from flowai.watch.records import WatchOptions
     from flowai.workspace.workspace import CommandContext
 
-SETTLING = timedelta(minutes=1)
+GRACE_PERIOD = timedelta(minutes=1)
 """So long after a step of a rollout calls of the stage before may still end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rolled:
+class ActiveRollout:
     """A release that is being rolled out.
 
     Args:
@@ -51,13 +51,13 @@ class Rolled:
         baseline: what serves otherwise.
     """
 
-    suspect: Suspect
+    suspect: CandidateRelease
     stage: int
     baseline: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class ObservedRelease:
     """How things stand at a look.
 
     Args:
@@ -70,27 +70,27 @@ class Standing:
         warnings: what a person should know.
     """
 
-    source: Source
+    source: RegistrySource
     registry: Registry
     events: Path
     rule: AlertRule
     redactor: Redactor
-    rolled: Rolled | None = None
+    rolled: ActiveRollout | None = None
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Read:
+class _RegistryRead:
     """What was read from files."""
 
-    source: Source
+    source: RegistrySource
     registry: Registry
     events: Path
     warnings: tuple[str, ...]
     stage_at: datetime | None
 
 
-class WatchGround:
+class WatchSession:
     """Looks at files and at what processes share.
 
     Args:
@@ -111,14 +111,14 @@ class WatchGround:
         self._error: str | None = None
         self._seen: tuple[str, int, datetime] | None = None
         self._read = self._read_files()
-        self._env = self._read.source.environment or PLAIN
+        self._env = self._read.source.environment or DEFAULT_ENVIRONMENT
         self._fingerprints = self._look_at_files()
 
     def close(self) -> None:
         """Close the connection to the processes."""
         self._fleet.close()
 
-    def look(self) -> Standing:
+    def refresh(self) -> ObservedRelease:
         """Read what changed."""
         self._refresh()
         state_error = self._look_at_state()
@@ -139,7 +139,7 @@ class WatchGround:
             rolled = self._rolled(read)
         except FlowaiError as error:
             warnings.append(f"the rollout is not judged: {error}")
-        return Standing(
+        return ObservedRelease(
             source=read.source,
             registry=read.registry,
             events=read.events,
@@ -161,7 +161,7 @@ class WatchGround:
             self._error = str(error)
         self._fingerprints = fingerprints
 
-    def _read_files(self) -> _Read:
+    def _read_files(self) -> _RegistryRead:
         context = self._context
         with open_source(context.directory, named=None, env=self._env, environ=context.environ) as source:
             if source.is_remote:
@@ -178,7 +178,7 @@ class WatchGround:
                 stage_at = began_at(
                     ledger, registry.rollout.candidate, registry.rollout.stage, registry.rollout.started_at
                 )
-            return _Read(
+            return _RegistryRead(
                 source=source,
                 registry=registry,
                 events=events_directory(registry, source.project),
@@ -206,7 +206,7 @@ class WatchGround:
 
     # --- the rollout ---
 
-    def _rolled(self, read: _Read) -> Rolled | None:
+    def _rolled(self, read: _RegistryRead) -> ActiveRollout | None:
         """Find the release that is being rolled out.
 
         Raises:
@@ -224,11 +224,11 @@ class WatchGround:
         stage = int(rollout.stage)
         if self._seen is None or self._seen[:2] != (rollout.candidate, stage):
             self._seen = (rollout.candidate, stage, self._context.now())
-        began = (read.stage_at or self._seen[2]) + SETTLING
-        suspect = Suspect(
+        began = (read.stage_at or self._seen[2]) + GRACE_PERIOD
+        suspect = CandidateRelease(
             release=rollout.candidate,
             changed=frozenset(changed_features(registry, baseline, rollout.candidate)),
-            is_whole=stage >= WHOLE,
+            is_whole=stage >= FULL_ROLLOUT,
             since_minute=math.ceil(began.timestamp() / 60),
         )
-        return Rolled(suspect=suspect, stage=stage, baseline=baseline)
+        return ActiveRollout(suspect=suspect, stage=stage, baseline=baseline)

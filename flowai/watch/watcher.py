@@ -19,37 +19,37 @@ import msgspec
 from flowai.errors import FlowaiError, UsageError
 from flowai.notifications.outbox import Outbox
 from flowai.notifications.routing import LABELS
-from flowai.rollouts.notify import Aftermath
+from flowai.rollouts.notify import RolloutNotifier
 from flowai.watch import wording as words
-from flowai.watch.attribution import judge
+from flowai.watch.attribution import attribute
 from flowai.watch.auto_rollback import roll_back
-from flowai.watch.causes import covers, find_causes
-from flowai.watch.event_counts import Intake, minute_of
-from flowai.watch.incident_store import Memory, MemoryFile
-from flowai.watch.incidents import Incident, step
-from flowai.watch.notify import Messages
+from flowai.watch.causes import find_causes, is_caused_by
+from flowai.watch.event_counts import EventCounter, minute_of
+from flowai.watch.incident_store import IncidentState, IncidentStore
+from flowai.watch.incidents import Incident, update
+from flowai.watch.notify import NotificationQueue
 from flowai.watch.records import (
-    MOST_ROLLBACK_TRIES,
-    Happening,
+    MAX_ROLLBACK_TRIES,
     RolloutView,
     WatchEnd,
+    WatchEvent,
     WatchHead,
     WatchOptions,
     WatchTick,
 )
-from flowai.watch.session import Rolled, Standing, WatchGround
+from flowai.watch.session import ActiveRollout, ObservedRelease, WatchSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from flowai.watch.attribution import Blame
-    from flowai.watch.causes import Cause
-    from flowai.watch.error_rates import Cell, Spans
-    from flowai.watch.records import What
+    from flowai.watch.attribution import Attribution
+    from flowai.watch.causes import IncidentCause
+    from flowai.watch.error_rates import BurnWindows, CountKey
+    from flowai.watch.records import WatchEventKind
     from flowai.workspace.workspace import CommandContext
 
-LEAST_INTERVAL_S = 1.0
+MIN_INTERVAL_S = 1.0
 _MOSTLY = 0.5
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -76,18 +76,18 @@ def run_watch(
         ProjectError: the registry is wrong, or there is none.
         InfrastructureError: it lies on another machine.
     """
-    if options.interval_s < LEAST_INTERVAL_S:
-        raise UsageError(f"`--interval` is {options.interval_s:g} s, expected {LEAST_INTERVAL_S:g} s at least")
+    if options.interval_s < MIN_INTERVAL_S:
+        raise UsageError(f"`--interval` is {options.interval_s:g} s, expected {MIN_INTERVAL_S:g} s at least")
     end_s = None if options.for_s is None else context.clock_s() + options.for_s
     has_rolled_back = has_seen_calls = is_stopped = False
-    with closing(Watch(context, options)) as watch:
+    with closing(Watcher(context, options)) as watch:
         on_head(watch.head())
         while True:
             began_s = context.clock_s()
             tick = watch.tick()
             on_tick(tick)
-            has_rolled_back |= any(one.what == "rolled_back" for one in tick.happened)
-            has_seen_calls |= tick.silent_s is not None
+            has_rolled_back |= any(one.event == "rolled_back" for one in tick.events)
+            has_seen_calls |= tick.since_last_call_s is not None
             pause_s = max(0.0, options.interval_s - (context.clock_s() - began_s))
             if options.once or (end_s is not None and context.clock_s() + pause_s > end_s):
                 break
@@ -97,13 +97,13 @@ def run_watch(
         open_count=len(tick.incidents),
         has_rolled_back=has_rolled_back,
         has_seen_calls=has_seen_calls,
-        is_hindered=tick.is_hindered,
+        has_errors=tick.has_errors,
         is_stopped=is_stopped,
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Look:
+class _Observation:
     """What a look sees.
 
     Args:
@@ -112,8 +112,8 @@ class _Look:
         now: the time, UTC.
     """
 
-    standing: Standing
-    spans: Spans
+    standing: ObservedRelease
+    spans: BurnWindows
     now: datetime
 
 
@@ -127,12 +127,12 @@ class _Found:
         memory: the incidents.
     """
 
-    rolled: Rolled | None
-    blame: Blame | None
-    memory: Memory
+    rolled: ActiveRollout | None
+    blame: Attribution | None
+    memory: IncidentState
 
 
-class Watch:
+class Watcher:
     """A watch; each `tick` is one look.
 
     Args:
@@ -143,16 +143,16 @@ class Watch:
     def __init__(self, context: CommandContext, options: WatchOptions) -> None:
         self._context = context
         self._options = options
-        self._ground = WatchGround(context, options)
-        self._standing = self._ground.look()
+        self._ground = WatchSession(context, options)
+        self._standing = self._ground.refresh()
         project = self._standing.source.project
         self._environment = self._standing.source.environment
-        self._intake = Intake(self._standing.events)
-        self._messages = Messages(Outbox(project.outbox, now=context.now, clock_s=context.clock_s))
-        self._memory = MemoryFile(project.watch / f"{self._environment or 'default'}.json", clock_s=context.clock_s)
-        self._imagined = Memory()
+        self._intake = EventCounter(self._standing.events)
+        self._messages = NotificationQueue(Outbox(project.outbox, now=context.now, clock_s=context.clock_s))
+        self._memory = IncidentStore(project.watch / f"{self._environment or 'default'}.json", clock_s=context.clock_s)
+        self._imagined = IncidentState()
         """What a dry run would remember."""
-        self._happened: list[Happening] = []
+        self._happened: list[WatchEvent] = []
         self._warnings: list[str] = []
         self._is_hindered = False
 
@@ -168,18 +168,18 @@ class Watch:
             error_rate=rule.error_rate,
             window_s=rule.window_minutes * 60.0,
             min_calls=rule.min_calls,
-            receivers=tuple(label for name, label in LABELS.items() if getattr(alerts, name) is not None),
+            recipients=tuple(label for name, label in LABELS.items() if getattr(alerts, name) is not None),
         )
 
     def tick(self) -> WatchTick:
         """Look once, and do what follows."""
         now = self._context.now()
         self._happened, self._warnings, self._is_hindered = [], [], False
-        self._standing = standing = self._ground.look()
+        self._standing = standing = self._ground.refresh()
         self._warnings += standing.warnings
-        look = _Look(standing=standing, spans=self._count(standing, now), now=now)
+        look = _Observation(standing=standing, spans=self._count(standing, now), now=now)
         if self._options.dry_run:
-            found = self._imagine(look)
+            found = self._dry_run(look)
         else:
             found = self._act(look)
             self._deliver(standing)
@@ -192,17 +192,17 @@ class Watch:
             window_s=standing.rule.window_minutes * 60.0,
             call_count=whole.call_count,
             failure_count=whole.failure_count,
-            silent_s=None if newest is None else max(0, minute_of(now) - newest) * 60.0,
+            since_last_call_s=None if newest is None else max(0, minute_of(now) - newest) * 60.0,
             rollout=None if found.rolled is None or found.blame is None else _view(found.rolled, found.blame),
             incidents=incidents,
-            happened=tuple(self._happened),
+            events=tuple(self._happened),
             warnings=tuple(self._warnings),
-            is_hindered=self._is_hindered,
+            has_errors=self._is_hindered,
         )
 
-    def _count(self, standing: Standing, now: datetime) -> Spans:
+    def _count(self, standing: ObservedRelease, now: datetime) -> BurnWindows:
         if standing.events != self._intake.directory:
-            self._intake = Intake(standing.events)
+            self._intake = EventCounter(standing.events)
         warnings, is_unreadable = self._intake.read(now, keep_minutes=standing.rule.keep_minutes)
         self._warnings += warnings
         self._is_hindered |= is_unreadable
@@ -210,31 +210,33 @@ class Watch:
 
     # --- deciding ---
 
-    def _imagine(self, look: _Look) -> _Found:
+    def _dry_run(self, look: _Observation) -> _Found:
         """Decide, say what would be done, and do nothing."""
         found = self._decide(look, self._imagined)
         memory = found.memory
         for incident in memory.incidents:
             if _is_due(incident, found):
-                self._tell("rolled_back", f"{incident.name} would be: {_reason(incident, found)}", incident.cause)
-                said = msgspec.structs.replace(incident, rollback_tries_count=MOST_ROLLBACK_TRIES)
+                self._record_event(
+                    "rolled_back", f"{incident.name} would be: {_reason(incident, found)}", incident.cause
+                )
+                said = msgspec.structs.replace(incident, rollback_tries_count=MAX_ROLLBACK_TRIES)
                 memory = _replaced(memory, said)
-        self._imagined = Memory(incidents=memory.incidents)
+        self._imagined = IncidentState(incidents=memory.incidents)
         return replace(found, memory=self._imagined)
 
-    def _act(self, look: _Look) -> _Found:
+    def _act(self, look: _Observation) -> _Found:
         """Decide, keep what was decided, do it; one watch at a time."""
         try:
-            with self._memory.alone() as is_alone:
+            with self._memory.lock() as is_alone:
                 if is_alone:
-                    return self._act_alone(look)
-            self._hinder("another watch does not let go of its lock; this one only looked")
+                    return self._act_with_lock(look)
+            self._record_error("another watch does not let go of its lock; this one only looked")
         except FlowaiError as error:
-            self._hinder(f"incidents cannot be kept: {error}")
-            return self._act_alone(look)
+            self._record_error(f"incidents cannot be kept: {error}")
+            return self._act_with_lock(look)
         return _Found(rolled=None, blame=None, memory=self._memory.load()[0])
 
-    def _act_alone(self, look: _Look) -> _Found:
+    def _act_with_lock(self, look: _Observation) -> _Found:
         memory, damage = self._memory.load()
         self._warnings += [damage] if damage else []
         found = self._decide(look, memory)
@@ -242,7 +244,7 @@ class Watch:
         self._save(memory)
         problems = self._messages.queue(look.standing, memory, look.now)
         for problem in problems:
-            self._hinder(problem)
+            self._record_error(problem)
         if not problems:
             memory = msgspec.structs.replace(memory, resolved=())
         for incident in memory.incidents:
@@ -251,32 +253,32 @@ class Watch:
         self._save(memory)
         return replace(found, memory=memory)
 
-    def _decide(self, look: _Look, memory: Memory) -> _Found:
+    def _decide(self, look: _Observation, memory: IncidentState) -> _Found:
         """Find causes, and what they change."""
         standing, spans, now = look.standing, look.spans, look.now
-        rolled = _without_old_trouble(standing.rolled, memory)
+        rolled = _drop_resolved(standing.rolled, memory)
         suspect = None if rolled is None else rolled.suspect
-        blame = None if suspect is None else judge(suspect, self._intake.units, spans, standing.rule)
+        blame = None if suspect is None else attribute(suspect, self._intake.units, spans, standing.rule)
 
-        def is_explained(cell: Cell) -> bool:
-            return any(covers(one.kind, one.name, one.features, cell) for one in memory.incidents)
+        def is_explained(cell: CountKey) -> bool:
+            return any(is_caused_by(one.kind, one.name, one.features, cell) for one in memory.incidents)
 
         causes = find_causes(spans.without(is_explained), standing.rule, suspect, blame)
-        changed = step(memory.incidents, causes, spans, standing.rule, now)
+        changed = update(memory.incidents, causes, spans, standing.rule, now)
         found = _Found(rolled=rolled, blame=blame, memory=memory)
         opened = [self._open(cause, number, look, found) for number, cause in enumerate(changed.opened)]
         for incident in opened:
-            self._tell("opened", incident.summary, incident.cause)
+            self._record_event("opened", incident.summary, incident.cause)
         for incident in changed.resolved:
-            self._tell("resolved", words.ending(incident, now), incident.cause)
+            self._record_event("resolved", words.recovery_text(incident, now), incident.cause)
         incidents, resolved = (*changed.kept, *opened), (*memory.resolved, *changed.resolved)
-        return replace(found, memory=Memory(incidents=incidents, resolved=resolved))
+        return replace(found, memory=IncidentState(incidents=incidents, resolved=resolved))
 
-    def _open(self, cause: Cause, number: int, look: _Look, found: _Found) -> Incident:
+    def _open(self, cause: IncidentCause, number: int, look: _Observation, found: _Found) -> Incident:
         standing, now = look.standing, look.now
         path = "service" if cause.kind == "service" else f"{cause.kind}/{cause.name}"
         name = standing.redactor.text(f"flowai/{self._environment or 'default'}/{path}")
-        summary = words.opening(cause, standing.rule, found.rolled, found.blame)
+        summary = words.incident_summary(cause, standing.rule, found.rolled, found.blame)
         details = words.details(cause, found.blame if cause.kind == "release" else None)
         return Incident(
             id=f"watch-{_NOT_IN_NAMES.sub('-', name)[:100]}-{now:%Y%m%dT%H%M%S.%fZ}-{number}",
@@ -294,7 +296,7 @@ class Watch:
 
     # --- doing ---
 
-    def _roll_back(self, incident: Incident, memory: Memory, reason: str) -> Memory:
+    def _roll_back(self, incident: Incident, memory: IncidentState, reason: str) -> IncidentState:
         """Roll back the release of an incident; that it was tried is written down before."""
         tried = msgspec.structs.replace(incident, rollback_tries_count=incident.rollback_tries_count + 1)
         memory = _replaced(memory, tried)
@@ -306,36 +308,38 @@ class Watch:
             state=self._options.state,
             reason=reason,
         )
-        if done.serves is None:
+        if done.serving is None:
             self._is_hindered |= not done.is_moot
-            self._tell("rollback_failed", done.message, incident.cause)
+            self._record_event("rollback_failed", done.message, incident.cause)
         else:
-            self._tell("rolled_back", done.message, incident.cause)
-        tries = MOST_ROLLBACK_TRIES if done.is_moot else tried.rollback_tries_count
-        return _replaced(memory, msgspec.structs.replace(tried, rolled_back_to=done.serves, rollback_tries_count=tries))
+            self._record_event("rolled_back", done.message, incident.cause)
+        tries = MAX_ROLLBACK_TRIES if done.is_moot else tried.rollback_tries_count
+        return _replaced(
+            memory, msgspec.structs.replace(tried, rolled_back_to=done.serving, rollback_tries_count=tries)
+        )
 
-    def _deliver(self, standing: Standing) -> None:
-        for sent in Aftermath(self._context, standing.source).deliver(only_due=True):
-            self._tell("told" if sent.status == "done" else "waits", f"{sent.name}: {sent.detail}", None)
+    def _deliver(self, standing: ObservedRelease) -> None:
+        for sent in RolloutNotifier(self._context, standing.source).deliver(only_due=True):
+            self._record_event("told" if sent.status == "done" else "waits", f"{sent.name}: {sent.detail}", None)
 
-    def _save(self, memory: Memory) -> None:
+    def _save(self, memory: IncidentState) -> None:
         try:
             self._memory.save(memory)
         except FlowaiError as error:
-            self._hinder(f"incidents cannot be kept: {error}")
+            self._record_error(f"incidents cannot be kept: {error}")
 
-    def _hinder(self, warning: str) -> None:
+    def _record_error(self, warning: str) -> None:
         self._is_hindered = True
         if warning not in self._warnings:
             self._warnings.append(warning)
 
-    def _tell(self, what: What, message: str, cause: str | None) -> None:
-        self._happened.append(Happening(what=what, message=message, cause=cause, is_dry_run=self._options.dry_run))
+    def _record_event(self, what: WatchEventKind, message: str, cause: str | None) -> None:
+        self._happened.append(WatchEvent(event=what, message=message, cause=cause, is_dry_run=self._options.dry_run))
 
 
 def _is_due(incident: Incident, found: _Found) -> bool:
     """Tell whether an incident's release is to be rolled back: it is to blame, or an earlier try did not do it all."""
-    if incident.kind != "release" or incident.rolled_back_to or incident.rollback_tries_count >= MOST_ROLLBACK_TRIES:
+    if incident.kind != "release" or incident.rolled_back_to or incident.rollback_tries_count >= MAX_ROLLBACK_TRIES:
         return False
     if incident.rollback_tries_count:
         return True
@@ -347,10 +351,10 @@ def _reason(incident: Incident, found: _Found) -> str:
     """Say why a release is rolled back; a later try is made for what the first one was."""
     if found.rolled is None or found.blame is None:
         return incident.summary
-    return words.accusation(found.rolled, found.blame)
+    return words.blame_text(found.rolled, found.blame)
 
 
-def _without_old_trouble(rolled: Rolled | None, memory: Memory) -> Rolled | None:
+def _drop_resolved(rolled: ActiveRollout | None, memory: IncidentState) -> ActiveRollout | None:
     """Leave out features that failed before the release served everybody: they are not its fault."""
     if rolled is None or not rolled.suspect.is_whole:
         return rolled
@@ -363,12 +367,12 @@ def _without_old_trouble(rolled: Rolled | None, memory: Memory) -> Rolled | None
     return replace(rolled, suspect=replace(suspect, changed=suspect.changed - old))
 
 
-def _replaced(memory: Memory, incident: Incident) -> Memory:
+def _replaced(memory: IncidentState, incident: Incident) -> IncidentState:
     incidents = tuple(incident if one.id == incident.id else one for one in memory.incidents)
     return msgspec.structs.replace(memory, incidents=incidents)
 
 
-def _view(rolled: Rolled, blame: Blame) -> RolloutView:
+def _view(rolled: ActiveRollout, blame: Attribution) -> RolloutView:
     return RolloutView(
         release=rolled.suspect.release,
         stage=rolled.stage,

@@ -10,48 +10,50 @@ from typing import TYPE_CHECKING
 
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
-from flowai.watch.incidents import FORGOTTEN
+from flowai.watch.incidents import INCIDENT_EXPIRY
 
 if TYPE_CHECKING:
-    from flowai.watch.attribution import Blame
-    from flowai.watch.causes import Cause, Kind
-    from flowai.watch.error_rates import AlertRule, Tally
+    from flowai.watch.attribution import Attribution
+    from flowai.watch.causes import CauseKind, IncidentCause
+    from flowai.watch.error_rates import AlertRule, CallCount
     from flowai.watch.incidents import Incident
-    from flowai.watch.session import Rolled
+    from flowai.watch.session import ActiveRollout
 
-MOST_NAME_LENGTH = 80
-_MOST_ERRORS = 5
+MAX_NAME_LENGTH = 80
+_MAX_ERRORS = 5
 
 
-def subject(kind: Kind, name: str) -> str:
+def subject(kind: CauseKind, name: str) -> str:
     """Name what fails: `provider openai`, `v2`."""
-    shown = one_line(name, MOST_NAME_LENGTH)
+    shown = one_line(name, MAX_NAME_LENGTH)
     return shown if kind == "release" else "the service" if kind == "service" else f"{kind} {shown}"
 
 
-def share(tally: Tally) -> str:
+def share(tally: CallCount) -> str:
     """Say how many of how many: `12 of 80 calls failed (15.0 %)`."""
     calls = formatting.count(tally.call_count, "call")
     return f"{tally.failure_count:,} of {calls} failed ({formatting.rate(tally.rate)})"
 
 
-def opening(cause: Cause, rule: AlertRule, rolled: Rolled | None, blame: Blame | None) -> str:
+def incident_summary(
+    cause: IncidentCause, rule: AlertRule, rolled: ActiveRollout | None, blame: Attribution | None
+) -> str:
     """Say what burns, since when it counts as too much, and what the release being rolled out has to do with it."""
     health = cause.health
     is_fast = health.window.call_count >= rule.min_calls and health.window.rate > rule.error_rate
     minutes, tally = (rule.window_minutes, health.window) if is_fast else (60, health.long)
-    limit = formatting.figure(round(rule.error_rate * 100, 2))
+    limit = formatting.format_number(round(rule.error_rate * 100, 2))
     line = f"{subject(cause.kind, cause.name)}: {share(tally)} in {minutes} min, limit {limit} %"
     errors = ", ".join(f"{one_line(name, 40)} {count:,}" for name, count in list(cause.errors.items())[:3])
     return "; ".join(part for part in (line, errors, _about_release(cause, rolled, blame)) if part)
 
 
-def _about_release(cause: Cause, rolled: Rolled | None, blame: Blame | None) -> str:
+def _about_release(cause: IncidentCause, rolled: ActiveRollout | None, blame: Attribution | None) -> str:
     if rolled is None or blame is None:
         return ""
     release = rolled.suspect.release
     if cause.kind == "release":
-        return accusation(rolled, blame) if blame.verdict == "to_blame" else f"not proven to be {release}"
+        return blame_text(rolled, blame) if blame.verdict == "to_blame" else f"not proven to be {release}"
     if blame.verdict == "both_suffer":
         return f"{release} is not to blame: {_against(rolled)} too"
     if cause.kind == "feature" and cause.name in rolled.suspect.changed and rolled.suspect.is_whole:
@@ -59,11 +61,11 @@ def _about_release(cause: Cause, rolled: Rolled | None, blame: Blame | None) -> 
     return ""
 
 
-def _against(rolled: Rolled) -> str:
+def _against(rolled: ActiveRollout) -> str:
     return "features that it did not change fail" if rolled.suspect.is_whole else f"{rolled.baseline} fails"
 
 
-def accusation(rolled: Rolled, blame: Blame) -> str:
+def blame_text(rolled: ActiveRollout, blame: Attribution) -> str:
     """Say why a release is to blame."""
     against = "features that it did not change" if rolled.suspect.is_whole else rolled.baseline
     return (
@@ -72,11 +74,11 @@ def accusation(rolled: Rolled, blame: Blame) -> str:
     )
 
 
-def _users(tally: Tally) -> str:
+def _users(tally: CallCount) -> str:
     return f"{tally.failure_count:,} of {formatting.count(tally.call_count, 'user')}"
 
 
-def details(cause: Cause, blame: Blame | None) -> dict[str, object]:
+def details(cause: IncidentCause, blame: Attribution | None) -> dict[str, object]:
     """Give the figures that go with an alert."""
     health = cause.health
     calls = {
@@ -85,18 +87,18 @@ def details(cause: Cause, blame: Blame | None) -> dict[str, object]:
     }
     found: dict[str, object] = {
         "kind": cause.kind,
-        "name": one_line(cause.name, MOST_NAME_LENGTH),
+        "name": one_line(cause.name, MAX_NAME_LENGTH),
         "calls": calls,
-        "errors": {one_line(name, 40): count for name, count in list(cause.errors.items())[:_MOST_ERRORS]},
+        "errors": {one_line(name, 40): count for name, count in list(cause.errors.items())[:_MAX_ERRORS]},
     }
     if blame is not None:
         found["verdict"], found["log_e"] = blame.verdict, round(blame.log_e, 2)
     return found
 
 
-def ending(incident: Incident, now: datetime) -> str:
+def recovery_text(incident: Incident, now: datetime) -> str:
     """Say that an incident ended, how, and after what time."""
     minutes = max(1, round((now - incident.opened_at) / timedelta(minutes=1)))
     serves = f"; {incident.rolled_back_to} serves" if incident.rolled_back_to else ""
-    how = "no calls for a day" if now - incident.called_at >= FORGOTTEN else "well again"
+    how = "no calls for a day" if now - incident.called_at >= INCIDENT_EXPIRY else "well again"
     return f"{subject(incident.kind, incident.name)}: {how}, after {minutes} min{serves}"

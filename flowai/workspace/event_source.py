@@ -25,7 +25,7 @@ CACHE_VARIABLE = "FLOWAI_LAKE_CACHE_GB"
 
 
 @contextmanager
-def open_events(
+def open_event_source(
     registry: Registry, project: Project, environ: Mapping[str, str], days: tuple[date, date] | None
 ) -> Iterator[tuple[Path, ...]]:
     """Open the event log for reading.
@@ -52,15 +52,15 @@ def open_events(
     if address is None:
         yield (here,)
         return
-    from flowai.events.lake.local_copy import Wanted, mirrored
+    from flowai.events.lake.local_copy import RemoteFile, local_copy
     from flowai.events.lake.object_store import open_store
 
     def is_day(day: date | None) -> bool:
         return days is None or day is None or days[0] <= day <= days[1]
 
     cache = project.lake / name_of(address)
-    wanted = Wanted(is_day=is_day, present=(here,), most_bytes=_most_bytes(environ), clock_s=time.monotonic)
-    with mirrored(open_store(address, environ), cache, wanted):
+    wanted = RemoteFile(is_day=is_day, present=(here,), most_bytes=_most_bytes(environ), clock_s=time.monotonic)
+    with local_copy(open_store(address, environ), cache, wanted):
         yield (here, cache)
 
 
@@ -70,11 +70,11 @@ def name_of(address: str) -> str:
 
 
 def _most_bytes(environ: Mapping[str, str]) -> int:
-    from flowai.events.lake.local_copy import MOST_BYTES
+    from flowai.events.lake.local_copy import MAX_BYTES
 
     text = environ.get(CACHE_VARIABLE)
     if not text:
-        return MOST_BYTES
+        return MAX_BYTES
     try:
         size = float(text)
     except ValueError:

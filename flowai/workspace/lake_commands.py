@@ -10,8 +10,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowai.errors import UndecidedError, UsageError
-from flowai.events.lake.compact import Compaction, Order, compact
+from flowai.errors import InconclusiveError, UsageError
+from flowai.events.lake.compact import Compaction, CompactionSettings, compact
 from flowai.events.lake.object_store import is_address, open_store
 from flowai.events.lake.sync import SyncReport, sync
 from flowai.events.lake.validate import Validation, validate, validate_store
@@ -21,7 +21,7 @@ from flowai.workspace.event_source import name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from flowai.events.lake.compact import DayDone
+    from flowai.events.lake.compact import DayResult
     from flowai.registry import Registry
     from flowai.workspace.workspace import CommandContext
 
@@ -45,7 +45,7 @@ class CompactOptions:
     keep: bool = False
 
 
-def run_compact(context: CommandContext, options: CompactOptions, on_day: Callable[[DayDone], None]) -> Compaction:
+def run_compact(context: CommandContext, options: CompactOptions, on_day: Callable[[DayResult], None]) -> Compaction:
     """Compact the log that is written here.
 
     Raises:
@@ -61,7 +61,7 @@ def run_compact(context: CommandContext, options: CompactOptions, on_day: Callab
             hint="a day that is not over cannot be closed; the latest that may be named is today",
         )
     registry, _ = _registry(context)
-    order = Order(before=before, is_kept=options.keep, clock_s=context.clock_s, on_day=on_day)
+    order = CompactionSettings(before=before, is_kept=options.keep, clock_s=context.clock_s, on_day=on_day)
     return compact(events_directory(registry, context.project), order)
 
 
@@ -114,7 +114,7 @@ def run_validate(context: CommandContext, place: str | None) -> Validation:
         path = events_directory(registry, context.project)
         if not path.is_dir():
             hint = "calls through `Gateway` and `flowai serve` write it"
-            raise UndecidedError(f"there is no event log at `{context.project.show(path)}` yet", hint=hint)
+            raise InconclusiveError(f"there is no event log at `{context.project.show(path)}` yet", hint=hint)
     else:
         path = Path(place)
         if not path.exists():

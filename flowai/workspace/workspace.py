@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import UsageError, one_of
+from flowai.errors import UsageError, expected_one_of
 from flowai.project import find_project
 from flowai.prompts import PromptLibrary
 from flowai.redaction import Redactor
@@ -101,7 +101,7 @@ class Workspace:
 
     @property
     def events(self) -> Path:
-        """The directory that events are written to; who reads them asks `open_events`, which knows object stores.
+        """The directory that events are written to; who reads them asks `open_event_source`, which knows object stores.
 
         Raises:
             RegistryError: the registry names an object store that is not known.
@@ -121,7 +121,7 @@ class Workspace:
         """Describe a model as the registry has it: nothing looked up, so that it needs no key and no weights."""
         return endpoint_as_written(self.registry, model)
 
-    def reachable(self, model: str) -> Endpoint:
+    def resolve_endpoint(self, model: str) -> Endpoint:
         """Give a model as it can be called: key, address and weights looked up.
 
         Raises:
@@ -173,7 +173,7 @@ def _with_models(registry: Registry, names: Iterable[str]) -> Registry:
         if "/" not in name:
             raise UsageError(
                 f"no model `{name}` in the registry, and it is not one of LiteLLM's names (`openai/gpt-4o-mini`)",
-                hint=one_of(registry.models, found=name),
+                hint=expected_one_of(registry.models, found=name),
             )
         added[name] = ModelEntry(model=name)
     return msgspec.structs.replace(registry, models={**registry.models, **added}) if added else registry

@@ -14,9 +14,9 @@ from support.redis_server import RedisServer
 
 from flowai.cache.redis_store import clear_redis, open_redis, redis_stats
 from flowai.cache.redis_vectors import RedisVectors
-from flowai.cache.response_cache import AnswerCache, open_answer_cache
-from flowai.cache.vector_math import unit_bytes
-from flowai.cache.vector_store import Entry
+from flowai.cache.response_cache import ResponseCache, open_response_cache
+from flowai.cache.vector_math import normalised_bytes
+from flowai.cache.vector_store import CacheEntry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -46,10 +46,10 @@ def url(server: RedisServer) -> str:
     return server.url
 
 
-def with_cache(url: str, tmp_path: Path, scene: Callable[[AnswerCache], Awaitable[None]]) -> None:
+def with_cache(url: str, tmp_path: Path, scene: Callable[[ResponseCache], Awaitable[None]]) -> None:
     async def play() -> None:
         rng = random.Random(1)  # noqa: S311 - for jitter
-        cache = open_answer_cache(named_state=url, directory=tmp_path / "none", embed=FakeEmbedder(), rng=rng)
+        cache = open_response_cache(named_state=url, directory=tmp_path / "none", embed=FakeEmbedder(), rng=rng)
         try:
             await scene(cache)
         finally:
@@ -61,21 +61,21 @@ def with_cache(url: str, tmp_path: Path, scene: Callable[[AnswerCache], Awaitabl
 
 @pytest.mark.service
 def test_both_caches_find_what_another_process_kept(url: str, tmp_path: Path) -> None:
-    async def keep(cache: AnswerCache) -> None:
-        assert await cache.similar(lookup(PARAPHRASE)) is None
-        await cache.keep(lookup(QUESTION), ANSWER)
+    async def keep(cache: ResponseCache) -> None:
+        assert await cache.find_similar(lookup(PARAPHRASE)) is None
+        await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
         assert (cache.error, cache.semantic_error) == (None, None)
 
-    async def find(cache: AnswerCache) -> None:
-        exact, similar = await cache.exact(lookup(QUESTION)), await cache.similar(lookup(PARAPHRASE))
+    async def find(cache: ResponseCache) -> None:
+        exact, similar = await cache.exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
         assert exact is not None
         assert similar is not None
         assert exact.completion == similar.completion == ANSWER
         assert 0.8 < (similar.similarity or 0) <= 1
-        assert await cache.similar(lookup("How do I not reset my password?")) is None
+        assert await cache.find_similar(lookup("How do I not reset my password?")) is None
         for other in (lookup(PARAPHRASE, tenant="u"), lookup(PARAPHRASE, language="German")):
-            assert await cache.similar(other) is None
+            assert await cache.find_similar(other) is None
             assert await cache.exact(other) is None
 
     with_cache(url, tmp_path, keep)
@@ -88,8 +88,8 @@ def test_both_caches_find_what_another_process_kept(url: str, tmp_path: Path) ->
     assert asyncio.run(redis_stats(url))[1].features == {}
 
 
-def entry(angle: float, text: str, **changes: Any) -> Entry:
-    vector = unit_bytes([1.0, angle])
+def entry(angle: float, text: str, **changes: Any) -> CacheEntry:
+    vector = normalised_bytes([1.0, angle])
     assert vector is not None
     facts: dict[str, Any] = {
         "partition": "p",
@@ -99,10 +99,10 @@ def entry(angle: float, text: str, **changes: Any) -> Entry:
         "completion": ANSWER,
         "ttl_s": 60.0,
     }
-    return Entry(**(facts | changes))
+    return CacheEntry(**(facts | changes))
 
 
-VECTOR = unit_bytes([1.0, 0.0]) or b""
+VECTOR = normalised_bytes([1.0, 0.0]) or b""
 
 
 def with_vectors(url: str, scene: Callable[[RedisVectors], Awaitable[None]], **changes: Any) -> None:
@@ -121,13 +121,13 @@ def test_similarity_is_the_cosine_on_every_server(url: str) -> None:
     async def scene(vectors: RedisVectors) -> None:
         for angle, text in ((0.0, "same"), (1.0, "half right"), (-0.5, "near"), (10.0, "far")):
             await vectors.add(entry(angle, text))
-        await vectors.add(entry(0.0, "opposite", vector=unit_bytes([-1.0, 0.0])))
-        found = await vectors.near("p", VECTOR, above=0.5)
+        await vectors.add(entry(0.0, "opposite", vector=normalised_bytes([-1.0, 0.0])))
+        found = await vectors.nearest("p", VECTOR, above=0.5)
         assert [near.text for near in found] == ["same", "near", "half right"]
         cosines = [1.0, 1 / (1 + 0.25) ** 0.5, 1 / 2**0.5]
         assert [near.similarity for near in found] == pytest.approx(cosines, abs=1e-5)
-        assert await vectors.near("q", VECTOR, above=0.0) == []
-        assert await vectors.near("p", unit_bytes([1.0, 0.0, 0.0]) or b"", above=0.0) == []
+        assert await vectors.nearest("q", VECTOR, above=0.0) == []
+        assert await vectors.nearest("p", normalised_bytes([1.0, 0.0, 0.0]) or b"", above=0.0) == []
 
     with_vectors(url, scene)
 
@@ -139,7 +139,7 @@ def test_what_has_expired_is_never_given_and_hides_nothing_behind_it(url: str) -
             await vectors.add(entry(0.01 * number, f"short {number}", ttl_s=0.05))
         await vectors.add(entry(0.5, "long"))
         await asyncio.sleep(0.1)  # the server's clock, which nobody hands in
-        assert [near.text for near in await vectors.near("p", VECTOR, above=0.5)] == ["long"]
+        assert [near.text for near in await vectors.nearest("p", VECTOR, above=0.5)] == ["long"]
 
     with_vectors(url, scene)
 
@@ -150,11 +150,11 @@ def test_the_same_text_has_one_answer_and_there_are_never_too_many(url: str) -> 
         for text in ("first", "second"):
             completion = msgspec.structs.replace(ANSWER, text=text)
             await vectors.add(entry(0.0, "question", completion=completion))
-        found = await vectors.near("p", VECTOR, above=0.5)
+        found = await vectors.nearest("p", VECTOR, above=0.5)
         assert [near.completion.text for near in found] == ["second"]
         for number in range(300):
             await vectors.add(entry(0.001 * number, str(number)))
-        assert (await vectors.near("p", VECTOR, above=0.5))[0].similarity > 0.9
+        assert (await vectors.nearest("p", VECTOR, above=0.5))[0].similarity > 0.9
 
     with_vectors(url, scene, most_entries_count=10)
     assert asyncio.run(redis_stats(url))[1].entry_count <= 301
@@ -179,9 +179,9 @@ def test_the_same_text_has_one_answer_and_there_are_never_too_many(url: str) -> 
 def test_calls_that_leave_in_the_middle_leave_no_answer_for_the_next(url: str, tmp_path: Path) -> None:
     tenants = [f"t{number}" for number in range(20)]
 
-    async def scene(cache: AnswerCache) -> None:
+    async def scene(cache: ResponseCache) -> None:
         for tenant in tenants:
-            await cache.keep(lookup(QUESTION, tenant=tenant), msgspec.structs.replace(ANSWER, text=tenant))
+            await cache.store(lookup(QUESTION, tenant=tenant), msgspec.structs.replace(ANSWER, text=tenant))
         rng = random.Random(5)  # noqa: S311 - a sample
 
         async def ask(tenant: str) -> None:
@@ -204,20 +204,20 @@ def test_calls_that_leave_in_the_middle_leave_no_answer_for_the_next(url: str, t
 def test_a_server_that_dies_or_hangs_fails_no_call_and_is_used_again_when_it_is_back(tmp_path: Path) -> None:
     with RedisServer() as server:
 
-        async def scene(cache: AnswerCache) -> None:
-            await cache.keep(lookup(QUESTION), ANSWER)
+        async def scene(cache: ResponseCache) -> None:
+            await cache.store(lookup(QUESTION), ANSWER)
             for trouble in (server.kill, server.freeze):
                 trouble()
                 assert await cache.exact(lookup(QUESTION)) is None
                 assert "is away" in (cache.error or "")
-                await cache.keep(lookup(QUESTION), ANSWER)
-                assert await cache.similar(lookup(PARAPHRASE)) is None
+                await cache.store(lookup(QUESTION), ANSWER)
+                assert await cache.find_similar(lookup(PARAPHRASE)) is None
                 if trouble == server.kill:
                     server.start()
                 else:
                     server.thaw()
                 for _ in range(300):  # it is tried again after a second
-                    await cache.keep(lookup(QUESTION), ANSWER)
+                    await cache.store(lookup(QUESTION), ANSWER)
                     if await cache.exact(lookup(QUESTION)) is not None:
                         break
                     await asyncio.sleep(0.02)
@@ -231,12 +231,12 @@ def test_a_server_that_dies_or_hangs_fails_no_call_and_is_used_again_when_it_is_
 def test_a_full_server_still_gives_what_it_has(tmp_path: Path) -> None:
     with RedisServer(settings=("--maxmemory-policy", "noeviction")) as server:
 
-        async def scene(cache: AnswerCache) -> None:
-            await cache.keep(lookup(QUESTION), ANSWER)
+        async def scene(cache: ResponseCache) -> None:
+            await cache.store(lookup(QUESTION), ANSWER)
             connection = open_redis(server.url)
             await connection.run(("CONFIG", "SET", "maxmemory", "1"))
             await connection.aclose()
-            await cache.keep(lookup(PARAPHRASE), ANSWER)
+            await cache.store(lookup(PARAPHRASE), ANSWER)
             assert "refused" in (cache.error or "")
             assert await cache.exact(lookup(QUESTION)) is not None
 
@@ -244,7 +244,7 @@ def test_a_full_server_still_gives_what_it_has(tmp_path: Path) -> None:
 
 
 def test_an_address_that_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
+    async def scene(cache: ResponseCache) -> None:
         assert await cache.exact(lookup(QUESTION)) is None
         assert cache.error is not None
         assert "hidden" not in cache.error

@@ -17,27 +17,27 @@ import msgspec
 import pytest
 from support.cached_responses import ANSWER, FakeEmbedder, lookup, request_of
 
-from flowai.cache.cache_key import make_lookup
+from flowai.cache.cache_key import build_cache_query
 from flowai.cache.exact import ExactCache
-from flowai.cache.response_cache import AnswerCache, open_answer_cache
+from flowai.cache.response_cache import ResponseCache, open_response_cache
 from flowai.cache.sqlite_vectors import DiskVectors, disk_vector_stats
-from flowai.cache.vector_math import unit_bytes
-from flowai.cache.vector_store import Entry
+from flowai.cache.vector_math import normalised_bytes
+from flowai.cache.vector_store import CacheEntry
 from flowai.registry.records import CachePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from flowai.cache.cache_key import Lookup
+    from flowai.cache.cache_key import CacheQuery
 
 QUESTION = "How do I reset my password?"
 PARAPHRASE = "How can I reset my password?"
 
 
-def with_cache(directory: Path, scene: Callable[[AnswerCache], Awaitable[None]], **changes: Any) -> None:
+def with_cache(directory: Path, scene: Callable[[ResponseCache], Awaitable[None]], **changes: Any) -> None:
     async def play() -> None:
         facts: dict[str, Any] = {"named_state": ".flowai", "directory": directory, "embed": FakeEmbedder()}
-        cache = open_answer_cache(**(facts | changes), rng=random.Random(1))  # noqa: S311 - for jitter
+        cache = open_response_cache(**(facts | changes), rng=random.Random(1))  # noqa: S311 - for jitter
         try:
             await scene(cache)
         finally:
@@ -47,11 +47,11 @@ def with_cache(directory: Path, scene: Callable[[AnswerCache], Awaitable[None]],
 
 
 def test_it_finds_the_same_request_and_one_that_means_the_same(tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
+    async def scene(cache: ResponseCache) -> None:
         assert await cache.exact(lookup(QUESTION)) is None
-        assert await cache.similar(lookup(QUESTION)) is None
-        await cache.keep(lookup(QUESTION), ANSWER)
-        exact, similar = await cache.exact(lookup(QUESTION)), await cache.similar(lookup(PARAPHRASE))
+        assert await cache.find_similar(lookup(QUESTION)) is None
+        await cache.store(lookup(QUESTION), ANSWER)
+        exact, similar = await cache.exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
         assert exact is not None
         assert (exact.completion, exact.verdict, exact.similarity) == (ANSWER, "exact", None)
         assert similar is not None
@@ -63,11 +63,11 @@ def test_it_finds_the_same_request_and_one_that_means_the_same(tmp_path: Path) -
 
 
 def test_near_vectors_alone_are_not_enough(tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
-        await cache.similar(lookup("Is 15 mg of it safe before lunch?"))
-        await cache.keep(lookup("Is 15 mg of it safe before lunch?"), ANSWER)
+    async def scene(cache: ResponseCache) -> None:
+        await cache.find_similar(lookup("Is 15 mg of it safe before lunch?"))
+        await cache.store(lookup("Is 15 mg of it safe before lunch?"), ANSWER)
         for other in ("Is 51 mg of it safe before lunch?", "Is 15 mg of it unsafe before lunch?"):
-            assert await cache.similar(lookup(other)) is None, other
+            assert await cache.find_similar(lookup(other)) is None, other
 
     with_cache(tmp_path, scene)
 
@@ -82,20 +82,20 @@ def test_near_vectors_alone_are_not_enough(tmp_path: Path) -> None:
         lookup(PARAPHRASE, kind="exact"),
     ],
 )
-def test_only_the_longest_text_may_differ(other: Lookup, tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
-        await cache.keep(lookup(QUESTION), ANSWER)
+def test_only_the_longest_text_may_differ(other: CacheQuery, tmp_path: Path) -> None:
+    async def scene(cache: ResponseCache) -> None:
+        await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
-        assert await cache.similar(lookup(PARAPHRASE)) is not None
-        assert await cache.similar(other) is None
+        assert await cache.find_similar(lookup(PARAPHRASE)) is not None
+        assert await cache.find_similar(other) is None
 
     with_cache(tmp_path, scene)
 
 
-def question(messages: list[dict[str, Any]], **changes: Any) -> Lookup:
+def question(messages: list[dict[str, Any]], **changes: Any) -> CacheQuery:
     request = msgspec.structs.replace(request_of(""), messages=tuple(messages), **changes)
     policy = CachePolicy(kind="semantic")
-    return make_lookup(request, feature="f", prompt_hash="", tenant="", policy=policy, variables=None)
+    return build_cache_query(request, feature="f", prompt_hash="", tenant="", policy=policy, variables=None)
 
 
 def test_without_a_prompt_the_last_user_message_is_compared_and_all_else_parts() -> None:
@@ -113,7 +113,7 @@ def test_without_a_prompt_the_last_user_message_is_compared_and_all_else_parts()
 
 
 def test_pictures_part_and_a_text_beside_them_is_compared() -> None:
-    def seen(url: str, text: str) -> Lookup:
+    def seen(url: str, text: str) -> CacheQuery:
         parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
         return question([{"role": "user", "content": parts}])
 
@@ -137,17 +137,17 @@ def test_no_answer_ever_crosses_tenants(tmp_path: Path) -> None:
     tenants = [f"{name}{number}" for name in ("acme", "acme ", "", "a/b", "*") for number in range(8)]
     texts = [f"How do I {verb} my {thing}?" for verb in ("reset", "change", "get") for thing in ("password", "plan")]
 
-    async def scene(cache: AnswerCache) -> None:
+    async def scene(cache: ResponseCache) -> None:
         questions = {(tenant, text): lookup(text, tenant=tenant) for tenant in tenants for text in texts}
         for (tenant, text), asked in questions.items():
             if rng.random() < 0.5:
-                await cache.keep(asked, msgspec.structs.replace(ANSWER, text=f"{tenant}|{text}"))
+                await cache.store(asked, msgspec.structs.replace(ANSWER, text=f"{tenant}|{text}"))
         await cache.flush()
         hit_count = 0
         for number in range(100_000):
             tenant, text = rng.choice(tenants), rng.choice(texts)
             asked = questions[tenant, text]
-            found = await (cache.similar(asked) if number % 50 == 0 else cache.exact(asked))
+            found = await (cache.find_similar(asked) if number % 50 == 0 else cache.exact(asked))
             if found is not None:
                 hit_count += 1
                 assert found.completion.text == f"{tenant}|{text}"
@@ -157,21 +157,21 @@ def test_no_answer_ever_crosses_tenants(tmp_path: Path) -> None:
 
 
 def test_another_embedding_model_is_another_space(tmp_path: Path) -> None:
-    async def keep(cache: AnswerCache) -> None:
-        await cache.keep(lookup(QUESTION), ANSWER)
+    async def keep(cache: ResponseCache) -> None:
+        await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
 
-    async def ask(cache: AnswerCache) -> None:
-        assert await cache.similar(lookup(QUESTION)) is None
+    async def ask(cache: ResponseCache) -> None:
+        assert await cache.find_similar(lookup(QUESTION)) is None
 
     with_cache(tmp_path, keep)
     with_cache(tmp_path, ask, embed=FakeEmbedder("other"))
 
 
 def test_an_answer_is_kept_about_as_long_as_its_class_says(tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
+    async def scene(cache: ResponseCache) -> None:
         for number in range(40):
-            await cache.keep(lookup(QUESTION, number=number, ttl="stable"), ANSWER)
+            await cache.store(lookup(QUESTION, number=number, ttl="stable"), ANSWER)
         await cache.flush()
 
     began_s = time.time()
@@ -195,18 +195,18 @@ class Clock:
         return self.now_s
 
 
-def entry(text: str, *, partition: str = "p", ttl_s: float = 10.0) -> Entry:
-    vector = unit_bytes([1.0, len(text) / 1000])
+def entry(text: str, *, partition: str = "p", ttl_s: float = 10.0) -> CacheEntry:
+    vector = normalised_bytes([1.0, len(text) / 1000])
     assert vector is not None
     completion = msgspec.structs.replace(ANSWER, text=text)
-    return Entry(partition=partition, feature="f", text=text, vector=vector, completion=completion, ttl_s=ttl_s)
+    return CacheEntry(partition=partition, feature="f", text=text, vector=vector, completion=completion, ttl_s=ttl_s)
 
 
-VECTOR = unit_bytes([1.0, 0.0]) or b""
+VECTOR = normalised_bytes([1.0, 0.0]) or b""
 
 
 def texts_near(vectors: DiskVectors, partition: str = "p") -> set[str]:
-    return {near.text for near in vectors.near(partition, VECTOR, above=0.5)}
+    return {near.text for near in vectors.nearest(partition, VECTOR, above=0.5)}
 
 
 def test_what_has_expired_is_never_given_and_leaves_room_for_what_has_not(tmp_path: Path) -> None:
@@ -247,20 +247,20 @@ def test_the_oldest_go_when_there_are_too_many(tmp_path: Path) -> None:
 def test_vectors_of_another_length_are_near_to_nothing(tmp_path: Path) -> None:
     with closing(DiskVectors(tmp_path / "v.db")) as vectors:
         vectors.add(entry("a"))
-        assert vectors.near("p", unit_bytes([1.0, 0.0, 0.0]) or b"", above=0.0) == []
-        assert unit_bytes([0.0, 0.0]) is None
-        assert unit_bytes([float("nan"), 1.0]) is None
+        assert vectors.nearest("p", normalised_bytes([1.0, 0.0, 0.0]) or b"", above=0.0) == []
+        assert normalised_bytes([0.0, 0.0]) is None
+        assert normalised_bytes([float("nan"), 1.0]) is None
 
 
 def test_a_damaged_file_fails_no_call_and_says_so(tmp_path: Path) -> None:
     for file in ("cache.db", "semantic-1.db"):
         (tmp_path / file).write_bytes(b"not a database" * 500)
 
-    async def scene(cache: AnswerCache) -> None:
-        await cache.keep(lookup(QUESTION), ANSWER)
+    async def scene(cache: ResponseCache) -> None:
+        await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
         assert await cache.exact(lookup(QUESTION)) is None
-        assert await cache.similar(lookup(QUESTION)) is None
+        assert await cache.find_similar(lookup(QUESTION)) is None
         assert "cannot be used" in (cache.error or "")
         assert "cannot be used" in (cache.semantic_error or "")
 
@@ -310,23 +310,23 @@ def test_an_embedder_that_fails_costs_the_semantic_half_only(tmp_path: Path) -> 
     embedder = FakeEmbedder()
     embedder.fails = True
 
-    async def scene(cache: AnswerCache) -> None:
-        await cache.keep(lookup(QUESTION), ANSWER)
+    async def scene(cache: ResponseCache) -> None:
+        await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
-        assert await cache.similar(lookup(PARAPHRASE)) is None
+        assert await cache.find_similar(lookup(PARAPHRASE)) is None
         assert cache.semantic_error == "no vectors today"
         assert await cache.exact(lookup(QUESTION)) is not None
         embedder.fails = False
-        await cache.similar(lookup(PARAPHRASE))
+        await cache.find_similar(lookup(PARAPHRASE))
         assert cache.semantic_error is None, "it is back"
 
     with_cache(tmp_path, scene, embed=embedder)
 
 
 def test_without_an_embedder_it_says_why(tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
-        await cache.keep(lookup(QUESTION), ANSWER)
-        assert await cache.similar(lookup(QUESTION)) is None
+    async def scene(cache: ResponseCache) -> None:
+        await cache.store(lookup(QUESTION), ANSWER)
+        assert await cache.find_similar(lookup(QUESTION)) is None
         assert cache.semantic_error == "no package"
 
     with_cache(tmp_path, scene, embed=None, semantic_error="no package")
@@ -351,13 +351,13 @@ class SlowEmbedder(FakeEmbedder):
 def test_nobody_waits_for_a_model_to_be_loaded_and_the_answer_is_kept_when_it_is(tmp_path: Path) -> None:
     embedder = SlowEmbedder()
 
-    async def scene(cache: AnswerCache) -> None:
-        assert await cache.similar(lookup(QUESTION)) is None
-        await cache.keep(lookup(QUESTION), ANSWER)
+    async def scene(cache: ResponseCache) -> None:
+        assert await cache.find_similar(lookup(QUESTION)) is None
+        await cache.store(lookup(QUESTION), ANSWER)
         assert embedder.asked == []
         embedder.loaded.set()
         await cache.flush()
-        assert await cache.similar(lookup(PARAPHRASE)) is not None
+        assert await cache.find_similar(lookup(PARAPHRASE)) is not None
         assert embedder.asked == [QUESTION, PARAPHRASE]
 
     with_cache(tmp_path, scene, embed=embedder)
@@ -366,22 +366,22 @@ def test_nobody_waits_for_a_model_to_be_loaded_and_the_answer_is_kept_when_it_is
 def test_each_text_is_embedded_once(tmp_path: Path) -> None:
     embedder = FakeEmbedder()
 
-    async def scene(cache: AnswerCache) -> None:
-        await cache.similar(lookup(QUESTION))
-        await cache.keep(lookup(QUESTION), ANSWER)
-        await cache.similar(lookup(QUESTION))
+    async def scene(cache: ResponseCache) -> None:
+        await cache.find_similar(lookup(QUESTION))
+        await cache.store(lookup(QUESTION), ANSWER)
+        await cache.find_similar(lookup(QUESTION))
         assert embedder.asked == [QUESTION]
 
     with_cache(tmp_path, scene, embed=embedder)
 
 
 def test_what_it_counts_is_written_at_the_latest_when_it_closes(tmp_path: Path) -> None:
-    async def scene(cache: AnswerCache) -> None:
-        await cache.keep(lookup(QUESTION), ANSWER)
+    async def scene(cache: ResponseCache) -> None:
+        await cache.store(lookup(QUESTION), ANSWER)
         for _ in range(250):
             await cache.exact(lookup(QUESTION))
-        await cache.similar(lookup("something else"))
-        await cache.similar(lookup(PARAPHRASE))
+        await cache.find_similar(lookup("something else"))
+        await cache.find_similar(lookup(PARAPHRASE))
 
     with_cache(tmp_path, scene)
     with closing(ExactCache(tmp_path)) as cache:
@@ -425,13 +425,13 @@ def test_kill_9_while_writing_corrupts_nothing(tmp_path: Path) -> None:
             with closing(sqlite3.connect(tmp_path / file)) as base:
                 assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
-        async def scene(cache: AnswerCache) -> None:
+        async def scene(cache: ResponseCache) -> None:
             found = await cache.exact(lookup("question 3 " + "long " * 3))
             assert found is not None
             assert found.completion == ANSWER
-            found = await cache.similar(lookup("question 3 " + "long " * 3))
+            found = await cache.find_similar(lookup("question 3 " + "long " * 3))
             assert found is not None
-            await cache.keep(lookup("afterwards"), ANSWER)
+            await cache.store(lookup("afterwards"), ANSWER)
             assert await cache.exact(lookup("afterwards")) is not None
             assert (cache.error, cache.semantic_error) == (None, None)
 

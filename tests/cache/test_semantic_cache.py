@@ -11,7 +11,7 @@ from support.cached_responses import ANSWER, lookup
 from support.question_pairs import near_misses, paraphrases
 
 from flowai.cache.embedder import LocalEmbedder, local_embedder_missing
-from flowai.cache.response_cache import open_answer_cache
+from flowai.cache.response_cache import open_response_cache
 from flowai.registry.records import CachePolicy
 
 if TYPE_CHECKING:
@@ -32,14 +32,15 @@ def hit_count(pairs: list[Pair], directory: Path) -> int:
     async def play() -> int:
         rng = random.Random(1)  # noqa: S311 - for jitter
         embedder = LocalEmbedder()
-        cache = open_answer_cache(named_state=".flowai", directory=directory, embed=embedder, rng=rng)
+        cache = open_response_cache(named_state=".flowai", directory=directory, embed=embedder, rng=rng)
         await embedder.embed(["loads the model"])
         count = 0
         for number, pair in enumerate(pairs):  # a variable of its own keeps each pair to itself
-            await cache.keep(lookup(pair.one, number=number, threshold=CachePolicy().threshold), ANSWER)
+            await cache.store(lookup(pair.one, number=number, threshold=CachePolicy().threshold), ANSWER)
             await cache.flush()
             count += (
-                await cache.similar(lookup(pair.other, number=number, threshold=CachePolicy().threshold)) is not None
+                await cache.find_similar(lookup(pair.other, number=number, threshold=CachePolicy().threshold))
+                is not None
             )
         assert cache.semantic_error is None
         await cache.aclose()

@@ -11,16 +11,25 @@ import msgspec
 import pytest
 from support.rollout_log import BEGIN, Scenario, Side, events_of, write_log
 
-from flowai.analytics.event_query import Stretch, open_log
+from flowai.analytics.event_query import TimeRange, open_log
 from flowai.analytics.unreadable_lines import first_unreadable
-from flowai.canary.judge import judge_rollout
+from flowai.canary.judge import evaluate_rollout
 from flowai.comparison import sampling
-from flowai.comparison.blocks import Pair
-from flowai.comparison.count import count_sides
-from flowai.comparison.evidence import Comparison, Rules
-from flowai.comparison.sampling import WHOLE_CALLS, Thinning, thin
-from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, experiment_sides, rollout_sides
-from flowai.comparison.validity import comparison_doubts
+from flowai.comparison.blocks import ArmPair
+from flowai.comparison.count import count_arms
+from flowai.comparison.evidence import Comparison, DecisionRules
+from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule, sampling_schedule
+from flowai.comparison.spec import (
+    CELL_US,
+    COLUMNS,
+    HOUR_US,
+    METRICS,
+    ComparisonSpec,
+    RolloutStage,
+    experiment_sides,
+    rollout_sides,
+)
+from flowai.comparison.validity import comparison_problems
 from flowai.events import CallEvent, EventLog, FeedbackEvent, ScoreEvent
 from flowai.redaction import Redactor
 from flowai.timestamps import to_us
@@ -37,21 +46,21 @@ if TYPE_CHECKING:
 HALF = Scenario(calls_count=4000, hours=8.0, percent=50)
 
 
-def question(scenario: Scenario = HALF, **changes: Any) -> Question:
-    stretch = Stretch(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
+def question(scenario: Scenario = HALF, **changes: Any) -> ComparisonSpec:
+    stretch = TimeRange(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
     facts: dict[str, Any] = {
         "sides": rollout_sides(scenario.candidate),
-        "stages": (Stage(percent=scenario.percent, stretch=stretch),),
+        "stages": (RolloutStage(percent=scenario.percent, stretch=stretch),),
         "feature": None,
         "feedback_us": HOUR_US,
         "now_us": stretch.until_us + HOUR_US,
     }
-    return Question(**(facts | changes))
+    return ComparisonSpec(**(facts | changes))
 
 
-def count(directory: Path, asked: Question) -> Counts:
+def count(directory: Path, asked: ComparisonSpec) -> Counts:
     with open_log(directory, COLUMNS, asked.stretch) as log:
-        return count_sides(log, asked)
+        return count_arms(log, asked)
 
 
 def write(directory: Path, events: Iterable[Event], process: str = "p") -> None:
@@ -60,18 +69,18 @@ def write(directory: Path, events: Iterable[Event], process: str = "p") -> None:
             log.append(event)
 
 
-def rules(**changes: Any) -> Rules:
+def rules(**changes: Any) -> DecisionRules:
     facts: dict[str, Any] = {
         "alpha": 0.05,
         "guardrails": METRICS[:4],
         "margins": dict.fromkeys((*METRICS, "save_rate"), 0.02),
         "baseline": "v1",
     }
-    return Rules(**(facts | changes))
+    return DecisionRules(**(facts | changes))
 
 
-def judge(directory: Path, asked: Question, **changes: Any) -> CanaryReport:
-    return judge_rollout(count(directory, asked), asked, rules(**changes), replay=True)
+def judge(directory: Path, asked: ComparisonSpec, **changes: Any) -> CanaryReport:
+    return evaluate_rollout(count(directory, asked), asked, rules(**changes), replay=True)
 
 
 def scored(scenario: Scenario, bad_rates: dict[str, float], after_s: float = 60.0) -> list[Event]:
@@ -90,7 +99,7 @@ def test_hallucinations_are_judged_by_the_last_score_of_a_call(tmp_path: Path) -
     write(tmp_path, scored(HALF, {"canary": 0.1, "control": 0.01}))
     report = judge(tmp_path, question(), guardrails=("error_rate", "hallucination"))
     metric = next(one for one in report.metrics if one.name == "hallucination")
-    assert (metric.says, report.verdict) == ("worse", "rollback")
+    assert (metric.status, report.verdict) == ("worse", "rollback")
     assert metric.candidate_calls.rate == pytest.approx(0.1, abs=0.02)
     assert metric.control_calls.rate == pytest.approx(0.01, abs=0.01)
 
@@ -128,22 +137,22 @@ def test_a_price_that_cannot_be_is_none(tmp_path: Path, price: float) -> None:
 
 
 def look_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "WHOLE_CALLS", 1000)
-    monkeypatch.setattr(sampling, "LEAST_IN_CELL", 1)
+    monkeypatch.setattr(sampling, "UNSAMPLED_CALLS", 1000)
+    monkeypatch.setattr(sampling, "MIN_IN_CELL", 1)
 
 
 def test_users_are_thinned_ever_more_and_never_come_back() -> None:
     calls = {cell * CELL_US: 3000 for cell in range(200)}
-    halvings = thin(calls).halvings_us
+    halvings = sampling_schedule(calls).halvings_us
     assert halvings == tuple(sorted(halvings))
-    assert thin({0: WHOLE_CALLS}) == Thinning()
+    assert sampling_schedule({0: UNSAMPLED_CALLS}) == SamplingSchedule()
     before = [cell for cell in calls if cell < halvings[0]]
-    assert sum(calls[cell] for cell in before) <= WHOLE_CALLS
-    assert thin(calls).mask == (1 << len(halvings)) - 1 == 15
+    assert sum(calls[cell] for cell in before) <= UNSAMPLED_CALLS
+    assert sampling_schedule(calls).mask == (1 << len(halvings)) - 1 == 15
     early = {cell: number for cell, number in calls.items() if cell <= halvings[1]}
-    assert thin(early).halvings_us == halvings[:2], "what comes later changes nothing before"
-    assert len(thin({0: 100 * WHOLE_CALLS}).halvings_us) == 7, "a burst is thinned at once"
-    slow = thin({cell * CELL_US: 200 for cell in range(9000)}).halvings_us
+    assert sampling_schedule(early).halvings_us == halvings[:2], "what comes later changes nothing before"
+    assert len(sampling_schedule({0: 100 * UNSAMPLED_CALLS}).halvings_us) == 7, "a burst is thinned at once"
+    slow = sampling_schedule({cell * CELL_US: 200 for cell in range(9000)}).halvings_us
     assert len(slow) == 2, "of 200 calls in a cell no fewer than 30 are looked at"
 
 
@@ -154,8 +163,8 @@ def test_a_sample_of_users_decides_where_there_are_very_many(tmp_path: Path, mon
     look_at_few(monkeypatch)
     report = judge(tmp_path, question(worse))
     assert (report.verdict, whole.verdict) == ("rollback", "rollback")
-    assert list(whole.looked_at.values()) == [arm.call_count for arm in whole.arms.values()]
-    assert 1000 < report.looked_at["canary"] < 0.7 * whole.looked_at["canary"]
+    assert list(whole.sampled_users.values()) == [arm.call_count for arm in whole.arms.values()]
+    assert 1000 < report.sampled_users["canary"] < 0.7 * whole.sampled_users["canary"]
     assert any("fixed sample of users" in one for one in report.warnings)
     assert not any("fixed sample" in one for one in whole.warnings)
     for arm, exact in whole.arms.items():
@@ -208,14 +217,14 @@ def test_arms_of_an_experiment_are_held_against_the_first(tmp_path: Path) -> Non
     metrics: tuple[Metric, ...] = ("save_rate", "error_rate")
     asked = question(sides=experiment_sides("it's", ("B", "A")), metrics=metrics)
     counts = count(tmp_path, asked)
-    comparison = Comparison.of(counts, asked, rules(guardrails=metrics), Pair(candidate="A", control="B"))
+    comparison = Comparison.build(counts, asked, rules(guardrails=metrics), ArmPair(candidate="A", control="B"))
     findings = {one.name: one for one in comparison.findings()}
     assert counts.call_tally("save_rate", "A", 0).failure_count == pytest.approx(0.8 * counts.traffic["A"], rel=0.03)
     assert findings["save_rate"].log_e_peak > math.log(1000), "A saves less"
     assert findings["error_rate"].log_e_peak < math.log(20)
     assert sum(counts.traffic.values()) == 3000
-    assert comparison_doubts(counts, asked) == ()
-    better = Comparison.of(counts, asked, rules(guardrails=metrics), Pair(candidate="B", control="A"))
+    assert comparison_problems(counts, asked) == ()
+    better = Comparison.build(counts, asked, rules(guardrails=metrics), ArmPair(candidate="B", control="A"))
     assert better.findings()[0].safe_log_e > math.log(20)
 
 
@@ -252,7 +261,7 @@ def test_hours_agree_with_reports_of_their_time(tmp_path: Path) -> None:
     replay = judge(tmp_path, question(worse)).replay
     for hour, told in enumerate(replay, 1):
         until_us = to_us(worse.begin) + hour * HOUR_US
-        stage = Stage(percent=50, stretch=Stretch(since_us=to_us(worse.begin), until_us=until_us))
+        stage = RolloutStage(percent=50, stretch=TimeRange(since_us=to_us(worse.begin), until_us=until_us))
         then = judge(tmp_path, question(worse, stages=(stage,)))
         assert (told.verdict, told.reason) == (then.verdict, then.reasons[0]), told.at
 
@@ -263,7 +272,7 @@ def test_unreadable_lines_are_named_by_file_and_number(tmp_path: Path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:2], "garbage\n", *lines[2:], "[]\n", "\n", '{"kind": 3}\n', '{"kind":"call","ca']))
     with open_log(tmp_path, COLUMNS, question().stretch) as log:
-        counted = count_sides(log, question()).problem_count("unreadable")
+        counted = count_arms(log, question()).problem_count("unreadable")
     found = first_unreadable((tmp_path,), question().stretch)
     assert [(one.file, one.line) for one in found] == [
         (path.relative_to(tmp_path).as_posix(), line) for line in (3, len(lines) + 2, len(lines) + 4)

@@ -11,7 +11,7 @@ import pytest
 from support.cached_responses import ANSWER, FakeEmbedder, lookup
 from support.redis_server import RedisServer
 
-from flowai.cache.response_cache import open_answer_cache
+from flowai.cache.response_cache import open_response_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,16 +26,16 @@ def serve_once(directory: Path, named_state: str = ".flowai") -> None:
     """Keep one answer and find it again in both caches, as a gateway would."""
 
     async def serve() -> None:
-        cache = open_answer_cache(
+        cache = open_response_cache(
             named_state=named_state,
             directory=directory,
             embed=FakeEmbedder(),
             rng=random.Random(1),  # noqa: S311 - for jitter
         )
-        await cache.keep(lookup("How do I reset my password?"), ANSWER)
+        await cache.store(lookup("How do I reset my password?"), ANSWER)
         await cache.flush()
         assert await cache.exact(lookup("How do I reset my password?"))
-        assert await cache.similar(lookup("How can I reset my password?"))
+        assert await cache.find_similar(lookup("How can I reset my password?"))
         assert (cache.error, cache.semantic_error) == (None, None)
         await cache.aclose()
 

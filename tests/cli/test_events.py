@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.lake_log import NOON, a_log, call, lines_of, read, write
-from support.object_store import SECRET, ObjectStore, running_store
+from support.object_store import SECRET, S3Server, running_store
 from support.rollout_log import BEGIN, Scenario, Side, write_log
 
 from flowai.errors import RegistryError
@@ -35,7 +35,7 @@ STRETCH = ("--since", "2026-05-04T08:00", "--until", "2026-05-05T08:00")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStore]:
+def server() -> Iterator[S3Server]:
     with running_store() as running:
         yield running
 
@@ -45,7 +45,7 @@ def events(project: SampleProject) -> Path:
     return project.root / ".flowai" / "events"
 
 
-def name_store(project: SampleProject, server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+def name_store(project: SampleProject, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     address = f"s3://{server.new_bucket()}/events"
     text = (project.root / "registry.yaml").read_text()
     project.write("registry.yaml", f"{text}events: {address}\n")
@@ -107,7 +107,7 @@ def test_wrong_usage(flowai: Flowai, events: Path) -> None:
 
 
 def test_metrics_and_canary_report_say_the_same_of_lines_parquet_and_s3(
-    flowai: Flowai, project: SampleProject, events: Path, server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    flowai: Flowai, project: SampleProject, events: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head, _, rest = (project.root / "registry.yaml").read_text().partition("releases:\n")
     project.write("registry.yaml", f"{head}{RELEASES}current:{rest.partition('current:')[2]}{ROLLOUT}")
@@ -136,13 +136,13 @@ def test_metrics_and_canary_report_say_the_same_of_lines_parquet_and_s3(
 
 
 def test_a_store_that_is_away_is_exit_4(
-    flowai: Flowai, project: SampleProject, server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    flowai: Flowai, project: SampleProject, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flowai.events.lake import object_store
 
     name_store(project, server, monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(object_store, "MOST_RETRIES", 0)
+    monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
     for command in (("metrics", *STRETCH), ("events", "sync", "s3://lake/x"), ("events", "validate", "s3://lake/x")):
         if command[:2] == ("events", "sync"):
             write(project.root / ".flowai" / "events", lines_of([call()]))
@@ -154,7 +154,7 @@ def test_a_store_that_is_away_is_exit_4(
 
 
 def test_gateways_write_beside_the_project_where_the_registry_names_a_store(
-    project: SampleProject, server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    project: SampleProject, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_store(project, server, monkeypatch)
     from flowai.project import find_project

@@ -285,7 +285,7 @@ def test_two_at_once_end_it_once(project: ReleaseProject) -> None:
         start.wait()
         try:
             ended = stop(CommandContext(directory=project.root, user=f"p{number}"), StopOptions(name="tone"))
-            outcomes.append("new" if ended.is_new else "known")
+            outcomes.append("new" if ended.changed else "known")
         except Exception as error:  # noqa: BLE001 - what it is is asserted below
             outcomes.append(str(error))
 

@@ -16,7 +16,7 @@ from support.rollout_log import BEGIN, Scenario, Side, write_log
 
 from flowai.analytics.usage import UsageReport
 from flowai.analytics.usage_report import MetricsOptions, run_metrics, watch_metrics
-from flowai.cli.commands.metrics import _Screen, lines
+from flowai.cli.commands.metrics import _MetricsScreen, lines
 from flowai.errors import FlowaiError, RegistryError
 from flowai.events import EventLog, FeedbackEvent, ScoreEvent
 from flowai.redaction import Redactor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from support.sample_project import Ran, SampleProject
 
-    from flowai.events import Event, Verdict
+    from flowai.events import Event, FeedbackVerdict
 
     Flowai = Callable[..., Ran]
 
@@ -125,7 +125,7 @@ def say(project: SampleProject, *events: Event) -> None:
             log.append(event)
 
 
-def thumb(call: int, verdict: Verdict, after_s: float = 1.0) -> FeedbackEvent:
+def thumb(call: int, verdict: FeedbackVerdict, after_s: float = 1.0) -> FeedbackEvent:
     at = BEGIN + timedelta(hours=2, seconds=after_s)
     return FeedbackEvent(call_id=f"call-7-{call:07d}", at=at, origin="library", verdict=verdict)
 
@@ -265,7 +265,7 @@ def test_in_a_pipe_it_prints_one_look_after_the_other_until_it_is_stopped(logged
 def test_on_a_terminal_it_draws_over_what_it_drew(capsys: pytest.CaptureFixture[str], logged: SampleProject) -> None:
     context = CommandContext(directory=logged.root, now=lambda: BEGIN + timedelta(hours=4))
     report = run_metrics(context, MetricsOptions())
-    screen = _Screen("5s", size=lambda: os.terminal_size((60, 8)))
+    screen = _MetricsScreen("5s", size=lambda: os.terminal_size((60, 8)))
     screen.look(report)
     screen.look(RegistryError("half-way through an edit"))
     first, second = capsys.readouterr().out.split("\x1b[H")[1:]

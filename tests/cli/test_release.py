@@ -205,7 +205,7 @@ def test_after_the_soak_it_is_current_and_known_good(place: Path, release: Comma
     assert project.keys() == {"current": "v2", "history": ["v0", "v1", "v2"]}
     assert (place / ".env").read_text() == "AI_MODEL_VERSION=v2\n"
     entry = project.entries()[-1]
-    assert (entry.action, entry.serves, entry.who, entry.evidence["soak_s"]) == ("complete", "v2", "ann", 86_400.0)
+    assert (entry.action, entry.serving, entry.actor, entry.evidence["soak_s"]) == ("complete", "v2", "ann", 86_400.0)
     none = release("promote")
     assert (none.code, "no rollout is on" in none.err) == (NOT_YET, True)
 
@@ -245,7 +245,7 @@ def test_a_rollback_s_overlay_does_not_outlive_the_next_release(
     assert "no rollout is on" in done.err
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.epoch, overlay.release, overlay.serves, overlay.bad) == (2, None, None, ("v2",))
+    assert (overlay.epoch, overlay.release, overlay.serving, overlay.bad) == (2, None, None, ("v2",))
     listed = json.loads(release("list", "--json").out)
     assert listed["serves"] == "v3"
     assert rollback().code == DONE

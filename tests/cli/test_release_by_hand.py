@@ -123,7 +123,7 @@ def test_a_release_that_replaces_a_rollback_keeps_what_is_bad(place: Path, relea
         release("promote", "--force", "--reason", "test")
     overlay = project.overlay()
     assert overlay is not None
-    assert (project.keys()["current"], overlay.serves, overlay.bad) == ("v3", None, ("v2",))
+    assert (project.keys()["current"], overlay.serving, overlay.bad) == ("v3", None, ("v2",))
 
 
 # --- the report ---
@@ -196,7 +196,7 @@ def test_dogfood_calls_that_are_told_twice_or_are_torn_count_once_or_not(place: 
     dogfood(project, 9, at=now, origin="eval")
     done = promote(CommandContext(directory=place, user="ann"), PromoteOptions(force=True, reason="test"))
     evidence = project.entries()[-1].evidence
-    assert done.has_moved
+    assert done.changed
     assert (evidence["answered_count"], evidence["unusable"]["duplicated"], evidence["unusable"]["unreadable"]) == (
         15,
         15,

@@ -40,8 +40,8 @@ def test_every_step_is_logged_beside_the_ledger(place: Path, release: Command, r
     entries = project.entries()
     assert [entry.action for entry in entries] == ["publish", *["promote"] * 4, "complete", "rollback"]
     assert [
-        (one.at, one.action, one.release, one.serves, one.to_stage, one.who, one.reason) for one in steps(project)
-    ] == [(one.at, one.action, one.release, one.serves, one.to_stage, one.who, one.reason) for one in entries]
+        (one.at, one.action, one.release, one.serving, one.to_stage, one.actor, one.reason) for one in steps(project)
+    ] == [(one.at, one.action, one.release, one.serving, one.to_stage, one.actor, one.reason) for one in entries]
     assert [event.from_stage for event in steps(project)] == [None, "dogfood", 1, 5, 25, 100, None]
 
 
@@ -50,7 +50,7 @@ def test_a_rollback_that_is_run_again_is_logged_once(place: Path, rollback: Comm
     rollback()
     rollback()
     (event,) = steps(project)
-    assert (event.action, event.release, event.serves, event.from_stage, event.to_stage) == (
+    assert (event.action, event.release, event.serving, event.from_stage, event.to_stage) == (
         "rollback",
         "v2",
         "v1",

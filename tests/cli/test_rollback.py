@@ -33,12 +33,12 @@ def test_the_newest_known_good_serves_and_what_is_left_is_bad(place: Path, rollb
     assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2"], "bad": ["v2"]}
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.release, overlay.serves, overlay.bad, overlay.reason) == ("v1", "v1", ("v2",), "INC-4711")
+    assert (overlay.release, overlay.serving, overlay.bad, overlay.reason) == ("v1", "v1", ("v2",), "INC-4711")
     assert "v2 -> v1; v2 is marked bad" in ran.out
     assert "chat: prompts/a_v3 -> prompts/a_v2" in ran.out
     assert "NO LIVE PROCESS SEEN" in ran.out
     (entry,) = project.entries()
-    assert (entry.action, entry.release, entry.serves, entry.reason) == ("rollback", "v2", "v1", "INC-4711")
+    assert (entry.action, entry.release, entry.serving, entry.reason) == ("rollback", "v2", "v1", "INC-4711")
 
 
 def test_during_a_rollout_the_rollout_ends(place: Path, rollback: Command) -> None:
@@ -48,7 +48,7 @@ def test_during_a_rollout_the_rollout_ends(place: Path, rollback: Command) -> No
     assert project.keys() == {"current": "v1", "history": ["v0", "v1"], "bad": ["v2"]}
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.release, overlay.serves, overlay.ends_rollout_of) == (None, "v1", "v2")
+    assert (overlay.release, overlay.serving, overlay.ends_rollout_of) == (None, "v1", "v2")
     assert "v2 (canary 5 %) -> v1" in ran.out
     assert "--since 2026-05-02T09:30Z" in ran.out, "from the rollout's begin"
 
@@ -80,7 +80,7 @@ def test_the_next_bad_release_is_left_as_the_first_was(place: Path, rollback: Co
     assert project.keys()["bad"] == ["v2", "v3"]
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.epoch, overlay.bad, overlay.serves) == (2, ("v2", "v3"), "v1")
+    assert (overlay.epoch, overlay.bad, overlay.serving) == (2, ("v2", "v3"), "v1")
 
 
 def test_a_dry_run_changes_nothing(place: Path, rollback: Command) -> None:

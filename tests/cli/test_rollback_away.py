@@ -38,7 +38,7 @@ def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, ro
     assert finished.code == DONE, "the same command tells the processes when they can be reached"
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.serves, overlay.bad) == ("v1", ("v2",))
+    assert (overlay.serving, overlay.bad) == ("v1", ("v2",))
     assert len(project.entries()) == 1
 
 
@@ -54,7 +54,7 @@ def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
     assert ran.code == INFRASTRUCTURE
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.serves, overlay.bad, overlay.ends_rollout_of) == ("v1", ("v2",), "v2")
+    assert (overlay.serving, overlay.bad, overlay.ends_rollout_of) == ("v1", ("v2",), "v2")
     assert "FAILED   registry.yaml" in ran.out
     assert rollback().code == INFRASTRUCTURE
     assert project.overlay() == overlay
@@ -107,7 +107,7 @@ def test_a_read_only_registry_does_not_fail_it(place: Path, rollback: Command) -
     assert project.keys()["current"] == "v2"
     overlay = project.overlay()
     assert overlay is not None
-    assert overlay.serves == "v1"
+    assert overlay.serving == "v1"
     assert rollback().code == DONE
     assert project.overlay() == overlay
 
@@ -211,7 +211,7 @@ def test_a_server_that_misbehaves_holds_nothing_up(
     path: str,
 ) -> None:
     monkeypatch.setattr("flowai.releases.registry_source.FETCH_LIMIT_S", 0.2)
-    monkeypatch.setattr("flowai.releases.registry_source.MOST_BYTES", 1 << 16)
+    monkeypatch.setattr("flowai.releases.registry_source.MAX_BYTES", 1 << 16)
     monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
     project = release_project(place)
     project.beat(release="v1", candidate="v2")

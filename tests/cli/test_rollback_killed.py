@@ -78,9 +78,11 @@ def _left_behind(project: ReleaseProject) -> dict[str, Any]:
     overlay = project.overlay()
     return {
         "registry": (project.root / "registry.yaml").read_bytes(),
-        "overlay": None if overlay is None else (overlay.release, overlay.serves, overlay.bad, overlay.ends_rollout_of),
+        "overlay": None
+        if overlay is None
+        else (overlay.release, overlay.serving, overlay.bad, overlay.ends_rollout_of),
         "dotenv": (project.root / ".env").read_bytes() if (project.root / ".env").exists() else None,
-        "ledger": [(entry.action, entry.release, entry.serves, entry.leaves) for entry in project.entries()],
+        "ledger": [(entry.action, entry.release, entry.serving, entry.rolled_back) for entry in project.entries()],
         "pending": [one.delivery.label for one in project.pending()],
     }
 
@@ -143,8 +145,8 @@ def test_two_at_once_agree(place: Path, fresh_store: Callable[[], str]) -> None:
         said = [one.communicate("go\n")[0] for one in both] if number > 1 else _together(both)
         keys, overlay = project.keys(), project.overlay()
         assert overlay is not None, said
-        assert keys["current"] == overlay.serves, (said, keys, overlay)
-        assert set(keys["bad"]) >= {"v2"} - {overlay.serves}, said
+        assert keys["current"] == overlay.serving, (said, keys, overlay)
+        assert set(keys["bad"]) >= {"v2"} - {overlay.serving}, said
         assert set(keys["bad"]) == set(overlay.bad), (said, keys, overlay)
         if number % 2 == 0:
             assert (keys["current"], keys["bad"], [one.returncode for one in both]) == ("v1", ["v2"], [0, 0]), said

@@ -28,7 +28,7 @@ from flowai.events import AlertEvent, EventLog, ReleaseEvent, read_events
 from flowai.redaction import Redactor
 from flowai.state import Overlay
 from flowai.watch.records import WatchOptions
-from flowai.watch.watcher import Watch, run_watch
+from flowai.watch.watcher import Watcher, run_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,12 +67,12 @@ def make(place: Path, receiver: AlertReceiver) -> Iterator[Callable[..., World]]
 def test_well_and_silent_are_told_apart_and_nobody_is_called(make: Callable[..., World]) -> None:
     world = make(STEADY)
     tick = world.tick()
-    assert (tick.status, tick.silent_s) == ("no_calls", None)
+    assert (tick.status, tick.since_last_call_s) == ("no_calls", None)
     assert "no calls for an hour or more" in status_line(tick)
     world.calls(100, failed=4)
     assert world.tick(later_s=30).status == "ok"
     tick = world.tick(later_s=600)
-    assert (tick.status, tick.silent_s) == ("no_calls", 660.0)
+    assert (tick.status, tick.since_last_call_s) == ("no_calls", 660.0)
     assert world.receiver.posted == []
 
 
@@ -98,7 +98,7 @@ def test_a_provider_down_is_one_incident_told_once_and_resolved_after_a_window(m
             break
     assert world.paged[1:] == [("resolve", "flowai/default/provider/openai")]
     assert world.now - NOON >= timedelta(minutes=1 + 5 + 5), "bad calls left the window, and it was well for another"
-    assert world.tick(later_s=30).happened == ()
+    assert world.tick(later_s=30).events == ()
 
 
 def test_one_feature_that_fails_is_named_and_its_alert_is_in_the_log(make: Callable[..., World]) -> None:
@@ -141,7 +141,7 @@ def test_a_candidate_to_blame_is_rolled_back_once(make: Callable[..., World]) ->
     assert overlay is not None
     assert overlay.bad == ("v2",)
     (entry,) = world.project.entries()
-    assert entry.who == "flowai watch, ann@h1"
+    assert entry.actor == "flowai watch, ann@h1"
     assert entry.reason == "v2 at 5 % is to blame: 40 of 60 users failed, with v1 9 of 900 users"
     world.tick(later_s=30)
     world.tick(later_s=30, restarted=True)
@@ -267,7 +267,7 @@ def test_whenever_it_dies_the_message_goes_out_once(
         raise KeyboardInterrupt
 
     places = {
-        "save": "flowai.watch.incident_store.MemoryFile.save",
+        "save": "flowai.watch.incident_store.IncidentStore.save",
         "queue": "flowai.notifications.outbox.Outbox.queue",
         "deliver": "flowai.notifications.outbox.Outbox.deliver",
     }
@@ -354,7 +354,7 @@ def test_a_disk_that_takes_nothing_is_said_and_stops_no_rollback(
         patch.setattr("flowai.watch.notify.EventLog.append", full)
         tick = world.tick()
         tick = world.tick(later_s=30)
-    assert tick.is_hindered
+    assert tick.has_errors
     assert len(world.said("opened")) == len(world.said("rolled_back")) == 1
     world.tick(later_s=30)
     assert [one.cause for one in world.tick(restarted=True).incidents] == ["flowai/default/release/v2"]
@@ -405,11 +405,11 @@ def test_names_in_a_log_move_no_cursor(make: Callable[..., World]) -> None:
 def test_two_watches_take_turns_by_what_they_both_remember(make: Callable[..., World]) -> None:
     world = make()
     world.both_arms(canary=(60, 40), stable=(900, 9))
-    other = Watch(world.context, world.options)
+    other = Watcher(world.context, world.options)
     world.tick()
     ticks = [other.tick(), other.tick()]
     other.close()
-    assert [one.happened for one in ticks] == [(), ()]
+    assert [one.events for one in ticks] == [(), ()]
     assert len(ticks[0].incidents) == 1
     assert len(world.project.entries()) == 1
 

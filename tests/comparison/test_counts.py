@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from support.rollout_log import BEGIN, Scenario, Side, events_of, write_log
 
-from flowai.analytics.event_query import Stretch, open_log
-from flowai.canary.judge import judge_rollout
-from flowai.canary.report_records import CanaryReport, sealed
-from flowai.comparison.count import count_sides
-from flowai.comparison.evidence import Rules
-from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, METRICS, Question, Stage, rollout_sides
+from flowai.analytics.event_query import TimeRange, open_log
+from flowai.canary.judge import evaluate_rollout
+from flowai.canary.report_records import CanaryReport, with_digest
+from flowai.comparison.count import count_arms
+from flowai.comparison.evidence import DecisionRules
+from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, METRICS, ComparisonSpec, RolloutStage, rollout_sides
 from flowai.events import CallEvent, EventLog, FeedbackEvent
 from flowai.redaction import Redactor
 from flowai.rendering.report_files import to_json
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.comparison.counts import Counts
-    from flowai.events import Event, Verdict
+    from flowai.events import Event, FeedbackVerdict
 
 SCENARIO = Scenario(calls_count=3000, hours=30.0, percent=50, canary=Side(error_rate=0.05), calls_per_user=3)
 
 
-def question(scenario: Scenario = SCENARIO, **changes: Any) -> Question:
-    stretch = Stretch(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
+def question(scenario: Scenario = SCENARIO, **changes: Any) -> ComparisonSpec:
+    stretch = TimeRange(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
     facts: dict[str, Any] = {
         "sides": rollout_sides(scenario.candidate),
-        "stages": (Stage(percent=scenario.percent, stretch=stretch),),
+        "stages": (RolloutStage(percent=scenario.percent, stretch=stretch),),
         "feature": None,
         "feedback_us": HOUR_US,
         "now_us": stretch.until_us + HOUR_US,
     }
-    return Question(**(facts | changes))
+    return ComparisonSpec(**(facts | changes))
 
 
-def count(directory: Path, asked: Question | None = None) -> Counts:
+def count(directory: Path, asked: ComparisonSpec | None = None) -> Counts:
     asked = asked or question()
     with open_log(directory, COLUMNS, asked.stretch) as log:
-        return count_sides(log, asked)
+        return count_arms(log, asked)
 
 
 def report_bytes(directory: Path) -> bytes:
-    rules = Rules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
-    return to_json(judge_rollout(count(directory), question(), rules, replay=True))
+    rules = DecisionRules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
+    return to_json(evaluate_rollout(count(directory), question(), rules, replay=True))
 
 
 def units(found: Counts) -> int:
@@ -142,7 +142,7 @@ def test_calls_without_an_asker_are_left_out_unless_all_are(tmp_path: Path) -> N
 def test_feedback_counts_within_its_window_and_the_last_word_decides(tmp_path: Path) -> None:
     even = Side(error_rate=0.0)
     calls = calls_of(Scenario(calls_count=3, percent=50, feedback_rate=0.0, control=even, canary=even))
-    said: list[tuple[int, Verdict, int]] = [
+    said: list[tuple[int, FeedbackVerdict, int]] = [
         (0, "rejected", 60),
         (0, "accepted", 120),
         (1, "accepted", 60),
@@ -177,7 +177,7 @@ def test_quantiles_are_within_half_a_percent(tmp_path: Path) -> None:
     )
     for share in (0.5, 0.95, 0.99):
         exact = taken[-int(-(len(taken) * share) // 1) - 1]
-        assert bucket_quantile(found.times_of("slow_calls", "canary", 0), share) == pytest.approx(exact, rel=0.005)
+        assert bucket_quantile(found.latencies_of("slow_calls", "canary", 0), share) == pytest.approx(exact, rel=0.005)
 
 
 def test_what_a_cache_answered_counts_for_errors_only(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_stages_are_kept_apart_and_a_cell_is_five_minutes(tmp_path: Path) -> Non
     begin, end = to_us(SCENARIO.begin), to_us(SCENARIO.end)
     middle = begin + (end - begin) // 2 + 7_000_000
     stages = tuple(
-        Stage(percent=percent, stretch=Stretch(since_us=since, until_us=until))
+        RolloutStage(percent=percent, stretch=TimeRange(since_us=since, until_us=until))
         for percent, since, until in ((5, begin, middle), (50, middle, end))
     )
     found = count(tmp_path, question(stages=stages))
@@ -219,15 +219,15 @@ def test_names_in_events_are_only_names(tmp_path: Path) -> None:
 def test_nothing_is_drawn_on_stdout_and_nothing_is_fetched(tmp_path: Path) -> None:
     with open_log(tmp_path, COLUMNS, question().stretch) as log:
         names = ("enable_progress_bar", "autoinstall_known_extensions", "autoload_known_extensions")
-        found = [log.rows(f"SELECT current_setting('{name}')")[0][0] for name in names]
+        found = [log.fetch(f"SELECT current_setting('{name}')")[0][0] for name in names]
     assert found == [False, False, False]
 
 
 def test_a_report_can_be_read_again_and_its_digest_fits(tmp_path: Path) -> None:
     write_log(tmp_path, SCENARIO)
     read = msgspec.json.decode(report_bytes(tmp_path), type=CanaryReport)
-    assert sealed(read).digest == read.digest
-    assert sealed(msgspec.structs.replace(read, verdict="promote", reasons=())).digest != read.digest
+    assert with_digest(read).digest == read.digest
+    assert with_digest(msgspec.structs.replace(read, verdict="promote", reasons=())).digest != read.digest
 
 
 def test_a_sticky_call_that_names_nobody_is_nobody(tmp_path: Path) -> None:

@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from flowai.analytics.records import Tally
-from flowai.comparison.blocks import Pair, close_blocks, follow
-from flowai.comparison.counts import Cell
+from flowai.analytics.records import CountOfTotal
+from flowai.comparison.blocks import ArmPair, accumulate, close_blocks
+from flowai.comparison.counts import TimeBucket
 from flowai.comparison.spec import CELL_US, HOUR_US
-from flowai.comparison.verdict import Finding, conclude, exit_code, says
+from flowai.comparison.verdict import MetricFinding, decide, exit_code, status_of
 from flowai.errors import ExitCode
 
 SURE = math.log(1000)
-PAIR = Pair(candidate="canary", control="control", beside="stable")
+PAIR = ArmPair(candidate="canary", control="control", beside="stable")
 
 
-def finding(**changes: Any) -> Finding:
-    even = Tally(count=1000, failure_count=10)
+def finding(**changes: Any) -> MetricFinding:
+    even = CountOfTotal(count=1000, failure_count=10)
     facts: dict[str, Any] = {
         "name": "error_rate",
         "is_guardrail": True,
@@ -31,11 +31,11 @@ def finding(**changes: Any) -> Finding:
         "margin": 0.01,
         "alpha": 0.0125,
     }
-    return Finding(**(facts | changes))
+    return MetricFinding(**(facts | changes))
 
 
 def said(**changes: Any) -> str:
-    return says(finding(**changes), safe_alpha=0.05)
+    return status_of(finding(**changes), safe_alpha=0.05)
 
 
 def test_evidence_decides_what_a_metric_says() -> None:
@@ -46,18 +46,18 @@ def test_evidence_decides_what_a_metric_says() -> None:
 
 
 def test_users_who_always_fail_are_seen_in_calls() -> None:
-    failing = Tally(count=1000, failure_count=60)
+    failing = CountOfTotal(count=1000, failure_count=60)
     assert said(safe_log_e=SURE, candidate_calls=failing) == "undecided"
     assert said(safe_log_e=SURE, log_e_peak=SURE, candidate_calls=failing) == "worse"
 
 
 def test_a_stage_must_see_for_itself() -> None:
-    few = Tally(count=49, failure_count=0)
+    few = CountOfTotal(count=49, failure_count=0)
     assert said(safe_log_e=SURE, candidate=few) == "undecided"
 
 
 def test_missing_is_said_only_when_there_could_have_been_data() -> None:
-    none = Tally()
+    none = CountOfTotal()
     assert said(candidate=none, control=none) == "missing"
     assert said(candidate=none) == "missing"
     assert said(candidate=none, control=none, opportunities=(49, 1000)) == "undecided"
@@ -82,7 +82,7 @@ def test_missing_is_said_only_when_there_could_have_been_data() -> None:
 def test_the_verdict_follows(found: tuple[Any, Any], doubts: tuple[str, ...], verdict: str) -> None:
     findings = [finding(), finding(name="acceptance"), finding(name="slow_ttft", is_guardrail=False)]
     words = {"error_rate": found[0], "acceptance": found[1], "slow_ttft": "worse"}
-    assert conclude(words, findings, doubts)[0] == verdict  # type: ignore[arg-type]
+    assert decide(words, findings, doubts)[0] == verdict  # type: ignore[arg-type]
 
 
 def test_statuses_are_those_of_the_design() -> None:
@@ -96,9 +96,11 @@ def test_statuses_are_those_of_the_design() -> None:
     assert [exit_code(one, only) for one in ("promote", "rollback", "hold", "invalid")] == [0, 1, 0, 5]  # type: ignore[arg-type]
 
 
-def cells(*counts: tuple[int, int], stage: int = 0) -> list[Cell]:
+def cells(*counts: tuple[int, int], stage: int = 0) -> list[TimeBucket]:
     return [
-        Cell(stage=stage, feature="f", at_us=index * CELL_US, sides={"canary": (count[0], 0), "control": (count[1], 0)})
+        TimeBucket(
+            stage=stage, feature="f", at_us=index * CELL_US, sides={"canary": (count[0], 0), "control": (count[1], 0)}
+        )
         for index, count in enumerate(counts)
     ]
 
@@ -118,11 +120,11 @@ def test_an_open_cell_says_nothing_yet() -> None:
 
 def test_a_track_gives_what_was_known_at_any_moment() -> None:
     failing = [
-        Cell(stage=0, feature="f", at_us=index * CELL_US, sides={"canary": (100, 20), "control": (100, 1)})
+        TimeBucket(stage=0, feature="f", at_us=index * CELL_US, sides={"canary": (100, 20), "control": (100, 1)})
         for index in range(9)
     ]
-    track = follow("error_rate", 0.01, failing, PAIR, until_us=HOUR_US)
+    track = accumulate("error_rate", 0.01, failing, PAIR, until_us=HOUR_US)
     assert track.at(0) == (0.0, 0.0, 0.0)
     assert track.at(CELL_US)[0] < track.at(2 * CELL_US)[0] < track.at(HOUR_US)[0]
-    late = follow("acceptance", 0.02, failing, PAIR, until_us=HOUR_US, delay_us=HOUR_US)
+    late = accumulate("acceptance", 0.02, failing, PAIR, until_us=HOUR_US, delay_us=HOUR_US)
     assert late.untils_us == [], "its feedback may still come"

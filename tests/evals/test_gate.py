@@ -59,7 +59,7 @@ def test_each_suite_has_its_own_gate_and_all_must_hold() -> None:
 def test_the_checks_let_a_reader_redo_the_decision() -> None:
     (check,) = decide({"s": totals_of([trial(), trial("b", "fail")])}, {"s": Gate(pass_rate=0.95)}).checks
     assert (check.suite, check.metric, check.observed, check.threshold) == ("s", "pass_rate", 0.5, 0.95)
-    assert (check.direction, check.held) == ("min", False)
+    assert (check.direction, check.passed) == ("min", False)
 
 
 def test_verdicts_have_their_exit_codes() -> None:

@@ -101,7 +101,7 @@ def test_again_there_is_nothing_to_do(tmp_path: Path) -> None:
     pack(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
     again = pack(tmp_path)
-    assert (again.days, again.waiting, again.removed_count) == ((), (), 0)
+    assert (again.days, again.skipped, again.removed_count) == ((), (), 0)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_a_live_process_holds_waits(tmp_path: Path) -> None:
     with EventLog(tmp_path, "live-1", Redactor(), lambda: NOON) as log:
         log.append(call("one"))
         done = pack(tmp_path)
-        assert [(one.file, one.reason) for one in done.waiting] == [
+        assert [(one.file, one.reason) for one in done.skipped] == [
             (f"{DAY}/live-1.jsonl", "a process still writes it")
         ]
         log.append(call("two"))
@@ -166,7 +166,7 @@ def test_a_writer_whose_file_is_taken_away_while_it_opens_it_opens_another(
 ) -> None:
     from flowai.storage.jsonl import AppendLog
 
-    hold = AppendLog.hold
+    hold = AppendLog.lock
     taken: list[Path] = []
 
     def hold_late(self: AppendLog) -> bool:
@@ -175,7 +175,7 @@ def test_a_writer_whose_file_is_taken_away_while_it_opens_it_opens_another(
             self.path.unlink()
         return hold(self)
 
-    monkeypatch.setattr(AppendLog, "hold", hold_late)
+    monkeypatch.setattr(AppendLog, "lock", hold_late)
     with EventLog(tmp_path, "web-1", Redactor(), lambda: NOON) as log:
         log.append(call())
     assert taken
@@ -187,20 +187,20 @@ def test_a_file_that_grows_without_a_lock_waits_and_loses_nothing(
 ) -> None:
     a_log(tmp_path)
     growing = tmp_path / DAY / "web-1.jsonl"
-    finish = staging.Stage.finish
+    finish = staging.Staging.finish
     grown: list[int] = []
 
-    def grow(self: staging.Stage) -> None:
+    def grow(self: staging.Staging) -> None:
         finish(self)
         if not grown:
             grown.append(growing.stat().st_size)
             with growing.open("ab") as stream:
                 stream.write(lines_of([call("late")]))
 
-    monkeypatch.setattr(staging.Stage, "finish", grow)
+    monkeypatch.setattr(staging.Staging, "finish", grow)
     before, _ = read(tmp_path)
     done = pack(tmp_path)
-    assert [one.file for one in done.waiting] == [f"{DAY}/web-1.jsonl"]
+    assert [one.file for one in done.skipped] == [f"{DAY}/web-1.jsonl"]
     assert lines_left(tmp_path) == [f"{DAY}/web-1.jsonl"]
     assert len(read(tmp_path)[0]) == len(before) + 1
 
@@ -222,7 +222,7 @@ def test_what_is_being_read_is_removed_by_the_next_one(tmp_path: Path) -> None:
     reader = read_events(tmp_path, on_unreadable=lambda _: None)
     first = next(reader)
     done = pack(tmp_path)
-    assert len(done.waiting) == 3
+    assert len(done.skipped) == 3
     assert len(lines_left(tmp_path)) == 3
     assert read(tmp_path)[0] == before, "both are there, one counts"
     assert sorted(map(msgspec.json.encode, [first, *reader])) == before, "a reader that began before sees it too"
@@ -302,7 +302,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(staging.Stage, "_write_held", full)
+        patch.setattr(staging.Staging, "_write_held", full)
         with pytest.raises(InfrastructureError, match="No space left on device"):
             pack(tmp_path)
     assert read(tmp_path)[0] == before
@@ -340,7 +340,7 @@ def test_what_a_newer_flowai_added_is_kept(tmp_path: Path) -> None:
 
 
 def test_large_and_too_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_reader, "MOST_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(line_reader, "MAX_LINE_BYTES", 1 << 20)
     large = [call(f"l{n}", content={"messages": ({"content": "x" * 900_000},)}) for n in range(40)]
     too_long = lines_of([call("long", content={"messages": ({"content": "y" * 2_500_000},)})])
     write(tmp_path, lines_of([*large, call("small")]) + too_long + lines_of([call("after")]))
@@ -376,8 +376,8 @@ def test_a_feature_s_name_never_leads_out_of_the_day(tmp_path: Path, feature: st
 
 
 def test_many_features_and_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "MOST_STAGED_BYTES", 20_000)
-    monkeypatch.setattr(staging, "_MOST_HELD_BYTES", 2_000)
+    monkeypatch.setattr(staging, "MAX_STAGED_BYTES", 20_000)
+    monkeypatch.setattr(staging, "_MAX_HELD_BYTES", 2_000)
     write(tmp_path, lines_of(call(f"c{n}", feature=f"f{n % 7}") for n in range(100)))
     before, _ = read(tmp_path)
     pack(tmp_path)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.lake_log import DAY, NOON, a_log, call, lines_of, pack, read, write
-from support.object_store import SECRET, ObjectStore, running_store
+from support.object_store import SECRET, S3Server, running_store
 
 from flowai.errors import FlowaiError, InfrastructureError, UsageError
 from flowai.events.lake import object_store
-from flowai.events.lake.local_copy import Wanted, mirrored
-from flowai.events.lake.object_store import Store, open_store
+from flowai.events.lake.local_copy import RemoteFile, local_copy
+from flowai.events.lake.object_store import ObjectStore, open_store
 from flowai.events.lake.sync import SyncReport, sync
 from flowai.events.lake.validate import validate_store
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ObjectStore]:
+def server() -> Iterator[S3Server]:
     with running_store() as running:
         yield running
 
 
 @pytest.fixture
-def store(server: ObjectStore) -> Store:
+def store(server: S3Server) -> ObjectStore:
     return open_store(f"s3://{server.new_bucket()}/team/events", server.environ)
 
 
@@ -41,29 +41,29 @@ def packed(tmp_path: Path) -> Path:
     return tmp_path / "here"
 
 
-def ship(directory: Path, store: Store) -> SyncReport:
+def ship(directory: Path, store: ObjectStore) -> SyncReport:
     record = directory.parent / "synced.jsonl"
     return sync(directory, store, record=record, on_copied=lambda *_: None)
 
 
-def wanted(*present: Path, day: str | None = None, **changes: Any) -> Wanted:
+def wanted(*present: Path, day: str | None = None, **changes: Any) -> RemoteFile:
     def is_day(found: date | None) -> bool:
         return day is None or str(found) == day
 
     facts: dict[str, Any] = {"is_day": is_day, "present": present, "most_bytes": 10**9, "clock_s": lambda: 0.0}
-    return Wanted(**(facts | changes))
+    return RemoteFile(**(facts | changes))
 
 
-def keys(store: Store) -> list[str]:
+def keys(store: ObjectStore) -> list[str]:
     return sorted(key for name in store.directories() for key in store.objects(name))
 
 
-def test_what_is_shipped_is_read_elsewhere(tmp_path: Path, packed: Path, store: Store) -> None:
+def test_what_is_shipped_is_read_elsewhere(tmp_path: Path, packed: Path, store: ObjectStore) -> None:
     expected, unreadable = read(packed)
     done = ship(packed, store)
     assert (done.copied_count, done.present_count, done.event_count, done.conflicts) == (7, 0, 33, ())
     assert len(keys(store)) == 7
-    with mirrored(store, tmp_path / "there", wanted()):
+    with local_copy(store, tmp_path / "there", wanted()):
         found, still = read(tmp_path / "there")
     assert found == expected
     assert len(still) == len(unreadable)
@@ -71,11 +71,11 @@ def test_what_is_shipped_is_read_elsewhere(tmp_path: Path, packed: Path, store: 
 
 
 def test_again_there_is_nothing_to_copy_and_nothing_is_read(
-    packed: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ship(packed, store)
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "blocks", lambda *_: pytest.fail("it was read again"))
+        patch.setattr(ObjectStore, "blocks", lambda *_: pytest.fail("it was read again"))
         again = ship(packed, store)
     assert (again.copied_count, again.present_count, again.event_count) == (0, 7, 33)
     (packed.parent / "synced.jsonl").write_bytes(b'{"key": torn')
@@ -83,19 +83,21 @@ def test_again_there_is_nothing_to_copy_and_nothing_is_read(
     assert (unremembered.copied_count, unremembered.present_count) == (0, 7), "read back once, and known again"
 
 
-def test_a_broken_off_sync_goes_on(packed: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    put = Store.put
+def test_a_broken_off_sync_goes_on(packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = ObjectStore.put
     for point in range(7):
         calls: list[str] = []
 
-        def put_some(self: Store, key: str, path: Path, calls: list[str] = calls, point: int = point) -> str | None:
+        def put_some(
+            self: ObjectStore, key: str, path: Path, calls: list[str] = calls, point: int = point
+        ) -> str | None:
             calls.append(key)
             if len(calls) > 1:
                 raise InfrastructureError(f"away at {point}")
             return put(self, key, path)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "put", put_some)
+            patch.setattr(ObjectStore, "put", put_some)
             if point < 6:
                 with pytest.raises(InfrastructureError, match="away"):
                     ship(packed, store)
@@ -120,7 +122,7 @@ def test_other_bytes_under_a_name_are_never_overwritten(packed: Path, tmp_path: 
         assert not [one for one in keys(target) if one.startswith(f"{DAY}/manifest")]
 
 
-def test_what_is_damaged_here_does_not_look_whole_there(packed: Path, store: Store) -> None:
+def test_what_is_damaged_here_does_not_look_whole_there(packed: Path, store: ObjectStore) -> None:
     part = next(packed.glob(f"{DAY}/feature=chat/*.parquet"))
     part.write_bytes(b"P" * part.stat().st_size)
     done = ship(packed, store)
@@ -131,7 +133,9 @@ def test_what_is_damaged_here_does_not_look_whole_there(packed: Path, store: Sto
     ]
 
 
-def test_large_files_go_in_pieces(tmp_path: Path, packed: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_go_in_pieces(
+    tmp_path: Path, packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(object_store, "BLOCK_BYTES", 5 << 20)
     data = bytes(range(256)) * 50_000
     (tmp_path / "large").write_bytes(data)
@@ -142,34 +146,36 @@ def test_large_files_go_in_pieces(tmp_path: Path, packed: Path, store: Store, mo
     assert ship(packed, store).conflicts == ()
 
 
-def test_lines_that_are_here_and_parquet_that_is_there_are_one_log(tmp_path: Path, packed: Path, store: Store) -> None:
+def test_lines_that_are_here_and_parquet_that_is_there_are_one_log(
+    tmp_path: Path, packed: Path, store: ObjectStore
+) -> None:
     ship(packed, store)
     write(packed, lines_of([call("today", at=NOON)]), process="today", day="dt=2026-05-04")
     expected, _ = read(packed)
     cache = tmp_path / "cache"
-    with mirrored(store, cache, wanted(packed)):
+    with local_copy(store, cache, wanted(packed)):
         assert read(packed, cache)[0] == expected
         assert not list(cache.rglob("*.parquet")), "what is here is not fetched"
     for path in packed.glob("dt=*/feature=*/*.parquet"):
         path.unlink()  # shipped, and removed to save room
-    with mirrored(store, cache, wanted(packed)):
+    with local_copy(store, cache, wanted(packed)):
         assert read(packed, cache)[0] == expected
 
 
 def test_only_the_days_that_are_asked_for_are_fetched_and_old_ones_make_room(
-    tmp_path: Path, packed: Path, store: Store
+    tmp_path: Path, packed: Path, store: ObjectStore
 ) -> None:
     ship(packed, store)
     cache = tmp_path / "cache"
-    with mirrored(store, cache, wanted(day="2026-05-03")):
+    with local_copy(store, cache, wanted(day="2026-05-03")):
         assert [path.name for path in cache.iterdir()] == ["dt=2026-05-03"]
         assert len(read(cache)[0]) == 5
     size = sum(stored.byte_count for stored in store.objects(DAY).values())
-    with mirrored(store, cache, wanted(day="2026-05-02", most_bytes=size + 10)):
+    with local_copy(store, cache, wanted(day="2026-05-02", most_bytes=size + 10)):
         assert [path.name for path in cache.iterdir()] == [DAY]
     with (
         pytest.raises(InfrastructureError, match="may be kept here"),
-        mirrored(store, cache, wanted(most_bytes=size)),
+        local_copy(store, cache, wanted(most_bytes=size)),
     ):
         pass
 
@@ -181,28 +187,28 @@ def test_a_damaged_or_missing_object_is_no_smaller_number(tmp_path: Path, packed
     part = next(lake.glob(f"{DAY}/feature=chat/*.parquet"))
     data = part.read_bytes()
     part.write_bytes(data[:-1] + b"?")
-    with pytest.raises(InfrastructureError, match="its digest is not"), mirrored(store, tmp_path / "c1", wanted()):
+    with pytest.raises(InfrastructureError, match="its digest is not"), local_copy(store, tmp_path / "c1", wanted()):
         pass
     assert validate_store(store).problems == {"damaged_file": 1}
     part.unlink()
-    with pytest.raises(InfrastructureError, match="it is not there"), mirrored(store, tmp_path / "c2", wanted()):
+    with pytest.raises(InfrastructureError, match="it is not there"), local_copy(store, tmp_path / "c2", wanted()):
         pass
     assert validate_store(store).problems == {"missing_file": 1}
     assert not list(tmp_path.glob("c?/dt=*/manifest-*")), "half a day does not look whole"
 
 
-def test_files_of_other_writers_in_the_store_are_read_too(tmp_path: Path, store: Store) -> None:
+def test_files_of_other_writers_in_the_store_are_read_too(tmp_path: Path, store: ObjectStore) -> None:
     (tmp_path / "web.jsonl").write_bytes(lines_of([call("theirs")]))
     store.put(f"{DAY}/web.jsonl", tmp_path / "web.jsonl")
     for _ in range(2):
-        with mirrored(store, tmp_path / "cache", wanted()):
+        with local_copy(store, tmp_path / "cache", wanted()):
             assert len(read(tmp_path / "cache")[0]) == 1
 
 
 def test_a_store_that_is_away_or_refuses_says_so_and_tells_no_secret(
-    server: ObjectStore, packed: Path, monkeypatch: pytest.MonkeyPatch
+    server: S3Server, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "MOST_RETRIES", 0)
+    monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
     environ = server.environ
     cases = {
         "there is no such bucket": ("s3://no-such-bucket/x", environ),
@@ -254,8 +260,8 @@ class _Refusing(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[_Refusing], Store]]:
-    monkeypatch.setattr(object_store, "MOST_RETRIES", 1)
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[_Refusing], ObjectStore]]:
+    monkeypatch.setattr(object_store, "MAX_RETRIES", 1)
 
     class Handler(_Refusing):
         pass
@@ -278,7 +284,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[_Refusing],
     ("status", "expected"), [(403, "the store refuses it"), (500, "does not answer"), (301, "does not answer")]
 )
 def test_refusals_and_troubles_of_the_server(
-    packed: Path, refusing: tuple[type[_Refusing], Store], status: int, expected: str
+    packed: Path, refusing: tuple[type[_Refusing], ObjectStore], status: int, expected: str
 ) -> None:
     handler, store = refusing
     handler.status = status

@@ -120,7 +120,7 @@ def test_a_log_that_is_no_directory_is_an_error_not_a_crash(tmp_path: Path) -> N
 
 
 def test_a_large_file_is_read_from_where_it_matters(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail_module, "_FIRST_REACH_BYTES", 1_000)
+    monkeypatch.setattr(tail_module, "_INITIAL_SEEK_BYTES", 1_000)
     begin = NOON - timedelta(hours=20)
     log.write("".join(line(n, begin + n * timedelta(minutes=1)) for n in range(1200)))
     got = log.read(since=NOON - timedelta(hours=1))
@@ -129,7 +129,7 @@ def test_a_large_file_is_read_from_where_it_matters(log: Log, monkeypatch: pytes
 
 
 def test_a_large_file_of_old_clocks_only_is_read_to_its_end(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail_module, "_FIRST_REACH_BYTES", 300)
+    monkeypatch.setattr(tail_module, "_INITIAL_SEEK_BYTES", 300)
     log.write("".join(line(n, NOON - timedelta(days=400)) for n in range(100)))
     assert len(log.read()) < 20
     log.write(line(100))
@@ -137,7 +137,7 @@ def test_a_large_file_of_old_clocks_only_is_read_to_its_end(log: Log, monkeypatc
 
 
 def test_an_endless_line_is_passed_over_in_pieces(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail_module, "MOST_LINE_BYTES", 100)
+    monkeypatch.setattr(tail_module, "MAX_LINE_BYTES", 100)
     log.write(line(1) + "x" * 250)
     assert log.read() == [1]
     log.write("x" * 250 + "\n" + line(2))

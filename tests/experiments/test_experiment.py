@@ -10,15 +10,15 @@ import pytest
 from support.experiment_log import Arm, Trial, experiment_events, write_experiments
 from support.rollout_log import BEGIN
 
-from flowai.analytics.event_query import Stretch, open_log
-from flowai.canary.report_records import sealed
-from flowai.comparison.count import count_sides
+from flowai.analytics.event_query import TimeRange, open_log
+from flowai.canary.report_records import with_digest
+from flowai.comparison.count import count_arms
 from flowai.comparison.spec import COLUMNS, HOUR_US
 from flowai.events import CallEvent, EventLog
-from flowai.experiments.judge import ExperimentRules, judge_experiment
+from flowai.experiments.judge import ExperimentRules, evaluate_experiment
 from flowai.experiments.pages import to_html, to_markdown
 from flowai.experiments.report_records import exit_code
-from flowai.experiments.spec import EXPERIMENT_METRICS, begin_of, question_of
+from flowai.experiments.spec import EXPERIMENT_METRICS, experiment_spec, start_of
 from flowai.experiments.tables import pair_rows, screen_lines, verdict_line
 from flowai.redaction import Redactor
 from flowai.rendering.report_files import to_json
@@ -39,11 +39,11 @@ def judged(
     directory: Path, arms: tuple[str, ...] = ("A", "B"), hours: float = HOURS, **changes: Any
 ) -> ExperimentReport:
     begin_us = to_us(BEGIN)
-    question = question_of(
+    question = experiment_spec(
         "tone",
         arms,
         feature="chat",
-        stretch=Stretch(since_us=begin_us, until_us=begin_us + round(hours * HOUR_US)),
+        stretch=TimeRange(since_us=begin_us, until_us=begin_us + round(hours * HOUR_US)),
         feedback_us=HOUR_US,
         now_us=begin_us + round(hours * HOUR_US),
     )
@@ -56,8 +56,8 @@ def judged(
         "margins": dict.fromkeys(EXPERIMENT_METRICS, 0.02),
     }
     with open_log(directory, COLUMNS, question.stretch) as log:
-        counts = count_sides(log, question)
-    return judge_experiment(counts, question, ExperimentRules(**(facts | changes)))
+        counts = count_arms(log, question)
+    return evaluate_experiment(counts, question, ExperimentRules(**(facts | changes)))
 
 
 def written(directory: Path, **changes: Any) -> Path:
@@ -239,15 +239,15 @@ def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:
     write_events(tmp_path / "two", events[1::2][::-1], process="q")
     one, two = judged(tmp_path / "one"), judged(tmp_path / "two")
     assert to_json(one) == to_json(two)
-    assert sealed(one) == one
+    assert with_digest(one) == one
     assert len(one.digest) == 64
 
 
 def test_the_first_call_is_found(tmp_path: Path) -> None:
     written(tmp_path, calls_count=40)
     begin_us = to_us(BEGIN)
-    whole = Stretch(since_us=0, until_us=begin_us + HOURS * HOUR_US)
-    assert begin_of(tmp_path, "tone", whole) == begin_us
-    assert begin_of(tmp_path, "it's another", whole) is None
+    whole = TimeRange(since_us=0, until_us=begin_us + HOURS * HOUR_US)
+    assert start_of(tmp_path, "tone", whole) == begin_us
+    assert start_of(tmp_path, "it's another", whole) is None
     later = replace(whole, since_us=begin_us + 1)
-    assert begin_of(tmp_path, "tone", later) == begin_us + 360_000_000
+    assert start_of(tmp_path, "tone", later) == begin_us + 360_000_000

@@ -14,11 +14,11 @@ from support.training_rows import CALL, WITH_TOOLS, make_pairs, row_of, rows_of
 
 from flowai.errors import DatasetError
 from flowai.finetune.check import lines as check_lines
-from flowai.finetune.check.checker import CheckOptions, check_file, check_texts
+from flowai.finetune.check.checker import CheckOptions, check_content, check_file
 from flowai.finetune.check.lines import read_line
 from flowai.finetune.check.records import ERRORS, RULES, WARNINGS
-from flowai.finetune.check.rows import check_row, detect
-from flowai.finetune.export.token_counts import TokenTally, row_bytes
+from flowai.finetune.check.rows import check_row, detect_format
+from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes
 from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
 from flowai.redaction import Redactor
 
@@ -289,7 +289,7 @@ def test_the_format_need_not_be_told(
     broken = copy.deepcopy(good)
     breaks(broken)
     report = check(tmp_path, lines(broken, *([good] * 12)))
-    if detect(good) == name:
+    if detect_format(good) == name:
         assert report.format == name
         assert rule in rules(report)
 
@@ -422,7 +422,7 @@ def test_what_should_not_stand_in_a_text_is_a_warning(tmp_path: Path, text: str,
     assert [(problem.line, problem.rule, problem.key) for problem in report.problems] == [
         (2, rule, "completion[0].content")
     ]
-    assert not any(text in problem.what for problem in report.problems)
+    assert not any(text in problem.problem for problem in report.problems)
 
 
 @pytest.mark.parametrize("text", ["a < b and c[0] > d", "x | y", "see [1] and <https://example.com>", "tab\tand\nline"])
@@ -478,7 +478,7 @@ def test_places_are_listed_up_to_a_number_and_all_are_counted(tmp_path: Path) ->
 
 def test_names_out_of_a_file_cannot_steer_a_terminal(tmp_path: Path) -> None:
     row = {"messages": [{"role": "\x1b[2J\x07" + "x" * 500, "content": "a"}], "\x1b]0;title\x07": 1}
-    shown = "".join(problem.key + problem.what for problem in check(tmp_path, lines(row)).problems)
+    shown = "".join(problem.key + problem.problem for problem in check(tmp_path, lines(row)).problems)
     assert "\x1b" not in shown
     assert "\x07" not in shown
     assert len(shown) < 1000
@@ -491,7 +491,7 @@ def test_a_line_of_a_megabyte_is_an_ordinary_line(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_passed_over_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_lines, "LONGEST_LINE_BYTES", 100_000)
+    monkeypatch.setattr(check_lines, "MAX_LINE_BYTES", 100_000)
     data = lines(TRL) + b"x" * 5_000_000 + b"\n" + lines({**TRL, "completion": 3})
     tracemalloc.start()
     report = check(tmp_path, data)
@@ -541,8 +541,8 @@ def test_no_row_is_too_odd_to_be_checked(data: st.DataObject, odd: Any, name: Fo
     row = copy.deepcopy(data.draw(st.sampled_from(SAMPLES))[1])
     put(*data.draw(st.sampled_from(ways(row))), value=odd)(row)
     assert all(found.rule in RULES for found in check_row(name, row))
-    assert all(found.rule in RULES for found in check_texts(row, Redactor()))
-    assert TokenTally().count(row)[0] <= row_bytes(row)
+    assert all(found.rule in RULES for found in check_content(row, Redactor()))
+    assert TrainingTokenCounter().count(row)[0] <= row_bytes(row)
 
 
 @given(raw=st.binary(max_size=60))

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.training_rows import REQUESTS, make_pair, make_pairs, rows_of
 
-from flowai.finetune.export.trainer_configs import Shipment, companions
+from flowai.finetune.export.trainer_configs import TrainingSetInfo, trainer_configs
 from flowai.finetune.formats.catalog import FormatName, line_of
 
 if TYPE_CHECKING:
-    from flowai.finetune.formats.catalog import Row
+    from flowai.finetune.formats.catalog import TrainingRow
 
 PAIRS = make_pairs(60)
 
 
-def read(name: FormatName) -> list[Row]:
+def read(name: FormatName) -> list[TrainingRow]:
     """Give rows as a consumer reads them: from their lines."""
     return [json.loads(line_of(row)) for row in rows_of(name, PAIRS)]
 
 
-def cookbook_errors(row: Row) -> list[str]:
+def cookbook_errors(row: TrainingRow) -> list[str]:
     """Check a chat row without tools.
 
     Source: OpenAI cookbook, "Data preparation and analysis for chat model fine-tuning", format validation.
@@ -100,7 +100,7 @@ def test_openai_preference_rows_follow_the_api_document() -> None:
             assert output[0]["content"].strip()
 
 
-def llamafactory_reads(row: Row, entry: dict[str, Any]) -> tuple[list[str], list[str]]:
+def llamafactory_reads(row: TrainingRow, entry: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Read a row as LLaMA-Factory's sharegpt format does: what is asked, and what is learned after each.
 
     Source: LLaMA-Factory, data/README.md: human and observation in odd places, gpt and function_call in even ones.
@@ -125,7 +125,7 @@ def llamafactory_reads(row: Row, entry: dict[str, Any]) -> tuple[list[str], list
 
 def test_llamafactory_drops_no_row_and_learns_from_each() -> None:
     info = json.loads(
-        companions("llamafactory", Shipment(files={"train": "t.jsonl"}, dataset="d"))["dataset_info.json"]
+        trainer_configs("llamafactory", TrainingSetInfo(files={"train": "t.jsonl"}, dataset="d"))["dataset_info.json"]
     )
     entry = info["d_train"]
     assert entry["formatting"] == "sharegpt"

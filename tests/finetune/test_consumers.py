@@ -19,15 +19,15 @@ from support.tiny_model import END, make_tokenizer, save_tiny_model
 from support.training_rows import make_pairs, rows_of
 
 from flowai.finetune.check.checker import CheckOptions, check_file
-from flowai.finetune.export.token_counts import TokenTally
-from flowai.finetune.export.trainer_configs import Shipment, card_header, companions
+from flowai.finetune.export.token_counts import TrainingTokenCounter
+from flowai.finetune.export.trainer_configs import TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from flowai.finetune.formats.catalog import Row
+    from flowai.finetune.formats.catalog import TrainingRow
     from flowai.finetune.records import Pair, Split
 
 pytestmark = [
@@ -53,17 +53,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def ship(directory: Path, name: FormatName, pairs: list[Pair]) -> dict[Split, list[Row]]:
+def ship(directory: Path, name: FormatName, pairs: list[Pair]) -> dict[Split, list[TrainingRow]]:
     """Write what an export writes: two files of rows, what belongs beside them, a card."""
     rows = rows_of(name, pairs)
-    splits: dict[Split, list[Row]] = {"train": rows[: len(rows) // 2], "validation": rows[len(rows) // 2 :]}
-    tally = TokenTally()
+    splits: dict[Split, list[TrainingRow]] = {"train": rows[: len(rows) // 2], "validation": rows[len(rows) // 2 :]}
+    tally = TrainingTokenCounter()
     for split, part in splits.items():
         (directory / FILES[split]).write_bytes(b"".join(line_of(row) for row in part))
         for row in part:
             tally.add(split, row)
-    shipment = Shipment(files=FILES, dataset="geo", longest_tokens=tally.totals().longest_tokens)
-    for file, text in companions(name, shipment).items():
+    shipment = TrainingSetInfo(files=FILES, dataset="geo", longest_tokens=tally.totals().longest_tokens)
+    for file, text in trainer_configs(name, shipment).items():
         (directory / file).write_text(text, encoding="utf-8")
     head = yaml.safe_dump(card_header(name, FILES), sort_keys=False)
     (directory / "README.md").write_text(f"---\n{head}---\n\n# geo\n", encoding="utf-8")
@@ -193,7 +193,7 @@ def test_together_refuses_what_our_check_warns_of(tmp_path: Path) -> None:
     assert "roles/together" in rules
 
 
-BROKEN_FOR_TOGETHER: dict[str, Callable[[Row], object]] = {
+BROKEN_FOR_TOGETHER: dict[str, Callable[[TrainingRow], object]] = {
     "an unknown key": lambda row: row.update(extra=1),
     "no messages": lambda row: row.update(messages=[]),
     "messages of another type": lambda row: row.update(messages="hello"),
@@ -255,4 +255,4 @@ def test_the_tokens_of_a_row_are_within_the_length_that_is_set(tmp_path: Path) -
     info = json.loads((tmp_path / "dataset_info.json").read_text(encoding="utf-8"))
     assert config["mask_history"] is True
     assert info[config["dataset"]]["file_name"] == "train.jsonl"
-    assert max(TokenTally().count(row)[0] for row in rows) < config["cutoff_len"]
+    assert max(TrainingTokenCounter().count(row)[0] for row in rows) < config["cutoff_len"]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from support.planted_contamination import KINDS, planted
 from support.training_rows import make_pair
 
-from flowai.finetune.dedup.contamination import Case, Leak, Leaks
-from flowai.finetune.dedup.infix_distance import least_edits
+from flowai.finetune.dedup.contamination import ContaminationHit, ContaminationIndex, EvalText
+from flowai.finetune.dedup.infix_distance import min_substring_edits
 from flowai.finetune.dedup.shingles import letters
 
 DATASETS = Path(__file__).resolve().parents[2] / "datasets"
@@ -26,27 +26,31 @@ NOTICE = (
 EDITED = {"letters", "words", "letters inside", "words inside"}
 
 
-def leaks_of(*texts: str) -> Leaks:
-    return Leaks(Case(suite="evals/a.yaml", id=str(number), text=text) for number, text in enumerate(texts))
+def leaks_of(*texts: str) -> ContaminationIndex:
+    return ContaminationIndex(
+        EvalText(suite="evals/a.yaml", id=str(number), text=text) for number, text in enumerate(texts)
+    )
 
 
-def reason(leak: Leak | None) -> str | None:
+def reason(leak: ContaminationHit | None) -> str | None:
     return None if leak is None else leak.reason
 
 
-def our_cases() -> list[Case]:
+def our_cases() -> list[EvalText]:
     found = []
     for path in sorted(DATASETS.iterdir()):
         if path.suffix == ".csv":
             with path.open(encoding="utf-8", newline="") as stream:
-                found += [Case(suite=path.name, id=row["__id"], text=row["theme"]) for row in csv.DictReader(stream)]
+                found += [
+                    EvalText(suite=path.name, id=row["__id"], text=row["theme"]) for row in csv.DictReader(stream)
+                ]
         elif path.suffix in {".jsonl", ".yaml"}:
             whole = path.read_text(encoding="utf-8")
             rows = (
                 [json.loads(line) for line in whole.splitlines()] if path.suffix == ".jsonl" else yaml.safe_load(whole)
             )
             texts = [(row["id"], str(text)) for row in rows for text in row.get("vars", {}).values()]
-            found += [Case(suite=path.name, id=name, text=text) for name, text in texts if "file://" not in text]
+            found += [EvalText(suite=path.name, id=name, text=text) for name, text in texts if "file://" not in text]
     return found
 
 
@@ -78,9 +82,9 @@ def test_a_leak_is_named_by_how_it_was_found(text: str, expected: str | None) ->
 
 
 def test_the_first_of_equal_cases_is_named_whatever_their_order() -> None:
-    cases = [Case(suite=suite, id=name, text=NOTICE) for suite in ("b.yaml", "a.yaml") for name in ("2", "1")]
+    cases = [EvalText(suite=suite, id=name, text=NOTICE) for suite in ("b.yaml", "a.yaml") for name in ("2", "1")]
     for order in (cases, cases[::-1]):
-        leak = Leaks(order).find(NOTICE)
+        leak = ContaminationIndex(order).find(NOTICE)
         assert leak is not None
         assert (leak.case.suite, leak.case.id) == ("a.yaml", "1")
 
@@ -125,7 +129,7 @@ def test_cases_in_other_scripts_are_found() -> None:
 
 def test_a_long_passage_of_a_long_case_is_a_leak() -> None:
     log = (DATASETS / "long" / "harbour_log.txt").read_text(encoding="utf-8")
-    leaks = Leaks([Case(suite="s", id="log", text=log)])
+    leaks = ContaminationIndex([EvalText(suite="s", id="log", text=log)])
     unrelated = "Nothing of this is in any log; it only makes the message longer. " * 40
     assert reason(leaks.find(unrelated + log[5_000:5_300] + unrelated)) == "leak_substring"
     assert reason(leaks.find(log[9_000:9_090])) == "leak_substring"
@@ -149,7 +153,7 @@ def test_a_suite_made_from_one_template_still_finds_its_cases() -> None:
 
 def test_our_own_cases_are_found_and_nothing_else_is_removed_for_them(shared_data: Path) -> None:
     cases = our_cases()
-    leaks = Leaks(cases)
+    leaks = ContaminationIndex(cases)
     random = Random(20)  # noqa: S311 - a sample
     tasks = exercises(shared_data)
     others = [task[part] for task in tasks for part in ("question", "answer")]
@@ -196,4 +200,4 @@ def test_edits_are_counted_as_by_the_table(pattern: str, text: str) -> None:
         above, row = row, [number]
         for at, other in enumerate(text):
             row.append(min(above[at + 1] + 1, row[-1] + 1, above[at] + (letter != other)))
-    assert least_edits(pattern, text) == min(row)
+    assert min_substring_edits(pattern, text) == min(row)

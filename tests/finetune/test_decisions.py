@@ -11,22 +11,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.finetune.decisions.decisions import Decision, agreements, apply, decider, merged, reviewer_counts, rulings
+from flowai.finetune.decisions.decisions import (
+    ReviewDecision,
+    agreements,
+    apply,
+    consensus_by_pair,
+    decision_step,
+    merged,
+    reviewer_counts,
+)
 from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
-    from flowai.finetune.decisions.decisions import Action
+    from flowai.finetune.decisions.decisions import ReviewAction
 
 BEGIN = datetime(2026, 5, 2, tzinfo=UTC)
 
 
-def told(*lines: str) -> list[Decision]:
+def told(*lines: str) -> list[ReviewDecision]:
     """Make decisions of `reviewer action pair [text]`, a second apart."""
     made = []
     for second, line in enumerate(lines):
         reviewer, action, pair, *text = line.split(maxsplit=3)
         facts = {"reviewer": reviewer, "action": action, "pair": pair, "text": text[0] if text else None}
-        made.append(msgspec.convert({**facts, "at": BEGIN + timedelta(seconds=second)}, Decision))
+        made.append(msgspec.convert({**facts, "at": BEGIN + timedelta(seconds=second)}, ReviewDecision))
     return made
 
 
@@ -70,13 +78,13 @@ def held(**changes: Any) -> Quarantined:
     ],
 )
 def test_what_holds_in_the_end(lines: list[str], holds: str | None) -> None:
-    ruling = rulings(told(*lines)).get("c1")
+    ruling = consensus_by_pair(told(*lines)).get("c1")
     held = None if ruling is None else ruling.decision
     assert (None if held is None else held.action) == holds
 
 
 def test_a_disagreement_is_named_and_keeps_the_pair_out() -> None:
-    ruling = rulings(told("ann accept c1", "bob reject c1"))["c1"]
+    ruling = consensus_by_pair(told("ann accept c1", "bob reject c1"))["c1"]
     assert ruling.decision is None
     for given_ in (pair(), held()):
         out = apply(given_, ruling)
@@ -90,15 +98,15 @@ def test_files_merge_in_any_order_and_as_often_as_one_likes(words: list[tuple[st
     decisions = told(*(f"{who} {action} c1" for who, action in words))
     parts = [[one for one in decisions if one.reviewer == who] for who in "ab"]
     shuffled = random.Random(1).sample(decisions, len(decisions))  # noqa: S311 - a shuffle to repeat
-    expected = rulings(decisions)
-    assert rulings(merged(parts[1], parts[0])) == expected
-    assert rulings(merged(shuffled, decisions, parts[0])) == expected
+    expected = consensus_by_pair(decisions)
+    assert consensus_by_pair(merged(parts[1], parts[0])) == expected
+    assert consensus_by_pair(merged(shuffled, decisions, parts[0])) == expected
 
 
 @pytest.mark.parametrize("given_", [pair(), held()], ids=["pair", "held"])
 def test_decisions_do_what_they_say(given_: Pair | Quarantined) -> None:
     def done(line: str) -> Pair | Quarantined:
-        return decider(told(line))(given_)
+        return decision_step(told(line))(given_)
 
     assert done("ann accept c1") == pair()
     assert done("ann edit c1 Say no more.") == pair(edit="Say no more.")
@@ -112,13 +120,13 @@ def test_decisions_do_what_they_say(given_: Pair | Quarantined) -> None:
 
 def test_an_accepted_bad_example_stays_one_and_an_edited_one_becomes_good() -> None:
     rejected = pair(opinion="rejected", edit=None)
-    assert decider(told("ann accept c1"))(rejected) == rejected
-    assert decider(told("ann edit c1 Right."))(rejected) == pair(opinion="edited", edit="Right.")
+    assert decision_step(told("ann accept c1"))(rejected) == rejected
+    assert decision_step(told("ann edit c1 Right."))(rejected) == pair(opinion="edited", edit="Right.")
 
 
 def test_a_line_that_no_person_may_let_in_stays_out() -> None:
     out = Quarantined(id="c1", step="quality", reason="refusal")
-    assert decider(told("ann accept c1"))(out) is out
+    assert decision_step(told("ann accept c1"))(out) is out
 
 
 def test_reviewers_are_counted_by_the_pairs_they_have_a_word_on() -> None:
@@ -131,7 +139,7 @@ def test_first_words_make_the_agreement() -> None:
     (names, found), *others = agreements(lines).items()
     assert not others
     assert names == ("ann", "bob")
-    assert (found.both_count, found.same_count) == (2, 1)
+    assert (found.rated_by_both_count, found.agreed_count) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -155,10 +163,10 @@ def test_first_words_make_the_agreement() -> None:
 def test_what_is_no_decision_is_refused(changes: dict[str, Any]) -> None:
     facts = {"at": "2026-05-02T12:00:00Z", "reviewer": "ann", "pair": "c1", "action": "accept", **changes}
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(facts, Decision)
+        msgspec.convert(facts, ReviewDecision)
 
 
 def test_every_action_is_known_to_the_record() -> None:
-    actions: tuple[Action, ...] = ("accept", "reject", "skip", "undo")
+    actions: tuple[ReviewAction, ...] = ("accept", "reject", "skip", "undo")
     for action in actions:
-        Decision(at=BEGIN, reviewer="ann", pair="c1", action=action)
+        ReviewDecision(at=BEGIN, reviewer="ann", pair="c1", action=action)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from flowai.errors import ProjectError, UsageError
 from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
-from flowai.finetune.decisions.decision_log import Book
-from flowai.finetune.decisions.decisions import Decision
+from flowai.finetune.decisions.decision_log import DecisionLog
+from flowai.finetune.decisions.decisions import ReviewDecision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,44 +27,44 @@ HOSTILE = st.sampled_from(
 )
 
 
-def decision(pair: str = "c1", second: int = 0, **changes: object) -> Decision:
+def decision(pair: str = "c1", second: int = 0, **changes: object) -> ReviewDecision:
     facts = {"at": BEGIN + timedelta(seconds=second), "reviewer": "ann", "pair": pair, "action": "accept"}
-    return Decision(**{**facts, **changes})  # type: ignore[arg-type]
+    return ReviewDecision(**{**facts, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
-    return Book(tmp_path / "finetune" / "chat" / "decisions.jsonl", name="decisions.jsonl")
+def book(tmp_path: Path) -> DecisionLog:
+    return DecisionLog(tmp_path / "finetune" / "chat" / "decisions.jsonl", name="decisions.jsonl")
 
 
-def test_what_was_added_is_there_for_the_next(book: Book) -> None:
+def test_what_was_added_is_there_for_the_next(book: DecisionLog) -> None:
     first, second = book.add(decision()), book.add(decision(second=1, action="reject"))
-    again = Book(book.path, name="again")
+    again = DecisionLog(book.path, name="again")
     assert again.decisions == (first, second)
-    assert again.on("c1") == (first, second)
-    assert again.on("c2") == ()
+    assert again.for_pair("c1") == (first, second)
+    assert again.for_pair("c2") == ()
 
 
-def test_what_comes_last_is_last_whatever_the_clock_says(book: Book) -> None:
+def test_what_comes_last_is_last_whatever_the_clock_says(book: DecisionLog) -> None:
     book.add(decision(second=60))
     late = book.add(decision(second=0, action="reject"))
     assert book.decisions[-1] == late
     assert late.at > BEGIN + timedelta(seconds=60)
 
 
-def test_another_process_may_add_and_version_control_may_replace(book: Book) -> None:
+def test_another_process_may_add_and_version_control_may_replace(book: DecisionLog) -> None:
     book.add(decision())
-    other = Book(book.path, name="other")
+    other = DecisionLog(book.path, name="other")
     other.add(decision("c2", reviewer="bob"))
     assert [one.pair for one in book.decisions] == ["c1", "c2"]
     merged = book.path.read_bytes()
     book.path.unlink()
     book.path.write_bytes(merged)
     book.add(decision("c3"))
-    assert len(Book(book.path, name="again").decisions) == 3
+    assert len(DecisionLog(book.path, name="again").decisions) == 3
 
 
-def test_a_torn_line_is_named_and_costs_no_other(book: Book) -> None:
+def test_a_torn_line_is_named_and_costs_no_other(book: DecisionLog) -> None:
     book.add(decision())
     with book.path.open("ab") as stream:
         stream.write(b'{"at":"2026-05-02T00:00:01Z","revie')
@@ -73,19 +73,19 @@ def test_a_torn_line_is_named_and_costs_no_other(book: Book) -> None:
     assert book.damaged == (2,)
 
 
-def test_a_line_that_says_something_else_is_an_error(book: Book) -> None:
+def test_a_line_that_says_something_else_is_an_error(book: DecisionLog) -> None:
     book.add(decision())
     with book.path.open("ab") as stream:
         stream.write(b'{"at":"2026-05-02T00:00:01Z","reviewer":"ann","pair":"c1","action":"adopt"}\n')
     with pytest.raises(ProjectError, match=r"name:2: .*adopt"):
-        Book(book.path, name="name")
+        DecisionLog(book.path, name="name")
 
 
-def test_what_is_taken_in_twice_counts_once(book: Book) -> None:
+def test_what_is_taken_in_twice_counts_once(book: DecisionLog) -> None:
     book.add(decision())
     others = [decision(), decision("c2", reviewer="bob"), decision("c2", reviewer="bob")]
-    assert book.take_in(others) == 1
-    assert book.take_in(others) == 0
+    assert book.import_decisions(others) == 1
+    assert book.import_decisions(others) == 0
 
 
 @given(text=HOSTILE | TEXTS, note=HOSTILE | TEXTS, pair=(HOSTILE | TEXTS).filter(bool))

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import UsageError
-from flowai.finetune.decisions.decision_log import Book
-from flowai.finetune.pairs.edits import Piece, word_diff
+from flowai.finetune.decisions.decision_log import DecisionLog
+from flowai.finetune.pairs.edits import DiffPart, word_diff
 from flowai.finetune.records import Pair, Quarantined
-from flowai.review.queue import Desk
+from flowai.review.queue import ReviewQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +35,12 @@ def test_pieces_make_both_texts_again(before: str, after: str) -> None:
 
 def test_a_change_reads_as_one() -> None:
     assert word_diff("The quick brown fox.", "The slow red fox jumps.") == (
-        Piece(kind="same", text="The "),
-        Piece(kind="gone", text="quick brown"),
-        Piece(kind="new", text="slow red"),
-        Piece(kind="same", text=" fox"),
-        Piece(kind="new", text=" jumps"),
-        Piece(kind="same", text="."),
+        DiffPart(kind="same", text="The "),
+        DiffPart(kind="gone", text="quick brown"),
+        DiffPart(kind="new", text="slow red"),
+        DiffPart(kind="same", text=" fox"),
+        DiffPart(kind="new", text=" jumps"),
+        DiffPart(kind="same", text="."),
     )
 
 
@@ -62,8 +62,8 @@ def pair(number: int) -> Pair:
 
 
 @pytest.fixture
-def desk_of(tmp_path: Path) -> Callable[[str], Desk]:
-    def make(reviewer: str) -> Desk:
+def desk_of(tmp_path: Path) -> Callable[[str], ReviewQueue]:
+    def make(reviewer: str) -> ReviewQueue:
         given_: list[Pair | Quarantined] = [
             Quarantined(id="c0", step="review", reason="trivial_edit", needs_review=True, pair=pair(0)),
             pair(1),
@@ -71,13 +71,13 @@ def desk_of(tmp_path: Path) -> Callable[[str], Desk]:
             Quarantined(id="", step="pairs", reason="broken"),
             pair(2),
         ]
-        book = Book(tmp_path / "decisions.jsonl", name="decisions.jsonl")
-        return Desk(feature="chat", reviewer=reviewer, given=given_, book=book, labels={}, now=lambda: MOMENT)
+        book = DecisionLog(tmp_path / "decisions.jsonl", name="decisions.jsonl")
+        return ReviewQueue(feature="chat", reviewer=reviewer, given=given_, book=book, labels={}, now=lambda: MOMENT)
 
     return make
 
 
-def test_undo_goes_back_step_by_step_to_the_last_decision(desk_of: Callable[[str], Desk]) -> None:
+def test_undo_goes_back_step_by_step_to_the_last_decision(desk_of: Callable[[str], ReviewQueue]) -> None:
     desk = desk_of("ann")
     assert len(desk) == 3
     desk.decide(0, "accept")
@@ -87,18 +87,18 @@ def test_undo_goes_back_step_by_step_to_the_last_decision(desk_of: Callable[[str
     assert desk.overview().decided_count == 0
 
 
-def test_one_reviewer_does_not_undo_another_s(desk_of: Callable[[str], Desk]) -> None:
+def test_one_reviewer_does_not_undo_another_s(desk_of: Callable[[str], ReviewQueue]) -> None:
     desk_of("bob").decide(0, "accept")
     assert desk_of("ann").undo() is None
 
 
-def test_others_are_shown_only_where_reviewers_disagree(desk_of: Callable[[str], Desk]) -> None:
+def test_others_are_shown_only_where_reviewers_disagree(desk_of: Callable[[str], ReviewQueue]) -> None:
     ann, bob = desk_of("ann"), desk_of("bob")
     ann.decide(0, "accept", note="fine")
-    assert bob.sight(0).others == ()
+    assert bob.item(0).other_decisions == ()
     assert bob.overview().entries[0].action is None
     bob.decide(0, "edit", text="It is said!")
-    (word,) = ann.sight(0).others
+    (word,) = ann.item(0).other_decisions
     assert (word.reviewer, word.action, word.text) == ("bob", "edit", "It is said!")
     assert ann.overview().entries[0].disputed
     assert ann.overview().decided_count == 0
@@ -106,24 +106,24 @@ def test_others_are_shown_only_where_reviewers_disagree(desk_of: Callable[[str],
     assert not bob.overview().entries[0].disputed
 
 
-def test_the_same_decision_is_written_once(desk_of: Callable[[str], Desk]) -> None:
+def test_the_same_decision_is_written_once(desk_of: Callable[[str], ReviewQueue]) -> None:
     desk = desk_of("ann")
     assert desk.decide(0, "accept") == desk.decide(0, "accept")
     assert desk.undo() == 0
     assert desk.undo() is None
 
 
-def test_an_editor_begins_with_what_was_last_made_of_the_answer(desk_of: Callable[[str], Desk]) -> None:
+def test_an_editor_begins_with_what_was_last_made_of_the_answer(desk_of: Callable[[str], ReviewQueue]) -> None:
     desk = desk_of("ann")
-    assert desk.sight(0).draft == "it is said"
+    assert desk.item(0).draft == "it is said"
     desk.decide(0, "edit", text="It was.")
-    assert desk.sight(0).draft == "It was."
+    assert desk.item(0).draft == "It was."
 
 
-def test_what_cannot_be_is_refused(desk_of: Callable[[str], Desk]) -> None:
+def test_what_cannot_be_is_refused(desk_of: Callable[[str], ReviewQueue]) -> None:
     desk = desk_of("ann")
     with pytest.raises(UsageError, match="no pair 3"):
-        desk.sight(3)
+        desk.item(3)
     with pytest.raises(UsageError, match="no pair -1"):
         desk.decide(-1, "accept")
     with pytest.raises(UsageError, match="an edit needs a text"):

@@ -17,15 +17,15 @@ from support.planted_contamination import edit_letters
 from support.training_rows import make_pair
 
 from flowai.errors import InfrastructureError
-from flowai.finetune.dedup.disk_table import RowTable
+from flowai.finetune.dedup.disk_table import DiskTable
 from flowai.finetune.dedup.minhash import SIGNATURE_COUNT, MinHash
-from flowai.finetune.dedup.near_duplicates import THRESHOLD, Duplicates, Fate
+from flowai.finetune.dedup.near_duplicates import THRESHOLD, DuplicateResult, Duplicates
 from flowai.finetune.dedup.shingles import folded, letters, shingles, similarity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.finetune.records import Opinion, Pair, Split
+    from flowai.finetune.records import Pair, Split, UserVerdict
 
 ASKED = "Which of the three pumps in the north hall was out of order during the night shift of 4 March, and why?"
 ANSWERED = "Pump 2 was out of order from 01:15 to 05:40, because the seal of its inlet valve had begun to leak."
@@ -39,7 +39,7 @@ def asked(
     request: str = ASKED,
     answer: str = ANSWERED,
     *,
-    opinion: Opinion = "accepted",
+    opinion: UserVerdict = "accepted",
     minute: int = 0,
     before: tuple[dict[str, str], ...] = (),
 ) -> Pair:
@@ -53,12 +53,12 @@ def asked(
     return msgspec.structs.replace(pair, at=f"2026-05-02T{minute // 60:02}:{minute % 60:02}:00Z")
 
 
-def fates(pairs: Sequence[Pair], splits: dict[str, Split] | None = None) -> dict[str, Fate]:
+def fates(pairs: Sequence[Pair], splits: dict[str, Split] | None = None) -> dict[str, DuplicateResult]:
     by_id = {pair.id: pair for pair in pairs}
     with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicates:
         for pair in pairs:
             duplicates.add(pair, (splits or {}).get(pair.id, "train"))
-        found = list(duplicates.fates(by_id.__getitem__))
+        found = list(duplicates.results(by_id.__getitem__))
     assert [fate.id for fate in found] == [pair.id for pair in pairs]  # rows in = rows out
     return {fate.id: fate for fate in found}
 
@@ -82,7 +82,7 @@ def sentence(seed: int, count: int) -> str:
 def test_request_and_answer_must_both_be_alike(
     request_: str, answer: str, reason: Literal["exact_duplicate", "near_duplicate"] | None
 ) -> None:
-    assert fates([asked("a"), asked("b", request_, answer, minute=1)])["b"] == Fate(
+    assert fates([asked("a"), asked("b", request_, answer, minute=1)])["b"] == DuplicateResult(
         id="b", reason=reason, keeper="a" if reason else "b"
     )
 
@@ -174,12 +174,12 @@ def test_a_bucket_of_thousands_is_searched_in_bounded_time() -> None:
     with tempfile.TemporaryDirectory() as place, Duplicates(Path(place)) as duplicates:
         for pair in pairs:
             duplicates.add(pair, "train")
-        assert len({fate.keeper for fate in duplicates.fates(read)}) == 1
+        assert len({fate.keeper for fate in duplicates.results(read)}) == 1
     assert reads.total() <= 4 * len(pairs)
 
 
 names = st.text(max_size=12).filter(bool)
-opinions: st.SearchStrategy[Opinion] = st.sampled_from(("edited", "accepted", "rejected"))
+opinions: st.SearchStrategy[UserVerdict] = st.sampled_from(("edited", "accepted", "rejected"))
 sentences = st.sampled_from(
     ("", "hi", "hi!", ASKED, ASKED.lower(), ASKED[:-4], ANSWERED, ANSWERED + " So it was.", "\ud800", "水 " * 9)
 )
@@ -238,7 +238,7 @@ def test_a_signature_estimates_the_similarity() -> None:
 
 
 def test_a_table_larger_than_its_block_is_read_back(tmp_path: Path) -> None:
-    with RowTable(tmp_path / "t.rows", [("number", "<i8")]) as table:
+    with DiskTable(tmp_path / "t.rows", [("number", "<i8")]) as table:
         for number in range(9_000):
             table.add(f"name {number} é", {"number": number})
         assert len(table) == 9_000

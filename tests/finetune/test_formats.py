@@ -21,12 +21,12 @@ from support.training_rows import (
 )
 
 from flowai.errors import UsageError
-from flowai.finetune.check.rows import check_row, detect
+from flowai.finetune.check.rows import check_row, detect_format
 from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, format_of, line_of
-from flowai.finetune.formats.conversation import Unfit
+from flowai.finetune.formats.conversation import FormatViolation
 
 if TYPE_CHECKING:
-    from flowai.finetune.records import Opinion, Pair
+    from flowai.finetune.records import Pair, UserVerdict
 
 IMITATING: tuple[FormatName, ...] = ("openai", "trl", "axolotl", "llamafactory")
 PREFERRING: tuple[FormatName, ...] = ("openai-dpo", "trl-dpo")
@@ -35,7 +35,7 @@ PREFERRING: tuple[FormatName, ...] = ("openai-dpo", "trl-dpo")
 def unfit(name: FormatName, pair: Pair) -> str:
     """Give the rule for which a format refuses a pair."""
     made = FORMATS[name].rows(pair)
-    assert isinstance(made, Unfit), made
+    assert isinstance(made, FormatViolation), made
     return made.rule
 
 
@@ -107,7 +107,7 @@ def test_our_own_rows_pass_our_own_check_and_are_known(name: FormatName) -> None
     rows = rows_of(name, make_pairs(40))
     assert rows
     for row in rows:
-        assert detect(row) == name
+        assert detect_format(row) == name
         assert [found.rule for found in check_row(name, row) if found.rule != "roles/together"] == []
 
 
@@ -129,10 +129,10 @@ def test_arguments_that_only_python_reads_reach_no_row(arguments: str) -> None:
     for name in FORMAT_NAMES:
         made = FORMATS[name].rows(pair)
         if arguments:
-            assert isinstance(made, Unfit)
+            assert isinstance(made, FormatViolation)
             assert made.rule == "tools/arguments"
         else:
-            assert not isinstance(made, Unfit), "no arguments are an empty object"
+            assert not isinstance(made, FormatViolation), "no arguments are an empty object"
 
 
 ASSISTANT = {"role": "assistant", "content": "a"}
@@ -196,8 +196,8 @@ def test_an_answer_without_a_token_to_learn_is_no_row(name: FormatName, edit: st
 def test_templates_want_one_system_message_at_the_top_and_a_question() -> None:
     late = (USER, {"role": "system", "content": "late"}, USER)
     alone = ({"role": "system", "content": "Write a poem."},)
-    assert not isinstance(FORMATS["openai"].rows(make_pair(late)), Unfit)
-    assert not isinstance(FORMATS["openai"].rows(make_pair(alone)), Unfit)
+    assert not isinstance(FORMATS["openai"].rows(make_pair(late)), FormatViolation)
+    assert not isinstance(FORMATS["openai"].rows(make_pair(alone)), FormatViolation)
     for name in ("trl", "kto", "axolotl", "llamafactory"):
         assert unfit(name, make_pair(late)) == "roles/system"
         assert unfit(name, make_pair(alone)) == "roles/no_request"
@@ -210,7 +210,7 @@ def test_llamafactory_takes_neither_two_users_in_a_row_nor_calls_with_a_text() -
     two = {"role": "assistant", "tool_calls": [CALL, {**CALL, "id": "call_2"}]}
     several = (USER, two, RESULT, {**RESULT, "tool_call_id": "call_2"})
     assert unfit("llamafactory", make_pair(several)) == "roles/order"
-    assert not isinstance(FORMATS["trl"].rows(make_pair(several)), Unfit)
+    assert not isinstance(FORMATS["trl"].rows(make_pair(several)), FormatViolation)
 
 
 def test_a_line_is_one_line_for_every_reader() -> None:
@@ -249,11 +249,11 @@ OPINIONS = st.sampled_from(["accepted", "edited", "rejected"])
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 @given(messages=MESSAGES, output=TEXTS, edit=TEXTS, opinion=OPINIONS)
 def test_whatever_the_pair_its_rows_pass_the_check_or_the_reason_has_a_name(
-    name: FormatName, messages: list[dict[str, Any]], output: str, edit: str, opinion: Opinion
+    name: FormatName, messages: list[dict[str, Any]], output: str, edit: str, opinion: UserVerdict
 ) -> None:
     pair = make_pair(tuple(messages), output=output, opinion=opinion, edit=edit if opinion == "edited" else None)
     made = FORMATS[name].rows(pair)
-    if isinstance(made, Unfit):
+    if isinstance(made, FormatViolation):
         assert made.rule
         assert made.detail
         return

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flowai.errors import InfrastructureError, UsageError
-from flowai.finetune.export.output_directory import MANIFEST, open_target
+from flowai.finetune.export.output_directory import MANIFEST, open_output_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def export(path: Path, text: str, *, replace: bool = False) -> None:
-    with open_target(path, name=path.name, replace=replace) as place:
+    with open_output_directory(path, name=path.name, replace=replace) as place:
         (place / MANIFEST).write_text("{}")
         (place / "train.jsonl").write_text(text)
 
@@ -31,7 +31,7 @@ def test_what_fails_leaves_nothing_new_and_the_old_untouched(tmp_path: Path) -> 
     export(tmp_path / "out", "old")
 
     def fail() -> None:
-        with open_target(tmp_path / "out", name="out", replace=True) as place:
+        with open_output_directory(tmp_path / "out", name="out", replace=True) as place:
             (place / "train.jsonl").write_text("half")
             raise RuntimeError("stop")
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.events import CallEvent, Content, FeedbackEvent
-from flowai.finetune.pairs.collect import Funnel, Wanted, gather
+from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
 from flowai.finetune.pairs.edits import kind_of_edit
 from flowai.finetune.pairs.pair_store import open_bench
-from flowai.finetune.pairs.pairing import Word, opinion_of, pair_of, review_of
+from flowai.finetune.pairs.pairing import FeedbackItem, pair_of, review_of, user_verdict
 from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.events import Event, Verdict
+    from flowai.events import Event, FeedbackVerdict
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
 ASKED: dict[str, Any] = {"role": "user", "content": "Sum it up: the merger was not approved."}
@@ -44,7 +44,9 @@ def call(name: str = "c1", **changes: Any) -> CallEvent:
     return msgspec.structs.replace(event, **changes)
 
 
-def said(verdict: Verdict, name: str = "c1", *, after_s: float = 10, text: str | None = None, **facts: Any) -> Any:
+def said(
+    verdict: FeedbackVerdict, name: str = "c1", *, after_s: float = 10, text: str | None = None, **facts: Any
+) -> Any:
     return FeedbackEvent(
         call_id=name,
         at=NOON + timedelta(seconds=after_s),
@@ -55,9 +57,9 @@ def said(verdict: Verdict, name: str = "c1", *, after_s: float = 10, text: str |
     )
 
 
-def words(*spoken: Verdict) -> list[Word]:
+def words(*spoken: FeedbackVerdict) -> list[FeedbackItem]:
     return [
-        Word(at_us=number, verdict=verdict, text=f"text {number}" if verdict == "edited" else None)
+        FeedbackItem(at_us=number, verdict=verdict, text=f"text {number}" if verdict == "edited" else None)
         for number, verdict in enumerate(spoken)
     ]
 
@@ -81,11 +83,11 @@ def words(*spoken: Verdict) -> list[Word]:
     ],
 )
 def test_the_last_word_counts_and_praise_of_an_edit_keeps_it(
-    spoken: list[Verdict], opinion: str, text: str | None
+    spoken: list[FeedbackVerdict], opinion: str, text: str | None
 ) -> None:
-    assert opinion_of(words(*spoken)) == (opinion, text)
+    assert user_verdict(words(*spoken)) == (opinion, text)
     for order in itertools.permutations(words(*spoken)):
-        assert opinion_of(order) == (opinion, text), "the order of lines says nothing"
+        assert user_verdict(order) == (opinion, text), "the order of lines says nothing"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_nobody_should_say_a_rejected_answer() -> None:
         ({"finish_reason": "length"}, "accepted", "truncated"),
     ],
 )
-def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: Verdict, reason: str) -> None:
+def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: FeedbackVerdict, reason: str) -> None:
     made = pair_of(call(**changes), words(spoken))
     assert isinstance(made, Quarantined)
     assert (made.id, made.reason, made.needs_review) == ("c1", reason, False)
@@ -145,7 +147,7 @@ def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: Verdict, r
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "no_text"), ("", "empty"), (" \n", "empty")])
 def test_an_edit_without_a_text_gives_no_pair(text: str | None, reason: str) -> None:
-    made = pair_of(call(), [Word(at_us=0, verdict="edited", text=text)])
+    made = pair_of(call(), [FeedbackItem(at_us=0, verdict="edited", text=text)])
     assert isinstance(made, Quarantined)
     assert made.reason == reason
 
@@ -155,7 +157,7 @@ def test_a_cut_off_answer_that_was_edited_is_a_pair() -> None:
 
 
 def test_touches_and_rewrites_go_to_a_person_with_all_they_need() -> None:
-    pair = pair_of(call(), [Word(at_us=0, verdict="edited", text="the merger was stopped")])
+    pair = pair_of(call(), [FeedbackItem(at_us=0, verdict="edited", text="the merger was stopped")])
     assert isinstance(pair, Pair)
     held = review_of(pair)
     assert held is not None
@@ -165,13 +167,13 @@ def test_touches_and_rewrites_go_to_a_person_with_all_they_need() -> None:
 
 
 def gathered(
-    tmp_path: Path, events: list[Event], wanted: Wanted | None = None
+    tmp_path: Path, events: list[Event], wanted: PairSelector | None = None
 ) -> tuple[list[Pair], list[Quarantined], Funnel]:
     home = tmp_path / str(len(list(tmp_path.iterdir())))
     home.mkdir()
     kept_out: list[Quarantined] = []
     with open_bench(home) as bench:
-        funnel = gather(lambda: events, wanted or Wanted(feature="summarization"), bench, kept_out.append)
+        funnel = collect_pairs(lambda: events, wanted or PairSelector(feature="summarization"), bench, kept_out.append)
         return list(bench.pairs()), kept_out, funnel
 
 
@@ -188,7 +190,7 @@ def test_only_judged_calls_of_users_of_the_feature_in_time_are_gathered(tmp_path
         said("accepted", "eval"),
         said("accepted", "late", after_s=999_999),
     ]
-    wanted = Wanted(feature="summarization", since=NOON, until=late)
+    wanted = PairSelector(feature="summarization", since=NOON, until=late)
     pairs, kept_out, funnel = gathered(tmp_path, events, wanted)
     assert [pair.id for pair in pairs] == ["c1"]
     assert kept_out == []
@@ -232,7 +234,7 @@ VERDICTS = st.sampled_from(["accepted", "rejected", "edited", "saved", "thumbs_d
     order=st.randoms(use_true_random=False),
 )
 def test_every_judged_call_is_a_pair_or_reported_and_order_says_nothing(
-    tmp_path_factory: pytest.TempPathFactory, spoken: list[tuple[int, Verdict, int]], order: Any
+    tmp_path_factory: pytest.TempPathFactory, spoken: list[tuple[int, FeedbackVerdict, int]], order: Any
 ) -> None:
     tmp_path = tmp_path_factory.mktemp("log")
     events: list[Event] = [call(f"c{number}", session=f"s{number % 2}") for number in range(6)]

@@ -13,7 +13,7 @@ from support.training_rows import make_pair
 from flowai.errors import UsageError
 from flowai.finetune.cleaning import language, toxicity
 from flowai.finetune.cleaning.language import Languages
-from flowai.finetune.cleaning.quality import Rules, fault_of, loops
+from flowai.finetune.cleaning.quality import QualityLimits, has_repetition, quality_problem
 from flowai.finetune.cleaning.refusals import is_refusal
 from flowai.finetune.cleaning.toxicity import THRESHOLD, Toxicity
 
@@ -25,8 +25,10 @@ detects_toxicity = pytest.mark.skipif(not toxicity.can_detect(), reason="alt-pro
 detects_language = pytest.mark.skipif(not language.can_detect(), reason="py3langid is not installed")
 
 
-def reason(output: str, rules: Rules | None = None, request: str = "Where does the river go?") -> str | None:
-    fault = fault_of(make_pair(({"role": "user", "content": request},), output=output), rules or Rules(), len)
+def reason(output: str, rules: QualityLimits | None = None, request: str = "Where does the river go?") -> str | None:
+    fault = quality_problem(
+        make_pair(({"role": "user", "content": request},), output=output), rules or QualityLimits(), len
+    )
     return None if fault is None else fault.reason
 
 
@@ -55,25 +57,27 @@ def test_a_fault_has_its_reason(output: str, expected: str | None) -> None:
 def test_an_empty_request_and_an_unreadable_tool_answer_are_faults() -> None:
     assert reason("To the sea.", request=" ") == "empty"
     broken = (*ASK, {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "\x01"}]})
-    fault = fault_of(make_pair(broken), Rules())
+    fault = quality_problem(make_pair(broken), QualityLimits())
     assert fault is not None
     assert (fault.reason, fault.detail) == ("binary", "U+0001 in a text")
 
 
 def test_bounds_are_the_rules_own() -> None:
-    assert reason("To the sea.", Rules(min_answer_chars=11)) is None
-    assert reason("To the sea", Rules(min_answer_chars=11)) == "too_short"
-    assert reason("Yes.", Rules(min_request_chars=100)) == "too_short"
-    assert reason("To the sea.", Rules(max_chars=34)) == "too_long"
-    assert reason("To the sea.", Rules(max_chars=35)) is None
-    assert reason("To the sea.", Rules(max_tokens=34)) == "too_long"
-    assert reason("I can't help with that.", Rules(refusals=False)) is None
-    assert reason("It goes on. " * 60, Rules(repetitions=False)) is None
+    assert reason("To the sea.", QualityLimits(min_answer_chars=11)) is None
+    assert reason("To the sea", QualityLimits(min_answer_chars=11)) == "too_short"
+    assert reason("Yes.", QualityLimits(min_request_chars=100)) == "too_short"
+    assert reason("To the sea.", QualityLimits(max_chars=34)) == "too_long"
+    assert reason("To the sea.", QualityLimits(max_chars=35)) is None
+    assert reason("To the sea.", QualityLimits(max_tokens=34)) == "too_long"
+    assert reason("I can't help with that.", QualityLimits(refusals=False)) is None
+    assert reason("It goes on. " * 60, QualityLimits(repetitions=False)) is None
 
 
 def test_an_edit_is_what_is_judged() -> None:
-    assert fault_of(make_pair(ASK, output="I can't help with that.", edit="To the sea."), Rules()) is None
-    fault = fault_of(make_pair(ASK, output="To the sea.", edit=" "), Rules())
+    assert (
+        quality_problem(make_pair(ASK, output="I can't help with that.", edit="To the sea."), QualityLimits()) is None
+    )
+    fault = quality_problem(make_pair(ASK, output="To the sea.", edit=" "), QualityLimits())
     assert fault is not None
     assert fault.reason == "empty"
 
@@ -130,14 +134,14 @@ def test_loops_are_told_from_what_has_a_form() -> None:
     table = "| a | b |\n|---|---|\n" + "".join(f"| row {row} | value {row * 7 % 13} |\n" for row in range(60))
     chart = json.dumps({"nodes": [{"id": f"n{row}", "label": "Step", "row": row} for row in range(60)]})
     for fine in (table, chart, LOG, (ROOT / "datasets" / "summary.jsonl").read_text(encoding="utf-8"), "ha " * 20):
-        assert not loops(fine)
+        assert not has_repetition(fine)
     for endless in ("The answer is 4. " * 40, LOG[:900] + " and then it is done" * 60, "no " * 200):
-        assert loops(endless)
+        assert has_repetition(endless)
 
 
 @given(st.text(max_size=400))
 def test_any_text_is_judged(text: str) -> None:
-    fault_of(make_pair(({"role": "user", "content": text},), output=text), Rules())
+    quality_problem(make_pair(({"role": "user", "content": text},), output=text), QualityLimits())
 
 
 @detects_toxicity
@@ -162,10 +166,10 @@ def test_exercises_and_our_own_pages_are_not_toxic(shared_data: Path) -> None:
 @detects_language
 def test_languages_that_nobody_expects_are_named() -> None:
     expected = Languages(["en", "de"])
-    assert expected.other("The river goes to the sea, and the sea goes nowhere at all.") is None
-    assert expected.other("Der Fluss fließt in das Meer, und das Meer fließt nirgendwohin.") is None
-    assert expected.other("Le fleuve va à la mer, et la mer ne va nulle part du tout.") == "fr"
-    assert expected.other("川は海に流れ、海はどこにも行かない。それだけのことです。") == "ja"
+    assert expected.other_language("The river goes to the sea, and the sea goes nowhere at all.") is None
+    assert expected.other_language("Der Fluss fließt in das Meer, und das Meer fließt nirgendwohin.") is None
+    assert expected.other_language("Le fleuve va à la mer, et la mer ne va nulle part du tout.") == "fr"
+    assert expected.other_language("川は海に流れ、海はどこにも行かない。それだけのことです。") == "ja"
     for unsure in (
         "",
         "ok",
@@ -173,7 +177,7 @@ def test_languages_that_nobody_expects_are_named() -> None:
         '{"nodes": [{"id": "n1"}]}',
         "#FF0000 #00FF00 #0000FF",
     ):
-        assert expected.other(unsure) is None, unsure
+        assert expected.other_language(unsure) is None, unsure
 
 
 @detects_language

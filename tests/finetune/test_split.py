@@ -15,14 +15,14 @@ from support.training_rows import make_pair
 
 from flowai.errors import UsageError
 from flowai.finetune.dedup.near_duplicates import Duplicates
-from flowai.finetune.dedup.split import Ratios, Sessions, split_of
+from flowai.finetune.dedup.split import Sessions, SplitRatios, split_of
 
 if TYPE_CHECKING:
     from random import Random
 
     from flowai.finetune.records import Pair, Split
 
-HALVES = Ratios(train=0.5, validation=0.2, test=0.3)
+HALVES = SplitRatios(train=0.5, validation=0.2, test=0.3)
 TEXTS = (
     "Which pump in the north hall was out of order during the night shift of 4 March?",
     "Which pump in the north hall was out of order during the night shift of 4 May?",
@@ -37,19 +37,19 @@ def row(
     return msgspec.structs.replace(pair, at=f"2026-05-02T00:{minute:02}:00Z", user_hash=user, session=session)
 
 
-def kept(pairs: list[Pair], ratios: Ratios = HALVES) -> dict[str, Split]:
+def kept(pairs: list[Pair], ratios: SplitRatios = HALVES) -> dict[str, Split]:
     """Split as an export does: sessions first, then what is left of each cluster."""
     splits = {pair.id: split_of(pair, ratios) for pair in pairs}
     by_id = {pair.id: pair for pair in pairs}
     with tempfile.TemporaryDirectory() as place, Sessions(Path(place)) as sessions:
         for pair in pairs:
             sessions.add(pair, splits[pair.id])
-        strays = set(sessions.strays())
+        strays = set(sessions.cross_split_pairs())
         with Duplicates(Path(place)) as duplicates:
             for pair in pairs:
                 if pair.id not in strays:
                     duplicates.add(pair, splits[pair.id])
-            stay = [fate.id for fate in duplicates.fates(by_id.__getitem__) if fate.reason is None]
+            stay = [fate.id for fate in duplicates.results(by_id.__getitem__) if fate.reason is None]
     return {name: splits[name] for name in stay}
 
 
@@ -64,12 +64,12 @@ def test_shares_come_out_as_asked_and_salts_make_other_splits() -> None:
     counts = Counter(split_of(one, HALVES) for one in users)
     assert counts["train"] == pytest.approx(2_000, abs=150)
     assert counts["test"] == pytest.approx(1_200, abs=150)
-    salted = Ratios(train=0.5, validation=0.2, test=0.3, salt="again")
+    salted = SplitRatios(train=0.5, validation=0.2, test=0.3, salt="again")
     assert 1_000 < sum(split_of(one, HALVES) != split_of(one, salted) for one in users) < 3_500
 
 
 def test_a_smaller_test_share_only_moves_rows_out_of_test() -> None:
-    less = Ratios(train=0.6, validation=0.2, test=0.2)
+    less = SplitRatios(train=0.6, validation=0.2, test=0.2)
     for at in range(500):
         before, after = split_of(row("x", user=f"u{at}"), HALVES), split_of(row("x", user=f"u{at}"), less)
         assert (before, after) not in {("train", "test"), ("validation", "test"), ("train", "validation")}
@@ -83,7 +83,7 @@ def test_the_split_of_a_user_is_the_same_on_every_machine() -> None:
 @pytest.mark.parametrize("shares", [(0.9, 0.05, 0.06), (1.2, -0.1, -0.1), (0.0, 0.0, 0.0)])
 def test_shares_must_be_shares(shares: tuple[float, float, float]) -> None:
     with pytest.raises(UsageError, match="together 1"):
-        Ratios(train=shares[0], validation=shares[1], test=shares[2])
+        SplitRatios(train=shares[0], validation=shares[1], test=shares[2])
 
 
 def test_a_session_stays_where_it_began() -> None:
@@ -102,7 +102,7 @@ def test_sessions_of_two_tenants_are_two() -> None:
     with tempfile.TemporaryDirectory() as place, Sessions(Path(place)) as sessions:
         for pair, tenant in zip(own, ("acme", "umbrella"), strict=True):
             sessions.add(msgspec.structs.replace(pair, tenant=tenant), split_of(pair, HALVES))
-        assert list(sessions.strays()) == []
+        assert list(sessions.cross_split_pairs()) == []
 
 
 people = st.sampled_from((None, "u1", "u2", "u3", "u4", "u5"))

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from support.training_rows import SEVERAL_TURNS, WITH_TOOLS, make_pairs, row_of, rows_of
 
-from flowai.finetune.export.token_counts import TokenTally, row_bytes, tokenizer_of, training_cost
-from flowai.finetune.export.trainer_configs import BASE_MODEL, Shipment, card_header, companions
+from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes, tokenizer_of, training_cost
+from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName
 from flowai.providers.tokens import load_encoding
 
@@ -25,7 +25,7 @@ HOSTILE = 'x"\n:{}\\"""'
 @pytest.mark.parametrize("name", ["trl", "trl-dpo", "kto"])
 @pytest.mark.parametrize("model", [BASE_MODEL, HOSTILE])
 def test_the_trl_script_parses_and_names_its_columns(name: FormatName, model: str) -> None:
-    files = companions(name, Shipment(files=FILES, dataset="geo", base_model=model))
+    files = trainer_configs(name, TrainingSetInfo(files=FILES, dataset="geo", base_model=model))
     script = files["train_trl.py"]
     tree = ast.parse(script)
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
@@ -36,14 +36,14 @@ def test_the_trl_script_parses_and_names_its_columns(name: FormatName, model: st
 @pytest.mark.parametrize("name", ["axolotl", "llamafactory"])
 @pytest.mark.parametrize("model", [BASE_MODEL, HOSTILE])
 def test_yaml_holds_what_was_given(name: FormatName, model: str) -> None:
-    files = companions(name, Shipment(files=FILES, dataset="geo", base_model=model, longest_tokens=3000))
+    files = trainer_configs(name, TrainingSetInfo(files=FILES, dataset="geo", base_model=model, longest_tokens=3000))
     config = yaml.safe_load(files[f"{name}.yaml"])
     assert model in config.values()
     assert config.get("sequence_len", config.get("cutoff_len")) >= 3000 * 1.3
 
 
 def test_llamafactory_finds_every_split_by_name() -> None:
-    files = companions("llamafactory", Shipment(files=FILES, dataset="geo"))
+    files = trainer_configs("llamafactory", TrainingSetInfo(files=FILES, dataset="geo"))
     config = yaml.safe_load(files["llamafactory.yaml"])
     info = json.loads(files["dataset_info.json"])
     assert {name: entry["file_name"] for name, entry in info.items()} == {
@@ -56,15 +56,15 @@ def test_llamafactory_finds_every_split_by_name() -> None:
 
 
 def test_a_set_without_validation_rows_names_none() -> None:
-    shipment = Shipment(files={"train": "train.jsonl"}, dataset="geo")
+    shipment = TrainingSetInfo(files={"train": "train.jsonl"}, dataset="geo")
     for name in FORMAT_NAMES:
-        assert all("validation.jsonl" not in text for text in companions(name, shipment).values())
-    assert "test_datasets" not in companions("axolotl", shipment)["axolotl.yaml"]
+        assert all("validation.jsonl" not in text for text in trainer_configs(name, shipment).values())
+    assert "test_datasets" not in trainer_configs("axolotl", shipment)["axolotl.yaml"]
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_without_a_row_to_train_on_there_is_nothing_to_run(name: FormatName) -> None:
-    assert companions(name, Shipment(files={"validation": "validation.jsonl"}, dataset="geo")) == {}
+    assert trainer_configs(name, TrainingSetInfo(files={"validation": "validation.jsonl"}, dataset="geo")) == {}
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
@@ -75,7 +75,7 @@ def test_the_head_of_a_card_names_every_column_and_file(name: FormatName) -> Non
 
 
 def test_tokens_are_those_of_the_named_tokenizer() -> None:
-    tally = TokenTally()
+    tally = TrainingTokenCounter()
     tokens, trained = tally.count(
         {"messages": [{"role": "user", "content": "one two"}, {"role": "assistant", "content": "three"}]}
     )
@@ -86,7 +86,7 @@ def test_tokens_are_those_of_the_named_tokenizer() -> None:
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_only_the_judged_answers_are_trained_tokens(name: FormatName) -> None:
-    count = TokenTally().count
+    count = TrainingTokenCounter().count
     tokens, trained = count(row_of(name, SEVERAL_TURNS))
     answer = count({"completion": "To the North Sea."})[0]
     worse = count({"completion": "To the Black Sea, I believe."})[0]
@@ -96,7 +96,7 @@ def test_only_the_judged_answers_are_trained_tokens(name: FormatName) -> None:
 
 
 def test_totals_are_kept_by_split_and_priced_per_epoch() -> None:
-    tally = TokenTally("gpt-4.1-mini-2025-04-14")
+    tally = TrainingTokenCounter("gpt-4.1-mini-2025-04-14")
     rows = rows_of("openai", make_pairs(12))
     for row in rows[:8]:
         tally.add("train", row)
@@ -128,4 +128,4 @@ def test_a_proxy_count_names_its_tokenizer(model: str | None, expected: tuple[st
 
 
 def test_a_text_of_spaces_without_end_is_counted() -> None:
-    assert TokenTally().count({"completion": " " * 1_000_000})[0] > 1000
+    assert TrainingTokenCounter().count({"completion": " " * 1_000_000})[0] > 1000

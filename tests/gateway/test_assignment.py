@@ -17,7 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.gateway.routing.assignment import BUCKET_COUNT, assign_arm, assign_variant, bucket, is_flagged, unit_of
+from flowai.gateway.routing.assignment import (
+    BUCKET_COUNT,
+    assign_arm,
+    assign_variant,
+    assignment_unit,
+    bucket,
+    is_flagged,
+)
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 VECTORS = json.loads((REFERENCE / "assignment-vectors.json").read_text())
@@ -160,7 +167,7 @@ def test_everyone_has_an_arm(unit: str, arms: set[str]) -> None:
 def test_the_user_counts_then_the_session_then_the_call(
     user: str | None, session: str | None, expected: tuple[str, bool]
 ) -> None:
-    unit = unit_of(user=user, session=session, call_id="c1")
+    unit = assignment_unit(user=user, session=session, call_id="c1")
     assert (unit.name, unit.is_sticky) == expected
 
 

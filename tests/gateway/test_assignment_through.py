@@ -10,7 +10,7 @@ import pytest
 from support.gateway_projects import HELLO, PROMPT, Sample, sample
 from support.scripted_replies import Reply
 
-from flowai.gateway.records import Answer
+from flowai.gateway.records import CompletionResult
 from flowai.gateway.routing.assignment import BUCKET_COUNT, assign_arm, assign_variant, bucket
 
 if TYPE_CHECKING:
@@ -42,14 +42,14 @@ def rolled_out(project: Sample, stage: Any) -> None:
     project.write()
 
 
-def ask_all(project: Sample, wishes: Sequence[dict[str, Any]]) -> list[Answer]:
+def ask_all(project: Sample, wishes: Sequence[dict[str, Any]]) -> list[CompletionResult]:
     """Make calls, a few at a time, with one gateway."""
 
-    async def asked() -> list[Answer]:
+    async def asked() -> list[CompletionResult]:
         places = asyncio.Semaphore(16)
         async with project.gateway() as gateway:
 
-            async def one(wish: dict[str, Any]) -> Answer:
+            async def one(wish: dict[str, Any]) -> CompletionResult:
                 async with places:
                     return await gateway.complete(**{"feature": "chat", "variables": HELLO, **wish})
 
@@ -206,11 +206,11 @@ def test_each_user_gets_its_arm_and_the_event_says_so(experimental: Sample) -> N
 
 
 def test_feedback_and_streams_carry_the_arm_too(experimental: Sample) -> None:
-    async def said() -> Answer:
+    async def said() -> CompletionResult:
         async with experimental.gateway() as gateway:
             items = [item async for item in gateway.stream("chat", HELLO, user="ann")]
             answer = items[-1]
-            assert isinstance(answer, Answer)
+            assert isinstance(answer, CompletionResult)
             await gateway.feedback(answer.call_id, verdict="saved")
             return answer
 

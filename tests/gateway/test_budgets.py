@@ -16,15 +16,15 @@ from support.scripted_replies import Reply
 
 from flowai.errors import BudgetError, CallError, FlowaiError
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.records import Answer, Piece
+from flowai.gateway.records import CompletionResult, TextChunk
 from flowai.gateway.runtime import RuntimeOptions
 from flowai.providers import PriceTable
-from flowai.state.sqlite_store import FileState
+from flowai.state.sqlite_store import SqliteStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.state import State
+    from flowai.state import StateStore
 
 MADE_TOKENS = 500
 PROCESS_COUNT = 4
@@ -68,7 +68,7 @@ def cost_usd(given: int = 10, made: int = MADE_TOKENS, model: str = "openai/gpt-
 
 
 async def spent_usd(project: Sample, clock: Clock) -> float:
-    state = FileState(project.root / ".flowai", clock.timestamp)
+    state = SqliteStateStore(project.root / ".flowai", clock.timestamp)
     found = await state.spent_usd("chat")
     await state.aclose()
     return found
@@ -77,7 +77,7 @@ async def spent_usd(project: Sample, clock: Clock) -> float:
 # --- tokens ---
 
 
-async def call(gateway: Gateway, way: str, text: str = "hello there") -> Answer:
+async def call(gateway: Gateway, way: str, text: str = "hello there") -> CompletionResult:
     """Make a call in one of three ways."""
     if way == "raw":
         return await gateway.complete("chat", messages=[{"role": "user", "content": text}])
@@ -108,7 +108,7 @@ def test_a_request_that_is_too_long_is_refused_before_anybody_is_asked(project: 
 def test_a_text_is_counted_where_its_bytes_alone_cannot_decide(project: Sample) -> None:
     project.feature(budget={"prompt_tokens": 100})
 
-    async def asked() -> Answer:
+    async def asked() -> CompletionResult:
         async with project.gateway() as gateway:
             return await gateway.complete("chat", {"text": "common words " * 30})  # 390 bytes, about 60 tokens
 
@@ -200,7 +200,7 @@ def test_the_fallback_s_price_is_set_aside_and_paid(project: Sample) -> None:
             assert (await gateway.complete("chat", HELLO)).cost_usd == pytest.approx(dearer)
             assert await spent_usd(project, clock) == pytest.approx(dearer)
             limited(project, 1.9 * dearer)
-            await gateway.refresh()
+            await gateway.reload()
             with pytest.raises(BudgetError):
                 await gateway.complete("chat", HELLO)
 
@@ -220,7 +220,7 @@ def test_what_a_caller_leaves_behind_stays_spent(project: Sample, way: str) -> N
             if way == "stream":
                 async with aclosing(gateway.stream("chat", HELLO)) as items:
                     async for item in items:
-                        if isinstance(item, Piece):
+                        if isinstance(item, TextChunk):
                             break
             else:
                 task = asyncio.create_task(gateway.complete("chat", HELLO))
@@ -269,7 +269,7 @@ def call_many(root: str, count: int) -> list[str]:
     return asyncio.run(many())
 
 
-async def most_spent(state: State, project: Sample) -> tuple[float, float, list[str]]:
+async def most_spent(state: StateStore, project: Sample) -> tuple[float, float, list[str]]:
     """Let all callers call; give the most that was ever spent or set aside, what is spent in the end, and outcomes."""
     done = fleet(call_many, project.root, [CALLER_COUNT // PROCESS_COUNT] * PROCESS_COUNT)
     most = 0.0
@@ -295,7 +295,7 @@ def test_two_hundred_callers_in_four_processes_never_overshoot(project: Sample) 
     project.providers["main"].default = Reply(usage=(10, MADE_TOKENS), delay_s=0.1)
 
     async def asked() -> tuple[float, float, list[str]]:
-        state = FileState(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
+        state = SqliteStateStore(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
         try:
             return await most_spent(state, project)
         finally:
@@ -306,7 +306,7 @@ def test_two_hundred_callers_in_four_processes_never_overshoot(project: Sample) 
 
 @pytest.mark.service
 def test_two_hundred_callers_in_four_processes_never_overshoot_on_redis(project: Sample) -> None:
-    from flowai.state.redis_store import RedisState
+    from flowai.state.redis_store import RedisStateStore
 
     with RedisServer() as server:
         project.registry["state"] = server.url
@@ -314,7 +314,7 @@ def test_two_hundred_callers_in_four_processes_never_overshoot_on_redis(project:
         project.providers["main"].default = Reply(usage=(10, MADE_TOKENS), delay_s=0.1)
 
         async def asked() -> tuple[float, float, list[str]]:
-            state = RedisState(server.url)
+            state = RedisStateStore(server.url)
             try:
                 return await most_spent(state, project)
             finally:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from support.fallback_scenario import World, fails, rung, said
 
 from flowai.errors import (
+    AllModelsFailedError,
     AuthError,
     CallError,
     ContentFilteredError,
     ContextTooLongError,
     InvalidRequestError,
-    LadderError,
     MalformedAnswerError,
     MissingKeyError,
     ModelNotFoundError,
@@ -29,7 +29,7 @@ from flowai.providers import Chunk
 from flowai.registry.records import Retry
 
 if TYPE_CHECKING:
-    from flowai.gateway.routing.attempts import Climbed, Step
+    from flowai.gateway.routing.attempts import AttemptSuccess, PlannedAttempt
     from flowai.providers import ChatMessage
 
 PASSING = [RateLimitedError, ServerError, TimedOutError, UnreachableError, MalformedAnswerError]
@@ -166,7 +166,7 @@ def test_when_all_others_are_left_alone_the_rung_is_the_last() -> None:
     world = World()
     world.models.will("b", fails(ServerError))
     for _ in range(6):
-        with pytest.raises(LadderError):
+        with pytest.raises(AllModelsFailedError):
             world.complete(B, rung("none", unavailable=MissingKeyError("no key")))
     world.models.will("a", fails(ServerError), "good")
     assert world.complete(A, B).completion.text == "good"
@@ -270,7 +270,7 @@ def test_the_error_names_every_model_and_when_to_come_back() -> None:
     world = World()
     world.models.will("a", fails(RateLimitedError, status=429, retry_after_s=7.0))
     world.models.will("b", fails(ServerError, status=503))
-    with pytest.raises(LadderError) as caught:
+    with pytest.raises(AllModelsFailedError) as caught:
         world.complete(A, B, rung("c", unavailable=MissingKeyError("no key")))
     assert str(caught.value) == (
         "no model answered: `a` failed (RateLimitedError 429), `b` failed (ServerError 503), "
@@ -319,7 +319,7 @@ def test_and_streamed_the_prefill_does_not_come_twice() -> None:
 # --- streams ---
 
 
-def texts(items: list[Step | Chunk | Climbed]) -> list[str]:
+def texts(items: list[PlannedAttempt | Chunk | AttemptSuccess]) -> list[str]:
     return [f"<{item.rung.endpoint.name}>" if not isinstance(item, Chunk) else item.text for item in items]
 
 

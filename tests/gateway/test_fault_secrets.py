@@ -12,10 +12,10 @@ from support.fault_project import KEY, Clocks, Providers, ask, write_project
 from support.fault_table import EVERY, TEXTS, WELL, Way
 from support.scripted_replies import Reply
 
-from flowai.errors import FlowaiError, LadderError
+from flowai.errors import AllModelsFailedError, FlowaiError
 from flowai.events import CallEvent
 from flowai.gateway.gateway import Gateway
-from flowai.providers.litellm.errors import LONGEST_REASON
+from flowai.providers.litellm.errors import MAX_REASON
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 
@@ -39,7 +39,7 @@ def _error(message: str, **fields: str) -> dict[str, Any]:
     return {"message": message, "type": KEY, "param": KEY, **fields}
 
 
-LONG = "x" * (LONGEST_REASON - len(KEY) * 4 // 5) + KEY
+LONG = "x" * (MAX_REASON - len(KEY) * 4 // 5) + KEY
 ECHOES: dict[str, Reply] = {
     **{f"{status}": Reply(status=status, error=_error(f"bad key {KEY}")) for status in STATUSES},
     "401, the message cut in the key": Reply(status=401, error=_error(LONG)),
@@ -84,7 +84,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 def _told(error: FlowaiError) -> str:
     """Give everything that an error says of itself, and what it carries."""
     parts = [str(error), repr(error), str(error.hint), repr(vars(error)), *traceback.format_exception(error)]
-    if isinstance(error, LadderError):
+    if isinstance(error, AllModelsFailedError):
         parts += map(_told, error.failures)
     return "\n".join(parts)
 
@@ -122,7 +122,7 @@ def test_a_key_that_comes_back_is_nowhere_afterwards(
             for event in heard:
                 if isinstance(event, CallEvent):
                     told.append(msgspec.json.encode(await gateway.explain(event.call_id)).decode())
-            told.append(repr(await gateway.standing()))
+            told.append(repr(await gateway.status()))
 
     asyncio.run(calls())
     spans = exported.get_finished_spans()

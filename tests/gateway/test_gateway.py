@@ -11,16 +11,16 @@ from support.gateway_projects import HELLO, KEY, Sample, gathered
 from support.scripted_replies import Reply
 
 from flowai.errors import (
+    AllModelsFailedError,
     FlowaiError,
-    LadderError,
     MissingKeyError,
     ProjectError,
     PromptError,
     UsageError,
 )
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.plan import Switches
-from flowai.gateway.records import Answer, Ask
+from flowai.gateway.plan import FeatureToggles
+from flowai.gateway.records import CompletionRequest, CompletionResult
 from flowai.providers import PriceTable
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_a_model_on_its_own_has_no_release_and_no_fallback(project: Sample) -> N
     answer = project.ask(None, None, model="other", messages=RAW)
     assert (answer.feature, answer.release, answer.model, answer.text) == (None, None, "other", "other says hello")
     project.providers["other"].default = Reply(status=500)
-    with pytest.raises(LadderError):
+    with pytest.raises(AllModelsFailedError):
         project.ask(None, None, model="other", messages=RAW)
     assert set(project.requests) == {"other"}
     assert [(event.feature, event.release, event.requested_model) for event in project.calls] == [
@@ -88,10 +88,12 @@ def test_a_model_on_its_own_has_no_release_and_no_fallback(project: Sample) -> N
 
 
 def test_the_record_asks_the_same(project: Sample) -> None:
-    async def asked() -> tuple[Answer, Answer]:
+    async def asked() -> tuple[CompletionResult, CompletionResult]:
         async with project.gateway() as gateway:
-            whole = await gateway.ask(Ask(feature="chat", variables=HELLO, user="ann"))
-            _, _, streamed = await gathered(gateway.ask_stream(Ask(feature="chat", variables=HELLO, user="ann")))
+            whole = await gateway.complete_request(CompletionRequest(feature="chat", variables=HELLO, user="ann"))
+            _, _, streamed = await gathered(
+                gateway.stream_request(CompletionRequest(feature="chat", variables=HELLO, user="ann"))
+            )
             return whole, streamed
 
     whole, streamed = asyncio.run(asked())
@@ -176,13 +178,13 @@ def test_switches_leave_out_what_could_hide_a_fault(project: Sample) -> None:
     project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
     project.registry["rollout"] = {"candidate": "v2", "stage": 100}
     project.feature(cache={"kind": "exact"})
-    switches = Switches(caches=False, falls_back=False, assigns=False)
+    switches = FeatureToggles(caches=False, falls_back=False, assigns=False)
 
-    async def asked() -> list[Answer]:
+    async def asked() -> list[CompletionResult]:
         async with project.gateway(switches=switches) as gateway:
             answers = [await gateway.complete("chat", HELLO, user="ann") for _ in range(2)]
             project.providers["main"].default = Reply(status=500)
-            with pytest.raises(LadderError):
+            with pytest.raises(AllModelsFailedError):
                 await gateway.complete("chat", HELLO, user="ann")
             return answers
 

@@ -14,7 +14,7 @@ from flowai.errors import (
 )
 
 if TYPE_CHECKING:
-    from flowai.gateway.records import Answer
+    from flowai.gateway.records import CompletionResult
 
 
 RAW = ({"role": "user", "content": "hello there"},)
@@ -40,7 +40,7 @@ def test_a_hundred_identical_calls_at_once_ask_once(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.providers["main"].default = Reply(text="one for all", delay_s=0.2)
 
-    async def asked() -> list[Answer]:
+    async def asked() -> list[CompletionResult]:
         async with project.gateway() as gateway:
             return await asyncio.gather(*(gateway.complete("chat", HELLO, user=f"u{at}") for at in range(100)))
 
@@ -57,7 +57,7 @@ def test_the_leader_may_leave_while_others_wait(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.providers["main"].default = Reply(text="one for all", delay_s=0.3)
 
-    async def asked() -> list[Answer]:
+    async def asked() -> list[CompletionResult]:
         async with project.gateway() as gateway:
             await gateway.warm_up()
             leader = asyncio.create_task(gateway.complete("chat", HELLO))
@@ -154,6 +154,6 @@ def test_a_cache_that_cannot_be_used_fails_no_call(project: Sample) -> None:
         async with project.gateway() as gateway:
             for _ in range(2):
                 assert (await gateway.complete("chat", HELLO)).cache == "miss"
-            return await gateway.standing()
+            return await gateway.status()
 
     assert list(asyncio.run(asked()).troubles) == ["cache_failing"]

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowai.gateway.gateway import Gateway
-    from flowai.gateway.records import Standing
+    from flowai.gateway.records import GatewayStatus
 
 
-async def until_well(gateway: Gateway) -> Standing:
+async def until_well(gateway: Gateway) -> GatewayStatus:
     async def is_well() -> bool:
-        standing = await gateway.standing()
-        return not standing.troubles and not standing.held_event_count
+        standing = await gateway.status()
+        return not standing.degraded and not standing.held_event_count
 
     await until(is_well)
-    return await gateway.standing()
+    return await gateway.status()
 
 
 @contextmanager
@@ -49,8 +49,8 @@ def test_events_wait_until_they_can_be_written(project: Sample) -> None:
     async def served() -> None:
         async with project.gateway() as gateway:
             answers = [await gateway.complete("chat", HELLO) for _ in range(3)]
-            standing = await gateway.standing()
-            assert list(standing.troubles) == ["events_failing"]
+            standing = await gateway.status()
+            assert list(standing.degraded) == ["events_failing"]
             assert standing.held_event_count >= 3
             assert (await gateway.explain(answers[0].call_id)).event.call_id == answers[0].call_id
             with pytest.raises(InfrastructureError) as failed:
@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> No
             with full_disk(log.stat().st_size + 20):
                 for at in range(5):
                     assert (await gateway.complete("chat", {"text": f"text {at}"})).text == "main says hello"
-                troubles: set[str] = set((await gateway.standing()).troubles)
+                troubles: set[str] = set((await gateway.status()).degraded)
                 with pytest.raises(InfrastructureError):
                     await gateway.feedback("any", verdict="saved")
             await gateway.complete("chat", {"text": "the disk is well again"})
@@ -94,7 +94,7 @@ def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> No
 
 
 def test_what_waits_is_limited_and_the_newest_is_kept(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_writer, "MOST_HELD_COUNT", 4)
+    monkeypatch.setattr(event_writer, "MAX_BUFFERED_EVENTS", 4)
     blocked = project.root / ".flowai" / "events"
     blocked.parent.mkdir()
     blocked.write_text("in the way")
@@ -102,7 +102,7 @@ def test_what_waits_is_limited_and_the_newest_is_kept(project: Sample, monkeypat
     async def served() -> tuple[list[str], int]:
         async with project.gateway() as gateway:
             answers = [await gateway.complete("chat", {"text": str(at)}) for at in range(8)]
-            dropped_count = (await gateway.standing()).dropped_event_count
+            dropped_count = (await gateway.status()).dropped_event_count
             blocked.unlink()
             await until_well(gateway)
             return [answer.call_id for answer in answers], dropped_count

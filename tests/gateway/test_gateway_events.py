@@ -11,16 +11,16 @@ from support.gateway_projects import HELLO, KEY, Sample, until
 from support.scripted_replies import Reply
 
 from flowai.errors import (
+    AllModelsFailedError,
     BudgetError,
     InvalidRequestError,
-    LadderError,
     UsageError,
 )
 from flowai.gateway.call_event import user_hash
 from flowai.gateway.gateway import Gateway
 
 if TYPE_CHECKING:
-    from flowai.gateway.records import Answer, Explanation
+    from flowai.gateway.records import CompletionResult, Explanation
 
 
 # --- the event ---
@@ -62,7 +62,7 @@ def test_the_event_of_a_miss_says_everything(project: Sample) -> None:
 def test_the_event_of_a_hit_is_free_and_asked_nobody(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
 
-    async def asked() -> list[Answer]:
+    async def asked() -> list[CompletionResult]:
         async with project.gateway() as gateway:
             return [await gateway.complete("chat", HELLO, user=user) for user in ("ann", "bob")]
 
@@ -100,7 +100,7 @@ def test_a_degraded_answer_is_flagged_with_its_disclaimer_and_model(project: Sam
 def test_the_event_of_a_failure_names_the_error_and_who_was_asked_last(project: Sample) -> None:
     for provider in project.providers.values():
         provider.default = Reply(status=503)
-    with pytest.raises(LadderError) as failed:
+    with pytest.raises(AllModelsFailedError) as failed:
         project.ask()
     assert all(name in str(failed.value) for name in ("main", "other", "small"))
     assert KEY not in str(failed.value)
@@ -199,7 +199,7 @@ def test_origin_says_what_the_calls_are_for(project: Sample) -> None:
 def test_feedback_carries_the_call_s_facts(project: Sample) -> None:
     project.feature(log_content="redacted")
 
-    async def asked() -> Answer:
+    async def asked() -> CompletionResult:
         async with project.gateway() as gateway:
             answer = await gateway.complete("chat", HELLO, user="ann", tenant="acme")
             await gateway.feedback(answer.call_id, verdict="edited", text=f"better, with {KEY}")
@@ -283,10 +283,10 @@ def test_standing_tells_what_can_be_asked_and_what_is_open(project: Sample) -> N
 
     async def stood() -> list[Any]:
         async with project.gateway() as gateway:
-            before = await gateway.standing()
+            before = await gateway.status()
             for _ in range(2):
                 await gateway.complete("chat", HELLO)
-            return [before, await gateway.standing()]
+            return [before, await gateway.status()]
 
     before, after = asyncio.run(stood())
     assert (before.features, before.models) == ({"chat"}, {"main", "other", "small"})

@@ -11,7 +11,7 @@ from support.scripted_replies import Reply
 from flowai.errors import (
     UsageError,
 )
-from flowai.gateway.records import Started
+from flowai.gateway.records import StreamStarted
 
 
 def test_a_gateway_needs_no_with_block_but_may_be_closed_twice(project: Sample) -> None:
@@ -35,7 +35,7 @@ def test_a_closed_gateway_says_so_until_it_is_opened_again(project: Sample) -> N
             gathered(gateway.stream("chat", HELLO)),
             gateway.embed("main", ["a"]),
             gateway.feedback(answer.call_id, verdict="saved"),
-            gateway.standing(),
+            gateway.status(),
         ):
             with pytest.raises(UsageError, match="closed"):
                 await use
@@ -150,7 +150,7 @@ def test_a_stream_that_is_left_open_ends_with_its_gateway(project: Sample) -> No
     async def used() -> None:
         gateway = project.gateway()
         items = gateway.stream("chat", HELLO)
-        assert isinstance(await anext(items), Started)
+        assert isinstance(await anext(items), StreamStarted)
         await gateway.aclose()
         with pytest.raises(UsageError, match="closed"):
             await anext(items)

@@ -17,7 +17,7 @@ from support.scripted_replies import Reply
 from flowai.errors import FlowaiError
 from flowai.gateway.gateway import Gateway
 from flowai.gateway.runtime import RuntimeOptions
-from flowai.state.redis_store import RedisState
+from flowai.state.redis_store import RedisStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +158,7 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
         for each in gateways:
 
             async def stands(gateway: Gateway = each) -> bool:
-                return ("state_alone" in (await gateway.standing()).troubles) is are_alone
+                return ("state_alone" in (await gateway.status()).degraded) is are_alone
 
             await until(stands)
 
@@ -172,7 +172,7 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.kill)
                 await until_all(gateways, are_alone=True)
-                reason = (await one.standing()).troubles["state_alone"]
+                reason = (await one.status()).degraded["state_alone"]
                 assert "redis" in reason.lower()
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.start)
@@ -180,12 +180,12 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
             await asyncio.sleep(1.0)
             done.set()
             await asyncio.gather(*callers)
-            state = RedisState(server.url)
+            state = RedisStateStore(server.url)
             beats = await state.heartbeats("")
             assert len(beats) == 2, "they are heard again"
             assert await state.spent_usd("chat") > 0
             await state.aclose()
-            assert (await one.standing()).troubles == {}
+            assert (await one.status()).degraded == {}
 
     with sample(tmp_path) as project, RedisServer() as server:
         project.registry["state"] = server.url
@@ -205,12 +205,12 @@ def test_without_a_redis_from_the_start_each_process_goes_on_alone(tmp_path: Pat
         async with project.gateway() as gateway:
             for _ in range(3):
                 assert (await gateway.complete("chat", HELLO)).text == "main says hello"
-            assert "state_alone" in (await gateway.standing()).troubles
+            assert "state_alone" in (await gateway.status()).degraded
             await asyncio.to_thread(server.start)
 
             async def is_well() -> bool:
                 await gateway.complete("chat", HELLO)
-                return not (await gateway.standing()).troubles
+                return not (await gateway.status()).degraded
 
             await until(is_well)
 
@@ -233,7 +233,7 @@ def test_a_frozen_redis_costs_a_call_little(tmp_path: Path) -> None:
                 began_s = time.monotonic()
                 await gateway.complete("chat", HELLO)
                 took_s.append(time.monotonic() - began_s)
-            standing = await gateway.standing()
+            standing = await gateway.status()
             server.thaw()
             return standing
 

@@ -9,31 +9,31 @@ import pytest
 from support.gateway_projects import HELLO, Sample, gathered, open_descriptors, until
 from support.scripted_replies import Reply
 
-from flowai.errors import LadderError, MalformedAnswerError, TimedOutError
-from flowai.gateway.records import Answer, Piece, Restarted, Started, StreamItem
+from flowai.errors import AllModelsFailedError, MalformedAnswerError, TimedOutError
+from flowai.gateway.records import CompletionResult, StreamEvent, StreamRestarted, StreamStarted, TextChunk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-def stream(project: Sample, **wishes: Any) -> tuple[list[StreamItem], str, Answer]:
-    async def streamed() -> tuple[list[StreamItem], str, Answer]:
+def stream(project: Sample, **wishes: Any) -> tuple[list[StreamEvent], str, CompletionResult]:
+    async def streamed() -> tuple[list[StreamEvent], str, CompletionResult]:
         async with project.gateway() as gateway:
             return await gathered(gateway.stream(**{"feature": "chat", "variables": HELLO, **wishes}))
 
     return asyncio.run(streamed())
 
 
-async def read(items: AsyncIterator[StreamItem], found: list[StreamItem]) -> None:
+async def read(items: AsyncIterator[StreamEvent], found: list[StreamEvent]) -> None:
     async for item in items:
         found.append(item)  # noqa: PERF401 - what came before an error counts
 
 
-def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[StreamItem], Any]:
+def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[StreamEvent], Any]:
     """Read a stream until it breaks; give what came before, and the error."""
 
-    async def streamed() -> tuple[list[StreamItem], Any]:
-        found: list[StreamItem] = []
+    async def streamed() -> tuple[list[StreamEvent], Any]:
+        found: list[StreamEvent] = []
         async with project.gateway() as gateway:
             with pytest.raises(kind) as failed:
                 await read(gateway.stream(**{"feature": "chat", "variables": HELLO, **wishes}), found)
@@ -44,10 +44,10 @@ def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[
 
 def test_who_answers_comes_first_then_the_pieces_then_the_whole(project: Sample) -> None:
     (started, *pieces, answer), text, _ = stream(project, user="ann", tenant="acme")
-    assert isinstance(started, Started)
-    assert isinstance(answer, Answer)
+    assert isinstance(started, StreamStarted)
+    assert isinstance(answer, CompletionResult)
     assert len(pieces) >= 2
-    assert all(isinstance(piece, Piece) for piece in pieces)
+    assert all(isinstance(piece, TextChunk) for piece in pieces)
     assert (started.call_id, started.feature, started.release, started.variant) == (answer.call_id, "chat", "v1", None)
     assert (started.model, started.degraded, started.disclaimer, started.cache) == ("main", False, None, "miss")
     assert text == answer.text == "main says hello"
@@ -67,7 +67,7 @@ def test_pieces_come_as_the_provider_sends_them(project: Sample) -> None:
         async with project.gateway() as gateway:
             items = gateway.stream("chat", HELLO)
             async for item in items:
-                if isinstance(item, Piece):
+                if isinstance(item, TextChunk):
                     await items.aclose()
                     return item.text
         raise AssertionError("no piece came")
@@ -78,14 +78,14 @@ def test_pieces_come_as_the_provider_sends_them(project: Sample) -> None:
 def test_a_hit_streams_the_same_way(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
 
-    async def streamed() -> list[tuple[list[StreamItem], str, Answer]]:
+    async def streamed() -> list[tuple[list[StreamEvent], str, CompletionResult]]:
         async with project.gateway() as gateway:
             return [await gathered(gateway.stream("chat", HELLO)) for _ in range(2)]
 
     (_, first, miss), ((started, piece, answer), second, _) = asyncio.run(streamed())
-    assert isinstance(started, Started)
-    assert isinstance(answer, Answer)
-    assert piece == Piece(text="main says hello")
+    assert isinstance(started, StreamStarted)
+    assert isinstance(answer, CompletionResult)
+    assert piece == TextChunk(text="main says hello")
     assert first == second
     assert (miss.cache, started.cache, answer.cache) == ("miss", "exact", "exact")
     assert (answer.cost_usd, answer.ttft_ms) == (0.0, None)
@@ -98,7 +98,7 @@ def test_tools_come_in_pieces_and_whole(project: Sample) -> None:
     project.providers["main"].default = Reply(text="", tool_calls=called, finish_reason="tool_calls")
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
     items, text, answer = stream(project, params={"tools": [tool]})
-    deltas = [delta for item in items if isinstance(item, Piece) for delta in item.tool_calls]
+    deltas = [delta for item in items if isinstance(item, TextChunk) for delta in item.tool_calls]
     assert "".join(delta["function"].get("arguments") or "" for delta in deltas) == '{"city": "Bonn"}'
     assert (text, answer.finish_reason) == ("", "tool_calls")
     assert answer.tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
@@ -109,7 +109,7 @@ def test_before_the_first_text_a_dead_provider_is_not_noticed(project: Sample) -
     project.providers["other"].default = Reply(fault="role_only")
     project.feature(timeout={"first_token": "0.3s", "total": "5s"})
     (started, *_), text, answer = stream(project)
-    assert isinstance(started, Started)
+    assert isinstance(started, StreamStarted)
     assert (started.model, started.degraded, started.disclaimer) == ("small", True, "in short")
     assert text == "small says hello"
     assert (answer.degraded, answer.disclaimer, answer.model) == (True, "in short", "small")
@@ -126,7 +126,7 @@ def test_before_the_first_text_a_dead_provider_is_not_noticed(project: Sample) -
 def test_a_stream_that_dies_after_its_first_text_is_an_error_and_no_answer(project: Sample, fault: Any) -> None:
     project.providers["main"].default = Reply(fault=fault)
     items, error = broken(project, Exception)
-    assert [type(item) for item in items] == [Started, Piece]
+    assert [type(item) for item in items] == [StreamStarted, TextChunk]
     assert error.provider == "main"
     (event,) = project.calls
     assert event.error_class == type(error).__name__
@@ -138,22 +138,22 @@ def test_with_restart_the_next_model_answers_from_its_begin(project: Sample) -> 
     project.providers["main"].default = Reply(text="main breaks off here", fault="cut")
     project.providers["other"].default = Reply(text="other breaks off here", fault="cut")
     items, _, answer = stream(project, on_break="restart")
-    kinds = [type(item) for item in items if not isinstance(item, Piece)]
-    assert kinds == [Started, Restarted, Restarted, Answer]
-    first, second = (item for item in items if isinstance(item, Restarted))
+    kinds = [type(item) for item in items if not isinstance(item, TextChunk)]
+    assert kinds == [StreamStarted, StreamRestarted, StreamRestarted, CompletionResult]
+    first, second = (item for item in items if isinstance(item, StreamRestarted))
     assert (first.model, first.degraded, first.disclaimer) == ("other", False, None)
     assert (second.model, second.degraded, second.disclaimer) == ("small", True, "in short")
     assert first.reason.startswith("main: ")
     after = items[items.index(second) :]
-    assert "".join(item.text for item in after if isinstance(item, Piece)) == answer.text == "small says hello"
+    assert "".join(item.text for item in after if isinstance(item, TextChunk)) == answer.text == "small says hello"
     assert (answer.model, answer.degraded) == ("small", True)
 
 
 def test_when_every_restart_dies_the_stream_ends_in_an_error(project: Sample) -> None:
     for provider in project.providers.values():
         provider.default = Reply(fault="cut")
-    items, error = broken(project, LadderError, on_break="restart")
-    assert not any(isinstance(item, Answer) for item in items)
+    items, error = broken(project, AllModelsFailedError, on_break="restart")
+    assert not any(isinstance(item, CompletionResult) for item in items)
     assert {type(failure) for failure in error.failures} <= {MalformedAnswerError, type(error.failures[0])}
     assert project.calls[0].error_class == "LadderError"
 
@@ -162,7 +162,7 @@ def test_a_stall_after_the_first_text_is_a_timeout(project: Sample) -> None:
     project.feature(timeout={"first_token": "0.3s", "total": "5s"})
     project.providers["main"].default = Reply(text="some words", fault="stall")
     items, error = broken(project, TimedOutError)
-    assert isinstance(items[-1], Piece)
+    assert isinstance(items[-1], TextChunk)
     assert error.model == "main"
 
 
@@ -174,7 +174,7 @@ def test_a_slow_reader_is_not_timed_out(project: Sample) -> None:
         text = ""
         async with project.gateway() as gateway:
             async for item in gateway.stream("chat", HELLO):
-                if isinstance(item, Piece):
+                if isinstance(item, TextChunk):
                     text += item.text
                     await asyncio.sleep(0.5)  # longer than the provider may be silent
         return text
@@ -185,8 +185,8 @@ def test_a_slow_reader_is_not_timed_out(project: Sample) -> None:
 def test_each_piece_may_be_awaited_in_a_task_of_its_own(project: Sample) -> None:
     """As `asyncio.wait_for` does it before Python 3.12, and web frameworks do."""
 
-    async def read() -> list[StreamItem]:
-        found: list[StreamItem] = []
+    async def read() -> list[StreamEvent]:
+        found: list[StreamEvent] = []
         async with project.gateway() as gateway:
             items = gateway.stream("chat", HELLO)
             while True:
@@ -196,11 +196,11 @@ def test_each_piece_may_be_awaited_in_a_task_of_its_own(project: Sample) -> None
                     return found
                 found.append(item)
 
-    assert isinstance(asyncio.run(read())[-1], Answer)
+    assert isinstance(asyncio.run(read())[-1], CompletionResult)
 
 
-@pytest.mark.parametrize("after", [Started, Piece])
-def test_who_leaves_a_stream_leaves_nothing_behind(project: Sample, after: type[StreamItem]) -> None:
+@pytest.mark.parametrize("after", [StreamStarted, TextChunk])
+def test_who_leaves_a_stream_leaves_nothing_behind(project: Sample, after: type[StreamEvent]) -> None:
     stream(project)
     before = open_descriptors()
     project.providers["main"].default = Reply(text="some words", fault="stall")
@@ -241,7 +241,7 @@ def test_a_reader_that_stops_at_the_answer_has_had_a_whole_call(project: Sample)
         async with project.gateway() as gateway:
             items = gateway.stream("chat", HELLO)
             async for item in items:
-                if isinstance(item, Answer):
+                if isinstance(item, CompletionResult):
                     break
             await items.aclose()
 

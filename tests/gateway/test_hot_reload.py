@@ -71,7 +71,7 @@ def test_thousands_of_calls_and_no_mixed_version(project: Sample) -> None:
             await changed(gateway)
             done.set()
             await asyncio.gather(*calls)
-            assert (await gateway.standing()).troubles == {}
+            assert (await gateway.status()).degraded == {}
 
     asyncio.run(served())
     assert sum(seen.values()) >= 1_000
@@ -91,7 +91,7 @@ def test_a_prompt_that_changes_together_with_the_registry_is_served_together_wit
 
     async def look_again(gateway: Gateway, done: asyncio.Event) -> None:
         while not done.is_set():
-            await gateway.refresh()
+            await gateway.reload()
 
     async def served() -> None:
         async with project.gateway() as gateway:
@@ -128,8 +128,8 @@ def test_a_call_under_way_keeps_the_version_it_began_with(project: Sample) -> No
             project.registry["releases"]["v2"] = {"chat": {"prompt": "prompts/hello_v2", "model": "small"}}
             project.registry["current"] = "v2"
             project.write()
-            await gateway.refresh()
-            assert (await gateway.standing()).release == "v2"
+            await gateway.reload()
+            assert (await gateway.status()).release == "v2"
             answer = await call
             return answer.text, answer.release
 
@@ -149,7 +149,7 @@ def test_a_prompt_and_its_partials_are_read_again(project: Sample) -> None:
                 ("prompts/_tone.prompt", "rudely"),
             ):
                 project.write(path, text)
-                await gateway.refresh()
+                await gateway.reload()
                 answers.append(await gateway.complete("chat", HELLO))
             return [answer.text for answer in answers]
 
@@ -168,7 +168,7 @@ def test_a_feature_s_entry_is_read_again(project: Sample) -> None:
         async with project.gateway() as gateway:
             models = [(await gateway.complete("chat", HELLO)).model]
             project.feature(fallback=["small"], degrade=None)
-            await gateway.refresh()
+            await gateway.reload()
             return [*models, (await gateway.complete("chat", HELLO)).model]
 
     assert asyncio.run(asked()) == ["other", "small"]
@@ -179,7 +179,7 @@ def test_a_key_of_the_project_s_own_file_is_read_again(project: Sample) -> None:
         async with project.gateway(environ={}) as gateway:
             await gateway.complete("chat", HELLO)
             project.write(".env", "LOOPBACK_KEY=second\n")
-            await gateway.refresh()
+            await gateway.reload()
             await gateway.complete("chat", HELLO)
 
     project.write(".env", "LOOPBACK_KEY=first\n")
@@ -201,19 +201,19 @@ def test_a_running_gateway_keeps_a_released_prompt_and_a_fresh_one_warns(project
                 "v1", LockedRelease(prompts={"prompts/hello_v1": project.calls[0].prompt_hash or ""})
             )
             lock.write(project.root / "prompts.lock")
-            await gateway.refresh()
+            await gateway.reload()
             project.write("prompts/hello_v1.prompt", PROMPT % 99)
-            await gateway.refresh()
+            await gateway.reload()
             second = await gateway.complete("chat", HELLO)
             assert (first.text, second.text) == ("Prompt v1.", "Prompt v1.")
-            assert (await gateway.standing()).warnings == ()
+            assert (await gateway.status()).warnings == ()
             (project.root / "prompts" / "hello_v1.prompt").unlink()
-            await gateway.refresh()
+            await gateway.reload()
             assert (await gateway.complete("chat", HELLO)).text == "Prompt v1."
             project.write("prompts/hello_v1.prompt", PROMPT % 99)
 
         async with project.gateway() as fresh:
-            (warning,) = (await fresh.standing()).warnings
+            (warning,) = (await fresh.status()).warnings
             assert "`prompts/hello_v1`" in warning
             assert "released" in warning
             assert (await fresh.complete("chat", HELLO)).text == "Prompt v99."
@@ -250,10 +250,10 @@ def test_a_wrong_registry_is_told_once_and_the_last_good_one_serves(project: Sam
         async with project.gateway() as gateway:
             (project.root / "registry.yaml").write_text(text)  # in place, as an editor might
             await until_troubled(gateway, "registry_invalid")
-            assert "registry.yaml" in (await gateway.standing()).troubles["registry_invalid"]
+            assert "registry.yaml" in (await gateway.status()).degraded["registry_invalid"]
             for _ in range(3):
                 assert (await gateway.complete("chat", HELLO)).text == "main says hello"
-                await gateway.refresh()
+                await gateway.reload()
             project.registry["current"] = "v2"
             project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
             project.write()
@@ -288,11 +288,11 @@ def test_a_new_release_with_a_wrong_prompt_serves_as_soon_as_the_prompt_is_mende
             project.registry["current"] = "v3"
             project.write()
             await until_troubled(gateway, "registry_invalid")
-            assert "hello_v3" in (await gateway.standing()).troubles["registry_invalid"]
+            assert "hello_v3" in (await gateway.status()).degraded["registry_invalid"]
             assert (await gateway.complete("chat", HELLO)).release == "v1"
             project.write("prompts/hello_v3.prompt", PROMPT % 3)
             await until_answered_by(gateway, "v3")
-            assert (await gateway.standing()).troubles == {}
+            assert (await gateway.status()).degraded == {}
 
     asyncio.run(served())
 
@@ -303,13 +303,13 @@ def test_a_wrong_prompt_of_another_release_is_a_warning_until_it_is_mended(proje
 
     async def served() -> None:
         async with project.gateway() as gateway:
-            (warning,) = (await gateway.standing()).warnings
+            (warning,) = (await gateway.status()).warnings
             assert "hello_v0" in warning
             assert (await gateway.complete("chat", HELLO)).release == "v1"
             project.write("prompts/hello_v0.prompt", PROMPT % 0)
 
             async def mended() -> bool:
-                return (await gateway.standing()).warnings == ()
+                return (await gateway.status()).warnings == ()
 
             await until(mended)
 
@@ -328,7 +328,7 @@ def test_a_registry_written_slowly_in_place_is_served_when_it_is_whole(project: 
                     assert (await gateway.complete("chat", HELLO)).release == "v1"
                     file.write(text[at : at + 100])
                     file.flush()
-                    await gateway.refresh()
+                    await gateway.reload()
             await until_answered_by(gateway, "v2")
             await until_troubled(gateway)
 

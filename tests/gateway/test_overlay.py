@@ -11,7 +11,7 @@ from support.gateway_projects import HELLO, KEY, Sample, gathered, until, until_
 
 from flowai.errors import RegistryError
 from flowai.state import Overlay
-from flowai.state.sqlite_store import FileState
+from flowai.state.sqlite_store import SqliteStateStore
 
 if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway
@@ -22,10 +22,10 @@ NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
 
 async def until_reread(gateway: Gateway) -> None:
     """Wait until the gateway has, by itself, seen one more change."""
-    before = (await gateway.standing()).models
+    before = (await gateway.status()).models
 
     async def seen() -> bool:
-        return (await gateway.standing()).models != before
+        return (await gateway.status()).models != before
 
     await until(seen)
 
@@ -40,9 +40,9 @@ def in_rollout(project: Sample, stage: Any = 100) -> None:
     project.write()
 
 
-def store(project: Sample) -> FileState:
+def store(project: Sample) -> SqliteStateStore:
     """Open the shared state as a rollback in another process does."""
-    return FileState(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
+    return SqliteStateStore(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
 
 
 def test_a_rollback_reaches_calls_and_the_heartbeat_says_so(project: Sample) -> None:
@@ -67,7 +67,7 @@ def test_a_rollback_reaches_calls_and_the_heartbeat_says_so(project: Sample) -> 
                 answer = await each.complete("chat", HELLO, user="ann")
                 assert (answer.release, answer.variant) == ("v1", None)
             await until(lambda: heard("v1", None, 1))
-            assert (await gateway.standing()).candidate is None
+            assert (await gateway.status()).candidate is None
             assert len({beat.process for beat in await other.heartbeats("")}) == 2
         assert list(await other.heartbeats("")) == [], "who ends in good order is gone"
         await other.aclose()
@@ -117,7 +117,7 @@ def test_a_bad_pin_is_passed_over_with_a_warning(project: Sample) -> None:
             assert answer.release == "v1"
             explanation = await gateway.explain(answer.call_id)
             assert any("v2" in warning for warning in explanation.warnings or ())
-            assert any("v2" in warning for warning in (await gateway.standing()).warnings)
+            assert any("v2" in warning for warning in (await gateway.status()).warnings)
         await other.aclose()
 
     asyncio.run(served())
@@ -132,7 +132,7 @@ def test_when_every_release_is_bad_calls_say_so_and_recover(project: Sample) -> 
             await asyncio.sleep(0.05)
             with pytest.raises(RegistryError, match="bad"):
                 await gateway.complete("chat", HELLO)
-            standing = await gateway.standing()
+            standing = await gateway.status()
             assert standing.release is None
             assert any("bad" in warning for warning in standing.warnings)
             await asyncio.sleep(0.3)

@@ -13,7 +13,7 @@ import pytest
 
 from flowai.errors import UsageError
 from flowai.events import OTEL_NAMES, SEMCONV_VERSION, Attempt, CallEvent, Content
-from flowai.gateway.telemetry.spans import PROVIDER_NAMES, SCHEMA_URL, Spans
+from flowai.gateway.telemetry.spans import PROVIDER_NAMES, SCHEMA_URL, SpanExporter
 from flowai.redaction import Redactor
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
@@ -39,7 +39,7 @@ class Setup:
         self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider()
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.spans = Spans(Redactor(("the-known-value",)), tracer_provider=self.provider)
+        self.spans = SpanExporter(Redactor(("the-known-value",)), tracer_provider=self.provider)
 
     def record(self, event: CallEvent) -> tuple[ReadableSpan, list[ReadableSpan]]:
         """Record a call; give its span and those of its attempts."""
@@ -180,7 +180,7 @@ def test_the_parent_is_where_the_caller_stands_or_stood(setup: Setup) -> None:
     tracer = trace.get_tracer("test", tracer_provider=setup.provider)
     with tracer.start_as_current_span("request") as request:
         setup.spans.record(call(attempts=()))
-        stood = setup.spans.here()
+        stood = setup.spans.current_context()
     setup.spans.record(call(), parent=stood)
     calls = [span for span in setup.exporter.get_finished_spans() if span.name.startswith("chat")]
     assert [span.parent.span_id for span in calls if span.parent] == [request.get_span_context().span_id] * 2
@@ -262,7 +262,7 @@ def test_planted_secrets_appear_in_no_span(setup: Setup) -> None:
 
 
 def test_nothing_is_set_up_nothing_happens() -> None:
-    Spans(Redactor(), tracer_provider=trace.NoOpTracerProvider()).record(call())
+    SpanExporter(Redactor(), tracer_provider=trace.NoOpTracerProvider()).record(call())
 
 
 def test_every_name_of_the_conventions_is_one_they_have(setup: Setup) -> None:
@@ -283,7 +283,7 @@ def test_every_name_of_the_conventions_is_one_they_have(setup: Setup) -> None:
 def test_without_the_extra_only_who_asks_for_spans_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(UsageError, match="opentelemetry-api") as caught:
-        Spans(Redactor())
+        SpanExporter(Redactor())
     assert caught.value.hint == "pip install 'flowai[otel]'"
     code = "import sys, flowai.gateway.telemetry.spans; sys.exit('opentelemetry' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,7 +19,7 @@ from support.gateway_projects import HELLO, KEY, Sample, open_descriptors
 from support.scripted_replies import Reply
 
 from flowai.errors import CallError, ProjectError, PromptError, TimedOutError, UsageError
-from flowai.gateway.records import Answer, Piece, Started
+from flowai.gateway.records import CompletionResult, StreamStarted, TextChunk
 from flowai.gateway.sync_gateway import SyncGateway
 
 PATIENCE_S = 20.0
@@ -52,7 +52,7 @@ def test_it_gives_what_the_gateway_gives(project: Sample) -> None:
         assert gateway.embed("main", ["four"]).vectors == ((4.0, 1.0),)
         gateway.feedback(answer.call_id, verdict="saved")
         assert gateway.explain(answer.call_id).event.call_id == answer.call_id
-        assert gateway.standing().release == "v1"
+        assert gateway.status().release == "v1"
         with pytest.raises(UsageError, match="no feature"):
             gateway.complete("chatt", HELLO)
         with pytest.raises(PromptError):
@@ -64,9 +64,9 @@ def test_it_gives_what_the_gateway_gives(project: Sample) -> None:
 def test_it_streams(project: Sample) -> None:
     with opened(project) as gateway:
         started, *pieces, answer = gateway.stream("chat", HELLO)
-    assert isinstance(started, Started)
-    assert isinstance(answer, Answer)
-    assert "".join(piece.text for piece in pieces if isinstance(piece, Piece)) == answer.text == "main says hello"
+    assert isinstance(started, StreamStarted)
+    assert isinstance(answer, CompletionResult)
+    assert "".join(piece.text for piece in pieces if isinstance(piece, TextChunk)) == answer.text == "main says hello"
 
 
 def test_a_stream_s_limits_hold_here_too(project: Sample) -> None:
@@ -74,7 +74,7 @@ def test_a_stream_s_limits_hold_here_too(project: Sample) -> None:
     project.providers["main"].default = Reply(text="some words", fault="stall")
     with opened(project) as gateway:
         items = gateway.stream("chat", HELLO)
-        assert [type(next(items)) for _ in range(2)] == [Started, Piece]
+        assert [type(next(items)) for _ in range(2)] == [StreamStarted, TextChunk]
         time.sleep(0.4)  # the reader is slow, the provider is not yet waited for
         with pytest.raises(TimedOutError):
             list(items)
@@ -112,7 +112,7 @@ def test_it_may_be_closed_twice_and_says_so_when_it_is_used_then(project: Sample
         lambda: gateway.embed("main", ["a"]),
         lambda: gateway.feedback(answer.call_id, verdict="saved"),
         lambda: gateway.explain(answer.call_id),
-        gateway.standing,
+        gateway.status,
         gateway.__enter__,
     ):
         with pytest.raises(UsageError, match="closed"):
@@ -144,7 +144,7 @@ def test_a_stream_that_is_left_early_ends_its_call(project: Sample) -> None:
     project.providers["main"].default = Reply(text="some words", fault="stall")
     with opened(project) as gateway:
         for item in gateway.stream("chat", HELLO):
-            if isinstance(item, Piece):
+            if isinstance(item, TextChunk):
                 break
         until(lambda: project.calls)
         assert project.calls[0].error_class == "Cancelled"

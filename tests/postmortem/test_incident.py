@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.incident_project import BEGIN, LEFT, Day, Facts, write_log
 
-from flowai.analytics.event_query import Stretch, open_log
+from flowai.analytics.event_query import TimeRange, open_log
 from flowai.postmortem.analysis.call_facts import COLUMNS
 from flowai.postmortem.analysis.investigate import investigate
 from flowai.postmortem.analysis.records import IncidentQuestion
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from flowai.postmortem.analysis.records import Investigation
 
 QUESTION = IncidentQuestion(
-    incident=Stretch(since_us=to_us(BEGIN), until_us=to_us(LEFT)),
-    baseline=Stretch(since_us=to_us(BEGIN - timedelta(hours=3)), until_us=to_us(BEGIN)),
-    after=Stretch(since_us=to_us(LEFT), until_us=to_us(LEFT + timedelta(hours=1))),
+    incident=TimeRange(since_us=to_us(BEGIN), until_us=to_us(LEFT)),
+    baseline=TimeRange(since_us=to_us(BEGIN - timedelta(hours=3)), until_us=to_us(BEGIN)),
+    after=TimeRange(since_us=to_us(LEFT), until_us=to_us(LEFT + timedelta(hours=1))),
     feature=None,
     now_us=to_us(LEFT + timedelta(hours=2)),
 )

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.postmortem.analysis.error_clusters import MOST_PATTERN_CHARS, MessageCount, cluster, mask
+from flowai.postmortem.analysis.error_clusters import MAX_PATTERN_CHARS, MessageCount, cluster, mask
 from flowai.postmortem.analysis.onset import onset_s, recovery_s
 from flowai.postmortem.analysis.records import Bucket
-from flowai.postmortem.analysis.text_features import language_sql, telling_terms, words_sql
+from flowai.postmortem.analysis.text_features import distinctive_terms, language_sql, words_sql
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_varies_in_a_message_is_masked(message: str, pattern: str) -> None:
 
 @given(st.text(max_size=3000))
 def test_any_message_has_a_short_pattern(message: str) -> None:
-    assert len(mask(message)) <= MOST_PATTERN_CHARS
+    assert len(mask(message)) <= MAX_PATTERN_CHARS
 
 
 def test_messages_that_are_one_but_for_numbers_are_one_cluster() -> None:
@@ -87,16 +87,16 @@ def test_the_language_of_a_text(text: str, language: str | None) -> None:
 def test_terms_that_tell_bad_requests_from_good_ones() -> None:
     good = [f" order {number} of the shop" for number in range(300)]
     bad = [f" order {number} of the shop, tax form 1099." for number in range(60)]
-    terms, looked_count = telling_terms(bad, good)
+    terms, looked_count = distinctive_terms(bad, good)
     assert terms[0] in {"tax form 1099", "shop, tax form"}
     assert not any(term in {"order", "of the", "the shop"} for term in terms)
     assert looked_count >= len(terms)
-    assert telling_terms(good[:60], good) == ([], telling_terms(good[:60], good)[1])
-    assert telling_terms([], good) == ([], 0)
+    assert distinctive_terms(good[:60], good) == ([], distinctive_terms(good[:60], good)[1])
+    assert distinctive_terms([], good) == ([], 0)
 
 
 def test_terms_of_text_without_spaces() -> None:
-    terms, _ = telling_terms([" 请帮我取消订单吧"] * 20, [" 今天天气很好啊"] * 50)
+    terms, _ = distinctive_terms([" 请帮我取消订单吧"] * 20, [" 今天天气很好啊"] * 50)
     assert any("取消" in term or "消订" in term for term in terms)
 
 

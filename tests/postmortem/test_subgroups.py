@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from flowai.postmortem.analysis.subgroup_scan import named_alike, pick_subgroups
+from flowai.postmortem.analysis.subgroup_scan import find_subgroups, same_subgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from flowai.postmortem.analysis.subgroup_scan import Cells, Key, Pick
+    from flowai.postmortem.analysis.subgroup_scan import Subgroup, SubgroupCounts, SubgroupFinding
 
 Values = tuple[int, ...]
 FEATURE, TENANT, MODEL, TIME = range(4)
 SIZES = (3, 8, 4, 5)
 
 
-def cells_of(calls: Iterable[tuple[Values, bool, bool]]) -> Cells:
+def cells_of(calls: Iterable[tuple[Values, bool, bool]]) -> SubgroupCounts:
     """Count calls: their values, whether they are of the incident, whether they failed."""
-    cells: Cells = {}
+    cells: SubgroupCounts = {}
     for values, is_incident, has_failed in calls:
         parts = [(attribute, value, value) for attribute, value in enumerate(values) if value]
         for size in range(3):
@@ -46,16 +46,16 @@ def calls_of(
     return found
 
 
-def picks_of(calls: Sequence[tuple[Values, bool, bool]]) -> list[Pick]:
+def picks_of(calls: Sequence[tuple[Values, bool, bool]]) -> list[SubgroupFinding]:
     cells = cells_of(calls)
 
-    def without(key: Key) -> Cells:
+    def without(key: Subgroup) -> SubgroupCounts:
         return cells_of(one for one in calls if all(one[0][part[0]] == part[1] for part in key))
 
-    return pick_subgroups(cells, looked_count=len(cells), strata=FEATURE, timely=TIME, without=without)
+    return find_subgroups(cells, looked_count=len(cells), strata=FEATURE, timely=TIME, without=without)
 
 
-def keys_of(rate: Callable[[Values, bool], float]) -> list[Key]:
+def keys_of(rate: Callable[[Values, bool], float]) -> list[Subgroup]:
     return [pick.key for pick in picks_of(calls_of(rate))]
 
 
@@ -127,7 +127,7 @@ def test_everything_failing_is_named_as_all_calls() -> None:
 
 
 def test_other_names_of_the_same_calls_are_given_once() -> None:
-    cells: Cells = {
+    cells: SubgroupCounts = {
         (): [10, 5, 10, 1],
         ((0, 1, 1),): [4, 3, 4, 0],
         ((1, 2, 2),): [4, 3, 4, 0],
@@ -135,4 +135,4 @@ def test_other_names_of_the_same_calls_are_given_once() -> None:
         ((2, 5, 5), (3, 1, 1)): [4, 3, 4, 0],
         ((3, 1, 1),): [4, 2, 4, 0],
     }
-    assert named_alike(cells, ((0, 1, 1),)) == [((1, 2, 2),), ((2, 5, 5), (3, 1, 1))]
+    assert same_subgroup(cells, ((0, 1, 1),)) == [((1, 2, 2),), ((2, 5, 5), (3, 1, 1))]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flowai.privacy.normalise import visible
+from flowai.privacy.normalise import normalise
 from flowai.privacy.scrubber import Scrubber
-from flowai.redaction import SHAPES, KeyShape
+from flowai.redaction import SECRET_PATTERNS, SecretPattern
 from flowai.redaction.patterns import spell_out
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ SPELLINGS: list[Callable[[str], str]] = [
 
 def said(messages: list[dict[str, Any]]) -> str:
     """Give all that messages say, plainly and without gaps."""
-    return "".join(visible(json.dumps(messages, ensure_ascii=False)).text.split()).replace("-", "").lower()
+    return "".join(normalise(json.dumps(messages, ensure_ascii=False)).text.split()).replace("-", "").lower()
 
 
 def bare(value: str) -> str:
@@ -90,7 +90,7 @@ def bare(value: str) -> str:
 def test_a_hidden_value_is_replaced(value: str, spell: Any) -> None:
     scrubbed = SCRUBBER.text(f"here: {spell(value)} ok")
     assert list(scrubbed.findings.values()) == [1]
-    assert bare(value) not in bare(visible(scrubbed.value).text)
+    assert bare(value) not in bare(normalise(scrubbed.value).text)
     assert scrubbed.value.startswith("here: <")
     assert scrubbed.value.endswith("> ok")
 
@@ -100,16 +100,16 @@ def test_every_spelling_gets_the_same_mark(value: str) -> None:
     assert len({SCRUBBER.text(f"here: {spell(value)} ok").value for spell in SPELLINGS}) == 1
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", SECRET_PATTERNS, ids=lambda shape: shape.name)
 @pytest.mark.parametrize("spell", [str, full_width, joined, escaped, percent])
-def test_a_hidden_secret_is_replaced(shape: KeyShape, spell: Any) -> None:
+def test_a_hidden_secret_is_replaced(shape: SecretPattern, spell: Any) -> None:
     scrubbed = SCRUBBER.text(f"use {spell(spell_out(shape))} now")
-    assert bare(spell_out(shape)) not in bare(visible(scrubbed.value).text)
+    assert bare(spell_out(shape)) not in bare(normalise(scrubbed.value).text)
     assert any(name.startswith(("SECRET", "URL")) for name in scrubbed.findings)
 
 
 @pytest.mark.parametrize("ascii_only", [True, False])
-@pytest.mark.parametrize("value", [*VALUES, *(spell_out(shape) for shape in SHAPES[:12])])
+@pytest.mark.parametrize("value", [*VALUES, *(spell_out(shape) for shape in SECRET_PATTERNS[:12])])
 def test_values_in_tool_arguments_are_replaced_and_the_arguments_stay_json(value: str, ascii_only: bool) -> None:
     inner = json.dumps({"deep": [value, 1.5, None, True]}, ensure_ascii=ascii_only)
     arguments = json.dumps({"note": full_width(value), "inner": inner, value: 1}, ensure_ascii=ascii_only)
@@ -137,7 +137,8 @@ def test_a_field_that_stands_twice_hides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [*VALUES, *(spell_out(shape) for shape in SHAPES if shape.name in {"openai", "anthropic", "groq"})]
+    "value",
+    [*VALUES, *(spell_out(shape) for shape in SECRET_PATTERNS if shape.name in {"openai", "anthropic", "groq"})],
 )
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 @pytest.mark.parametrize("between", [[], ["go on"], ["go on", "yes?", "and?"]])

@@ -9,10 +9,10 @@ from support.pii_sentences import labelled_rows, score, technical_lines
 
 import flowai
 from flowai.privacy.detector import Detector
-from flowai.privacy.spans import STRUCTURED, Kind
+from flowai.privacy.spans import STRUCTURED, EntityType
 
 DETECTOR = Detector()
-PEOPLE = (Kind.PERSON, Kind.ADDRESS)
+PEOPLE = (EntityType.PERSON, EntityType.ADDRESS)
 
 
 @pytest.mark.parametrize("half", ["develop", "unseen"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from flowai.privacy.detector import Detector
-from flowai.privacy.spans import Kind
+from flowai.privacy.spans import EntityType
 from flowai.privacy.vocabulary import vocabulary
 
 DETECTOR = Detector()
 
 
-def found(text: str, kind: Kind) -> list[str]:
+def found(text: str, kind: EntityType) -> list[str]:
     return [text[span.start : span.end] for span in DETECTOR.find(text) if span.kind is kind]
 
 
@@ -36,7 +36,7 @@ def found(text: str, kind: Kind) -> list[str]:
     ],
 )
 def test_a_name_is_found_without_title_and_possessive(text: str, name: str) -> None:
-    assert name in found(text, Kind.PERSON)
+    assert name in found(text, EntityType.PERSON)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_name_is_found_without_title_and_possessive(text: str, name: str) -> N
     ],
 )
 def test_other_capitalised_words_are_no_names(text: str) -> None:
-    assert found(text, Kind.PERSON) == []
+    assert found(text, EntityType.PERSON) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_other_capitalised_words_are_no_names(text: str) -> None:
     ],
 )
 def test_an_address_is_found_whole(text: str, address: str) -> None:
-    assert found(text, Kind.ADDRESS) == [address]
+    assert found(text, EntityType.ADDRESS) == [address]
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_an_address_is_found_whole(text: str, address: str) -> None:
     ],
 )
 def test_other_numbers_and_words_are_no_addresses(text: str) -> None:
-    assert found(text, Kind.ADDRESS) == []
+    assert found(text, EntityType.ADDRESS) == []
 
 
 def test_an_address_ends_before_the_phone_number() -> None:
     text = "12 Main Street, Springfield +1 415 555 2671"
-    assert found(text, Kind.ADDRESS) == ["12 Main Street, Springfield"]
-    assert found(text, Kind.PHONE) == ["+1 415 555 2671"]
+    assert found(text, EntityType.ADDRESS) == ["12 Main Street, Springfield"]
+    assert found(text, EntityType.PHONE) == ["+1 415 555 2671"]
 
 
 def test_the_lists_are_folded() -> None:

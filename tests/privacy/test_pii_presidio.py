@@ -7,7 +7,7 @@ import pytest
 from flowai.errors import UsageError
 from flowai.privacy.presidio import PresidioFinder, is_presidio_installed
 from flowai.privacy.scrubber import Scrubber
-from flowai.privacy.spans import Kind
+from flowai.privacy.spans import EntityType
 
 needs_presidio = pytest.mark.skipif(not is_presidio_installed(), reason="presidio-analyzer is not installed")
 
@@ -17,7 +17,7 @@ needs_presidio = pytest.mark.skipif(not is_presidio_installed(), reason="presidi
 def test_presidio_s_findings_are_spans_beside_our_own() -> None:
     finder = PresidioFinder()
     text = "the card 4111111111111111 of 192.168.1.7"
-    assert {span.kind for span in finder.find(text)} == {Kind.CARD, Kind.IP}
+    assert {span.kind for span in finder.find(text)} == {EntityType.CARD, EntityType.IP}
     assert list(finder.find("mail ann@doe.org")) == [], "it would ask the network for a list of domains"
     done = Scrubber(b"a key of sixteen bytes and more", others=[finder]).text(text)
     assert done.findings == {"CARD": 1, "IP": 1}

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from flowai.errors import UsageError
 from flowai.finetune.cleaning.filters import scrub_step
-from flowai.finetune.cleaning.pipeline import Passed
+from flowai.finetune.cleaning.pipeline import Kept
 from flowai.finetune.records import Pair
-from flowai.privacy.normalise import visible
+from flowai.privacy.normalise import normalise
 from flowai.privacy.scrubber import Scrubbed, Scrubber
-from flowai.privacy.spans import Kind, Span, disjoint
+from flowai.privacy.spans import EntityType, Span, disjoint
 from flowai.prompts.control_tokens import control_tokens
-from flowai.redaction import SHAPES, Redactor
+from flowai.redaction import SECRET_PATTERNS, Redactor
 from flowai.redaction.patterns import spell_out
 
 KEY = b"a key of sixteen bytes and more"
 SCRUBBER = Scrubber(KEY)
-A_KEY = next(spell_out(shape) for shape in SHAPES if shape.name == "anthropic")
+A_KEY = next(spell_out(shape) for shape in SECRET_PATTERNS if shape.name == "anthropic")
 PRIVATE = [
     "ann@doe.org", "4111 1111 1111 1111", "+44 20 7946 0958", "DE89370400440532013000", "078-05-1120",
     "203.0.113.77",
@@ -69,7 +69,7 @@ def test_any_json_comes_back_in_its_shape(value: Any) -> None:
 
 @given(st.text())
 def test_a_place_in_the_plain_text_leads_back_to_the_original(text: str) -> None:
-    seen = visible(text)
+    seen = normalise(text)
     places = [seen.source(place, place + 1) for place in range(len(seen.text))]
     assert all(0 <= start < end <= len(text) for start, end in places)
     assert places == sorted(places)
@@ -77,8 +77,8 @@ def test_a_place_in_the_plain_text_leads_back_to_the_original(text: str) -> None
         assert seen.text is text
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10), st.sampled_from(list(Kind)), st.floats(0, 1))))
-def test_disjoint_spans_cover_the_same_characters(drawn: list[tuple[int, int, Kind, float]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10), st.sampled_from(list(EntityType)), st.floats(0, 1))))
+def test_disjoint_spans_cover_the_same_characters(drawn: list[tuple[int, int, EntityType, float]]) -> None:
     spans = [Span(start=start, end=start + length, kind=kind, score=score) for start, length, kind, score in drawn]
     kept = disjoint(spans)
     covered = [place for span in kept for place in range(span.start, span.end)]
@@ -167,7 +167,7 @@ def pair(**changes: Any) -> Pair:
 
 def test_the_step_scrubs_every_text_of_a_pair() -> None:
     passed = scrub_step(SCRUBBER)(pair(opinion="edited", edit="mail bob@doe.org"))
-    assert isinstance(passed, Passed)
+    assert isinstance(passed, Kept)
     assert passed.findings == {"CARD": 2, "EMAIL": 2}
     assert not {"1111", "doe.org"} & set(re.findall(r"1111|doe\.org", " ".join(passed.pair.texts)))
 
@@ -198,4 +198,4 @@ def test_without_phonenumbers_the_error_says_what_to_install(monkeypatch: pytest
 @given(texts)
 def test_the_redactor_s_stretches_are_what_it_redacts(text: str) -> None:
     redactor = Redactor()
-    assert bool(redactor.stretches(text)) == (redactor.text(text) != text)
+    assert bool(redactor.spans(text)) == (redactor.text(text) != text)

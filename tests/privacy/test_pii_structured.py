@@ -9,58 +9,58 @@ from flowai.privacy.detector import Detector
 from flowai.privacy.identifiers import passes_mod_97
 from flowai.privacy.numbers import passes_luhn
 from flowai.privacy.phones import PhoneFinder
-from flowai.privacy.spans import STRUCTURED, Kind
+from flowai.privacy.spans import STRUCTURED, EntityType
 
 DETECTOR = Detector()
 
 
-def found(text: str) -> list[tuple[Kind, str]]:
+def found(text: str) -> list[tuple[EntityType, str]]:
     return [(span.kind, text[span.start : span.end]) for span in DETECTOR.find(text) if span.kind in STRUCTURED]
 
 
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (Kind.CARD, "charge 4111 1111 1111 1111 please", "4111 1111 1111 1111"),
-        (Kind.CARD, "amex 3782-822463-10005, exp 12/29", "3782-822463-10005"),
-        (Kind.CARD, "5555555555554444", "5555555555554444"),
-        (Kind.CARD, "mir: 2200 0000 0000 0004", "2200 0000 0000 0004"),
-        (Kind.CARD, "ma carte est 30569309025904", "30569309025904"),
-        (Kind.CARD, "my card 4111 1111 1111 1111 12/27 123", "4111 1111 1111 1111"),
-        (Kind.CARD, "Maestro card 675984103431 was stolen", "675984103431"),
-        (Kind.CARD, "card=4111111111111111;", "4111111111111111"),
-        (Kind.PHONE, "ring +44 20 7946 0958 now", "+44 20 7946 0958"),
-        (Kind.PHONE, "+49 (0)30 901820", "+49 (0)30 901820"),
-        (Kind.PHONE, "I am at (415) 555-2671 x123 today", "(415) 555-2671 x123"),
-        (Kind.PHONE, "call 555-0123", "555-0123"),
-        (Kind.PHONE, "mon portable : 06 12 34 56 78", "06 12 34 56 78"),
-        (Kind.PHONE, "0049 30 901820 is it", "0049 30 901820"),
-        (Kind.PHONE, "Handy 0171 2345678", "0171 2345678"),
-        (Kind.PHONE, "write or 06.12.34.56.78", "06.12.34.56.78"),
-        (Kind.PHONE, "whatsapp me on 11 91234-5678", "11 91234-5678"),
-        (Kind.PHONE, "電話 03-1234-5678", "03-1234-5678"),
-        (Kind.PHONE, "find me at 612 345 678.", "612 345 678"),
-        (Kind.EMAIL, "to: Ann.Lee+x@mail.example.co.uk.", "Ann.Lee+x@mail.example.co.uk"),
-        (Kind.EMAIL, "email=ann@doe.org&x=1", "ann@doe.org"),
-        (Kind.EMAIL, "ann [at] doe [dot] org", "ann [at] doe [dot] org"),
-        (Kind.EMAIL, "josé@müller.de", "josé@müller.de"),
-        (Kind.EMAIL, "<mailto:ann@doe.museum>", "ann@doe.museum"),
-        (Kind.IBAN, "IBAN: DE89 3704 0044 0532 0130 00 thanks", "DE89 3704 0044 0532 0130 00"),
-        (Kind.IBAN, "gb82west12345698765432", "gb82west12345698765432"),
-        (Kind.IBAN, "FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
-        (Kind.SSN, "078-05-1120", "078-05-1120"),
-        (Kind.SSN, "social security number 078051120", "078051120"),
-        (Kind.SSN, "ITIN: 912-70-1234", "912-70-1234"),
-        (Kind.IP, "from 203.0.113.77 port 22", "203.0.113.77"),
-        (Kind.IP, "ip 10.0.0.5", "10.0.0.5"),
-        (Kind.IP, "at 2001:db8:85a3::8a2e:370:7334", "2001:db8:85a3::8a2e:370:7334"),
-        (Kind.URL, "my page https://www.AnnDoe.se/", "https://www.AnnDoe.se/"),
-        (Kind.URL, "www.anndoe.de/about.", "www.anndoe.de/about"),
-        (Kind.URL, "postgres://ann:pa55@db.internal:5432/x", "postgres://ann:pa55@db.internal:5432/x"),
-        (Kind.URL, "https://github.com/users/ann", "https://github.com/users/ann"),
+        (EntityType.CARD, "charge 4111 1111 1111 1111 please", "4111 1111 1111 1111"),
+        (EntityType.CARD, "amex 3782-822463-10005, exp 12/29", "3782-822463-10005"),
+        (EntityType.CARD, "5555555555554444", "5555555555554444"),
+        (EntityType.CARD, "mir: 2200 0000 0000 0004", "2200 0000 0000 0004"),
+        (EntityType.CARD, "ma carte est 30569309025904", "30569309025904"),
+        (EntityType.CARD, "my card 4111 1111 1111 1111 12/27 123", "4111 1111 1111 1111"),
+        (EntityType.CARD, "Maestro card 675984103431 was stolen", "675984103431"),
+        (EntityType.CARD, "card=4111111111111111;", "4111111111111111"),
+        (EntityType.PHONE, "ring +44 20 7946 0958 now", "+44 20 7946 0958"),
+        (EntityType.PHONE, "+49 (0)30 901820", "+49 (0)30 901820"),
+        (EntityType.PHONE, "I am at (415) 555-2671 x123 today", "(415) 555-2671 x123"),
+        (EntityType.PHONE, "call 555-0123", "555-0123"),
+        (EntityType.PHONE, "mon portable : 06 12 34 56 78", "06 12 34 56 78"),
+        (EntityType.PHONE, "0049 30 901820 is it", "0049 30 901820"),
+        (EntityType.PHONE, "Handy 0171 2345678", "0171 2345678"),
+        (EntityType.PHONE, "write or 06.12.34.56.78", "06.12.34.56.78"),
+        (EntityType.PHONE, "whatsapp me on 11 91234-5678", "11 91234-5678"),
+        (EntityType.PHONE, "電話 03-1234-5678", "03-1234-5678"),
+        (EntityType.PHONE, "find me at 612 345 678.", "612 345 678"),
+        (EntityType.EMAIL, "to: Ann.Lee+x@mail.example.co.uk.", "Ann.Lee+x@mail.example.co.uk"),
+        (EntityType.EMAIL, "email=ann@doe.org&x=1", "ann@doe.org"),
+        (EntityType.EMAIL, "ann [at] doe [dot] org", "ann [at] doe [dot] org"),
+        (EntityType.EMAIL, "josé@müller.de", "josé@müller.de"),
+        (EntityType.EMAIL, "<mailto:ann@doe.museum>", "ann@doe.museum"),
+        (EntityType.IBAN, "IBAN: DE89 3704 0044 0532 0130 00 thanks", "DE89 3704 0044 0532 0130 00"),
+        (EntityType.IBAN, "gb82west12345698765432", "gb82west12345698765432"),
+        (EntityType.IBAN, "FR14 2004 1010 0505 0001 3M02 606", "FR14 2004 1010 0505 0001 3M02 606"),
+        (EntityType.SSN, "078-05-1120", "078-05-1120"),
+        (EntityType.SSN, "social security number 078051120", "078051120"),
+        (EntityType.SSN, "ITIN: 912-70-1234", "912-70-1234"),
+        (EntityType.IP, "from 203.0.113.77 port 22", "203.0.113.77"),
+        (EntityType.IP, "ip 10.0.0.5", "10.0.0.5"),
+        (EntityType.IP, "at 2001:db8:85a3::8a2e:370:7334", "2001:db8:85a3::8a2e:370:7334"),
+        (EntityType.URL, "my page https://www.AnnDoe.se/", "https://www.AnnDoe.se/"),
+        (EntityType.URL, "www.anndoe.de/about.", "www.anndoe.de/about"),
+        (EntityType.URL, "postgres://ann:pa55@db.internal:5432/x", "postgres://ann:pa55@db.internal:5432/x"),
+        (EntityType.URL, "https://github.com/users/ann", "https://github.com/users/ann"),
     ],
 )
-def test_a_value_is_found_whole(kind: Kind, text: str, value: str) -> None:
+def test_a_value_is_found_whole(kind: EntityType, text: str, value: str) -> None:
     assert (kind, value) in found(text)
 
 
@@ -92,14 +92,14 @@ def test_what_only_looks_like_one_is_left(text: str) -> None:
 
 def test_two_numbers_in_a_row_are_two() -> None:
     assert found("tel 06 12 34 56 78 / 06 98 76 54 32") == [
-        (Kind.PHONE, "06 12 34 56 78"),
-        (Kind.PHONE, "06 98 76 54 32"),
+        (EntityType.PHONE, "06 12 34 56 78"),
+        (EntityType.PHONE, "06 98 76 54 32"),
     ]
 
 
 def test_the_regions_decide_which_plans_a_number_without_a_word_may_follow() -> None:
     text = "it was 0171 234 5678."
-    assert [span.kind for span in Detector(regions=("DE",)).find(text)] == [Kind.PHONE]
+    assert [span.kind for span in Detector(regions=("DE",)).find(text)] == [EntityType.PHONE]
     assert list(Detector(regions=("US",)).find(text)) == []
 
 

@@ -187,11 +187,11 @@ def test_a_template_that_contradicts_its_schema_is_refused(make_prompt: MakeProm
     prompt = make_prompt("---\ninput:\n  schema: {text: string}\n---\n\n{{txt}}")
 
     with pytest.raises(PromptError, match="uses `txt`") as caught:
-        prompt.contract.check_itself()
+        prompt.contract.check_schema()
     assert str(caught.value.place) == "x_v1.prompt:6"
     assert "`text`" in (caught.value.hint or "")
     with pytest.raises(PromptError, match="does not describe an object"):
-        make_prompt("---\ninput: {schema: string}\n---\nx").contract.check_itself()
+        make_prompt("---\ninput: {schema: string}\n---\nx").contract.check_schema()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowai.errors import PromptError
 from flowai.prompts import Prompt, openai_messages
-from flowai.prompts.control_tokens import MARK, Stretch, neutralise, restore
+from flowai.prompts.control_tokens import MARK, ValueSpan, escape, restore
 
 MakePrompt = Callable[..., Prompt]
 
@@ -65,9 +65,9 @@ def test_json_can_be_read_back(value: str, make_prompt: MakePrompt) -> None:
 
 @given(text=TEXT)
 def test_neutralising_can_be_undone(text: str) -> None:
-    stretches = [Stretch(start=0, end=len(text), owner=None)] if text else []
+    stretches = [ValueSpan(start=0, end=len(text), owner=None)] if text else []
 
-    assert restore(neutralise(text, stretches)) == text
+    assert restore(escape(text, stretches)) == text
 
 
 @given(value=TEXT)

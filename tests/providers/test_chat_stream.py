@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scripted_replies import HOSTILE_JSON
 
-from flowai.providers.openai.stream_parser import MOST_JSON_BYTES, BrokenAnswerError, ChatAnswer
+from flowai.providers.openai.stream_parser import MAX_JSON_BYTES, ChatStreamParser, MalformedStreamError
 
 
 def frame(delta: dict[str, Any] | None = None, finish: str | None = None, **fields: Any) -> bytes:
@@ -27,8 +27,8 @@ def stream(*lines: bytes, end: bytes = b"\n\n") -> bytes:
     return b"".join(line + end for line in lines)
 
 
-def read(data: bytes, *, size: int | None = None, max_tokens: int | None = None) -> tuple[ChatAnswer, list[Any]]:
-    answer = ChatAnswer(max_tokens=max_tokens)
+def read(data: bytes, *, size: int | None = None, max_tokens: int | None = None) -> tuple[ChatStreamParser, list[Any]]:
+    answer = ChatStreamParser(max_tokens=max_tokens)
     step = size or max(1, len(data))
     deltas = [delta for start in range(0, len(data), step) for delta in answer.feed(data[start : start + step])] + list(
         answer.end()
@@ -37,17 +37,17 @@ def read(data: bytes, *, size: int | None = None, max_tokens: int | None = None)
 
 
 def read_whole(body: bytes) -> bytes:
-    answer = ChatAnswer()
-    answer.whole(body)
+    answer = ChatStreamParser()
+    answer.parse_body(body)
     return answer.as_json()
 
 
-def repeat(answer: ChatAnswer, data: bytes, *, count: int) -> None:
+def repeat(answer: ChatStreamParser, data: bytes, *, count: int) -> None:
     for _ in range(count):
         list(answer.feed(data))
 
 
-def whole(answer: ChatAnswer) -> dict[str, Any]:
+def whole(answer: ChatStreamParser) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(answer.as_json())
     return result
 
@@ -88,7 +88,7 @@ def test_an_event_may_have_several_data_lines() -> None:
 def test_one_torn_chunk_is_survived_and_counted_and_two_are_not(torn: bytes) -> None:
     answer, _ = read(GOOD + torn + stream(LAST))
     assert (answer.text, answer.malformed_count, answer.finish_reason) == ("grüß", 1, "stop")
-    with pytest.raises(BrokenAnswerError, match="2 chunks of the stream were no JSON"):
+    with pytest.raises(MalformedStreamError, match="2 chunks of the stream were no JSON"):
         read(torn + GOOD + torn + stream(LAST))
 
 
@@ -143,20 +143,20 @@ def test_tool_calls_without_an_index_or_with_objects_are_understood() -> None:
     ],
 )
 def test_an_error_object_says_why(chunk: dict[str, Any], words: str) -> None:
-    with pytest.raises(BrokenAnswerError, match=words) as caught:
+    with pytest.raises(MalformedStreamError, match=words) as caught:
         read(GOOD + stream(b"data: " + json.dumps(chunk).encode()))
     assert caught.value.body
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
 def test_a_provider_that_gave_up_did_not_answer(reason: str) -> None:
-    with pytest.raises(BrokenAnswerError, match="broke the answer off"):
+    with pytest.raises(MalformedStreamError, match="broke the answer off"):
         read(GOOD + stream(frame({}, reason)))
 
 
 def test_without_a_finish_reason_there_is_no_answer() -> None:
     answer, _ = read(GOOD + stream(DONE))
-    with pytest.raises(BrokenAnswerError, match="no finish reason"):
+    with pytest.raises(MalformedStreamError, match="no finish reason"):
         answer.as_json()
 
 
@@ -165,25 +165,25 @@ def test_without_a_finish_reason_there_is_no_answer() -> None:
     [{"content": "x"}, {"content": "x" * 1000}, {"refusal": "x"}, {"tool_calls": [{"id": "t"}]}],
 )
 def test_an_answer_far_beyond_what_was_asked_for_ends(delta: dict[str, Any]) -> None:
-    with pytest.raises(BrokenAnswerError, match="does not end"):
-        repeat(ChatAnswer(max_tokens=10), stream(frame(delta)), count=5000)
+    with pytest.raises(MalformedStreamError, match="does not end"):
+        repeat(ChatStreamParser(max_tokens=10), stream(frame(delta)), count=5000)
 
 
 def test_a_line_without_end_ends() -> None:
-    with pytest.raises(BrokenAnswerError, match="a line of the stream is longer"):
-        repeat(ChatAnswer(), b"x" * 65536, count=MOST_JSON_BYTES // 65536 + 2)
+    with pytest.raises(MalformedStreamError, match="a line of the stream is longer"):
+        repeat(ChatStreamParser(), b"x" * 65536, count=MAX_JSON_BYTES // 65536 + 2)
 
 
 def test_a_torn_event_without_end_ends() -> None:
-    with pytest.raises(BrokenAnswerError, match="a chunk of the stream is longer"):
-        repeat(ChatAnswer(), b"data: {\n" * 10_000, count=20)
+    with pytest.raises(MalformedStreamError, match="a chunk of the stream is longer"):
+        repeat(ChatStreamParser(), b"data: {\n" * 10_000, count=20)
 
 
 @pytest.mark.parametrize("data", HOSTILE_JSON)
 def test_a_hostile_chunk_adds_nothing_and_does_no_harm(data: bytes) -> None:
     try:
         answer, _ = read(stream(b"data: " + data, frame({"content": "a"}), LAST))
-    except BrokenAnswerError:  # the provider's own error, hostile as it may be
+    except MalformedStreamError:  # the provider's own error, hostile as it may be
         return
     assert answer.text == "a"
     assert "usage" not in whole(answer)
@@ -191,7 +191,7 @@ def test_a_hostile_chunk_adds_nothing_and_does_no_harm(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [*HOSTILE_JSON, b"[]", b"{}", b"{", b'"x"'])
 def test_a_hostile_whole_answer_is_none(data: bytes) -> None:
-    with pytest.raises(BrokenAnswerError):
+    with pytest.raises(MalformedStreamError):
         read_whole(data)
 
 
@@ -200,7 +200,7 @@ def test_any_bytes_end_well(data: bytes, size: int) -> None:
     try:
         answer, _ = read(data, size=size)
         answer.as_json()
-    except BrokenAnswerError:
+    except MalformedStreamError:
         pass
 
 
@@ -219,7 +219,7 @@ def test_any_json_ends_well_and_what_comes_out_is_clean(chunks: list[Any]) -> No
     try:
         answer, deltas = read(stream(*(b"data: " + json.dumps(chunk).encode() for chunk in chunks)))
         (choice,) = whole(answer)["choices"]
-    except BrokenAnswerError:
+    except MalformedStreamError:
         return
     assert isinstance(choice["finish_reason"], str)
     assert isinstance(choice["message"]["content"], str | None)

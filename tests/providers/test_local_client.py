@@ -36,7 +36,7 @@ class Server:
     def is_alive(self) -> bool:
         return self.alive
 
-    def last_words(self) -> str:
+    def last_log_lines(self) -> str:
         return "killed by signal 9"
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from flowai.errors import ContextTooLongError, InfrastructureError, RegistryError, TimedOutError
-from flowai.providers import Endpoint, Request, connect
+from flowai.providers import Endpoint, Request, create_client
 from flowai.providers.local import server as room
 from flowai.providers.local.server import LocalModel, LocalServer, start_server
 from flowai.redaction import Redactor
@@ -57,7 +57,7 @@ def ask(weights: Path) -> Callable[..., Request]:
 
 def run(work: Callable[[Client], Awaitable[Any]], **options: Any) -> Any:
     async def session() -> Any:
-        client = connect(redactor=Redactor(), **options)
+        client = create_client(redactor=Redactor(), **options)
         try:
             return await work(client)
         finally:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import ContextTooLongError, ProjectError, RateLimitedError, RecordingMissError, UsageError
-from flowai.providers import Chunk, Completion, Embeddings, EmbedRequest, Endpoint, Request, connect
+from flowai.providers import Chunk, Completion, Embeddings, EmbedRequest, Endpoint, Request, create_client
 from flowai.providers.replay import RecordingClient, ReplayClient, request_key
 from flowai.redaction import Redactor
 
@@ -237,7 +237,7 @@ def test_a_recording_is_one_json_object_per_answer(tmp_path: Path) -> None:
 
 def test_connect_refuses_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="replays or records"):
-        connect(redactor=Redactor(), replay=tmp_path / "a", record=tmp_path / "b")
+        create_client(redactor=Redactor(), replay=tmp_path / "a", record=tmp_path / "b")
     with pytest.raises(UsageError, match="no recording"):
-        connect(redactor=Redactor(), replay=tmp_path / "a")
-    connect(redactor=Redactor(), replay=tmp_path / "a", call_on_miss=True)
+        create_client(redactor=Redactor(), replay=tmp_path / "a")
+    create_client(redactor=Redactor(), replay=tmp_path / "a", call_on_miss=True)

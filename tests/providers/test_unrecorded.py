@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.litellm_calls import complete, until
 
-from flowai.providers.litellm.adapter import LISTENERS
+from flowai.providers.litellm.adapter import CALLBACK_LISTS
 from flowai.providers.litellm.client import LiteLLMClient
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def test_a_users_callback_hears_of_our_calls(ask: Callable[..., Request], monkey
             async def async_log_success_event(self, kwargs: Any, *_: Any, **__: Any) -> None:
                 heard.append(kwargs["model"])
 
-        for name in LISTENERS:  # LiteLLM copies from one list to another
+        for name in CALLBACK_LISTS:  # LiteLLM copies from one list to another
             monkeypatch.setattr(litellm, name, [])
         litellm.callbacks.append(Listener())
         await client.complete(ask())
@@ -48,7 +48,7 @@ def test_where_nobody_listens_nothing_is_recorded_and_the_cost_is_known_all_the_
     complete(ask())
     import litellm  # noqa: TID251 - as above
 
-    for name in LISTENERS:
+    for name in CALLBACK_LISTS:
         monkeypatch.setattr(litellm, name, [])
     from litellm.litellm_core_utils.litellm_logging import Logging  # noqa: TID251 - as above
 

@@ -10,20 +10,22 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flowai.redaction import SHAPES, KeyShape, Redactor, names_a_secret, redact
+from flowai.redaction import SECRET_PATTERNS, Redactor, SecretPattern, names_a_secret, redact
 from flowai.redaction.patterns import spell_out
 
 REDACTOR = Redactor()
-STANDALONE = [shape for shape in SHAPES if shape.name not in {"header", "bearer", "url", "assignment", "slack-webhook"}]
+STANDALONE = [
+    shape for shape in SECRET_PATTERNS if shape.name not in {"header", "bearer", "url", "assignment", "slack-webhook"}
+]
 # an escape (`\\n`, `%3D`) ends in what looks like a letter of the word before
 PREFIXED = [shape for shape in STANDALONE if shape.name not in {"stripe", "azure", "azure-client"}]
 
 
-def ids(shape: KeyShape) -> str:
+def ids(shape: SecretPattern) -> str:
     return f"{shape.name}-{shape.hints[0].strip()}"
 
 
-def secret_part(shape: KeyShape) -> str:
+def secret_part(shape: SecretPattern) -> str:
     return {
         "header": "dXNlcjpwYXNzd29yZA==",
         "bearer": "4fGh7Jk2Lm9Np3Qr6St8Vw5Xy1Zb0Cd",
@@ -33,12 +35,12 @@ def secret_part(shape: KeyShape) -> str:
     }.get(shape.name, spell_out(shape))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=ids)
+@pytest.mark.parametrize("shape", SECRET_PATTERNS, ids=ids)
 @pytest.mark.parametrize(
     "around",
     ["{}", "the key {} leaked", '{{"error": "bad key: {}"}}', "({})", "a\n{}\nb", "`{}`", "Ключ {} 密钥", "<{}>"],
 )
-def test_a_planted_key_disappears_and_is_named(shape: KeyShape, around: str) -> None:
+def test_a_planted_key_disappears_and_is_named(shape: SecretPattern, around: str) -> None:
     found = REDACTOR.text(around.format(spell_out(shape)))
     assert secret_part(shape) not in found
     assert f"[REDACTED:{shape.name}]" in found
@@ -46,13 +48,13 @@ def test_a_planted_key_disappears_and_is_named(shape: KeyShape, around: str) -> 
 
 @pytest.mark.parametrize("shape", PREFIXED, ids=ids)
 @pytest.mark.parametrize("escape", ["\\n", "\\t", "%3D", "%22"])
-def test_a_key_behind_an_escape_is_found(shape: KeyShape, escape: str) -> None:
+def test_a_key_behind_an_escape_is_found(shape: SecretPattern, escape: str) -> None:
     assert spell_out(shape) not in REDACTOR.text(f"body={escape}{spell_out(shape)}")
 
 
 def test_there_are_shapes_of_at_least_fifteen_providers() -> None:
-    assert len({shape.provider for shape in SHAPES}) >= 30
-    providers = {shape.name for shape in SHAPES}
+    assert len({shape.provider for shape in SECRET_PATTERNS}) >= 30
+    providers = {shape.name for shape in SECRET_PATTERNS}
     assert {"openai", "anthropic", "google", "aws-access-key", "azure", "groq", "huggingface", "replicate"} <= providers
     assert {"xai", "perplexity", "together", "fireworks", "deepseek", "openrouter", "nvidia", "cerebras"} <= providers
 
@@ -156,7 +158,9 @@ def test_names_that_hold_secrets_are_known() -> None:
         assert not names_a_secret(name)
 
 
-FRAGMENTS = [spell_out(shape) for shape in SHAPES] + [hint for shape in SHAPES for hint in shape.hints]
+FRAGMENTS = [spell_out(shape) for shape in SECRET_PATTERNS] + [
+    hint for shape in SECRET_PATTERNS for hint in shape.hints
+]
 GLUE = ["", " ", "-", "_", ".", "=", ":", "\n", "\\n", "%3D", '"', "@", "/", "a", "9", "é", "[REDACTED:openai]"]
 pieces = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.sampled_from(GLUE), st.text(max_size=12)), max_size=12)
 
@@ -186,8 +190,8 @@ def test_json_without_secrets_keeps_its_value(value: Any) -> None:
     assert REDACTOR.value(value) == value
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=ids)
-def test_hostile_repetition_of_a_hint_ends(shape: KeyShape) -> None:
+@pytest.mark.parametrize("shape", SECRET_PATTERNS, ids=ids)
+def test_hostile_repetition_of_a_hint_ends(shape: SecretPattern) -> None:
     """A pattern that backtracks would run past the suite's time limit on these."""
     for hint in (*shape.hints, *(hint.upper() for hint in shape.hints if shape.folded)):
         for filler in ("", "a", "-", "1", ".", " ", ":", "=", "eyJ"):

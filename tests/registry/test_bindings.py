@@ -8,7 +8,7 @@ import pytest
 from support.registry_projects import MINIMAL, project_of
 
 from flowai.errors import UsageError
-from flowai.registry import Ladder, arm_binding, binding, features_of, ladder, load_registry
+from flowai.registry import ModelChain, arm_binding, binding, features_of, load_registry, model_chain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,14 +97,16 @@ def test_the_ladder_has_each_model_once(
     tmp_path: Path, model: str, feature: str, models: tuple[str, ...], degrade: str | None
 ) -> None:
     registry = tiered(tmp_path, model=model, feature=feature)
-    found = ladder(registry, binding(registry, "v1", "f"))
+    found = model_chain(registry, binding(registry, "v1", "f"))
     assert (found.models, found.degrade) == (models, degrade)
     assert (found.disclaimer is None) == (degrade is None)
 
 
 def test_the_last_resort_brings_its_disclaimer(tmp_path: Path) -> None:
     registry = tiered(tmp_path, model="a1", feature=LAST)
-    assert ladder(registry, binding(registry, "v1", "f")) == Ladder(models=("a1",), degrade="c1", disclaimer="weak")
+    assert model_chain(registry, binding(registry, "v1", "f")) == ModelChain(
+        models=("a1",), degrade="c1", disclaimer="weak"
+    )
 
 
 def test_an_arm_lies_over_the_releases_binding(tmp_path: Path) -> None:
@@ -114,13 +116,13 @@ def test_an_arm_lies_over_the_releases_binding(tmp_path: Path) -> None:
     found = arm_binding(registry, plain, "e", "B")
     assert (found.prompt, found.model, found.entry.model, found.tier) == ("prompts/a_v2", "b1", "openai/b1", "standard")
     assert (found.params, found.release) == ({"temperature": 0, "seed": 2}, "v1")
-    assert ladder(registry, found).models == ("b1", "b2", "c1")
+    assert model_chain(registry, found).models == ("b1", "b2", "c1")
 
 
 def test_a_model_in_an_arm_ends_the_releases_tier(tmp_path: Path) -> None:
     registry = tiered(tmp_path, model="premium")
     found = arm_binding(registry, binding(registry, "v1", "f"), "e", "C")
-    assert ladder(registry, found).models == ("c1",)
+    assert model_chain(registry, found).models == ("c1",)
 
 
 def test_unknown_experiments_and_arms_are_wrong_usage(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from support.registry_projects import MINIMAL, project_of
 
 from flowai.errors import InfrastructureError, RegistryError, UsageError
 from flowai.registry import Rollout, load_registry
-from flowai.registry.writer import LOCK_LIMIT_S, OwnKeys, edit_registry
-from flowai.registry.yaml_edit import with_value
+from flowai.registry.writer import LOCK_LIMIT_S, ManagedKeys, edit_registry
+from flowai.registry.yaml_edit import replace_value
 from flowai.storage.files import parse_yaml
 
 OWN_REGISTRY = Path(__file__).resolve().parents[2] / "registry.yaml"
@@ -51,16 +51,16 @@ def test_the_keys_change_and_the_registry_is_given_back(tmp_path: Path) -> None:
 
 
 def test_the_change_is_given_the_keys_as_they_stand(tmp_path: Path) -> None:
-    seen: list[OwnKeys] = []
+    seen: list[ManagedKeys] = []
 
-    def look(own: OwnKeys) -> OwnKeys:
+    def look(own: ManagedKeys) -> ManagedKeys:
         seen.append(own)
         return own
 
     project = project_of(tmp_path)
     before = project.registry.stat()
     edit_registry(project, look, env=None, environ={})
-    assert seen == [OwnKeys(current="v1", history=("v1",))]
+    assert seen == [ManagedKeys(current="v1", history=("v1",))]
     assert project.registry.stat() == before, "nothing changed, so nothing is written"
 
 
@@ -124,7 +124,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("before", "after"), [row[1:] for row in LAYOUTS], ids=[row[0] for row in LAYOUTS])
 def test_a_name_is_replaced_in_its_place(before: str, after: str) -> None:
-    assert with_value(before, "current", "v2", name="registry.yaml") == after
+    assert replace_value(before, "current", "v2", name="registry.yaml") == after
 
 
 LISTS = [
@@ -141,13 +141,13 @@ LISTS = [
 
 @pytest.mark.parametrize(("before", "after"), [row[1:] for row in LISTS], ids=[row[0] for row in LISTS])
 def test_a_list_grows_in_its_own_style(before: str, after: str) -> None:
-    assert with_value(before, "h", ["v1", "v2"], name="registry.yaml") == after
+    assert replace_value(before, "h", ["v1", "v2"], name="registry.yaml") == after
 
 
 @pytest.mark.parametrize("name", ["1.0", "1", "no", "null", "2026-05-02", "1e3", "0x10"])
 def test_a_name_that_yaml_takes_for_something_else_is_quoted(name: str) -> None:
     for text in ("current: v1\n", "x: 1\n", "current: 'v1'\n"):
-        assert parse_yaml(with_value(text, "current", name, name="r"), name="r").value["current"] == name
+        assert parse_yaml(replace_value(text, "current", name, name="r"), name="r").value["current"] == name
 
 
 def test_a_file_in_braces_cannot_be_added_to(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_only_lines_of_the_key_change_whatever_the_layout(
         return "".join(f"{part}\n" for part in some).replace("\n", ending)
 
     text = joined(lines) if last else joined(lines).removesuffix(ending)
-    after = with_value(text, key, value, name="registry.yaml")
+    after = replace_value(text, key, value, name="registry.yaml")
     assert parse_yaml(after, name="after").value == {**parse_yaml(text, name="before").value, key: value}
     before, behind = text if at == len(lines) else joined(lines[:at]), joined(lines[at + 1 :])
     behind = behind if last else behind.removesuffix(ending)

@@ -12,7 +12,7 @@ from support.registry_projects import MINIMAL, project_of
 from flowai.errors import InfrastructureError, RegistryError
 from flowai.registry import load_registry
 from flowai.registry.writer import EntryEdit, edit_entries
-from flowai.registry.yaml_edit import with_entry, without_entry
+from flowai.registry.yaml_edit import add_entry, remove_entry
 from flowai.storage.files import parse_yaml
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ y: 2
     ],
 )
 def test_an_entry_is_taken_out(text: str, entry: str, left: str) -> None:
-    assert without_entry(text, "map", entry, name="it") == left
+    assert remove_entry(text, "map", entry, name="it") == left
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_an_entry_is_taken_out(text: str, entry: str, left: str) -> None:
     ],
 )
 def test_an_entry_is_added_in_the_maps_own_style(text: str, begins: str, ends: str) -> None:
-    added = with_entry(text, "map", "n", NEW, name="it")
+    added = add_entry(text, "map", "n", NEW, name="it")
     assert added.startswith(begins)
     assert added.endswith(ends)
     assert parse_yaml(added, name="it").value["map"]["n"] == NEW
@@ -92,12 +92,12 @@ def test_what_was_added_is_there_and_goes_again(
     text += body if is_flow else "".join(f"  {line}\n" for line in body.splitlines())
     text += "y: 2\n"
     before = parse_yaml(text, name="it").value
-    added = with_entry(text, "map", "zz", new, name="it")
+    added = add_entry(text, "map", "zz", new, name="it")
     assert parse_yaml(added, name="it").value == {**before, "map": {**before["map"], "zz": new}}
-    assert without_entry(added, "map", "zz", name="it") == text
+    assert remove_entry(added, "map", "zz", name="it") == text
     gone = data.draw(st.sampled_from(sorted(entries)))
     rest = {name: value for name, value in before["map"].items() if name != gone}
-    assert parse_yaml(without_entry(text, "map", gone, name="it"), name="it").value == {**before, "map": rest}
+    assert parse_yaml(remove_entry(text, "map", gone, name="it"), name="it").value == {**before, "map": rest}
 
 
 def test_what_would_make_the_registry_wrong_is_taken_back(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from support.registry_projects import MINIMAL, project_of
 
 from flowai.errors import RegistryError, UsageError
 from flowai.registry import load_registry
-from flowai.registry.fields import NAME, PHRASES
+from flowai.registry.fields import NAME, TYPE_DESCRIPTIONS
 from flowai.registry.writer import EntryEdit, edit_entries, edit_registry
-from flowai.registry.yaml_edit import with_entry, with_value
+from flowai.registry.yaml_edit import add_entry, replace_value
 from flowai.storage.files import parse_yaml
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def value_of(text: str) -> Any:
 @settings(deadline=None)
 @given(layout=st.sampled_from(LAYOUTS), text=texts)
 def test_any_text_is_read_back_unchanged(layout: str, text: str) -> None:
-    after = with_value(layout, "key", text, name="it")
+    after = replace_value(layout, "key", text, name="it")
     assert value_of(after) == {**value_of(layout), "key": text}
 
 
@@ -60,7 +60,7 @@ def test_any_text_is_read_back_unchanged(layout: str, text: str) -> None:
 def test_any_text_of_a_list_is_read_back_unchanged(layout: str, more: list[str]) -> None:
     before = value_of(layout)
     wanted = [*(before.get("h") or ()), *more]
-    assert value_of(with_value(layout, "h", wanted, name="it")) == {**before, "h": wanted}
+    assert value_of(replace_value(layout, "h", wanted, name="it")) == {**before, "h": wanted}
 
 
 @settings(deadline=None)
@@ -70,14 +70,14 @@ def test_any_text_of_a_list_is_read_back_unchanged(layout: str, more: list[str])
     value=st.dictionaries(keys, values, max_size=3),
 )
 def test_any_entry_is_read_back_unchanged(layout: str, entry: str, value: dict[str, object]) -> None:
-    assert value_of(with_entry(layout, "map", entry, value, name="it")) == {"map": {"a": 1, entry: value}}
+    assert value_of(add_entry(layout, "map", entry, value, name="it")) == {"map": {"a": 1, entry: value}}
 
 
 def test_a_long_key_is_read_back_unchanged() -> None:
     for key in ("k" * 1500, "\x85" * 300, "🎉\n" * 200):
         value = {"params": {key: {key: [{key: 1, "b": 2}]}}}
-        assert value_of(with_entry("map: {a: 1}\n", "map", "n", value, name="it")) == {"map": {"a": 1, "n": value}}
-        assert value_of(with_entry("map:\n  a: 1\n", "map", "n", value, name="it")) == {"map": {"a": 1, "n": value}}
+        assert value_of(add_entry("map: {a: 1}\n", "map", "n", value, name="it")) == {"map": {"a": 1, "n": value}}
+        assert value_of(add_entry("map:\n  a: 1\n", "map", "n", value, name="it")) == {"map": {"a": 1, "n": value}}
 
 
 def test_every_character_of_unicode_is_read_back_unchanged() -> None:
@@ -85,7 +85,7 @@ def test_every_character_of_unicode_is_read_back_unchanged() -> None:
     for start in range(0, len(characters), 4096):
         text = "".join(characters[start : start + 4096])
         for layout in ("x: 1\n", "key: 'v1'\n"):
-            assert value_of(with_value(layout, "key", text, name="it"))["key"] == text
+            assert value_of(replace_value(layout, "key", text, name="it"))["key"] == text
 
 
 @pytest.mark.parametrize("code", [0xD800, 0xDBFF, 0xDC00, 0xDFFF])
@@ -93,12 +93,12 @@ def test_what_yaml_cannot_hold_is_refused_as_that(code: int) -> None:
     text = f"a{chr(code)}b"
     expected = rf"U\+{code:04X}, expected text that UTF-8 can encode"
     with pytest.raises(RegistryError, match=expected) as failed:
-        with_value("x: 1\n", "key", text, name="registry.yaml")
+        replace_value("x: 1\n", "key", text, name="registry.yaml")
     assert failed.value.place is not None
     assert (failed.value.place.file, failed.value.place.key) == ("registry.yaml", "key")
     for value in ({"params": {"stop": [text]}}, {"params": {"stop": {text: 1}}}):
         with pytest.raises(RegistryError, match=expected) as failed:
-            with_entry("map: {a: 1}\n", "map", "n", value, name="registry.yaml")
+            add_entry("map: {a: 1}\n", "map", "n", value, name="registry.yaml")
         assert failed.value.place is not None
         assert failed.value.place.key == "map.n.params.stop"
 
@@ -135,7 +135,7 @@ def test_a_managed_key_holds_every_name_that_a_release_may_have(name: str) -> No
 
 
 def test_a_name_has_no_line_break_at_its_end(tmp_path: Path) -> None:
-    assert all(re.search(shape, "v1\n") is None for shape in PHRASES)
+    assert all(re.search(shape, "v1\n") is None for shape in TYPE_DESCRIPTIONS)
     with pytest.raises(RegistryError, match="expected a name of letters"):
         load_registry(project_of(tmp_path, MINIMAL.replace("  v3: ", '  "v3\\n": ')), env=None, environ={})
 

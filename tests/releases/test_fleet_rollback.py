@@ -23,7 +23,7 @@ from flowai.workspace.workspace import CommandContext
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.rollouts.records import Step
+    from flowai.rollouts.records import RollbackStep
 
 PROCESS_COUNT = 4
 CALLER_COUNT = 2
@@ -78,7 +78,7 @@ def test_nobody_serves_the_bad_release_once_the_command_confirmed(project: Sampl
         asyncio.run(served_everywhere(project))
         at: dict[str, float] = {}
 
-        def on_step(step: Step) -> None:
+        def on_step(step: RollbackStep) -> None:
             at[step.name] = time.time()
 
         context = CommandContext(directory=project.root, user="test", environ={**os.environ, "LOOPBACK_KEY": KEY})

@@ -63,5 +63,5 @@ def test_a_step_that_was_written_twice_is_one(tmp_path: Path) -> None:
     (project.ledger).mkdir(parents=True)
     (project.ledger / "prod.jsonl").write_bytes(b"\n".join((line(), line(who="bob"), line(id="b", new_field=1))))
     ledger = read_ledger(project, "prod")
-    assert [(entry.id, entry.who) for entry in ledger.entries] == [("a", "ann"), ("b", "ann")]
+    assert [(entry.id, entry.actor) for entry in ledger.entries] == [("a", "ann"), ("b", "ann")]
     assert ledger.damaged == ()

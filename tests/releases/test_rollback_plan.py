@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from flowai.errors import FlowaiError, UsageError
 from flowai.registry.records import Registry, Release, Rollout
-from flowai.registry.writer import OwnKeys
-from flowai.releases.rollback_plan import RollbackPlan, Seen, plan_rollback
+from flowai.registry.writer import ManagedKeys
+from flowai.releases.rollback_plan import ObservedState, RollbackPlan, plan_rollback
 from flowai.state import Heartbeat, Overlay
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
@@ -22,10 +22,10 @@ NAMES = ("v0", "v1", "v2", "v3")
 names = st.sampled_from(NAMES)
 lists = st.lists(names, unique=True, max_size=4).map(tuple)
 rollouts = st.none() | st.builds(Rollout, candidate=names, stage=st.sampled_from([1, 5, 100]))
-own_keys = st.builds(OwnKeys, current=st.none() | names, history=lists, bad=lists, rollout=rollouts)
+own_keys = st.builds(ManagedKeys, current=st.none() | names, history=lists, bad=lists, rollout=rollouts)
 
 
-def registry(own: OwnKeys) -> Registry:
+def registry(own: ManagedKeys) -> Registry:
     return Registry(schema_version=1, releases={name: Release() for name in NAMES}, **msgspec.structs.asdict(own))
 
 
@@ -34,7 +34,7 @@ def overlay_of(plan: RollbackPlan, epoch: int = 1) -> Overlay:
         release=plan.release,
         bad=plan.bad,
         ends_rollout_of=plan.ends_rollout_of,
-        serves=plan.serves,
+        serving=plan.serving,
         epoch=epoch,
         at=NOON,
     )
@@ -46,74 +46,74 @@ def beat(release: str, candidate: str | None = None) -> Heartbeat:
     )
 
 
-def planned(own: OwnKeys, **seen: Any) -> RollbackPlan:
+def planned(own: ManagedKeys, **seen: Any) -> RollbackPlan:
     to, force = seen.pop("to", None), seen.pop("force", False)
     pin = seen.pop("pin", None)
     environ = {} if pin is None else {"AI_MODEL_VERSION": pin}
-    return plan_rollback(Seen(registry=registry(own), environ=environ, **seen), to=to, force=force)
+    return plan_rollback(ObservedState(registry=registry(own), environ=environ, **seen), to=to, force=force)
 
 
 @given(own=own_keys, to=st.none() | names, force=st.booleans(), pin=st.none() | names)
 def test_what_serves_is_never_bad_and_repeating_it_decides_nothing(
-    own: OwnKeys, to: str | None, force: bool, pin: str | None
+    own: ManagedKeys, to: str | None, force: bool, pin: str | None
 ) -> None:
     try:
         plan = planned(own, to=to, force=force, pin=pin)
     except FlowaiError:
         return
-    assert plan.serves not in plan.bad
-    assert set(plan.leaves) <= set(plan.bad)
+    assert plan.serving not in plan.bad
+    assert set(plan.rolled_back) <= set(plan.bad)
     after = plan.own_keys(own)
     assert set(own.bad) <= set(after.bad)
     assert after.rollout is None or after.rollout.candidate not in after.bad
     assert after.history == own.history, "what was good is remembered; `bad` says that it is no more"
-    if not plan.leaves:
+    if not plan.rolled_back:
         return
     overlay = overlay_of(plan)
     for killed_before_the_registry in (own, after):
         again = planned(killed_before_the_registry, overlay=overlay, to=to, force=force, pin=pin)
-        assert (again.is_new, again.serves, set(again.leaves) <= set(plan.bad)) == (False, plan.serves, True)
+        assert (again.changed, again.serving, set(again.rolled_back) <= set(plan.bad)) == (False, plan.serving, True)
         assert again.holds(overlay)
         assert again.own_keys(after) == after
 
 
 @given(own=own_keys, pin=st.none() | names)
-def test_the_registry_s_own_words_agree_with_the_overlay(own: OwnKeys, pin: str | None) -> None:
+def test_the_registry_s_own_words_agree_with_the_overlay(own: ManagedKeys, pin: str | None) -> None:
     try:
         plan = planned(own, pin=pin)
     except FlowaiError:
         return
-    if not plan.leaves:
+    if not plan.rolled_back:
         return
     after = plan.own_keys(own)
     without = planned(after, overlay=overlay_of(plan), pin=pin)
-    assert without.serves == plan.serves
+    assert without.serving == plan.serving
     assert after.current not in after.bad
 
 
 def test_a_release_that_was_published_since_is_left_in_its_turn() -> None:
-    before = OwnKeys(current="v1", history=("v0", "v1"), bad=("v2",))
-    overlay = Overlay(release="v1", bad=("v2",), serves="v1", epoch=3, at=NOON)
+    before = ManagedKeys(current="v1", history=("v0", "v1"), bad=("v2",))
+    overlay = Overlay(release="v1", bad=("v2",), serving="v1", epoch=3, at=NOON)
     rolling = msgspec.structs.replace(before, rollout=Rollout(candidate="v3", stage=5))
-    assert planned(before, overlay=overlay).is_new is False
+    assert planned(before, overlay=overlay).changed is False
     plan = planned(rolling, overlay=overlay)
-    assert (plan.is_new, plan.leaves, plan.serves, plan.bad) == (True, ("v3",), "v1", ("v2", "v3"))
+    assert (plan.changed, plan.rolled_back, plan.serving, plan.bad) == (True, ("v3",), "v1", ("v2", "v3"))
     taken_back = Overlay(bad=("v2",), epoch=4, at=NOON)
-    assert planned(before, overlay=taken_back).leaves == ("v1",)
+    assert planned(before, overlay=taken_back).rolled_back == ("v1",)
 
 
 def test_who_is_pinned_to_something_else_with_others_is_not_left() -> None:
-    own = OwnKeys(current="v2", history=("v0", "v1", "v2"))
-    assert planned(own, heartbeats=(beat("v3"), beat("v3"))).leaves == ("v3",)
-    assert planned(own, heartbeats=(beat("v3"), beat("v2"))).leaves == ("v2",)
-    assert planned(own, heartbeats=(beat("unknown"),)).leaves == ("v2",)
-    assert planned(own, heartbeats=(beat("v1", "v2"),)).leaves == ("v2",), "it has not heard that v2 is current"
+    own = ManagedKeys(current="v2", history=("v0", "v1", "v2"))
+    assert planned(own, heartbeats=(beat("v3"), beat("v3"))).rolled_back == ("v3",)
+    assert planned(own, heartbeats=(beat("v3"), beat("v2"))).rolled_back == ("v2",)
+    assert planned(own, heartbeats=(beat("unknown"),)).rolled_back == ("v2",)
+    assert planned(own, heartbeats=(beat("v1", "v2"),)).rolled_back == ("v2",), "it has not heard that v2 is current"
 
 
 def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
-    own = OwnKeys(current="v1", history=("v0", "v1"))
+    own = ManagedKeys(current="v1", history=("v0", "v1"))
     plan = planned(own, heartbeats=(beat("v1", "v2"), beat("v1")))
-    assert (plan.leaves, plan.serves, plan.release, plan.ends_rollout_of, plan.stage) == (
+    assert (plan.rolled_back, plan.serving, plan.release, plan.ends_rollout_of, plan.stage) == (
         ("v2",),
         "v1",
         None,
@@ -121,36 +121,36 @@ def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
         None,
     )
     again = planned(own, heartbeats=(beat("v1", "v2"),), overlay=overlay_of(plan))
-    assert (again.is_new, again.leaves) == (False, ("v2",))
-    assert planned(own, heartbeats=(beat("v1", "v2"),), to="v0").leaves == ("v1", "v2")
-    assert planned(own, heartbeats=(beat("v0", "v1"),)).leaves == ("v1",), "it has completed since"
+    assert (again.changed, again.rolled_back) == (False, ("v2",))
+    assert planned(own, heartbeats=(beat("v1", "v2"),), to="v0").rolled_back == ("v1", "v2")
+    assert planned(own, heartbeats=(beat("v0", "v1"),)).rolled_back == ("v1",), "it has completed since"
 
 
 def test_a_release_that_was_called_bad_by_hand_is_left_where_it_still_serves() -> None:
-    own = OwnKeys(current="v1", history=("v0", "v1"), bad=("v2",))
+    own = ManagedKeys(current="v1", history=("v0", "v1"), bad=("v2",))
     plan = planned(own, heartbeats=(beat("v2"), beat("v1")))
-    assert (plan.leaves, plan.serves, plan.release, plan.is_new) == (("v2",), "v1", "v1", True)
+    assert (plan.rolled_back, plan.serving, plan.release, plan.changed) == (("v2",), "v1", "v1", True)
     again = planned(own, heartbeats=(beat("v2"),), overlay=overlay_of(plan))
-    assert (again.is_new, again.serves) == (False, "v1")
-    assert planned(own, heartbeats=(beat("v2"),), to="v0").leaves == ("v1",)
-    assert planned(own, heartbeats=(beat("v1"),)).leaves == ("v1",)
+    assert (again.changed, again.serving) == (False, "v1")
+    assert planned(own, heartbeats=(beat("v2"),), to="v0").rolled_back == ("v1",)
+    assert planned(own, heartbeats=(beat("v1"),)).rolled_back == ("v1",)
     taken_back = Overlay(bad=("v2",), epoch=4, at=NOON)
-    assert planned(own, heartbeats=(beat("v2"),), overlay=taken_back).leaves == ("v1",), "it was told long ago"
+    assert planned(own, heartbeats=(beat("v2"),), overlay=taken_back).rolled_back == ("v1",), "it was told long ago"
 
 
 def test_without_a_registry_and_without_processes_nothing_is_claimed() -> None:
     with pytest.raises(UsageError, match="nobody knows what to leave"):
-        plan_rollback(Seen(registry=None, environ={}), to="v1", force=True)
+        plan_rollback(ObservedState(registry=None, environ={}), to="v1", force=True)
 
 
 def test_without_a_registry_a_rollout_ends_and_nothing_else_is_guessed() -> None:
     def blind(*beats: Heartbeat, to: str | None = None, force: bool = False) -> RollbackPlan:
-        return plan_rollback(Seen(registry=None, environ={}, heartbeats=beats), to=to, force=force)
+        return plan_rollback(ObservedState(registry=None, environ={}, heartbeats=beats), to=to, force=force)
 
     plan = blind(beat("v1", "v2"), beat("v1", "v2"))
-    assert (plan.leaves, plan.serves, plan.release, plan.ends_rollout_of) == (("v2",), "v1", None, "v2")
+    assert (plan.rolled_back, plan.serving, plan.release, plan.ends_rollout_of) == (("v2",), "v1", None, "v2")
     forced = blind(beat("v2"), to="v1", force=True)
-    assert (forced.leaves, forced.serves, forced.release) == (("v2",), "v1", "v1")
+    assert (forced.rolled_back, forced.serving, forced.release) == (("v2",), "v1", "v1")
     for wrong in ({}, {"to": "v1"}):
         with pytest.raises(UsageError):
             blind(beat("v2"), **wrong)  # type: ignore[arg-type]  # a table of arguments

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.rendering.markdown import code, escaped, fenced, one_line, table, visible
+from flowai.rendering.markdown import code_block, escape_markdown, inline_code, one_line, table, visible
 
 
 @given(st.text(), st.integers(4, 60))
@@ -23,7 +23,7 @@ def test_one_line_is_one_printable_line_and_no_longer(text: str, most: int) -> N
     ["<script>alert(1)</script>", "[a](javascript:x)", "**bold**", "a | b", "# head", "_it_", "`x`", "~~no~~", "\\"],
 )
 def test_nothing_in_a_text_is_markdown(hostile: str) -> None:
-    shown = escaped(hostile)
+    shown = escape_markdown(hostile)
     assert "<" not in shown
     assert not re.search(r"(?<!\\)(?:\\\\)*(?:[`*\[\]|~#]|\b_|_\b)", shown)
     assert table(["x"], [[hostile]]).count("\n") == 2
@@ -31,14 +31,14 @@ def test_nothing_in_a_text_is_markdown(hostile: str) -> None:
 
 @given(st.text())
 def test_no_text_leaves_its_code_or_its_fence(text: str) -> None:
-    assert code(text).count("`") == 2
-    first, *_, last = fenced(text, most_chars=50).split("\n")
+    assert inline_code(text).count("`") == 2
+    first, *_, last = code_block(text, most_chars=50).split("\n")
     assert first == f"{last}text"
     assert not any(re.match(rf" {{0,3}}{last}", line) for line in text[:50].splitlines())
 
 
 def test_what_a_fence_cuts_is_counted() -> None:
-    assert fenced("abcdef", most_chars=2, language="json") == "```json\nab\n... 4 more characters\n```"
+    assert code_block("abcdef", most_chars=2, language="json") == "```json\nab\n... 4 more characters\n```"
 
 
 def test_visible_text_keeps_its_lines_and_tabs_and_moves_no_cursor() -> None:

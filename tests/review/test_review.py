@@ -14,11 +14,11 @@ import httpx
 import pytest
 from httpx import Client
 
-from flowai.finetune.decisions.decision_log import Book
+from flowai.finetune.decisions.decision_log import DecisionLog
 from flowai.finetune.records import Pair
-from flowai.review.queue import Desk
-from flowai.review.web.login import Entry
-from flowai.review.web.server import Addresses, reviewing
+from flowai.review.queue import ReviewQueue
+from flowai.review.web.login import LoginToken
+from flowai.review.web.server import Addresses, serve_review_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,9 +39,9 @@ def pair(number: int) -> Pair:
 
 
 @contextmanager
-def served(book: Book) -> Iterator[Addresses]:
+def served(book: DecisionLog) -> Iterator[Addresses]:
     """Serve a desk in a thread while the block runs."""
-    desk = Desk(
+    desk = ReviewQueue(
         feature="chat",
         reviewer="ann",
         given=[pair(0), pair(1)],
@@ -56,7 +56,7 @@ def served(book: Book) -> Iterator[Addresses]:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(lambda: loop.call_soon_threadsafe(ended.set))
-        async with reviewing(desk, port=0, random_bytes=os.urandom, on_bug=bugs.append) as addresses:
+        async with serve_review_page(desk, port=0, random_bytes=os.urandom, on_bug=bugs.append) as addresses:
             found.append(addresses)
             up.set()
             await ended.wait()
@@ -73,12 +73,12 @@ def served(book: Book) -> Iterator[Addresses]:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
-    return Book(tmp_path / "decisions.jsonl", name="decisions.jsonl")
+def book(tmp_path: Path) -> DecisionLog:
+    return DecisionLog(tmp_path / "decisions.jsonl", name="decisions.jsonl")
 
 
 @pytest.fixture
-def addresses(book: Book) -> Iterator[Addresses]:
+def addresses(book: DecisionLog) -> Iterator[Addresses]:
     with served(book) as found:
         yield found
 
@@ -135,7 +135,7 @@ def test_nobody_else_comes_in(base: str, path: str) -> None:
     ],
 )
 def test_pages_of_other_sites_do_not_get_through_even_with_the_cookie(
-    page: Client, book: Book, headers: dict[str, str], status: int
+    page: Client, book: DecisionLog, headers: dict[str, str], status: int
 ) -> None:
     assert page.get("/api/desk", headers=headers).status_code == status
     told = page.post("/api/pairs/0/decisions", json={"action": "accept"}, headers=headers)
@@ -182,7 +182,7 @@ def test_the_page_holds_nothing_inline_and_asks_nobody_else(page: Client) -> Non
     ],
 )
 def test_what_makes_no_sense_is_refused_and_decides_nothing(
-    page: Client, book: Book, path: str, body: bytes, status: int
+    page: Client, book: DecisionLog, path: str, body: bytes, status: int
 ) -> None:
     told = page.post(path, content=body, headers=JSON)
     assert told.status_code == status
@@ -190,33 +190,33 @@ def test_what_makes_no_sense_is_refused_and_decides_nothing(
     assert book.decisions == ()
 
 
-def test_a_form_cannot_decide(page: Client, book: Book) -> None:
+def test_a_form_cannot_decide(page: Client, book: DecisionLog) -> None:
     assert page.post("/api/pairs/0/decisions", data={"action": "accept"}).status_code == 415
     assert page.post("/api/undo", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
     assert page.get("/api/pairs/0/decisions").status_code == 405
     assert book.decisions == ()
 
 
-def test_a_decision_is_on_disk_before_it_is_answered(page: Client, book: Book) -> None:
+def test_a_decision_is_on_disk_before_it_is_answered(page: Client, book: DecisionLog) -> None:
     told = page.post("/api/pairs/1/decisions", json={"action": "edit", "text": "Say no more.", "note": " short "})
     assert told.json()["decided_count"] == 1
-    (line,) = Book(book.path, name="again").decisions
+    (line,) = DecisionLog(book.path, name="again").decisions
     assert (line.pair, line.action, line.text, line.note) == ("c1", "edit", "Say no more.", "short")
     assert page.post("/api/undo", json={}).json()["place"] == 1
     assert page.post("/api/undo", json={}).json()["place"] is None
 
 
-def test_a_disk_that_refuses_is_told(page: Client, book: Book) -> None:
+def test_a_disk_that_refuses_is_told(page: Client, book: DecisionLog) -> None:
     book.path.mkdir()
     told = page.post("/api/pairs/0/decisions", json={"action": "accept"})
     assert told.status_code >= 400
     assert told.json()["error"]["message"]
 
 
-def test_tokens_are_long_and_their_own(book: Book) -> None:
+def test_tokens_are_long_and_their_own(book: DecisionLog) -> None:
     del book
-    one, other = Entry(os.urandom), Entry(os.urandom)
+    one, other = LoginToken(os.urandom), LoginToken(os.urandom)
     tokens = {one.token, one.token_once, other.token, other.token_once}
     assert len(tokens) == 4
     assert all(len(token) == 64 for token in tokens)
-    assert not other.lets_in(one.token)
+    assert not other.accepts(one.token)

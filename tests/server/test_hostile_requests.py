@@ -13,9 +13,9 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripted_gateway import FakeGateway, ServedGateway, served
+from support.scripted_gateway import ScriptedGateway, ServedGateway, served
 
-from flowai.gateway.records import Piece
+from flowai.gateway.records import TextChunk
 from flowai.registry import Serve, ServeKey
 from flowai.server.api_keys import hash_of
 from flowai.server.app import AppOptions
@@ -31,20 +31,20 @@ KEYS = Serve(keys={"one": ServeKey(tenant="acme", sha256=hash_of(KEY))})
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[FakeGateway, ServedGateway]]:
-    gateway = FakeGateway()
+def shared() -> Iterator[tuple[ScriptedGateway, ServedGateway]]:
+    gateway = ScriptedGateway()
     with served(gateway) as server:
         yield gateway, server
 
 
 @pytest.fixture
-def gateway(shared: tuple[FakeGateway, ServedGateway]) -> FakeGateway:
+def gateway(shared: tuple[ScriptedGateway, ServedGateway]) -> ScriptedGateway:
     shared[0].reset()
     return shared[0]
 
 
 @pytest.fixture
-def server(shared: tuple[FakeGateway, ServedGateway], gateway: FakeGateway) -> ServedGateway:  # noqa: ARG001 - reset
+def server(shared: tuple[ScriptedGateway, ServedGateway], gateway: ScriptedGateway) -> ServedGateway:  # noqa: ARG001 - reset
     return shared[1]
 
 
@@ -126,7 +126,7 @@ def test_what_is_no_json_object_is_refused(server: ServedGateway, body: bytes) -
     assert problem(post(server, body)) == (400, "invalid_json")
 
 
-def test_of_a_key_that_comes_twice_the_last_counts(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_of_a_key_that_comes_twice_the_last_counts(server: ServedGateway, gateway: ScriptedGateway) -> None:
     body = b'{"model": "no", "model": "chat", "messages": [{"role": "user", "content": "x"}]}'
     assert post(server, body).status_code == 200
     assert gateway.asks[0].feature == "chat"
@@ -134,7 +134,7 @@ def test_of_a_key_that_comes_twice_the_last_counts(server: ServedGateway, gatewa
 
 @settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=300))
-def test_no_bytes_break_it(shared: tuple[FakeGateway, ServedGateway], body: bytes) -> None:
+def test_no_bytes_break_it(shared: tuple[ScriptedGateway, ServedGateway], body: bytes) -> None:
     assert post(shared[1], body).status_code in {200, 400, 404}
 
 
@@ -158,12 +158,12 @@ FIELDS = (
 
 @settings(max_examples=200, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))
-def test_no_values_break_it(shared: tuple[FakeGateway, ServedGateway], changes: dict[str, Any]) -> None:
+def test_no_values_break_it(shared: tuple[ScriptedGateway, ServedGateway], changes: dict[str, Any]) -> None:
     body = json.dumps(GOOD | changes, ensure_ascii=True).encode()
     assert post(shared[1], body).status_code in {200, 400, 404}
 
 
-def test_a_long_body_is_refused_before_it_is_read(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_a_long_body_is_refused_before_it_is_read(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(Serve(max_body_bytes=1024))
     assert problem(post(server, b'"' + b"x" * 5000 + b'"')) == (413, "body_too_large")
     with connected(server) as line:
@@ -171,7 +171,7 @@ def test_a_long_body_is_refused_before_it_is_read(server: ServedGateway, gateway
         assert b" 413 " in line.recv(65536)
 
 
-def test_a_long_body_without_a_length_is_refused(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_a_long_body_without_a_length_is_refused(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(Serve(max_body_bytes=1024))
     answer = server.http.post(
         CHAT,
@@ -181,7 +181,7 @@ def test_a_long_body_without_a_length_is_refused(server: ServedGateway, gateway:
     assert problem(answer) == (413, "body_too_large")
 
 
-def test_a_slow_body_is_not_waited_for(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_a_slow_body_is_not_waited_for(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(Serve(body_timeout="0.2s"))
     with connected(server) as line:
         line.sendall(head(100) + b'{"model"')
@@ -299,7 +299,7 @@ def test_a_session_or_tenant_that_cannot_be_one_is_refused(server: ServedGateway
     "authorization", [None, "", "Bearer", "Bearer x", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {hash_of(KEY)}"]
 )
 def test_with_keys_nobody_comes_in_without_one(
-    server: ServedGateway, gateway: FakeGateway, authorization: str | None
+    server: ServedGateway, gateway: ScriptedGateway, authorization: str | None
 ) -> None:
     gateway.limit(KEYS)
     headers = {} if authorization is None else {"authorization": authorization}
@@ -313,7 +313,7 @@ def test_with_keys_nobody_comes_in_without_one(
     assert gateway.asks == []
 
 
-def test_a_key_gives_its_tenant_and_no_header_another(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_a_key_gives_its_tenant_and_no_header_another(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(KEYS)
     assert post(server, authorization=f"Bearer {KEY}", x_tenant="other").status_code == 200
     assert gateway.asks[0].tenant == "acme"
@@ -321,7 +321,7 @@ def test_a_key_gives_its_tenant_and_no_header_another(server: ServedGateway, gat
 
 
 def test_keys_that_vanish_from_the_registry_do_not_open_a_reachable_server() -> None:
-    gateway = FakeGateway()
+    gateway = ScriptedGateway()
     with served(gateway, host="0.0.0.0") as server:  # noqa: S104 - that is what is tested
         address = f"http://127.0.0.1:{server.port}"
         assert httpx.get(address + "/v1/models").status_code == 401
@@ -329,7 +329,7 @@ def test_keys_that_vanish_from_the_registry_do_not_open_a_reachable_server() -> 
         assert httpx.get(address + "/v1/models", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
 
 
-def test_one_call_too_many_is_told_to_come_back(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_one_call_too_many_is_told_to_come_back(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(Serve(max_concurrency=1))
     go_on = threading.Event()
 
@@ -352,7 +352,9 @@ def test_one_call_too_many_is_told_to_come_back(server: ServedGateway, gateway: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_caller_that_leaves_cancels_its_call(server: ServedGateway, gateway: FakeGateway, *, stream: bool) -> None:
+def test_a_caller_that_leaves_cancels_its_call(
+    server: ServedGateway, gateway: ScriptedGateway, *, stream: bool
+) -> None:
     done = threading.Event()
 
     async def wait() -> None:
@@ -380,8 +382,8 @@ def test_a_caller_that_leaves_cancels_its_call(server: ServedGateway, gateway: F
     assert 'outcome="Cancelled"' in server.http.get("/metrics").text
 
 
-def test_a_caller_that_does_not_read_is_left(gateway: FakeGateway) -> None:
-    gateway.pieces = [Piece(text="x" * 100_000)] * 1000
+def test_a_caller_that_does_not_read_is_left(gateway: ScriptedGateway) -> None:
+    gateway.pieces = [TextChunk(text="x" * 100_000)] * 1000
     with served(gateway, options=AppOptions(write_timeout_s=0.2)) as own, connected(own) as line:
         body = json.dumps(GOOD | {"stream": True}).encode()
         line.sendall(head(len(body)) + body)
@@ -408,7 +410,7 @@ def test_an_upgrade_is_not_followed(server: ServedGateway) -> None:
     assert raw(server, lines).startswith(b"HTTP/1.1 200")
 
 
-def test_secrets_in_errors_do_not_come_out(server: ServedGateway, gateway: FakeGateway) -> None:
+def test_secrets_in_errors_do_not_come_out(server: ServedGateway, gateway: ScriptedGateway) -> None:
     from flowai.errors import ServerError
 
     planted = "sk-proj-abcdefghijklmnop1234567890abcdef"

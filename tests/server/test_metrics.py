@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.scripted_gateway import WHOLE, FakeGateway, ServedGateway, served
+from support.scripted_gateway import WHOLE, ScriptedGateway, ServedGateway, served
 
 from flowai.errors import ServerError
 
@@ -22,12 +22,12 @@ HELLO: list[Any] = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
-def gateway() -> FakeGateway:
-    return FakeGateway()
+def gateway() -> ScriptedGateway:
+    return ScriptedGateway()
 
 
 @pytest.fixture
-def server(gateway: FakeGateway) -> Iterator[ServedGateway]:
+def server(gateway: ScriptedGateway) -> Iterator[ServedGateway]:
     with served(gateway) as made:
         yield made
 
@@ -46,7 +46,7 @@ def chat(http: Client, **fields: Any) -> int:
     return http.post("/v1/chat/completions", json={"model": "chat", "messages": HELLO} | fields).status_code
 
 
-def test_calls_are_counted_by_how_they_ended(gateway: FakeGateway, server: ServedGateway) -> None:
+def test_calls_are_counted_by_how_they_ended(gateway: ScriptedGateway, server: ServedGateway) -> None:
     assert chat(server.http) == 200
     assert chat(server.http, stream=True) == 200
     gateway.answer = msgspec.structs.replace(WHOLE, degraded=True, model="n")
@@ -95,8 +95,8 @@ def test_names_follow_prometheus(server: ServedGateway) -> None:
     assert not any("_ms" in name for name, _ in names)
 
 
-def test_what_goes_on_with_less_is_seen(gateway: FakeGateway, server: ServedGateway) -> None:
-    gateway.stands = replace(gateway.stands, troubles={"state_alone": "redis is away"}, open_breakers=("openai",))
+def test_what_goes_on_with_less_is_seen(gateway: ScriptedGateway, server: ServedGateway) -> None:
+    gateway.stands = replace(gateway.stands, degraded={"state_alone": "redis is away"}, open_breakers=("openai",))
     ready = server.http.get("/readyz")
     assert ready.status_code == 200, "it can serve"
     assert ready.json()["troubles"] == {"state_alone": "redis is away"}
@@ -108,7 +108,7 @@ def test_what_goes_on_with_less_is_seen(gateway: FakeGateway, server: ServedGate
     gateway.stands = replace(gateway.stands, held_event_count=3, dropped_event_count=2)
     found = [samples(server.http) for _ in range(2)][1]
     assert (found["flowai_events_held{}"], found["flowai_events_dropped_total{}"]) == (3, 2)
-    gateway.stands = replace(gateway.stands, troubles={}, open_breakers=(), release=None)
+    gateway.stands = replace(gateway.stands, degraded={}, open_breakers=(), release=None)
     assert server.http.get("/readyz").status_code == 503
     assert "flowai_breaker_open{provider=openai}" not in samples(server.http)
 
@@ -119,7 +119,7 @@ def test_it_says_when_it_is_warm(server: ServedGateway) -> None:
     assert server.http.get("/readyz").json()["warm"] is True
 
 
-def test_feedback_is_noted(gateway: FakeGateway, server: ServedGateway) -> None:
+def test_feedback_is_noted(gateway: ScriptedGateway, server: ServedGateway) -> None:
     body = {"call_id": "chatcmpl-c1", "verdict": "edited", "text": "better", "user": "u"}
     assert server.http.post("/v1/feedback", json=body).json() == {"status": "noted", "call_id": "c1"}
     assert gateway.noted == [("c1", "edited", "better", "u")]

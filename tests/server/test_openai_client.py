@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import openai
 import pytest
-from support.scripted_gateway import WHOLE, FakeGateway, served
+from support.scripted_gateway import WHOLE, ScriptedGateway, served
 
 from flowai.errors import (
+    AllModelsFailedError,
     BudgetError,
     ContentFilteredError,
     ContextTooLongError,
     InfrastructureError,
     InvalidRequestError,
-    LadderError,
     MissingKeyError,
     PromptError,
     RateLimitedError,
     ServerError,
     TimedOutError,
 )
-from flowai.gateway.records import Piece, Restarted
+from flowai.gateway.records import StreamRestarted, TextChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +32,8 @@ HELLO: list[Any] = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[FakeGateway, openai.OpenAI]]:
-    gateway = FakeGateway()
+def shared() -> Iterator[tuple[ScriptedGateway, openai.OpenAI]]:
+    gateway = ScriptedGateway()
     with (
         served(gateway) as server,
         openai.OpenAI(base_url=f"{server.address}/v1", api_key="unused", max_retries=0) as made,
@@ -42,13 +42,13 @@ def shared() -> Iterator[tuple[FakeGateway, openai.OpenAI]]:
 
 
 @pytest.fixture
-def gateway(shared: tuple[FakeGateway, openai.OpenAI]) -> FakeGateway:
+def gateway(shared: tuple[ScriptedGateway, openai.OpenAI]) -> ScriptedGateway:
     shared[0].reset()
     return shared[0]
 
 
 @pytest.fixture
-def client(shared: tuple[FakeGateway, openai.OpenAI], gateway: FakeGateway) -> openai.OpenAI:  # noqa: ARG001 - reset
+def client(shared: tuple[ScriptedGateway, openai.OpenAI], gateway: ScriptedGateway) -> openai.OpenAI:  # noqa: ARG001 - reset
     return shared[1]
 
 
@@ -62,7 +62,7 @@ def test_a_whole_answer(client: openai.OpenAI) -> None:
     assert answer.usage.total_tokens == 12
 
 
-def test_the_headers_say_how_the_answer_came_about(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_the_headers_say_how_the_answer_came_about(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     gateway.answer = msgspec.structs.replace(WHOLE, degraded=True, disclaimer="Gekürzt\r\nX-Evil: 1", cache="exact")
     headers = client.chat.completions.with_raw_response.create(model="chat", messages=HELLO).headers
     assert headers["x-flowai-call-id"] == "c1"
@@ -101,10 +101,10 @@ def test_a_streams_headers_are_known_before_its_text(client: openai.OpenAI) -> N
         assert answer.headers["content-type"].startswith("text/event-stream")
 
 
-def test_the_clients_own_accumulator_understands_tool_calls(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_the_clients_own_accumulator_understands_tool_calls(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     begin = {"index": 0, "id": "t1", "type": "function", "function": {"name": "add", "arguments": '{"a":'}}
     rest = {"index": 0, "function": {"arguments": "1}"}}
-    gateway.pieces = [Piece(text="", tool_calls=(begin,)), Piece(text="", tool_calls=(rest,))]
+    gateway.pieces = [TextChunk(text="", tool_calls=(begin,)), TextChunk(text="", tool_calls=(rest,))]
     call = {"id": "t1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
     gateway.answer = msgspec.structs.replace(WHOLE, text="", tool_calls=(call,), finish_reason="tool_calls")
     tools: list[Any] = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}]
@@ -130,19 +130,19 @@ def test_the_async_client(client: openai.OpenAI) -> None:
     assert asyncio.run(use()) == ("hello world", "hello world")
 
 
-def test_a_feature_wins_over_a_model_of_the_same_name(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_a_feature_wins_over_a_model_of_the_same_name(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     for name in ("chat", "m", "both"):
         client.chat.completions.create(model=name, messages=HELLO)
     assert [(ask.feature, ask.model) for ask in gateway.asks] == [("chat", None), (None, "m"), ("both", None)]
 
 
-def test_prompt_variables_need_no_messages(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_prompt_variables_need_no_messages(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     client.chat.completions.create(model="chat", messages=[], extra_body={"prompt_variables": {"text": "long"}})
     assert gateway.asks[0].variables == {"text": "long"}
     assert gateway.asks[0].messages is None
 
 
-def test_what_a_caller_says_about_itself_arrives(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_what_a_caller_says_about_itself_arrives(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     client.chat.completions.create(
         model="chat",
         messages=HELLO,
@@ -160,7 +160,7 @@ def test_what_a_caller_says_about_itself_arrives(gateway: FakeGateway, client: o
     assert ask.response_format == {"type": "json_object"}
 
 
-def test_messages_reach_the_gateway_as_they_came(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_messages_reach_the_gateway_as_they_came(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     messages: list[Any] = [
         {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function"}], "refusal": None},
@@ -170,7 +170,7 @@ def test_messages_reach_the_gateway_as_they_came(gateway: FakeGateway, client: o
     assert list(gateway.asks[0].messages or ()) == messages
 
 
-def test_a_broken_stream_is_an_error_and_never_whole(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_a_broken_stream_is_an_error_and_never_whole(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     gateway.fail_stream_after = ServerError("the stream broke off", provider="openai", model="m")
     stream = client.chat.completions.create(model="chat", messages=HELLO, stream=True)
     pieces: list[str] = []
@@ -182,8 +182,8 @@ def test_a_broken_stream_is_an_error_and_never_whole(gateway: FakeGateway, clien
     assert '"code":"provider_failed"' in lines[-2] + lines[-1]
 
 
-def test_a_stream_may_begin_anew_when_the_caller_says_so(gateway: FakeGateway, client: openai.OpenAI) -> None:
-    gateway.pieces = [Piece(text="half"), Restarted(model="n", reason="reset"), Piece(text="whole")]
+def test_a_stream_may_begin_anew_when_the_caller_says_so(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+    gateway.pieces = [TextChunk(text="half"), StreamRestarted(model="n", reason="reset"), TextChunk(text="whole")]
     gateway.answer = msgspec.structs.replace(WHOLE, model="n", text="whole")
     text = ""
     model = ""
@@ -198,8 +198,8 @@ def test_a_stream_may_begin_anew_when_the_caller_says_so(gateway: FakeGateway, c
     assert gateway.on_breaks == ["restart"]
 
 
-def ladder(*failures: Any, retry_after_s: float | None = None) -> LadderError:
-    return LadderError("all failed", failures=failures, provider="p", model="m", retry_after_s=retry_after_s)
+def ladder(*failures: Any, retry_after_s: float | None = None) -> AllModelsFailedError:
+    return AllModelsFailedError("all failed", failures=failures, provider="p", model="m", retry_after_s=retry_after_s)
 
 
 def provider(kind: Any) -> Any:
@@ -227,7 +227,7 @@ ERRORS = [
 @pytest.mark.parametrize(("error", "kind", "status", "code"), ERRORS, ids=lambda value: str(value)[:30])
 @pytest.mark.parametrize("stream", [False, True])
 def test_errors_have_openais_classes(
-    gateway: FakeGateway, client: openai.OpenAI, error: Exception, kind: Any, status: int, code: str, stream: bool
+    gateway: ScriptedGateway, client: openai.OpenAI, error: Exception, kind: Any, status: int, code: str, stream: bool
 ) -> None:
     gateway.fail = error
     with pytest.raises(kind) as caught:
@@ -269,7 +269,7 @@ def test_an_unknown_name_is_not_found_and_the_nearest_is_named(client: openai.Op
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(
-    gateway: FakeGateway, client: openai.OpenAI, extra: dict[str, Any], param: str
+    gateway: ScriptedGateway, client: openai.OpenAI, extra: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="chat", messages=HELLO, extra_body=extra)
@@ -277,13 +277,13 @@ def test_what_cannot_be_honoured_is_refused_by_name(
     assert gateway.asks == []
 
 
-def test_parameters_that_ask_for_nothing_are_accepted(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_parameters_that_ask_for_nothing_are_accepted(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     nothing = {"n": 1, "logprobs": False, "store": False, "seed": None, "service_tier": "auto", "prompt_cache_key": "k"}
     client.chat.completions.create(model="chat", messages=HELLO, extra_body=nothing)
     assert gateway.asks[0].params == {}
 
 
-def test_embeddings_as_the_client_wants_them(gateway: FakeGateway, client: openai.OpenAI) -> None:
+def test_embeddings_as_the_client_wants_them(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     one = client.embeddings.create(model="m", input="four")
     many = client.embeddings.create(model="m", input=["a", "bb"], encoding_format="float")
     assert one.data[0].embedding == [4.0, 0.5]

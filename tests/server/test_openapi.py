@@ -8,7 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
-from support.scripted_gateway import FakeGateway, ServedGateway, served
+from support.scripted_gateway import ScriptedGateway, ServedGateway, served
 
 from flowai.server.openapi import openapi_document
 
@@ -27,7 +27,7 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServedGateway]:
-    with served(FakeGateway()) as made:
+    with served(ScriptedGateway()) as made:
         yield made
 
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from support.redis_server import RedisServer
 
-from flowai.state import MemoryState
-from flowai.state.sqlite_store import FileState
+from flowai.state import InMemoryStateStore
+from flowai.state.sqlite_store import SqliteStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from flowai.state import State
+    from flowai.state import StateStore
 
-    Opening = Callable[[Callable[[], float]], State]
+    Opening = Callable[[Callable[[], float]], StateStore]
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +39,10 @@ def redis_url(redis_server: RedisServer) -> str:
 def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
     """Opens an empty store on a clock of the test's."""
     if request.param == "memory":
-        return MemoryState
+        return InMemoryStateStore
     if request.param == "file":
-        return lambda clock_s: FileState(tmp_path, clock_s)
-    from flowai.state.redis_store import RedisState
+        return lambda clock_s: SqliteStateStore(tmp_path, clock_s)
+    from flowai.state.redis_store import RedisStateStore
 
     url = cast("str", request.getfixturevalue("redis_url"))
-    return lambda clock_s: RedisState(url, clock_s)
+    return lambda clock_s: RedisStateStore(url, clock_s)

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowai.state import BreakerRule, BreakerView, MemoryState
-from flowai.state.sqlite_store import FileState
+from flowai.state import BreakerRule, BreakerView, InMemoryStateStore
+from flowai.state.sqlite_store import SqliteStateStore
 
 if TYPE_CHECKING:
     from support.redis_server import RedisServer
 
-    from flowai.state import State
+    from flowai.state import StateStore
 
 PROVIDERS = ("alpha", "beta", "gamma")
 START_S = 1_732_000_000.0
@@ -133,7 +133,7 @@ class Comparison:
         self.expected = {provider: Remembered(rule=rule) for provider in PROVIDERS}
         self.probes: dict[str, list[str]] = {provider: [] for provider in PROVIDERS}
 
-    async def run(self, store: State, history: list[Step]) -> None:
+    async def run(self, store: StateStore, history: list[Step]) -> None:
         for step in history:
             self.now_s += step.after_s(self.rule, self.rest_s)
             await self.take(store, step)
@@ -142,7 +142,7 @@ class Comparison:
             assert shared.breakers == {name: view for name, view in expected.items() if view is not None}
             assert shared.read_at_s == self.now_s
 
-    async def take(self, store: State, step: Step) -> None:
+    async def take(self, store: StateStore, step: Step) -> None:
         provider, known = step.provider, self.expected[step.provider]
         given_out = self.probes[provider]
         probe = given_out[-1 - step.nth] if step.nth < len(given_out) else "never-given"
@@ -168,9 +168,9 @@ class Comparison:
         elif step.verb == "rest":
             self.rest_s = step.some_s
             known.rest_ends_s.append(self.now_s + step.some_s)
-            await store.rest(provider, for_s=step.some_s)
+            await store.back_off(provider, for_s=step.some_s)
 
-    async def admit(self, store: State, provider: str) -> None:
+    async def admit(self, store: StateStore, provider: str) -> None:
         known = self.expected[provider]
         answer = known.ask(self.now_s)
         admission = await store.admit(provider, self.rule)
@@ -194,7 +194,7 @@ class Comparison:
 @settings(max_examples=300, deadline=None)
 def test_memory_keeps_the_law(rule: BreakerRule, history: list[Step]) -> None:
     comparison = Comparison(rule)
-    asyncio.run(comparison.run(MemoryState(lambda: comparison.now_s), history))
+    asyncio.run(comparison.run(InMemoryStateStore(lambda: comparison.now_s), history))
 
 
 @given(rule=rules, history=histories)
@@ -203,7 +203,7 @@ def test_the_file_keeps_the_law(rule: BreakerRule, history: list[Step]) -> None:
     comparison = Comparison(rule)
 
     async def compare(directory: Path) -> None:
-        store = FileState(directory, lambda: comparison.now_s)
+        store = SqliteStateStore(directory, lambda: comparison.now_s)
         await comparison.run(store, history)
         await store.aclose()
 
@@ -215,12 +215,12 @@ def test_the_file_keeps_the_law(rule: BreakerRule, history: list[Step]) -> None:
 @given(rule=rules, history=histories)
 @settings(max_examples=100, deadline=None)
 def test_redis_keeps_the_law(redis_server: RedisServer, rule: BreakerRule, history: list[Step]) -> None:
-    from flowai.state.redis_store import RedisState
+    from flowai.state.redis_store import RedisStateStore
 
     comparison = Comparison(rule)
 
     async def compare() -> None:
-        store = RedisState(redis_server.url, lambda: comparison.now_s)
+        store = RedisStateStore(redis_server.url, lambda: comparison.now_s)
         await comparison.run(store, history)
         await store.aclose()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flowai.errors import FlowaiError, InfrastructureError, ProjectError
-from flowai.state import BreakerRule, MemoryState, open_state, shown_address
+from flowai.state import BreakerRule, InMemoryStateStore, open_state, shown_address
 from flowai.state.sqlite_store import FILE_NAME
 from flowai.state.urls import without_password
 
@@ -33,7 +33,7 @@ def test_a_directory_holds_a_file(tmp_path: Path, named: str) -> None:
 
 
 def test_memory_is_this_process_alone(tmp_path: Path) -> None:
-    assert isinstance(open_state("memory:", tmp_path, clock_s=clock_s), MemoryState)
+    assert isinstance(open_state("memory:", tmp_path, clock_s=clock_s), InMemoryStateStore)
     assert not list(tmp_path.iterdir())
 
 

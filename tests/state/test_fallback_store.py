@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from flowai.errors import InfrastructureError
-from flowai.state import BreakerRule, GuardedState, Heartbeat, MemoryState, Overlay
+from flowai.state import BreakerRule, FallbackStateStore, Heartbeat, InMemoryStateStore, Overlay
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from flowai.state import State
+    from flowai.state import StateStore
 
 RULE = BreakerRule(failure_count=1, window_s=60, open_s=300)
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -40,7 +40,7 @@ class Remote:
         store: what it is while it is there.
     """
 
-    def __init__(self, store: MemoryState) -> None:
+    def __init__(self, store: InMemoryStateStore) -> None:
         self.store = store
         self.is_away = False
         self.waited_count = 0
@@ -64,8 +64,10 @@ class Scene:
     def __init__(self) -> None:
         self.clock = Clock(1_732_003_600.0)
         self.remote_clock = Clock(1_732_000_000.0)
-        self.remote = Remote(MemoryState(self.remote_clock))
-        self.guarded = GuardedState(cast("State", self.remote), MemoryState(self.clock), self.clock, pause_s=1.0)
+        self.remote = Remote(InMemoryStateStore(self.remote_clock))
+        self.guarded = FallbackStateStore(
+            cast("StateStore", self.remote), InMemoryStateStore(self.clock), self.clock, pause_s=1.0
+        )
 
     def later(self, seconds: float) -> None:
         self.clock.now_s += seconds
@@ -74,13 +76,13 @@ class Scene:
     async def go_away(self) -> None:
         self.remote.is_away = True
         await self.guarded.shared("")
-        assert self.guarded.is_alone
+        assert self.guarded.is_degraded
 
     async def come_back(self) -> None:
         self.remote.is_away = False
         self.later(1.0)
         await self.guarded.shared("")
-        assert not self.guarded.is_alone
+        assert not self.guarded.is_degraded
 
 
 def play(act: Callable[[Scene], Awaitable[None]]) -> None:
@@ -96,7 +98,7 @@ def play(act: Callable[[Scene], Awaitable[None]]) -> None:
 def test_it_says_that_it_is_alone_and_why_and_comes_back_by_itself() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
-        assert not guarded.is_alone
+        assert not guarded.is_degraded
         await scene.go_away()
         since_s = scene.clock.now_s
         scene.later(5)
@@ -130,7 +132,7 @@ def test_a_provider_left_alone_is_left_alone_still_and_the_overlay_stays_in_forc
         guarded = scene.guarded
         for _ in range(2):
             await guarded.failed("alpha", RULE)
-        await guarded.rest("beta", for_s=20)
+        await guarded.back_off("beta", for_s=20)
         await guarded.write_overlay("", OVERLAY)
         scene.later(10)
         await guarded.shared("")
@@ -214,12 +216,12 @@ def test_what_concerns_the_fleet_is_done_in_the_shared_store_or_not_at_all() -> 
         with pytest.raises(InfrastructureError):
             await guarded.clear_overlay("")
         with pytest.raises(InfrastructureError):
-            await guarded.beat(BEAT, lifetime_s=10)
+            await guarded.heartbeat(BEAT, lifetime_s=10)
         with pytest.raises(InfrastructureError):
             await guarded.heartbeats("")
-        await guarded.gone("", "a")
+        await guarded.deregister("", "a")
         await scene.come_back()
-        await guarded.beat(BEAT, lifetime_s=10)
+        await guarded.heartbeat(BEAT, lifetime_s=10)
         assert list(await guarded.heartbeats("")) == [BEAT]
 
     play(act)
@@ -235,6 +237,6 @@ def test_news_from_before_the_return_does_not_send_it_away_again() -> None:
         await scene.come_back()
         verdict.set_exception(AWAY)
         assert await slow == 0
-        assert not scene.guarded.is_alone
+        assert not scene.guarded.is_degraded
 
     play(act)

@@ -10,7 +10,7 @@ import pytest
 from support.redis_server import RedisServer
 
 from flowai.errors import InfrastructureError
-from flowai.state import BreakerRule, GuardedState, Heartbeat, MemoryState, Overlay, open_state
+from flowai.state import BreakerRule, FallbackStateStore, Heartbeat, InMemoryStateStore, Overlay, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ redis_asyncio = pytest.importorskip("redis.asyncio", reason="needs the `redis` e
 
 from datetime import UTC, datetime  # noqa: E402 - after the skip
 
-from flowai.state.redis_store import RedisState  # noqa: E402 - as above
+from flowai.state.redis_store import RedisStateStore  # noqa: E402 - as above
 
 RULE = BreakerRule()
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,9 +30,9 @@ OVERLAY = Overlay(release="v1", epoch=1, at=AT)
 BEAT = Heartbeat(process="a", host="here", pid=1, origin="serve", release="v1", started_at=AT, at=AT)
 
 
-def with_redis(url: str, act: Callable[[RedisState], Awaitable[None]]) -> None:
+def with_redis(url: str, act: Callable[[RedisStateStore], Awaitable[None]]) -> None:
     async def run() -> None:
-        state = RedisState(url)
+        state = RedisStateStore(url)
         try:
             await act(state)
         finally:
@@ -51,9 +51,9 @@ async def plainly(url: str, *command: Any) -> Any:
 
 
 def test_the_servers_clock_counts(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         seconds, microseconds = await plainly(redis_url, "TIME")
-        await state.rest("alpha", for_s=30)
+        await state.back_off("alpha", for_s=30)
         seen = await state.shared("")
         assert 0 <= seen.read_at_s - (seconds + microseconds / 1e6) < 10
         assert 20 < seen.breakers["alpha"].rest_until_s - seen.read_at_s <= 30
@@ -65,14 +65,14 @@ def test_the_servers_clock_counts(redis_url: str) -> None:
 
 
 def test_every_key_goes_by_itself_but_the_overlay(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         await state.failed("alpha", BreakerRule(failure_count=1, open_s=300_000))
         await state.failed("alpha", BreakerRule(failure_count=1, open_s=300_000))
-        await state.rest("beta", for_s=1)  # a short one does not shorten the others' lives
+        await state.back_off("beta", for_s=1)  # a short one does not shorten the others' lives
         held = await state.reserve("account", 1, limit_usd=1)
         assert held is not None
         await state.settle(held, actual_usd=1)
-        await state.beat(BEAT, lifetime_s=10)
+        await state.heartbeat(BEAT, lifetime_s=10)
         await state.write_overlay("prod", OVERLAY)
         keys = [key.decode() for key in await plainly(redis_url, "KEYS", "*")]
         left_s = {key: await plainly(redis_url, "TTL", key) for key in keys}
@@ -85,7 +85,7 @@ def test_every_key_goes_by_itself_but_the_overlay(redis_url: str) -> None:
 
 
 def test_scripts_that_redis_forgot_are_sent_again(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         for expected in (1, 2, 3):
             await plainly(redis_url, "SCRIPT", "FLUSH")
             views = await asyncio.gather(state.failed("alpha", RULE), state.failed("beta", RULE))
@@ -95,7 +95,7 @@ def test_scripts_that_redis_forgot_are_sent_again(redis_url: str) -> None:
 
 
 def test_callers_who_leave_do_not_mix_up_the_answers_of_others(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         async def ask(nth: int) -> None:
             for _ in range(nth + 1):
                 await state.reserve(f"account-{nth}", 1, limit_usd=1000)
@@ -117,20 +117,20 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it() -> None:
     with RedisServer(password="planted-right-7351") as server:
         url = server.url.replace("planted-right-7351", "planted-wrong-7351")
 
-        async def act(state: RedisState) -> None:
+        async def act(state: RedisStateStore) -> None:
             with pytest.raises(InfrastructureError, match=f"redis://127.0.0.1:{server.port}/0") as caught:
                 await state.shared("")
             assert "planted" not in str(caught.value)
             assert "planted" not in str(caught.getrepr(showlocals=False))
 
         with_redis(url, act)
-        with_redis(server.url, lambda state: state.rest("alpha", for_s=1))
+        with_redis(server.url, lambda state: state.back_off("alpha", for_s=1))
 
 
 def test_what_redis_refuses_is_an_error_with_its_reason() -> None:
     with RedisServer(settings=("--maxmemory", "1kb", "--maxmemory-policy", "noeviction")) as server:
 
-        async def act(state: RedisState) -> None:
+        async def act(state: RedisStateStore) -> None:
             with pytest.raises(InfrastructureError, match="maxmemory"):
                 await state.reserve("account", 1, limit_usd=1)
             assert await state.spent_usd("account") == 0, "the connection serves on"
@@ -139,7 +139,7 @@ def test_what_redis_refuses_is_an_error_with_its_reason() -> None:
 
 
 def test_a_key_that_is_not_ours_is_an_error(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         await plainly(redis_url, "HSET", "flowai:{state}:breakers", "alpha", "planted")
         for ask in (state.shared(""), state.admit("alpha", RULE)):
             with pytest.raises(InfrastructureError):
@@ -152,7 +152,7 @@ def test_a_key_that_is_not_ours_is_an_error(redis_url: str) -> None:
 
 
 def test_a_connection_closed_while_nobody_asked_is_made_again(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         await state.failed("alpha", RULE)
         await plainly(redis_url, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await asyncio.sleep(0)
@@ -162,7 +162,7 @@ def test_a_connection_closed_while_nobody_asked_is_made_again(redis_url: str) ->
 
 
 def test_an_answer_that_came_while_this_process_was_busy_is_read(redis_url: str) -> None:
-    async def act(state: RedisState) -> None:
+    async def act(state: RedisStateStore) -> None:
         await state.shared("")
         asked = asyncio.create_task(state.spent_usd("account"))
         for _ in range(4):
@@ -176,7 +176,7 @@ def test_an_answer_that_came_while_this_process_was_busy_is_read(redis_url: str)
 def test_a_server_that_hangs_fails_all_who_ask_together_and_serves_again() -> None:
     with RedisServer() as server:
 
-        async def act(state: RedisState) -> None:
+        async def act(state: RedisStateStore) -> None:
             await state.shared("")
             server.freeze()
             found = await asyncio.gather(*(state.spent_usd("account") for _ in range(500)), return_exceptions=True)
@@ -192,7 +192,7 @@ def test_a_server_that_hangs_fails_all_who_ask_together_and_serves_again() -> No
 def test_money_set_aside_before_a_restart_is_not_given_back_after_it() -> None:
     with RedisServer() as server:
 
-        async def act(state: RedisState) -> None:
+        async def act(state: RedisStateStore) -> None:
             before = await state.reserve("account", 5, limit_usd=10)
             assert before is not None
             await asyncio.to_thread(server.kill)
@@ -211,7 +211,9 @@ def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
     with RedisServer() as server:
 
         async def run() -> None:
-            guarded = GuardedState(RedisState(server.url), MemoryState(time.time), time.time, pause_s=0.05)
+            guarded = FallbackStateStore(
+                RedisStateStore(server.url), InMemoryStateStore(time.time), time.time, pause_s=0.05
+            )
             over = asyncio.Event()
             done_count = 0
 
@@ -228,7 +230,7 @@ def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
                     await asyncio.sleep(0.001)
 
             async def becomes(expected: bool) -> None:
-                while guarded.is_alone != expected:  # noqa: ASYNC110 - it changes by itself
+                while guarded.is_degraded != expected:  # noqa: ASYNC110 - it changes by itself
                     await asyncio.sleep(0.005)
 
             async def goes_on() -> None:

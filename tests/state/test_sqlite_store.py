@@ -17,7 +17,7 @@ from support.state_process import Fleet
 
 from flowai.errors import InfrastructureError
 from flowai.state import BreakerRule
-from flowai.state.sqlite_store import FILE_NAME, FileState
+from flowai.state.sqlite_store import FILE_NAME, SqliteStateStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_others_go_on_at_once_after_a_process_died_with_the_lock(tmp_path: Path)
     rule = BreakerRule(failure_count=1)
 
     async def act() -> None:
-        store = FileState(tmp_path, time.time)
+        store = SqliteStateStore(tmp_path, time.time)
         await store.failed("alpha", rule)
         subprocess.run([sys.executable, "-c", script, str(tmp_path / FILE_NAME)], check=False)  # noqa: ASYNC221 - nothing else runs here
         assert (await store.failed("alpha", rule)).status == "open"
@@ -64,7 +64,7 @@ def test_others_go_on_at_once_after_a_process_died_with_the_lock(tmp_path: Path)
 
 def test_a_process_that_hangs_with_the_lock_is_an_error_and_no_hang(tmp_path: Path) -> None:
     async def act() -> None:
-        store = FileState(tmp_path, time.time)
+        store = SqliteStateStore(tmp_path, time.time)
         await store.failed("alpha", BreakerRule())
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -83,7 +83,7 @@ def test_a_process_that_hangs_with_the_lock_is_an_error_and_no_hang(tmp_path: Pa
 
 def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
     async def act() -> None:
-        store = FileState(tmp_path, time.time)
+        store = SqliteStateStore(tmp_path, time.time)
         await store.failed("alpha", BreakerRule())
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
@@ -99,7 +99,7 @@ def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
 
 def test_what_another_process_wrote_is_seen_at_the_next_look(tmp_path: Path) -> None:
     async def act() -> None:
-        one, other = FileState(tmp_path, time.time), FileState(tmp_path, time.time)
+        one, other = SqliteStateStore(tmp_path, time.time), SqliteStateStore(tmp_path, time.time)
         assert (await one.shared("")).breakers == {}
         await other.failed("alpha", BreakerRule())
         assert (await one.shared("")).breakers["alpha"].failure_count == 1
@@ -153,7 +153,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
     (tmp_path / FILE_NAME).write_bytes(content)
 
     async def act() -> None:
-        store = FileState(tmp_path, time.time)
+        store = SqliteStateStore(tmp_path, time.time)
         for _ in range(2):
             with pytest.raises(InfrastructureError, match=FILE_NAME) as caught:
                 await store.shared("")
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
 
 def test_a_damaged_record_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     async def act() -> None:
-        store = FileState(tmp_path, time.time)
+        store = SqliteStateStore(tmp_path, time.time)
         await store.failed("alpha", BreakerRule())
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         other.execute("UPDATE breaker SET record = x'c1ff'")
@@ -186,7 +186,7 @@ def test_a_file_of_another_format_is_left_alone(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 7")
     connection.close()
     with pytest.raises(InfrastructureError, match="format is 7; expected 1"):
-        asyncio.run(FileState(tmp_path, time.time).shared(""))
+        asyncio.run(SqliteStateStore(tmp_path, time.time).shared(""))
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "{tmp}/file", "{tmp}/file/below"])
@@ -194,13 +194,13 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
     (tmp_path / "file").write_text("in the way")
     directory = tmp_path / place.format(tmp=tmp_path)
     with pytest.raises(InfrastructureError, match=FILE_NAME) as caught:
-        asyncio.run(FileState(directory, time.time).shared(""))
+        asyncio.run(SqliteStateStore(directory, time.time).shared(""))
     assert caught.value.hint is not None
 
 
 def test_a_file_removed_under_a_running_process_is_made_anew_and_shared_again(tmp_path: Path) -> None:
     async def act() -> None:
-        one, other = FileState(tmp_path, time.time), FileState(tmp_path, time.time)
+        one, other = SqliteStateStore(tmp_path, time.time), SqliteStateStore(tmp_path, time.time)
         await one.failed("alpha", BreakerRule())
         await other.shared("")
         shutil.rmtree(tmp_path)

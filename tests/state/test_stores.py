@@ -15,9 +15,9 @@ from flowai.state import BreakerRule, Heartbeat, Overlay, Reservation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from flowai.state import State
+    from flowai.state import StateStore
 
-    Opening = Callable[[Callable[[], float]], State]
+    Opening = Callable[[Callable[[], float]], StateStore]
 
 NOON_S = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
 DAY_S = 86_400.0
@@ -31,7 +31,7 @@ class Clock:
         return self.now_s
 
 
-def with_store(opening: Opening, act: Callable[[State, Clock], Awaitable[None]]) -> None:
+def with_store(opening: Opening, act: Callable[[StateStore, Clock], Awaitable[None]]) -> None:
     async def run() -> None:
         clock = Clock()
         store = opening(clock)
@@ -42,14 +42,14 @@ def with_store(opening: Opening, act: Callable[[State, Clock], Awaitable[None]])
     asyncio.run(run())
 
 
-async def must_reserve(store: State, amount_usd: float, limit_usd: float) -> Reservation:
+async def must_reserve(store: StateStore, amount_usd: float, limit_usd: float) -> Reservation:
     held = await store.reserve("summarization", amount_usd, limit_usd=limit_usd)
     assert held is not None
     return held
 
 
 def test_what_fits_exactly_is_reserved_and_nothing_beyond(opening: Opening) -> None:
-    async def act(store: State, __: Clock) -> None:
+    async def act(store: StateStore, __: Clock) -> None:
         for _ in range(3):
             held = await must_reserve(store, 0.1, 0.3)
             assert (held.account, held.day, held.amount_usd) == ("summarization", "2026-03-01", 0.1)
@@ -63,7 +63,7 @@ def test_what_fits_exactly_is_reserved_and_nothing_beyond(opening: Opening) -> N
 
 
 def test_settling_gives_back_what_was_not_paid_and_adds_what_was_paid_beyond(opening: Opening) -> None:
-    async def act(store: State, _: Clock) -> None:
+    async def act(store: StateStore, _: Clock) -> None:
         lower, higher, never = [await must_reserve(store, 1.0, 3.0) for _ in range(3)]
         await store.settle(lower, actual_usd=0.25)
         assert await store.spent_usd("summarization") == 2.25
@@ -74,7 +74,7 @@ def test_settling_gives_back_what_was_not_paid_and_adds_what_was_paid_beyond(ope
 
 
 def test_each_utc_day_has_its_own_money_and_a_late_call_counts_for_its_own(opening: Opening) -> None:
-    async def act(store: State, clock: Clock) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
         late = await must_reserve(store, 1.0, 1.0)
         clock.now_s = datetime(2026, 3, 2, tzinfo=UTC).timestamp() - 0.001
         assert await store.reserve("summarization", 1.0, limit_usd=1.0) is None
@@ -91,7 +91,7 @@ def test_each_utc_day_has_its_own_money_and_a_late_call_counts_for_its_own(openi
 
 
 def test_a_store_does_not_give_back_what_another_set_aside(opening: Opening) -> None:
-    async def act(store: State, _: Clock) -> None:
+    async def act(store: StateStore, _: Clock) -> None:
         await must_reserve(store, 0.5, 1.0)
         elsewhere = Reservation(account="summarization", day="2026-03-01", amount_usd=0.4, held_by="another store")
         await store.settle(elsewhere, actual_usd=0.1)
@@ -102,7 +102,7 @@ def test_a_store_does_not_give_back_what_another_set_aside(opening: Opening) -> 
 
 @pytest.mark.parametrize("amount_usd", [-1.0, math.nan, math.inf])
 def test_an_amount_that_is_none_is_refused(opening: Opening, amount_usd: float) -> None:
-    async def act(store: State, _: Clock) -> None:
+    async def act(store: StateStore, _: Clock) -> None:
         with pytest.raises(UsageError, match="US dollars"):
             await store.reserve("summarization", amount_usd, limit_usd=1.0)
         held = await must_reserve(store, 0.5, 1.0)
@@ -120,7 +120,7 @@ def overlay(epoch: int) -> Overlay:
 
 
 def test_the_newest_overlay_is_in_force_until_it_is_cleared(opening: Opening) -> None:
-    async def act(store: State, clock: Clock) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
         assert (await store.shared("prod")).overlay is None
         newest = overlay(2)
         await store.write_overlay("prod", newest)
@@ -144,28 +144,28 @@ def heartbeat(process: str, environment: str = "prod") -> Heartbeat:
 
 
 def test_a_process_lives_as_long_as_it_says_so(opening: Opening) -> None:
-    async def act(store: State, clock: Clock) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
         second, first, other = heartbeat("b"), heartbeat("a"), heartbeat("c", environment="staging")
         for beat in (second, first, other):
-            await store.beat(beat, lifetime_s=10)
+            await store.heartbeat(beat, lifetime_s=10)
         assert list(await store.heartbeats("prod")) == [first, second]
         clock.now_s += 9
-        await store.beat(second, lifetime_s=10)
+        await store.heartbeat(second, lifetime_s=10)
         clock.now_s += 1
         assert list(await store.heartbeats("prod")) == [second]
-        await store.gone("prod", "b")
-        await store.gone("prod", "b")
+        await store.deregister("prod", "b")
+        await store.deregister("prod", "b")
         assert list(await store.heartbeats("prod")) == []
 
     with_store(opening, act)
 
 
 def test_a_provider_cannot_send_itself_away_for_ever(opening: Opening) -> None:
-    async def act(store: State, _: Clock) -> None:
+    async def act(store: StateStore, _: Clock) -> None:
         for for_s in (1e12, math.inf):
-            await store.rest("alpha", for_s=for_s)
+            await store.back_off("alpha", for_s=for_s)
         for for_s in (math.nan, -1.0):
-            await store.rest("beta", for_s=for_s)
+            await store.back_off("beta", for_s=for_s)
         admission = await store.admit("alpha", BreakerRule())
         assert admission.reason == "resting"
         assert admission.retry_in_s == DAY_S
@@ -175,7 +175,7 @@ def test_a_provider_cannot_send_itself_away_for_ever(opening: Opening) -> None:
 
 
 def test_an_unnamed_probe_closes_nothing(opening: Opening) -> None:
-    async def act(store: State, __: Clock) -> None:
+    async def act(store: StateStore, __: Clock) -> None:
         rule = BreakerRule(failure_count=1)
         for _ in range(2):
             view = await store.failed("alpha", rule)
@@ -189,14 +189,14 @@ def test_an_unnamed_probe_closes_nothing(opening: Opening) -> None:
 def test_the_window_slides_and_a_failure_leaves_it_to_the_moment(opening: Opening) -> None:
     rule = BreakerRule(failure_count=5, window_s=60)
 
-    async def fail(store: State, clock: Clock, *after_s: float) -> list[str]:
+    async def fail(store: StateStore, clock: Clock, *after_s: float) -> list[str]:
         statuses: list[str] = []
         for wait_s in after_s:
             clock.now_s += wait_s
             statuses.append((await store.failed("alpha", rule)).status)
         return statuses
 
-    async def act(store: State, clock: Clock) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
         assert await fail(store, clock, 0, 12, 12, 12, 12, 12) == ["closed"] * 6, "the first left as the sixth came"
         assert await fail(store, clock, 11.75) == ["open"], "six within less than 60 s"
         assert (await store.admit("alpha", rule)).retry_in_s == 300
@@ -207,13 +207,13 @@ def test_the_window_slides_and_a_failure_leaves_it_to_the_moment(opening: Openin
 def test_a_rest_outlives_the_probe(opening: Opening) -> None:
     rule = BreakerRule(failure_count=1)
 
-    async def act(store: State, clock: Clock) -> None:
+    async def act(store: StateStore, clock: Clock) -> None:
         for _ in range(2):
             await store.failed("alpha", rule)
         clock.now_s += rule.open_s
         probe = (await store.admit("alpha", rule)).probe
         assert probe is not None
-        await store.rest("alpha", for_s=30)
+        await store.back_off("alpha", for_s=30)
         await store.succeeded("alpha", probe=probe)
         admission = await store.admit("alpha", rule)
         assert (admission.reason, admission.retry_in_s) == ("resting", 30)

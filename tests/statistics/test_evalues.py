@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence
+from flowai.statistics import Alternative, Block, EProcess, RateEProcess, RatioEProcess
 from flowai.statistics.evalues import (
     LOG_ODDS,
     LOG_ODDS_WEIGHTS,
@@ -19,8 +19,8 @@ from flowai.statistics.evalues import (
     UNSEEN_CALLS,
 )
 
-CONSTRUCTIONS = (RatioEvidence, RateEvidence)
-CLAIMS: tuple[Claim, ...] = ("worse", "not_worse")
+CONSTRUCTIONS = (RatioEProcess, RateEProcess)
+CLAIMS: tuple[Alternative, ...] = ("worse", "not_worse")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,7 +52,7 @@ evidences = st.builds(
 )
 
 
-def expectation(evidence: Evidence, sizes: list[tuple[int, int]], candidate_rate: float, control_rate: float) -> float:
+def expectation(evidence: EProcess, sizes: list[tuple[int, int]], candidate_rate: float, control_rate: float) -> float:
     """Enumerate every outcome of a few small blocks."""
     if not sizes:
         return math.exp(evidence.log_e)
@@ -61,7 +61,7 @@ def expectation(evidence: Evidence, sizes: list[tuple[int, int]], candidate_rate
     for k1, k0 in product(range(n1 + 1), range(n0 + 1)):
         chance = math.comb(n1, k1) * candidate_rate**k1 * (1 - candidate_rate) ** (n1 - k1)
         chance *= math.comb(n0, k0) * control_rate**k0 * (1 - control_rate) ** (n0 - k0)
-        onward = evidence.copy()
+        onward = evidence.fork()
         onward.add(block(n1, n0, k1, k0))
         total += chance * expectation(onward, rest, candidate_rate, control_rate)
     return total
@@ -72,7 +72,7 @@ def expectation(evidence: Evidence, sizes: list[tuple[int, int]], candidate_rate
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.3])
 @pytest.mark.parametrize("sizes", [[(1, 1)], [(5, 2)], [(2, 7)], [(2, 2), (1, 3)], [(1, 2), (3, 1), (2, 2)]])
 def test_on_average_evidence_never_grows_under_the_null(
-    kind: type[Evidence], claim: Claim, margin: float, sizes: list[tuple[int, int]]
+    kind: type[EProcess], claim: Alternative, margin: float, sizes: list[tuple[int, int]]
 ) -> None:
     for control_rate, beyond in product([0.0, 0.01, 0.1, 0.5, 0.69, 1.0], [0.0, 0.02, 0.3]):
         candidate_rate = control_rate + margin + (-beyond if claim == "worse" else beyond)
@@ -82,7 +82,7 @@ def test_on_average_evidence_never_grows_under_the_null(
 
 def test_at_equal_rates_the_ratio_loses_almost_nothing() -> None:
     # the bound is sharp: no evidence is given away between one candidate and one control call
-    assert expectation(RatioEvidence("worse"), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
+    assert expectation(RatioEProcess("worse"), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
 
 
 def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures() -> None:
@@ -96,7 +96,7 @@ def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candida
             / binom.pmf(k1, failures, share)
             for ratio, weight in zip(RATE_RATIOS, RATIO_WEIGHTS, strict=True)
         )
-        assert RatioEvidence("worse").add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
+        assert RatioEProcess("worse").add(block(n1, n0, k1, k0)) == pytest.approx(math.log(mixed), abs=1e-6)
 
 
 def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_around_it() -> None:
@@ -104,7 +104,7 @@ def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_aro
 
     first, second = block(200, 800, 5, 21), block(100, 900, 7, 20)
     share, rate = 0.1, 26 / (1000 + UNSEEN_CALLS)
-    evidence = RatioEvidence("worse")
+    evidence = RatioEProcess("worse")
     evidence.add(first)
     mixed = 0.0
     for ratio, before in zip(RATE_RATIOS, [math.exp(bet) for bet in evidence._log_bets], strict=True):
@@ -118,7 +118,7 @@ def test_once_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_two_rates_aro
 def test_rate_evidence_is_a_likelihood_ratio_around_the_rate_so_far() -> None:
     from scipy.stats import bernoulli
 
-    evidence = RateEvidence("worse")
+    evidence = RateEProcess("worse")
     evidence.add(block(50, 70, 20, 25))
     first = dict(zip(LOG_ODDS, evidence._log_bets, strict=True))
     n1, n0, k1, k0 = 30, 60, 17, 21
@@ -142,7 +142,7 @@ def test_weights_are_a_distribution() -> None:
 
 
 @given(evidences, st.lists(blocks(), max_size=4))
-def test_an_empty_block_changes_nothing(evidence: Evidence, history: list[Block]) -> None:
+def test_an_empty_block_changes_nothing(evidence: EProcess, history: list[Block]) -> None:
     for one in history:
         evidence.add(one)
     before = evidence.log_e
@@ -150,17 +150,17 @@ def test_an_empty_block_changes_nothing(evidence: Evidence, history: list[Block]
 
 
 @given(evidences, blocks())
-def test_one_arm_alone_is_no_evidence(evidence: Evidence, one: Block) -> None:
+def test_one_arm_alone_is_no_evidence(evidence: EProcess, one: Block) -> None:
     evidence.add(block(one.candidate_count, 0, one.candidate_failure_count, 0))
     evidence.add(block(0, one.control_count, 0, one.control_failure_count))
     assert evidence.log_e == pytest.approx(0, abs=1e-12)
 
 
 @given(evidences, st.lists(blocks(), max_size=6))
-def test_a_copy_goes_on_by_itself(evidence: Evidence, history: list[Block]) -> None:
+def test_a_copy_goes_on_by_itself(evidence: EProcess, history: list[Block]) -> None:
     for one in history:
         evidence.add(one)
-    twin, before = evidence.copy(), evidence.log_e
+    twin, before = evidence.fork(), evidence.log_e
     assert twin.log_e == before
     twin.add(block(50, 50, 20, 5))
     assert evidence.log_e == before
@@ -168,7 +168,7 @@ def test_a_copy_goes_on_by_itself(evidence: Evidence, history: list[Block]) -> N
 
 
 @given(evidences, st.lists(blocks(), max_size=6))
-def test_the_peak_is_the_most_there_was(evidence: Evidence, history: list[Block]) -> None:
+def test_the_peak_is_the_most_there_was(evidence: EProcess, history: list[Block]) -> None:
     seen = [0.0, *(evidence.add(one) for one in history)]
     assert evidence.peak_log_e == max(seen)
 
@@ -181,15 +181,15 @@ def test_the_peak_is_the_most_there_was(evidence: Evidence, history: list[Block]
     st.sampled_from([0.0, 1e-9, 0.5, 1.0]),
     st.sampled_from([0.0, 1e-9, 0.5, 1.0]),
 )
-def test_no_count_breaks_it(evidence: Evidence, n1: int, n0: int, one: float, other: float) -> None:
+def test_no_count_breaks_it(evidence: EProcess, n1: int, n0: int, one: float, other: float) -> None:
     for _ in range(3):
         evidence.add(block(n1, n0, round(n1 * one), round(n0 * other)))
         assert math.isfinite(evidence.log_e)
 
 
 @pytest.mark.parametrize("kind", CONSTRUCTIONS)
-def test_each_direction_says_what_it_is_for(kind: type[Evidence]) -> None:
-    def after(claim: Claim, margin: float, candidate_failures: int, control_failures: int) -> float:
+def test_each_direction_says_what_it_is_for(kind: type[EProcess]) -> None:
+    def after(claim: Alternative, margin: float, candidate_failures: int, control_failures: int) -> float:
         evidence = kind(claim, margin=margin)
         for _ in range(20):
             evidence.add(block(300, 300, candidate_failures, control_failures))
@@ -208,14 +208,14 @@ def test_no_failures_at_all_is_good_news_only_in_time() -> None:
     for kind in CONSTRUCTIONS:
         assert kind("not_worse", margin=0.01).add(block(100, 100, 0, 0)) < math.log(20)
     # the rule of three: about 300 calls without a failure speak against a rate of one in a hundred
-    evidence = RatioEvidence("not_worse", margin=0.01)
+    evidence = RatioEProcess("not_worse", margin=0.01)
     for _ in range(10):
         evidence.add(block(100, 100, 0, 0))
     assert evidence.log_e > math.log(20)
 
 
 @pytest.mark.parametrize("kind", CONSTRUCTIONS)
-def test_rates_are_learnt_for_each_stream_by_itself(kind: type[Evidence]) -> None:
+def test_rates_are_learnt_for_each_stream_by_itself(kind: type[EProcess]) -> None:
     fresh, elsewhere, here = kind("worse"), kind("worse"), kind("worse")
     for evidence, stream in ((elsewhere, "hard"), (here, "easy")):
         evidence.add(block(0, 1000, 0, 300), stream=stream)  # one arm alone: no evidence, but a rate
@@ -234,4 +234,4 @@ def test_impossible_counts_are_refused(counts: tuple[int, int, int, int]) -> Non
 @pytest.mark.parametrize("margin", [-0.1, 1.0, math.nan])
 def test_impossible_margins_are_refused(margin: float) -> None:
     with pytest.raises(ValueError, match="margin"):
-        RatioEvidence("worse", margin=margin)
+        RatioEProcess("worse", margin=margin)

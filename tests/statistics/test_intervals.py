@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.statistics import Block, Interval, clopper_pearson, newcombe, proportion, quantile_ranks, wilson
+from flowai.statistics import Block, Interval, clopper_pearson, newcombe, proportion_interval, quantile_ranks, wilson
 from flowai.statistics.beta import beta_cdf, beta_quantile, binomial_cdf
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EDGES = [(0, 1), (1, 1), (0, 10), (10, 10), (1, 10), (5, 10), (1, 1000), (999, 1000), (0, 10**9), (1, 10**9)]
 EDGES += [(10**9, 10**9), (5 * 10**8, 10**9), (2 * 10**7, 10**9)]
-ONE_SAMPLE: list[Callable[..., Interval]] = [wilson, clopper_pearson, proportion]
+ONE_SAMPLE: list[Callable[..., Interval]] = [wilson, clopper_pearson, proportion_interval]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -152,9 +152,9 @@ def test_nothing_measured_is_anything_possible() -> None:
 
 
 def test_few_events_are_counted_exactly() -> None:
-    assert proportion(9, 1000) == clopper_pearson(9, 1000)
-    assert proportion(10, 1000) == wilson(10, 1000)
-    assert proportion(995, 1000) == clopper_pearson(995, 1000)
+    assert proportion_interval(9, 1000) == clopper_pearson(9, 1000)
+    assert proportion_interval(10, 1000) == wilson(10, 1000)
+    assert proportion_interval(995, 1000) == clopper_pearson(995, 1000)
 
 
 @pytest.mark.parametrize(

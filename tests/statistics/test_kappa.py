@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from flowai.statistics import agreement
+from flowai.statistics import cohen_kappa
 
 WORDS = ("accept", "edit", "reject")
 
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WORDS)), max_size=60))
 def test_kappa_is_statsmodels_kappa(words: list[tuple[str, str]]) -> None:
-    found = agreement(words)
+    found = cohen_kappa(words)
     counts = Counter(words)
     table = np.array([[counts[one, other] for other in WORDS] for one in WORDS])
-    assert found.both_count == table.sum()
-    assert found.same_count == np.trace(table)
+    assert found.rated_by_both_count == table.sum()
+    assert found.agreed_count == np.trace(table)
     if found.kappa is not None:
         assert found.kappa == pytest.approx(cohens_kappa(table, return_results=False), abs=1e-12)
         assert -1 <= found.kappa <= 1
@@ -29,13 +29,13 @@ def test_kappa_is_statsmodels_kappa(words: list[tuple[str, str]]) -> None:
 
 def test_the_example_of_the_textbooks() -> None:
     words = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
-    found = agreement(words)
-    assert (found.same_count, found.both_count) == (35, 50)
+    found = cohen_kappa(words)
+    assert (found.agreed_count, found.rated_by_both_count) == (35, 50)
     assert found.kappa == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("words", [[], [("accept", "accept")] * 7])
 def test_where_chance_explains_it_all_there_is_no_kappa(words: list[tuple[str, str]]) -> None:
-    found = agreement(words)
+    found = cohen_kappa(words)
     assert found.kappa is None
-    assert found.same_count == found.both_count == len(words)
+    assert found.agreed_count == found.rated_by_both_count == len(words)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.statistics import Block, Evidence, RateEvidence, RatioEvidence, calls_needed
+from flowai.statistics import Block, EProcess, RateEProcess, RatioEProcess, required_sample_size
 from flowai.statistics.sample_size import draw_binomial
 
 
@@ -31,22 +31,23 @@ def seen(candidate_failures: int, control_failures: int, times: int = 10) -> Blo
 
 
 def test_the_forecast_comes_true_about_as_often_as_it_says() -> None:
-    observed, start = seen(20, 180), RatioEvidence("not_worse", margin=0.01)
-    forecast = calls_needed(start, log_enough=ENOUGH, observed=observed, pace=PACE, rng=seeded(1))
+    observed, start = seen(20, 180), RatioEProcess("not_worse", margin=0.01)
+    forecast = required_sample_size(start, log_enough=ENOUGH, observed=observed, pace=PACE, rng=seeded(1))
     assert forecast is not None
     reached, rng, rounds = 0, seeded(2), 200
     for _ in range(rounds):
-        evidence = start.copy()
+        evidence = start.fork()
         for _ in range(forecast // 100):
             evidence.add(seen(draw_binomial(rng, 100, 0.02), draw_binomial(rng, 900, 0.02), times=1))
         reached += evidence.peak_log_e >= ENOUGH
     assert 0.65 <= reached / rounds <= 0.95
 
 
-@pytest.mark.parametrize("evidence", [RatioEvidence("worse"), RateEvidence("worse")])
-def test_it_is_repeatable_and_leaves_the_evidence_alone(evidence: Evidence) -> None:
+@pytest.mark.parametrize("evidence", [RatioEProcess("worse"), RateEProcess("worse")])
+def test_it_is_repeatable_and_leaves_the_evidence_alone(evidence: EProcess) -> None:
     first, second = (
-        calls_needed(evidence, log_enough=ENOUGH, observed=seen(60, 180), pace=PACE, rng=seeded(5)) for _ in range(2)
+        required_sample_size(evidence, log_enough=ENOUGH, observed=seen(60, 180), pace=PACE, rng=seeded(5))
+        for _ in range(2)
     )
     assert first == second
     assert evidence.log_e == 0
@@ -54,7 +55,9 @@ def test_it_is_repeatable_and_leaves_the_evidence_alone(evidence: Evidence) -> N
 
 def test_stronger_evidence_needs_more_calls() -> None:
     few, many = (
-        calls_needed(RatioEvidence("worse"), log_enough=enough, observed=seen(40, 180), pace=PACE, rng=seeded(1))
+        required_sample_size(
+            RatioEProcess("worse"), log_enough=enough, observed=seen(40, 180), pace=PACE, rng=seeded(1)
+        )
         for enough in (ENOUGH, 3 * ENOUGH)
     )
     assert few is not None
@@ -63,24 +66,24 @@ def test_stronger_evidence_needs_more_calls() -> None:
 
 
 def test_enough_is_enough() -> None:
-    evidence = RatioEvidence("worse")
+    evidence = RatioEProcess("worse")
     evidence.add(Block(candidate_count=500, control_count=500, candidate_failure_count=100, control_failure_count=5))
-    assert calls_needed(evidence, log_enough=ENOUGH, observed=seen(1, 1), pace=PACE, rng=seeded(1)) == 0
+    assert required_sample_size(evidence, log_enough=ENOUGH, observed=seen(1, 1), pace=PACE, rng=seeded(1)) == 0
 
 
 def test_no_calls_give_no_forecast() -> None:
     nothing = Block(candidate_count=0, control_count=0, candidate_failure_count=0, control_failure_count=0)
     for observed, pace in ((nothing, PACE), (seen(1, 1), nothing)):
-        found = calls_needed(
-            RatioEvidence("not_worse", margin=0.01), log_enough=ENOUGH, observed=observed, pace=pace, rng=seeded(1)
+        found = required_sample_size(
+            RatioEProcess("not_worse", margin=0.01), log_enough=ENOUGH, observed=observed, pace=pace, rng=seeded(1)
         )
         assert found is None
 
 
 def test_what_will_not_happen_is_not_promised() -> None:
     # three times the control's failures are not within one point of it, however long one waits
-    found = calls_needed(
-        RatioEvidence("not_worse", margin=0.01), log_enough=ENOUGH, observed=seen(60, 180), pace=PACE, rng=seeded(1)
+    found = required_sample_size(
+        RatioEProcess("not_worse", margin=0.01), log_enough=ENOUGH, observed=seen(60, 180), pace=PACE, rng=seeded(1)
     )
     assert found is None
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np  # noqa: TID251 - the twin's arrays
 import pytest
 
-from flowai.comparison.blocks import Pair, follow
-from flowai.comparison.counts import Cell
+from flowai.comparison.blocks import ArmPair, accumulate
+from flowai.comparison.counts import TimeBucket
 from flowai.comparison.spec import CELL_US
-from flowai.statistics import Block, Claim, Evidence, RateEvidence, RatioEvidence, mismatch_log_e
+from flowai.statistics import Alternative, Block, EProcess, RateEProcess, RatioEProcess, srm_log_e_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,16 +32,16 @@ def simulation() -> Iterator[ModuleType]:
 
 @pytest.mark.parametrize("claim", ["worse", "not_worse"])
 @pytest.mark.parametrize("margin", [0.0, 0.01, 0.2])
-@pytest.mark.parametrize("kind", [RatioEvidence, RateEvidence])
+@pytest.mark.parametrize("kind", [RatioEProcess, RateEProcess])
 def test_evidence_is_the_same_on_random_histories(
-    simulation: ModuleType, kind: type[Evidence], margin: float, claim: Claim
+    simulation: ModuleType, kind: type[EProcess], margin: float, claim: Alternative
 ) -> None:
     rng, shape = np.random.default_rng(7), (40, 12)
     sizes = np.array([0, 1, 3, 30, 1000, 10**6])
     n1, n0 = rng.choice(sizes, shape), rng.choice(sizes, shape)
     k1, k0 = rng.binomial(n1, rng.random((40, 1)) ** 3), rng.binomial(n0, rng.random((40, 1)) ** 3)
     histories = simulation.Histories(n1=n1, n0=n0, k1=k1, k0=k0)
-    found = simulation.log_e(histories, claim, rare=kind is RatioEvidence, margin=margin)
+    found = simulation.log_e(histories, claim, rare=kind is RatioEProcess, margin=margin)
     for run in range(shape[0]):
         evidence = kind(claim, margin=margin)
         for at in range(shape[1]):
@@ -69,7 +69,7 @@ def test_a_report_s_track_goes_as_the_simulated_rollout(
     safe = simulation.log_e(blocks, "not_worse", rare=rare, margin=0.02)
     for run in range(3):
         counted = [
-            Cell(
+            TimeBucket(
                 stage=int(at >= begins[0]),
                 feature="f",
                 at_us=at * CELL_US,
@@ -81,8 +81,8 @@ def test_a_report_s_track_goes_as_the_simulated_rollout(
             for at in range(200)
             if cells.n1[run, at] + cells.n0[run, at]
         ]
-        pair = Pair(candidate="canary", control="control")
-        track = follow(metric, 0.02, counted, pair, until_us=200 * CELL_US)
+        pair = ArmPair(candidate="canary", control="control")
+        track = accumulate(metric, 0.02, counted, pair, until_us=200 * CELL_US)
         peaks = np.maximum(np.maximum.accumulate(worse[run]), 0)
         assert len(track.blocks) == np.count_nonzero(blocks.n1[run]) > 5
         for at in range(200):
@@ -96,7 +96,7 @@ def test_mismatch_is_the_same_on_random_counts(simulation: ModuleType) -> None:
     found = simulation.mismatch_log_e(counts, shares)
     for run, at in np.ndindex(10, 20):
         arms = dict(zip("abc", map(int, counts[run, at]), strict=True))
-        expected = mismatch_log_e(arms, dict(zip("abc", shares, strict=True)))
+        expected = srm_log_e_value(arms, dict(zip("abc", shares, strict=True)))
         assert found[run, at] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.statistics import MISMATCH_ALPHA, mismatch_log_e, unexpected_arms
+from flowai.statistics import MISMATCH_ALPHA, srm_log_e_value, unexpected_arms
 from flowai.statistics.srm import DIRICHLET_WEIGHT, ODDS_RATIOS, ODDS_WEIGHTS, PRIOR_ASSIGNMENTS
 
 SHARES = {"canary": 0.01, "control": 0.01, "stable": 0.98}
@@ -37,7 +37,7 @@ def test_it_is_an_average_of_ratios_of_likelihoods(counts: tuple[int, int, int])
             bet = binom.logpmf(count, total, moved) - binom.logpmf(count, total, share)
             terms.append(math.log(weight / len(shares)) + bet)
     expected = float(logsumexp(terms))
-    found = mismatch_log_e(dict(zip("abc", counts, strict=True)), dict(zip("abc", shares, strict=True)))
+    found = srm_log_e_value(dict(zip("abc", counts, strict=True)), dict(zip("abc", shares, strict=True)))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_on_average_it_is_one_where_shares_are_kept() -> None:
         math.comb(n, k)
         * share**k
         * (1 - share) ** (n - k)
-        * math.exp(mismatch_log_e({"a": k, "b": n - k}, {"a": share, "b": 1 - share}))
+        * math.exp(srm_log_e_value({"a": k, "b": n - k}, {"a": share, "b": 1 - share}))
         for k in range(n + 1)
     )
     assert total == pytest.approx(1)
@@ -56,37 +56,37 @@ def test_on_average_it_is_one_where_shares_are_kept() -> None:
 def test_a_canary_that_gets_half_as_much_again_is_found() -> None:
     kept = {"canary": 100, "control": 100, "stable": 9_800}
     more = {"canary": 200, "control": 100, "stable": 9_700}
-    assert mismatch_log_e(kept, SHARES) < 0
-    assert mismatch_log_e(more, SHARES) > ENOUGH
+    assert srm_log_e_value(kept, SHARES) < 0
+    assert srm_log_e_value(more, SHARES) > ENOUGH
 
 
 def test_a_canary_that_gets_nothing_is_found() -> None:
-    assert mismatch_log_e({"control": 100, "stable": 9_900}, SHARES) > ENOUGH
+    assert srm_log_e_value({"control": 100, "stable": 9_900}, SHARES) > ENOUGH
 
 
 def test_traffic_without_a_share_is_certain_and_named() -> None:
     counts = {"canary": 1, "control": 50, "stable": 50, "old": 3}
     shares = {"canary": 0.0, "control": 0.5, "stable": 0.5}
-    assert mismatch_log_e(counts, shares) == math.inf
+    assert srm_log_e_value(counts, shares) == math.inf
     assert unexpected_arms(counts, shares) == ("canary", "old")
     assert unexpected_arms({"canary": 0, "control": 5}, shares) == ()
-    assert math.isfinite(mismatch_log_e({"canary": 0, "control": 50, "stable": 50}, shares))
+    assert math.isfinite(srm_log_e_value({"canary": 0, "control": 50, "stable": 50}, shares))
 
 
 @pytest.mark.parametrize("counts", [{}, {"canary": 0}, {"canary": 0, "stable": 0}])
 def test_no_assignments_are_no_evidence(counts: dict[str, int]) -> None:
-    assert mismatch_log_e(counts, SHARES) == 0
+    assert srm_log_e_value(counts, SHARES) == 0
 
 
 def test_shares_are_weights() -> None:
     counts = {"a": 30, "b": 90}
-    assert mismatch_log_e(counts, {"a": 1, "b": 3}) == pytest.approx(mismatch_log_e(counts, {"a": 0.25, "b": 0.75}))
+    assert srm_log_e_value(counts, {"a": 1, "b": 3}) == pytest.approx(srm_log_e_value(counts, {"a": 0.25, "b": 0.75}))
 
 
 def test_billions_and_ones_are_finite() -> None:
     for canary, stable in product([0, 1, 10**9], [0, 1, 10**9]):
-        assert math.isfinite(mismatch_log_e({"canary": canary, "stable": stable}, SHARES))
-    assert mismatch_log_e({"a": 5 * 10**8, "b": 5 * 10**8}, {"a": 1, "b": 1}) < 0
+        assert math.isfinite(srm_log_e_value({"canary": canary, "stable": stable}, SHARES))
+    assert srm_log_e_value({"a": 5 * 10**8, "b": 5 * 10**8}, {"a": 1, "b": 1}) < 0
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_billions_and_ones_are_finite() -> None:
 )
 def test_impossible_figures_are_refused(counts: dict[str, int], shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"0 or more|fewer than 0"):
-        mismatch_log_e(counts, shares)
+        srm_log_e_value(counts, shares)

@@ -19,8 +19,8 @@ from flowai.storage.jsonl import AppendLog, iterate_jsonl
 def test_yaml_values_know_their_lines() -> None:
     document = parse_yaml("a: 1\nb:\n  - x\n  - c: 2\n", name="f.yaml")
     assert document.value == {"a": 1, "b": ["x", {"c": 2}]}
-    assert str(document.place("b", 1, "c")) == "f.yaml:4: b.1.c"
-    assert document.place("b", 1, "missing").line == 4, "a missing key points at its parent"
+    assert str(document.location("b", 1, "c")) == "f.yaml:4: b.1.c"
+    assert document.location("b", 1, "missing").line == 4, "a missing key points at its parent"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from flowai.cache.cache_key import Lookup, make_lookup
+from flowai.cache.cache_key import CacheQuery, build_cache_query
 from flowai.errors import InfrastructureError
 from flowai.providers import Completion, Endpoint, Request
 from flowai.registry.records import CachePolicy
@@ -40,9 +40,9 @@ def request_of(text: str, **changes: Any) -> Request:
 
 def lookup(
     text: str, *, tenant: str = "t", kind: Any = "semantic", ttl: str = "1h", threshold: float = 0.8, **variables: Any
-) -> Lookup:
+) -> CacheQuery:
     """Give the question of a prompt with the variable `text` and others."""
-    return make_lookup(
+    return build_cache_query(
         request_of(f"{text} {sorted(variables.items())}"),
         feature="f",
         prompt_hash="h",

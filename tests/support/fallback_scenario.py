@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import CallError
-from flowai.gateway.routing.attempts import Climb, Climbed, Rung, Step
-from flowai.gateway.routing.circuit_breaker import Breakers
-from flowai.gateway.routing.fallback import Ladder
+from flowai.gateway.routing.attempts import AttemptSuccess, FallbackRequest, ModelCandidate, PlannedAttempt
+from flowai.gateway.routing.circuit_breaker import CircuitBreakers
+from flowai.gateway.routing.fallback import FallbackChain
 from flowai.providers import Chunk, Completion, Endpoint, Request
 from flowai.registry.records import Retry
 from flowai.state import BreakerRule
-from flowai.state.memory_store import MemoryState
+from flowai.state.memory_store import InMemoryStateStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from flowai.gateway.records import OnBreak
+    from flowai.gateway.records import OnStreamBreak
     from flowai.providers import ChatMessage, Embeddings, EmbedRequest
 
 Outcome = str | Completion | CallError | tuple[str, CallError]
@@ -113,9 +113,9 @@ def said(text: str, endpoint: Endpoint, **changes: Any) -> Completion:
     return Completion(**{**facts, **changes})
 
 
-def rung(name: str, *, provider: str | None = None, **changes: Any) -> Rung:
+def rung(name: str, *, provider: str | None = None, **changes: Any) -> ModelCandidate:
     """Give a rung whose provider is called like its model, unless told."""
-    return Rung(endpoint=Endpoint(name=name, model=f"openai/{name}", provider=provider or name), **changes)
+    return ModelCandidate(endpoint=Endpoint(name=name, model=f"openai/{name}", provider=provider or name), **changes)
 
 
 def fails(kind: type[CallError], what: str = "scripted", **facts: Any) -> CallError:
@@ -129,26 +129,28 @@ class World:
     def __init__(self, *, rule: BreakerRule | None = None) -> None:
         self.clock = Clock()
         self.models = Models(self.clock)
-        self.state = MemoryState(self.clock)
-        self.breakers = Breakers(self.state, environment="", clock_s=self.clock)
+        self.state = InMemoryStateStore(self.clock)
+        self.breakers = CircuitBreakers(self.state, environment="", clock_s=self.clock)
         self.rule = rule or BreakerRule()
         rng = random.Random(7)  # noqa: S311 - jitter
-        self.ladder = Ladder(self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=rng)
-        self.climb: Climb
+        self.ladder = FallbackChain(self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=rng)
+        self.climb: FallbackRequest
 
-    def _climb(self, *rungs: Rung, messages: tuple[ChatMessage, ...] = (), **changes: Any) -> Climb:
-        self.climb = Climb(
+    def _climb(self, *rungs: ModelCandidate, messages: tuple[ChatMessage, ...] = (), **changes: Any) -> FallbackRequest:
+        self.climb = FallbackRequest(
             rungs=rungs,
             request=Request(endpoint=rungs[0].endpoint, messages=messages or ({"role": "user", "content": "hi"},)),
             **{"first_token_s": 10.0, "total_s": 30.0, "retry": Retry(), "rule": self.rule, **changes},
         )
         return self.climb
 
-    def complete(self, *rungs: Rung, **changes: Any) -> Climbed:
+    def complete(self, *rungs: ModelCandidate, **changes: Any) -> AttemptSuccess:
         return asyncio.run(self.ladder.complete(self._climb(*rungs, **changes)))
 
-    def stream(self, *rungs: Rung, on_break: OnBreak = "error", **changes: Any) -> list[Step | Chunk | Climbed]:
-        async def gathered() -> list[Step | Chunk | Climbed]:
+    def stream(
+        self, *rungs: ModelCandidate, on_break: OnStreamBreak = "error", **changes: Any
+    ) -> list[PlannedAttempt | Chunk | AttemptSuccess]:
+        async def gathered() -> list[PlannedAttempt | Chunk | AttemptSuccess]:
             return [item async for item in self.ladder.stream(self._climb(*rungs, **changes), on_break=on_break)]
 
         return asyncio.run(gathered())

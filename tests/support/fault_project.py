@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from flowai.errors import FlowaiError
 from flowai.events import AlertEvent, CallEvent, read_events
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.records import Answer, Piece, Restarted, Started
+from flowai.gateway.records import CompletionResult, StreamRestarted, StreamStarted, TextChunk
 from flowai.gateway.runtime import RuntimeOptions
 from support.fault_table import FIRST_TOKEN_S, SETTINGS, TOTAL_S, WELL
 from support.scripted_provider import ScriptedProvider
@@ -159,7 +159,7 @@ class Seen:
         explanation: what `explain` says.
     """
 
-    answer: Answer | None = None
+    answer: CompletionResult | None = None
     error: FlowaiError | None = None
     text: str = ""
     took_s: float = 0.0
@@ -179,7 +179,7 @@ def _said(attempt: Attempt) -> str:
     return " ".join(str(word) for word in words if word)
 
 
-async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[Answer | FlowaiError, str]:
+async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[CompletionResult | FlowaiError, str]:
     """Make one call; give what came of it, and the text that a stream gave."""
     wishes.setdefault("variables", None if "messages" in wishes else {"text": "everybody"})
     if way == "whole":
@@ -192,11 +192,11 @@ async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[
     try:
         async for item in gateway.stream(feature, on_break="restart" if way == "restarted" else "error", **wishes):
             match item:
-                case Started() | Restarted():
+                case StreamStarted() | StreamRestarted():
                     text = ""
-                case Piece():
+                case TextChunk():
                     text += item.text
-                case Answer():
+                case CompletionResult():
                     return item, text
     except FlowaiError as error:
         return error, text
@@ -211,7 +211,7 @@ def observe(row: Row, way: Way, providers: Providers, root: Path) -> Seen:
     providers.do("primary", row.primary, row.first)
     clocks = Clocks()
 
-    async def tried() -> tuple[Answer | FlowaiError, str, float, tuple[int, int], CallEvent, Explanation]:
+    async def tried() -> tuple[CompletionResult | FlowaiError, str, float, tuple[int, int], CallEvent, Explanation]:
         events: list[Event] = []
         async with Gateway(root, settings=clocks.settings(on_event=events.append)) as gateway:
             await gateway.warm_up()
@@ -236,7 +236,7 @@ def observe(row: Row, way: Way, providers: Providers, root: Path) -> Seen:
     assert not torn
     event = next(found for found in logged if isinstance(found, CallEvent) and found.call_id == told.call_id)
     return Seen(
-        answer=result if isinstance(result, Answer) else None,
+        answer=result if isinstance(result, CompletionResult) else None,
         error=result if isinstance(result, FlowaiError) else None,
         text=text,
         took_s=took_s,

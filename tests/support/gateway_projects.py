@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowai.events import AlertEvent, CallEvent, FeedbackEvent, read_events
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.records import Answer, Piece
+from flowai.gateway.records import CompletionResult, TextChunk
 from flowai.gateway.runtime import RuntimeOptions
 from support.scripted_provider import Reply, ScriptedProvider
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from flowai.gateway.records import StreamItem
+    from flowai.gateway.records import StreamEvent
 
 KEY = "pk9-loopback-8c7b6a5f4e3d2c1b0a99"  # of no known shape: only who knows it can take it out
 MODELS = {"main": "openai/gpt-4o-mini", "other": "openai/gpt-4o", "small": "openai/small-1"}
@@ -77,10 +77,10 @@ class Sample:
         """Give a gateway on the project."""
         return Gateway(self.root, settings=self.settings(**changes))
 
-    def ask(self, feature: str | None = "chat", variables: Any = HELLO, **wishes: Any) -> Answer:
+    def ask(self, feature: str | None = "chat", variables: Any = HELLO, **wishes: Any) -> CompletionResult:
         """Make one call with a gateway of its own."""
 
-        async def asked() -> Answer:
+        async def asked() -> CompletionResult:
             async with self.gateway() as gateway:
                 return await gateway.complete(feature, variables, **wishes)
 
@@ -175,17 +175,17 @@ async def until_answered_by(gateway: Gateway, release: str) -> None:
 
 async def until_troubled(gateway: Gateway, *troubles: str) -> None:
     async def stands() -> bool:
-        return tuple((await gateway.standing()).troubles) == troubles
+        return tuple((await gateway.status()).degraded) == troubles
 
     await until(stands)
 
 
-async def gathered(items: AsyncIterator[StreamItem]) -> tuple[list[StreamItem], str, Answer]:
+async def gathered(items: AsyncIterator[StreamEvent]) -> tuple[list[StreamEvent], str, CompletionResult]:
     """Read a stream to its end; give all items, the text of its pieces, and the answer."""
     found = [item async for item in items]
     answer = found[-1]
-    assert isinstance(answer, Answer)
-    return found, "".join(item.text for item in found if isinstance(item, Piece)), answer
+    assert isinstance(answer, CompletionResult)
+    return found, "".join(item.text for item in found if isinstance(item, TextChunk)), answer
 
 
 def open_descriptors() -> set[str]:

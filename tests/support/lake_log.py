@@ -19,7 +19,7 @@ from flowai.events import (
     UnreadableLine,
     read_events,
 )
-from flowai.events.lake.compact import Compaction, Order, compact
+from flowai.events.lake.compact import Compaction, CompactionSettings, compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -68,8 +68,8 @@ def every_kind() -> list[Event]:
         call("micro", at=NOON + timedelta(microseconds=1), feature="search"),
         FeedbackEvent(call_id="full", at=NOON, origin="library", verdict="edited", text=odd, feature="chat"),
         ScoreEvent(call_id="full", at=NOON, origin="judge", name="hallucination", passed=False, score=0.25),
-        ReleaseEvent(at=NOON, action="promote", release="v2", from_stage="dogfood", to_stage=1, who="ann"),
-        ReleaseEvent(at=NOON, action="complete", release="v2", from_stage=100, who="ann"),
+        ReleaseEvent(at=NOON, action="promote", release="v2", from_stage="dogfood", to_stage=1, actor="ann"),
+        ReleaseEvent(at=NOON, action="complete", release="v2", from_stage=100, actor="ann"),
         AlertEvent(at=NOON, cause="auth", message=odd),
     ]
 
@@ -108,4 +108,4 @@ def pack(
 ) -> Compaction:
     hours = iter(range(0, 10**9, 3600))  # every look at the clock is an hour later: nothing waits
     clock = clock_s or (lambda: float(next(hours)))
-    return compact(directory, Order(before=before, is_kept=is_kept, clock_s=clock, on_day=lambda _: None))
+    return compact(directory, CompactionSettings(before=before, is_kept=is_kept, clock_s=clock, on_day=lambda _: None))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
-class ObjectStore:
+class S3Server:
     """A running server.
 
     Args:
@@ -47,7 +47,7 @@ class ObjectStore:
 
 
 @contextmanager
-def running_store() -> Iterator[ObjectStore]:
+def running_store() -> Iterator[S3Server]:
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -55,6 +55,6 @@ def running_store() -> Iterator[ObjectStore]:
     server.start()
     host, port = server.get_host_and_port()
     try:
-        yield ObjectStore(f"http://{host}:{port}")
+        yield S3Server(f"http://{host}:{port}")
     finally:
         server.stop()

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from flowai.privacy.spans import Kind, Span
+from flowai.privacy.spans import EntityType, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 LABELS = {
-    "CREDIT_CARD": Kind.CARD,
-    "PHONE_NUMBER": Kind.PHONE,
-    "EMAIL_ADDRESS": Kind.EMAIL,
-    "IBAN_CODE": Kind.IBAN,
-    "US_SSN": Kind.SSN,
-    "IP_ADDRESS": Kind.IP,
-    "DOMAIN_NAME": Kind.URL,
-    "PERSON": Kind.PERSON,
-    "STREET_ADDRESS": Kind.ADDRESS,
+    "CREDIT_CARD": EntityType.CARD,
+    "PHONE_NUMBER": EntityType.PHONE,
+    "EMAIL_ADDRESS": EntityType.EMAIL,
+    "IBAN_CODE": EntityType.IBAN,
+    "US_SSN": EntityType.SSN,
+    "IP_ADDRESS": EntityType.IP,
+    "DOMAIN_NAME": EntityType.URL,
+    "PERSON": EntityType.PERSON,
+    "STREET_ADDRESS": EntityType.ADDRESS,
 }
 COVERED = 0.9  # share of a labelled span's characters that must be covered
 
@@ -42,7 +42,7 @@ class Row:
     """
 
     text: str
-    spans: tuple[tuple[int, int, Kind], ...]
+    spans: tuple[tuple[int, int, EntityType], ...]
     half: str
 
 
@@ -50,16 +50,16 @@ class Row:
 class Score:
     """Counts of what was found; recall and precision of any set of kinds."""
 
-    labelled: Counter[Kind] = field(default_factory=Counter)
-    found: Counter[Kind] = field(default_factory=Counter)
-    reported: Counter[Kind] = field(default_factory=Counter)
-    right: Counter[Kind] = field(default_factory=Counter)
+    labelled: Counter[EntityType] = field(default_factory=Counter)
+    found: Counter[EntityType] = field(default_factory=Counter)
+    reported: Counter[EntityType] = field(default_factory=Counter)
+    right: Counter[EntityType] = field(default_factory=Counter)
 
-    def recall(self, kinds: Iterable[Kind]) -> float:
+    def recall(self, kinds: Iterable[EntityType]) -> float:
         chosen = list(kinds)
         return sum(self.found[kind] for kind in chosen) / max(1, sum(self.labelled[kind] for kind in chosen))
 
-    def precision(self, kinds: Iterable[Kind]) -> float:
+    def precision(self, kinds: Iterable[EntityType]) -> float:
         chosen = list(kinds)
         return sum(self.right[kind] for kind in chosen) / max(1, sum(self.reported[kind] for kind in chosen))
 
@@ -95,7 +95,7 @@ def score(rows: Sequence[Row], find: Callable[[str], Iterable[Span]]) -> Score:
             counts.found[kind] += covered >= COVERED * (end - start)
         for span in spans:
             common = sum(_common(span, start, end) for start, end, kind in row.spans if span.kind is kind)
-            least = 1 if span.kind is Kind.ADDRESS else (span.end - span.start) / 2
+            least = 1 if span.kind is EntityType.ADDRESS else (span.end - span.start) / 2
             counts.reported[span.kind] += 1
             counts.right[span.kind] += common >= least
     return counts

@@ -18,14 +18,14 @@ from flowai.project import Project
 from flowai.prompts import PromptLibrary, PromptLock
 from flowai.registry import load_registry
 from flowai.releases.integrity import locked_release
-from flowai.releases.ledger import Entry, read_ledger
+from flowai.releases.ledger import LedgerEntry, read_ledger
 from flowai.state import Heartbeat, open_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from flowai.state import Overlay, State
+    from flowai.state import Overlay, StateStore
 
 NOON = datetime(2026, 5, 2, 12, 0, tzinfo=UTC)
 
@@ -76,7 +76,7 @@ class ReleaseProject:
         value = yaml.safe_load((self.root / name).read_text(encoding="utf-8"))
         return {key: value[key] for key in ("current", "history", "bad", "rollout") if value.get(key)}
 
-    def entries(self, env: str | None = None) -> tuple[Entry, ...]:
+    def entries(self, env: str | None = None) -> tuple[LedgerEntry, ...]:
         """Give the ledger's steps."""
         return read_ledger(self.project, env).entries
 
@@ -84,7 +84,7 @@ class ReleaseProject:
         """Give what waits in the outbox."""
         return Outbox(self.project.outbox, now=lambda: NOON).pending()
 
-    def state(self) -> State:
+    def state(self) -> StateStore:
         """Give the store that its processes share."""
         return open_state(self.shared, self.root, clock_s=time.time)
 
@@ -115,7 +115,7 @@ class ReleaseProject:
 
         async def beat() -> None:
             state = self.state()
-            await state.beat(said, lifetime_s=60.0)
+            await state.heartbeat(said, lifetime_s=60.0)
             await state.aclose()
 
         asyncio.run(beat())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowai.evals.gate import decide
-from flowai.evals.reports import Check, Failure, Gate, PromptVersion, Report, Trial, groups_of, totals_of
+from flowai.evals.reports import AssertionResult, Failure, Gate, PromptVersion, Report, Trial, groups_of, totals_of
 
 
 def trial(case: str = "a", outcome: str = "pass", **changes: Any) -> Trial:
@@ -33,7 +33,7 @@ def trial(case: str = "a", outcome: str = "pass", **changes: Any) -> Trial:
     if outcome == "fail":
         facts["score"] = 0.0
         facts["checks"] = (
-            Check(type="contains", passed=False, score=0.0, reason='contains "x"', place="evals/s.yaml:9"),
+            AssertionResult(type="contains", passed=False, score=0.0, reason='contains "x"', place="evals/s.yaml:9"),
         )
     return Trial(**(facts | changes))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.analytics.records import Range
-from flowai.canary.report_records import CanaryReport, Plots, sealed
+from flowai.canary.report_records import CanaryReport, Plots, with_digest
 from flowai.events import CallEvent, EventLog
 from flowai.redaction import Redactor
 from flowai.rendering.report_files import to_json
@@ -70,7 +70,7 @@ def canary_report(project: ReleaseProject, verdict: str, **changes: Any) -> None
         "plots": _plots(),
         **changes,
     }
-    report = sealed(CanaryReport(**facts))
+    report = with_digest(CanaryReport(**facts))
     project.write(f"reports/canary/{report.candidate}-{report.stage}/report.json", to_json(report).decode())
 
 

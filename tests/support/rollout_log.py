@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from flowai.events import Event, Verdict
+    from flowai.events import Event, FeedbackVerdict
 
 BEGIN = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
 
@@ -99,7 +99,7 @@ def events_of(scenario: Scenario) -> Iterator[Event]:
         )
         yield call
         if not failed and rng.random() < scenario.feedback_rate:
-            verdict: Verdict = "accepted" if rng.random() < side.acceptance else "rejected"
+            verdict: FeedbackVerdict = "accepted" if rng.random() < side.acceptance else "rejected"
             yield FeedbackEvent(
                 call_id=call.call_id, at=at + timedelta(seconds=90), origin="library", verdict=verdict, feature="chat"
             )

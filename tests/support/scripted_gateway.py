@@ -13,19 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from flowai.gateway.records import Answer, Ask, Piece, Restarted, Standing, Started, StreamItem
+from flowai.gateway.records import (
+    CompletionRequest,
+    CompletionResult,
+    GatewayStatus,
+    StreamEvent,
+    StreamRestarted,
+    StreamStarted,
+    TextChunk,
+)
 from flowai.providers import Embeddings
 from flowai.server.http_server import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
-    from flowai.events import Verdict
-    from flowai.gateway.records import OnBreak
+    from flowai.events import FeedbackVerdict
+    from flowai.gateway.records import OnStreamBreak
     from flowai.registry import Serve
     from flowai.server.app import AppOptions
 
-WHOLE = Answer(
+WHOLE = CompletionResult(
     call_id="c1",
     text="hello world",
     feature="chat",
@@ -41,11 +49,11 @@ WHOLE = Answer(
     ttft_ms=5.0,
     latency_ms=9.0,
 )
-STARTED = Started(call_id="c1", feature="chat", release="v1", variant="stable", model="m")
+STARTED = StreamStarted(call_id="c1", feature="chat", release="v1", variant="stable", model="m")
 
 
 @dataclass(kw_only=True)
-class FakeGateway:
+class ScriptedGateway:
     """Answers by script.
 
     Args:
@@ -60,20 +68,20 @@ class FakeGateway:
         cancelled: how many calls were cancelled.
     """
 
-    answer: Answer = WHOLE
-    pieces: Sequence[Piece | Restarted] = (Piece(text="hello "), Piece(text="world"))
-    started: Started = STARTED
+    answer: CompletionResult = WHOLE
+    pieces: Sequence[TextChunk | StreamRestarted] = (TextChunk(text="hello "), TextChunk(text="world"))
+    started: StreamStarted = STARTED
     fail: BaseException | None = None
     fail_stream_after: BaseException | None = None
     wait: Callable[[], Awaitable[None]] | None = None
     wait_in_stream: Callable[[], Awaitable[None]] | None = None
-    stands: Standing = field(
-        default_factory=lambda: Standing(
+    stands: GatewayStatus = field(
+        default_factory=lambda: GatewayStatus(
             features=frozenset({"chat", "both"}), models=frozenset({"m", "both"}), release="v1"
         )
     )
-    asks: list[Ask] = field(default_factory=list)
-    on_breaks: list[OnBreak] = field(default_factory=list)
+    asks: list[CompletionRequest] = field(default_factory=list)
+    on_breaks: list[OnStreamBreak] = field(default_factory=list)
     embedded: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     noted: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
     cancelled: int = 0
@@ -85,9 +93,9 @@ class FakeGateway:
 
     def reset(self) -> None:
         """Forget all that was scripted and asked, so that tests may share a server."""
-        vars(self).update(vars(FakeGateway()))
+        vars(self).update(vars(ScriptedGateway()))
 
-    async def _before(self, ask: Ask) -> None:
+    async def _before(self, ask: CompletionRequest) -> None:
         self.asks.append(ask)
         self.begun.set()
         try:
@@ -99,11 +107,13 @@ class FakeGateway:
         if self.fail is not None:
             raise self.fail
 
-    async def ask(self, ask: Ask) -> Answer:
+    async def complete_request(self, ask: CompletionRequest) -> CompletionResult:
         await self._before(ask)
         return self.answer
 
-    async def ask_stream(self, ask: Ask, *, on_break: OnBreak = "error") -> AsyncGenerator[StreamItem]:
+    async def stream_request(
+        self, ask: CompletionRequest, *, on_break: OnStreamBreak = "error"
+    ) -> AsyncGenerator[StreamEvent]:
         self.on_breaks.append(on_break)
         await self._before(ask)
         try:
@@ -127,13 +137,13 @@ class FakeGateway:
         return Embeddings(vectors=vectors, input_tokens=3, cost_usd=0.0)
 
     async def feedback(
-        self, call_id: str, *, verdict: Verdict, text: str | None = None, user: str | None = None
+        self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
     ) -> None:
         if self.fail is not None:
             raise self.fail
         self.noted.append((call_id, verdict, text, user))
 
-    async def standing(self) -> Standing:
+    async def status(self) -> GatewayStatus:
         return self.stands
 
     async def warm_up(self) -> None:

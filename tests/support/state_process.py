@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flowai.state import BreakerRule, State
+    from flowai.state import BreakerRule, StateStore
 
 
 class Fleet:
@@ -97,14 +97,14 @@ class Worker:
     def _clock_s(self) -> float:
         return time.time() if self._set_s is None else self._set_s
 
-    def _open(self, address: str) -> State:
+    def _open(self, address: str) -> StateStore:
         if address.startswith("redis"):
-            from flowai.state.redis_store import RedisState
+            from flowai.state.redis_store import RedisStateStore
 
-            return RedisState(address, self._clock_s)
-        from flowai.state.sqlite_store import FileState
+            return RedisStateStore(address, self._clock_s)
+        from flowai.state.sqlite_store import SqliteStateStore
 
-        return FileState(Path(address), self._clock_s)
+        return SqliteStateStore(Path(address), self._clock_s)
 
     async def set_clock(self, now_s: float) -> None:
         self._set_s = now_s

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowai.finetune.formats.catalog import FORMATS, FormatName, Row
-from flowai.finetune.formats.conversation import Unfit
-from flowai.finetune.records import Opinion, Pair
+from flowai.finetune.formats.catalog import FORMATS, FormatName, TrainingRow
+from flowai.finetune.formats.conversation import FormatViolation
+from flowai.finetune.records import Pair, UserVerdict
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Zürich", "n": 3}'}}
 OTHER_CALL = {"id": "call_2", "type": "function", "function": {"name": "count", "arguments": '{"deep": {"er": [1]}}'}}
@@ -38,11 +38,11 @@ def make_pair(
     *,
     id: str = "c1",  # noqa: A002 - the record's name
     output: str = "To the Black Sea, I believe.",
-    opinion: Opinion = "accepted",
+    opinion: UserVerdict = "accepted",
     edit: str | None = None,
 ) -> Pair:
     """Make a pair; an edit makes its opinion `edited`."""
-    said: Opinion = opinion if edit is None else "edited"
+    said: UserVerdict = opinion if edit is None else "edited"
     return Pair(
         id=id, at="2026-05-02T10:00:00Z", feature="geo", messages=messages, output=output, opinion=said, edit=edit
     )
@@ -56,20 +56,20 @@ def make_pairs(count: int) -> list[Pair]:
     pairs = []
     for number in range(count):
         request = REQUESTS[number * len(REQUESTS) // count]
-        opinion: Opinion = "rejected" if number % 4 == 3 else "accepted"
+        opinion: UserVerdict = "rejected" if number % 4 == 3 else "accepted"
         edit = f"To the North Sea, {number} times." if number % 2 == 0 else None
         pairs.append(make_pair(request, id=f"c{number}", output=f"To the sea, {number}.", opinion=opinion, edit=edit))
     return pairs
 
 
-def rows_of(name: FormatName, pairs: list[Pair]) -> list[Row]:
+def rows_of(name: FormatName, pairs: list[Pair]) -> list[TrainingRow]:
     """Give the rows of those pairs that the format can hold."""
     made = [FORMATS[name].rows(pair) for pair in pairs]
-    return [row for rows in made if not isinstance(rows, Unfit) for row in rows]
+    return [row for rows in made if not isinstance(rows, FormatViolation) for row in rows]
 
 
-def row_of(name: FormatName, messages: tuple[dict[str, Any], ...] = SEVERAL_TURNS) -> Row:
+def row_of(name: FormatName, messages: tuple[dict[str, Any], ...] = SEVERAL_TURNS) -> TrainingRow:
     """Give one good row of a format."""
     rows = FORMATS[name].rows(make_pair(messages, edit="To the North Sea."))
-    assert not isinstance(rows, Unfit)
+    assert not isinstance(rows, FormatViolation)
     return rows[0]

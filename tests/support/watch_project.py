@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from flowai.events import Attempt, CallEvent, EventLog
 from flowai.redaction import Redactor
 from flowai.watch.records import WatchOptions
-from flowai.watch.watcher import Watch
+from flowai.watch.watcher import Watcher
 from flowai.workspace.workspace import CommandContext
 from support.release_project import NOON, ReleaseProject
 
 if TYPE_CHECKING:
-    from flowai.watch.records import Happening, WatchTick
+    from flowai.watch.records import WatchEvent, WatchTick
     from support.alert_receiver import AlertReceiver
 
 RECEIVERS = 'alerts: {pagerduty: "${PD_KEY}", webhook: "${HOOK}"}'
@@ -44,8 +44,8 @@ class World:
     receiver: AlertReceiver
     now: datetime = NOON
     options: WatchOptions = field(default_factory=WatchOptions)
-    happened: list[Happening] = field(default_factory=list)
-    _watch: Watch | None = None
+    happened: list[WatchEvent] = field(default_factory=list)
+    _watch: Watcher | None = None
     _count: int = 0
 
     def log(self, process: str = "web-1") -> EventLog:
@@ -99,9 +99,9 @@ class World:
         if restarted:
             self.close()
         if self._watch is None:
-            self._watch = Watch(self.context, self.options)
+            self._watch = Watcher(self.context, self.options)
         tick = self._watch.tick()
-        self.happened += tick.happened
+        self.happened += tick.events
         return tick
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class World:
 
     def said(self, *what: str) -> list[str]:
         """Give what happened so far, in words."""
-        return [one.message for one in self.happened if one.what in what]
+        return [one.message for one in self.happened if one.event in what]
 
     @property
     def paged(self) -> list[tuple[str, str]]:

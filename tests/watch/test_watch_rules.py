@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowai.watch.attribution import Suspect, UnitSample, judge
+from flowai.watch.attribution import CandidateRelease, UserSample, attribute
 from flowai.watch.causes import find_causes
-from flowai.watch.error_rates import LONG_MINUTES, MOST_CELLS_COUNT, AlertRule, Cell, MinuteCounts, Spans
-from flowai.watch.incidents import FORGOTTEN, Incident, step
+from flowai.watch.error_rates import LONG_MINUTES, MAX_CELLS, AlertRule, BurnWindows, CountKey, MinuteCounts
+from flowai.watch.incidents import INCIDENT_EXPIRY, Incident, update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,21 +26,21 @@ Calls = tuple[int, int, str, str]  # minutes ago, calls, feature, provider
 
 def spans(
     *calls: Calls, failed: Iterable[Calls] = (), release: str = "v1", variant: str = "", rule: AlertRule = RULE
-) -> Spans:
+) -> BurnWindows:
     counts = MinuteCounts()
     for error, group in (("", calls), ("ServerError", failed)):
         for ago, count, feature, provider in group:
             for _ in range(count):
-                cell = Cell(feature=feature, provider=provider, release=release, variant=variant, error=error)
+                cell = CountKey(feature=feature, provider=provider, release=release, variant=variant, error=error)
                 counts.add(NOW - ago, cell)
     return counts.spans(NOW, rule)
 
 
 def burns(*calls: Calls, failed: Iterable[Calls]) -> bool:
-    return spans(*calls, failed=failed).of(lambda _: True).burns(RULE)
+    return spans(*calls, failed=failed).of(lambda _: True).exceeds_threshold(RULE)
 
 
-def causes(found: Spans) -> list[tuple[str, str]]:
+def causes(found: BurnWindows) -> list[tuple[str, str]]:
     return [(one.kind, one.name) for one in find_causes(found, RULE, None, None)]
 
 
@@ -67,13 +67,13 @@ def test_when_it_burns(good: list[Calls], bad: list[Calls], expected: bool) -> N
 def test_counts_forget_and_stay_small() -> None:
     counts = MinuteCounts()
     for minute in range(200):
-        counts.add(minute, Cell(feature="a"))
+        counts.add(minute, CountKey(feature="a"))
     counts.forget(140)
     assert sum(counts.since(0).values()) == 60
-    for number in range(MOST_CELLS_COUNT + 100):
-        counts.add(300, Cell(feature=f"f{number}", error="E"))
-    assert len(counts.since(300)) == MOST_CELLS_COUNT + 1
-    assert sum(counts.since(300).values()) == MOST_CELLS_COUNT + 100
+    for number in range(MAX_CELLS + 100):
+        counts.add(300, CountKey(feature=f"f{number}", error="E"))
+    assert len(counts.since(300)) == MAX_CELLS + 1
+    assert sum(counts.since(300).values()) == MAX_CELLS + 100
 
 
 # --- causes ---
@@ -116,7 +116,7 @@ def test_what_burns_has_a_cause_and_each_cause_is_named_once(good: list[Calls], 
     found = spans(*good, failed=bad)
     named = causes(found)
     assert len(named) == len(set(named))
-    if found.of(lambda _: True).burns(RULE):
+    if found.of(lambda _: True).exceeds_threshold(RULE):
         assert named
 
 
@@ -128,8 +128,8 @@ class Rollout:
 
     def __init__(self, *, is_whole: bool = False) -> None:
         self.counts = MinuteCounts()
-        self.units = UnitSample()
-        self.suspect = Suspect(
+        self.units = UserSample()
+        self.suspect = CandidateRelease(
             release="v2", changed=frozenset({"chat"}), is_whole=is_whole, since_minute=NOW - LONG_MINUTES
         )
         self._users = 0
@@ -149,7 +149,7 @@ class Rollout:
         for number in range(count):
             self._users += 1
             error = "ServerError" if number < failed else ""
-            cell = Cell(feature=feature, provider=provider, release=release, variant=variant, error=error)
+            cell = CountKey(feature=feature, provider=provider, release=release, variant=variant, error=error)
             self.counts.add(NOW - ago, cell)
             self.units.add(NOW - ago, user or f"user-{self._users}", cell)
 
@@ -158,12 +158,12 @@ class Rollout:
 
     @property
     def verdict(self) -> str:
-        return judge(self.suspect, self.units, self.counts.spans(NOW, RULE), RULE).verdict
+        return attribute(self.suspect, self.units, self.counts.spans(NOW, RULE), RULE).verdict
 
     @property
     def causes(self) -> list[tuple[str, str]]:
         found = self.counts.spans(NOW, RULE)
-        blame = judge(self.suspect, self.units, found, RULE)
+        blame = attribute(self.suspect, self.units, found, RULE)
         return [(one.kind, one.name) for one in find_causes(found, RULE, self.suspect, blame)]
 
 
@@ -237,7 +237,7 @@ def test_features_that_it_did_not_change_and_other_releases_accuse_nobody() -> N
 
 def test_calls_of_an_earlier_stage_do_not_count() -> None:
     rollout = Rollout()
-    rollout.suspect = Suspect(release="v2", changed=frozenset({"chat"}), is_whole=False, since_minute=NOW - 3)
+    rollout.suspect = CandidateRelease(release="v2", changed=frozenset({"chat"}), is_whole=False, since_minute=NOW - 3)
     rollout.call(60, failed=60, ago=10)
     rollout.control(600, ago=10)
     assert rollout.verdict == "no_witness"
@@ -269,7 +269,7 @@ def test_at_100_percent_features_may_differ_by_what_is_borne() -> None:
 
 def test_a_sample_of_users_is_enough_and_stays_small() -> None:
     rollout = Rollout()
-    rollout.units = UnitSample(most_count=500)
+    rollout.units = UserSample(most_count=500)
     rollout.call(1_000, failed=900)
     rollout.control(9_000, failed=90)
     assert len(rollout.units) <= 500
@@ -299,8 +299,8 @@ def incident(**changes: object) -> Incident:
     return Incident(**facts)  # type: ignore[arg-type]
 
 
-def after(found: Spans, one: Incident, minutes: float) -> str:
-    did = step([one], (), found, RULE, NOON + timedelta(minutes=minutes))
+def after(found: BurnWindows, one: Incident, minutes: float) -> str:
+    did = update([one], (), found, RULE, NOON + timedelta(minutes=minutes))
     return "resolved" if did.resolved else "kept" if did.kept else "lost"
 
 
@@ -312,21 +312,21 @@ SILENT = spans((0, 10, "b", "p"))
 def test_an_incident_ends_when_it_was_well_for_a_whole_window() -> None:
     assert after(WELL, incident(), 4.9) == "kept"
     assert after(WELL, incident(), 5) == "resolved"
-    (kept,) = step([incident()], (), ILL, RULE, NOON + timedelta(minutes=9)).kept
+    (kept,) = update([incident()], (), ILL, RULE, NOON + timedelta(minutes=9)).kept
     assert kept.unwell_at == NOON + timedelta(minutes=9)
 
 
 def test_silence_is_no_recovery_until_a_day_has_passed() -> None:
     assert after(SILENT, incident(), 23 * 60) == "kept"
-    assert after(SILENT, incident(), FORGOTTEN / timedelta(minutes=1)) == "resolved"
+    assert after(SILENT, incident(), INCIDENT_EXPIRY / timedelta(minutes=1)) == "resolved"
 
 
 def test_what_is_open_is_not_opened_again_and_another_cause_is() -> None:
     burning = spans(failed=[(0, 60, "a", "p")])
     found = find_causes(burning, RULE, None, None)
-    did = step([incident()], found, burning, RULE, NOON)
+    did = update([incident()], found, burning, RULE, NOON)
     assert (did.opened, len(did.kept)) == ((), 1)
-    assert step([incident(name="z")], found, burning, RULE, NOON).opened == found
+    assert update([incident(name="z")], found, burning, RULE, NOON).opened == found
 
 
 def test_a_release_s_incident_ends_when_its_features_are_well_and_its_own_calls_too() -> None:
@@ -336,5 +336,5 @@ def test_a_release_s_incident_ends_when_its_features_are_well_and_its_own_calls_
     still = MinuteCounts()
     for number in range(1_000):
         release = "v2" if number < 10 else "v1"
-        still.add(NOW, Cell(feature="a", provider="p", release=release, error="E" if number < 10 else ""))
+        still.add(NOW, CountKey(feature="a", provider="p", release=release, error="E" if number < 10 else ""))
     assert after(still.spans(NOW, RULE), one, 60) == "kept", "1 % of the calls still fail, and they are the release's"

@@ -25,14 +25,14 @@ from flowai.cache.equivalence.tokens import Token, tokens_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Subject = Literal[
+MismatchKind = Literal[
     "number", "date", "unit", "negation", "name", "literal", "symbol", "word", "question", "tense", "role"
 ]
 """`role`: the same words, in another order or relation (A to B, B to A)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Disagreement:
+class Mismatch:
     """The first thing in which two texts differ.
 
     Args:
@@ -41,7 +41,7 @@ class Disagreement:
         other: what the second text says.
     """
 
-    subject: Subject
+    subject: MismatchKind
     one: str
     other: str
 
@@ -70,7 +70,7 @@ class _Meaning:
     tokens: tuple[Token, ...]
 
 
-def agree(one: str, other: str) -> Disagreement | None:
+def is_equivalent(one: str, other: str) -> Mismatch | None:
     """Compare two texts.
 
     Args:
@@ -86,55 +86,55 @@ def agree(one: str, other: str) -> Disagreement | None:
     if left.sentences != right.sentences:
         return _difference(left, right)
     if left.questions != right.questions:
-        return Disagreement(subject="question", one=" ".join(left.questions), other=" ".join(right.questions))
+        return Mismatch(subject="question", one=" ".join(left.questions), other=" ".join(right.questions))
     if left.tenses and right.tenses and not left.tenses & right.tenses:
-        return Disagreement(subject="tense", one=_listed(left.tenses), other=_listed(right.tenses))
+        return Mismatch(subject="tense", one=_sorted_words(left.tenses), other=_sorted_words(right.tenses))
     return _persons(left, right)
 
 
-def _persons(left: _Meaning, right: _Meaning) -> Disagreement | None:
+def _persons(left: _Meaning, right: _Meaning) -> Mismatch | None:
     """`Do I owe you?` is not `Do you owe me?`; who is not mentioned may be anyone."""
     ours, theirs = set(left.persons), set(right.persons)
     is_both = len(ours) > 1 or len(theirs) > 1
     if left.persons == right.persons or (not is_both and (not ours or not theirs)):
         return None
-    return Disagreement(subject="role", one=" ".join(left.persons), other=" ".join(right.persons))
+    return Mismatch(subject="role", one=" ".join(left.persons), other=" ".join(right.persons))
 
 
-_KINDS: tuple[Subject, ...] = ("number", "date", "unit", "literal", "symbol", "name", "word")
+_KINDS: tuple[MismatchKind, ...] = ("number", "date", "unit", "literal", "symbol", "name", "word")
 
 
-def _listed(words: Iterable[str]) -> str:
+def _sorted_words(words: Iterable[str]) -> str:
     return " ".join(sorted(words))
 
 
-def _difference(left: _Meaning, right: _Meaning) -> Disagreement:
+def _difference(left: _Meaning, right: _Meaning) -> Mismatch:
     """Name what differs: something that only one text says, or else the roles."""
     ours, theirs = (Counter((token.kind, token.value) for token in side.tokens) for side in (left, right))
     for kind in _KINDS:
         one = [value for (found, value), _ in (ours - theirs).items() if found == kind]
         other = [value for (found, value), _ in (theirs - ours).items() if found == kind]
         if one or other:
-            return Disagreement(subject=kind, one=_listed(one), other=_listed(other))
+            return Mismatch(subject=kind, one=_sorted_words(one), other=_sorted_words(other))
     clauses = [Counter(clause for sentence in side.sentences for clause in sentence) for side in (left, right)]
     negations = [sum(clause.negation_count * count for clause, count in counted.items()) for counted in clauses]
-    subject: Subject = "role" if negations[0] == negations[1] else "negation"
-    return Disagreement(subject=subject, one=_said(clauses[0] - clauses[1]), other=_said(clauses[1] - clauses[0]))
+    subject: MismatchKind = "role" if negations[0] == negations[1] else "negation"
+    return Mismatch(subject=subject, one=_described(clauses[0] - clauses[1]), other=_described(clauses[1] - clauses[0]))
 
 
-def _said(clauses: Counter[_Clause]) -> str:
+def _described(clauses: Counter[_Clause]) -> str:
     return " | ".join(" ".join(filter(None, (clause.link, *clause.words))) for clause in clauses)
 
 
 def _meaning(text: str) -> _Meaning:
-    tokens = _rephrased(tokens_of(text))
-    reading = _Reading()
+    tokens = _replace_phrases(tokens_of(text))
+    reading = _SentenceParser()
     for token in tokens:
-        reading.take(token)
+        reading.feed(token)
     return reading.meaning()
 
 
-def _rephrased(tokens: list[Token]) -> list[Token]:
+def _replace_phrases(tokens: list[Token]) -> list[Token]:
     """Put the few words that stand for many in place of the many."""
     rephrased: list[Token] = []
     at = 0
@@ -168,7 +168,7 @@ _WORDS = frozenset({"word", "name"})
 _PHRASES_BY_FIRST = _by_first_word()
 
 
-class _Reading:
+class _SentenceParser:
     """Reads tokens into clauses, one by one."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class _Reading:
         self._has_be = False
         self._passive: list[str] | None = None  # the words of `the request was approved`, while `by ...` is read
 
-    def take(self, token: Token) -> None:
+    def feed(self, token: Token) -> None:
         """Read one token."""
         word = token.value
         if token.kind not in {"word", "name"}:
@@ -194,10 +194,10 @@ class _Reading:
         elif word in synonyms.QUESTIONS:
             self._end_clause()
             self._questions.append(word)
-        elif word in synonyms.LINKS:
-            self._linked(synonyms.LINKS[word])
-        elif word in synonyms.SILENT:
-            self._silent(word)
+        elif word in synonyms.CONJUNCTIONS:
+            self._linked(synonyms.CONJUNCTIONS[word])
+        elif word in synonyms.STOPWORDS:
+            self._skip_stopword(word)
         elif word in synonyms.PERSONS:
             if self._persons[-1:] != [synonyms.PERSONS[word]]:
                 self._persons.append(synonyms.PERSONS[word])
@@ -227,7 +227,7 @@ class _Reading:
             self._words.append(f"{token.kind}:{token.value}")
             self._tokens.append(token)
 
-    def _silent(self, word: str) -> None:
+    def _skip_stopword(self, word: str) -> None:
         self._has_be = self._has_be or word in synonyms.BE
         if word in synonyms.TENSES:
             self._tenses.add(synonyms.TENSES[word])
@@ -274,11 +274,11 @@ class _Reading:
 
 def _same(word: str, *, is_name: bool) -> str:
     """Give the one word that a word and its synonyms and endings count as; a name stands for itself."""
-    known = synonyms.SAME.get(word)
-    if known is not None or is_name or word in synonyms.UNCUT:
+    known = synonyms.SYNONYMS.get(word)
+    if known is not None or is_name or word in synonyms.NOT_STEMMED:
         return known or word
     base = _base(word)
-    return synonyms.SAME.get(base, base)
+    return synonyms.SYNONYMS.get(base, base)
 
 
 def _base(word: str) -> str:

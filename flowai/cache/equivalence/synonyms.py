@@ -19,7 +19,7 @@ def _canonical(groups: str) -> dict[str, str]:
     return {word: line[0] for line in lines for word in line}
 
 
-SILENT = _words("""
+STOPWORDS = _words("""
 a an the this that these those it its there here
 am is are was were be been being do does did doing has have had having will would shall
 please kindly just really actually simply also so then ok okay hi hello hey thanks thank dear
@@ -43,7 +43,7 @@ TENSES = {
 }
 BE = _words("am is are was were be been being get gets got")
 
-LINKS = {
+CONJUNCTIONS = {
     **dict.fromkeys(("in", "within", "inside", "during"), "in"),
     **dict.fromkeys(("on", "upon"), "on"),
     "at": "at",
@@ -70,7 +70,7 @@ LINKS = {
 
 QUESTIONS = _words("how why when where who whom whose")
 
-SAME = _canonical("""
+SYNONYMS = _canonical("""
 fix fixing repair repairing resolve resolving
 create make made build built generate construct creation
 delete remove erase deletion removal
@@ -188,7 +188,7 @@ lead led
 """)
 """Words that may stand for each other; each line's first is what all of them count as."""
 
-UNCUT = _words(
+NOT_STEMMED = _words(
     "https news goods customs clothes glasses arms means ios physics economics politics ethics odds series species"
 )
 """Words whose last letter is no plural's: without it they are other words."""

@@ -19,7 +19,7 @@ from flowai.cache.equivalence import units
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Kind = Literal["word", "name", "number", "date", "unit", "literal", "symbol", "stop"]
+TokenKind = Literal["word", "name", "number", "date", "unit", "literal", "symbol", "stop"]
 """`literal`: quoted, code, an address, an identifier; compared as it stands. `stop`: the end of a clause."""
 
 _TOKEN = re.compile(
@@ -56,7 +56,7 @@ _PLAIN = str.maketrans(
 )
 _SUFFIXES = {"k": 10**3, "K": 10**3, "M": 10**6, "bn": 10**9, "B": 10**9}
 _LATEST_YEAR = 2999
-_MOST_DIGITS_COUNT = 18  # longer ones are identifiers rather than amounts
+_MAX_DIGITS = 18  # longer ones are identifiers rather than amounts
 _PRONOUN_BEFORE_ONE = frozenset(
     ("which", "this", "that", "the", "another", "every", "each", "no", "any", "some", "right", "only", "new", "best")
 )
@@ -73,7 +73,7 @@ class Token:
         said: how the text spells it.
     """
 
-    kind: Kind
+    kind: TokenKind
     value: str
     said: str
 
@@ -94,11 +94,11 @@ def _read(group: str, said: str, before: list[Token], *, shouts: bool) -> list[T
     if group == "word":
         is_first = not before or before[-1].kind == "stop"
         return _words(said, is_first=is_first, shouts=shouts)
-    return [_one(group, said)]
+    return [_read_token(group, said)]
 
 
-def _one(group: str, said: str) -> Token:
-    kind: Kind = "symbol"
+def _read_token(group: str, said: str) -> Token:
+    kind: TokenKind = "symbol"
     value = said
     if group in {"literal", "named", "slashed"}:
         kind = "literal"
@@ -121,7 +121,7 @@ def _words(said: str, *, is_first: bool, shouts: bool) -> list[Token]:
     if not shouts and (said in _NAMES_IN_CAPITALS or (said == "A" and not is_first)):
         return [Token(kind="name", value=said, said=said)]
     is_name = said[0].isupper() and (not is_first or said[1:].isupper())
-    kind: Kind = "name" if is_name and not shouts else "word"
+    kind: TokenKind = "name" if is_name and not shouts else "word"
     low = said.lower()
     if low in {"can't", "cannot"}:
         parts = ["can", "not"]
@@ -200,7 +200,7 @@ def _year(token: Token | None) -> int | None:
     return int(token.value) if int(token.value) <= _LATEST_YEAR else None
 
 
-def _look(raw: list[Token], at: int) -> Token | None:
+def _peek(raw: list[Token], at: int) -> Token | None:
     return raw[at] if at < len(raw) else None
 
 
@@ -213,14 +213,14 @@ def _month_day(raw: list[Token], at: int) -> tuple[list[Token], int]:
     month = _month(raw[at])
     if month is None:
         return _NOTHING
-    year = _year(_look(raw, at + 1))
+    year = _year(_peek(raw, at + 1))
     if year is not None:
-        return _dated(raw, at, 2, _date(year, month, None))
-    day = _day(_look(raw, at + 1))
+        return _parse_date(raw, at, 2, _date(year, month, None))
+    day = _day(_peek(raw, at + 1))
     if day is not None:
         return _with_year(raw, at, 2, month, day)
     is_verb = raw[at].value in {"may", "march"} and raw[at].kind == "word"
-    return _NOTHING if is_verb or raw[at].value == "may" else _dated(raw, at, 1, _date(None, month, None))
+    return _NOTHING if is_verb or raw[at].value == "may" else _parse_date(raw, at, 1, _date(None, month, None))
 
 
 def _day_month(raw: list[Token], at: int) -> tuple[list[Token], int]:
@@ -228,18 +228,18 @@ def _day_month(raw: list[Token], at: int) -> tuple[list[Token], int]:
     day = _day(raw[at])
     if day is None:
         return _NOTHING
-    skip = 2 if _has_value(_look(raw, at + 1), "of") else 1
-    month = _month(_look(raw, at + skip))
+    skip = 2 if _has_value(_peek(raw, at + 1), "of") else 1
+    month = _month(_peek(raw, at + skip))
     return _NOTHING if month is None else _with_year(raw, at, skip + 1, month, day)
 
 
 def _with_year(raw: list[Token], at: int, count: int, month: int, day: int) -> tuple[list[Token], int]:
-    skip = 1 if _has_value(_look(raw, at + count), ",") else 0
-    year = _year(_look(raw, at + count + skip))
-    return _dated(raw, at, count if year is None else count + skip + 1, _date(year, month, day))
+    skip = 1 if _has_value(_peek(raw, at + count), ",") else 0
+    year = _year(_peek(raw, at + count + skip))
+    return _parse_date(raw, at, count if year is None else count + skip + 1, _date(year, month, day))
 
 
-def _dated(raw: list[Token], at: int, count: int, value: str) -> tuple[list[Token], int]:
+def _parse_date(raw: list[Token], at: int, count: int, value: str) -> tuple[list[Token], int]:
     said = " ".join(token.said for token in raw[at : at + count])
     return [Token(kind="date", value=value, said=said)], count
 
@@ -268,7 +268,7 @@ def _number_words(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`twenty-five`, `two hundred and five`, `1.5 million`, `a thousand`."""
     total = part = Decimal(0)
     end, found = at, ""
-    while (token := _look(raw, end)) is not None:
+    while (token := _peek(raw, end)) is not None:
         if token.kind in {"word", "name"} and token.value in units.NUMBERS:
             if found == "small" and not (part % 10 == 0 and units.NUMBERS[token.value] < 10):  # noqa: PLR2004 - tens
                 break
@@ -280,9 +280,9 @@ def _number_words(raw: list[Token], at: int) -> tuple[list[Token], int]:
             else:
                 total, part = total + (part or Decimal(1)) * scale, Decimal(0)
             found = "scale"
-        elif end == at and token.kind == "number" and _is_scale(_look(raw, at + 1)) and _is_amount(token.value):
+        elif end == at and token.kind == "number" and _is_multiplier(_peek(raw, at + 1)) and _is_amount(token.value):
             part, found = Decimal(token.value), "digits"
-        elif not (found == "scale" and _has_value(token, "and") and _is_small(_look(raw, end + 1))):
+        elif not (found == "scale" and _has_value(token, "and") and _is_small(_peek(raw, end + 1))):
             break
         end += 1
     if end == at or (end == at + 1 and _is_pronoun(raw, at)):
@@ -295,7 +295,7 @@ def _is_pronoun(raw: list[Token], at: int) -> bool:
     return raw[at].value == "one" and at > 0 and raw[at - 1].value in _PRONOUN_BEFORE_ONE
 
 
-def _is_scale(token: Token | None) -> bool:
+def _is_multiplier(token: Token | None) -> bool:
     return token is not None and token.value in units.SCALES
 
 
@@ -304,7 +304,7 @@ def _is_small(token: Token | None) -> bool:
 
 
 def _is_amount(value: str) -> bool:
-    return len(value) <= _MOST_DIGITS_COUNT and re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII) is not None
+    return len(value) <= _MAX_DIGITS and re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII) is not None
 
 
 def _plain(amount: Decimal) -> str:
@@ -314,7 +314,7 @@ def _plain(amount: Decimal) -> str:
 
 def _currency(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`$5` as `5 dollars`."""
-    amount = _look(raw, at + 1)
+    amount = _peek(raw, at + 1)
     if raw[at].kind != "unit" or raw[at].said not in {"$", "€", "£", "¥"} or amount is None or amount.kind != "number":
         return _NOTHING
     made, used_count = _number_words(raw, at + 1)
@@ -325,7 +325,7 @@ def _currency(raw: list[Token], at: int) -> tuple[list[Token], int]:
 
 def _amount(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`10k`, `5km`, `5 m`."""
-    number, unit = raw[at], _look(raw, at + 1)
+    number, unit = raw[at], _peek(raw, at + 1)
     if number.kind != "number" or unit is None or unit.kind not in {"word", "name"}:
         return _NOTHING
     if unit.said in _SUFFIXES and _is_amount(number.value):

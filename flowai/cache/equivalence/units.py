@@ -12,7 +12,7 @@ def _spellings(lines: str) -> dict[str, str]:
     return {word: group[0] for group in groups for word in group}
 
 
-def _counted(words: str, *, first: int, step: int = 1) -> dict[str, int]:
+def _numbered(words: str, *, first: int, step: int = 1) -> dict[str, int]:
     return {word: first + step * at for at, word in enumerate(words.split())}
 
 
@@ -117,12 +117,12 @@ UNITS_AFTER_NUMBERS = {
 """What is a unit only right after a number; small and capital letters differ."""
 
 NUMBERS = {
-    **_counted("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen", first=0),
-    **_counted("fifteen sixteen seventeen eighteen nineteen", first=15),
-    **_counted("twenty thirty forty fifty sixty seventy eighty ninety", first=20, step=10),
+    **_numbered("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen", first=0),
+    **_numbered("fifteen sixteen seventeen eighteen nineteen", first=15),
+    **_numbered("twenty thirty forty fifty sixty seventy eighty ninety", first=20, step=10),
     "dozen": 12,
 }
 
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
-ORDINALS = _counted("first second third fourth fifth sixth seventh eighth ninth tenth", first=1)
+ORDINALS = _numbered("first second third fourth fifth sixth seventh eighth ninth tenth", first=1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
     from flowai.cache.admin import Caches
@@ -32,7 +32,7 @@ _COLUMNS = (
 
 
 @app.command()
-def stats(env: Env = None, json: Json = False) -> None:
+def stats(env: Env = None, json: JsonOption = False) -> None:
     """Show entries, hits, misses, and what was saved: both caches, on disk and on Redis, by feature."""
     from flowai.cache.admin import cache_stats
     from flowai.cli import console
@@ -49,7 +49,7 @@ def stats(env: Env = None, json: Json = False) -> None:
 
 
 @app.command()
-def clear(env: Env = None, json: Json = False) -> None:
+def clear(env: Env = None, json: JsonOption = False) -> None:
     """Forget every cached answer and every count, on disk and on Redis."""
     from flowai.cache.admin import clear_caches
     from flowai.cli import console
@@ -85,12 +85,12 @@ def _show(found: tuple[CacheStats, ...], redis: str) -> None:
 
 
 def _rows(found: CacheStats) -> list[tuple[str, ...]]:
-    from flowai.cache.stats import Usage
+    from flowai.cache.stats import CacheUsage
     from flowai.rendering import formatting
 
     rows: list[tuple[str, ...]] = []
     for feature in sorted({*found.entry_counts, *found.features}):
-        used = found.features.get(feature, Usage())
+        used = found.features.get(feature, CacheUsage())
         rows.append(
             (
                 feature,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, OnlyFeature, PageOutputs, Until
+from flowai.cli.options import Env, JsonOption, OnlyFeature, PageOutputs, Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     ] = None,
     output: PageOutputs = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Hold the candidate of a rollout against its control, over the event log.
 
@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     else:
         place = context.project.show(result.directory / "report.md")
         for line in screen_lines(result.report, place):
-            console.print_marked(line)
+            console.print_styled(line)
     raise typer.Exit(exit_code(result.report.verdict, failing))
 
 
@@ -101,12 +101,12 @@ def _failing(text: str | None) -> frozenset[CanaryVerdict] | None:
     """
     if text is None:
         return None
-    from flowai.errors import UsageError, one_of
+    from flowai.errors import UsageError, expected_one_of
 
     wanted: set[CanaryVerdict] = set()
     for word in (part.strip() for part in text.split(",")):
         known = next((verdict for verdict in _VERDICTS if verdict == word), None)
         if known is None:
-            raise UsageError(f"--fail-on: no verdict `{word}`", hint=one_of(_VERDICTS, found=word))
+            raise UsageError(f"--fail-on: no verdict `{word}`", hint=expected_one_of(_VERDICTS, found=word))
         wanted.add(known)  # type: ignore[arg-type]
     return frozenset(wanted)

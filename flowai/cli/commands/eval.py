@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, Outputs
+from flowai.cli.options import Env, JsonOption, Outputs
 
 if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalOptions, EvalResult
@@ -59,7 +59,7 @@ def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     ] = False,
     output: Outputs = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Try prompts on models over the cases of their suites, and hold the result against the gate.
 
@@ -123,11 +123,11 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
     if trial_lines:
         console.print_line()
     for line in trial_lines:
-        console.print_marked(line)
+        console.print_styled(line)
     for changes in (report.changes, *report.against_baseline):
         if changes is not None:
             console.print_line(run_view.change_line(changes))
-    console.print_marked(run_view.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
+    console.print_styled(run_view.verdict_line(report, f"{place}/report.json  report.md  junit.xml"))
 
 
 def _command_line(options: EvalOptions) -> str:

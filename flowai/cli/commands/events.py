@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
-    from flowai.events.lake.compact import DayDone
+    from flowai.events.lake.compact import DayResult
 
-_MOST_PATH_CHARS = 300
+_MAX_PATH_CHARS = 300
 
 app = typer.Typer(help="Keep the event log in a data lake: Parquet, object stores.", no_args_is_help=True)
 
@@ -31,7 +31,7 @@ def compact(
         bool, typer.Option("--keep", help="Keep the lines in `compacted/` of each day instead of removing them.")
     ] = False,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Turn closed days of the event log into Parquet, by day and feature; each event counts once at any moment.
 
@@ -48,14 +48,14 @@ def compact(
         return
     if not done.days:
         console.print_line(f"nothing to do: no closed lines before {done.before}")
-    for one in done.waiting:
+    for one in done.skipped:
         console.print_line(f"left for later  {one.file}: {one.reason}")
     if done.removed_count or done.kept_count:
         where = f"{done.kept_count:,} files of lines kept" if keep else f"{done.removed_count:,} files of lines removed"
         console.print_line(where)
 
 
-def _show_day(day: DayDone) -> None:
+def _show_day(day: DayResult) -> None:
     from flowai.cli import console
     from flowai.rendering import formatting
 
@@ -78,7 +78,7 @@ def sync(
         typer.Argument(help="`s3://bucket/prefix`, `gs://`, `az://`, or a directory; default the registry's `events`."),
     ] = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Copy what is compacted to an object store, read every copy back, never overwrite.
 
@@ -105,7 +105,7 @@ def sync(
             files = formatting.count(done.waiting_count, "file of lines", "files of lines")
             console.print_line(f"{files} not compacted yet: `flowai events compact`")
         for one in done.conflicts:
-            console.print_marked(f"FAILED  {one.key}: {one.reason}")
+            console.print_styled(f"FAILED  {one.key}: {one.reason}")
     if done.conflicts:
         raise typer.Exit(ExitCode.GATE_NOT_MET)
 
@@ -116,7 +116,7 @@ def validate(
         str | None, typer.Argument(help="A log's directory, a file of lines, or an address; default the project's log.")
     ] = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Check every line against the format, and every Parquet file against its manifest.
 
@@ -134,15 +134,15 @@ def validate(
     else:
         kinds = ", ".join(f"{name} {count:,}" for name, count in found.kinds.items()) or "no events"
         console.print_line(
-            f"{one_line(found.place, _MOST_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
+            f"{one_line(found.place, _MAX_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
         )
         for problem, count in found.problems.items():
-            console.print_marked(f"BROKEN  {problem.replace('_', ' ')}: {count:,}")
+            console.print_styled(f"BROKEN  {problem.replace('_', ' ')}: {count:,}")
             for one in found.places:
                 if one.problem == problem:
                     where = one.file if one.line is None else f"{one.file}:{one.line}"
-                    console.print_line("  " + one_line("  ".join(filter(None, (where, one.detail))), _MOST_PATH_CHARS))
+                    console.print_line("  " + one_line("  ".join(filter(None, (where, one.detail))), _MAX_PATH_CHARS))
         if not found.problems:
-            console.print_marked("WHOLE  nothing is wrong")
+            console.print_styled("WHOLE  nothing is wrong")
     if found.problems:
         raise typer.Exit(ExitCode.GATE_NOT_MET)

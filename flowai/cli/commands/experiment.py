@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, PageOutputs, Reason, Until
+from flowai.cli.options import Env, JsonOption, PageOutputs, Reason, Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.experiments.stop_adopt import Ended
+    from flowai.experiments.stop_adopt import EndResult
 
 app = typer.Typer(help="Hold the arms of an experiment against each other; end it.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The experiment, as the registry calls it.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The experiment, as the registry calls it.")]
 Since = Annotated[
     str | None,
     typer.Option("--since", help="Begin: `2h`, `2026-05-02T10:00Z`; default its first call (within 90 days)."),
 ]
-Window = Annotated[str, typer.Option("--window", help="How long after a call its feedback counts.")]
+WindowOption = Annotated[str, typer.Option("--window", help="How long after a call its feedback counts.")]
 
 
 @app.command("report")
 def report_command(
-    name: Name,
+    name: NameArgument,
     since: Since = None,
     until: Until = None,
-    window: Window = "1h",
+    window: WindowOption = "1h",
     output: PageOutputs = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Hold every arm against every other: the goal, guardrails, times and cost.
 
@@ -56,7 +56,7 @@ def report_command(
         console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report):
-            console.print_marked(line)
+            console.print_styled(line)
         console.print_line(f"{context.project.show(result.directory / 'report.md')}   report.html   report.json")
         if line := next_line(result.report):
             console.print_line(line)
@@ -64,7 +64,7 @@ def report_command(
 
 
 @app.command("stop")
-def stop_command(name: Name, reason: Reason = None, env: Env = None, json: Json = False) -> None:
+def stop_command(name: NameArgument, reason: Reason = None, env: Env = None, json: JsonOption = False) -> None:
     """End an experiment: its entry is taken out of the registry, and the release alone serves its feature again.
 
     Running it again changes nothing and says so. The ledger keeps what the experiment was.
@@ -77,19 +77,19 @@ def stop_command(name: Name, reason: Reason = None, env: Env = None, json: Json 
 
 @app.command("adopt")
 def adopt_command(  # noqa: PLR0913, PLR0917 - one parameter per option
-    name: Name,
+    name: NameArgument,
     arm: Annotated[str | None, typer.Option("--arm", help="The arm; default the winner.")] = None,
     release: Annotated[
         str | None, typer.Option("--as", metavar="RELEASE", help="Name of the new release; default the next number.")
     ] = None,
     since: Since = None,
-    window: Window = "1h",
+    window: WindowOption = "1h",
     force: Annotated[
         bool, typer.Option("--force", help="Take an arm that has not won; needs --arm and --reason.")
     ] = False,
     reason: Reason = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make the winning arm a new release, and end the experiment.
 
@@ -105,38 +105,38 @@ def adopt_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     _show(adopt(console.command_context(), options), json=json)
 
 
-def _show(ended: Ended, *, json: bool) -> None:
+def _show(ended: EndResult, *, json: bool) -> None:
     from flowai.cli import console
 
     if json:
         console.print_json(ended)
         return
     for line in ended_lines(ended):
-        console.print_marked(line)
+        console.print_styled(line)
 
 
-def ended_lines(ended: Ended) -> Iterator[str]:
+def ended_lines(ended: EndResult) -> Iterator[str]:
     """Give the screen: what was changed, who serves now, what to type next."""
     from flowai.rendering.markdown import one_line
 
     yield from (f"warning: {warning}" for warning in ended.warnings)
     env = f" --env {ended.environment}" if ended.environment else ""
-    if not ended.is_new:
+    if not ended.changed:
         yield f"{ended.experiment} is over: {one_line(ended.ended)}; nothing changed"
     else:
         yield from _done_lines(ended)
-    if ended.release is not None and ended.release != ended.serves:
+    if ended.release is not None and ended.release != ended.serving:
         yield f"Then: flowai release publish {ended.release}{env}"
 
 
-def _done_lines(ended: Ended) -> Iterator[str]:
+def _done_lines(ended: EndResult) -> Iterator[str]:
     if ended.release is not None:
         forced = " (without evidence)" if ended.forced else ""
         yield f"{ended.experiment}: arm {ended.arm} becomes {ended.release}{forced}"
-        yield f"done     release             {ended.release} extends {ended.serves}"
+        yield f"done     release             {ended.release} extends {ended.serving}"
     elif ended.arm is not None:
-        yield f"{ended.experiment}: arm {ended.arm} is what {ended.serves} serves already; no release is needed"
+        yield f"{ended.experiment}: arm {ended.arm} is what {ended.serving} serves already; no release is needed"
     files = ", ".join(ended.files)
     yield f"done     experiment          taken out of {files}"
     yield "done     ledger              what it was is kept"
-    yield f"{ended.experiment.upper()} IS OVER; {ended.serves} serves {ended.feature}.  Commit {files}."
+    yield f"{ended.experiment.upper()} IS OVER; {ended.serving} serves {ended.feature}.  Commit {files}."

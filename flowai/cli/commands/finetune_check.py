@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Json
+from flowai.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from flowai.finetune.check.records import CheckReport
@@ -32,7 +32,7 @@ def command(
         str | None, typer.Option("--model", help="The model you train: decides which tokenizer counts.")
     ] = None,
     show: Annotated[int, typer.Option("--show", help="List this many errors, and warnings, with their places.")] = 20,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Find the broken rows of a training file, with line and rule.
 
@@ -64,12 +64,12 @@ def _show(report: CheckReport) -> None:
     for rule in report.rules:
         word = "FAIL" if rule.level == "error" else "warn"
         where = f", first at line {rule.first_line:,}" if rule.first_line else ""
-        console.print_marked(f"{word}  {rule.rule:<{wide}}  {rule.count:>{high},} x  {rule.meaning}{where}")
+        console.print_styled(f"{word}  {rule.rule:<{wide}}  {rule.count:>{high},} x  {rule.meaning}{where}")
     if report.problems:
         console.print_line()
     for problem in report.problems:
         place = f"{report.file}:{problem.line}" if problem.line else report.file
-        console.print_line("   ".join(part for part in (place, problem.rule, problem.key, problem.what) if part))
+        console.print_line("   ".join(part for part in (place, problem.rule, problem.key, problem.problem) if part))
     if (hidden := report.problem_count - len(report.problems)) > 0:
         console.print_line(f"... and {hidden:,} more; --show lists more of them")
     if report.problems:
@@ -77,7 +77,7 @@ def _show(report: CheckReport) -> None:
     if report.tokenizer is not None:
         proxy = ", a proxy: the model's own tokenizer is not installed" if report.tokenizer_is_proxy else ""
         console.print_line(f"tokens counted with {report.tokenizer}{proxy}")
-    console.print_marked(_verdict(report))
+    console.print_styled(_verdict(report))
 
 
 def _verdict(report: CheckReport) -> str:

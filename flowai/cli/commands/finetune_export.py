@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, Until
+from flowai.cli.options import Env, JsonOption, Until
 
 if TYPE_CHECKING:
-    from flowai.finetune.dedup.split import Ratios
-    from flowai.finetune.export.export import Exported
+    from flowai.finetune.dedup.split import SplitRatios
+    from flowai.finetune.export.export import ExportResult
 
 _SPLITS = 3
 
@@ -57,7 +57,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the rows, for the estimate.")] = 3,
     force: Annotated[bool, typer.Option("--force", help="Replace the export that stands there.")] = False,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make training files of what users accepted and edited: cleaned, split, counted.
 
@@ -65,8 +65,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.finetune.cleaning.quality import Rules
-    from flowai.finetune.export.dataset_card import UNLICENSED
+    from flowai.finetune.cleaning.quality import QualityLimits
+    from flowai.finetune.export.dataset_card import NO_LICENSE
     from flowai.finetune.export.export import ExportOptions, run_export
     from flowai.rendering.report_files import to_json
 
@@ -79,11 +79,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         releases=tuple(release or ()),
         replace=force,
         ratios=_ratios(split),
-        rules=Rules(min_answer_chars=min_answer, max_tokens=max_tokens),
+        rules=QualityLimits(min_answer_chars=min_answer, max_tokens=max_tokens),
         languages=tuple(language or ()),
         toxicity=toxicity,
         base_model=base_model,
-        licence=licence or UNLICENSED,
+        licence=licence or NO_LICENSE,
         usd_per_million_tokens=usd_per_million,
         epochs=epochs,
     )
@@ -96,9 +96,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         raise typer.Exit(ExitCode.UNDECIDED)
 
 
-def _ratios(text: str) -> Ratios:
+def _ratios(text: str) -> SplitRatios:
     from flowai.errors import UsageError
-    from flowai.finetune.dedup.split import Ratios
+    from flowai.finetune.dedup.split import SplitRatios
 
     try:
         shares = [float(part) / 100 for part in text.split("/")]
@@ -107,10 +107,10 @@ def _ratios(text: str) -> Ratios:
     if len(shares) != _SPLITS:
         raise UsageError(f"--split: found `{text}`", hint="three numbers, together 100: `90/5/5`")
     train, validation, test = shares
-    return Ratios(train=train, validation=validation, test=test)
+    return SplitRatios(train=train, validation=validation, test=test)
 
 
-def _show(exported: Exported) -> None:
+def _show(exported: ExportResult) -> None:
     from flowai.cli import console
 
     manifest, funnel = exported.manifest, exported.manifest.funnel

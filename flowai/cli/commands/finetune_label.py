@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import AllPairs, Env, Json, PairsFeature, PairsFile, PairsSince
+from flowai.cli.options import AllPairs, Env, JsonOption, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
     from flowai.finetune.decisions.labels import Label
-    from flowai.review.auto_label import Labelled
+    from flowai.review.auto_label import LabelResult
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
@@ -30,7 +30,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         int, typer.Option("--max-concurrency", "-j", min=1, max=100, help="Most calls in flight.")
     ] = 4,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Ask a model for quality (1 to 5), category and correctness of pairs; `finetune review` shows what it says.
 
@@ -40,10 +40,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from flowai.cli import console
     from flowai.errors import ExitCode
     from flowai.review.auto_label import LabelOptions, run_label
-    from flowai.review.candidates import Looked
+    from flowai.review.candidates import CandidateSelection
 
     options = LabelOptions(
-        looked=Looked(feature=feature, source=source, everything=everything, since=since),
+        looked=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
         model=model,
         limit=limit,
         budget_usd=budget_usd,
@@ -66,17 +66,17 @@ def _progress(_: Label, done_count: int, total_count: int) -> None:
         console.print_progress_line(f"{done_count:,} of {total_count:,} labelled")
 
 
-def _show(labelled: Labelled) -> None:
+def _show(labelled: LabelResult) -> None:
     from flowai.cli import console
 
     unusable = f", {labelled.unusable_count:,} of them without a usable answer" if labelled.unusable_count else ""
-    known = f", {labelled.known_count:,} were before" if labelled.known_count else ""
+    known = f", {labelled.already_labelled_count:,} were before" if labelled.already_labelled_count else ""
     console.print_line(
         f"{labelled.model} labelled {labelled.labelled_count:,} pairs{unusable}{known}   ${labelled.cost_usd:,.4f}"
     )
     if labelled.is_budget_spent:
-        console.print_line(f"BUDGET SPENT  {labelled.left_count:,} pairs are left: run it again with more")
-    elif labelled.left_count:
-        console.print_line(f"{labelled.left_count:,} pairs are left: run it again")
+        console.print_line(f"BUDGET SPENT  {labelled.remaining_count:,} pairs are left: run it again with more")
+    elif labelled.remaining_count:
+        console.print_line(f"{labelled.remaining_count:,} pairs are left: run it again")
     console.print_line(f"{labelled.file} holds the labels")
     console.print_line(f"Then: flowai finetune review --feature {labelled.feature}")

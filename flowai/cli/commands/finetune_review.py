@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import AllPairs, Env, Json, PairsFeature, PairsFile, PairsSince
+from flowai.cli.options import AllPairs, Env, JsonOption, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
-    from flowai.review.review import Opened, Reviewed
+    from flowai.review.review import ReviewOpened, ReviewResult
     from flowai.workspace.workspace import CommandContext
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
@@ -38,7 +38,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         Path | None, typer.Option("--import", metavar="FILE", help="Add the decisions of this file: .csv or .jsonl.")
     ] = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Decide by hand which pairs a model learns: accept, edit, reject, skip, undo, on a page of this machine.
 
@@ -46,20 +46,20 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     is how it ends; 5 when no pair waits.
     """
     from flowai.cli import console
-    from flowai.review.candidates import Looked
+    from flowai.review.candidates import CandidateSelection
     from flowai.review.review import ReviewOptions, run_review
 
     context = console.command_context(env)
-    screen = _Screen(json=json, opens_browser=not no_browser)
+    screen = _ReviewScreen(json=json, opens_browser=not no_browser)
     if export is not None or take_in is not None:
         reviewed = _pass_on(context, feature, export, take_in, screen)
     else:
         options = ReviewOptions(
-            looked=Looked(feature=feature, source=source, everything=everything, since=since),
-            reviewer=reviewer or console.who(os.environ).partition("@")[0],
+            looked=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
+            reviewer=reviewer or console.current_user(os.environ).partition("@")[0],
             port=port,
         )
-        reviewed = run_review(context, options, on_open=screen.opened, on_bug=screen.bug)
+        reviewed = run_review(context, options, on_open=screen.opened, on_bug=screen.show_error)
     if json:
         console.print_json(reviewed)
     else:
@@ -67,8 +67,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 
 def _pass_on(
-    context: CommandContext, feature: str | None, export: Path | None, take_in: Path | None, screen: _Screen
-) -> Reviewed:
+    context: CommandContext, feature: str | None, export: Path | None, take_in: Path | None, screen: _ReviewScreen
+) -> ReviewResult:
     """Take decisions in, then write them out, as asked."""
     from flowai.review.review import export_decisions, import_decisions
 
@@ -81,7 +81,7 @@ def _pass_on(
     return reviewed
 
 
-class _Screen:
+class _ReviewScreen:
     """Says what a person waits to know; with --json on stderr."""
 
     def __init__(self, *, json: bool, opens_browser: bool) -> None:
@@ -90,12 +90,14 @@ class _Screen:
         self.say = console.print_progress_line if json else console.print_line
         self._opens_browser = opens_browser and sys.stdout.isatty() and _has_screen()
 
-    def opened(self, opened: Opened) -> None:
+    def opened(self, opened: ReviewOpened) -> None:
         from flowai.cli import console
 
         for warning in opened.warnings:
             console.print_progress_line(f"warning: {warning}")
-        self.say(f"{opened.feature}: {opened.left_count:,} of {opened.pair_count:,} pairs wait for {opened.reviewer}")
+        self.say(
+            f"{opened.feature}: {opened.remaining_count:,} of {opened.pair_count:,} pairs wait for {opened.reviewer}"
+        )
         self.say(f"{opened.addresses.lasting}   Ctrl-C ends it")
         console.flush()
         if self._opens_browser:
@@ -103,7 +105,7 @@ class _Screen:
 
             webbrowser.open(opened.addresses.once)
 
-    def bug(self, error: BaseException) -> None:
+    def show_error(self, error: BaseException) -> None:
         from flowai.cli import console
 
         console.print_traceback(error)
@@ -114,7 +116,7 @@ def _has_screen() -> bool:
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
-def _show(reviewed: Reviewed) -> None:
+def _show(reviewed: ReviewResult) -> None:
     from flowai.cli import console
 
     for warning in reviewed.warnings:
@@ -126,11 +128,13 @@ def _show(reviewed: Reviewed) -> None:
     for one in reviewed.agreement:
         kappa = "-" if one.kappa is None else f"{one.kappa:.2f}"
         names = " and ".join(one.reviewers)
-        console.print_line(f"{names}: the same on {one.same_count:,} of {one.both_count:,}, kappa {kappa}")
-    for pair, told in list(reviewed.disputed.items())[:_MOST_SHOWN]:
+        console.print_line(
+            f"{names}: the same on {one.agreed_count:,} of {one.pairs_reviewed_by_both:,}, kappa {kappa}"
+        )
+    for pair, told in list(reviewed.disputed.items())[:_MAX_SHOWN]:
         console.print_line(f"DISPUTED  {pair}   {told}")
-    if len(reviewed.disputed) > _MOST_SHOWN:
-        console.print_line(f"DISPUTED  and {len(reviewed.disputed) - _MOST_SHOWN:,} more")
+    if len(reviewed.disputed) > _MAX_SHOWN:
+        console.print_line(f"DISPUTED  and {len(reviewed.disputed) - _MAX_SHOWN:,} more")
     if reviewed.disputed:
         console.print_line("disputed pairs stay out until more reviewers say the same than anything else")
     if reviewed.reviewers:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, Until
+from flowai.cli.options import Env, JsonOption, Until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json or .md. Repeatable."),
     ] = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Show calls, errors, times, acceptance, hallucinations, cache hits, tokens and cost, by feature or anything else.
 
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     context = console.command_context(env)
     options = MetricsOptions(since=since, until=until, by=by, outputs=tuple(Path(name) for name in output or ()))
     if watch:
-        on_look = _line if json else _Screen(interval).look if _can_redraw() else _block
+        on_look = _line if json else _MetricsScreen(interval).look if _can_redraw() else _block
         watch_metrics(context, options, every_s=every_s, on_look=on_look)
     report = run_metrics(context, options)
     if json:
@@ -109,7 +109,7 @@ def _block(found: UsageReport | FlowaiError) -> None:
     console.flush()
 
 
-class _Screen:
+class _MetricsScreen:
     """Draws each look over the one before.
 
     Args:

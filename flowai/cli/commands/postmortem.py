@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import AnyEnv, Json, OnlyFeature, PageOutputs
+from flowai.cli.options import AnyEnv, JsonOption, OnlyFeature, PageOutputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowai.postmortem.report_records import PostmortemReport
 
-MOST_FINDINGS = 10
-MOST_CLUSTERS = 3
-MOST_CHANGES = 4
-MOST_FOLLOW_UPS = 4
+MAX_FINDINGS = 10
+MAX_CLUSTERS = 3
+MAX_CHANGES = 4
+MAX_FOLLOW_UPS = 4
 
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter per option
@@ -40,7 +40,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         bool, typer.Option("--add-cases", help="Add the worst calls to datasets/ as regression cases.")
     ] = False,
     output: PageOutputs = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Find what broke in an incident: which prompts, inputs, languages, models, and what changed.
 
@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result.report, f"{result.directory}/report.md"):
-            console.print_marked(line)
+            console.print_styled(line)
     if not result.report.investigation.call_count:
         raise typer.Exit(ExitCode.UNDECIDED)
 
@@ -87,22 +87,20 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
     if found.findings:
         yield ""
         head = words.FINDING_COLUMNS
-        rows = [
-            (*row[:2], one_line(row[2], 60), *row[3:]) for row in words.finding_rows(found.findings[:MOST_FINDINGS])
-        ]
+        rows = [(*row[:2], one_line(row[2], 60), *row[3:]) for row in words.finding_rows(found.findings[:MAX_FINDINGS])]
         yield from aligned([head, *rows], "><<<>>>>")
-        if len(found.findings) > MOST_FINDINGS:
-            yield f"{len(found.findings) - MOST_FINDINGS} more in the report"
+        if len(found.findings) > MAX_FINDINGS:
+            yield f"{len(found.findings) - MAX_FINDINGS} more in the report"
         yield ""
-    for row in words.cluster_rows(found, MOST_CLUSTERS):
+    for row in words.cluster_rows(found, MAX_CLUSTERS):
         yield f"error  {row[0]} calls  {row[2]}: {one_line(row[3], 90)}"
-    yield words.touched_line(found)
-    for one in report.differences[:MOST_CHANGES]:
+    yield words.impact_line(found)
+    for one in report.differences[:MAX_CHANGES]:
         yield f"changed  {one.feature}: {one.what} {one.before or '-'} -> {one.after or '-'}"
-    if len(report.differences) > MOST_CHANGES:
-        yield f"changed  {len(report.differences) - MOST_CHANGES} more things"
+    if len(report.differences) > MAX_CHANGES:
+        yield f"changed  {len(report.differences) - MAX_CHANGES} more things"
     yield from (f"warning: {one_line(one, 200)}" for one in report.warnings)
-    yield from (f"todo  {one_line(one, 140)}" for one in report.follow_ups[:MOST_FOLLOW_UPS])
+    yield from (f"todo  {one_line(one, 140)}" for one in report.follow_ups[:MAX_FOLLOW_UPS])
     if report.added is not None:
         yield from (f"cases  {one}" for one in pages.added_lines(report.added))
     yield words.conclusion(report)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, Reason
+from flowai.cli.options import Env, JsonOption, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from flowai.evals.reports import Trial
     from flowai.evals.runs.trials import Forecast
     from flowai.releases.diff import Difference
-    from flowai.rollouts.listing import ReleaseDiff, Releases
-    from flowai.rollouts.promote import Promoted
-    from flowai.rollouts.publish import Published
+    from flowai.rollouts.listing import ReleaseDiff, ReleaseList
+    from flowai.rollouts.promote import PromoteResult
+    from flowai.rollouts.publish import PublishResult
 
 app = typer.Typer(help="List and compare releases; roll one out, stage by stage.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_command(env: Env = None, json: Json = False) -> None:
+def list_command(env: Env = None, json: JsonOption = False) -> None:
     """List the releases and how each stands: serving, candidate, known good, bad."""
     from flowai.cli import console
     from flowai.rendering.formatting import aligned
@@ -46,7 +46,7 @@ def diff_command(
     first: Annotated[str, typer.Argument(metavar="[FROM]", help="Release to start from; default the one that serves.")],
     second: Annotated[str | None, typer.Argument(metavar="TO", help="Release to look at.")] = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Show what a release does differently: models, parameters, and prompts line by line."""
     from flowai.cli import console
@@ -67,7 +67,7 @@ def publish_command(
     env: Env = None,
     no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Don't ask for smoke; the ledger keeps that.")] = False,
     reason: Reason = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Lock a release and begin its rollout, if smoke passes.
 
@@ -84,7 +84,7 @@ def publish_command(
         console.print_json(done)
     else:
         for line in _published_lines(done):
-            console.print_marked(line)
+            console.print_styled(line)
     if done.stage is None:
         raise typer.Exit(ExitCode.GATE_NOT_MET if done.smoke == "fail" else ExitCode.INFRASTRUCTURE)
 
@@ -97,7 +97,7 @@ def promote_command(
     env: Env = None,
     force: Annotated[bool, typer.Option("--force", help="Go on without evidence; needs --reason.")] = False,
     reason: Reason = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Move the rollout on by one stage, if the evidence is there.
 
@@ -114,9 +114,9 @@ def promote_command(
         console.print_json(done)
     else:
         for line in _promoted_lines(done):
-            console.print_marked(line)
-    if not done.has_moved:
-        raise typer.Exit(ExitCode.GATE_NOT_MET if done.is_worse else ExitCode.UNDECIDED)
+            console.print_styled(line)
+    if not done.changed:
+        raise typer.Exit(ExitCode.GATE_NOT_MET if done.candidate_is_worse else ExitCode.UNDECIDED)
 
 
 class _Quiet:
@@ -136,7 +136,7 @@ def _stage(stage: int | str | None) -> str:
     return f"{stage} %" if isinstance(stage, int) else str(stage)
 
 
-def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
+def _rows(found: ReleaseList) -> Iterator[tuple[str, ...]]:
     from flowai.rendering.markdown import one_line
 
     for row in found.releases:
@@ -145,7 +145,7 @@ def _rows(found: Releases) -> Iterator[tuple[str, ...]]:
             states.append(f"CHANGED SINCE PUBLISHED: {', '.join(row.changed)}")
         last = "-"
         if row.last is not None:
-            last = f"{row.last.action} {row.last.at:%Y-%m-%d %H:%M} by {one_line(row.last.who, 40)}"
+            last = f"{row.last.action} {row.last.at:%Y-%m-%d %H:%M} by {one_line(row.last.actor, 40)}"
         yield row.name, ", ".join(states) or "-", ", ".join(row.features), last
 
 
@@ -167,7 +167,7 @@ def _differences(found: tuple[Difference, ...]) -> Iterator[str]:
         yield f"  {one.feature}: {what}{one.before or '-'} -> {one.after or '-'}"
 
 
-def _published_lines(done: Published) -> Iterator[str]:
+def _published_lines(done: PublishResult) -> Iterator[str]:
     for warning in done.warnings:
         yield f"warning: {warning}"
     env = f" --env {done.environment}" if done.environment else ""
@@ -175,9 +175,9 @@ def _published_lines(done: Published) -> Iterator[str]:
         yield f"NOT PUBLISHED  smoke: {done.smoke}   reports/smoke.xml"
         yield f"again: flowai smoke --release {done.release}{env}"
         return
-    yield f"{done.serves} -> {done.release}"
+    yield f"{done.serving} -> {done.release}"
     yield from _differences(done.differences)
-    if not done.is_new:
+    if not done.changed:
         yield f"{done.release} is being rolled out already: {_stage(done.stage)}; nothing changed"
         return
     yield f"done     smoke               {done.smoke}"
@@ -187,19 +187,19 @@ def _published_lines(done: Published) -> Iterator[str]:
     yield f"Then: flowai release promote{env}"
 
 
-def _promoted_lines(done: Promoted) -> Iterator[str]:
+def _promoted_lines(done: PromoteResult) -> Iterator[str]:
     for warning in done.warnings:
         yield f"warning: {warning}"
     env = f" --env {done.environment}" if done.environment else ""
-    if not done.has_moved:
+    if not done.changed:
         yield f"HOLD  {done.release} stays at {_stage(done.from_stage)}: {done.blocked_by}"
         if done.hint:
             yield f"hint: {done.hint}"
         return
     if done.forced:
         yield f"warning: forced, although {done.blocked_by}"
-    if done.joins:
-        yield f"critical features join: {', '.join(done.joins)}"
+    if done.newly_exposed:
+        yield f"critical features join: {', '.join(done.newly_exposed)}"
     for step in done.steps:
         yield f"{'done' if step.status == 'done' else 'PENDING':<8} {step.name:<19} {step.detail}"
     if done.is_complete:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import AnyEnv, DryRun, Json, State
+from flowai.cli.options import AnyEnv, DryRun, JsonOption, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from flowai.rollouts.records import RollbackResult, Step
+    from flowai.rollouts.records import RollbackResult, RollbackStep
 
 _WORDS = {"done": "done", "pending": "PENDING", "failed": "FAILED", "skipped": "-"}
-_MOST_NAMES = 20
+_MAX_NAMES = 20
 
 
 def command(  # noqa: PLR0913, PLR0917 - a command's options
@@ -41,7 +41,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     dry_run: DryRun = False,
     force: Annotated[bool, typer.Option("--force", help="Go back even to a release that was never good.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted; nothing is ever asked.")] = False,  # noqa: ARG001 - see its help
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Take the bad release out of service, at once: no question is asked.
 
@@ -57,14 +57,14 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     options = RollbackOptions(
         to=to, reason=reason, env=env, state=state, registry=registry, force=force, dry_run=dry_run
     )
-    screen = _Screen(quiet=json)
+    screen = _RollbackScreen(quiet=json)
     result = run_rollback(console.command_context(), options, screen.plan, screen.step)
     screen.show(lambda: console.print_json(result) if json else _print(last_lines(result)))
     if not result.is_confirmed:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
-class _Screen:
+class _RollbackScreen:
     """Prints each step when it is done, since the first ones are what the person waits for.
 
     Whoever watches may go away, and a log may have no room: what was begun is finished all the same.
@@ -77,7 +77,7 @@ class _Screen:
         if not self._quiet:
             self.show(lambda: _print(head_lines(result)))
 
-    def step(self, step: Step) -> None:
+    def step(self, step: RollbackStep) -> None:
         if not self._quiet:
             self.show(lambda: _print((step_line(step),)))
 
@@ -95,29 +95,29 @@ def _print(lines: Iterable[str]) -> None:
     from flowai.cli import console
 
     for line in lines:
-        console.print_marked(line)
+        console.print_styled(line)
 
 
 def head_lines(result: RollbackResult) -> Iterator[str]:
     """Say what will be done, or was before."""
-    if not result.leaves:
-        yield f"{result.serves} serves already; nothing is left"
+    if not result.rolled_back:
+        yield f"{result.serving} serves already; nothing is left"
         return
-    left = " and ".join(result.leaves)
+    left = " and ".join(result.rolled_back)
     stage = "" if result.stage is None else f" (canary {result.stage}{' %' if isinstance(result.stage, int) else ''})"
     good = f" (known good since {result.good_since})" if result.good_since else ""
-    if result.is_new:
-        is_are = "are" if len(result.leaves) > 1 else "is"
+    if result.changed:
+        is_are = "are" if len(result.rolled_back) > 1 else "is"
         will = "would be" if result.is_dry_run else is_are
-        yield f"{left}{stage} -> {result.serves}{good}; {left} {will} marked bad"
+        yield f"{left}{stage} -> {result.serving}{good}; {left} {will} marked bad"
     else:
-        yield f"{left} -> {result.serves}{good}: rolled back before; nothing new is decided"
+        yield f"{left} -> {result.serving}{good}: rolled back before; nothing new is decided"
     for one in result.differences:
         what = "" if one.what == "prompt" else f"{one.what} "
         yield f"  {one.feature}: {what}{one.before or '-'} -> {one.after or '-'}"
 
 
-def step_line(step: Step) -> str:
+def step_line(step: RollbackStep) -> str:
     """Give one step."""
     took = "" if step.elapsed_ms is None else f"{step.elapsed_ms:8.0f} ms"
     return f"{_WORDS[step.status]:<8} {step.name:<19} {step.detail:<36}{took}".rstrip()
@@ -130,35 +130,36 @@ def last_lines(result: RollbackResult) -> Iterator[str]:
     if result.is_dry_run:
         yield f"NOTHING CHANGED  {result.process_count} live processes would be told"
         return
-    for name in result.silent[:_MOST_NAMES]:
+    for name in result.unconfirmed[:_MAX_NAMES]:
         yield f"  does not confirm: {name}"
-    if result.may_not_know:
-        yield f"  may not know: {', '.join(result.may_not_know[:_MOST_NAMES])}"
+    if result.unreachable:
+        yield f"  may not know: {', '.join(result.unreachable[:_MAX_NAMES])}"
     yield _verdict(result)
-    if result.leaves and result.is_in_git:
-        yield f"Before the next deploy: git commit -m 'Roll back {' and '.join(result.leaves)}' {result.registry_file}"
-    elif result.leaves:
-        what = f"set `current: {result.serves}`, and add {' and '.join(result.leaves)} to `bad`"
+    if result.rolled_back and result.is_in_git:
+        releases = " and ".join(result.rolled_back)
+        yield f"Before the next deploy: git commit -m 'Roll back {releases}' {result.registry_file}"
+    elif result.rolled_back:
+        what = f"set `current: {result.serving}`, and add {' and '.join(result.rolled_back)} to `bad`"
         yield f"{result.registry_file} was not changed here: {what} in its repository"
-    if result.leaves:
+    if result.rolled_back:
         env = f" --env {result.environment}" if result.environment else ""
         yield f"Then: flowai postmortem{env} --since {result.since}"
 
 
 def _verdict(result: RollbackResult) -> str:
-    serves = result.serves.upper()
+    serves = result.serving.upper()
     failed = [step.name for step in result.steps if step.status == "failed"]
     is_known = "ledger" not in failed  # or the same command would decide anew
     again = "  Finish what is pending: run the same command again." if result.pending and is_known else ""
-    if result.silent:
-        return f"NOT CONFIRMED BY {len(result.silent)} OF {result.process_count} PROCESSES.{again}"
+    if result.unconfirmed:
+        return f"NOT CONFIRMED BY {len(result.unconfirmed)} OF {result.process_count} PROCESSES.{again}"
     if failed:
         done = any(
             step.status == "done" and step.name in ("live overlay", result.registry_file) for step in result.steps
         )
         said = f"{serves} SERVES WHERE IT IS KNOWN" if done else "NOTHING CHANGED"
         return f"{said}; could not be reached: {', '.join(failed)}.{again}"
-    if not result.leaves:
+    if not result.rolled_back:
         return f"{serves} SERVES.{again}"
     if result.process_count == 0:
         return f"NO LIVE PROCESS SEEN: only files and the overlay changed; processes follow when they start.{again}"

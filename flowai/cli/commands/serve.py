@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json
+from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
-    from flowai.server.run import Serving
+    from flowai.server.run import ServerInfo
 
 
 def command(
@@ -30,7 +30,7 @@ def command(
         typer.Option("--new-key", metavar="TENANT", help="Make a key for a tenant, show it once, and serve nothing."),
     ] = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Serve the features over HTTP, as OpenAI's API: /v1/chat/completions, /v1/embeddings, /v1/models, /v1/feedback.
 
@@ -42,7 +42,7 @@ def command(
         _show_new_key(new_key, json=json)
         return
     options = ServeOptions(start=Path.cwd(), env=env, host=host, port=port, drain_s=_seconds(drain))
-    screen = _Screen(json=json)
+    screen = _ServeScreen(json=json)
     served = run_serve(options, on_ready=screen.ready, on_drain=screen.drain, on_error=screen.error)
     if served.cut_count:
         from flowai.cli import console
@@ -51,13 +51,13 @@ def command(
         console.print_progress_line(f"cut {formatting.count(served.cut_count, 'call')} that took longer than {drain}")
 
 
-class _Screen:
+class _ServeScreen:
     """Says what a person, or what started the server, waits to know."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
 
-    def ready(self, serving: Serving) -> None:
+    def ready(self, serving: ServerInfo) -> None:
         standing = serving.standing
         if self._json:
             import msgspec

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowai.cli.options import Env, Json, Outputs
+from flowai.cli.options import Env, JsonOption, Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def command(
     ] = None,
     output: Outputs = None,
     env: Env = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Send the standard prompts to a release's models: is it safe to deploy?
 
@@ -62,7 +62,7 @@ def command(
         console.print_json(to_json(result.report))
     else:
         for line in screen_lines(result, backend.line, junit):
-            console.print_marked(line)
+            console.print_styled(line)
         if os.environ.get("GITHUB_ACTIONS") == "true":
             for line in annotation_lines(result.report.trials):
                 console.print_line(line)

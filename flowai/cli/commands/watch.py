@@ -14,7 +14,7 @@ import typer
 from flowai.cli.options import AnyEnv, DryRun, State
 
 if TYPE_CHECKING:
-    from flowai.watch.records import Happening, WatchEnd, WatchHead, WatchTick
+    from flowai.watch.records import WatchEnd, WatchEvent, WatchHead, WatchTick
 
 _WORDS = {
     "opened": "ALERT",
@@ -58,7 +58,7 @@ def command(
         once=once,
         dry_run=dry_run,
     )
-    screen = _Screen(json=json, interval="" if once else interval, is_dry_run=dry_run)
+    screen = _WatchScreen(json=json, interval="" if once else interval, is_dry_run=dry_run)
     context = console.command_context()
     with StopSignal() as stop:
         try:
@@ -78,14 +78,14 @@ def exit_status(end: WatchEnd, *, is_interrupt: bool) -> int:
 
     if end.is_stopped:
         return ExitCode.INTERRUPTED if is_interrupt else ExitCode.DONE
-    if end.is_hindered:
+    if end.has_errors:
         return ExitCode.INFRASTRUCTURE
     if end.open_count or end.has_rolled_back:
         return ExitCode.GATE_NOT_MET
     return ExitCode.DONE if end.has_seen_calls else ExitCode.UNDECIDED
 
 
-class _Screen:
+class _WatchScreen:
     """Prints what changes; on a terminal also a line that shows how things stand."""
 
     def __init__(self, *, json: bool, interval: str, is_dry_run: bool) -> None:
@@ -114,7 +114,7 @@ class _Screen:
             if warning not in self._warnings:
                 self._print(f"warning: {warning}")
         self._warnings = tick.warnings
-        for one in tick.happened:
+        for one in tick.events:
             self._print(happening_line(one, tick))
         if tick.status != self._status:
             self._print(status_line(tick))
@@ -125,7 +125,7 @@ class _Screen:
         from flowai.cli import console
 
         self._clear()
-        console.print_marked(line)
+        console.print_styled(line)
         console.flush()
 
     def _show(self, tick: WatchTick) -> None:
@@ -162,18 +162,19 @@ def head_line(head: WatchHead, interval: str, *, is_dry_run: bool) -> str:
     from flowai.rendering import formatting
 
     minutes = round(head.window_s / 60)
-    rule = f"more than {formatting.figure(round(head.error_rate * 100, 2))} % of at least {head.min_calls:,} calls fail"
+    percent = formatting.format_number(round(head.error_rate * 100, 2))
+    rule = f"more than {percent} % of at least {head.min_calls:,} calls fail"
     over = f"in {minutes} min, or in 60 min and still in 5" if minutes != 60 else "in 60 min"  # noqa: PLR2004 - an hour
     every = f" every {interval}" if interval else ""
-    told = ", ".join(head.receivers) if head.receivers else "nobody (the registry names no `alerts`)"
+    told = ", ".join(head.recipients) if head.recipients else "nobody (the registry names no `alerts`)"
     will = "would tell" if is_dry_run else "tells"
     return f"watching {head.environment or 'the registry'}{every}: {rule} {over}; {will} {told}; times are UTC"
 
 
-def happening_line(one: Happening, tick: WatchTick) -> str:
+def happening_line(one: WatchEvent, tick: WatchTick) -> str:
     """Say what changed."""
     would = "(dry run) " if one.is_dry_run else ""
-    return f"{_WORDS[one.what]:<12}{tick.at:%H:%M:%S}  {would}{one.message}"
+    return f"{_WORDS[one.event]:<12}{tick.at:%H:%M:%S}  {would}{one.message}"
 
 
 def status_line(tick: WatchTick) -> str:
@@ -184,10 +185,10 @@ def status_line(tick: WatchTick) -> str:
     if tick.call_count:
         rate = formatting.rate(tick.failure_count / tick.call_count)
         parts.append(f"{formatting.count(tick.call_count, 'call')} in {round(tick.window_s / 60)} min, {rate} failed")
-    elif tick.silent_s is None:
+    elif tick.since_last_call_s is None:
         parts.append("no calls for an hour or more: nobody knows how they would go")
     else:
-        parts.append(f"no calls for {round(tick.silent_s / 60)} min: nobody knows how they would go")
+        parts.append(f"no calls for {round(tick.since_last_call_s / 60)} min: nobody knows how they would go")
     if tick.rollout is not None:
         one = tick.rollout
         users = formatting.count(one.user_count, "user")

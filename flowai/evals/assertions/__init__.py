@@ -1,13 +1,13 @@
 """Room: assertions. Checks on answers."""
 
-from flowai.evals.assertions.catalog import CheckFunction, compile_cases, compile_check, compile_checks
+from flowai.evals.assertions.catalog import AssertionFunction, compile_cases, compile_check, compile_checks
 from flowai.evals.assertions.records import Answer
 from flowai.evals.assertions.schema import Schemas
 from flowai.evals.assertions.scoring import Score, score_answer
 
 __all__ = [
     "Answer",
-    "CheckFunction",
+    "AssertionFunction",
     "Schemas",
     "Score",
     "compile_cases",

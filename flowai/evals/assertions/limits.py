@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.errors import one_of
-from flowai.evals.assertions.records import Finding, mistake, quoted
+from flowai.errors import expected_one_of
+from flowai.evals.assertions.records import CheckResult, quoted, suite_error
 
 if TYPE_CHECKING:
-    from flowai.evals.assertions.records import Answer, Judge
+    from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.suites.records import Assertion
 
 FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls")
@@ -20,11 +20,11 @@ FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls")
 
 def _limit(assertion: Assertion, unit: str) -> float:
     if assertion.threshold is None:
-        raise mistake(assertion, "has no `threshold`", hint=f"give the limit in {unit}")
+        raise suite_error(assertion, "has no `threshold`", hint=f"give the limit in {unit}")
     return assertion.threshold
 
 
-def latency(assertion: Assertion) -> Judge:
+def latency(assertion: Assertion) -> CheckFunction:
     """Hold when the whole answer took at most `threshold` milliseconds, when it was made.
 
     Raises:
@@ -32,16 +32,16 @@ def latency(assertion: Assertion) -> Judge:
     """
     most_ms = _limit(assertion, "milliseconds")
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         if answer.latency_ms is None:
-            return Finding(None, ": not measured")
+            return CheckResult(None, ": not measured")
         held = answer.latency_ms <= most_ms
-        return Finding(held, f" {answer.latency_ms:.0f} ms {'<=' if held else '>'} {most_ms:g} ms")
+        return CheckResult(held, f" {answer.latency_ms:.0f} ms {'<=' if held else '>'} {most_ms:g} ms")
 
     return judge
 
 
-def ttft(assertion: Assertion) -> Judge:
+def ttft(assertion: Assertion) -> CheckFunction:
     """Hold when the first token came after at most `threshold` milliseconds, when the answer was made.
 
     Raises:
@@ -49,16 +49,16 @@ def ttft(assertion: Assertion) -> Judge:
     """
     most_ms = _limit(assertion, "milliseconds")
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         if answer.ttft_ms is None:
-            return Finding(None, ": not measured")
+            return CheckResult(None, ": not measured")
         held = answer.ttft_ms <= most_ms
-        return Finding(held, f" {answer.ttft_ms:.0f} ms {'<=' if held else '>'} {most_ms:g} ms")
+        return CheckResult(held, f" {answer.ttft_ms:.0f} ms {'<=' if held else '>'} {most_ms:g} ms")
 
     return judge
 
 
-def cost(assertion: Assertion) -> Judge:
+def cost(assertion: Assertion) -> CheckFunction:
     """Hold when the call cost at most `threshold` US dollars, when it was made.
 
     Raises:
@@ -66,16 +66,16 @@ def cost(assertion: Assertion) -> Judge:
     """
     most_usd = _limit(assertion, "US dollars")
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         if answer.cost_usd is None:
-            return Finding(None, ": the price is not known")
+            return CheckResult(None, ": the price is not known")
         held = answer.cost_usd <= most_usd
-        return Finding(held, f" ${answer.cost_usd:.4g} {'<=' if held else '>'} ${most_usd:g}")
+        return CheckResult(held, f" ${answer.cost_usd:.4g} {'<=' if held else '>'} ${most_usd:g}")
 
     return judge
 
 
-def finish_reason(assertion: Assertion) -> Judge:
+def finish_reason(assertion: Assertion) -> CheckFunction:
     """Hold when the model stopped for this reason.
 
     Raises:
@@ -84,14 +84,18 @@ def finish_reason(assertion: Assertion) -> Judge:
     wanted = assertion.value
     if not isinstance(wanted, str) or wanted.lower() not in FINISH_REASONS:
         found = wanted if isinstance(wanted, str) else None
-        raise mistake(
-            assertion, f"found {quoted(wanted)}; expected a finish reason", hint=one_of(FINISH_REASONS, found=found)
+        raise suite_error(
+            assertion,
+            f"found {quoted(wanted)}; expected a finish reason",
+            hint=expected_one_of(FINISH_REASONS, found=found),
         )
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         if answer.finish_reason is None:
-            return Finding(None, ": the provider gave none")
+            return CheckResult(None, ": the provider gave none")
         held = answer.finish_reason.lower() == wanted.lower()
-        return Finding(held, f" {wanted}" if held else f" {quoted(answer.finish_reason)}, expected {quoted(wanted)}")
+        return CheckResult(
+            held, f" {wanted}" if held else f" {quoted(answer.finish_reason)}, expected {quoted(wanted)}"
+        )
 
     return judge

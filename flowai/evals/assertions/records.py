@@ -39,7 +39,7 @@ class Answer:
     finish_reason: str | None = None
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """What a type found, as if there were no `not-`.
 
     Args:
@@ -48,16 +48,16 @@ class Finding(NamedTuple):
         score: 0 to 1; None for types that know only 1 when it holds and 0 when not.
     """
 
-    held: bool | None
+    passed: bool | None
     detail: str
     score: float | None = None
 
 
-Judge = Callable[[Answer], Finding]
+CheckFunction = Callable[[Answer], CheckResult]
 """An assertion's type with its value and threshold, ready for any number of answers."""
 
 
-def mistake(assertion: Assertion, what: str, *, hint: str | None = None) -> SuiteError:
+def suite_error(assertion: Assertion, what: str, *, hint: str | None = None) -> SuiteError:
     """Give the error to raise about an assertion that cannot be checked.
 
     Args:

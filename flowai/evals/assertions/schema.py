@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import ProjectError
-from flowai.evals.assertions.records import mistake, printable, quoted
+from flowai.evals.assertions.records import printable, quoted, suite_error
 from flowai.evals.assertions.safe_regex import compile_pattern
 from flowai.evals.assertions.schema_keywords import Patterns
 from flowai.storage.files import parse_yaml
@@ -50,7 +50,7 @@ class Schemas:
         if schema is None:
             return None
         if not isinstance(schema, dict | bool):
-            raise mistake(assertion, f"found {quoted(schema)}; expected a JSON Schema")
+            raise suite_error(assertion, f"found {quoted(schema)}; expected a JSON Schema")
         key = json.dumps(schema, sort_keys=True)
         if key not in self._checkers:
             self._checkers[key] = _compile(schema, assertion)
@@ -61,7 +61,7 @@ def _parsed(text: str, assertion: Assertion) -> object:
     try:
         return parse_yaml(text, name=assertion.place).value
     except ProjectError as error:
-        raise mistake(assertion, f"has a schema that is {error.what}") from None
+        raise suite_error(assertion, f"has a schema that is {error.what}") from None
 
 
 def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[object], str | None]:  # noqa: FBT001 - true and false are schemas
@@ -74,7 +74,7 @@ def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[o
         dialect.check_schema(schema)
     except SchemaError as error:
         where = f"{error.json_path}: " if error.json_path != "$" else ""
-        raise mistake(assertion, f"has a wrong JSON Schema: {where}{_clipped(error.message)}") from None
+        raise suite_error(assertion, f"has a wrong JSON Schema: {where}{_clipped(error.message)}") from None
     _check_references(schema, assertion)
     patterns = Patterns(_patterns(schema, assertion))
     extend: Any = validators.extend  # ships no types
@@ -112,7 +112,7 @@ def _check_references(schema: object, assertion: Assertion) -> None:
         if not isinstance(target, str):
             continue
         if not target.startswith("#"):
-            raise mistake(
+            raise suite_error(
                 assertion,
                 f"has a `$ref` out of its schema: {quoted(target)}",
                 hint="flowai fetches no schemas; copy the part under `$defs` and write `#/$defs/NAME`",
@@ -120,7 +120,7 @@ def _check_references(schema: object, assertion: Assertion) -> None:
         try:
             resolver.lookup(target)
         except Unresolvable:
-            raise mistake(assertion, f"has a `$ref` that leads nowhere: {quoted(target)}") from None
+            raise suite_error(assertion, f"has a `$ref` that leads nowhere: {quoted(target)}") from None
 
 
 def _patterns(schema: object, assertion: Assertion) -> dict[str, Callable[[str], bool]]:
@@ -133,7 +133,9 @@ def _patterns(schema: object, assertion: Assertion) -> dict[str, Callable[[str],
                 try:
                     compiled[pattern] = compile_pattern(pattern)
                 except ValueError as error:
-                    raise mistake(assertion, f"has a wrong pattern {quoted(pattern)} in its schema: {error}") from None
+                    raise suite_error(
+                        assertion, f"has a wrong pattern {quoted(pattern)} in its schema: {error}"
+                    ) from None
     return compiled
 
 

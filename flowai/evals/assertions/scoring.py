@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from flowai.evals.assertions.records import Finding
+from flowai.evals.assertions.records import CheckResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from flowai.evals.assertions.records import Answer
-    from flowai.evals.reports.records import Check, Outcome
+    from flowai.evals.reports.records import AssertionResult, Outcome
 
 _ROUNDING = 1e-9
 _SHOWN_REASONS_COUNT = 3
@@ -34,10 +34,12 @@ class Score(NamedTuple):
 
     outcome: Outcome
     score: float | None
-    checks: tuple[Check, ...]
+    checks: tuple[AssertionResult, ...]
 
 
-def score_answer(checks: Iterable[Callable[[Answer], Check]], answer: Answer, threshold: float | None) -> Score:
+def score_answer(
+    checks: Iterable[Callable[[Answer], AssertionResult]], answer: Answer, threshold: float | None
+) -> Score:
     """Apply a case's checks to an answer and sum them up.
 
     Args:
@@ -50,13 +52,13 @@ def score_answer(checks: Iterable[Callable[[Answer], Check]], answer: Answer, th
         the others decide it whatever that one would have said.
     """
     results = tuple([check(answer) for check in checks])
-    passed, score = settle(results, threshold)
+    passed, score = aggregate(results, threshold)
     if passed is None:
         return Score("unscored", None, results)
     return Score("pass" if passed else "fail", score, results)
 
 
-def settle(checks: Sequence[Check], threshold: float | None) -> tuple[bool | None, float]:
+def aggregate(checks: Sequence[AssertionResult], threshold: float | None) -> tuple[bool | None, float]:
     """Decide whether checks hold together.
 
     Args:
@@ -86,12 +88,12 @@ def settle(checks: Sequence[Check], threshold: float | None) -> tuple[bool | Non
     return None, score
 
 
-def set_finding(checks: Sequence[Check], threshold: float | None) -> Finding:
+def combine(checks: Sequence[AssertionResult], threshold: float | None) -> CheckResult:
     """Sum an `assert-set` up as if it were one assertion; its score is the mean of what it holds."""
-    held, score = settle(checks, threshold)
+    held, score = aggregate(checks, threshold)
     holding_count = sum(check.passed is True for check in checks)
     summary = f" {holding_count} of {len(checks)} held"
     if threshold is not None:
         summary += f", score {score:.2f} of {threshold:g}"
     reasons = [check.reason for check in checks if check.reason][:_SHOWN_REASONS_COUNT]
-    return Finding(held, "; ".join([summary, *reasons]), None if held is None else score)
+    return CheckResult(held, "; ".join([summary, *reasons]), None if held is None else score)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.evals.assertions.records import Finding, mistake, quoted
+from flowai.evals.assertions.records import CheckResult, quoted, suite_error
 
 if TYPE_CHECKING:
-    from flowai.evals.assertions.records import Answer, Judge
+    from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.suites.records import Assertion
 
 DEFAULT_DISTANCE = 5.0
 
 
-def levenshtein(assertion: Assertion) -> Judge:
+def levenshtein(assertion: Assertion) -> CheckFunction:
     """Hold when at most `threshold` characters (default 5) must be put in, taken out or changed.
 
     Raises:
@@ -24,14 +24,14 @@ def levenshtein(assertion: Assertion) -> Judge:
     """
     expected = assertion.value
     if not isinstance(expected, str):
-        raise mistake(assertion, f"found {quoted(expected)}; expected a text", hint="put it in quotes")
+        raise suite_error(assertion, f"found {quoted(expected)}; expected a text", hint="put it in quotes")
     most = DEFAULT_DISTANCE if assertion.threshold is None else assertion.threshold
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         distance = edit_distance(expected, answer.text, most=int(most))
         if distance is None:
-            return Finding(held=False, detail=f" distance to {quoted(expected)} > {most:g}")
-        return Finding(held=True, detail=f" distance to {quoted(expected)} is {distance}")
+            return CheckResult(passed=False, detail=f" distance to {quoted(expected)} > {most:g}")
+        return CheckResult(passed=True, detail=f" distance to {quoted(expected)} is {distance}")
 
     return judge
 

@@ -10,19 +10,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from flowai.evals.assertions.records import Finding, quoted
+from flowai.evals.assertions.records import CheckResult, quoted
 from flowai.storage.strict_json import NotStrictError, parse_json, parse_json_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.evals.assertions.records import Answer, Judge
+    from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.assertions.schema import Schemas
     from flowai.evals.suites.records import Assertion
 
 _OPENING = re.compile(r"[\[{]")
 _WORK_PER_CHAR = 16
-_LEAST_WORK = 200_000
+_MIN_WORK = 200_000
 _NESTED_WORK = 1_000
 
 
@@ -55,7 +55,7 @@ def json_within(text: str) -> Iterator[Any]:
     Raises:
         TimeoutError: the bound is reached.
     """
-    work_left = _WORK_PER_CHAR * len(text) + _LEAST_WORK
+    work_left = _WORK_PER_CHAR * len(text) + _MIN_WORK
     position = 0
     while opening := _OPENING.search(text, position):
         start = opening.start()
@@ -98,21 +98,21 @@ def difference(expected: object, found: object, path: str = "$") -> str | None:
     return next((found_there for found_there in differences if found_there is not None), None)
 
 
-def equals_json(expected: dict[str, Any] | list[Any]) -> Judge:
+def equals_json(expected: dict[str, Any] | list[Any]) -> CheckFunction:
     """Hold when the answer is JSON with the same value."""
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         try:
             found = parse_answer(answer.text)
         except NotJsonError as error:
-            return Finding(held=False, detail=f": {error}")
+            return CheckResult(passed=False, detail=f": {error}")
         where = difference(expected, found)
-        return Finding(where is None, f" {quoted(expected)}" if where is None else f": {where}")
+        return CheckResult(where is None, f" {quoted(expected)}" if where is None else f": {where}")
 
     return judge
 
 
-def json_judge(assertion: Assertion, schemas: Schemas) -> Judge:
+def json_judge(assertion: Assertion, schemas: Schemas) -> CheckFunction:
     """Hold when the whole answer is JSON and, where a JSON Schema is given, follows it.
 
     Raises:
@@ -120,21 +120,21 @@ def json_judge(assertion: Assertion, schemas: Schemas) -> Judge:
     """
     check = schemas.checker(assertion)
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         try:
             value = parse_answer(answer.text)
         except NotJsonError as error:
-            return Finding(held=False, detail=f": {error}")
+            return CheckResult(passed=False, detail=f": {error}")
         try:
             problem = None if check is None else check(value)
         except TimeoutError as error:
-            return Finding(None, f": {error}")
-        return Finding(problem is None, f": {problem}" if problem else ": the answer is JSON as asked for")
+            return CheckResult(None, f": {error}")
+        return CheckResult(problem is None, f": {problem}" if problem else ": the answer is JSON as asked for")
 
     return judge
 
 
-def contains_json(assertion: Assertion, schemas: Schemas) -> Judge:
+def contains_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
     """Hold when a JSON object or list stands somewhere in the answer and, where a JSON Schema is given, follows it.
 
     Raises:
@@ -142,17 +142,17 @@ def contains_json(assertion: Assertion, schemas: Schemas) -> Judge:
     """
     check = schemas.checker(assertion)
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         problem: str | None = None
         try:
             for value in json_within(answer.text):
                 problem = None if check is None else check(value)
                 if problem is None:
-                    return Finding(
-                        held=True, detail=f": found a JSON {'object' if isinstance(value, dict) else 'list'}"
+                    return CheckResult(
+                        passed=True, detail=f": found a JSON {'object' if isinstance(value, dict) else 'list'}"
                     )
         except TimeoutError as error:
-            return Finding(None, f": {error}")
-        return Finding(held=False, detail=f": {problem or 'no JSON object or list in the answer'}")
+            return CheckResult(None, f": {error}")
+        return CheckResult(passed=False, detail=f": {problem or 'no JSON object or list in the answer'}")
 
     return judge

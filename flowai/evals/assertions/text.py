@@ -12,7 +12,7 @@ import csv
 import math
 from typing import TYPE_CHECKING
 
-from flowai.evals.assertions.records import Finding, mistake, quoted
+from flowai.evals.assertions.records import CheckResult, quoted, suite_error
 from flowai.evals.assertions.safe_regex import LIMIT_S, compile_pattern
 from flowai.evals.assertions.structure import equals_json
 from flowai.evals.suites.table_columns import split_list
@@ -20,7 +20,7 @@ from flowai.evals.suites.table_columns import split_list
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.evals.assertions.records import Answer, Judge
+    from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.suites.records import Assertion
 
 
@@ -34,7 +34,7 @@ def _text_of(assertion: Assertion, value: object) -> str:
     hint = (
         "put it in quotes" if isinstance(value, bool) else "an empty text is in every answer" if value == "" else None
     )
-    raise mistake(assertion, f"found {found}; expected a text", hint=hint)
+    raise suite_error(assertion, f"found {found}; expected a text", hint=hint)
 
 
 def _texts_of(assertion: Assertion) -> list[str]:
@@ -44,9 +44,9 @@ def _texts_of(assertion: Assertion) -> list[str]:
         try:
             value = split_list(value)
         except csv.Error as error:
-            raise mistake(assertion, f"is not a list parted by commas: {error}") from None
+            raise suite_error(assertion, f"is not a list parted by commas: {error}") from None
     if not isinstance(value, list) or not value:
-        raise mistake(assertion, f"found {quoted(assertion.value)}; expected a list of texts")
+        raise suite_error(assertion, f"found {quoted(assertion.value)}; expected a list of texts")
     return [_text_of(assertion, item) for item in value]
 
 
@@ -54,7 +54,7 @@ def _same(text: str) -> str:
     return text
 
 
-def equals(assertion: Assertion) -> Judge:
+def equals(assertion: Assertion) -> CheckFunction:
     """Hold when the answer is the text, byte for byte; or, for a list or mapping, the same JSON value.
 
     Raises:
@@ -66,13 +66,13 @@ def equals(assertion: Assertion) -> Judge:
     expected = value if isinstance(value, str) else quoted(value)
     detail = f" {quoted(expected)}"
 
-    def judge(answer: Answer) -> Finding:
-        return Finding(answer.text == expected, detail)
+    def judge(answer: Answer) -> CheckResult:
+        return CheckResult(answer.text == expected, detail)
 
     return judge
 
 
-def contains(assertion: Assertion, fold: Callable[[str], str] = _same) -> Judge:
+def contains(assertion: Assertion, fold: Callable[[str], str] = _same) -> CheckFunction:
     """Hold when the text occurs in the answer.
 
     Args:
@@ -85,34 +85,34 @@ def contains(assertion: Assertion, fold: Callable[[str], str] = _same) -> Judge:
     text = _text_of(assertion, assertion.value)
     wanted, detail = fold(text), f" {quoted(text)}"
 
-    def judge(answer: Answer) -> Finding:
-        return Finding(wanted in fold(answer.text), detail)
+    def judge(answer: Answer) -> CheckResult:
+        return CheckResult(wanted in fold(answer.text), detail)
 
     return judge
 
 
-def contains_all(assertion: Assertion, fold: Callable[[str], str] = _same) -> Judge:
+def contains_all(assertion: Assertion, fold: Callable[[str], str] = _same) -> CheckFunction:
     """Hold when every text occurs in the answer; see `contains`."""
     texts = _texts_of(assertion)
     wanted = [(fold(text), text) for text in texts]
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         found = fold(answer.text)
         missing = [text for folded, text in wanted if folded not in found]
-        return Finding(not missing, f": no {_listed(missing)}" if missing else f": found {_listed(texts)}")
+        return CheckResult(not missing, f": no {_listed(missing)}" if missing else f": found {_listed(texts)}")
 
     return judge
 
 
-def contains_any(assertion: Assertion, fold: Callable[[str], str] = _same) -> Judge:
+def contains_any(assertion: Assertion, fold: Callable[[str], str] = _same) -> CheckFunction:
     """Hold when at least one of the texts occurs in the answer; see `contains`."""
     texts = _texts_of(assertion)
     wanted = [(fold(text), text) for text in texts]
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         found = fold(answer.text)
         present = [text for folded, text in wanted if folded in found]
-        return Finding(bool(present), f": found {_listed(present)}" if present else f": none of {_listed(texts)}")
+        return CheckResult(bool(present), f": found {_listed(present)}" if present else f": none of {_listed(texts)}")
 
     return judge
 
@@ -122,7 +122,7 @@ def _listed(texts: list[str]) -> str:
     return shown if len(texts) <= 3 else f"{shown} and {len(texts) - 3} more"  # noqa: PLR2004 - one line
 
 
-def starts_with(assertion: Assertion) -> Judge:
+def starts_with(assertion: Assertion) -> CheckFunction:
     """Hold when the answer begins with the text.
 
     Raises:
@@ -131,13 +131,13 @@ def starts_with(assertion: Assertion) -> Judge:
     text = _text_of(assertion, assertion.value)
     detail = f" {quoted(text)}"
 
-    def judge(answer: Answer) -> Finding:
-        return Finding(answer.text.startswith(text), detail)
+    def judge(answer: Answer) -> CheckResult:
+        return CheckResult(answer.text.startswith(text), detail)
 
     return judge
 
 
-def ends_with(assertion: Assertion) -> Judge:
+def ends_with(assertion: Assertion) -> CheckFunction:
     """Hold when the answer ends with the text.
 
     Raises:
@@ -146,13 +146,13 @@ def ends_with(assertion: Assertion) -> Judge:
     text = _text_of(assertion, assertion.value)
     detail = f" {quoted(text)}"
 
-    def judge(answer: Answer) -> Finding:
-        return Finding(answer.text.endswith(text), detail)
+    def judge(answer: Answer) -> CheckResult:
+        return CheckResult(answer.text.endswith(text), detail)
 
     return judge
 
 
-def regex(assertion: Assertion) -> Judge:
+def regex(assertion: Assertion) -> CheckFunction:
     """Hold when the pattern occurs anywhere in the answer; undecided when the search takes longer than a second.
 
     Raises:
@@ -162,19 +162,19 @@ def regex(assertion: Assertion) -> Judge:
     try:
         found = compile_pattern(pattern)
     except ValueError as error:
-        raise mistake(assertion, f"has a wrong pattern {quoted(pattern)}: {error}") from None
+        raise suite_error(assertion, f"has a wrong pattern {quoted(pattern)}: {error}") from None
     detail = f" {quoted(pattern)}"
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         try:
-            return Finding(found(answer.text), detail)
+            return CheckResult(found(answer.text), detail)
         except TimeoutError:
-            return Finding(None, f"{detail}: gave up after {LIMIT_S:g} s")
+            return CheckResult(None, f"{detail}: gave up after {LIMIT_S:g} s")
 
     return judge
 
 
-def word_count(assertion: Assertion) -> Judge:
+def word_count(assertion: Assertion) -> CheckFunction:
     """Hold when the answer has this many words, or a number of words within `min` and `max`; words are parted by space.
 
     Raises:
@@ -182,13 +182,13 @@ def word_count(assertion: Assertion) -> Judge:
     """
     least, most = _word_range(assertion)
 
-    def judge(answer: Answer) -> Finding:
+    def judge(answer: Answer) -> CheckResult:
         count = len(answer.text.split())
         if count < least:
-            return Finding(held=False, detail=f" {count} < {least:g}")
+            return CheckResult(passed=False, detail=f" {count} < {least:g}")
         if count > most:
-            return Finding(held=False, detail=f" {count} > {most:g}")
-        return Finding(held=True, detail=f" {count}")
+            return CheckResult(passed=False, detail=f" {count} > {most:g}")
+        return CheckResult(passed=True, detail=f" {count}")
 
     return judge
 
@@ -201,8 +201,8 @@ def _word_range(assertion: Assertion) -> tuple[float, float]:
             most = math.inf if value.get("max") is None else _words(assertion, value["max"])
             if least <= most:
                 return least, most
-            raise mistake(assertion, f"has `min` {least} above `max` {most}")
-        raise mistake(assertion, f"found {quoted(value)}; expected `min`, `max` or both")
+            raise suite_error(assertion, f"has `min` {least} above `max` {most}")
+        raise suite_error(assertion, f"found {quoted(value)}; expected `min`, `max` or both")
     count = _words(assertion, value)
     return count, count
 
@@ -212,4 +212,4 @@ def _words(assertion: Assertion, value: object) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise mistake(assertion, f"found {quoted(value)}; expected a whole number >= 0, or `min` and `max`")
+    raise suite_error(assertion, f"found {quoted(value)}; expected a whole number >= 0, or `min` and `max`")

@@ -98,4 +98,6 @@ def changes_between(
             (broke if trial.outcome == "fail" else fixed).append(trial.key)
     if not shared_count:
         return None
-    return Changes(run_id=run_id, baseline=baseline, broke=tuple(broke), fixed=tuple(fixed), shared_count=shared_count)
+    return Changes(
+        run_id=run_id, baseline=baseline, regressions=tuple(broke), fixes=tuple(fixed), shared_count=shared_count
+    )

@@ -17,9 +17,9 @@ from flowai.rendering.markdown import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from flowai.evals.reports.records import Changes, Check, Report, Trial
+    from flowai.evals.reports.records import AssertionResult, Changes, Report, Trial
 
-_MOST_OUTPUT_CHARS = 20_000
+_MAX_OUTPUT_CHARS = 20_000
 _SIGNS = {"pass": "\u2713", "fail": "\u2717", "error": "!", "undecided": "?", "unscored": "?"}
 _COLOURS = {"pass": "good", "fail": "bad", "error": "warn", "undecided": "quiet", "unscored": "quiet"}
 _ORDER = ("fail", "error", "unscored")  # what can be learned from comes first
@@ -78,7 +78,7 @@ def _changes(changes: Changes, anchors: dict[str, str]) -> Markup:
     against = f"Against {changes.baseline} in run" if changes.baseline else "Since run"
     title = f"{against} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"
     lines = []
-    for sign, word, keys in (("fail", "broke", changes.broke), ("pass", "fixed", changes.fixed)):
+    for sign, word, keys in (("fail", "broke", changes.regressions), ("pass", "fixed", changes.fixes)):
         names = Markup(": ") + Markup(", ").join(_link(key, anchors) for key in keys) if keys else ""
         number = _coloured("span", sign, f"{len(keys)} {word}") if keys else f"0 {word}"
         lines.append(tag("p", number, names))
@@ -139,7 +139,7 @@ def _costs(trial: Trial) -> Iterable[str]:
         yield f"finished: {one_line(trial.finish_reason)}"
 
 
-def _check(check: Check) -> Markup:
+def _check(check: AssertionResult) -> Markup:
     state = {True: "pass", False: "fail", None: "undecided"}[check.passed]
     uncounted = " (weight 0)" if check.weight == 0 else ""
     says = one_line(check.reason or check.type, 300)
@@ -150,7 +150,7 @@ def _check(check: Check) -> Markup:
 def _output(text: str) -> Markup:
     if not text:
         return tag("p", "(empty answer)", kind="quiet")
-    cut = text[:_MOST_OUTPUT_CHARS]
+    cut = text[:_MAX_OUTPUT_CHARS]
     more = f"{len(text) - len(cut):,} more characters in report.json" if len(text) > len(cut) else ""
     # a parser drops the first line feed inside <pre>; the one given here is it
     shown = tag("pre", "\n", cut, dir="auto")

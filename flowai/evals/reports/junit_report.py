@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports.records import Report, Totals, Trial
 
-_MOST_OUTPUT_CHARS = 10_000
+_MAX_OUTPUT_CHARS = 10_000
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 
@@ -101,7 +101,7 @@ def _add(parent: ET.Element, trial: Trial) -> None:
         )
         element.text = _clean("\n".join(reasons))
     if trial.output is not None and trial.outcome != "pass":
-        ET.SubElement(case, "system-out").text = _clean(trial.output[:_MOST_OUTPUT_CHARS])
+        ET.SubElement(case, "system-out").text = _clean(trial.output[:_MAX_OUTPUT_CHARS])
 
 
 def _clean(text: str) -> str:

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 from flowai.evals.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
 from flowai.rendering.formatting import count
-from flowai.rendering.markdown import code, escaped, fenced, table
+from flowai.rendering.markdown import code_block, escape_markdown, inline_code, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from flowai.evals.reports.records import Changes, Report, Trial
 
-_MOST_OUTPUT_CHARS = 2_000
+_MAX_OUTPUT_CHARS = 2_000
 
 
 def to_markdown(report: Report) -> str:
     """Give the report as GitHub-flavoured Markdown."""
-    title = f"# {report.kind} {code(report.target) if report.target else 'all suites'}: {_verdict_words(report)}"
+    title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {_verdict_words(report)}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     figures = table(("figure", "value"), figure_rows(report))
     parts = [title, figures, _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
-    parts += [f"> {escaped(warning)}" for warning in report.warnings]
+    parts += [f"> {escape_markdown(warning)}" for warning in report.warnings]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -44,10 +44,10 @@ def _groups(report: Report) -> str:
 
 
 def _changes(changes: Changes) -> str:
-    against = f"Against {code(changes.baseline)} in run" if changes.baseline else "Since run"
+    against = f"Against {inline_code(changes.baseline)} in run" if changes.baseline else "Since run"
     lines = [f"## {against} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
-    for word, keys in (("broke", changes.broke), ("fixed", changes.fixed)):
-        lines.append(f"{len(keys)} {word}" + (": " + ", ".join(code(key) for key in keys) if keys else ""))
+    for word, keys in (("broke", changes.regressions), ("fixed", changes.fixes)):
+        lines.append(f"{len(keys)} {word}" + (": " + ", ".join(inline_code(key) for key in keys) if keys else ""))
     return "\n\n".join(lines)
 
 
@@ -61,16 +61,16 @@ def _failures(report: Report) -> Iterator[str]:
 
 def _failure(trial: Trial) -> str:
     repeat = f" · repeat {trial.repeat}" if trial.repeat else ""
-    reasons = [] if trial.failure is None else [f"- {escaped(trial.failure.message)}"]
+    reasons = [] if trial.failure is None else [f"- {escape_markdown(trial.failure.message)}"]
     reasons += [
-        f"- {escaped(check.reason or check.type)} ({code(check.place)})"
+        f"- {escape_markdown(check.reason or check.type)} ({inline_code(check.place)})"
         for check in trial.checks
         if check.passed is not True
     ]
     parts = [
-        f"### {trial.outcome.upper()} {escaped(trial.case)}",
-        f"{code(trial.place)} · {code(trial.prompt)} · {code(trial.model)}{repeat}",
+        f"### {trial.outcome.upper()} {escape_markdown(trial.case)}",
+        f"{inline_code(trial.place)} · {inline_code(trial.prompt)} · {inline_code(trial.model)}{repeat}",
         "\n".join(reasons),
-        "" if trial.output is None else fenced(trial.output, most_chars=_MOST_OUTPUT_CHARS),
+        "" if trial.output is None else code_block(trial.output, most_chars=_MAX_OUTPUT_CHARS),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -16,7 +16,7 @@ Outcome = Literal["pass", "fail", "error", "unscored"]
 about the prompt. `unscored`: an answer came, but nothing could judge it."""
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class AssertionResult(msgspec.Struct, frozen=True, kw_only=True):
     """One assertion applied to one output.
 
     Args:
@@ -92,7 +92,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     repeat: int
     outcome: Outcome = "error"
     score: float | None = None
-    checks: tuple[Check, ...] = ()
+    checks: tuple[AssertionResult, ...] = ()
     output: str | None = None
     json_valid: bool | None = None
     failure: Failure | None = None
@@ -199,15 +199,15 @@ class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
     observed: float | None
     threshold: float
     direction: Literal["min", "max"]
-    held: bool | None
+    passed: bool | None
 
 
-Verdict = Literal["pass", "fail", "error", "undecided"]
+GateVerdict = Literal["pass", "fail", "error", "undecided"]
 """`pass`: the gate is met. `fail`: it is not. `error`: trials are missing because something broke, so run again.
 `undecided`: nothing to judge by."""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
     """What follows from a report.
 
     Args:
@@ -215,7 +215,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         checks: the limits that led to it, so that it can be redone by hand.
     """
 
-    verdict: Verdict
+    verdict: GateVerdict
     checks: tuple[GateCheck, ...]
 
 
@@ -232,8 +232,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     baseline: str | None = None
-    broke: tuple[str, ...]
-    fixed: tuple[str, ...]
+    regressions: tuple[str, ...]
+    fixes: tuple[str, ...]
     shared_count: int
 
 
@@ -304,7 +304,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     suites: tuple[str, ...]
     totals: Totals
     groups: tuple[Group, ...]
-    decision: Decision
+    decision: GateDecision
     changes: Changes | None
     against_baseline: tuple[Changes, ...] = ()
     warnings: tuple[str, ...]

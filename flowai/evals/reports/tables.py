@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.rendering.formatting import dollars, duration, figure, rate
+from flowai.rendering.formatting import dollars, duration, format_number, rate
 
 if TYPE_CHECKING:
     from flowai.evals.reports.records import Report, Totals
 
-Row = tuple[str, ...]
+TableRow = tuple[str, ...]
 
 VERDICT_WORDS = {"pass": "GATE MET", "fail": "GATE NOT MET", "error": "NOT DECIDED: ERRORS", "undecided": "UNDECIDED"}
 OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
 
-GATE_COLUMNS: Row = ("suite", "metric", "observed", "limit", "")
-GROUP_COLUMNS: Row = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
-_HELD = {True: "met", False: "NOT met", None: "nothing measured"}
+GATE_COLUMNS: TableRow = ("suite", "metric", "observed", "limit", "")
+GROUP_COLUMNS: TableRow = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
+_PASSED_LABELS = {True: "met", False: "NOT met", None: "nothing measured"}
 
 
 def figure_rows(report: Report) -> list[tuple[str, str]]:
@@ -44,21 +44,21 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def gate_rows(report: Report) -> list[Row]:
+def gate_rows(report: Report) -> list[TableRow]:
     """Give each limit of the gate beside what was observed; see `GATE_COLUMNS`."""
     return [
         (
             check.suite,
             check.metric,
-            figure(check.observed),
-            f"{'>=' if check.direction == 'min' else '<='} {figure(check.threshold)}",
-            _HELD[check.held],
+            format_number(check.observed),
+            f"{'>=' if check.direction == 'min' else '<='} {format_number(check.threshold)}",
+            _PASSED_LABELS[check.passed],
         )
         for check in report.decision.checks
     ]
 
 
-def group_rows(report: Report) -> list[Row]:
+def group_rows(report: Report) -> list[TableRow]:
     """Give the figures of each prompt on each model; see `GROUP_COLUMNS`."""
     versions = {prompt.id: f"{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
     return [

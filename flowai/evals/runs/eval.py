@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
-from flowai.errors import InterruptedRunError, UndecidedError, UsageError
+from flowai.errors import InconclusiveError, InterruptedRunError, UsageError
 from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between
 from flowai.evals.runs.plan import Selection, case_key, plan_trials
-from flowai.evals.runs.run_log import PastRun, RunLog, Started, new_run, past_runs
+from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
 from flowai.evals.runs.run_report import RunFacts, make_report
-from flowai.evals.runs.runner import StopRunError, take_cached
+from flowai.evals.runs.runner import RunAbortedError, take_cached
 from flowai.evals.runs.targets import Targets
-from flowai.evals.runs.trials import Asking, TrialBench, ask, digest_of, forecast_of, reach
-from flowai.providers import connect
+from flowai.evals.runs.trials import AskOptions, TrialPreparer, ask, digest_of, forecast_of, resolve_endpoints
+from flowai.providers import create_client
 from flowai.rendering import formatting
 from flowai.rendering.report_files import check_endings, write_reports
 from flowai.workspace.workspace import open_workspace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from flowai.evals.reports import Changes, Report, Trial
     from flowai.evals.runs.plan import PlannedTrial
-    from flowai.evals.runs.runner import PreparedTrial, Source
+    from flowai.evals.runs.runner import AnswerSource, PreparedTrial
     from flowai.evals.runs.trials import Observer
     from flowai.providers import Request
     from flowai.workspace.workspace import CommandContext, Workspace
@@ -103,9 +103,9 @@ def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) 
     started_s = context.clock_s()
     _check(options)
     workspace, planned = _plan(context, options)
-    bench = TrialBench(workspace)
+    bench = TrialPreparer(workspace)
     prepared = bench.prepare(planned)
-    run = _begin(workspace, options, digest_of(prepared), observer)
+    run = _start_or_resume(workspace, options, digest_of(prepared), observer)
     with closing(run):
         asking_s = _try(workspace, bench, prepared, run, options)
         run.finish(context.clock_s() - started_s)
@@ -149,17 +149,17 @@ def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, lis
         selection = replace(selection, case_keys=_failing_cases(workspace, options))
     planned = plan_trials(pairings, selection)
     if not planned:
-        raise UndecidedError("no case matched", hint="--filter-pattern looks at a case's id and description")
+        raise InconclusiveError("no case matched", hint="--filter-pattern looks at a case's id and description")
     return workspace, planned
 
 
 def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]:
     last = _last_finished(workspace, options)
     if last is None:
-        raise UndecidedError("no earlier run on this target", hint="run it once without --filter-failing")
+        raise InconclusiveError("no earlier run on this target", hint="run it once without --filter-failing")
     failing = [trial for trial in last.trials.values() if trial.outcome in ("fail", "error")]
     if not failing:
-        raise UndecidedError(f"nothing failed in run {last.run_id}")
+        raise InconclusiveError(f"nothing failed in run {last.run_id}")
     return frozenset(case_key(trial.suite, trial.case) for trial in failing)
 
 
@@ -170,7 +170,7 @@ def _last_finished(workspace: Workspace, options: EvalOptions, *, before: str | 
     return next((run for run in runs if run.finished), None)
 
 
-class _Run:
+class _EvalRun:
     """A run on its way: its log, its finished trials, and whether it was stopped early."""
 
     def __init__(self, run_id: str, log: RunLog | None, kept: dict[str, Trial], observer: Observer) -> None:
@@ -184,7 +184,7 @@ class _Run:
         self._log = log
         self._fail_fast = False
 
-    def start(self, started: Started, *, fail_fast: bool) -> None:
+    def start(self, started: RunStarted, *, fail_fast: bool) -> None:
         self.started_at, self._fail_fast = started.started_at, fail_fast
         if self._log is not None:
             self._log.start(started)
@@ -199,7 +199,7 @@ class _Run:
         self.observer.trial(trial)
         if self._fail_fast and trial.outcome in ("fail", "error"):
             self.stopped = True
-            raise StopRunError
+            raise RunAbortedError
 
     def finish(self, elapsed_s: float) -> None:
         self.elapsed_s = elapsed_s
@@ -211,7 +211,7 @@ class _Run:
             self._log.close()
 
 
-def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> _Run:
+def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> _EvalRun:
     """Open a new run, or the one to go on with. A replay keeps no log: it can be had again at any time."""
     context = workspace.context
     log: RunLog | None = None
@@ -226,8 +226,8 @@ def _begin(workspace: Workspace, options: EvalOptions, digest: str, observer: Ob
     else:
         log = new_run(workspace.project.runs)
         run_id = log.run_id
-    run = _Run(run_id, log, kept, observer)
-    started = Started(
+    run = _EvalRun(run_id, log, kept, observer)
+    started = RunStarted(
         run_id=run_id,
         target=options.target or "",
         plan_digest=digest,
@@ -245,26 +245,26 @@ def _resumable(workspace: Workspace, digest: str, *, errors: bool) -> PastRun:
     """
     past = next(past_runs(workspace.project.runs, lambda started: started.plan_digest == digest), None)
     if past is None:
-        raise UndecidedError(
+        raise InconclusiveError(
             "no earlier run of this very plan",
             hint="prompts, suites, models, parameters and filters must be the same; start anew without --resume",
         )
     if errors and not any(trial.outcome == "error" for trial in past.trials.values()) and past.finished:
-        raise UndecidedError(f"run {past.run_id} has no errors")
+        raise InconclusiveError(f"run {past.run_id} has no errors")
     if not errors and past.finished:
-        raise UndecidedError(f"run {past.run_id} went through", hint="start anew without --resume")
+        raise InconclusiveError(f"run {past.run_id} went through", hint="start anew without --resume")
     return past
 
 
 def _try(
-    workspace: Workspace, bench: TrialBench, prepared: Sequence[PreparedTrial], run: _Run, options: EvalOptions
+    workspace: Workspace, bench: TrialPreparer, prepared: Sequence[PreparedTrial], run: _EvalRun, options: EvalOptions
 ) -> float:
     """Finish what is not finished; give the seconds that models were asked for."""
     waiting = [trial for trial in prepared if trial.planned.key not in run.trials]
     uses_cache = options.cached and options.replay is None and options.record is None
     try:
         with closing(ExactCache(workspace.project.cache)) if uses_cache else nullcontext() as cache:
-            hands = bench.hands(run.add)
+            hands = bench.callbacks(run.add)
             missed = take_cached(waiting, cache, hands) if cache is not None else waiting
             run.observer.forecast(
                 forecast_of(
@@ -276,7 +276,7 @@ def _try(
             if not missed:
                 return 0.0
             return _ask(workspace, bench, missed, run, options, cache)
-    except StopRunError:
+    except RunAbortedError:
         return 0.0
     except KeyboardInterrupt:
         kept = formatting.count(len(run.trials), "finished trial")
@@ -289,16 +289,16 @@ def _try(
 
 def _ask(
     workspace: Workspace,
-    bench: TrialBench,
+    bench: TrialPreparer,
     missed: Sequence[PreparedTrial],
-    run: _Run,
+    run: _EvalRun,
     options: EvalOptions,
     cache: ExactCache | None,
 ) -> float:
     replaying = options.replay is not None
-    waiting = missed if replaying and not options.call_on_miss else reach(workspace, missed)
+    waiting = missed if replaying and not options.call_on_miss else resolve_endpoints(workspace, missed)
     called: set[int] = set()  # requests a replay did not hold, by identity: equal ones may be both held and not
-    client = connect(
+    client = create_client(
         redactor=workspace.redactor,
         replay=options.replay,
         record=options.record,
@@ -307,10 +307,10 @@ def _ask(
         on_ready=run.observer.ready,
     )
 
-    def source_of(request: Request) -> Source:
+    def source_of(request: Request) -> AnswerSource:
         return "miss" if not replaying or id(request) in called else "replay"
 
-    asking = Asking(
+    asking = AskOptions(
         origin="eval",
         # recorded answers come at once; one at a time keeps their order, and the report's bytes
         concurrency=1 if replaying else options.concurrency,
@@ -321,7 +321,7 @@ def _ask(
 
 
 def _report(
-    workspace: Workspace, planned: Sequence[PlannedTrial], run: _Run, options: EvalOptions, asking_s: float
+    workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun, options: EvalOptions, asking_s: float
 ) -> Report:
     trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
     against_baseline, warnings = _against_baseline(workspace, planned, run)
@@ -349,7 +349,7 @@ def _report(
 
 
 def _against_baseline(
-    workspace: Workspace, planned: Sequence[PlannedTrial], run: _Run
+    workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun
 ) -> tuple[tuple[Changes, ...], list[str]]:
     """Compare with the suites' baseline prompts: as tried in this run, else in the newest run that tried them."""
     found: list[Changes] = []
@@ -362,7 +362,7 @@ def _against_baseline(
         }
         if not twins:
             continue
-        source = _tried(workspace, run, frozenset(twins.values()))
+        source = _last_run_with(workspace, run, frozenset(twins.values()))
         if source is None:
             warnings.append(f"the baseline `{baseline}` was never tried; `flowai eval {baseline}` does")
             continue
@@ -374,7 +374,7 @@ def _against_baseline(
     return tuple(found), warnings
 
 
-def _tried(workspace: Workspace, run: _Run, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:
+def _last_run_with(workspace: Workspace, run: _EvalRun, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:
     if not keys.isdisjoint(run.trials):
         return run.run_id, run.trials
     for past in past_runs(workspace.project.runs, lambda _: True):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
+class TrialTarget:
     """What a case is tried on.
 
     Args:
@@ -35,7 +35,7 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pairing:
+class SuiteTarget:
     """A suite, or some of its cases, and what they are tried on.
 
     Args:
@@ -46,7 +46,7 @@ class Pairing:
 
     suite: Suite
     cases: tuple[Case, ...]
-    subjects: tuple[Subject, ...]
+    subjects: tuple[TrialTarget, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class PlannedTrial:
 
     suite: Suite
     case: Case
-    subject: Subject
+    subject: TrialTarget
     repeat: int
 
     @property
@@ -94,7 +94,7 @@ def case_key(suite_path: str, case_id: str) -> str:
     return f"{suite_path}::{case_id}"
 
 
-def plan_trials(pairings: Iterable[Pairing], selection: Selection) -> list[PlannedTrial]:
+def plan_trials(pairings: Iterable[SuiteTarget], selection: Selection) -> list[PlannedTrial]:
     """Spread the pairings out, in the order of the files; repeats of a case stand together.
 
     Raises:
@@ -109,7 +109,7 @@ def plan_trials(pairings: Iterable[Pairing], selection: Selection) -> list[Plann
     ]
 
 
-def _selected(pairing: Pairing, selection: Selection) -> Sequence[Case]:
+def _selected(pairing: SuiteTarget, selection: Selection) -> Sequence[Case]:
     cases: Sequence[Case] = pairing.cases
     if selection.pattern is not None:
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FILE = "run.jsonl"
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """The first line of a run, and of each time it was taken up again.
 
     Args:
@@ -41,13 +41,13 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     started_at: str
 
 
-class Tried(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
+class TrialRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
     """A finished trial; a later line with the same key replaces an earlier one."""
 
     trial: Trial
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
+class RunFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     """The last line of a run that went through.
 
     Args:
@@ -57,7 +57,9 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     elapsed_s: float
 
 
-_LINE: msgspec.json.Decoder[Started | Tried | Finished] = msgspec.json.Decoder(Started | Tried | Finished)
+_LINE: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec.json.Decoder(
+    RunStarted | TrialRecord | RunFinished
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +74,7 @@ class PastRun:
     """
 
     run_id: str
-    started: Started
+    started: RunStarted
     finished: bool
     trials: dict[str, Trial]
 
@@ -101,7 +103,7 @@ class RunLog:
             ) from None
         self._log = AppendLog(self._path)
 
-    def start(self, started: Started) -> None:
+    def start(self, started: RunStarted) -> None:
         """Write that the run starts or goes on."""
         self._log.append(started)
 
@@ -111,11 +113,11 @@ class RunLog:
         Raises:
             InfrastructureError: the disk is full.
         """
-        self._log.append(Tried(trial=trial))
+        self._log.append(TrialRecord(trial=trial))
 
     def finish(self, elapsed_s: float) -> None:
         """Write that the run went through."""
-        self._log.append(Finished(elapsed_s=elapsed_s))
+        self._log.append(RunFinished(elapsed_s=elapsed_s))
 
     def close(self) -> None:
         """Close the log and let others have it."""
@@ -145,7 +147,7 @@ def new_run(runs: Path) -> RunLog:
         return RunLog(directory)
 
 
-def past_runs(runs: Path, wanted: Callable[[Started], bool]) -> Iterator[PastRun]:
+def past_runs(runs: Path, wanted: Callable[[RunStarted], bool]) -> Iterator[PastRun]:
     """Read earlier runs, the latest first; runs whose log is missing or has no readable first line are passed over.
 
     Args:
@@ -164,8 +166,8 @@ def _run_directories(runs: Path) -> list[Path]:
     return [path for path in runs.iterdir() if path.name.isdecimal() and path.is_dir()]
 
 
-def _read(directory: Path, wanted: Callable[[Started], bool]) -> PastRun | None:
-    started: Started | None = None
+def _read(directory: Path, wanted: Callable[[RunStarted], bool]) -> PastRun | None:
+    started: RunStarted | None = None
     finished = False
     trials: dict[str, Trial] = {}
     try:
@@ -175,20 +177,20 @@ def _read(directory: Path, wanted: Callable[[Started], bool]) -> PastRun | None:
     with stream:
         for raw in stream:
             line = _decode(raw)
-            if isinstance(line, Started):
+            if isinstance(line, RunStarted):
                 started, finished = line, False
                 if not wanted(started):
                     return None
-            elif isinstance(line, Tried):
+            elif isinstance(line, TrialRecord):
                 trials[line.trial.key] = line.trial
-            elif isinstance(line, Finished):
+            elif isinstance(line, RunFinished):
                 finished = True
     if started is None:
         return None
     return PastRun(run_id=directory.name, started=started, finished=finished, trials=trials)
 
 
-def _decode(raw: bytes) -> Started | Tried | Finished | None:
+def _decode(raw: bytes) -> RunStarted | TrialRecord | RunFinished | None:
     """Read a line; None for one that was torn by a crash or written by another version."""
     try:
         return _LINE.decode(raw)

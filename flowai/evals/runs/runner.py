@@ -17,15 +17,15 @@ from flowai.storage.strict_json import json_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.evals.reports import Check, Outcome
+    from flowai.evals.reports import AssertionResult, Outcome
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.providers import Client, Completion, Request
 
-UNANSWERABLE = (ContextTooLongError, ContentFilteredError)
+UNCACHED_ERRORS = (ContextTooLongError, ContentFilteredError)
 """Failures that say something about prompt, model and case; docs/decisions/0003 says why they are no errors."""
 
-Judgement = tuple["Outcome", "float | None", "tuple[Check, ...]"]
-Source = Literal["exact", "miss", "replay"]
+Judgement = tuple["Outcome", "float | None", "tuple[AssertionResult, ...]"]
+AnswerSource = Literal["exact", "miss", "replay"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ class PreparedTrial:
     logs_content: bool = False
 
 
-class Cache(Protocol):
+class TrialCache(Protocol):
     """Where answers are kept."""
 
     def get(self, key: str) -> Completion | None:
@@ -62,7 +62,7 @@ class Cache(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hands:
+class TrialCallbacks:
     """What the runner works with; handed in, so that a run can be repeated.
 
     Args:
@@ -83,11 +83,11 @@ class Hands:
     on_trial: Callable[[Trial], None]
 
 
-class StopRunError(Exception):
+class RunAbortedError(Exception):
     """Raised by `on_trial` to end the run early without an error (fail-fast)."""
 
 
-def take_cached(trials: Sequence[PreparedTrial], cache: Cache, hands: Hands) -> list[PreparedTrial]:
+def take_cached(trials: Sequence[PreparedTrial], cache: TrialCache, hands: TrialCallbacks) -> list[PreparedTrial]:
     """Finish every trial whose answer is cached; no event loop and no client is needed for it.
 
     Returns:
@@ -106,11 +106,11 @@ def take_cached(trials: Sequence[PreparedTrial], cache: Cache, hands: Hands) -> 
 async def ask_models(
     trials: Sequence[PreparedTrial],
     client: Client,
-    hands: Hands,
+    hands: TrialCallbacks,
     *,
     concurrency: int,
-    cache: Cache | None,
-    source_of: Callable[[Request], Source] = lambda _: "miss",
+    cache: TrialCache | None,
+    source_of: Callable[[Request], AnswerSource] = lambda _: "miss",
 ) -> None:
     """Ask models for the trials' answers, at most `concurrency` at a time.
 
@@ -159,7 +159,7 @@ async def ask_models(
 
 
 def answered(
-    prepared: PreparedTrial, completion: Completion, hands: Hands, *, source: Source, call_id: str | None
+    prepared: PreparedTrial, completion: Completion, hands: TrialCallbacks, *, source: AnswerSource, call_id: str | None
 ) -> Trial:
     """Judge an answer and make the trial of it."""
     outcome, score, checks = hands.judge(prepared, completion)
@@ -179,17 +179,19 @@ def answered(
     )
 
 
-def _failed(prepared: PreparedTrial, error: CallError, hands: Hands, *, source: Source, call_id: str | None) -> Trial:
+def _failed(
+    prepared: PreparedTrial, error: CallError, hands: TrialCallbacks, *, source: AnswerSource, call_id: str | None
+) -> Trial:
     failure = Failure(
         kind=type(error).__name__, message=hands.redact(str(error)), provider=error.provider, status=error.status
     )
     trial = msgspec.structs.replace(_unanswered(prepared, source=source, call_id=call_id), failure=failure)
-    if isinstance(error, UNANSWERABLE):
+    if isinstance(error, UNCACHED_ERRORS):
         return msgspec.structs.replace(trial, outcome="fail", score=0.0)
     return trial
 
 
-def _unanswered(prepared: PreparedTrial, *, source: Source, call_id: str | None) -> Trial:
+def _unanswered(prepared: PreparedTrial, *, source: AnswerSource, call_id: str | None) -> Trial:
     """Give the trial as it is known before its answer."""
     planned = prepared.planned
     return Trial(
@@ -206,6 +208,6 @@ def _unanswered(prepared: PreparedTrial, *, source: Source, call_id: str | None)
     )
 
 
-def _may_be_kept(completion: Completion, hands: Hands) -> bool:
+def _may_be_kept(completion: Completion, hands: TrialCallbacks) -> bool:
     """Filtered answers are not the model's; an answer that holds a key must not lie in a file."""
     return completion.finish_reason != "content_filter" and hands.redact(completion.text) == completion.text

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.errors import Place, SuiteError, UndecidedError, UsageError, one_of
-from flowai.evals.runs.plan import Pairing, Subject
+from flowai.errors import InconclusiveError, Place, SuiteError, UsageError, expected_one_of
+from flowai.evals.runs.plan import SuiteTarget, TrialTarget
 from flowai.evals.suites.loader import load_suite, load_suites
 from flowai.registry import binding, features_of
 
@@ -47,7 +47,7 @@ class Targets:
         self._release = release
         self._models = tuple(models)
 
-    def find(self, target: str | None) -> list[Pairing]:
+    def find(self, target: str | None) -> list[SuiteTarget]:
         """Find what a target names.
 
         Args:
@@ -64,7 +64,7 @@ class Targets:
         if target is None:
             suites = self._suites()
             if not suites:
-                raise UndecidedError(
+                raise InconclusiveError(
                     "there is no suite in `evals/`",
                     hint="write one: `prompts: [prompts/NAME_v1]`, and `tests:` with `vars` and `assert`",
                 )
@@ -75,12 +75,12 @@ class Targets:
         prompt = self._prompt_id(target)
         pairings = [pairing for suite in self._suites() for pairing in self._pair(suite, prompt)]
         if not pairings:
-            raise UndecidedError(
+            raise InconclusiveError(
                 f"no suite in `evals/` uses `{prompt}`", hint=f"name it in a suite: `prompts: [{prompt}]`"
             )
         return pairings
 
-    def by_feature(self, suite: Suite) -> list[Pairing]:
+    def by_feature(self, suite: Suite) -> list[SuiteTarget]:
         """Try each case of a suite on what the release binds to the feature that the case names in its metadata.
 
         Raises:
@@ -95,11 +95,11 @@ class Targets:
                 raise SuiteError(
                     f"case `{case.id}`: found feature `{feature}`, expected one that release `{self._release}` binds",
                     place=Place(file=file, line=int(line), key="metadata.feature"),
-                    hint=one_of(known, found=str(feature)),
+                    hint=expected_one_of(known, found=str(feature)),
                 )
             bound = binding(self._registry, self._release, feature)
             subjects = tuple(_subject(bound, model=model) for model in self._models or (bound.model,))
-            pairings.append(Pairing(suite=suite, cases=(case,), subjects=subjects))
+            pairings.append(SuiteTarget(suite=suite, cases=(case,), subjects=subjects))
         return pairings
 
     def _suites(self) -> list[Suite]:
@@ -115,16 +115,16 @@ class Targets:
         if name not in known:
             raise UsageError(
                 f"`{target}` is neither a prompt nor a suite of this project",
-                hint=f"a suite's name ends in `.yaml`; of prompts, {one_of(known, found=name)}",
+                hint=f"a suite's name ends in `.yaml`; of prompts, {expected_one_of(known, found=name)}",
             )
         return name
 
-    def _pair(self, suite: Suite, prompt: str | None) -> Iterable[Pairing]:
+    def _pair(self, suite: Suite, prompt: str | None) -> Iterable[SuiteTarget]:
         """Pair a suite with its subjects; with none of them when it does not use the prompt asked for."""
         prompts = suite.prompts or tuple(self._prompts_of(str(suite.feature)))
         chosen = [name for name in prompts if prompt is None or name == prompt]
         subjects = tuple(subject for name in chosen for subject in self._subjects(suite, name))
-        return [Pairing(suite=suite, cases=suite.cases, subjects=subjects)] if subjects else []
+        return [SuiteTarget(suite=suite, cases=suite.cases, subjects=subjects)] if subjects else []
 
     def _prompts_of(self, feature: str) -> list[str]:
         """Give what a feature's releases bind, the release at hand first, each prompt once."""
@@ -135,7 +135,7 @@ class Targets:
     def _bound(self, release: str) -> tuple[str, ...]:
         return features_of(self._registry, release)
 
-    def _subjects(self, suite: Suite, prompt: str) -> list[Subject]:
+    def _subjects(self, suite: Suite, prompt: str) -> list[TrialTarget]:
         bound = self._binding_for(suite.feature, prompt)
         own_model = self._library.load(prompt).model
         models = self._models or suite.models or ((bound.model,) if bound else (own_model,) if own_model else ())
@@ -146,7 +146,7 @@ class Targets:
                 hint="name `providers`, or the registry's feature under `flowai: {feature: ...}`, or pass --model",
             )
         if bound is None:
-            return [Subject(prompt=prompt, model=model, feature=suite.feature) for model in models]
+            return [TrialTarget(prompt=prompt, model=model, feature=suite.feature) for model in models]
         return [_subject(bound, model=model, prompt=prompt) for model in models]
 
     def _binding_for(self, feature: str | None, prompt: str) -> Binding | None:
@@ -174,5 +174,5 @@ def _is_bound(suite: Suite) -> bool:
     return bool(suite.prompts) or suite.feature is not None
 
 
-def _subject(bound: Binding, *, model: str, prompt: str | None = None) -> Subject:
-    return Subject(prompt=prompt or bound.prompt, model=model, feature=bound.feature, params=bound.params)
+def _subject(bound: Binding, *, model: str, prompt: str | None = None) -> TrialTarget:
+    return TrialTarget(prompt=prompt or bound.prompt, model=model, feature=bound.feature, params=bound.params)

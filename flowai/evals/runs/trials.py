@@ -16,9 +16,9 @@ from flowai.cache.exact import cache_key
 from flowai.errors import CallError, Place, PromptError
 from flowai.evals.assertions import Answer, compile_cases, score_answer
 from flowai.evals.runs.plan import case_key
-from flowai.evals.runs.runner import Hands, Judgement, PreparedTrial, ask_models
+from flowai.evals.runs.runner import Judgement, PreparedTrial, TrialCallbacks, ask_models
 from flowai.events import Attempt, CallEvent, Content, EventLog
-from flowai.gateway.plan import make_request
+from flowai.gateway.plan import build_request
 from flowai.providers import PriceTable
 from flowai.storage.strict_json import json_problem
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Literal
 
-    from flowai.evals.assertions import CheckFunction
+    from flowai.evals.assertions import AssertionFunction
     from flowai.evals.reports import Trial
     from flowai.evals.runs.plan import PlannedTrial
-    from flowai.evals.runs.runner import Cache, Source
+    from flowai.evals.runs.runner import AnswerSource, TrialCache
     from flowai.evals.suites.records import Case
     from flowai.providers import Client, Completion, Request
     from flowai.workspace.workspace import Workspace
@@ -75,7 +75,7 @@ class Observer(Protocol):
         ...
 
 
-class TrialBench:
+class TrialPreparer:
     """Prepares and judges trials; each prompt, endpoint and case is made ready once.
 
     Args:
@@ -84,7 +84,7 @@ class TrialBench:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._checks: dict[str, tuple[CheckFunction, ...]] = {}
+        self._checks: dict[str, tuple[AssertionFunction, ...]] = {}
 
     def prepare(self, planned: Iterable[PlannedTrial]) -> list[PreparedTrial]:
         """Render every prompt and compile every assertion, so that what is wrong shows before anything is paid.
@@ -120,18 +120,18 @@ class TrialBench:
             ),
         )
 
-    def hands(
+    def callbacks(
         self,
         on_trial: Callable[[Trial], None],
         on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
-    ) -> Hands:
+    ) -> TrialCallbacks:
         """Give what a runner works with.
 
         Args:
             on_trial: told of every finished trial.
             on_call: told of every call of a model.
         """
-        return Hands(
+        return TrialCallbacks(
             judge=self.judge,
             redact=self._workspace.redactor.text,
             new_call_id=self._workspace.context.new_id,
@@ -146,9 +146,9 @@ class TrialBench:
         feature = workspace.registry.feature(subject.feature) if subject.feature else None
         endpoint = workspace.endpoint(subject.model)
         try:
-            request = make_request(prompt, prompt.select(case.vars), endpoint, params=subject.params, feature=feature)
+            request = build_request(prompt, prompt.select(case.vars), endpoint, params=subject.params, feature=feature)
         except PromptError as error:
-            raise _at_case(error, case) from None
+            raise _case_location(error, case) from None
         return PreparedTrial(
             planned=planned,
             request=request,
@@ -170,7 +170,7 @@ class TrialBench:
             self._checks.update({case_key(path, case_id): checks for case_id, checks in compiled.items()})
 
 
-def _at_case(error: PromptError, case: Case) -> PromptError:
+def _case_location(error: PromptError, case: Case) -> PromptError:
     """Say which case's values a prompt does not take; the prompt's own line is told too."""
     file, _, line = case.place.rpartition(":")
     where = f" ({error.place})" if error.place else ""
@@ -208,7 +208,7 @@ def forecast_of(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_co
     )
 
 
-def reach(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
+def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
     """Look up keys, addresses and weights of the models that are about to be called.
 
     Raises:
@@ -216,7 +216,7 @@ def reach(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[Prepar
         RegistryError: a local model's weights are not there.
     """
     names = dict.fromkeys(trial.request.endpoint.name for trial in waiting)
-    endpoints = {name: workspace.reachable(name) for name in names}
+    endpoints = {name: workspace.resolve_endpoint(name) for name in names}
     return [
         replace(trial, request=msgspec.structs.replace(trial.request, endpoint=endpoints[trial.request.endpoint.name]))
         for trial in waiting
@@ -224,7 +224,7 @@ def reach(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[Prepar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asking:
+class AskOptions:
     """How models are asked.
 
     Args:
@@ -238,18 +238,18 @@ class Asking:
 
     origin: Literal["eval", "smoke"]
     concurrency: int
-    cache: Cache | None
-    source_of: Callable[[Request], Source] = lambda _: "miss"
+    cache: TrialCache | None
+    source_of: Callable[[Request], AnswerSource] = lambda _: "miss"
     release: str | None = None
     logs_calls: bool = True
 
 
 def ask(
     workspace: Workspace,
-    bench: TrialBench,
+    bench: TrialPreparer,
     waiting: Sequence[PreparedTrial],
     client: Client,
-    asking: Asking,
+    asking: AskOptions,
     on_trial: Callable[[Trial], None],
 ) -> float:
     """Ask models for the answers of trials; an event is kept for every call of a model, none for a replay.
@@ -282,7 +282,7 @@ def ask(
                     CallEvent(call_id=call_id, at=context.now(), origin=asking.origin, release=asking.release, **facts)
                 )
 
-        hands = bench.hands(on_trial, on_call)
+        hands = bench.callbacks(on_trial, on_call)
 
         async def session() -> None:
             try:

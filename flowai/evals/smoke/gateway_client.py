@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.gateway.gateway import Gateway
-from flowai.gateway.plan import Switches
-from flowai.providers import connect
+from flowai.gateway.plan import FeatureToggles
+from flowai.providers import create_client
 from flowai.server.http_server import running
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
     from flowai.workspace.workspace import Workspace
 
-ADDRESS_TO_COME = "http://127.0.0.1"
+PLACEHOLDER_ADDRESS = "http://127.0.0.1"
 """Stands in requests until the gateway's port is known."""
 
 
@@ -42,7 +42,7 @@ def _as_application(workspace: Workspace, trial: PreparedTrial) -> PreparedTrial
     request, subject = trial.request, trial.planned.subject
     variables = workspace.library.load(subject.prompt).select(trial.planned.case.vars)
     endpoint = msgspec.structs.replace(
-        request.endpoint, model=f"openai/{subject.feature}", api_base=ADDRESS_TO_COME, api_key=None, file=None
+        request.endpoint, model=f"openai/{subject.feature}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
     )
     params: dict[str, Any] = {
         "max_tokens": request.params["max_tokens"],
@@ -63,7 +63,7 @@ class SmokeClient:
     def __init__(self, workspace: Workspace, on_ready: Callable[[str, float], None]) -> None:
         self._workspace = workspace
         self._on_ready = on_ready
-        self._inner: Client = connect(redactor=workspace.redactor)
+        self._inner: Client = create_client(redactor=workspace.redactor)
         self._running = AsyncExitStack()
         self._starting = asyncio.Lock()
         self._address: str | None = None
@@ -102,7 +102,9 @@ class SmokeClient:
                 settings = replace(
                     context.runtime_options(),
                     connect=self._connect,
-                    switches=Switches(caches=False, falls_back=False, assigns=False, release=self._workspace.release),
+                    switches=FeatureToggles(
+                        caches=False, falls_back=False, assigns=False, release=self._workspace.release
+                    ),
                 )
                 gateway = Gateway(self._workspace.project.root, env=context.env, origin="smoke", settings=settings)
                 await self._running.enter_async_context(gateway)
@@ -111,4 +113,4 @@ class SmokeClient:
         return self._address
 
     def _connect(self, redactor: Redactor, *, shared_process: bool) -> Client:
-        return connect(redactor=redactor, on_ready=self._on_ready, shared_process=shared_process)
+        return create_client(redactor=redactor, on_ready=self._on_ready, shared_process=shared_process)

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import InterruptedRunError, Place, PromptError, UndecidedError
+from flowai.errors import InconclusiveError, InterruptedRunError, Place, PromptError
 from flowai.evals.reports import WRITERS
 from flowai.evals.runs.plan import Selection, plan_trials
 from flowai.evals.runs.run_report import RunFacts, make_report
 from flowai.evals.runs.targets import Targets
-from flowai.evals.runs.trials import Asking, Forecast, TrialBench, ask, reach
+from flowai.evals.runs.trials import AskOptions, Forecast, TrialPreparer, ask, resolve_endpoints
 from flowai.evals.smoke.gateway_client import SmokeClient, through_gateway
 from flowai.evals.suites.loader import load_suite
 from flowai.evals.suites.records import Assertion
 from flowai.prompts import PromptLock
-from flowai.providers import connect
+from flowai.providers import create_client
 from flowai.releases.integrity import changes_since
 from flowai.rendering.report_files import check_endings, write_reports
 from flowai.workspace.workspace import open_workspace
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.evals.reports import Report, Trial
-    from flowai.evals.runs.plan import Pairing
+    from flowai.evals.runs.plan import SuiteTarget
     from flowai.evals.runs.runner import PreparedTrial
     from flowai.evals.runs.trials import Observer
     from flowai.evals.suites.records import Case
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SUITE = "evals/smoke.yaml"
 BACKEND_KEY_VARIABLE = "FLOWAI_API_KEY"
 """Holds the key of a backend of one's own; no provider's key is ever sent there."""
-MOST_OUTPUT_TOKENS = 96
+MAX_OUTPUT_TOKENS = 96
 LATENCY_LIMIT_MS = 5_000.0
 """An answer must be whole within this."""
 SILENCE_LIMIT_S = 5.0
@@ -105,25 +105,25 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     release = options.release or (rollout.candidate if rollout else serving.release)
     workspace = replace(serving, release=release) if release in serving.registry.releases else serving
     workspace.registry.release(release)
-    _refuse_changed_bytes(workspace)
+    _check_integrity(workspace)
     started_at, started_s = context.timestamp(), context.clock_s()
-    pairings = [_sharpened(pairing, workspace) for pairing in _pairings(workspace)]
+    pairings = [_with_limits(pairing, workspace) for pairing in _pairings(workspace)]
     planned = plan_trials(pairings, Selection(pattern=options.pattern))
     if not planned:
-        raise UndecidedError(f"no case of {SUITE} matched", hint="--filter-pattern looks at a case's id")
-    bench = TrialBench(workspace)
+        raise InconclusiveError(f"no case of {SUITE} matched", hint="--filter-pattern looks at a case's id")
+    bench = TrialPreparer(workspace)
     prepared = [_limited(trial) for trial in bench.prepare(planned)]
     client: Client
     concurrency = len(prepared)
     if options.base_url is None:
-        reachable = reach(workspace, prepared)
+        reachable = resolve_endpoints(workspace, prepared)
         if any(trial.request.endpoint.file is not None for trial in reachable):
             concurrency = 1  # a local model works on one request at a time, and waiting for it is no latency of it
         waiting = through_gateway(workspace, reachable)
         client = SmokeClient(workspace, observer.ready)
     else:
-        waiting = _redirected(prepared, options.base_url, api_key=workspace.environ.get(BACKEND_KEY_VARIABLE))
-        client = connect(redactor=workspace.redactor, on_ready=observer.ready)
+        waiting = _via_backend(prepared, options.base_url, api_key=workspace.environ.get(BACKEND_KEY_VARIABLE))
+        client = create_client(redactor=workspace.redactor, on_ready=observer.ready)
     trials: dict[str, Trial] = {}
 
     def add(trial: Trial) -> None:
@@ -134,7 +134,7 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     observer.forecast(
         Forecast(trial_count=len(waiting), cached_count=0, call_count=len(waiting), models=models, cost_usd=None)
     )
-    asking = Asking(
+    asking = AskOptions(
         origin="smoke",
         concurrency=concurrency,
         cache=None,
@@ -161,7 +161,7 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     return SmokeResult(report=report, release=release, current=serving.release, junit=junit)
 
 
-def _refuse_changed_bytes(workspace: Workspace) -> None:
+def _check_integrity(workspace: Workspace) -> None:
     """A release that was published must still be what it was; else this would check something that is not deployed.
 
     Raises:
@@ -176,14 +176,14 @@ def _refuse_changed_bytes(workspace: Workspace) -> None:
         )
 
 
-def _pairings(workspace: Workspace) -> list[Pairing]:
+def _pairings(workspace: Workspace) -> list[SuiteTarget]:
     project = workspace.project
     suite = load_suite(project.inside(SUITE), project)
     targets = Targets(project, workspace.registry, workspace.library, release=workspace.release)
     return targets.by_feature(suite)
 
 
-def _sharpened(pairing: Pairing, workspace: Workspace) -> Pairing:
+def _with_limits(pairing: SuiteTarget, workspace: Workspace) -> SuiteTarget:
     """Add what every smoke case must hold: an answer in time, and JSON where the prompt promises it."""
     promises_json = workspace.library.load(pairing.subjects[0].prompt).promises_json
     return replace(pairing, cases=tuple(_sharpened_case(case, promises_json=promises_json) for case in pairing.cases))
@@ -198,7 +198,7 @@ def _sharpened_case(case: Case, *, promises_json: bool) -> Case:
 
 def _limited(trial: PreparedTrial) -> PreparedTrial:
     request = trial.request
-    most = min(int(request.params.get("max_tokens", MOST_OUTPUT_TOKENS)), MOST_OUTPUT_TOKENS)
+    most = min(int(request.params.get("max_tokens", MAX_OUTPUT_TOKENS)), MAX_OUTPUT_TOKENS)
     limited = msgspec.structs.replace(
         request,
         params={**request.params, "max_tokens": most},
@@ -208,7 +208,7 @@ def _limited(trial: PreparedTrial) -> PreparedTrial:
     return replace(trial, request=limited)
 
 
-def _redirected(trials: list[PreparedTrial], base_url: str, *, api_key: str | None) -> list[PreparedTrial]:
+def _via_backend(trials: list[PreparedTrial], base_url: str, *, api_key: str | None) -> list[PreparedTrial]:
     """Send everything to a backend of one's own, under the name its model has there."""
     redirected = []
     for trial in trials:

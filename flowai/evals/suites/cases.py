@@ -23,25 +23,25 @@ from flowai.evals.suites.substitution import fill, has_reference
 from flowai.evals.suites.yaml_reader import (
     FILE_MARK,
     check_keys,
+    expect_list,
+    expect_mapping,
+    expect_text,
     follow,
     shown,
-    want_list,
-    want_mapping,
     want_number,
     want_plain,
-    want_text,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.evals.suites.yaml_reader import Spot
+    from flowai.evals.suites.yaml_reader import YamlNode
 
-MOST_COMBINATIONS_COUNT = 10_000
+MAX_COMBINATIONS = 10_000
 """How many cases one test may spread into; more is a mistake rather than a wish."""
 
-MOST_ID_CHARS = 120
-MOST_WEIGHT = 1e6
+MAX_ID_CHARS = 120
+MAX_WEIGHT = 1e6
 
 TEST_KEYS = frozenset({"id", "description", "vars", "assert", "threshold", "metadata", "options"})
 _DEFAULT_KEYS = TEST_KEYS - {"id", "description"}
@@ -50,10 +50,10 @@ _SET_KEYS = frozenset({"type", "assert", "threshold", "weight", "metric"})
 _OPTION_KEYS = frozenset({"disableVarExpansion", "disableDefaultAsserts"})
 
 _NO_CODE = "flowai runs no code from suites"
-_ELSEWHERE = "models are chosen for the whole suite, under `providers`"
+_MODELS_BELONG_TO_SUITE = "models are chosen for the whole suite, under `providers`"
 _UNSUPPORTED_IN_TESTS = {
-    "provider": _ELSEWHERE,
-    "providers": _ELSEWHERE,
+    "provider": _MODELS_BELONG_TO_SUITE,
+    "providers": _MODELS_BELONG_TO_SUITE,
     "prompts": "prompts are chosen for the whole suite, under `prompts`; split the suite in two",
     "providerOutput": "record the answers and replay them instead",
     "assertScoringFunction": _NO_CODE,
@@ -81,7 +81,7 @@ _UNSUPPORTED_IN_ASSERTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drafted:
+class AssertionTemplate:
     """An assertion whose variables are not filled in yet.
 
     Args:
@@ -91,7 +91,7 @@ class Drafted:
     """
 
     assertion: Assertion
-    spot: Spot
+    spot: YamlNode
     varies: bool
 
     def for_case(self, variables: dict[str, Any], case: str) -> Assertion:
@@ -116,19 +116,19 @@ class Defaults:
     """
 
     vars: dict[str, Any] = field(default_factory=dict)
-    assertions: tuple[Drafted, ...] = ()
+    assertions: tuple[AssertionTemplate, ...] = ()
     threshold: float | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     expands: bool = True
 
 
-def read_defaults(value: object, spot: Spot) -> Defaults:
+def read_defaults(value: object, spot: YamlNode) -> Defaults:
     """Read `defaultTest`.
 
     Raises:
         ProjectError: a key is unknown or not supported, or a value is wrong.
     """
-    test = want_mapping(value, spot)
+    test = expect_mapping(value, spot)
     unsupported = _UNSUPPORTED_IN_TESTS | dict.fromkeys(("id", "description"), "it belongs to a single test")
     check_keys(test, _DEFAULT_KEYS, spot, unsupported=unsupported)
     options = _options(test, spot)
@@ -141,7 +141,7 @@ def read_defaults(value: object, spot: Spot) -> Defaults:
     )
 
 
-def read_cases(value: object, spot: Spot, defaults: Defaults, *, name: str) -> Iterator[Case]:
+def read_cases(value: object, spot: YamlNode, defaults: Defaults, *, name: str) -> Iterator[Case]:
     """Read one test.
 
     Args:
@@ -157,11 +157,11 @@ def read_cases(value: object, spot: Spot, defaults: Defaults, *, name: str) -> I
     Raises:
         ProjectError: a key is unknown or not supported, or a value is wrong.
     """
-    test = want_mapping(value, spot)
+    test = expect_mapping(value, spot)
     check_keys(test, TEST_KEYS, spot, unsupported=_UNSUPPORTED_IN_TESTS)
     options = _options(test, spot)
     metadata = defaults.metadata | _metadata(test, spot)
-    description = want_text(test["description"], spot.at("description")) if "description" in test else None
+    description = expect_text(test["description"], spot.at("description")) if "description" in test else None
     case_id = _identity(test, metadata, description, spot) or name
     assertions = _assertions(test, spot)
     if not options.get("disableDefaultAsserts", False):
@@ -182,11 +182,11 @@ def read_cases(value: object, spot: Spot, defaults: Defaults, *, name: str) -> I
         )
 
 
-def _options(test: dict[str, Any], spot: Spot) -> dict[str, bool]:
+def _options(test: dict[str, Any], spot: YamlNode) -> dict[str, bool]:
     if "options" not in test:
         return {}
     here = spot.at("options")
-    options = want_mapping(test["options"], here)
+    options = expect_mapping(test["options"], here)
     check_keys(options, _OPTION_KEYS, here, unsupported=_UNSUPPORTED_IN_OPTIONS)
     for key, value in options.items():
         if not isinstance(value, bool):
@@ -194,23 +194,23 @@ def _options(test: dict[str, Any], spot: Spot) -> dict[str, bool]:
     return options
 
 
-def _threshold(test: dict[str, Any], spot: Spot) -> float | None:
+def _threshold(test: dict[str, Any], spot: YamlNode) -> float | None:
     if test.get("threshold") is None:
         return None
     return want_number(test["threshold"], spot.at("threshold"), most=1)
 
 
-def _metadata(test: dict[str, Any], spot: Spot) -> dict[str, Any]:
+def _metadata(test: dict[str, Any], spot: YamlNode) -> dict[str, Any]:
     if test.get("metadata") is None:
         return {}
     here = spot.at("metadata")
-    metadata = want_mapping(test["metadata"], here)
+    metadata = expect_mapping(test["metadata"], here)
     if not here.origin.is_table:
         want_plain(metadata, here)
     return metadata
 
 
-def _identity(test: dict[str, Any], metadata: dict[str, Any], description: str | None, spot: Spot) -> str | None:
+def _identity(test: dict[str, Any], metadata: dict[str, Any], description: str | None, spot: YamlNode) -> str | None:
     """Find a test's own id: `id`, else `metadata.id`, else the slug of its description."""
     given = test.get("id", metadata.get("id"))
     if given is None:
@@ -219,10 +219,10 @@ def _identity(test: dict[str, Any], metadata: dict[str, Any], description: str |
     if isinstance(given, bool) or not isinstance(given, str | int) or not str(given).strip():
         raise where.error(f"found {shown(given)}; expected an id", hint="a short text, such as `negation-07`")
     text = str(given).strip()
-    if len(text) > MOST_ID_CHARS or "::" in text or not text.isprintable():
+    if len(text) > MAX_ID_CHARS or "::" in text or not text.isprintable():
         raise where.error(
             f"{shown(text)} cannot be an id",
-            hint=f"printable, without `::`, at most {MOST_ID_CHARS} characters",
+            hint=f"printable, without `::`, at most {MAX_ID_CHARS} characters",
         )
     return text
 
@@ -233,20 +233,20 @@ def _slug(description: str) -> str | None:
     return re.sub(r"[\W_]+", "-", text)[:60].strip("-") or None
 
 
-def _variables(test: dict[str, Any], spot: Spot) -> dict[str, Any]:
+def _variables(test: dict[str, Any], spot: YamlNode) -> dict[str, Any]:
     if test.get("vars") is None:
         return {}
     here, value = spot.at("vars"), test["vars"]
     if isinstance(value, str) and not here.origin.is_table:
         value = follow(value, here)
-    variables = want_mapping(value, here)
+    variables = expect_mapping(value, here)
     if here.origin.is_table:
         return variables
     want_plain(variables, here)
     return {name: _variable(part, here, name) for name, part in variables.items()}
 
 
-def _variable(value: Any, spot: Spot, name: str) -> Any:  # noqa: ANN401 - any JSON value
+def _variable(value: Any, spot: YamlNode, name: str) -> Any:  # noqa: ANN401 - any JSON value
     """Read the files that a variable, or an element of its list, names."""
     if isinstance(value, str) and value.startswith(FILE_MARK):
         return follow(value, spot.at(name))
@@ -258,7 +258,7 @@ def _variable(value: Any, spot: Spot, name: str) -> Any:  # noqa: ANN401 - any J
     return value
 
 
-def _combinations(variables: dict[str, Any], spot: Spot) -> list[dict[str, Any]]:
+def _combinations(variables: dict[str, Any], spot: YamlNode) -> list[dict[str, Any]]:
     """Spread lists out: one mapping per combination of their elements."""
     lists = {name: value for name, value in variables.items() if isinstance(value, list)}
     if not lists:
@@ -270,31 +270,31 @@ def _combinations(variables: dict[str, Any], spot: Spot) -> list[dict[str, Any]]
             "an empty list gives no case at all",
             hint="set `options: {disableVarExpansion: true}` if the prompt takes a list",
         )
-    if count > MOST_COMBINATIONS_COUNT:
+    if count > MAX_COMBINATIONS:
         raise spot.at("vars").error(
-            f"the lists combine to {count:,} cases; at most {MOST_COMBINATIONS_COUNT:,} are allowed",
+            f"the lists combine to {count:,} cases; at most {MAX_COMBINATIONS:,} are allowed",
             hint="set `options: {disableVarExpansion: true}` if the prompt takes a list",
         )
     return [variables | dict(zip(lists, chosen, strict=True)) for chosen in itertools.product(*lists.values())]
 
 
-def _assertions(test: dict[str, Any], spot: Spot) -> tuple[Drafted, ...]:
+def _assertions(test: dict[str, Any], spot: YamlNode) -> tuple[AssertionTemplate, ...]:
     if test.get("assert") is None:
         return ()
     here = spot.at("assert")
     drafted = []
-    for index, value in enumerate(want_list(test["assert"], here)):
+    for index, value in enumerate(expect_list(test["assert"], here)):
         place = here.at(index)
         assertion = _assertion(value, place)
-        drafted.append(Drafted(assertion=assertion, spot=place, varies=_is_nondeterministic(assertion)))
+        drafted.append(AssertionTemplate(assertion=assertion, spot=place, varies=_is_nondeterministic(assertion)))
     return tuple(drafted)
 
 
-def _assertion(value: object, spot: Spot) -> Assertion:
-    found = want_mapping(value, spot)
+def _assertion(value: object, spot: YamlNode) -> Assertion:
+    found = expect_mapping(value, spot)
     if "type" not in found:
         raise spot.error("an assertion without `type`", hint="such as `{type: contains, value: Paris}`")
-    spelling = want_text(found["type"], spot.at("type"))
+    spelling = expect_text(found["type"], spot.at("type"))
     name = spelling.removeprefix("not-")
     is_set = name == ASSERT_SET
     unsupported = _UNSUPPORTED_IN_ASSERTIONS | ({} if is_set else {"assert": f"only `{ASSERT_SET}` has it"})
@@ -305,24 +305,22 @@ def _assertion(value: object, spot: Spot) -> Assertion:
         negated=spelling != name,
         value=_value(found.get("value"), name, spot),
         threshold=None if found.get("threshold") is None else want_number(found["threshold"], spot.at("threshold")),
-        weight=1.0
-        if found.get("weight") is None
-        else want_number(found["weight"], spot.at("weight"), most=MOST_WEIGHT),
-        metric=None if metric is None else want_text(metric, spot.at("metric")),
+        weight=1.0 if found.get("weight") is None else want_number(found["weight"], spot.at("weight"), most=MAX_WEIGHT),
+        metric=None if metric is None else expect_text(metric, spot.at("metric")),
         place=spot.mark,
         children=_children(found, spot) if is_set else (),
     )
 
 
-def _children(found: dict[str, Any], spot: Spot) -> tuple[Assertion, ...]:
+def _children(found: dict[str, Any], spot: YamlNode) -> tuple[Assertion, ...]:
     here = spot.at("assert")
-    values = want_list(found.get("assert"), here)
+    values = expect_list(found.get("assert"), here)
     if not values:
         raise here.error("an empty set checks nothing")
     return tuple(_assertion(value, here.at(index)) for index, value in enumerate(values))
 
 
-def _value(value: Any, name: str, spot: Spot) -> Any:  # noqa: ANN401 - any JSON value
+def _value(value: Any, name: str, spot: YamlNode) -> Any:  # noqa: ANN401 - any JSON value
     """Read the file an assertion's value names; a table's row may name a JSON Schema only, its texts are data."""
     if isinstance(value, str) and value.startswith(FILE_MARK):
         if not spot.origin.is_table or name in {"is-json", "contains-json"}:
@@ -340,7 +338,7 @@ def _is_nondeterministic(assertion: Assertion) -> bool:
     )
 
 
-def _filled(assertion: Assertion, variables: dict[str, Any], spot: Spot, case: str) -> Assertion:
+def _filled(assertion: Assertion, variables: dict[str, Any], spot: YamlNode, case: str) -> Assertion:
     metric = fill(assertion.metric, variables, spot, case=case)
     return msgspec.structs.replace(
         assertion,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import DatasetError, Place
 from flowai.evals.suites.cases import TEST_KEYS
 from flowai.evals.suites.table_columns import read_columns, test_of
-from flowai.evals.suites.yaml_reader import Origin, Spot, shown
+from flowai.evals.suites.yaml_reader import SuiteFile, YamlNode, shown
 from flowai.storage.files import check_encodable, read_text, read_yaml
 from flowai.storage.jsonl import iterate_jsonl
 
@@ -35,10 +35,10 @@ _OTHER_ENDINGS = {
     ".ts": "flowai runs no code from suites; write its rows to a JSONL file",
 }
 
-Row = tuple[dict[str, Any], Spot]
+DatasetRow = tuple[dict[str, Any], YamlNode]
 
 
-def read_tests(path: Path, project: Project) -> list[Row]:
+def read_tests(path: Path, project: Project) -> list[DatasetRow]:
     """Read a table of cases.
 
     Args:
@@ -64,7 +64,7 @@ def read_tests(path: Path, project: Project) -> list[Row]:
         raise DatasetError(found, place=Place(file=name), hint="the path is relative to the suite that names it")
     is_table = reader is not _read_yaml
     try:
-        rows = list(reader(Origin(project=project, path=path, name=name, kind=DatasetError, is_table=is_table)))
+        rows = list(reader(SuiteFile(project=project, path=path, name=name, kind=DatasetError, is_table=is_table)))
     except (RecursionError, ValueError) as error:  # beyond what Python's JSON reader takes
         found = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise DatasetError(found, place=Place(file=name)) from None
@@ -75,14 +75,14 @@ def read_tests(path: Path, project: Project) -> list[Row]:
     return rows
 
 
-def _read_jsonl(origin: Origin) -> Iterator[Row]:
+def _read_jsonl(origin: SuiteFile) -> Iterator[DatasetRow]:
     columns: dict[tuple[str, ...], Columns] = {}
     for line, value in iterate_jsonl(origin.path, name=origin.name, kind=origin.kind):
-        spot = Spot(origin=origin, line=line)
+        spot = YamlNode(origin=origin, line=line)
         yield _test(value, spot, columns), spot
 
 
-def _read_json(origin: Origin) -> Iterator[Row]:
+def _read_json(origin: SuiteFile) -> Iterator[DatasetRow]:
     """Read a JSON list element by element, so that each has its line."""
     text = read_text(origin.path, name=origin.name, kind=origin.kind)
     decoder, columns = json.JSONDecoder(), dict[tuple[str, ...], "Columns"]()
@@ -90,18 +90,18 @@ def _read_json(origin: Origin) -> Iterator[Row]:
     line += text.count("\n", 0, position)
     if text[position : position + 1] != "[":
         found = "nothing" if position == len(text) else f"`{text[position : position + 20].splitlines()[0]}`"
-        raise Spot(origin=origin, line=line).error(f"found {found}; expected a list of cases")
+        raise YamlNode(origin=origin, line=line).error(f"found {found}; expected a list of cases")
     separator = "["
     while True:
         start = _past_space(text, position + 1)
         line += text.count("\n", position, start)
         if separator == "[" and text[start : start + 1] == "]":
             return
-        spot = Spot(origin=origin, line=line)
+        spot = YamlNode(origin=origin, line=line)
         try:
             value, end = decoder.raw_decode(text, start)
         except json.JSONDecodeError as error:
-            spot = Spot(origin=origin, line=error.lineno)
+            spot = YamlNode(origin=origin, line=error.lineno)
             raise spot.error(f"not valid JSON: {error.msg} at column {error.colno}") from None
         check_encodable(value, place=Place(file=origin.name, line=line), kind=origin.kind)
         yield _test(value, spot, columns), spot
@@ -111,9 +111,9 @@ def _read_json(origin: Origin) -> Iterator[Row]:
         if separator == "]":
             break
         if separator != ",":
-            raise Spot(origin=origin, line=line).error("not valid JSON: expected `,` or `]` after a case")
+            raise YamlNode(origin=origin, line=line).error("not valid JSON: expected `,` or `]` after a case")
     if text[position + 1 :].strip():
-        raise Spot(origin=origin, line=line).error("not valid JSON: something follows the list")
+        raise YamlNode(origin=origin, line=line).error("not valid JSON: something follows the list")
 
 
 def _past_space(text: str, position: int) -> int:
@@ -122,26 +122,26 @@ def _past_space(text: str, position: int) -> int:
     return position
 
 
-def _read_yaml(origin: Origin) -> Iterator[Row]:
+def _read_yaml(origin: SuiteFile) -> Iterator[DatasetRow]:
     document = read_yaml(origin.path, name=origin.name, kind=origin.kind)
-    origin = Origin(project=origin.project, path=origin.path, name=origin.name, kind=origin.kind, document=document)
+    origin = SuiteFile(project=origin.project, path=origin.path, name=origin.name, kind=origin.kind, document=document)
     if document.value is None:
         return
     if not isinstance(document.value, list):
-        raise Spot(origin=origin, line=1).error(f"found {shown(document.value)}; expected a list of cases")
+        raise YamlNode(origin=origin, line=1).error(f"found {shown(document.value)}; expected a list of cases")
     for index, value in enumerate(document.value):
-        spot = Spot(origin=origin, line=1).at(index)
+        spot = YamlNode(origin=origin, line=1).at(index)
         yield _test(value, spot, {}), spot
 
 
-def _read_csv(origin: Origin) -> Iterator[Row]:
+def _read_csv(origin: SuiteFile) -> Iterator[DatasetRow]:
     """Read CSV as RFC 4180 has it, but strictly: a stray quote is an error rather than a guess."""
     text = read_text(origin.path, name=origin.name, kind=origin.kind)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     columns: Columns | None = None
     while True:
-        spot = Spot(origin=origin, line=reader.line_num + 1)
+        spot = YamlNode(origin=origin, line=reader.line_num + 1)
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -162,7 +162,7 @@ def _read_csv(origin: Origin) -> Iterator[Row]:
         yield test_of(dict(zip(header, cells, strict=True)), columns, spot), spot
 
 
-def _csv_error(problem: str, spot: Spot) -> Exception:
+def _csv_error(problem: str, spot: YamlNode) -> Exception:
     if "unexpected end" in problem:
         return spot.error("a double quote in this row is never closed", hint='a quote inside a cell is doubled: ""')
     if "field larger" in problem:
@@ -173,7 +173,7 @@ def _csv_error(problem: str, spot: Spot) -> Exception:
     return spot.error(f"not valid CSV: {problem}", hint='a quote inside a cell is doubled: ""')
 
 
-def _header(cells: list[str], spot: Spot) -> list[str]:
+def _header(cells: list[str], spot: YamlNode) -> list[str]:
     names = [cell.strip() for cell in cells]
     for number, name in enumerate(names, start=1):
         if not name:
@@ -185,7 +185,7 @@ def _header(cells: list[str], spot: Spot) -> list[str]:
     return names
 
 
-def _test(value: object, spot: Spot, columns: dict[tuple[str, ...], Columns]) -> dict[str, Any]:
+def _test(value: object, spot: YamlNode, columns: dict[tuple[str, ...], Columns]) -> dict[str, Any]:
     """Take a row for the test it is, or turn a flat row of variables into one."""
     if not isinstance(value, dict):
         raise spot.error(f"a row is {shown(value)}; expected an object")

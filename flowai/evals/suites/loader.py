@@ -18,15 +18,15 @@ from flowai.evals.suites.datasets import read_tests
 from flowai.evals.suites.records import Suite
 from flowai.evals.suites.references import dataset_paths, model_names, prompt_ids
 from flowai.evals.suites.yaml_reader import (
-    Origin,
-    Spot,
+    SuiteFile,
+    YamlNode,
     check_keys,
+    expect_list,
+    expect_mapping,
+    expect_text,
     inside,
     shown,
-    want_list,
-    want_mapping,
     want_number,
-    want_text,
 )
 from flowai.storage.files import read_yaml
 from flowai.timestamps import parse_duration_ms
@@ -100,27 +100,27 @@ def load_suite(path: Path, project: Project) -> Suite:
         hint = "flowai reads suites of its own project only; copy the file into it"
         raise SuiteError("lies outside the project", place=Place(file=name), hint=hint)
     document = read_yaml(path, name=name, kind=SuiteError)
-    origin = Origin(project=project, path=path.resolve(), name=name, kind=SuiteError, document=document)
-    spot = Spot(origin=origin, line=1)
-    suite = want_mapping(document.value, spot)
+    origin = SuiteFile(project=project, path=path.resolve(), name=name, kind=SuiteError, document=document)
+    spot = YamlNode(origin=origin, line=1)
+    suite = expect_mapping(document.value, spot)
     check_keys(suite, _SUITE_KEYS, spot, unsupported=_UNSUPPORTED)
     settings_spot = spot.at("flowai")
-    settings = want_mapping(suite.get("flowai") or {}, settings_spot)
+    settings = expect_mapping(suite.get("flowai") or {}, settings_spot)
     check_keys(settings, _SETTINGS, settings_spot, unsupported={"models": "write `providers`"})
     return Suite(
         path=name,
-        description=want_text(suite["description"], spot.at("description")) if "description" in suite else None,
+        description=expect_text(suite["description"], spot.at("description")) if "description" in suite else None,
         prompts=prompt_ids(suite["prompts"], spot.at("prompts")) if "prompts" in suite else (),
         models=model_names(suite["providers"], spot.at("providers")) if "providers" in suite else (),
         cases=_cases(suite, spot),
-        feature=want_text(settings["feature"], settings_spot.at("feature")) if "feature" in settings else None,
+        feature=expect_text(settings["feature"], settings_spot.at("feature")) if "feature" in settings else None,
         repeats=_repeats(settings, settings_spot),
         gate=_gate(settings["gate"], settings_spot.at("gate")) if "gate" in settings else None,
         baseline=_baseline(settings, settings_spot),
     )
 
 
-def _cases(suite: dict[str, Any], spot: Spot) -> tuple[Case, ...]:
+def _cases(suite: dict[str, Any], spot: YamlNode) -> tuple[Case, ...]:
     defaults = _defaults(suite["defaultTest"], spot.at("defaultTest")) if "defaultTest" in suite else Defaults()
     seen: dict[str, Case] = {}
     for test, place, name in _tests(suite, spot):
@@ -134,17 +134,17 @@ def _cases(suite: dict[str, Any], spot: Spot) -> tuple[Case, ...]:
     return tuple(seen.values())
 
 
-def _defaults(value: object, spot: Spot) -> Defaults:
+def _defaults(value: object, spot: YamlNode) -> Defaults:
     if not isinstance(value, str):
         return read_defaults(value, spot)
     path = inside(value, spot)
     name = spot.origin.project.show(path)
     document = read_yaml(path, name=name, kind=SuiteError)
-    origin = Origin(project=spot.origin.project, path=path, name=name, kind=SuiteError, document=document)
-    return read_defaults(document.value, Spot(origin=origin, line=1))
+    origin = SuiteFile(project=spot.origin.project, path=path, name=name, kind=SuiteError, document=document)
+    return read_defaults(document.value, YamlNode(origin=origin, line=1))
 
 
-def _tests(suite: dict[str, Any], spot: Spot) -> Iterator[tuple[object, Spot, str]]:
+def _tests(suite: dict[str, Any], spot: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
     """Give every test with its place and the id it has if it brings none."""
     here = spot.at("tests")
     value = suite.get("tests")
@@ -155,7 +155,7 @@ def _tests(suite: dict[str, Any], spot: Spot) -> Iterator[tuple[object, Spot, st
     if isinstance(value, str):
         yield from _table(value, here)
         return
-    for index, part in enumerate(want_list(value, here)):
+    for index, part in enumerate(expect_list(value, here)):
         place = here.at(index)
         if isinstance(part, str):
             yield from _table(part, place)
@@ -165,31 +165,31 @@ def _tests(suite: dict[str, Any], spot: Spot) -> Iterator[tuple[object, Spot, st
             yield part, place, f"case-{index + 1}"
 
 
-def _table(text: str, spot: Spot) -> Iterator[tuple[object, Spot, str]]:
-    for path in dataset_paths(want_text(text, spot), spot):
+def _table(text: str, spot: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
+    for path in dataset_paths(expect_text(text, spot), spot):
         for number, (test, place) in enumerate(read_tests(path, spot.origin.project), start=1):
             yield test, place, f"{path.stem}-{number}"
 
 
-def _repeats(settings: dict[str, Any], spot: Spot) -> int:
+def _repeats(settings: dict[str, Any], spot: YamlNode) -> int:
     value = settings.get("repeats", 1)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise spot.at("repeats").error(f"found {shown(value)}; expected a whole number >= 1")
     return value
 
 
-def _baseline(settings: dict[str, Any], spot: Spot) -> str | None:
+def _baseline(settings: dict[str, Any], spot: YamlNode) -> str | None:
     if "baseline" not in settings:
         return None
     here = spot.at("baseline")
-    ids = prompt_ids(want_text(settings["baseline"], here), here)
+    ids = prompt_ids(expect_text(settings["baseline"], here), here)
     if len(ids) != 1:
         raise here.error(f"matches {len(ids)} prompts; expected one")
     return ids[0]
 
 
-def _gate(value: object, spot: Spot) -> Gate:
-    gate = want_mapping(value, spot)
+def _gate(value: object, spot: YamlNode) -> Gate:
+    gate = expect_mapping(value, spot)
     check_keys(gate, _GATE_KEYS, spot, unsupported={})
     if not gate:
         raise spot.error("an empty gate", hint="leave it out to ask that every case passes")
@@ -203,12 +203,12 @@ def _gate(value: object, spot: Spot) -> Gate:
         elif key == "cost_usd":
             asked[key] = want_number(part, here)
         else:
-            metrics = want_mapping(part, here)
+            metrics = expect_mapping(part, here)
             asked[key] = {name: want_number(least, here.at(name), most=1) for name, least in metrics.items()}
     return Gate(**asked)
 
 
-def _duration_ms(value: object, spot: Spot) -> float:
+def _duration_ms(value: object, spot: YamlNode) -> float:
     try:
         duration_ms = parse_duration_ms(value) if isinstance(value, str) else 0.0
     except ValueError:

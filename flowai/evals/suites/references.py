@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from flowai.errors import one_of
-from flowai.evals.suites.yaml_reader import FILE_MARK, check_keys, inside, shown, want_text
+from flowai.errors import expected_one_of
+from flowai.evals.suites.yaml_reader import FILE_MARK, check_keys, expect_text, inside, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.evals.suites.yaml_reader import Spot
+    from flowai.evals.suites.yaml_reader import YamlNode
     from flowai.project import Project
 
 PROMPT_ENDING = ".prompt"
@@ -45,7 +45,7 @@ _UNSUPPORTED_IN_PROVIDERS = {
 }
 
 
-def _listed(value: object, spot: Spot) -> list[tuple[object, Spot]]:
+def _listed(value: object, spot: YamlNode) -> list[tuple[object, YamlNode]]:
     """Take one value or a list of values."""
     if isinstance(value, list):
         if not value:
@@ -54,7 +54,7 @@ def _listed(value: object, spot: Spot) -> list[tuple[object, Spot]]:
     return [(value, spot)]
 
 
-def prompt_ids(value: object, spot: Spot) -> tuple[str, ...]:
+def prompt_ids(value: object, spot: YamlNode) -> tuple[str, ...]:
     """Resolve `prompts`.
 
     Args:
@@ -74,10 +74,10 @@ def prompt_ids(value: object, spot: Spot) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _prompts(value: object, spot: Spot) -> list[str]:
+def _prompts(value: object, spot: YamlNode) -> list[str]:
     if isinstance(value, dict):
         raise spot.error("found a mapping; expected a prompt's id", hint="such as `prompts/summary_v2`")
-    text = want_text(value, spot).strip()
+    text = expect_text(value, spot).strip()
     if "{{" in text or "\n" in text or " " in text:
         raise spot.error("a prompt written into the suite", hint="save it as prompts/NAME_v1.prompt and name that")
     project = spot.origin.project
@@ -87,13 +87,13 @@ def _prompts(value: object, spot: Spot) -> list[str]:
         matches = [match for match in _expand(path, project) if not match.name.startswith("_")]
         prompts = list(dict.fromkeys(_id_of(match, project) for match in matches if _is_prompt(match)))
         if not prompts:
-            raise spot.error(f"no prompt matches `{text}`", hint=one_of(_known(project)))
+            raise spot.error(f"no prompt matches `{text}`", hint=expected_one_of(_known(project)))
         return prompts
     if path.suffix and path.suffix != PROMPT_ENDING:
         raise spot.error(f"`{text}` is no prompt", hint=f"prompts are files that end in `{PROMPT_ENDING}`")
     name = _id_of(path, project)
     if not (_is_prompt(project.root / f"{name}{PROMPT_ENDING}") or _is_prompt(project.root / name)):
-        raise spot.error(f"no such prompt `{name}`", hint=one_of(_known(project), found=name))
+        raise spot.error(f"no such prompt `{name}`", hint=expected_one_of(_known(project), found=name))
     return [name]
 
 
@@ -124,7 +124,7 @@ def _expand(pattern: Path, project: Project) -> list[Path]:
     return [match for match in matches if match.is_relative_to(project.root)]
 
 
-def model_names(value: object, spot: Spot) -> tuple[str, ...]:
+def model_names(value: object, spot: YamlNode) -> tuple[str, ...]:
     """Resolve `providers`: the registry's names as they are, promptfoo's spelling as LiteLLM's.
 
     `openai:gpt-4o-mini` and `openai:chat:gpt-4o-mini` become `openai/gpt-4o-mini`.
@@ -141,11 +141,11 @@ def model_names(value: object, spot: Spot) -> tuple[str, ...]:
         if isinstance(part, dict):
             check_keys(part, ("id", "label"), here, unsupported=_UNSUPPORTED_IN_PROVIDERS)
             name, place = part.get("id"), here.at("id")
-        found[_model(want_text(name, place).strip(), place)] = None
+        found[_model(expect_text(name, place).strip(), place)] = None
     return tuple(found)
 
 
-def _model(text: str, spot: Spot) -> str:
+def _model(text: str, spot: YamlNode) -> str:
     if text.startswith(_NO_PROVIDER_FILES):
         raise spot.error(
             f"{shown(text)} is not a model", hint="give it an entry under `models` in registry.yaml and name that"
@@ -159,7 +159,7 @@ def _model(text: str, spot: Spot) -> str:
     return f"{_LITELLM_PROVIDERS.get(head, head)}/{rest}"
 
 
-def dataset_paths(text: str, spot: Spot) -> list[Path]:
+def dataset_paths(text: str, spot: YamlNode) -> list[Path]:
     """Resolve a path to tables of cases.
 
     Args:

@@ -10,10 +10,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import one_of
+from flowai.errors import expected_one_of
 
 if TYPE_CHECKING:
-    from flowai.evals.suites.yaml_reader import Spot
+    from flowai.evals.suites.yaml_reader import YamlNode
 
 _REFERENCE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*")
@@ -28,7 +28,7 @@ def has_reference(value: object) -> bool:
     return isinstance(value, list) and any(has_reference(part) for part in value)
 
 
-def fill(value: Any, variables: dict[str, Any], spot: Spot, *, case: str) -> Any:  # noqa: ANN401 - any JSON value
+def fill(value: Any, variables: dict[str, Any], spot: YamlNode, *, case: str) -> Any:  # noqa: ANN401 - any JSON value
     """Put variables in the place of their names.
 
     Args:
@@ -56,7 +56,7 @@ def fill(value: Any, variables: dict[str, Any], spot: Spot, *, case: str) -> Any
     return value
 
 
-def _look_up(reference: str, variables: dict[str, Any], spot: Spot, case: str) -> Any:  # noqa: ANN401 - any JSON value
+def _look_up(reference: str, variables: dict[str, Any], spot: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
     name = _NAME.fullmatch(reference)
     if name is None:
         raise spot.suite_error(
@@ -72,7 +72,7 @@ def _look_up(reference: str, variables: dict[str, Any], spot: Spot, case: str) -
         else:
             known = found if isinstance(found, dict) else ()
             raise spot.suite_error(
-                f"unknown variable `{name[1]}` in the case at {case}", hint=one_of(known, found=part)
+                f"unknown variable `{name[1]}` in the case at {case}", hint=expected_one_of(known, found=part)
             )
     return found
 

@@ -14,15 +14,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import one_of
+from flowai.errors import expected_one_of
 from flowai.evals.suites.assertion_types import ASSERT_SET, LISTING, NOT_SUPPORTED, SUPPORTED, VALUELESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from flowai.evals.suites.yaml_reader import Spot
+    from flowai.evals.suites.yaml_reader import YamlNode
 
-MARK = "__"
+COLUMN_PREFIX = "__"
 _KNOWN = ("__id", "__description", "__expected", "__metric", "__threshold", "__metadata:<key>")
 _UNSUPPORTED = {
     "__prefix": "write it into the prompt",
@@ -55,7 +55,7 @@ class Columns:
     single: frozenset[str]
 
 
-def read_columns(names: Iterable[str], spot: Spot) -> Columns:
+def read_columns(names: Iterable[str], spot: YamlNode) -> Columns:
     """Sort the columns by what they say.
 
     Raises:
@@ -67,7 +67,7 @@ def read_columns(names: Iterable[str], spot: Spot) -> Columns:
     metadata: list[tuple[str, str, bool]] = []
     single: set[str] = set()
     for name in names:
-        if not name.startswith(MARK):
+        if not name.startswith(COLUMN_PREFIX):
             variables.append(name)
         elif match := _EXPECTED.fullmatch(name):
             expected.append((name, match[1]))
@@ -89,13 +89,13 @@ def read_columns(names: Iterable[str], spot: Spot) -> Columns:
     )
 
 
-def _unknown(name: str, spot: Spot) -> Exception:
+def _unknown(name: str, spot: YamlNode) -> Exception:
     if name in _UNSUPPORTED:
         return spot.error(f"column `{name}` is not supported", hint=_UNSUPPORTED[name])
-    return spot.error(f"unknown column `{name}`", hint=one_of(_KNOWN, found=name))
+    return spot.error(f"unknown column `{name}`", hint=expected_one_of(_KNOWN, found=name))
 
 
-def test_of(row: Mapping[str, Any], columns: Columns, spot: Spot) -> dict[str, Any]:
+def test_of(row: Mapping[str, Any], columns: Columns, spot: YamlNode) -> dict[str, Any]:
     """Give the test a row stands for; an empty cell of a `__` column says nothing.
 
     Args:
@@ -108,46 +108,48 @@ def test_of(row: Mapping[str, Any], columns: Columns, spot: Spot) -> dict[str, A
     """
     test: dict[str, Any] = {"vars": {name: row[name] for name in columns.variables}}
     for column, key in (("__id", "id"), ("__description", "description")):
-        if column in columns.single and _says(row[column]):
+        if column in columns.single and _is_filled(row[column]):
             test[key] = row[column]
-    if "__threshold" in columns.single and _says(row["__threshold"]):
+    if "__threshold" in columns.single and _is_filled(row["__threshold"]):
         test["threshold"] = _number(row["__threshold"], "__threshold", spot)
     if columns.metadata:
         test["metadata"] = {
             key: _items(str(row[column]), spot) if is_list else row[column]
             for column, key, is_list in columns.metadata
-            if _says(row[column])
+            if _is_filled(row[column])
         }
     if columns.expected:
         test["assert"] = [
-            _expected(row, column, number, columns, spot) for column, number in columns.expected if _says(row[column])
+            _expected(row, column, number, columns, spot)
+            for column, number in columns.expected
+            if _is_filled(row[column])
         ]
     return test
 
 
-def _says(cell: object) -> bool:
+def _is_filled(cell: object) -> bool:
     return cell is not None and (not isinstance(cell, str) or bool(cell.strip()))
 
 
-def _number(cell: object, column: str, spot: Spot) -> float:
+def _number(cell: object, column: str, spot: YamlNode) -> float:
     try:
         return float(str(cell))
     except ValueError:
         raise spot.error(f"`{column}`: found `{str(cell)[:60]}`; expected a number") from None
 
 
-def _expected(row: Mapping[str, Any], column: str, number: str, columns: Columns, spot: Spot) -> dict[str, Any]:
+def _expected(row: Mapping[str, Any], column: str, number: str, columns: Columns, spot: YamlNode) -> dict[str, Any]:
     cell = row[column]
     assertion = assertion_of(cell, spot) if isinstance(cell, str) else {"type": "equals", "value": cell}
-    if "__metric" in columns.single and _says(row["__metric"]):
+    if "__metric" in columns.single and _is_filled(row["__metric"]):
         assertion["metric"] = row["__metric"]
     limit = columns.thresholds.get(number or "1", columns.thresholds.get(""))
-    if limit is not None and _says(row[limit]):
+    if limit is not None and _is_filled(row[limit]):
         assertion["threshold"] = _number(row[limit], limit, spot)
     return assertion
 
 
-def assertion_of(text: str, spot: Spot) -> dict[str, Any]:
+def assertion_of(text: str, spot: YamlNode) -> dict[str, Any]:
     """Read an assertion's shorthand: `type`, `type: value`, `type(threshold): value`, each with or without `not-`.
 
     Anything else is the text the answer must equal. So is a single word before a colon that is no type (`Note: x`); a
@@ -176,7 +178,7 @@ def assertion_of(text: str, spot: Spot) -> dict[str, Any]:
     return assertion
 
 
-def _is_type(match: re.Match[str], spot: Spot) -> bool:
+def _is_type(match: re.Match[str], spot: YamlNode) -> bool:
     name, value = match[2], match[4]
     if name == ASSERT_SET:
         raise spot.error(f"`{ASSERT_SET}` cannot stand in a column", hint="use YAML, or several columns")
@@ -186,11 +188,11 @@ def _is_type(match: re.Match[str], spot: Spot) -> bool:
         return False
     raise spot.error(
         f"unknown assertion type `{match[1] or ''}{name}`",
-        hint=f"{one_of(SUPPORTED, found=name)}; a text to compare with begins with `equals:`",
+        hint=f"{expected_one_of(SUPPORTED, found=name)}; a text to compare with begins with `equals:`",
     )
 
 
-def _items(text: str, spot: Spot) -> list[str]:
+def _items(text: str, spot: YamlNode) -> list[str]:
     try:
         return split_list(text)
     except csv.Error as error:

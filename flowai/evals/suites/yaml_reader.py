@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import DatasetError, Place, ProjectError, SuiteError, UsageError, one_of
+from flowai.errors import DatasetError, Place, ProjectError, SuiteError, UsageError, expected_one_of
 from flowai.storage.files import read_json, read_text, read_yaml
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.project import Project
-    from flowai.storage.files import Document, Keys
+    from flowai.storage.files import Document, PathKeys
 
 FILE_MARK = "file://"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
+class SuiteFile:
     """The file that is being read.
 
     Args:
@@ -45,7 +45,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spot:
+class YamlNode:
     """One value's place in its file.
 
     Args:
@@ -54,21 +54,21 @@ class Spot:
         way: keys from the document's top to the value.
     """
 
-    origin: Origin
+    origin: SuiteFile
     line: int
-    way: Keys = ()
+    way: PathKeys = ()
 
     @property
     def mark(self) -> str:
         """`file:line`, as records keep it."""
         return f"{self.origin.name}:{self.line}"
 
-    def at(self, *keys: str | int) -> Spot:
+    def at(self, *keys: str | int) -> YamlNode:
         """Step down to a part of the value."""
         way = (*self.way, *keys)
         document = self.origin.document
-        line = self.line if document is None else document.place(*way).line or self.line
-        return Spot(origin=self.origin, line=line, way=way)
+        line = self.line if document is None else document.location(*way).line or self.line
+        return YamlNode(origin=self.origin, line=line, way=way)
 
     def error(self, what: str, *, hint: str | None = None) -> ProjectError:
         """Give the error to raise about this value."""
@@ -90,7 +90,7 @@ def shown(value: object) -> str:
     return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else type(value).__name__
 
 
-def want_text(value: object, spot: Spot) -> str:
+def expect_text(value: object, spot: YamlNode) -> str:
     """Take a text that says something.
 
     Raises:
@@ -102,7 +102,7 @@ def want_text(value: object, spot: Spot) -> str:
     raise spot.error(f"found {shown(value)}; expected a text", hint=hint)
 
 
-def want_mapping(value: object, spot: Spot) -> dict[str, Any]:
+def expect_mapping(value: object, spot: YamlNode) -> dict[str, Any]:
     """Take a mapping whose keys are texts.
 
     Raises:
@@ -116,7 +116,7 @@ def want_mapping(value: object, spot: Spot) -> dict[str, Any]:
     return value
 
 
-def want_list(value: object, spot: Spot) -> list[Any]:
+def expect_list(value: object, spot: YamlNode) -> list[Any]:
     """Take a list.
 
     Raises:
@@ -127,7 +127,7 @@ def want_list(value: object, spot: Spot) -> list[Any]:
     return value
 
 
-def want_number(value: object, spot: Spot, *, most: float = math.inf) -> float:
+def want_number(value: object, spot: YamlNode, *, most: float = math.inf) -> float:
     """Take a finite number from 0 to `most`.
 
     Raises:
@@ -139,14 +139,14 @@ def want_number(value: object, spot: Spot, *, most: float = math.inf) -> float:
     return value
 
 
-def want_plain(value: object, spot: Spot) -> None:
+def want_plain(value: object, spot: YamlNode) -> None:
     """Make sure that a value is plain JSON: what can be cached, recorded and shown.
 
     Raises:
         ProjectError: YAML made something else of it (a date, a set), or a number is not finite.
     """
     if isinstance(value, dict):
-        for key, part in want_mapping(value, spot).items():
+        for key, part in expect_mapping(value, spot).items():
             want_plain(part, spot.at(key))
     elif isinstance(value, list):
         for index, part in enumerate(value):
@@ -159,7 +159,7 @@ def want_plain(value: object, spot: Spot) -> None:
 
 
 def check_keys(
-    found: Mapping[str, object], known: Iterable[str], spot: Spot, *, unsupported: Mapping[str, str]
+    found: Mapping[str, object], known: Iterable[str], spot: YamlNode, *, unsupported: Mapping[str, str]
 ) -> None:
     """Refuse keys that nobody reads.
 
@@ -178,10 +178,10 @@ def check_keys(
     key = min(strange, key=list(found).index)
     if key in unsupported:
         raise spot.at(key).error(f"`{key}` is not supported", hint=unsupported[key])
-    raise spot.at(key).error(f"unknown key `{key}`", hint=one_of(known, found=key))
+    raise spot.at(key).error(f"unknown key `{key}`", hint=expected_one_of(known, found=key))
 
 
-def inside(text: str, spot: Spot, *, base: Path | None = None) -> Path:
+def inside(text: str, spot: YamlNode, *, base: Path | None = None) -> Path:
     """Resolve a path that a file names.
 
     Args:
@@ -207,7 +207,7 @@ def inside(text: str, spot: Spot, *, base: Path | None = None) -> Path:
     return path
 
 
-def follow(text: str, spot: Spot) -> Any:  # noqa: ANN401 - a file holds any value
+def follow(text: str, spot: YamlNode) -> Any:  # noqa: ANN401 - a file holds any value
     """Read the file that a `file://` value names.
 
     Returns:
@@ -224,8 +224,8 @@ def follow(text: str, spot: Spot) -> Any:  # noqa: ANN401 - a file holds any val
         return read_json(path, name=name, kind=kind)
     if path.suffix in {".yaml", ".yml"}:
         value = read_yaml(path, name=name, kind=kind).value
-        origin = Origin(project=spot.origin.project, path=path, name=name, kind=DatasetError)
-        want_plain(value, Spot(origin=origin, line=1))
+        origin = SuiteFile(project=spot.origin.project, path=path, name=name, kind=DatasetError)
+        want_plain(value, YamlNode(origin=origin, line=1))
         return value
     if path.suffix not in {"", ".txt", ".md", ".html", ".xml", ".csv", ".log"}:
         raise spot.error(

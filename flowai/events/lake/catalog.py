@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, date
 from typing import TYPE_CHECKING
 
-from flowai.events.lake.manifest import DAY, HEAD_BYTES, read_manifest
+from flowai.events.lake.manifest import DAY, MAX_MANIFEST_BYTES, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from flowai.events.lake.manifest import Manifest, Source
+    from flowai.events.lake.manifest import CompactedFile, LakeManifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class LogFiles:
 
 
 @contextmanager
-def reading(directories: Sequence[Path]) -> Iterator[None]:
+def hold_read_lock(directories: Sequence[Path]) -> Iterator[None]:
     """Hold a log still: no file that counted when it was listed is removed before the end.
 
     Nothing waits for readers: a compaction leaves what is being read to the next one.
@@ -69,7 +69,7 @@ def date_of(name: str) -> date | None:
         return None
 
 
-def manifests_of(day: Path) -> dict[str, Manifest]:
+def manifests_of(day: Path) -> dict[str, LakeManifest]:
     """Give the manifests of a day by file name.
 
     Raises:
@@ -94,7 +94,7 @@ def files_of_day(directories: Sequence[Path], name: str) -> LogFiles:
     lines = _by_name(directories, name, "*.jsonl")
     parquet = _by_name(directories, name, "*.parquet")
     asides: dict[str, Path] = {}
-    sources: dict[str, list[Source]] = {}
+    sources: dict[str, list[CompactedFile]] = {}
     for directory in directories:
         for manifest in manifests_of(directory / name).values():
             for part in manifest.parts:
@@ -119,7 +119,7 @@ def files_of_days(directories: Sequence[Path], is_wanted: Callable[[date | None]
     )
 
 
-def was_written(directory: Path, process: str, at: datetime) -> bool:
+def has_file_for_day(directory: Path, process: str, at: datetime) -> bool:
     """Tell whether a process has a file of a day, compacted or not.
 
     Args:
@@ -136,13 +136,13 @@ def was_written(directory: Path, process: str, at: datetime) -> bool:
     return any(source.name == name for manifest in manifests_of(day).values() for source in manifest.sources)
 
 
-def is_source(path: Path, source: Source) -> bool:
+def is_unchanged_source(path: Path, source: CompactedFile) -> bool:
     """Tell whether a file is the one that was compacted, by its size and its first bytes."""
     try:
         with path.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size != source.byte_count:
                 return False
-            return hashlib.sha256(stream.read(HEAD_BYTES)).hexdigest() == source.head_sha256
+            return hashlib.sha256(stream.read(MAX_MANIFEST_BYTES)).hexdigest() == source.head_sha256
     except OSError:
         return False
 
@@ -161,5 +161,5 @@ def _where(directories: Sequence[Path], name: str, path: str) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _is_done(path: Path, sources: Sequence[Source]) -> bool:
-    return any(is_source(path, source) for source in sources)
+def _is_done(path: Path, sources: Sequence[CompactedFile]) -> bool:
+    return any(is_unchanged_source(path, source) for source in sources)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.events.lake.catalog import date_of, days_of, is_source, manifests_of
-from flowai.events.lake.manifest import Aside, Manifest, Part, manifest_bytes, manifest_name
+from flowai.events.lake.catalog import date_of, days_of, is_unchanged_source, manifests_of
+from flowai.events.lake.manifest import LakeManifest, ParquetFile, UnparsedLinesFile, manifest_bytes, manifest_name
 from flowai.events.lake.parquet import open_rows
-from flowai.events.lake.staging import Stage, Staged
+from flowai.events.lake.staging import Staged, Staging
 from flowai.storage.files import take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from flowai.events.lake.manifest import Source
-    from flowai.events.lake.parquet import Rows
+    from flowai.events.lake.manifest import CompactedFile
+    from flowai.events.lake.parquet import ParquetCodec
 
 STAGE_NAME = ".compacting"
 LOCK_NAME = ".compact.lock"
-KEPT_NAME = "compacted"
+BACKUP_NAME = "compacted"
 """Where `--keep` puts lines that are Parquet now."""
 
 _OURS = re.compile(r"(part|lines)-[0-9a-f]{32}\.(parquet|jsonl)")
 
-MOST_BATCH_BYTES = 512 << 20
-MOST_BATCH_FILES = 200
+MAX_BATCH_BYTES = 512 << 20
+MAX_BATCH_FILES = 200
 READERS_LIMIT_S = 5.0
 """So long the removal of lines waits for readers; then it is left to the next compaction."""
 
 
-class DayDone(msgspec.Struct, frozen=True, kw_only=True):
+class DayResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a day.
 
     Args:
@@ -71,7 +71,7 @@ class DayDone(msgspec.Struct, frozen=True, kw_only=True):
     problems: dict[str, int]
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class SkippedDay(msgspec.Struct, frozen=True, kw_only=True):
     """A file that stays as it is for now.
 
     Args:
@@ -95,14 +95,14 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     before: str
-    days: tuple[DayDone, ...]
-    waiting: tuple[Waiting, ...]
+    days: tuple[DayResult, ...]
+    skipped: tuple[SkippedDay, ...]
     removed_count: int
     kept_count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
+class CompactionSettings:
     """How to compact.
 
     Args:
@@ -115,10 +115,10 @@ class Order:
     before: date
     is_kept: bool
     clock_s: Callable[[], float]
-    on_day: Callable[[DayDone], None]
+    on_day: Callable[[DayResult], None]
 
 
-def compact(directory: Path, order: Order) -> Compaction:
+def compact(directory: Path, order: CompactionSettings) -> Compaction:
     """Compact a log. What was compacted is passed over; what was interrupted is finished.
 
     Raises:
@@ -126,8 +126,8 @@ def compact(directory: Path, order: Order) -> Compaction:
             still counts once.
     """
     if not directory.is_dir():
-        return Compaction(before=order.before.isoformat(), days=(), waiting=(), removed_count=0, kept_count=0)
-    with _alone(directory, order.clock_s), open_rows() as rows:
+        return Compaction(before=order.before.isoformat(), days=(), skipped=(), removed_count=0, kept_count=0)
+    with _compact_lock(directory, order.clock_s), open_rows() as rows:
         work = _Work(directory=directory, order=order, rows=rows)
         for name in days_of([directory]):
             day = date_of(name)
@@ -138,7 +138,7 @@ def compact(directory: Path, order: Order) -> Compaction:
 
 
 @contextmanager
-def _alone(directory: Path, clock_s: Callable[[], float]) -> Iterator[None]:
+def _compact_lock(directory: Path, clock_s: Callable[[], float]) -> Iterator[None]:
     """Let one compaction at a time work on a log, in a clean directory of its own."""
     path, stage = directory / LOCK_NAME, directory / STAGE_NAME
     with writing(path):
@@ -163,12 +163,12 @@ def _alone(directory: Path, clock_s: Callable[[], float]) -> Iterator[None]:
 class _Work:
     """One compaction at work."""
 
-    def __init__(self, *, directory: Path, order: Order, rows: Rows) -> None:
+    def __init__(self, *, directory: Path, order: CompactionSettings, rows: ParquetCodec) -> None:
         self._directory = directory
         self._order = order
         self._rows = rows
-        self._days: list[DayDone] = []
-        self._waiting: list[Waiting] = []
+        self._days: list[DayResult] = []
+        self._waiting: list[SkippedDay] = []
         self._removed_count = 0
         self._kept_count = 0
 
@@ -176,7 +176,7 @@ class _Work:
         return Compaction(
             before=self._order.before.isoformat(),
             days=tuple(self._days),
-            waiting=tuple(self._waiting),
+            skipped=tuple(self._waiting),
             removed_count=self._removed_count,
             kept_count=self._kept_count,
         )
@@ -189,11 +189,11 @@ class _Work:
             for path in (*day.glob("feature=*/*.parquet"), *day.glob("aside/*.jsonl")):
                 if path not in named and _OURS.fullmatch(path.name):
                     path.unlink()
-        self._clear(day, [source for manifest in manifests.values() for source in manifest.sources])
+        self._remove_leftovers(day, [source for manifest in manifests.values() for source in manifest.sources])
 
     def compact_day(self, day: Path) -> None:
         sources = {source.name: source for manifest in manifests_of(day).values() for source in manifest.sources}
-        done: list[tuple[Manifest, Mapping[str, int]]] = []
+        done: list[tuple[LakeManifest, Mapping[str, int]]] = []
         for batch in _batches(self._closed(day, sources)):
             while batch:
                 found = self._compact_batch(day, batch)
@@ -206,42 +206,42 @@ class _Work:
             self._days.append(result)
             self._order.on_day(result)
 
-    def _closed(self, day: Path, sources: Mapping[str, Source]) -> list[Path]:
+    def _closed(self, day: Path, sources: Mapping[str, CompactedFile]) -> list[Path]:
         """Give the day's files of lines that nobody writes and that no manifest names."""
         closed = []
         for path in sorted(day.glob("*.jsonl")):
-            is_done = path.name in sources and is_source(path, sources[path.name])
+            is_done = path.name in sources and is_unchanged_source(path, sources[path.name])
             if is_done or path.is_symlink() or not path.is_file():
                 continue
             with ExitStack() as stack:
-                if _hold(path, stack) is None:
+                if _acquire_lock(path, stack) is None:
                     self._wait(path, "a process still writes it")
                     continue
             closed.append(path)
         return closed
 
-    def _compact_batch(self, day: Path, batch: list[Path]) -> tuple[Manifest, Mapping[str, int]] | set[Path]:
+    def _compact_batch(self, day: Path, batch: list[Path]) -> tuple[LakeManifest, Mapping[str, int]] | set[Path]:
         """Compact some files of a day; where some of them cannot be, give those, and nothing has changed."""
         directory = self._directory / STAGE_NAME
         with writing(directory):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-        stage = Stage(directory, self._rows)
+        stage = Staging(directory, self._rows)
         for path in batch:
-            stage.take(path)
+            stage.add_file(path)
         stage.finish()
-        manifest = Manifest(
+        manifest = LakeManifest(
             day=day.name,
             sources=tuple(stage.sources),
-            parts=tuple(one.entry for one in stage.staged if isinstance(one.entry, Part)),
-            asides=tuple(one.entry for one in stage.staged if isinstance(one.entry, Aside)),
+            parts=tuple(one.entry for one in stage.staged if isinstance(one.entry, ParquetFile)),
+            asides=tuple(one.entry for one in stage.staged if isinstance(one.entry, UnparsedLinesFile)),
         )
         with ExitStack() as stack:
             # held until the manifest stands, so that no writer can add a line in between
             moved = {
                 path
                 for path, source in zip(batch, stage.sources, strict=True)
-                if _hold(path, stack) != source.byte_count
+                if _acquire_lock(path, stack) != source.byte_count
             }
             if moved:
                 for path in sorted(moved):
@@ -251,12 +251,12 @@ class _Work:
             data = manifest_bytes(manifest)
             write_atomic(day / manifest_name(data), data)
             _sync(day)
-        self._clear(day, manifest.sources)
+        self._remove_leftovers(day, manifest.sources)
         return manifest, {str(problem): count for problem, count in stage.problems.items()}
 
-    def _clear(self, day: Path, sources: list[Source] | tuple[Source, ...]) -> None:
+    def _remove_leftovers(self, day: Path, sources: list[CompactedFile] | tuple[CompactedFile, ...]) -> None:
         """Take lines away that are Parquet now, once no reader holds the log."""
-        paths = [path for source in sources if is_source(path := day / source.name, source)]
+        paths = [path for source in sources if is_unchanged_source(path := day / source.name, source)]
         if not paths:
             return
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -267,14 +267,14 @@ class _Work:
                     self._wait(path, "it is Parquet already, but still being read; the next compaction removes it")
                 return
             for path in paths:
-                self._take_away(path)
+                self._delete_sources(path)
         finally:
             os.close(descriptor)
 
-    def _take_away(self, path: Path) -> None:
+    def _delete_sources(self, path: Path) -> None:
         with writing(path):
             if self._order.is_kept:
-                kept = path.parent / KEPT_NAME
+                kept = path.parent / BACKUP_NAME
                 kept.mkdir(exist_ok=True)
                 path.replace(kept / path.name)
                 self._kept_count += 1
@@ -283,7 +283,7 @@ class _Work:
                 self._removed_count += 1
 
     def _wait(self, path: Path, reason: str) -> None:
-        self._waiting.append(Waiting(file=f"{path.parent.name}/{path.name}", reason=reason))
+        self._waiting.append(SkippedDay(file=f"{path.parent.name}/{path.name}", reason=reason))
 
 
 def _batches(paths: list[Path]) -> Iterator[list[Path]]:
@@ -293,7 +293,7 @@ def _batches(paths: list[Path]) -> Iterator[list[Path]]:
     for path in paths:
         with suppress(FileNotFoundError):
             size += path.stat().st_size
-        if batch and (size > MOST_BATCH_BYTES or len(batch) == MOST_BATCH_FILES):
+        if batch and (size > MAX_BATCH_BYTES or len(batch) == MAX_BATCH_FILES):
             yield batch
             batch, size = [], 0
         batch.append(path)
@@ -301,7 +301,7 @@ def _batches(paths: list[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-def _hold(path: Path, stack: ExitStack) -> int | None:
+def _acquire_lock(path: Path, stack: ExitStack) -> int | None:
     """Lock a file against its writer until the stack is closed; give its size, or None where somebody writes it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -337,13 +337,13 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _day_done(name: str, done: list[tuple[Manifest, Mapping[str, int]]]) -> DayDone:
+def _day_done(name: str, done: list[tuple[LakeManifest, Mapping[str, int]]]) -> DayResult:
     problems: dict[str, int] = {}
     for _, found in done:
         for problem, count in found.items():
             problems[problem] = problems.get(problem, 0) + count
     manifests = [manifest for manifest, _ in done]
-    return DayDone(
+    return DayResult(
         day=name,
         file_count=sum(len(manifest.sources) for manifest in manifests),
         line_bytes=sum(source.byte_count for manifest in manifests for source in manifest.sources),

@@ -23,15 +23,15 @@ LineProblem = Literal["torn", "unreadable", "unknown_version", "broken", "too_lo
 """`torn`: the last line, without its end. `unreadable`: no JSON, or no UTF-8. `unknown_version`: of a newer flowai.
 `broken`: not as the schema says. `too_long`: longer than any event should be."""
 
-MOST_LINE_BYTES = 12 << 20
+MAX_LINE_BYTES = 12 << 20
 """A longer line is no row: Parquet readers hold rows by the thousand."""
 
 _DIGEST_BITS = 128
-_MOST_INT = 2**63 - 1
+_MAX_INT = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class LakeRow:
     """An event as it goes into the lake.
 
     Args:
@@ -60,13 +60,13 @@ class LineReader:
         self._known = fields_by_kind()
         self._nested = frozenset(name for name, kind in columns().items() if kind == "JSON")
 
-    def read(self, line: bytes) -> Row | LineProblem:
+    def read(self, line: bytes) -> LakeRow | LineProblem:
         """Read a line.
 
         Args:
             line: not blank; without its end where it is torn.
         """
-        if len(line) > MOST_LINE_BYTES:
+        if len(line) > MAX_LINE_BYTES:
             return "too_long"
         text = line.strip()
         try:
@@ -101,19 +101,19 @@ class LineReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return "broken"
 
-    def _row(self, event: Event, text: bytes) -> Row:
+    def _row(self, event: Event, text: bytes) -> LakeRow:
         if event.at.utcoffset():
             event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
         if event.at < EPOCH:
             raise OverflowError("before 1970")
-        if isinstance(event, CallEvent) and max(event.input_tokens or 0, event.output_tokens or 0) > _MOST_INT:
+        if isinstance(event, CallEvent) and max(event.input_tokens or 0, event.output_tokens or 0) > _MAX_INT:
             raise OverflowError("more tokens than a column holds")
         whole = self._encode(event)
         if whole == text:  # nearly always: it was written so, and holds nothing that we do not know
-            return Row(event=event, line=whole, digest=self.digest_of(event, None))
+            return LakeRow(event=event, line=whole, digest=self.digest_of(event, None))
         return self._foreign_row(event, whole, text)
 
-    def _foreign_row(self, event: Event, whole: bytes, text: bytes) -> Row:
+    def _foreign_row(self, event: Event, whole: bytes, text: bytes) -> LakeRow:
         """Make the row of a line that another writer wrote: nothing of it is lost."""
         found, row = self._fields(text), self._fields(whole)
         known = self._known[str(event.__struct_config__.tag)]
@@ -123,7 +123,7 @@ class LineReader:
         kept = msgspec.json.encode(others, order="sorted") if others else None
         if kept is not None:
             row[OTHER_FIELDS] = msgspec.Raw(kept)
-        return Row(event=event, line=self._encode(row), digest=self.digest_of(event, kept))
+        return LakeRow(event=event, line=self._encode(row), digest=self.digest_of(event, kept))
 
 
 def add_digests(one: int, other: int) -> int:
@@ -140,8 +140,8 @@ def pieces(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Give the lines of a file, in bounded memory.
 
     Yields:
-        (a line with its end, True), or a piece of a line that is longer than `MOST_LINE_BYTES`, and whether it is the
+        (a line with its end, True), or a piece of a line that is longer than `MAX_LINE_BYTES`, and whether it is the
         line's last one.
     """
-    while piece := stream.readline(MOST_LINE_BYTES + 1):
-        yield piece, piece.endswith(b"\n") or len(piece) <= MOST_LINE_BYTES
+    while piece := stream.readline(MAX_LINE_BYTES + 1):
+        yield piece, piece.endswith(b"\n") or len(piece) <= MAX_LINE_BYTES

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.errors import InfrastructureError, Place
-from flowai.events.lake.catalog import date_of, reading
+from flowai.events.lake.catalog import date_of, hold_read_lock
 from flowai.events.lake.manifest import parse_manifest
 from flowai.storage.files import take_lock, write_atomic, writing
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from flowai.events.lake.object_store import Store, Stored
+    from flowai.events.lake.object_store import ObjectInfo, ObjectStore
 
-MOST_BYTES = 20 << 30
+MAX_BYTES = 20 << 30
 """What stays on the disk, days that are wanted now included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class RemoteFile:
     """What shall be brought.
 
     Args:
@@ -46,7 +46,7 @@ class Wanted:
 
 
 @contextmanager
-def mirrored(store: Store, directory: Path, wanted: Wanted) -> Iterator[None]:
+def local_copy(store: ObjectStore, directory: Path, wanted: RemoteFile) -> Iterator[None]:
     """Bring the wanted days into a directory, and keep them there until the end; the oldest other days make room.
 
     Raises:
@@ -69,23 +69,23 @@ def mirrored(store: Store, directory: Path, wanted: Wanted) -> Iterator[None]:
         )
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    _make_room(directory, set(days), wanted.most_bytes - need, wanted.clock_s)
-    with reading([directory]):
+    _evict(directory, set(days), wanted.most_bytes - need, wanted.clock_s)
+    with hold_read_lock([directory]):
         for name, objects in listed.items():
-            _Day(store, directory, name, wanted.present).bring(objects)
+            _Day(store, directory, name, wanted.present).download(objects)
         yield
 
 
 class _Day:
     """One day on its way."""
 
-    def __init__(self, store: Store, directory: Path, name: str, present: Sequence[Path]) -> None:
+    def __init__(self, store: ObjectStore, directory: Path, name: str, present: Sequence[Path]) -> None:
         self._store = store
         self._day = directory / name
         self._name = name
         self._present = present
 
-    def bring(self, objects: dict[str, Stored]) -> None:
+    def download(self, objects: dict[str, ObjectInfo]) -> None:
         """Bring what counts: what a manifest names before the manifest, and files of other writers as they are."""
         for key, stored in sorted(objects.items()):
             inside = key.removeprefix(f"{self._name}/")
@@ -96,7 +96,7 @@ class _Day:
             elif inside.endswith((".jsonl", ".parquet")):
                 self._bring_other(inside, stored)
 
-    def _bring_manifest(self, inside: str, objects: dict[str, Stored]) -> None:
+    def _bring_manifest(self, inside: str, objects: dict[str, ObjectInfo]) -> None:
         target = self._day / inside
         key = f"{self._name}/{inside}"
         data = target.read_bytes() if target.is_file() else self._store.read(key)
@@ -114,7 +114,7 @@ class _Day:
         if not target.is_file():
             write_atomic(target, data)
 
-    def _bring_other(self, inside: str, stored: Stored) -> None:
+    def _bring_other(self, inside: str, stored: ObjectInfo) -> None:
         """Bring a file that no manifest names; it is the same as long as its size and time are."""
         target, at = self._day / inside, stored.modified_at.timestamp()
         with suppress(FileNotFoundError):
@@ -154,7 +154,7 @@ def _is_file(directories: Sequence[Path], key: str, byte_count: int) -> bool:
     return False
 
 
-def _make_room(directory: Path, wanted: set[str], most_bytes: int, clock_s: Callable[[], float]) -> None:
+def _evict(directory: Path, wanted: set[str], most_bytes: int, clock_s: Callable[[], float]) -> None:
     """Remove the oldest days that are not wanted until the others fit; not while somebody reads here."""
     others = sorted(day for day in directory.glob("dt=*") if day.name not in wanted)
     sizes = [sum(path.stat().st_size for path in day.rglob("*") if path.is_file()) for day in others]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST_VERSION = 1
-HEAD_BYTES = 1 << 16
+MAX_MANIFEST_BYTES = 1 << 16
 """So much of a file of lines tells it from others of the same name and size."""
 
 DAY = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
@@ -36,7 +36,7 @@ NO_FEATURE = "__HIVE_DEFAULT_PARTITION__"
 _DIGEST_CHARS = 32
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
-Count = Annotated[int, Meta(ge=0)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Directory = Annotated[str, Meta(pattern=r"^dt=\d{4}-\d{2}-\d{2}\Z")]
 PartPath = Annotated[str, Meta(pattern=r"^feature=[A-Za-z0-9_.-]+/part-[0-9a-f]{32}\.parquet\Z")]
@@ -44,7 +44,7 @@ AsidePath = Annotated[str, Meta(pattern=r"^aside/lines-[0-9a-f]{32}\.jsonl\Z")]
 SourceName = Annotated[str, Meta(pattern=r"^[^/]+\.jsonl\Z")]
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CompactedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of lines that was compacted.
 
     Args:
@@ -56,13 +56,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     name: SourceName
-    line_count: Count
-    byte_count: Count
+    line_count: NonNegativeInt
+    byte_count: NonNegativeInt
     sha256: Digest
     head_sha256: Digest
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ParquetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A Parquet file: events of one feature.
 
     Args:
@@ -76,13 +76,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     path: PartPath
     feature: str | None
-    event_count: Count
-    byte_count: Count
+    event_count: NonNegativeInt
+    byte_count: NonNegativeInt
     sha256: Digest
     events_digest: str
 
 
-class Aside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UnparsedLinesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of lines that are kept as they are: torn, damaged, of an unknown version, or too long for a row.
 
     Args:
@@ -93,12 +93,12 @@ class Aside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     path: AsidePath
-    line_count: Count
-    byte_count: Count
+    line_count: NonNegativeInt
+    byte_count: NonNegativeInt
     sha256: Digest
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LakeManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What took the place of which lines. Once it stands, its parts count and its sources do not.
 
     Args:
@@ -111,9 +111,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     manifest_version: int = MANIFEST_VERSION
     day: Directory
-    sources: tuple[Source, ...]
-    parts: tuple[Part, ...]
-    asides: tuple[Aside, ...]
+    sources: tuple[CompactedFile, ...]
+    parts: tuple[ParquetFile, ...]
+    asides: tuple[UnparsedLinesFile, ...]
 
     @property
     def event_count(self) -> int:
@@ -126,12 +126,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return sum(aside.line_count for aside in self.asides)
 
     @property
-    def files(self) -> tuple[Part | Aside, ...]:
+    def files(self) -> tuple[ParquetFile | UnparsedLinesFile, ...]:
         """All that must be there before the manifest may stand."""
         return (*self.parts, *self.asides)
 
 
-def manifest_bytes(manifest: Manifest) -> bytes:
+def manifest_bytes(manifest: LakeManifest) -> bytes:
     """Give a manifest's file; equal manifests give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
@@ -141,7 +141,7 @@ def manifest_name(data: bytes) -> str:
     return f"manifest-{short(hashlib.sha256(data).hexdigest())}.json"
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> LakeManifest:
     """Read a manifest; see `parse_manifest` for what it raises."""
     try:
         data = path.read_bytes()
@@ -150,7 +150,7 @@ def read_manifest(path: Path) -> Manifest:
     return parse_manifest(data, day=path.parent.name, name=path.name, shown=str(path))
 
 
-def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> Manifest:
+def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> LakeManifest:
     """Read the bytes of a manifest.
 
     Args:
@@ -167,7 +167,7 @@ def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> Manifest:
     if manifest_name(data) != name:
         raise InfrastructureError("the manifest is damaged: its name says another digest", place=place, hint=hint)
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=LakeManifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InfrastructureError(f"not a manifest of this version: {error}", place=place, hint=hint) from None
     if manifest.manifest_version != MANIFEST_VERSION or manifest.day != day:

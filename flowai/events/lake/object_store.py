@@ -25,12 +25,12 @@ SCHEMES = ("s3", "gs", "az")
 BLOCK_BYTES = 8 << 20
 """What is held of an object at once; larger ones are sent in pieces of this size."""
 
-MOST_RETRIES = 5
+MAX_RETRIES = 5
 RETRY_LIMIT = timedelta(seconds=60)
 _CONNECT_LIMIT = timedelta(seconds=5)
 _REQUEST_LIMIT = timedelta(seconds=60)
-_MOST_PIECES_AT_ONCE = 4
-_MOST_REASON_CHARS = 300
+_MAX_PIECES_AT_ONCE = 4
+_MAX_REASON_CHARS = 300
 
 _REFUSED = ("the store refuses it", "check the credentials in the environment, and what they may do with this bucket")
 _NO_CREDENTIALS = (
@@ -62,7 +62,7 @@ _S3_VARIABLES = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class ObjectInfo:
     """An object as a listing gives it.
 
     Args:
@@ -102,7 +102,7 @@ def check_address(address: str) -> None:
         raise UsageError(f"`{redact(address)}` names no bucket", hint=f"expected `{parts.scheme}://bucket/prefix`")
 
 
-class Store:
+class ObjectStore:
     """Objects below an address. Made by `open_store`.
 
     Args:
@@ -122,17 +122,17 @@ class Store:
         """
         import obstore
 
-        with self._talking(""):
+        with self._guard_errors(""):
             found = obstore.list_with_delimiter(self._inner)
             return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
 
-    def objects(self, directory: str) -> dict[str, Stored]:
+    def objects(self, directory: str) -> dict[str, ObjectInfo]:
         """Give all objects of a directory by key."""
         import obstore
 
-        with self._talking(directory):
+        with self._guard_errors(directory):
             return {
-                meta["path"]: Stored(
+                meta["path"]: ObjectInfo(
                     key=meta["path"],
                     byte_count=meta["size"],
                     etag=meta["e_tag"],
@@ -153,7 +153,7 @@ class Store:
 
         is_small = path.stat().st_size <= BLOCK_BYTES
         try:
-            with self._talking(key):
+            with self._guard_errors(key):
                 result = obstore.put(
                     self._inner,
                     key,
@@ -161,7 +161,7 @@ class Store:
                     mode="create" if is_small else "overwrite",
                     use_multipart=not is_small,
                     chunk_size=BLOCK_BYTES,
-                    max_concurrency=_MOST_PIECES_AT_ONCE,
+                    max_concurrency=_MAX_PIECES_AT_ONCE,
                 )
         except AlreadyExistsError as error:
             raise FileExistsError(key) from error
@@ -171,7 +171,7 @@ class Store:
         """Read an object, block by block."""
         import obstore
 
-        with self._talking(key):
+        with self._guard_errors(key):
             for block in obstore.get(self._inner, key).stream(min_chunk_size=1 << 20):
                 yield bytes(block)
 
@@ -180,7 +180,7 @@ class Store:
         return b"".join(self.blocks(key))
 
     @contextmanager
-    def _talking(self, key: str) -> Iterator[None]:
+    def _guard_errors(self, key: str) -> Iterator[None]:
         """Turn the store's errors into ours: one line, without anything secret."""
         from obstore.exceptions import AlreadyExistsError, BaseError
 
@@ -194,7 +194,7 @@ class Store:
             raise InfrastructureError(f"{what}: {_reason(error)}", place=place, hint=hint) from None
 
 
-def open_store(address: str, environ: Mapping[str, str]) -> Store:
+def open_store(address: str, environ: Mapping[str, str]) -> ObjectStore:
     """Open what an address names; nothing is asked of it yet.
 
     Args:
@@ -212,7 +212,7 @@ def open_store(address: str, environ: Mapping[str, str]) -> Store:
     if not is_address(address):
         directory = Path(address).expanduser().resolve()
         try:
-            return Store(address, obstore.store.LocalStore(directory, mkdir=True))
+            return ObjectStore(address, obstore.store.LocalStore(directory, mkdir=True))
         except (BaseError, OSError, ValueError) as error:
             raise InfrastructureError(f"cannot be written: {_reason(error)}", place=Place(file=address)) from None
     check_address(address)
@@ -223,7 +223,7 @@ def open_store(address: str, environ: Mapping[str, str]) -> Store:
             "connect_timeout": _CONNECT_LIMIT,
             "timeout": _REQUEST_LIMIT,
         },
-        "retry_config": {"max_retries": MOST_RETRIES, "retry_timeout": RETRY_LIMIT},
+        "retry_config": {"max_retries": MAX_RETRIES, "retry_timeout": RETRY_LIMIT},
     }
     if urlsplit(address).scheme == "s3":
         options["config"] = {name.lower(): environ[name] for name in _S3_VARIABLES if environ.get(name)}
@@ -231,10 +231,10 @@ def open_store(address: str, environ: Mapping[str, str]) -> Store:
         inner = obstore.store.from_url(address, **options)
     except (BaseError, ValueError) as error:
         raise UsageError(f"`{address}` cannot be opened: {_reason(error)}") from None
-    return Store(address.rstrip("/"), inner)
+    return ObjectStore(address.rstrip("/"), inner)
 
 
 def _reason(error: Exception) -> str:
     """Give the first line of the store's words; the others repeat the whole configuration."""
     text = str(error).strip().partition("\n")[0].split("<?xml")[0].strip()
-    return redact(text)[:_MOST_REASON_CHARS] or type(error).__name__
+    return redact(text)[:_MAX_REASON_CHARS] or type(error).__name__

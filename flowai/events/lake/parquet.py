@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake.columns import OTHER_FIELDS, columns
-from flowai.events.lake.line_reader import MOST_LINE_BYTES
+from flowai.events.lake.line_reader import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,9 @@ MEMORY_LIMIT = "512MB"
 
 GROUP_BYTES = 16 << 20
 """A group of rows holds about so much JSON: whoever reads a group, holds it."""
-MOST_GROUP_ROWS = 122_880
+MAX_GROUP_ROWS = 122_880
 
-_LONGEST_BYTES = MOST_LINE_BYTES + (1 << 20)
+_MAX_BYTES = MAX_LINE_BYTES + (1 << 20)
 """A row's line may be a little longer than the line it was made of."""
 _FETCH_ROWS = 512
 
@@ -37,10 +37,10 @@ def rows_per_group(row_bytes: int) -> int:
     Args:
         row_bytes: of a row's JSON, > 0.
     """
-    return max(1, min(MOST_GROUP_ROWS, GROUP_BYTES // max(row_bytes, 1)))
+    return max(1, min(MAX_GROUP_ROWS, GROUP_BYTES // max(row_bytes, 1)))
 
 
-class Rows:
+class ParquetCodec:
     """Reads and writes Parquet files of events. Made by `open_rows`."""
 
     def __init__(self, connection: DuckDBPyConnection) -> None:
@@ -61,7 +61,7 @@ class Rows:
         names = ", ".join(f'"{name}"' for name in columns())
         source = (
             f"read_json({_literal(lines)}, format = 'newline_delimited', hive_partitioning = false, "
-            f"maximum_object_size = {_LONGEST_BYTES}, columns = {{{types}}})"
+            f"maximum_object_size = {_MAX_BYTES}, columns = {{{types}}})"
         )
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group_rows}"
         self._ask(f"COPY (SELECT {names} FROM {source}) TO {_literal(target)} ({options})", target)  # noqa: S608 - quoted above
@@ -117,7 +117,7 @@ class Rows:
         try:
             self._connection.execute(query)
         except duckdb.Error as error:
-            raise _trouble(path, error) from error
+            raise _wrap_duckdb_error(path, error) from error
 
     def _fetch(self, path: Path, *, whole: bool = False) -> list[tuple[Any, ...]]:
         import duckdb
@@ -125,11 +125,11 @@ class Rows:
         try:
             return self._connection.fetchall() if whole else self._connection.fetchmany(_FETCH_ROWS)
         except duckdb.Error as error:
-            raise _trouble(path, error) from error
+            raise _wrap_duckdb_error(path, error) from error
 
 
 @contextmanager
-def open_rows() -> Iterator[Rows]:
+def open_rows() -> Iterator[ParquetCodec]:
     """Open DuckDB for Parquet files; what it spills is gone afterwards."""
     import duckdb
 
@@ -146,12 +146,12 @@ def open_rows() -> Iterator[Rows]:
         try:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")
-            yield Rows(connection)
+            yield ParquetCodec(connection)
         finally:
             connection.close()
 
 
-def _trouble(path: Path, error: Exception) -> InfrastructureError:
+def _wrap_duckdb_error(path: Path, error: Exception) -> InfrastructureError:
     return InfrastructureError(f"DuckDB cannot go on: {str(error).splitlines()[0]}", place=Place(file=str(path)))
 
 

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.events.lake.line_reader import LineReader, Row, add_digests, digest_text, pieces
-from flowai.events.lake.manifest import HEAD_BYTES, Aside, Part, Source, partition, short
+from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, pieces
+from flowai.events.lake.manifest import (
+    MAX_MANIFEST_BYTES,
+    CompactedFile,
+    ParquetFile,
+    UnparsedLinesFile,
+    partition,
+    short,
+)
 from flowai.events.lake.parquet import rows_per_group
 from flowai.storage.files import writing
 
@@ -24,20 +31,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.events.lake.line_reader import LineProblem
-    from flowai.events.lake.parquet import Rows
+    from flowai.events.lake.parquet import ParquetCodec
 
-MOST_STAGED_BYTES = 512 << 20
+MAX_STAGED_BYTES = 512 << 20
 """So much JSON lies beside the log, at most, before Parquet is made of it."""
 
 LARGE_BYTES = 64 << 10
 """Longer rows get files of their own, in small groups: who reads a thousand rows at once still can."""
 
-_MOST_HELD_BYTES = 8 << 20
+_MAX_HELD_BYTES = 8 << 20
 _READ_BYTES = 1 << 20
 
 
 @dataclass(kw_only=True, slots=True)
-class _Share:
+class _FeaturePartition:
     """The rows of one feature that wait to become a part.
 
     Args:
@@ -69,10 +76,10 @@ class Staged:
     """
 
     path: Path
-    entry: Part | Aside
+    entry: ParquetFile | UnparsedLinesFile
 
 
-class Stage:
+class Staging:
     """Takes in files of one day.
 
     Args:
@@ -80,21 +87,21 @@ class Stage:
         rows: writes and reads Parquet.
     """
 
-    def __init__(self, directory: Path, rows: Rows) -> None:
+    def __init__(self, directory: Path, rows: ParquetCodec) -> None:
         self.staged: list[Staged] = []
-        self.sources: list[Source] = []
+        self.sources: list[CompactedFile] = []
         self.problems: Counter[LineProblem] = Counter()
         self._directory = directory
         self._rows = rows
         self._reader = LineReader()
-        self._shares: dict[tuple[str | None, bool], _Share] = {}
+        self._shares: dict[tuple[str | None, bool], _FeaturePartition] = {}
         self._held_bytes = 0
         self._staged_bytes = 0
         self._number = 0
         self._aside = self._new_path("lines.jsonl")
         self._aside_count = 0
 
-    def take(self, path: Path) -> None:
+    def add_file(self, path: Path) -> None:
         """Take in a file of lines.
 
         Raises:
@@ -107,16 +114,16 @@ class Stage:
             is_inside = False
             for piece, is_last in pieces(stream):
                 whole.update(piece)
-                if len(head) < HEAD_BYTES:
-                    head += piece[: HEAD_BYTES - len(head)]
+                if len(head) < MAX_MANIFEST_BYTES:
+                    head += piece[: MAX_MANIFEST_BYTES - len(head)]
                 byte_count += len(piece)
                 if not piece.strip() and not is_inside:
                     continue
                 line_count += not is_inside
-                self._take_piece(piece, aside, is_begin=not is_inside, is_last=is_last)
+                self._add_chunk(piece, aside, is_begin=not is_inside, is_last=is_last)
                 is_inside = not is_last
         self.sources.append(
-            Source(
+            CompactedFile(
                 name=path.name,
                 line_count=line_count,
                 byte_count=byte_count,
@@ -134,7 +141,7 @@ class Stage:
         self._make_parts()
         if self._aside_count:
             digest, size = _digest_of(self._aside)
-            entry = Aside(
+            entry = UnparsedLinesFile(
                 path=_named("aside/lines", digest, ".jsonl"),
                 line_count=self._aside_count,
                 byte_count=size,
@@ -149,7 +156,7 @@ class Stage:
     @property
     def event_count(self) -> int:
         """Events in the parts made so far."""
-        return sum(one.entry.event_count for one in self.staged if isinstance(one.entry, Part))
+        return sum(one.entry.event_count for one in self.staged if isinstance(one.entry, ParquetFile))
 
     def _name_by_source(self) -> None:
         """Give each file a name that says where its lines came from: lines that were written twice count twice."""
@@ -160,9 +167,9 @@ class Stage:
             entry = msgspec.structs.replace(one.entry, path=_named(head, digest, one.path.suffix))
             self.staged[index] = Staged(path=one.path, entry=entry)
 
-    def _take_piece(self, piece: bytes, aside: BinaryIO, *, is_begin: bool, is_last: bool) -> None:
+    def _add_chunk(self, piece: bytes, aside: BinaryIO, *, is_begin: bool, is_last: bool) -> None:
         row = self._reader.read(piece) if is_begin and is_last else "too_long"
-        if isinstance(row, Row):
+        if isinstance(row, LakeRow):
             self._take_row(row)
             return
         if is_begin:
@@ -170,12 +177,12 @@ class Stage:
             self._aside_count += 1
         aside.write(piece if piece.endswith(b"\n") or not is_last else piece + b"\n")
 
-    def _take_row(self, row: Row) -> None:
+    def _take_row(self, row: LakeRow) -> None:
         feature = getattr(row.event, "feature", None)
         key = (feature, len(row.line) > LARGE_BYTES)
         share = self._shares.get(key)
         if share is None:
-            share = self._shares[key] = _Share(feature=feature, path=self._new_path("rows.jsonl"))
+            share = self._shares[key] = _FeaturePartition(feature=feature, path=self._new_path("rows.jsonl"))
         size = len(row.line) + 1
         share.held.append(row.line)
         share.event_count += 1
@@ -184,9 +191,9 @@ class Stage:
         share.digest = add_digests(share.digest, row.digest)
         self._held_bytes += size
         self._staged_bytes += size
-        if self._held_bytes >= _MOST_HELD_BYTES:
+        if self._held_bytes >= _MAX_HELD_BYTES:
             self._write_held()
-        if self._staged_bytes >= MOST_STAGED_BYTES:
+        if self._staged_bytes >= MAX_STAGED_BYTES:
             self._make_parts()
 
     def _write_held(self) -> None:
@@ -207,14 +214,14 @@ class Stage:
         self._shares.clear()
         self._staged_bytes = 0
 
-    def _make_part(self, share: _Share) -> Staged:
+    def _make_part(self, share: _FeaturePartition) -> Staged:
         path = self._new_path("part.parquet")
         is_large = share.longest_bytes > LARGE_BYTES
         typical_bytes = share.longest_bytes if is_large else share.byte_count // share.event_count
         self._rows.write(share.path, path, group_rows=rows_per_group(typical_bytes))
         self._check(share, path)
         digest, size = _digest_of(path)
-        entry = Part(
+        entry = ParquetFile(
             path=_named(f"{partition(share.feature)}/part", digest, ".parquet"),
             feature=share.feature,
             event_count=share.event_count,
@@ -224,7 +231,7 @@ class Stage:
         )
         return Staged(path=path, entry=entry)
 
-    def _check(self, share: _Share, path: Path) -> None:
+    def _check(self, share: _FeaturePartition, path: Path) -> None:
         """Hold what was written against what was read, event by event.
 
         Raises:
@@ -242,7 +249,7 @@ class Stage:
         return self._directory / f"{self._number}-{ending}"
 
 
-def events_digest(rows: Rows, reader: LineReader, path: Path) -> tuple[int, int]:
+def events_digest(rows: ParquetCodec, reader: LineReader, path: Path) -> tuple[int, int]:
     """Count the events of a Parquet file and give their digest.
 
     Raises:
@@ -256,7 +263,7 @@ def events_digest(rows: Rows, reader: LineReader, path: Path) -> tuple[int, int]
     return count, digest
 
 
-def _mismatch_error(share: _Share, found: str) -> InfrastructureError:
+def _mismatch_error(share: _FeaturePartition, found: str) -> InfrastructureError:
     return InfrastructureError(
         f"the Parquet of feature `{share.feature}` does not hold what the log says ({found}); nothing was removed",
         place=Place(file=str(share.path)),

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.events.lake.catalog import date_of, days_of, is_source, manifests_of
+from flowai.events.lake.catalog import date_of, days_of, is_unchanged_source, manifests_of
 from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from flowai.events.lake.object_store import Store, Stored
+    from flowai.events.lake.object_store import ObjectInfo, ObjectStore
 
 _READ_BYTES = 1 << 20
 
 
-class Copied(msgspec.Struct, frozen=True, kw_only=True):
+class SyncedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A copy that was checked, as one line of the record.
 
     Args:
@@ -87,7 +87,7 @@ class _File:
     sha256: str
 
 
-def sync(directory: Path, store: Store, *, record: Path, on_copied: Callable[[str, int], None]) -> SyncReport:
+def sync(directory: Path, store: ObjectStore, *, record: Path, on_copied: Callable[[str, int], None]) -> SyncReport:
     """Copy what is compacted; what was copied before is passed over, what was interrupted is finished.
 
     Args:
@@ -112,7 +112,7 @@ class _Sync:
     """One sync at work."""
 
     def __init__(
-        self, store: Store, known: dict[str, Copied], log: AppendLog, on_copied: Callable[[str, int], None]
+        self, store: ObjectStore, known: dict[str, SyncedFile], log: AppendLog, on_copied: Callable[[str, int], None]
     ) -> None:
         self._copied_count = 0
         self._copied_bytes = 0
@@ -141,7 +141,9 @@ class _Sync:
         manifests = manifests_of(day)
         sources = [source for manifest in manifests.values() for source in manifest.sources]
         for path in day.glob("*.jsonl"):
-            self._waiting_count += not any(source.name == path.name and is_source(path, source) for source in sources)
+            self._waiting_count += not any(
+                source.name == path.name and is_unchanged_source(path, source) for source in sources
+            )
         there = self._store.objects(day.name) if manifests else {}
         for name, manifest in manifests.items():
             is_whole = True
@@ -154,7 +156,7 @@ class _Sync:
             if is_whole and self._copy(last, there.get(last.key)):
                 self._event_count += manifest.event_count
 
-    def _copy(self, file: _File, there: Stored | None) -> bool:
+    def _copy(self, file: _File, there: ObjectInfo | None) -> bool:
         """Bring a file over unless it is there; tell whether it stands there now."""
         if there is not None:
             return self._is_same(file, there.byte_count, there.etag)
@@ -173,28 +175,28 @@ class _Sync:
                 place=Place(file=f"{self._store.address}/{file.key}"),
                 hint="remove this object, and run it again",
             )
-        self._remember(file, etag)
+        self._record_copy(file, etag)
         self._copied_count += 1
         self._copied_bytes += file.byte_count
         self._on_copied(file.key, file.byte_count)
         return True
 
     def _is_same(self, file: _File, byte_count: int, etag: str | None) -> bool:
-        expected = Copied(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
+        expected = SyncedFile(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
         if byte_count == file.byte_count:
             if etag is not None and self._known.get(file.key) == expected:
                 self._present_count += 1
                 return True
             if digest_of(self._store.blocks(file.key)) == (file.sha256, file.byte_count):
-                self._remember(file, etag)
+                self._record_copy(file, etag)
                 self._present_count += 1
                 return True
         reason = "the target holds other bytes under this name; it was not overwritten"
         self._conflicts.append(Conflict(key=file.key, reason=reason))
         return False
 
-    def _remember(self, file: _File, etag: str | None) -> None:
-        copied = Copied(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
+    def _record_copy(self, file: _File, etag: str | None) -> None:
+        copied = SyncedFile(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
         self._known[file.key] = copied
         self._log.append(copied)
 
@@ -234,10 +236,10 @@ def _problem(file: _File) -> str | None:
     return None if found == (file.sha256, file.byte_count) else "it is damaged here: its digest is another one"
 
 
-def _read_record(path: Path) -> dict[str, Copied]:
+def _read_record(path: Path) -> dict[str, SyncedFile]:
     """Read what was checked before; a torn line only means that its file is read again."""
-    decoder = msgspec.json.Decoder(Copied)
-    known: dict[str, Copied] = {}
+    decoder = msgspec.json.Decoder(SyncedFile)
+    known: dict[str, SyncedFile] = {}
     try:
         with path.open("rb") as stream:
             for line in stream:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from flowai.errors import InfrastructureError
-from flowai.events.lake.catalog import date_of, days_of, files_of_day, manifests_of, reading
-from flowai.events.lake.line_reader import LineReader, Row, add_digests, digest_text, pieces
-from flowai.events.lake.manifest import Part, parse_manifest
+from flowai.events.lake.catalog import date_of, days_of, files_of_day, hold_read_lock, manifests_of
+from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, pieces
+from flowai.events.lake.manifest import ParquetFile, parse_manifest
 from flowai.events.lake.parquet import open_rows
 from flowai.events.lake.sync import blocks_of, digest_of
 from flowai.events.records import CallEvent
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from flowai.events.lake.line_reader import LineProblem
-    from flowai.events.lake.manifest import Manifest
-    from flowai.events.lake.object_store import Store, Stored
-    from flowai.events.lake.parquet import Rows
+    from flowai.events.lake.manifest import LakeManifest
+    from flowai.events.lake.object_store import ObjectInfo, ObjectStore
+    from flowai.events.lake.parquet import ParquetCodec
     from flowai.events.records import Event
 
-Problem = Literal["duplicate", "future", "missing_file", "damaged_file"]
+LogProblem = Literal["duplicate", "future", "missing_file", "damaged_file"]
 """Beside those of single lines. `duplicate`: the event of another line, seen from the second time on within a day.
 `future`: it happened after now. `missing_file`, `damaged_file`: not what a manifest says."""
 
-MOST_PLACES = 10
+MAX_PLACES = 10
 """So many places of each problem are named."""
 
-MOST_SEEN = 5_000_000
+MAX_REMEMBERED_DIGESTS = 5_000_000
 """So many events of a day are remembered (about 350 MB); duplicates of later ones are not found."""
 
 _HASH_MASK = (1 << 64) - 1
 
 
-class FoundAt(msgspec.Struct, frozen=True, kw_only=True):
+class ProblemLocation(msgspec.Struct, frozen=True, kw_only=True):
     """Where a problem stands.
 
     Args:
@@ -75,7 +75,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True):
     file_count: int
     kinds: dict[str, int]
     problems: dict[str, int]
-    places: tuple[FoundAt, ...]
+    places: tuple[ProblemLocation, ...]
 
 
 class _Findings:
@@ -85,15 +85,15 @@ class _Findings:
         self.file_count = 0
         self.kinds: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
-        self._places: list[FoundAt] = []
+        self._places: list[ProblemLocation] = []
         self._root = root
 
     def add(
-        self, problem: LineProblem | Problem, file: Path | str, line: int | None = None, *, detail: str | None = None
+        self, problem: LineProblem | LogProblem, file: Path | str, line: int | None = None, *, detail: str | None = None
     ) -> None:
         self.problems[problem] += 1
-        if self.problems[problem] <= MOST_PLACES:
-            self._places.append(FoundAt(problem=problem, file=self._shown(file), line=line, detail=detail))
+        if self.problems[problem] <= MAX_PLACES:
+            self._places.append(ProblemLocation(problem=problem, file=self._shown(file), line=line, detail=detail))
 
     def _shown(self, file: Path | str) -> str:
         if isinstance(file, str) or self._root is None or not file.is_relative_to(self._root):
@@ -110,7 +110,7 @@ class _Findings:
         )
 
 
-class _Seen:
+class _DuplicateFilter:
     """The events of a day; tells those that were there before."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class _Seen:
         key = hash(event.call_id) if isinstance(event, CallEvent) else digest & _HASH_MASK
         if key in self._keys:
             return True
-        if len(self._keys) < MOST_SEEN:
+        if len(self._keys) < MAX_REMEMBERED_DIGESTS:
             self._keys.add(key)
         return False
 
@@ -139,7 +139,7 @@ def validate(path: Path, *, future: datetime, shown: str) -> Validation:
     """
     if path.is_dir():
         check = _Check(_Findings(path), future)
-        with reading([path]):
+        with hold_read_lock([path]):
             for name in days_of([path]):
                 check.day(path, name)
     else:
@@ -148,7 +148,7 @@ def validate(path: Path, *, future: datetime, shown: str) -> Validation:
     return check.findings.result(shown)
 
 
-def validate_store(store: Store) -> Validation:
+def validate_store(store: ObjectStore) -> Validation:
     """Check the files of a lake, where it lies, against what its manifests say.
 
     Raises:
@@ -173,14 +173,16 @@ def validate_store(store: Store) -> Validation:
     return findings.result(store.address)
 
 
-def _blocks(store: Store, objects: Mapping[str, Stored], day: str, path: str) -> Iterator[bytes]:
+def _blocks(store: ObjectStore, objects: Mapping[str, ObjectInfo], day: str, path: str) -> Iterator[bytes]:
     key = f"{day}/{path}"
     if key not in objects:
         raise FileNotFoundError(key)
     return store.blocks(key)
 
 
-def _check_files(manifest: Manifest, findings: _Findings, blocks: Callable[[str], Iterator[bytes]]) -> list[Part]:
+def _check_files(
+    manifest: LakeManifest, findings: _Findings, blocks: Callable[[str], Iterator[bytes]]
+) -> list[ParquetFile]:
     """Hold files against their manifest; give the parts that are whole."""
     whole = []
     for one in manifest.files:
@@ -192,7 +194,7 @@ def _check_files(manifest: Manifest, findings: _Findings, blocks: Callable[[str]
             continue
         if found != (one.sha256, one.byte_count):
             findings.add("damaged_file", f"{manifest.day}/{one.path}", detail="its digest is not the manifest's")
-        elif isinstance(one, Part):
+        elif isinstance(one, ParquetFile):
             whole.append(one)
     return whole
 
@@ -210,7 +212,7 @@ class _Check:
         self._reader = LineReader()
 
     def day(self, directory: Path, name: str) -> None:
-        day, seen = directory / name, _Seen()
+        day, seen = directory / name, _DuplicateFilter()
         known: set[Path] = set()
         try:
             manifests = manifests_of(day)
@@ -228,8 +230,8 @@ class _Check:
                     self._part(rows, path, None, seen)
         self.lines(tuple(path for path in files.lines if path.is_file()), seen)
 
-    def lines(self, paths: tuple[Path, ...], seen: _Seen | None = None) -> None:
-        seen = seen or _Seen()
+    def lines(self, paths: tuple[Path, ...], seen: _DuplicateFilter | None = None) -> None:
+        seen = seen or _DuplicateFilter()
         for path in paths:
             self.findings.file_count += path.parent.name != "aside"  # counted with their manifest
             try:
@@ -237,7 +239,7 @@ class _Check:
             except OSError as error:
                 raise InfrastructureError(f"`{path}` cannot be read: {error.strerror or error}") from error
 
-    def _lines(self, path: Path, seen: _Seen) -> None:
+    def _lines(self, path: Path, seen: _DuplicateFilter) -> None:
         number, is_inside = 0, False
         with path.open("rb") as stream:
             for piece, is_last in pieces(stream):
@@ -246,14 +248,14 @@ class _Check:
                     self._line(path, number, piece if is_last else None, seen)
                 is_inside = not is_last
 
-    def _line(self, path: Path, number: int, line: bytes | None, seen: _Seen) -> None:
+    def _line(self, path: Path, number: int, line: bytes | None, seen: _DuplicateFilter) -> None:
         found = "too_long" if line is None else self._reader.read(line)
-        if isinstance(found, Row):
+        if isinstance(found, LakeRow):
             self._event(found.event, found.digest, path, number, seen)
         else:
             self.findings.add(found, path, number)
 
-    def _part(self, rows: Rows, path: Path, part: Part | None, seen: _Seen) -> None:
+    def _part(self, rows: ParquetCodec, path: Path, part: ParquetFile | None, seen: _DuplicateFilter) -> None:
         """Check the events of a Parquet file; without a manifest there is nothing to hold them against."""
         self.findings.file_count += part is None
         count = total = 0
@@ -273,7 +275,7 @@ class _Check:
         if part is not None and (count, digest_text(total)) != (part.event_count, part.events_digest):
             self.findings.add("damaged_file", path, detail="its events are not those of its manifest")
 
-    def _event(self, event: Event, digest: int, path: Path, number: int, seen: _Seen) -> None:
+    def _event(self, event: Event, digest: int, path: Path, number: int, seen: _DuplicateFilter) -> None:
         self.findings.kinds[str(event.__struct_config__.tag)] += 1
         if seen.add(event, digest):
             self.findings.add("duplicate", path, number)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import UsageError
 from flowai.finetune.check.lines import head_of, lines_of, texts_of
 from flowai.finetune.check.messages import type_of
-from flowai.finetune.check.records import RULES, CheckReport, Found, Problem, RuleCount, level_of
-from flowai.finetune.check.rows import check_row, detect
-from flowai.finetune.export.token_counts import TokenTally, row_bytes
+from flowai.finetune.check.records import RULES, CheckReport, ProblemMatch, RowProblem, RuleCount, level_of
+from flowai.finetune.check.rows import check_row, detect_format
+from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes
 from flowai.finetune.formats.catalog import format_of
-from flowai.prompts.control_tokens import Stretch, find
+from flowai.prompts.control_tokens import ValueSpan, find
 from flowai.redaction import Redactor
-from flowai.storage.strict_json import shown, strings_of
+from flowai.storage.strict_json import printable, strings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from flowai.finetune.formats.catalog import FormatName
 
 
-FEWEST_ROWS_COUNT = 10
+MIN_ROWS = 10
 """Source: OpenAI, "Supervised fine-tuning": the smallest number of examples."""
-LARGEST_BYTES = 512 * 1024 * 1024
+MAX_BYTES = 512 * 1024 * 1024
 """Source: OpenAI, "Files": the largest file."""
 
 _ASKED_ROWS_COUNT = 100
-_MOST_COLUMNS_COUNT = 1_000  # a file whose every row has other keys must not fill the memory
+_MAX_COLUMNS = 1_000  # a file whose every row has other keys must not fill the memory
 _API_FORMATS = frozenset({"openai", "openai-dpo"})
 """Formats of files that are uploaded; the others are read by `datasets`, which passes over empty lines."""
 _ONCE = frozenset({"line/crlf", "roles/together", "row/other_format"})
@@ -74,11 +74,11 @@ def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
     file_bytes, wrong = head_of(path, name)
     checker = _Checker(options)
     if wrong is not None:
-        checker.note(0, wrong)
+        checker.add_problem(0, wrong)
     else:
-        told = options.format or _most_likely(path, name)
+        told = options.format or _guess_format(path, name)
         if told is None:
-            checker.note(0, Found(rule="file/format"))
+            checker.add_problem(0, ProblemMatch(rule="file/format"))
         for line in lines_of(path, name):
             checker.line(line, told)
         checker.whole(told, file_bytes)
@@ -86,10 +86,10 @@ def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
     return checker.report(name, file_bytes)
 
 
-def _most_likely(path: Path, name: str) -> FormatName | None:
+def _guess_format(path: Path, name: str) -> FormatName | None:
     """Tell a file's format by its first rows: what most of them look like."""
     rows = (line.value for line in lines_of(path, name) if isinstance(line.value, dict))
-    votes = Counter(seen for row in islice(rows, _ASKED_ROWS_COUNT) if (seen := detect(row)) is not None)
+    votes = Counter(seen for row in islice(rows, _ASKED_ROWS_COUNT) if (seen := detect_format(row)) is not None)
     return votes.most_common(1)[0][0] if votes else None
 
 
@@ -99,16 +99,16 @@ class _Checker:
     def __init__(self, options: CheckOptions) -> None:
         self._options = options
         self._redactor = Redactor()
-        self._tally = TokenTally(options.model) if options.max_tokens is not None else None
+        self._tally = TrainingTokenCounter(options.model) if options.max_tokens is not None else None
         self._counts: Counter[str] = Counter()
         self._first_lines: dict[str, int] = {}
-        self._problems: dict[str, list[Problem]] = {"error": [], "warning": []}
+        self._problems: dict[str, list[RowProblem]] = {"error": [], "warning": []}
         self._types: dict[str, str] = {}
         self._labels: set[bool] = set()
         self._row_count = self._broken_row_count = self._warned_row_count = 0
         self.format: FormatName | None = None
 
-    def note(self, number: int, found: Found) -> None:
+    def add_problem(self, number: int, found: ProblemMatch) -> None:
         """Remember a broken rule."""
         level = level_of(found.rule)
         self._counts[found.rule] += 1
@@ -116,7 +116,7 @@ class _Checker:
         self._first_lines.setdefault(found.rule, number)
         listed = self._problems[level]
         if len(listed) < self._options.most_problems_count and (is_first or found.rule not in _ONCE):
-            listed.append(Problem(line=number, rule=found.rule, level=level, key=found.key, what=found.what))
+            listed.append(RowProblem(line=number, rule=found.rule, level=level, key=found.key, problem=found.problem))
 
     def line(self, line: Line, told: FormatName | None) -> None:
         """Check one line."""
@@ -126,17 +126,17 @@ class _Checker:
             if isinstance(line.value, dict):
                 found += self._row(line.value, told)
             elif not found or all(one.rule in {"line/bom", "line/crlf"} for one in found):
-                found.append(Found(rule="row/not_object", what=f"found {type_of(line.value)}"))
+                found.append(ProblemMatch(rule="row/not_object", problem=f"found {type_of(line.value)}"))
         for one in found:
-            self.note(line.number, one)
+            self.add_problem(line.number, one)
         if line.is_row:
             levels = {level_of(one.rule) for one in found}
             self._broken_row_count += "error" in levels
             self._warned_row_count += levels == {"warning"}
 
-    def _row(self, row: dict[str, Any], told: FormatName | None) -> list[Found]:
+    def _row(self, row: dict[str, Any], told: FormatName | None) -> list[ProblemMatch]:
         found = [] if told is None else list(check_row(told, row))
-        found += check_texts(row, self._redactor)
+        found += check_content(row, self._redactor)
         found += self._changed_types(row)
         if isinstance(row.get("label"), bool):
             self._labels.add(row["label"])
@@ -144,36 +144,42 @@ class _Checker:
             found.append(over)
         return found
 
-    def _changed_types(self, row: dict[str, Any]) -> list[Found]:
+    def _changed_types(self, row: dict[str, Any]) -> list[ProblemMatch]:
         """Hold the types of a row's columns against those of the rows before; null fits every type."""
         found = []
         for key, value in row.items():
-            if value is None or (key not in self._types and len(self._types) >= _MOST_COLUMNS_COUNT):
+            if value is None or (key not in self._types and len(self._types) >= _MAX_COLUMNS):
                 continue
             now = type_of(value)
             before = self._types.setdefault(key, now)
             if now != before:
-                found.append(Found(rule="row/type_changes", key=key, what=f"found {now}, before it was {before}"))
+                found.append(
+                    ProblemMatch(rule="row/type_changes", key=key, problem=f"found {now}, before it was {before}")
+                )
         return found
 
-    def _over_limit(self, row: dict[str, Any]) -> Found | None:
+    def _over_limit(self, row: dict[str, Any]) -> ProblemMatch | None:
         limit = self._options.max_tokens
         if limit is None or self._tally is None or row_bytes(row) <= limit:
             return None
         tokens, _ = self._tally.count(row)
-        return Found(rule="tokens/over_limit", what=f"{tokens:,} tokens") if tokens > limit else None
+        return ProblemMatch(rule="tokens/over_limit", problem=f"{tokens:,} tokens") if tokens > limit else None
 
     def whole(self, told: FormatName | None, file_bytes: int) -> None:
         """Check what only the whole file shows."""
         if not self._row_count:
-            self.note(0, Found(rule="file/empty"))
+            self.add_problem(0, ProblemMatch(rule="file/empty"))
         if told in _API_FORMATS:
-            if 0 < self._row_count < FEWEST_ROWS_COUNT:
-                self.note(0, Found(rule="file/few_rows", what=f"found {self._row_count}"))
-            if file_bytes > LARGEST_BYTES:
-                self.note(0, Found(rule="file/large", what=f"found {file_bytes / 1024 / 1024:,.0f} MB"))
+            if 0 < self._row_count < MIN_ROWS:
+                self.add_problem(0, ProblemMatch(rule="file/few_rows", problem=f"found {self._row_count}"))
+            if file_bytes > MAX_BYTES:
+                self.add_problem(
+                    0, ProblemMatch(rule="file/large", problem=f"found {file_bytes / 1024 / 1024:,.0f} MB")
+                )
         if told == "kto" and len(self._labels) == 1 and self._row_count > 1:
-            self.note(0, Found(rule="file/one_label", what=f"all are {str(next(iter(self._labels))).lower()}"))
+            self.add_problem(
+                0, ProblemMatch(rule="file/one_label", problem=f"all are {str(next(iter(self._labels))).lower()}")
+            )
 
     def report(self, name: str, file_bytes: int) -> CheckReport:
         """Give what was found."""
@@ -206,7 +212,7 @@ _WORD = re.compile(r"[<\uff1c][^\s<]{1,200}?[>\uff1e]|[\[\uff3b](?!\d+\])[^\s\[]
 _MARK = re.compile(r"\[REDACTED:([a-z0-9-]+)\]")
 
 
-def check_texts(row: dict[str, Any], redactor: Redactor) -> Iterator[Found]:
+def check_content(row: dict[str, Any], redactor: Redactor) -> Iterator[ProblemMatch]:
     """Look through every text of a row.
 
     Args:
@@ -222,15 +228,17 @@ def _is_suspicious(text: str, redactor: Redactor) -> bool:
     return bool(_CONTROL.search(text) or _WORD.search(text)) or redactor.text(text) != text
 
 
-def _check_text(text: str, key: str, redactor: Redactor) -> Iterator[Found]:
+def _check_text(text: str, key: str, redactor: Redactor) -> Iterator[ProblemMatch]:
     if control := _CONTROL.search(text):
-        yield Found(rule="text/control_character", key=key, what=f"U+{ord(control.group()):04X}")
+        yield ProblemMatch(rule="text/control_character", key=key, problem=f"U+{ord(control.group()):04X}")
     if _WORD.search(text):
-        tokens = find(text, (Stretch(start=0, end=len(text), owner=key),))
-        yield from (Found(rule="text/control_token", key=key, what=f"`{shown(t.group())}`") for t, _ in tokens[:1])
+        tokens = find(text, (ValueSpan(start=0, end=len(text), owner=key),))
+        yield from (
+            ProblemMatch(rule="text/control_token", key=key, problem=f"`{printable(t.group())}`") for t, _ in tokens[:1]
+        )
     if (clean := redactor.text(text)) != text:
         names = sorted(set(_MARK.findall(clean)) - set(_MARK.findall(text)))
-        yield Found(rule="text/secret", key=key, what=", ".join(names))
+        yield ProblemMatch(rule="text/secret", key=key, problem=", ".join(names))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError, Place
-from flowai.finetune.check.records import Found
-from flowai.storage.strict_json import NotStrictError, parse_json, shown
+from flowai.finetune.check.records import ProblemMatch
+from flowai.storage.strict_json import NotStrictError, parse_json, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
@@ -44,11 +44,11 @@ class Line:
 
     number: int
     value: Any = None
-    found: tuple[Found, ...] = ()
+    found: tuple[ProblemMatch, ...] = ()
     is_row: bool = True
 
 
-def head_of(path: Path, name: str) -> tuple[int, Found | None]:
+def head_of(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
     """Look at a file's first bytes.
 
     Returns:
@@ -71,19 +71,21 @@ def head_of(path: Path, name: str) -> tuple[int, Found | None]:
     return size, _wrong_head(head)
 
 
-def _wrong_head(head: bytes) -> Found | None:
+def _wrong_head(head: bytes) -> ProblemMatch | None:
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
-            return Found(rule="file/binary", what=what)
+            return ProblemMatch(rule="file/binary", problem=what)
     if head.startswith(_WIDE_MARKS):
-        return Found(rule="file/encoding", what="a UTF-16 or UTF-32 byte-order mark")
+        return ProblemMatch(rule="file/encoding", problem="a UTF-16 or UTF-32 byte-order mark")
     if head.count(0) > len(head) // 8:
-        return Found(rule="file/encoding", what="a zero byte after nearly every character: UTF-16 without its mark")
+        return ProblemMatch(
+            rule="file/encoding", problem="a zero byte after nearly every character: UTF-16 without its mark"
+        )
     if b"\0" in head:
-        return Found(rule="file/binary", what="zero bytes")
+        return ProblemMatch(rule="file/binary", problem="zero bytes")
     if head.removeprefix(_BOM).lstrip()[:1] == b"[":
-        return Found(rule="file/array", what="begins with `[`")
-    return None if head.removeprefix(_BOM).strip() else Found(rule="file/empty")
+        return ProblemMatch(rule="file/array", problem="begins with `[`")
+    return None if head.removeprefix(_BOM).strip() else ProblemMatch(rule="file/empty")
 
 
 def lines_of(path: Path, name: str) -> Iterator[Line]:
@@ -95,12 +97,12 @@ def lines_of(path: Path, name: str) -> Iterator[Line]:
     try:
         with path.open("rb") as stream:
             number = 0
-            while raw := stream.readline(LONGEST_LINE_BYTES + 1):
+            while raw := stream.readline(MAX_LINE_BYTES + 1):
                 number += 1
-                if len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
-                    while (rest := stream.readline(LONGEST_LINE_BYTES)) and not rest.endswith(b"\n"):
+                if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                    while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                         pass
-                    yield Line(number=number, found=(Found(rule="line/too_long"),))
+                    yield Line(number=number, found=(ProblemMatch(rule="line/too_long"),))
                 else:
                     yield read_line(raw, number)
     except OSError as error:
@@ -109,27 +111,27 @@ def lines_of(path: Path, name: str) -> Iterator[Line]:
 
 def read_line(raw: bytes, number: int) -> Line:
     """Read one line; never raises."""
-    marks: list[Found] = []
+    marks: list[ProblemMatch] = []
     if number == 1 and raw.startswith(_BOM):
         raw = raw[len(_BOM) :]
-        marks.append(Found(rule="line/bom"))
+        marks.append(ProblemMatch(rule="line/bom"))
     if raw.endswith(b"\r\n"):
-        marks.append(Found(rule="line/crlf"))
+        marks.append(ProblemMatch(rule="line/crlf"))
     if not raw.strip():
-        return Line(number=number, found=(*marks, Found(rule="line/blank")), is_row=False)
+        return Line(number=number, found=(*marks, ProblemMatch(rule="line/blank")), is_row=False)
     parsed = _parse(raw)
-    if isinstance(parsed, Found):
+    if isinstance(parsed, ProblemMatch):
         return Line(number=number, found=(*marks, parsed))
     return Line(number=number, value=parsed, found=tuple(marks))
 
 
-def _parse(raw: bytes) -> Any | Found:  # noqa: ANN401 - JSON is anything
+def _parse(raw: bytes) -> Any | ProblemMatch:  # noqa: ANN401 - JSON is anything
     try:
         return parse_json(raw.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
-        return Found(rule="line/not_utf8", what=f"byte 0x{raw[error.start]:02x} at {error.start + 1}")
+        return ProblemMatch(rule="line/not_utf8", problem=f"byte 0x{raw[error.start]:02x} at {error.start + 1}")
     except NotStrictError as error:
-        return Found(rule=error.rule, what=error.what)
+        return ProblemMatch(rule=error.rule, problem=error.what)
 
 
 def texts_of(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON is anything
@@ -144,5 +146,6 @@ def texts_of(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: A
         elif isinstance(item, dict):
             yield from ((way, name) for name in item)
             open_values += [
-                (f"{way}.{shown(name)}" if way else shown(name), inner) for name, inner in reversed(item.items())
+                (f"{way}.{printable(name)}" if way else printable(name), inner)
+                for name, inner in reversed(item.items())
             ]

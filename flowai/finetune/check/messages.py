@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from flowai.finetune.check.records import Found
-from flowai.storage.strict_json import NotStrictError, is_object, parse_json, shown
+from flowai.finetune.check.records import ProblemMatch
+from flowai.storage.strict_json import NotStrictError, is_object, parse_json, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Message = dict[str, Any]
+JsonObject = dict[str, Any]
 
 CHAT_ROLES = frozenset({"system", "user", "assistant", "tool"})
 
@@ -48,13 +48,13 @@ OPENAI = Dialect(
     arguments_are_text=True,
     late_system=True,
 )
-TEMPLATED = Dialect(parts=frozenset({"text", "image"}))
+CHAT_TEMPLATE_DIALECT = Dialect(parts=frozenset({"text", "image"}))
 
-Ends = Literal["answer", "request", "anything"]
+LastRole = Literal["answer", "request", "anything"]
 """What a list of messages must end with."""
 
 
-def check_messages(value: Any, key: str, dialect: Dialect, *, ends: Ends) -> Iterator[Found]:  # noqa: ANN401 - any file
+def check_messages(value: Any, key: str, dialect: Dialect, *, ends: LastRole) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     """Check a list of messages.
 
     Args:
@@ -64,10 +64,10 @@ def check_messages(value: Any, key: str, dialect: Dialect, *, ends: Ends) -> Ite
         ends: what it must end with.
     """
     if not isinstance(value, list):
-        yield Found(rule="row/key_type", key=key, what=f"found {type_of(value)}, expected a list of messages")
+        yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(value)}, expected a list of messages")
         return
     if not value:
-        yield Found(rule="messages/empty", key=key)
+        yield ProblemMatch(rule="messages/empty", key=key)
         return
     whole = True
     for index, message in enumerate(value):
@@ -79,7 +79,7 @@ def check_messages(value: Any, key: str, dialect: Dialect, *, ends: Ends) -> Ite
         yield from _tools(value, key, dialect)
 
 
-def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[Found]:  # noqa: ANN401 - any file
+def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     """Check what a message says.
 
     Args:
@@ -90,17 +90,17 @@ def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool)
     """
     if value is None:
         if not may_be_empty:
-            yield Found(rule="content/null", key=key)
+            yield ProblemMatch(rule="content/null", key=key)
     elif isinstance(value, str):
         if not value.strip() and not may_be_empty:
-            yield Found(rule="content/empty", key=key)
+            yield ProblemMatch(rule="content/empty", key=key)
     elif isinstance(value, list):
         yield from _parts(value, key, dialect, may_be_empty=may_be_empty)
     else:
-        yield Found(rule="content/type", key=key, what=f"found {type_of(value)}")
+        yield ProblemMatch(rule="content/type", key=key, problem=f"found {type_of(value)}")
 
 
-def messages_in(value: Any) -> list[Message]:  # noqa: ANN401 - any file
+def messages_in(value: Any) -> list[JsonObject]:  # noqa: ANN401 - any file
     """Give what can be read as messages: the objects of a list, if it is one."""
     return [message for message in value if isinstance(message, dict)] if isinstance(value, list) else []
 
@@ -111,22 +111,22 @@ def type_of(value: Any) -> str:  # noqa: ANN401 - JSON is anything
     return names.get(type(value), "a number")
 
 
-def check_definitions(value: Any, key: str) -> Iterator[Found]:  # noqa: ANN401 - any file
+def check_definitions(value: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     """Check tool definitions: a list of functions with names, or the same as JSON text."""
     if isinstance(value, str):
         try:
             value = parse_json(value) if value.strip() else []
         except NotStrictError:
-            yield Found(rule="tools/definition", key=key, what="found a text that is not JSON")
+            yield ProblemMatch(rule="tools/definition", key=key, problem="found a text that is not JSON")
             return
     if value is None:
         return
     if not isinstance(value, list):
-        yield Found(rule="tools/definition", key=key, what=f"found {type_of(value)}, expected a list")
+        yield ProblemMatch(rule="tools/definition", key=key, problem=f"found {type_of(value)}, expected a list")
         return
     for index, tool in enumerate(value):
         if not defined_name(tool):
-            yield Found(rule="tools/definition", key=f"{key}[{index}]", what="no name")
+            yield ProblemMatch(rule="tools/definition", key=f"{key}[{index}]", problem="no name")
 
 
 def defined_name(tool: Any) -> str:  # noqa: ANN401 - any file
@@ -136,31 +136,33 @@ def defined_name(tool: Any) -> str:  # noqa: ANN401 - any file
     return name if isinstance(name, str) else ""
 
 
-def _shape(message: Any, key: str, dialect: Dialect) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _shape(message: Any, key: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(message, dict):
-        yield Found(rule="message/type", key=key, what=f"found {type_of(message)}")
+        yield ProblemMatch(rule="message/type", key=key, problem=f"found {type_of(message)}")
         return
     role = message.get("role")
     if "role" not in message:
-        yield Found(rule="role/missing", key=key)
+        yield ProblemMatch(rule="role/missing", key=key)
     elif not isinstance(role, str):
-        yield Found(rule="role/type", key=f"{key}.role", what=f"found {type_of(role)}")
+        yield ProblemMatch(rule="role/type", key=f"{key}.role", problem=f"found {type_of(role)}")
     elif role not in dialect.roles:
         expected = ", ".join(f"`{known}`" for known in sorted(dialect.roles))
-        yield Found(rule="role/unknown", key=f"{key}.role", what=f"found `{shown(role)}`, expected {expected}")
+        yield ProblemMatch(
+            rule="role/unknown", key=f"{key}.role", problem=f"found `{printable(role)}`, expected {expected}"
+        )
     if dialect.keys is not None:
         for name in sorted(message.keys() - dialect.keys):
-            yield Found(rule="message/unknown_key", key=key, what=f"`{shown(name)}`")
+            yield ProblemMatch(rule="message/unknown_key", key=key, problem=f"`{printable(name)}`")
     calls = message.get("tool_calls") is not None or message.get("function_call") is not None
     if "content" not in message:
         if not calls:
-            yield Found(rule="content/missing", key=key)
+            yield ProblemMatch(rule="content/missing", key=key)
     else:
         silent = calls or role in ("tool", "function") or bool(message.get("refusal"))
         yield from check_content(message["content"], f"{key}.content", dialect, may_be_empty=silent)
 
 
-def _parts(parts: list[Any], key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[Found]:
+def _parts(parts: list[Any], key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[ProblemMatch]:
     whole, said = True, may_be_empty
     for index, part in enumerate(parts):
         kind = part.get("type") if isinstance(part, dict) else None
@@ -170,41 +172,43 @@ def _parts(parts: list[Any], key: str, dialect: Dialect, *, may_be_empty: bool) 
             or (kind == "text" and not isinstance(part.get("text"), str))
         ):
             whole = False
-            what = "a text part without its text" if kind == "text" else f"found a part of type `{shown(str(kind))}`"
-            yield Found(rule="content/part", key=f"{key}[{index}]", what=what)
+            what = (
+                "a text part without its text" if kind == "text" else f"found a part of type `{printable(str(kind))}`"
+            )
+            yield ProblemMatch(rule="content/part", key=f"{key}[{index}]", problem=what)
         else:
             said = said or kind != "text" or bool(part["text"].strip())
     if whole and not said:
-        yield Found(rule="content/empty", key=key)
+        yield ProblemMatch(rule="content/empty", key=key)
 
 
-def _order(messages: list[Message], key: str, dialect: Dialect, ends: Ends) -> Iterator[Found]:
+def _order(messages: list[JsonObject], key: str, dialect: Dialect, ends: LastRole) -> Iterator[ProblemMatch]:
     roles = ["system" if message["role"] == "developer" else message["role"] for message in messages]
     for index, (before, role) in enumerate(pairwise(roles), start=1):
         place = f"{key}[{index}].role"
         if role == "system" and not dialect.late_system:
-            yield Found(rule="roles/system", key=place)
+            yield ProblemMatch(rule="roles/system", key=place)
         elif role == before == "assistant" and not messages[index - 1].get("tool_calls"):
-            yield Found(rule="roles/order", key=place, what="an assistant's message after an assistant's")
+            yield ProblemMatch(rule="roles/order", key=place, problem="an assistant's message after an assistant's")
         elif role == before and role in {"user", "system"}:
-            yield Found(rule="roles/repeated", key=place, what=f"`{role}` after `{before}`")
+            yield ProblemMatch(rule="roles/repeated", key=place, problem=f"`{role}` after `{before}`")
     last = f"{key}[{len(roles) - 1}].role"
     if ends == "request" and roles[-1] == "assistant":
-        yield Found(rule="roles/order", key=last, what="the request ends with an answer")
+        yield ProblemMatch(rule="roles/order", key=last, problem="the request ends with an answer")
     elif ends == "answer":
         yield from _answered(roles, key, last)
     if ends != "anything" and roles[0] == "assistant" and len(roles) == 1:
-        yield Found(rule="roles/no_request", key=key)
+        yield ProblemMatch(rule="roles/no_request", key=key)
 
 
-def _answered(roles: list[str], key: str, last: str) -> Iterator[Found]:
+def _answered(roles: list[str], key: str, last: str) -> Iterator[ProblemMatch]:
     if "assistant" not in roles:
-        yield Found(rule="roles/no_answer", key=key)
+        yield ProblemMatch(rule="roles/no_answer", key=key)
     elif roles[-1] != "assistant":
-        yield Found(rule="roles/last", key=last, what=f"found `{roles[-1]}`, expected `assistant`")
+        yield ProblemMatch(rule="roles/last", key=last, problem=f"found `{roles[-1]}`, expected `assistant`")
 
 
-def _tools(messages: list[Message], key: str, dialect: Dialect) -> Iterator[Found]:
+def _tools(messages: list[JsonObject], key: str, dialect: Dialect) -> Iterator[ProblemMatch]:
     """Hold calls against their answers; those of the last message are what is learned, and nobody has answered yet."""
     waiting: set[str] | None = set()  # None: broken calls, whose answers cannot be told
     for index, message in enumerate(messages):
@@ -212,13 +216,15 @@ def _tools(messages: list[Message], key: str, dialect: Dialect) -> Iterator[Foun
         if message["role"] == "tool":
             answered = message.get("tool_call_id")
             if waiting is not None and (not isinstance(answered, str) or answered not in waiting):
-                yield Found(rule="tools/without_call", key=place)
+                yield ProblemMatch(rule="tools/without_call", key=place)
                 waiting = None
             elif waiting is not None and isinstance(answered, str):
                 waiting.discard(answered)
             continue
         if waiting:
-            yield Found(rule="tools/unanswered", key=place, what=f"{len(waiting)} calls wait for their answers")
+            yield ProblemMatch(
+                rule="tools/unanswered", key=place, problem=f"{len(waiting)} calls wait for their answers"
+            )
         waiting = set()
         calls = message.get("tool_calls")
         if calls is not None:
@@ -232,29 +238,31 @@ def _ids(calls: Any) -> list[str]:  # noqa: ANN401 - any file
     return [id_ for id_ in found if isinstance(id_, str)]
 
 
-def _calls(calls: Any, key: str, role: str, dialect: Dialect) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _calls(calls: Any, key: str, role: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(calls, list) or not calls or role != "assistant":
         what = f"found {type_of(calls)}" if not isinstance(calls, list) else "empty" if not calls else f"on `{role}`"
-        yield Found(rule="tools/calls", key=key, what=what)
+        yield ProblemMatch(rule="tools/calls", key=key, problem=what)
         return
     ids = _ids(calls)
     if len(set(ids)) < len(ids):
-        yield Found(rule="tools/duplicate_id", key=key)
+        yield ProblemMatch(rule="tools/duplicate_id", key=key)
     for index, call in enumerate(calls):
         yield from _call(call, f"{key}[{index}]", dialect)
 
 
-def _call(call: Any, key: str, dialect: Dialect) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _call(call: Any, key: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-        yield Found(rule="tools/call", key=key, what="no function with a name")
+        yield ProblemMatch(rule="tools/call", key=key, problem="no function with a name")
         return
     if dialect.arguments_are_text and (not isinstance(call.get("id"), str) or call.get("type") != "function"):
-        yield Found(rule="tools/call", key=key, what="no `id`, or a `type` other than `function`")
+        yield ProblemMatch(rule="tools/call", key=key, problem="no `id`, or a `type` other than `function`")
     if not are_arguments_valid(function.get("arguments"), as_text=dialect.arguments_are_text):
         wanted = "a JSON object written as a text" if dialect.arguments_are_text else "a JSON object"
         found = type_of(function.get("arguments"))
-        yield Found(rule="tools/arguments", key=f"{key}.function.arguments", what=f"found {found}, expected {wanted}")
+        yield ProblemMatch(
+            rule="tools/arguments", key=f"{key}.function.arguments", problem=f"found {found}, expected {wanted}"
+        )
 
 
 def are_arguments_valid(value: Any, *, as_text: bool) -> bool:  # noqa: ANN401 - any file

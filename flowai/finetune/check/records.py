@@ -104,7 +104,7 @@ WARNINGS: dict[str, str] = {
 
 RULES: dict[str, str] = {**ERRORS, **WARNINGS}
 
-Count = Annotated[int, Meta(ge=0)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
 
 
 def level_of(rule: str) -> Level:
@@ -113,7 +113,7 @@ def level_of(rule: str) -> Level:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class ProblemMatch:
     """A broken rule, within one row.
 
     Args:
@@ -124,10 +124,10 @@ class Found:
 
     rule: str
     key: str = ""
-    what: str = ""
+    problem: str = ""
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
+class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
     """A broken rule and its place.
 
     Args:
@@ -138,11 +138,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         what: what was found.
     """
 
-    line: Count
+    line: NonNegativeInt
     rule: str
     level: Level
     key: str = ""
-    what: str = ""
+    problem: str = ""
 
 
 class RuleCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,8 +158,8 @@ class RuleCount(msgspec.Struct, frozen=True, kw_only=True):
 
     rule: str
     level: Level
-    count: Count
-    first_line: Count
+    count: NonNegativeInt
+    first_line: NonNegativeInt
     meaning: str
 
 
@@ -185,12 +185,12 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     format: FormatName | None
     format_source: Literal["told", "detected"]
-    file_bytes: Count
-    row_count: Count
-    broken_row_count: Count
-    warned_row_count: Count
+    file_bytes: NonNegativeInt
+    row_count: NonNegativeInt
+    broken_row_count: NonNegativeInt
+    warned_row_count: NonNegativeInt
     rules: tuple[RuleCount, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[RowProblem, ...]
     tokenizer: str | None = None
     tokenizer_is_proxy: bool = False
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowai.finetune.check.messages import (
+    CHAT_TEMPLATE_DIALECT,
     OPENAI,
-    TEMPLATED,
     Dialect,
     are_arguments_valid,
     check_content,
@@ -24,15 +24,15 @@ from flowai.finetune.check.messages import (
     messages_in,
     type_of,
 )
-from flowai.finetune.check.records import Found
+from flowai.finetune.check.records import ProblemMatch
 from flowai.finetune.formats.sharegpt import ANSWERING, ASKING, CALLING
-from flowai.storage.strict_json import NotStrictError, parse_json, shown
+from flowai.storage.strict_json import NotStrictError, parse_json, printable
 
 if TYPE_CHECKING:
     from flowai.finetune.formats.catalog import FormatName
 
-Row = dict[str, Any]
-Check = Callable[[Row], Iterator[Found]]
+TrainingRow = dict[str, Any]
+RowCheck = Callable[[TrainingRow], Iterator[ProblemMatch]]
 
 _SIGNS: tuple[tuple[FormatName, frozenset[str]], ...] = (
     ("openai-dpo", frozenset({"preferred_output", "non_preferred_output"})),
@@ -44,7 +44,7 @@ _SIGNS: tuple[tuple[FormatName, frozenset[str]], ...] = (
 )
 
 
-def detect(row: Row) -> FormatName | None:
+def detect_format(row: TrainingRow) -> FormatName | None:
     """Say which format a row looks like, by its keys; None where it looks like none.
 
     A row of which one key is missing is still known by the others. Chat rows are OpenAI's unless their messages say
@@ -61,28 +61,28 @@ def detect(row: Row) -> FormatName | None:
     return "openai" if "messages" in row else "trl" if "text" in row or "prompt" in row else None
 
 
-def check_row(name: FormatName, row: Row) -> Iterator[Found]:
+def check_row(name: FormatName, row: TrainingRow) -> Iterator[ProblemMatch]:
     """Check a row against a format."""
-    seen = detect(row)
+    seen = detect_format(row)
     if seen is not None and seen != name and not row.keys() & _KEYS[name]:
-        yield Found(rule="row/other_format", what=f"looks like `{seen}`")
+        yield ProblemMatch(rule="row/other_format", problem=f"looks like `{seen}`")
         return
     yield from _CHECKS[name](row)
 
 
-def _missing(row: Row, *keys: str) -> Iterator[Found]:
+def _missing(row: TrainingRow, *keys: str) -> Iterator[ProblemMatch]:
     for key in keys:
         if key not in row:
-            has = ", ".join(f"`{shown(name)}`" for name in list(row)[:6]) or "no keys"
-            yield Found(rule="row/missing_key", key=key, what=f"the row has {has}")
+            has = ", ".join(f"`{printable(name)}`" for name in list(row)[:6]) or "no keys"
+            yield ProblemMatch(rule="row/missing_key", key=key, problem=f"the row has {has}")
 
 
-def _unknown(row: Row, *keys: str) -> Iterator[Found]:
+def _unknown(row: TrainingRow, *keys: str) -> Iterator[ProblemMatch]:
     for key in sorted(row.keys() - set(keys)):
-        yield Found(rule="row/unknown_key", key=shown(key))
+        yield ProblemMatch(rule="row/unknown_key", key=printable(key))
 
 
-def _openai(row: Row) -> Iterator[Found]:
+def _openai(row: TrainingRow) -> Iterator[ProblemMatch]:
     yield from _unknown(row, "messages", "tools", "parallel_tool_calls", "functions")
     yield from _missing(row, "messages")
     if "messages" not in row:
@@ -94,26 +94,26 @@ def _openai(row: Row) -> Iterator[Found]:
         yield from _unlearned(messages)
     yield from _tools(row, messages, "messages")
     if _speaks_of_tools(row, messages):
-        yield Found(rule="roles/together")
+        yield ProblemMatch(rule="roles/together")
 
 
-def _weights(messages: Any, key: str) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _weights(messages: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     for index, message in enumerate(messages_in(messages)):
         if "weight" not in message:
             continue
         weight = message["weight"]
         if isinstance(weight, bool | float) or weight not in (0, 1):
-            yield Found(rule="weight/value", key=f"{key}[{index}].weight", what=f"found {type_of(weight)}")
+            yield ProblemMatch(rule="weight/value", key=f"{key}[{index}].weight", problem=f"found {type_of(weight)}")
         elif message.get("role") != "assistant":
-            yield Found(rule="weight/role", key=f"{key}[{index}].weight", what="only answers have a weight")
+            yield ProblemMatch(rule="weight/role", key=f"{key}[{index}].weight", problem="only answers have a weight")
 
 
-def _unlearned(messages: list[dict[str, Any]]) -> Iterator[Found]:
+def _unlearned(messages: list[dict[str, Any]]) -> Iterator[ProblemMatch]:
     if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
-        yield Found(rule="trained/none", key="messages", what="every answer has weight 0")
+        yield ProblemMatch(rule="trained/none", key="messages", problem="every answer has weight 0")
 
 
-def _tools(row: Row, messages: Any, key: str) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _tools(row: TrainingRow, messages: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if row.get("tools") is None:
         return
     problems = list(check_definitions(row["tools"], "tools"))
@@ -125,37 +125,37 @@ def _tools(row: Row, messages: Any, key: str) -> Iterator[Found]:  # noqa: ANN40
         for call in messages_in(message.get("tool_calls")):
             called = defined_name(call)
             if called and called not in known:
-                yield Found(rule="tools/undeclared", key=f"{key}[{index}]", what=f"`{shown(called)}`")
+                yield ProblemMatch(rule="tools/undeclared", key=f"{key}[{index}]", problem=f"`{printable(called)}`")
 
 
-def _speaks_of_tools(row: Row, messages: Any) -> bool:  # noqa: ANN401 - any file
+def _speaks_of_tools(row: TrainingRow, messages: Any) -> bool:  # noqa: ANN401 - any file
     said = messages_in(messages)
     return bool(row.get("tools")) or any(one.get("tool_calls") or one.get("role") == "tool" for one in said)
 
 
-def _openai_dpo(row: Row) -> Iterator[Found]:
+def _openai_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
     outputs = ("preferred_output", "non_preferred_output")
     yield from _unknown(row, "input", *outputs)
     yield from _missing(row, "input", *outputs)
     source = row.get("input")
     if isinstance(source, dict):
         if "messages" not in source:
-            yield Found(rule="row/missing_key", key="input.messages")
+            yield ProblemMatch(rule="row/missing_key", key="input.messages")
         else:
             yield from check_messages(source["messages"], "input.messages", OPENAI, ends="request")
             yield from _tools(source, source["messages"], "input.messages")
     elif "input" in row:
-        yield Found(rule="row/key_type", key="input", what=f"found {type_of(source)}, expected an object")
+        yield ProblemMatch(rule="row/key_type", key="input", problem=f"found {type_of(source)}, expected an object")
     for key in outputs:
         if key in row:
             yield from _output(row[key], key, OPENAI, exactly_one=True)
     yield from _same(row, *outputs)
 
 
-def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     """Check a list that holds answers alone."""
     if isinstance(value, list) and exactly_one and len(value) != 1:
-        yield Found(rule="output/count", key=key, what=f"found {len(value)} messages, expected 1")
+        yield ProblemMatch(rule="output/count", key=key, problem=f"found {len(value)} messages, expected 1")
         return
     problems = list(check_messages(value, key, dialect, ends="anything"))
     yield from problems
@@ -164,15 +164,15 @@ def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Ite
     for index, message in enumerate(value):
         allowed = {"assistant"} if exactly_one else {"assistant", "tool"}
         if message["role"] not in allowed:
-            yield Found(rule="output/role", key=f"{key}[{index}].role", what=f"found `{message['role']}`")
+            yield ProblemMatch(rule="output/role", key=f"{key}[{index}].role", problem=f"found `{message['role']}`")
 
 
-def _same(row: Row, better: str, worse: str) -> Iterator[Found]:
+def _same(row: TrainingRow, better: str, worse: str) -> Iterator[ProblemMatch]:
     if better in row and worse in row and row[better] and row[better] == row[worse]:
-        yield Found(rule="preference/same", key=worse)
+        yield ProblemMatch(rule="preference/same", key=worse)
 
 
-def _trl(row: Row) -> Iterator[Found]:
+def _trl(row: TrainingRow) -> Iterator[ProblemMatch]:
     """Check TRL's three supervised types: prompt and completion, messages, text."""
     if "prompt" in row or "completion" in row:
         yield from _missing(row, "prompt", "completion")
@@ -180,7 +180,7 @@ def _trl(row: Row) -> Iterator[Found]:
         if "completion" in row:
             yield from _answer(row, "completion")
     elif "messages" in row:
-        yield from check_messages(row["messages"], "messages", TEMPLATED, ends="answer")
+        yield from check_messages(row["messages"], "messages", CHAT_TEMPLATE_DIALECT, ends="answer")
         yield from _tools(row, row["messages"], "messages")
     elif "text" in row:
         yield from _text(row["text"], "text")
@@ -188,7 +188,7 @@ def _trl(row: Row) -> Iterator[Found]:
         yield from _missing(row, "prompt", "completion")
 
 
-def _prompt(row: Row) -> Iterator[Found]:
+def _prompt(row: TrainingRow) -> Iterator[ProblemMatch]:
     """Check a prompt, which is a text or messages, and that the answer is of the same kind."""
     if "prompt" not in row:
         return
@@ -196,31 +196,33 @@ def _prompt(row: Row) -> Iterator[Found]:
     if isinstance(prompt, str):
         yield from _text(prompt, "prompt")
     else:
-        yield from check_messages(prompt, "prompt", TEMPLATED, ends="request")
+        yield from check_messages(prompt, "prompt", CHAT_TEMPLATE_DIALECT, ends="request")
         yield from _tools(row, prompt, "prompt")
         roles = [message.get("role") for message in messages_in(prompt)]
         if roles and all(role == "system" for role in roles):
-            yield Found(rule="roles/no_request", key="prompt", what="only a system message")
+            yield ProblemMatch(rule="roles/no_request", key="prompt", problem="only a system message")
 
 
-def _answer(row: Row, key: str) -> Iterator[Found]:
+def _answer(row: TrainingRow, key: str) -> Iterator[ProblemMatch]:
     value = row[key]
     if "prompt" in row and isinstance(value, str) != isinstance(row["prompt"], str):
-        yield Found(rule="row/key_type", key=key, what=f"found {type_of(value)} beside {type_of(row['prompt'])}")
+        yield ProblemMatch(
+            rule="row/key_type", key=key, problem=f"found {type_of(value)} beside {type_of(row['prompt'])}"
+        )
     elif isinstance(value, str):
         yield from _text(value, key)
     else:
-        yield from _output(value, key, TEMPLATED, exactly_one=False)
+        yield from _output(value, key, CHAT_TEMPLATE_DIALECT, exactly_one=False)
 
 
-def _text(value: Any, key: str) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _text(value: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(value, str):
-        yield Found(rule="row/key_type", key=key, what=f"found {type_of(value)}, expected a text")
+        yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(value)}, expected a text")
     elif not value.strip():
-        yield Found(rule="content/empty", key=key)
+        yield ProblemMatch(rule="content/empty", key=key)
 
 
-def _trl_dpo(row: Row) -> Iterator[Found]:
+def _trl_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
     yield from _missing(row, "chosen", "rejected")
     if "prompt" in row:
         yield from _prompt(row)
@@ -232,46 +234,50 @@ def _trl_dpo(row: Row) -> Iterator[Found]:
             if isinstance(row.get(key), str):
                 yield from _text(row[key], key)
             elif key in row:
-                yield from check_messages(row[key], key, TEMPLATED, ends="answer")
+                yield from check_messages(row[key], key, CHAT_TEMPLATE_DIALECT, ends="answer")
         chosen, rejected = row.get("chosen"), row.get("rejected")
         if isinstance(chosen, list) and isinstance(rejected, list) and chosen and rejected and chosen[0] != rejected[0]:
-            yield Found(rule="preference/prompt", key="rejected", what="the first messages differ")
+            yield ProblemMatch(rule="preference/prompt", key="rejected", problem="the first messages differ")
     yield from _same(row, "chosen", "rejected")
 
 
-def _kto(row: Row) -> Iterator[Found]:
+def _kto(row: TrainingRow) -> Iterator[ProblemMatch]:
     yield from _missing(row, "prompt", "completion", "label")
     yield from _prompt(row)
     if "completion" in row:
         yield from _answer(row, "completion")
     if "label" in row and not isinstance(row["label"], bool):
-        yield Found(rule="label/type", key="label", what=f"found {type_of(row['label'])}, expected true or false")
+        yield ProblemMatch(
+            rule="label/type", key="label", problem=f"found {type_of(row['label'])}, expected true or false"
+        )
 
 
-def _axolotl(row: Row) -> Iterator[Found]:
+def _axolotl(row: TrainingRow) -> Iterator[ProblemMatch]:
     yield from _missing(row, "messages")
     if "messages" not in row:
         return
     messages = row["messages"]
-    problems = list(check_messages(messages, "messages", TEMPLATED, ends="answer"))
+    problems = list(check_messages(messages, "messages", CHAT_TEMPLATE_DIALECT, ends="answer"))
     yield from problems
     yield from _tools(row, messages, "messages")
     flags = [message.get("training") for message in messages_in(messages)]
     for index, flag in enumerate(flags):
         if flag is not None and not isinstance(flag, bool):
-            yield Found(rule="training/type", key=f"messages[{index}].training", what=f"found {type_of(flag)}")
+            yield ProblemMatch(
+                rule="training/type", key=f"messages[{index}].training", problem=f"found {type_of(flag)}"
+            )
     if any(flag is not None for flag in flags) and not any(flags):
-        yield Found(rule="trained/none", key="messages", what="`training` is true nowhere")
+        yield ProblemMatch(rule="trained/none", key="messages", problem="`training` is true nowhere")
 
 
-def _llamafactory(row: Row) -> Iterator[Found]:
+def _llamafactory(row: TrainingRow) -> Iterator[ProblemMatch]:
     if "instruction" in row or ("output" in row and "conversations" not in row):
         yield from _alpaca(row)
         return
     yield from _missing(row, "conversations")
     for key in ("system", "tools"):
         if row.get(key) is not None and not isinstance(row[key], str):
-            yield Found(rule="row/key_type", key=key, what=f"found {type_of(row[key])}, expected a text")
+            yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(row[key])}, expected a text")
     if isinstance(row.get("tools"), str):
         yield from check_definitions(row["tools"], "tools")
     if "conversations" in row:
@@ -280,19 +286,21 @@ def _llamafactory(row: Row) -> Iterator[Found]:
         if key in row:
             yield from _turn(row[key], key)
             if isinstance(row[key], dict) and row[key].get("from") in tuple(ASKING):
-                yield Found(rule="output/role", key=f"{key}.from")
+                yield ProblemMatch(rule="output/role", key=f"{key}.from")
     yield from _same(row, "chosen", "rejected")
     if "kto_tag" in row and not isinstance(row["kto_tag"], bool):
-        yield Found(rule="label/type", key="kto_tag", what=f"found {type_of(row['kto_tag'])}, expected true or false")
+        yield ProblemMatch(
+            rule="label/type", key="kto_tag", problem=f"found {type_of(row['kto_tag'])}, expected true or false"
+        )
 
 
-def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     key = "conversations"
     if not isinstance(turns, list):
-        yield Found(rule="row/key_type", key=key, what=f"found {type_of(turns)}, expected a list")
+        yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(turns)}, expected a list")
         return
     if not turns:
-        yield Found(rule="messages/empty", key=key)
+        yield ProblemMatch(rule="messages/empty", key=key)
         return
     problems = [found for index, turn in enumerate(turns) for found in _turn(turn, f"{key}[{index}]")]
     yield from problems
@@ -301,70 +309,72 @@ def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[Found]:  # noqa: ANN401 -
     first = 1 if turns[0]["from"] == "system" else 0
     for index, turn in enumerate(turns[first:]):
         if turn["from"] == "system":
-            yield Found(rule="roles/system", key=f"{key}[{first + index}].from")
+            yield ProblemMatch(rule="roles/system", key=f"{key}[{first + index}].from")
             return
         if turn["from"] not in (ANSWERING if index % 2 else ASKING):
             wanted = "gpt` or `function_call" if index % 2 else "human` or `observation"
             what = f"found `{turn['from']}`, expected `{wanted}`"
-            yield Found(rule="roles/order", key=f"{key}[{first + index}].from", what=what)
+            yield ProblemMatch(rule="roles/order", key=f"{key}[{first + index}].from", problem=what)
             return
     if len(turns[first:]) % 2 != int(ranked):
-        yield Found(rule="roles/last", key=key, what=f"{len(turns[first:])} turns")
+        yield ProblemMatch(rule="roles/last", key=key, problem=f"{len(turns[first:])} turns")
 
 
-def _turn(turn: Any, key: str) -> Iterator[Found]:  # noqa: ANN401 - any file
+def _turn(turn: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(turn, dict):
-        yield Found(rule="message/type", key=key, what=f"found {type_of(turn)}")
+        yield ProblemMatch(rule="message/type", key=key, problem=f"found {type_of(turn)}")
         return
     tag = turn.get("from")
     if "from" not in turn:
-        yield Found(rule="role/missing", key=key)
+        yield ProblemMatch(rule="role/missing", key=key)
     elif not isinstance(tag, str):
-        yield Found(rule="role/type", key=f"{key}.from", what=f"found {type_of(tag)}")
+        yield ProblemMatch(rule="role/type", key=f"{key}.from", problem=f"found {type_of(tag)}")
     elif tag not in ASKING | ANSWERING | {"system"}:
-        yield Found(rule="role/unknown", key=f"{key}.from", what=f"found `{shown(tag)}`")
+        yield ProblemMatch(rule="role/unknown", key=f"{key}.from", problem=f"found `{printable(tag)}`")
     if "value" not in turn:
-        yield Found(rule="content/missing", key=key)
+        yield ProblemMatch(rule="content/missing", key=key)
     elif isinstance(turn["value"], list):
-        yield Found(rule="content/type", key=f"{key}.value", what="found a list")
+        yield ProblemMatch(rule="content/type", key=f"{key}.value", problem="found a list")
     else:
-        problems = list(check_content(turn["value"], f"{key}.value", TEMPLATED, may_be_empty=tag == "observation"))
+        problems = list(
+            check_content(turn["value"], f"{key}.value", CHAT_TEMPLATE_DIALECT, may_be_empty=tag == "observation")
+        )
         yield from problems
         if not problems and tag == CALLING:
             yield from _function_call(turn["value"], f"{key}.value")
 
 
-def _function_call(text: str, key: str) -> Iterator[Found]:
+def _function_call(text: str, key: str) -> Iterator[ProblemMatch]:
     try:
         calls = parse_json(text)
     except NotStrictError:
-        yield Found(rule="tools/arguments", key=key, what="a function_call that is not JSON")
+        yield ProblemMatch(rule="tools/arguments", key=key, problem="a function_call that is not JSON")
         return
     for call in calls if isinstance(calls, list) else [calls]:
         if not defined_name(call):
-            yield Found(rule="tools/call", key=key, what="no `name`")
+            yield ProblemMatch(rule="tools/call", key=key, problem="no `name`")
         elif not are_arguments_valid(call.get("arguments"), as_text=False):
-            yield Found(rule="tools/arguments", key=key, what="`arguments` is not a JSON object")
+            yield ProblemMatch(rule="tools/arguments", key=key, problem="`arguments` is not a JSON object")
 
 
-def _alpaca(row: Row) -> Iterator[Found]:
+def _alpaca(row: TrainingRow) -> Iterator[ProblemMatch]:
     yield from _missing(row, "instruction", "output")
     for key in ("instruction", "output"):
         if key in row:
             yield from _text(row[key], key)
     for key in ("input", "system"):
         if row.get(key) is not None and not isinstance(row[key], str):
-            yield Found(rule="row/key_type", key=key, what=f"found {type_of(row[key])}, expected a text")
+            yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(row[key])}, expected a text")
     history = row.get("history")
     if history is not None and not (isinstance(history, list) and all(_is_pair(pair) for pair in history)):
-        yield Found(rule="history/pairs", key="history")
+        yield ProblemMatch(rule="history/pairs", key="history")
 
 
 def _is_pair(value: Any) -> bool:  # noqa: ANN401 - any file
     return isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)  # noqa: PLR2004 - a question, an answer
 
 
-_CHECKS: dict[FormatName, Check] = {
+_CHECKS: dict[FormatName, RowCheck] = {
     "openai": _openai,
     "openai-dpo": _openai_dpo,
     "trl": _trl,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from flowai.finetune.cleaning.pipeline import Passed
-from flowai.finetune.cleaning.quality import Rules, fault_of
-from flowai.finetune.pairs.pair_text import everything_said, said
+from flowai.finetune.cleaning.pipeline import Kept
+from flowai.finetune.cleaning.quality import QualityLimits, quality_problem
+from flowai.finetune.pairs.pair_text import all_texts, conversation_parts
 from flowai.finetune.pairs.pairing import review_of
 from flowai.finetune.records import Pair, Quarantined
 from flowai.prompts.control_tokens import control_tokens
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.finetune.cleaning.language import Languages
-    from flowai.finetune.cleaning.pipeline import Step
-    from flowai.finetune.dedup.contamination import Leaks
-    from flowai.finetune.records import Reason
+    from flowai.finetune.cleaning.pipeline import CleaningStep
+    from flowai.finetune.dedup.contamination import ContaminationIndex
+    from flowai.finetune.records import QuarantineReason
     from flowai.privacy.scrubber import Scrubber
 
 
@@ -43,44 +43,46 @@ class Cleaning:
         decide: what a reviewer decided of a pair; gives it back where nobody did.
     """
 
-    leaks: Leaks
+    leaks: ContaminationIndex
     scrubber: Scrubber
-    rules: Rules = field(default_factory=Rules)
+    rules: QualityLimits = field(default_factory=QualityLimits)
     languages: Languages | None = None
     count_tokens: Callable[[str], int] | None = None
     decide: Callable[[Pair | Quarantined], Pair | Quarantined] = lambda one: one
 
 
-def steps_of(cleaning: Cleaning) -> dict[str, Step]:
+def steps_of(cleaning: Cleaning) -> dict[str, CleaningStep]:
     """Give the steps, in order."""
 
-    def evaluation(pair: Pair) -> Passed | Quarantined:
+    def evaluation(pair: Pair) -> Kept | Quarantined:
         leak = cleaning.leaks.find_in(pair)
         if leak is None:
-            return Passed(pair=pair)
+            return Kept(pair=pair)
         case = f"{leak.case.suite} {leak.case.id}".strip()
         return _out(pair, "evaluation", leak.reason, f"a case of {case}")
 
-    def quality(pair: Pair) -> Passed | Quarantined:
-        fault = fault_of(pair, cleaning.rules, cleaning.count_tokens)
-        return Passed(pair=pair) if fault is None else _out(pair, "quality", fault.reason, fault.detail)
+    def quality(pair: Pair) -> Kept | Quarantined:
+        fault = quality_problem(pair, cleaning.rules, cleaning.count_tokens)
+        return Kept(pair=pair) if fault is None else _out(pair, "quality", fault.reason, fault.detail)
 
-    def language(pair: Pair) -> Passed | Quarantined:
-        other = None if cleaning.languages is None else cleaning.languages.other(said(pair).answer)
-        return Passed(pair=pair) if other is None else _out(pair, "language", "language", f"the answer is in `{other}`")
+    def language(pair: Pair) -> Kept | Quarantined:
+        other = (
+            None if cleaning.languages is None else cleaning.languages.other_language(conversation_parts(pair).answer)
+        )
+        return Kept(pair=pair) if other is None else _out(pair, "language", "language", f"the answer is in `{other}`")
 
-    def control(pair: Pair) -> Passed | Quarantined:
-        found = sorted({token for text in everything_said(pair) for token in control_tokens(text)})
-        return Passed(pair=pair) if not found else _out(pair, "control tokens", "control_token", ", ".join(found))
+    def control(pair: Pair) -> Kept | Quarantined:
+        found = sorted({token for text in all_texts(pair) for token in control_tokens(text)})
+        return Kept(pair=pair) if not found else _out(pair, "control tokens", "control_token", ", ".join(found))
 
     privacy = scrub_step(cleaning.scrubber)
 
-    def review(pair: Pair) -> Passed | Quarantined:
+    def review(pair: Pair) -> Kept | Quarantined:
         decided = cleaning.decide(review_of(pair) or pair)
         if isinstance(decided, Pair):
             # what a reviewer wrote is held to the same rules
             found = () if decided == pair else (check(decided) for check in (evaluation, quality, language, control))
-            return next((one for one in found if isinstance(one, Quarantined)), Passed(pair=decided))
+            return next((one for one in found if isinstance(one, Quarantined)), Kept(pair=decided))
         return decided if decided.pair is None else replace(decided, pair=privacy(decided.pair).pair)
 
     return {
@@ -93,23 +95,23 @@ def steps_of(cleaning: Cleaning) -> dict[str, Step]:
     }
 
 
-def _out(pair: Pair, step: str, reason: Reason, detail: str) -> Quarantined:
+def _out(pair: Pair, step: str, reason: QuarantineReason, detail: str) -> Quarantined:
     return Quarantined(id=pair.id, step=step, reason=reason, detail=detail)
 
 
-def scrub_step(scrubber: Scrubber) -> Step:
+def scrub_step(scrubber: Scrubber) -> CleaningStep:
     """Make the step; a pair in which nothing is found goes on unchanged.
 
     Args:
         scrubber: the data set's.
     """
 
-    def step(pair: Pair) -> Passed:
+    def step(pair: Pair) -> Kept:
         answers = [pair.output] if pair.edit is None else [pair.output, pair.edit]
         told: list[dict[str, Any]] = [*pair.messages, *({"role": "assistant", "content": text} for text in answers)]
         done = scrubber.messages(told)
         if not done.findings:
-            return Passed(pair=pair)
+            return Kept(pair=pair)
         texts = [message["content"] for message in done.value[len(pair.messages) :]]
         changed = msgspec.structs.replace(
             pair,
@@ -117,6 +119,6 @@ def scrub_step(scrubber: Scrubber) -> Step:
             output=texts[0],
             edit=texts[1] if len(texts) > 1 else None,
         )
-        return Passed(pair=changed, findings=done.findings)
+        return Kept(pair=changed, findings=done.findings)
 
     return step

@@ -8,18 +8,18 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from flowai.errors import UsageError, one_of
+from flowai.errors import UsageError, expected_one_of
 from flowai.finetune.dedup.shingles import letters
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-LEAST_LETTER_COUNT = 20
+MIN_LETTER_COUNT = 20
 """Letters and digits below which nobody can tell a language from another."""
 
 _SURE = 0.8  # how likely another language must be ...
 _UNLIKELY = 0.1  # ... and all the expected ones together
-_MOST_CHARACTER_COUNT = 2_000  # enough to be sure, and a long text takes no longer
+_MAX_CHARACTER_COUNT = 2_000  # enough to be sure, and a long text takes no longer
 _NO_LANGUAGE = "zxx"  # code, tables
 
 
@@ -47,10 +47,10 @@ class Languages:
         known = sorted(set(self._identifier.labels) - {_NO_LANGUAGE})
         for language in expected:
             if language not in known:
-                raise UsageError(f"there is no language `{language}`", hint=one_of(known, found=language))
+                raise UsageError(f"there is no language `{language}`", hint=expected_one_of(known, found=language))
         self._expected = frozenset(expected)
 
-    def other(self, text: str) -> str | None:
+    def other_language(self, text: str) -> str | None:
         """Give the language of a text that is surely in none of the expected ones.
 
         Args:
@@ -59,8 +59,8 @@ class Languages:
         Returns:
             Its ISO 639-1 code; None when it may be expected, too short, or no language at all.
         """
-        beginning = text[:_MOST_CHARACTER_COUNT]
-        if len(letters(beginning)) < LEAST_LETTER_COUNT:
+        beginning = text[:_MAX_CHARACTER_COUNT]
+        if len(letters(beginning)) < MIN_LETTER_COUNT:
             return None
         ranked: list[tuple[str, float]] = self._identifier.rank(beginning)
         language, probability = ranked[0]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from flowai.finetune.records import Pair, Quarantined, StepCount
 
 if TYPE_CHECKING:
-    from flowai.finetune.records import Reason
+    from flowai.finetune.records import QuarantineReason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Passed:
+class Kept:
     """A pair that goes on.
 
     Args:
@@ -30,11 +30,11 @@ class Passed:
     findings: Mapping[str, int] = field(default_factory=dict)
 
 
-Step = Callable[[Pair], Passed | Quarantined]
+CleaningStep = Callable[[Pair], Kept | Quarantined]
 """Looks at one pair: lets it go on, changed or not, or keeps it out."""
 
 
-class Counted:
+class StepCounter:
     """Counts what one step does.
 
     Args:
@@ -44,7 +44,7 @@ class Counted:
     def __init__(self, name: str) -> None:
         self.name = name
         self._in_count = self._out_count = self._changed_count = 0
-        self._kept_out: Counter[Reason] = Counter()
+        self._kept_out: Counter[QuarantineReason] = Counter()
         self._findings: Counter[str] = Counter()
 
     def passed(self, count: int = 1, *, changed: bool = False, findings: Mapping[str, int] | None = None) -> None:
@@ -72,7 +72,7 @@ class Counted:
 
 
 def clean(
-    pairs: Iterable[Pair], steps: Mapping[str, Step], keep_out: Callable[[Quarantined], None]
+    pairs: Iterable[Pair], steps: Mapping[str, CleaningStep], keep_out: Callable[[Quarantined], None]
 ) -> tuple[Iterator[Pair], Callable[[], tuple[StepCount, ...]]]:
     """Lead pairs through steps, one pair at a time.
 
@@ -84,11 +84,11 @@ def clean(
     Returns:
         The pairs that come through; and what gives the counts, once they were all taken.
     """
-    counted = {name: Counted(name) for name in steps}
+    counted = {name: StepCounter(name) for name in steps}
 
     def led() -> Iterator[Pair]:
         for pair in pairs:
-            left = _through(pair, steps, counted)
+            left = _run_steps(pair, steps, counted)
             if isinstance(left, Pair):
                 yield left
             else:
@@ -97,7 +97,7 @@ def clean(
     return led(), lambda: tuple(one.count() for one in counted.values())
 
 
-def _through(pair: Pair, steps: Mapping[str, Step], counted: Mapping[str, Counted]) -> Pair | Quarantined:
+def _run_steps(pair: Pair, steps: Mapping[str, CleaningStep], counted: Mapping[str, StepCounter]) -> Pair | Quarantined:
     for name, step in steps.items():
         outcome = step(pair)
         if isinstance(outcome, Quarantined):

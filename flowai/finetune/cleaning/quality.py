@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from flowai.finetune.cleaning.refusals import is_refusal
 from flowai.finetune.dedup.shingles import distinct_share, folded, shingles
-from flowai.finetune.pairs.pair_text import everything_said, said
+from flowai.finetune.pairs.pair_text import all_texts, conversation_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.finetune.records import Pair, Reason
+    from flowai.finetune.records import Pair, QuarantineReason
 
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
 _REPLACED = "\ufffd"
-_MOST_REPLACED_SHARE = 0.01
+_MAX_REPLACED_SHARE = 0.01
 _LOOP_LENGTH = 24  # characters; what repeats in tables and lists is shorter, or varies within
 _LOOP_LEAST_CHARACTER_COUNT = 400
 _LOOP_TAIL_COUNT = 1_000  # a loop goes on to the end
@@ -28,7 +28,7 @@ _LOOP_DISTINCT_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
+class QualityLimits:
     """What a pair must be like; the defaults only keep out what no training can use.
 
     Args:
@@ -50,7 +50,7 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
+class QualityProblem:
     """What is wrong with a pair.
 
     Args:
@@ -58,11 +58,13 @@ class Fault:
         detail: what was found and expected; nothing of the text.
     """
 
-    reason: Reason
+    reason: QuarantineReason
     detail: str
 
 
-def fault_of(pair: Pair, rules: Rules, count_tokens: Callable[[str], int] | None = None) -> Fault | None:
+def quality_problem(
+    pair: Pair, rules: QualityLimits, count_tokens: Callable[[str], int] | None = None
+) -> QualityProblem | None:
     """Find the first thing that is wrong with a pair.
 
     Args:
@@ -70,18 +72,18 @@ def fault_of(pair: Pair, rules: Rules, count_tokens: Callable[[str], int] | None
         rules: what it must be like.
         count_tokens: counts a text's tokens; None leaves `max_tokens` unchecked.
     """
-    spoken = said(pair)
-    texts = list(everything_said(pair))
+    spoken = conversation_parts(pair)
+    texts = list(all_texts(pair))
     return (
         _short(folded(spoken.request), "request", rules.min_request_chars)
         or _short(folded(spoken.answer), "answer", rules.min_answer_chars)
         or _unreadable(texts)
         or _long(texts, rules, count_tokens)
-        or _empty_talk(spoken.answer, rules)
+        or _boilerplate_problem(spoken.answer, rules)
     )
 
 
-def loops(text: str) -> bool:
+def has_repetition(text: str) -> bool:
     """Tell whether a text says the same over and over, as models do that do not find an end.
 
     Args:
@@ -93,38 +95,40 @@ def loops(text: str) -> bool:
     return distinct_share(stretches) < _LOOP_DISTINCT_SHARE
 
 
-def _short(text: str, part: str, least: int) -> Fault | None:
+def _short(text: str, part: str, least: int) -> QualityProblem | None:
     if not text:
-        return Fault(reason="empty", detail=f"the {part} says nothing")
+        return QualityProblem(reason="empty", detail=f"the {part} says nothing")
     if len(text) < least:
-        return Fault(reason="too_short", detail=f"the {part} has {len(text)} characters, expected at least {least}")
+        return QualityProblem(
+            reason="too_short", detail=f"the {part} has {len(text)} characters, expected at least {least}"
+        )
     return None
 
 
-def _unreadable(texts: list[str]) -> Fault | None:
+def _unreadable(texts: list[str]) -> QualityProblem | None:
     for text in texts:
         if (found := _UNREADABLE.search(text)) is not None:
-            return Fault(reason="binary", detail=f"U+{ord(found.group()):04X} in a text")
-        if text.count(_REPLACED) > _MOST_REPLACED_SHARE * len(text):
-            return Fault(reason="binary", detail="more than one character in a hundred was lost (U+FFFD)")
+            return QualityProblem(reason="binary", detail=f"U+{ord(found.group()):04X} in a text")
+        if text.count(_REPLACED) > _MAX_REPLACED_SHARE * len(text):
+            return QualityProblem(reason="binary", detail="more than one character in a hundred was lost (U+FFFD)")
     return None
 
 
-def _long(texts: list[str], rules: Rules, count_tokens: Callable[[str], int] | None) -> Fault | None:
+def _long(texts: list[str], rules: QualityLimits, count_tokens: Callable[[str], int] | None) -> QualityProblem | None:
     length = sum(map(len, texts))
     if length > rules.max_chars:
-        return Fault(reason="too_long", detail=f"{length} characters, expected at most {rules.max_chars}")
+        return QualityProblem(reason="too_long", detail=f"{length} characters, expected at most {rules.max_chars}")
     if rules.max_tokens is None or count_tokens is None:
         return None
     tokens = sum(map(count_tokens, texts))
     if tokens > rules.max_tokens:
-        return Fault(reason="too_long", detail=f"{tokens} tokens, expected at most {rules.max_tokens}")
+        return QualityProblem(reason="too_long", detail=f"{tokens} tokens, expected at most {rules.max_tokens}")
     return None
 
 
-def _empty_talk(answer: str, rules: Rules) -> Fault | None:
+def _boilerplate_problem(answer: str, rules: QualityLimits) -> QualityProblem | None:
     if rules.refusals and is_refusal(answer):
-        return Fault(reason="refusal", detail="the answer begins with a refusal")
-    if rules.repetitions and loops(answer):
-        return Fault(reason="repetition", detail="the answer says the same over and over")
+        return QualityProblem(reason="refusal", detail="the answer begins with a refusal")
+    if rules.repetitions and has_repetition(answer):
+        return QualityProblem(reason="repetition", detail="the answer says the same over and over")
     return None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import Place, ProjectError, UsageError
-from flowai.finetune.decisions.decisions import Decision
+from flowai.finetune.decisions.decisions import ReviewDecision
 from flowai.storage.jsonl import read_lines
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ENDINGS = (".csv", ".jsonl")
 COLUMNS = ("at", "reviewer", "pair", "action", "text", "note")
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _ESCAPED = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-_LONGEST_CELL = 1 << 27
+_MAX_CELL = 1 << 27
 """Characters; the standard library stops at 131,072 unless told."""
 
 
@@ -45,7 +45,7 @@ def check_ending(path: Path, option: str) -> str:
     return ending
 
 
-def written(decisions: Iterable[Decision], ending: str) -> bytes:
+def written(decisions: Iterable[ReviewDecision], ending: str) -> bytes:
     """Give decisions as the file of an ending."""
     if ending == ".jsonl":
         return b"".join(msgspec.json.encode(one) + b"\n" for one in decisions)
@@ -59,7 +59,7 @@ def written(decisions: Iterable[Decision], ending: str) -> bytes:
     return stream.getvalue().encode("utf-8-sig")
 
 
-def read_decisions(path: Path, *, name: str, ending: str) -> tuple[Decision, ...]:
+def read_decisions(path: Path, *, name: str, ending: str) -> tuple[ReviewDecision, ...]:
     """Read a file that somebody passed on.
 
     Raises:
@@ -69,14 +69,14 @@ def read_decisions(path: Path, *, name: str, ending: str) -> tuple[Decision, ...
         raise ProjectError("no such file", place=Place(file=name))
     if ending == ".csv":
         return _from_csv(path, name)
-    found = read_lines(path, Decision, name=name)
+    found = read_lines(path, ReviewDecision, name=name)
     if found.damaged:
         raise ProjectError("not valid JSON", place=Place(file=name, line=found.damaged[0]))
     return found.records
 
 
-def _from_csv(path: Path, name: str) -> tuple[Decision, ...]:
-    before = csv.field_size_limit(_LONGEST_CELL)
+def _from_csv(path: Path, name: str) -> tuple[ReviewDecision, ...]:
+    before = csv.field_size_limit(_MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
@@ -93,12 +93,12 @@ def _from_csv(path: Path, name: str) -> tuple[Decision, ...]:
         csv.field_size_limit(before)
 
 
-def _decision(row: dict[str, str | None], place: Place) -> Decision:
+def _decision(row: dict[str, str | None], place: Place) -> ReviewDecision:
     cells: dict[str, object] = {name: _plain(row[name] or "") for name in COLUMNS}
     if cells["action"] != "edit" and not cells["text"]:
         del cells["text"]
     try:
-        return msgspec.convert(cells, Decision)
+        return msgspec.convert(cells, ReviewDecision)
     except msgspec.ValidationError as error:
         what = str(error)
         raise ProjectError(what[:1].lower() + what[1:], place=place, hint=_hint()) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from flowai.finetune.decisions.decisions import Decision, merged
+from flowai.finetune.decisions.decisions import ReviewDecision, merged
 from flowai.storage.files import FileFingerprint
 from flowai.storage.jsonl import AppendLog, read_lines
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TICK = timedelta(microseconds=1)
 
 
-class Book:
+class DecisionLog:
     """The decisions on the pairs of one feature.
 
     Args:
@@ -42,17 +42,17 @@ class Book:
         self._load(FileFingerprint.of(path))
 
     @property
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self) -> tuple[ReviewDecision, ...]:
         """Every line of the file, in order of time."""
         self._read()
         return self._decisions
 
-    def on(self, pair: str) -> tuple[Decision, ...]:
+    def for_pair(self, pair: str) -> tuple[ReviewDecision, ...]:
         """Give the lines on one pair, in order of time."""
         self._read()
         return tuple(self._by_pair.get(pair, ()))
 
-    def add(self, decision: Decision) -> Decision:
+    def add(self, decision: ReviewDecision) -> ReviewDecision:
         """Write a decision; it is on disk when this returns.
 
         Its time is put after all others': what came last is last, whatever the clock says.
@@ -66,7 +66,7 @@ class Book:
         self._write((decision,))
         return decision
 
-    def take_in(self, others: Iterable[Decision]) -> int:
+    def import_decisions(self, others: Iterable[ReviewDecision]) -> int:
         """Add what is not there yet, as it is; give how many that were.
 
         Raises:
@@ -77,7 +77,7 @@ class Book:
         self._write(new)
         return len(new)
 
-    def _write(self, decisions: Iterable[Decision]) -> None:
+    def _write(self, decisions: Iterable[ReviewDecision]) -> None:
         with AppendLog(self.path) as log:
             for one in decisions:
                 log.append(one)
@@ -89,10 +89,10 @@ class Book:
             self._load(fingerprint)
 
     def _load(self, fingerprint: FileFingerprint | None) -> None:
-        lines = read_lines(self.path, Decision, name=self.name)
+        lines = read_lines(self.path, ReviewDecision, name=self.name)
         self.damaged = lines.damaged
         self._decisions = merged(lines.records)
-        self._by_pair: defaultdict[str, list[Decision]] = defaultdict(list)
+        self._by_pair: defaultdict[str, list[ReviewDecision]] = defaultdict(list)
         for one in self._decisions:
             self._by_pair[one.pair].append(one)
         self._fingerprint = fingerprint

@@ -19,23 +19,23 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from flowai.finetune.records import Pair, Quarantined
-from flowai.statistics import agreement
+from flowai.statistics import cohen_kappa
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from flowai.statistics import Agreement
+    from flowai.statistics import CohenKappa
 
 STEP = "review"
 
-Action = Literal["accept", "edit", "reject", "skip", "undo"]
+ReviewAction = Literal["accept", "edit", "reject", "skip", "undo"]
 """`accept`: the pair is right as it stands. `edit`: with this answer instead. `reject`: nothing is to be learned of it.
 `skip`: no word on it. `undo`: takes this reviewer's last decision on the pair back."""
 
 Reviewer = Annotated[str, Meta(pattern=r"^\w[\w .@+'-]{0,63}\Z")]
 
 
-class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReviewDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A decision: one line of the file.
 
     Args:
@@ -52,7 +52,7 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at: Annotated[datetime, Meta(tz=True)]
     reviewer: Reviewer
     pair: Annotated[str, Meta(min_length=1)]
-    action: Action
+    action: ReviewAction
     text: str | None = None
     note: str = ""
 
@@ -64,13 +64,13 @@ class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"`{self.action}` has no text")
 
     @property
-    def outcome(self) -> tuple[Action, str | None]:
+    def outcome(self) -> tuple[ReviewAction, str | None]:
         """What becomes of the pair: decisions with one outcome agree."""
         return self.action, self.text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ruling:
+class Consensus:
     """What reviewers made of a pair.
 
     Args:
@@ -78,8 +78,8 @@ class Ruling:
         decision: what holds; None where they disagree.
     """
 
-    words: tuple[Decision, ...]
-    decision: Decision | None
+    words: tuple[ReviewDecision, ...]
+    decision: ReviewDecision | None
 
     @property
     def told(self) -> str:
@@ -87,14 +87,14 @@ class Ruling:
         return ", ".join(f"{word.reviewer}: {word.action}" for word in self.words)
 
 
-def merged(*several: Iterable[Decision]) -> tuple[Decision, ...]:
+def merged(*several: Iterable[ReviewDecision]) -> tuple[ReviewDecision, ...]:
     """Put decisions of several files together: in order of time, each once."""
     return tuple(sorted({one: None for part in several for one in part}, key=lambda one: one.at))
 
 
-def said_by(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[Decision, ...]]]:
+def latest_by_reviewer(decisions: Iterable[ReviewDecision]) -> dict[str, dict[str, tuple[ReviewDecision, ...]]]:
     """Give what was said and not taken back, in order of time: by pair, by reviewer; `skip` included."""
-    said: defaultdict[str, dict[str, list[Decision]]] = defaultdict(dict)
+    said: defaultdict[str, dict[str, list[ReviewDecision]]] = defaultdict(dict)
     for one in merged(decisions):
         words = said[one.pair].setdefault(one.reviewer, [])
         if one.action != "undo":
@@ -107,11 +107,11 @@ def said_by(decisions: Iterable[Decision]) -> dict[str, dict[str, tuple[Decision
     }
 
 
-def ruling_of(said: Mapping[str, tuple[Decision, ...]]) -> Ruling | None:
+def consensus_of(said: Mapping[str, tuple[ReviewDecision, ...]]) -> Consensus | None:
     """Say what holds for a pair; None where nobody has a word on it.
 
     Args:
-        said: what each reviewer said of it, as `said_by` gives it.
+        said: what each reviewer said of it, as `latest_by_reviewer` gives it.
     """
     last = (words[-1] for words in said.values())
     words = sorted((word for word in last if word.action != "skip"), key=lambda one: (one.at, one.reviewer))
@@ -119,38 +119,38 @@ def ruling_of(said: Mapping[str, tuple[Decision, ...]]) -> Ruling | None:
         return None
     (first, most), *others = Counter(word.outcome for word in words).most_common(2)
     held = None if others and others[0][1] == most else [word for word in words if word.outcome == first][-1]
-    return Ruling(words=tuple(words), decision=held)
+    return Consensus(words=tuple(words), decision=held)
 
 
-def rulings(decisions: Iterable[Decision]) -> dict[str, Ruling]:
+def consensus_by_pair(decisions: Iterable[ReviewDecision]) -> dict[str, Consensus]:
     """Say what reviewers made of each pair that they have a word on, by its id."""
-    found = ((pair, ruling_of(said)) for pair, said in said_by(decisions).items())
+    found = ((pair, consensus_of(said)) for pair, said in latest_by_reviewer(decisions).items())
     return {pair: ruling for pair, ruling in found if ruling is not None}
 
 
-def reviewer_counts(decisions: Iterable[Decision]) -> dict[str, int]:
+def reviewer_counts(decisions: Iterable[ReviewDecision]) -> dict[str, int]:
     """Count the pairs that each reviewer has a word on, by name."""
-    counts = Counter(word.reviewer for ruling in rulings(decisions).values() for word in ruling.words)
+    counts = Counter(word.reviewer for ruling in consensus_by_pair(decisions).values() for word in ruling.words)
     return dict(sorted(counts.items()))
 
 
-def agreements(decisions: Iterable[Decision]) -> dict[tuple[str, str], Agreement]:
+def agreements(decisions: Iterable[ReviewDecision]) -> dict[tuple[str, str], CohenKappa]:
     """Say how far every two reviewers agree who have words on the same pairs.
 
     Their first words count, as far as they were not taken back: in the end everybody agrees with whoever they talked
     to.
     """
     words: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for said in said_by(decisions).values():
+    for said in latest_by_reviewer(decisions).values():
         firsts = {name: next((one.action for one in own if one.action != "skip"), None) for name, own in said.items()}
         for one, other in combinations(sorted(firsts), 2):
             mine, theirs = firsts[one], firsts[other]
             if mine is not None and theirs is not None:
                 words[one, other].append((mine, theirs))
-    return {names: agreement(both) for names, both in sorted(words.items())}
+    return {names: cohen_kappa(both) for names, both in sorted(words.items())}
 
 
-def apply(given: Pair | Quarantined, ruling: Ruling | None) -> Pair | Quarantined:
+def apply(given: Pair | Quarantined, ruling: Consensus | None) -> Pair | Quarantined:
     """Do with a pair what reviewers decided.
 
     Args:
@@ -176,7 +176,7 @@ def apply(given: Pair | Quarantined, ruling: Ruling | None) -> Pair | Quarantine
     return replace(pair, opinion="edited", edit=decision.text)
 
 
-def decider(decisions: Iterable[Decision]) -> Callable[[Pair | Quarantined], Pair | Quarantined]:
+def decision_step(decisions: Iterable[ReviewDecision]) -> Callable[[Pair | Quarantined], Pair | Quarantined]:
     """Give what does with any pair what reviewers decided."""
-    known = rulings(decisions)
+    known = consensus_by_pair(decisions)
     return lambda given: apply(given, known.get(given.id))

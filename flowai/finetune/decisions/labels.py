@@ -16,7 +16,7 @@ _FENCE = "```"
 Correct = Literal["yes", "no", "unsure"]
 
 
-class Judgement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelJudgement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model is asked for.
 
     Args:
@@ -51,12 +51,12 @@ class Label(Struct, frozen=True, kw_only=True):
     pair: Annotated[str, Meta(min_length=1)]
     model: str
     prompt_hash: str
-    judgement: Judgement | None = None
+    judgement: ModelJudgement | None = None
     problem: str = ""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
 
 
-def judgement_of(answer: str) -> Judgement | str:
+def judgement_of(answer: str) -> ModelJudgement | str:
     """Read a model's answer; a fence around the JSON is passed over.
 
     Returns:
@@ -66,7 +66,7 @@ def judgement_of(answer: str) -> Judgement | str:
     if text.startswith(_FENCE) and text.endswith(_FENCE):
         text = text.strip("`").removeprefix("json").strip()
     try:
-        return msgspec.json.decode(text, type=Judgement)
+        return msgspec.json.decode(text, type=ModelJudgement)
     except msgspec.ValidationError as error:
         return str(error)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -78,7 +78,7 @@ def judgement_schema() -> dict[str, Any]:
 
     Lengths are not in it: providers that hold a model to a schema refuse what they cannot hold it to.
     """
-    (_, schemas) = msgspec.json.schema_components([Judgement])
+    (_, schemas) = msgspec.json.schema_components([ModelJudgement])
     schema: dict[str, Any] = schemas["Judgement"]
     kept = {"type", "enum", "minimum", "maximum"}
     properties = {

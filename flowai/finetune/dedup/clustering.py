@@ -22,7 +22,7 @@ _HEADS_COUNT = 8
 """Rows of a bucket that all others in it are compared with: a bucket of thousands is boilerplate more often than
 duplicates, and comparing each with each would never end."""
 
-_VAIN_COUNT = 8
+_MAX_MISSES = 8
 """Comparisons in vain after which a row is compared only with those that its signature says are alike."""
 
 _DOUBT = 0.15
@@ -40,7 +40,7 @@ class Clusters:
     def __init__(self, count: int) -> None:
         self._first = np.arange(count, dtype=np.int32)
 
-    def firsts(self) -> NDArray[np.int32]:
+    def representatives(self) -> NDArray[np.int32]:
         """Give for each row the first of its group."""
         while not np.array_equal(higher := self._first[self._first], self._first):
             self._first = higher
@@ -70,7 +70,8 @@ class Clusters:
         for numbers in bands:
             # of each group only its first row in a bucket: the others could tell nothing new
             _, places = np.unique(
-                (numbers.astype(np.uint64) << np.uint64(32)) | self.firsts().astype(np.uint64), return_index=True
+                (numbers.astype(np.uint64) << np.uint64(32)) | self.representatives().astype(np.uint64),
+                return_index=True,
             )
             places.sort()
             for bucket in _buckets(places, numbers[places]):
@@ -90,7 +91,7 @@ class Clusters:
                 return
             estimate = (sketch(rest[1:]) == sketch(rest[:1])).mean(axis=1)
             head, rest = int(rest[0]), rest[1:]
-            hopeful = (estimate >= threshold) | ((estimate >= threshold - _DOUBT) & (vain[rest] < _VAIN_COUNT))
+            hopeful = (estimate >= threshold) | ((estimate >= threshold - _DOUBT) & (vain[rest] < _MAX_MISSES))
             found = alike(head, rest[hopeful].tolist())
             for place in found:
                 self._join(head, place)

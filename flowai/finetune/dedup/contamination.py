@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from flowai.finetune.dedup.infix_distance import least_edits
+from flowai.finetune.dedup.infix_distance import min_substring_edits
 from flowai.finetune.dedup.ngram_index import GRAM_LETTER_COUNT, GramIndex, Hits
 from flowai.finetune.dedup.shingles import containment, letters, shingles, word_count
-from flowai.finetune.pairs.pair_text import everything_said
+from flowai.finetune.pairs.pair_text import all_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ changes spoil most stretches, and sentences of one form share as many."""
 _SHARED_LETTER_COUNT, _EDITED_LETTER_COUNT = 40, 60
 _WHOLE_SHARE = 0.75
 _PASSAGE_GRAM_COUNT = PASSAGE_LETTER_COUNT - GRAM_LETTER_COUNT + 1
-_LEAST_WORDS_COUNT = 3
+_MIN_WORDS = 3
 _LONG_WORD_LETTER_COUNT = 24  # one word this long is as rare as three
 _HIT_SHARE = 0.2  # of the index's stretches; half of them survive one changed letter in twenty
 _CANDIDATE_COUNT = 32
@@ -57,11 +57,11 @@ _PIECE_LETTER_COUNT, _OVERLAP_LETTER_COUNT = 16_384, 4_096
 _SLACK_SHARE, _SLACK_LETTER_COUNT = 0.1, 10
 _REPEATED_TEXTS_COUNT, _REPEATED_CHARACTER_COUNT = 1_024, 4_096
 
-How = Literal["leak_exact", "leak_normalised", "leak_substring", "leak_near"]
+MatchKind = Literal["leak_exact", "leak_normalised", "leak_substring", "leak_near"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
+class EvalText:
     """A text of an evaluation.
 
     Args:
@@ -76,7 +76,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leak:
+class ContaminationHit:
     """A case that a text gives away.
 
     Args:
@@ -86,20 +86,20 @@ class Leak:
         case: the case; of several with the same text the first by suite and id.
     """
 
-    reason: How
-    case: Case
+    reason: MatchKind
+    case: EvalText
 
 
-class Leaks:
+class ContaminationIndex:
     """Knows the cases and looks for them; some 25 bytes of memory for each letter of the cases.
 
     Args:
         cases: in any order.
     """
 
-    def __init__(self, cases: Iterable[Case]) -> None:
+    def __init__(self, cases: Iterable[EvalText]) -> None:
         ordered = sorted(cases, key=lambda case: (case.suite, case.id, case.text))
-        plain: dict[str, Case] = {}
+        plain: dict[str, EvalText] = {}
         for case in ordered:
             plain.setdefault(letters(case.text), case)
         whole = {text: case for text, case in plain.items() if len(text) >= WHOLE_LETTER_COUNT}
@@ -114,11 +114,11 @@ class Leaks:
         # a prompt's examples come with every pair
         self._find_often = lru_cache(maxsize=_REPEATED_TEXTS_COUNT)(self._find)
 
-    def find_in(self, pair: Pair) -> Leak | None:
+    def find_in(self, pair: Pair) -> ContaminationHit | None:
         """Look for a case in every text of a pair; see `find`."""
-        return next((leak for text in everything_said(pair) if (leak := self.find(text)) is not None), None)
+        return next((leak for text in all_texts(pair) if (leak := self.find(text)) is not None), None)
 
-    def find(self, text: str) -> Leak | None:
+    def find(self, text: str) -> ContaminationHit | None:
         """Look for a case in a text; in time linear in the text.
 
         Args:
@@ -129,28 +129,28 @@ class Leaks:
         """
         return self._find_often(text) if len(text) <= _REPEATED_CHARACTER_COUNT else self._find(text)
 
-    def _find(self, text: str) -> Leak | None:
+    def _find(self, text: str) -> ContaminationHit | None:
         if (case := self._exact.get(text.strip())) is not None:
-            return Leak(reason="leak_exact", case=case)
+            return ContaminationHit(reason="leak_exact", case=case)
         plain = letters(text)
         if (case := self._whole.get(plain)) is not None:
-            return Leak(reason="leak_normalised", case=case)
+            return ContaminationHit(reason="leak_normalised", case=case)
         if len(plain) < INSIDE_LETTER_COUNT or not self._texts:
             return None
         return next((leak for piece in _pieces(plain) if (leak := self._find_inside(piece)) is not None), None)
 
-    def _find_inside(self, piece: str) -> Leak | None:
+    def _find_inside(self, piece: str) -> ContaminationHit | None:
         own = max(1, min(int(_HIT_SHARE * (len(piece) - GRAM_LETTER_COUNT + 1)), _PASSAGE_GRAM_COUNT))
-        near: Leak | None = None
-        for hit in self._index.look_up(piece, most_needed=own, most_count=_CANDIDATE_COUNT):
+        near: ContaminationHit | None = None
+        for hit in self._index.search(piece, most_needed=own, most_count=_CANDIDATE_COUNT):
             how = self._judge(piece, hit)
             if how == "leak_substring":
-                return Leak(reason=how, case=self._whole[self._texts[hit.text]])
+                return ContaminationHit(reason=how, case=self._whole[self._texts[hit.text]])
             if how is not None and near is None:
-                near = Leak(reason=how, case=self._whole[self._texts[hit.text]])
+                near = ContaminationHit(reason=how, case=self._whole[self._texts[hit.text]])
         return near
 
-    def _judge(self, piece: str, hit: Hits) -> How | None:
+    def _judge(self, piece: str, hit: Hits) -> MatchKind | None:
         case = self._texts[hit.text]
         shorter = min(len(case), len(piece))
         slack = int(_SLACK_SHARE * shorter) + _SLACK_LETTER_COUNT
@@ -171,7 +171,7 @@ class Leaks:
 
 def _is_near(small: str, window: str) -> bool:
     """Tell whether a text is in another one, give or take some edits."""
-    if len(small) < _EDITED_LETTER_COUNT and least_edits(small, window) <= EDIT_SHARE * len(small):
+    if len(small) < _EDITED_LETTER_COUNT and min_substring_edits(small, window) <= EDIT_SHARE * len(small):
         return True
     return len(small) >= _SHARED_LETTER_COUNT and containment(shingles(small), shingles(window)) >= NEAR_SHARE
 
@@ -180,7 +180,7 @@ def _is_rare(plain: str, text: str) -> bool:
     """Tell whether a case is too particular to stand in a message by chance."""
     if len(plain) < INSIDE_LETTER_COUNT:
         return False
-    return len(plain) >= _LONG_WORD_LETTER_COUNT or word_count(text) >= _LEAST_WORDS_COUNT
+    return len(plain) >= _LONG_WORD_LETTER_COUNT or word_count(text) >= _MIN_WORDS
 
 
 def _pieces(plain: str) -> Iterator[str]:

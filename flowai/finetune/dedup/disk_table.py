@@ -21,7 +21,7 @@ _ROWS_AT_ONCE_COUNT = 4096
 _SPAN = [("name_start", "<i8"), ("name_size", "<u4")]
 
 
-class RowTable:
+class DiskTable:
     """Rows of one shape, each with a name of any length. One thread uses it.
 
     Args:

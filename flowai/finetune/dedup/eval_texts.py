@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowai.errors import DatasetError
 from flowai.evals.suites.datasets import ENDINGS, read_tests
 from flowai.evals.suites.loader import load_suites
-from flowai.finetune.dedup.contamination import Case
+from flowai.finetune.dedup.contamination import EvalText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ _REFERENCES = frozenset({"equals", "similar", "levenshtein"})
 _TEXT_ENDINGS = (".txt", ".md")
 
 
-def evaluation_texts(project: Project) -> Iterator[Case]:
+def evaluation_texts(project: Project) -> Iterator[EvalText]:
     """Give every text of every case: values of variables and expected answers, of suites and of tables by themselves.
 
     Raises:
@@ -34,16 +34,16 @@ def evaluation_texts(project: Project) -> Iterator[Case]:
     for suite in load_suites(project):
         for case in suite.cases:
             for text in (*_strings(case.vars), *_expected(case.assertions)):
-                yield Case(suite=suite.path, id=case.id, text=text)
+                yield EvalText(suite=suite.path, id=case.id, text=text)
     for path in sorted(project.datasets.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(project.datasets).parts):
             yield from _of_file(path, project)
 
 
-def _of_file(path: Path, project: Project) -> Iterator[Case]:
+def _of_file(path: Path, project: Project) -> Iterator[EvalText]:
     name = project.show(path)
     if path.suffix.lower() in _TEXT_ENDINGS:
-        yield Case(suite=name, id="", text=path.read_text(encoding="utf-8", errors="replace"))
+        yield EvalText(suite=name, id="", text=path.read_text(encoding="utf-8", errors="replace"))
         return
     if path.suffix.lower() not in ENDINGS:
         raise DatasetError(
@@ -52,7 +52,7 @@ def _of_file(path: Path, project: Project) -> Iterator[Case]:
         )
     for number, (test, _) in enumerate(read_tests(path, project), start=1):
         for text in _strings(test.get("vars", {})):
-            yield Case(suite=name, id=str(number), text=text)
+            yield EvalText(suite=name, id=str(number), text=text)
 
 
 def _expected(assertions: tuple[Assertion, ...]) -> Iterator[str]:

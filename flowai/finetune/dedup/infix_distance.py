@@ -6,7 +6,7 @@ rapidfuzz has no such distance: its `partial_ratio` compares windows of the patt
 from __future__ import annotations
 
 
-def least_edits(pattern: str, text: str) -> int:
+def min_substring_edits(pattern: str, text: str) -> int:
     """Count the least insertions, deletions and replacements that make a pattern a part of a text.
 
     Args:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from flowai.finetune.dedup.clustering import Clusters
-from flowai.finetune.dedup.disk_table import RowTable
+from flowai.finetune.dedup.disk_table import DiskTable
 from flowai.finetune.dedup.minhash import BAND_COUNT, SIGNATURE_COUNT, MinHash
 from flowai.finetune.dedup.shingles import folded, shingles, similarity
 from flowai.finetune.dedup.split import SPLITS, hash_number
-from flowai.finetune.pairs.pair_text import said
+from flowai.finetune.pairs.pair_text import conversation_parts
 from flowai.timestamps import parse_rfc3339, to_us
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from flowai.finetune.records import Opinion, Pair, Split
+    from flowai.finetune.records import Pair, Split, UserVerdict
 
 THRESHOLD = 0.8
 """Jaccard similarity of 5-character shingles from which two texts are near duplicates: one letter in fifty differs, or
 one word in ten."""
 
-_PREFERENCE: tuple[Opinion, ...] = ("edited", "accepted", "rejected")
+_PREFERENCE: tuple[UserVerdict, ...] = ("edited", "accepted", "rejected")
 _ANSWER_SALT = np.uint64(0xA5A5A5A5A5A5A5A5)  # the same words asked and answered are not the same
 
 _COLUMNS: list[tuple[Any, ...]] = [
@@ -51,7 +51,7 @@ _COLUMNS: list[tuple[Any, ...]] = [
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fate:
+class DuplicateResult:
     """What becomes of a pair.
 
     Args:
@@ -81,7 +81,7 @@ class Duplicates:
     """
 
     def __init__(self, directory: Path, *, threshold: float = THRESHOLD) -> None:
-        self._table = RowTable(directory / "duplicates.rows", _COLUMNS)
+        self._table = DiskTable(directory / "duplicates.rows", _COLUMNS)
         self._hash = MinHash()
         self._threshold = threshold
 
@@ -102,7 +102,7 @@ class Duplicates:
             ValueError: its time is not RFC 3339.
             InfrastructureError: the disk is full.
         """
-        spoken = said(pair)
+        spoken = conversation_parts(pair)
         request, answer = folded(spoken.request), folded(spoken.answer)
         both = np.concatenate([shingles(request), shingles(answer) ^ _ANSWER_SALT])
         signature = self._hash.signature(both)
@@ -118,7 +118,7 @@ class Duplicates:
         bands = self._hash.bands(signature)
         self._table.add(pair.id, values | {f"band_{number}": band for number, band in enumerate(bands)})
 
-    def fates(self, read: Callable[[str], Pair]) -> Iterator[Fate]:
+    def results(self, read: Callable[[str], Pair]) -> Iterator[DuplicateResult]:
         """Say what becomes of each pair, in the order they were added; which it is does not depend on that order.
 
         The earliest pair of a cluster says in which split it is; of the pairs that belong there by themselves the
@@ -130,14 +130,14 @@ class Duplicates:
         order, times = self._order()
         names = self._table.names()
         firsts = self._clusters(order, lambda place: read(names[int(order[place])]))
-        keepers = _keepers(firsts, times, self._column("split", order))
+        keepers = _choose_kept(firsts, times, self._column("split", order))
         equal = np.ones(len(order), dtype=bool)
         for name in ("said", "answered"):
             digests = self._column(name, order)
             equal &= digests == digests[keepers]
         for row, place in enumerate(_ranks(order)):
             keeper = keepers[place]
-            yield Fate(
+            yield DuplicateResult(
                 id=names[row],
                 reason=None if keeper == place else "exact_duplicate" if equal[place] else "near_duplicate",
                 keeper=names[int(order[keeper])],
@@ -157,7 +157,7 @@ class Duplicates:
         sketches = self._table.column("sketch")  # the largest column by far: not copied into another order
         alike = _Comparison(read, self._threshold).alike
         clusters.join_alike(bands, lambda places: sketches[order[places]], alike, self._threshold)
-        return clusters.firsts()
+        return clusters.representatives()
 
     def _column(self, name: str, order: NDArray[np.int32]) -> NDArray[Any]:
         return self._table.column(name)[order]
@@ -191,7 +191,7 @@ class _Comparison:
 
 
 def _parts(pair: Pair) -> _Parts:
-    spoken = said(pair)
+    spoken = conversation_parts(pair)
     return _Parts(before=spoken.before, request=_set(spoken.request), answer=_set(spoken.answer))
 
 
@@ -206,7 +206,7 @@ def _ranks(order: NDArray[np.int32]) -> NDArray[np.int32]:
     return ranks
 
 
-def _keepers(firsts: NDArray[np.int32], times: NDArray[np.int32], splits: NDArray[np.uint8]) -> NDArray[np.int32]:
+def _choose_kept(firsts: NDArray[np.int32], times: NDArray[np.int32], splits: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Choose for each row the one of its cluster that stays.
 
     Args:

@@ -20,11 +20,11 @@ GRAM_LETTER_COUNT = 8
 """Letters in a stretch. In a text with one letter in twenty changed at least one stretch of ten survives between two
 changes, so none is overlooked."""
 
-_MOST_TEXTS_COUNT = 1_000
+_MAX_TEXTS = 1_000
 """A stretch that stands in more texts than this leads nowhere (it is the frame of a generated suite) and is left out of
 those texts that have rarer ones."""
 
-_MOST_PLACES_COUNT = 1_000_000
+_MAX_PLACES = 1_000_000
 """Places that are looked at for one text, the rarest first: what stands in hundreds of texts is no clue."""
 
 _SLOTS_PER_GRAM = 16
@@ -82,7 +82,7 @@ class GramIndex:
 
     def __init__(self, texts: Sequence[str], shares: Sequence[float]) -> None:
         grams, owners, places = _all_grams(texts)
-        keep = _worth_keeping(grams, owners, len(texts))
+        keep = _is_selective(grams, owners, len(texts))
         grams, owners, places = grams[keep], owners[keep], places[keep]
         self._owners, self._places = owners, places
         self._keys, self._starts, self._counts = np.unique(grams, return_index=True, return_counts=True)
@@ -94,7 +94,7 @@ class GramIndex:
         self._slots = np.zeros(1 << bits, dtype=bool)  # most stretches of a text are in no other: said in one look
         self._slots[self._keys >> self._shift] = True
 
-    def look_up(self, text: str, *, most_needed: int, most_count: int) -> list[Hits]:
+    def search(self, text: str, *, most_needed: int, most_count: int) -> list[Hits]:
         """Find the indexed texts that agree with a text in enough places.
 
         Args:
@@ -114,9 +114,9 @@ class GramIndex:
         known = self._keys[found] == grams[where]
         where, found = where[known], found[known]
         counts = self._counts[found]
-        if counts.sum() > _MOST_PLACES_COUNT:
+        if counts.sum() > _MAX_PLACES:
             rarest = np.argsort(counts, kind="stable")
-            kept = np.sort(rarest[np.cumsum(counts[rarest]) <= _MOST_PLACES_COUNT])
+            kept = np.sort(rarest[np.cumsum(counts[rarest]) <= _MAX_PLACES])
             where, found, counts = where[kept], found[kept], counts[kept]
         # the postings of each stretch, one after the other
         flat = np.repeat(self._starts[found] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
@@ -145,10 +145,10 @@ def _all_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int
     return every[order], np.concatenate(owners)[order], np.concatenate(places)[order]
 
 
-def _worth_keeping(grams: NDArray[np.uint64], owners: NDArray[np.int32], text_count: int) -> NDArray[np.bool_]:
+def _is_selective(grams: NDArray[np.uint64], owners: NDArray[np.int32], text_count: int) -> NDArray[np.bool_]:
     """Tell which entries are rare enough, or belong to a text that has no rarer ones."""
     _, inverse, counts = np.unique(grams, return_inverse=True, return_counts=True)
-    rare = counts[inverse] <= _MOST_TEXTS_COUNT
+    rare = counts[inverse] <= _MAX_TEXTS
     has_rare = np.bincount(owners[rare], minlength=text_count) > 0
     kept: NDArray[np.bool_] = rare | ~has_rare[owners]
     return kept

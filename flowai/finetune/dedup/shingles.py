@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowai.privacy.normalise import visible
+from flowai.privacy.normalise import normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ _WORD_BITS = 64
 
 def folded(text: str) -> str:
     """Fold case, white space, Unicode forms and invisible characters; punctuation stays, since code lives by it."""
-    seen = visible(text).text
+    seen = normalise(text).text
     if not seen.isascii():
         seen = unicodedata.normalize("NFKC", seen)
     return _SPACE.sub(" ", seen.casefold()).strip()
@@ -41,7 +41,7 @@ def letters(text: str) -> str:
 
     A Han character or a kana counts twice: it says as much as a few letters do, and lengths should mean the same.
     """
-    seen = visible(text).text
+    seen = normalise(text).text
     if seen.isascii():
         return _NO_WORD.sub("", seen.lower())
     plain = _NO_WORD.sub("", unicodedata.normalize("NFKD", seen).casefold())

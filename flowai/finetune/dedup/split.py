@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from flowai.errors import UsageError
-from flowai.finetune.dedup.disk_table import RowTable
+from flowai.finetune.dedup.disk_table import DiskTable
 from flowai.timestamps import parse_rfc3339, to_us
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ratios:
+class SplitRatios:
     """How large the splits shall be: shares of the users, 0 to 1, together 1.
 
     Args:
@@ -54,7 +54,7 @@ class Ratios:
             raise UsageError(f"the splits are {shares}; expected three shares from 0 to 1, together 1")
 
 
-def split_of(pair: Pair, ratios: Ratios) -> Split:
+def split_of(pair: Pair, ratios: SplitRatios) -> Split:
     """Say where a pair belongs by itself.
 
     Test lies at one end and train at the other, so that with other shares as few users move as can be.
@@ -94,7 +94,7 @@ class Sessions:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._table = RowTable(directory / "sessions.rows", _COLUMNS)
+        self._table = DiskTable(directory / "sessions.rows", _COLUMNS)
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +119,7 @@ class Sessions:
         }
         self._table.add(pair.id, values)
 
-    def strays(self) -> Iterator[str]:
+    def cross_split_pairs(self) -> Iterator[str]:
         """Give the ids of pairs that must be left out, in the order they were added."""
         sessions, splits = self._table.column("session"), self._table.column("split")
         order = np.lexsort((self._table.column("tie"), self._table.column("at_us"), sessions))

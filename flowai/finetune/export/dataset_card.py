@@ -14,16 +14,16 @@ import msgspec
 
 from flowai.finetune.pairs.collect import Funnel
 from flowai.finetune.records import SCHEMA_VERSION, Pair, Split, StepCount
-from flowai.rendering.markdown import code, escaped, table
+from flowai.rendering.markdown import escape_markdown, inline_code, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNLICENSED = "not stated"
+NO_LICENSE = "not stated"
 _STEP_COLUMNS = ("step", "in", "out", "changed", "kept out", "found and replaced")
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class CallOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that pairs come from.
 
     Args:
@@ -61,7 +61,7 @@ class FileNote(msgspec.Struct, frozen=True, kw_only=True):
     trained_tokens: int
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an export counted: a public format.
 
     Args:
@@ -96,7 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_count: int
     review_count: int
     files: tuple[FileNote, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[CallOrigin, ...]
     opinions: dict[str, int]
     reviewers: dict[str, int]
     tokenizer: str
@@ -126,25 +126,25 @@ class Sources:
         self.first_at = min(self.first_at or pair.at, pair.at)
         self.last_at = max(self.last_at or pair.at, pair.at)
 
-    def given(self) -> tuple[Source, ...]:
+    def to_list(self) -> tuple[CallOrigin, ...]:
         """Give them, most rows first."""
         listed = sorted(self._counts.items(), key=lambda one: (-one[1], [part or "" for part in one[0]]))
         return tuple(
-            Source(release=release, prompt_id=prompt_id, prompt_hash=prompt_hash, model=model, row_count=count)
+            CallOrigin(release=release, prompt_id=prompt_id, prompt_hash=prompt_hash, model=model, row_count=count)
             for (release, prompt_id, prompt_hash, model), count in listed
         )
 
 
-def to_markdown(manifest: Manifest) -> str:
+def to_markdown(manifest: DatasetManifest) -> str:
     """Give the card."""
     return "\n\n".join(_parts(manifest)) + "\n"
 
 
-def _parts(manifest: Manifest) -> Iterator[str]:
+def _parts(manifest: DatasetManifest) -> Iterator[str]:
     funnel = manifest.funnel
-    yield f"# Training set: {escaped(manifest.feature)}, format {code(manifest.format)}"
-    yield f"Licence: {escaped(manifest.licence)}"
-    if manifest.licence == UNLICENSED:
+    yield f"# Training set: {escape_markdown(manifest.feature)}, format {inline_code(manifest.format)}"
+    yield f"Licence: {escape_markdown(manifest.licence)}"
+    if manifest.licence == NO_LICENSE:
         yield "> Nobody stated a licence: say whose data this is, and what it may be used for, before it is shared."
     opinions = ", ".join(f"{name} {n:,}" for name, n in manifest.opinions.items()) or "-"
     yield f"{manifest.row_count:,} rows, {manifest.first_at or '-'} to {manifest.last_at or '-'}; {opinions}."
@@ -156,7 +156,7 @@ def _parts(manifest: Manifest) -> Iterator[str]:
             for file in manifest.files
         ],
     )
-    yield f"Tokens are counted with {escaped(manifest.tokenizer)}. {_cost(manifest)}"
+    yield f"Tokens are counted with {escape_markdown(manifest.tokenizer)}. {_cost(manifest)}"
     yield "## From calls to pairs"
     yield table(
         ("question", "left"),
@@ -184,7 +184,7 @@ def _parts(manifest: Manifest) -> Iterator[str]:
     yield "Personal data found by rules was replaced by placeholders; rules find most of it, not all of it."
 
 
-def _source(one: Source) -> tuple[str, ...]:
+def _source(one: CallOrigin) -> tuple[str, ...]:
     return (
         one.release or "-",
         one.prompt_id or "-",
@@ -201,7 +201,7 @@ def _step(one: StepCount) -> tuple[str, ...]:
     return (one.step, f"{one.in_count:,}", f"{one.out_count:,}", changed, kept_out, findings)
 
 
-def _cost(manifest: Manifest) -> str:
+def _cost(manifest: DatasetManifest) -> str:
     if manifest.cost_usd is None:
         return "No price was named, so that no cost is estimated: `--usd-per-million`."
     price, passes = manifest.usd_per_million_tokens, manifest.epochs

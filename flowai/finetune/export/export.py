@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.errors import UndecidedError, UsageError
+from flowai.errors import InconclusiveError, UsageError
 from flowai.finetune.cleaning.filters import steps_of
-from flowai.finetune.cleaning.pipeline import Counted, clean
-from flowai.finetune.cleaning.quality import Rules
+from flowai.finetune.cleaning.pipeline import StepCounter, clean
+from flowai.finetune.cleaning.quality import QualityLimits
 from flowai.finetune.dedup.near_duplicates import Duplicates
-from flowai.finetune.dedup.split import Ratios, Sessions, split_of
-from flowai.finetune.export.dataset_card import UNLICENSED, Manifest, Sources, to_markdown
-from flowai.finetune.export.output_directory import MANIFEST, open_target
+from flowai.finetune.dedup.split import Sessions, SplitRatios, split_of
+from flowai.finetune.export.dataset_card import NO_LICENSE, DatasetManifest, Sources, to_markdown
+from flowai.finetune.export.output_directory import MANIFEST, open_output_directory
 from flowai.finetune.export.row_writer import RowFiles
-from flowai.finetune.export.token_counts import TokenTally, training_cost
-from flowai.finetune.export.trainer_configs import BASE_MODEL, Shipment, card_header, companions
+from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost
+from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import Format, FormatName, format_of
-from flowai.finetune.pairs.collect import Funnel, Wanted, gather
-from flowai.finetune.pairs.pair_store import Bench, open_bench
+from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
+from flowai.finetune.pairs.pair_store import PairStore, open_bench
 from flowai.finetune.pairs.pairing import STEP
 from flowai.finetune.records import Quarantined, StepCount
-from flowai.finetune.session import open_ground
+from flowai.finetune.session import open_session
 from flowai.rendering.report_files import to_json
 from flowai.storage.files import write_atomic, writing
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from flowai.finetune.records import Pair, Reason, Split
-    from flowai.finetune.session import Ground
+    from flowai.finetune.records import Pair, QuarantineReason, Split
+    from flowai.finetune.session import FinetuneSession
     from flowai.workspace.workspace import CommandContext
 
 QUARANTINE = "quarantine.jsonl"
@@ -78,18 +78,18 @@ class ExportOptions:
     until: str | None = None
     releases: tuple[str, ...] = ()
     replace: bool = False
-    ratios: Ratios = field(default_factory=Ratios)
-    rules: Rules = field(default_factory=Rules)
+    ratios: SplitRatios = field(default_factory=SplitRatios)
+    rules: QualityLimits = field(default_factory=QualityLimits)
     languages: tuple[str, ...] = ()
     toxicity: bool = True
     base_model: str | None = None
-    licence: str = UNLICENSED
+    licence: str = NO_LICENSE
     usd_per_million_tokens: float | None = None
     epochs: int = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
+class ExportResult:
     """What came of it.
 
     Args:
@@ -99,13 +99,13 @@ class Exported:
         warnings: what a person should know; one line each.
     """
 
-    manifest: Manifest
+    manifest: DatasetManifest
     directory: str
     files: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def run_export(context: CommandContext, options: ExportOptions) -> Exported:
+def run_export(context: CommandContext, options: ExportOptions) -> ExportResult:
     """Export.
 
     Raises:
@@ -117,18 +117,18 @@ def run_export(context: CommandContext, options: ExportOptions) -> Exported:
     form = format_of(options.format)
     if options.epochs < 1:
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")
-    ground = open_ground(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
+    ground = open_session(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
     wanted = ground.wanted(options.since, options.until, options.releases)
     target = options.output or ground.project.root / "finetune" / options.feature / form.name
     name = ground.project.show(target)
-    with open_target(target, name=name, replace=options.replace) as place:
+    with open_output_directory(target, name=name, replace=options.replace) as place:
         manifest = _Export(ground, options, form, place).run(wanted)
         files = tuple(sorted(path.name for path in place.iterdir()))
-    return Exported(manifest=manifest, directory=name, files=files, warnings=tuple(ground.warnings))
+    return ExportResult(manifest=manifest, directory=name, files=files, warnings=tuple(ground.warnings))
 
 
 class _Export:
-    def __init__(self, ground: Ground, options: ExportOptions, form: Format, place: Path) -> None:
+    def __init__(self, ground: FinetuneSession, options: ExportOptions, form: Format, place: Path) -> None:
         self._ground = ground
         self._options = options
         self._form = form
@@ -137,7 +137,7 @@ class _Export:
         self._quarantined_count = self._review_count = 0
         self._sources = Sources()
 
-    def run(self, wanted: Wanted) -> Manifest:
+    def run(self, wanted: PairSelector) -> DatasetManifest:
         with self._files:
             with writing(self._place / QUARANTINE):
                 self._quarantine = self._files.enter_context((self._place / QUARANTINE).open("wb"))
@@ -145,8 +145,11 @@ class _Export:
             home.mkdir()
             with open_bench(home) as bench:
                 funnel, made = self._gather(bench, wanted)
-                counts = [made, *self._clean(bench), *self._sift(bench, home)]
-                rows, formatted = RowFiles(self._place, TokenTally(self._options.base_model)), Counted("format")
+                counts = [made, *self._clean(bench), *self._deduplicate_and_split(bench, home)]
+                rows, formatted = (
+                    RowFiles(self._place, TrainingTokenCounter(self._options.base_model)),
+                    StepCounter("format"),
+                )
                 with rows:
                     self._write(bench, rows, formatted)
                     files, totals = rows.finish()
@@ -158,7 +161,7 @@ class _Export:
             price, epochs = self._options.usd_per_million_tokens, self._options.epochs
             cost = training_cost(totals, usd_per_million_tokens=price, epoch_count=epochs).usd
         tokenizer = f"{totals.tokenizer}, a proxy for the trained model's own" if totals.is_proxy else totals.tokenizer
-        manifest = Manifest(
+        manifest = DatasetManifest(
             feature=self._options.feature,
             format=self._form.name,
             licence=self._options.licence,
@@ -169,7 +172,7 @@ class _Export:
             quarantined_count=self._quarantined_count,
             review_count=self._review_count,
             files=files,
-            sources=self._sources.given(),
+            sources=self._sources.to_list(),
             opinions=dict(sorted(self._sources.opinions.items())),
             reviewers=self._ground.reviewers,
             tokenizer=tokenizer,
@@ -177,28 +180,28 @@ class _Export:
             epochs=self._options.epochs,
             cost_usd=cost,
         )
-        self._accompany(manifest, totals.longest_tokens)
+        self._write_trainer_configs(manifest, totals.longest_tokens)
         return manifest
 
-    def _gather(self, bench: Bench, wanted: Wanted) -> tuple[Funnel, StepCount]:
-        counted = Counted(STEP)
-        funnel = gather(self._ground.events, wanted, bench, lambda one: self._keep_out(one, counted))
+    def _gather(self, bench: PairStore, wanted: PairSelector) -> tuple[Funnel, StepCount]:
+        counted = StepCounter(STEP)
+        funnel = collect_pairs(self._ground.events, wanted, bench, lambda one: self._add_to_quarantine(one, counted))
         for line in self._ground.unreadable():
-            self._keep_out(line, counted)
+            self._add_to_quarantine(line, counted)
         if not funnel.judged_count:
-            raise UndecidedError(_no_rows_reason(funnel, wanted), hint=_HINTS[_lacking(funnel)])
+            raise InconclusiveError(_no_rows_reason(funnel, wanted), hint=_HINTS[_empty_reason(funnel)])
         counted.passed(funnel.pair_count)
         return funnel, counted.count()
 
-    def _clean(self, bench: Bench) -> Iterable[StepCount]:
+    def _clean(self, bench: PairStore) -> Iterable[StepCount]:
         """Lead pairs through the steps that look at one pair, and keep what is left with its split."""
-        left, counts = clean(bench.pairs(), steps_of(self._ground.cleaning), self._keep_out)
-        toxic = Counted("toxicity")
-        for pair in self._decent(left, toxic):
-            bench.keep(pair, split_of(pair, self._options.ratios))
+        left, counts = clean(bench.pairs(), steps_of(self._ground.cleaning), self._add_to_quarantine)
+        toxic = StepCounter("toxicity")
+        for pair in self._drop_toxic(left, toxic):
+            bench.accept(pair, split_of(pair, self._options.ratios))
         return (*counts(), toxic.count()) if self._ground.toxicity else counts()
 
-    def _decent(self, pairs: Iterator[Pair], counted: Counted) -> Iterator[Pair]:
+    def _drop_toxic(self, pairs: Iterator[Pair], counted: StepCounter) -> Iterator[Pair]:
         classifier = self._ground.toxicity
         if classifier is None:
             yield from pairs
@@ -211,49 +214,53 @@ class _Export:
                     yield pair
                 else:
                     detail = f"toxic with probability {score:.2f}"
-                    self._keep_out(Quarantined(id=pair.id, step=counted.name, reason="toxic", detail=detail), counted)
+                    self._add_to_quarantine(
+                        Quarantined(id=pair.id, step=counted.name, reason="toxic", detail=detail), counted
+                    )
 
-    def _sift(self, bench: Bench, home: Path) -> Iterator[StepCount]:
+    def _deduplicate_and_split(self, bench: PairStore, home: Path) -> Iterator[StepCount]:
         """Drop what cannot stand beside other pairs: strays of sessions, then duplicates."""
         with Sessions(home) as sessions:
             for pair, split in bench.kept():
                 sessions.add(pair, split)
-            strays = frozenset(sessions.strays())
-        counted = Counted("sessions")
+            strays = frozenset(sessions.cross_split_pairs())
+        counted = StepCounter("sessions")
         for pair, _ in bench.kept():
             if pair.id not in strays:
                 counted.passed()
             else:
                 self._drop(bench, pair.id, counted, "split_conflict", "its session began in another split")
         yield counted.count()
-        counted = Counted("duplicates")
+        counted = StepCounter("duplicates")
         with Duplicates(home) as duplicates:
             for pair, split in bench.kept():
                 duplicates.add(pair, split)
-            for fate in duplicates.fates(bench.kept_pair):
+            for fate in duplicates.results(bench.kept_pair):
                 if fate.reason is None:
                     counted.passed()
                 else:
                     self._drop(bench, fate.id, counted, fate.reason, f"pair {fate.keeper} stays")
         yield counted.count()
 
-    def _drop(self, bench: Bench, pair_id: str, counted: Counted, reason: Reason, detail: str) -> None:
-        self._keep_out(Quarantined(id=pair_id, step=counted.name, reason=reason, detail=detail), counted)
+    def _drop(
+        self, bench: PairStore, pair_id: str, counted: StepCounter, reason: QuarantineReason, detail: str
+    ) -> None:
+        self._add_to_quarantine(Quarantined(id=pair_id, step=counted.name, reason=reason, detail=detail), counted)
         bench.drop(pair_id)
 
-    def _write(self, bench: Bench, files: RowFiles, counted: Counted) -> None:
+    def _write(self, bench: PairStore, files: RowFiles, counted: StepCounter) -> None:
         for pair, split in bench.kept():
             made = self._form.rows(pair)
             if not isinstance(made, tuple):
                 one = Quarantined(id=pair.id, step=counted.name, reason="format", detail=f"{made.rule}: {made.detail}")
-                self._keep_out(one, counted)
+                self._add_to_quarantine(one, counted)
                 continue
             counted.passed()
             self._sources.add(pair)
             for row in made:
                 files.add(split, row)
 
-    def _keep_out(self, one: Quarantined, counted: Counted | None = None) -> None:
+    def _add_to_quarantine(self, one: Quarantined, counted: StepCounter | None = None) -> None:
         with writing(self._place / QUARANTINE):
             self._quarantine.write(msgspec.json.encode(one) + b"\n")
         self._quarantined_count += 1
@@ -261,18 +268,18 @@ class _Export:
         if counted is not None:
             counted.kept_out(one)
 
-    def _accompany(self, manifest: Manifest, longest_tokens: int) -> None:
+    def _write_trainer_configs(self, manifest: DatasetManifest, longest_tokens: int) -> None:
         """Write what goes beside the rows."""
         files: dict[Split, str] = {file.split: file.name for file in manifest.files}
         name: FormatName = self._form.name
         if files:
-            shipment = Shipment(
+            shipment = TrainingSetInfo(
                 files=files,
                 dataset=self._options.feature,
                 base_model=self._options.base_model or BASE_MODEL,
                 longest_tokens=longest_tokens or None,
             )
-            for companion, text in companions(name, shipment).items():
+            for companion, text in trainer_configs(name, shipment).items():
                 write_atomic(self._place / companion, text)
         head = f"---\n{json.dumps(card_header(name, files), indent=1)}\n---\n\n" if files else ""
         write_atomic(self._place / CARD, head + to_markdown(manifest))
@@ -285,11 +292,11 @@ _HINTS = {
 }
 
 
-def _lacking(funnel: Funnel) -> str:
+def _empty_reason(funnel: Funnel) -> str:
     return "judged" if funnel.wanted_count else "calls"
 
 
-def _no_rows_reason(funnel: Funnel, wanted: Wanted) -> str:
+def _no_rows_reason(funnel: Funnel, wanted: PairSelector) -> str:
     since = f" since {wanted.since:%Y-%m-%d %H:%M} UTC" if wanted.since else ""
     return (
         f"no judged answers of `{wanted.feature}`{since}: {funnel.call_count:,} calls in the log, "

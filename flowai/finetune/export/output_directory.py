@@ -26,7 +26,7 @@ _LOCK_LIMIT_S = 0.0
 
 
 @contextmanager
-def open_target(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
+def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
     """Give a directory to write into; when nothing fails, it stands at `path` in one step.
 
     What a killed export left behind is removed first: it lies beside, under a name of its own.

@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Self
 
 from flowai.finetune.dedup.split import SPLITS
 from flowai.finetune.export.dataset_card import FileNote
-from flowai.finetune.export.token_counts import SplitTokens, TokenTally
-from flowai.finetune.formats.catalog import Row, line_of
+from flowai.finetune.export.token_counts import SplitTokens, TrainingTokenCounter
+from flowai.finetune.formats.catalog import TrainingRow, line_of
 from flowai.storage.files import writing
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class RowFiles:
         tally: counts tokens.
     """
 
-    def __init__(self, directory: Path, tally: TokenTally) -> None:
+    def __init__(self, directory: Path, tally: TrainingTokenCounter) -> None:
         self._directory = directory
         self._tally = tally
         self._open = ExitStack()
@@ -43,7 +43,7 @@ class RowFiles:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def add(self, split: Split, row: Row) -> None:
+    def add(self, split: Split, row: TrainingRow) -> None:
         """Write a row.
 
         Raises:

@@ -23,9 +23,9 @@ _KNOWN = ("o200k_base", "cl100k_base")
 _ANSWERS = ("completion", "chosen", "rejected", "preferred_output", "non_preferred_output", "output")
 """Columns whose every message is an answer."""
 
-_UNSPOKEN = frozenset({"role", "from", "type", "id"})
+_NON_TEXT_KEYS = frozenset({"role", "from", "type", "id"})
 
-Count = Annotated[int, Meta(ge=0)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
 
 
 class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +38,10 @@ class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
         longest_tokens: of the longest row.
     """
 
-    row_count: Count = 0
-    tokens: Count = 0
-    trained_tokens: Count = 0
-    longest_tokens: Count = 0
+    row_count: NonNegativeInt = 0
+    tokens: NonNegativeInt = 0
+    trained_tokens: NonNegativeInt = 0
+    longest_tokens: NonNegativeInt = 0
 
     def plus(self, tokens: int, trained_tokens: int) -> SplitTokens:
         """Give the totals with one more row."""
@@ -103,7 +103,7 @@ def training_cost(totals: TokenTotals, *, usd_per_million_tokens: float, epoch_c
     )
 
 
-class TokenTally:
+class TrainingTokenCounter:
     """Counts the tokens of rows as they come.
 
     Args:

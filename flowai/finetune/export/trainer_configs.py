@@ -46,7 +46,7 @@ _PYTHON_TYPES: dict[Column, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shipment:
+class TrainingSetInfo:
     """What was written.
 
     Args:
@@ -70,9 +70,9 @@ class Shipment:
         return -(-wanted // _STEP_TOKENS) * _STEP_TOKENS
 
 
-def companions(name: FormatName, shipment: Shipment) -> dict[str, str]:
+def trainer_configs(name: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
     """Give the files that go beside the rows, by name; none for OpenAI's formats, or where no row is for training."""
-    makers: dict[FormatName, Callable[[FormatName, Shipment], dict[str, str]]] = {
+    makers: dict[FormatName, Callable[[FormatName, TrainingSetInfo], dict[str, str]]] = {
         "trl": _trl,
         "trl-dpo": _trl,
         "kto": _trl,
@@ -150,7 +150,7 @@ if __name__ == "__main__":
 '''
 
 
-def _trl(name: FormatName, shipment: Shipment) -> dict[str, str]:
+def _trl(name: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
     config, trainer, extra = _TRAINERS[name]
     columns = FORMATS[name].columns
     types = {column: _PYTHON_TYPES[kind] for column, kind in columns.items()}
@@ -170,7 +170,7 @@ def _trl(name: FormatName, shipment: Shipment) -> dict[str, str]:
     return {"train_trl.py": script}
 
 
-def _axolotl(_: FormatName, shipment: Shipment) -> dict[str, str]:
+def _axolotl(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
     def source(split: Split) -> dict[str, Any]:
         return {
             "path": ".",
@@ -213,7 +213,7 @@ def _axolotl(_: FormatName, shipment: Shipment) -> dict[str, str]:
 _TEMPLATES = {"llama-3": "llama3", "llama3": "llama3", "qwen": "qwen", "gemma": "gemma", "mistral": "mistral"}
 
 
-def _llamafactory(_: FormatName, shipment: Shipment) -> dict[str, str]:
+def _llamafactory(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
     names = {split: f"{shipment.dataset}_{split}" for split in shipment.files}
     info = {
         names[split]: {

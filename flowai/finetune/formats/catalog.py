@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from flowai.errors import UsageError, one_of
+from flowai.errors import UsageError, expected_one_of
 from flowai.finetune.formats.chat_template import axolotl_row, completion_row, labelled_row
 from flowai.finetune.formats.chat_template import preference_row as trl_preference_row
 from flowai.finetune.formats.conversation import (
-    Unfit,
-    as_text,
+    FormatViolation,
     check_has_user_turn,
     check_system_turn_first,
     conversation_of,
+    to_text,
 )
 from flowai.finetune.formats.openai import chat_row
 from flowai.finetune.formats.openai import preference_row as openai_preference_row
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 FormatName = Literal["openai", "openai-dpo", "trl", "trl-dpo", "kto", "axolotl", "llamafactory"]
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
 
-Row = dict[str, Any]
-Rows = tuple[Row, ...]
+TrainingRow = dict[str, Any]
+Rows = tuple[TrainingRow, ...]
 
 Column = Literal["messages", "turns", "object", "text", "flag"]
 """What stands in a column: `messages`: a list of JSON objects. `turns`: a list of objects with the texts `from` and
 `value`. `object`: one JSON object. `text`, `flag`: a string, a boolean."""
 
 
-Reader = Callable[["Pair"], "tuple[Turn, ...] | Unfit"]
+TurnReader = Callable[["Pair"], "tuple[Turn, ...] | FormatViolation"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class Format:
     name: FormatName
     title: str
     columns: Mapping[str, Column]
-    rows: Callable[[Pair], Rows | Unfit]
+    rows: Callable[[Pair], Rows | FormatViolation]
 
 
 def format_of(name: str) -> Format:
@@ -74,10 +74,10 @@ def format_of(name: str) -> Format:
     for known in FORMAT_NAMES:
         if known == name:
             return FORMATS[known]
-    raise UsageError(f"--format: found `{name}`", hint=one_of(FORMAT_NAMES, found=name))
+    raise UsageError(f"--format: found `{name}`", hint=expected_one_of(FORMAT_NAMES, found=name))
 
 
-def line_of(row: Row) -> bytes:
+def line_of(row: TrainingRow) -> bytes:
     """Write a row as its line; equal rows give equal bytes.
 
     Characters that some readers take for a line's end (U+0085, U+2028, U+2029) are escaped.
@@ -92,72 +92,76 @@ def line_of(row: Row) -> bytes:
 _LINE_ENDS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 
 
-def _imitating(read: Reader, write: Callable[[tuple[Turn, ...], str], Row | Unfit]) -> Callable[[Pair], Rows | Unfit]:
+def _sft_rows(
+    read: TurnReader, write: Callable[[tuple[Turn, ...], str], TrainingRow | FormatViolation]
+) -> Callable[[Pair], Rows | FormatViolation]:
     """Make rows of a request and the answer to learn."""
 
-    def rows(pair: Pair) -> Rows | Unfit:
+    def rows(pair: Pair) -> Rows | FormatViolation:
         request, answer = read(pair), _answer(pair)
-        if isinstance(request, Unfit):
+        if isinstance(request, FormatViolation):
             return request
-        row = answer if isinstance(answer, Unfit) else write(request, answer)
-        return row if isinstance(row, Unfit) else (row,)
+        row = answer if isinstance(answer, FormatViolation) else write(request, answer)
+        return row if isinstance(row, FormatViolation) else (row,)
 
     return rows
 
 
-def _preferring(read: Reader, write: Callable[[tuple[Turn, ...], str, str], Row]) -> Callable[[Pair], Rows | Unfit]:
+def _preference_rows(
+    read: TurnReader, write: Callable[[tuple[Turn, ...], str, str], TrainingRow]
+) -> Callable[[Pair], Rows | FormatViolation]:
     """Make rows of a request, a better and a worse answer."""
 
-    def rows(pair: Pair) -> Rows | Unfit:
+    def rows(pair: Pair) -> Rows | FormatViolation:
         request, answers = read(pair), _better_and_worse(pair)
-        if isinstance(request, Unfit):
+        if isinstance(request, FormatViolation):
             return request
-        return answers if isinstance(answers, Unfit) else (write(request, *answers),)
+        return answers if isinstance(answers, FormatViolation) else (write(request, *answers),)
 
     return rows
 
 
-def _labelling(pair: Pair) -> Rows | Unfit:
+def _kto_rows(pair: Pair) -> Rows | FormatViolation:
     """Give each answer with its label; an edit has two: the edited text is good, the model's is not."""
-    request = _templated(pair)
-    if isinstance(request, Unfit):
+    request = _for_chat_template(pair)
+    if isinstance(request, FormatViolation):
         return request
     if pair.opinion == "edited":
         answers = _better_and_worse(pair)
-        if isinstance(answers, Unfit):
+        if isinstance(answers, FormatViolation):
             return answers
         better, worse = answers
         return labelled_row(request, better, good=True), labelled_row(request, worse, good=False)
-    output = as_text(pair.output, "output")
-    if isinstance(output, Unfit):
+    output = to_text(pair.output, "output")
+    if isinstance(output, FormatViolation):
         return output
     return (labelled_row(request, output, good=pair.opinion == "accepted"),)
 
 
-def _templated(pair: Pair) -> tuple[Turn, ...] | Unfit:
+def _for_chat_template(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
     """Give the request as a chat template can write it: at most one system message, at the top, and somebody asks."""
     request = conversation_of(pair)
-    if isinstance(request, Unfit):
+    if isinstance(request, FormatViolation):
         return request
     return check_system_turn_first(request) or check_has_user_turn(request) or request
 
 
-def _answer(pair: Pair) -> str | Unfit:
+def _answer(pair: Pair) -> str | FormatViolation:
     if pair.opinion == "rejected":
-        return Unfit(rule="answer/rejected", detail="a rejected answer is nothing to imitate; `kto` holds it")
-    return as_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
+        return FormatViolation(rule="answer/rejected", detail="a rejected answer is nothing to imitate; `kto` holds it")
+    return to_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
 
 
-def _better_and_worse(pair: Pair) -> tuple[str, str] | Unfit:
+def _better_and_worse(pair: Pair) -> tuple[str, str] | FormatViolation:
     if pair.opinion != "edited":
-        return Unfit(rule="answer/no_edit", detail="only an edit says which of two answers is the better one")
-    better, worse = as_text(pair.edit, "edit"), as_text(pair.output, "output")
-    if isinstance(better, Unfit):
+        return FormatViolation(rule="answer/no_edit", detail="only an edit says which of two answers is the better one")
+    better, worse = to_text(pair.edit, "edit"), to_text(pair.output, "output")
+    if isinstance(better, FormatViolation):
         return better
-    if isinstance(worse, Unfit):
+    if isinstance(worse, FormatViolation):
         return worse
     if better.strip() == worse.strip():
-        return Unfit(rule="preference/same", detail="the edit changes nothing but white space")
+        return FormatViolation(rule="preference/same", detail="the edit changes nothing but white space")
     return better, worse
 
 
@@ -166,43 +170,43 @@ _ALL = (
         name="openai",
         title="OpenAI, Together: supervised",
         columns={"messages": "messages"},
-        rows=_imitating(conversation_of, chat_row),
+        rows=_sft_rows(conversation_of, chat_row),
     ),
     Format(
         name="openai-dpo",
         title="OpenAI, Together: preferences",
         columns={"input": "object", "preferred_output": "messages", "non_preferred_output": "messages"},
-        rows=_preferring(conversation_of, openai_preference_row),
+        rows=_preference_rows(conversation_of, openai_preference_row),
     ),
     Format(
         name="trl",
         title="TRL: supervised",
         columns={"prompt": "messages", "completion": "messages"},
-        rows=_imitating(_templated, completion_row),
+        rows=_sft_rows(_for_chat_template, completion_row),
     ),
     Format(
         name="trl-dpo",
         title="TRL: preferences",
         columns={"prompt": "messages", "chosen": "messages", "rejected": "messages"},
-        rows=_preferring(_templated, trl_preference_row),
+        rows=_preference_rows(_for_chat_template, trl_preference_row),
     ),
     Format(
         name="kto",
         title="TRL: good and bad answers",
         columns={"prompt": "messages", "completion": "messages", "label": "flag"},
-        rows=_labelling,
+        rows=_kto_rows,
     ),
     Format(
         name="axolotl",
         title="Axolotl: supervised",
         columns={"messages": "messages"},
-        rows=_imitating(_templated, axolotl_row),
+        rows=_sft_rows(_for_chat_template, axolotl_row),
     ),
     Format(
         name="llamafactory",
         title="LLaMA-Factory: supervised",
         columns={"conversations": "turns", "system": "text"},
-        rows=_imitating(_templated, sharegpt_row),
+        rows=_sft_rows(_for_chat_template, sharegpt_row),
     ),
 )
 

@@ -31,7 +31,7 @@ _ROLES: dict[str, Role] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unfit:
+class FormatViolation:
     """Why a format cannot hold a pair.
 
     Args:
@@ -82,7 +82,7 @@ class Turn:
     name: str = ""
 
 
-def conversation_of(pair: Pair) -> tuple[Turn, ...] | Unfit:
+def conversation_of(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
     """Read a pair's request.
 
     Returns:
@@ -91,46 +91,48 @@ def conversation_of(pair: Pair) -> tuple[Turn, ...] | Unfit:
     turns: list[Turn] = []
     for index, message in enumerate(pair.messages):
         turn = _turn(message, f"messages[{index}]")
-        if isinstance(turn, Unfit):
+        if isinstance(turn, FormatViolation):
             return turn
         turns.append(turn)
     return _order(turns) or tuple(turns)
 
 
-def check_system_turn_first(turns: Iterable[Turn]) -> Unfit | None:
+def check_system_turn_first(turns: Iterable[Turn]) -> FormatViolation | None:
     """Return a violation if a system message is not the first: chat templates know one, at the top."""
     for index, turn in enumerate(turns):
         if index and turn.role == "system":
-            return Unfit(rule="roles/system", detail=f"messages[{index}]: a system message that is not the first")
+            return FormatViolation(
+                rule="roles/system", detail=f"messages[{index}]: a system message that is not the first"
+            )
     return None
 
 
-def check_has_user_turn(turns: Iterable[Turn]) -> Unfit | None:
+def check_has_user_turn(turns: Iterable[Turn]) -> FormatViolation | None:
     """Return a violation if no turn is a user's or a tool's: chat templates want one before an answer."""
     if any(turn.role in {"user", "tool"} for turn in turns):
         return None
-    return Unfit(rule="roles/no_request", detail="only a system message; a chat template wants a user's")
+    return FormatViolation(rule="roles/no_request", detail="only a system message; a chat template wants a user's")
 
 
-def as_text(text: str | None, key: str) -> str | Unfit:
+def to_text(text: str | None, key: str) -> str | FormatViolation:
     """Give a text that can be trained on: there is one, and it can be written as UTF-8."""
     if text is None or not text.strip():
-        return Unfit(rule="content/empty", detail=f"{key} is empty")
-    return text if _is_encodable(text) else Unfit(rule="json/surrogate", detail=f"{key} has half a character")
+        return FormatViolation(rule="content/empty", detail=f"{key} is empty")
+    return text if _is_encodable(text) else FormatViolation(rule="json/surrogate", detail=f"{key} has half a character")
 
 
-def _turn(message: dict[str, Any], key: str) -> Turn | Unfit:
+def _turn(message: dict[str, Any], key: str) -> Turn | FormatViolation:
     role = _ROLES.get(str(message.get("role")))
     if role is None:
-        return Unfit(rule="role/unknown", detail=f"{key}: no format has this role")
+        return FormatViolation(rule="role/unknown", detail=f"{key}: no format has this role")
     text = _text(message.get("content"), key)
-    if isinstance(text, Unfit):
+    if isinstance(text, FormatViolation):
         return text
     calls = _calls(message, key) if role == "assistant" else ()
-    if isinstance(calls, Unfit):
+    if isinstance(calls, FormatViolation):
         return calls
     if not text.strip() and not calls and role != "tool":
-        return Unfit(rule="content/empty", detail=f"{key}.content is empty")
+        return FormatViolation(rule="content/empty", detail=f"{key}.content is empty")
     call_id = str(message.get("tool_call_id") or "") if role == "tool" else ""
     return Turn(role=role, text=text, calls=calls, call_id=call_id, name=_name(message))
 
@@ -140,37 +142,41 @@ def _name(message: dict[str, Any]) -> str:
     return name if isinstance(name, str) and _is_encodable(name) else ""
 
 
-def _text(content: Any, key: str) -> str | Unfit:  # noqa: ANN401 - a message's content is a text, or parts
+def _text(content: Any, key: str) -> str | FormatViolation:  # noqa: ANN401 - a message's content is a text, or parts
     parts = content if isinstance(content, list) else [content or ""]
     found = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part for part in parts]
     texts = [text for text in found if isinstance(text, str)]
     if len(texts) < len(parts):
-        return Unfit(rule="content/part", detail=f"{key}.content holds more than text")
+        return FormatViolation(rule="content/part", detail=f"{key}.content holds more than text")
     joined = "".join(texts)
     return (
-        joined if _is_encodable(joined) else Unfit(rule="json/surrogate", detail=f"{key}.content has half a character")
+        joined
+        if _is_encodable(joined)
+        else FormatViolation(rule="json/surrogate", detail=f"{key}.content has half a character")
     )
 
 
-def _calls(message: dict[str, Any], key: str) -> tuple[Call, ...] | Unfit:
+def _calls(message: dict[str, Any], key: str) -> tuple[Call, ...] | FormatViolation:
     found: list[Call] = []
     for index, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            return Unfit(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no function")
+            return FormatViolation(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no function")
         arguments = function.get("arguments") or "{}"
         if not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not is_object(arguments):
-            return Unfit(rule="tools/arguments", detail=f"{key}.tool_calls[{index}]: arguments are no JSON object")
+            return FormatViolation(
+                rule="tools/arguments", detail=f"{key}.tool_calls[{index}]: arguments are no JSON object"
+            )
         made = Call(id=str(call.get("id") or ""), name=str(function.get("name") or ""), arguments=arguments)
         if not made.id or not made.name or not _is_encodable(made.id + made.name + arguments):
-            return Unfit(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no id or no name")
+            return FormatViolation(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no id or no name")
         found.append(made)
     return tuple(found)
 
 
-def _order(turns: list[Turn]) -> Unfit | None:
+def _order(turns: list[Turn]) -> FormatViolation | None:
     waiting: set[str] = set()
     for index, turn in enumerate(turns):
         key = f"messages[{index}]"
@@ -179,15 +185,15 @@ def _order(turns: list[Turn]) -> Unfit | None:
             continue
         if turn.role == "tool" or waiting:
             rule = "tools/without_call" if turn.role == "tool" else "tools/unanswered"
-            return Unfit(rule=rule, detail=f"{key}: a tool's answer and its call do not meet")
+            return FormatViolation(rule=rule, detail=f"{key}: a tool's answer and its call do not meet")
         if turn.role == "assistant" and index and turns[index - 1].role == "assistant":
-            return Unfit(rule="roles/order", detail=f"{key}: an assistant's message after an assistant's")
+            return FormatViolation(rule="roles/order", detail=f"{key}: an assistant's message after an assistant's")
         waiting = {call.id for call in turn.calls}
         if len(waiting) < len(turn.calls):
-            return Unfit(rule="tools/duplicate_id", detail=f"{key}: two calls with one id")
+            return FormatViolation(rule="tools/duplicate_id", detail=f"{key}: two calls with one id")
     if turns[-1].role == "assistant":
-        return Unfit(rule="roles/order", detail="the request ends with an assistant's message")
-    return Unfit(rule="tools/unanswered", detail="a call has no answer") if waiting else None
+        return FormatViolation(rule="roles/order", detail="the request ends with an assistant's message")
+    return FormatViolation(rule="tools/unanswered", detail="a call has no answer") if waiting else None
 
 
 def _is_encodable(text: str) -> bool:

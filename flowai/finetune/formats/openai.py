@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from flowai.finetune.formats.conversation import Turn
 
-Row = dict[str, Any]
+TrainingRow = dict[str, Any]
 
 
-def chat_row(turns: Iterable[Turn], answer: str) -> Row:
+def chat_row(turns: Iterable[Turn], answer: str) -> TrainingRow:
     """Give the row to imitate an answer.
 
     Only the last answer has weight 1: it alone was judged; earlier ones have rows of their own where they were too.
@@ -26,7 +26,7 @@ def chat_row(turns: Iterable[Turn], answer: str) -> Row:
     return {"messages": [*(_message(turn, weighted=True) for turn in turns), last]}
 
 
-def preference_row(turns: Iterable[Turn], better: str, worse: str) -> Row:
+def preference_row(turns: Iterable[Turn], better: str, worse: str) -> TrainingRow:
     """Give the row to prefer one answer over another."""
     return {
         "input": {"messages": [_message(turn, weighted=False) for turn in turns]},
@@ -35,9 +35,9 @@ def preference_row(turns: Iterable[Turn], better: str, worse: str) -> Row:
     }
 
 
-def _message(turn: Turn, *, weighted: bool) -> Row:
+def _message(turn: Turn, *, weighted: bool) -> TrainingRow:
     """Write a message; keys without a value are left out, because the API refuses null in most of them."""
-    message: Row = {"role": turn.role, "content": turn.text}
+    message: TrainingRow = {"role": turn.role, "content": turn.text}
     if turn.name and turn.role != "tool":
         message["name"] = turn.name
     if turn.role == "assistant" and weighted:

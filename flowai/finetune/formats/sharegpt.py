@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from flowai.finetune.formats.conversation import Unfit
+from flowai.finetune.formats.conversation import FormatViolation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flowai.finetune.formats.conversation import Turn
 
-Row = dict[str, Any]
+TrainingRow = dict[str, Any]
 
 TAGS = {"user": "human", "tool": "observation", "assistant": "gpt"}
 ASKING = frozenset({"human", "observation"})
@@ -27,16 +27,16 @@ ANSWERING = frozenset({"gpt", "function_call"})
 CALLING = "function_call"
 
 
-def sharegpt_row(turns: Sequence[Turn], answer: str) -> Row | Unfit:
+def sharegpt_row(turns: Sequence[Turn], answer: str) -> TrainingRow | FormatViolation:
     """Give the row to imitate an answer; `mask_history` in the training file leaves earlier answers out of the loss."""
     system = turns[0].text if turns[0].role == "system" else ""
-    said: list[Row] = []
+    said: list[TrainingRow] = []
     for turn in turns[1:] if system else turns:
         if turn.calls and turn.text.strip():
-            return Unfit(rule="tools/with_text", detail="an assistant's message with tool calls and a text")
+            return FormatViolation(rule="tools/with_text", detail="an assistant's message with tool calls and a text")
         tag = CALLING if turn.calls else TAGS[turn.role]
         if (tag in ASKING) == (len(said) % 2 == 1):
-            return Unfit(rule="roles/order", detail=f"`{tag}` where LLaMA-Factory wants its counterpart")
+            return FormatViolation(rule="roles/order", detail=f"`{tag}` where LLaMA-Factory wants its counterpart")
         said.append({"from": tag, "value": _calls(turn) if turn.calls else turn.text})
     return {"conversations": [*said, {"from": TAGS["assistant"], "value": answer}], "system": system}
 

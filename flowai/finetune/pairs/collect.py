@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.events import CallEvent, FeedbackEvent
-from flowai.finetune.pairs.pairing import STEP, Word, pair_of
+from flowai.finetune.pairs.pairing import STEP, FeedbackItem, pair_of
 from flowai.finetune.records import Quarantined
 from flowai.timestamps import to_us
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flowai.events import Event
-    from flowai.finetune.pairs.pair_store import Bench
+    from flowai.finetune.pairs.pair_store import PairStore
 
 _OWN = ("library", "serve")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class PairSelector:
     """Which calls are wanted.
 
     Args:
@@ -71,8 +71,11 @@ class Funnel(msgspec.Struct, kw_only=True):
     pair_count: int = 0
 
 
-def gather(
-    events: Callable[[], Iterable[Event]], wanted: Wanted, bench: Bench, keep_out: Callable[[Quarantined], None]
+def collect_pairs(
+    events: Callable[[], Iterable[Event]],
+    wanted: PairSelector,
+    bench: PairStore,
+    keep_out: Callable[[Quarantined], None],
 ) -> Funnel:
     """Gather.
 
@@ -87,14 +90,16 @@ def gather(
     """
     for event in events():
         if isinstance(event, FeedbackEvent) and event.feature in (None, wanted.feature):
-            bench.add_word(event.call_id, Word(at_us=to_us(event.at), verdict=event.verdict, text=event.text))
+            bench.add_feedback(
+                event.call_id, FeedbackItem(at_us=to_us(event.at), verdict=event.verdict, text=event.text)
+            )
     bench.close_words()
     funnel = Funnel()
     for event in events():
         if isinstance(event, CallEvent):
-            _take(event, wanted, bench, funnel)
+            _add_event(event, wanted, bench, funnel)
     funnel.pair_count = bench.pair_count
-    for kept_out in bench.kept_out():
+    for kept_out in bench.rejected():
         keep_out(kept_out)
     for call_id in bench.words_without_call():
         detail = "somebody judged it, and no call has this id"
@@ -102,9 +107,9 @@ def gather(
     return funnel
 
 
-def _take(call: CallEvent, wanted: Wanted, bench: Bench, funnel: Funnel) -> None:
+def _add_event(call: CallEvent, wanted: PairSelector, bench: PairStore, funnel: Funnel) -> None:
     funnel.call_count += 1
-    words = bench.words_of(call.call_id)
+    words = bench.feedback_of(call.call_id)
     if words:
         bench.mark_seen(call.call_id)
     if not wanted.holds(call):

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-Kind = Literal["same", "gone", "new"]
+ChangeKind = Literal["same", "gone", "new"]
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
-_MOST_CELLS_COUNT = 100_000_000
+_MAX_CELLS = 100_000_000
 """Words of one text times those of the other: beyond it the table of their likeness takes more than about 15 MB."""
 
 
-class Piece(Struct, frozen=True, kw_only=True):
+class DiffPart(Struct, frozen=True, kw_only=True):
     """A stretch of text.
 
     Args:
@@ -31,11 +31,11 @@ class Piece(Struct, frozen=True, kw_only=True):
         text: the stretch, never empty.
     """
 
-    kind: Kind
+    kind: ChangeKind
     text: str
 
 
-def word_diff(before: str, after: str) -> tuple[Piece, ...]:
+def word_diff(before: str, after: str) -> tuple[DiffPart, ...]:
     """Say what changed.
 
     Between two changes no white space alone stays: what a person would read as one change is one. Very long texts that
@@ -62,12 +62,12 @@ def _alike_count(old: list[str], new: list[str]) -> int:
     return next(differ, min(len(old), len(new)))
 
 
-def _pieces(old: list[str], new: list[str]) -> Iterable[tuple[Kind, str]]:
-    if not old or not new or len(old) * len(new) > _MOST_CELLS_COUNT:
+def _pieces(old: list[str], new: list[str]) -> Iterable[tuple[ChangeKind, str]]:
+    if not old or not new or len(old) * len(new) > _MAX_CELLS:
         return [("gone", "".join(old)), ("new", "".join(new))]
     from rapidfuzz.distance import Indel  # only pages show changes
 
-    found: list[tuple[Kind, str]] = []
+    found: list[tuple[ChangeKind, str]] = []
     for step in Indel.opcodes(old, new):
         if step.tag == "equal":
             found.append(("same", "".join(old[step.src_start : step.src_end])))
@@ -77,7 +77,7 @@ def _pieces(old: list[str], new: list[str]) -> Iterable[tuple[Kind, str]]:
     return found
 
 
-def _joined(pieces: list[tuple[Kind, str]]) -> Iterator[Piece]:
+def _joined(pieces: list[tuple[ChangeKind, str]]) -> Iterator[DiffPart]:
     """Put neighbours together: what went before what came, and white space between changes into both."""
     last = max((place for place, (kind, text) in enumerate(pieces) if kind != "same" and text), default=-1)
     gone = new = same = ""
@@ -91,19 +91,19 @@ def _joined(pieces: list[tuple[Kind, str]]) -> Iterator[Piece]:
                 same += text
             continue
         if text and same:
-            yield Piece(kind="same", text=same)
+            yield DiffPart(kind="same", text=same)
             same = ""
         gone, new = gone + text * (kind == "gone"), new + text * (kind == "new")
     yield from _change(gone, new)
     if same:
-        yield Piece(kind="same", text=same)
+        yield DiffPart(kind="same", text=same)
 
 
-def _change(gone: str, new: str) -> Iterator[Piece]:
+def _change(gone: str, new: str) -> Iterator[DiffPart]:
     if gone:
-        yield Piece(kind="gone", text=gone)
+        yield DiffPart(kind="gone", text=gone)
     if new:
-        yield Piece(kind="new", text=new)
+        yield DiffPart(kind="new", text=new)
 
 
 EditKind = Literal["real", "trivial", "rewrite"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError
-from flowai.finetune.pairs.pairing import STEP, Word
+from flowai.finetune.pairs.pairing import STEP, FeedbackItem
 from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ WHERE kind = 'pair' ORDER BY begun, asker, at, id
 """
 
 
-class Bench:
+class PairStore:
     """The workbench of an export: a database that nobody needs afterwards. One thread uses it.
 
     Args:
@@ -50,7 +50,7 @@ class Bench:
         connection.executescript(_TABLES)
         connection.execute("BEGIN")  # never committed: one write less for each row
 
-    def add_word(self, call_id: str, word: Word) -> None:
+    def add_feedback(self, call_id: str, word: FeedbackItem) -> None:
         """Keep what a user said of a call."""
         row = (call_id, word.at_us, word.verdict, word.text)
         self._connection.execute("INSERT INTO words VALUES (?, ?, ?, ?)", row)
@@ -59,10 +59,10 @@ class Bench:
         """Make what was said ready to be looked up; nothing is added afterwards."""
         self._connection.execute("CREATE INDEX words_by_call ON words (call_id)")
 
-    def words_of(self, call_id: str) -> list[Word]:
+    def feedback_of(self, call_id: str) -> list[FeedbackItem]:
         """Give what was said of a call, in no order; a word that stood in the log twice is there twice."""
         rows = self._connection.execute("SELECT at_us, verdict, text FROM words WHERE call_id = ?", (call_id,))
-        return [Word(at_us=at_us, verdict=verdict, text=text) for at_us, verdict, text in rows]
+        return [FeedbackItem(at_us=at_us, verdict=verdict, text=text) for at_us, verdict, text in rows]
 
     def mark_seen(self, call_id: str) -> None:
         """Note that a call stands in the log."""
@@ -86,7 +86,7 @@ class Bench:
             if before != body:
                 self._connection.execute("UPDATE pairs SET kind = 'conflicting' WHERE id = ?", (made.id,))
 
-    def kept_out(self) -> Iterator[Quarantined]:
+    def rejected(self) -> Iterator[Quarantined]:
         """Give what gave no pair, by id."""
         decode = msgspec.json.Decoder(Quarantined).decode
         query = "SELECT id, body, kind FROM pairs WHERE kind <> 'pair' ORDER BY id"
@@ -108,7 +108,7 @@ class Bench:
         """Give the pairs: sessions one after the other by their first call, each in order of time."""
         return (self._decoder.decode(body) for (body,) in self._connection.execute(_IN_ORDER))
 
-    def keep(self, pair: Pair, split: Split) -> None:
+    def accept(self, pair: Pair, split: Split) -> None:
         """Keep a pair that came through the cleaning, in the order they come."""
         row = (pair.id, split, msgspec.json.encode(pair))
         self._connection.execute("INSERT INTO cleaned (id, split, body) VALUES (?, ?, ?)", row)
@@ -132,7 +132,7 @@ class Bench:
 
 
 @contextmanager
-def open_bench(directory: Path) -> Iterator[Bench]:
+def open_bench(directory: Path) -> Iterator[PairStore]:
     """Open a workbench in a directory that is thrown away as a whole.
 
     Raises:
@@ -141,7 +141,7 @@ def open_bench(directory: Path) -> Iterator[Bench]:
     connection = sqlite3.connect(directory / "pairs.sqlite", isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        yield Bench(connection)
+        yield PairStore(connection)
     except sqlite3.OperationalError as error:
         hint = "an export needs about twice the room of its pairs; free some space"
         raise InfrastructureError(f"the workbench in `{directory.name}` failed: {error}", hint=hint) from error

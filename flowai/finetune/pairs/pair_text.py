@@ -18,7 +18,7 @@ _NOT_SAID = frozenset({"role", "type", "id", "tool_call_id"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
+class ConversationParts:
     """The parts of a pair that make it this one.
 
     Args:
@@ -32,21 +32,21 @@ class Said:
     answer: str
 
 
-def said(pair: Pair) -> Said:
+def conversation_parts(pair: Pair) -> ConversationParts:
     """Take a pair apart; where there are only instructions, they are the request."""
     turns = [message for message in pair.messages if message.get("role") not in _INSTRUCTIONS] or list(pair.messages)
     answered = [at for at, turn in enumerate(turns) if turn.get("role") == "assistant"]
     asked = answered[-1] + 1 if answered else 0
     if asked == len(turns):  # nothing was asked after the last answer: it was asked to go on
         asked = 0
-    return Said(
+    return ConversationParts(
         before="\n".join(_strings(turns[:asked])),
         request="\n".join(_strings(turns[asked:])),
         answer=pair.output if pair.answer is None else pair.answer,
     )
 
 
-def everything_said(pair: Pair) -> Iterator[str]:
+def all_texts(pair: Pair) -> Iterator[str]:
     """Give every text of a pair, instructions and arguments of tool calls included: each message's, the answer's."""
     yield from _strings(pair.messages)
     yield pair.output

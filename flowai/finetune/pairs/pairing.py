@@ -18,12 +18,12 @@ from flowai.timestamps import format_rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from flowai.events import CallEvent, Verdict
-    from flowai.finetune.records import Opinion, Reason
+    from flowai.events import CallEvent, FeedbackVerdict
+    from flowai.finetune.records import QuarantineReason, UserVerdict
 
 STEP = "pairs"
 
-STRENGTHS: dict[Verdict, int] = {
+FEEDBACK_PRECEDENCE: dict[FeedbackVerdict, int] = {
     "edited": 0,
     "rejected": 1,
     "thumbs_down": 2,
@@ -33,11 +33,11 @@ STRENGTHS: dict[Verdict, int] = {
 }
 """Of words said at the same moment the last of these counts, as in verdicts and figures."""
 
-_BAD: frozenset[Verdict] = frozenset({"rejected", "thumbs_down"})
+_BAD: frozenset[FeedbackVerdict] = frozenset({"rejected", "thumbs_down"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
+class FeedbackItem:
     """One thing a user said of an answer.
 
     Args:
@@ -47,11 +47,11 @@ class Word:
     """
 
     at_us: int
-    verdict: Verdict
+    verdict: FeedbackVerdict
     text: str | None = None
 
 
-def opinion_of(words: Iterable[Word]) -> tuple[Opinion, str | None]:
+def user_verdict(words: Iterable[FeedbackItem]) -> tuple[UserVerdict, str | None]:
     """Give what a user made of an answer in the end, and the text of their edit.
 
     The last word counts. A good word after an edit is said of the edited text, so that the edit stands.
@@ -62,9 +62,9 @@ def opinion_of(words: Iterable[Word]) -> tuple[Opinion, str | None]:
     Returns:
         The opinion; for `edited` the text, None where it was not kept.
     """
-    opinion: Opinion = "rejected"
+    opinion: UserVerdict = "rejected"
     text: str | None = None
-    for word in sorted(words, key=lambda one: (one.at_us, STRENGTHS[one.verdict], one.text or "")):
+    for word in sorted(words, key=lambda one: (one.at_us, FEEDBACK_PRECEDENCE[one.verdict], one.text or "")):
         if word.verdict == "edited":
             opinion, text = "edited", word.text
         elif word.verdict in _BAD:
@@ -74,16 +74,16 @@ def opinion_of(words: Iterable[Word]) -> tuple[Opinion, str | None]:
     return opinion, text
 
 
-def pair_of(call: CallEvent, words: Iterable[Word]) -> Pair | Quarantined:
+def pair_of(call: CallEvent, words: Iterable[FeedbackItem]) -> Pair | Quarantined:
     """Make the pair of a call that was judged.
 
     Args:
         call: the call.
         words: what its user said, at least one.
     """
-    opinion, edit = opinion_of(words)
+    opinion, edit = user_verdict(words)
     content = call.content
-    fault = next(_faults(call, opinion, edit), None)
+    fault = next(_problems(call, opinion, edit), None)
     if fault is not None or content is None or content.output is None:
         reason, detail = fault or ("no_content", "")
         return Quarantined(id=call.call_id, step=STEP, reason=reason, detail=detail)
@@ -105,7 +105,7 @@ def pair_of(call: CallEvent, words: Iterable[Word]) -> Pair | Quarantined:
     )
 
 
-def _faults(call: CallEvent, opinion: Opinion, edit: str | None) -> Iterator[tuple[Reason, str]]:
+def _problems(call: CallEvent, opinion: UserVerdict, edit: str | None) -> Iterator[tuple[QuarantineReason, str]]:
     """Give what keeps a call from being a pair, the weightiest first."""
     content = call.content
     if call.error_class is not None:

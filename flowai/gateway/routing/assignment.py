@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from flowai.events import Variant
 
 BUCKET_COUNT = 10_000
-ALL_PERCENT = 100
-_PER_PERCENT = BUCKET_COUNT // ALL_PERCENT
+FULL_PERCENT = 100
+_PER_PERCENT = BUCKET_COUNT // FULL_PERCENT
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can carry halves of characters, which UTF-8 cannot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unit:
+class AssignmentUnit:
     """Who or what is assigned as one.
 
     Args:
@@ -37,7 +37,7 @@ class Unit:
     is_sticky: bool
 
 
-def unit_of(*, user: str | None, session: str | None, call_id: str) -> Unit:
+def assignment_unit(*, user: str | None, session: str | None, call_id: str) -> AssignmentUnit:
     """Choose what is assigned as one.
 
     Args:
@@ -46,8 +46,8 @@ def unit_of(*, user: str | None, session: str | None, call_id: str) -> Unit:
         call_id: stands in where there is neither.
     """
     if name := user or session:
-        return Unit(name=name, is_sticky=True)
-    return Unit(name=call_id, is_sticky=False)
+        return AssignmentUnit(name=name, is_sticky=True)
+    return AssignmentUnit(name=call_id, is_sticky=False)
 
 
 def bucket(salt: str, unit: str) -> int:
@@ -98,11 +98,11 @@ def assign_variant(
         return "dogfood"
     if stage == "dogfood" or (critical and stage < critical_from):
         return "stable"
-    if stage >= ALL_PERCENT:
+    if stage >= FULL_PERCENT:
         return "canary"
     place = bucket(f"rollout:{candidate}", unit)
     canary_count = stage * _PER_PERCENT
-    control_count = min(stage, ALL_PERCENT - stage) * _PER_PERCENT
+    control_count = min(stage, FULL_PERCENT - stage) * _PER_PERCENT
     if place < canary_count:
         return "canary"
     return "control" if place >= BUCKET_COUNT - control_count else "stable"

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import (
+    AllModelsFailedError,
     CallError,
     ContentFilteredError,
     ContextTooLongError,
     InvalidRequestError,
-    LadderError,
     MissingKeyError,
     TimedOutError,
 )
 from flowai.events import Attempt
-from flowai.gateway.routing.failure_policy import consequence
-from flowai.gateway.routing.prefill import prefill_of, without_prefill
+from flowai.gateway.routing.failure_policy import action_for
+from flowai.gateway.routing.prefill import as_instruction, prefill_of
 
 if TYPE_CHECKING:
     import random
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
 
     from flowai.errors import FlowaiError
     from flowai.events import SkipReason
-    from flowai.gateway.routing.circuit_breaker import Breakers
-    from flowai.gateway.routing.failure_policy import Cause, Consequence
+    from flowai.gateway.routing.circuit_breaker import CircuitBreakers
+    from flowai.gateway.routing.failure_policy import FailureAction, FailureCause
     from flowai.providers import Completion, Endpoint, Request
     from flowai.registry.records import Retry
-    from flowai.state import Admission, BreakerRule
+    from flowai.state import BreakerDecision, BreakerRule
 
 
 CANCELLED = "Cancelled"
 """Error class of what ended because its caller left: no failure of a model."""
 FIRST_WAIT_S = 0.5
 """Longest first wait before the same model is asked again; doubles with each further one."""
-MARGIN_S = 0.01
+DEADLINE_MARGIN_S = 0.01
 """Added to a wait that a provider asked for, so that two clocks agree that it is over."""
-REQUEST_FAULTS = (ContextTooLongError, ContentFilteredError, InvalidRequestError)
+CALLER_ERRORS = (ContextTooLongError, ContentFilteredError, InvalidRequestError)
 """Failures that lie in what was asked."""
-LARGEST_SHARE = 1 / 3
+MAX_SHARE_OF_DEADLINE = 1 / 3
 """Share of a call's time that is kept for the models after one that talks without end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rung:
+class ModelCandidate:
     """One model a call may try.
 
     Args:
@@ -68,7 +68,7 @@ class Rung:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Climb:
+class FallbackRequest:
     """One call's ladder.
 
     Args:
@@ -83,7 +83,7 @@ class Climb:
         alerts: failures that a person is told of: the cause, model, provider and error.
     """
 
-    rungs: tuple[Rung, ...]
+    rungs: tuple[ModelCandidate, ...]
     request: Request
     first_token_s: float
     total_s: float
@@ -91,11 +91,11 @@ class Climb:
     rule: BreakerRule
     goes_around_filter: bool = False
     attempts: list[Attempt] = field(default_factory=list)
-    alerts: list[tuple[Cause, FlowaiError]] = field(default_factory=list)
+    alerts: list[tuple[FailureCause, FlowaiError]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class PlannedAttempt:
     """One attempt that may start now.
 
     Args:
@@ -107,7 +107,7 @@ class Step:
         prefill: text to take off the answer's begin, where it was asked for in words; None elsewhere.
     """
 
-    rung: Rung
+    rung: ModelCandidate
     request: Request
     index: int
     started_s: float
@@ -116,7 +116,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Climbed:
+class AttemptSuccess:
     """The end of a climb that went well.
 
     Args:
@@ -125,11 +125,11 @@ class Climbed:
     """
 
     completion: Completion
-    rung: Rung
+    rung: ModelCandidate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Climbing:
+class RoutingDeps:
     """What all climbs share.
 
     Args:
@@ -139,13 +139,13 @@ class Climbing:
         rng: jitter of waits.
     """
 
-    breakers: Breakers
+    breakers: CircuitBreakers
     clock_s: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     rng: random.Random
 
 
-class Ascent:
+class AttemptPlanner:
     """One climb under way: ask `next_step`, tell what came of it, until it gives None.
 
     Args:
@@ -153,7 +153,7 @@ class Ascent:
         climbing: what all climbs share.
     """
 
-    def __init__(self, climb: Climb, climbing: Climbing) -> None:
+    def __init__(self, climb: FallbackRequest, climbing: RoutingDeps) -> None:
         self._climb = climb
         self._with = climbing
         self._began_s = climbing.clock_s()
@@ -168,7 +168,7 @@ class Ascent:
         self._failures: list[FlowaiError] = []
         self._retry_in_s: list[float] = []
 
-    async def next_step(self) -> Step | None:
+    async def next_step(self) -> PlannedAttempt | None:
         """Give the next attempt that may start; None when no model is left, or no time.
 
         Raises:
@@ -177,7 +177,7 @@ class Ascent:
         if self._wait_s:
             await self._with.sleep(self._wait_s)
             self._wait_s = 0.0
-        await self._with.breakers.look()
+        await self._with.breakers.refresh()
         while self._index < len(self._climb.rungs):
             rung = self._climb.rungs[self._index]
             if self._with.clock_s() >= self._deadline_s:
@@ -192,27 +192,27 @@ class Ascent:
             self._skip(rung, why)
         return None
 
-    async def succeeded(self, step: Step) -> None:
+    async def record_success(self, step: PlannedAttempt) -> None:
         """Note a good answer; a good probe closes the breaker."""
-        self._note(step, None)
+        self._append_attempt(step, None)
         if step.probe is not None:
             await self._with.breakers.succeeded(step.rung.endpoint.provider, probe=step.probe)
 
-    async def left(self, step: Step) -> None:
+    async def record_cancelled(self, step: PlannedAttempt) -> None:
         """Note that the caller left before there was an answer."""
-        self._note(step, None, status="error", kind=CANCELLED)
+        self._append_attempt(step, None, status="error", kind=CANCELLED)
         if step.probe is not None:
             await self._with.breakers.released(step.rung.endpoint.provider, probe=step.probe)
 
-    async def failed(self, step: Step, error: FlowaiError) -> None:
+    async def record_failure(self, step: PlannedAttempt, error: FlowaiError) -> None:
         """Note a failure and decide where the call goes.
 
         Raises:
             CallError: the failure is the caller's, and passed on as it is.
         """
-        self._note(step, error)
+        self._append_attempt(step, error)
         self._failures.append(error)
-        follows = consequence(error, is_primary=step.index == 0, goes_around_filter=self._climb.goes_around_filter)
+        follows = action_for(error, is_primary=step.index == 0, goes_around_filter=self._climb.goes_around_filter)
         await self._report(step, error, follows)
         if follows.alert is not None:
             self._climb.alerts.append((follows.alert, error))
@@ -220,11 +220,11 @@ class Ascent:
             raise error
         if follows.needs_larger_context:
             self._more_than_tokens = max(self._more_than_tokens or 0, step.rung.context_tokens or 0)
-        if self._asks_without_prefill(step, error) or self._asks_again(error, follows):
+        if self._should_retry_without_prefill(step, error) or self._should_retry(error, follows):
             return
         if follows.leaves_provider:
             self._left_providers.add(step.rung.endpoint.provider)
-        self._move_on()
+        self._next_candidate()
 
     def error(self) -> FlowaiError:
         """Give what the caller gets when no model answered."""
@@ -235,11 +235,11 @@ class Ascent:
             )
         if len(self._climb.attempts) == 1 and self._failures:
             return self._failures[0]
-        if self._failures and all(isinstance(failure, REQUEST_FAULTS) for failure in self._failures):
+        if self._failures and all(isinstance(failure, CALLER_ERRORS) for failure in self._failures):
             return self._failures[0]  # everyone who was asked says that the request is at fault
         waits = [*self._retry_in_s, *(wait for wait in map(_retry_after_s, self._failures) if wait is not None)]
-        told = ", ".join(f"`{attempt.model}` {_said(attempt)}" for attempt in self._climb.attempts)
-        return LadderError(
+        told = ", ".join(f"`{attempt.model}` {_attempt_text(attempt)}" for attempt in self._climb.attempts)
+        return AllModelsFailedError(
             f"no model answered: {told}",
             failures=tuple(self._failures),
             provider=last.provider,
@@ -249,7 +249,7 @@ class Ascent:
 
     # --- where to go ---
 
-    def _skip_reason(self, rung: Rung) -> SkipReason | None:
+    def _skip_reason(self, rung: ModelCandidate) -> SkipReason | None:
         """Return why a model is skipped in this call, breakers aside; None where it is not."""
         if rung.unavailable is not None:
             return "no_key" if isinstance(rung.unavailable, MissingKeyError) else "no_weights"
@@ -265,11 +265,11 @@ class Ascent:
         """Tell whether a later rung could be asked, as far as is known without asking."""
         later = self._climb.rungs[self._index + 1 :]
         return any(
-            self._skip_reason(rung) is None and self._with.breakers.refusal(rung.endpoint.provider) is None
+            self._skip_reason(rung) is None and self._with.breakers.skip_reason(rung.endpoint.provider) is None
             for rung in later
         )
 
-    def _asks_without_prefill(self, step: Step, error: FlowaiError) -> bool:
+    def _should_retry_without_prefill(self, step: PlannedAttempt, error: FlowaiError) -> bool:
         """Ask the same model once more in other words when it refuses to continue a prefill."""
         if not isinstance(error, InvalidRequestError) or step.prefill is not None:
             return False
@@ -277,7 +277,7 @@ class Ascent:
         self._is_repeat = self._prefill is not None
         return self._is_repeat
 
-    def _asks_again(self, error: FlowaiError, follows: Consequence) -> bool:
+    def _should_retry(self, error: FlowaiError, follows: FailureAction) -> bool:
         """Ask the same model again where the feature wants it, and on the last rung."""
         retry = self._climb.retry
         allowed = retry.same_provider if self._has_next() else max(1, retry.same_provider)
@@ -287,7 +287,7 @@ class Ascent:
         if asked_s is None:
             wait_s = self._with.rng.uniform(0.0, min(retry.max_wait_s, FIRST_WAIT_S * 2**self._repeats))
         elif asked_s <= retry.max_wait_s:
-            wait_s = asked_s + MARGIN_S
+            wait_s = asked_s + DEADLINE_MARGIN_S
         else:
             return False
         if self._with.clock_s() + wait_s >= self._deadline_s:
@@ -297,13 +297,13 @@ class Ascent:
         self._is_repeat = True
         return True
 
-    def _move_on(self) -> None:
+    def _next_candidate(self) -> None:
         self._index += 1
         self._repeats = 0
         self._is_repeat = False
         self._prefill = None
 
-    def _skip(self, rung: Rung, why: SkipReason) -> None:
+    def _skip(self, rung: ModelCandidate, why: SkipReason) -> None:
         if not self._is_repeat:  # a model that was asked already stands in the attempts
             self._climb.attempts.append(
                 Attempt(
@@ -314,18 +314,18 @@ class Ascent:
                     at_ms=self._at_ms(self._with.clock_s()),
                 )
             )
-        self._move_on()
+        self._next_candidate()
 
     # --- one attempt ---
 
-    def _step(self, rung: Rung, admission: Admission) -> Step:
+    def _step(self, rung: ModelCandidate, admission: BreakerDecision) -> PlannedAttempt:
         climb, now_s = self._climb, self._with.clock_s()
         left_s = self._deadline_s - now_s
-        kept_s = min(climb.first_token_s, climb.total_s * LARGEST_SHARE) if self._has_next() else 0.0
+        kept_s = min(climb.first_token_s, climb.total_s * MAX_SHARE_OF_DEADLINE) if self._has_next() else 0.0
         total_s = max(left_s - kept_s, left_s / 2)
         messages = climb.request.messages
         if self._prefill is not None:
-            messages = without_prefill(messages, self._prefill)
+            messages = as_instruction(messages, self._prefill)
         request = msgspec.structs.replace(
             climb.request,
             endpoint=rung.endpoint,
@@ -333,7 +333,7 @@ class Ascent:
             first_token_timeout_s=min(climb.first_token_s, total_s),
             total_timeout_s=total_s,
         )
-        return Step(
+        return PlannedAttempt(
             rung=rung,
             request=request,
             index=self._index,
@@ -342,7 +342,7 @@ class Ascent:
             prefill=self._prefill,
         )
 
-    async def _report(self, step: Step, error: FlowaiError, follows: Consequence) -> None:
+    async def _report(self, step: PlannedAttempt, error: FlowaiError, follows: FailureAction) -> None:
         """Tell the breaker; a probe that met no failure of the provider closes it, or gives its lease back."""
         breakers, provider = self._with.breakers, step.rung.endpoint.provider
         if follows.counts:
@@ -353,10 +353,15 @@ class Ascent:
             await breakers.released(provider, probe=step.probe)
         wait_s = _retry_after_s(error)
         if wait_s:
-            await breakers.rest(provider, for_s=wait_s)
+            await breakers.back_off(provider, for_s=wait_s)
 
-    def _note(
-        self, step: Step, error: FlowaiError | None, *, status: Literal["ok", "error"] = "ok", kind: str | None = None
+    def _append_attempt(
+        self,
+        step: PlannedAttempt,
+        error: FlowaiError | None,
+        *,
+        status: Literal["ok", "error"] = "ok",
+        kind: str | None = None,
     ) -> None:
         endpoint = step.rung.endpoint
         self._climb.attempts.append(
@@ -380,7 +385,7 @@ def _retry_after_s(error: FlowaiError) -> float | None:
     return error.retry_after_s if isinstance(error, CallError) else None
 
 
-def _said(attempt: Attempt) -> str:
+def _attempt_text(attempt: Attempt) -> str:
     if attempt.status == "skipped":
         return f"was not asked ({(attempt.reason or 'skipped').replace('_', ' ')})"
     status = f" {attempt.http_status}" if attempt.http_status else ""

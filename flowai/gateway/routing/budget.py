@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowai.providers import Endpoint, PriceTable, Request
     from flowai.providers.tokens import TokenCounter
     from flowai.registry.records import Budget
-    from flowai.state import Reservation, State
+    from flowai.state import Reservation, StateStore
 
 LIKELY_OUTPUT_TOKENS = 4_096
 """Output tokens set aside where nothing limits an answer."""
@@ -36,7 +36,9 @@ class Budgets:
         now: the time, UTC.
     """
 
-    def __init__(self, state: State, *, prices: PriceTable, tokens: TokenCounter, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, state: StateStore, *, prices: PriceTable, tokens: TokenCounter, now: Callable[[], datetime]
+    ) -> None:
         self._state = state
         self._prices = prices
         self._tokens = tokens
@@ -90,7 +92,7 @@ class Budgets:
 
     def _most_usd(self, request: Request, endpoints: Iterable[Endpoint]) -> float:
         """Give the most that a call may cost; models without a known price count as free."""
-        given = self._tokens.bound(request.messages) / BYTES_PER_TOKEN
+        given = self._tokens.upper_bound(request.messages) / BYTES_PER_TOKEN
         made = max_tokens(request.params) or LIKELY_OUTPUT_TOKENS
         prices = (self._prices.price(endpoint.model) for endpoint in endpoints if endpoint.file is None)
         return max((price.cost_usd(given, made) or 0.0 for price in prices if price is not None), default=0.0)

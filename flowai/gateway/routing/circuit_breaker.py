@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.state import Admission, Shared
+from flowai.state import BreakerDecision, SharedState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowai.state import BreakerRule, BreakerView, State
+    from flowai.state import BreakerRule, BreakerView, StateStore
 
 MAX_AGE_S = 0.02
-ADMITTED = Admission(is_admitted=True)
+ALLOWED = BreakerDecision(is_admitted=True)
 
 
-class Breakers:
+class CircuitBreakers:
     """The breakers of all providers, as one process sees them.
 
     Args:
@@ -35,21 +35,21 @@ class Breakers:
     """
 
     def __init__(
-        self, state: State, *, environment: str, clock_s: Callable[[], float], max_age_s: float = MAX_AGE_S
+        self, state: StateStore, *, environment: str, clock_s: Callable[[], float], max_age_s: float = MAX_AGE_S
     ) -> None:
         self._state = state
         self._environment = environment
         self._clock_s = clock_s
         self._max_age_s = max_age_s
-        self._shared = Shared()
+        self._shared = SharedState()
         self._read_s: float | None = None
 
     @property
-    def shared(self) -> Shared:
+    def shared(self) -> SharedState:
         """The copy as it was read last."""
         return self._shared
 
-    async def look(self) -> Shared:
+    async def refresh(self) -> SharedState:
         """Give the copy, read again if it is too old."""
         now_s = self._clock_s()
         if self._read_s is None or now_s - self._read_s > self._max_age_s:
@@ -57,27 +57,27 @@ class Breakers:
             self._read_s = now_s
         return self._shared
 
-    def refusal(self, provider: str) -> Admission | None:
+    def skip_reason(self, provider: str) -> BreakerDecision | None:
         """Tell from the copy alone whether a provider is certain to be refused; None when it may be asked."""
         view = self._shared.breakers.get(provider)
         if view is None:
             return None
         now_s = self._state_now_s()
         if view.status == "open" and view.open_until_s > now_s:
-            return Admission(is_admitted=False, reason="open", retry_in_s=view.open_until_s - now_s)
+            return BreakerDecision(is_admitted=False, reason="open", retry_in_s=view.open_until_s - now_s)
         if view.status == "probing" and view.lease_until_s > now_s:
-            return Admission(is_admitted=False, reason="probing", retry_in_s=view.lease_until_s - now_s)
+            return BreakerDecision(is_admitted=False, reason="probing", retry_in_s=view.lease_until_s - now_s)
         if view.rest_until_s > now_s:
-            return Admission(is_admitted=False, reason="resting", retry_in_s=view.rest_until_s - now_s)
+            return BreakerDecision(is_admitted=False, reason="resting", retry_in_s=view.rest_until_s - now_s)
         return None
 
-    async def admit(self, provider: str, rule: BreakerRule) -> Admission:
+    async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
         """Ask whether an attempt may start; see `State.admit`."""
-        await self.look()
+        await self.refresh()
         view = self._shared.breakers.get(provider)
         if view is None or (view.status == "closed" and view.rest_until_s <= self._state_now_s()):
-            return ADMITTED
-        return self.refusal(provider) or await self._state.admit(provider, rule)
+            return ALLOWED
+        return self.skip_reason(provider) or await self._state.admit(provider, rule)
 
     async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None) -> None:
         """Count a failure; this process knows the outcome at once."""
@@ -93,9 +93,9 @@ class Breakers:
         await self._state.released(provider, probe=probe)
         self._read_s = None
 
-    async def rest(self, provider: str, *, for_s: float) -> None:
+    async def back_off(self, provider: str, *, for_s: float) -> None:
         """Leave a provider alone for as long as it asked."""
-        await self._state.rest(provider, for_s=for_s)
+        await self._state.back_off(provider, for_s=for_s)
         self._read_s = None
 
     def _note(self, provider: str, view: BreakerView) -> None:

@@ -28,12 +28,12 @@ from flowai.errors import (
 if TYPE_CHECKING:
     from flowai.errors import FlowaiError
 
-Cause = Literal["auth", "retired_model"]
+FailureCause = Literal["auth", "retired_model"]
 """Why a person is told of a failure that the ladder gets over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Consequence:
+class FailureAction:
     """What follows.
 
     Args:
@@ -50,27 +50,27 @@ class Consequence:
     may_repeat: bool = False
     needs_larger_context: bool = False
     is_callers: bool = False
-    alert: Cause | None = None
+    alert: FailureCause | None = None
 
 
-_PASSING = Consequence(counts=True, may_repeat=True)
-_SILENT = Consequence(counts=True, leaves_provider=True)
-_BY_CLASS: dict[type[CallError], Consequence] = {
-    RateLimitedError: _PASSING,
-    ServerError: _PASSING,
-    MalformedAnswerError: _PASSING,
-    UnreachableError: Consequence(counts=True, leaves_provider=True, may_repeat=True),
+_TRANSIENT = FailureAction(counts=True, may_repeat=True)
+_SILENT = FailureAction(counts=True, leaves_provider=True)
+_BY_CLASS: dict[type[CallError], FailureAction] = {
+    RateLimitedError: _TRANSIENT,
+    ServerError: _TRANSIENT,
+    MalformedAnswerError: _TRANSIENT,
+    UnreachableError: FailureAction(counts=True, leaves_provider=True, may_repeat=True),
     TimedOutError: _SILENT,
-    AuthError: Consequence(leaves_provider=True, alert="auth"),
-    ModelNotFoundError: Consequence(alert="retired_model"),
-    ContextTooLongError: Consequence(needs_larger_context=True),
-    ContentFilteredError: Consequence(is_callers=True),
-    InvalidRequestError: Consequence(is_callers=True),
+    AuthError: FailureAction(leaves_provider=True, alert="auth"),
+    ModelNotFoundError: FailureAction(alert="retired_model"),
+    ContextTooLongError: FailureAction(needs_larger_context=True),
+    ContentFilteredError: FailureAction(is_callers=True),
+    InvalidRequestError: FailureAction(is_callers=True),
 }
-_NOT_A_CALL = Consequence(leaves_provider=True)  # a local model that does not start: nobody was asked
+_NEVER_SENT = FailureAction(leaves_provider=True)  # a local model that does not start: nobody was asked
 
 
-def consequence(error: FlowaiError, *, is_primary: bool, goes_around_filter: bool) -> Consequence:
+def action_for(error: FlowaiError, *, is_primary: bool, goes_around_filter: bool) -> FailureAction:
     """Say what follows from a failed attempt.
 
     Args:
@@ -79,8 +79,8 @@ def consequence(error: FlowaiError, *, is_primary: bool, goes_around_filter: boo
             model does not prove that the caller is wrong.
         goes_around_filter: whether the feature allows another model after a content-policy rejection.
     """
-    found = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _NOT_A_CALL)
+    found = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _NEVER_SENT)
     if not found.is_callers:
         return found
     goes_on = goes_around_filter if isinstance(error, ContentFilteredError) else not is_primary
-    return Consequence() if goes_on else found
+    return FailureAction() if goes_on else found

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, InfrastructureError, MalformedAnswerError, RegistryError
-from flowai.gateway.routing.attempts import Ascent, Climb, Climbed, Climbing, Step
-from flowai.gateway.routing.prefill import Continuation, continuation
+from flowai.gateway.routing.attempts import AttemptPlanner, AttemptSuccess, FallbackRequest, PlannedAttempt, RoutingDeps
+from flowai.gateway.routing.prefill import PrefillStripper, continuation
 from flowai.providers import Chunk
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from flowai.gateway.records import OnBreak
-    from flowai.gateway.routing.circuit_breaker import Breakers
+    from flowai.gateway.records import OnStreamBreak
+    from flowai.gateway.routing.circuit_breaker import CircuitBreakers
     from flowai.providers import Client, Completion
 
-FAILURES = (CallError, InfrastructureError, RegistryError)
+RETRYABLE_ERRORS = (CallError, InfrastructureError, RegistryError)
 """What a rung may end with: its call failed, or its local model cannot be started. Anything else is a bug."""
 
 
-class Ladder:
+class FallbackChain:
     """Asks models in order until one answers.
 
     Args:
@@ -42,16 +42,16 @@ class Ladder:
     def __init__(
         self,
         client: Client,
-        breakers: Breakers,
+        breakers: CircuitBreakers,
         *,
         clock_s: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         rng: random.Random,
     ) -> None:
         self._client = client
-        self._climbing = Climbing(breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng)
+        self._climbing = RoutingDeps(breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng)
 
-    async def complete(self, climb: Climb) -> Climbed:
+    async def complete(self, climb: FallbackRequest) -> AttemptSuccess:
         """Give the first whole answer.
 
         Args:
@@ -60,21 +60,23 @@ class Ladder:
         Raises:
             CallError: no model answered, or the failure is the caller's; its attempts stand in `climb.attempts`.
         """
-        ascent = Ascent(climb, self._climbing)
+        ascent = AttemptPlanner(climb, self._climbing)
         while (step := await ascent.next_step()) is not None:
             try:
-                completion = _judged(await self._client.complete(step.request), step)
-            except FAILURES as error:
-                await ascent.failed(step, error)
+                completion = _classify_failure(await self._client.complete(step.request), step)
+            except RETRYABLE_ERRORS as error:
+                await ascent.record_failure(step, error)
             except BaseException:  # the caller left: the lease must not wait for its end
-                await ascent.left(step)
+                await ascent.record_cancelled(step)
                 raise
             else:
-                await ascent.succeeded(step)
-                return Climbed(completion=completion, rung=step.rung)
+                await ascent.record_success(step)
+                return AttemptSuccess(completion=completion, rung=step.rung)
         raise ascent.error()
 
-    async def stream(self, climb: Climb, *, on_break: OnBreak) -> AsyncGenerator[Step | Chunk | Climbed]:
+    async def stream(
+        self, climb: FallbackRequest, *, on_break: OnStreamBreak
+    ) -> AsyncGenerator[PlannedAttempt | Chunk | AttemptSuccess]:
         """Give the first answer piece by piece.
 
         Args:
@@ -88,7 +90,7 @@ class Ladder:
         Raises:
             CallError: as `complete`; also when a stream died after its first text and `on_break` says `error`.
         """
-        ascent = Ascent(climb, self._climbing)
+        ascent = AttemptPlanner(climb, self._climbing)
         while (step := await ascent.next_step()) is not None:
             has_begun = False
             try:
@@ -98,35 +100,35 @@ class Ladder:
                             has_begun = True
                             yield step
                         yield piece
-            except FAILURES as error:
-                await ascent.failed(step, error)
+            except RETRYABLE_ERRORS as error:
+                await ascent.record_failure(step, error)
                 if has_begun and on_break == "error":
                     raise
             except BaseException:  # the caller left
-                await ascent.left(step)
+                await ascent.record_cancelled(step)
                 raise
             else:
-                await ascent.succeeded(step)
+                await ascent.record_success(step)
                 return
         raise ascent.error()
 
-    async def _pieces(self, step: Step) -> AsyncGenerator[Chunk | Climbed]:
+    async def _pieces(self, step: PlannedAttempt) -> AsyncGenerator[Chunk | AttemptSuccess]:
         """Give what one model streams: chunks that hold something, and the whole at the end."""
-        strip = None if step.prefill is None else Continuation(step.prefill)
+        strip = None if step.prefill is None else PrefillStripper(step.prefill)
         async with aclosing(self._client.stream(step.request)) as chunks:
             async for chunk in chunks:
                 text = chunk.text if strip is None else strip.add(chunk.text)
                 if text or chunk.tool_calls:
                     yield chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
                 if chunk.completion is not None:
-                    completion = _judged(chunk.completion, step)
+                    completion = _classify_failure(chunk.completion, step)
                     rest = "" if strip is None else strip.finish()
                     if rest:
                         yield Chunk(text=rest)
-                    yield Climbed(completion=completion, rung=step.rung)
+                    yield AttemptSuccess(completion=completion, rung=step.rung)
 
 
-def _judged(completion: Completion, step: Step) -> Completion:
+def _classify_failure(completion: Completion, step: PlannedAttempt) -> Completion:
     """Refuse what is no answer: nothing at all, or one that the provider's policy cut off."""
     endpoint = step.request.endpoint
     if completion.finish_reason == "content_filter":

@@ -20,7 +20,7 @@ def prefill_of(messages: tuple[ChatMessage, ...]) -> str | None:
     return content if isinstance(content, str) and content.strip() else None
 
 
-def without_prefill(messages: tuple[ChatMessage, ...], prefill: str) -> tuple[ChatMessage, ...]:
+def as_instruction(messages: tuple[ChatMessage, ...], prefill: str) -> tuple[ChatMessage, ...]:
     """Ask in words for what the prefill asked by its place; roles still take turns, as some providers insist."""
     words = f"Begin your answer with exactly this text, then go on:\n{prefill}"
     *earlier, last, _ = messages
@@ -35,7 +35,7 @@ def continuation(text: str, prefill: str) -> str:
     return begun[len(prefill.rstrip()) :] if begun.startswith(prefill.rstrip()) else text
 
 
-class Continuation:
+class PrefillStripper:
     """Takes the prefill off a streamed answer: holds the first texts back until it is clear whether they repeat it.
 
     Args:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from flowai.events import Event, EventLog
 
-MOST_HELD_COUNT = 10_000
+MAX_BUFFERED_EVENTS = 10_000
 RETRY_S = 1.0
 """Seconds between two tries to write what is held."""
 
 
-class EventSink:
+class EventWriter:
     """Writes events, or holds the newest ones until they can be written.
 
     Args:
@@ -52,10 +52,10 @@ class EventSink:
             try:
                 self.log.append(event)
             except InfrastructureError as error:
-                self._hold(event, error)
+                self._buffer(event, error)
             return
         self._held.append(event)
-        if len(self._held) > MOST_HELD_COUNT:
+        if len(self._held) > MAX_BUFFERED_EVENTS:
             self._held.popleft()
             self.dropped_count += 1
         if self._clock_s() >= self._next_try_s:
@@ -78,14 +78,14 @@ class EventSink:
                 self.log.append(self._held[0])
                 self._held.popleft()
         except InfrastructureError as error:
-            self._put_off(error)
+            self._schedule_retry(error)
         else:
             self.error = None
 
-    def _hold(self, event: Event, error: InfrastructureError) -> None:
+    def _buffer(self, event: Event, error: InfrastructureError) -> None:
         self._held.append(event)
-        self._put_off(error)
+        self._schedule_retry(error)
 
-    def _put_off(self, error: InfrastructureError) -> None:
+    def _schedule_retry(self, error: InfrastructureError) -> None:
         self.error = str(error)
         self._next_try_s = self._clock_s() + RETRY_S

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OF_THE_CALL = ("tenant", "feature", "release", "variant", "experiment", "arm")
 
 
-def completed(said: FeedbackEvent, call: CallEvent | None, registry: Registry) -> FeedbackEvent:
+def with_call_fields(said: FeedbackEvent, call: CallEvent | None, registry: Registry) -> FeedbackEvent:
     """Add to feedback what is known of its call, and keep the text only where the feature keeps what is said.
 
     Args:
@@ -37,7 +37,7 @@ def completed(said: FeedbackEvent, call: CallEvent | None, registry: Registry) -
     )
 
 
-def checked(score: ScoreEvent) -> ScoreEvent:
+def validate_feedback(score: ScoreEvent) -> ScoreEvent:
     """Refuse a score that no reader of the log would take.
 
     Raises:

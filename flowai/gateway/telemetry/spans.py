@@ -41,10 +41,10 @@ PROVIDER_NAMES: dict[str, str] = {
 _NS_PER_MS = 1_000_000
 _USAGE = frozenset({"input_tokens", "output_tokens"})
 
-Attribute = str | bool | int | float | list[str]
+SpanAttribute = str | bool | int | float | list[str]
 
 
-class Spans:
+class SpanExporter:
     """Gives finished calls to OpenTelemetry.
 
     The call's span is the one that the conventions describe (`chat MODEL`); its attempts carry no operation and no
@@ -70,7 +70,7 @@ class Spans:
         self._is_given = tracer_provider is not None
         self._tracer = trace.get_tracer("flowai", tracer_provider=tracer_provider, schema_url=SCHEMA_URL)
 
-    def here(self) -> Context:
+    def current_context(self) -> Context:
         """Give the place in the trace where the caller stands now, for a call whose end comes from elsewhere."""
         return self._context.get_current()
 
@@ -115,8 +115,8 @@ class Spans:
             span.set_status(self._trace.StatusCode.ERROR, self._text(attempt.message or ""))
         span.end(start_ns + round((attempt.latency_ms or 0.0) * _NS_PER_MS))
 
-    def _call_attributes(self, event: CallEvent) -> dict[str, Attribute]:
-        attributes: dict[str, Attribute] = {"gen_ai.operation.name": "chat", **dict(self._attributes(event))}
+    def _call_attributes(self, event: CallEvent) -> dict[str, SpanAttribute]:
+        attributes: dict[str, SpanAttribute] = {"gen_ai.operation.name": "chat", **dict(self._attributes(event))}
         if event.cache != "miss":  # the tokens were used by another call, which has a span of its own
             for name in _USAGE:
                 attributes.pop(OTEL_NAMES[name], None)
@@ -131,7 +131,7 @@ class Spans:
                 attributes["gen_ai.output.messages"] = self._json([{**answer, "finish_reason": event.finish_reason}])
         return attributes
 
-    def _attributes(self, record: CallEvent | Attempt) -> Iterator[tuple[str, Attribute]]:
+    def _attributes(self, record: CallEvent | Attempt) -> Iterator[tuple[str, SpanAttribute]]:
         """Give what the one table of names has a name for, leaving out what has no value."""
         for field in record.__struct_fields__:
             name, value = OTEL_NAMES.get(field), getattr(record, field)

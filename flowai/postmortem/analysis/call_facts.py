@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import join_opinions, tell_once
+from flowai.analytics.call_table import deduplicate_lines, join_feedback
 from flowai.analytics.event_query import IS_CALL, PROBLEMS, literal
-from flowai.analytics.records import NANO, Problem, ProblemKind
-from flowai.postmortem.analysis.records import ATTRIBUTES, KINDS, Attribute, Kind
+from flowai.analytics.records import NANO_USD, DataProblem, ProblemKind
+from flowai.postmortem.analysis.records import ATTRIBUTES, KINDS, CallAttribute, FailureKind
 from flowai.postmortem.analysis.text_features import language_sql, words_sql
 from flowai.timestamps import from_us
 
@@ -62,29 +62,30 @@ BASELINE, INCIDENT, AFTER = 0, 1, 2
 
 RETRY_US = 300_000_000
 SLOW_SHARE = 0.95
-LEAST_ANSWERS = 100
+MIN_ANSWERS = 100
 """So many answers of the baseline tell its p95."""
 
-MOST_VALUES = 40
+MAX_VALUES = 40
 """Values of an attribute that are told apart, by calls; as many again by failures."""
 
 INPUT_EDGES = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
-MOST_SLICES = 12
+MAX_SLICES = 12
 _SLICE_S = (60, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 MEMORY_LIMIT = "1GB"
 """What a post-mortem may hold: it reads texts again and again, and it is not run every minute."""
 
-MOST_TEXT_CHARS = 4_000
+MAX_TEXT_CHARS = 4_000
 """So much of a request is looked at for its language and its words."""
 
-_LAST_SAID = f"left(content->>'$.messages[#-1].content', {MOST_TEXT_CHARS})"
+_LAST_SAID = f"left(content->>'$.messages[#-1].content', {MAX_TEXT_CHARS})"
 
-ASKED = """list_filter(from_json(attempts, '[{"provider":"VARCHAR","status":"VARCHAR","message":"VARCHAR"}]'),
+_FIRST_ATTEMPT_SQL = """list_filter(
+    from_json(attempts, '[{"provider":"VARCHAR","status":"VARCHAR","message":"VARCHAR"}]'),
     lambda one: one.status <> 'skipped')[1]"""
 """The first attempt that asked somebody."""
 
-_SOURCES: dict[Attribute, str] = {
+_SOURCES: dict[CallAttribute, str] = {
     "release": '"release"',
     "prompt": "prompt_id",
     "feature": "feature",
@@ -99,7 +100,7 @@ _MODEL_CALL = "NOT hit"
 _ANSWERED = "NOT hit AND NOT failed"
 
 # by kind: the condition under which a call could go wrong so, and under which it did
-_RULES: dict[Kind, tuple[str, str]] = {
+_RULES: dict[FailureKind, tuple[str, str]] = {
     "error": (_MODEL_CALL, "failed"),
     "bad_json": ("json_valid IS NOT NULL", "NOT json_valid"),
     "truncated": (_ANSWERED, "at_limit"),
@@ -116,7 +117,7 @@ _RULES: dict[Kind, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Codes:
+class ValueCodes:
     """What the numbers in `facts` stand for.
 
     Args:
@@ -130,7 +131,7 @@ class Codes:
     slice_us: int
     first_slice: int
 
-    def spell(self, attribute: int, low: int, high: int) -> str:
+    def label_of(self, attribute: int, low: int, high: int) -> str:
         """Spell a value, or a range of them."""
         name = ATTRIBUTES[attribute]
         if name == "input":
@@ -161,22 +162,24 @@ class Gathered:
         warnings: what else a person should know.
     """
 
-    codes: Codes
-    problems: tuple[Problem, ...]
+    codes: ValueCodes
+    problems: tuple[DataProblem, ...]
     warnings: tuple[str, ...]
 
 
-def gather(log: Log, question: IncidentQuestion) -> Gathered:
+def build_call_facts(log: Log, question: IncidentQuestion) -> Gathered:
     """Make the tables.
 
     Args:
         log: opened with `COLUMNS` over the question's stretch.
         question: what is to be looked into.
     """
-    problems = [Problem(kind=kind, count=count) for kind, count in log.rows(PROBLEMS, {"future_us": question.now_us})]
-    problems += [Problem(kind=kind, count=count) for kind, count in sorted(_tell(log, question).items())]
-    join_opinions(log, "TRUE")
-    log.rows("""
+    problems = [
+        DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": question.now_us})
+    ]
+    problems += [DataProblem(kind=kind, count=count) for kind, count in sorted(_load_calls(log, question).items())]
+    join_feedback(log, "TRUE")
+    log.fetch("""
         CREATE TEMP TABLE judgements AS
         SELECT hash(call_id) AS call, bool_and(passed) AS judged FROM lines
         WHERE kind = 'score' AND passed IS NOT NULL AND call_id IS NOT NULL GROUP BY call
@@ -186,25 +189,25 @@ def gather(log: Log, question: IncidentQuestion) -> Gathered:
     return Gathered(codes=codes, problems=tuple(problems), warnings=warnings)
 
 
-def _tell(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
+def _load_calls(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
     attributes = ", ".join(f"{source} AS of_{name}" for name, source in _SOURCES.items())
     incident, after = question.incident, question.after
     of_feature = "TRUE" if question.feature is None else f"feature = {literal(question.feature)}"
     edges = " ".join(f"WHEN input_tokens < {edge} THEN {number}" for number, edge in enumerate(INPUT_EDGES, start=1))
-    log.rows(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    log.rows(f"""
+    log.fetch(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    log.fetch(f"""
         CREATE TEMP TABLE texts AS
         SELECT hash(call_id) AS call, {words_sql(_LAST_SAID)} AS words
         FROM lines WHERE {IS_CALL} AND content IS NOT NULL
     """)  # noqa: S608 - names and numbers of ours
-    log.rows(f"CREATE TEMP TABLE languages AS {language_sql('texts')}")
+    log.fetch(f"CREATE TEMP TABLE languages AS {language_sql('texts')}")
     once = "SELECT call AS id, any_value(language) AS language FROM languages GROUP BY call"
     calls = f"""
-        SELECT *, {ASKED} AS asked FROM lines LEFT JOIN ({once}) ON id = hash(call_id)
+        SELECT *, {_FIRST_ATTEMPT_SQL} AS asked FROM lines LEFT JOIN ({once}) ON id = hash(call_id)
         WHERE {IS_CALL} AND origin IN ('library', 'serve') AND error_class IS DISTINCT FROM 'Cancelled'
             AND at_us <= {question.now_us} AND {of_feature}
     """  # noqa: S608 - names and numbers of ours; the feature's name is quoted
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TEMP TABLE told AS
         SELECT hash(call_id) AS call, at_us, {attributes},
             CASE {edges} WHEN input_tokens IS NOT NULL THEN {len(INPUT_EDGES) + 1} END::UTINYINT AS input,
@@ -214,24 +217,24 @@ def _tell(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
             cache <> 'miss' AS hit, error_class IS NOT NULL AS failed, error_class, json_valid,
             coalesce(finish_reason = 'length', FALSE) AS at_limit, coalesce(degraded, FALSE) AS degraded,
             output_tokens, latency_ms, error_class IS NULL AND coalesce(asked.status = 'error', FALSE) AS fell_back,
-            id IS NOT NULL AS has_content, TRY_CAST(round(cost_usd * {NANO}) AS BIGINT) AS cost
+            id IS NOT NULL AS has_content, TRY_CAST(round(cost_usd * {NANO_USD}) AS BIGINT) AS cost
         FROM ({calls})
     """)  # noqa: S608 - as above
-    return tell_once(log)
+    return deduplicate_lines(log)
 
 
 def _freeze(log: Log) -> tuple[str, ...]:
     """Find what slow and costly mean: the baseline's p95, by feature, of dollars by feature and model."""
-    ((answers,),) = log.rows(f"SELECT count(*) FROM calls WHERE era = {BASELINE} AND {_ANSWERED}")  # noqa: S608 - ours
-    has_baseline = answers >= LEAST_ANSWERS
+    ((answers,),) = log.fetch(f"SELECT count(*) FROM calls WHERE era = {BASELINE} AND {_ANSWERED}")  # noqa: S608 - ours
+    has_baseline = answers >= MIN_ANSWERS
     era = BASELINE if has_baseline else INCIDENT
     taken = f"FROM calls WHERE era = {era} AND {_ANSWERED}"
-    enough = f"HAVING count(*) >= {LEAST_ANSWERS}"
-    log.rows(f"""
+    enough = f"HAVING count(*) >= {MIN_ANSWERS}"
+    log.fetch(f"""
         CREATE TEMP TABLE slow_of AS
         SELECT of_feature, quantile_disc(latency_ms, {SLOW_SHARE}) AS above {taken} GROUP BY 1 {enough}
     """)
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TEMP TABLE costly_of AS
         SELECT of_feature, of_model, quantile_disc(cost, {SLOW_SHARE}) AS above
         {taken} AND cost IS NOT NULL GROUP BY GROUPING SETS ((of_feature, of_model), (of_feature)) {enough}
@@ -242,10 +245,10 @@ def _freeze(log: Log) -> tuple[str, ...]:
     return (f"only {answers:,} answers before the incident: {measured}",)
 
 
-def _code(log: Log, question: IncidentQuestion) -> Codes:
+def _code(log: Log, question: IncidentQuestion) -> ValueCodes:
     """Make `facts`: what each call could meet and met, as bits, and its attributes as numbers."""
     values = tuple(_values(log, name) for name in ATTRIBUTES[:-2])
-    slice_us = slice_us_of(question.incident.until_us - question.incident.since_us, MOST_SLICES)
+    slice_us = slice_us_of(question.incident.until_us - question.incident.since_us, MAX_SLICES)
     first = question.incident.since_us // slice_us
     slices = -(-question.incident.until_us // slice_us) - first
     risk, bad = (
@@ -258,7 +261,7 @@ def _code(log: Log, question: IncidentQuestion) -> Codes:
     ]
     time = f"CASE WHEN era = {INCIDENT} THEN at_us // {slice_us} - {first} + 1 ELSE 0 END"
     numbers += [f"coalesce(input, 0)::UTINYINT AS a{len(numbers)}", f"({time})::UTINYINT AS a{len(numbers) + 1}"]
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TEMP TABLE facts AS
         SELECT call, era, at_us, person, chat, hit, failed, error_class, at_limit, degraded, output_tokens, latency_ms,
             fell_back, has_content, cost, {", ".join(numbers)},
@@ -271,19 +274,19 @@ def _code(log: Log, question: IncidentQuestion) -> Codes:
             LEFT JOIN (SELECT of_feature AS h, above AS by_feature FROM costly_of WHERE of_model IS NULL)
                 ON h = of_feature
     """)  # noqa: S608 - names and numbers of ours
-    _forget_repeats(log)
+    _drop_duplicates(log)
     inputs = tuple(str(edge) for edge in (*INPUT_EDGES, "more"))
-    return Codes(
+    return ValueCodes(
         values=(*values, inputs, tuple(str(number) for number in range(slices))),
         slice_us=slice_us,
         first_slice=first,
     )
 
 
-def _forget_repeats(log: Log) -> None:
+def _drop_duplicates(log: Log) -> None:
     """Leave out of `mask` what a call says that one just before it said."""
     feature = ATTRIBUTES.index("feature")
-    log.rows(f"""
+    log.fetch(f"""
         CREATE TEMP TABLE repeats AS
         SELECT call, said FROM (
             SELECT call, risk, CASE WHEN at_us - lag(at_us) OVER again <= {RETRY_US} THEN lag(bad) OVER again END
@@ -292,16 +295,16 @@ def _forget_repeats(log: Log) -> None:
             WINDOW again AS (PARTITION BY coalesce(person, chat), a{feature} ORDER BY at_us, call)
         ) WHERE said & risk <> 0
     """)  # noqa: S608 - numbers of ours
-    log.rows(f"""
+    log.fetch(f"""
         UPDATE facts SET mask = (mask & ~(said | (said << {len(KINDS)}))) FROM repeats WHERE facts.call = repeats.call
     """)  # noqa: S608 - numbers of ours
 
 
-def _values(log: Log, name: Attribute) -> tuple[str, ...]:
+def _values(log: Log, name: CallAttribute) -> tuple[str, ...]:
     """Choose the values of an attribute that are told apart: those of most calls, and those of most failures."""
-    rows = log.rows(f"""
-        SELECT of_{name}, row_number() OVER (ORDER BY calls DESC, of_{name}) <= {MOST_VALUES}
-            OR row_number() OVER (ORDER BY failures DESC, of_{name}) <= {MOST_VALUES} AS is_kept
+    rows = log.fetch(f"""
+        SELECT of_{name}, row_number() OVER (ORDER BY calls DESC, of_{name}) <= {MAX_VALUES}
+            OR row_number() OVER (ORDER BY failures DESC, of_{name}) <= {MAX_VALUES} AS is_kept
         FROM (
             SELECT of_{name}, count(*) AS calls,
                 count(*) FILTER (failed OR NOT json_valid OR at_limit OR NOT accepted OR degraded) AS failures
@@ -309,7 +312,7 @@ def _values(log: Log, name: Attribute) -> tuple[str, ...]:
         ) ORDER BY 1
     """)  # noqa: S608 - names and numbers of ours
     kept = tuple(value for value, is_kept in rows if is_kept)
-    log.rows(f"CREATE TYPE values_{name} AS ENUM ({', '.join(map(literal, kept)) or literal('')})")
+    log.fetch(f"CREATE TYPE values_{name} AS ENUM ({', '.join(map(literal, kept)) or literal('')})")
     return kept
 
 
@@ -321,7 +324,7 @@ def slice_us_of(span_us: int, most: int) -> int:
     return -(-span_us // (86_400_000_000 * (most - 1))) * 86_400_000_000
 
 
-def rates_by_kind(counts: Mapping[tuple[int, int], int], era: int) -> dict[Kind, tuple[int, int]]:
+def rates_by_kind(counts: Mapping[tuple[int, int], int], era: int) -> dict[FailureKind, tuple[int, int]]:
     """Sum calls at risk and failures by kind, of counts by (era, mask)."""
     found = dict.fromkeys(KINDS, (0, 0))
     for (here, mask), count in counts.items():

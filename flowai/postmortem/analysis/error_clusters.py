@@ -15,7 +15,7 @@ from flowai.timestamps import format_us
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MOST_PATTERN_CHARS = 240
+MAX_PATTERN_CHARS = 240
 _MASKS = re.compile(
     r"""(?P<quoted>"[^"\n]{0,400}"|'[^'\n]{1,400}'(?!\w)|`[^`\n]{1,400}`)
     |(?P<url>\bhttps?://[^\s"'<>]+)
@@ -53,7 +53,7 @@ class MessageCount:
 
 
 @dataclass(slots=True)
-class _Gathering:
+class _ClusterBuilder:
     example: str
     count: int = 0
     baseline_count: int = 0
@@ -64,9 +64,9 @@ class _Gathering:
 
 def mask(message: str) -> str:
     """Replace what varies in a message: quoted text, addresses, ids, hexadecimals, numbers."""
-    text = " ".join(message[: 4 * MOST_PATTERN_CHARS].split())
+    text = " ".join(message[: 4 * MAX_PATTERN_CHARS].split())
     masked = _MASKS.sub(lambda match: _MARKS[match.lastgroup or "number"], text)
-    return masked if len(masked) <= MOST_PATTERN_CHARS else masked[: MOST_PATTERN_CHARS - 3] + "..."
+    return masked if len(masked) <= MAX_PATTERN_CHARS else masked[: MAX_PATTERN_CHARS - 3] + "..."
 
 
 def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -> tuple[Cluster, ...]:
@@ -76,10 +76,10 @@ def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -
         messages: what was counted.
         redact: takes secrets out of a text.
     """
-    found: dict[tuple[str, str], _Gathering] = {}
+    found: dict[tuple[str, str], _ClusterBuilder] = {}
     for one in messages:
         message = redact(one.message)
-        gathering = found.setdefault((one.error_class, mask(message)), _Gathering(example=message))
+        gathering = found.setdefault((one.error_class, mask(message)), _ClusterBuilder(example=message))
         gathering.count += one.count
         gathering.baseline_count += one.baseline_count
         gathering.users.update(one.users)
@@ -92,7 +92,7 @@ def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -
     return tuple(sorted(clusters, key=lambda one: (-one.count, one.error_class, one.pattern)))
 
 
-def _closed(key: tuple[str, str], gathering: _Gathering) -> Cluster:
+def _closed(key: tuple[str, str], gathering: _ClusterBuilder) -> Cluster:
     error_class, pattern = key
     return Cluster(
         error_class=error_class,
@@ -103,5 +103,5 @@ def _closed(key: tuple[str, str], gathering: _Gathering) -> Cluster:
         providers=tuple(sorted(gathering.providers, key=lambda name: (-gathering.providers[name], name))),
         first_at=format_us(min(gathering.moments)),
         last_at=format_us(max(gathering.moments)),
-        example=gathering.example[: 4 * MOST_PATTERN_CHARS],
+        example=gathering.example[: 4 * MAX_PATTERN_CHARS],
     )

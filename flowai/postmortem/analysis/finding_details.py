@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.analytics.records import NANO
+from flowai.analytics.records import NANO_USD
 from flowai.postmortem.analysis.call_facts import BASELINE, INCIDENT
-from flowai.postmortem.analysis.records import ATTRIBUTES, HARMS, KINDS, Example, Finding, Touched
+from flowai.postmortem.analysis.records import ATTRIBUTES, FAILURE_KINDS, KINDS, Example, Finding, Impact
 from flowai.rendering.formatting import dollars, duration
 from flowai.timestamps import format_us
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from flowai.analytics.event_query import Log
 
-MOST_EXAMPLES = 2
-MOST_SAMPLES = 6
+MAX_EXAMPLES = 2
+MAX_SAMPLES = 6
 """So many calls of a finding may become regression cases."""
-MOST_TEXT_CHARS = 600
+MAX_TEXT_CHARS = 600
 _POOL = 2_000
-_TOLD_LIFT = 1.5
+_MIN_REPORTED_LIFT = 1.5
 _TOLD_SHARE = 0.5
 
 
@@ -56,7 +56,7 @@ class Sample:
     error: str | None
 
 
-class _Kept(msgspec.Struct):
+class _StoredContent(msgspec.Struct):
     messages: list[dict[str, Any]] = []
     output: str | None = None
 
@@ -71,7 +71,7 @@ def describe(log: Log, finding: Finding, condition: str) -> Finding:
     """
     bit = KINDS.index(finding.kind)
     met = f"era = {INCIDENT} AND bad >> {bit} & 1 = 1"
-    ((users, sessions, cost),) = log.rows(f"""
+    ((users, sessions, cost),) = log.fetch(f"""
         SELECT count(DISTINCT person), count(DISTINCT chat), coalesce(sum(cost), 0)
         FROM facts WHERE {met} AND {condition}
     """)  # noqa: S608 - numbers of ours
@@ -81,34 +81,34 @@ def describe(log: Log, finding: Finding, condition: str) -> Finding:
         finding,
         user_count=users,
         session_count=sessions,
-        cost_usd=int(cost) / NANO,
+        cost_usd=int(cost) / NANO_USD,
         symptoms=tuple(_symptoms(log, finding, f"{met} AND {condition}", before)),
     )
 
 
 def _symptoms(log: Log, finding: Finding, met: str, before: str) -> Iterable[str]:
     if finding.kind == "error":
-        rows = log.rows(f"SELECT error_class, count(*) FROM facts WHERE {met} GROUP BY 1 ORDER BY 2 DESC, 1")  # noqa: S608 - ours
+        rows = log.fetch(f"SELECT error_class, count(*) FROM facts WHERE {met} GROUP BY 1 ORDER BY 2 DESC, 1")  # noqa: S608 - ours
         total = sum(count for _, count in rows)
         return [f"{name} {count / total:.0%}" for name, count in rows[:1]]
     medians = (f"median({name}) FILTER (NOT failed AND NOT hit)" for name in ("output_tokens", "latency_ms", "cost"))
     facts = f"count(*), count(*) FILTER (at_limit), {', '.join(medians)}"
-    (here,), (then,) = (log.rows(f"SELECT {facts} FROM facts WHERE {where}") for where in (met, before))  # noqa: S608 - ours
+    (here,), (then,) = (log.fetch(f"SELECT {facts} FROM facts WHERE {where}") for where in (met, before))  # noqa: S608 - ours
     found: list[str] = []
     if finding.kind != "truncated" and here[0] and here[1] >= _TOLD_SHARE * here[0]:
         found.append(f"{here[1] / here[0]:.0%} ended at the token limit")
     spells: tuple[tuple[str, Callable[[float], str]], ...] = (
         ("output", lambda tokens: f"{tokens:,.0f} tokens"),
         ("latency", duration),
-        ("cost", lambda nano: dollars(nano / NANO)),
+        ("cost", lambda nano: dollars(nano / NANO_USD)),
     )
     for (name, spell), now, usual in zip(spells, here[2:], then[2:], strict=True):
-        if now is not None and usual and not 1 / _TOLD_LIFT < now / usual < _TOLD_LIFT:
+        if now is not None and usual and not 1 / _MIN_REPORTED_LIFT < now / usual < _MIN_REPORTED_LIFT:
             found.append(f"{name} {spell(now)} instead of {spell(usual)} (median)")
     return found
 
 
-def touched(log: Log, met: Sequence[tuple[Finding, str]]) -> Touched:
+def impact_of(log: Log, met: Sequence[tuple[Finding, str]]) -> Impact:
     """Count whom and what all findings met, each call once; calls that failed count too.
 
     Args:
@@ -117,21 +117,21 @@ def touched(log: Log, met: Sequence[tuple[Finding, str]]) -> Touched:
     """
     any_of = [f"(bad >> {KINDS.index(one.kind)} & 1 = 1 AND {condition})" for one, condition in met]
     where = f"era = {INCIDENT} AND (failed OR {' OR '.join(any_of) or 'FALSE'})"
-    useless = " | ".join(str(1 << KINDS.index(kind)) for kind in sorted(HARMS))
-    ((calls, users, sessions, anonymous, wasted, unpriced),) = log.rows(f"""
+    useless = " | ".join(str(1 << KINDS.index(kind)) for kind in sorted(FAILURE_KINDS))
+    ((calls, users, sessions, anonymous, wasted, unpriced),) = log.fetch(f"""
         SELECT count(*), count(DISTINCT person), count(DISTINCT chat), count(*) FILTER (person IS NULL),
             coalesce(sum(cost) FILTER (bad & ({useless}) <> 0), 0), count(*) FILTER (cost IS NULL AND NOT failed)
         FROM facts WHERE {where}
     """)  # noqa: S608 - numbers of ours
-    ((degraded, fell_back),) = log.rows(f"""
+    ((degraded, fell_back),) = log.fetch(f"""
         SELECT count(*) FILTER (degraded), count(*) FILTER (fell_back) FROM facts WHERE era = {INCIDENT}
     """)  # noqa: S608 - a number of ours
-    return Touched(
+    return Impact(
         call_count=calls,
         user_count=users,
         session_count=sessions,
         anonymous_count=anonymous,
-        wasted_usd=int(wasted) / NANO,
+        wasted_usd=int(wasted) / NANO_USD,
         unpriced_count=unpriced,
         degraded_count=degraded,
         fell_back_count=fell_back,
@@ -141,7 +141,7 @@ def touched(log: Log, met: Sequence[tuple[Finding, str]]) -> Touched:
 def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
     """Give when the first call of a finding went wrong (RFC 3339, UTC)."""
     bit = KINDS.index(finding.kind)
-    ((first,),) = log.rows(f"""
+    ((first,),) = log.fetch(f"""
         SELECT min(at_us) FROM facts WHERE era = {INCIDENT} AND bad >> {bit} & 1 = 1 AND {condition}
     """)  # noqa: S608 - numbers of ours
     return None if first is None else format_us(first)
@@ -154,20 +154,20 @@ def samples(log: Log, met: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, 
         log: holds `facts`.
         met: findings with the condition of their calls.
     """
-    log.rows("CREATE TEMP TABLE pool (finding UTINYINT, call UBIGINT)")
+    log.fetch("CREATE TEMP TABLE pool (finding UTINYINT, call UBIGINT)")
     for number, (one, condition) in enumerate(met):
         bit = KINDS.index(one.kind)
-        log.rows(f"""
+        log.fetch(f"""
             INSERT INTO pool SELECT {number}, call FROM facts
             WHERE era = {INCIDENT} AND bad >> {bit} & 1 = 1 AND {condition}
             ORDER BY has_content DESC, a{ATTRIBUTES.index("input")}, hash(call) LIMIT {_POOL}
         """)  # noqa: S608 - numbers of ours
-    rows = log.rows(f"""
+    rows = log.fetch(f"""
         SELECT finding, call_id, at_us, feature, prompt_id, "release", content::VARCHAR, error_class, error_message
         FROM lines JOIN pool ON hash(call_id) = call WHERE kind = 'call'
         QUALIFY row_number() OVER (
             PARTITION BY finding ORDER BY content IS NULL, length(content::VARCHAR), call_id
-        ) <= {MOST_SAMPLES}
+        ) <= {MAX_SAMPLES}
         ORDER BY finding, content IS NULL, length(content::VARCHAR), call_id
     """)  # noqa: S608 - a number of ours
     found: list[list[Sample]] = [[] for _ in met]
@@ -179,9 +179,9 @@ def samples(log: Log, met: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, 
 def _sample(row: tuple[Any, ...]) -> Sample:
     _, call_id, at_us, feature, prompt, release, content, error_class, message = row
     try:
-        kept = msgspec.json.decode(content, type=_Kept) if content else _Kept()
+        kept = msgspec.json.decode(content, type=_StoredContent) if content else _StoredContent()
     except (msgspec.DecodeError, UnicodeDecodeError):
-        kept = _Kept()  # content of another shape is none
+        kept = _StoredContent()  # content of another shape is none
     return Sample(
         call_id=call_id,
         at_us=at_us,
@@ -212,4 +212,4 @@ def _shown(text: str | None, redact: Callable[[str], str]) -> str | None:
     if text is None:
         return None
     clean = redact(text)  # before it is cut: half a key has no shape
-    return clean if len(clean) <= MOST_TEXT_CHARS else f"{clean[:MOST_TEXT_CHARS]}..."
+    return clean if len(clean) <= MAX_TEXT_CHARS else f"{clean[:MAX_TEXT_CHARS]}..."

@@ -12,67 +12,77 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from flowai.analytics.records import Tally
-from flowai.postmortem.analysis.call_facts import AFTER, ASKED, BASELINE, INCIDENT, gather, rates_by_kind, slice_us_of
+from flowai.analytics.records import CountOfTotal
+from flowai.postmortem.analysis.call_facts import (
+    _FIRST_ATTEMPT_SQL,
+    AFTER,
+    BASELINE,
+    INCIDENT,
+    build_call_facts,
+    rates_by_kind,
+    slice_us_of,
+)
 from flowai.postmortem.analysis.error_clusters import MessageCount, cluster
 from flowai.postmortem.analysis.finding_details import (
-    MOST_EXAMPLES,
+    MAX_EXAMPLES,
     Sample,
     describe,
     example_of,
     first_bad_at,
+    impact_of,
     samples,
-    touched,
 )
 from flowai.postmortem.analysis.records import (
     ATTRIBUTES,
     KINDS,
     Bucket,
     Condition,
-    ContentKept,
+    ContentAvailability,
     Finding,
     Investigation,
     KindRow,
-    LogMoment,
+    TimelineEvent,
 )
-from flowai.postmortem.analysis.subgroup_counts import PHRASE, Cube, key_sql, kinds_in, masks
-from flowai.postmortem.analysis.subgroup_scan import LEAST_FAILURES, named_alike, pick_subgroups
-from flowai.postmortem.analysis.text_features import telling_terms, term_sql
+from flowai.postmortem.analysis.subgroup_counts import PHRASE, SubgroupCounter, count_by_mask, key_sql, kinds_in
+from flowai.postmortem.analysis.subgroup_scan import MIN_FAILURES, find_subgroups, same_subgroup
+from flowai.postmortem.analysis.text_features import distinctive_terms, term_sql
 from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowai.analytics.event_query import Log
-    from flowai.postmortem.analysis.call_facts import Codes, Gathered
-    from flowai.postmortem.analysis.records import Cluster, IncidentQuestion, Kind
-    from flowai.postmortem.analysis.subgroup_scan import Cells, Key, Pick
+    from flowai.postmortem.analysis.call_facts import Gathered, ValueCodes
+    from flowai.postmortem.analysis.records import Cluster, FailureKind, IncidentQuestion
+    from flowai.postmortem.analysis.subgroup_scan import Subgroup, SubgroupCounts, SubgroupFinding
 
-MOST_BUCKETS = 61
-MOST_ALSO = 4
-MOST_MOMENTS = 50
-MOST_PHRASES = 100
+MAX_BUCKETS = 61
+MAX_ALSO = 4
+MAX_MOMENTS = 50
+MAX_PHRASES = 100
 _FEATURE, _TIME = ATTRIBUTES.index("feature"), ATTRIBUTES.index("time")
 _TERM_TEXTS = 2_000
-_HEARD = "SELECT number, words FROM heard JOIN texts USING (call) WHERE words IS NOT NULL ORDER BY number, call"
-_MOST_MESSAGES = 50_000
-_MOST_MESSAGE_USERS = 1_000
+_FEEDBACK_KINDS = (
+    "SELECT number, words FROM heard JOIN texts USING (call) WHERE words IS NOT NULL ORDER BY number, call"
+)
+_MAX_MESSAGES = 50_000
+_MAX_MESSAGE_USERS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Looking:
+class _InvestigationContext:
     """What is passed along while one incident is looked into."""
 
     log: Log
     question: IncidentQuestion
-    codes: Codes
+    codes: ValueCodes
     redact: Callable[[str], str]
 
-    def spell(self, key: Key, phrases: list[str]) -> tuple[Condition, ...]:
+    def spell(self, key: Subgroup, phrases: list[str]) -> tuple[Condition, ...]:
         return tuple(
             Condition(attribute="phrase", value=phrases[low - 1])
             if attribute == PHRASE
-            else Condition(attribute=ATTRIBUTES[attribute], value=self.codes.spell(attribute, low, high))
+            else Condition(attribute=ATTRIBUTES[attribute], value=self.codes.label_of(attribute, low, high))
             for attribute, low, high in key
         )
 
@@ -87,14 +97,14 @@ def investigate(
         question: what is to be looked into.
         redact: takes secrets out of a text.
     """
-    gathered = gather(log, question)
-    looking = _Looking(log=log, question=question, codes=gathered.codes, redact=redact)
-    counts = masks(log)
+    gathered = build_call_facts(log, question)
+    looking = _InvestigationContext(log=log, question=question, codes=gathered.codes, redact=redact)
+    counts = count_by_mask(log)
     incident, baseline = rates_by_kind(counts, INCIDENT), rates_by_kind(counts, BASELINE)
-    met, looked_count = _findings(looking, kinds_in(incident.items(), LEAST_FAILURES))
+    met, looked_count = _findings(looking, kinds_in(incident.items(), MIN_FAILURES))
     found = samples(log, met)
     findings = tuple(
-        msgspec.structs.replace(one, examples=tuple(example_of(sample, redact) for sample in some[:MOST_EXAMPLES]))
+        msgspec.structs.replace(one, examples=tuple(example_of(sample, redact) for sample in some[:MAX_EXAMPLES]))
         for (one, _), some in zip(met, found, strict=True)
     )
     timeline_kind = findings[0].kind if findings else "error"
@@ -109,7 +119,7 @@ def investigate(
             KindRow(kind=kind, incident=_tally(*incident[kind]), baseline=_tally(*baseline[kind])) for kind in KINDS
         ),
         findings=findings,
-        looked_count=looked_count,
+        tested_count=looked_count,
         clusters=clusters,
         unclustered_count=unclustered_count,
         timeline_kind=timeline_kind,
@@ -117,7 +127,7 @@ def investigate(
         buckets=buckets,
         first_bad_at=first_bad_at(log, *met[0]) if met else None,
         moments=_moments(looking),
-        touched=touched(log, met),
+        touched=impact_of(log, met),
         content=_content(log),
         problems=gathered.problems,
         warnings=_warnings(gathered, unclustered_count),
@@ -125,8 +135,8 @@ def investigate(
     return report, found
 
 
-def _tally(count: int, failure_count: int) -> Tally:
-    return Tally(count=count, failure_count=failure_count)
+def _tally(count: int, failure_count: int) -> CountOfTotal:
+    return CountOfTotal(count=count, failure_count=failure_count)
 
 
 def _count_of(counts: dict[tuple[int, int], int], era: int) -> int:
@@ -135,7 +145,7 @@ def _count_of(counts: dict[tuple[int, int], int], era: int) -> int:
 
 def _releases(log: Log, era: int) -> dict[str, int]:
     query = "SELECT of_release, count(*) FROM calls WHERE era = $era AND of_release IS NOT NULL GROUP BY 1"
-    return dict(log.rows(f"{query} ORDER BY 2 DESC, 1 LIMIT 20", {"era": era}))
+    return dict(log.fetch(f"{query} ORDER BY 2 DESC, 1 LIMIT 20", {"era": era}))
 
 
 def _warnings(gathered: Gathered, unclustered_count: int) -> tuple[str, ...]:
@@ -147,38 +157,38 @@ def _warnings(gathered: Gathered, unclustered_count: int) -> tuple[str, ...]:
 # --- what stands out ---
 
 
-def _findings(looking: _Looking, kinds: tuple[Kind, ...]) -> tuple[list[tuple[Finding, str]], int]:
+def _findings(looking: _InvestigationContext, kinds: tuple[FailureKind, ...]) -> tuple[list[tuple[Finding, str]], int]:
     """Scan every kind; give the findings, each with the condition of its calls, and how many subgroups there were."""
     log = looking.log
     phrases, term_count = _phrases(looking, kinds)
-    cube = Cube(log=log, kinds=kinds, codes=looking.codes)
+    cube = SubgroupCounter(log=log, kinds=kinds, codes=looking.codes)
     counted = cube.count()
     looked_count = term_count + sum(len(cells) for cells in counted.values())
-    picked: list[tuple[Kind, Pick, list[Key], str]] = []
+    picked: list[tuple[FailureKind, SubgroupFinding, list[Subgroup], str]] = []
     for kind, cells in counted.items():
         if () not in cells:
             continue
         original = {key: list(counts) for key, counts in cells.items()}
 
-        def without(key: Key, kind: Kind = kind) -> Cells:
+        def without(key: Subgroup, kind: FailureKind = kind) -> SubgroupCounts:
             return cube.count((kind,), inside=key)[kind]
 
         earlier = ""
-        for pick in pick_subgroups(cells, looked_count=looked_count, strata=_FEATURE, timely=_TIME, without=without):
-            also = named_alike(original, pick.key) if pick.key else []
+        for pick in find_subgroups(cells, looked_count=looked_count, strata=_FEATURE, timely=_TIME, without=without):
+            also = same_subgroup(original, pick.key) if pick.key else []
             picked.append((kind, pick, also, f"{key_sql(pick.key)}{earlier}"))
             earlier += f" AND NOT ({key_sql(pick.key)})"
     picked.sort(key=lambda one: (-one[1].excess, one[1].log_p, KINDS.index(one[0])))
     met = []
     for kind, pick, also, condition in picked:
-        others = tuple(looking.spell(key, phrases) for key in also[:MOST_ALSO])
+        others = tuple(looking.spell(key, phrases) for key in also[:MAX_ALSO])
         finding = _finding(kind, pick, looking.spell(pick.key, phrases), looked_count)
         finding = msgspec.structs.replace(finding, also=others)
         met.append((describe(log, finding, condition), condition))
     return met, looked_count
 
 
-def _finding(kind: Kind, pick: Pick, where: tuple[Condition, ...], looked_count: int) -> Finding:
+def _finding(kind: FailureKind, pick: SubgroupFinding, where: tuple[Condition, ...], looked_count: int) -> Finding:
     at_risk, failures, before, failures_before = pick.counts
     all_count, all_failures = pick.totals[:2]
     return Finding(
@@ -195,32 +205,32 @@ def _finding(kind: Kind, pick: Pick, where: tuple[Condition, ...], looked_count:
     )
 
 
-def _phrases(looking: _Looking, kinds: tuple[Kind, ...]) -> tuple[list[str], int]:
+def _phrases(looking: _InvestigationContext, kinds: tuple[FailureKind, ...]) -> tuple[list[str], int]:
     """Find words that stand in bad requests more often; make `phrases`, the calls of each; give them by number."""
     log = looking.log
-    log.rows("CREATE TEMP TABLE phrases (call UBIGINT, phrase UTINYINT)")
-    log.rows("CREATE TEMP TABLE heard (number UTINYINT, call UBIGINT)")
+    log.fetch("CREATE TEMP TABLE phrases (call UBIGINT, phrase UTINYINT)")
+    log.fetch("CREATE TEMP TABLE heard (number UTINYINT, call UBIGINT)")
     for number, (kind, has_failed) in enumerate(product(kinds, (1, 0))):
         bit = KINDS.index(kind)
-        log.rows(f"""
+        log.fetch(f"""
             INSERT INTO heard SELECT {number}, call FROM facts
             WHERE era = {INCIDENT} AND has_content AND mask >> {bit} & 1 = 1
                 AND mask >> {bit + len(KINDS)} & 1 = {has_failed}
             ORDER BY hash(call) LIMIT {_TERM_TEXTS}
         """)  # noqa: S608 - numbers of ours
     texts: list[list[str]] = [[] for _ in range(2 * len(kinds))]
-    for number, words in log.rows(_HEARD):
+    for number, words in log.fetch(_FEEDBACK_KINDS):
         texts[number].append(words)
     terms: list[str] = []
     looked_count = 0
     for bad, good in zip(texts[::2], texts[1::2], strict=True):
-        found, count = telling_terms(bad, good)
+        found, count = distinctive_terms(bad, good)
         terms += [term for term in found if term not in terms]
         looked_count += count
-    terms = terms[:MOST_PHRASES]
+    terms = terms[:MAX_PHRASES]
     if terms:
         tests = ", ".join(f"CASE WHEN {term_sql(one)} THEN {number} END" for number, one in enumerate(terms, 1))
-        log.rows(f"""
+        log.fetch(f"""
             INSERT INTO phrases
             SELECT DISTINCT call, unnest(list_filter([{tests}], lambda one: one IS NOT NULL)) FROM texts
         """)  # noqa: S608 - terms are quoted
@@ -230,15 +240,15 @@ def _phrases(looking: _Looking, kinds: tuple[Kind, ...]) -> tuple[list[str], int
 # --- the rest ---
 
 
-def _buckets(looking: _Looking, kind: Kind) -> tuple[int, tuple[Bucket, ...]]:
+def _buckets(looking: _InvestigationContext, kind: FailureKind) -> tuple[int, tuple[Bucket, ...]]:
     """Count by slices of time, from a little before the incident to what followed."""
     question = looking.question
     span_us = question.incident.until_us - question.incident.since_us
     begin_us = max(question.baseline.since_us, question.incident.since_us - span_us // 4)
     end_us = question.after.until_us
-    width_us = slice_us_of(end_us - begin_us, MOST_BUCKETS)
+    width_us = slice_us_of(end_us - begin_us, MAX_BUCKETS)
     bit = KINDS.index(kind)
-    rows = looking.log.rows(f"""
+    rows = looking.log.fetch(f"""
         SELECT at_us // {width_us} AS slice, count(*), count(*) FILTER (failed), count(*) FILTER (bad >> {bit} & 1 = 1),
             count(*) FILTER (risk >> {bit} & 1 = 1)
         FROM facts WHERE at_us BETWEEN {begin_us} AND {end_us - 1} GROUP BY 1
@@ -259,12 +269,12 @@ def _buckets(looking: _Looking, kind: Kind) -> tuple[int, tuple[Bucket, ...]]:
     return width_us // 1_000_000, tuple(buckets)
 
 
-def _clusters(looking: _Looking) -> tuple[tuple[Cluster, ...], int]:
-    rows = looking.log.rows(f"""
-        SELECT coalesce(lines.error_class, 'first attempt'), coalesce(error_message, {ASKED}.message, ''),
-            coalesce({ASKED}.provider, provider, '?'), count(*) FILTER (era = {INCIDENT}) AS here,
+def _clusters(looking: _InvestigationContext) -> tuple[tuple[Cluster, ...], int]:
+    rows = looking.log.fetch(f"""
+        SELECT coalesce(lines.error_class, 'first attempt'), coalesce(error_message, {_FIRST_ATTEMPT_SQL}.message, ''),
+            coalesce({_FIRST_ATTEMPT_SQL}.provider, provider, '?'), count(*) FILTER (era = {INCIDENT}) AS here,
             count(*) FILTER (era = {BASELINE}),
-            (list(DISTINCT person) FILTER (era = {INCIDENT} AND person IS NOT NULL))[1:{_MOST_MESSAGE_USERS}],
+            (list(DISTINCT person) FILTER (era = {INCIDENT} AND person IS NOT NULL))[1:{_MAX_MESSAGE_USERS}],
             min(facts.at_us) FILTER (era = {INCIDENT}), max(facts.at_us) FILTER (era = {INCIDENT})
         FROM lines JOIN (SELECT DISTINCT ON (call) * FROM facts WHERE (failed OR fell_back) AND era < {AFTER}) AS facts
             ON hash(call_id) = call
@@ -273,32 +283,32 @@ def _clusters(looking: _Looking) -> tuple[tuple[Cluster, ...], int]:
     names = ("error_class", "message", "provider", "count", "baseline_count", "users", "first_us", "last_us")
     messages = (
         MessageCount(**dict(zip(names, (*row[:5], tuple(row[5] or ()), *row[6:]), strict=True)))
-        for row in rows[:_MOST_MESSAGES]
+        for row in rows[:_MAX_MESSAGES]
     )
-    return cluster(messages, redact=looking.redact), sum(row[3] for row in rows[_MOST_MESSAGES:])
+    return cluster(messages, redact=looking.redact), sum(row[3] for row in rows[_MAX_MESSAGES:])
 
 
-def _content(log: Log) -> ContentKept:
-    rows = log.rows(f"""
+def _content(log: Log) -> ContentAvailability:
+    rows = log.fetch(f"""
         SELECT coalesce(of_feature, '-'), count(*), count(*) FILTER (has_content) FROM calls
         WHERE era = {INCIDENT} GROUP BY 1 ORDER BY 2 DESC, 1
     """)  # noqa: S608 - numbers of ours
-    return ContentKept(
+    return ContentAvailability(
         kept_count=sum(kept for _, _, kept in rows), missing=tuple(feature for feature, _, kept in rows if not kept)
     )
 
 
-def _moments(looking: _Looking) -> tuple[LogMoment, ...]:
-    rows = looking.log.rows(
+def _moments(looking: _InvestigationContext) -> tuple[TimelineEvent, ...]:
+    rows = looking.log.fetch(
         f"""
         SELECT at_us, kind, coalesce(cause, action, '?'), coalesce(message, concat_ws(' ', "release", 'serves', serves))
         FROM lines WHERE kind IN ('alert', 'release') AND at_us BETWEEN $since AND $until
-        ORDER BY at_us, kind, 3, 4 LIMIT {MOST_MOMENTS}
+        ORDER BY at_us, kind, 3, 4 LIMIT {MAX_MOMENTS}
         """,  # noqa: S608 - a number of ours
         {"since": looking.question.incident.since_us, "until": looking.question.after.until_us},
     )
     return tuple(
-        LogMoment(
+        TimelineEvent(
             at=format_us(at_us),
             what=kind,
             detail=looking.redact(f"{cause}: {message}" if message else cause),

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
     from flowai.postmortem.analysis.records import Bucket
 
-SURE = 1e-4
+CONFIDENCE = 1e-4
 """Chance at which a bucket counts as bad."""
-LEAST_RATE = 0.001
+MIN_RATE = 0.001
 """Where nothing ever went wrong before, a rate below this is not yet trouble."""
-LEAST_BAD = 3
+MIN_BAD = 3
 
 
-def bad_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
+def anomalous_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
     """Tell of each bucket whether far more calls went wrong in it than did before.
 
     Args:
         buckets: in order of time.
         rate: at which calls went wrong before, 0 to 1.
     """
-    usual = min(1.0, max(rate, LEAST_RATE))
+    usual = min(1.0, max(rate, MIN_RATE))
     return [
-        one.bad_count >= LEAST_BAD and log_binomial_tail(one.bad_count, one.at_risk_count, usual) < math.log(SURE)
+        one.bad_count >= MIN_BAD and log_binomial_tail(one.bad_count, one.at_risk_count, usual) < math.log(CONFIDENCE)
         for one in buckets
     ]
 
@@ -39,7 +39,7 @@ def bad_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
 def onset_s(buckets: Sequence[Bucket], rate: float, *, since_s: int) -> int | None:
     """Give the begin of the first bad bucket that ends after a moment, seconds since 1970; None without any."""
     width_s = buckets[1].at_s - buckets[0].at_s if len(buckets) > 1 else 0
-    marks = zip(buckets, bad_buckets(buckets, rate), strict=True)
+    marks = zip(buckets, anomalous_buckets(buckets, rate), strict=True)
     return next((max(one.at_s, since_s) for one, is_bad in marks if is_bad and one.at_s + width_s > since_s), None)
 
 
@@ -48,11 +48,11 @@ def recovery_s(buckets: Sequence[Bucket], rate: float) -> int | None:
 
     A bucket without calls proves nothing, so a log that ends in the middle of an incident does not recover.
     """
-    marks = bad_buckets(buckets, rate)
+    marks = anomalous_buckets(buckets, rate)
     if True not in marks:
         return None
     last = len(marks) - 1 - marks[::-1].index(True)
     later = [one for one in buckets[last + 1 :] if one.at_risk_count]
-    if not later or sum(one.at_risk_count for one in later) < LEAST_BAD:
+    if not later or sum(one.at_risk_count for one in later) < MIN_BAD:
         return None
     return later[0].at_s

@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flowai.analytics.event_query import Stretch
-from flowai.analytics.records import Problem, Record, Tally
+from flowai.analytics.event_query import TimeRange
+from flowai.analytics.records import CountOfTotal, DataProblem, ReportRecord
 
-Kind = Literal["error", "bad_json", "truncated", "unaccepted", "judged_bad", "slow", "costly", "fell_back", "degraded"]
+FailureKind = Literal[
+    "error", "bad_json", "truncated", "unaccepted", "judged_bad", "slow", "costly", "fell_back", "degraded"
+]
 """How a call can go wrong. `error`: there was no answer. `bad_json`: the promised JSON is none. `truncated`: the answer
 ended at the limit. `unaccepted`: its user rejected or edited it. `judged_bad`: a judge did. `slow`, `costly`: above the
 baseline's p95. `fell_back`: the first try failed, a later one answered. `degraded`: the last resort answered."""
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[FailureKind, ...] = (
     "error",
     "bad_json",
     "truncated",
@@ -28,10 +30,10 @@ KINDS: tuple[Kind, ...] = (
     "degraded",
 )
 
-HARMS: frozenset[Kind] = frozenset({"error", "bad_json", "truncated", "unaccepted", "judged_bad"})
+FAILURE_KINDS: frozenset[FailureKind] = frozenset({"error", "bad_json", "truncated", "unaccepted", "judged_bad"})
 """Kinds whose answers were of no use: what they cost is wasted."""
 
-Attribute = Literal[
+CallAttribute = Literal[
     "release",
     "prompt",
     "feature",
@@ -47,7 +49,7 @@ Attribute = Literal[
 ]
 """What calls are grouped by. `provider`: who was asked first. `input`: tokens of the request. `phrase`: words in it."""
 
-ATTRIBUTES: tuple[Attribute, ...] = (
+ATTRIBUTES: tuple[CallAttribute, ...] = (
     "prompt",
     "release",
     "feature",
@@ -63,7 +65,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 """Those that a call has one value of; of two that name the same calls, the earlier one is named."""
 
 
-class Condition(Record, frozen=True, kw_only=True):
+class Condition(ReportRecord, frozen=True, kw_only=True):
     """What calls have in common.
 
     Args:
@@ -71,11 +73,11 @@ class Condition(Record, frozen=True, kw_only=True):
         value: its value, as people read it; as the log has it, so hostile.
     """
 
-    attribute: Attribute
+    attribute: CallAttribute
     value: str
 
 
-class Example(Record, frozen=True, kw_only=True):
+class Example(ReportRecord, frozen=True, kw_only=True):
     """A call that went wrong; texts are redacted, and cut where that is said.
 
     Args:
@@ -93,7 +95,7 @@ class Example(Record, frozen=True, kw_only=True):
     error: str | None
 
 
-class Finding(Record, frozen=True, kw_only=True):
+class Finding(ReportRecord, frozen=True, kw_only=True):
     """Calls that went wrong more often than they did before, and than all others did.
 
     Args:
@@ -114,12 +116,12 @@ class Finding(Record, frozen=True, kw_only=True):
         examples: the shortest ones.
     """
 
-    kind: Kind
+    kind: FailureKind
     where: tuple[Condition, ...]
     also: tuple[tuple[Condition, ...], ...]
-    inside: Tally
-    outside: Tally
-    baseline: Tally
+    inside: CountOfTotal
+    outside: CountOfTotal
+    baseline: CountOfTotal
     expected_rate: float
     excess_count: int
     log10_p: float
@@ -131,7 +133,7 @@ class Finding(Record, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
 
 
-class Cluster(Record, frozen=True, kw_only=True):
+class Cluster(ReportRecord, frozen=True, kw_only=True):
     """Error messages that are one but for numbers, names and ids.
 
     Args:
@@ -157,7 +159,7 @@ class Cluster(Record, frozen=True, kw_only=True):
     example: str
 
 
-class KindRow(Record, frozen=True, kw_only=True):
+class KindRow(ReportRecord, frozen=True, kw_only=True):
     """How often calls went wrong in one way.
 
     Args:
@@ -166,12 +168,12 @@ class KindRow(Record, frozen=True, kw_only=True):
         baseline: the same before it.
     """
 
-    kind: Kind
-    incident: Tally
-    baseline: Tally
+    kind: FailureKind
+    incident: CountOfTotal
+    baseline: CountOfTotal
 
 
-class Bucket(Record, frozen=True, kw_only=True):
+class Bucket(ReportRecord, frozen=True, kw_only=True):
     """A slice of the time shown.
 
     Args:
@@ -189,7 +191,7 @@ class Bucket(Record, frozen=True, kw_only=True):
     at_risk_count: int
 
 
-class LogMoment(Record, frozen=True, kw_only=True):
+class TimelineEvent(ReportRecord, frozen=True, kw_only=True):
     """Something the log itself tells of.
 
     Args:
@@ -203,7 +205,7 @@ class LogMoment(Record, frozen=True, kw_only=True):
     detail: str
 
 
-class Touched(Record, frozen=True, kw_only=True):
+class Impact(ReportRecord, frozen=True, kw_only=True):
     """Who and what the findings met.
 
     Args:
@@ -227,7 +229,7 @@ class Touched(Record, frozen=True, kw_only=True):
     fell_back_count: int = 0
 
 
-class ContentKept(Record, frozen=True, kw_only=True):
+class ContentAvailability(ReportRecord, frozen=True, kw_only=True):
     """Where the log holds what was said.
 
     Args:
@@ -239,7 +241,7 @@ class ContentKept(Record, frozen=True, kw_only=True):
     missing: tuple[str, ...]
 
 
-class Investigation(Record, frozen=True, kw_only=True):
+class Investigation(ReportRecord, frozen=True, kw_only=True):
     """What the log says about an incident.
 
     Args:
@@ -269,17 +271,17 @@ class Investigation(Record, frozen=True, kw_only=True):
     baseline_releases: dict[str, int]
     kinds: tuple[KindRow, ...]
     findings: tuple[Finding, ...]
-    looked_count: int
+    tested_count: int
     clusters: tuple[Cluster, ...]
     unclustered_count: int
-    timeline_kind: Kind
+    timeline_kind: FailureKind
     bucket_s: int
     buckets: tuple[Bucket, ...]
     first_bad_at: str | None
-    moments: tuple[LogMoment, ...]
-    touched: Touched
-    content: ContentKept
-    problems: tuple[Problem, ...]
+    moments: tuple[TimelineEvent, ...]
+    touched: Impact
+    content: ContentAvailability
+    problems: tuple[DataProblem, ...]
     warnings: tuple[str, ...]
 
 
@@ -295,13 +297,13 @@ class IncidentQuestion:
         now_us: lines later than this, by more than clocks may differ, are from the future.
     """
 
-    incident: Stretch
-    baseline: Stretch
-    after: Stretch
+    incident: TimeRange
+    baseline: TimeRange
+    after: TimeRange
     feature: str | None
     now_us: int
 
     @property
-    def stretch(self) -> Stretch:
+    def stretch(self) -> TimeRange:
         """Everything that is read."""
-        return Stretch(since_us=self.baseline.since_us, until_us=self.after.until_us)
+        return TimeRange(since_us=self.baseline.since_us, until_us=self.after.until_us)

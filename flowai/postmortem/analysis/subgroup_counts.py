@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from flowai.analytics.event_query import Log
-    from flowai.postmortem.analysis.call_facts import Codes
-    from flowai.postmortem.analysis.records import Kind
-    from flowai.postmortem.analysis.subgroup_scan import Cells, Key, Part
+    from flowai.postmortem.analysis.call_facts import ValueCodes
+    from flowai.postmortem.analysis.records import FailureKind
+    from flowai.postmortem.analysis.subgroup_scan import AttributeRange, Subgroup, SubgroupCounts
 
 PHRASE = len(ATTRIBUTES)
 """The number of the attribute that a call has many values of."""
@@ -29,12 +29,12 @@ _WIDTH = 7
 _MASK_BITS = 2 * len(KINDS)
 _NONE = (0, 0, 0, 0)
 
-_Met = tuple[int, int, int]
+_EraCounts = tuple[int, int, int]
 """An era, a mask, and how many calls have both."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cube:
+class SubgroupCounter:
     """Counts the cells of some kinds.
 
     Args:
@@ -44,11 +44,13 @@ class Cube:
     """
 
     log: Log
-    kinds: tuple[Kind, ...]
-    codes: Codes
-    _ranges: dict[tuple[int, int, bool], tuple[Part, ...]] = field(default_factory=dict)
+    kinds: tuple[FailureKind, ...]
+    codes: ValueCodes
+    _ranges: dict[tuple[int, int, bool], tuple[AttributeRange, ...]] = field(default_factory=dict)
 
-    def count(self, kinds: Sequence[Kind] = (), inside: Key | None = None) -> dict[Kind, Cells]:
+    def count(
+        self, kinds: Sequence[FailureKind] = (), inside: Subgroup | None = None
+    ) -> dict[FailureKind, SubgroupCounts]:
         """Count.
 
         Args:
@@ -59,8 +61,8 @@ class Cube:
         table = "facts"
         if inside is not None:
             table = "inside"
-            self.log.rows(f"CREATE OR REPLACE TEMP TABLE inside AS SELECT * FROM facts WHERE {key_sql(inside)}")  # noqa: S608 - numbers
-        found: dict[Kind, Cells] = {kind: {} for kind in wanted}
+            self.log.fetch(f"CREATE OR REPLACE TEMP TABLE inside AS SELECT * FROM facts WHERE {key_sql(inside)}")  # noqa: S608 - numbers
+        found: dict[FailureKind, SubgroupCounts] = {kind: {} for kind in wanted}
         bits = [KINDS.index(kind) for kind in wanted]
         mask = sum((1 << bit) * (1 + (1 << len(KINDS))) for bit in bits)
         for keys, met in self._groups(table, mask):
@@ -72,7 +74,7 @@ class Cube:
                         cells[key] = [one + more for one, more in zip(have, counts, strict=True)]
         return found
 
-    def _groups(self, table: str, mask: int) -> Iterator[tuple[tuple[Key, ...], list[_Met]]]:
+    def _groups(self, table: str, mask: int) -> Iterator[tuple[tuple[Subgroup, ...], list[_EraCounts]]]:
         """Give the subgroups that calls of the same values belong to, and how many such calls there are."""
         low = (1 << _WIDTH) - 1
         groups: list[tuple[int, ...]] = [(), *((one,) for one in range(PHRASE)), *combinations(range(PHRASE), 2)]
@@ -81,8 +83,8 @@ class Cube:
             for one in group:
                 code = f"({code} << {_WIDTH} | a{one})"
             there = " AND ".join((f"era < {AFTER}", f"mask & {mask} <> 0", *(f"a{one} > 0" for one in group)))
-            by_values: dict[int, list[_Met]] = {}
-            for value, count in self.log.rows(f"""
+            by_values: dict[int, list[_EraCounts]] = {}
+            for value, count in self.log.fetch(f"""
                 SELECT ({code}::BIGINT << {_MASK_BITS + 1}) | (era::BIGINT << {_MASK_BITS}) | (mask & {mask}) AS k,
                     count(*)
                 FROM {table} WHERE {there} GROUP BY k
@@ -92,8 +94,8 @@ class Cube:
             for values, counts in by_values.items():
                 parts = [values >> (_WIDTH * (len(group) - 1 - place)) & low for place in range(len(group))]
                 yield self._keys(group, parts), counts
-        by_phrase: dict[int, list[_Met]] = {}
-        for phrase, era, met_mask, count in self.log.rows(f"""
+        by_phrase: dict[int, list[_EraCounts]] = {}
+        for phrase, era, met_mask, count in self.log.fetch(f"""
             SELECT phrase, era, mask & {mask}, count(*) FROM phrases JOIN {table} USING (call)
             WHERE era < {AFTER} AND mask & {mask} <> 0 GROUP BY ALL
         """):  # noqa: S608 - numbers of ours
@@ -101,7 +103,7 @@ class Cube:
         for phrase, counts in by_phrase.items():
             yield (((PHRASE, phrase, phrase),),), counts
 
-    def _keys(self, group: tuple[int, ...], values: list[int]) -> tuple[Key, ...]:
+    def _keys(self, group: tuple[int, ...], values: list[int]) -> tuple[Subgroup, ...]:
         """Give every subgroup that calls of these values belong to: ranges too, of one of two attributes."""
         if not group:
             return ((),)
@@ -116,7 +118,7 @@ class Cube:
             for other in self._parts(second, values[1], alone=False)
         )
 
-    def _parts(self, attribute: int, value: int, *, alone: bool) -> tuple[Part, ...]:
+    def _parts(self, attribute: int, value: int, *, alone: bool) -> tuple[AttributeRange, ...]:
         if attribute not in _ORDERED:
             return ((attribute, value, value),)
         place = (attribute, value, alone)
@@ -131,7 +133,7 @@ class Cube:
         return self._ranges[place]
 
 
-def _of_kind(met: list[_Met], bit: int) -> list[int]:
+def _of_kind(met: list[_EraCounts], bit: int) -> list[int]:
     """Sum calls at risk and failures, in the incident and before it."""
     counts = [0, 0, 0, 0]
     for era, mask, count in met:
@@ -143,23 +145,23 @@ def _of_kind(met: list[_Met], bit: int) -> list[int]:
     return counts
 
 
-def key_sql(key: Key) -> str:
+def key_sql(key: Subgroup) -> str:
     """Give the condition under which a row of `facts` belongs to a subgroup."""
     return " AND ".join(["TRUE", *(_part_sql(part) for part in key)])
 
 
-def _part_sql(part: Part) -> str:
+def _part_sql(part: AttributeRange) -> str:
     attribute, low, high = part
     if attribute == PHRASE:
         return f"call IN (SELECT call FROM phrases WHERE phrase = {low})"  # noqa: S608 - a number
     return f"a{attribute} BETWEEN {low} AND {high}"
 
 
-def masks(log: Log) -> dict[tuple[int, int], int]:
+def count_by_mask(log: Log) -> dict[tuple[int, int], int]:
     """Count the calls by era and mask."""
-    return {(era, mask): count for era, mask, count in log.rows("SELECT era, mask, count(*) FROM facts GROUP BY ALL")}
+    return {(era, mask): count for era, mask, count in log.fetch("SELECT era, mask, count(*) FROM facts GROUP BY ALL")}
 
 
-def kinds_in(rates: Iterable[tuple[Kind, tuple[int, int]]], least: int) -> tuple[Kind, ...]:
+def kinds_in(rates: Iterable[tuple[FailureKind, tuple[int, int]]], least: int) -> tuple[FailureKind, ...]:
     """Give the kinds of which there are enough failures to look into."""
     return tuple(kind for kind, (_, failures) in rates if failures >= least)

@@ -40,16 +40,16 @@ STOP_WORDS = {
 }
 """Languages of Latin script told by words that no text is without; two of them must stand there."""
 
-LOOKED_AT_CHARS = 160
+MAX_SAMPLED_CHARS = 160
 
-LEAST_STOP_WORDS = 2
+MIN_STOP_WORDS = 2
 _BEYOND_LATIN = r"[^\x00-\x{24f}\p{P}\p{S}\p{M}]"
 
-MOST_TERMS = 8
-MOST_TERM_WORDS = 3
-LEAST_TEXTS = 5
-_MOST_CHARS = 2_000
-_ALIKE = 0.2
+MAX_TERMS = 8
+MAX_TERM_WORDS = 3
+MIN_TEXTS = 5
+_MAX_CHARS = 2_000
+_SIMILARITY_THRESHOLD = 0.2
 _BUDGET_CHARS = 1_500_000
 _ENDS = ".,;:!?)\"'\u2026\u2019\u201d\u060c\u061f\u3001\u3002\uff0c\uff01\uff1f\n\r\t"
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{2,}")
@@ -72,15 +72,15 @@ def language_sql(source: str) -> str:
     latin = " ".join(f"WHEN {column} = most THEN '{name}'" for column, name in zip(columns, STOP_WORDS, strict=True))
     # no other script where bytes and characters are as many: all is ASCII
     other = f"strlen(head) > length(head) AND regexp_matches(head, '{_BEYOND_LATIN}')"
-    heads = f"SELECT *, left(words, {LOOKED_AT_CHARS}) || ' ' AS head FROM {source}"  # noqa: S608 - a number
+    heads = f"SELECT *, left(words, {MAX_SAMPLED_CHARS}) || ' ' AS head FROM {source}"  # noqa: S608 - a number
     return f"""
         SELECT call, CASE WHEN {other} THEN CASE {scripts} END
-            WHEN most < {LEAST_STOP_WORDS} OR {alone} > 1 THEN NULL ELSE CASE {latin} END END AS language
+            WHEN most < {MIN_STOP_WORDS} OR {alone} > 1 THEN NULL ELSE CASE {latin} END END AS language
         FROM (SELECT *, greatest({", ".join(columns)}) AS most FROM (SELECT *, {", ".join(counts)} FROM ({heads})))
     """  # noqa: S608 - patterns and words of ours
 
 
-def telling_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], int]:
+def distinctive_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], int]:
     """Name the words, and rows of up to three, that stand in bad requests more often than in good ones.
 
     Args:
@@ -88,17 +88,17 @@ def telling_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], i
         good: others, to compare with.
 
     Returns:
-        At most `MOST_TERMS`, the most telling first, and how many were looked at.
+        At most `MAX_TERMS`, the most telling first, and how many were looked at.
     """
     bad_counts, bad_total = _counted(bad)
     good_counts, good_total = _counted(good)
     if not bad_total or not good_total:
         return [], 0
-    looked_count = sum(count >= LEAST_TEXTS for count in bad_counts.values())
+    looked_count = sum(count >= MIN_TEXTS for count in bad_counts.values())
     ranked: list[tuple[float, str]] = []
     for term, count in bad_counts.items():
         both = count + good_counts[term]
-        if count < LEAST_TEXTS or count * (bad_total + good_total) <= 1.2 * both * bad_total:
+        if count < MIN_TEXTS or count * (bad_total + good_total) <= 1.2 * both * bad_total:
             continue
         log_p = log_hypergeometric_tail(count, bad_total, both, bad_total + good_total)
         if log_p + math.log(looked_count) < 0:  # else it stands out by chance, and would cost a look at every text
@@ -116,7 +116,7 @@ def term_sql(term: str) -> str:
     """Give SQL that tells whether a term stands in `words`: at the begin of a word, unless it has none.
 
     Args:
-        term: one of `telling_terms`.
+        term: one of `distinctive_terms`.
     """
     return f"contains(words, {literal(term if _UNSPACED.fullmatch(term) else f' {term}')})"
 
@@ -128,7 +128,7 @@ def _counted(texts: Iterable[str]) -> tuple[Counter[str], int]:
     for text in texts:
         if read_chars > _BUDGET_CHARS:
             break
-        part = text[:_MOST_CHARS]
+        part = text[:_MAX_CHARS]
         read_chars += len(part)
         total += 1
         counts.update(_terms(part))
@@ -138,7 +138,7 @@ def _counted(texts: Iterable[str]) -> tuple[Counter[str], int]:
 def _terms(text: str) -> set[str]:
     words = [word for word in text.split(" ") if word]
     found = {word.rstrip(_ENDS) for word in words}
-    for length in range(2, MOST_TERM_WORDS + 1):
+    for length in range(2, MAX_TERM_WORDS + 1):
         found.update(" ".join(words[begin : begin + length]).rstrip(_ENDS) for begin in range(len(words) - length + 1))
     for run in _UNSPACED.findall(text):
         found.update(run[begin : begin + 2] for begin in range(len(run) - 1))
@@ -151,10 +151,10 @@ def _distinct(ranked: list[str], counts: Counter[str]) -> list[str]:
     kept: list[str] = []
     for term in ranked:
         padded = f" {term} "
-        alike = (other for other in kept if abs(counts[term] - counts[other]) <= _ALIKE * counts[other])
+        alike = (other for other in kept if abs(counts[term] - counts[other]) <= _SIMILARITY_THRESHOLD * counts[other])
         if any(padded in f" {other} " or f" {other} " in padded for other in alike):
             continue
         kept.append(term)
-        if len(kept) == MOST_TERMS:
+        if len(kept) == MAX_TERMS:
             break
     return kept

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
-from flowai.errors import Place, PromptError, one_of
+from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.control_tokens import Policy
 from flowai.prompts.schema.picoschema import TYPES, SchemaSource, to_json_schema
 from flowai.storage.files import Document, parse_yaml
@@ -39,7 +39,7 @@ _SPLIT = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class FrontMatter:
     """What the front matter says.
 
     Args:
@@ -72,7 +72,7 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
+class TemplateFile:
     """A prompt file in two parts.
 
     Args:
@@ -86,7 +86,7 @@ class Parts:
     first_line: int
 
 
-def split(text: str, *, file: str) -> Parts:
+def split(text: str, *, file: str) -> TemplateFile:
     """Part the front matter from the template.
 
     Comment lines (`#`) and blank lines may stand before the front matter. The template after a front matter is trimmed,
@@ -101,15 +101,15 @@ def split(text: str, *, file: str) -> Parts:
             line = text[: text.index("---")].count("\n") + 1
             hint = "end it with a line `---`"
             raise PromptError("the front matter is never closed", place=Place(file=file, line=line), hint=hint)
-        return Parts(yaml=None, body=text, first_line=1)
+        return TemplateFile(yaml=None, body=text, first_line=1)
     body = found["body"]
     blank = body[: len(body) - len(body.lstrip())]
     before = text[: found.start("body")].count("\n") + blank.count("\n")
     yaml = "\n" * text[: found.start("yaml")].count("\n") + found["yaml"]
-    return Parts(yaml=yaml, body=body.strip(), first_line=before + 1)
+    return TemplateFile(yaml=yaml, body=body.strip(), first_line=before + 1)
 
 
-def read_settings(parts: Parts, *, file: str, schemas: Mapping[str, Schema] | None = None) -> Settings:
+def read_settings(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
     """Read the front matter.
 
     Args:
@@ -121,12 +121,12 @@ def read_settings(parts: Parts, *, file: str, schemas: Mapping[str, Schema] | No
         PromptError: bad YAML, a value of the wrong kind, an unknown type, format, policy or key.
     """
     if parts.yaml is None:
-        return Settings()
+        return FrontMatter()
     document = parse_yaml(parts.yaml, name=file, kind=PromptError)
     if document.value is None:
-        return Settings()
+        return FrontMatter()
     if not isinstance(document.value, dict):
-        raise PromptError("the front matter is no map", place=document.place(), hint="write `key: value` lines")
+        raise PromptError("the front matter is no map", place=document.location(), hint="write `key: value` lines")
     raw = document.value
     _check_keys(document)
     given = _map(document, "input")
@@ -134,20 +134,20 @@ def read_settings(parts: Parts, *, file: str, schemas: Mapping[str, Schema] | No
     ours = _map(document, "flowai")
     for key in ours:
         if key not in {"control_tokens", "untrusted"}:
-            hint = one_of(("control_tokens", "untrusted"), found=str(key))
-            raise PromptError("unknown key", place=document.place("flowai", key), hint=hint)
+            hint = expected_one_of(("control_tokens", "untrusted"), found=str(key))
+            raise PromptError("unknown key", place=document.location("flowai", key), hint=hint)
     output_schema = _schema(document, "output", output, schemas)
-    return Settings(
+    return FrontMatter(
         model=_text(document, raw, "model"),
         config={_PARAMETERS.get(key, key): value for key, value in _map(document, "config").items()},
         input_schema=_schema(document, "input", given, schemas),
-        input_place=document.place("input", "schema"),
+        input_place=document.location("input", "schema"),
         defaults=_map(document, "input", "default"),
         output_schema=output_schema,
         promises_json=_promises_json(document, output, output_schema),
         policy=_policy(document, ours),
         untrusted=_untrusted(document, ours),
-        untrusted_place=document.place("flowai", "untrusted"),
+        untrusted_place=document.location("flowai", "untrusted"),
         ext=_extensions(raw),
         raw=raw,
     )
@@ -161,10 +161,10 @@ def _check_keys(document: Document) -> None:
         name = str(key)
         if name in _NOT_SENT:
             hint = "remove it, and pass it where the call is made"
-            raise PromptError("flowai sends no tools", place=document.place(key), hint=hint)
+            raise PromptError("flowai sends no tools", place=document.location(key), hint=hint)
         near = [] if name in KEYS else difflib.get_close_matches(name, KEYS, n=1, cutoff=0.8)
         if near:
-            raise PromptError("unknown key", place=document.place(key), hint=f"did you mean `{near[0]}`?")
+            raise PromptError("unknown key", place=document.location(key), hint=f"did you mean `{near[0]}`?")
 
 
 def _map(document: Document, *keys: str) -> dict[str, Any]:
@@ -176,14 +176,14 @@ def _map(document: Document, *keys: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         what = f"found a {type(value).__name__}; expected a map"
-        raise PromptError(what, place=document.place(*keys), hint="write `key: value` lines below it")
+        raise PromptError(what, place=document.location(*keys), hint="write `key: value` lines below it")
     return value
 
 
 def _text(document: Document, raw: Mapping[str, Any], key: str) -> str | None:
     value = raw.get(key)
     if value is not None and not isinstance(value, str):
-        raise PromptError(f"found a {type(value).__name__}; expected text", place=document.place(key))
+        raise PromptError(f"found a {type(value).__name__}; expected text", place=document.location(key))
     return value
 
 
@@ -206,7 +206,9 @@ def _check_types(schema: object, source: SchemaSource) -> None:
     kinds = schema.get("type", [])
     for kind in [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else [str(kinds)]:
         if kind not in TYPES:
-            raise PromptError(f"no type `{kind}`", place=source.at("type").place(), hint=one_of(TYPES, found=str(kind)))
+            raise PromptError(
+                f"no type `{kind}`", place=source.at("type").place(), hint=expected_one_of(TYPES, found=str(kind))
+            )
     for key, kind in (("properties", dict), ("required", list), ("enum", list)):
         if not isinstance(schema.get(key, kind()), kind):
             expected = "map" if kind is dict else "list"
@@ -223,11 +225,11 @@ def _promises_json(document: Document, output: Mapping[str, Any], schema: Schema
     if found is None:
         return schema is not None
     if found not in _FORMATS:
-        hint = one_of(_FORMATS, found=str(found))
-        raise PromptError(f"no format `{found}`", place=document.place("output", "format"), hint=hint)
+        hint = expected_one_of(_FORMATS, found=str(found))
+        raise PromptError(f"no format `{found}`", place=document.location("output", "format"), hint=hint)
     if found == "text" and schema is not None:
         hint = "write `format: json`, or remove the schema"
-        raise PromptError("a schema needs JSON", place=document.place("output", "format"), hint=hint)
+        raise PromptError("a schema needs JSON", place=document.location("output", "format"), hint=hint)
     return bool(found == "json")
 
 
@@ -237,15 +239,15 @@ def _policy(document: Document, ours: Mapping[str, Any]) -> Policy:
     for policy in policies:
         if policy == found:
             return policy
-    hint = one_of(policies, found=str(found))
-    raise PromptError(f"no policy `{found}`", place=document.place("flowai", "control_tokens"), hint=hint)
+    hint = expected_one_of(policies, found=str(found))
+    raise PromptError(f"no policy `{found}`", place=document.location("flowai", "control_tokens"), hint=hint)
 
 
 def _untrusted(document: Document, ours: Mapping[str, Any]) -> frozenset[str]:
     found = ours.get("untrusted") or []
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         hint = "write `untrusted: [text]`"
-        raise PromptError("expected a list of variables", place=document.place("flowai", "untrusted"), hint=hint)
+        raise PromptError("expected a list of variables", place=document.location("flowai", "untrusted"), hint=hint)
     return frozenset(found)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import Place, PromptError, one_of
+from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.template.values import is_number
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _IS: dict[str, Callable[[Any], bool]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contract:
+class InputSchema:
     """What a prompt expects.
 
     Args:
@@ -85,7 +85,7 @@ class Contract:
     def _has_plain_schema(self) -> bool:
         return _is_plain(self.schema)
 
-    def check_itself(self) -> None:
+    def check_schema(self) -> None:
         """Refuse a template that its own schema contradicts.
 
         Raises:
@@ -100,7 +100,7 @@ class Contract:
             return
         for name, place in self.uses.items():
             if name not in self._properties:
-                hint = f"declare it under `input.schema`; {one_of(self._properties, found=name)}"
+                hint = f"declare it under `input.schema`; {expected_one_of(self._properties, found=name)}"
                 raise PromptError(f"the template uses `{name}`, which the schema does not have", place=place, hint=hint)
 
     def check(self, values: Mapping[str, Any]) -> None:
@@ -139,7 +139,9 @@ class Contract:
     def _unknown(self, names: list[str]) -> PromptError:
         listed = ", ".join(f"`{name}`" for name in names)
         what = f"variable {listed} is not known" if len(names) == 1 else f"variables {listed} are not known"
-        hint = f"use it in the template or declare it under `input.schema`; {one_of(self._known, found=names[0])}"
+        hint = (
+            f"use it in the template or declare it under `input.schema`; {expected_one_of(self._known, found=names[0])}"
+        )
         return PromptError(what, place=self.schema_place or Place(file=self.file), hint=hint)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flowai.errors import PromptError, one_of
+from flowai.errors import PromptError, expected_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ class SchemaSource:
 
     def place(self) -> Place:
         """Give file, line and key."""
-        return self.document.place(*self.keys)
+        return self.document.location(*self.keys)
 
     def at(self, *keys: str | int) -> SchemaSource:
         """Step down."""
@@ -106,7 +106,7 @@ def _scalar(written: str, source: SchemaSource) -> Schema:
         return extra if kind == "any" else {"type": kind, **extra}
     if kind in source.named:
         return {**source.named[kind], **extra}
-    expected = one_of((*SCALARS, *source.named), found=kind)
+    expected = expected_one_of((*SCALARS, *source.named), found=kind)
     raise PromptError(f"no type `{kind}`", place=source.place(), hint=expected)
 
 
@@ -139,7 +139,7 @@ def _shaped(kind: str, value: object, source: SchemaSource) -> Schema:
     if kind == "object":
         return dict(_pico(value, source))
     if kind != "enum":
-        hint = one_of(_SHAPES, found=kind)
+        hint = expected_one_of(_SHAPES, found=kind)
         raise PromptError(f"`({kind})` is no kind of field", place=source.place(), hint=hint)
     if not isinstance(value, list) or not value:
         raise PromptError("an enum needs a list of values", place=source.place(), hint="write `[RED, GREEN]`")

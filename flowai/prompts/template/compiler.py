@@ -12,8 +12,16 @@ from typing import Any, Final
 
 from flowai.errors import Place, PromptError
 from flowai.prompts import spotlight
-from flowai.prompts.template.context import Frame, Getter, Run, Step, data_getter, getter, root_getter
-from flowai.prompts.template.message_builder import Source
+from flowai.prompts.template.context import (
+    Getter,
+    RenderContext,
+    RenderState,
+    RenderStep,
+    data_getter,
+    getter,
+    root_getter,
+)
+from flowai.prompts.template.message_builder import TextSource
 from flowai.prompts.template.nodes import (
     Each,
     Equals,
@@ -37,7 +45,7 @@ from flowai.prompts.template.values import MISSING, as_json, is_empty, is_number
 
 ALL: Final = "*"
 """Stands among the names of an origin for all values at once (`{{json this}}`)."""
-Origin = frozenset[str]
+ValueOrigin = frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,9 +60,9 @@ class Scope:
     """
 
     up: Scope | None = None
-    origin: Origin | None = None
-    laid_over: Mapping[str, Origin] = field(default_factory=dict)
-    keys: Origin = frozenset()
+    origin: ValueOrigin | None = None
+    laid_over: Mapping[str, ValueOrigin] = field(default_factory=dict)
+    keys: ValueOrigin = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +75,7 @@ class Program:
         uses_all: whether it uses all values at once.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[RenderStep, ...]
     uses: Mapping[str, Path]
     uses_all: bool
 
@@ -94,7 +102,7 @@ class _Compiler:
         self._untrusted = untrusted
         self.uses: dict[str, Path] = {}
         self.uses_all = False
-        self._makers: dict[type, Callable[[Any, Scope], Step]] = {
+        self._makers: dict[type, Callable[[Any, Scope], RenderStep]] = {
             Text: self._text,
             Output: self._output,
             Json: self._json,
@@ -109,60 +117,60 @@ class _Compiler:
             Include: self._include,
         }
 
-    def steps(self, nodes: Nodes, scope: Scope) -> tuple[Step, ...]:
+    def steps(self, nodes: Nodes, scope: Scope) -> tuple[RenderStep, ...]:
         return tuple(self._step(node, scope) for node in nodes)
 
-    def _step(self, node: Node, scope: Scope) -> Step:
+    def _step(self, node: Node, scope: Scope) -> RenderStep:
         return self._makers[type(node)](node, scope)
 
-    def _text(self, node: Text, _: Scope) -> Step:
+    def _text(self, node: Text, _: Scope) -> RenderStep:
         text = node.text
         return lambda frame: frame.run.draft.text(text)
 
-    def _role(self, node: SetRole, _: Scope) -> Step:
+    def _role(self, node: SetRole, _: Scope) -> RenderStep:
         role = node.role
         return lambda frame: frame.run.draft.role(role)
 
-    def _history(self, _: History, __: Scope) -> Step:
+    def _history(self, _: History, __: Scope) -> RenderStep:
         return lambda frame: frame.run.draft.history()
 
-    def _section(self, node: Section, _: Scope) -> Step:
+    def _section(self, node: Section, _: Scope) -> RenderStep:
         name = node.name
         return lambda frame: frame.run.draft.section(name)
 
-    def _output(self, node: Output, scope: Scope) -> Step:
+    def _output(self, node: Output, scope: Scope) -> RenderStep:
         path = node.value
         get, origin = self._value(path, scope)
-        source = Source(name=path.text, place=path.place)
+        source = TextSource(name=path.text, place=path.place)
         wrap = self._wrapper(origin, path.place)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             value = get(frame)
             text = value if type(value) is str else _shown(value, path, frame.run)
             frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
 
         return step
 
-    def _json(self, node: Json, scope: Scope) -> Step:
+    def _json(self, node: Json, scope: Scope) -> RenderStep:
         get, origin = self._value(node.value, scope)
         name = node.value.text if isinstance(node.value, Path) else "json"
-        source = Source(name=name, place=node.place)
+        source = TextSource(name=name, place=node.place)
         wrap = self._wrapper(origin, node.place)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             value = _required(get(frame), node.value, frame.run)
             text = "" if value is MISSING else _json_text(value, node.indent, source)
             frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
 
         return step
 
-    def _media(self, node: Media, scope: Scope) -> Step:
+    def _media(self, node: Media, scope: Scope) -> RenderStep:
         get_url, _ = self._value(node.url, scope)
         get_type: Getter = lambda _: None  # noqa: E731 - stands in for the getter of a missing argument
         if node.content_type is not None:
             get_type, _ = self._value(node.content_type, scope)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             url = _required(get_url(frame), node.url, frame.run)
             if not isinstance(url, str) or not url:
                 what = f"the `url=` of `media` is {kind(url)}; expected text"
@@ -172,11 +180,11 @@ class _Compiler:
 
         return step
 
-    def _if(self, node: If, scope: Scope) -> Step:
+    def _if(self, node: If, scope: Scope) -> RenderStep:
         test, _ = self._value(node.test, scope)
         then, otherwise = self._branches(node, scope)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             value = test(frame)
             holds = not is_empty(value) and (node.include_zero or bool(value) or not is_number(value))
             for inner in then if holds != node.negate else otherwise:
@@ -184,12 +192,12 @@ class _Compiler:
 
         return step
 
-    def _equals(self, node: Equals, scope: Scope) -> Step:
+    def _equals(self, node: Equals, scope: Scope) -> RenderStep:
         get_left, _ = self._value(node.left, scope)
         get_right, _ = self._value(node.right, scope)
         then, otherwise = self._branches(node, scope)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             left = _required(get_left(frame), node.left, frame.run)
             right = _required(get_right(frame), node.right, frame.run)
             for inner in then if is_same(left, right) != node.negate else otherwise:
@@ -197,20 +205,20 @@ class _Compiler:
 
         return step
 
-    def _branches(self, node: If | Equals, scope: Scope) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    def _branches(self, node: If | Equals, scope: Scope) -> tuple[tuple[RenderStep, ...], tuple[RenderStep, ...]]:
         return self.steps(node.then, scope), self.steps(node.otherwise, scope)
 
-    def _each(self, node: Each, scope: Scope) -> Step:
+    def _each(self, node: Each, scope: Scope) -> RenderStep:
         get, origin = self._value(node.items, scope)
         body = self.steps(node.then, Scope(up=scope, origin=origin, keys=origin))
         otherwise = self.steps(node.otherwise, scope)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             items = _items(_required(get(frame), node.items, frame.run), node)
             last = len(items) - 1
             for index, (key, item) in enumerate(items):
                 loop = {"index": index, "key": key, "first": index == 0, "last": index == last}
-                inner_frame = Frame(frame.run, item, frame, loop)
+                inner_frame = RenderContext(frame.run, item, frame, loop)
                 for inner in body:
                     inner(inner_frame)
             if not items:
@@ -219,26 +227,26 @@ class _Compiler:
 
         return step
 
-    def _with(self, node: With, scope: Scope) -> Step:
+    def _with(self, node: With, scope: Scope) -> RenderStep:
         get, origin = self._value(node.value, scope)
         body = self.steps(node.then, Scope(up=scope, origin=origin, keys=scope.keys))
         otherwise = self.steps(node.otherwise, scope)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             value = _required(get(frame), node.value, frame.run)
             if is_empty(value):
                 for inner in otherwise:
                     inner(frame)
             else:
-                inner_frame = Frame(frame.run, value, frame, frame.loop)
+                inner_frame = RenderContext(frame.run, value, frame, frame.loop)
                 for inner in body:
                     inner(inner_frame)
 
         return step
 
-    def _include(self, node: Include, scope: Scope) -> Step:
+    def _include(self, node: Include, scope: Scope) -> RenderStep:
         getters: list[tuple[str, Getter, Expression]] = []
-        laid_over: dict[str, Origin] = {}
+        laid_over: dict[str, ValueOrigin] = {}
         for name, expression in node.fields:
             get, laid_over[name] = self._value(expression, scope)
             getters.append((name, get, expression))
@@ -249,26 +257,26 @@ class _Compiler:
             inside = Scope(up=scope, origin=origin, laid_over=laid_over, keys=scope.keys)
         body = self.steps(node.body, inside)
 
-        def step(frame: Frame) -> None:
+        def step(frame: RenderContext) -> None:
             this, up = frame.this, frame.up
             if get_context is not None and node.context is not None:
                 this, up = _required(get_context(frame), node.context, frame.run), frame
             if getters:
                 given = {name: _required(get(frame), value, frame.run) for name, get, value in getters}
                 this = {**(this if isinstance(this, Mapping) else {}), **given}
-            inner_frame = Frame(frame.run, this, up, frame.loop)
+            inner_frame = RenderContext(frame.run, this, up, frame.loop)
             for inner in body:
                 inner(inner_frame)
 
         return step
 
-    def _wrapper(self, origin: Origin, place: Place) -> Callable[[str, Run], str] | None:
+    def _wrapper(self, origin: ValueOrigin, place: Place) -> Callable[[str, RenderState], str] | None:
         """Put marks around what may come from an untrusted variable; None where nothing can."""
         if origin & self._untrusted or (ALL in origin and self._untrusted):
             return lambda text, run: spotlight.wrap(text, run.nonce, place=place)
         return None
 
-    def _value(self, expression: Expression, scope: Scope) -> tuple[Getter, Origin]:
+    def _value(self, expression: Expression, scope: Scope) -> tuple[Getter, ValueOrigin]:
         """Make the getter of an expression, and say which variables it comes from."""
         if isinstance(expression, Literal):
             value = expression.value
@@ -285,7 +293,7 @@ class _Compiler:
             scope = scope.up
         return getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
 
-    def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> Origin:
+    def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> ValueOrigin:
         """Say which variables a path comes from, and note those it uses."""
         if names and names[0] in scope.laid_over:
             return scope.laid_over[names[0]]
@@ -298,7 +306,7 @@ class _Compiler:
         return frozenset([names[0]])
 
 
-def _required(value: object, expression: Expression, run: Run) -> object:
+def _required(value: object, expression: Expression, run: RenderState) -> object:
     """Refuse a value that is missing, where that is an error."""
     if value is MISSING and isinstance(expression, Path):
         if expression.is_data and expression.names[0] != "root" and run.needs_data:
@@ -310,7 +318,7 @@ def _required(value: object, expression: Expression, run: Run) -> object:
     return value
 
 
-def _shown(value: object, path: Path, run: Run) -> str:
+def _shown(value: object, path: Path, run: RenderState) -> str:
     """Write a value that is no plain text."""
     value = _required(value, path, run)
     if isinstance(value, str):
@@ -345,7 +353,7 @@ def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
     raise PromptError(what, place=node.place, hint="`{{#each}}` goes over lists and objects")
 
 
-def _json_text(value: object, indent: int | None, source: Source) -> str:
+def _json_text(value: object, indent: int | None, source: TextSource) -> str:
     try:
         return as_json(value, indent)
     except (TypeError, ValueError) as error:

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from flowai.prompts.template.message_builder import Draft
+from flowai.prompts.template.message_builder import MessageBuilder
 from flowai.prompts.template.values import MISSING, member, walk
 
 
 # Run and Frame are made in every render, so they are Structs: a frozen dataclass takes ten times as long to build.
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class RenderState(msgspec.Struct, frozen=True, kw_only=True):
     """What one render keeps to itself.
 
     Args:
@@ -27,7 +27,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         needs_values: whether a missing value is an error.
     """
 
-    draft: Draft
+    draft: MessageBuilder
     data: Mapping[str, Any]
     root: Mapping[str, Any]
     nonce: str
@@ -35,7 +35,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     needs_values: bool
 
 
-class Frame(msgspec.Struct, frozen=True):
+class RenderContext(msgspec.Struct, frozen=True):
     """One context of a render.
 
     Args:
@@ -45,14 +45,14 @@ class Frame(msgspec.Struct, frozen=True):
         loop: `@index`, `@key`, `@first`, `@last` of the innermost loop.
     """
 
-    run: Run
+    run: RenderState
     this: Any
-    up: Frame | None
+    up: RenderContext | None
     loop: Mapping[str, Any]
 
 
-Step = Callable[[Frame], None]
-Getter = Callable[[Frame], Any]
+RenderStep = Callable[[RenderContext], None]
+Getter = Callable[[RenderContext], Any]
 
 
 def getter(depth: int, names: tuple[str, ...]) -> Getter:
@@ -61,7 +61,7 @@ def getter(depth: int, names: tuple[str, ...]) -> Getter:
         name = names[0]
         return lambda frame: member(frame.this, name)
 
-    def get(frame: Frame) -> object:
+    def get(frame: RenderContext) -> object:
         for _ in range(depth):
             frame = frame.up or frame  # the compiler has counted the contexts
         return walk(frame.this, names)
@@ -78,7 +78,7 @@ def data_getter(names: tuple[str, ...]) -> Getter:
     """Read `@name`: the innermost loop's first, then what the caller handed in."""
     head, rest = names[0], names[1:]
 
-    def get(frame: Frame) -> object:
+    def get(frame: RenderContext) -> object:
         start = frame.loop[head] if head in frame.loop else frame.run.data.get(head, MISSING)
         return walk(start, rest)
 

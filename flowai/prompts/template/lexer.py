@@ -16,7 +16,7 @@ from typing import Literal
 
 from flowai.errors import Place, PromptError
 
-Kind = Literal["output", "open", "else", "close", "partial", "comment"]
+TagKind = Literal["output", "open", "else", "close", "partial", "comment"]
 WordKind = Literal["path", "string", "number", "equals"]
 
 _SEGMENT = r"(?:\[[^\]\r\n]*\]|[^\s!\"#%-,./;->@\[-^`{-~]+)"
@@ -74,7 +74,7 @@ class Tag:
         trim_after: whether it ends with `~}}`.
     """
 
-    kind: Kind
+    kind: TagKind
     words: tuple[Word, ...]
     place: Place
     trim_before: bool = False
@@ -82,7 +82,7 @@ class Tag:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tokens:
+class TokenStream:
     """A template in pieces.
 
     Args:
@@ -94,7 +94,7 @@ class Tokens:
     indents: dict[int, str] = field(default_factory=dict)
 
 
-def lex(text: str, *, file: str, first_line: int = 1) -> Tokens:
+def lex(text: str, *, file: str, first_line: int = 1) -> TokenStream:
     r"""Cut a template into text and tags, whitespace settled.
 
     Args:
@@ -124,8 +124,8 @@ def lex(text: str, *, file: str, first_line: int = 1) -> Tokens:
         items.append(tag)
     pieces.append(text[position:])
     items.append(TextToken(text="".join(pieces)))
-    tokens = Tokens(items=items)
-    _settle(tokens)
+    tokens = TokenStream(items=items)
+    _trim_whitespace(tokens)
     return tokens
 
 
@@ -150,7 +150,7 @@ def _tag(text: str, start: int, place: Place) -> tuple[Tag, int]:
     return Tag(kind=kind, words=words, place=place, trim_before=trim_before, trim_after=after), end.end()
 
 
-def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> Kind:
+def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> TagKind:
     """Say what a tag is by its first sign."""
     if sigil == "^" and words:
         hint = f"write `{{{{#unless {words[0].text}}}}}`"
@@ -159,7 +159,7 @@ def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> Kind:
         if not words:
             raise PromptError("a tag is empty", place=place, hint=r"for a literal `{{` write `\{{`")
         return "else" if not sigil and words[0] == Word(kind="path", text="else") else "output"
-    kinds: dict[str, Kind] = {"#": "open", "/": "close", ">": "partial", "^": "else"}
+    kinds: dict[str, TagKind] = {"#": "open", "/": "close", ">": "partial", "^": "else"}
     return kinds[sigil]
 
 
@@ -197,7 +197,7 @@ def _unreadable(text: str, position: int, place: Place) -> PromptError:
     return PromptError(f"`{rest[0]}` makes no sense inside a tag", place=place, hint=hint)
 
 
-def _settle(tokens: Tokens) -> None:
+def _trim_whitespace(tokens: TokenStream) -> None:
     """Trim the text around tags; texts and tags alternate, beginning and ending with text."""
     items = tokens.items
     original = [item.text if isinstance(item, TextToken) else "" for item in items]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flowai.errors import Place, PromptError
 from flowai.prompts import control_tokens
-from flowai.prompts.control_tokens import Stretch
+from flowai.prompts.control_tokens import ValueSpan
 from flowai.prompts.messages import MediaPart, Message, Part, Role, SectionPart, TextPart
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class TextSource:
     """Where a value came from, for messages.
 
     Args:
@@ -32,7 +32,7 @@ class Source:
     place: Place
 
 
-class Draft:
+class MessageBuilder:
     """Collects one conversation.
 
     Blank text of the template between two marks is layout and makes no part; a value does, even an empty one, so that
@@ -54,20 +54,20 @@ class Draft:
         self._pieces: list[str] = []
         self._has_value = False
         self._length = 0
-        self._stretches: list[Stretch[Source]] = []
+        self._stretches: list[ValueSpan[TextSource]] = []
 
     def text(self, text: str) -> None:
         """Take text of the template."""
         self._pieces.append(text)
         self._length += len(text)
 
-    def value(self, text: str, source: Source) -> None:
+    def value(self, text: str, source: TextSource) -> None:
         """Take text of a value."""
         self._pieces.append(text)
         self._has_value = True
         if self._policy != "allow" and text:
             end = self._length + len(text)
-            self._stretches.append(Stretch(start=self._length, end=end, owner=source))
+            self._stretches.append(ValueSpan(start=self._length, end=end, owner=source))
         self._length += len(text)
 
     def role(self, role: Role) -> None:
@@ -123,10 +123,10 @@ class Draft:
         self._has_value = False
         self._length = 0
 
-    def _checked(self, text: str, stretches: Sequence[Stretch[Source]]) -> str:
+    def _checked(self, text: str, stretches: Sequence[ValueSpan[TextSource]]) -> str:
         """Apply the policy to the text of one part."""
         if self._policy == "neutralise":
-            return control_tokens.neutralise(text, stretches)
+            return control_tokens.escape(text, stretches)
         found = control_tokens.find(text, stretches)
         if found:
             token, source = found[0]
@@ -139,9 +139,9 @@ class Draft:
         """Apply the policy to a message of the history: it holds what users and models said."""
         if self._policy == "allow":
             return message
-        source = Source(name="history", place=Place(file=file))
+        source = TextSource(name="history", place=Place(file=file))
         parts = tuple(
-            TextPart(text=self._checked(part.text, [Stretch(start=0, end=len(part.text), owner=source)]))
+            TextPart(text=self._checked(part.text, [ValueSpan(start=0, end=len(part.text), owner=source)]))
             if isinstance(part, TextPart) and part.text
             else part
             for part in message.parts

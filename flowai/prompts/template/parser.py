@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from flowai.errors import Place, PromptError, one_of
+from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.messages import ROLES
 from flowai.prompts.template.lexer import Tag, TextToken, lex
 from flowai.prompts.template.nodes import (
@@ -37,7 +37,7 @@ from flowai.prompts.template.nodes import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.prompts.template.lexer import Tokens, Word
+    from flowai.prompts.template.lexer import TokenStream, Word
 
 HELPERS = ("history", "json", "media", "role", "section")
 BLOCKS = ("each", "if", "ifEquals", "unless", "unlessEquals", "with")
@@ -92,7 +92,7 @@ class _Arguments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
+class ValueReader:
     """What parsing needs beside the text.
 
     Args:
@@ -121,10 +121,10 @@ def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> N
     Raises:
         PromptError: wrong syntax, an unknown helper or partial, a partial that includes itself.
     """
-    return _parse(text, file=file, first_line=first_line, reader=Reader(partials=partials))
+    return _parse(text, file=file, first_line=first_line, reader=ValueReader(partials=partials))
 
 
-def _parse(text: str, *, file: str, first_line: int, reader: Reader) -> Nodes:
+def _parse(text: str, *, file: str, first_line: int, reader: ValueReader) -> Nodes:
     parser = _Parser(lex(text, file=file, first_line=first_line), reader)
     nodes, stop = parser.body(0)
     if stop is not None:
@@ -136,7 +136,7 @@ def _parse(text: str, *, file: str, first_line: int, reader: Reader) -> Nodes:
 class _Parser:
     """Walks the tokens of one text once."""
 
-    def __init__(self, tokens: Tokens, reader: Reader) -> None:
+    def __init__(self, tokens: TokenStream, reader: ValueReader) -> None:
         self._tokens = tokens
         self._reader = reader
         self._index = 0
@@ -218,10 +218,10 @@ class _Parser:
         if (name, indent) not in reader.done:
             source = reader.partials.get(name)
             if source is None:
-                hint = one_of(reader.partials.names(), found=name)
+                hint = expected_one_of(reader.partials.names(), found=name)
                 raise PromptError(f"no partial `{name}`", place=place, hint=hint)
             text = _LINE_START.sub(indent, source.text) if indent else source.text
-            inner = Reader(partials=reader.partials, inside=(*reader.inside, name), done=reader.done)
+            inner = ValueReader(partials=reader.partials, inside=(*reader.inside, name), done=reader.done)
             reader.done[name, indent] = _parse(text, file=source.file, first_line=1, reader=inner)
         return reader.done[name, indent]
 
@@ -233,7 +233,7 @@ def _output(tag: Tag) -> Node:
         return _helper(_arguments(tag))
     if len(tag.words) > 1:
         what = f"no helper `{head.text}`"
-        raise PromptError(what, place=tag.place, hint=one_of((*HELPERS, *BLOCKS), found=head.text))
+        raise PromptError(what, place=tag.place, hint=expected_one_of((*HELPERS, *BLOCKS), found=head.text))
     value = _expression(head, tag.place)
     if not isinstance(value, Path):
         what = f"`{head.text}` is no variable"
@@ -265,7 +265,7 @@ def _helper(given: _Arguments) -> Node:
     for role in ROLES:
         if role == name.value:
             return SetRole(role=role)
-    hint = "dotprompt calls it `model`" if name.value == "assistant" else one_of(ROLES, found=name.value)
+    hint = "dotprompt calls it `model`" if name.value == "assistant" else expected_one_of(ROLES, found=name.value)
     raise PromptError(f"no role `{name.value}`", place=given.place, hint=hint)
 
 
@@ -296,7 +296,8 @@ def _block(given: _Arguments, then: Nodes, otherwise: Nodes) -> Node:
     if head == "with":
         given.want(count=1, usage="{{#with name}}")
         return With(value=given.values[0], then=then, otherwise=otherwise)
-    hint = f"for a variable write `{{{{#if {head}}}}}` or `{{{{#each {head}}}}}`; blocks: {one_of(BLOCKS, found=head)}"
+    blocks = expected_one_of(BLOCKS, found=head)
+    hint = f"for a variable write `{{{{#if {head}}}}}` or `{{{{#each {head}}}}}`; blocks: {blocks}"
     raise PromptError(f"no block `{head}`", place=given.place, hint=hint)
 
 

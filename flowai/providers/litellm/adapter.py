@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from flowai.providers.client import Endpoint, Request
 
 # Our own limits end a call. LiteLLM keeps one HTTP client per time limit, so this must always be the same number.
-NEVER_S = 86_400.0
+NO_TIMEOUT_S = 86_400.0
 # OpenAI's client insists on a key, and would take the one from the environment to a foreign address.
 NO_KEY = "none"
 LOCAL = "local"  # provider of models on this machine: they cost nothing and are reached without a proxy
@@ -76,7 +76,7 @@ _READ_BY_LITELLM = frozenset(
 )
 
 # Who LiteLLM tells of calls. Set by whoever uses it in this process; empty as it comes.
-LISTENERS = (
+CALLBACK_LISTS = (
     "callbacks",
     "success_callback",
     "failure_callback",
@@ -93,7 +93,7 @@ _QUIET_ENVIRONMENT = {
 }
 
 
-async def load(*, shared_process: bool) -> Library:
+async def load(*, shared_process: bool) -> LiteLLMAdapter:
     """Import LiteLLM (about 2 s of CPU, once per process) and let it do what it puts off until its first call.
 
     Args:
@@ -106,7 +106,7 @@ async def load(*, shared_process: bool) -> Library:
     if module is None:  # on a thread of its own: meanwhile a server goes on saying that it is alive
         module = await asyncio.to_thread(_import, shared_process=shared_process)
     module.suppress_debug_info = True
-    library = Library(module, shared_process=shared_process)
+    library = LiteLLMAdapter(module, shared_process=shared_process)
     await library.warm_up(stream=False)
     return library
 
@@ -140,7 +140,7 @@ class _NoRetries(int):
         return True
 
 
-class Library:
+class LiteLLMAdapter:
     """LiteLLM, loaded; used within one event loop.
 
     Args:
@@ -172,7 +172,7 @@ class Library:
         if stream in self._warm:
             return
         self._warm.add(stream)
-        with warnings.catch_warnings(), self.unrecorded():
+        with warnings.catch_warnings(), self.without_logging():
             warnings.simplefilter("ignore")  # as at the import
             answer = await self.module.acompletion(
                 model="openai/warm-up",
@@ -209,7 +209,7 @@ class Library:
         """Spell whom to ask, and that LiteLLM shall neither retry nor give up by itself."""
         arguments: dict[str, Any] = {
             "model": endpoint.model,
-            "timeout": NEVER_S,
+            "timeout": NO_TIMEOUT_S,
             "max_retries": _NoRetries(),
             "num_retries": 0,
             "shared_session": self._shared_session(),
@@ -227,12 +227,12 @@ class Library:
         return arguments
 
     @contextmanager
-    def unrecorded(self) -> Iterator[None]:
+    def without_logging(self) -> Iterator[None]:
         """Spare LiteLLM the record it makes of each call, where nobody listens: a seventh of a call's CPU.
 
         LiteLLM has no public way to say so. Where its own is gone, or somebody has set a callback, the record is made.
         """
-        if self._internal_call_flag is None or any(getattr(self.module, name, None) for name in LISTENERS):
+        if self._internal_call_flag is None or any(getattr(self.module, name, None) for name in CALLBACK_LISTS):
             yield
             return
         token = self._internal_call_flag.set(True)
@@ -241,7 +241,7 @@ class Library:
         finally:
             self._internal_call_flag.reset(token)
 
-    def reads_streams(self, endpoint: Endpoint) -> bool:
+    def uses_native_stream(self, endpoint: Endpoint) -> bool:
         """Tell whether LiteLLM itself is to read an endpoint's streams: where we cannot, and it can."""
         return self.openai_client(endpoint) is None and endpoint.model.partition("/")[0] in _READ_BY_LITELLM
 
@@ -317,7 +317,7 @@ class Library:
             base_url=api_base,
             api_key=api_key,
             max_retries=0,
-            timeout=NEVER_S,
+            timeout=NO_TIMEOUT_S,
             http_client=self._http_client(direct=endpoint.provider == LOCAL),
         )
 
@@ -326,7 +326,7 @@ class Library:
         if self._anthropic is None:
             from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
-            self._anthropic = AsyncHTTPHandler(timeout=NEVER_S, shared_session=self._shared_session())
+            self._anthropic = AsyncHTTPHandler(timeout=NO_TIMEOUT_S, shared_session=self._shared_session())
         return self._anthropic
 
     def _http_client(self, *, direct: bool) -> Any:  # noqa: ANN401 - httpx's own
@@ -340,7 +340,7 @@ class Library:
             tls = get_ssl_configuration()
             transport = ChatTransport(self._shared_session(), tls=True if isinstance(tls, str) else tls, direct=direct)
             self._http[direct] = httpx.AsyncClient(
-                transport=transport, timeout=NEVER_S, follow_redirects=True, trust_env=False
+                transport=transport, timeout=NO_TIMEOUT_S, follow_redirects=True, trust_env=False
             )
         return self._http[direct]
 

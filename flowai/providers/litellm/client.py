@@ -16,9 +16,9 @@ import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, MalformedAnswerError, TimedOutError
 from flowai.providers.client import Chunk, Completion, Embeddings
-from flowai.providers.litellm.adapter import Library, cost_usd, load, token_counts
+from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
 from flowai.providers.litellm.errors import explain, shown_address, translate
-from flowai.providers.litellm.native_stream import StreamDraft, deltas
+from flowai.providers.litellm.native_stream import StreamAccumulator, deltas
 from flowai.providers.openai.embeddings import vector
 from flowai.redaction import Redactor
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from flowai.providers.client import EmbedRequest, Endpoint, Request
     from flowai.providers.openai.stream_parser import Delta
-    from flowai.providers.openai.transport import Watch
+    from flowai.providers.openai.transport import StreamMonitor
 
 
 class LiteLLMClient:
@@ -52,14 +52,14 @@ class LiteLLMClient:
         self._shared_process = shared_process
         self._clock_s = clock_s
         self._now = now
-        self._library: Library | None = None
+        self._library: LiteLLMAdapter | None = None
         self._loading = asyncio.Lock()
 
     async def complete(self, request: Request) -> Completion:
         """Give the whole answer; see `Client.complete`."""
         library = await self._ready()
-        if not library.reads_streams(request.endpoint):
-            return await self._listen(request, library, None)
+        if not library.uses_native_stream(request.endpoint):
+            return await self._stream_native(request, library, None)
         async with aclosing(self._read(request, library)) as chunks:
             async for chunk in chunks:
                 if chunk.completion is not None:
@@ -69,8 +69,8 @@ class LiteLLMClient:
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """Give the answer piece by piece; see `Client.stream`."""
         library = await self._ready()
-        reads = library.reads_streams(request.endpoint)
-        source = self._read(request, library) if reads else self._overhear(request, library)
+        reads = library.uses_native_stream(request.endpoint)
+        source = self._read(request, library) if reads else self._stream_of_plain_call(request, library)
         async with aclosing(source) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -88,7 +88,7 @@ class LiteLLMClient:
                 )
         except library.failures as error:
             if limit.expired():
-                raise _too_late(endpoint, "no vectors", request.total_timeout_s) from None
+                raise _deadline_error(endpoint, "no vectors", request.total_timeout_s) from None
             raise self._failure(error, endpoint, started_s) from None
         vectors = self._vectors(answer, request)
         given, _ = token_counts(answer.usage)
@@ -104,20 +104,25 @@ class LiteLLMClient:
         if library is not None:
             await library.aclose()
 
-    async def _ready(self) -> Library:
+    async def _ready(self) -> LiteLLMAdapter:
         """Give LiteLLM, imported and warm, so that its start is never counted as latency."""
         async with self._loading:
             if self._library is None:
                 self._library = await load(shared_process=self._shared_process)
         return self._library
 
-    async def _listen(self, request: Request, library: Library, on_delta: Callable[[Delta], None] | None) -> Completion:
+    async def _stream_native(
+        self, request: Request, library: LiteLLMAdapter, on_delta: Callable[[Delta], None] | None
+    ) -> Completion:
         """Make a plain call through LiteLLM, and listen to its stream beneath where it goes through OpenAI's client."""
-        from flowai.providers.openai.transport import Watch, watching  # it needs httpx, which LiteLLM brings
+        from flowai.providers.openai.transport import (  # it needs httpx, which LiteLLM brings
+            StreamMonitor,
+            monitor_stream,
+        )
 
         endpoint = request.endpoint
         started_s = self._clock_s()
-        watch = Watch(
+        watch = StreamMonitor(
             model=endpoint.model,
             max_tokens=_max_tokens(request),
             first_token_timeout_s=request.first_token_timeout_s,
@@ -126,14 +131,14 @@ class LiteLLMClient:
         )
         limit = asyncio.timeout(request.total_timeout_s)
         try:
-            with watching(watch), library.unrecorded():
+            with monitor_stream(watch), library.without_logging():
                 async with limit:
                     answer = await library.module.acompletion(**library.arguments(request))
         except library.failures as error:
             if limit.expired():
-                raise _too_late(endpoint, "no whole answer", request.total_timeout_s) from None
+                raise _deadline_error(endpoint, "no whole answer", request.total_timeout_s) from None
             if watch.is_silent:
-                raise _silent(request, began=watch.began) from None
+                raise _no_first_token_error(request, began=watch.began) from None
             if watch.broken is not None:
                 raise explain(watch.broken, endpoint=endpoint, redactor=self._redactor) from None
             raise self._failure(error, endpoint, started_s) from None
@@ -143,10 +148,10 @@ class LiteLLMClient:
         # LiteLLM moves `<think>` parts out of a whole text; the reader has got them piece by piece
         return msgspec.structs.replace(completion, text=watch.answer.text or completion.text)
 
-    async def _overhear(self, request: Request, library: Library) -> AsyncGenerator[Chunk]:
+    async def _stream_of_plain_call(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
         """Make the same plain call beside us, and pass on its pieces as they come."""
         pieces: asyncio.Queue[Delta | None] = asyncio.Queue()
-        call = asyncio.create_task(self._listen(request, library, pieces.put_nowait))
+        call = asyncio.create_task(self._stream_native(request, library, pieces.put_nowait))
         call.add_done_callback(lambda _: pieces.put_nowait(None))
         heard = False
         try:
@@ -158,15 +163,15 @@ class LiteLLMClient:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
         if not heard and (completion.text or completion.tool_calls):  # it was not streamed
-            yield Chunk(text=completion.text, tool_calls=_as_deltas(completion.tool_calls))
+            yield Chunk(text=completion.text, tool_calls=_to_deltas(completion.tool_calls))
         yield Chunk(text="", completion=completion)
 
-    async def _read(self, request: Request, library: Library) -> AsyncGenerator[Chunk]:
+    async def _read(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
         """Have LiteLLM read the stream of a provider with a protocol of its own."""
         await library.warm_up(stream=True)
         endpoint = request.endpoint
         started_s = self._clock_s()
-        draft = StreamDraft()
+        draft = StreamAccumulator()
         source = deltas(request, library, draft, lambda: self._latency_ms(started_s))
         try:
             async with aclosing(source) as pieces:
@@ -175,12 +180,12 @@ class LiteLLMClient:
                         yield Chunk(text=piece.text, tool_calls=piece.tool_calls)
         except library.failures as error:
             if isinstance(error, TimeoutError):
-                raise _silent(request, began=draft.began, total=not draft.is_silent) from None
+                raise _no_first_token_error(request, began=draft.began, total=not draft.is_silent) from None
             raise self._failure(error, endpoint, started_s) from None
         latency_ms = self._latency_ms(started_s)
         if not draft.is_finished:
             raise _malformed(endpoint, "the stream ended before the answer did (no finish reason)")
-        yield Chunk(text="", completion=_streamed(endpoint, library, draft, latency_ms))
+        yield Chunk(text="", completion=_completion_from_stream(endpoint, library, draft, latency_ms))
 
     def _vectors(self, answer: Any, request: EmbedRequest) -> tuple[tuple[float, ...], ...]:  # noqa: ANN401 - LiteLLM's
         try:
@@ -207,7 +212,7 @@ class LiteLLMClient:
         )
 
 
-def _whole(endpoint: Endpoint, answer: Any, watch: Watch, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's
+def _whole(endpoint: Endpoint, answer: Any, watch: StreamMonitor, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's
     if not answer.choices:
         raise _malformed(endpoint, "the answer holds no choices")
     choice = answer.choices[0]
@@ -216,7 +221,7 @@ def _whole(endpoint: Endpoint, answer: Any, watch: Watch, latency_ms: float) -> 
         raise _malformed(endpoint, "the answer's content is no text")
     tool_calls = tuple(call.model_dump(exclude_none=True) for call in choice.message.tool_calls or ())
     if choice.finish_reason == "content_filter" and not (text or tool_calls):
-        raise _withheld(endpoint)
+        raise _content_filtered_error(endpoint)
     given, made = token_counts(getattr(answer, "usage", None))
     return Completion(
         text=text,
@@ -233,10 +238,12 @@ def _whole(endpoint: Endpoint, answer: Any, watch: Watch, latency_ms: float) -> 
     )
 
 
-def _streamed(endpoint: Endpoint, library: Library, draft: StreamDraft, latency_ms: float) -> Completion:
+def _completion_from_stream(
+    endpoint: Endpoint, library: LiteLLMAdapter, draft: StreamAccumulator, latency_ms: float
+) -> Completion:
     text = "".join(draft.texts)
     if draft.finish_reason == "content_filter" and not (text or draft.tool_calls):
-        raise _withheld(endpoint)
+        raise _content_filtered_error(endpoint)
     given, made = token_counts(draft.usage)
     return Completion(
         text=text,
@@ -259,18 +266,18 @@ def _max_tokens(request: Request) -> int | None:
     return max((count for count in found if isinstance(count, int)), default=None)
 
 
-def _as_deltas(tool_calls: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+def _to_deltas(tool_calls: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple({"index": index, **call} for index, call in enumerate(tool_calls))
 
 
-def _silent(request: Request, *, began: bool, total: bool = False) -> TimedOutError:
+def _no_first_token_error(request: Request, *, began: bool, total: bool = False) -> TimedOutError:
     if total:
-        return _too_late(request.endpoint, "no whole answer", request.total_timeout_s)
+        return _deadline_error(request.endpoint, "no whole answer", request.total_timeout_s)
     what = "the answer stalled: nothing more came" if began else "no first token"
-    return _too_late(request.endpoint, what, request.first_token_timeout_s)
+    return _deadline_error(request.endpoint, what, request.first_token_timeout_s)
 
 
-def _too_late(endpoint: Endpoint, what: str, limit_s: float) -> TimedOutError:
+def _deadline_error(endpoint: Endpoint, what: str, limit_s: float) -> TimedOutError:
     address = shown_address(endpoint.api_base)
     return TimedOutError(
         f"{what} within {limit_s:g} s" + (f" from {address}" if address else ""),
@@ -287,7 +294,7 @@ def _malformed(endpoint: Endpoint, what: str) -> MalformedAnswerError:
     )
 
 
-def _withheld(endpoint: Endpoint) -> ContentFilteredError:
+def _content_filtered_error(endpoint: Endpoint) -> ContentFilteredError:
     return ContentFilteredError(
         "the provider's policy withheld the whole answer", provider=endpoint.provider, model=endpoint.name
     )

@@ -31,17 +31,17 @@ from flowai.errors import (
     TimedOutError,
     UnreachableError,
 )
-from flowai.providers.openai.tool_calls import GREATEST_COUNT
+from flowai.providers.openai.tool_calls import MAX_TOOL_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from flowai.providers.client import Endpoint
-    from flowai.providers.openai.stream_parser import BrokenAnswerError
+    from flowai.providers.openai.stream_parser import MalformedStreamError
     from flowai.redaction import Redactor
 
-LONGEST_REASON = 300  # characters of the provider's words; some answer with a whole web page
+MAX_REASON = 300  # characters of the provider's words; some answer with a whole web page
 
 CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 FILTER_CODES = frozenset(
@@ -49,7 +49,7 @@ FILTER_CODES = frozenset(
 )
 
 # The classes of LiteLLM whose name says more than the status: several providers answer 400 to a wrong key.
-TELLING_CLASSES: dict[str, type[CallError]] = {
+SPECIFIC_ERROR_CLASSES: dict[str, type[CallError]] = {
     "ContextWindowExceededError": ContextTooLongError,
     "ContentPolicyViolationError": ContentFilteredError,
     "AuthenticationError": AuthError,
@@ -79,7 +79,7 @@ STREAM_ERROR_TYPES: dict[str, type[CallError]] = {
 }
 
 # Exceptions of Python, aiohttp and httpx that lie beneath LiteLLM's when no HTTP answer came; the first match counts.
-BENEATH: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
+WRAPPED_EXCEPTIONS: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
     (
         frozenset({"ClientPayloadError", "TransferEncodingError", "ContentLengthError"}),
         MalformedAnswerError,
@@ -119,7 +119,7 @@ _TAGS = re.compile(r"<[^<>]{0,200}>")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sources:
+class ErrorSources:
     """What the provider said, dug out of an exception and its causes.
 
     Args:
@@ -139,7 +139,7 @@ class Sources:
     @property
     def codes(self) -> set[str]:
         """The machine-readable words of the error object."""
-        return {_word(self.body.get(key)) for key in ("code", "type")} - {""}
+        return {_field_as_text(self.body.get(key)) for key in ("code", "type")} - {""}
 
 
 def translate(
@@ -159,10 +159,12 @@ def translate(
     """
     sources = _sources(error)
     kind, what = _kind(sources, endpoint, elapsed_s)
-    return _made(kind, what or _reason(sources), sources, endpoint, redactor, retry_after_s(sources.headers, now))
+    return _build_error(
+        kind, what or _reason(sources), sources, endpoint, redactor, retry_after_s(sources.headers, now)
+    )
 
 
-def explain(broken: BrokenAnswerError, *, endpoint: Endpoint, redactor: Redactor) -> CallError:
+def explain(broken: MalformedStreamError, *, endpoint: Endpoint, redactor: Redactor) -> CallError:
     """Give our error for an answer that began well and was none: an error object in it, or bytes that are no answer.
 
     Args:
@@ -170,15 +172,15 @@ def explain(broken: BrokenAnswerError, *, endpoint: Endpoint, redactor: Redactor
         endpoint: who was asked.
         redactor: takes secrets out of the provider's words.
     """
-    sources = Sources(chain=(), names=(), status=None, headers={}, body=broken.body or {})
+    sources = ErrorSources(chain=(), names=(), status=None, headers={}, body=broken.body or {})
     kind = MalformedAnswerError if broken.body is None else _kind(sources, endpoint, 0.0)[0]
-    return _made(kind, _clean(broken.what), sources, endpoint, redactor, None)
+    return _build_error(kind, _clean(broken.what), sources, endpoint, redactor, None)
 
 
-def _made(
+def _build_error(
     kind: type[CallError],
     what: str,
-    sources: Sources,
+    sources: ErrorSources,
     endpoint: Endpoint,
     redactor: Redactor,
     wait_s: float | None,
@@ -241,7 +243,7 @@ def _until(date: str, now: datetime) -> float:
     return (then if then.tzinfo else then.replace(tzinfo=now.tzinfo)).timestamp() - now.timestamp()
 
 
-def _sources(error: BaseException) -> Sources:
+def _sources(error: BaseException) -> ErrorSources:
     chain = tuple(_causes(error))
     answered = next((link for link in chain if _has_http_answer(link)), None)
     response = getattr(answered, "response", None)
@@ -249,10 +251,10 @@ def _sources(error: BaseException) -> Sources:
     bodies = (getattr(link, "body", None) for link in chain)
     body: Mapping[str, Any] = next((found for found in bodies if isinstance(found, dict)), {})
     status = getattr(response, "status_code", None)
-    return Sources(
+    return ErrorSources(
         chain=chain,
         names=tuple(base.__name__ for base in type(error).__mro__),
-        status=status if isinstance(status, int) else _stated_status(error, chain),
+        status=status if isinstance(status, int) else _http_status(error, chain),
         headers={str(key).lower(): str(value) for key, value in dict(headers).items()},
         body=body,
     )
@@ -274,7 +276,7 @@ def _has_http_answer(link: BaseException) -> bool:
     return hasattr(response, "status_code") and not type(link).__module__.startswith("litellm")
 
 
-def _stated_status(error: BaseException, chain: tuple[BaseException, ...]) -> int | None:
+def _http_status(error: BaseException, chain: tuple[BaseException, ...]) -> int | None:
     """Take LiteLLM's word for the status where no failure of the connection or the body explains it."""
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or "MidStreamFallbackError" in {type(link).__name__ for link in chain}:
@@ -288,7 +290,7 @@ def _is_transport(chain: tuple[BaseException, ...]) -> bool:
     return any(isinstance(link, OSError | json.JSONDecodeError) for link in chain)
 
 
-def _kind(sources: Sources, endpoint: Endpoint, elapsed_s: float) -> tuple[type[CallError], str | None]:
+def _kind(sources: ErrorSources, endpoint: Endpoint, elapsed_s: float) -> tuple[type[CallError], str | None]:
     """Decide the kind; the second value replaces the provider's words where ours say more."""
     if sources.codes & CONTEXT_CODES or "ContextWindowExceededError" in sources.names:
         return ContextTooLongError, _context_reason(sources)
@@ -299,8 +301,8 @@ def _kind(sources: Sources, endpoint: Endpoint, elapsed_s: float) -> tuple[type[
         if kind is not None:
             return kind, what
     for name in sources.names:
-        if name in TELLING_CLASSES:
-            return TELLING_CLASSES[name], None
+        if name in SPECIFIC_ERROR_CLASSES:
+            return SPECIFIC_ERROR_CLASSES[name], None
     return _by_status(sources.status), None
 
 
@@ -312,7 +314,7 @@ def _by_status(status: int | None) -> type[CallError]:
 
 
 def _without_an_answer(
-    sources: Sources, endpoint: Endpoint, elapsed_s: float
+    sources: ErrorSources, endpoint: Endpoint, elapsed_s: float
 ) -> tuple[type[CallError] | None, str | None]:
     """Explain a call that got no HTTP answer, or one that broke off, from the exceptions beneath LiteLLM's."""
     if sources.body:  # an error object inside a stream that began well
@@ -323,29 +325,29 @@ def _without_an_answer(
     if NO_ANSWER_OF_THE_KIND in str(sources.chain[0]):
         return MalformedAnswerError, "the answer is not what an OpenAI-compatible endpoint gives"
     names = {base.__name__ for link in sources.chain for base in type(link).__mro__}
-    for marks, kind, words in BENEATH:
+    for marks, kind, words in WRAPPED_EXCEPTIONS:
         if names & marks:
             return kind, f"{words} at {_host(sources, endpoint)} after {elapsed_s:.1f} s"
     return None, None
 
 
-def _stream_error(sources: Sources) -> type[CallError]:
-    code = _word(sources.body.get("code"))
-    if CONTEXT_WORDS.search(_word(sources.body.get("message"))):
+def _stream_error(sources: ErrorSources) -> type[CallError]:
+    code = _field_as_text(sources.body.get("code"))
+    if CONTEXT_WORDS.search(_field_as_text(sources.body.get("message"))):
         return ContextTooLongError
     if re.fullmatch("[45][0-9][0-9]", code):
         return _by_status(int(code))
     return next((STREAM_ERROR_TYPES[name] for name in sources.codes if name in STREAM_ERROR_TYPES), ServerError)
 
 
-def _word(value: object) -> str:
+def _field_as_text(value: object) -> str:
     """Give a text or a number of an error object as text; a number may have thousands of digits."""
-    if isinstance(value, int) and abs(value) < GREATEST_COUNT:
+    if isinstance(value, int) and abs(value) < MAX_TOOL_CALLS:
         return str(value)
     return value if isinstance(value, str) else ""
 
 
-def _host(sources: Sources, endpoint: Endpoint) -> str:
+def _host(sources: ErrorSources, endpoint: Endpoint) -> str:
     if endpoint.api_base is not None:
         return urlsplit(endpoint.api_base).netloc.rpartition("@")[2]
     for link in sources.chain:
@@ -355,7 +357,7 @@ def _host(sources: Sources, endpoint: Endpoint) -> str:
     return endpoint.provider
 
 
-def _context_reason(sources: Sources) -> str | None:
+def _context_reason(sources: ErrorSources) -> str | None:
     """Name both lengths where the server counts them (llama.cpp does)."""
     given, most = sources.body.get("n_prompt_tokens"), sources.body.get("n_ctx")
     if given is None or most is None:
@@ -363,7 +365,7 @@ def _context_reason(sources: Sources) -> str | None:
     return f"the request has {given} tokens; the model's context holds {most}"
 
 
-def _reason(sources: Sources) -> str:
+def _reason(sources: ErrorSources) -> str:
     """Give the provider's own words: of its error object, else of LiteLLM's message without LiteLLM's prefixes."""
     message = sources.body.get("message")
     text = _clean(message if isinstance(message, str) and message else str(sources.chain[0]))
@@ -378,4 +380,4 @@ def _clean(text: str) -> str:
 
 
 def _cut(line: str) -> str:
-    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
+    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 1]}…"

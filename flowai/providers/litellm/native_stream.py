@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from flowai.providers.client import Request
-    from flowai.providers.litellm.adapter import Library
+    from flowai.providers.litellm.adapter import LiteLLMAdapter
 
 
-class StreamDraft:
+class StreamAccumulator:
     """A streamed answer as far as it has come."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class StreamDraft:
         self.usage: Any = None
         self._source: Any = None
 
-    def follow(self, source: Any) -> None:  # noqa: ANN401 - LiteLLM's own
+    def feed(self, source: Any) -> None:  # noqa: ANN401 - LiteLLM's own
         """Note the stream the pieces come from."""
         self._source = source
 
@@ -64,7 +64,7 @@ class StreamDraft:
 
 
 async def deltas(
-    request: Request, library: Library, draft: StreamDraft, elapsed_ms: Callable[[], float]
+    request: Request, library: LiteLLMAdapter, draft: StreamAccumulator, elapsed_ms: Callable[[], float]
 ) -> AsyncGenerator[Delta]:
     """Give what a stream brings, under the time limits of the request, and take it into the draft.
 
@@ -84,7 +84,7 @@ async def deltas(
                     if source is None:
                         arguments = {"stream": True, "stream_options": {"include_usage": True}}
                         source = await library.module.acompletion(**library.arguments(request), **arguments)
-                        draft.follow(source)
+                        draft.feed(source)
                     piece = await anext(source, None)
             except library.failures:
                 if draft.is_finished:

@@ -35,7 +35,7 @@ class Server(Protocol):
         """Tell whether it still runs."""
         ...
 
-    def last_words(self) -> str:
+    def last_log_lines(self) -> str:
         """Say how it ended."""
         ...
 
@@ -144,7 +144,7 @@ class LocalClient:
                 if server.is_alive():
                     raise
                 raise UnreachableError(
-                    f"the local server ended during the call: {server.last_words()}",
+                    f"the local server ended during the call: {server.last_log_lines()}",
                     provider=endpoint.provider,
                     model=endpoint.name,
                     hint="it is started again at the next call",

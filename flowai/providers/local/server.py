@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 CONTEXT_TOKENS = 8192  # of a server; a model trained on less gets its own length
 START_LIMIT_S = 300.0  # a large file on a slow disk
 STOP_LIMIT_S = 5.0
-MOST_THREADS = 16  # beyond that the memory's bandwidth is the limit
+MAX_THREADS = 16  # beyond that the memory's bandwidth is the limit
 _MAGIC = b"GGUF"
 _CHILD = Path(__file__).with_name("child_process.py")
 _LOG_BYTES = 65_536
@@ -84,13 +84,13 @@ class LocalServer:
         """Tell whether the child still runs."""
         return self._process.poll() is None
 
-    def last_words(self) -> str:
+    def last_log_lines(self) -> str:
         """Say how it ended."""
-        return _ending(self._process)
+        return _exit_description(self._process)
 
     async def stop(self) -> None:
         """End the child; may be called twice."""
-        await asyncio.to_thread(_end, self._process)
+        await asyncio.to_thread(_terminate, self._process)
         self._log.close()
 
 
@@ -123,7 +123,7 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
         raise await _not_started(model, process, log, f"not ready within {START_LIMIT_S:g} s") from None
     except BaseException:
         process.kill()  # wakes the thread that waits for its line
-        _end(process)
+        _terminate(process)
         log.close()
         raise
     if not line:
@@ -162,7 +162,7 @@ def _thread_count() -> int:
     with suppress(OSError, ValueError):
         quota, period = _CPU_QUOTA.read_text().split()
         cores = min(cores, max(1, int(quota) // int(period)))
-    return min(cores, MOST_THREADS)
+    return min(cores, MAX_THREADS)
 
 
 def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
@@ -196,19 +196,19 @@ async def _not_started(
     model: LocalModel, process: subprocess.Popen[bytes], log: IO[bytes], what: str
 ) -> InfrastructureError:
     process.kill()  # it may be dead already
-    await asyncio.to_thread(_end, process)
+    await asyncio.to_thread(_terminate, process)
     reason = _first_error(log)
     log.close()
     hint = "is the GGUF file whole, and is there enough memory for it?"
     if reason and "libgomp" in reason:  # the wheel expects it on the system
         hint = "install GCC's OpenMP library: `apt-get install libgomp1`"
     return InfrastructureError(
-        f"the local server of model `{model.name}` {what} ({_ending(process)}): {reason or 'it said nothing'}",
+        f"the local server of model `{model.name}` {what} ({_exit_description(process)}): {reason or 'no output'}",
         hint=hint,
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _terminate(process: subprocess.Popen[bytes]) -> None:
     """Close the child's stdin, which ends it; kill it if that is not enough."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
@@ -220,7 +220,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _ending(process: subprocess.Popen[bytes]) -> str:
+def _exit_description(process: subprocess.Popen[bytes]) -> str:
     status = process.poll()
     if status is None:
         return "it still runs"

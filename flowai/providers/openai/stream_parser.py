@@ -17,18 +17,18 @@ from flowai.providers.openai.tool_calls import ToolCalls, is_count, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MOST_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 """Longest answer, whatever was asked for."""
-MOST_JSON_BYTES = 4 * 1024 * 1024
+MAX_JSON_BYTES = 4 * 1024 * 1024
 """Longest line of a stream, and longest answer that is not streamed; parsed, hostile JSON takes 50 times its length."""
 BYTES_PER_TOKEN = 256
 """Far above any real token, a piece's own weight included; with SPARE_BYTES the limit of an answer's length."""
-SPARE_BYTES = 64 * 1024
+SIZE_ALLOWANCE_BYTES = 64 * 1024
 BYTES_PER_PIECE = 64
 """What every piece weighs beside its text, in memory and here: many small pieces are no way around the limit."""
-MOST_MALFORMED_COUNT = 1
+MAX_MALFORMED_COUNT = 1
 """A torn chunk may be survived; with more the answer has holes nobody knows the size of."""
-BROKEN_OFF = frozenset(
+STREAM_TRUNCATED = frozenset(
     {"error", "network_error", "abort", "aborted", "cancelled", "insufficient_system_resource", "timeout"}
 )
 """Finish reasons that mean the opposite of an answer; LiteLLM would call them `stop`."""
@@ -47,7 +47,7 @@ _USAGE_DETAILS = {
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: not UTF-8
 
 
-class BrokenAnswerError(Exception):
+class MalformedStreamError(Exception):
     """The bytes are no answer.
 
     Args:
@@ -101,7 +101,7 @@ class _Chunk(msgspec.Struct):
     object: Any = None
 
 
-class ChatAnswer:
+class ChatStreamParser:
     """An answer as far as it has come.
 
     Args:
@@ -113,9 +113,9 @@ class ChatAnswer:
         self.served_model: str | None = None
         self.malformed_count = 0
         self.is_done = False  # the end marker came
-        self._most_bytes = MOST_BYTES
+        self._most_bytes = MAX_BYTES
         if max_tokens is not None:
-            self._most_bytes = min(MOST_BYTES, max_tokens * BYTES_PER_TOKEN + SPARE_BYTES)
+            self._most_bytes = min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
         self._weight_bytes = 0
         self._reasoning_bytes = 0
         self._texts: list[str] = []
@@ -149,8 +149,8 @@ class ChatAnswer:
         self._rest += data
         end = self._rest.rfind(b"\n", searched)
         if end < 0:
-            if len(self._rest) > MOST_JSON_BYTES:
-                raise BrokenAnswerError(f"a line of the stream is longer than {MOST_JSON_BYTES:,} bytes")
+            if len(self._rest) > MAX_JSON_BYTES:
+                raise MalformedStreamError(f"a line of the stream is longer than {MAX_JSON_BYTES:,} bytes")
             return
         lines = bytes(self._rest[:end])
         del self._rest[: end + 1]
@@ -163,7 +163,7 @@ class ChatAnswer:
         """Take in the end of a stream: its last line may lack its newline."""
         yield from self.feed(b"\n\n")
 
-    def whole(self, body: bytes) -> None:
+    def parse_body(self, body: bytes) -> None:
         """Take in an answer that was not streamed.
 
         Raises:
@@ -172,14 +172,14 @@ class ChatAnswer:
         try:
             msgspec.json.decode(body)
         except _UNREADABLE as error:
-            raise BrokenAnswerError(f"the answer is not JSON: {error}") from None
+            raise MalformedStreamError(f"the answer is not JSON: {error}") from None
         try:
             chunk = _CHUNK.decode(body)
         except _UNREADABLE:
-            raise BrokenAnswerError("the answer is not what an OpenAI-compatible endpoint gives") from None
+            raise MalformedStreamError("the answer is not what an OpenAI-compatible endpoint gives") from None
         self._chunk(chunk, body)
         if not chunk.choices:
-            raise BrokenAnswerError("the answer holds no choices")
+            raise MalformedStreamError("the answer holds no choices")
 
     def as_json(self) -> bytes:
         """Give the answer as one `chat.completion`, as if it had never been streamed.
@@ -189,7 +189,7 @@ class ChatAnswer:
         """
         if self.finish_reason is None:
             torn = f"; {self.malformed_count} chunk was no JSON" if self.malformed_count else ""
-            raise BrokenAnswerError(f"the answer broke off: no finish reason came{torn}")
+            raise MalformedStreamError(f"the answer broke off: no finish reason came{torn}")
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
         if self._tool_calls:
             message["content"] = message["content"] or None
@@ -212,7 +212,7 @@ class ChatAnswer:
     def _line(self, line: bytes) -> Delta | None:
         """Take in one line. An event of one data line, as all servers send it, need not wait for its blank line."""
         if not line:
-            return self._torn_event() if self._torn else None
+            return self._partial_event() if self._torn else None
         if not line.startswith(b"data:"):
             return None  # a comment, which keeps the connection alive, or a field we do not need
         data = line[5:].strip()
@@ -228,14 +228,14 @@ class ChatAnswer:
         except _UNREADABLE:
             self._torn.append(data)  # perhaps the event goes on in its next line
             self._torn_bytes += len(data) + BYTES_PER_PIECE
-            if self._torn_bytes > MOST_JSON_BYTES:
-                raise BrokenAnswerError(f"a chunk of the stream is longer than {MOST_JSON_BYTES:,} bytes") from None
+            if self._torn_bytes > MAX_JSON_BYTES:
+                raise MalformedStreamError(f"a chunk of the stream is longer than {MAX_JSON_BYTES:,} bytes") from None
             return None
         if self._torn:
             self._malformed()
         return self._chunk(chunk, data)
 
-    def _torn_event(self) -> Delta | None:
+    def _partial_event(self) -> Delta | None:
         data = b"\n".join(self._torn)
         try:
             chunk = _CHUNK.decode(data)
@@ -248,12 +248,12 @@ class ChatAnswer:
     def _malformed(self) -> None:
         self._torn, self._torn_bytes = [], 0
         self.malformed_count += 1
-        if self.malformed_count > MOST_MALFORMED_COUNT:
-            raise BrokenAnswerError(f"{self.malformed_count} chunks of the stream were no JSON")
+        if self.malformed_count > MAX_MALFORMED_COUNT:
+            raise MalformedStreamError(f"{self.malformed_count} chunks of the stream were no JSON")
 
     def _chunk(self, chunk: _Chunk, data: bytes) -> Delta | None:
         if chunk.error or chunk.object == "error":
-            raise _said_error(data)
+            raise _error_in_chunk(data)
         if isinstance(chunk.model, str) and chunk.model:
             self.served_model = chunk.model
         if isinstance(chunk.id, str):
@@ -271,8 +271,8 @@ class ChatAnswer:
         delta = None if message is None else self._message(message)
         if isinstance(choice.finish_reason, str) and choice.finish_reason:
             self.finish_reason = choice.finish_reason
-            if choice.finish_reason.lower() in BROKEN_OFF:
-                raise BrokenAnswerError(f"the provider broke the answer off (`{choice.finish_reason}`)")
+            if choice.finish_reason.lower() in STREAM_TRUNCATED:
+                raise MalformedStreamError(f"the provider broke the answer off (`{choice.finish_reason}`)")
         return delta
 
     def _message(self, message: _Message) -> Delta | None:
@@ -287,17 +287,17 @@ class ChatAnswer:
             self._refusals.append(refusal)
         if reasoning:
             self._reasonings.append(reasoning)
-        self._weigh(text + refusal, reasoning, calls)
+        self._check_size(text + refusal, reasoning, calls)
         return Delta(text=text + refusal, tool_calls=calls)
 
-    def _weigh(self, text: str, reasoning: str, calls: tuple[dict[str, Any], ...]) -> None:
+    def _check_size(self, text: str, reasoning: str, calls: tuple[dict[str, Any], ...]) -> None:
         if text or calls:
             arguments = sum(len(call["function"]["arguments"]) for call in calls)
             self._weight_bytes += len(text) + arguments + BYTES_PER_PIECE * (1 + len(calls))
         if reasoning:  # what is asked for does not limit it everywhere
             self._reasoning_bytes += len(reasoning) + BYTES_PER_PIECE
-        if self._weight_bytes > self._most_bytes or self._reasoning_bytes > MOST_BYTES:
-            raise BrokenAnswerError(f"the answer does not end: more than {self._most_bytes:,} bytes came")
+        if self._weight_bytes > self._most_bytes or self._reasoning_bytes > MAX_BYTES:
+            raise MalformedStreamError(f"the answer does not end: more than {self._most_bytes:,} bytes came")
 
 
 def _figures(usage: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON is anything
@@ -316,7 +316,7 @@ def _figures(usage: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON is any
     return kept
 
 
-def _said_error(data: bytes) -> BrokenAnswerError:
+def _error_in_chunk(data: bytes) -> MalformedStreamError:
     """Read the provider's error object: under `error`, as a mere text there, or the whole chunk."""
     try:
         said = msgspec.json.decode(data)
@@ -325,7 +325,7 @@ def _said_error(data: bytes) -> BrokenAnswerError:
     error = said.get("error") or said
     body = error if isinstance(error, dict) else {"message": str(error)}
     message = body.get("message")
-    return BrokenAnswerError(message if isinstance(message, str) and message else "no reason given", body=body)
+    return MalformedStreamError(message if isinstance(message, str) and message else "no reason given", body=body)
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)

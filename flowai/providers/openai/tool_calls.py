@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-GREATEST_COUNT = 2**53
+MAX_TOOL_CALLS = 2**53
 """Figures beyond what JSON carries exactly count nothing."""
 
 
@@ -83,7 +83,7 @@ class _ToolCall:
 
 def is_count(value: Any) -> TypeGuard[int]:  # noqa: ANN401 - JSON is anything
     """Tell whether a value can be a number of things."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < GREATEST_COUNT
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TOOL_CALLS
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - JSON is anything

@@ -19,7 +19,7 @@ import yarl
 from aiohttp.http_exceptions import HttpProcessingError
 
 from flowai.providers.openai.embeddings import in_numbers
-from flowai.providers.openai.stream_parser import MOST_JSON_BYTES, BrokenAnswerError, ChatAnswer, Delta
+from flowai.providers.openai.stream_parser import MAX_JSON_BYTES, ChatStreamParser, Delta, MalformedStreamError
 
 if TYPE_CHECKING:
     import ssl
@@ -29,9 +29,9 @@ TAIL_S = 5.0
 """How long figures and the end marker may take after a whole answer, seconds."""
 DRAIN_S = 0.05
 """How long an answer is kept back after its end marker to see its connection ready for the next call, seconds."""
-Manner = Literal["stream", "stream without usage", "plain"]
+RequestMode = Literal["stream", "stream without usage", "plain"]
 """How an endpoint bears to be asked. Some refuse `stream_options`, some accounts may not stream some models."""
-_ADDITIONS: dict[Manner, bytes] = {
+_ADDITIONS: dict[RequestMode, bytes] = {
     "stream": b',"stream":true,"stream_options":{"include_usage":true}}',
     "stream without usage": b',"stream":true}',
     "plain": b"}",
@@ -39,13 +39,13 @@ _ADDITIONS: dict[Manner, bytes] = {
 _REFUSALS = frozenset({400, 422})
 _OK = 200
 _JSON = {"content-type": "application/json"}
-_SAID_BY_AIOHTTP = frozenset({"content-length", "host", "connection", "accept-encoding"})
-_OF_THE_WIRE = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+_AIOHTTP_MANAGED_HEADERS = frozenset({"content-length", "host", "connection", "accept-encoding"})
+_HOP_BY_HOP_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
 _BROKEN_OFF = (aiohttp.ClientError, HttpProcessingError, OSError)  # OSError: TimeoutError too
 _NEVER = aiohttp.ClientTimeout(total=None)  # the time limits are our own
 
 
-class Watch:
+class StreamMonitor:
     """One call as it goes over the wire.
 
     Args:
@@ -66,10 +66,10 @@ class Watch:
         on_delta: Callable[[Delta], None] | None = None,
     ) -> None:
         self.model = model
-        self.answer = ChatAnswer(max_tokens=max_tokens)
+        self.answer = ChatStreamParser(max_tokens=max_tokens)
         self.began = False  # the model has begun to answer, or to reason
         self.is_silent = False  # the time limit has passed
-        self.broken: BrokenAnswerError | None = None
+        self.broken: MalformedStreamError | None = None
         self.ttft_ms: float | None = None
         self._first_token_timeout_s = first_token_timeout_s
         self._elapsed_ms = elapsed_ms
@@ -87,7 +87,7 @@ class Watch:
             patience_s = min(patience_s, TAIL_S)
         return asyncio.get_running_loop().time() + patience_s
 
-    def hear(self, deltas: Iterable[Delta]) -> bool:
+    def on_chunk(self, deltas: Iterable[Delta]) -> bool:
         """Take note of what came; tell whether anything did."""
         heard = False
         for delta in deltas:
@@ -101,12 +101,12 @@ class Watch:
         return heard
 
 
-_WATCH: ContextVar[Watch | None] = ContextVar("flowai_watch", default=None)
+_WATCH: ContextVar[StreamMonitor | None] = ContextVar("flowai_watch", default=None)
 """The call that a request belongs to: nothing that LiteLLM passes on could carry it."""
 
 
 @contextmanager
-def watching(watch: Watch) -> Iterator[None]:
+def monitor_stream(watch: StreamMonitor) -> Iterator[None]:
     """Have the transport report to this watch what this task asks meanwhile."""
     token = _WATCH.set(watch)
     try:
@@ -128,8 +128,8 @@ class ChatTransport(httpx.AsyncBaseTransport):
         self._session = session
         self._tls = tls
         self._direct = direct
-        self._ways: dict[str, _Way] = {}
-        self._manners: dict[tuple[str, str], Manner] = {}
+        self._ways: dict[str, _Route] = {}
+        self._manners: dict[tuple[str, str], RequestMode] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; give an answer that is not streamed."""
@@ -143,15 +143,15 @@ class ChatTransport(httpx.AsyncBaseTransport):
             manner = self._manners.get(whom, "stream")
             try:
                 response = await self._ask(request, watch, manner)
-            except BrokenAnswerError as error:
+            except MalformedStreamError as error:
                 watch.broken = error
                 raise
-            milder = _milder(manner, response)
+            milder = _fallback_mode(manner, response)
             if milder is None:
                 return response
             self._manners[whom] = milder
 
-    async def _ask(self, request: httpx.Request, watch: Watch, manner: Manner) -> httpx.Response:
+    async def _ask(self, request: httpx.Request, watch: StreamMonitor, manner: RequestMode) -> httpx.Response:
         # the body is JSON of OpenAI's client: an object that is never empty
         body = request.content.rstrip()[:-1] + _ADDITIONS[manner]
         limit = asyncio.timeout_at(None if manner == "plain" else watch.deadline_s())
@@ -159,7 +159,7 @@ class ChatTransport(httpx.AsyncBaseTransport):
             async with limit, await self._send(request, body, "identity") as response:  # compressed, it comes in clumps
                 if response.status != _OK:
                     return _response(response, await _error_body(response))
-                await _listen(response, watch, limit)
+                await _read_stream(response, watch, limit)
         except _BROKEN_OFF:
             if watch.answer.finish_reason is None:
                 watch.is_silent = limit.expired()
@@ -169,12 +169,12 @@ class ChatTransport(httpx.AsyncBaseTransport):
 
     async def _send(self, request: httpx.Request, body: bytes, encoding: str) -> aiohttp.ClientResponse:
         given = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw)
-        headers = {name: value for name, value in given if name.lower() not in _SAID_BY_AIOHTTP}
+        headers = {name: value for name, value in given if name.lower() not in _AIOHTTP_MANAGED_HEADERS}
         headers["Accept-Encoding"] = encoding
         address = str(request.url)
         way = self._ways.get(address)
         if way is None:
-            way = self._ways[address] = _way(request.url, direct=self._direct)
+            way = self._ways[address] = _route(request.url, direct=self._direct)
         return await self._session.request(
             request.method,
             way.url,
@@ -187,24 +187,24 @@ class ChatTransport(httpx.AsyncBaseTransport):
         )
 
 
-class _Way(NamedTuple):
+class _Route(NamedTuple):
     """How an address is reached."""
 
     url: yarl.URL
     proxy: str | None
 
 
-def _way(url: httpx.URL, *, direct: bool) -> _Way:
+def _route(url: httpx.URL, *, direct: bool) -> _Route:
     """Work out an address and its proxy; done once per address, as reading the environment is dear."""
     address = yarl.URL(str(url), encoded=True)
     if direct or proxy_bypass(url.host):
-        return _Way(address, None)
+        return _Route(address, None)
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    return _Way(address, f"http://{proxy}" if proxy and "://" not in proxy else proxy)
+    return _Route(address, f"http://{proxy}" if proxy and "://" not in proxy else proxy)
 
 
-async def _listen(response: aiohttp.ClientResponse, watch: Watch, limit: asyncio.Timeout) -> None:
+async def _read_stream(response: aiohttp.ClientResponse, watch: StreamMonitor, limit: asyncio.Timeout) -> None:
     """Take in an answer, streamed or not, whatever it says it is."""
     answer = watch.answer
     head = b""
@@ -212,25 +212,25 @@ async def _listen(response: aiohttp.ClientResponse, watch: Watch, limit: asyncio
         head = (await response.content.readany()).lstrip()
     kind = response.content_type
     if not head:
-        raise BrokenAnswerError("the answer is empty")
+        raise MalformedStreamError("the answer is empty")
     if head.startswith(b"<") or kind == "text/html":
-        raise BrokenAnswerError(f"the answer is `{kind}`; expected a stream of a chat completion")
+        raise MalformedStreamError(f"the answer is `{kind}`; expected a stream of a chat completion")
     if head.startswith((b"{", b"[")):
         body = bytearray(head)
         await _fill(body, response)
-        if len(body) > MOST_JSON_BYTES:
-            raise BrokenAnswerError(f"the answer is longer than {MOST_JSON_BYTES:,} bytes")
-        answer.whole(bytes(body))
+        if len(body) > MAX_JSON_BYTES:
+            raise MalformedStreamError(f"the answer is longer than {MAX_JSON_BYTES:,} bytes")
+        answer.parse_body(bytes(body))
         return
-    _hear(watch, answer.feed(head), limit)
+    _feed_and_extend_deadline(watch, answer.feed(head), limit)
     while data := await response.content.readany():
-        _hear(watch, answer.feed(data), limit)
-    _hear(watch, answer.end(), limit)
+        _feed_and_extend_deadline(watch, answer.feed(data), limit)
+    _feed_and_extend_deadline(watch, answer.end(), limit)
 
 
-def _hear(watch: Watch, deltas: Iterable[Delta], limit: asyncio.Timeout) -> None:
+def _feed_and_extend_deadline(watch: StreamMonitor, deltas: Iterable[Delta], limit: asyncio.Timeout) -> None:
     before = watch.answer.finish_reason, watch.answer.is_done
-    heard = watch.hear(deltas)
+    heard = watch.on_chunk(deltas)
     if heard or before != (watch.answer.finish_reason, watch.answer.is_done):
         limit.reschedule(watch.deadline_s())
 
@@ -245,16 +245,16 @@ async def _error_body(response: aiohttp.ClientResponse) -> bytes:
 
 async def _fill(body: bytearray, response: aiohttp.ClientResponse) -> None:
     """Read the rest of a body, up to a little more than the longest there may be."""
-    while len(body) <= MOST_JSON_BYTES and (data := await response.content.readany()):
+    while len(body) <= MAX_JSON_BYTES and (data := await response.content.readany()):
         body += data
 
 
 def _response(response: aiohttp.ClientResponse, body: bytes) -> httpx.Response:
-    headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _OF_THE_WIRE]
+    headers = [(name, value) for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP_HEADERS]
     return httpx.Response(response.status, headers=headers, content=body)
 
 
-def _milder(manner: Manner, response: httpx.Response) -> Manner | None:
+def _fallback_mode(manner: RequestMode, response: httpx.Response) -> RequestMode | None:
     """Tell in what other manner a refused request may be asked; None where the refusal is about something else."""
     if response.status_code not in _REFUSALS or manner == "plain":
         return None

@@ -21,18 +21,18 @@ from starlette.routing import Route, Router
 
 from flowai.errors import FlowaiError
 from flowai.registry import Serve
-from flowai.server.auth import check_browser, check_head
-from flowai.server.errors import BUG, ClientGoneError, Problem, problem_of, refused
-from flowai.server.http.request_body import checked, read_object
-from flowai.server.http.response_writer import Outlet, send_whole
+from flowai.server.auth import check_browser, validate_headers
+from flowai.server.errors import INTERNAL_ERROR, ClientGoneError, ErrorResponse, error_response, error_response_for
+from flowai.server.http.request_body import decode_body, read_json_object
+from flowai.server.http.response_writer import ResponseWriter, send_whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.types import Receive, Scope, Send
 
-    from flowai.review.queue import Desk
-    from flowai.review.web.login import Entry
+    from flowai.review.queue import ReviewQueue
+    from flowai.review.web.login import LoginToken
 
 _HEADERS = {
     "content-security-policy": (
@@ -76,7 +76,9 @@ class ReviewApp:
         on_bug: told of an exception that nothing expected; the page learns only that there was one.
     """
 
-    def __init__(self, desk: Desk, entry: Entry, *, on_bug: Callable[[BaseException], None] = lambda _: None) -> None:
+    def __init__(
+        self, desk: ReviewQueue, entry: LoginToken, *, on_bug: Callable[[BaseException], None] = lambda _: None
+    ) -> None:
         self._desk = desk
         self._entry = entry
         self._on_bug = on_bug
@@ -85,12 +87,12 @@ class ReviewApp:
         self._files = {path: (here / name).read_bytes() for path, (name, _) in _FILES.items()}
         self._router = Router(
             [
-                *(Route(path, _Endpoint(self._file), methods=["GET"]) for path in _FILES),
-                Route("/favicon.ico", _Endpoint(self._nothing), methods=["GET"]),
-                Route("/api/desk", _Endpoint(self._overview), methods=["GET"]),
-                Route("/api/pairs/{place:int}", _Endpoint(self._sight), methods=["GET"]),
-                Route("/api/pairs/{place:int}/decisions", _Endpoint(self._decide), methods=["POST"]),
-                Route("/api/undo", _Endpoint(self._undo), methods=["POST"]),
+                *(Route(path, _PageEndpoint(self._file), methods=["GET"]) for path in _FILES),
+                Route("/favicon.ico", _PageEndpoint(self._not_found), methods=["GET"]),
+                Route("/api/desk", _PageEndpoint(self._overview), methods=["GET"]),
+                Route("/api/pairs/{place:int}", _PageEndpoint(self._sight), methods=["GET"]),
+                Route("/api/pairs/{place:int}/decisions", _PageEndpoint(self._decide), methods=["POST"]),
+                Route("/api/undo", _PageEndpoint(self._undo), methods=["POST"]),
             ],
             redirect_slashes=False,
             default=_not_found,
@@ -98,7 +100,7 @@ class ReviewApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; the edge: nothing but a cancellation gets out."""
-        outlet = Outlet(send, _WRITE_TIMEOUT_S)
+        outlet = ResponseWriter(send, _WRITE_TIMEOUT_S)
         # a route that is found but does not know the method raises what we catch only if it thinks itself in an app
         scope["app"] = self
         scope["flowai.outlet"] = outlet
@@ -108,78 +110,80 @@ class ReviewApp:
             return
         except Exception as bug:  # noqa: BLE001 - the edge: whatever else escapes is our bug
             self._on_bug(bug)
-            problem = BUG
+            problem = INTERNAL_ERROR
         if problem is not None and not outlet.has_begun:
             await send_whole(outlet, problem.status, {**_HEADERS, **problem.all_headers()}, problem.body())
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, outlet: Outlet) -> Problem | None:
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, outlet: ResponseWriter
+    ) -> ErrorResponse | None:
         """Answer; give what is wrong, where something is."""
         try:
-            if not await self._comes_in(scope, outlet):
+            if not await self._login(scope, outlet):
                 await self._router(scope, receive, send)
         except HTTPException as error:
-            return Problem(status=error.status_code, message=error.detail.lower(), headers=error.headers or {})
+            return ErrorResponse(status=error.status_code, message=error.detail.lower(), headers=error.headers or {})
         except FlowaiError as error:
-            return problem_of(error)
+            return error_response_for(error)
         return None
 
-    async def _comes_in(self, scope: Scope, outlet: Outlet) -> bool:
+    async def _login(self, scope: Scope, outlet: ResponseWriter) -> bool:
         """Check who asks; whoever brings the token is given the cookie, and sent on to an address without it."""
         headers = Headers(scope=scope)
-        check_head(headers)
+        validate_headers(headers)
         check_browser(headers, is_local=True)
         port = scope["server"][1]
         token = Request(scope).query_params.get("token") if scope["path"] == "/" else None
-        if token is not None and self._entry.lets_in(token):
+        if token is not None and self._entry.accepts(token):
             moved = {**_HEADERS, "location": "/", "set-cookie": self._entry.cookie(port)}
             await send_whole(outlet, 303, moved, b"")
             return True
-        if not self._entry.knows(headers, port):
-            raise refused(401, "open the address that `flowai finetune review` printed", code="no_token")
+        if not self._entry.has_session(headers, port):
+            raise error_response(401, "open the address that `flowai finetune review` printed", code="no_token")
         return False
 
-    async def _file(self, request: Request, outlet: Outlet) -> None:
+    async def _file(self, request: Request, outlet: ResponseWriter) -> None:
         path = request.url.path
         await send_whole(outlet, 200, {**_HEADERS, "content-type": _FILES[path][1]}, self._files[path])
 
-    async def _nothing(self, _: Request, outlet: Outlet) -> None:
+    async def _not_found(self, _: Request, outlet: ResponseWriter) -> None:
         await outlet.begin(204, _HEADERS)
         await outlet.end()
 
-    async def _overview(self, _: Request, outlet: Outlet) -> None:
-        await self._give(outlet, self._desk.overview())
+    async def _overview(self, _: Request, outlet: ResponseWriter) -> None:
+        await self._send_json(outlet, self._desk.overview())
 
-    async def _sight(self, request: Request, outlet: Outlet) -> None:
-        await self._give(outlet, self._desk.sight(request.path_params["place"]))
+    async def _sight(self, request: Request, outlet: ResponseWriter) -> None:
+        await self._send_json(outlet, self._desk.item(request.path_params["place"]))
 
-    async def _decide(self, request: Request, outlet: Outlet) -> None:
-        body = checked(await read_object(request, self._limits), DecisionBody)
+    async def _decide(self, request: Request, outlet: ResponseWriter) -> None:
+        body = decode_body(await read_json_object(request, self._limits), DecisionBody)
         self._desk.decide(request.path_params["place"], body.action, text=body.text, note=body.note.strip())
-        await self._give(outlet, self._desk.overview())
+        await self._send_json(outlet, self._desk.overview())
 
-    async def _undo(self, request: Request, outlet: Outlet) -> None:
-        await read_object(request, self._limits)  # also keeps forms of other pages out
+    async def _undo(self, request: Request, outlet: ResponseWriter) -> None:
+        await read_json_object(request, self._limits)  # also keeps forms of other pages out
         place = self._desk.undo()
-        await self._give(outlet, _Undone(place=place, desk=self._desk.overview()))
+        await self._send_json(outlet, _Undone(position=place, desk=self._desk.overview()))
 
-    async def _give(self, outlet: Outlet, record: Struct) -> None:
+    async def _send_json(self, outlet: ResponseWriter, record: Struct) -> None:
         await send_whole(outlet, 200, {**_HEADERS, "content-type": _JSON}, msgspec.json.encode(record))
 
 
 class _Undone(Struct, frozen=True, kw_only=True):
-    place: int | None
+    position: int | None
     desk: Struct
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
+class _PageEndpoint:
     """An endpoint as the router wants it."""
 
-    work: Callable[[Request, Outlet], Awaitable[None]]
+    work: Callable[[Request, ResponseWriter], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.work(Request(scope, receive, send), scope["flowai.outlet"])
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise refused(404, "there is nothing here", code="not_found")
+    raise error_response(404, "there is nothing here", code="not_found")

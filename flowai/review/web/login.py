@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _RANDOM_BYTES = 32
 
 
-class Entry:
+class LoginToken:
     """Knows who may come in.
 
     Args:
@@ -33,7 +33,7 @@ class Entry:
         self.token_once = random_bytes(_RANDOM_BYTES).hex()
         self._used = False
 
-    def lets_in(self, token: str) -> bool:
+    def accepts(self, token: str) -> bool:
         """Tell whether a token opens; the one for once does so once.
 
         Every token is compared to its end, so that time does not tell how near a guess came.
@@ -48,7 +48,7 @@ class Entry:
         """Give the header that sets the cookie; its name tells servers on other ports apart, which cookies do not."""
         return f"{_name(port)}={self._cookie}; Path=/; HttpOnly; SameSite=Strict"
 
-    def knows(self, headers: Headers, port: int) -> bool:
+    def has_session(self, headers: Headers, port: int) -> bool:
         """Tell whether a request carries the cookie."""
         try:
             found = SimpleCookie(headers.get("cookie", "")).get(_name(port))

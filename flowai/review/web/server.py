@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.review.web.app import ReviewApp
-from flowai.review.web.login import Entry
+from flowai.review.web.login import LoginToken
 from flowai.server.http.listener import LOOPBACK, quiet_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from flowai.review.queue import Desk
+    from flowai.review.queue import ReviewQueue
 
-_MOST_CONNECTIONS_COUNT = 64
+_MAX_CONNECTIONS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +35,8 @@ class Addresses:
 
 
 @asynccontextmanager
-async def reviewing(
-    desk: Desk,
+async def serve_review_page(
+    desk: ReviewQueue,
     *,
     port: int,
     random_bytes: Callable[[int], bytes],
@@ -53,8 +53,8 @@ async def reviewing(
     Raises:
         InfrastructureError: the port is taken or not ours to take.
     """
-    entry = Entry(random_bytes)
-    server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), most_connections_count=_MOST_CONNECTIONS_COUNT)
+    entry = LoginToken(random_bytes)
+    server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), most_connections_count=_MAX_CONNECTIONS)
     try:
         base = f"http://{LOOPBACK}:{await server.start(LOOPBACK, port)}/?token="
         yield Addresses(lasting=base + entry.token, once=base + entry.token_once)

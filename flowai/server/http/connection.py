@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from flowai.server.errors import Problem
+from flowai.server.errors import ErrorResponse
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HEAD_TIMEOUT_S = 10.0
 """Seconds from a request's first byte, or from the connection, to the end of its head."""
-_MOST_UNREAD_S = 5.0
+_MAX_UNREAD_S = 5.0
 _TOO_LARGE = 431
 
 
@@ -47,14 +47,14 @@ class LimitedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; half a head starts the clock, a whole one stops it."""
         super().data_received(data)
-        self._look()
+        self._check_progress()
 
     def on_response_complete(self) -> None:
         """Go on with the next request; one that was answered before it was all there must come to its end soon."""
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
-            self.loop.call_later(_MOST_UNREAD_S, self._give_up_unread, self.cycle)
-        self._look()
+            self.loop.call_later(_MAX_UNREAD_S, self._close_unread, self.cycle)
+        self._check_progress()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP with OpenAI's error object, where an answer can still be given."""
@@ -68,7 +68,7 @@ class LimitedConnection(H11Protocol):
             self.transport.close()
             return
         code = "headers_too_large" if status == _TOO_LARGE else "invalid_http"
-        problem = Problem(status=status, message=msg.lower().rstrip("."), code=code)
+        problem = ErrorResponse(status=status, message=msg.lower().rstrip("."), code=code)
         headers = [("content-type", "application/json"), ("connection", "close")]
         for event in (
             h11.Response(status_code=status, headers=headers),
@@ -78,7 +78,7 @@ class LimitedConnection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _look(self) -> None:
+    def _check_progress(self) -> None:
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
             self._stop_waiting()
         elif self.conn.trailing_data[0]:
@@ -86,17 +86,17 @@ class LimitedConnection(H11Protocol):
 
     def _wait_for_head(self) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_timeout_s, self._too_slow)
+            self._head_timer = self.loop.call_later(self.head_timeout_s, self._on_head_timeout)
 
     def _stop_waiting(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _too_slow(self) -> None:
+    def _on_head_timeout(self) -> None:
         self._head_timer = None
         self.transport.close()
 
-    def _give_up_unread(self, cycle: object) -> None:
+    def _close_unread(self, cycle: object) -> None:
         if self.cycle is cycle and self.conn.their_state is h11.SEND_BODY:
             self.transport.close()

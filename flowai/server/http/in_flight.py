@@ -9,7 +9,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flowai.server.errors import ClientGoneError, refused
+from flowai.server.errors import ClientGoneError, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from flowai.errors import FlowaiError
 
-_COME_BACK_S = 1.0
+_RETRY_AFTER_S = 1.0
 
 
-class Slot:
+class InFlightRequest:
     """One call's place; whoever ends it says why.
 
     Args:
@@ -39,7 +39,7 @@ class Slot:
             self.ended_by = reason
             self._task.cancel()
 
-    def watch(self, receive: Receive) -> None:
+    def watch_disconnect(self, receive: Receive) -> None:
         """End the call when its caller leaves; from now on nobody else may read the request."""
         self._watch = asyncio.create_task(self._until_gone(receive))
 
@@ -54,11 +54,11 @@ class Slot:
         self.end(ClientGoneError())
 
 
-class UnderWay:
+class InFlightRequests:
     """All calls of one server; used within its event loop."""
 
     def __init__(self) -> None:
-        self._slots: set[Slot] = set()
+        self._slots: set[InFlightRequest] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self.is_draining = False
@@ -67,7 +67,7 @@ class UnderWay:
         return len(self._slots)
 
     @contextmanager
-    def slot(self, limit: int) -> Iterator[Slot]:
+    def slot(self, limit: int) -> Iterator[InFlightRequest]:
         """Hold a call's place while it runs.
 
         Args:
@@ -78,13 +78,15 @@ class UnderWay:
             ClientGoneError: the caller left meanwhile.
         """
         if self.is_draining:
-            raise refused(503, "the gateway is shutting down", code="shutting_down", headers={"connection": "close"})
+            raise error_response(
+                503, "the gateway is shutting down", code="shutting_down", headers={"connection": "close"}
+            )
         if len(self._slots) >= limit:
             text = f"the gateway is answering {limit} calls already"
-            raise refused(503, text, code="overloaded", retry_after_s=_COME_BACK_S)
+            raise error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: servers run requests in tasks
-        slot = Slot(task)
+        slot = InFlightRequest(task)
         self._slots.add(slot)
         self._idle.clear()
         try:
@@ -122,5 +124,5 @@ class UnderWay:
         self.is_draining = True
         slots = list(self._slots)
         for slot in slots:
-            slot.end(refused(503, "the gateway shut down before the answer was whole", code="shutting_down"))
+            slot.end(error_response(503, "the gateway shut down before the answer was whole", code="shutting_down"))
         return len(slots)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from flowai.errors import InfrastructureError, UsageError
-from flowai.server.auth import MOST_HEADER_BYTES
+from flowai.server.auth import MAX_HEADER_BYTES
 from flowai.server.http.connection import LimitedConnection
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _BACKLOG_COUNT = 1024
 _CUT_GRACE_S = 2  # what calls that were cut get to say so
 
 
-class QuietServer(uvicorn.Server):
+class EmbeddedServer(uvicorn.Server):
     """uvicorn's server, which tells when it is up and leaves signals to us."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -71,7 +71,7 @@ class QuietServer(uvicorn.Server):
             server.close()
 
 
-def quiet_server(app: Any, *, most_connections_count: int) -> QuietServer:  # noqa: ANN401 - an ASGI application
+def quiet_server(app: Any, *, most_connections_count: int) -> EmbeddedServer:  # noqa: ANN401 - an ASGI application
     """Put uvicorn around an application: HTTP alone, bounded, silent.
 
     Args:
@@ -88,12 +88,12 @@ def quiet_server(app: Any, *, most_connections_count: int) -> QuietServer:  # no
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         limit_concurrency=most_connections_count,
         timeout_graceful_shutdown=_CUT_GRACE_S,
         backlog=_BACKLOG_COUNT,
     )
-    return QuietServer(config)
+    return EmbeddedServer(config)
 
 
 async def _listen(host: str, port: int) -> socket.socket:

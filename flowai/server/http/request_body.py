@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from flowai.server.errors import ClientGoneError, RefusedError, refused
+from flowai.server.errors import ClientGoneError, RefusedError, error_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
-MOST_DEPTH_COUNT = 64  # far above any real schema of a tool; below what any later step recurses into
+MAX_DEPTH_COUNT = 64  # far above any real schema of a tool; below what any later step recurses into
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`$")
 
 
-async def read_object(request: Request, limits: Serve) -> dict[str, Any]:
+async def read_json_object(request: Request, limits: Serve) -> dict[str, Any]:
     """Read the body as one JSON object.
 
     Raises:
@@ -42,17 +42,17 @@ async def read_object(request: Request, limits: Serve) -> dict[str, Any]:
         value = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         problem = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise refused(400, f"the body is not valid JSON: {problem}", code="invalid_json") from None
+        raise error_response(400, f"the body is not valid JSON: {problem}", code="invalid_json") from None
     except RecursionError:
         raise _too_deep() from None
     if not isinstance(value, dict):
-        raise refused(400, "the body is not a JSON object", code="invalid_json")
-    if _is_deeper_than(value, MOST_DEPTH_COUNT):
+        raise error_response(400, "the body is not a JSON object", code="invalid_json")
+    if _is_deeper_than(value, MAX_DEPTH_COUNT):
         raise _too_deep()
     return value
 
 
-def checked(value: dict[str, Any], record: type[Record]) -> Record:
+def decode_body(value: dict[str, Any], record: type[Record]) -> Record:
     """Make a record of a parsed body.
 
     Raises:
@@ -68,9 +68,9 @@ def _check_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # besides being wrong, a form or plain text is what a page in a browser can send without asking first
     if kind != "application/json":
-        raise refused(415, "send the body as `content-type: application/json`", code="unsupported_media_type")
+        raise error_response(415, "send the body as `content-type: application/json`", code="unsupported_media_type")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise refused(415, "compressed bodies are not read; send it as it is", code="unsupported_media_type")
+        raise error_response(415, "compressed bodies are not read; send it as it is", code="unsupported_media_type")
 
 
 async def _read(request: Request, limits: Serve) -> bytes:
@@ -90,7 +90,7 @@ async def _read(request: Request, limits: Serve) -> bytes:
                 if not message.get("more_body", False):
                     return bytes(parts)
     except TimeoutError:
-        raise refused(
+        raise error_response(
             408,
             f"the body did not arrive within {limits.body_timeout}",
             code="body_timeout",
@@ -99,11 +99,11 @@ async def _read(request: Request, limits: Serve) -> bytes:
 
 
 def _too_long(limits: Serve) -> RefusedError:
-    return refused(413, f"the body is longer than {limits.max_body_bytes:,} bytes", code="body_too_large")
+    return error_response(413, f"the body is longer than {limits.max_body_bytes:,} bytes", code="body_too_large")
 
 
 def _too_deep() -> RefusedError:
-    return refused(400, f"the body is nested more than {MOST_DEPTH_COUNT} levels deep", code="invalid_json")
+    return error_response(400, f"the body is nested more than {MAX_DEPTH_COUNT} levels deep", code="invalid_json")
 
 
 def _is_deeper_than(value: object, most: int) -> bool:
@@ -133,5 +133,7 @@ def _wrong(text: str) -> RefusedError:
         way = f"{way}.{named[1]}" if way else named[1]
         problem = "is not supported" if _UNKNOWN.search(what) else "is missing"
         code = "unsupported_parameter" if _UNKNOWN.search(what) else "missing_required_parameter"
-        return refused(400, f"`{way}` {problem}", code=code, param=way)
-    return refused(400, f"`{way or 'body'}`: {what[:1].lower()}{what[1:]}", code="invalid_type", param=way or None)
+        return error_response(400, f"`{way}` {problem}", code=code, param=way)
+    return error_response(
+        400, f"`{way or 'body'}`: {what[:1].lower()}{what[1:]}", code="invalid_type", param=way or None
+    )

@@ -22,7 +22,7 @@ SECURITY_HEADERS = {
 """On every answer: nothing of it is kept or guessed at by what lies between."""
 
 
-class Outlet:
+class ResponseWriter:
     """What goes out in answer to one request.
 
     Args:
@@ -46,7 +46,7 @@ class Outlet:
         lines = [
             (name.encode("ascii"), text.encode("latin-1")) for name, text in {**SECURITY_HEADERS, **headers}.items()
         ]
-        await self._out({"type": "http.response.start", "status": status, "headers": lines})
+        await self._send_message({"type": "http.response.start", "status": status, "headers": lines})
 
     async def more(self, data: bytes) -> None:
         """Send a piece.
@@ -54,13 +54,13 @@ class Outlet:
         Raises:
             ClientGoneError: the caller reads no more.
         """
-        await self._out({"type": "http.response.body", "body": data, "more_body": True})
+        await self._send_message({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         """Send the last piece."""
-        await self._out({"type": "http.response.body", "body": data, "more_body": False})
+        await self._send_message({"type": "http.response.body", "body": data, "more_body": False})
 
-    async def _out(self, message: Message) -> None:
+    async def _send_message(self, message: Message) -> None:
         try:
             async with asyncio.timeout(self._write_timeout_s):
                 await self._send(message)
@@ -68,7 +68,7 @@ class Outlet:
             raise ClientGoneError from None
 
 
-async def send_whole(outlet: Outlet, status: int, headers: Mapping[str, str], body: bytes) -> None:
+async def send_whole(outlet: ResponseWriter, status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Send a whole answer."""
     await outlet.begin(status, {**headers, "content-length": str(len(body))})
     await outlet.end(body)

@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from flowai.events import Verdict
+from flowai.events import FeedbackVerdict
 
-Text = Annotated[str, Meta(max_length=256)]
+ShortText = Annotated[str, Meta(max_length=256)]
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Tokens = Annotated[int, Meta(ge=1, le=1 << 31)]
+TokenLimit = Annotated[int, Meta(ge=1, le=1 << 31)]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A parameter nobody knows is an error, never passed over in silence."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class ContentPart(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a message's content, as the model's provider takes it.
 
     Args:
@@ -43,7 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    content: str | list[ContentPart] | None = None
 
 
 class StreamOptions(_Body, frozen=True):
@@ -136,7 +136,7 @@ class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: NamedSchema | None = None
 
 
-class Wishes(_Body, frozen=True):
+class SamplingParams(_Body, frozen=True):
     """What flowai understands beyond OpenAI's parameters.
 
     Args:
@@ -189,8 +189,8 @@ class ChatBody(_Body, frozen=True):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    max_tokens: Tokens | None = None
-    max_completion_tokens: Tokens | None = None
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
     stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
     seed: Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | None = None
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
@@ -198,16 +198,16 @@ class ChatBody(_Body, frozen=True):
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: Text | None = None
-    verbosity: Text | None = None
-    user: Text | None = None
-    safety_identifier: Text | None = None
-    prompt_cache_key: Text | None = None
-    prompt_cache_retention: Text | None = None
-    flowai: Wishes | None = None
+    reasoning_effort: ShortText | None = None
+    verbosity: ShortText | None = None
+    user: ShortText | None = None
+    safety_identifier: ShortText | None = None
+    prompt_cache_key: ShortText | None = None
+    prompt_cache_retention: ShortText | None = None
+    flowai: SamplingParams | None = None
 
 
-PASSED_ON = (
+FORWARDED_PARAMS = (
     "temperature",
     "top_p",
     "frequency_penalty",
@@ -228,7 +228,7 @@ PASSED_ON = (
 WHOLE_NUMBERS = ("max_tokens", "max_completion_tokens", "seed")
 """Parameters that may be written as `100.0`: to JSON that is a whole number too."""
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -255,7 +255,7 @@ class EmbeddingsBody(_Body, frozen=True):
         | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=2048)]
     )
     encoding_format: Literal["float", "base64"] | None = None
-    user: Text | None = None
+    user: ShortText | None = None
 
 
 class FeedbackBody(_Body, frozen=True):
@@ -269,6 +269,6 @@ class FeedbackBody(_Body, frozen=True):
     """
 
     call_id: Annotated[str, Meta(min_length=1, max_length=256)]
-    verdict: Verdict
+    verdict: FeedbackVerdict
     text: str | None = None
-    user: Text | None = None
+    user: ShortText | None = None

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from flowai.events import Cache, Variant
+from flowai.events import CacheStatus, Variant
 
 if TYPE_CHECKING:
-    from flowai.gateway.records import Answer, Piece, Restarted, Started
+    from flowai.gateway.records import CompletionResult, StreamRestarted, StreamStarted, TextChunk
     from flowai.providers import Embeddings
 
 ID_PREFIX = "chatcmpl-"
@@ -68,7 +68,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     total_tokens: int
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FlowaiExtension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How flowai came to the answer; keys without a value are absent.
 
     Args:
@@ -98,7 +98,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     served_model: str | None = None
     degraded: bool = False
     disclaimer: str | None = None
-    cache: Cache = "miss"
+    cache: CacheStatus = "miss"
     cost_usd: float | None = None
     restarted: bool = False
     reason: str | None = None
@@ -123,7 +123,7 @@ class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     choices: tuple[Choice, ...]
     usage: Usage | None
-    flowai: About
+    flowai: FlowaiExtension
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,7 +175,7 @@ class ChunkReply(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     choices: tuple[ChunkChoice, ...]
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
-    flowai: About | msgspec.UnsetType = msgspec.UNSET
+    flowai: FlowaiExtension | msgspec.UnsetType = msgspec.UNSET
 
 
 class EmbeddingReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,7 +248,7 @@ class ModelsReply(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[ModelReply, ...]
 
 
-def usage_of(answer: Answer) -> Usage | None:
+def usage_of(answer: CompletionResult) -> Usage | None:
     """Give the tokens of an answer; None unless both numbers are known."""
     if answer.input_tokens is None or answer.output_tokens is None:
         return None
@@ -259,14 +259,14 @@ def usage_of(answer: Answer) -> Usage | None:
     )
 
 
-def finish_reason_of(answer: Answer) -> str:
+def finish_reason_of(answer: CompletionResult) -> str:
     """Give why an answer ended; clients insist on a reason."""
     return answer.finish_reason or ("tool_calls" if answer.tool_calls else "stop")
 
 
-def about(answer: Answer) -> About:
+def flowai_extension(answer: CompletionResult) -> FlowaiExtension:
     """Say how flowai came to an answer."""
-    return About(
+    return FlowaiExtension(
         call_id=answer.call_id,
         feature=answer.feature,
         release=answer.release,
@@ -282,7 +282,7 @@ def about(answer: Answer) -> About:
     )
 
 
-def chat_reply(answer: Answer, created: int) -> ChatReply:
+def chat_reply(answer: CompletionResult, created: int) -> ChatReply:
     """Give a whole answer in OpenAI's shape."""
     message = ReplyMessage(
         content=answer.text or (None if answer.tool_calls else ""),
@@ -294,11 +294,11 @@ def chat_reply(answer: Answer, created: int) -> ChatReply:
         model=answer.model,
         choices=(Choice(message=message, finish_reason=finish_reason_of(answer)),),
         usage=usage_of(answer),
-        flowai=about(answer),
+        flowai=flowai_extension(answer),
     )
 
 
-class ChunkMaker:
+class ChunkBuilder:
     """Makes the chunks of one stream.
 
     Args:
@@ -307,15 +307,15 @@ class ChunkMaker:
         include_usage: whether the caller wants the tokens used.
     """
 
-    def __init__(self, started: Started, created: int, *, include_usage: bool) -> None:
+    def __init__(self, started: StreamStarted, created: int, *, include_usage: bool) -> None:
         self._call_id = started.call_id
         self._model = started.model
         self._created = created
         self._include_usage = include_usage
 
-    def first(self, started: Started) -> ChunkReply:
+    def first(self, started: StreamStarted) -> ChunkReply:
         """Give the chunk before any text: the role, and how flowai comes to the answer."""
-        what = About(
+        what = FlowaiExtension(
             call_id=started.call_id,
             feature=started.feature,
             release=started.release,
@@ -327,15 +327,15 @@ class ChunkMaker:
         )
         return self._chunk(Delta(role="assistant", content=""), what=what)
 
-    def piece(self, piece: Piece) -> ChunkReply:
+    def piece(self, piece: TextChunk) -> ChunkReply:
         """Give more of the answer."""
         calls = list(piece.tool_calls) if piece.tool_calls else None
         return self._chunk(Delta(content=piece.text or None, tool_calls=calls))
 
-    def restarted(self, restarted: Restarted) -> ChunkReply:
+    def restarted(self, restarted: StreamRestarted) -> ChunkReply:
         """Announce that all pieces so far are void."""
         self._model = restarted.model
-        what = About(
+        what = FlowaiExtension(
             call_id=self._call_id,
             model=restarted.model,
             degraded=restarted.degraded,
@@ -345,15 +345,19 @@ class ChunkMaker:
         )
         return self._chunk(None, what=what)
 
-    def last(self, answer: Answer) -> tuple[ChunkReply, ...]:
+    def last(self, answer: CompletionResult) -> tuple[ChunkReply, ...]:
         """Give the end of a good stream: the reason, how flowai came to it, and the tokens if they were asked for."""
-        end = self._chunk(Delta(), finish_reason=finish_reason_of(answer), what=about(answer))
+        end = self._chunk(Delta(), finish_reason=finish_reason_of(answer), what=flowai_extension(answer))
         if not self._include_usage:
             return (end,)
         return end, msgspec.structs.replace(self._chunk(None), usage=usage_of(answer))
 
     def _chunk(
-        self, delta: Delta | None, *, finish_reason: str | None = None, what: About | msgspec.UnsetType = msgspec.UNSET
+        self,
+        delta: Delta | None,
+        *,
+        finish_reason: str | None = None,
+        what: FlowaiExtension | msgspec.UnsetType = msgspec.UNSET,
     ) -> ChunkReply:
         choices = () if delta is None else (ChunkChoice(delta=delta, finish_reason=finish_reason),)
         return ChunkReply(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.evals.assertions import Answer, compile_cases, compile_checks, score_answer
-from flowai.evals.assertions.scoring import settle
-from flowai.evals.reports.records import Check
+from flowai.evals.assertions.scoring import aggregate
+from flowai.evals.reports.records import AssertionResult
 from flowai.evals.suites.records import Assertion, Case
 
 YES = Assertion(type="contains", value="yes")
@@ -97,7 +97,9 @@ def test_cases_share_what_they_have_in_common() -> None:
 
 
 CHECKS = st.builds(
-    lambda passed, score, weight: Check(type="x", passed=passed, score=0.0 if passed is None else score, weight=weight),
+    lambda passed, score, weight: AssertionResult(
+        type="x", passed=passed, score=0.0 if passed is None else score, weight=weight
+    ),
     st.sampled_from([True, False, None]),
     st.floats(0, 1),
     st.floats(0, 1e6),
@@ -105,8 +107,8 @@ CHECKS = st.builds(
 
 
 @given(st.lists(CHECKS, max_size=8), st.none() | st.floats(0, 1))
-def test_a_score_lies_between_0_and_1(checks: list[Check], threshold: float | None) -> None:
-    _, score = settle(checks, threshold)
+def test_a_score_lies_between_0_and_1(checks: list[AssertionResult], threshold: float | None) -> None:
+    _, score = aggregate(checks, threshold)
     assert 0 <= score <= 1
 
 
@@ -119,9 +121,9 @@ def test_only_the_proportion_of_weights_matters(
     rows: list[tuple[bool | None, int]], threshold: float | None, power: int
 ) -> None:
     def settled(factor: float) -> tuple[bool | None, float]:
-        return settle(
+        return aggregate(
             [
-                Check(type="x", passed=passed, score=float(passed or 0), weight=weight * factor)
+                AssertionResult(type="x", passed=passed, score=float(passed or 0), weight=weight * factor)
                 for passed, weight in rows
             ],
             threshold,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.report_samples import report, trial
 
-from flowai.evals.reports import Changes, Check, Gate, Trial
+from flowai.evals.reports import AssertionResult, Changes, Gate, Trial
 from flowai.evals.reports.html_report import to_html
 from flowai.evals.reports.markdown_report import to_markdown
 
@@ -64,7 +64,7 @@ def test_it_has_the_figures_of_the_markdown_report() -> None:
     made = report(
         [trial(), trial("b", "fail"), trial("c", "error")],
         Gate(pass_rate=0.9, latency_p95_ms=500, metrics={"tone": 0.5}),
-        changes=Changes(run_id="0006", broke=("evals/s.yaml::b::prompts/p_v1::m::0",), fixed=(), shared_count=2),
+        changes=Changes(run_id="0006", regressions=("evals/s.yaml::b::prompts/p_v1::m::0",), fixes=(), shared_count=2),
         warnings=("the clock went back",),
     )
     page = Page(to_html(made))
@@ -101,7 +101,7 @@ def test_what_did_not_pass_comes_first_and_open() -> None:
 
 def test_changes_lead_to_their_trials() -> None:
     key = "evals/s.yaml::b::prompts/p_v1::m::0"
-    changes = Changes(run_id="0006", broke=(key,), fixed=("evals/s.yaml::gone",), shared_count=2)
+    changes = Changes(run_id="0006", regressions=(key,), fixes=("evals/s.yaml::gone",), shared_count=2)
     page = Page(to_html(report([trial(), trial("b", "fail")], changes=changes)))
     (link,) = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
     targets = {f"#{attributes['id']}": tag for tag, attributes in page.elements if "id" in attributes}
@@ -109,11 +109,13 @@ def test_changes_lead_to_their_trials() -> None:
 
 
 def test_hostile_texts_stay_texts() -> None:
-    check = Check(type="contains", passed=False, score=0.0, reason=HOSTILE, place=HOSTILE, metric=HOSTILE)
+    check = AssertionResult(type="contains", passed=False, score=0.0, reason=HOSTILE, place=HOSTILE, metric=HOSTILE)
     facts = dict.fromkeys(("key", "place", "prompt", "model", "finish_reason", "output"), HOSTILE)
     bad = trial(HOSTILE, "fail", checks=(check,), **facts)
     good = msgspec.structs.replace(bad, outcome="pass", key="other")
-    changes = Changes(run_id=HOSTILE, baseline=HOSTILE, broke=(HOSTILE, "gone" + HOSTILE), fixed=(), shared_count=1)
+    changes = Changes(
+        run_id=HOSTILE, baseline=HOSTILE, regressions=(HOSTILE, "gone" + HOSTILE), fixes=(), shared_count=1
+    )
     text = to_html(report([bad, good], target=HOSTILE, changes=changes, warnings=(HOSTILE,)))
     text.encode()
     page = Page(text)

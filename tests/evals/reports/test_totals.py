@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.report_samples import trial
 
-from flowai.evals.reports import Check, Failure, changes_between, groups_of, totals_of
+from flowai.evals.reports import AssertionResult, Failure, changes_between, groups_of, totals_of
 
 outcomes = st.lists(st.sampled_from(["pass", "fail", "error", "unscored"]), max_size=40)
 
@@ -45,8 +45,8 @@ def test_json_counts_only_where_it_was_promised() -> None:
 
 
 def test_metrics_are_means_of_judged_checks() -> None:
-    def check(passed: bool | None, score: float) -> Check:
-        return Check(type="equals", passed=passed, score=score, metric="tone")
+    def check(passed: bool | None, score: float) -> AssertionResult:
+        return AssertionResult(type="equals", passed=passed, score=score, metric="tone")
 
     totals = totals_of([trial(checks=(check(True, 1.0), check(False, 0.5), check(None, 0.0)))])
     assert totals.metrics == {"tone": 0.75}
@@ -62,8 +62,8 @@ def test_changes_name_what_broke_and_what_was_fixed() -> None:
     now = [trial("a", "fail"), trial("b"), trial("c"), trial("new"), trial("d")]
     changes = changes_between("0006", {old.key: old for old in before}, now)
     assert changes is not None
-    assert ([key.split("::")[1] for key in changes.broke], changes.shared_count) == (["a"], 3)
-    assert [key.split("::")[1] for key in changes.fixed] == ["b"]
+    assert ([key.split("::")[1] for key in changes.regressions], changes.shared_count) == (["a"], 3)
+    assert [key.split("::")[1] for key in changes.fixes] == ["b"]
 
 
 def test_runs_that_share_nothing_have_no_changes() -> None:

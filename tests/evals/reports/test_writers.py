@@ -31,7 +31,7 @@ def test_json_is_the_whole_record_and_reads_back() -> None:
 def test_markdown_reads_as_expected() -> None:
     made = report(
         [trial(), trial("b", "fail"), trial("c", "error")],
-        changes=Changes(run_id="0006", broke=("evals/s.yaml::b::prompts/p_v1::m::0",), fixed=(), shared_count=2),
+        changes=Changes(run_id="0006", regressions=("evals/s.yaml::b::prompts/p_v1::m::0",), fixes=(), shared_count=2),
     )
     text = to_markdown(made)
     assert text.startswith("# eval `prompts/p_v1`: NOT DECIDED: ERRORS\n")

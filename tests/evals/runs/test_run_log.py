@@ -9,17 +9,17 @@ import pytest
 from support.report_samples import trial
 
 from flowai.errors import InfrastructureError
-from flowai.evals.runs.run_log import RunLog, Started, new_run, past_runs
+from flowai.evals.runs.run_log import RunLog, RunStarted, new_run, past_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def started(run_id: str, target: str = "t") -> Started:
-    return Started(run_id=run_id, target=target, plan_digest="d", started_at="2026-05-02T10:00:00Z")
+def started(run_id: str, target: str = "t") -> RunStarted:
+    return RunStarted(run_id=run_id, target=target, plan_digest="d", started_at="2026-05-02T10:00:00Z")
 
 
-def everything(_: Started) -> bool:
+def everything(_: RunStarted) -> bool:
     return True
 
 
