@@ -1,7 +1,5 @@
 """The exception tree of flowai: each class says what kind of failure, which exit code, and carries a hint.
 
-In: what is wrong, where it stands, what to do. Out: one exception. Must never know how it is printed.
-
 FlowaiError                     70  never raised itself; a bare one would be a bug of ours
 ├── UsageError                   2  the command line asks for something that does not exist or contradicts itself
 ├── ProjectError                 3  a file of the project is missing or wrong
@@ -63,17 +61,14 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where in the user's files something stands.
-
-    Args:
-        file: path as the user would type it (relative to the project where possible).
-        line: line in the file, counted from 1; None when it has none.
-        key: dotted path of the key inside the file (`features.summarization.model`); None when it has none.
-    """
+    """Where in the user's files something stands."""
 
     file: str
+    """Path as the user would type it (relative to the project where possible)."""
     line: int | None = None
+    """Line in the file, counted from 1; None when it has none."""
     key: str | None = None
+    """Dotted path of the key inside the file (`features.summarization.model`); None when it has none."""
 
     def __str__(self) -> str:
         """Give `file:line: key`, as editors and terminals link it."""

@@ -1,7 +1,4 @@
-"""The project on disk: finds its root and names every path once.
-
-In: a start directory and the environment. Out: a Project. Must never know what stands in the files it names.
-"""
+"""The project on disk: finds its root and names every path once."""
 
 from __future__ import annotations
 
@@ -19,15 +16,12 @@ REGISTRY_FILE = "registry.yaml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
-    """Where everything of one project lies.
-
-    Args:
-        root: absolute directory that holds the registry.
-        registry: the registry file itself.
-    """
+    """Where everything of one project lies."""
 
     root: Path
+    """Absolute directory that holds the registry."""
     registry: Path
+    """The registry file itself."""
 
     @property
     def prompts(self) -> Path:

@@ -1,1 +1,1 @@
-"""Room: figures from the event log, and a candidate held against its control."""
+"""Figures from the event log, and a candidate held against its control."""

@@ -1,8 +1,4 @@
-"""Makes calls of what a log tells: each line once, and what its user said last.
-
-In: a log that holds `told`, with columns `call` and `at_us`. Out: its table `calls`. Must never know what calls are
-counted for.
-"""
+"""Makes calls of what a log tells: each line once, and what its user said last."""
 
 from __future__ import annotations
 

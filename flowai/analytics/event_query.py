@@ -1,8 +1,4 @@
-"""The door to DuckDB: opens an event log, JSONL and Parquet alike, as one table of lines.
-
-In: directories, the columns that are wanted, a stretch of time. Out: a connection that holds `lines`. Must never know
-what is asked of them.
-"""
+"""The door to DuckDB: opens an event log, JSONL and Parquet alike, as one table of lines."""
 
 from __future__ import annotations
 
@@ -42,15 +38,12 @@ _REQUIRED_COLUMNS = ("kind", "schema_version", "call_id", "origin", "latency_ms"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeRange:
-    """A stretch of time, half open.
-
-    Args:
-        since_us: its begin, microseconds since 1970 (UTC).
-        until_us: its end; what happens at it lies outside.
-    """
+    """A stretch of time, half open."""
 
     since_us: int
+    """Its begin, microseconds since 1970 (UTC)."""
     until_us: int
+    """Its end; what happens at it lies outside."""
 
 
 class Log:

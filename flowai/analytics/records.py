@@ -23,15 +23,12 @@ class ReportRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountOfTotal(ReportRecord, frozen=True, kw_only=True):
-    """Failures among what was counted.
-
-    Args:
-        count: how many were counted, >= 0.
-        failure_count: how many of them failed, 0 to `count`.
-    """
+    """Failures among what was counted."""
 
     count: int = 0
+    """How many were counted, >= 0."""
     failure_count: int = 0
+    """How many of them failed, 0 to `count`."""
 
     @property
     def rate(self) -> float | None:
@@ -40,46 +37,37 @@ class CountOfTotal(ReportRecord, frozen=True, kw_only=True):
 
 
 class Range(ReportRecord, frozen=True, kw_only=True):
-    """A 95 % interval.
-
-    Args:
-        estimate: the best single value; None when nothing was measured.
-        low: lower bound; None for none.
-        high: upper bound; None for none.
-    """
+    """A 95 % interval."""
 
     estimate: float | None
+    """The best single value; None when nothing was measured."""
     low: float | None
+    """Lower bound; None for none."""
     high: float | None
+    """Upper bound; None for none."""
 
 
 NOT_MEASURED = Range(estimate=None, low=None, high=None)
 
 
 class LogLocation(ReportRecord, frozen=True, kw_only=True):
-    """Where a line stands.
-
-    Args:
-        file: path below the log's directory.
-        line: its number, from 1 on.
-    """
+    """Where a line stands."""
 
     file: str
+    """Path below the log's directory."""
     line: int
+    """Its number, from 1 on."""
 
 
 class DataProblem(ReportRecord, frozen=True, kw_only=True):
-    """Lines that could not be used as they stand.
-
-    Args:
-        kind: what is wrong with them.
-        count: how many, >= 1.
-        places: where the first few of them stand, where files have lines.
-    """
+    """Lines that could not be used as they stand."""
 
     kind: ProblemKind
+    """What is wrong with them."""
     count: int
+    """How many, >= 1."""
     places: tuple[LogLocation, ...] = ()
+    """Where the first few of them stand, where files have lines."""
 
 
 NANO_USD = 1_000_000_000

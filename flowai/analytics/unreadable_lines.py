@@ -1,7 +1,4 @@
-"""Finds the first lines of a log that cannot be read, so that a person can look at them.
-
-In: directories, a stretch of time. Out: files and lines. Must never know what stands in the others.
-"""
+"""Finds the first lines of a log that cannot be read, so that a person can look at them."""
 
 from __future__ import annotations
 

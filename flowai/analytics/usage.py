@@ -1,7 +1,4 @@
-"""Figures of the calls of a stretch of time, by feature, model, release or prompt.
-
-In: a log, a stretch, what to group by. Out: a UsageReport. Must never know rollouts or screens.
-"""
+"""Figures of the calls of a stretch of time, by feature, model, release or prompt."""
 
 from __future__ import annotations
 
@@ -76,55 +73,52 @@ Quantiles = tuple[float | None, float | None, float | None]
 
 
 class UsageRow(ReportRecord, frozen=True, kw_only=True):
-    """The figures of a group of calls.
-
-    Args:
-        group: its value of each thing grouped by; None where an event has none.
-        call_count: calls, those that their callers left excepted.
-        failed_count: calls that failed.
-        promised_json_count: answers that had to be JSON.
-        bad_json_count: those that were not.
-        latency: p50, p95, p99 of answers by a model, milliseconds.
-        ttft: the same of the time to the first token.
-        judged_count: calls that users judged.
-        accepted_count: those whose last judgement is good: accepted, thumbs up, saved.
-        thumbs_count: calls that users gave a thumb, up or down.
-        thumbs_up_count: those whose last thumb is up.
-        checked_count: calls that a judge looked at for hallucinations.
-        hallucinated_count: those whose last score did not pass.
-        saved_count: calls whose answer was saved.
-        hit_count: calls that a cache answered.
-        degraded_count: calls that the last resort answered.
-        input_tokens: sent to models.
-        output_tokens: that they wrote.
-        cost_usd: US dollars of calls whose price is known.
-        unpriced_count: calls to models whose price is not known.
-        calls_by_slice: calls in each twelfth of the stretch.
-        failed_by_slice: failed calls in each.
-    """
+    """The figures of a group of calls."""
 
     group: dict[str, str | None]
+    """Its value of each thing grouped by; None where an event has none."""
     call_count: int
+    """Calls, those that their callers left excepted."""
     failed_count: int
+    """Calls that failed."""
     promised_json_count: int
+    """Answers that had to be JSON."""
     bad_json_count: int
+    """Those that were not."""
     latency: Quantiles
+    """P50, p95, p99 of answers by a model, milliseconds."""
     ttft: Quantiles
+    """The same of the time to the first token."""
     judged_count: int
+    """Calls that users judged."""
     accepted_count: int
+    """Those whose last judgement is good: accepted, thumbs up, saved."""
     thumbs_count: int
+    """Calls that users gave a thumb, up or down."""
     thumbs_up_count: int
+    """Those whose last thumb is up."""
     checked_count: int
+    """Calls that a judge looked at for hallucinations."""
     hallucinated_count: int
+    """Those whose last score did not pass."""
     saved_count: int
+    """Calls whose answer was saved."""
     hit_count: int
+    """Calls that a cache answered."""
     degraded_count: int
+    """Calls that the last resort answered."""
     input_tokens: int
+    """Sent to models."""
     output_tokens: int
+    """That they wrote."""
     cost_usd: float
+    """US dollars of calls whose price is known."""
     unpriced_count: int
+    """Calls to models whose price is not known."""
     calls_by_slice: tuple[int, ...]
+    """Calls in each twelfth of the stretch."""
     failed_by_slice: tuple[int, ...]
+    """Failed calls in each."""
 
     @property
     def error_rate(self) -> float | None:
@@ -168,25 +162,22 @@ class UsageRow(ReportRecord, frozen=True, kw_only=True):
 
 
 class UsageReport(ReportRecord, frozen=True, kw_only=True):
-    """The figures of a stretch: a public format.
-
-    Args:
-        schema_version: version of this format: 1.
-        since: begin (RFC 3339, UTC).
-        until: end.
-        by: what the rows are grouped by.
-        rows: most calls first.
-        total: all of them together.
-        problems: lines that could not be used.
-    """
+    """The figures of a stretch: a public format."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     since: str
+    """Begin (RFC 3339, UTC)."""
     until: str
+    """End."""
     by: tuple[GroupBy, ...]
+    """What the rows are grouped by."""
     rows: tuple[UsageRow, ...]
+    """Most calls first."""
     total: UsageRow
+    """All of them together."""
     problems: tuple[DataProblem, ...]
+    """Lines that could not be used."""
 
 
 def measure_usage(log: Log, stretch: TimeRange, by: Sequence[GroupBy], *, now_us: int) -> UsageReport:

@@ -1,7 +1,4 @@
-"""What `flowai metrics` does: figures of the calls of a stretch of time.
-
-In: options, a project. Out: a UsageReport. Must never know how it is shown.
-"""
+"""What `flowai metrics` does: figures of the calls of a stretch of time."""
 
 from __future__ import annotations
 
@@ -29,19 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsOptions:
-    """What the command was asked.
-
-    Args:
-        since: begin, as typed.
-        until: end, as typed; None for now.
-        by: what to group by, with commas.
-        outputs: files to write.
-    """
+    """What the command was asked."""
 
     since: str = "24h"
+    """Begin, as typed."""
     until: str | None = None
+    """End, as typed; None for now."""
     by: str = "feature"
+    """What to group by, with commas."""
     outputs: tuple[Path, ...] = ()
+    """Files to write."""
 
 
 WRITERS: Writers[UsageReport] = {".json": to_json, ".md": to_markdown}

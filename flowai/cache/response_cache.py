@@ -1,7 +1,5 @@
 """The gateway's caches as one: exact and semantic, on disk or on Redis; none of their failures is a call's.
 
-In: lookups and completions. Out: an answer that was kept, or None. Must never know features, ladders or prompts.
-
 Counts of hits and misses are gathered here and written with the next answer that is kept, after every hundred lookups,
 and at the end: a killed process loses at most those.
 """

@@ -1,8 +1,5 @@
 """The semantic cache: a request that means the same as an earlier one is paid once.
 
-In: lookups and completions. Out: an answer kept for a text that is near, and that agrees. Must never know where vectors
-are kept or how they are made.
-
 Two gates: the similarity of the vectors is above the threshold, and then the texts agree in numbers, names, units,
 negations and words (`agreement`), because embeddings put opposites close together.
 """

@@ -1,7 +1,5 @@
 """The semantic cache on disk: one SQLite file that processes share, its vectors searched in memory.
 
-In: entries. Out: entries that are near. Must never know how texts become vectors.
-
 Text, vector and answer are one row, written in one transaction: a killed process leaves the whole row or none. Each
 process reads the vectors of the partitions it searches, once, and later only what was added since.
 """

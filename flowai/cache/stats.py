@@ -1,7 +1,4 @@
-"""What the caches hold and what they saved: the records that stores keep and `flowai cache stats` shows.
-
-In: completions that were found. Out: frozen records that add up. Must never know where they are kept.
-"""
+"""What the caches hold and what they saved: the records that stores keep and `flowai cache stats` shows."""
 
 from __future__ import annotations
 
@@ -20,21 +17,18 @@ Store = Literal["disk", "redis"]
 
 
 class CacheUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one feature asked of a cache, since it was last cleared.
-
-    Args:
-        hit_count: answers found.
-        miss_count: answers not found.
-        saved_tokens: input and output tokens that were not paid again.
-        saved_usd: US dollars not paid again, where the price is known.
-        saved_s: seconds of waiting not spent again.
-    """
+    """What one feature asked of a cache, since it was last cleared."""
 
     hit_count: int = 0
+    """Answers found."""
     miss_count: int = 0
+    """Answers not found."""
     saved_tokens: int = 0
+    """Input and output tokens that were not paid again."""
     saved_usd: float = 0.0
+    """US dollars not paid again, where the price is known."""
     saved_s: float = 0.0
+    """Seconds of waiting not spent again."""
 
     def __add__(self, other: CacheUsage) -> CacheUsage:
         """Add two usages up."""
@@ -69,25 +63,22 @@ def cache_hit_usage(completion: Completion | None) -> CacheUsage:
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What one cache holds in one store, and what it saved.
-
-    Args:
-        cache: `exact` or `semantic`.
-        store: `disk` or `redis`.
-        entry_count: answers kept, all features.
-        size_bytes: on disk; None where the store does not say.
-        entry_counts: answers kept, by feature.
-        features: usage by feature.
-        error: why the store could not be read; None when it could.
-    """
+    """What one cache holds in one store, and what it saved."""
 
     cache: CacheKind = "exact"
+    """`exact` or `semantic`."""
     store: Store = "disk"
+    """`disk` or `redis`."""
     entry_count: int = 0
+    """Answers kept, all features."""
     size_bytes: int | None = 0
+    """On disk; None where the store does not say."""
     entry_counts: dict[str, int] = {}
+    """Answers kept, by feature."""
     features: dict[str, CacheUsage] = {}
+    """Usage by feature."""
     error: str | None = None
+    """Why the store could not be read; None when it could."""
 
 
 def stats_of(

@@ -1,7 +1,5 @@
 """Vectors as bytes, and which of many are nearest: exact search in process. Sole door to numpy.
 
-In: vectors of any length. Out: unit vectors as bytes, similarities. Must never know what the vectors stand for.
-
 Similarity is the cosine, cut off below at 0: one scale from 0 (nothing in common, or opposite) to 1 (same direction).
 """
 

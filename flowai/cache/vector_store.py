@@ -1,7 +1,4 @@
-"""What every store of the semantic cache promises, and the records that go in and come out.
-
-In: nothing. Out: frozen records and a protocol. Must never know a database.
-"""
+"""What every store of the semantic cache promises, and the records that go in and come out."""
 
 from __future__ import annotations
 
@@ -24,51 +21,42 @@ MAX_ENTRIES = 20_000
 
 
 class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer, with the text it answers.
-
-    Args:
-        partition: hex; only searches in the same partition find it.
-        feature: for the counts.
-        text: the text that was embedded.
-        vector: its unit vector, 32-bit floats, little-endian.
-        completion: the answer.
-        ttl_s: seconds it may be given again, > 0.
-    """
+    """One answer, with the text it answers."""
 
     partition: str
+    """Hex; only searches in the same partition find it."""
     feature: str
+    """For the counts."""
     text: str
+    """The text that was embedded."""
     vector: bytes
+    """Its unit vector, 32-bit floats, little-endian."""
     completion: Completion
+    """The answer."""
     ttl_s: float
+    """Seconds it may be given again, > 0."""
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer whose text is near.
-
-    Args:
-        similarity: cosine, 0 to 1.
-        text: the text it answers.
-        completion: the answer.
-    """
+    """An answer whose text is near."""
 
     similarity: float
+    """Cosine, 0 to 1."""
     text: str
+    """The text it answers."""
     completion: Completion
+    """The answer."""
 
 
 class CachedValue(msgspec.Struct, frozen=True, kw_only=True):
-    """What stores keep beside a vector, as JSON.
-
-    Args:
-        partition: the entry's partition, checked again when it is read.
-        text: the text it answers.
-        completion: the answer.
-    """
+    """What stores keep beside a vector, as JSON."""
 
     partition: str
+    """The entry's partition, checked again when it is read."""
     text: str
+    """The text it answers."""
     completion: Completion
+    """The answer."""
 
 
 class VectorStore(Protocol):

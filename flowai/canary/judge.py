@@ -1,7 +1,4 @@
-"""Judges a rollout: counts in, the canary report out.
-
-In: Counts, what was asked, the rules. Out: a CanaryReport. Must never know files, screens or clocks.
-"""
+"""Judges a rollout: counts in, the canary report out."""
 
 from __future__ import annotations
 

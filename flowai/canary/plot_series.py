@@ -1,7 +1,4 @@
-"""Gathers what a canary report's plots are drawn from, few enough points for a page.
-
-In: Counts and tracks of evidence. Out: Plots. Must never know how they are drawn.
-"""
+"""Gathers what a canary report's plots are drawn from, few enough points for a page."""
 
 from __future__ import annotations
 

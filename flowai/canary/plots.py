@@ -1,7 +1,6 @@
 """Draws a canary report's plots as SVG: evidence over time, latency distributions, error rate by hour.
 
-In: a CanaryReport. Out: text. Must never know files. Nothing of what models or users said is in it: only numbers, and
-names of ours, escaped.
+Nothing of what models or users said is in it: only numbers, and names of ours, escaped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What `flowai canary-report` does: holds a candidate against its control and writes what it found.
-
-In: options, a project. Out: a CanaryReport and its files. Must never know how it is shown.
-"""
+"""What `flowai canary-report` does: holds a candidate against its control and writes what it found."""
 
 from __future__ import annotations
 
@@ -40,40 +37,34 @@ WRITERS: Writers[CanaryReport] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryOptions:
-    """What the command was asked.
-
-    Args:
-        candidate: the release; None for the one of the rollout that is on.
-        stage: the percentage, for a past rollout that no ledger knows.
-        since: begin, as typed; None for the rollout's.
-        until: end, as typed; None for now, or the past rollout's end.
-        feature: only this one.
-        window: how long after a call feedback and scores count, as typed.
-        replay: also give the verdict of each hour before.
-        outputs: more files to write.
-    """
+    """What the command was asked."""
 
     candidate: str | None = None
+    """The release; None for the one of the rollout that is on."""
     stage: int | None = None
+    """The percentage, for a past rollout that no ledger knows."""
     since: str | None = None
+    """Begin, as typed; None for the rollout's."""
     until: str | None = None
+    """End, as typed; None for now, or the past rollout's end."""
     feature: str | None = None
+    """Only this one."""
     window: str = "1h"
+    """How long after a call feedback and scores count, as typed."""
     replay: bool = False
+    """Also give the verdict of each hour before."""
     outputs: tuple[Path, ...] = ()
+    """More files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryResult:
-    """What came of it.
-
-    Args:
-        report: the report.
-        directory: where its files lie.
-    """
+    """What came of it."""
 
     report: CanaryReport
+    """The report."""
     directory: Path
+    """Where its files lie."""
 
 
 def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:

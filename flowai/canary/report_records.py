@@ -1,7 +1,4 @@
-"""The records of a canary report: what was counted, what it says, and everything its plots are drawn from.
-
-In: nothing. Out: frozen records. Must never know where events come from or how a report looks.
-"""
+"""The records of a canary report: what was counted, what it says, and everything its plots are drawn from."""
 
 from __future__ import annotations
 
@@ -16,115 +13,100 @@ Digested = TypeVar("Digested", bound=msgspec.Struct)
 
 
 class Point(ReportRecord, frozen=True, kw_only=True, array_like=True):
-    """A point of a line: when, and how much.
-
-    Args:
-        at_s: seconds since 1970 (UTC).
-        value: what the line is about.
-    """
+    """A point of a line: when, and how much."""
 
     at_s: int
+    """Seconds since 1970 (UTC)."""
     value: float
+    """What the line is about."""
 
 
 class Plots(ReportRecord, frozen=True, kw_only=True):
-    """What the plots are drawn from.
-
-    Args:
-        evidence: by guardrail, log10 of the evidence that it is worse, at the end of blocks.
-        latency: by arm, share of calls by upper edge in milliseconds (10 % steps).
-        errors: by arm, error rate of calls by hour.
-    """
+    """What the plots are drawn from."""
 
     evidence: dict[str, tuple[Point, ...]]
+    """By guardrail, log10 of the evidence that it is worse, at the end of blocks."""
     latency: dict[str, tuple[tuple[float, float], ...]]
+    """By arm, share of calls by upper edge in milliseconds (10 % steps)."""
     errors: dict[str, tuple[Point, ...]]
+    """By arm, error rate of calls by hour."""
 
 
 class TrafficSplit(ReportRecord, frozen=True, kw_only=True):
-    """Whether users divide as the shares say.
-
-    Args:
-        stage: percentage of the stage.
-        counts: users by variant.
-        e_value: evidence of a mismatch; acts at 1,000.
-    """
+    """Whether users divide as the shares say."""
 
     stage: str
+    """Percentage of the stage."""
     counts: dict[str, int]
+    """Users by variant."""
     e_value: float
+    """Evidence of a mismatch; acts at 1,000."""
 
 
 class HourlyVerdict(ReportRecord, frozen=True, kw_only=True):
-    """What the verdict would have been at an hour.
-
-    Args:
-        at: the hour's end (RFC 3339, UTC).
-        verdict: what it would have been.
-        reason: why.
-    """
+    """What the verdict would have been at an hour."""
 
     at: str
+    """The hour's end (RFC 3339, UTC)."""
     verdict: CanaryVerdict
+    """What it would have been."""
     reason: str
+    """Why."""
 
 
 class CanaryReport(ReportRecord, frozen=True, kw_only=True):
-    """A candidate against its control: a public format.
-
-    Args:
-        schema_version: version of this format: 1.
-        verdict: what follows.
-        reasons: why, the weightiest first.
-        candidate: the release that is rolled out.
-        baseline: the release that serves otherwise.
-        environment: where; None where there are no environments.
-        stage: `dogfood` or the percentage.
-        since: begin of the stage's stretch (RFC 3339, UTC).
-        until: its end.
-        unit: what counts once: `user` (or session), or `call` where no call names one.
-        arms: `candidate` and `control`.
-        metrics: guardrails first.
-        splits: by stage.
-        problems: lines that could not be used.
-        warnings: what else a person should know.
-        latency_p95: ratio of the candidate's p95 to the control's.
-        ttft_p95: the same of the time to the first token.
-        usd_per_call: the same of the mean cost of a call by a model.
-        looked_at: calls by side whose users the evidence looked at; all of them, unless there are very many.
-        slow_above: by feature, the frozen p95 in milliseconds.
-        needed_count: more candidate units until the last guardrail is safe; None when not known or not needed.
-        needed_s: seconds that takes at this pace.
-        replay: verdicts by hour, where they were asked for.
-        plots: what the plots are drawn from.
-        digest: SHA-256 of the report's JSON without this field, hex.
-    """
+    """A candidate against its control: a public format."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     verdict: CanaryVerdict
+    """What follows."""
     reasons: tuple[str, ...]
+    """Why, the weightiest first."""
     candidate: str
+    """The release that is rolled out."""
     baseline: str
+    """The release that serves otherwise."""
     environment: str | None
+    """Where; None where there are no environments."""
     stage: str
+    """`dogfood` or the percentage."""
     since: str
+    """Begin of the stage's stretch (RFC 3339, UTC)."""
     until: str
+    """Its end."""
     unit: Literal["user", "call"]
+    """What counts once: `user` (or session), or `call` where no call names one."""
     arms: dict[str, ArmReport]
+    """`candidate` and `control`."""
     metrics: tuple[MetricReport, ...]
+    """Guardrails first."""
     splits: tuple[TrafficSplit, ...]
+    """By stage."""
     problems: tuple[DataProblem, ...]
+    """Lines that could not be used."""
     warnings: tuple[str, ...]
+    """What else a person should know."""
     latency_p95: Range
+    """Ratio of the candidate's p95 to the control's."""
     ttft_p95: Range
+    """The same of the time to the first token."""
     slow_above: dict[str, float]
+    """By feature, the frozen p95 in milliseconds."""
     needed_count: int | None
+    """More candidate units until the last guardrail is safe; None when not known or not needed."""
     needed_s: float | None
+    """Seconds that takes at this pace."""
     replay: tuple[HourlyVerdict, ...]
+    """Verdicts by hour, where they were asked for."""
     plots: Plots
+    """What the plots are drawn from."""
     usd_per_call: Range = NOT_MEASURED
+    """The same of the mean cost of a call by a model."""
     sampled_users: dict[str, int] = msgspec.field(default_factory=dict)
+    """Calls by side whose users the evidence looked at; all of them, unless there are very many."""
     digest: str = ""
+    """SHA-256 of the report's JSON without this field, hex."""
 
 
 def with_digest(report: Digested) -> Digested:

@@ -1,7 +1,4 @@
-"""Finds out which rollout is meant and when each of its stages began and ended.
-
-In: a workspace, its ledger, what was asked. Out: a Rollout. Must never know what happened in it.
-"""
+"""Finds out which rollout is meant and when each of its stages began and ended."""
 
 from __future__ import annotations
 
@@ -29,19 +26,16 @@ UNKNOWN_BEGIN = timedelta(days=30)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutHistory:
-    """A rollout to be judged.
-
-    Args:
-        candidate: the release.
-        stages: its stages, oldest first; at least one.
-        doubts: why its history is not to be trusted.
-        warnings: what else a person should know.
-    """
+    """A rollout to be judged."""
 
     candidate: str
+    """The release."""
     stages: tuple[RolloutStage, ...]
+    """Its stages, oldest first; at least one."""
     doubts: tuple[str, ...] = ()
+    """Why its history is not to be trusted."""
     warnings: tuple[str, ...] = ()
+    """What else a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

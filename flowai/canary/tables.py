@@ -1,7 +1,4 @@
-"""The words and tables of a canary report as plain text, for screens and pages alike.
-
-In: a CanaryReport. Out: rows of cells, lines; not escaped for anything. Must never know Markdown, HTML or terminals.
-"""
+"""The words and tables of a canary report as plain text, for screens and pages alike."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The command line's entry: the one edge where errors become text and exit codes.
-
-In: arguments. Out: an exit status. Must never know what a command does.
-"""
+"""The command line's entry: the one edge where errors become text and exit codes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The commands by name, each read and built when it is asked for: typer looks at every option of every command it has.
-
-In: a name. Out: a command as typer wants it. Must never know what a command does.
-"""
+"""Commands by name, imported and built on first use: Typer inspects every option of every command it has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What commands print with: lines, tables, JSON; and the project they stand in.
-
-In: text. Out: stdout and stderr. Must never know what a command does.
-"""
+"""What commands print with: lines, tables, JSON; and the project they stand in."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Options that several commands share, declared once.
-
-In: nothing. Out: annotated types for typer. Must never know what a command does with them.
-"""
+"""Options that several commands share, declared once."""
 
 from __future__ import annotations
 

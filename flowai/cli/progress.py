@@ -1,7 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; all of it on stderr.
-
-In: the plan and finished trials. Out: progress on stderr. Must never know how trials are run.
-"""
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; all of it on stderr."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The screen of a finished run, line by line: who was tried, what it came to, what did not pass, what to do next.
-
-In: a Report. Out: lines. Must never know how they are printed.
-"""
+"""The screen of a finished run, line by line: who was tried, what it came to, what did not pass, what to do next."""
 
 from __future__ import annotations
 

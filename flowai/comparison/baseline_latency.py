@@ -1,8 +1,4 @@
-"""Freezes what slow means: the p95 of the baseline's first answers, by feature, before anything is judged by it.
-
-In: a log with its view `taken`. Out: by feature, a bucket and since when it holds. Must never
-know which calls are slow.
-"""
+"""Freezes what slow means: the p95 of the baseline's first answers, by feature, before anything is judged by it."""
 
 from __future__ import annotations
 
@@ -42,15 +38,12 @@ ORDER BY feature
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaselineLatency:
-    """What slow means for a feature.
-
-    Args:
-        cell: the cell of time, counted from 1970, after which calls are judged.
-        above: the bucket above which an answer is slow.
-    """
+    """What slow means for a feature."""
 
     cell: int
+    """The cell of time, counted from 1970, after which calls are judged."""
     above: int
+    """The bucket above which an answer is slow."""
 
 
 def measure_baseline_latency(

@@ -1,7 +1,4 @@
-"""Joins cells of time into blocks, and gathers evidence over them: now, and as it was at any time before.
-
-In: cells in order of time. Out: tracks of two claims. Must never know where cells come from or what follows.
-"""
+"""Joins cells of time into blocks, and gathers evidence over them: now, and as it was at any time before."""
 
 from __future__ import annotations
 
@@ -31,17 +28,14 @@ old: ten thousand blocks say no more than a few hundred, and take longer."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmPair:
-    """Two sides that are held against each other.
-
-    Args:
-        candidate: the side that is judged.
-        control: what it is held against.
-        beside: a side whose users are added to the control's in blocks of evidence; None for none.
-    """
+    """Two sides that are held against each other."""
 
     candidate: str
+    """The side that is judged."""
     control: str
+    """What it is held against."""
     beside: str | None = None
+    """A side whose users are added to the control's in blocks of evidence; None for none."""
 
     def users_of(self, cell: TimeBucket) -> tuple[tuple[int, int], tuple[int, int]]:
         """Give users of a cell at risk and those who failed: the candidate's, then the control's with those beside."""
@@ -52,38 +46,32 @@ class ArmPair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedBlock:
-    """A block that is closed.
-
-    Args:
-        until_us: its end, microseconds since 1970.
-        stage: index of its stage.
-        feature: whose.
-        block: what was counted.
-    """
+    """A block that is closed."""
 
     until_us: int
+    """Its end, microseconds since 1970."""
     stage: int
+    """Index of its stage."""
     feature: str
+    """Whose."""
     block: Block
+    """What was counted."""
 
 
 @dataclass(kw_only=True, slots=True)
 class EvidenceSeries:
-    """The evidence of one metric over time.
-
-    Args:
-        worse: evidence that the candidate is worse than the control.
-        safe: evidence that it is not worse by the margin.
-        untils_us: ends of blocks.
-        worse_log_es, peak_log_es, safe_log_es: the evidence at each.
-    """
+    """The evidence of one metric over time."""
 
     worse: EProcess
+    """Evidence that the candidate is worse than the control."""
     safe: EProcess
+    """Evidence that it is not worse by the margin."""
     untils_us: list[int] = field(default_factory=list)
+    """Ends of blocks."""
     worse_log_es: list[float] = field(default_factory=list)
     peak_log_es: list[float] = field(default_factory=list)
     safe_log_es: list[float] = field(default_factory=list)
+    """The evidence at each."""
     blocks: list[TimedBlock] = field(default_factory=list)
 
     def at(self, moment_us: int) -> tuple[float, float, float]:

@@ -1,7 +1,4 @@
-"""Counts what a log tells of a rollout or an experiment: a few passes, and memory that does not grow with the log.
-
-In: an open log, a question. Out: Counts. Must never know what they prove.
-"""
+"""Counts what a log tells of a rollout or an experiment: a few passes, and memory that does not grow with the log."""
 
 from __future__ import annotations
 

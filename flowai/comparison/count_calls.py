@@ -1,8 +1,4 @@
-"""Counts calls: all of them, one by one, in a few passes over the log that keep nothing but sums.
-
-In: a log with its view `taken`, a question. Out: sums by hour, distributions by 1 % log bucket, into Counts. Must never
-know users.
-"""
+"""Counts calls: all of them, one by one, in a few passes over the log that keep nothing but sums."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Looks at users closely: their calls with what they and judges made of the answers, one user counting once in a cell.
 
-In: a log with its view `taken`, how traffic went, frozen times. Out: cells, users by hour, opinions, into Counts. Must
-never know what they prove.
-
 Calls of one user (or session) are one: in each cell of time a user is at risk, fails or does not, and is not at risk
 any more once they have failed. So a user whose calls all fail, or who retries, counts once. Where there are very many
 calls, not every user is looked at (see `thinning`).

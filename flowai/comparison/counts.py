@@ -1,8 +1,4 @@
-"""What was counted of a rollout or an experiment: everything its verdict is made from, by hour, small.
-
-In: numbers. Out: records that can be looked at as of any hour before. Must never know where they were counted or what
-they prove.
-"""
+"""What was counted of a rollout or an experiment: everything its verdict is made from, by hour, small."""
 
 from __future__ import annotations
 
@@ -25,19 +21,16 @@ HourlyCounts = dict[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeBucket:
-    """Users in one cell of time.
-
-    Args:
-        stage: index into the stages.
-        feature: whose.
-        at_us: begin of the cell, microseconds since 1970.
-        sides: by side, users at risk and those who failed.
-    """
+    """Users in one cell of time."""
 
     stage: int
+    """Index into the stages."""
     feature: str
+    """Whose."""
     at_us: int
+    """Begin of the cell, microseconds since 1970."""
     sides: Mapping[str, tuple[int, int]]
+    """By side, users at risk and those who failed."""
 
 
 @dataclass(slots=True)
@@ -60,61 +53,54 @@ class CallCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """What served calls of one side of one feature.
-
-    Args:
-        side: which side.
-        release: what it was; None where the event does not say.
-        feature: whose calls; empty for calls of no feature.
-        prompt: the prompt's hash; None for messages given as they are.
-        stage: index into the stages.
-    """
+    """What served calls of one side of one feature."""
 
     side: str
+    """Which side."""
     release: str | None
+    """What it was; None where the event does not say."""
     feature: str
+    """Whose calls; empty for calls of no feature."""
     prompt: str | None
+    """The prompt's hash; None for messages given as they are."""
     stage: int
+    """Index into the stages."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """Everything a verdict is made from.
-
-    Args:
-        unit: what counts once.
-        calls: sums by side, stage and hour.
-        times: answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), side, stage
-            and feature, then bucket of milliseconds.
-        opinions: of metrics that users and judges decide: calls and failures by metric, side, stage and hour, of those
-            that were looked at closely.
-        frozen: beyond which latency (`slow_calls`) and time to the first token (`slow_ttft`) an answer is slow, by
-            feature.
-        cells: users by metric, in order of time, then feature; of those who were looked at closely.
-        units: different users by side and stage, by the hour in which they first came.
-        assigned: the same users, only so many of each side that they can be held against the shares.
-        versions: calls of what served, by hour.
-        problems: lines that could not be used, by the hour they tell of; those that tell no time by hour 0.
-        unreadable: where the first of those that cannot be read stand.
-        uninvited: calls of critical features that served the candidate before they take part, by feature and hour.
-        traffic: calls by side.
-        looked_at: those whose users were looked at closely; all of them unless there are very many.
-    """
+    """Everything a verdict is made from."""
 
     unit: Literal["user", "call"] = "user"
+    """What counts once."""
     calls: dict[tuple[str, int, int], CallCounts] = field(default_factory=dict)
+    """Sums by side, stage and hour."""
     times: dict[tuple[Metric, str, int, str], dict[int, int]] = field(default_factory=dict)
+    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), side, stage and
+    feature, then bucket of milliseconds."""
     opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    """Of metrics that users and judges decide: calls and failures by metric, side, stage and hour, of those that were
+    looked at closely."""
     frozen: dict[Metric, Mapping[str, BaselineLatency]] = field(default_factory=dict)
+    """Beyond which latency (`slow_calls`) and time to the first token (`slow_ttft`) an answer is slow, by feature."""
     cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
+    """Users by metric, in order of time, then feature; of those who were looked at closely."""
     units: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
+    """Different users by side and stage, by the hour in which they first came."""
     assigned: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
+    """The same users, only so many of each side that they can be held against the shares."""
     versions: dict[Version, HourlyCounts] = field(default_factory=dict)
+    """Calls of what served, by hour."""
     problems: dict[ProblemKind, HourlyCounts] = field(default_factory=dict)
+    """Lines that could not be used, by the hour they tell of; those that tell no time by hour 0."""
     unreadable: tuple[LogLocation, ...] = ()
+    """Where the first of those that cannot be read stand."""
     uninvited: dict[str, HourlyCounts] = field(default_factory=dict)
+    """Calls of critical features that served the candidate before they take part, by feature and hour."""
     traffic: dict[str, int] = field(default_factory=dict)
+    """Calls by side."""
     sampled_users: dict[str, int] = field(default_factory=dict)
+    """Those whose users were looked at closely; all of them unless there are very many."""
 
     def for_stage(self, side: str, stage: int) -> CallCounts:
         """Add the calls of a side in a stage up."""

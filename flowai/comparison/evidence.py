@@ -1,7 +1,4 @@
-"""Compares two sides: what each metric's figures and evidence say, and what follows, now and at any hour before.
-
-In: Counts, what was asked, the rules. Out: findings, a verdict, forecasts. Must never know files, screens or clocks.
-"""
+"""Compares two sides: what each metric's figures and evidence say, and what follows, now and at any hour before."""
 
 from __future__ import annotations
 
@@ -51,21 +48,18 @@ round the canary's share."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionRules:
-    """The rules of a rollout or an experiment.
-
-    Args:
-        alpha: chance of a wrong verdict.
-        guardrails: metrics that must hold.
-        margins: how much worse each metric may be, 0 to below 1; also of metrics that are no guardrails.
-        baseline: the release that serves otherwise.
-        environment: where; None where there are no environments.
-    """
+    """The rules of a rollout or an experiment."""
 
     alpha: float
+    """Chance of a wrong verdict."""
     guardrails: tuple[Metric, ...]
+    """Metrics that must hold."""
     margins: Mapping[Metric, float]
+    """How much worse each metric may be, 0 to below 1; also of metrics that are no guardrails."""
     baseline: str
+    """The release that serves otherwise."""
     environment: str | None = None
+    """Where; None where there are no environments."""
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -90,23 +84,20 @@ class _RunningTotals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two sides of a question; build it with `of`, look at an hour before with `as_of`.
-
-    Args:
-        counts: what was counted.
-        question: what was asked.
-        rules: how it is judged.
-        pair: who is held against whom.
-        tracks: evidence by metric.
-        users: users by metric and stage.
-    """
+    """Two sides of a question; build it with `of`, look at an hour before with `as_of`."""
 
     counts: Counts
+    """What was counted."""
     question: ComparisonSpec
+    """What was asked."""
     rules: DecisionRules
+    """How it is judged."""
     pair: ArmPair
+    """Who is held against whom."""
     tracks: Mapping[Metric, EvidenceSeries]
+    """Evidence by metric."""
     users: Mapping[tuple[Metric, int], _RunningTotals]
+    """Users by metric and stage."""
 
     @classmethod
     def build(cls, counts: Counts, question: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:

@@ -16,63 +16,56 @@ is not to be trusted, or a guardrail has no data."""
 
 
 class MetricReport(ReportRecord, frozen=True, kw_only=True):
-    """What was found about one metric.
-
-    Args:
-        name: the metric.
-        is_guardrail: whether the verdict hangs on it.
-        candidate: users at risk and those who met a failure, in this stage; a failure is an invalid answer, a slow
-            call, an answer that was not accepted.
-        control: the same of the control.
-        candidate_calls: calls and failed calls in this stage, not collapsed.
-        control_calls: the same of the control.
-        difference: of the failure rates, candidate minus control, -1 to 1.
-        margin: how much more often the candidate may fail, 0 to 1.
-        alpha: chance of calling it worse when it is not.
-        e_value: evidence that it is worse than the control, over the whole rollout, now.
-        e_value_peak: the largest so far; acts at 1 / alpha.
-        safe_e_value: evidence that it is not worse by the margin, now; acts at 1 / the rollout's alpha.
-        says: what follows.
-        needed_count: more candidate units until it is safe, at the rates and pace so far; None when not known or not
-            needed.
-    """
+    """What was found about one metric."""
 
     name: Metric
+    """The metric."""
     is_guardrail: bool
+    """Whether the verdict hangs on it."""
     candidate: CountOfTotal
+    """Users at risk and those who met a failure, in this stage; a failure is an invalid answer, a slow call, an answer
+    that was not accepted."""
     control: CountOfTotal
+    """The same of the control."""
     candidate_calls: CountOfTotal
+    """Calls and failed calls in this stage, not collapsed."""
     control_calls: CountOfTotal
+    """The same of the control."""
     difference: Range
+    """Of the failure rates, candidate minus control, -1 to 1."""
     margin: float
+    """How much more often the candidate may fail, 0 to 1."""
     alpha: float
+    """Chance of calling it worse when it is not."""
     e_value: float
+    """Evidence that it is worse than the control, over the whole rollout, now."""
     e_value_peak: float
+    """The largest so far; acts at 1 / alpha."""
     safe_e_value: float
+    """Evidence that it is not worse by the margin, now; acts at 1 / the rollout's alpha."""
     status: MetricStatus
+    """What follows."""
     needed_count: int | None = None
+    """More candidate units until it is safe, at the rates and pace so far; None when not known or not needed."""
 
 
 class ArmReport(ReportRecord, frozen=True, kw_only=True):
-    """One side of the comparison, in this stage.
-
-    Args:
-        release: what served it.
-        unit_count: users (or sessions).
-        call_count: calls.
-        latency: p50, p95, p99 of answers by a model, milliseconds; None for none.
-        ttft: the same of the time to the first token.
-        cost_usd: of its calls by a model; None when no price is known.
-        priced_count: calls by a model whose price is known.
-    """
+    """One side of the comparison, in this stage."""
 
     release: str
+    """What served it."""
     unit_count: int
+    """Users (or sessions)."""
     call_count: int
+    """Calls."""
     latency: tuple[float | None, float | None, float | None]
+    """P50, p95, p99 of answers by a model, milliseconds; None for none."""
     ttft: tuple[float | None, float | None, float | None]
+    """The same of the time to the first token."""
     cost_usd: float | None
+    """Of its calls by a model; None when no price is known."""
     priced_count: int
+    """Calls by a model whose price is known."""
 
     @property
     def usd_per_call(self) -> float | None:

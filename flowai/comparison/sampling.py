@@ -1,7 +1,5 @@
 """Says how many of the users of a side are looked at closely, as traffic grows: all at first, then ever fewer.
 
-In: calls by cell of time. Out: moments from which on half as many are enough. Must never know how calls went.
-
 Evidence stays what it is: whether a user is looked at hangs on a hash of theirs that has nothing to do with the one
 that assigns them, and how many are hangs on how many calls there were up to the end of a cell, which says nothing
 before it is closed. Who is looked at later was looked at before, too.
@@ -26,13 +24,10 @@ seen soon."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingSchedule:
-    """How many users of a side are looked at, over time.
-
-    Args:
-        halvings_us: from each of these moments on half as many as before, in order; microseconds since 1970.
-    """
+    """How many users of a side are looked at, over time."""
 
     halvings_us: tuple[int, ...] = ()
+    """From each of these moments on half as many as before, in order; microseconds since 1970."""
 
     @property
     def mask_sql(self) -> str:

@@ -1,7 +1,4 @@
-"""What is asked of a log: which sides of a rollout (or arms of an experiment) are compared, when, on which metrics.
-
-In: names, stretches. Out: a Question; the view `taken` of the calls that it is about. Must never know what is counted.
-"""
+"""What is asked of a log: which sides of a rollout (or arms of an experiment) are compared, when, on which metrics."""
 
 from __future__ import annotations
 
@@ -62,24 +59,21 @@ _UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmSelector:
-    """How calls are told apart, and which sides are held against which.
-
-    Args:
-        expression: SQL over the columns of a line: its side, NULL for none. Names in it are quoted by `query.literal`.
-        condition: SQL of the same kind: which lines are asked for their side. A bare column as the expression and
-            conditions on one column each cost least: files are asked once for each name in them.
-        candidates: the sides that are judged.
-        control: the side that they are held against.
-        beside: a side that serves what the control serves, and adds to its evidence; None for none.
-        releases: by side, the only release that counts; calls of another one are named, and count nowhere.
-    """
+    """How calls are told apart, and which sides are held against which."""
 
     expression: str
+    """SQL over the columns of a line: its side, NULL for none. Names in it are quoted by `query.literal`."""
     condition: str
+    """SQL of the same kind: which lines are asked for their side. A bare column as the expression and conditions on one
+    column each cost least: files are asked once for each name in them."""
     candidates: tuple[str, ...]
+    """The sides that are judged."""
     control: str
+    """The side that they are held against."""
     beside: str | None = None
+    """A side that serves what the control serves, and adds to its evidence; None for none."""
     releases: Mapping[str, str] = field(default_factory=dict)
+    """By side, the only release that counts; calls of another one are named, and count nowhere."""
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -108,19 +102,16 @@ def experiment_sides(experiment: str, arms: tuple[str, ...]) -> ArmSelector:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutStage:
-    """A stretch of a rollout in which the candidate's share stayed the same.
-
-    Args:
-        percent: its share; 0 for dogfood.
-        stretch: when.
-        left_out: critical features that do not take part yet.
-        shares_known: whether the share is known to have been this from begin to end.
-    """
+    """A stretch of a rollout in which the candidate's share stayed the same."""
 
     percent: int
+    """Its share; 0 for dogfood."""
     stretch: TimeRange
+    """When."""
     left_out: frozenset[str] = frozenset()
+    """Critical features that do not take part yet."""
     shares_known: bool = True
+    """Whether the share is known to have been this from begin to end."""
 
     @property
     def name(self) -> str:
@@ -130,23 +121,20 @@ class RolloutStage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparisonSpec:
-    """What is to be counted.
-
-    Args:
-        sides: how calls are told apart.
-        stages: the stages so far, oldest first; the last one is the one that is judged. An experiment has one.
-        feature: only this feature; None for all.
-        feedback_us: microseconds after a call in which feedback and scores count.
-        now_us: lines later than this, by more than clocks may differ, are from the future.
-        metrics: what users are counted by; `error_rate` among them, which every call has something to say on.
-    """
+    """What is to be counted."""
 
     sides: ArmSelector
+    """How calls are told apart."""
     stages: tuple[RolloutStage, ...]
+    """The stages so far, oldest first; the last one is the one that is judged. An experiment has one."""
     feature: str | None
+    """Only this feature; None for all."""
     feedback_us: int
+    """Microseconds after a call in which feedback and scores count."""
     now_us: int
+    """Lines later than this, by more than clocks may differ, are from the future."""
     metrics: tuple[Metric, ...] = METRICS
+    """What users are counted by; `error_rate` among them, which every call has something to say on."""
 
     @property
     def stretch(self) -> TimeRange:

@@ -1,7 +1,4 @@
-"""Finds what makes a comparison untrustworthy: wrong shares, mixed versions, lost lines, one arm only.
-
-In: Counts and what was asked. Out: sentences. Must never know what the metrics say.
-"""
+"""Finds what makes a comparison untrustworthy: wrong shares, mixed versions, lost lines, one arm only."""
 
 from __future__ import annotations
 

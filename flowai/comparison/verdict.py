@@ -1,8 +1,4 @@
-"""Turns what was found about a candidate into a verdict: promote, hold, rollback or invalid.
-
-In: tallies and evidence by metric, doubts about the comparison. Out: what each metric says, the verdict and why. Must
-never know files, events or screens.
-"""
+"""Turns what was found about a candidate into a verdict: promote, hold, rollback or invalid."""
 
 from __future__ import annotations
 
@@ -46,34 +42,31 @@ _NOTHING = CountOfTotal()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricFinding:
-    """What was found about one metric.
-
-    Args:
-        name: the metric.
-        is_guardrail: whether the verdict hangs on it.
-        candidate, control: users at risk in this stage, and those who failed.
-        candidate_calls, control_calls: the same of calls, not collapsed.
-        opportunities: candidate, control: users in this stage who could have given data.
-        applies: whether the metric has a meaning here (somebody promised JSON).
-        margin: how much more often the candidate may fail.
-        alpha: chance of calling it worse when it is not.
-        log_e, log_e_peak: evidence that it is worse: now, and the largest so far.
-        safe_log_e: evidence that it is not worse by the margin.
-    """
+    """What was found about one metric."""
 
     name: Metric
+    """The metric."""
     is_guardrail: bool
+    """Whether the verdict hangs on it."""
     candidate: CountOfTotal = _NOTHING
     control: CountOfTotal = _NOTHING
+    """Users at risk in this stage, and those who failed."""
     candidate_calls: CountOfTotal = _NOTHING
     control_calls: CountOfTotal = _NOTHING
+    """The same of calls, not collapsed."""
     opportunities: tuple[int, int] = (0, 0)
+    """Candidate, control: users in this stage who could have given data."""
     applies: bool = True
+    """Whether the metric has a meaning here (somebody promised JSON)."""
     margin: float
+    """How much more often the candidate may fail."""
     alpha: float
+    """Chance of calling it worse when it is not."""
     log_e: float = 0.0
     log_e_peak: float = 0.0
+    """Evidence that it is worse: now, and the largest so far."""
     safe_log_e: float = 0.0
+    """Evidence that it is not worse by the margin."""
 
     @property
     def block(self) -> Block:

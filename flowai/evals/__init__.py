@@ -1,1 +1,1 @@
-"""Room: suites."""
+"""Suites."""

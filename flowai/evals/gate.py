@@ -1,8 +1,4 @@
-"""Turns the figures of a run and the gates of its suites into a decision; knows no files, models or screens.
-
-In: totals by suite and their gates. Out: a Decision with every limit that led to it. Must never know where figures come
-from.
-"""
+"""Turns the figures of a run and the gates of its suites into a decision; knows no files, models or screens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room: the event log, where everything that happened to a call is kept."""
+"""The event log, where everything that happened to a call is kept."""
 
 from flowai.events.log import EventLog, UnreadableLine, read_events
 from flowai.events.records import (

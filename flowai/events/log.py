@@ -1,8 +1,4 @@
-"""The append-only event log: one file per process and day, and the reader of all of them, in the lake too.
-
-In: events, a redactor, a clock. Out: lines on disk that survive kill -9; events again. Must never know what they are
-for.
-"""
+"""The append-only event log: one file per process and day, and the reader of all of them, in the lake too."""
 
 from __future__ import annotations
 
@@ -127,15 +123,12 @@ def _writable(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnreadableLine:
-    """A line of the log that gives no event: torn when a machine died, or damaged.
-
-    Args:
-        place: file and line.
-        reason: what is wrong with it.
-    """
+    """A line of the log that gives no event: torn when a machine died, or damaged."""
 
     place: Place
+    """File and line."""
     reason: str
+    """What is wrong with it."""
 
 
 def read_events(

@@ -1,7 +1,4 @@
-"""The records of the event log: calls, what users and judges made of the answers, steps of releases, alerts.
-
-In: nothing. Out: frozen records and the one table of their OpenTelemetry names. Must never know where they are written.
-"""
+"""The records of the event log: calls, what users and judges made of the answers, steps of releases, alerts."""
 
 from __future__ import annotations
 
@@ -108,227 +105,207 @@ so messages are ours.
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try at one model within a call.
-
-    Args:
-        model: the registry's name of the model.
-        provider: who was asked.
-        status: `ok`, `error` or `skipped`.
-        reason: why it was skipped; None when it was asked.
-        http_status: HTTP status; None when no answer came.
-        error_class: class of the error (`RateLimitedError`); None when it answered.
-        message: the provider's words about the error, secrets redacted, cut to about 300 characters; None without any.
-        at_ms: from the call's request to the begin of this try, >= 0; None where it was not noted.
-        latency_ms: from this try's request to its end, >= 0; None when skipped.
-    """
+    """One try at one model within a call."""
 
     model: str
+    """The registry's name of the model."""
     provider: str
+    """Who was asked."""
     status: AttemptStatus
+    """`ok`, `error` or `skipped`."""
     reason: SkipReason | None = None
+    """Why it was skipped; None when it was asked."""
     http_status: int | None = None
+    """HTTP status; None when no answer came."""
     error_class: str | None = None
+    """Class of the error (`RateLimitedError`); None when it answered."""
     message: str | None = None
+    """The provider's words about the error, secrets redacted, cut to about 300 characters; None without any."""
     at_ms: Milliseconds | None = None
+    """From the call's request to the begin of this try, >= 0; None where it was not noted."""
     latency_ms: Milliseconds | None = None
+    """From this try's request to its end, >= 0; None when skipped."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said, where the feature's `log_content` keeps it; secrets are redacted.
-
-    Args:
-        messages: the request, OpenAI's chat format.
-        output: the answer; None when there was none.
-    """
+    """What was said, where the feature's `log_content` keeps it; secrets are redacted."""
 
     messages: tuple[dict[str, Any], ...]
+    """The request, OpenAI's chat format."""
     output: str | None = None
+    """The answer; None when there was none."""
 
 
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call"):
     """One request of a feature, from the assignment to the answer: one line of the log.
 
     Every field stands in every line, null where it has no value, so that a table made of any lines has all columns.
-
-    Args:
-        schema_version: version of this format: 1.
-        call_id: identity of the call; feedback refers to it.
-        at: when the request came (RFC 3339, UTC).
-        origin: who made the call.
-        user_hash: hash of the user; None when there was none. Never the user's name.
-        tenant: whose data it is; None where there is one tenant only.
-        session: the conversation it belongs to.
-        feature: the feature; None when a model was called on its own.
-        release: the release that served; None outside releases.
-        variant: which side of a rollout served; None outside rollouts.
-        experiment: the experiment it took part in.
-        arm: the experiment's arm.
-        is_sticky: whether a user or a session decides the variant and the arm, so that one asker's calls are one;
-            False where only the call id does: such calls are left out of statistics per user.
-        prompt_id: the prompt (`prompts/summary_v2`); None when messages were given as they are.
-        prompt_hash: hash of the prompt's bytes and its partials', hex.
-        requested_model: the registry's name of the model that was asked first.
-        served_model: the name the provider reports; None when nobody answered.
-        provider: who answered, or was asked last.
-        attempts: every try, in order; empty when the cache answered.
-        degraded: whether the last resort answered.
-        cache: where the answer came from.
-        similarity: of the request that the semantic cache found, 0 to 1; None for other verdicts.
-        input_tokens: tokens of the request, >= 0; None when not reported.
-        output_tokens: tokens of the answer, >= 0; None when not reported.
-        cost_usd: US dollars of all attempts, >= 0; 0 for cache hits and local models; None when the price is not known.
-        ttft_ms: from the request to the first token, >= 0; None when the answer was not streamed.
-        latency_ms: from the request to the whole answer or the failure, >= 0.
-        finish_reason: `stop`, `length`, `content_filter`, `tool_calls`; None when there is none.
-        json_valid: whether the answer is the JSON that was promised; None where none was.
-        error_class: class of the error the caller got; None when it got an answer.
-        error_message: its message, secrets redacted.
-        content: what was said; None unless `log_content` keeps it.
     """
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    """Version of this format: 1."""
     call_id: Annotated[str, Meta(min_length=1)]
+    """Identity of the call; feedback refers to it."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When the request came (RFC 3339, UTC)."""
     origin: Origin
+    """Who made the call."""
     user_hash: str | None = None
+    """Hash of the user; None when there was none. Never the user's name."""
     tenant: str | None = None
+    """Whose data it is; None where there is one tenant only."""
     session: str | None = None
+    """The conversation it belongs to."""
     feature: str | None = None
+    """The feature; None when a model was called on its own."""
     release: str | None = None
+    """The release that served; None outside releases."""
     variant: Variant | None = None
+    """Which side of a rollout served; None outside rollouts."""
     experiment: str | None = None
+    """The experiment it took part in."""
     arm: str | None = None
+    """The experiment's arm."""
     is_sticky: bool = False
+    """Whether a user or a session decides the variant and the arm, so that one asker's calls are one; False where only
+    the call id does: such calls are left out of statistics per user."""
     prompt_id: str | None = None
+    """The prompt (`prompts/summary_v2`); None when messages were given as they are."""
     prompt_hash: str | None = None
+    """Hash of the prompt's bytes and its partials', hex."""
     requested_model: str
+    """The registry's name of the model that was asked first."""
     served_model: str | None = None
+    """The name the provider reports; None when nobody answered."""
     provider: str | None = None
+    """Who answered, or was asked last."""
     attempts: tuple[Attempt, ...] = ()
+    """Every try, in order; empty when the cache answered."""
     degraded: bool = False
+    """Whether the last resort answered."""
     cache: CacheStatus = "miss"
+    """Where the answer came from."""
     similarity: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Of the request that the semantic cache found, 0 to 1; None for other verdicts."""
     input_tokens: AtLeastZero | None = None
+    """Tokens of the request, >= 0; None when not reported."""
     output_tokens: AtLeastZero | None = None
+    """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
+    """US dollars of all attempts, >= 0; 0 for cache hits and local models; None when the price is not known."""
     ttft_ms: Milliseconds | None = None
+    """From the request to the first token, >= 0; None when the answer was not streamed."""
     latency_ms: Milliseconds
+    """From the request to the whole answer or the failure, >= 0."""
     finish_reason: str | None = None
+    """`stop`, `length`, `content_filter`, `tool_calls`; None when there is none."""
     json_valid: bool | None = None
+    """Whether the answer is the JSON that was promised; None where none was."""
     error_class: str | None = None
+    """Class of the error the caller got; None when it got an answer."""
     error_message: str | None = None
+    """Its message, secrets redacted."""
     content: Content | None = None
+    """What was said; None unless `log_content` keeps it."""
 
 
 class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="feedback"):
-    """What a user made of an answer; one call may have several.
-
-    Args:
-        schema_version: version of this format: 1.
-        call_id: the call it is about.
-        at: when it was given (RFC 3339, UTC).
-        origin: through what it came: `library` or `serve`.
-        verdict: what the user made of it.
-        text: the answer as the user edited it, secrets redacted; None unless it was edited and the feature's
-            `log_content` keeps it.
-        user_hash: hash of the user; None when there was none.
-        tenant: whose data it is; None where there is one tenant only.
-        feature: the call's feature; like all below, None where the call is not known any more.
-        release: the release that served the call.
-        variant: which side of a rollout served it.
-        experiment: the experiment it took part in.
-        arm: the experiment's arm.
-    """
+    """What a user made of an answer; one call may have several."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    """Version of this format: 1."""
     call_id: Annotated[str, Meta(min_length=1)]
+    """The call it is about."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When it was given (RFC 3339, UTC)."""
     origin: Origin
+    """Through what it came: `library` or `serve`."""
     verdict: FeedbackVerdict
+    """What the user made of it."""
     text: str | None = None
+    """The answer as the user edited it, secrets redacted; None unless it was edited and the feature's `log_content`
+    keeps it."""
     user_hash: str | None = None
+    """Hash of the user; None when there was none."""
     tenant: str | None = None
+    """Whose data it is; None where there is one tenant only."""
     feature: str | None = None
+    """The call's feature; like all below, None where the call is not known any more."""
     release: str | None = None
+    """The release that served the call."""
     variant: Variant | None = None
+    """Which side of a rollout served it."""
     experiment: str | None = None
+    """The experiment it took part in."""
     arm: str | None = None
+    """The experiment's arm."""
 
 
 class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="alert"):
-    """What a person must know of, though no call may have failed for it.
-
-    Args:
-        schema_version: version of this format: 1.
-        at: when it was seen (RFC 3339, UTC).
-        cause: what kind of trouble.
-        message: what is wrong and where, secrets redacted.
-        feature: the feature that met it; None where it concerns none or all.
-        provider: the provider that met it; None where it concerns none.
-        model: the registry's name of the model; None where it concerns none.
-        release: the release that serves; None where none is known.
-    """
+    """What a person must know of, though no call may have failed for it."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When it was seen (RFC 3339, UTC)."""
     cause: AlertCause
+    """What kind of trouble."""
     message: str
+    """What is wrong and where, secrets redacted."""
     feature: str | None = None
+    """The feature that met it; None where it concerns none or all."""
     provider: str | None = None
+    """The provider that met it; None where it concerns none."""
     model: str | None = None
+    """The registry's name of the model; None where it concerns none."""
     release: str | None = None
+    """The release that serves; None where none is known."""
 
 
 class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="score"):
-    """What a judge found in an answer, after the call; one call may have several.
-
-    Args:
-        schema_version: version of this format: 1.
-        call_id: the call it is about.
-        at: when it was judged (RFC 3339, UTC).
-        origin: who judged: `judge` for a model, else through what the score came.
-        name: what was looked for (`hallucination`).
-        passed: whether the answer is free of it; of several scores of one call and name the last one counts.
-        score: how sure the judge is that it is free of it, 0 to 1; None where it only said yes or no.
-        judge: the model or the person's tool that judged; None where it was not said.
-    """
+    """What a judge found in an answer, after the call; one call may have several."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    """Version of this format: 1."""
     call_id: Annotated[str, Meta(min_length=1)]
+    """The call it is about."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When it was judged (RFC 3339, UTC)."""
     origin: Origin
+    """Who judged: `judge` for a model, else through what the score came."""
     name: Annotated[str, Meta(min_length=1)]
+    """What was looked for (`hallucination`)."""
     passed: bool
+    """Whether the answer is free of it; of several scores of one call and name the last one counts."""
     score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """How sure the judge is that it is free of it, 0 to 1; None where it only said yes or no."""
     judge: str | None = None
+    """The model or the person's tool that judged; None where it was not said."""
 
 
 class ReleaseEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="release"):
-    """A step of a rollout or the end of an experiment, beside the calls that it changed; the ledger is the record.
-
-    Args:
-        schema_version: version of this format: 1.
-        at: when (RFC 3339, UTC).
-        action: what was done.
-        release: the release it was done to; of an experiment, the one that was adopted, None where none was.
-        serves: what serves from then on; None where that did not change.
-        from_stage: where the rollout stood: `dogfood` or a percentage; None outside rollouts.
-        to_stage: where it stands; None where it ended.
-        experiment: the experiment that ended; None for rollouts.
-        who: who did it.
-        reason: why, secrets redacted; None without any.
-    """
+    """A step of a rollout or the end of an experiment, beside the calls that it changed; the ledger is the record."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
+    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When (RFC 3339, UTC)."""
     action: ReleaseAction
+    """What was done."""
     release: str | None = None
+    """The release it was done to; of an experiment, the one that was adopted, None where none was."""
     serving: str | None = None
+    """What serves from then on; None where that did not change."""
     from_stage: int | str | None = None
+    """Where the rollout stood: `dogfood` or a percentage; None outside rollouts."""
     to_stage: int | str | None = None
+    """Where it stands; None where it ended."""
     experiment: str | None = None
+    """The experiment that ended; None for rollouts."""
     actor: str
+    """Who did it."""
     reason: str | None = None
+    """Why, secrets redacted; None without any."""
 
 
 Event = CallEvent | FeedbackEvent | ScoreEvent | ReleaseEvent | AlertEvent

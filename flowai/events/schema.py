@@ -1,7 +1,4 @@
-"""The schema file of the event format.
-
-In: the records of events. Out: the text of event.schema.json. Must never know a particular event.
-"""
+"""The schema file of the event format."""
 
 from __future__ import annotations
 

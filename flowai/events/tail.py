@@ -1,7 +1,4 @@
-"""Reads what was added to the event log since the last time: new files, new lines, in constant memory.
-
-In: a directory, the fields that are wanted. Out: records, one by one. Must never know what they are for.
-"""
+"""Reads what was added to the event log since the last time: new files, new lines, in constant memory."""
 
 from __future__ import annotations
 
@@ -36,30 +33,24 @@ class _Moment(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailReport:
-    """What one reading could not use.
-
-    Args:
-        unreadable_count: lines that give no record: torn, damaged, too long.
-        errors: files and directories that cannot be read, and why.
-    """
+    """What one reading could not use."""
 
     unreadable_count: int = 0
+    """Lines that give no record: torn, damaged, too long."""
     errors: tuple[str, ...] = ()
+    """Files and directories that cannot be read, and why."""
 
 
 @dataclass(kw_only=True, slots=True)
 class _FilePosition:
-    """How far a file was read.
-
-    Args:
-        inode: which file it was.
-        offset: begin of the first line that was not yet read, bytes.
-        is_in_long_line: whether the offset lies within a line that is too long.
-    """
+    """How far a file was read."""
 
     inode: int
+    """Which file it was."""
     offset: int
+    """Begin of the first line that was not yet read, bytes."""
     is_in_long_line: bool = False
+    """Whether the offset lies within a line that is too long."""
 
 
 @dataclass(kw_only=True)

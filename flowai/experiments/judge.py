@@ -1,7 +1,5 @@
 """Judges an experiment: counts in, the report on its arms out.
 
-In: Counts, what was asked, the rules. Out: an ExperimentReport. Must never know files, screens or clocks.
-
 Every arm is held against every other, both ways, by the evidence of a rollout. An arm wins when it is shown to be
 better than each of the others at alpha / k with k arms. Were another arm just as good, then one fixed comparison would
 have to err for each arm that could win in its place: at most k of them, with chance alpha / k each.
@@ -41,38 +39,32 @@ _NOTHING = CountOfTotal()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentRules:
-    """The rules of an experiment.
-
-    Args:
-        experiment: its name.
-        feature: where it runs.
-        goal: the metric that decides.
-        alpha: chance of a false winner; and, apart from it, of a false alarm of any guardrail in any arm.
-        guardrails: metrics that must not be worse; at least one, the goal is none of them.
-        margins: how much worse each metric may be, 0 to below 1.
-        environment: where; None where there are no environments.
-    """
+    """The rules of an experiment."""
 
     experiment: str
+    """Its name."""
     feature: str
+    """Where it runs."""
     goal: Goal
+    """The metric that decides."""
     alpha: float
+    """Chance of a false winner; and, apart from it, of a false alarm of any guardrail in any arm."""
     guardrails: tuple[Metric, ...]
+    """Metrics that must not be worse; at least one, the goal is none of them."""
     margins: Mapping[Metric, float]
+    """How much worse each metric may be, 0 to below 1."""
     environment: str | None = None
+    """Where; None where there are no environments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _PairComparison:
-    """One arm held against another.
-
-    Args:
-        comparison: the two sides.
-        findings: the goal first.
-    """
+    """One arm held against another."""
 
     comparison: Comparison
+    """The two sides."""
     findings: tuple[MetricFinding, ...]
+    """The goal first."""
 
     @property
     def goal(self) -> MetricFinding:

@@ -1,7 +1,4 @@
-"""What `flowai experiment report` does: holds the arms of an experiment against each other and writes what it found.
-
-In: options, a project. Out: an ExperimentReport and its files. Must never know how it is shown.
-"""
+"""What `flowai experiment report` does: holds the arms of an experiment against each other and writes what it found."""
 
 from __future__ import annotations
 
@@ -48,34 +45,28 @@ WRITERS: Writers[ExperimentReport] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentOptions:
-    """What the command was asked.
-
-    Args:
-        name: the experiment.
-        since: begin, as typed; None for its first call, within 90 days.
-        until: end, as typed; None for now.
-        window: how long after a call feedback counts, as typed.
-        outputs: more files to write.
-    """
+    """What the command was asked."""
 
     name: str
+    """The experiment."""
     since: str | None = None
+    """Begin, as typed; None for its first call, within 90 days."""
     until: str | None = None
+    """End, as typed; None for now."""
     window: str = "1h"
+    """How long after a call feedback counts, as typed."""
     outputs: tuple[Path, ...] = ()
+    """More files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentResult:
-    """What came of it.
-
-    Args:
-        report: the report.
-        directory: where its files lie.
-    """
+    """What came of it."""
 
     report: ExperimentReport
+    """The report."""
     directory: Path
+    """Where its files lie."""
 
 
 def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:

@@ -1,7 +1,4 @@
-"""The records of an experiment's report: what each arm did, each arm against each other, and what follows.
-
-In: nothing. Out: frozen records. Must never know where events come from or how a report looks.
-"""
+"""The records of an experiment's report: what each arm did, each arm against each other, and what follows."""
 
 from __future__ import annotations
 
@@ -23,19 +20,16 @@ there is no winner. `none`: neither yet. `invalid`: the comparison itself is not
 
 
 class PairReport(ReportRecord, frozen=True, kw_only=True):
-    """One arm held against one other.
-
-    Args:
-        arm: the one that is judged; the candidate of `metrics`.
-        other: what it is held against; the control of `metrics`.
-        is_better: whether it is shown to be better by the goal.
-        metrics: the goal first, then guardrails, then the others.
-    """
+    """One arm held against one other."""
 
     arm: str
+    """The one that is judged; the candidate of `metrics`."""
     other: str
+    """What it is held against; the control of `metrics`."""
     is_better: bool
+    """Whether it is shown to be better by the goal."""
     metrics: tuple[MetricReport, ...]
+    """The goal first, then guardrails, then the others."""
 
     @property
     def goal(self) -> MetricReport:
@@ -49,55 +43,52 @@ class PairReport(ReportRecord, frozen=True, kw_only=True):
 
 
 class ExperimentReport(ReportRecord, frozen=True, kw_only=True):
-    """The arms of an experiment side by side: a public format.
-
-    Args:
-        schema_version: version of this format: 1.
-        verdict: what follows.
-        reasons: why, the weightiest first.
-        experiment: its name.
-        feature: where it runs.
-        goal: the metric that decides.
-        environment: where; None where there are no environments.
-        winner: the arm that won; None without one.
-        leader: the arm whose goal is reached most often so far; None before any data.
-        since: begin of the stretch that was looked at (RFC 3339, UTC).
-        until: its end.
-        unit: what counts once: `user` (or session), or `call` where no call names one.
-        arms: by name, in the registry's order.
-        pairs: every arm against every other, both ways.
-        split: users by arm, as far as they can be held against the shares.
-        split_e_value: evidence that they do not divide evenly; acts at 1,000.
-        goal_acts_at: evidence at which an arm is better than another.
-        problems: lines that could not be used.
-        warnings: what else a person should know.
-        needed_count: more users in each arm until the leader wins, about; None when not known or not needed.
-        needed_s: seconds that takes at this pace.
-        digest: SHA-256 of the report's JSON without this field, hex.
-    """
+    """The arms of an experiment side by side: a public format."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     verdict: ExperimentVerdict
+    """What follows."""
     reasons: tuple[str, ...]
+    """Why, the weightiest first."""
     experiment: str
+    """Its name."""
     feature: str
+    """Where it runs."""
     goal: Goal
+    """The metric that decides."""
     environment: str | None
+    """Where; None where there are no environments."""
     winner: str | None
+    """The arm that won; None without one."""
     leader: str | None
+    """The arm whose goal is reached most often so far; None before any data."""
     since: str
+    """Begin of the stretch that was looked at (RFC 3339, UTC)."""
     until: str
+    """Its end."""
     unit: Literal["user", "call"]
+    """What counts once: `user` (or session), or `call` where no call names one."""
     arms: dict[str, ArmReport]
+    """By name, in the registry's order."""
     pairs: tuple[PairReport, ...]
+    """Every arm against every other, both ways."""
     split: dict[str, int]
+    """Users by arm, as far as they can be held against the shares."""
     split_e_value: float
+    """Evidence that they do not divide evenly; acts at 1,000."""
     goal_acts_at: float
+    """Evidence at which an arm is better than another."""
     problems: tuple[DataProblem, ...]
+    """Lines that could not be used."""
     warnings: tuple[str, ...]
+    """What else a person should know."""
     needed_count: int | None
+    """More users in each arm until the leader wins, about; None when not known or not needed."""
     needed_s: float | None
+    """Seconds that takes at this pace."""
     digest: str = ""
+    """SHA-256 of the report's JSON without this field, hex."""
 
     def pair(self, arm: str, other: str) -> PairReport:
         """Give what was found about an arm against another."""

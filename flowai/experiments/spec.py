@@ -1,7 +1,4 @@
-"""What is asked of a log about an experiment: its arms, its feature, and from when on.
-
-In: names, stretches. Out: a Question. Must never know what is counted, nor what a registry is.
-"""
+"""What is asked of a log about an experiment: its arms, its feature, and from when on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What `flowai experiment stop` and `adopt` do: take an experiment out of the registry, the winning arm as a release.
-
-In: where a command stands, what was asked. Out: an Ended. Must never know the screen, nor how an arm wins.
-"""
+"""`flowai experiment stop` and `adopt`: take an experiment out of the registry; adopt the winning arm."""
 
 from __future__ import annotations
 
@@ -34,78 +31,69 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopOptions:
-    """What was asked for.
-
-    Args:
-        name: the experiment.
-        env: the environment; None for FLOWAI_ENV or the only one.
-        reason: why.
-    """
+    """What was asked for."""
 
     name: str
+    """The experiment."""
     env: str | None = None
+    """The environment; None for FLOWAI_ENV or the only one."""
     reason: str | None = None
+    """Why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdoptOptions:
-    """What was asked for.
-
-    Args:
-        name: the experiment.
-        arm: the arm; None for the winner.
-        release: name of the new release; None for the next number.
-        env: the environment; None for FLOWAI_ENV or the only one.
-        force: whether an arm is taken without evidence.
-        reason: why.
-        since: begin of the evidence, as typed; None for the experiment's first call.
-        window: how long after a call feedback counts, as typed.
-    """
+    """What was asked for."""
 
     name: str
+    """The experiment."""
     arm: str | None = None
+    """The arm; None for the winner."""
     release: str | None = None
+    """Name of the new release; None for the next number."""
     env: str | None = None
+    """The environment; None for FLOWAI_ENV or the only one."""
     force: bool = False
+    """Whether an arm is taken without evidence."""
     reason: str | None = None
+    """Why."""
     since: str | None = None
+    """Begin of the evidence, as typed; None for the experiment's first call."""
     window: str = "1h"
+    """How long after a call feedback counts, as typed."""
 
 
 class EndResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it.
-
-    Args:
-        schema_version: version of this format: 1.
-        environment: the environment; None for the plain registry.
-        experiment: the experiment.
-        action: `stop`, or `adopt`.
-        feature: where it ran; None where an earlier command ended it.
-        arm: the arm that was adopted; None where none was.
-        release: the release that was made of it; None where none was needed: it is what serves.
-        serves: the release that serves, in this feature too from now on.
-        is_new: whether this run ended it; False where an earlier one had.
-        ended: how and by whom, where an earlier one had; else empty.
-        forced: whether it was adopted without evidence.
-        files: registry files that were changed.
-        report_digest: digest of the report it rests on; None for none.
-        warnings: what a person should know; one line each.
-    """
+    """What came of it."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     environment: str | None
+    """The environment; None for the plain registry."""
     experiment: str
+    """The experiment."""
     action: Literal["stop", "adopt"]
+    """`stop`, or `adopt`."""
     feature: str | None = None
+    """Where it ran; None where an earlier command ended it."""
     arm: str | None = None
+    """The arm that was adopted; None where none was."""
     release: str | None = None
+    """The release that was made of it; None where none was needed: it is what serves."""
     serving: str
+    """The release that serves, in this feature too from now on."""
     changed: bool = True
+    """Whether this run ended it; False where an earlier one had."""
     ended: str = ""
+    """How and by whom, where an earlier one had; else empty."""
     forced: bool = False
+    """Whether it was adopted without evidence."""
     files: tuple[str, ...] = ()
+    """Registry files that were changed."""
     report_digest: str | None = None
+    """Digest of the report it rests on; None for none."""
     warnings: tuple[str, ...] = ()
+    """What a person should know; one line each."""
 
 
 def stop(context: CommandContext, options: StopOptions) -> EndResult:

@@ -1,8 +1,4 @@
-"""The words and tables of an experiment's report as plain text, for screens and pages alike.
-
-In: an ExperimentReport. Out: rows of cells, lines; not escaped for anything. Must never know Markdown, HTML or
-terminals.
-"""
+"""The words and tables of an experiment's report as plain text, for screens and pages alike."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Room: from logs to a fine-tuned model: what is cleaned, kept, split and written for training."""
+"""From logs to a fine-tuned model: what is cleaned, kept, split and written for training."""

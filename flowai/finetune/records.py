@@ -1,7 +1,4 @@
-"""The records of a training set: golden pairs, what becomes of each, and what was kept out and why.
-
-In: nothing. Out: frozen records. Must never know where pairs come from, or the format they leave in.
-"""
+"""The records of a training set: golden pairs, what becomes of each, and what was kept out and why."""
 
 from __future__ import annotations
 
@@ -56,39 +53,36 @@ reviewer turned it down. `disputed`: reviewers disagree."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """A golden pair: what was asked, what the model answered, what its user made of it.
-
-    Args:
-        id: the call's id; a pair is known by it in every file and decision.
-        at: when the call came (RFC 3339, UTC).
-        feature: whose call.
-        release: the release that served; None outside releases.
-        prompt_id: the prompt; None for messages given as they were.
-        prompt_hash: its hash; None as above.
-        model: name the provider reports, else the registry's; None where nobody says.
-        user_hash: hash of the user; None when there was none.
-        session: the conversation; None when there was none.
-        tenant: whose data it is; None where there is one tenant.
-        messages: the request, OpenAI's chat format; at least one.
-        output: the model's answer.
-        opinion: what the user made of it.
-        edit: the answer as the user edited it; None unless the opinion is `edited`.
-    """
+    """A golden pair: what was asked, what the model answered, what its user made of it."""
 
     id: Annotated[str, Meta(min_length=1)]
+    """The call's id; a pair is known by it in every file and decision."""
     at: str
+    """When the call came (RFC 3339, UTC)."""
     feature: str
+    """Whose call."""
     release: str | None = None
+    """The release that served; None outside releases."""
     prompt_id: str | None = None
+    """The prompt; None for messages given as they were."""
     prompt_hash: str | None = None
+    """Its hash; None as above."""
     model: str | None = None
+    """Name the provider reports, else the registry's; None where nobody says."""
     user_hash: str | None = None
+    """Hash of the user; None when there was none."""
     session: str | None = None
+    """The conversation; None when there was none."""
     tenant: str | None = None
+    """Whose data it is; None where there is one tenant."""
     messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
+    """The request, OpenAI's chat format; at least one."""
     output: str
+    """The model's answer."""
     opinion: UserVerdict
+    """What the user made of it."""
     edit: str | None = None
+    """The answer as the user edited it; None unless the opinion is `edited`."""
 
     @property
     def answer(self) -> str | None:
@@ -112,42 +106,36 @@ def _texts(content: Any) -> list[str]:  # noqa: ANN401 - a message's content is 
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair, or a line of the log, that is kept out: one line of the quarantine file.
-
-    Args:
-        schema_version: version of this format: 1.
-        id: the call's id; empty where a line gives none.
-        step: which step of the cleaning kept it out.
-        reason: why, as a code.
-        detail: what was found, for a person; never the thing itself where it is private.
-        needs_review: whether a person may let it in.
-        pair: the pair, cleaned as far as it came, where a person may let it in; None otherwise.
-    """
+    """A pair, or a line of the log, that is kept out: one line of the quarantine file."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     id: str
+    """The call's id; empty where a line gives none."""
     step: str
+    """Which step of the cleaning kept it out."""
     reason: QuarantineReason
+    """Why, as a code."""
     detail: str = ""
+    """What was found, for a person; never the thing itself where it is private."""
     needs_review: bool = False
+    """Whether a person may let it in."""
     pair: Pair | None = None
+    """The pair, cleaned as far as it came, where a person may let it in; None otherwise."""
 
 
 class StepCount(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step of the cleaning did.
-
-    Args:
-        step: its name.
-        in_count: pairs that came.
-        out_count: pairs that went on; `in_count` less all of `rejected`.
-        changed_count: pairs that went on changed (scrubbed).
-        kept_out: pairs by reason.
-        findings: what was found and replaced, by kind (`EMAIL`).
-    """
+    """What a step of the cleaning did."""
 
     step: str
+    """Its name."""
     in_count: int
+    """Pairs that came."""
     out_count: int
+    """Pairs that went on; `in_count` less all of `rejected`."""
     changed_count: int = 0
+    """Pairs that went on changed (scrubbed)."""
     kept_out: dict[QuarantineReason, int] = {}
+    """Pairs by reason."""
     findings: dict[str, int] = {}
+    """What was found and replaced, by kind (`EMAIL`)."""

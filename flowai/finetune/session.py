@@ -1,7 +1,4 @@
-"""What commands of fine-tuning stand on: a feature's part of the log, what it is cleaned with, and its data set's key.
-
-In: where a command was started, a feature. Out: a Ground. Must never know formats or files of rows.
-"""
+"""What every fine-tuning command opens: the log of a feature, its cleaning, the key of its training set."""
 
 from __future__ import annotations
 
@@ -49,25 +46,22 @@ _KEY_BYTES = 32
 
 @dataclass(kw_only=True, slots=True)
 class FinetuneSession:
-    """What a command stands on.
-
-    Args:
-        workspace: the project.
-        feature: whose calls.
-        cleaning: what is looked for in each pair.
-        toxicity: tells toxic answers; None where nobody wants to know, or it is not installed.
-        toxic_from: probability from which on an answer is toxic.
-        reviewers: decisions by reviewer.
-        warnings: what a person should know; one line each.
-    """
+    """What a command stands on."""
 
     workspace: Workspace
+    """The project."""
     feature: str
+    """Whose calls."""
     cleaning: Cleaning
+    """What is looked for in each pair."""
     toxicity: Toxicity | None
+    """Tells toxic answers; None where nobody wants to know, or it is not installed."""
     toxic_from: float = THRESHOLD
+    """Probability from which on an answer is toxic."""
     reviewers: dict[str, int] = field(default_factory=dict)
+    """Decisions by reviewer."""
     warnings: list[str] = field(default_factory=list)
+    """What a person should know; one line each."""
     _unreadable: dict[str, UnreadableLine] = field(default_factory=dict)
 
     @property

@@ -1,1 +1,1 @@
-"""Room: the gateway: a call that does not fail."""
+"""The gateway: a call that does not fail."""

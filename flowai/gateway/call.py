@@ -1,8 +1,4 @@
-"""One call under way: its caches, its flight, its money and its ladder, in order.
-
-In: a Plan and the gateway's parts. Out: an Outcome, whole or after its pieces. Must never know what is told to the
-caller or the log.
-"""
+"""One call under way: its caches, its flight, its money and its ladder, in order."""
 
 from __future__ import annotations
 

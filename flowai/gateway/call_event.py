@@ -1,7 +1,4 @@
-"""Writes one call down: the answer the caller gets, and the event the log keeps.
-
-In: a Plan and what came of it. Out: an Answer, a CallEvent. Must never know how an answer was come by.
-"""
+"""Writes one call down: the answer the caller gets, and the event the log keeps."""
 
 from __future__ import annotations
 
@@ -30,23 +27,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallOutcome:
-    """How an answer came.
-
-    Args:
-        completion: the answer.
-        model: the registry's name of the model that gave it, now or when it was kept.
-        is_degraded: whether the last resort gave it.
-        cache: where it came from.
-        similarity: of the request that the semantic cache found; None for other verdicts.
-        json_valid: whether it is the JSON that was promised; None where none was.
-    """
+    """How an answer came."""
 
     completion: Completion
+    """The answer."""
     model: str
+    """The registry's name of the model that gave it, now or when it was kept."""
     is_degraded: bool = False
+    """Whether the last resort gave it."""
     cache: CacheStatus = "miss"
+    """Where it came from."""
     similarity: float | None = None
+    """Of the request that the semantic cache found; None for other verdicts."""
     json_valid: bool | None = None
+    """Whether it is the JSON that was promised; None where none was."""
 
 
 def user_hash(user: str | None) -> str | None:

@@ -1,7 +1,5 @@
 """The gateway: one call from the caller's wish to the answer or one typed error, and the event of it.
 
-In: asks. Out: answers, streams, events. Must never know HTTP, screens or commands.
-
 A call's way: plan -> token budget -> exact cache -> one flight for the same request -> semantic cache -> money ->
 ladder -> settle -> keep -> event.
 """

@@ -1,7 +1,4 @@
-"""Keeps the newest good version of a project's files: sees a change, reads all again beside the traffic, and swaps.
-
-In: a project. Out: the snapshot that new calls use; what is wrong with a newer one. Must never know calls.
-"""
+"""Keeps the newest good version of a project's files: sees a change, reads all again beside the traffic, and swaps."""
 
 from __future__ import annotations
 

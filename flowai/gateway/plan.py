@@ -1,7 +1,4 @@
-"""Plans one call before anything is paid or waited for: who serves it, what is asked, where its answer is kept.
-
-In: an Ask, a snapshot, the live overlay. Out: a Plan. Must never know what comes of it.
-"""
+"""Plans one call before anything is paid or waited for: who serves it, what is asked, where its answer is kept."""
 
 from __future__ import annotations
 
@@ -34,50 +31,44 @@ MAX_TOKENS_KEYS = frozenset({"max_tokens", "max_completion_tokens"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureToggles:
-    """What a gateway leaves out; smoke leaves out all that could hide a fault.
-
-    Args:
-        caches: whether answers are kept and given again.
-        falls_back: whether other models than the release's own may answer.
-        assigns: whether rollouts and experiments take part.
-        release: the release that serves whatever the registry says; None for the one it names.
-    """
+    """What a gateway leaves out; smoke leaves out all that could hide a fault."""
 
     caches: bool = True
+    """Whether answers are kept and given again."""
     falls_back: bool = True
+    """Whether other models than the release's own may answer."""
     assigns: bool = True
+    """Whether rollouts and experiments take part."""
     release: str | None = None
+    """The release that serves whatever the registry says; None for the one it names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One call, planned.
-
-    Args:
-        ask: what the caller wants.
-        call_id: identity of the call.
-        at: when it came, UTC.
-        served: what the feature uses.
-        release: the release; None for a model on its own.
-        variant: which side of a rollout; None outside rollouts.
-        experiment: the experiment it takes part in.
-        arm: its arm.
-        is_sticky: whether the same caller is assigned alike next time.
-        request: what is asked, of the first model.
-        lookup: where its answer is kept; None where it is not.
-    """
+    """One call, planned."""
 
     ask: CompletionRequest
+    """What the caller wants."""
     call_id: str
+    """Identity of the call."""
     at: datetime
+    """When it came, UTC."""
     served: ResolvedFeature
+    """What the feature uses."""
     release: str | None
+    """The release; None for a model on its own."""
     variant: Variant | None
+    """Which side of a rollout; None outside rollouts."""
     experiment: str | None
+    """The experiment it takes part in."""
     arm: str | None
+    """Its arm."""
     is_sticky: bool
+    """Whether the same caller is assigned alike next time."""
     request: Request
+    """What is asked, of the first model."""
     lookup: CacheQuery | None
+    """Where its answer is kept; None where it is not."""
 
 
 def plan_call(

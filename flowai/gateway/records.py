@@ -1,7 +1,4 @@
-"""The records of the gateway: what a caller asks, what it gets, whole or piece by piece.
-
-In: nothing. Out: frozen records. Must never know how an answer is made.
-"""
+"""The records of the gateway: what a caller asks, what it gets, whole or piece by piece."""
 
 from __future__ import annotations
 
@@ -25,33 +22,30 @@ OnStreamBreak = Literal["error", "restart"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompletionRequest:
-    """One request of a caller.
-
-    Args:
-        feature: the feature; None when a model is asked on its own.
-        model: the registry's name of a model; only without a feature.
-        variables: the prompt's variables; None for the raw form.
-        messages: the raw form: OpenAI's chat messages instead of a prompt; None for the prompt's own.
-        params: sampling parameters that win over the release's.
-        response_format: OpenAI's `response_format` of the raw form; None for the prompt's own schema.
-        user: who asks; only a hash of it is kept. Decides the side of a rollout and the arm of an experiment.
-        tenant: whose data it is; caches never cross it.
-        session: the conversation; stands in for the user where there is none.
-        headers: the caller's request headers; only the flag's is looked at.
-        use_cache: False to ask a model in any case; the answer is not kept either.
-    """
+    """One request of a caller."""
 
     feature: str | None = None
+    """The feature; None when a model is asked on its own."""
     model: str | None = None
+    """The registry's name of a model; only without a feature."""
     variables: Mapping[str, Any] | None = None
+    """The prompt's variables; None for the raw form."""
     messages: tuple[ChatMessage, ...] | None = None
+    """The raw form: OpenAI's chat messages instead of a prompt; None for the prompt's own."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling parameters that win over the release's."""
     response_format: Mapping[str, Any] | None = None
+    """OpenAI's `response_format` of the raw form; None for the prompt's own schema."""
     user: str | None = None
+    """Who asks; only a hash of it is kept. Decides the side of a rollout and the arm of an experiment."""
     tenant: str | None = None
+    """Whose data it is; caches never cross it."""
     session: str | None = None
+    """The conversation; stands in for the user where there is none."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """The caller's request headers; only the flag's is looked at."""
     use_cache: bool = True
+    """False to ask a model in any case; the answer is not kept either."""
 
 
 class CompletionOptions(TypedDict, total=False):
@@ -69,107 +63,95 @@ class CompletionOptions(TypedDict, total=False):
 
 
 class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller gets.
-
-    Args:
-        call_id: identity of the call: for feedback, `explain` and the event log.
-        text: what the model said; empty when it only calls tools.
-        tool_calls: OpenAI's tool calls, in order.
-        feature: the feature; None when a model was asked on its own.
-        release: the release that served; None outside releases.
-        variant: which side of a rollout served; None outside rollouts.
-        experiment: the experiment it took part in.
-        arm: the experiment's arm.
-        model: the registry's name of the model that answered.
-        served_model: the name the provider reports.
-        provider: who answered.
-        degraded: whether the last resort answered.
-        disclaimer: what the user is to be told with a degraded answer; None with others.
-        cache: `miss`, `exact` or `semantic`.
-        similarity: of the request that the semantic cache found, 0 to 1; None for other verdicts.
-        finish_reason: `stop`, `length` (cut at the token limit), `tool_calls`.
-        json_valid: whether the answer is the JSON that was promised; None where none was.
-        input_tokens: tokens of the request, >= 0; None when not reported.
-        output_tokens: tokens of the answer, >= 0; None when not reported.
-        cost_usd: US dollars, >= 0; 0 for cache hits and local models; None when the price is not known.
-        ttft_ms: from the request to the first token, >= 0; None for cache hits.
-        latency_ms: from the request to the whole answer, >= 0.
-    """
+    """What a caller gets."""
 
     call_id: str
+    """Identity of the call: for feedback, `explain` and the event log."""
     text: str
+    """What the model said; empty when it only calls tools."""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    """OpenAI's tool calls, in order."""
     feature: str | None = None
+    """The feature; None when a model was asked on its own."""
     release: str | None = None
+    """The release that served; None outside releases."""
     variant: Variant | None = None
+    """Which side of a rollout served; None outside rollouts."""
     experiment: str | None = None
+    """The experiment it took part in."""
     arm: str | None = None
+    """The experiment's arm."""
     model: str
+    """The registry's name of the model that answered."""
     served_model: str
+    """The name the provider reports."""
     provider: str
+    """Who answered."""
     degraded: bool = False
+    """Whether the last resort answered."""
     disclaimer: str | None = None
+    """What the user is to be told with a degraded answer; None with others."""
     cache: CacheStatus = "miss"
+    """`miss`, `exact` or `semantic`."""
     similarity: float | None = None
+    """Of the request that the semantic cache found, 0 to 1; None for other verdicts."""
     finish_reason: str | None = None
+    """`stop`, `length` (cut at the token limit), `tool_calls`."""
     json_valid: bool | None = None
+    """Whether the answer is the JSON that was promised; None where none was."""
     input_tokens: int | None = None
+    """Tokens of the request, >= 0; None when not reported."""
     output_tokens: int | None = None
+    """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: float | None = None
+    """US dollars, >= 0; 0 for cache hits and local models; None when the price is not known."""
     ttft_ms: float | None = None
+    """From the request to the first token, >= 0; None for cache hits."""
     latency_ms: float
+    """From the request to the whole answer, >= 0."""
 
 
 class StreamStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="started"):
-    """First of a stream: who answers, known when the first piece is there.
-
-    Args:
-        call_id: identity of the call.
-        feature: the feature; None when a model is asked on its own.
-        release: the release that serves; None outside releases.
-        variant: which side of a rollout serves; None outside rollouts.
-        model: the registry's name of the model that answers.
-        degraded: whether it is the last resort.
-        disclaimer: what the user is to be told with a degraded answer.
-        cache: where the answer comes from.
-    """
+    """First of a stream: who answers, known when the first piece is there."""
 
     call_id: str
+    """Identity of the call."""
     feature: str | None = None
+    """The feature; None when a model is asked on its own."""
     release: str | None = None
+    """The release that serves; None outside releases."""
     variant: Variant | None = None
+    """Which side of a rollout serves; None outside rollouts."""
     model: str
+    """The registry's name of the model that answers."""
     degraded: bool = False
+    """Whether it is the last resort."""
     disclaimer: str | None = None
+    """What the user is to be told with a degraded answer."""
     cache: CacheStatus = "miss"
+    """Where the answer comes from."""
 
 
 class TextChunk(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="piece"):
-    """More of the answer.
-
-    Args:
-        text: what it adds; may be empty.
-        tool_calls: OpenAI's tool call deltas, as the provider sent them.
-    """
+    """More of the answer."""
 
     text: str
+    """What it adds; may be empty."""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    """OpenAI's tool call deltas, as the provider sent them."""
 
 
 class StreamRestarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="restarted"):
-    """The stream died and another model starts afresh: forget all pieces so far. Only with `on_break="restart"`.
-
-    Args:
-        model: the registry's name of the model that answers now.
-        degraded: whether it is the last resort.
-        disclaimer: what the user is to be told with a degraded answer.
-        reason: why the first one ended.
-    """
+    """The stream died and another model starts afresh: forget all pieces so far. Only with `on_break="restart"`."""
 
     model: str
+    """The registry's name of the model that answers now."""
     degraded: bool = False
+    """Whether it is the last resort."""
     disclaimer: str | None = None
+    """What the user is to be told with a degraded answer."""
     reason: str
+    """Why the first one ended."""
 
 
 StreamEvent = StreamStarted | TextChunk | StreamRestarted | CompletionResult
@@ -179,17 +161,14 @@ A stream that cannot be finished raises a CallError instead of the Answer."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a call went as it went.
-
-    Args:
-        event: the call as the log has it: release, variant, arm, every attempt and why, cache verdict, cost.
-        breakers: providers that were not simply well when it ended; None where this process did not make the call.
-        warnings: pins that were passed over on the way to its release; None as above.
-    """
+    """Why a call went as it went."""
 
     event: CallEvent
+    """The call as the log has it: release, variant, arm, every attempt and why, cache verdict, cost."""
     breakers: dict[str, BreakerView] | None = None
+    """Providers that were not simply well when it ended; None where this process did not make the call."""
     warnings: tuple[str, ...] | None = None
+    """Pins that were passed over on the way to its release; None as above."""
 
 
 DegradedReason = Literal["state_alone", "events_failing", "registry_invalid", "semantic_off", "cache_failing"]
@@ -199,30 +178,27 @@ version is wrong and the last good one serves, the semantic cache cannot embed, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewayStatus:
-    """How a gateway stands now; cheap to ask for.
-
-    Args:
-        features: names that can be asked, as the registry has them now.
-        models: names of models that can be asked on their own.
-        serve: callers and limits of the HTTP gateway, as the registry has them now.
-        release: the release that serves; None when there is none, and then nothing can be asked of a feature.
-        candidate: the release being rolled out; None when no rollout is on.
-        warnings: what a person should know of the files; one line each.
-        troubles: each way in which it works with less, and why, secrets redacted.
-        open_breakers: providers that are left alone now.
-        held_event_count: events that wait for the log.
-        dropped_event_count: events that were lost.
-        is_warm: whether the first call would pay for nothing that later calls do not.
-    """
+    """How a gateway stands now; cheap to ask for."""
 
     features: frozenset[str] = frozenset()
+    """Names that can be asked, as the registry has them now."""
     models: frozenset[str] = frozenset()
+    """Names of models that can be asked on their own."""
     serve: Serve = field(default_factory=Serve)
+    """Callers and limits of the HTTP gateway, as the registry has them now."""
     release: str | None = None
+    """The release that serves; None when there is none, and then nothing can be asked of a feature."""
     candidate: str | None = None
+    """The release being rolled out; None when no rollout is on."""
     warnings: tuple[str, ...] = ()
+    """What a person should know of the files; one line each."""
     degraded: Mapping[DegradedReason, str] = field(default_factory=dict)
+    """Each way in which it works with less, and why, secrets redacted."""
     open_breakers: tuple[str, ...] = ()
+    """Providers that are left alone now."""
     held_event_count: int = 0
+    """Events that wait for the log."""
     dropped_event_count: int = 0
+    """Events that were lost."""
     is_warm: bool = True
+    """Whether the first call would pay for nothing that later calls do not."""

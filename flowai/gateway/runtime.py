@@ -1,7 +1,4 @@
-"""Puts a gateway together for one project, keeps it current, and takes it apart in good order.
-
-In: a project's directory and what is handed in from outside. Out: the Parts that calls use. Must never know a call.
-"""
+"""Puts a gateway together for one project, keeps it current, and takes it apart in good order."""
 
 from __future__ import annotations
 
@@ -80,32 +77,28 @@ def _connect(redactor: Redactor, *, shared_process: bool) -> Client:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuntimeOptions:
-    """What a gateway is given from outside; tests hand in their own.
-
-    Args:
-        environ: the process environment.
-        now: the time, UTC.
-        clock_s: a clock that never goes back, seconds.
-        sleep: waits, seconds.
-        new_id: gives ids that never repeat.
-        rng: jitter.
-        connect: gives the client that calls models; told the redactor, and whether others may use LiteLLM in this
-            process.
-        on_event: told of every event, before it is written.
-        trace: told of every finished call; None for OpenTelemetry where the extra `otel` is installed, else nobody.
-        switches: what is left out.
-    """
+    """What a gateway is given from outside; tests hand in their own."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    """The process environment."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    """The time, UTC."""
     clock_s: Callable[[], float] = time.perf_counter
+    """A clock that never goes back, seconds."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Waits, seconds."""
     new_id: Callable[[], str] = _new_id
+    """Gives ids that never repeat."""
     rng: random.Random = field(default_factory=random.Random)
+    """Jitter."""
     connect: Callable[..., Client] = _connect
+    """Gives the client that calls models; told the redactor, and whether others may use LiteLLM in this process."""
     on_event: Callable[[Event], None] = lambda _: None
+    """Told of every event, before it is written."""
     trace: Callable[[CallEvent], None] | None = None
+    """Told of every finished call; None for OpenTelemetry where the extra `otel` is installed, else nobody."""
     switches: FeatureToggles = field(default_factory=FeatureToggles)
+    """What is left out."""
 
 
 class GatewayRuntime:

@@ -1,7 +1,4 @@
-"""Single flight: callers who want the same thing at the same time wait for one piece of work.
-
-In: a key and the work. Out: its result or error, for everyone who waited. Must never know what the work is.
-"""
+"""Single flight: callers who want the same thing at the same time wait for one piece of work."""
 
 from __future__ import annotations
 

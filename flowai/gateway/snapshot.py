@@ -1,8 +1,4 @@
-"""One version of a project's registry, prompts and keys: a call uses exactly one, so that no call mixes two.
-
-In: a project and variables. Out: which release serves, and what a feature uses in it, worked out once. Must never
-know calls under way.
-"""
+"""One version of a project's registry, prompts and keys: a call uses exactly one, so that no call mixes two."""
 
 from __future__ import annotations
 
@@ -43,63 +39,54 @@ CACHE_OFF = CachePolicy(kind="none")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveRelease:
-    """Which releases serve.
-
-    Args:
-        release: the baseline.
-        candidate: the release being rolled out; None when no rollout is on.
-        warnings: one line per pin that was passed over.
-    """
+    """Which releases serve."""
 
     release: str
+    """The baseline."""
     candidate: str | None
+    """The release being rolled out; None when no rollout is on."""
     warnings: tuple[str, ...]
+    """One line per pin that was passed over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedFeature:
-    """What calls of a feature use, made ready once.
-
-    Args:
-        name: the feature; None for a model on its own.
-        feature: its entry.
-        prompt: its prompt; None for a model on its own.
-        params: sampling parameters of the release and the arm.
-        rungs: the models a call may try, in order.
-        disclaimer: what a degraded answer is given with.
-        rule: when a provider is left alone.
-    """
+    """What calls of a feature use, made ready once."""
 
     name: str | None
+    """The feature; None for a model on its own."""
     feature: Feature
+    """Its entry."""
     prompt: Prompt | None
+    """Its prompt; None for a model on its own."""
     params: Mapping[str, Any]
+    """Sampling parameters of the release and the arm."""
     rungs: tuple[ModelCandidate, ...]
+    """The models a call may try, in order."""
     disclaimer: str | None
+    """What a degraded answer is given with."""
     rule: BreakerRule
+    """When a provider is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One version of everything that is read from files.
-
-    Args:
-        project: where they lie.
-        registry: the registry.
-        environ: the variables.
-        prompts: every prompt that a release or an arm names, by id; the error of one that is wrong.
-        prices: what models cost, and how much they read.
-        redactor: takes known keys and key shapes out of anything written.
-        warnings: what a person should know; one line each.
-    """
+    """One version of everything that is read from files."""
 
     project: Project
+    """Where they lie."""
     registry: Registry
+    """The registry."""
     environ: Mapping[str, str]
+    """The variables."""
     prompts: Mapping[str, Prompt | PromptError]
+    """Every prompt that a release or an arm names, by id; the error of one that is wrong."""
     prices: PriceTable
+    """What models cost, and how much they read."""
     redactor: Redactor
+    """Takes known keys and key shapes out of anything written."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
     _served: dict[tuple[str, ...], ResolvedFeature] = field(default_factory=dict, init=False, repr=False)
     _serving: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
 

@@ -1,7 +1,4 @@
-"""The gateway for code without an event loop: the same calls, each waiting for its answer.
-
-In: asks, from any thread. Out: what the Gateway gives. Must never know more than how to wait for it.
-"""
+"""The gateway for code without an event loop: the same calls, each waiting for its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room: what somebody must know: when failures are too many and whose fault it is; messages that survive a crash."""
+"""What somebody must know: when failures are too many and whose fault it is; messages that survive a crash."""
 
 from flowai.notifications.outbox import DeliveryOutcome, Outbox, Pending
 from flowai.notifications.records import Alert, Delivery, DeliveryError, Sender

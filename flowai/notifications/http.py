@@ -1,8 +1,4 @@
-"""Posts one JSON document; says whether trying again makes sense.
-
-In: a URL, a document. Out: nothing, or a DeliveryError. Must never know what it is for, nor show the URL: it may be
-secret.
-"""
+"""Posts one JSON document; says whether trying again makes sense."""
 
 from __future__ import annotations
 

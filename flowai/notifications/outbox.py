@@ -1,7 +1,5 @@
 """The outbox: messages wait here until they are out, whatever happens to the process that wrote them.
 
-In: deliveries, senders, the time. Out: what went out, what waits and why. Must never know who receives, nor any key.
-
 The file is only added to: a line says that a message was queued, tried or sent. Whoever holds the file's lock sends; a
 message whose sender dies between the sending and the line about it goes out twice, so receivers are told a key by which
 they see that.
@@ -34,59 +32,50 @@ SCHEMA_VERSION = 1
 
 
 class _OutboxLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the file.
-
-    Args:
-        schema_version: version of this format: 1.
-        what: what happened to the message.
-        id: which message.
-        at: when (RFC 3339, UTC).
-        delivery: the message, when it was queued.
-        error: why a try failed, secrets redacted.
-        again_at: before this nobody tries by itself; None where a person must act first.
-    """
+    """One line of the file."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     what: Literal["queued", "tried", "sent"]
+    """What happened to the message."""
     id: str
+    """Which message."""
     at: datetime
+    """When (RFC 3339, UTC)."""
     delivery: Delivery | None = None
+    """The message, when it was queued."""
     error: str | None = None
+    """Why a try failed, secrets redacted."""
     again_at: datetime | None = None
+    """Before this nobody tries by itself; None where a person must act first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pending:
-    """A message that waits.
-
-    Args:
-        delivery: the message.
-        queued_at: since when.
-        tried_count: how often it was tried, >= 0.
-        error: why the last try failed; None when there was none.
-        again_at: before this nobody tries by itself; None where a person must act first.
-    """
+    """A message that waits."""
 
     delivery: Delivery
+    """The message."""
     queued_at: datetime
+    """Since when."""
     tried_count: int = 0
+    """How often it was tried, >= 0."""
     error: str | None = None
+    """Why the last try failed; None when there was none."""
     again_at: datetime | None
+    """Before this nobody tries by itself; None where a person must act first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryOutcome:
-    """What came of one message.
-
-    Args:
-        delivery: the message.
-        error: why it waits; None when it is out.
-        elapsed_s: how long the try took, >= 0.
-    """
+    """What came of one message."""
 
     delivery: Delivery
+    """The message."""
     error: str | None
+    """Why it waits; None when it is out."""
     elapsed_s: float
+    """How long the try took, >= 0."""
 
 
 class Outbox:

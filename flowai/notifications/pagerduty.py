@@ -1,7 +1,5 @@
 """Alerts as PagerDuty takes them: Events API v2, one incident per dedup key.
 
-In: an Alert, a routing key. Out: one posted event. Must never know what the alert is about.
-
 Source: PagerDuty, Events API v2, "Send an alert event"; field lengths as given there.
 """
 

@@ -1,7 +1,4 @@
-"""The records of alerts and deliveries.
-
-In: nothing. Out: frozen records. Must never know keys, nor how anything is sent.
-"""
+"""The records of alerts and deliveries."""
 
 from __future__ import annotations
 
@@ -15,44 +12,38 @@ Severity = Literal["info", "warning", "error", "critical"]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody must know of; one incident per cause, however often it is told.
-
-    Args:
-        cause: names the incident (`flowai/prod/release/v2`); what is told again under it joins it.
-        action: `trigger` opens it or adds to it, `resolve` closes it.
-        summary: one line for a person, secrets redacted.
-        severity: how bad it is.
-        source: where it was seen (`flowai` and the environment).
-        at: when (RFC 3339, UTC).
-        details: further facts, secrets redacted.
-    """
+    """What somebody must know of; one incident per cause, however often it is told."""
 
     cause: str
+    """Names the incident (`flowai/prod/release/v2`); what is told again under it joins it."""
     action: Literal["trigger", "resolve"] = "trigger"
+    """`trigger` opens it or adds to it, `resolve` closes it."""
     summary: str
+    """One line for a person, secrets redacted."""
     severity: Severity = "error"
+    """How bad it is."""
     source: str
+    """Where it was seen (`flowai` and the environment)."""
     at: datetime
+    """When (RFC 3339, UTC)."""
     details: dict[str, Any] = {}
+    """Further facts, secrets redacted."""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One message to one receiver. It holds no key and no secret address: its sender looks them up when it goes out.
-
-    Args:
-        id: names it; queued twice under one id it goes out once.
-        to: what kind of receiver, by which its sender is found (`pagerduty`, `webhook`, `version`).
-        label: how a person calls the receiver (`PagerDuty`).
-        slot: where only the newest counts (a variable's value): a later message of the slot replaces this one; None
-            where each counts.
-        body: the message.
-    """
+    """One message to one receiver. It holds no key and no secret address: its sender looks them up when it goes out."""
 
     id: str
+    """Names it; queued twice under one id it goes out once."""
     to: str
+    """What kind of receiver, by which its sender is found (`pagerduty`, `webhook`, `version`)."""
     label: str
+    """How a person calls the receiver (`PagerDuty`)."""
     slot: str | None = None
+    """Where only the newest counts (a variable's value): a later message of the slot replaces this one; None where each
+    counts."""
     body: dict[str, Any]
+    """The message."""
 
 
 class DeliveryError(Exception):

@@ -1,7 +1,4 @@
-"""Who hears of an alert in a project: messages to queue, and the senders that find keys only when one goes out.
-
-In: the registry's `alerts`, variables. Out: deliveries and senders. Must never know what the alert is about.
-"""
+"""Who hears of an alert in a project: messages to queue, and the senders that find keys only when one goes out."""
 
 from __future__ import annotations
 

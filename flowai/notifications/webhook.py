@@ -1,7 +1,4 @@
-"""Alerts to a URL of one's own, as plain JSON.
-
-In: an Alert, a URL. Out: one posted document. Must never know what the alert is about.
-"""
+"""Alerts to a URL of one's own, as plain JSON."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Writes a post-mortem as Markdown and as one HTML page: no script, nothing loaded from anywhere.
 
-In: a PostmortemReport. Out: text. Must never know where it is written. What users, models and providers said is hostile
-until it is escaped.
+What users, models and providers said is hostile until it is escaped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Turns the worst calls of an incident into regression cases that a suite can load.
 
-In: findings with the shortest of their calls, the prompts. Out: rows added to `datasets/`. Must never know how a suite
-is run.
-
 The log holds messages as they were sent, a suite wants the prompt's variables. Where the prompt of today gives those
 very messages, the variables are told from them; else the case holds the last message as `request`, and says so.
 """

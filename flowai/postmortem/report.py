@@ -1,7 +1,4 @@
-"""What `flowai postmortem` does: looks into an incident over the event log and writes what it found.
-
-In: options, where the command stands. Out: a PostmortemReport and its files. Must never know how it is shown.
-"""
+"""What `flowai postmortem` does: looks into an incident over the event log and writes what it found."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Draws how often calls went wrong over time as SVG, with the moments that matter.
 
-In: a post-mortem. Out: text. Must never know files. Only numbers and words of ours are in it.
+Only numbers and words of ours are in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Decides which stretch of time a post-mortem is about, and what it is compared with.
-
-In: a ledger, what was asked, the time. Out: a Window. Must never know what the log says.
-"""
+"""Decides which stretch of time a post-mortem is about, and what it is compared with."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""A post-mortem in words: findings, rates, the timeline, what to do next.
-
-In: what was found. Out: short texts and rows of cells, not escaped for anything. Must never know Markdown, HTML or
-screens.
-"""
+"""A post-mortem in words: findings, rates, the timeline, what to do next."""
 
 from __future__ import annotations
 

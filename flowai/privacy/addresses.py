@@ -1,7 +1,5 @@
 """Street addresses: a number beside words that make a street, a room's number, a PO box, or a cue that one follows.
 
-In: text, and what was found in it already. Out: spans. Must never know what replaces them.
-
 A search begins at each number of at most five digits, looks at the few words on both sides, and then takes what follows
 as long as it looks like the rest of an address.
 """
@@ -85,17 +83,14 @@ _PLAIN_WORD = re.compile(r"[^\W\d_]+")
 
 
 class _Core(NamedTuple):
-    """A street and its number.
-
-    Args:
-        start: its place.
-        end: the end of its place.
-        is_sure: whether it is an address whatever follows; otherwise a postal code must.
-    """
+    """A street and its number."""
 
     start: int
+    """Its place."""
     end: int
+    """The end of its place."""
     is_sure: bool
+    """Whether it is an address whatever follows; otherwise a postal code must."""
 
 
 class AddressFinder:
@@ -248,15 +243,12 @@ _TELLING_COUNT = 5  # digits that make a bare number a postal code
 
 
 class AddressTailSpan(NamedTuple):
-    """The rest of an address.
-
-    Args:
-        end: where the address ends.
-        has_code: whether a postal code beside a place says that it is one.
-    """
+    """The rest of an address."""
 
     end: int
+    """Where the address ends."""
     has_code: bool
+    """Whether a postal code beside a place says that it is one."""
 
 
 class AddressTail:

@@ -1,8 +1,5 @@
 """Values that run over the border of two texts: a card number told in two messages, a key cut in half.
 
-In: the texts of a conversation in order, and how one text is searched. Out: further spans, per text. Must never know
-what replaces them.
-
 Neighbours are joined at their edges and searched again, once glued and once with a space between; only what crosses a
 border counts. Texts of one speaker are neighbours too, whatever was said in between.
 """
@@ -50,32 +47,26 @@ _MAX_CARD = 19
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageText:
-    """One text of a conversation.
-
-    Args:
-        text: its characters.
-        speaker: who said it: a role.
-        spans: what was found in it alone.
-    """
+    """One text of a conversation."""
 
     text: str
+    """Its characters."""
     speaker: str
+    """Who said it: a role."""
     spans: Sequence[Span]
+    """What was found in it alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Edge:
-    """The part of a text that takes part in a join.
-
-    Args:
-        index: which text.
-        start: where the part begins in it.
-        text: the part.
-    """
+    """The part of a text that takes part in a join."""
 
     index: int
+    """Which text."""
     start: int
+    """Where the part begins in it."""
     text: str
+    """The part."""
 
 
 def find_across_messages(texts: Sequence[MessageText], find: Callable[[str], Sequence[Span]]) -> dict[int, list[Span]]:

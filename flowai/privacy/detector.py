@@ -1,7 +1,4 @@
-"""Every detector run over one text, in the order of what each costs.
-
-In: text. Out: disjoint spans in the text's own places. Must never know what replaces them.
-"""
+"""Every detector run over one text, in the order of what each costs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What has a form of its own beside numbers: e-mail addresses, IP addresses, URLs, IBANs.
 
-In: text. Out: spans. Must never know what replaces them.
-
 Each search begins at a character that its match cannot do without (`@`, `://`, `.`), and looks a bounded way to both
 sides.
 """

@@ -1,7 +1,4 @@
-"""Walks through JSON and messages to every text in them, JSON within strings too, and puts other texts in their place.
-
-In: a value, and what gives the new text for each text. Out: the new value. Must never know what is sought in the texts.
-"""
+"""Walks through JSON and messages to every text in them, JSON inside strings included, and replaces texts."""
 
 from __future__ import annotations
 
@@ -26,19 +23,16 @@ _DATA_URL_COUNT = 100  # characters in which a data URL says that it is one
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JsonString:
-    """One text.
-
-    Args:
-        text: its characters; a number's digits.
-        field: name of the field it is the value of; empty where there is none.
-        speaker: role of the message it stands in; empty outside messages.
-        is_key: whether it is the name of a field itself.
-    """
+    """One text."""
 
     text: str
+    """Its characters; a number's digits."""
     field: str = ""
+    """Name of the field it is the value of; empty where there is none."""
     speaker: str = ""
+    """Role of the message it stands in; empty outside messages."""
     is_key: bool = False
+    """Whether it is the name of a field itself."""
 
 
 class JsonTextWalk:
@@ -135,13 +129,10 @@ class JsonTextWalk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Inner:
-    """What a string holds that is JSON.
-
-    Args:
-        value: the JSON value.
-    """
+    """What a string holds that is JSON."""
 
     value: Any
+    """The JSON value."""
 
 
 def is_json_string(text: str) -> bool:

@@ -1,7 +1,5 @@
 """People's names, by the words that stand around them and by what the words themselves look like.
 
-In: text. Out: spans. Must never know what replaces them.
-
 Every run of capitalised words is a candidate. Its words are looked up (given names, family names, words that are
 neither) or judged by their ending; the words before and after say whether somebody is spoken of. There is no model
 behind it: more than half of all names are found, at little cost and with few false ones. Presidio with a model finds
@@ -92,19 +90,16 @@ _GIVEN, _MAYBE_GIVEN, _FAMILY, _INITIAL, _OTHER, _NO_NAME = "GMFI?-"
 
 
 class _Word(NamedTuple):  # no dataclass: it is made for each capitalised word there is
-    """A capitalised word of a run.
-
-    Args:
-        start: its place in the text.
-        end: the end of its place, a possessive's `'s` left out.
-        folded: as the lists have it.
-        sort: what it is: G given name, M given name or word, F family name, I initial, ? unknown, - no name.
-    """
+    """A capitalised word of a run."""
 
     start: int
+    """Its place in the text."""
     end: int
+    """The end of its place, a possessive's `'s` left out."""
     folded: str
+    """As the lists have it."""
     sort: str
+    """What it is: G given name, M given name or word, F family name, I initial, ? unknown, - no name."""
 
 
 class NameFinder:

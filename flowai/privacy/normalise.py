@@ -1,7 +1,5 @@
 r"""A text as its reader sees it: full-width digits, joiners, escapes and look-alikes undone, each place remembered.
 
-In: text. Out: the plain text, and the way back from its places to the original's. Must never know what is sought in it.
-
 Undone are: invisible characters (soft hyphen, zero-width joiners, direction marks), full-width and other forms of
 ASCII, digits of any script, unusual spaces and dashes, letters with separate accents, and escapes of JSON, URLs and
 HTML (`\u0034`, `%40`, `&#64;`).
@@ -40,19 +38,16 @@ _CONTROL = {"n": "\n", "r": "\n", "t": "\t", '"': '"', "/": "/"}
 
 
 class _Piece(NamedTuple):
-    """A run of the plain text: copied from the original, or standing in for something odd.
-
-    Args:
-        start: its place in the plain text.
-        source: its place in the original.
-        source_end: the end of its place in the original.
-        copied: whether it was copied, so that places within it correspond one by one.
-    """
+    """A run of the plain text: copied from the original, or standing in for something odd."""
 
     start: int
+    """Its place in the plain text."""
     source: int
+    """Its place in the original."""
     source_end: int
+    """The end of its place in the original."""
     copied: bool
+    """Whether it was copied, so that places within it correspond one by one."""
 
 
 class NormalisedText:

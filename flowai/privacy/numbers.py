@@ -1,7 +1,5 @@
 """Chains of digits in a text, and what they may be: cards, social security numbers, phone numbers.
 
-In: text. Out: spans. Must never know what replaces them.
-
 Every number begins as a chain: digits with at most three separators between them. One pattern finds all chains, each
 character is read once, and a chain is then judged by its groups, so that nothing here can backtrack.
 """
@@ -27,19 +25,16 @@ _MIN_COUNT = 7  # digits of the shortest number sought
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigitRun:
-    """Digits that stand together.
-
-    Args:
-        text: the text they stand in.
-        start: index of the first character: a digit, `+` or `(`.
-        end: index after the last one.
-        groups: start and end of each run of digits, in order.
-    """
+    """Digits that stand together."""
 
     text: str
+    """The text they stand in."""
     start: int
+    """Index of the first character: a digit, `+` or `(`."""
     end: int
+    """Index after the last one."""
     groups: tuple[tuple[int, int], ...]
+    """Start and end of each run of digits, in order."""
 
     @property
     def digits(self) -> str:

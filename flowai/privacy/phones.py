@@ -1,7 +1,5 @@
 """Phone numbers: international ones by their country's plan, national ones by form, plan and the words around them.
 
-In: a chain of digits. Out: a span, or none. Must never know what replaces it. Sole door to phonenumbers.
-
 phonenumbers' own search through a text is far too slow for a data set, and finds numbers in every row of code. So it is
 asked about single numbers only, after the form and the words around have made them likely.
 """

@@ -1,7 +1,5 @@
 """Presidio beside our own detectors, where it is installed: its recognisers, and the names its language model finds.
 
-In: text. Out: spans. Must never know what replaces them. Sole door to presidio-analyzer.
-
 Presidio needs a spaCy model for names, which is never downloaded: one that is installed is used, otherwise its
 patterns work alone. Its dates, nationalities and places are left out, because they give nobody away; its e-mail
 addresses and URLs too, because it asks the network for the list of domains, and our own detectors find them without.

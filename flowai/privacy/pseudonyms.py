@@ -1,7 +1,5 @@
 """What stands in place of private values: the same mark for the same value, wherever it stands in a data set.
 
-In: a key, kinds and values. Out: marks such as `<EMAIL_5f1c09ab>`. Must never know where values were found.
-
 A model learns from consistent marks who is who; a keyed hash keeps the marks from being looked up in a table of all
 phone numbers by whoever has the files but not the key.
 """

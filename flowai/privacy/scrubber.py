@@ -1,8 +1,4 @@
-"""The one entry of cleaning private things out of texts, JSON and whole conversations.
-
-In: text, JSON or messages. Out: the same with marks in place of what gave somebody away, and counts of what was found.
-Must never know where they come from or go to, and never reports a value itself.
-"""
+"""The one entry of cleaning private things out of texts, JSON and whole conversations."""
 
 from __future__ import annotations
 
@@ -36,15 +32,12 @@ _NEUTRAL = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scrubbed(Generic[Value]):
-    """What scrubbing gives.
-
-    Args:
-        value: the same with marks in place; what was given, where nothing was found.
-        findings: how often each kind was found: `EMAIL`, `SECRET:openai`; empty where nothing was.
-    """
+    """What scrubbing gives."""
 
     value: Value
+    """The same with marks in place; what was given, where nothing was found."""
     findings: Mapping[str, int]
+    """How often each kind was found: `EMAIL`, `SECRET:openai`; empty where nothing was."""
 
 
 class Scrubber:

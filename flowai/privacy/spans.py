@@ -1,7 +1,4 @@
-"""What a detector reports: a stretch of text, its kind and how sure it is; overlapping stretches made disjoint.
-
-In: spans. Out: spans that do not overlap. Must never know how they were found or what replaces them.
-"""
+"""What a detector reports: a stretch of text, its kind and how sure it is; overlapping stretches made disjoint."""
 
 from __future__ import annotations
 
@@ -44,21 +41,18 @@ STRUCTURED = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """One stretch of a text.
-
-    Args:
-        start: index of its first character.
-        end: index after its last character, > start.
-        kind: what it is.
-        score: how sure the detector is, 0 to 1; decides between stretches that overlap in part.
-        name: which key shape, for secrets (`openai`); empty otherwise.
-    """
+    """One stretch of a text."""
 
     start: int
+    """Index of its first character."""
     end: int
+    """Index after its last character, > start."""
     kind: EntityType
+    """What it is."""
     score: float
+    """How sure the detector is, 0 to 1; decides between stretches that overlap in part."""
     name: str = ""
+    """Which key shape, for secrets (`openai`); empty otherwise."""
 
 
 def disjoint(spans: Iterable[Span]) -> list[Span]:

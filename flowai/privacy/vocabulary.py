@@ -1,7 +1,4 @@
-"""The words that tell names from other capitalised words: lists that ship with flowai, and endings of family names.
-
-In: nothing. Out: sets of words, folded to a-z. Must never know texts.
-"""
+"""The words that tell names from other capitalised words: lists that ship with flowai, and endings of family names."""
 
 from __future__ import annotations
 
@@ -43,23 +40,20 @@ _FAMILY_ENDING = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """Words by what they say about a capitalised word; all folded to a-z.
-
-    Args:
-        given: given names.
-        ambiguous: those of them that are words, places or products too.
-        family: family names.
-        no_names: words that are no part of a name, whoever has that name too.
-        institutions: those of them that make a name before them that of an organisation, a street or a theorem.
-        places: those of them that are countries and towns.
-    """
+    """Words by what they say about a capitalised word; all folded to a-z."""
 
     given: frozenset[str]
+    """Given names."""
     ambiguous: frozenset[str]
+    """Those of them that are words, places or products too."""
     family: frozenset[str]
+    """Family names."""
     no_names: frozenset[str]
+    """Words that are no part of a name, whoever has that name too."""
     institutions: frozenset[str]
+    """Those of them that make a name before them that of an organisation, a street or a theorem."""
     places: frozenset[str]
+    """Those of them that are countries and towns."""
 
 
 @cache
@@ -139,21 +133,18 @@ def _sections(name: str) -> dict[str, frozenset[str]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreetWords:
-    """Words that make a street of a name; all folded to a-z.
-
-    Args:
-        after: they stand after the name (`Baker Street`).
-        before: they stand before it (`Rue Lepic`).
-        endings: the name ends in them (`Hauptstrasse`).
-        european: those of `after` with which the number comes last (`Erzsébet tér 19`).
-        no_compounds: words that only look as if they had such an ending.
-    """
+    """Words that make a street of a name; all folded to a-z."""
 
     after: frozenset[str]
+    """They stand after the name (`Baker Street`)."""
     before: frozenset[str]
+    """They stand before it (`Rue Lepic`)."""
     endings: tuple[str, ...]
+    """The name ends in them (`Hauptstrasse`)."""
     european: frozenset[str]
+    """Those of `after` with which the number comes last (`Erzsébet tér 19`)."""
     no_compounds: frozenset[str]
+    """Words that only look as if they had such an ending."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Room: prompts: the dotprompt dialect with its own runtime, the project's prompt library, and the lock file."""
+"""Prompts: the dotprompt dialect with its own runtime, the project's prompt library, and the lock file."""
 
 from flowai.prompts.library import PromptLibrary
 from flowai.prompts.lockfile import Change, LockedRelease, PromptLock, entry_hash

@@ -1,8 +1,5 @@
 """What happens to chat control tokens that a value carries: allowed, neutralised or rejected.
 
-In: text, and which of its stretches came from values. Out: text, or the tokens that were found. Must never know
-messages or files.
-
 A control token (`<|im_start|>`, `[INST]`) is text that some servers turn into a turn's border when they tokenise the
 prompt. Typed messages keep our structure whole; this policy is for servers that paste their text into a chat template.
 Variants that careless servers fold back are recognised too: any casing, fullwidth letters, invisible characters within.
@@ -67,17 +64,14 @@ Owner = TypeVar("Owner")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueSpan(Generic[Owner]):
-    """A piece of a text that came from a value.
-
-    Args:
-        start: index of its first character.
-        end: index after its last character, > start.
-        owner: who gave it, for the caller's message.
-    """
+    """A piece of a text that came from a value."""
 
     start: int
+    """Index of its first character."""
     end: int
+    """Index after its last character, > start."""
     owner: Owner
+    """Who gave it, for the caller's message."""
 
 
 def find(text: str, stretches: Sequence[ValueSpan[Owner]]) -> list[tuple[re.Match[str], Owner]]:

@@ -1,7 +1,5 @@
 """The prompts of a project: which there are, and each one by its id.
 
-In: a project. Out: prompts, kept until one of their files changes. Must never know releases, suites or models.
-
 `prompts/summary_v2` is the file `prompts/summary_v2.prompt`, or the only `.prompt` file in the directory
 `prompts/summary_v2/` (a directory whose name ends in a version is one prompt; any other is a folder of prompts).
 `{{> name}}` is `_name.prompt` beside the prompt, else in `prompts/`.

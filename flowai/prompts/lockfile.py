@@ -1,8 +1,4 @@
-"""prompts.lock: the hashes of released prompts and of the model entries a release resolved to.
-
-In: the file, or hashes. Out: a lock, the changes since it was written, or the file. Must never know how a release is
-made or what follows from a change.
-"""
+"""prompts.lock: the hashes of released prompts and of the model entries a release resolved to."""
 
 from __future__ import annotations
 
@@ -23,45 +19,36 @@ SCHEMA_VERSION = 1
 
 
 class LockedRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one release was made of.
-
-    Args:
-        prompts: prompt id to SHA-256 of its bytes and its partials', hex.
-        models: the registry's name of a model to the hash of its entry, hex.
-    """
+    """What one release was made of."""
 
     prompts: dict[str, str] = {}
+    """Prompt id to SHA-256 of its bytes and its partials', hex."""
     models: dict[str, str] = {}
+    """The registry's name of a model to the hash of its entry, hex."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is not what a release was made of.
-
-    Args:
-        release: the release.
-        kind: what changed.
-        name: prompt id or model name.
-        locked: the hash in the lock, hex.
-        found: the hash now, hex; None when it is gone.
-    """
+    """One thing that is not what a release was made of."""
 
     release: str
+    """The release."""
     kind: Literal["prompt", "model"]
+    """What changed."""
     name: str
+    """Prompt id or model name."""
     locked: str
+    """The hash in the lock, hex."""
     found: str | None
+    """The hash now, hex; None when it is gone."""
 
 
 class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The lock file.
-
-    Args:
-        schema_version: of the file's format.
-        releases: release name to what it was made of.
-    """
+    """The lock file."""
 
     schema_version: int = SCHEMA_VERSION
+    """Of the file's format."""
     releases: dict[str, LockedRelease] = {}
+    """Release name to what it was made of."""
 
     @classmethod
     def read(cls, path: Path, *, name: str = "prompts.lock") -> PromptLock:

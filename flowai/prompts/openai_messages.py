@@ -1,7 +1,5 @@
 """Typed messages to OpenAI's chat format.
 
-In: messages. Out: plain dicts as requests carry them. Must never know prompts or providers.
-
 Source: OpenAI API reference, "Create chat completion", messages.
 """
 

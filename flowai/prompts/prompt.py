@@ -1,7 +1,4 @@
-"""A prompt: a parsed template with its settings, ready to be rendered many times.
-
-In: the text of a file, its partials, and values. Out: typed messages. Must never know where files lie or who is called.
-"""
+"""A prompt: a parsed template with its settings, ready to be rendered many times."""
 
 from __future__ import annotations
 
@@ -32,23 +29,20 @@ NONCE = "nonce"
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One prompt.
-
-    Args:
-        id: its path from the project's root without the ending (`prompts/summary_v2`).
-        path: its file.
-        hash: SHA-256 over its bytes and its partials', hex.
-        settings: what its front matter says.
-        program: its template, ready to run.
-        file: its file's name for messages.
-    """
+    """One prompt."""
 
     id: str
+    """Its path from the project's root without the ending (`prompts/summary_v2`)."""
     path: Path
+    """Its file."""
     hash: str
+    """SHA-256 over its bytes and its partials', hex."""
     settings: FrontMatter
+    """What its front matter says."""
     program: Program
+    """Its template, ready to run."""
     file: str
+    """Its file's name for messages."""
 
     @property
     def model(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Room: calls to models, through one protocol."""
+"""Calls to models, through one protocol."""
 
 from flowai.providers.client import ChatMessage, Chunk, Client, Completion, Embeddings, EmbedRequest, Endpoint, Request
 from flowai.providers.factory import create_client

@@ -1,7 +1,4 @@
-"""What every model client promises: complete, stream, embed; and the records that go in and come out.
-
-In: a Request. Out: a Completion, Chunks or Embeddings, or a CallError. Must never know prompts, features or releases.
-"""
+"""What every model client promises: complete, stream, embed; and the records that go in and come out."""
 
 from __future__ import annotations
 
@@ -17,23 +14,20 @@ ChatMessage = dict[str, Any]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One model as it can be called.
-
-    Args:
-        name: the registry's name, for messages and events.
-        model: LiteLLM's name (`openai/gpt-4o-mini`), or `local/...` for a GGUF file served on this machine.
-        provider: who is asked (`openai`, `local`, or the host of an `api_base`).
-        api_base: base URL; None for the provider's own.
-        api_key: the key itself; None where none is needed. Never shown, logged, hashed or recorded.
-        file: absolute path of the GGUF file of a `local/...` model; None for others.
-    """
+    """One model as it can be called."""
 
     name: str
+    """The registry's name, for messages and events."""
     model: str
+    """LiteLLM's name (`openai/gpt-4o-mini`), or `local/...` for a GGUF file served on this machine."""
     provider: str
+    """Who is asked (`openai`, `local`, or the host of an `api_base`)."""
     api_base: str | None = None
+    """Base URL; None for the provider's own."""
     api_key: str | None = None
+    """The key itself; None where none is needed. Never shown, logged, hashed or recorded."""
     file: str | None = None
+    """Absolute path of the GGUF file of a `local/...` model; None for others."""
 
     def __repr__(self) -> str:
         """Leave the key out."""
@@ -41,97 +35,82 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat request.
-
-    Args:
-        endpoint: whom to ask.
-        messages: the conversation, OpenAI's format.
-        params: sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, `seed`, `stop`, ...).
-        response_schema: JSON Schema the answer must follow (sent as `response_format`); None for free text.
-        response_format: OpenAI's `response_format` as a caller wrote it; only without a `response_schema`.
-        first_token_timeout_s: seconds until the first token, and at most between two pieces of an answer, > 0.
-        total_timeout_s: seconds until the answer is whole, > 0.
-    """
+    """One chat request."""
 
     endpoint: Endpoint
+    """Whom to ask."""
     messages: tuple[ChatMessage, ...]
+    """The conversation, OpenAI's format."""
     params: dict[str, Any] = {}
+    """Sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, `seed`, `stop`, ...)."""
     response_schema: dict[str, Any] | None = None
+    """JSON Schema the answer must follow (sent as `response_format`); None for free text."""
     response_format: dict[str, Any] | None = None
+    """OpenAI's `response_format` as a caller wrote it; only without a `response_schema`."""
     first_token_timeout_s: float = 10.0
+    """Seconds until the first token, and at most between two pieces of an answer, > 0."""
     total_timeout_s: float = 60.0
+    """Seconds until the answer is whole, > 0."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """One whole answer.
-
-    Args:
-        text: what the model said; empty when it only calls tools.
-        tool_calls: OpenAI's tool calls, in order; empty when there are none.
-        model: LiteLLM's name of the model that was asked.
-        served_model: the name the provider reports; may carry a date.
-        provider: who answered.
-        finish_reason: `stop`, `length`, `content_filter`, `tool_calls`, or None when the provider gave none.
-        input_tokens: tokens of the request, >= 0; None when not reported.
-        output_tokens: tokens of the answer, >= 0; None when not reported.
-        cost_usd: US dollars by LiteLLM's price table, >= 0; 0 for local models; None when the price is not known.
-        latency_ms: from the request to the whole answer, >= 0.
-        ttft_ms: from the request to the first token of text or of a tool call, >= 0; None when it was not streamed.
-    """
+    """One whole answer."""
 
     text: str
+    """What the model said; empty when it only calls tools."""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    """OpenAI's tool calls, in order; empty when there are none."""
     model: str
+    """LiteLLM's name of the model that was asked."""
     served_model: str
+    """The name the provider reports; may carry a date."""
     provider: str
+    """Who answered."""
     finish_reason: str | None
+    """`stop`, `length`, `content_filter`, `tool_calls`, or None when the provider gave none."""
     input_tokens: int | None
+    """Tokens of the request, >= 0; None when not reported."""
     output_tokens: int | None
+    """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: float | None
+    """US dollars by LiteLLM's price table, >= 0; 0 for local models; None when the price is not known."""
     latency_ms: float
+    """From the request to the whole answer, >= 0."""
     ttft_ms: float | None
+    """From the request to the first token of text or of a tool call, >= 0; None when it was not streamed."""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer.
-
-    Args:
-        text: what this piece adds; may be empty.
-        tool_calls: OpenAI's tool call deltas of this piece, as the provider sent them.
-        completion: the whole answer; only on the last chunk.
-    """
+    """One piece of a streamed answer."""
 
     text: str
+    """What this piece adds; may be empty."""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    """OpenAI's tool call deltas of this piece, as the provider sent them."""
     completion: Completion | None = None
+    """The whole answer; only on the last chunk."""
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Texts to embed.
-
-    Args:
-        endpoint: whom to ask.
-        texts: 1 to n texts.
-        total_timeout_s: seconds until all vectors are there, > 0.
-    """
+    """Texts to embed."""
 
     endpoint: Endpoint
+    """Whom to ask."""
     texts: tuple[str, ...]
+    """1 to n texts."""
     total_timeout_s: float = 30.0
+    """Seconds until all vectors are there, > 0."""
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
-    """Vectors in the order of the texts.
-
-    Args:
-        vectors: one vector per text, all of one length.
-        input_tokens: tokens of all texts; None when not reported.
-        cost_usd: US dollars, >= 0; None when the price is not known.
-    """
+    """Vectors in the order of the texts."""
 
     vectors: tuple[tuple[float, ...], ...]
+    """One vector per text, all of one length."""
     input_tokens: int | None
+    """Tokens of all texts; None when not reported."""
     cost_usd: float | None
+    """US dollars, >= 0; None when the price is not known."""
 
 
 class Client(Protocol):

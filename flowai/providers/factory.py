@@ -1,7 +1,4 @@
-"""Puts a client together: LiteLLM, local models, and a recording around them.
-
-In: what a command was asked for. Out: a Client, which has imported and started nothing yet. Must never know commands.
-"""
+"""Puts a client together: LiteLLM, local models, and a recording around them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a model costs, read from the price table in LiteLLM's package without importing LiteLLM (which costs seconds).
-
-In: LiteLLM's name of a model. Out: a Price, or None. Must never know what a call did cost: LiteLLM itself says that.
-"""
+"""Prices of models, read from LiteLLM's price table without importing LiteLLM (which takes seconds)."""
 
 from __future__ import annotations
 
@@ -14,17 +11,14 @@ _TABLE_FILE = "model_prices_and_context_window_backup.json"
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model charges, and how much it reads.
-
-    Args:
-        input_cost_per_token: US dollars, >= 0; None when not listed. The table's own field name.
-        output_cost_per_token: US dollars, >= 0; None when not listed. The table's own field name.
-        max_input_tokens: longest request; None when not listed.
-    """
+    """What a model charges, and how much it reads."""
 
     input_cost_per_token: float | None = None
+    """US dollars, >= 0; None when not listed. The table's own field name."""
     output_cost_per_token: float | None = None
+    """US dollars, >= 0; None when not listed. The table's own field name."""
     max_input_tokens: int | None = None
+    """Longest request; None when not listed."""
 
     def cost_usd(self, input_tokens: float, output_tokens: float) -> float | None:
         """Give the price of a call, US dollars; None when a price is missing."""

@@ -1,7 +1,5 @@
 """Records what models answered and gives it again, so that suites and gates run without a model, to the byte.
 
-In: requests and a JSONL file. Out: recorded answers, or a RecordingMissError. Must never know how a model is called.
-
 A line is one answer (`RecordedResponse`). What it answers is known by a hash over the model's name, the messages, the
 parameters and the schema: never over keys, addresses or time limits, so that a recording serves on any machine.
 """
@@ -31,41 +29,35 @@ QUESTION_PREVIEW_CHARS = 80  # characters; enough for a person to find a line's 
 
 
 class RecordedFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A failure that belongs to the request itself, such as a text over the model's context.
-
-    Args:
-        kind: class of the error.
-        what: the provider's reason, redacted.
-        status: HTTP status; None when no answer came.
-        hint: what to do about it.
-    """
+    """A failure that belongs to the request itself, such as a text over the model's context."""
 
     kind: str
+    """Class of the error."""
     what: str
+    """The provider's reason, redacted."""
     status: int | None = None
+    """HTTP status; None when no answer came."""
     hint: str | None = None
+    """What to do about it."""
 
 
 class RecordedResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a recording. Of the last three fields exactly one is set.
-
-    Args:
-        key: `request_key` of what was asked, hex.
-        model: LiteLLM's name of the model, for people.
-        asks: the beginning of the last message or of the first text, redacted, for people.
-        completion: the answer, redacted.
-        embeddings: the vectors.
-        failure: why there is no answer.
-        schema_version: version of this format.
-    """
+    """One line of a recording. Of the last three fields exactly one is set."""
 
     key: str
+    """`request_key` of what was asked, hex."""
     model: str
+    """LiteLLM's name of the model, for people."""
     asks: str
+    """The beginning of the last message or of the first text, redacted, for people."""
     completion: Completion | None = None
+    """The answer, redacted."""
     embeddings: Embeddings | None = None
+    """The vectors."""
     failure: RecordedFailure | None = None
+    """Why there is no answer."""
     schema_version: int = SCHEMA_VERSION
+    """Version of this format."""
 
 
 def request_key(request: Request | EmbedRequest) -> str:

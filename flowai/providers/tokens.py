@@ -1,7 +1,5 @@
 """Counts the tokens of a request before it is paid, without importing LiteLLM.
 
-In: messages. Out: a count, or a bound that costs nothing. Must never know limits.
-
 The count is a proxy: every provider cuts text in its own way. The tokenizer is OpenAI's `o200k_base`, whose table lies
 in LiteLLM's package; it takes 0.3 s to load, so it is loaded only for texts that a bound cannot decide.
 """

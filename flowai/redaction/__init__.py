@@ -1,4 +1,4 @@
-"""Room: what secrets look like, and how they are taken out of everything that is written or shown."""
+"""What secrets look like, and how they are taken out of everything that is written or shown."""
 
 from flowai.redaction.patterns import SECRET_PATTERNS, SecretPattern
 from flowai.redaction.redactor import Redactor, mark, names_a_secret, redact

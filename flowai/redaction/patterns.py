@@ -1,7 +1,5 @@
 r"""The one table of what keys look like: providers' shapes, headers, URLs and assignments that carry a secret.
 
-In: nothing. Out: KeyShapes. Must never know whose text is searched or what happens to a match.
-
 Three rules keep the table quick and safe on hostile text:
 
 - Each shape names `hints`: a text that holds none of them cannot match, so the pattern never runs on ordinary text.
@@ -17,25 +15,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecretPattern:
-    """What one kind of secret looks like.
-
-    Args:
-        name: short name for the mark that replaces it (`[REDACTED:openai]`).
-        provider: whose secret it is.
-        pattern: regular expression; only the group `secret` is secret, or the whole match where there is no such group.
-        hints: literals of which every match holds at least one.
-        example: an invented secret of this shape, for docs and tests; `…` stands for a run that `spell_out` fills in.
-        folded: whether the hints are lower case and sought in the lower-cased text.
-        needs: characters of which every match holds at least one; empty where the hints say enough.
-    """
+    """What one kind of secret looks like."""
 
     name: str
+    """Short name for the mark that replaces it (`[REDACTED:openai]`)."""
     provider: str
+    """Whose secret it is."""
     pattern: str
+    """Regular expression; only the group `secret` is secret, or the whole match where there is no such group."""
     hints: tuple[str, ...]
+    """Literals of which every match holds at least one."""
     example: str
+    """An invented secret of this shape, for docs and tests; `…` stands for a run that `spell_out` fills in."""
     folded: bool = False
+    """Whether the hints are lower case and sought in the lower-cased text."""
     needs: str = ""
+    """Characters of which every match holds at least one; empty where the hints say enough."""
 
 
 def spell_out(shape: SecretPattern) -> str:

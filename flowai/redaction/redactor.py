@@ -1,8 +1,4 @@
-"""Takes secrets out of text and JSON before anything is written, shown or sent on.
-
-In: text or JSON, and the keys that are known literally. Out: the same with `[REDACTED:openai]`-like marks.
-Must never know where the text comes from or goes to.
-"""
+"""Takes secrets out of text and JSON before anything is written, shown or sent on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room: registry.yaml as checked records, what it means, and the one writer of flowai's own keys in it."""
+"""Registry.yaml as checked records, what it means, and the one writer of flowai's own keys in it."""
 
 from flowai.registry.bindings import Binding, ModelChain, arm_binding, binding, features_of, model_chain
 from flowai.registry.environment import environment_of

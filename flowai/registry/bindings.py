@@ -1,7 +1,4 @@
-"""Answers what a feature uses in a release or an arm: prompt, model, parameters, and the models it may fall back on.
-
-In: a Registry. Out: a Binding, a Ladder. Must never know how a model is reached, nor which release serves.
-"""
+"""Answers what a feature uses in a release or an arm: prompt, model, parameters, and the models it may fall back on."""
 
 from __future__ import annotations
 
@@ -38,40 +35,34 @@ OWN_PARAMS = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """What a feature uses in a release.
-
-    Args:
-        feature: the feature.
-        release: the release.
-        prompt: prompt id.
-        model: the registry's name of the model; the first of the tier, where a tier is named.
-        entry: the model's entry.
-        params: sampling parameters, LiteLLM's names.
-        tier: the tier that is named in place of a model; None where a model is.
-    """
+    """What a feature uses in a release."""
 
     feature: str
+    """The feature."""
     release: str
+    """The release."""
     prompt: str
+    """Prompt id."""
     model: str
+    """The registry's name of the model; the first of the tier, where a tier is named."""
     entry: ModelEntry
+    """The model's entry."""
     params: Mapping[str, Any]
+    """Sampling parameters, LiteLLM's names."""
     tier: str | None = None
+    """The tier that is named in place of a model; None where a model is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChain:
-    """The models a call may try, each once.
-
-    Args:
-        models: the one it asks first, then those it falls back on, in order; registry's names, at least one.
-        degrade: the last resort after all of these; None where there is none, or it is the one asked first.
-        disclaimer: what the user is told with an answer of the last resort; None without one.
-    """
+    """The models a call may try, each once."""
 
     models: tuple[str, ...]
+    """The one it asks first, then those it falls back on, in order; registry's names, at least one."""
     degrade: str | None = None
+    """The last resort after all of these; None where there is none, or it is the one asked first."""
     disclaimer: str | None = None
+    """What the user is told with an answer of the last resort; None without one."""
 
 
 def features_of(registry: Registry, release: str) -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""Turns the merged YAML of a registry into records, and a misfit into one error with place, found and expected.
-
-In: Sources. Out: a RegistryFile, or a RegistryError. Must never know whether the names in it lead anywhere.
-"""
+"""Turns the merged YAML of a registry into records, and a misfit into one error with place, found and expected."""
 
 from __future__ import annotations
 

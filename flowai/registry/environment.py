@@ -1,8 +1,4 @@
-"""The variables a project runs with, and the texts of a registry that name them.
-
-In: the process environment, the project's .env, a text with `${NAME}` in it. Out: the merged variables, the text
-filled in. Must never know which text is whose, nor change the process environment.
-"""
+"""The variables a project runs with, and the texts of a registry that name them."""
 
 from __future__ import annotations
 

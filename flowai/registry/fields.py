@@ -1,7 +1,4 @@
-"""The shapes of texts and numbers in a registry, and what each is called in errors.
-
-In: nothing. Out: annotated types for the records. Must never know which key has which shape.
-"""
+"""The shapes of texts and numbers in a registry, and what each is called in errors."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Reads registry.yaml, and the chosen environment's file over it, into a checked Registry.
-
-In: a project, the environment's name, variables. Out: a Registry, or one error with its place. Must never know
-keys' values, nor write anything.
-"""
+"""Reads registry.yaml, and the chosen environment's file over it, into a checked Registry."""
 
 from __future__ import annotations
 

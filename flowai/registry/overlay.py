@@ -1,7 +1,4 @@
-"""A registry file, or an environment's file laid over it, as one value that knows where each part stands.
-
-In: parsed documents. Out: the merged value and the place of everything in it. Must never know what the keys mean.
-"""
+"""A registry file, or an environment's file laid over it, as one value that knows where each part stands."""
 
 from __future__ import annotations
 
@@ -16,15 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayeredSource:
-    """One or two documents read as one.
-
-    Args:
-        documents: the base first, then what lies over it.
-        value: the merged content.
-    """
+    """One or two documents read as one."""
 
     documents: tuple[Document, ...]
+    """The base first, then what lies over it."""
     value: dict[str, Any]
+    """The merged content."""
 
     def at(self, *keys: str | int) -> Any:  # noqa: ANN401 - YAML is anything
         """Give the value at the end of a way that exists."""

@@ -1,7 +1,4 @@
-"""The records of `policies` in a registry: when a provider is left alone, a person called, a release rolled out.
-
-In: nothing. Out: frozen records. Must never know who applies the rules.
-"""
+"""The records of `policies` in a registry: when a provider is left alone, a person called, a release rolled out."""
 
 from __future__ import annotations
 
@@ -14,17 +11,14 @@ from flowai.timestamps import parse_duration_s
 
 
 class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """When a provider is left alone.
-
-    Args:
-        failures: more than this many within the window open the breaker, >= 1.
-        window: sliding window.
-        open: how long it stays open before one probe.
-    """
+    """When a provider is left alone."""
 
     failures: PositiveInt = 5
+    """More than this many within the window open the breaker, >= 1."""
     window: Duration = "60s"
+    """Sliding window."""
     open: Duration = "5m"
+    """How long it stays open before one probe."""
 
     @property
     def window_s(self) -> float:
@@ -38,17 +32,14 @@ class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """When a person is called.
-
-    Args:
-        error_rate: share of failed calls, 0 to 1, above which an alert is raised.
-        window: over which it is measured.
-        min_calls: fewer calls than this raise none, >= 1.
-    """
+    """When a person is called."""
 
     error_rate: Rate = 0.05
+    """Share of failed calls, 0 to 1, above which an alert is raised."""
     window: Duration = "5m"
+    """Over which it is measured."""
     min_calls: PositiveInt = 50
+    """Fewer calls than this raise none, >= 1."""
 
     @property
     def window_s(self) -> float:
@@ -57,41 +48,35 @@ class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class NonInferiorityMargins(RegistryRecord, frozen=True, kw_only=True):
-    """How much worse than the control a candidate may be, as a difference of shares, 0 to 1.
-
-    Args:
-        error_rate: of failed calls.
-        json_valid: of answers that are valid JSON.
-        slow_calls: of calls above the control's p95.
-        acceptance: of answers that users accepted.
-        hallucination: of judged answers that hold what their source does not say.
-    """
+    """How much worse than the control a candidate may be, as a difference of shares, 0 to 1."""
 
     error_rate: Rate = 0.01
+    """Of failed calls."""
     json_valid: Rate = 0.01
+    """Of answers that are valid JSON."""
     slow_calls: Rate = 0.02
+    """Of calls above the control's p95."""
     acceptance: Rate = 0.02
+    """Of answers that users accepted."""
     hallucination: Rate = 0.01
+    """Of judged answers that hold what their source does not say."""
 
 
 class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """How a release is rolled out.
-
-    Args:
-        stages: `dogfood`, then rising percentages up to 100.
-        alpha: chance of a wrong verdict over the whole rollout, above 0, at most 0.5.
-        guardrails: metrics that must hold.
-        margins: how much worse each may be.
-        critical_from: first percentage at which critical features join.
-        soak: how long 100 % is watched before the release becomes current.
-    """
+    """How a release is rolled out."""
 
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)] = ("dogfood", 1, 5, 25, 100)
+    """`dogfood`, then rising percentages up to 100."""
     alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+    """Chance of a wrong verdict over the whole rollout, above 0, at most 0.5."""
     guardrails: tuple[Guardrail, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance")
+    """Metrics that must hold."""
     margins: NonInferiorityMargins = NonInferiorityMargins()
+    """How much worse each may be."""
     critical_from: Percent = 25
+    """First percentage at which critical features join."""
     soak: Duration = "24h"
+    """How long 100 % is watched before the release becomes current."""
 
     @property
     def soak_s(self) -> float:
@@ -100,14 +85,11 @@ class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """The rules of operation.
-
-    Args:
-        breaker: when a provider is left alone.
-        alert: when a person is called.
-        canary: how a release is rolled out.
-    """
+    """The rules of operation."""
 
     breaker: BreakerPolicy = BreakerPolicy()
+    """When a provider is left alone."""
     alert: AlertPolicy = AlertPolicy()
+    """When a person is called."""
     canary: CanaryPolicy = CanaryPolicy()
+    """How a release is rolled out."""

@@ -1,7 +1,4 @@
-"""The records of a registry: what people write in registry.yaml, entry by entry, as it stands there.
-
-In: nothing. Out: frozen records. Must never know files, environments or keys' values.
-"""
+"""The records of a registry: what people write in registry.yaml, entry by entry, as it stands there."""
 
 from __future__ import annotations
 
@@ -35,66 +32,54 @@ SCHEMA_VERSION = 1
 
 
 class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
-    """A model that can be called.
-
-    Args:
-        model: LiteLLM's name (`openai/gpt-4o-mini`), or `local/NAME` for a GGUF file served on this machine.
-        api_base: base URL of the endpoint; default the provider's own.
-        api_key: the key, as `${NAME}` or `os.environ/NAME`; default the provider's usual variable (`OPENAI_API_KEY`).
-        provider: name of who is asked, shared by models that fail together; default LiteLLM's prefix, or the host of
-            `api_base`.
-        file: weights of a `local/...` model: `package:PACKAGE/FILE`, or a path (from the registry's directory).
-        tier: `premium`, `standard` or `bulk`; default the tier that lists it.
-    """
+    """A model that can be called."""
 
     model: ModelName
+    """LiteLLM's name (`openai/gpt-4o-mini`), or `local/NAME` for a GGUF file served on this machine."""
     api_base: str | None = None
+    """Base URL of the endpoint; default the provider's own."""
     api_key: str | None = None
+    """The key, as `${NAME}` or `os.environ/NAME`; default the provider's usual variable (`OPENAI_API_KEY`)."""
     provider: Name | None = None
+    """Name of who is asked, shared by models that fail together; default LiteLLM's prefix, or the host of
+    `api_base`."""
     file: str | None = None
+    """Weights of a `local/...` model: `package:PACKAGE/FILE`, or a path (from the registry's directory)."""
     tier: Tier | None = None
+    """`premium`, `standard` or `bulk`; default the tier that lists it."""
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):
-    """The last resort of a feature, when its model and all fallbacks have failed.
-
-    Args:
-        to: the model that answers then, or the tier whose first model does.
-        disclaimer: what the user is told with such an answer.
-    """
+    """The last resort of a feature, when its model and all fallbacks have failed."""
 
     to: str
+    """The model that answers then, or the tier whose first model does."""
     disclaimer: str = "Generated with limited capacity model"
+    """What the user is told with such an answer."""
 
 
 class Budget(RegistryRecord, frozen=True, kw_only=True):
-    """What a feature may spend; a missing limit means none.
-
-    Args:
-        prompt_tokens: tokens of one request, >= 1.
-        completion_tokens: tokens of one answer, >= 1; sent as `max_tokens` unless the release says otherwise.
-        usd_per_day: US dollars per UTC day, > 0.
-    """
+    """What a feature may spend; a missing limit means none."""
 
     prompt_tokens: PositiveInt | None = None
+    """Tokens of one request, >= 1."""
     completion_tokens: PositiveInt | None = None
+    """Tokens of one answer, >= 1; sent as `max_tokens` unless the release says otherwise."""
     usd_per_day: Annotated[float, Meta(gt=0)] | None = None
+    """US dollars per UTC day, > 0."""
 
 
 class CachePolicy(RegistryRecord, frozen=True, kw_only=True):
-    """Whether answers of a feature are kept.
-
-    Args:
-        kind: `none`, `exact` (the same request) or `semantic` (a request that means the same).
-        ttl: how long an answer may be given again: `volatile` (1h), `stable` (30d), or a duration.
-        threshold: least similarity for `semantic`, 0 to 1.
-        any_temperature: keep answers of a temperature above 0 too, though the model would vary them.
-    """
+    """Whether answers of a feature are kept."""
 
     kind: Literal["none", "exact", "semantic"] = "exact"
+    """`none`, `exact` (the same request) or `semantic` (a request that means the same)."""
     ttl: TimeToLive = "volatile"
+    """How long an answer may be given again: `volatile` (1h), `stable` (30d), or a duration."""
     threshold: Rate = 0.95
+    """Least similarity for `semantic`, 0 to 1."""
     any_temperature: bool = False
+    """Keep answers of a temperature above 0 too, though the model would vary them."""
 
     @property
     def ttl_s(self) -> float:
@@ -103,15 +88,12 @@ class CachePolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class Timeout(RegistryRecord, frozen=True, kw_only=True):
-    """How long a call may take.
-
-    Args:
-        first_token: until the first token; a provider silent for longer is left.
-        total: until the answer is whole, over all attempts.
-    """
+    """How long a call may take."""
 
     first_token: Duration = "10s"  # noqa: S105 - a duration
+    """Until the first token; a provider silent for longer is left."""
     total: Duration = "60s"
+    """Until the answer is whole, over all attempts."""
 
     @property
     def first_token_s(self) -> float:
@@ -125,15 +107,12 @@ class Timeout(RegistryRecord, frozen=True, kw_only=True):
 
 
 class Retry(RegistryRecord, frozen=True, kw_only=True):
-    """Whether the same provider is tried again before the next one.
-
-    Args:
-        same_provider: how many times, 0 to 5.
-        max_wait: longest wait before it; a provider that asks for more is left.
-    """
+    """Whether the same provider is tried again before the next one."""
 
     same_provider: Annotated[int, Meta(ge=0, le=5)] = 0
+    """How many times, 0 to 5."""
     max_wait: Duration = "3s"
+    """Longest wait before it; a provider that asks for more is left."""
 
     @property
     def max_wait_s(self) -> float:
@@ -142,170 +121,141 @@ class Retry(RegistryRecord, frozen=True, kw_only=True):
 
 
 class Feature(RegistryRecord, frozen=True, kw_only=True):
-    """A product capability that calls a model.
-
-    Args:
-        critical: whether it joins a rollout late (`policies.canary.critical_from`).
-        fallback: models or tiers to try when the release's model fails, in order.
-        degrade: the last resort.
-        budget: what it may spend.
-        cache: whether answers are kept.
-        timeout: how long a call may take.
-        retry: whether the same provider is tried again.
-        on_filtered: when a provider's content policy rejects a request: `fail` tells the caller, `next` asks the next
-            model.
-        log_content: `none`, or `redacted`: keep requests and answers in the event log, secrets removed.
-    """
+    """A product capability that calls a model."""
 
     critical: bool = False
+    """Whether it joins a rollout late (`policies.canary.critical_from`)."""
     fallback: tuple[str, ...] = ()
+    """Models or tiers to try when the release's model fails, in order."""
     degrade: Degrade | None = None
+    """The last resort."""
     budget: Budget = Budget()
+    """What it may spend."""
     cache: CachePolicy = CachePolicy()
+    """Whether answers are kept."""
     timeout: Timeout = Timeout()
+    """How long a call may take."""
     retry: Retry = Retry()
+    """Whether the same provider is tried again."""
     on_filtered: Literal["fail", "next"] = "fail"
+    """When a provider's content policy rejects a request: `fail` tells the caller, `next` asks the next model."""
     log_content: Literal["none", "redacted"] = "none"
+    """`none`, or `redacted`: keep requests and answers in the event log, secrets removed."""
 
 
 class BindingEntry(RegistryRecord, frozen=True, kw_only=True):
-    """What a release, or an arm of an experiment, gives a feature; what is missing is inherited.
-
-    Args:
-        prompt: prompt id.
-        model: name of the model, or a tier: its first model is asked, the others stand in for it.
-        params: sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, ...); merged with
-            the inherited ones.
-    """
+    """What a release, or an arm of an experiment, gives a feature; what is missing is inherited."""
 
     prompt: PromptId | None = None
+    """Prompt id."""
     model: str | None = None
+    """Name of the model, or a tier: its first model is asked, the others stand in for it."""
     params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies empty defaults for each record
+    """Sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, ...); merged with the inherited ones."""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """An immutable set of bindings.
-
-    Args:
-        extends: release whose bindings it starts from; None for none.
-        bindings: what it changes, by feature.
-    """
+    """An immutable set of bindings."""
 
     extends: str | None = None
+    """Release whose bindings it starts from; None for none."""
     bindings: Mapping[str, BindingEntry] = {}
+    """What it changes, by feature."""
 
 
 class Experiment(RegistryRecord, frozen=True, kw_only=True):
-    """An A/B test inside one feature.
-
-    Args:
-        feature: where it runs.
-        arms: two or more named variants of the feature's binding.
-        goal: metric that decides (`save_rate`).
-    """
+    """An A/B test inside one feature."""
 
     feature: str
+    """Where it runs."""
     arms: Annotated[dict[str, BindingEntry], Meta(min_length=2)]
+    """Two or more named variants of the feature's binding."""
     goal: Name
+    """Metric that decides (`save_rate`)."""
 
 
 class Flag(RegistryRecord, frozen=True, kw_only=True):
-    """The request header that asks for the candidate.
-
-    Args:
-        header: name of the header.
-        value: value that switches it on.
-    """
+    """The request header that asks for the candidate."""
 
     header: str = "X-Feature-Flag"
+    """Name of the header."""
     value: str = "ai-beta"
+    """Value that switches it on."""
 
 
 class Alerts(RegistryRecord, frozen=True, kw_only=True):
-    """Where alerts go.
-
-    Args:
-        pagerduty: routing key, as `${NAME}`.
-        webhook: URL, as `${NAME}` where it is secret.
-    """
+    """Where alerts go."""
 
     pagerduty: str | None = None
+    """Routing key, as `${NAME}`."""
     webhook: str | None = None
+    """URL, as `${NAME}` where it is secret."""
 
 
 class Rollout(RegistryRecord, frozen=True, kw_only=True):
-    """A rollout that is on; written by flowai.
-
-    Args:
-        candidate: the release being rolled out.
-        stage: `dogfood`, or the percentage it has reached.
-        started_at: when it was published (RFC 3339, UTC).
-    """
+    """A rollout that is on; written by flowai."""
 
     candidate: str
+    """The release being rolled out."""
     stage: Stage = "dogfood"
+    """`dogfood`, or the percentage it has reached."""
     started_at: datetime | None = None
+    """When it was published (RFC 3339, UTC)."""
 
 
 class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
-    """The whole file; an environment's file `extends` another and says only what differs.
-
-    Args:
-        schema_version: version of this format: 1.
-        extends: only in `registry.<env>.yaml`: the file it starts from. Maps merge; lists and scalars replace.
-        models: the models, by the name everything else calls them.
-        tiers: models by tier: `premium`, `standard`, `bulk`; the first of each is asked first.
-        features: what the product does with models.
-        releases: sets of bindings: what each feature uses.
-        experiments: A/B tests.
-        policies: rules of breakers, alerts and rollouts.
-        flag: the header that asks for the candidate.
-        embeddings: the model that embeds texts for the semantic cache; without it the one that comes with the extra
-            `semantic`, on this machine.
-        serve: the HTTP gateway.
-        state: where processes share breakers and budgets: a directory, or `redis://...`.
-        events: where the event log lies: a directory, or `s3://...`.
-        version_targets: what learns of a new AI_MODEL_VERSION.
-        alerts: where alerts go.
-        current: the release that serves; written by flowai.
-        history: releases that completed 100 %, oldest first; written by flowai.
-        bad: releases never to be served again; written by flowai.
-        rollout: the rollout that is on; written by flowai.
-    """
+    """The whole file; an environment's file `extends` another and says only what differs."""
 
     schema_version: Literal[1]
+    """Version of this format: 1."""
     extends: str | None = None
+    """Only in `registry.<env>.yaml`: the file it starts from. Maps merge; lists and scalars replace."""
     models: Mapping[Name, ModelEntry] = {}
+    """The models, by the name everything else calls them."""
     tiers: Mapping[Tier, tuple[str, ...]] = {}
+    """Models by tier: `premium`, `standard`, `bulk`; the first of each is asked first."""
     features: Mapping[Name, Feature] = {}
+    """What the product does with models."""
     releases: Mapping[Name, Release] = {}
+    """Sets of bindings: what each feature uses."""
     experiments: Mapping[Name, Experiment] = {}
+    """A/B tests."""
     policies: Policies = Policies()
+    """Rules of breakers, alerts and rollouts."""
     flag: Flag = Flag()
+    """The header that asks for the candidate."""
     embeddings: str | None = None
+    """The model that embeds texts for the semantic cache; without it the one that comes with the extra `semantic`, on
+    this machine."""
     serve: Serve = Serve()
+    """The HTTP gateway."""
     state: str = ".flowai"
+    """Where processes share breakers and budgets: a directory, or `redis://...`."""
     events: str = ".flowai/events"
+    """Where the event log lies: a directory, or `s3://...`."""
     version_targets: tuple[VersionTarget, ...] = ()
+    """What learns of a new AI_MODEL_VERSION."""
     alerts: Alerts = Alerts()
+    """Where alerts go."""
     current: str | None = None
+    """The release that serves; written by flowai."""
     history: tuple[str, ...] = ()
+    """Releases that completed 100 %, oldest first; written by flowai."""
     bad: tuple[str, ...] = ()
+    """Releases never to be served again; written by flowai."""
     rollout: Rollout | None = None
+    """The rollout that is on; written by flowai."""
 
 
 class Registry(RegistryFile, frozen=True, kw_only=True):
-    """A registry that was read and checked: every name in it leads somewhere.
-
-    Args:
-        environment: the environment it applies to; None where none was chosen.
-        own_file: the file that holds flowai's own keys, as a person would type it.
-        places: where each model entry stands, for messages.
-    """
+    """A registry that was read and checked: every name in it leads somewhere."""
 
     environment: str | None = None
+    """The environment it applies to; None where none was chosen."""
     own_file: str = "registry.yaml"
+    """The file that holds flowai's own keys, as a person would type it."""
     places: Mapping[str, Place] = {}
+    """Where each model entry stands, for messages."""
 
     def model(self, name: str) -> ModelEntry:
         """Give a model's entry.

@@ -1,7 +1,4 @@
-"""Answers which release serves, and how a model is reached.
-
-In: a Registry and variables. Out: a release's name, an Endpoint. Must never know how a model is called.
-"""
+"""Answers which release serves, and how a model is reached."""
 
 from __future__ import annotations
 
@@ -52,15 +49,12 @@ USUAL_VARIABLES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServingRelease:
-    """Which release serves, and what was passed over on the way to it.
-
-    Args:
-        name: the release.
-        warnings: one line per pin that was skipped and why; empty when none was.
-    """
+    """Which release serves, and what was passed over on the way to it."""
 
     name: str
+    """The release."""
     warnings: tuple[str, ...] = ()
+    """One line per pin that was skipped and why; empty when none was."""
 
 
 def resolve_release(

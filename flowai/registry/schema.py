@@ -1,7 +1,4 @@
-"""JSON Schema of registry.yaml, for editors that complete and check it while people write.
-
-In: the records. Out: the text of registry.schema.json. Must never know a particular registry.
-"""
+"""JSON Schema of registry.yaml, for editors that complete and check it while people write."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Checks that every name in a registry leads somewhere, and that its parts fit together.
-
-In: converted records and their sources. Out: nothing, or the first RegistryError. Must never know how files are read.
-"""
+"""Checks that every name in a registry leads somewhere, and that its parts fit together."""
 
 from __future__ import annotations
 

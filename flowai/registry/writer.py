@@ -1,7 +1,4 @@
-"""The only writer of a registry: changes flowai's own keys, or an entry, and leaves all else as people wrote it.
-
-In: a project, an environment, the change. Out: the file, replaced in one step. Must never know why anything changes.
-"""
+"""The only writer of a registry: changes flowai's own keys, or an entry, and leaves all else as people wrote it."""
 
 from __future__ import annotations
 
@@ -33,19 +30,16 @@ LOCK_LIMIT_S = 3.0
 
 
 class ManagedKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """What flowai itself keeps in a registry.
-
-    Args:
-        current: the release that serves; None before the first.
-        history: releases that completed 100 %, oldest first.
-        bad: releases never to be served again.
-        rollout: the rollout that is on; None when none is.
-    """
+    """What flowai itself keeps in a registry."""
 
     current: str | None = None
+    """The release that serves; None before the first."""
     history: tuple[str, ...] = ()
+    """Releases that completed 100 %, oldest first."""
     bad: tuple[str, ...] = ()
+    """Releases never to be served again."""
     rollout: Rollout | None = None
+    """The rollout that is on; None when none is."""
 
 
 def edit_registry(
@@ -88,19 +82,16 @@ def edit_registry(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EntryEdit:
-    """One entry of a map that people write, to be added or taken out.
-
-    Args:
-        key: the map: `releases`, `experiments`.
-        name: the entry.
-        value: what it says; None takes it out, wherever it stands.
-        beside: an entry of the same map; the new one is added to the file that holds it.
-    """
+    """One entry of a map that people write, to be added or taken out."""
 
     key: str
+    """The map: `releases`, `experiments`."""
     name: str
+    """The entry."""
     value: Mapping[str, object] | None = None
+    """What it says; None takes it out, wherever it stands."""
     beside: str = ""
+    """An entry of the same map; the new one is added to the file that holds it."""
 
 
 def edit_entries(

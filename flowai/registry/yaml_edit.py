@@ -1,7 +1,5 @@
 """Replaces the value of one top-level key in YAML text, adds or takes out one entry, and leaves every other byte alone.
 
-In: YAML text, a key, a value. Out: YAML text. Must never know which keys those are, nor files.
-
 A YAML library that round-trips comments still re-wraps lists, quotes and indents; cutting at the marks of the parser's
 events cannot.
 """
@@ -34,42 +32,36 @@ MAX_SIMPLE_KEY_CHARS = 1_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Value:
-    """Where the value of a top-level key stands.
-
-    Args:
-        start: index of its first character.
-        end: index after its last character, comments left out.
-        column: column of its first character.
-        key_column: column of its key.
-        quote: `'` or `"` of a quoted scalar; empty otherwise.
-        items_end: index after its last item; 0 where it has none.
-        items: its items, if it is a list of plain names; None for anything else.
-        is_block: whether it is a list or map in block style.
-    """
+    """Where the value of a top-level key stands."""
 
     start: int
+    """Index of its first character."""
     end: int
+    """Index after its last character, comments left out."""
     column: int
+    """Column of its first character."""
     key_column: int
+    """Column of its key."""
     quote: str
+    """`'` or `"` of a quoted scalar; empty otherwise."""
     items_end: int
+    """Index after its last item; 0 where it has none."""
     items: tuple[str, ...] | None
+    """Its items, if it is a list of plain names; None for anything else."""
     is_block: bool
+    """Whether it is a list or map in block style."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TopLevelKey:
-    """The outermost map of a document.
-
-    Args:
-        values: by key.
-        column: column of its keys.
-        end: index where a new key can be added.
-    """
+    """The outermost map of a document."""
 
     values: dict[str, _Value]
+    """By key."""
     column: int
+    """Column of its keys."""
     end: int
+    """Index where a new key can be added."""
 
 
 def replace_value(text: str, key: str, value: object, *, name: str) -> str:

@@ -1,1 +1,1 @@
-"""Room: what happens to releases: published, promoted, rolled back, and the ledger of it."""
+"""What happens to releases: published, promoted, rolled back, and the ledger of it."""

@@ -1,7 +1,4 @@
-"""What differs between two releases, feature by feature.
-
-In: a registry, two names. Out: Differences. Must never know which of the two serves.
-"""
+"""What differs between two releases, feature by feature."""
 
 from __future__ import annotations
 
@@ -11,19 +8,16 @@ from flowai.registry import Registry, binding, features_of
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that one feature uses differently.
-
-    Args:
-        feature: the feature.
-        what: `prompt`, `model`, `params.NAME`, or `feature` where one release does not bind it at all.
-        before: as the first release has it; None where it has none.
-        after: as the second has it; None where it has none.
-    """
+    """One thing that one feature uses differently."""
 
     feature: str
+    """The feature."""
     what: str
+    """`prompt`, `model`, `params.NAME`, or `feature` where one release does not bind it at all."""
     before: str | None
+    """As the first release has it; None where it has none."""
     after: str | None
+    """As the second has it; None where it has none."""
 
 
 def differences(registry: Registry, before: str, after: str) -> tuple[Difference, ...]:

@@ -30,15 +30,12 @@ POLL_S = 0.02
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
-    """Which processes follow an overlay.
-
-    Args:
-        confirmed: those that do.
-        silent: those that do not, as they spoke last.
-    """
+    """Which processes follow an overlay."""
 
     confirmed: tuple[Heartbeat, ...] = ()
+    """Those that do."""
     unconfirmed: tuple[Heartbeat, ...] = ()
+    """Those that do not, as they spoke last."""
 
     @property
     def count(self) -> int:

@@ -1,7 +1,4 @@
-"""What a release is made of, as hashes, and whether it still is.
-
-In: a registry, the prompts, the lock. Out: a LockedRelease; what changed since. Must never know what follows.
-"""
+"""What a release is made of, as hashes, and whether it still is."""
 
 from __future__ import annotations
 

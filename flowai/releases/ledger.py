@@ -1,7 +1,4 @@
-"""The ledger of an environment: each step of its releases, who took it, when, and on what evidence; only added to.
-
-In: entries. Out: lines on disk; entries again, damaged lines named. Must never know what a step changes.
-"""
+"""The ledger of an environment: each step of its releases, who took it, when, and on what evidence; only added to."""
 
 from __future__ import annotations
 
@@ -34,56 +31,50 @@ def entry_id(action: LedgerAction, at: datetime, name: str) -> str:
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One step.
-
-    Args:
-        schema_version: version of this format: 1.
-        id: names the step; two lines with one id are one step, written again by who could not know of the first.
-        at: when it was taken (RFC 3339, UTC).
-        who: who took it, as far as the machine knows (`ann@build-7`).
-        action: what was done.
-        release: the release it is about; of a rollback the one that was left; empty where an experiment was stopped.
-        serves: the baseline afterwards; None where it did not change.
-        leaves: of a rollback: every release that was left and marked bad.
-        from_stage: stage before, `dogfood` or a percentage; None where there was none.
-        to_stage: stage afterwards; None where no rollout is on any more.
-        forced: whether a rule was overridden.
-        reason: why, in a person's words.
-        evidence: what it rests on: smoke, counts, confirmed processes, what an experiment was.
-        report_digest: digest of the report it rests on; None where it rests on none.
-        experiment: the experiment that ended; None for rollouts.
-    """
+    """One step."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     id: str
+    """Names the step; two lines with one id are one step, written again by who could not know of the first."""
     at: Annotated[datetime, msgspec.Meta(tz=True)]
+    """When it was taken (RFC 3339, UTC)."""
     actor: str
+    """Who took it, as far as the machine knows (`ann@build-7`)."""
     action: LedgerAction
+    """What was done."""
     release: str
+    """The release it is about; of a rollback the one that was left; empty where an experiment was stopped."""
     serving: str | None = None
+    """The baseline afterwards; None where it did not change."""
     rolled_back: tuple[str, ...] = ()
+    """Of a rollback: every release that was left and marked bad."""
     from_stage: int | str | None = None
+    """Stage before, `dogfood` or a percentage; None where there was none."""
     to_stage: int | str | None = None
+    """Stage afterwards; None where no rollout is on any more."""
     forced: bool = False
+    """Whether a rule was overridden."""
     reason: str | None = None
+    """Why, in a person's words."""
     evidence: dict[str, Any] = {}
+    """What it rests on: smoke, counts, confirmed processes, what an experiment was."""
     report_digest: str | None = None
+    """Digest of the report it rests on; None where it rests on none."""
     experiment: str | None = None
+    """The experiment that ended; None for rollouts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """What stands in a ledger.
-
-    Args:
-        entries: the steps, oldest first, each once.
-        damaged: lines that cannot be read, counted from 1; they are passed over, not repaired.
-        file: the file, as a person would type it.
-    """
+    """What stands in a ledger."""
 
     entries: tuple[LedgerEntry, ...] = ()
+    """The steps, oldest first, each once."""
     damaged: tuple[int, ...] = ()
+    """Lines that cannot be read, counted from 1; they are passed over, not repaired."""
     file: str
+    """The file, as a person would type it."""
 
     @property
     def last(self) -> LedgerEntry | None:

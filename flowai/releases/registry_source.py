@@ -1,8 +1,4 @@
-"""Opens the registry that a release command works on: in a checkout, by path, or by URL, and the environment in it.
-
-In: where to look, variables. Out: a Source, whose registry may be missing with the reason. Must never know what is done
-with it.
-"""
+"""Opens the registry that a release command works on: in a checkout, by path, or by URL, and the environment in it."""
 
 from __future__ import annotations
 
@@ -36,25 +32,22 @@ MAX_BYTES = 4 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrySource:
-    """A registry and the place it came from.
-
-    Args:
-        project: where it lies; without a checkout a directory of its own that goes with this record.
-        environment: the environment; None for the plain registry.
-        environ: the variables, those of the checkout's .env under the process's.
-        registry: the registry; None when it cannot be read.
-        error: why not; None when it could be.
-        is_remote: whether there is no checkout, since it came over the network or was not found; nothing is written.
-        is_writable: whether its file may be changed.
-    """
+    """A registry and the place it came from."""
 
     project: Project
+    """Where it lies; without a checkout a directory of its own that goes with this record."""
     environment: str | None
+    """The environment; None for the plain registry."""
     environ: Mapping[str, str]
+    """The variables, those of the checkout's .env under the process's."""
     registry: Registry | None
+    """The registry; None when it cannot be read."""
     error: FlowaiError | None = None
+    """Why not; None when it could be."""
     is_remote: bool = False
+    """Whether there is no checkout, since it came over the network or was not found; nothing is written."""
     is_writable: bool = True
+    """Whether its file may be changed."""
 
     @property
     def own_file(self) -> str:

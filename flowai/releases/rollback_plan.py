@@ -1,8 +1,5 @@
 """Plans a rollback: which releases are left, which one serves then, and what the registry shall say.
 
-In: a registry, the live overlay, the live processes, the newest step of the ledger. Out: a RollbackPlan. Must never
-know files, stores or time.
-
 A rollback that is run again must find that it is done, whatever the first one reached before it was killed. So the plan
 is made from what is left behind: the overlay (or, where what processes share is away, the ledger) says what was
 decided, and all else is brought in line with it.
@@ -29,44 +26,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedState:
-    """What a plan is made from.
-
-    Args:
-        registry: the registry; None when it cannot be read.
-        environ: the variables.
-        overlay: the live overlay; None when there is none, or it cannot be read.
-        heartbeats: the live processes; none when they cannot be read.
-        last: the newest step of the ledger; None when there is none.
-    """
+    """What a plan is made from."""
 
     registry: Registry | None
+    """The registry; None when it cannot be read."""
     environ: Mapping[str, str]
+    """The variables."""
     overlay: Overlay | None = None
+    """The live overlay; None when there is none, or it cannot be read."""
     heartbeats: Sequence[Heartbeat] = ()
+    """The live processes; none when they cannot be read."""
     last: LedgerEntry | None = None
+    """The newest step of the ledger; None when there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RollbackPlan:
-    """What shall be so.
-
-    Args:
-        leaves: releases that are left and marked bad; empty where there is nothing to leave.
-        serves: the release that serves.
-        release: what the overlay puts in front of `current`; None where only a rollout ends.
-        ends_rollout_of: the candidate whose rollout ends; None when none is on.
-        stage: the stage it had reached; None when it is not known.
-        bad: every release that is never to be served again, those that are left last.
-        is_new: whether this was decided now; False when it was before, and is only finished.
-    """
+    """What shall be so."""
 
     rolled_back: tuple[str, ...]
+    """Releases that are left and marked bad; empty where there is nothing to leave."""
     serving: str
+    """The release that serves."""
     release: str | None
+    """What the overlay puts in front of `current`; None where only a rollout ends."""
     ends_rollout_of: str | None
+    """The candidate whose rollout ends; None when none is on."""
     stage: int | str | None = None
+    """The stage it had reached; None when it is not known."""
     bad: tuple[str, ...]
+    """Every release that is never to be served again, those that are left last."""
     changed: bool
+    """Whether this was decided now; False when it was before, and is only finished."""
 
     def holds(self, overlay: Overlay | None) -> bool:
         """Tell whether an overlay says this already."""

@@ -1,8 +1,4 @@
-"""The stages of a rollout: which comes next, who joins there, and whether its evidence is enough.
-
-In: a registry, a stage, counts, a report's verdict. Out: the next stage, or why not. Must never know files or time's
-source.
-"""
+"""The stages of a rollout: which comes next, who joins there, and whether its evidence is enough."""
 
 from __future__ import annotations
 
@@ -27,42 +23,36 @@ DOGFOOD_MIN_CALLS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageEvidence:
-    """Whether a stage may be left.
-
-    Args:
-        is_enough: whether it may.
-        blocked_by: what is missing; empty where nothing is.
-        hint: what to do about it; None where nothing is missing.
-        is_worse: whether the candidate was found to be worse, rather than not yet known to be good.
-        evidence: what it rests on, for the ledger.
-        report_digest: digest of the canary report; None where none was looked at.
-    """
+    """Whether a stage may be left."""
 
     is_enough: bool
+    """Whether it may."""
     blocked_by: str = ""
+    """What is missing; empty where nothing is."""
     hint: str | None = None
+    """What to do about it; None where nothing is missing."""
     candidate_is_worse: bool = False
+    """Whether the candidate was found to be worse, rather than not yet known to be good."""
     evidence: dict[str, Any] = field(default_factory=dict)
+    """What it rests on, for the ledger."""
     report_digest: str | None = None
+    """Digest of the canary report; None where none was looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryReportSummary:
-    """What the last canary report of a stage said.
-
-    Args:
-        verdict: its verdict.
-        reasons: why.
-        until: end of the stretch it looked at, UTC.
-        digest: its digest.
-        is_whole: whether the digest fits what stands in it.
-    """
+    """What the last canary report of a stage said."""
 
     verdict: str
+    """Its verdict."""
     reasons: tuple[str, ...]
+    """Why."""
     until: datetime
+    """End of the stretch it looked at, UTC."""
     digest: str
+    """Its digest."""
     is_whole: bool
+    """Whether the digest fits what stands in it."""
 
 
 def next_stage(registry: Registry, stage: StageNumber) -> StageNumber | None:

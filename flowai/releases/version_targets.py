@@ -1,7 +1,4 @@
-"""Tells the places that hold AI_MODEL_VERSION which release it shall name.
-
-In: a target as the registry names it, a release. Out: the place, changed, or why not. Must never know why it changes.
-"""
+"""Tells the places that hold AI_MODEL_VERSION which release it shall name."""
 
 from __future__ import annotations
 

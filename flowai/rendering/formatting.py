@@ -1,7 +1,4 @@
-"""How numbers are spelled for people: sensible digits, units, and a word where there is no number.
-
-In: numbers. Out: short text. Must never know what is counted.
-"""
+"""How numbers are spelled for people: sensible digits, units, and a word where there is no number."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Makes any text mean itself where people read it: on one line, and in Markdown.
-
-In: texts, often hostile (model output, user data). Out: text that moves no cursor, closes no cell and makes no link.
-Must never know what the texts are about.
-"""
+"""Makes any text mean itself where people read it: on one line, and in Markdown."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What `flowai finetune label` does: asks a model for a first look at pairs, before a person looks.
 
-In: options, a project. Out: labels in the project, a Labelled. Must never know how it is shown.
-
 Each label is on disk as soon as it is there; a run that was stopped goes on where it was.
 """
 
@@ -49,47 +47,41 @@ _OVERHEAD_TOKENS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelOptions:
-    """What the command was asked.
-
-    Args:
-        looked: which pairs.
-        model: who labels, the registry's name.
-        limit: at most so many pairs, >= 1; None for all.
-        budget_usd: what the run may cost, > 0; None for no limit.
-        concurrency: most calls in flight, >= 1.
-    """
+    """What the command was asked."""
 
     looked: CandidateSelection = field(default_factory=CandidateSelection)
+    """Which pairs."""
     model: str
+    """Who labels, the registry's name."""
     limit: int | None = None
+    """At most so many pairs, >= 1; None for all."""
     budget_usd: float | None = None
+    """What the run may cost, > 0; None for no limit."""
     concurrency: int = 4
+    """Most calls in flight, >= 1."""
 
 
 class LabelResult(Struct, frozen=True, kw_only=True):
-    """What came of it.
-
-    Args:
-        feature: whose calls.
-        model: who labelled.
-        file: where the labels lie, as a person would type it.
-        labelled_count: pairs labelled by this run.
-        unusable_count: those whose answer could not be used; they are noted, and not asked again.
-        known_count: pairs that had a label of this model and prompt before.
-        left_count: pairs without one still.
-        cost_usd: of this run, as far as prices are known.
-        is_budget_spent: whether the next call might have cost more than was left.
-    """
+    """What came of it."""
 
     feature: str
+    """Whose calls."""
     model: str
+    """Who labelled."""
     file: str
+    """Where the labels lie, as a person would type it."""
     labelled_count: int
+    """Pairs labelled by this run."""
     unusable_count: int
+    """Those whose answer could not be used; they are noted, and not asked again."""
     already_labelled_count: int
+    """Pairs that had a label of this model and prompt before."""
     remaining_count: int
+    """Pairs without one still."""
     cost_usd: float
+    """Of this run, as far as prices are known."""
     is_budget_spent: bool
+    """Whether the next call might have cost more than was left."""
 
 
 def run_label(

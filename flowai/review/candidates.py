@@ -1,7 +1,5 @@
 """Which pairs people and models look at: those that an export held back, those of a file, or all that the log gives.
 
-In: options, a project. Out: pairs, with what holds each. Must never know what is done with them.
-
 Nobody sees more of a pair than the files of an export would show: private things and secrets are replaced first.
 """
 
@@ -35,19 +33,16 @@ QUARANTINE = "quarantine.jsonl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateSelection:
-    """Which pairs are looked at.
-
-    Args:
-        feature: whose calls; None for the only feature there is.
-        source: a file of pairs, or of what an export kept out; None for the last export's.
-        everything: every judged pair of the log instead.
-        since: begin, as typed; None for all there is. Of `everything` only.
-    """
+    """Which pairs are looked at."""
 
     feature: str | None = None
+    """Whose calls; None for the only feature there is."""
     source: Path | None = None
+    """A file of pairs, or of what an export kept out; None for the last export's."""
     everything: bool = False
+    """Every judged pair of the log instead."""
     since: str | None = None
+    """Begin, as typed; None for all there is. Of `everything` only."""
 
 
 def select_candidates(

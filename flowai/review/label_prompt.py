@@ -1,7 +1,4 @@
-"""The prompt that asks a model to label a pair; it ships with flowai.
-
-In: a Pair. Out: the request's messages. Must never know which model is asked.
-"""
+"""The prompt that asks a model to label a pair; it ships with flowai."""
 
 from __future__ import annotations
 

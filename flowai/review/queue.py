@@ -1,7 +1,5 @@
 """A reviewer's desk: the pairs to look at, what is known of each, and what was decided.
 
-In: pairs, the book of decisions, labels. Out: what is shown; decisions in the book. Must never know pages or keys.
-
 A reviewer does not see what others decided until they disagree: two opinions are worth more than one and an echo.
 """
 
@@ -27,95 +25,83 @@ if TYPE_CHECKING:
 
 
 class QueueRow(Struct, frozen=True, kw_only=True):
-    """A pair in the list.
-
-    Args:
-        id: the pair's.
-        action: what this reviewer decided; None where nothing.
-        disputed: whether reviewers disagree on it.
-    """
+    """A pair in the list."""
 
     id: str
+    """The pair's."""
     action: str | None
+    """What this reviewer decided; None where nothing."""
     disputed: bool
+    """Whether reviewers disagree on it."""
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """Everything on the desk.
-
-    Args:
-        feature: whose calls.
-        reviewer: who looks.
-        entries: the pairs, in order.
-        decided_count: those that need nothing more of this reviewer.
-    """
+    """Everything on the desk."""
 
     feature: str
+    """Whose calls."""
     reviewer: str
+    """Who looks."""
     entries: tuple[QueueRow, ...]
+    """The pairs, in order."""
     decided_count: int
+    """Those that need nothing more of this reviewer."""
 
 
 class ReviewerDecision(Struct, frozen=True, kw_only=True):
-    """What a reviewer decided.
-
-    Args:
-        reviewer: who.
-        action: what.
-        note: why.
-        changes: of an edit, from the model's answer to theirs.
-        text: of an edit, their answer.
-    """
+    """What a reviewer decided."""
 
     reviewer: str
+    """Who."""
     action: str
+    """What."""
     note: str
+    """Why."""
     changes: tuple[DiffPart, ...] = ()
+    """Of an edit, from the model's answer to theirs."""
     text: str | None = None
+    """Of an edit, their answer."""
 
 
 class ReviewItem(Struct, frozen=True, kw_only=True):
-    """One pair, as it is shown.
-
-    Args:
-        place: its place on the desk, from 0.
-        id: the pair's.
-        at: when the call came.
-        model: who answered.
-        prompt: the prompt.
-        release: the release.
-        opinion: what the user made of the answer.
-        held: why it is held, as a code; None where it is not.
-        detail: the same in words.
-        messages: the request.
-        output: the model's answer.
-        edit: the user's; None where they did not edit.
-        changes: from the model's answer to the user's; empty without an edit.
-        draft: what an editor begins with.
-        mine: what this reviewer decided; None where nothing.
-        others: what others decided, where reviewers disagree.
-        labels: what models say of it.
-        entry: the pair in the list.
-    """
+    """One pair, as it is shown."""
 
     position: int
+    """Its place on the desk, from 0."""
     id: str
+    """The pair's."""
     at: str
+    """When the call came."""
     model: str | None
+    """Who answered."""
     prompt: str | None
+    """The prompt."""
     release: str | None
+    """The release."""
     opinion: str
+    """What the user made of the answer."""
     held: str | None
+    """Why it is held, as a code; None where it is not."""
     detail: str
+    """The same in words."""
     messages: tuple[dict[str, Any], ...]
+    """The request."""
     output: str
+    """The model's answer."""
     edit: str | None
+    """The user's; None where they did not edit."""
     changes: tuple[DiffPart, ...]
+    """From the model's answer to the user's; empty without an edit."""
     draft: str
+    """What an editor begins with."""
     own_decision: ReviewerDecision | None
+    """What this reviewer decided; None where nothing."""
     other_decisions: tuple[ReviewerDecision, ...]
+    """What others decided, where reviewers disagree."""
     labels: tuple[Label, ...]
+    """What models say of it."""
     row: QueueRow
+    """The pair in the list."""
 
 
 class ReviewQueue:

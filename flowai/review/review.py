@@ -1,7 +1,4 @@
-"""What `flowai finetune review` does: a page for one reviewer; decisions out and in; how far reviewers agree.
-
-In: options, a project. Out: decisions in the project, a Reviewed. Must never know how pairs are shown.
-"""
+"""What `flowai finetune review` does: a page for one reviewer; decisions out and in; how far reviewers agree."""
 
 from __future__ import annotations
 
@@ -36,78 +33,66 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewOptions:
-    """What the command was asked.
-
-    Args:
-        looked: which pairs.
-        reviewer: who looks.
-        port: port, 0 to 65535; 0 takes a free one.
-    """
+    """What the command was asked."""
 
     looked: CandidateSelection = field(default_factory=CandidateSelection)
+    """Which pairs."""
     reviewer: str
+    """Who looks."""
     port: int = 0
+    """Port, 0 to 65535; 0 takes a free one."""
 
 
 class AgreementReport(Struct, frozen=True, kw_only=True):
-    """How far two reviewers agree.
-
-    Args:
-        reviewers: the two.
-        both_count: pairs that both have a word on.
-        same_count: those on which they said the same at first.
-        kappa: Cohen's kappa; None where chance explains it all.
-    """
+    """How far two reviewers agree."""
 
     reviewers: tuple[str, str]
+    """The two."""
     pairs_reviewed_by_both: int
+    """Pairs that both have a word on."""
     agreed_count: int
+    """Those on which they said the same at first."""
     kappa: float | None
+    """Cohen's kappa; None where chance explains it all."""
 
 
 class ReviewResult(Struct, frozen=True, kw_only=True):
-    """What was decided until now.
-
-    Args:
-        feature: whose calls.
-        file: where the decisions lie, as a person would type it.
-        decided_count: pairs with a decision that holds.
-        actions: those by what was decided.
-        disputed: pairs on which reviewers disagree, with who said what.
-        reviewers: pairs that each reviewer has a word on.
-        agreement: of every two reviewers with pairs in common.
-        warnings: what a person should know; one line each.
-    """
+    """What was decided until now."""
 
     feature: str
+    """Whose calls."""
     file: str
+    """Where the decisions lie, as a person would type it."""
     decided_count: int
+    """Pairs with a decision that holds."""
     actions: dict[str, int]
+    """Those by what was decided."""
     disputed: dict[str, str]
+    """Pairs on which reviewers disagree, with who said what."""
     reviewers: dict[str, int]
+    """Pairs that each reviewer has a word on."""
     agreement: tuple[AgreementReport, ...]
+    """Of every two reviewers with pairs in common."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewOpened:
-    """A page that can be opened.
-
-    Args:
-        addresses: where it is.
-        feature: whose calls.
-        reviewer: who looks.
-        pair_count: pairs to look at.
-        left_count: those that need a decision of this reviewer.
-        warnings: what a person should know; one line each.
-    """
+    """A page that can be opened."""
 
     addresses: Addresses
+    """Where it is."""
     feature: str
+    """Whose calls."""
     reviewer: str
+    """Who looks."""
     pair_count: int
+    """Pairs to look at."""
     remaining_count: int
+    """Those that need a decision of this reviewer."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
 
 
 def run_review(

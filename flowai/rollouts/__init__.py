@@ -1,1 +1,1 @@
-"""Room: operations."""
+"""Operations."""

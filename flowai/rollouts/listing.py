@@ -1,7 +1,4 @@
-"""What `flowai release list` and `diff` say: each release and how it stands; what differs between two.
-
-In: where a command stands. Out: Releases, a ReleaseDiff. Must never know the screen, and changes nothing.
-"""
+"""What `flowai release list` and `diff` say: each release and how it stands; what differs between two."""
 
 from __future__ import annotations
 
@@ -24,61 +21,52 @@ if TYPE_CHECKING:
 
 
 class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One release.
-
-    Args:
-        name: its name.
-        states: how it stands: `serves`, `candidate`, `current`, `known good`, `bad`; none for one that is only written.
-        stage: stage of its rollout; None unless it is the candidate.
-        features: what it changes itself.
-        is_locked: whether its prompts and models are locked.
-        changed: prompts and models that are not what was locked.
-        last: the newest step of the ledger about it.
-    """
+    """One release."""
 
     name: str
+    """Its name."""
     states: tuple[str, ...]
+    """How it stands: `serves`, `candidate`, `current`, `known good`, `bad`; none for one that is only written."""
     stage: int | str | None
+    """Stage of its rollout; None unless it is the candidate."""
     features: tuple[str, ...]
+    """What it changes itself."""
     is_locked: bool
+    """Whether its prompts and models are locked."""
     changed: tuple[str, ...]
+    """Prompts and models that are not what was locked."""
     last: LedgerEntry | None
+    """The newest step of the ledger about it."""
 
 
 class ReleaseList(msgspec.Struct, frozen=True, kw_only=True):
-    """All releases of an environment.
-
-    Args:
-        schema_version: version of this format: 1.
-        environment: the environment; None for the plain registry.
-        serves: the release that serves; None when none may.
-        releases: in the order of the registry.
-        warnings: what a person should know; one line each.
-    """
+    """All releases of an environment."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     environment: str | None
+    """The environment; None for the plain registry."""
     serving: str | None
+    """The release that serves; None when none may."""
     releases: tuple[ReleaseRow, ...]
+    """In the order of the registry."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
 
 
 class ReleaseDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between two releases.
-
-    Args:
-        schema_version: version of this format: 1.
-        before: the first.
-        after: the second.
-        differences: what features use.
-        texts: unified diff of each changed prompt, by `old -> new`.
-    """
+    """What differs between two releases."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     before: str
+    """The first."""
     after: str
+    """The second."""
     differences: tuple[Difference, ...]
+    """What features use."""
     texts: dict[str, str]
+    """Unified diff of each changed prompt, by `old -> new`."""
 
 
 def list_releases(context: CommandContext, *, env: str | None) -> ReleaseList:

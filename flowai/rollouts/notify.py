@@ -1,7 +1,4 @@
-"""What follows a rollback or a completed rollout, best effort: version targets, alerts, what a person should know.
-
-In: what was decided. Out: steps. Must never know how it was decided, and never fail what was done before.
-"""
+"""What follows a rollback or a completed rollout, best effort: version targets, alerts, what a person should know."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What `flowai release promote` does: moves a rollout on by one stage, on evidence; after the last, its release serves.
-
-In: where it stands and what was asked for. Out: a Promoted. Must never know the screen.
-"""
+"""`flowai release promote`: moves a rollout on by one stage; after the last stage the release becomes current."""
 
 from __future__ import annotations
 
@@ -44,59 +41,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromoteOptions:
-    """What was asked for.
-
-    Args:
-        release: the candidate that is meant; None for whichever is being rolled out.
-        env: the environment; None for FLOWAI_ENV or the only one.
-        force: whether to go on without evidence; needs a reason.
-        reason: why.
-    """
+    """What was asked for."""
 
     release: str | None = None
+    """The candidate that is meant; None for whichever is being rolled out."""
     env: str | None = None
+    """The environment; None for FLOWAI_ENV or the only one."""
     force: bool = False
+    """Whether to go on without evidence; needs a reason."""
     reason: str | None = None
+    """Why."""
 
 
 class PromoteResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it.
-
-    Args:
-        schema_version: version of this format: 1.
-        environment: the environment; None for the plain registry.
-        release: the candidate.
-        from_stage: the stage it was at.
-        to_stage: the stage it is at now; None where the rollout is complete. The same where it did not move.
-        has_moved: whether it moved.
-        is_complete: whether the release is current now.
-        is_worse: whether the candidate was found worse than its control.
-        blocked_by: why it did not move, or would not have without force; empty where nothing speaks against it.
-        hint: what to do about that.
-        forced: whether it moved in spite of it.
-        joins: critical features that take part from here on.
-        report_digest: digest of the canary report it rests on.
-        steps: version targets that were told.
-        registry_file: the file that was changed.
-        warnings: what a person should know; one line each.
-    """
+    """What came of it."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     environment: str | None
+    """The environment; None for the plain registry."""
     release: str
+    """The candidate."""
     from_stage: int | str
+    """The stage it was at."""
     to_stage: int | str | None
+    """The stage it is at now; None where the rollout is complete. The same where it did not move."""
     changed: bool
+    """Whether it moved."""
     is_complete: bool = False
+    """Whether the release is current now."""
     candidate_is_worse: bool = False
+    """Whether the candidate was found worse than its control."""
     blocked_by: str = ""
+    """Why it did not move, or would not have without force; empty where nothing speaks against it."""
     hint: str | None = None
+    """What to do about that."""
     forced: bool = False
+    """Whether it moved in spite of it."""
     newly_exposed: tuple[str, ...] = ()
+    """Critical features that take part from here on."""
     report_digest: str | None = None
+    """Digest of the canary report it rests on."""
     steps: tuple[RollbackStep, ...] = ()
+    """Version targets that were told."""
     registry_file: str
+    """The file that was changed."""
     warnings: tuple[str, ...] = ()
+    """What a person should know; one line each."""
 
 
 def promote(context: CommandContext, options: PromoteOptions) -> PromoteResult:

@@ -1,7 +1,4 @@
-"""What `flowai release publish` does: locks a release, and begins its rollout.
-
-In: where it stands and what was asked for. Out: a Published. Must never know the screen.
-"""
+"""What `flowai release publish` does: locks a release, and begins its rollout."""
 
 from __future__ import annotations
 
@@ -27,47 +24,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishOptions:
-    """What was asked for.
-
-    Args:
-        release: the release.
-        env: the environment; None for FLOWAI_ENV or the only one.
-        smoke: whether smoke must pass first.
-        reason: why smoke may be left out, or what this release is for.
-    """
+    """What was asked for."""
 
     release: str
+    """The release."""
     env: str | None = None
+    """The environment; None for FLOWAI_ENV or the only one."""
     smoke: bool = True
+    """Whether smoke must pass first."""
     reason: str | None = None
+    """Why smoke may be left out, or what this release is for."""
 
 
 class PublishResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it.
-
-    Args:
-        schema_version: version of this format: 1.
-        environment: the environment; None for the plain registry.
-        release: the candidate.
-        serves: the baseline, which serves all others.
-        stage: the stage its rollout begins with; None where it did not begin.
-        is_new: whether this run began it; False where it was on already.
-        smoke: what smoke said: `pass`, `fail`, `errors`, ...; `skipped` where it was left out.
-        differences: what features use, instead of what the baseline does.
-        registry_file: the file that was changed.
-        warnings: what a person should know; one line each.
-    """
+    """What came of it."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     environment: str | None
+    """The environment; None for the plain registry."""
     release: str
+    """The candidate."""
     serving: str
+    """The baseline, which serves all others."""
     stage: int | str | None
+    """The stage its rollout begins with; None where it did not begin."""
     changed: bool
+    """Whether this run began it; False where it was on already."""
     smoke: str
+    """What smoke said: `pass`, `fail`, `errors`, ...; `skipped` where it was left out."""
     differences: tuple[Difference, ...]
+    """What features use, instead of what the baseline does."""
     registry_file: str
+    """The file that was changed."""
     warnings: tuple[str, ...] = ()
+    """What a person should know; one line each."""
 
 
 def publish(context: CommandContext, options: PublishOptions, observer: Observer) -> PublishResult:

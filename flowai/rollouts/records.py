@@ -1,7 +1,4 @@
-"""The records of a rollback: what was asked for, its steps, and what came of it.
-
-In: nothing. Out: records. Must never know how any of it is done.
-"""
+"""The records of a rollback: what was asked for, its steps, and what came of it."""
 
 from __future__ import annotations
 
@@ -25,63 +22,57 @@ was nothing to do, or it must not be done from here."""
 
 
 class RollbackStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a rollback.
-
-    Args:
-        name: what it is about (`live overlay`, `registry.prod.yaml`, `PagerDuty`).
-        status: see `StepStatus`.
-        detail: what came of it, in a few words, secrets redacted.
-        elapsed_ms: how long it took, >= 0; None where there was nothing to wait for.
-    """
+    """One step of a rollback."""
 
     name: str
+    """What it is about (`live overlay`, `registry.prod.yaml`, `PagerDuty`)."""
     status: StepStatus
+    """See `StepStatus`."""
     detail: str
+    """What came of it, in a few words, secrets redacted."""
     elapsed_ms: float | None = None
+    """How long it took, >= 0; None where there was nothing to wait for."""
 
 
 class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a rollback.
-
-    Args:
-        schema_version: version of this format: 1.
-        environment: the environment; None for the plain registry.
-        leaves: releases that were left and marked bad, the candidate last; empty where nothing was to be left.
-        serves: the release that serves.
-        stage: stage of the rollout that ended; None where none did.
-        good_since: day on which `serves` completed its own rollout; None where the ledger does not say.
-        is_new: whether this run decided it; False where an earlier one had.
-        is_dry_run: whether nothing was changed.
-        reason: why, in a person's words.
-        differences: what features use now, instead of what.
-        steps: what was done, in order.
-        process_count: live processes, >= 0.
-        silent: live processes that do not confirm, and what they said last.
-        may_not_know: processes that could not be told, as far as they are known.
-        warnings: what a person should know; one line each.
-        registry_file: the file that holds flowai's own keys.
-        is_in_git: whether that file was changed here, so that it is to be committed.
-        since: from when on a post-mortem should look (RFC 3339, UTC).
-    """
+    """What came of a rollback."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     environment: str | None
+    """The environment; None for the plain registry."""
     rolled_back: tuple[str, ...]
+    """Releases that were left and marked bad, the candidate last; empty where nothing was to be left."""
     serving: str
+    """The release that serves."""
     stage: int | str | None
+    """Stage of the rollout that ended; None where none did."""
     good_since: str | None
+    """Day on which `serves` completed its own rollout; None where the ledger does not say."""
     changed: bool
+    """Whether this run decided it; False where an earlier one had."""
     is_dry_run: bool
+    """Whether nothing was changed."""
     reason: str | None
+    """Why, in a person's words."""
     differences: tuple[Difference, ...]
+    """What features use now, instead of what."""
     steps: tuple[RollbackStep, ...]
+    """What was done, in order."""
     process_count: int
+    """Live processes, >= 0."""
     unconfirmed: tuple[str, ...]
+    """Live processes that do not confirm, and what they said last."""
     unreachable: tuple[str, ...]
+    """Processes that could not be told, as far as they are known."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
     registry_file: str
+    """The file that holds flowai's own keys."""
     is_in_git: bool
+    """Whether that file was changed here, so that it is to be committed."""
     since: str
+    """From when on a post-mortem should look (RFC 3339, UTC)."""
 
     @property
     def is_confirmed(self) -> bool:
@@ -96,25 +87,22 @@ class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RollbackOptions:
-    """What was asked for.
-
-    Args:
-        to: the release that shall serve; None for the newest known good.
-        reason: why.
-        env: the environment; None for FLOWAI_ENV or the only one.
-        state: where processes share what they know; None for what the registry says.
-        registry: path or URL of the registry; None for FLOWAI_REGISTRY or the nearest one.
-        force: whether `to` may be a release that was never good.
-        dry_run: only say what would be done.
-    """
+    """What was asked for."""
 
     to: str | None = None
+    """The release that shall serve; None for the newest known good."""
     reason: str | None = None
+    """Why."""
     env: str | None = None
+    """The environment; None for FLOWAI_ENV or the only one."""
     state: str | None = None
+    """Where processes share what they know; None for what the registry says."""
     registry: str | None = None
+    """Path or URL of the registry; None for FLOWAI_REGISTRY or the nearest one."""
     force: bool = False
+    """Whether `to` may be a release that was never good."""
     dry_run: bool = False
+    """Only say what would be done."""
 
 
 def changed_keys(own: ManagedKeys, wanted: ManagedKeys) -> list[str]:

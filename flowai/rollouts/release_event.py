@@ -1,8 +1,4 @@
-"""Puts a step of a rollout into the event log, beside the calls that it changed; the ledger is the record of it.
-
-In: a step of the ledger, the registry's place. Out: a line in the log, or why there is none. Must never know how the
-step is taken, nor fail it or hold it up.
-"""
+"""Puts a step of a rollout into the event log, beside the calls that it changed; the ledger is the record of it."""
 
 from __future__ import annotations
 

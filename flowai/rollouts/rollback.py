@@ -1,8 +1,5 @@
 """What `flowai rollback` does: takes a bad release out of service at once, then puts files and others in line with it.
 
-In: where it stands and what was asked for. Out: a RollbackResult, each step told as it is done. Must never know the
-screen, nor need LiteLLM, the event log or a provider.
-
 The order is what makes it safe to kill: the overlay says what was decided, and running processes follow it; the ledger
 says it where the overlay cannot; the registry follows; then messages are queued before the first is sent. Whatever of
 it is missing, the same command finds it missing and does it.

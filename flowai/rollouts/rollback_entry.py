@@ -1,8 +1,4 @@
-"""The record of a rollback: what the ledger says of what came before, and the line it gets for this one.
-
-In: a plan, what was put in force, who confirmed. Out: a line in the ledger and one in the event log. Must never know
-what a rollback does.
-"""
+"""The record of a rollback: what the ledger says of what came before, and the line it gets for this one."""
 
 from __future__ import annotations
 

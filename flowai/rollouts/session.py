@@ -1,7 +1,4 @@
-"""What publishing and promoting stand on: an opened registry that may be changed, its ledger, what processes share.
-
-In: where a command stands. Out: a Ground. Must never know which step is taken.
-"""
+"""What publishing and promoting stand on: an opened registry that may be changed, its ledger, what processes share."""
 
 from __future__ import annotations
 
@@ -29,34 +26,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseStatus:
-    """How an environment's releases stand, by its files and by what its processes are told.
-
-    Args:
-        live: the release that a rollback put in front of `current`; None when none did.
-        bad: releases that are never to be served again, whoever says so.
-        warnings: what a person should know; one line each.
-    """
+    """How an environment's releases stand, by its files and by what its processes are told."""
 
     live: str | None
+    """The release that a rollback put in front of `current`; None when none did."""
     bad: frozenset[str]
+    """Releases that are never to be served again, whoever says so."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutSession:
-    """An environment whose releases are to be changed.
-
-    Args:
-        context: the command's context, with the project, environment and variables that were found.
-        source: the registry's place.
-        registry: the registry.
-        ledger: its ledger.
-    """
+    """An environment whose releases are to be changed."""
 
     context: CommandContext
+    """The command's context, with the project, environment and variables that were found."""
     source: RegistrySource
+    """The registry's place."""
     registry: Registry
+    """The registry."""
     ledger: Ledger
+    """Its ledger."""
 
     def clean(self, text: str | None) -> str | None:
         """Take secrets out of what a person wrote."""

@@ -1,1 +1,1 @@
-"""Room: the HTTP gateway, OpenAI-compatible."""
+"""The HTTP gateway, OpenAI-compatible."""

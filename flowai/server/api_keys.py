@@ -1,7 +1,4 @@
-"""Keys of callers: makes them, keeps only their hash, and tells whose a key is without telling how near a guess came.
-
-In: a key as it was sent, the registry's hashes. Out: a tenant. Must never know HTTP, nor keep a key.
-"""
+"""API keys of callers: creates them, stores only hashes, and compares in constant time."""
 
 from __future__ import annotations
 

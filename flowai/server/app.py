@@ -1,7 +1,4 @@
-"""The ASGI application: the checks every request passes, the endpoints, and the edge where errors become answers.
-
-In: ASGI requests, a gateway. Out: ASGI answers. Must never know sockets, nor how an answer is made.
-"""
+"""The ASGI application: the checks every request passes, the endpoints, and the edge where errors become answers."""
 
 from __future__ import annotations
 
@@ -54,17 +51,14 @@ _WITHOUT_KEY = frozenset({"/healthz", "/readyz"})  # probes carry no key; they a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppOptions:
-    """How the application behaves.
-
-    Args:
-        is_local: whether only this machine reaches it: then no key is needed while the registry has none.
-        write_timeout_s: seconds a caller may leave what was sent unread before it counts as gone, > 0.
-        on_bug: told of an exception that nothing expected; the caller learns only that there was one.
-    """
+    """How the application behaves."""
 
     is_local: bool = True
+    """Whether only this machine reaches it: then no key is needed while the registry has none."""
     write_timeout_s: float = 30.0
+    """Seconds a caller may leave what was sent unread before it counts as gone, > 0."""
     on_bug: Callable[[BaseException], None] = lambda _: None
+    """Told of an exception that nothing expected; the caller learns only that there was one."""
 
 
 class GatewayApp:

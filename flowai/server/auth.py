@@ -1,7 +1,4 @@
-"""Who asks, and whether they may: keys, tenants, sessions, and pages in browsers that must not reach a local server.
-
-In: request headers, the registry's keys. Out: a Caller, or a refusal. Must never know what is asked.
-"""
+"""Who asks, and whether they may: keys, tenants, sessions, and pages in browsers that must not reach a local server."""
 
 from __future__ import annotations
 
@@ -32,17 +29,14 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who asks.
-
-    Args:
-        tenant: whose data it is; None where there is one tenant only.
-        session: the conversation; None without one.
-        headers: the request's headers without credentials, lower-case names.
-    """
+    """Who asks."""
 
     tenant: str | None = None
+    """Whose data it is; None where there is one tenant only."""
     session: str | None = None
+    """The conversation; None without one."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """The request's headers without credentials, lower-case names."""
 
 
 def is_loopback(host: str) -> bool:

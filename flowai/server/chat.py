@@ -1,7 +1,5 @@
 """`POST /v1/chat/completions`: a body becomes an Ask, the answer goes back whole or as server-sent events.
 
-In: a request, a gateway. Out: OpenAI's JSON or stream. Must never know how an answer is made.
-
 Source: OpenAI API reference, Create chat completion; WHATWG HTML, Server-sent events.
 """
 
@@ -51,19 +49,16 @@ _DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatRequest:
-    """A chat request, understood.
-
-    Args:
-        ask: what to ask the gateway.
-        is_stream: whether the answer goes out piece by piece.
-        include_usage: whether a stream ends with the tokens used.
-        on_break: what happens when a stream dies in the middle.
-    """
+    """A chat request, understood."""
 
     ask: CompletionRequest
+    """What to ask the gateway."""
     is_stream: bool = False
+    """Whether the answer goes out piece by piece."""
     include_usage: bool = False
+    """Whether a stream ends with the tokens used."""
     on_break: OnStreamBreak = "error"
+    """What happens when a stream dies in the middle."""
 
 
 def chat_request(value: dict[str, Any], standing: GatewayStatus, caller: Caller) -> ChatRequest:

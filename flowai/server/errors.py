@@ -1,7 +1,4 @@
-"""What a caller is told when a request fails: the status and OpenAI's error object, for each of our errors.
-
-In: an error. Out: a Problem. Must never know routes, nor show more of a bug than that there is one.
-"""
+"""What a caller is told when a request fails: the status and OpenAI's error object, for each of our errors."""
 
 from __future__ import annotations
 
@@ -38,25 +35,22 @@ CLIENT_GONE = 499  # nginx's number for a caller that left; seen in metrics only
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorResponse:
-    """What the caller is told.
-
-    Args:
-        status: HTTP status, 400 to 599.
-        message: what is wrong, secrets redacted.
-        type: OpenAI's kind: `invalid_request_error`, `insufficient_quota`, `server_error`.
-        code: what a program can branch on; None when the status says it all.
-        param: the parameter at fault, dotted (`messages.0.content`); None when none is.
-        retry_after_s: seconds until trying again makes sense, >= 0; None when nobody knows.
-        headers: further headers of the answer.
-    """
+    """What the caller is told."""
 
     status: int
+    """HTTP status, 400 to 599."""
     message: str
+    """What is wrong, secrets redacted."""
     type: str = "invalid_request_error"
+    """OpenAI's kind: `invalid_request_error`, `insufficient_quota`, `server_error`."""
     code: str | None = None
+    """What a program can branch on; None when the status says it all."""
     param: str | None = None
+    """The parameter at fault, dotted (`messages.0.content`); None when none is."""
     retry_after_s: float | None = None
+    """Seconds until trying again makes sense, >= 0; None when nobody knows."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Further headers of the answer."""
 
     def body(self) -> bytes:
         """Give OpenAI's error object as JSON."""

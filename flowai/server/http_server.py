@@ -1,7 +1,4 @@
-"""The HTTP server around an application: opens a port, serves, drains, ends.
-
-In: a gateway, an address. Out: a running server. Must never know endpoints.
-"""
+"""The HTTP server around an application: opens a port, serves, drains, ends."""
 
 from __future__ import annotations
 

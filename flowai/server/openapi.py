@@ -1,7 +1,5 @@
 """The OpenAPI document of the server, made of the records that check bodies and encode answers.
 
-In: the records. Out: the document. Must never know a gateway.
-
 Source: OpenAPI Specification 3.2 (`itemSchema` describes one event of a stream).
 """
 

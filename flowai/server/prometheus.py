@@ -1,8 +1,5 @@
 """The numbers of one server for Prometheus: seconds, `_total`, and labels whose values the registry bounds.
 
-In: answers, failures, how things stand. Out: the exposition text. Must never know users, tenants, sessions or texts.
-The sole door to prometheus_client.
-
 Source: Prometheus, Metric and label naming; Text-based format 0.0.4.
 """
 

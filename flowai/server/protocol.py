@@ -1,7 +1,4 @@
-"""What the HTTP server needs of a gateway: to ask, to stream, to embed, to note feedback, and how things stand.
-
-In: nothing. Out: a protocol. Must never know HTTP.
-"""
+"""What the HTTP server needs of a gateway: to ask, to stream, to embed, to note feedback, and how things stand."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The response headers that say how flowai came to an answer.
-
-In: an Answer, or what is known when a stream begins. Out: names and ASCII values. Must never know HTTP itself.
-"""
+"""The response headers that say how flowai came to an answer."""
 
 from __future__ import annotations
 

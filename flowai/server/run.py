@@ -1,7 +1,4 @@
-"""What `flowai serve` does: opens the gateway, serves it until a signal comes, drains, ends; makes keys for callers.
-
-In: an address, the environment. Out: how it ended, or a new key. Must never know how it is shown.
-"""
+"""What `flowai serve` does: opens the gateway, serves it until a signal comes, drains, ends; makes keys for callers."""
 
 from __future__ import annotations
 
@@ -30,60 +27,48 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what the registry takes f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeOptions:
-    """What to serve, and where.
-
-    Args:
-        start: the project's directory, or one below it.
-        env: the environment; None for FLOWAI_ENV or none.
-        host: address or name to listen on.
-        port: port, 0 to 65535; 0 takes a free one.
-        drain_s: seconds that calls under way get when the server is told to end, >= 0.
-    """
+    """What to serve, and where."""
 
     start: Path
+    """The project's directory, or one below it."""
     env: str | None = None
+    """The environment; None for FLOWAI_ENV or none."""
     host: str = "127.0.0.1"
+    """Address or name to listen on."""
     port: int = 8080
+    """Port, 0 to 65535; 0 takes a free one."""
     drain_s: float = 30.0
+    """Seconds that calls under way get when the server is told to end, >= 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerInfo:
-    """A server that takes calls.
-
-    Args:
-        address: `http://127.0.0.1:8080`.
-        standing: how the gateway stands.
-    """
+    """A server that takes calls."""
 
     address: str
+    """`http://127.0.0.1:8080`."""
     standing: GatewayStatus
+    """How the gateway stands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeResult:
-    """How a server ended.
-
-    Args:
-        cut_count: calls that were cut because they took longer than they were given.
-    """
+    """How a server ended."""
 
     cut_count: int
+    """Calls that were cut because they took longer than they were given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewKey:
-    """A key for a caller; it is not kept anywhere.
-
-    Args:
-        key: the key itself.
-        tenant: whose it is.
-        lines: what to put into the registry, YAML.
-    """
+    """A key for a caller; it is not kept anywhere."""
 
     key: str
+    """The key itself."""
     tenant: str
+    """Whose it is."""
     lines: tuple[str, ...]
+    """What to put into the registry, YAML."""
 
 
 def make_key(tenant: str) -> NewKey:

@@ -1,4 +1,4 @@
-"""Room: what processes share: breakers, budgets, the live overlay, heartbeats."""
+"""What processes share: breakers, budgets, the live overlay, heartbeats."""
 
 from flowai.state.factory import open_state
 from flowai.state.fallback_store import FallbackStateStore

@@ -1,7 +1,5 @@
 """The law of the breaker: how one provider's record changes; no clock, no store, no waiting.
 
-In: a record, a rule, the time. Out: the next record, and what the caller may do. Must never know where records lie.
-
 A record that does not change is given back as the same object, so that stores can skip the write. `breaker.lua` is the
 same law for Redis, over the same record; the property test in tests/state holds both against a third, simpler model.
 """
@@ -25,23 +23,20 @@ MAX_BACK_OFF_S = 86_400.0
 
 
 class CircuitWindow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """What is known of one provider; written as an array, in this order, which `breaker.lua` shares.
-
-    Args:
-        failures_at_s: counted failures of the last window, oldest first.
-        window_s: the window they were counted by, seconds.
-        open_until_s: when an open breaker lets a probe through; 0 when closed.
-        probe: the lease of the probe that is under way; empty when there is none.
-        lease_until_s: when that lease ends; 0 when there is none.
-        rest_until_s: until when the provider asked to be left alone; 0 when it never did.
-    """
+    """What is known of one provider; written as an array, in this order, which `breaker.lua` shares."""
 
     failures_at_s: tuple[float, ...] = ()
+    """Counted failures of the last window, oldest first."""
     window_s: float = 0.0
+    """The window they were counted by, seconds."""
     open_until_s: float = 0.0
+    """When an open breaker lets a probe through; 0 when closed."""
     probe: str = ""
+    """The lease of the probe that is under way; empty when there is none."""
     lease_until_s: float = 0.0
+    """When that lease ends; 0 when there is none."""
     rest_until_s: float = 0.0
+    """Until when the provider asked to be left alone; 0 when it never did."""
 
 
 EMPTY_WINDOW = CircuitWindow()

@@ -1,8 +1,4 @@
-"""Opens the store that a registry names.
-
-In: the address as the registry holds it. Out: a State, which has opened and connected nothing yet. Must never know
-registries.
-"""
+"""Opens the store that a registry names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """A store that never fails a call: while the shared one is away, each process goes on alone.
 
-In: the shared store and one of this process. Out: a State that says when it is alone. Must never know which stores
-they are.
-
 What being alone means. A provider that the shared store left alone when it was last looked at is left alone here too,
 and the live overlay stays in force; failures are counted by this process only; each process has a day's whole budget
 to itself. A store that is back is noticed within `pause_s` of the next operation. Nothing is reported a second time:

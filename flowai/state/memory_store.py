@@ -1,7 +1,4 @@
-"""The store of one process: plain dictionaries.
-
-In: what callers report. Out: what they ask. Must never know other processes.
-"""
+"""The store of one process: plain dictionaries."""
 
 from __future__ import annotations
 

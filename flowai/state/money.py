@@ -1,7 +1,5 @@
 """Money as the stores count it: whole nano-dollars, by UTC day.
 
-In: dollars, a time, a reservation. Out: integers, a day. Must never know where accounts lie.
-
 Sums of binary fractions refuse what fits exactly (0.1 + 0.1 + 0.1 > 0.3); whole nano-dollars do not, and one is still
 less than the cheapest token costs.
 """

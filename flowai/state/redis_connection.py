@@ -37,15 +37,12 @@ _MAX_PIPELINE = 128  # so that one exchange stays far below its limit
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _PendingCommand:
-    """What one caller asks.
-
-    Args:
-        commands: sent together, in order.
-        answer: gets a reply for each.
-    """
+    """What one caller asks."""
 
     commands: tuple[Command, ...]
+    """Sent together, in order."""
     answer: asyncio.Future[list[Any]]
+    """Gets a reply for each."""
 
 
 class RedisConnection:

@@ -1,7 +1,5 @@
 """The store of several machines: Redis, one script per step.
 
-In: what callers report. Out: what they ask. Must never know what to do while Redis is away.
-
 Keys, all in one slot; each but the overlay's goes by itself when nobody needs it any more:
     flowai:{state}:breakers                  hash: provider -> record
     flowai:{state}:spent:ACCOUNT             hash: day -> nano-dollars; life
@@ -41,15 +39,12 @@ _heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Script:
-    """A script and the name Redis knows it by.
-
-    Args:
-        text: Lua.
-        digest: SHA-1 of the text.
-    """
+    """A script and the name Redis knows it by."""
 
     text: str
+    """Lua."""
     digest: str
+    """SHA-1 of the text."""
 
 
 def _script(name: str) -> _Script:

@@ -1,7 +1,5 @@
 """The store of one machine: an SQLite file that several processes read and write.
 
-In: what callers report. Out: what they ask. Must never know other machines.
-
 The operations are inline, without a thread: each takes microseconds, less than handing it to one. A process that is
 killed in the middle of a write changes nothing and hurts nobody (write-ahead log). A machine that loses power forgets
 at most what was written since the last checkpoint, never the whole file (synchronous=NORMAL).

@@ -1,8 +1,5 @@
 """What processes share, and what every store of it promises.
 
-In: providers' failures, amounts, overlays, heartbeats. Out: whether a provider may be asked, whether money is left,
-which release is live. Must never know calls, registries or why a provider failed.
-
 Times are seconds since the epoch by the store's clock: the server's on Redis, so that machines agree; else this
 machine's.
 """
@@ -24,139 +21,118 @@ BreakerStatus = Literal["closed", "open", "probing"]
 
 
 class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a provider is left alone.
-
-    Args:
-        failure_count: more failures than this within the window open the breaker, >= 1.
-        window_s: sliding window, seconds, > 0.
-        open_s: seconds it stays open before one probe, > 0.
-        lease_s: seconds a probe may take before another process may try, > 0.
-    """
+    """When a provider is left alone."""
 
     failure_count: int = 5
+    """More failures than this within the window open the breaker, >= 1."""
     window_s: float = 60.0
+    """Sliding window, seconds, > 0."""
     open_s: float = 300.0
+    """Seconds it stays open before one probe, > 0."""
     lease_s: float = 60.0
+    """Seconds a probe may take before another process may try, > 0."""
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
-    """How one provider stands.
-
-    Args:
-        status: see `BreakerStatus`.
-        failure_count: counted failures within the window, >= 0.
-        open_until_s: when an open breaker lets a probe through; 0 when closed.
-        lease_until_s: when a probe's lease ends; 0 when nobody probes.
-        rest_until_s: until when the provider asked to be left alone (Retry-After); 0 when it did not.
-    """
+    """How one provider stands."""
 
     status: BreakerStatus = "closed"
+    """See `BreakerStatus`."""
     failure_count: int = 0
+    """Counted failures within the window, >= 0."""
     open_until_s: float = 0.0
+    """When an open breaker lets a probe through; 0 when closed."""
     lease_until_s: float = 0.0
+    """When a probe's lease ends; 0 when nobody probes."""
     rest_until_s: float = 0.0
+    """Until when the provider asked to be left alone (Retry-After); 0 when it did not."""
 
 
 class BreakerDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether one attempt may start.
-
-    Args:
-        is_admitted: whether to ask the provider now.
-        reason: why not: `open`, `probing` or `resting`; None when admitted.
-        probe: the lease, when this attempt is the fleet's one probe: hand it back with `succeeded`, `failed` or
-            `released`; None for ordinary attempts.
-        retry_in_s: seconds until it makes sense to ask again, >= 0; 0 when admitted.
-    """
+    """Whether one attempt may start."""
 
     is_admitted: bool
+    """Whether to ask the provider now."""
     reason: Literal["open", "probing", "resting"] | None = None
+    """Why not: `open`, `probing` or `resting`; None when admitted."""
     probe: str | None = None
+    """The lease, when this attempt is the fleet's one probe: hand it back with `succeeded`, `failed` or `released`;
+    None for ordinary attempts."""
     retry_in_s: float = 0.0
+    """Seconds until it makes sense to ask again, >= 0; 0 when admitted."""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Money set aside for one call.
-
-    Args:
-        account: what it counts against (`summarization`).
-        day: UTC day it counts against, `YYYY-MM-DD`.
-        amount_usd: US dollars set aside, >= 0.
-        held_by: which store, and which life of it, holds the money; another one cannot give it back.
-    """
+    """Money set aside for one call."""
 
     account: str
+    """What it counts against (`summarization`)."""
     day: str
+    """UTC day it counts against, `YYYY-MM-DD`."""
     amount_usd: Annotated[float, Meta(ge=0)]
+    """US dollars set aside, >= 0."""
     held_by: str = ""
+    """Which store, and which life of it, holds the money; another one cannot give it back."""
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True):
-    """What overrides the registry in running processes at once; written by a rollback.
-
-    Args:
-        schema_version: version of this format: 1.
-        release: the release that serves; None when only the rollout ends.
-        bad: releases never to be served again, whatever the registry still says.
-        ends_rollout_of: the candidate whose rollout is over; None when none was on.
-        serves: the release that serves by it, also where only a rollout ends: a rollback that is run again knows by it
-            that it is done; None for an overlay that overrides nothing any more.
-        epoch: rises with each overlay of an environment, so that heartbeats can acknowledge it, >= 1.
-        reason: why, in a person's words.
-        at: when it was written (RFC 3339, UTC).
-    """
+    """What overrides the registry in running processes at once; written by a rollback."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     release: str | None = None
+    """The release that serves; None when only the rollout ends."""
     bad: tuple[str, ...] = ()
+    """Releases never to be served again, whatever the registry still says."""
     ends_rollout_of: str | None = None
+    """The candidate whose rollout is over; None when none was on."""
     serving: str | None = None
+    """The release that serves by it, also where only a rollout ends: a rollback that is run again knows by it that it
+    is done; None for an overlay that overrides nothing any more."""
     epoch: Annotated[int, Meta(ge=1)]
+    """Rises with each overlay of an environment, so that heartbeats can acknowledge it, >= 1."""
     reason: str | None = None
+    """Why, in a person's words."""
     at: datetime
+    """When it was written (RFC 3339, UTC)."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A live process and what it serves.
-
-    Args:
-        schema_version: version of this format: 1.
-        process: name no other process has; the same as in the event log.
-        host: machine.
-        pid: process id, >= 1.
-        environment: whose registry it follows; empty for the plain one.
-        origin: `library` or `serve`.
-        release: the release it serves as baseline.
-        candidate: the release it rolls out; None when no rollout is on.
-        overlay_epoch: the newest overlay it follows; 0 for none.
-        started_at: when the process began (RFC 3339, UTC).
-        at: when it said this.
-    """
+    """A live process and what it serves."""
 
     schema_version: int = 1
+    """Version of this format: 1."""
     process: str
+    """Name no other process has; the same as in the event log."""
     host: str
+    """Machine."""
     pid: int
+    """Process id, >= 1."""
     environment: str = ""
+    """Whose registry it follows; empty for the plain one."""
     origin: str
+    """`library` or `serve`."""
     release: str
+    """The release it serves as baseline."""
     candidate: str | None = None
+    """The release it rolls out; None when no rollout is on."""
     overlay_epoch: int = 0
+    """The newest overlay it follows; 0 for none."""
     started_at: datetime
+    """When the process began (RFC 3339, UTC)."""
     at: datetime
+    """When it said this."""
 
 
 class SharedState(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a call looks at before it starts, read in one go.
-
-    Args:
-        breakers: providers that are not simply closed and quiet; all others are.
-        overlay: the live overlay of the environment; None when there is none.
-        read_at_s: when, by the store's clock.
-    """
+    """All that a call looks at before it starts, read in one go."""
 
     breakers: Mapping[str, BreakerView] = {}
+    """Providers that are not simply closed and quiet; all others are."""
     overlay: Overlay | None = None
+    """The live overlay of the environment; None when there is none."""
     read_at_s: float = 0.0
+    """When, by the store's clock."""
 
 
 class StateStore(Protocol):

@@ -1,7 +1,4 @@
-"""Addresses of stores as they may be shown.
-
-In: an address as the registry holds it. Out: the same without credentials. Must never know the stores.
-"""
+"""Addresses of stores as they may be shown."""
 
 from __future__ import annotations
 

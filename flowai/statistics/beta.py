@@ -1,7 +1,4 @@
-"""The incomplete beta function and its inverse, from counts of 1 to 10^9 and more.
-
-In: shape parameters and a probability. Out: a probability. Must never know what is counted.
-"""
+"""The incomplete beta function and its inverse, from counts of 1 to 10^9 and more."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Chances of counting so many failures or more, as logarithms: far below what a float holds.
-
-In: counts. Out: natural logarithms of probabilities. Must never know what is counted.
-"""
+"""Chances of counting so many failures or more, as logarithms: far below what a float holds."""
 
 from __future__ import annotations
 

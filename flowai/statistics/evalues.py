@@ -1,7 +1,5 @@
 """Evidence about a candidate's failure rate that may be looked at at any time, gathered block by block.
 
-In: blocks (calls and failures of both arms). Out: the logarithm of an e-value. Must never know what a failure is.
-
 One inequality carries both constructions. In a block of n1 candidate and n0 control calls, s = n1 / (n1 + n0), every
 call multiplies the evidence: a candidate call by 1 + stake (1 - s) (y - a), a control call by 1 - stake s (y - b). Here
 y is 1 for a failure, else 0; a - b = margin; stake, a and b are chosen before the block. Weighted by s and 1 - s, the
@@ -66,20 +64,18 @@ class Block:
     What ends a block may depend on time and on the number of calls, never on how they went; an open block adds nothing.
     A user (or session) counts once: the failures of one are not independent of each other.
 
-    Args:
-        candidate_count: calls of the candidate, 0 or more.
-        control_count: calls of the control in the same stretch, 0 or more.
-        candidate_failure_count: 0 to `candidate_count`.
-        control_failure_count: 0 to `control_count`.
-
     Raises:
         ValueError: more failures than calls, or fewer than none.
     """
 
     candidate_count: int
+    """Calls of the candidate, 0 or more."""
     control_count: int
+    """Calls of the control in the same stretch, 0 or more."""
     candidate_failure_count: int
+    """0 to `candidate_count`."""
     control_failure_count: int
+    """0 to `control_count`."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot have been counted."""

@@ -1,7 +1,4 @@
-"""Quantiles of positive measurements (latencies, costs) from counts by 1 % log bucket.
-
-In: counts by bucket, which merge by addition. Out: quantiles and their intervals. Must never know what is measured.
-"""
+"""Quantiles of positive measurements (latencies, costs) from counts by 1 % log bucket."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Confidence intervals of proportions, of their differences, and of quantiles, for one fixed look.
-
-In: counts. Out: intervals. Must never know what is counted.
-"""
+"""Confidence intervals of proportions, of their differences, and of quantiles, for one fixed look."""
 
 from __future__ import annotations
 
@@ -22,17 +19,14 @@ SMALL_SAMPLE = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A confidence interval.
-
-    Args:
-        estimate: the best single value, in the interval; None when nothing was measured.
-        low: lower bound; -inf (0 for ratios and latencies) when there is none.
-        high: upper bound; inf when there is none.
-    """
+    """A confidence interval."""
 
     estimate: float | None
+    """The best single value, in the interval; None when nothing was measured."""
     low: float
+    """Lower bound; -inf (0 for ratios and latencies) when there is none."""
     high: float
+    """Upper bound; inf when there is none."""
 
 
 def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:

@@ -1,7 +1,4 @@
-"""How far two people agree who sorted the same things: the share they agree on, and what of it is more than chance.
-
-In: what both said of each thing. Out: an Agreement. Must never know who they are, or what they sorted.
-"""
+"""How far two people agree who sorted the same things: the share they agree on, and what of it is more than chance."""
 
 from __future__ import annotations
 
@@ -15,18 +12,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CohenKappa:
-    """How far two people agree.
-
-    Args:
-        both_count: things that both sorted, >= 0.
-        same_count: those of which both said the same.
-        kappa: Cohen's kappa, at most 1; 0 is what chance gives, 1 is agreement on everything. None where nothing was
-            sorted by both, or both said one and the same of everything: then chance explains it all.
-    """
+    """How far two people agree."""
 
     rated_by_both_count: int
+    """Things that both sorted, >= 0."""
     agreed_count: int
+    """Those of which both said the same."""
     kappa: float | None
+    """Cohen's kappa, at most 1; 0 is what chance gives, 1 is agreement on everything. None where nothing was sorted by
+    both, or both said one and the same of everything: then chance explains it all."""
 
 
 def cohen_kappa(words: Iterable[tuple[str, str]]) -> CohenKappa:

@@ -1,7 +1,4 @@
-"""Several questions at once: how the chance of a wrong verdict is shared out.
-
-In: e-values (as logarithms) or p-values by name. Out: which of them hold. Must never know what they are about.
-"""
+"""Several questions at once: how the chance of a wrong verdict is shared out."""
 
 from __future__ import annotations
 

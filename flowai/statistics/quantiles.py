@@ -1,7 +1,4 @@
-"""Quantiles of a sample.
-
-In: numbers. Out: a number. Must never know what is measured.
-"""
+"""Quantiles of a sample."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""How many more calls a verdict needs, if things go on as they went.
-
-In: evidence so far, observed rates, the pace of calls, randomness. Out: a number of candidate calls. Must never know
-what the verdict is about.
-"""
+"""How many more calls a verdict needs, if things go on as they went."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sample-ratio mismatch: do the arms get the shares they were given?
-
-In: assignments by arm, and each arm's share. Out: the logarithm of an e-value. Must never know what an arm serves.
-"""
+"""Sample-ratio mismatch: do the arms get the shares they were given?"""
 
 from __future__ import annotations
 

@@ -32,17 +32,14 @@ PathKeys = tuple[str | int, ...]  # the way from a document's top to a value: ma
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A parsed file and where each of its values stands.
-
-    Args:
-        value: the parsed content: dict, list, str, int, float, bool, None.
-        file: name for messages.
-        lines: line (from 1) of each value, by its way from the top; parents of a missing key are always there.
-    """
+    """A parsed file and where each of its values stands."""
 
     value: Any
+    """The parsed content: dict, list, str, int, float, bool, None."""
     file: str
+    """Name for messages."""
     lines: Mapping[PathKeys, int]
+    """Line (from 1) of each value, by its way from the top; parents of a missing key are always there."""
 
     def location(self, *keys: str | int) -> Place:
         """Give the place of a value, or of its nearest parent where it is missing."""

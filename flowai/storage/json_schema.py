@@ -1,7 +1,4 @@
-"""JSON Schema of records, with their docstrings as descriptions.
-
-In: msgspec records. Out: JSON Schema (draft 2020-12) and the text of its file. Must never know which records those are.
-"""
+"""JSON Schema of records, with their docstrings as descriptions."""
 
 from __future__ import annotations
 

@@ -23,15 +23,12 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines(Generic[Record]):
-    """What stands in a file.
-
-    Args:
-        records: one for each line, in order.
-        damaged: lines that are no JSON, counted from 1: a machine died there, or two versions were merged by hand.
-    """
+    """What stands in a file."""
 
     records: tuple[Record, ...] = ()
+    """One for each line, in order."""
     damaged: tuple[int, ...] = ()
+    """Lines that are no JSON, counted from 1: a machine died there, or two versions were merged by hand."""
 
 
 def read_lines(path: Path, kind: type[Record], *, name: str) -> Lines[Record]:

@@ -1,7 +1,5 @@
 """Whether a release being rolled out is to blame for failures, with evidence that a machine may act on.
 
-In: users of both sides, a rule. Out: a Blame. Must never know the log, the registry, or how to roll back.
-
 During a rollout the candidate stands against the baseline, feature by feature. At 100 % nobody is served by the
 baseline; then the features that the candidate changed stand against those it did not change, provider by provider.
 Users count once in an hour: ten failures of one user are one.
@@ -43,19 +41,16 @@ _ALL = 1 << 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateRelease:
-    """A release that may be to blame.
-
-    Args:
-        release: the release.
-        changed: features that it serves differently from the baseline.
-        is_whole: whether it serves everybody (100 %).
-        since_minute: the first minute in which its share was what it is now.
-    """
+    """A release that may be to blame."""
 
     release: str
+    """The release."""
     changed: frozenset[str]
+    """Features that it serves differently from the baseline."""
     is_whole: bool
+    """Whether it serves everybody (100 %)."""
     since_minute: int
+    """The first minute in which its share was what it is now."""
 
     def side(self, cell: CountKey) -> Side | None:
         """Say on which side a call stands; None when it tells nothing."""
@@ -77,19 +72,16 @@ class CandidateRelease:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attribution:
-    """What the evidence says.
-
-    Args:
-        verdict: see `Verdict`.
-        accused: users of the release, and those of them who met a failure.
-        witness: users who stand against it.
-        log_e: natural logarithm of the evidence that the release fails more often.
-    """
+    """What the evidence says."""
 
     verdict: AttributionVerdict
+    """See `Verdict`."""
     accused: CallCount
+    """Users of the release, and those of them who met a failure."""
     witness: CallCount
+    """Users who stand against it."""
     log_e: float
+    """Natural logarithm of the evidence that the release fails more often."""
 
 
 class UserSample:

@@ -1,7 +1,4 @@
-"""Rolls back the release that a watch found to blame: that one and no other, whatever happened meanwhile.
-
-In: an incident. Out: what came of it. Must never know how blame is found.
-"""
+"""Rolls back the release that a watch found to blame: that one and no other, whatever happened meanwhile."""
 
 from __future__ import annotations
 
@@ -21,17 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoRollbackResult:
-    """What came of it.
-
-    Args:
-        serves: the release that serves; None where it was not done, or not wholly.
-        is_moot: whether the release was no longer there to be left.
-        message: in words.
-    """
+    """What came of it."""
 
     serving: str | None
+    """The release that serves; None where it was not done, or not wholly."""
     message: str
+    """In words."""
     is_moot: bool = False
+    """Whether the release was no longer there to be left."""
 
 
 class _NoLongerNeededError(Exception):

@@ -1,8 +1,4 @@
-"""Finds the causes behind failing calls, so that one trouble is told once: a release, a provider, a feature.
-
-In: counts of calls, a rule, a suspect and what the evidence says of it. Out: Causes. Must never know incidents or
-receivers.
-"""
+"""Finds the causes behind failing calls, so that one trouble is told once: a release, a provider, a feature."""
 
 from __future__ import annotations
 
@@ -24,21 +20,18 @@ MIN_FAILED_COUNT = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentCause:
-    """One trouble.
-
-    Args:
-        kind: what fails.
-        name: which; empty for the service.
-        features: of a release: those it changed.
-        health: how its calls go.
-        errors: failures in the window by class, the most frequent first.
-    """
+    """One trouble."""
 
     kind: CauseKind
+    """What fails."""
     name: str = ""
+    """Which; empty for the service."""
     features: tuple[str, ...] = ()
+    """Of a release: those it changed."""
     health: Health
+    """How its calls go."""
     errors: Mapping[str, int] = field(default_factory=dict)
+    """Failures in the window by class, the most frequent first."""
 
 
 def is_caused_by(kind: CauseKind, name: str, features: tuple[str, ...], cell: CountKey) -> bool:

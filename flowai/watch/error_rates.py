@@ -1,7 +1,5 @@
 """How many calls fail, minute by minute, and when that is too many.
 
-In: calls by minute, a rule. Out: rates, and whether they burn. Must never know the log, the registry, or who is told.
-
 Source: Google, The Site Reliability Workbook (2018), chapter 5, "Alerting on SLOs", sections on multiple windows: an
 alert needs a long window, so that it means something, and a short one, so that it ends when the trouble does.
 """
@@ -24,36 +22,30 @@ MAX_CELLS = 5_000
 
 
 class CountKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What calls have in common that are counted together; empty where a call has no such thing.
-
-    Args:
-        feature: the feature.
-        provider: who was asked first.
-        release: the release that served.
-        variant: which side of a rollout served.
-        error: class of the error the caller got; empty where it got an answer.
-    """
+    """What calls have in common that are counted together; empty where a call has no such thing."""
 
     feature: str = ""
+    """The feature."""
     provider: str = ""
+    """Who was asked first."""
     release: str = ""
+    """The release that served."""
     variant: str = ""
+    """Which side of a rollout served."""
     error: str = ""
+    """Class of the error the caller got; empty where it got an answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertRule:
-    """When failures are too many.
-
-    Args:
-        error_rate: share of failed calls that is still borne, 0 to 1.
-        window_minutes: over how many minutes, >= 1.
-        min_calls: fewer calls than this say nothing, >= 1.
-    """
+    """When failures are too many."""
 
     error_rate: float
+    """Share of failed calls that is still borne, 0 to 1."""
     window_minutes: int
+    """Over how many minutes, >= 1."""
     min_calls: int
+    """Fewer calls than this say nothing, >= 1."""
 
     @property
     def keep_minutes(self) -> int:
@@ -63,15 +55,12 @@ class AlertRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallCount:
-    """Calls of a stretch of time.
-
-    Args:
-        call_count: calls, >= 0.
-        failure_count: those that failed, 0 to `call_count`.
-    """
+    """Calls of a stretch of time."""
 
     call_count: int = 0
+    """Calls, >= 0."""
     failure_count: int = 0
+    """Those that failed, 0 to `call_count`."""
 
     @property
     def rate(self) -> float:
@@ -81,17 +70,14 @@ class CallCount:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """How some of the calls go.
-
-    Args:
-        window: over the rule's window.
-        short: over 5 minutes.
-        long: over 60 minutes.
-    """
+    """How some of the calls go."""
 
     window: CallCount = CallCount()
+    """Over the rule's window."""
     short: CallCount = CallCount()
+    """Over 5 minutes."""
     long: CallCount = CallCount()
+    """Over 60 minutes."""
 
     def exceeds_threshold(self, rule: AlertRule) -> bool:
         """Tell whether somebody must know: too many fail over the window, or over both an hour and five minutes.
@@ -115,17 +101,14 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BurnWindows:
-    """Counts of calls by cell, over the three stretches that the rule looks at.
-
-    Args:
-        window: over the rule's window.
-        short: over 5 minutes.
-        long: over 60 minutes.
-    """
+    """Counts of calls by cell, over the three stretches that the rule looks at."""
 
     window: Mapping[CountKey, int]
+    """Over the rule's window."""
     short: Mapping[CountKey, int]
+    """Over 5 minutes."""
     long: Mapping[CountKey, int]
+    """Over 60 minutes."""
 
     def of(self, accepts: Callable[[CountKey], bool]) -> Health:
         """Add up the calls of some cells."""

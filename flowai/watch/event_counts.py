@@ -1,7 +1,4 @@
-"""Counts what the event log gained since the last look.
-
-In: a log, the time. Out: calls by minute, users of the last hour, what could not be used. Must never know rules.
-"""
+"""Counts what the event log gained since the last look."""
 
 from __future__ import annotations
 

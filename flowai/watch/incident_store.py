@@ -1,8 +1,4 @@
-"""What a watch must still know after it was killed: the incidents it opened. One file for an environment.
-
-In: a path. Out: a Memory, kept in one step; a lock, so that of two watches one decides. Must never know what incidents
-are about.
-"""
+"""What a watch must still know after it was killed: the incidents it opened. One file for an environment."""
 
 from __future__ import annotations
 
@@ -23,17 +19,14 @@ SCHEMA_VERSION = 1
 
 
 class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered.
-
-    Args:
-        schema_version: version of this format: 1.
-        incidents: those open.
-        resolved: those that ended, as long as it is not certain that their messages are kept.
-    """
+    """What is remembered."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     incidents: tuple[Incident, ...] = ()
+    """Those open."""
     resolved: tuple[Incident, ...] = ()
+    """Those that ended, as long as it is not certain that their messages are kept."""
 
 
 class IncidentStore:

@@ -1,8 +1,4 @@
-"""Open incidents, from the first sight of a cause until it has been well for a whole window.
-
-In: open incidents, the causes of this look, how incidents' calls go. Out: what opened, stays, ended. Must never know
-files or receivers.
-"""
+"""Open incidents, from the first sight of a cause until it has been well for a whole window."""
 
 from __future__ import annotations
 
@@ -25,37 +21,34 @@ INCIDENT_EXPIRY = timedelta(hours=24)
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """A cause that somebody was told of.
-
-    Args:
-        id: names this incident; a later one of the same cause has another.
-        cause: names the cause to receivers (`flowai/prod/provider/openai`).
-        kind: what fails.
-        name: which; empty for the service.
-        features: of a release: those it changed.
-        summary: the line that was told, secrets redacted.
-        details: figures that were told.
-        severity: how bad it was.
-        opened_at: when it was first seen (RFC 3339, UTC).
-        unwell_at: when too many calls last failed.
-        called_at: when there last were calls.
-        rollback_tries_count: how often its release was to be rolled back, >= 0.
-        rolled_back_to: what serves since; None where nothing was rolled back.
-    """
+    """A cause that somebody was told of."""
 
     id: str
+    """Names this incident; a later one of the same cause has another."""
     cause: str
+    """Names the cause to receivers (`flowai/prod/provider/openai`)."""
     kind: CauseKind
+    """What fails."""
     name: str = ""
+    """Which; empty for the service."""
     features: tuple[str, ...] = ()
+    """Of a release: those it changed."""
     summary: str = ""
+    """The line that was told, secrets redacted."""
     details: dict[str, Any] = {}
+    """Figures that were told."""
     severity: Severity = "error"
+    """How bad it was."""
     opened_at: datetime
+    """When it was first seen (RFC 3339, UTC)."""
     unwell_at: datetime
+    """When too many calls last failed."""
     called_at: datetime
+    """When there last were calls."""
     rollback_tries_count: int = 0
+    """How often its release was to be rolled back, >= 0."""
     rolled_back_to: str | None = None
+    """What serves since; None where nothing was rolled back."""
 
     def covers(self, cause: IncidentCause) -> bool:
         """Tell whether a cause is this one."""
@@ -64,17 +57,14 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentUpdate:
-    """What a look changed.
-
-    Args:
-        opened: causes that nobody was told of.
-        kept: incidents that stay open.
-        resolved: incidents that ended.
-    """
+    """What a look changed."""
 
     opened: tuple[IncidentCause, ...] = ()
+    """Causes that nobody was told of."""
     kept: tuple[Incident, ...] = ()
+    """Incidents that stay open."""
     resolved: tuple[Incident, ...] = ()
+    """Incidents that ended."""
 
 
 def update(

@@ -1,7 +1,4 @@
-"""What incidents say: messages in the outbox, lines in the event log; each once, however often a watch is killed.
-
-In: incidents. Out: queued messages, or why there are none yet. Must never know how incidents are found, nor send.
-"""
+"""What incidents say: messages in the outbox, lines in the event log; each once, however often a watch is killed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What a watch stands on: the registry as it is now, the live overlay, and the release that is being rolled out.
 
-In: where the command stands. Out: a Standing at each look. Must never know calls or incidents.
-
 A registry that was edited into something wrong is not used: the last good one stays, and the watch says so. What
 processes share may be away: then the last overlay that was seen stays.
 """
@@ -43,40 +41,34 @@ GRACE_PERIOD = timedelta(minutes=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveRollout:
-    """A release that is being rolled out.
-
-    Args:
-        suspect: the release.
-        stage: the percentage it has reached.
-        baseline: what serves otherwise.
-    """
+    """A release that is being rolled out."""
 
     suspect: CandidateRelease
+    """The release."""
     stage: int
+    """The percentage it has reached."""
     baseline: str
+    """What serves otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedRelease:
-    """How things stand at a look.
-
-    Args:
-        source: the registry's place; the last good one.
-        registry: the registry.
-        events: the event log's directory.
-        rule: when failures are too many.
-        redactor: takes secrets out.
-        rolled: the release that is being rolled out; None where none is, or only to ourselves.
-        warnings: what a person should know.
-    """
+    """How things stand at a look."""
 
     source: RegistrySource
+    """The registry's place; the last good one."""
     registry: Registry
+    """The registry."""
     events: Path
+    """The event log's directory."""
     rule: AlertRule
+    """When failures are too many."""
     redactor: Redactor
+    """Takes secrets out."""
     rolled: ActiveRollout | None = None
+    """The release that is being rolled out; None where none is, or only to ourselves."""
     warnings: tuple[str, ...] = ()
+    """What a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

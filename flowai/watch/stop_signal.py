@@ -1,7 +1,4 @@
-"""Waits, and ends the wait when the process is told to stop: Ctrl-C or SIGTERM; a second one ends at once.
-
-In: seconds. Out: whether to stop, and why. Must never know what is done between two waits.
-"""
+"""Waits, and ends the wait when the process is told to stop: Ctrl-C or SIGTERM; a second one ends at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What `flowai watch` does: looks at the calls, tells people what burns, rolls back a release that is to blame.
 
-In: where it stands, a waiter. Out: a WatchTick at each look. Must never know the screen, nor sleep by itself.
-
 Killed at any moment it loses nothing and opens nothing twice: an incident is written down before its message is
 queued, a message has the incident's id and is queued before it is sent, and what is missing is done at the next look.
 Counts are not kept: the log has them.
@@ -104,32 +102,26 @@ def run_watch(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Observation:
-    """What a look sees.
-
-    Args:
-        standing: the registry and the rollout.
-        spans: the calls.
-        now: the time, UTC.
-    """
+    """What a look sees."""
 
     standing: ObservedRelease
+    """The registry and the rollout."""
     spans: BurnWindows
+    """The calls."""
     now: datetime
+    """The time, UTC."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
-    """What a look comes to.
-
-    Args:
-        rolled: the release that is judged; None where none is.
-        blame: what the evidence says of it.
-        memory: the incidents.
-    """
+    """What a look comes to."""
 
     rolled: ActiveRollout | None
+    """The release that is judged; None where none is."""
     blame: Attribution | None
+    """What the evidence says of it."""
     memory: IncidentState
+    """The incidents."""
 
 
 class Watcher:

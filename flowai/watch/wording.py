@@ -1,7 +1,4 @@
-"""A watch in words: what fails, how much of it, and who is to blame.
-
-In: causes, blame, counts. Out: lines without secrets or control characters. Must never know the screen.
-"""
+"""A watch in words: what fails, how much of it, and who is to blame."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Where a command finds the event log: a directory, or an object store brought here for the days it asks for.
-
-In: a registry, a project, days. Out: directories that hold one log together. Must never know what is asked of it.
-"""
+"""Where a command finds the event log: a directory, or an object store brought here for the days it asks for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What `flowai events compact`, `sync` and `validate` do.
-
-In: options, a project. Out: what was done or found. Must never know how it is shown.
-"""
+"""What `flowai events compact`, `sync` and `validate` do."""
 
 from __future__ import annotations
 
@@ -34,15 +31,12 @@ OPEN_DAYS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactOptions:
-    """What `events compact` was asked.
-
-    Args:
-        before: compact days before this one, as typed; None for all but today and yesterday.
-        keep: put lines aside instead of removing them.
-    """
+    """What `events compact` was asked."""
 
     before: str | None = None
+    """Compact days before this one, as typed; None for all but today and yesterday."""
     keep: bool = False
+    """Put lines aside instead of removing them."""
 
 
 def run_compact(context: CommandContext, options: CompactOptions, on_day: Callable[[DayResult], None]) -> Compaction:

@@ -1,7 +1,4 @@
-"""A project opened for a command: its registry, prompts, variables and redactor, loaded once.
-
-In: a project and what surrounds the process. Out: a Workspace. Must never know what the command is.
-"""
+"""A project opened for a command: its registry, prompts, variables and redactor, loaded once."""
 
 from __future__ import annotations
 

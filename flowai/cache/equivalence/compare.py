@@ -1,7 +1,5 @@
 """The second gate of the semantic cache: do two texts ask the same, word for word? Deterministic, no model.
 
-In: two texts whose vectors are near. Out: where they disagree, or None. Must never know vectors or thresholds.
-
 Embeddings put opposites and swapped names close together, so nearness proves little. Here each text becomes clauses:
 what links it to the rest (`from`, `to`, `before`), whether it is negated, and its words in order, each in one spelling.
 Politeness and the ways to begin a question are dropped, synonyms of a short list are one word. Two texts agree when
@@ -33,17 +31,14 @@ MismatchKind = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mismatch:
-    """The first thing in which two texts differ.
-
-    Args:
-        subject: what kind of thing.
-        one: what the first text says; empty where it says nothing.
-        other: what the second text says.
-    """
+    """The first thing in which two texts differ."""
 
     subject: MismatchKind
+    """What kind of thing."""
     one: str
+    """What the first text says; empty where it says nothing."""
     other: str
+    """What the second text says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,4 @@
-"""English phrases that say the same as one word, or nothing: politeness, and the ways to begin a question.
-
-In: nothing. Out: one table. Must never know how it is applied.
-"""
+"""English phrases that say the same as one word, or nothing: politeness, and the ways to begin a question."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What English words are worth when two questions are compared: which say nothing, which say the same.
 
-In: nothing. Out: tables. Must never know how they are applied.
-
 A table may only make two questions equal that have one answer. A word that is in no table stands for itself, so other
 languages lose paraphrases here, and nothing else.
 """

@@ -1,7 +1,5 @@
 """Numbers, dates, times, units and literals of a text, each in one spelling: the first half of comparing two texts.
 
-In: a text. Out: its tokens. Must never know another text.
-
 `1,000`, `1000`, `one thousand` and `1k` are one number; `5km` and `5 kilometres` are one length; `2026-03-05`,
 `March 5, 2026` and `5th of March 2026` are one date. Nothing is rounded or converted: `1 km` and `1000 m` stay two.
 """
@@ -65,17 +63,14 @@ _NAMES_IN_CAPITALS = frozenset({"IT", "US", "WHO"})  # which are silent words in
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """One thing a text says.
-
-    Args:
-        kind: what it is.
-        value: its one spelling.
-        said: how the text spells it.
-    """
+    """One thing a text says."""
 
     kind: TokenKind
+    """What it is."""
     value: str
+    """Its one spelling."""
     said: str
+    """How the text spells it."""
 
 
 def tokens_of(text: str) -> list[Token]:

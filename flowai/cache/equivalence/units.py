@@ -1,7 +1,4 @@
-"""English words for numbers, units, months and weekdays, and the one spelling that each of them counts as.
-
-In: nothing. Out: tables. Must never know how they are applied.
-"""
+"""English words for numbers, units, months and weekdays, and the one spelling that each of them counts as."""
 
 from __future__ import annotations
 

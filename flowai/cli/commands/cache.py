@@ -1,7 +1,4 @@
-"""`flowai cache stats|clear`: what the caches hold and saved; empties them.
-
-In: options. Out: a table or JSON on stdout. Must never know how the caches keep things.
-"""
+"""`flowai cache stats|clear`: what the caches hold and saved; empties them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai canary-report`: is the candidate as good as what serves now?
-
-In: options. Out: a screen or JSON on stdout, the report's files. Must never know how a verdict is reached.
-"""
+"""`flowai canary-report`: is the candidate as good as what serves now?"""
 
 from __future__ import annotations
 

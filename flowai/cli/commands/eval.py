@@ -1,7 +1,4 @@
-"""`flowai eval`: options, help, and the screen of an evaluation.
-
-In: options. Out: the screen or JSON on stdout, an exit status. Must never know how trials are run.
-"""
+"""`flowai eval`: options, help, and the screen of an evaluation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai events compact|sync|validate`: keeps the event log in a data lake.
-
-In: options. Out: lines or JSON on stdout. Must never know how files are made.
-"""
+"""`flowai events compact|sync|validate`: keeps the event log in a data lake."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai experiment report|stop|adopt`: options, help, the screens.
-
-In: options. Out: the screen or JSON on stdout, an exit status. Must never know how an experiment is judged or ended.
-"""
+"""`flowai experiment report|stop|adopt`: options, help, the screens."""
 
 from __future__ import annotations
 

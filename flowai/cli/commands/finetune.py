@@ -1,7 +1,4 @@
-"""`flowai finetune`: from logs to a training set; the group its commands hang on.
-
-In: nothing. Out: a typer group. Must never know what the commands do.
-"""
+"""`flowai finetune`: from logs to a training set; the group its commands hang on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai finetune check FILE`: finds the broken rows of a training file.
-
-In: options. Out: lines or JSON on stdout. Must never know the rules.
-"""
+"""`flowai finetune check FILE`: finds the broken rows of a training file."""
 
 from __future__ import annotations
 

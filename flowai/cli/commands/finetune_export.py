@@ -1,7 +1,4 @@
-"""`flowai finetune export`: the files a model is trained with, out of what users accepted and edited.
-
-In: options. Out: what became of the pairs, or JSON, on stdout. Must never know how pairs are made or cleaned.
-"""
+"""`flowai finetune export`: the files a model is trained with, out of what users accepted and edited."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai finetune label`: a model's first look at golden pairs, for the person who reviews them.
-
-In: options. Out: counts, or JSON, on stdout. Must never know how a model is asked.
-"""
+"""`flowai finetune label`: a model's first look at golden pairs, for the person who reviews them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai finetune review`: a page on which a person accepts, edits or rejects golden pairs.
-
-In: options. Out: the page's address, then what was decided, on stdout. Must never know HTTP, or how decisions are kept.
-"""
+"""`flowai finetune review`: a page on which a person accepts, edits or rejects golden pairs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`flowai metrics`: what the event log says about each feature, model, release or prompt.
-
-In: options. Out: tables or JSON on stdout, once or again and again. Must never know how figures are counted.
-"""
+"""`flowai metrics`: what the event log says about each feature, model, release or prompt."""
 
 from __future__ import annotations
 

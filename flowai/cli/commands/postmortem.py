@@ -1,7 +1,4 @@
-"""`flowai postmortem`: what broke, where, since when, and what to do about it.
-
-In: options. Out: a screen or JSON on stdout, the report's files. Must never know how anything is found.
-"""
+"""`flowai postmortem`: what broke, where, since when, and what to do about it."""
 
 from __future__ import annotations
 

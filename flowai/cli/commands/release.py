@@ -1,7 +1,4 @@
-"""`flowai release list|diff|publish|promote`: options, help, the screens.
-
-In: options. Out: the screen or JSON on stdout, an exit status. Must never know how releases are kept.
-"""
+"""`flowai release list|diff|publish|promote`: options, help, the screens."""
 
 from __future__ import annotations
 

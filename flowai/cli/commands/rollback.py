@@ -1,7 +1,4 @@
-"""`flowai rollback`: options, help, the screen.
-
-In: options. Out: the screen as the steps are done, or JSON; an exit status. Must never know how it is done.
-"""
+"""`flowai rollback`: options, help, the screen."""
 
 from __future__ import annotations
 

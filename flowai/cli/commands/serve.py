@@ -1,7 +1,4 @@
-"""`flowai serve`: options, the line that says where it serves, and new keys.
-
-In: options. Out: one line, or one JSON line, on stdout when calls are taken; an exit status. Must never know HTTP.
-"""
+"""`flowai serve`: options, the line that says where it serves, and new keys."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`flowai smoke`: options, help, the screen, and what CI systems read.
-
-In: options. Out: the screen or JSON on stdout, JUnit, GitHub annotations and step summary, an exit status. Must never
-know how trials are run.
-"""
+"""`flowai smoke`: options, help, the screen, and what CI systems read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`flowai watch`: options, help, the screen.
-
-In: options. Out: lines when something changes, or one JSON object per look; an exit status. Must never know how it is
-found out.
-"""
+"""`flowai watch`: options, help, the screen."""
 
 from __future__ import annotations
 

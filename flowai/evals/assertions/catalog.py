@@ -1,8 +1,4 @@
-"""All assertion types by name: turns assertions into checks, once, before any call.
-
-In: assertions. Out: functions from an Answer to a Check, or an error that names a wrong assertion. Must never know runs
-or models.
-"""
+"""All assertion types by name: turns assertions into checks, once, before any call."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Checks on how an answer came about: how long it took, what it cost, why it ended.
-
-In: an assertion. Out: a judge, which is undecided where the figure was not measured. Must never know negation, weights
-or other assertions.
-"""
+"""Checks on how an answer came about: how long it took, what it cost, why it ended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What goes into a check and what comes out of it, before negation, weight and place are put to it.
-
-In: nothing. Out: records. Must never know any type of assertion.
-"""
+"""What goes into a check and what comes out of it, before negation, weight and place are put to it."""
 
 from __future__ import annotations
 
@@ -20,37 +17,31 @@ _SHOWN_CHARS = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """One answer of a model: the sole input of any check.
-
-    Args:
-        text: what the model said.
-        vars: the case's variables.
-        latency_ms: from the request to the whole answer when it was made, >= 0; None when not measured.
-        ttft_ms: from the request to the first token when it was made, >= 0; None when not measured.
-        cost_usd: US dollars of the call when it was made, >= 0; None when the price is not known.
-        finish_reason: as the provider gave it; None when it gave none.
-    """
+    """One answer of a model: the sole input of any check."""
 
     text: str
+    """What the model said."""
     vars: dict[str, Any] = field(default_factory=dict)
+    """The case's variables."""
     latency_ms: float | None = None
+    """From the request to the whole answer when it was made, >= 0; None when not measured."""
     ttft_ms: float | None = None
+    """From the request to the first token when it was made, >= 0; None when not measured."""
     cost_usd: float | None = None
+    """US dollars of the call when it was made, >= 0; None when the price is not known."""
     finish_reason: str | None = None
+    """As the provider gave it; None when it gave none."""
 
 
 class CheckResult(NamedTuple):
-    """What a type found, as if there were no `not-`.
-
-    Args:
-        held: whether it holds; None when it cannot be told.
-        detail: what was found and expected, to be read after the type's name (` 214 > 150`, `: found nothing`).
-        score: 0 to 1; None for types that know only 1 when it holds and 0 when not.
-    """
+    """What a type found, as if there were no `not-`."""
 
     passed: bool | None
+    """Whether it holds; None when it cannot be told."""
     detail: str
+    """What was found and expected, to be read after the type's name (` 214 > 150`, `: found nothing`)."""
     score: float | None = None
+    """0 to 1; None for types that know only 1 when it holds and 0 when not."""
 
 
 CheckFunction = Callable[[Answer], CheckResult]

@@ -1,7 +1,5 @@
 """Regular expressions that cannot hang a run.
 
-In: a pattern from a suite, texts from models. Out: whether it is found, or TimeoutError. Must never know assertions.
-
 The standard library's `re` cannot be stopped while it backtracks, and a model's answer is long and hostile. The `regex`
 package reads the same syntax and takes a time limit.
 """

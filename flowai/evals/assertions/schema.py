@@ -1,8 +1,4 @@
-"""JSON Schemas from suites, compiled once and applied to values from models.
-
-In: schemas. Out: functions from a value to what is wrong with it. Must never know answers, and never fetches anything:
-a `$ref` stays within its schema.
-"""
+"""JSON Schemas from suites, compiled once and applied to values from models."""
 
 from __future__ import annotations
 

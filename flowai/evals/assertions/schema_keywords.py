@@ -1,8 +1,5 @@
 """The keywords of JSON Schema that search with patterns, on searches that end.
 
-In: compiled patterns. Out: keywords for the jsonschema library, whose own search with `re` and cannot be stopped. Must
-never know assertions.
-
 Source: JSON Schema 2020-12, Core 10.3.2.2 and 10.3.2.3, Validation 6.3.3.
 """
 

@@ -1,7 +1,5 @@
 """Sums checks up: what a case came to, and its score.
 
-In: checks with their weights, and a threshold. Out: an outcome and a score. Must never know types of assertions.
-
 Source of the weighting: promptfoo, "Assertions & metrics", sections on weights and `assert-set`
 (promptfoo.dev/docs/configuration/expected-outputs); docs/reference/assertions.md says what differs.
 """
@@ -24,17 +22,14 @@ _SHOWN_REASONS_COUNT = 3
 
 
 class Score(NamedTuple):
-    """What one answer came to.
-
-    Args:
-        outcome: `pass`, `fail`, or `unscored` when nothing, or not enough, could be judged.
-        score: weighted mean of the judged checks' scores, 0 to 1; None when unscored.
-        checks: one per check, in order.
-    """
+    """What one answer came to."""
 
     outcome: Outcome
+    """`pass`, `fail`, or `unscored` when nothing, or not enough, could be judged."""
     score: float | None
+    """Weighted mean of the judged checks' scores, 0 to 1; None when unscored."""
     checks: tuple[AssertionResult, ...]
+    """One per check, in order."""
 
 
 def score_answer(

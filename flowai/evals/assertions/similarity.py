@@ -1,7 +1,4 @@
-"""Checks on how near an answer is to a text.
-
-In: an assertion. Out: a judge. Must never know negation, weights or other assertions.
-"""
+"""Checks on how near an answer is to a text."""
 
 from __future__ import annotations
 

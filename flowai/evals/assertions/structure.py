@@ -1,7 +1,5 @@
 """Checks on answers that are JSON, or hold some: valid, equal to a value, following a JSON Schema.
 
-In: an assertion. Out: a judge. Must never know negation, weights or other assertions.
-
 JSON here is RFC 8259 (dialect `rfc8259`).
 """
 

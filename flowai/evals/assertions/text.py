@@ -1,7 +1,5 @@
 """Checks on the words of an answer: equal, contain, start, end, match, count.
 
-In: an assertion. Out: a judge. Must never know negation, weights or other assertions.
-
 Source of the types and their meaning: promptfoo, "Deterministic metrics"
 (promptfoo.dev/docs/configuration/expected-outputs/deterministic); docs/reference/assertions.md says what differs.
 """

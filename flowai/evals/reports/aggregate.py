@@ -1,7 +1,4 @@
-"""Sums trials up: counts, rates, quantiles, groups, and what changed between two runs.
-
-In: trials. Out: Totals, Groups, Changes. Must never know gates, files or screens.
-"""
+"""Sums trials up: counts, rates, quantiles, groups, and what changed between two runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Gives a report as a pandas table, for notebooks and tabular exports. No command uses it.
-
-In: a Report. Out: a DataFrame. Must never know where the report came from.
-"""
+"""Gives a report as a pandas table, for notebooks and tabular exports. No command uses it."""
 
 from __future__ import annotations
 

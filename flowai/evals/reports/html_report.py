@@ -1,7 +1,4 @@
-"""Writes a report as one HTML page: no script, nothing loaded from anywhere, readable in the light and in the dark.
-
-In: a Report. Out: text. Must never know where it is written.
-"""
+"""Writes a report as one HTML page: no script, nothing loaded from anywhere, readable in the light and in the dark."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Writes a report as JUnit XML: the form CI systems show beside unit tests.
 
-In: a Report. Out: bytes. Must never know where they are written.
-
 Source: the JUnit format as Jenkins, GitLab and GitHub's report actions read it: `failure` for a failed assertion,
 `error` for a case that could not be run, `skipped` for one that nothing judged.
 """

@@ -1,6 +1,6 @@
 """Writes a report as Markdown: the form people read in a pull request.
 
-In: a Report. Out: text. Must never know where it is written. Model output is hostile: it stands fenced or escaped.
+Model output is hostile: it stands fenced or escaped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The tables of a report as plain text: its figures, its gate, and one row per prompt and model.
-
-In: a Report. Out: rows of cells, not escaped for anything. Must never know Markdown, HTML or screens.
-"""
+"""The tables of a report as plain text: its figures, its gate, and one row per prompt and model."""
 
 from __future__ import annotations
 

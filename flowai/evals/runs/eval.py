@@ -1,7 +1,4 @@
-"""What `flowai eval` does: finds the suites of a target, runs their trials, writes the reports, decides.
-
-In: what surrounds the process and what was asked for. Out: the report and where it lies. Must never know the screen.
-"""
+"""What `flowai eval` does: finds the suites of a target, runs their trials, writes the reports, decides."""
 
 from __future__ import annotations
 
@@ -39,50 +36,44 @@ DEFAULT_CONCURRENCY = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalOptions:
-    """What was asked for.
-
-    Args:
-        target: prompt id, prompt file, suite file; None for every suite.
-        models: models to try instead of the suites' own.
-        selection: which cases, how often.
-        failing_only: only cases that failed or had an error in the last run on this target.
-        concurrency: most calls in flight, >= 1.
-        cached: whether answers are taken from and kept in the exact cache.
-        replay: file of recorded answers, or a directory of such files, to use instead of models; None for models.
-        record: file to record answers into; None for none.
-        call_on_miss: ask a model for what a replay does not have, and record it there.
-        fail_fast: stop at the first trial that fails or has an error.
-        resume: go on with the last unfinished run of the same plan.
-        retry_errors: run the errors of the last run of the same plan again, keep the rest.
-        outputs: further files to write the report to.
-    """
+    """What was asked for."""
 
     target: str | None = None
+    """Prompt id, prompt file, suite file; None for every suite."""
     models: tuple[str, ...] = ()
+    """Models to try instead of the suites' own."""
     selection: Selection = field(default_factory=Selection)
+    """Which cases, how often."""
     failing_only: bool = False
+    """Only cases that failed or had an error in the last run on this target."""
     concurrency: int = DEFAULT_CONCURRENCY
+    """Most calls in flight, >= 1."""
     cached: bool = True
+    """Whether answers are taken from and kept in the exact cache."""
     replay: Path | None = None
+    """File of recorded answers, or a directory of such files, to use instead of models; None for models."""
     record: Path | None = None
+    """File to record answers into; None for none."""
     call_on_miss: bool = False
+    """Ask a model for what a replay does not have, and record it there."""
     fail_fast: bool = False
+    """Stop at the first trial that fails or has an error."""
     resume: bool = False
+    """Go on with the last unfinished run of the same plan."""
     retry_errors: bool = False
+    """Run the errors of the last run of the same plan again, keep the rest."""
     outputs: tuple[Path, ...] = ()
+    """Further files to write the report to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalResult:
-    """What came of it.
-
-    Args:
-        report: the report.
-        directory: where its files lie.
-    """
+    """What came of it."""
 
     report: Report
+    """The report."""
     directory: Path
+    """Where its files lie."""
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:

@@ -1,7 +1,4 @@
-"""Spreads suites out into trials: cases x subjects x repeats, after the filters a person asked for.
-
-In: suites with their subjects, and a selection. Out: planned trials, in fixed order. Must never know how they are run.
-"""
+"""Spreads suites out into trials: cases x subjects x repeats, after the filters a person asked for."""
 
 from __future__ import annotations
 
@@ -19,51 +16,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialTarget:
-    """What a case is tried on.
-
-    Args:
-        prompt: prompt id.
-        model: the registry's name of the model, or LiteLLM's.
-        feature: the registry's feature it is tried for; None when none is known.
-        params: sampling parameters of the release, by LiteLLM's names; they win over the prompt's own.
-    """
+    """What a case is tried on."""
 
     prompt: str
+    """Prompt id."""
     model: str
+    """The registry's name of the model, or LiteLLM's."""
     feature: str | None
+    """The registry's feature it is tried for; None when none is known."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling parameters of the release, by LiteLLM's names; they win over the prompt's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SuiteTarget:
-    """A suite, or some of its cases, and what they are tried on.
-
-    Args:
-        suite: the suite.
-        cases: which of its cases.
-        subjects: what each of them is tried on.
-    """
+    """A suite, or some of its cases, and what they are tried on."""
 
     suite: Suite
+    """The suite."""
     cases: tuple[Case, ...]
+    """Which of its cases."""
     subjects: tuple[TrialTarget, ...]
+    """What each of them is tried on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedTrial:
-    """One case on one subject, once, before it is run.
-
-    Args:
-        suite: its suite.
-        case: its case.
-        subject: prompt, model and parameters.
-        repeat: from 0.
-    """
+    """One case on one subject, once, before it is run."""
 
     suite: Suite
+    """Its suite."""
     case: Case
+    """Its case."""
     subject: TrialTarget
+    """Prompt, model and parameters."""
     repeat: int
+    """From 0."""
 
     @property
     def key(self) -> str:
@@ -74,19 +62,16 @@ class PlannedTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which cases to run, and how often.
-
-    Args:
-        first_n: only the first n cases of each suite, >= 1.
-        pattern: only cases whose id or description matches this regular expression.
-        case_keys: only these cases, by `case_key`.
-        repeats: instead of the suite's own number, >= 1.
-    """
+    """Which cases to run, and how often."""
 
     first_n: int | None = None
+    """Only the first n cases of each suite, >= 1."""
     pattern: str | None = None
+    """Only cases whose id or description matches this regular expression."""
     case_keys: frozenset[str] | None = None
+    """Only these cases, by `case_key`."""
     repeats: int | None = None
+    """Instead of the suite's own number, >= 1."""
 
 
 def case_key(suite_path: str, case_id: str) -> str:

@@ -1,8 +1,4 @@
-"""The append-only log of one run: written as trials finish, so that a stopped or killed run can go on where it was.
-
-In: a plan's digest and finished trials. Out: `run.jsonl` in a numbered directory, and what earlier runs hold. Must
-never know how a trial is made or shown.
-"""
+"""The append-only log of one run: written as trials finish, so that a stopped or killed run can go on where it was."""
 
 from __future__ import annotations
 
@@ -26,19 +22,16 @@ _FILE = "run.jsonl"
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
-    """The first line of a run, and of each time it was taken up again.
-
-    Args:
-        run_id: four digits or more, counted up.
-        target: what was asked for, as typed.
-        plan_digest: hash over everything that decides what the trials are; equal digests make runs resumable.
-        started_at: UTC, RFC 3339.
-    """
+    """The first line of a run, and of each time it was taken up again."""
 
     run_id: str
+    """Four digits or more, counted up."""
     target: str
+    """What was asked for, as typed."""
     plan_digest: str
+    """Hash over everything that decides what the trials are; equal digests make runs resumable."""
     started_at: str
+    """UTC, RFC 3339."""
 
 
 class TrialRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
@@ -48,13 +41,10 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
 
 
 class RunFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
-    """The last line of a run that went through.
-
-    Args:
-        elapsed_s: wall time since its `started` line.
-    """
+    """The last line of a run that went through."""
 
     elapsed_s: float
+    """Wall time since its `started` line."""
 
 
 _LINE: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec.json.Decoder(
@@ -64,19 +54,16 @@ _LINE: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec.js
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PastRun:
-    """What the log of a run holds.
-
-    Args:
-        run_id: its number.
-        started: its first line.
-        finished: whether it went through.
-        trials: its trials by key, the latest of each.
-    """
+    """What the log of a run holds."""
 
     run_id: str
+    """Its number."""
     started: RunStarted
+    """Its first line."""
     finished: bool
+    """Whether it went through."""
     trials: dict[str, Trial]
+    """Its trials by key, the latest of each."""
 
 
 class RunLog:

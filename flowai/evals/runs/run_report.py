@@ -1,7 +1,4 @@
-"""Makes the report of a run: sums its trials up, decides, and says which bytes of which prompts were tried.
-
-In: a workspace, finished trials, gates. Out: a Report. Must never know how trials are run or where reports lie.
-"""
+"""Makes the report of a run: sums its trials up, decides, and says which bytes of which prompts were tried."""
 
 from __future__ import annotations
 
@@ -43,33 +40,30 @@ def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFacts:
-    """What a report says of a run beside its trials.
-
-    Args:
-        kind: which command.
-        run_id: number of the run.
-        target: as typed.
-        started_at: UTC, RFC 3339.
-        elapsed_s: wall time; of the last part only where the run was resumed.
-        asking_s: wall time while models were asked; 0 when none was.
-        in_flight_s: sum over the calls made meanwhile of the time each was in flight.
-        concurrency_limit: most calls in flight.
-        changes: against the last run.
-        against_baseline: against baseline prompts.
-        warnings: what a reader should know.
-    """
+    """What a report says of a run beside its trials."""
 
     kind: Literal["eval", "smoke"]
+    """Which command."""
     run_id: str
+    """Number of the run."""
     target: str
+    """As typed."""
     started_at: str
+    """UTC, RFC 3339."""
     elapsed_s: float
+    """Wall time; of the last part only where the run was resumed."""
     asking_s: float
+    """Wall time while models were asked; 0 when none was."""
     in_flight_s: float
+    """Sum over the calls made meanwhile of the time each was in flight."""
     concurrency_limit: int
+    """Most calls in flight."""
     changes: Changes | None = None
+    """Against the last run."""
     against_baseline: tuple[Changes, ...] = ()
+    """Against baseline prompts."""
     warnings: tuple[str, ...] = ()
+    """What a reader should know."""
 
 
 def make_report(

@@ -1,7 +1,4 @@
-"""Runs prepared trials: the cache first, then models, so many at a time; each finished trial is handed on at once.
-
-In: prepared trials, a cache, a client, a judge. Out: trials as they finish. Must never know prompts or files.
-"""
+"""Runs prepared trials: the cache first, then models, so many at a time; each finished trial is handed on at once."""
 
 from __future__ import annotations
 
@@ -30,23 +27,20 @@ AnswerSource = Literal["exact", "miss", "replay"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedTrial:
-    """A trial whose request is ready to be sent.
-
-    Args:
-        planned: what it is.
-        request: what would be sent.
-        cache_key: the exact cache's key; it holds the repeat.
-        prompt_hash: hex hash of the prompt.
-        promises_json: whether the prompt or an assertion promises JSON.
-        logs_content: whether the feature wants request and answer in the event log.
-    """
+    """A trial whose request is ready to be sent."""
 
     planned: PlannedTrial
+    """What it is."""
     request: Request
+    """What would be sent."""
     cache_key: str
+    """The exact cache's key; it holds the repeat."""
     prompt_hash: str
+    """Hex hash of the prompt."""
     promises_json: bool
+    """Whether the prompt or an assertion promises JSON."""
     logs_content: bool = False
+    """Whether the feature wants request and answer in the event log."""
 
 
 class TrialCache(Protocol):
@@ -63,24 +57,21 @@ class TrialCache(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCallbacks:
-    """What the runner works with; handed in, so that a run can be repeated.
-
-    Args:
-        judge: applies the case's assertions to an answer.
-        redact: takes secrets out of a text.
-        new_call_id: gives an id per call of a model.
-        clock_s: a clock that never goes back, seconds.
-        on_call: told of every answer that did not come from the cache: its id (None for a replay), what came of it, and
-            after how many milliseconds.
-        on_trial: told of every finished trial; when it returns, the trial is safe.
-    """
+    """What the runner works with; handed in, so that a run can be repeated."""
 
     judge: Callable[[PreparedTrial, Completion], Judgement]
+    """Applies the case's assertions to an answer."""
     redact: Callable[[str], str]
+    """Takes secrets out of a text."""
     new_call_id: Callable[[], str]
+    """Gives an id per call of a model."""
     clock_s: Callable[[], float]
+    """A clock that never goes back, seconds."""
     on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None]
+    """Told of every answer that did not come from the cache: its id (None for a replay), what came of it, and after how
+    many milliseconds."""
     on_trial: Callable[[Trial], None]
+    """Told of every finished trial; when it returns, the trial is safe."""
 
 
 class RunAbortedError(Exception):

@@ -1,7 +1,4 @@
-"""Finds what to run: which suites a target names, and on which prompts, models and parameters each is tried.
-
-In: a target as typed, suites, the registry. Out: pairings. Must never know how trials are run.
-"""
+"""Finds what to run: which suites a target names, and on which prompts, models and parameters each is tried."""
 
 from __future__ import annotations
 

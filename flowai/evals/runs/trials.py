@@ -1,7 +1,4 @@
-"""What `eval` and `smoke` share: prepares planned trials, runs them, and keeps their events.
-
-In: a workspace and planned trials. Out: finished trials. Must never know options, reports' files or screens.
-"""
+"""What `eval` and `smoke` share: prepares planned trials, runs them, and keeps their events."""
 
 from __future__ import annotations
 
@@ -42,21 +39,18 @@ CHARS_PER_TOKEN = 4.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a run is about to do.
-
-    Args:
-        trial_count: all trials.
-        cached_count: those whose answer is at hand already.
-        call_count: calls to models.
-        models: names of the models that will be called.
-        cost_usd: rough price, US dollars; None when a price is not known.
-    """
+    """What a run is about to do."""
 
     trial_count: int
+    """All trials."""
     cached_count: int
+    """Those whose answer is at hand already."""
     call_count: int
+    """Calls to models."""
     models: tuple[str, ...]
+    """Names of the models that will be called."""
     cost_usd: float | None
+    """Rough price, US dollars; None when a price is not known."""
 
 
 class Observer(Protocol):
@@ -225,23 +219,20 @@ def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AskOptions:
-    """How models are asked.
-
-    Args:
-        origin: what the events say the calls are for.
-        concurrency: most calls in flight, >= 1.
-        cache: where answers are kept; None for nowhere.
-        source_of: says where the answer to a request came from, once it has come.
-        release: the release that is asked; None outside releases.
-        logs_calls: whether each call's event is written here; False where whoever is asked writes it.
-    """
+    """How models are asked."""
 
     origin: Literal["eval", "smoke"]
+    """What the events say the calls are for."""
     concurrency: int
+    """Most calls in flight, >= 1."""
     cache: TrialCache | None
+    """Where answers are kept; None for nowhere."""
     source_of: Callable[[Request], AnswerSource] = lambda _: "miss"
+    """Says where the answer to a request came from, once it has come."""
     release: str | None = None
+    """The release that is asked; None outside releases."""
     logs_calls: bool = True
+    """Whether each call's event is written here; False where whoever is asked writes it."""
 
 
 def ask(

@@ -1,8 +1,5 @@
 """Sends smoke's prompts the way the product will: over HTTP, through the gateway, on a port of its own.
 
-In: prepared trials, an opened project. Out: a client that starts the gateway with its first request and stops it at the
-end. Must never know what an answer has to hold.
-
 Caches, fallbacks, the degraded model, rollouts and experiments are switched off, or smoke would go green through the
 backup.
 """

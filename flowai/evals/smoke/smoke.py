@@ -1,7 +1,5 @@
 """What `flowai smoke` does: sends the standard prompts to a release's models and says whether it may be deployed.
 
-In: what surrounds the process and what was asked for. Out: the report. Must never know the screen.
-
 The prompts go over HTTP through the gateway, as the product's calls do. Nothing that could hide a fault is in the way:
 no cache, no fallback, no degraded model, no rollout, no experiment.
 """
@@ -53,36 +51,30 @@ TOTAL_LIMIT_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmokeOptions:
-    """What was asked for.
-
-    Args:
-        release: release to check; None for the candidate of a rollout, else the one that serves.
-        base_url: OpenAI-compatible backend to send everything to; None for the release's own models.
-        pattern: only cases whose id or description matches; None for all.
-        outputs: further files to write the report to.
-    """
+    """What was asked for."""
 
     release: str | None = None
+    """Release to check; None for the candidate of a rollout, else the one that serves."""
     base_url: str | None = None
+    """OpenAI-compatible backend to send everything to; None for the release's own models."""
     pattern: str | None = None
+    """Only cases whose id or description matches; None for all."""
     outputs: tuple[Path, ...] = ()
+    """Further files to write the report to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmokeResult:
-    """What came of it.
-
-    Args:
-        report: the report.
-        release: the release that was checked.
-        current: the release that serves.
-        junit: where the JUnit file lies.
-    """
+    """What came of it."""
 
     report: Report
+    """The report."""
     release: str
+    """The release that was checked."""
     current: str
+    """The release that serves."""
     junit: Path
+    """Where the JUnit file lies."""
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:

@@ -16,17 +16,14 @@ Requirement = Literal["must", "may", "no"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssertionType:
-    """The fields of one type of assertion.
-
-    Args:
-        value: whether a value must, may or must not be given.
-        threshold: whether a threshold may be given.
-        is_list: whether the value is a list of texts.
-    """
+    """The fields of one type of assertion."""
 
     value: Requirement = "must"
+    """Whether a value must, may or must not be given."""
     threshold: bool = False
+    """Whether a threshold may be given."""
     is_list: bool = False
+    """Whether the value is a list of texts."""
 
 
 ASSERT_SET = "assert-set"

@@ -1,7 +1,5 @@
 """Turns a test as people write it into cases: defaults merged, lists spread out, variables filled into assertions.
 
-In: tests (`vars`, `assert`, ...) with their spots. Out: Cases. Must never know which kind of file a test came from.
-
 Source of the keys and their meaning: promptfoo, "Reference", sections "Test Case" and "Assertion"
 (promptfoo.dev/docs/configuration/reference); where flowai differs, docs/reference/suites.md says so.
 """
@@ -82,17 +80,14 @@ _UNSUPPORTED_IN_ASSERTIONS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssertionTemplate:
-    """An assertion whose variables are not filled in yet.
-
-    Args:
-        assertion: as it stands in the file.
-        spot: where it stands.
-        varies: whether it names a variable, so that each case needs its own.
-    """
+    """An assertion whose variables are not filled in yet."""
 
     assertion: Assertion
+    """As it stands in the file."""
     spot: YamlNode
+    """Where it stands."""
     varies: bool
+    """Whether it names a variable, so that each case needs its own."""
 
     def for_case(self, variables: dict[str, Any], case: str) -> Assertion:
         """Fill the case's variables in.
@@ -105,21 +100,18 @@ class AssertionTemplate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defaults:
-    """What `defaultTest` gives to every case.
-
-    Args:
-        vars: variables; a test's own come before them.
-        assertions: checks; a test's own come after them.
-        threshold: as in a case.
-        metadata: as in a case.
-        expands: whether lists in `vars` spread into cases.
-    """
+    """What `defaultTest` gives to every case."""
 
     vars: dict[str, Any] = field(default_factory=dict)
+    """Variables; a test's own come before them."""
     assertions: tuple[AssertionTemplate, ...] = ()
+    """Checks; a test's own come after them."""
     threshold: float | None = None
+    """As in a case."""
     metadata: dict[str, Any] = field(default_factory=dict)
+    """As in a case."""
     expands: bool = True
+    """Whether lists in `vars` spread into cases."""
 
 
 def read_defaults(value: object, spot: YamlNode) -> Defaults:

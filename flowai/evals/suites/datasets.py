@@ -1,7 +1,4 @@
-"""Reads tables of cases: JSONL, CSV, JSON and YAML, each row with its line.
-
-In: a file of the project. Out: tests as people write them, with their spots. Must never know what a test means.
-"""
+"""Reads tables of cases: JSONL, CSV, JSON and YAML, each row with its line."""
 
 from __future__ import annotations
 

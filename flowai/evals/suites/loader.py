@@ -1,8 +1,5 @@
 """Reads suites: `evals/*.yaml` in promptfoo's keys, with flowai's own settings under `flowai:`.
 
-In: a path and its project. Out: Suites with all their cases, or an error that names file, line and key. Must never know
-which assertion types can be checked, nor which models exist.
-
 Source of the keys: promptfoo, "Reference" (promptfoo.dev/docs/configuration/reference); docs/reference/suites.md lists
 what is read and what differs.
 """

@@ -1,7 +1,4 @@
-"""The records of a suite: what is run, on what, with which checks, and when it counts as met.
-
-In: nothing. Out: frozen records. Must never know how they are written in files, nor how a check is done.
-"""
+"""The records of a suite: what is run, on what, with which checks, and when it counts as met."""
 
 from __future__ import annotations
 
@@ -16,27 +13,24 @@ if TYPE_CHECKING:
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
-    """One check on an output, as the suite asks for it.
-
-    Args:
-        type: its type without `not-` (`contains`).
-        negated: whether it stood with `not-`.
-        value: what the type compares with; variables are filled in already; None where none was given.
-        threshold: the type's limit or, for an `assert-set`, the score it needs (0 to 1); None where none was given.
-        weight: its share in the case's score, >= 0; 0 is looked at but never fails a case.
-        metric: name under which its score is collected; None for none.
-        place: `file:line` where it stands.
-        children: the assertions of an `assert-set`; empty for every other type.
-    """
+    """One check on an output, as the suite asks for it."""
 
     type: str
+    """Its type without `not-` (`contains`)."""
     negated: bool = False
+    """Whether it stood with `not-`."""
     value: Any = None
+    """What the type compares with; variables are filled in already; None where none was given."""
     threshold: float | None = None
+    """The type's limit or, for an `assert-set`, the score it needs (0 to 1); None where none was given."""
     weight: float = 1.0
+    """Its share in the case's score, >= 0; 0 is looked at but never fails a case."""
     metric: str | None = None
+    """Name under which its score is collected; None for none."""
     place: str = ""
+    """`file:line` where it stands."""
     children: tuple[Assertion, ...] = ()
+    """The assertions of an `assert-set`; empty for every other type."""
 
     @property
     def spelling(self) -> str:
@@ -45,25 +39,22 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: the variables of a prompt, and what must hold of the answer.
-
-    Args:
-        id: its identity within its suite, stable across runs.
-        vars: values for the prompt's variables; plain JSON values.
-        assertions: what is checked, in order; those of `defaultTest` come first.
-        threshold: weighted score that passes, 0 to 1; None when every check that counts must hold.
-        description: what it is about, for people; None when nobody said.
-        place: `file:line` where it stands.
-        metadata: what people note beside it; never sent to a model.
-    """
+    """One row: the variables of a prompt, and what must hold of the answer."""
 
     id: str
+    """Its identity within its suite, stable across runs."""
     vars: dict[str, Any]
+    """Values for the prompt's variables; plain JSON values."""
     assertions: tuple[Assertion, ...]
+    """What is checked, in order; those of `defaultTest` come first."""
     threshold: float | None = None
+    """Weighted score that passes, 0 to 1; None when every check that counts must hold."""
     description: str | None = None
+    """What it is about, for people; None when nobody said."""
     place: str = ""
+    """`file:line` where it stands."""
     metadata: dict[str, Any] = {}
+    """What people note beside it; never sent to a model."""
 
     @property
     def promises_json(self) -> bool:
@@ -72,29 +63,26 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
-    """A file in `evals/`, with its datasets read.
-
-    Args:
-        path: its path from the project's root (`evals/summary.yaml`).
-        description: what it is about; None when nobody said.
-        prompts: prompt ids (`prompts/summary_v2`), in order, each once; empty when the file names none.
-        models: the registry's names or LiteLLM's, in order, each once; empty when the file names none.
-        cases: at least one, with ids of their own.
-        feature: the registry's feature it belongs to; None when nobody said.
-        repeats: how often each case is asked, >= 1.
-        gate: what a run must reach; None for the default, that every case passes.
-        baseline: prompt id to compare with; None for none.
-    """
+    """A file in `evals/`, with its datasets read."""
 
     path: str
+    """Its path from the project's root (`evals/summary.yaml`)."""
     cases: tuple[Case, ...]
+    """At least one, with ids of their own."""
     description: str | None = None
+    """What it is about; None when nobody said."""
     prompts: tuple[str, ...] = ()
+    """Prompt ids (`prompts/summary_v2`), in order, each once; empty when the file names none."""
     models: tuple[str, ...] = ()
+    """The registry's names or LiteLLM's, in order, each once; empty when the file names none."""
     feature: str | None = None
+    """The registry's feature it belongs to; None when nobody said."""
     repeats: int = 1
+    """How often each case is asked, >= 1."""
     gate: Gate | None = None
+    """What a run must reach; None for the default, that every case passes."""
     baseline: str | None = None
+    """Prompt id to compare with; None for none."""
 
 
 def walk(assertions: Iterable[Assertion]) -> Iterator[Assertion]:

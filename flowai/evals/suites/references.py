@@ -1,8 +1,4 @@
-"""Resolves what a suite names: prompts, models and tables of cases.
-
-In: the values of `prompts`, `providers` and paths in `tests`. Out: prompt ids, model names, files. Must never know what
-stands in those files.
-"""
+"""Resolves what a suite names: prompts, models and tables of cases."""
 
 from __future__ import annotations
 

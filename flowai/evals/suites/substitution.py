@@ -1,8 +1,4 @@
-"""Fills a case's variables into the values of its assertions, as plain data.
-
-In: a value with `{{name}}` or `{{name.part}}`, and the variables. Out: the value. Must never know templates: nothing is
-evaluated, and what was filled in is never looked at again.
-"""
+"""Fills a case's variables into the values of its assertions, as plain data."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Turns a flat row (a line of CSV, an object without `vars`) into a test: plain columns are variables, `__` ones more.
 
-In: column names, then rows. Out: tests as people write them in YAML. Must never know how a row was read.
-
 Source: promptfoo, "Test case configuration", section "Special CSV columns"
 (promptfoo.dev/docs/configuration/test-cases); `__id` is flowai's.
 """
@@ -38,21 +36,18 @@ _SHORTHAND = re.compile(r"(not-)?((?:trajectory:)?[a-z][a-z0-9-]*?)(?:\((\d+(?:\
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """Which column says what; read once, used for every row.
-
-    Args:
-        variables: plain columns.
-        expected: columns of assertions, with the number in their names (`""`, `"1"`).
-        thresholds: columns with an assertion's threshold, by that number; `""` is for all.
-        metadata: columns of metadata: column, key, whether it is a list.
-        single: the others that are there (`__id`, `__description`, `__metric`, `__threshold`).
-    """
+    """Which column says what; read once, used for every row."""
 
     variables: tuple[str, ...]
+    """Plain columns."""
     expected: tuple[tuple[str, str], ...]
+    """Columns of assertions, with the number in their names (`""`, `"1"`)."""
     thresholds: dict[str, str]
+    """Columns with an assertion's threshold, by that number; `""` is for all."""
     metadata: tuple[tuple[str, str, bool], ...]
+    """Columns of metadata: column, key, whether it is a list."""
     single: frozenset[str]
+    """The others that are there (`__id`, `__description`, `__metric`, `__threshold`)."""
 
 
 def read_columns(names: Iterable[str], spot: YamlNode) -> Columns:

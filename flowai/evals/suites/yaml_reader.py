@@ -1,8 +1,4 @@
-"""A value being read, where it stands, and the questions every reader asks of it.
-
-In: parsed values and their spots. Out: the values, checked, or an error at the right line. Must never know what a suite
-is made of.
-"""
+"""A value being read, where it stands, and the questions every reader asks of it."""
 
 from __future__ import annotations
 
@@ -25,38 +21,32 @@ FILE_MARK = "file://"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SuiteFile:
-    """The file that is being read.
-
-    Args:
-        project: the project it belongs to.
-        path: the file, absolute.
-        name: how messages call it.
-        kind: class of its errors.
-        document: its lines, where the format has them for every value; None for tables.
-        is_table: whether its rows are data rather than configuration: `file://` in their variables is then plain text.
-    """
+    """The file that is being read."""
 
     project: Project
+    """The project it belongs to."""
     path: Path
+    """The file, absolute."""
     name: str
+    """How messages call it."""
     kind: type[ProjectError]
+    """Class of its errors."""
     document: Document | None = None
+    """Its lines, where the format has them for every value; None for tables."""
     is_table: bool = False
+    """Whether its rows are data rather than configuration: `file://` in their variables is then plain text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class YamlNode:
-    """One value's place in its file.
-
-    Args:
-        origin: the file.
-        line: the line of the value, or of its row, from 1.
-        way: keys from the document's top to the value.
-    """
+    """One value's place in its file."""
 
     origin: SuiteFile
+    """The file."""
     line: int
+    """The line of the value, or of its row, from 1."""
     way: PathKeys = ()
+    """Keys from the document's top to the value."""
 
     @property
     def mark(self) -> str:

@@ -1,7 +1,4 @@
-"""Says which files of a log count: lines that are not compacted yet, and what manifests name. Every reader asks here.
-
-In: directories that hold one log together. Out: paths. Must never know what stands in the files.
-"""
+"""Which files of a log count: lines not compacted yet, and what manifests name. Every reader asks here."""
 
 from __future__ import annotations
 
@@ -25,15 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogFiles:
-    """The files of some days that count, each once.
-
-    Args:
-        lines: files of lines.
-        parquet: Parquet files.
-    """
+    """The files of some days that count, each once."""
 
     lines: tuple[Path, ...]
+    """Files of lines."""
     parquet: tuple[Path, ...]
+    """Parquet files."""
 
 
 @contextmanager

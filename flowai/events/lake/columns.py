@@ -1,7 +1,4 @@
-"""The columns of the lake: one table for every kind of event, each field of each kind in it.
-
-In: the records of events. Out: names and SQL types. Must never know a file.
-"""
+"""The columns of the lake: one table for every kind of event, each field of each kind in it."""
 
 from __future__ import annotations
 

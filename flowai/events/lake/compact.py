@@ -1,8 +1,5 @@
 """Compacts closed days: lines become Parquet, and one rename decides which of the two counts.
 
-In: a log's directory, a date. Out: what was done, and what waits and why. Must never know who asks, nor another
-directory.
-
 A file of lines is closed when its day is over and no process holds it: writers lock what they write, and the kernel
 frees the lock of a dead one. Everything is made ready in a directory that nobody reads, checked against the lines, and
 put in place; then a manifest is renamed into the day. Before that rename the lines count, after it the Parquet does.
@@ -50,72 +47,60 @@ READERS_LIMIT_S = 5.0
 
 
 class DayResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a day.
-
-    Args:
-        day: its directory.
-        file_count: files of lines.
-        line_bytes: their size.
-        event_count: their events, now in Parquet.
-        parquet_bytes: its size.
-        aside_count: lines that were kept as lines.
-        problems: of those, how many by what is wrong with them.
-    """
+    """What became of a day."""
 
     day: str
+    """Its directory."""
     file_count: int
+    """Files of lines."""
     line_bytes: int
+    """Their size."""
     event_count: int
+    """Their events, now in Parquet."""
     parquet_bytes: int
+    """Its size."""
     aside_count: int
+    """Lines that were kept as lines."""
     problems: dict[str, int]
+    """Of those, how many by what is wrong with them."""
 
 
 class SkippedDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that stays as it is for now.
-
-    Args:
-        file: day and name.
-        reason: why.
-    """
+    """A file that stays as it is for now."""
 
     file: str
+    """Day and name."""
     reason: str
+    """Why."""
 
 
 class Compaction(msgspec.Struct, frozen=True, kw_only=True):
-    """What a compaction did.
-
-    Args:
-        before: days before this one were looked at.
-        days: what was compacted; empty where there was nothing to do.
-        waiting: what was not.
-        removed_count: files of lines that were removed, those of an interrupted compaction too.
-        kept_count: files of lines that were put aside instead.
-    """
+    """What a compaction did."""
 
     before: str
+    """Days before this one were looked at."""
     days: tuple[DayResult, ...]
+    """What was compacted; empty where there was nothing to do."""
     skipped: tuple[SkippedDay, ...]
+    """What was not."""
     removed_count: int
+    """Files of lines that were removed, those of an interrupted compaction too."""
     kept_count: int
+    """Files of lines that were put aside instead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactionSettings:
-    """How to compact.
-
-    Args:
-        before: days before this one (UTC) are closed.
-        is_kept: whether lines are put aside instead of removed.
-        clock_s: a clock that never goes back, seconds.
-        on_day: told each day when it is done.
-    """
+    """How to compact."""
 
     before: date
+    """Days before this one (UTC) are closed."""
     is_kept: bool
+    """Whether lines are put aside instead of removed."""
     clock_s: Callable[[], float]
+    """A clock that never goes back, seconds."""
     on_day: Callable[[DayResult], None]
+    """Told each day when it is done."""
 
 
 def compact(directory: Path, order: CompactionSettings) -> Compaction:

@@ -1,7 +1,4 @@
-"""Tells of a line of the log what is wrong with it, and makes the row of those that are an event of this version.
-
-In: bytes. Out: rows, or a word for the trouble. Must never know where rows and lines go.
-"""
+"""Tells of a line of the log what is wrong with it, and makes the row of those that are an event of this version."""
 
 from __future__ import annotations
 
@@ -32,17 +29,14 @@ _MAX_INT = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LakeRow:
-    """An event as it goes into the lake.
-
-    Args:
-        event: the event; its time in UTC.
-        line: its JSON, with what this version does not know under `other_fields`.
-        digest: of the event, 128 bits; see `digest_of`.
-    """
+    """An event as it goes into the lake."""
 
     event: Event
+    """The event; its time in UTC."""
     line: bytes
+    """Its JSON, with what this version does not know under `other_fields`."""
     digest: int
+    """Of the event, 128 bits; see `digest_of`."""
 
 
 class _Version(msgspec.Struct, frozen=True):

@@ -1,7 +1,4 @@
-"""Brings days of a lake to this machine, so that readers read files whatever the place: a bounded, checked copy.
-
-In: a store, the days that are wanted. Out: a directory that readers take as a log. Must never know what is asked of it.
-"""
+"""Brings days of a lake to this machine, so that readers read files whatever the place: a bounded, checked copy."""
 
 from __future__ import annotations
 
@@ -30,19 +27,16 @@ MAX_BYTES = 20 << 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RemoteFile:
-    """What shall be brought.
-
-    Args:
-        is_day: whether a day is wanted.
-        present: directories of the same log on this machine: what lies there is not fetched.
-        most_bytes: what may stay on the disk.
-        clock_s: a clock that never goes back, seconds.
-    """
+    """What shall be brought."""
 
     is_day: Callable[[date | None], bool]
+    """Whether a day is wanted."""
     present: Sequence[Path]
+    """Directories of the same log on this machine: what lies there is not fetched."""
     most_bytes: int
+    """What may stay on the disk."""
     clock_s: Callable[[], float]
+    """A clock that never goes back, seconds."""
 
 
 @contextmanager

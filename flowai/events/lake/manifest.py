@@ -1,7 +1,5 @@
 """The records of the lake: what one manifest says about Parquet files and the lines they were made of.
 
-In: nothing. Out: frozen records, read and written strictly. Must never know where a lake lies.
-
     dt=2026-05-02/
       <process>.jsonl                        lines, as processes write them; not compacted yet
       feature=chat/part-<digest>.parquet     events of one feature
@@ -45,75 +43,63 @@ SourceName = Annotated[str, Meta(pattern=r"^[^/]+\.jsonl\Z")]
 
 
 class CompactedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of lines that was compacted.
-
-    Args:
-        name: its name within the day.
-        line_count: lines it held, blank ones left out.
-        byte_count: its size.
-        sha256: of its bytes, hex.
-        head_sha256: of its first 64 KiB, hex.
-    """
+    """A file of lines that was compacted."""
 
     name: SourceName
+    """Its name within the day."""
     line_count: NonNegativeInt
+    """Lines it held, blank ones left out."""
     byte_count: NonNegativeInt
+    """Its size."""
     sha256: Digest
+    """Of its bytes, hex."""
     head_sha256: Digest
+    """Of its first 64 KiB, hex."""
 
 
 class ParquetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Parquet file: events of one feature.
-
-    Args:
-        path: where it lies within the day.
-        feature: the feature; None for events that name none.
-        event_count: its rows.
-        byte_count: its size.
-        sha256: of its bytes, hex.
-        events_digest: of its events in any order, hex: the sum, modulo 2**128, of each event's BLAKE2b over its JSON.
-    """
+    """A Parquet file: events of one feature."""
 
     path: PartPath
+    """Where it lies within the day."""
     feature: str | None
+    """The feature; None for events that name none."""
     event_count: NonNegativeInt
+    """Its rows."""
     byte_count: NonNegativeInt
+    """Its size."""
     sha256: Digest
+    """Of its bytes, hex."""
     events_digest: str
+    """Of its events in any order, hex: the sum, modulo 2**128, of each event's BLAKE2b over its JSON."""
 
 
 class UnparsedLinesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of lines that are kept as they are: torn, damaged, of an unknown version, or too long for a row.
-
-    Args:
-        path: where it lies within the day.
-        line_count: its lines.
-        byte_count: its size.
-        sha256: of its bytes, hex.
-    """
+    """A file of lines that are kept as they are: torn, damaged, of an unknown version, or too long for a row."""
 
     path: AsidePath
+    """Where it lies within the day."""
     line_count: NonNegativeInt
+    """Its lines."""
     byte_count: NonNegativeInt
+    """Its size."""
     sha256: Digest
+    """Of its bytes, hex."""
 
 
 class LakeManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What took the place of which lines. Once it stands, its parts count and its sources do not.
-
-    Args:
-        manifest_version: version of this format: 1.
-        day: the day's directory.
-        sources: what was compacted.
-        parts: its events.
-        asides: its other lines.
-    """
+    """What took the place of which lines. Once it stands, its parts count and its sources do not."""
 
     manifest_version: int = MANIFEST_VERSION
+    """Version of this format: 1."""
     day: Directory
+    """The day's directory."""
     sources: tuple[CompactedFile, ...]
+    """What was compacted."""
     parts: tuple[ParquetFile, ...]
+    """Its events."""
     asides: tuple[UnparsedLinesFile, ...]
+    """Its other lines."""
 
     @property
     def event_count(self) -> int:

@@ -1,8 +1,4 @@
-"""The door to object stores: S3 and its like, or a directory, by their address.
-
-In: an address, the variables that hold credentials. Out: objects listed, written and read in blocks. Must never know
-what the objects are.
-"""
+"""The door to object stores: S3 and its like, or a directory, by their address."""
 
 from __future__ import annotations
 
@@ -63,19 +59,16 @@ _S3_VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
-    """An object as a listing gives it.
-
-    Args:
-        key: its name below the address.
-        byte_count: its size.
-        etag: what the store calls this version of it; None where it does not say.
-        modified_at: when it was written.
-    """
+    """An object as a listing gives it."""
 
     key: str
+    """Its name below the address."""
     byte_count: int
+    """Its size."""
     etag: str | None
+    """What the store calls this version of it; None where it does not say."""
     modified_at: datetime
+    """When it was written."""
 
 
 def is_address(text: str) -> bool:

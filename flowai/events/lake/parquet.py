@@ -1,7 +1,4 @@
-"""The lake's door to DuckDB: lines into a Parquet file, and a Parquet file's rows as lines again, in bounded memory.
-
-In: files of lines that were checked. Out: Parquet, or JSON text. Must never know a manifest.
-"""
+"""The lake's door to DuckDB: lines into a Parquet file, and a Parquet file's rows as lines again, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Gathers the lines of closed files by feature, makes Parquet of them, and holds every row against the lines.
-
-In: files of lines, a directory to work in. Out: files that nobody counts yet, with what a manifest says of them. Must
-never know when they begin to count.
-"""
+"""Gathers the lines of closed files by feature, makes Parquet of them, and holds every row against the lines."""
 
 from __future__ import annotations
 
@@ -45,38 +41,32 @@ _READ_BYTES = 1 << 20
 
 @dataclass(kw_only=True, slots=True)
 class _FeaturePartition:
-    """The rows of one feature that wait to become a part.
-
-    Args:
-        feature: the feature.
-        path: where they wait.
-        held: those that are not yet written there.
-        event_count: all of them.
-        byte_count: of all of them.
-        longest_bytes: of the longest.
-        digest: of all of them.
-    """
+    """The rows of one feature that wait to become a part."""
 
     feature: str | None
+    """The feature."""
     path: Path
+    """Where they wait."""
     held: list[bytes] = field(default_factory=list)
+    """Those that are not yet written there."""
     event_count: int = 0
+    """All of them."""
     byte_count: int = 0
+    """Of all of them."""
     longest_bytes: int = 0
+    """Of the longest."""
     digest: int = 0
+    """Of all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Staged:
-    """A file that is ready to take its place.
-
-    Args:
-        path: where it lies now.
-        entry: what the manifest will say of it.
-    """
+    """A file that is ready to take its place."""
 
     path: Path
+    """Where it lies now."""
     entry: ParquetFile | UnparsedLinesFile
+    """What the manifest will say of it."""
 
 
 class Staging:

@@ -1,8 +1,5 @@
 """Copies what manifests name to another place, checks each copy, and lets a manifest follow only what it names.
 
-In: a log's directory, a store. Out: what was copied, what was there already, what stands in the way. Must never know
-which store it is.
-
 Nothing at the target is ever overwritten or removed: the names say what the files are made of.
 """
 
@@ -28,53 +25,44 @@ _READ_BYTES = 1 << 20
 
 
 class SyncedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A copy that was checked, as one line of the record.
-
-    Args:
-        key: its name at the target.
-        byte_count: its size.
-        sha256: of its bytes, hex.
-        etag: what the target calls it; as long as that is the same, it need not be read again.
-    """
+    """A copy that was checked, as one line of the record."""
 
     key: str
+    """Its name at the target."""
     byte_count: int
+    """Its size."""
     sha256: str
+    """Of its bytes, hex."""
     etag: str | None
+    """What the target calls it; as long as that is the same, it need not be read again."""
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that could not be copied.
-
-    Args:
-        key: its name.
-        reason: why.
-    """
+    """A file that could not be copied."""
 
     key: str
+    """Its name."""
     reason: str
+    """Why."""
 
 
 class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sync did.
-
-    Args:
-        target: where to.
-        copied_count: files that were copied, and read back.
-        copied_bytes: their size.
-        present_count: files that were there already, and are the same.
-        event_count: events in all manifests that stand at the target now.
-        waiting_count: files of lines that are not compacted yet.
-        conflicts: what was not copied; nothing was overwritten.
-    """
+    """What a sync did."""
 
     target: str
+    """Where to."""
     copied_count: int
+    """Files that were copied, and read back."""
     copied_bytes: int
+    """Their size."""
     present_count: int
+    """Files that were there already, and are the same."""
     event_count: int
+    """Events in all manifests that stand at the target now."""
     waiting_count: int
+    """Files of lines that are not compacted yet."""
     conflicts: tuple[Conflict, ...]
+    """What was not copied; nothing was overwritten."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

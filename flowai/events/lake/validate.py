@@ -1,8 +1,4 @@
-"""Checks a log: every line against the format, every file of the lake against what its manifest says.
-
-In: a log's directory, or one file of lines, or a store. Out: counts by kind and by problem, and where problems stand.
-Must never know what is done about them.
-"""
+"""Checks a log: every line against the format, every file of the lake against what its manifest says."""
 
 from __future__ import annotations
 
@@ -45,37 +41,31 @@ _HASH_MASK = (1 << 64) - 1
 
 
 class ProblemLocation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a problem stands.
-
-    Args:
-        problem: which.
-        file: the file, within what was checked.
-        line: its line or row, from 1; None for a whole file.
-        detail: more about it; None where the problem says it all.
-    """
+    """Where a problem stands."""
 
     problem: str
+    """Which."""
     file: str
+    """The file, within what was checked."""
     line: int | None
+    """Its line or row, from 1; None for a whole file."""
     detail: str | None = None
+    """More about it; None where the problem says it all."""
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a log holds.
-
-    Args:
-        place: what was checked.
-        file_count: files of lines and Parquet files.
-        kinds: events by kind.
-        problems: lines and files by problem; empty where all is well.
-        places: where the first of each problem stand.
-    """
+    """What a log holds."""
 
     place: str
+    """What was checked."""
     file_count: int
+    """Files of lines and Parquet files."""
     kinds: dict[str, int]
+    """Events by kind."""
     problems: dict[str, int]
+    """Lines and files by problem; empty where all is well."""
     places: tuple[ProblemLocation, ...]
+    """Where the first of each problem stand."""
 
 
 class _Findings:

@@ -1,7 +1,4 @@
-"""Checks a training file, ours or anyone's: every line, every row, in bounded memory.
-
-In: a path, a format or none, limits. Out: a CheckReport. Must never know how it is shown.
-"""
+"""Checks a training file, ours or anyone's: every line, every row, in bounded memory."""
 
 from __future__ import annotations
 
@@ -45,19 +42,16 @@ _ONCE = frozenset({"line/crlf", "roles/together", "row/other_format"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckOptions:
-    """What a file is held against.
-
-    Args:
-        format: the format; None to tell it by the rows' keys.
-        max_tokens: the most tokens a row may have, > 0; None for no limit.
-        model: the model that will be trained, which decides who counts tokens; None where nobody said.
-        most_problems_count: how many errors, and how many warnings, are listed with their places, >= 0.
-    """
+    """What a file is held against."""
 
     format: FormatName | None = None
+    """The format; None to tell it by the rows' keys."""
     max_tokens: int | None = None
+    """The most tokens a row may have, > 0; None for no limit."""
     model: str | None = None
+    """The model that will be trained, which decides who counts tokens; None where nobody said."""
     most_problems_count: int = 20
+    """How many errors, and how many warnings, are listed with their places, >= 0."""
 
 
 def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
@@ -243,21 +237,18 @@ def _check_text(text: str, key: str, redactor: Redactor) -> Iterator[ProblemMatc
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileToCheck:
-    """What the command was asked.
-
-    Args:
-        file: the file.
-        format: the format, as typed; None to tell it by the rows' keys.
-        max_tokens: the most tokens a row may have; None for no limit.
-        model: the model that will be trained; None where nobody said.
-        show_count: how many errors, and how many warnings, are listed with their places.
-    """
+    """What the command was asked."""
 
     file: Path
+    """The file."""
     format: str | None = None
+    """The format, as typed; None to tell it by the rows' keys."""
     max_tokens: int | None = None
+    """The most tokens a row may have; None for no limit."""
     model: str | None = None
+    """The model that will be trained; None where nobody said."""
     show_count: int = 20
+    """How many errors, and how many warnings, are listed with their places."""
 
 
 def run_finetune_check(asked: FileToCheck) -> CheckReport:

@@ -1,7 +1,4 @@
-"""Reads the lines of a training file, whatever they hold, in bounded memory.
-
-In: a file's path. Out: rows with their lines, or what is wrong with a line. Must never know formats.
-"""
+"""Reads the lines of a training file, whatever they hold, in bounded memory."""
 
 from __future__ import annotations
 
@@ -33,19 +30,16 @@ _MAGIC = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One line.
-
-    Args:
-        number: from 1.
-        value: what it holds; only where nothing is wrong with it.
-        found: what is wrong with it; a warning leaves the value usable.
-        is_row: whether it stands for a row: not blank.
-    """
+    """One line."""
 
     number: int
+    """From 1."""
     value: Any = None
+    """What it holds; only where nothing is wrong with it."""
     found: tuple[ProblemMatch, ...] = ()
+    """What is wrong with it; a warning leaves the value usable."""
     is_row: bool = True
+    """Whether it stands for a row: not blank."""
 
 
 def head_of(path: Path, name: str) -> tuple[int, ProblemMatch | None]:

@@ -1,7 +1,4 @@
-"""The rules of a list of chat messages: their shape, their order, their tool calls.
-
-In: a value that should be messages, a dialect. Out: broken rules. Must never know which column or file they stand in.
-"""
+"""The rules of a list of chat messages: their shape, their order, their tool calls."""
 
 from __future__ import annotations
 
@@ -22,21 +19,18 @@ CHAT_ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
-    """What a consumer takes in a message.
-
-    Args:
-        roles: roles it knows.
-        keys: keys it takes; None where others are passed over.
-        parts: kinds of content parts.
-        arguments_are_text: whether a tool call's arguments must be JSON written as a text.
-        late_system: whether a system message may stand anywhere.
-    """
+    """What a consumer takes in a message."""
 
     roles: frozenset[str] = CHAT_ROLES
+    """Roles it knows."""
     keys: frozenset[str] | None = None
+    """Keys it takes; None where others are passed over."""
     parts: frozenset[str] = frozenset({"text"})
+    """Kinds of content parts."""
     arguments_are_text: bool = False
+    """Whether a tool call's arguments must be JSON written as a text."""
     late_system: bool = False
+    """Whether a system message may stand anywhere."""
 
 
 OPENAI = Dialect(

@@ -1,7 +1,4 @@
-"""What `finetune check` looks for and what it reports: the rules by their names, problems, the report.
-
-In: nothing. Out: frozen records and one table. Must never know how a file is read.
-"""
+"""What `finetune check` looks for and what it reports: the rules by their names, problems, the report."""
 
 from __future__ import annotations
 
@@ -114,85 +111,73 @@ def level_of(rule: str) -> Level:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProblemMatch:
-    """A broken rule, within one row.
-
-    Args:
-        rule: its name.
-        key: the way to the value (`messages[2].content`); empty for the row itself.
-        what: what was found, for a person; never a text out of the file, beyond a short name of a role or key.
-    """
+    """A broken rule, within one row."""
 
     rule: str
+    """Its name."""
     key: str = ""
+    """The way to the value (`messages[2].content`); empty for the row itself."""
     problem: str = ""
+    """What was found, for a person; never a text out of the file, beyond a short name of a role or key."""
 
 
 class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A broken rule and its place.
-
-    Args:
-        line: line in the file, from 1; 0 for the file itself.
-        rule: its name.
-        level: how grave it is.
-        key: the way to the value; empty for the row itself.
-        what: what was found.
-    """
+    """A broken rule and its place."""
 
     line: NonNegativeInt
+    """Line in the file, from 1; 0 for the file itself."""
     rule: str
+    """Its name."""
     level: Level
+    """How grave it is."""
     key: str = ""
+    """The way to the value; empty for the row itself."""
     problem: str = ""
+    """What was found."""
 
 
 class RuleCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a rule was broken.
-
-    Args:
-        rule: its name.
-        level: how grave it is.
-        count: times; one row may break it more than once.
-        first_line: the first line that breaks it; 0 for the file itself.
-        meaning: what the rule says.
-    """
+    """How often a rule was broken."""
 
     rule: str
+    """Its name."""
     level: Level
+    """How grave it is."""
     count: NonNegativeInt
+    """Times; one row may break it more than once."""
     first_line: NonNegativeInt
+    """The first line that breaks it; 0 for the file itself."""
     meaning: str
+    """What the rule says."""
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found.
-
-    Args:
-        schema_version: version of this format: 1.
-        file: the file, as it was named.
-        format: the format it was held against; None where it could not be told.
-        format_source: `told` on the command line, or `detected` by the rows' keys.
-        file_bytes: its size.
-        row_count: lines that are not blank.
-        broken_row_count: rows with at least one error; `row_count` less these are whole.
-        warned_row_count: rows with warnings only.
-        rules: what was broken, errors first, the most frequent first.
-        problems: the first errors and the first warnings, in order of lines.
-        tokenizer: who counted tokens; None where no limit was asked for.
-        tokenizer_is_proxy: whether the model that will be trained has another one.
-    """
+    """What a check found."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     file: str
+    """The file, as it was named."""
     format: FormatName | None
+    """The format it was held against; None where it could not be told."""
     format_source: Literal["told", "detected"]
+    """`told` on the command line, or `detected` by the rows' keys."""
     file_bytes: NonNegativeInt
+    """Its size."""
     row_count: NonNegativeInt
+    """Lines that are not blank."""
     broken_row_count: NonNegativeInt
+    """Rows with at least one error; `row_count` less these are whole."""
     warned_row_count: NonNegativeInt
+    """Rows with warnings only."""
     rules: tuple[RuleCount, ...]
+    """What was broken, errors first, the most frequent first."""
     problems: tuple[RowProblem, ...]
+    """The first errors and the first warnings, in order of lines."""
     tokenizer: str | None = None
+    """Who counted tokens; None where no limit was asked for."""
     tokenizer_is_proxy: bool = False
+    """Whether the model that will be trained has another one."""
 
     @property
     def error_count(self) -> int:

@@ -1,7 +1,5 @@
 """The rules of a row, for each format; and which format a row is of.
 
-In: a row of anyone's file. Out: broken rules; a guess. Must never know lines or files.
-
 Sources: OpenAI's OpenAPI document 2.3 (`FineTuneChatRequestInput`, `FineTunePreferenceRequestInput`) and its cookbook's
 "Data preparation and analysis for chat model fine-tuning"; `together` 1.5, `utils/files.py`; TRL 1.16, "Dataset
 formats and types"; Axolotl, "Conversation"; LLaMA-Factory, `data/README.md` and `data/converter.py`.

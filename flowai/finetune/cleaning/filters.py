@@ -1,7 +1,5 @@
 """The steps of the cleaning that look at one pair at a time, in their order.
 
-In: what is looked for. Out: steps by name. Must never know where pairs come from or go to.
-
 Everything is judged on what was said; private things are replaced last, in what is held for a person too.
 """
 
@@ -32,23 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cleaning:
-    """What is looked for.
-
-    Args:
-        leaks: the cases of evaluations.
-        scrubber: replaces private things and secrets.
-        rules: what a pair must be like.
-        languages: the expected ones; None for any.
-        count_tokens: counts a text's tokens, where the rules limit them.
-        decide: what a reviewer decided of a pair; gives it back where nobody did.
-    """
+    """What is looked for."""
 
     leaks: ContaminationIndex
+    """The cases of evaluations."""
     scrubber: Scrubber
+    """Replaces private things and secrets."""
     rules: QualityLimits = field(default_factory=QualityLimits)
+    """What a pair must be like."""
     languages: Languages | None = None
+    """The expected ones; None for any."""
     count_tokens: Callable[[str], int] | None = None
+    """Counts a text's tokens, where the rules limit them."""
     decide: Callable[[Pair | Quarantined], Pair | Quarantined] = lambda one: one
+    """What a reviewer decided of a pair; gives it back where nobody did."""
 
 
 def steps_of(cleaning: Cleaning) -> dict[str, CleaningStep]:

@@ -1,7 +1,4 @@
-"""Tells in which language a text is, on this machine. Sole door to py3langid.
-
-In: text. Out: whether it is in an expected language. Must never know pairs.
-"""
+"""Tells in which language a text is, on this machine. Sole door to py3langid."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Leads pairs through the steps of the cleaning, and counts what each did.
-
-In: pairs, steps. Out: what is left; everything kept out, with its reason; a count for every step. Must never know what
-a step looks for.
-"""
+"""Leads pairs through the steps of the cleaning, and counts what each did."""
 
 from __future__ import annotations
 
@@ -19,15 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A pair that goes on.
-
-    Args:
-        pair: as it goes on; another one where the step changed it.
-        findings: what the step found in it and replaced, by kind.
-    """
+    """A pair that goes on."""
 
     pair: Pair
+    """As it goes on; another one where the step changed it."""
     findings: Mapping[str, int] = field(default_factory=dict)
+    """What the step found in it and replaced, by kind."""
 
 
 CleaningStep = Callable[[Pair], Kept | Quarantined]

@@ -1,7 +1,4 @@
-"""Finds pairs that a model should not learn from, whatever they say: empty, unreadable, too long, refusing, looping.
-
-In: a Pair, rules. Out: what is wrong with it, if anything is. Must never know other pairs.
-"""
+"""Finds pairs that a model should not learn from, whatever they say: empty, unreadable, too long, refusing, looping."""
 
 from __future__ import annotations
 
@@ -29,37 +26,31 @@ _LOOP_DISTINCT_SHARE = 0.2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityLimits:
-    """What a pair must be like; the defaults only keep out what no training can use.
-
-    Args:
-        min_request_chars: characters of what was asked, white space at the ends not counted.
-        min_answer_chars: characters of the answer, as above; a label may be one letter.
-        max_chars: characters of all texts together; the default is about 65,536 tokens, the longest example that OpenAI
-            trains on.
-        max_tokens: tokens of all texts together; None for no limit.
-        refusals: whether answers that refuse are kept out.
-        repetitions: whether answers that loop are kept out.
-    """
+    """What a pair must be like; the defaults only keep out what no training can use."""
 
     min_request_chars: int = 1
+    """Characters of what was asked, white space at the ends not counted."""
     min_answer_chars: int = 1
+    """Characters of the answer, as above; a label may be one letter."""
     max_chars: int = 262_144
+    """Characters of all texts together; the default is about 65,536 tokens, the longest example that OpenAI trains
+    on."""
     max_tokens: int | None = None
+    """Tokens of all texts together; None for no limit."""
     refusals: bool = True
+    """Whether answers that refuse are kept out."""
     repetitions: bool = True
+    """Whether answers that loop are kept out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityProblem:
-    """What is wrong with a pair.
-
-    Args:
-        reason: as a code.
-        detail: what was found and expected; nothing of the text.
-    """
+    """What is wrong with a pair."""
 
     reason: QuarantineReason
+    """As a code."""
     detail: str
+    """What was found and expected; nothing of the text."""
 
 
 def quality_problem(

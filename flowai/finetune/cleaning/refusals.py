@@ -1,7 +1,5 @@
 """Tells whether an answer refuses instead of answering: "I'm sorry, but I can't help with that", in some languages.
 
-In: an answer. Out: whether it refuses. Must never know whether it should have.
-
 Only the beginning is read, and only refusals in the first person of what models refuse: "we cannot refund tickets" and
 "I can't believe it" answer something.
 """

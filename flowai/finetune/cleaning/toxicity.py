@@ -1,7 +1,5 @@
 """Tells how likely a text insults or swears, by a small classifier on this machine. Sole door to alt-profanity-check.
 
-In: texts. Out: probabilities. Must never know pairs.
-
 The classifier is English, knows words and not what they mean together, and was trained on comments: a long text drowns
 an insult, so texts are looked at in pieces. Its model is a pickle in its own package: code of the package, trusted as
 its other code is. Nothing of a user is ever unpickled.

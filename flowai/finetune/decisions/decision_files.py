@@ -1,7 +1,5 @@
 """Decisions as files that people pass on: CSV for spreadsheets, JSONL for programs; both come back as they were.
 
-In: decisions, or a file's bytes. Out: bytes, or decisions. Must never know what a decision does.
-
 A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula, and an edited answer may begin with
 anything. Such a cell gets a `'` before it, which spreadsheets take as "a text follows"; it is taken off again.
 

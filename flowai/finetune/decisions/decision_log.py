@@ -1,7 +1,5 @@
 """The file of decisions while somebody works with it: reads it, adds to it, sees what others add meanwhile.
 
-In: a file's path. Out: decisions. Must never know who shows them.
-
 The file is opened anew for every decision: version control replaces files, and a decision written to a replaced one
 would be lost.
 """

@@ -1,8 +1,5 @@
 """What reviewers decided of golden pairs: each decision one line, only ever added; what holds in the end.
 
-In: decisions, in any order, of any number of reviewers. Out: what holds for each pair; what becomes of the pair. Must
-never know where decisions are kept, or how a person makes them.
-
 A reviewer's last word counts, unless they took it back. Of several reviewers' words the one that more of them say than
 any other holds; where none is, they disagree, and one more decision is needed.
 """
@@ -36,25 +33,22 @@ Reviewer = Annotated[str, Meta(pattern=r"^\w[\w .@+'-]{0,63}\Z")]
 
 
 class ReviewDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A decision: one line of the file.
-
-    Args:
-        schema_version: version of this format: 1.
-        at: when (RFC 3339, UTC); puts one reviewer's decisions in order.
-        reviewer: who decided.
-        pair: the pair's id.
-        action: what they decided.
-        text: the answer as they edited it; None for other actions.
-        note: why, in their words; empty without any.
-    """
+    """A decision: one line of the file."""
 
     schema_version: Literal[1] = 1
+    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When (RFC 3339, UTC); puts one reviewer's decisions in order."""
     reviewer: Reviewer
+    """Who decided."""
     pair: Annotated[str, Meta(min_length=1)]
+    """The pair's id."""
     action: ReviewAction
+    """What they decided."""
     text: str | None = None
+    """The answer as they edited it; None for other actions."""
     note: str = ""
+    """Why, in their words; empty without any."""
 
     def __post_init__(self) -> None:
         """Refuse a text where none belongs, and an edit without one."""
@@ -71,15 +65,12 @@ class ReviewDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consensus:
-    """What reviewers made of a pair.
-
-    Args:
-        words: each reviewer's last word, the oldest first; nobody's `skip`.
-        decision: what holds; None where they disagree.
-    """
+    """What reviewers made of a pair."""
 
     words: tuple[ReviewDecision, ...]
+    """Each reviewer's last word, the oldest first; nobody's `skip`."""
     decision: ReviewDecision | None
+    """What holds; None where they disagree."""
 
     @property
     def told(self) -> str:

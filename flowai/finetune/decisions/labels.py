@@ -1,7 +1,4 @@
-"""What a model says of a golden pair before a person looks at it.
-
-In: a model's answer. Out: a Label, or what is wrong with the answer. Must never know how the model is asked.
-"""
+"""What a model says of a golden pair before a person looks at it."""
 
 from __future__ import annotations
 
@@ -17,43 +14,37 @@ Correct = Literal["yes", "no", "unsure"]
 
 
 class ModelJudgement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model is asked for.
-
-    Args:
-        reason: why, in a sentence or two.
-        correct: whether the answer is right.
-        category: what kind of request it is, in a few words.
-        quality: of the answer, 1 useless to 5 nothing to improve.
-    """
+    """What a model is asked for."""
 
     reason: Annotated[str, Meta(max_length=1000)]
+    """Why, in a sentence or two."""
     correct: Correct
+    """Whether the answer is right."""
     category: Annotated[str, Meta(min_length=1, max_length=100)]
+    """What kind of request it is, in a few words."""
     quality: Annotated[int, Meta(ge=1, le=5)]
+    """Of the answer, 1 useless to 5 nothing to improve."""
 
 
 class Label(Struct, frozen=True, kw_only=True):
-    """A model's label: one line of the file.
-
-    Args:
-        schema_version: version of this format: 1.
-        at: when (RFC 3339, UTC).
-        pair: the pair's id.
-        model: who labelled, the registry's name.
-        prompt_hash: hash of the prompt it was asked with.
-        judgement: what it says; None where its answer cannot be used.
-        problem: what is wrong with its answer; empty where nothing is.
-        cost_usd: of the call; None where the price is not known.
-    """
+    """A model's label: one line of the file."""
 
     schema_version: Literal[1] = 1
+    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
+    """When (RFC 3339, UTC)."""
     pair: Annotated[str, Meta(min_length=1)]
+    """The pair's id."""
     model: str
+    """Who labelled, the registry's name."""
     prompt_hash: str
+    """Hash of the prompt it was asked with."""
     judgement: ModelJudgement | None = None
+    """What it says; None where its answer cannot be used."""
     problem: str = ""
+    """What is wrong with its answer; empty where nothing is."""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
+    """Of the call; None where the price is not known."""
 
 
 def judgement_of(answer: str) -> ModelJudgement | str:

@@ -1,8 +1,5 @@
 """Groups rows that are alike, without comparing each with each.
 
-In: signatures, and somebody who compares two rows. Out: for each row the first of its group. Must never know what a row
-is, or why two are alike.
-
 Rows are given in the order of preference and known by their place in it; so the groups do not depend on the order in
 which anything was read.
 """

@@ -1,8 +1,5 @@
 """Finds the cases of evaluations in what a model would be trained on: whole, laid out otherwise, inside, or edited.
 
-In: the texts of cases, then texts to look through. Out: which case a text gives away, and how. Must never know suites'
-files or pairs' origin.
-
 A case is what is particular to it: the values of its variables, and the expected answer where it is a text. Never hand
 in the rendered prompt, whose fixed words stand in every pair.
 """
@@ -62,32 +59,26 @@ MatchKind = Literal["leak_exact", "leak_normalised", "leak_substring", "leak_nea
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalText:
-    """A text of an evaluation.
-
-    Args:
-        suite: the file it is from, as people call it.
-        id: the case's id.
-        text: what is particular to it.
-    """
+    """A text of an evaluation."""
 
     suite: str
+    """The file it is from, as people call it."""
     id: str
+    """The case's id."""
     text: str
+    """What is particular to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContaminationHit:
-    """A case that a text gives away.
-
-    Args:
-        reason: `leak_exact`: the text is the case. `leak_normalised`: but for case, space, punctuation, accents and
-            Unicode forms. `leak_substring`: one is inside the other, or they share a long passage. `leak_near`: an
-            edited copy is in it.
-        case: the case; of several with the same text the first by suite and id.
-    """
+    """A case that a text gives away."""
 
     reason: MatchKind
+    """`leak_exact`: the text is the case. `leak_normalised`: but for case, space, punctuation, accents and Unicode
+    forms. `leak_substring`: one is inside the other, or they share a long passage. `leak_near`: an edited copy is in
+    it."""
     case: EvalText
+    """The case; of several with the same text the first by suite and id."""
 
 
 class ContaminationIndex:

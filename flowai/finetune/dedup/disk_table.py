@@ -1,7 +1,4 @@
-"""A table on disk that is written row by row and read column by column; memory holds what is asked for.
-
-In: rows. Out: columns as arrays, names. Must never know what the columns mean.
-"""
+"""A table on disk that is written row by row and read column by column; memory holds what is asked for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Gathers what is particular to the cases of a project's suites and datasets, so that no training set gives them away.
-
-In: a project. Out: Cases. Must never know what they are compared with.
-"""
+"""Texts of the suites and datasets of a project, so that no training set contains an evaluation case."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Signatures of sets, by which sets that share much find each other without being compared.
 
-In: shingles. Out: a signature; numbers that two similar sets likely share. Must never know texts.
-
 Source:
     Broder, On the resemblance and containment of documents (1997); Leskovec, Rajaraman, Ullman, Mining of Massive
     Datasets, chapter 3.4 (bands).

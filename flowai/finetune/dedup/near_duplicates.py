@@ -1,8 +1,5 @@
 """Finds pairs that say the same, or nearly, and chooses which of them stays.
 
-In: pairs, one after the other; some of them once more. Out: for each pair whether it stays, and beside which one it
-does not. Must never know where pairs lie or what else is wrong with them.
-
 Two pairs are alike when their requests, their answers and the turns before are, each part for itself: a long document
 that two questions share would else drown the questions, and a "yes" that two share the documents.
 """
@@ -52,17 +49,14 @@ _COLUMNS: list[tuple[Any, ...]] = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuplicateResult:
-    """What becomes of a pair.
-
-    Args:
-        id: the pair.
-        reason: why it does not stay; None where it does.
-        keeper: the pair of its cluster that stays; itself where it does.
-    """
+    """What becomes of a pair."""
 
     id: str
+    """The pair."""
     reason: Literal["exact_duplicate", "near_duplicate"] | None
+    """Why it does not stay; None where it does."""
     keeper: str
+    """The pair of its cluster that stays; itself where it does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,4 @@
-"""An index over the eight-letter stretches of many texts: which of them agree with another text, and where?
-
-In: texts of letters and digits. Out: places that agree, text by text. Must never know what the texts are.
-"""
+"""An index over the eight-letter stretches of many texts: which of them agree with another text, and where?"""
 
 from __future__ import annotations
 
@@ -33,17 +30,14 @@ _HASH_BITS = 64
 
 
 class Hits(NamedTuple):
-    """Places where a text agrees with one of the indexed ones.
-
-    Args:
-        text: which of the indexed ones.
-        places: letters from the beginning of the text that was looked up, ascending.
-        shifts: for each place, by how many letters it lies further on than in the indexed text.
-    """
+    """Places where a text agrees with one of the indexed ones."""
 
     text: int
+    """Which of the indexed ones."""
     places: NDArray[np.int64]
+    """Letters from the beginning of the text that was looked up, ascending."""
     shifts: NDArray[np.int64]
+    """For each place, by how many letters it lies further on than in the indexed text."""
 
     def best_shift(self, slack: int) -> int:
         """Find the shift that most places agree in, give or take insertions.

@@ -1,7 +1,4 @@
-"""A text as the overlapping stretches of characters it consists of, without differences that no reader would see.
-
-In: text. Out: the folded text, its stretches as numbers. Must never know what two texts are compared for.
-"""
+"""A text as the overlapping stretches of characters it consists of, without differences that no reader would see."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Says which rows train, which choose between trainings, and which judge; what is said once holds for ever.
 
-In: a pair, shares. Out: a split. Must never know other pairs, or what is in this one.
-
 A pair's split follows from the pair alone: from its user, else its session, else itself. So no new row can move it.
 """
 
@@ -33,20 +31,18 @@ _ROUNDING = 1e-9
 class SplitRatios:
     """How large the splits shall be: shares of the users, 0 to 1, together 1.
 
-    Args:
-        train: what trains.
-        validation: what chooses between trainings.
-        test: what judges in the end.
-        salt: makes another split of the same data; kept with the data set, or rows would move.
-
     Raises:
         UsageError: the shares are negative or not 1 together.
     """
 
     train: float = 0.9
+    """What trains."""
     validation: float = 0.05
+    """What chooses between trainings."""
     test: float = 0.05
+    """What judges in the end."""
     salt: str = ""
+    """Makes another split of the same data; kept with the data set, or rows would move."""
 
     def __post_init__(self) -> None:
         shares = (self.train, self.validation, self.test)

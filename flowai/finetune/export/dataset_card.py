@@ -1,7 +1,5 @@
 """The dataset card: where a training set comes from, what was done to it, and what is in it, for people and machines.
 
-In: what an export counted. Out: a manifest, and a README.md that says the same. Must never know a training row.
-
 No time of the export stands in it: the same events give the same bytes.
 """
 
@@ -24,85 +22,76 @@ _STEP_COLUMNS = ("step", "in", "out", "changed", "kept out", "found and replaced
 
 
 class CallOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that pairs come from.
-
-    Args:
-        release: the release that served; None outside releases.
-        prompt_id: the prompt; None for messages given as they were.
-        prompt_hash: its hash; None as above.
-        model: who answered; None where nobody says.
-        row_count: rows made of them.
-    """
+    """Calls that pairs come from."""
 
     release: str | None
+    """The release that served; None outside releases."""
     prompt_id: str | None
+    """The prompt; None for messages given as they were."""
     prompt_hash: str | None
+    """Its hash; None as above."""
     model: str | None
+    """Who answered; None where nobody says."""
     row_count: int
+    """Rows made of them."""
 
 
 class FileNote(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of training rows.
-
-    Args:
-        name: in its directory.
-        split: what it is for.
-        row_count: lines in it.
-        sha256: of its bytes, hex.
-        tokens: of all it says; 0 for no rows.
-        trained_tokens: of what a model is to learn to say.
-    """
+    """One file of training rows."""
 
     name: str
+    """In its directory."""
     split: Split
+    """What it is for."""
     row_count: int
+    """Lines in it."""
     sha256: str
+    """Of its bytes, hex."""
     tokens: int
+    """Of all it says; 0 for no rows."""
     trained_tokens: int
+    """Of what a model is to learn to say."""
 
 
 class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an export counted: a public format.
-
-    Args:
-        schema_version: version of this format: 1.
-        feature: whose calls.
-        format: the format of the rows.
-        licence: under which it may be used, as somebody stated it.
-        first_at: the first pair's call (RFC 3339, UTC); None without rows.
-        last_at: the last one's.
-        funnel: from calls to pairs.
-        steps: what each step of the cleaning did, in order; what goes into one came out of the one before.
-        quarantined_count: lines of the quarantine file.
-        review_count: those that a person may let in.
-        files: the files of rows.
-        sources: calls that rows come from, most rows first.
-        opinions: rows by what users made of the answer.
-        reviewers: decisions by reviewer.
-        tokenizer: what tokens were counted with; names the proxy where it is not the trained model's own.
-        usd_per_million_tokens: the price that the cost is worked out with; None where nobody named one.
-        epochs: passes over the training file that the cost is worked out with.
-        cost_usd: of training, estimated; None without a price.
-    """
+    """Everything an export counted: a public format."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format: 1."""
     feature: str
+    """Whose calls."""
     format: str
+    """The format of the rows."""
     licence: str
+    """Under which it may be used, as somebody stated it."""
     first_at: str | None
+    """The first pair's call (RFC 3339, UTC); None without rows."""
     last_at: str | None
+    """The last one's."""
     funnel: Funnel
+    """From calls to pairs."""
     steps: tuple[StepCount, ...]
+    """What each step of the cleaning did, in order; what goes into one came out of the one before."""
     quarantined_count: int
+    """Lines of the quarantine file."""
     review_count: int
+    """Those that a person may let in."""
     files: tuple[FileNote, ...]
+    """The files of rows."""
     sources: tuple[CallOrigin, ...]
+    """Calls that rows come from, most rows first."""
     opinions: dict[str, int]
+    """Rows by what users made of the answer."""
     reviewers: dict[str, int]
+    """Decisions by reviewer."""
     tokenizer: str
+    """What tokens were counted with; names the proxy where it is not the trained model's own."""
     usd_per_million_tokens: float | None
+    """The price that the cost is worked out with; None where nobody named one."""
     epochs: int
+    """Passes over the training file that the cost is worked out with."""
     cost_usd: float | None
+    """Of training, estimated; None without a price."""
 
     @property
     def row_count(self) -> int:

@@ -1,7 +1,5 @@
 """What `flowai finetune export` does: from the event log to the files that a model is trained with.
 
-In: options, a project. Out: an Exported, and a directory that is whole. Must never know how it is shown.
-
 One pass makes pairs of judged calls and leads them through the steps that look at one pair; what is left lies on disk
 while sessions, duplicates and the format decide over it, so that memory does not grow with the log.
 """
@@ -51,58 +49,52 @@ _BATCH_COUNT = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions:
-    """What the command was asked.
-
-    Args:
-        feature: whose calls.
-        format: the rows' format.
-        output: directory to write; None for `finetune/FEATURE/FORMAT` in the project.
-        since: begin, as typed; None for all there is.
-        until: end, as typed; None for now.
-        releases: only what these served; empty for all.
-        replace: whether an export that stands there may go.
-        ratios: shares of the splits.
-        rules: what a pair must be like.
-        languages: expected languages of answers; empty for any.
-        toxicity: whether toxic answers are kept out.
-        base_model: the model to train, for the files beside the rows and the tokenizer; None where nobody said.
-        licence: under which the rows may be used.
-        usd_per_million_tokens: price of training; None where nobody said.
-        epochs: passes over the training rows.
-    """
+    """What the command was asked."""
 
     feature: str
+    """Whose calls."""
     format: str
+    """The rows' format."""
     output: Path | None = None
+    """Directory to write; None for `finetune/FEATURE/FORMAT` in the project."""
     since: str | None = None
+    """Begin, as typed; None for all there is."""
     until: str | None = None
+    """End, as typed; None for now."""
     releases: tuple[str, ...] = ()
+    """Only what these served; empty for all."""
     replace: bool = False
+    """Whether an export that stands there may go."""
     ratios: SplitRatios = field(default_factory=SplitRatios)
+    """Shares of the splits."""
     rules: QualityLimits = field(default_factory=QualityLimits)
+    """What a pair must be like."""
     languages: tuple[str, ...] = ()
+    """Expected languages of answers; empty for any."""
     toxicity: bool = True
+    """Whether toxic answers are kept out."""
     base_model: str | None = None
+    """The model to train, for the files beside the rows and the tokenizer; None where nobody said."""
     licence: str = NO_LICENSE
+    """Under which the rows may be used."""
     usd_per_million_tokens: float | None = None
+    """Price of training; None where nobody said."""
     epochs: int = 3
+    """Passes over the training rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportResult:
-    """What came of it.
-
-    Args:
-        manifest: what was counted.
-        directory: where it lies, as a person would type it.
-        files: everything in it, by name.
-        warnings: what a person should know; one line each.
-    """
+    """What came of it."""
 
     manifest: DatasetManifest
+    """What was counted."""
     directory: str
+    """Where it lies, as a person would type it."""
     files: tuple[str, ...]
+    """Everything in it, by name."""
     warnings: tuple[str, ...]
+    """What a person should know; one line each."""
 
 
 def run_export(context: CommandContext, options: ExportOptions) -> ExportResult:

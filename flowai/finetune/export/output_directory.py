@@ -1,8 +1,4 @@
-"""The directory an export goes to: whole or not there at all, whatever happens meanwhile.
-
-In: a directory's path. Out: a place to write into, which becomes that directory at the end. Must never know what is
-written.
-"""
+"""The directory an export goes to: whole or not there at all, whatever happens meanwhile."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The files of training rows: one for each split, counted and hashed while they are written.
-
-In: rows. Out: JSONL files, what is in them. Must never know pairs, or why a row is where it is.
-"""
+"""The files of training rows: one for each split, counted and hashed while they are written."""
 
 from __future__ import annotations
 

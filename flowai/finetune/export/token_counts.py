@@ -1,7 +1,5 @@
 """How many tokens a training set has, and what training on it would cost.
 
-In: rows. Out: totals by split; a price. Must never know where rows come from.
-
 Tokenizers are OpenAI's, whose tables lie in LiteLLM's package; nothing is downloaded. For any other model the count is
 a proxy, and says so by naming its tokenizer. Prices of training stand in no table that is installed: they are given.
 """
@@ -29,19 +27,16 @@ NonNegativeInt = Annotated[int, Meta(ge=0)]
 
 
 class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of one split.
-
-    Args:
-        row_count: rows.
-        tokens: of everything in them.
-        trained_tokens: of the answers that are learned.
-        longest_tokens: of the longest row.
-    """
+    """Tokens of one split."""
 
     row_count: NonNegativeInt = 0
+    """Rows."""
     tokens: NonNegativeInt = 0
+    """Of everything in them."""
     trained_tokens: NonNegativeInt = 0
+    """Of the answers that are learned."""
     longest_tokens: NonNegativeInt = 0
+    """Of the longest row."""
 
     def plus(self, tokens: int, trained_tokens: int) -> SplitTokens:
         """Give the totals with one more row."""
@@ -54,17 +49,14 @@ class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of a training set.
-
-    Args:
-        tokenizer: who counted.
-        is_proxy: whether the model that is trained has another tokenizer.
-        splits: totals of each split that has rows.
-    """
+    """Tokens of a training set."""
 
     tokenizer: str
+    """Who counted."""
     is_proxy: bool
+    """Whether the model that is trained has another tokenizer."""
     splits: dict[Split, SplitTokens]
+    """Totals of each split that has rows."""
 
     @property
     def longest_tokens(self) -> int:
@@ -73,19 +65,16 @@ class TokenTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrainingCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What training would cost; an estimate.
-
-    Args:
-        usd: US dollars, >= 0.
-        tokens: tokens that are paid: those of the training split, once per epoch.
-        epoch_count: times each row is seen, >= 1.
-        usd_per_million_tokens: the price that was given, >= 0.
-    """
+    """What training would cost; an estimate."""
 
     usd: float
+    """US dollars, >= 0."""
     tokens: int
+    """Tokens that are paid: those of the training split, once per epoch."""
     epoch_count: int
+    """Times each row is seen, >= 1."""
     usd_per_million_tokens: float
+    """The price that was given, >= 0."""
 
 
 def training_cost(totals: TokenTotals, *, usd_per_million_tokens: float, epoch_count: int) -> TrainingCost:

@@ -1,7 +1,5 @@
 """What a consumer needs beside the rows: a training script for TRL, YAML for Axolotl and LLaMA-Factory, a schema.
 
-In: a format, the files' names, a base model. Out: files by name, and the head of a dataset card. Must never know rows.
-
 Each default that would cut answers off, or train on what nobody judged, is set here: SFTConfig and DPOConfig cut rows
 at 1,024 tokens from the end, where the answer is; LLaMA-Factory cuts at 2,048 and learns every assistant turn.
 
@@ -47,19 +45,16 @@ _PYTHON_TYPES: dict[Column, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSetInfo:
-    """What was written.
-
-    Args:
-        files: the name of each split's file, for splits that have rows; relative to the directory.
-        dataset: the data set's name.
-        base_model: the model to train: a name on the Hub, or a directory.
-        longest_tokens: tokens of the longest row, a proxy count; None when not counted.
-    """
+    """What was written."""
 
     files: Mapping[Split, str]
+    """The name of each split's file, for splits that have rows; relative to the directory."""
     dataset: str
+    """The data set's name."""
     base_model: str = BASE_MODEL
+    """The model to train: a name on the Hub, or a directory."""
     longest_tokens: int | None = None
+    """Tokens of the longest row, a proxy count; None when not counted."""
 
     @property
     def length_tokens(self) -> int:

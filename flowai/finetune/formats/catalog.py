@@ -1,7 +1,5 @@
 """The formats a training set leaves in: what each is for, its one schema, and how a pair becomes its rows.
 
-In: a Pair, a format's name. Out: rows and their lines, or why the format cannot hold the pair. Must never know files.
-
 Every row of a format has the same keys, and `columns` says what stands in them: whatever a message carries besides its
 role and text (tool calls, weights), a loader that is told the columns reads every file alike.
 """
@@ -50,19 +48,16 @@ TurnReader = Callable[["Pair"], "tuple[Turn, ...] | FormatViolation"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """One format.
-
-    Args:
-        name: as typed.
-        title: whose it is and what it trains.
-        columns: its keys in order, and what stands in each.
-        rows: makes the rows of a pair, at least one, or says why there are none.
-    """
+    """One format."""
 
     name: FormatName
+    """As typed."""
     title: str
+    """Whose it is and what it trains."""
     columns: Mapping[str, Column]
+    """Its keys in order, and what stands in each."""
     rows: Callable[[Pair], Rows | FormatViolation]
+    """Makes the rows of a pair, at least one, or says why there are none."""
 
 
 def format_of(name: str) -> Format:

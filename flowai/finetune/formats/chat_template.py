@@ -1,7 +1,5 @@
 """Rows for trainers that write the text through a chat template: TRL and Axolotl.
 
-In: turns, an answer. Out: rows. Must never know files.
-
 Templates write tool calls themselves, so that arguments stand as values here and as text in OpenAI's format.
 
 Sources: TRL 1.16, "Dataset formats and types" (conversational prompt-completion, preference, unpaired preference);

@@ -1,7 +1,5 @@
 """A pair's request as every format reads it: turns with one text each, and tool calls that have their answers.
 
-In: a Pair. Out: Turns, or why no format can hold them. Must never know formats.
-
 Only what all consumers agree on is a turn: a system text, a user's, an assistant's, a tool's. OpenAI's `developer` is
 the system of newer models; a list of text parts is one text.
 """
@@ -32,30 +30,24 @@ _ROLES: dict[str, Role] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormatViolation:
-    """Why a format cannot hold a pair.
-
-    Args:
-        rule: the rule it breaks, by the names of `flowai finetune check`.
-        detail: what was found, for a person; never the text itself.
-    """
+    """Why a format cannot hold a pair."""
 
     rule: str
+    """The rule it breaks, by the names of `flowai finetune check`."""
     detail: str
+    """What was found, for a person; never the text itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One tool call of an assistant.
-
-    Args:
-        id: what the tool's answer names.
-        name: the function.
-        arguments: its arguments, a JSON object as text, as the model wrote them.
-    """
+    """One tool call of an assistant."""
 
     id: str
+    """What the tool's answer names."""
     name: str
+    """The function."""
     arguments: str
+    """Its arguments, a JSON object as text, as the model wrote them."""
 
     def values(self) -> dict[str, Any]:
         """Give the arguments as values, for consumers whose templates write the JSON themselves."""
@@ -65,21 +57,18 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """One message.
-
-    Args:
-        role: who speaks.
-        text: what they say; empty only where a tool says nothing, or an assistant only calls tools.
-        calls: tool calls, in order; only an assistant's.
-        call_id: which call is answered; only a tool's.
-        name: the participant's or the tool's name; empty where there is none.
-    """
+    """One message."""
 
     role: Role
+    """Who speaks."""
     text: str
+    """What they say; empty only where a tool says nothing, or an assistant only calls tools."""
     calls: tuple[Call, ...] = ()
+    """Tool calls, in order; only an assistant's."""
     call_id: str = ""
+    """Which call is answered; only a tool's."""
     name: str = ""
+    """The participant's or the tool's name; empty where there is none."""
 
 
 def conversation_of(pair: Pair) -> tuple[Turn, ...] | FormatViolation:

@@ -1,7 +1,5 @@
 """Rows for OpenAI's fine-tuning, which Together, Azure, Fireworks and others take too: chat and preference.
 
-In: a Pair, its turns, its answer. Out: rows. Must never know files.
-
 Source: OpenAI's OpenAPI document 2.3, `FineTuneChatRequestInput` and `FineTunePreferenceRequestInput`.
 """
 

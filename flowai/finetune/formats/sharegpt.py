@@ -1,7 +1,5 @@
 """Rows for LLaMA-Factory: its sharegpt format, the one that holds several turns and tool calls.
 
-In: turns, an answer. Out: a row, or why there is none. Must never know files.
-
 Source: LLaMA-Factory, `data/README.md`: human and observation stand in odd places, gpt and function_call in even ones,
 their number is even; a broken row is dropped with a warning in the log. `data/formatter.py`: a function_call is JSON
 with `name` and `arguments`, or a list of them.

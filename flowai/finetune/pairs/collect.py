@@ -1,8 +1,4 @@
-"""Gathers the golden pairs of a feature out of an event log.
-
-In: events, twice; what is wanted. Out: pairs on a bench, what gives none and why, how many there were of everything.
-Must never know where the log lies.
-"""
+"""Gathers the golden pairs of a feature out of an event log."""
 
 from __future__ import annotations
 
@@ -28,19 +24,16 @@ _OWN = ("library", "serve")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairSelector:
-    """Which calls are wanted.
-
-    Args:
-        feature: whose.
-        since: calls before are left out; None for all.
-        until: calls at it or later are left out; None for all.
-        releases: only calls these served; empty for all.
-    """
+    """Which calls are wanted."""
 
     feature: str
+    """Whose."""
     since: datetime | None = None
+    """Calls before are left out; None for all."""
     until: datetime | None = None
+    """Calls at it or later are left out; None for all."""
     releases: frozenset[str] = frozenset()
+    """Only calls these served; empty for all."""
 
     def holds(self, call: CallEvent) -> bool:
         """Tell whether a call is wanted; what evaluations and judges asked is not."""
@@ -54,21 +47,18 @@ class PairSelector:
 
 
 class Funnel(msgspec.Struct, kw_only=True):
-    """How many were left after each question.
-
-    Args:
-        call_count: calls in the log, lines that stand there twice included.
-        wanted_count: those of the feature, in time, of users.
-        judged_count: those that a user judged.
-        content_count: those whose content the log holds.
-        pair_count: those that gave a pair.
-    """
+    """How many were left after each question."""
 
     call_count: int = 0
+    """Calls in the log, lines that stand there twice included."""
     wanted_count: int = 0
+    """Those of the feature, in time, of users."""
     judged_count: int = 0
+    """Those that a user judged."""
     content_count: int = 0
+    """Those whose content the log holds."""
     pair_count: int = 0
+    """Those that gave a pair."""
 
 
 def collect_pairs(

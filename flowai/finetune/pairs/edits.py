@@ -1,8 +1,4 @@
-"""What changed between two texts, word by word.
-
-In: two texts. Out: pieces that stayed, went or came; put together they are the texts again. Must never know what they
-are shown on.
-"""
+"""What changed between two texts, word by word."""
 
 from __future__ import annotations
 
@@ -24,15 +20,12 @@ _MAX_CELLS = 100_000_000
 
 
 class DiffPart(Struct, frozen=True, kw_only=True):
-    """A stretch of text.
-
-    Args:
-        kind: `same`: in both. `gone`: in the first only. `new`: in the second only.
-        text: the stretch, never empty.
-    """
+    """A stretch of text."""
 
     kind: ChangeKind
+    """`same`: in both. `gone`: in the first only. `new`: in the second only."""
     text: str
+    """The stretch, never empty."""
 
 
 def word_diff(before: str, after: str) -> tuple[DiffPart, ...]:

@@ -1,8 +1,4 @@
-"""Holds the pairs of one export on disk while they are worked on, so that memory does not grow with the log.
-
-In: what users said, pairs. Out: the same again, in an order that no order of files can change. Must never know what
-makes a pair good.
-"""
+"""Holds the pairs of one export on disk while they are worked on, so that memory does not grow with the log."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What is said in a pair, part by part: the turns before, the request, the answer. The prompt's own words are no part.
-
-In: a Pair. Out: texts. Must never know what they are compared with.
-"""
+"""Texts of a pair: earlier turns, request, answer. The words of the prompt itself are left out."""
 
 from __future__ import annotations
 
@@ -19,17 +16,14 @@ _NOT_SAID = frozenset({"role", "type", "id", "tool_call_id"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversationParts:
-    """The parts of a pair that make it this one.
-
-    Args:
-        before: the turns before: of a conversation, or a prompt's examples.
-        request: what was asked: everything after the last answer.
-        answer: what a model should learn to say, or for a rejected pair what it said.
-    """
+    """The parts of a pair that make it this one."""
 
     before: str
+    """The turns before: of a conversation, or a prompt's examples."""
     request: str
+    """What was asked: everything after the last answer."""
     answer: str
+    """What a model should learn to say, or for a rejected pair what it said."""
 
 
 def conversation_parts(pair: Pair) -> ConversationParts:

@@ -1,7 +1,5 @@
 """Makes golden pairs of calls and of what their users said.
 
-In: a call's event, its feedback. Out: a Pair, or why there is none. Must never know where events are read from.
-
 One pair serves every format: its answer is a row to imitate, an edit is also preferred over the model's own answer, and
 each is good or bad by itself.
 """
@@ -38,17 +36,14 @@ _BAD: frozenset[FeedbackVerdict] = frozenset({"rejected", "thumbs_down"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedbackItem:
-    """One thing a user said of an answer.
-
-    Args:
-        at_us: when, microseconds since 1970.
-        verdict: what.
-        text: the answer as they edited it; None for other verdicts, or where it was not kept.
-    """
+    """One thing a user said of an answer."""
 
     at_us: int
+    """When, microseconds since 1970."""
     verdict: FeedbackVerdict
+    """What."""
     text: str | None = None
+    """The answer as they edited it; None for other verdicts, or where it was not kept."""
 
 
 def user_verdict(words: Iterable[FeedbackItem]) -> tuple[UserVerdict, str | None]:

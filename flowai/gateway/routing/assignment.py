@@ -1,7 +1,5 @@
 """Decides which side of a rollout and which arm of an experiment a call falls on, the same way in every process.
 
-In: names, a share, who asks, request headers. Out: a variant, an arm. Must never know registries, clocks or chance.
-
 Anything written in another language can repeat it: docs/reference/assignment.md says how, with test vectors.
 """
 
@@ -25,16 +23,13 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can carry halves of char
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssignmentUnit:
-    """Who or what is assigned as one.
-
-    Args:
-        name: the user, else the session, else the call id.
-        is_sticky: whether the same asker comes back under this name; False for a call id, whose calls are left out of
-            statistics per user.
-    """
+    """Who or what is assigned as one."""
 
     name: str
+    """The user, else the session, else the call id."""
     is_sticky: bool
+    """Whether the same asker comes back under this name; False for a call id, whose calls are left out of statistics
+    per user."""
 
 
 def assignment_unit(*, user: str | None, session: str | None, call_id: str) -> AssignmentUnit:

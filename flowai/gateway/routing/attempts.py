@@ -1,8 +1,4 @@
-"""One call's way up its ladder: which rung comes next, after which wait, with how much time.
-
-In: a Climb and what came of each Step. Out: Steps, the attempts for the event, the error when none is left. Must
-never know how a model is asked.
-"""
+"""One call's way up its ladder: which rung comes next, after which wait, with how much time."""
 
 from __future__ import annotations
 
@@ -52,97 +48,82 @@ MAX_SHARE_OF_DEADLINE = 1 / 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCandidate:
-    """One model a call may try.
-
-    Args:
-        endpoint: whom to ask.
-        is_degraded: whether it is the last resort.
-        context_tokens: longest request it takes; None when not known.
-        unavailable: why it cannot be asked at all (its key is not set, its weights are missing); None when it can.
-    """
+    """One model a call may try."""
 
     endpoint: Endpoint
+    """Whom to ask."""
     is_degraded: bool = False
+    """Whether it is the last resort."""
     context_tokens: int | None = None
+    """Longest request it takes; None when not known."""
     unavailable: FlowaiError | None = None
+    """Why it cannot be asked at all (its key is not set, its weights are missing); None when it can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FallbackRequest:
-    """One call's ladder.
-
-    Args:
-        rungs: the models, in order; one at least.
-        request: what to ask, whoever is asked: endpoint and limits are put in for each attempt.
-        first_token_s: longest silence, seconds.
-        total_s: one deadline for all attempts, seconds.
-        retry: whether the same model is asked again.
-        rule: when a provider is left alone.
-        goes_around_filter: whether another model is asked after a content-policy rejection.
-        attempts: every try so far; the climb adds to it, so that a failed call has its attempts too.
-        alerts: failures that a person is told of: the cause, model, provider and error.
-    """
+    """One call's ladder."""
 
     rungs: tuple[ModelCandidate, ...]
+    """The models, in order; one at least."""
     request: Request
+    """What to ask, whoever is asked: endpoint and limits are put in for each attempt."""
     first_token_s: float
+    """Longest silence, seconds."""
     total_s: float
+    """One deadline for all attempts, seconds."""
     retry: Retry
+    """Whether the same model is asked again."""
     rule: BreakerRule
+    """When a provider is left alone."""
     goes_around_filter: bool = False
+    """Whether another model is asked after a content-policy rejection."""
     attempts: list[Attempt] = field(default_factory=list)
+    """Every try so far; the climb adds to it, so that a failed call has its attempts too."""
     alerts: list[tuple[FailureCause, FlowaiError]] = field(default_factory=list)
+    """Failures that a person is told of: the cause, model, provider and error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedAttempt:
-    """One attempt that may start now.
-
-    Args:
-        rung: the model.
-        request: what to ask it.
-        index: which rung, from 0.
-        started_s: when, by the climb's clock.
-        probe: the lease, when this is the fleet's one probe.
-        prefill: text to take off the answer's begin, where it was asked for in words; None elsewhere.
-    """
+    """One attempt that may start now."""
 
     rung: ModelCandidate
+    """The model."""
     request: Request
+    """What to ask it."""
     index: int
+    """Which rung, from 0."""
     started_s: float
+    """When, by the climb's clock."""
     probe: str | None
+    """The lease, when this is the fleet's one probe."""
     prefill: str | None
+    """Text to take off the answer's begin, where it was asked for in words; None elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptSuccess:
-    """The end of a climb that went well.
-
-    Args:
-        completion: the answer.
-        rung: whose it is.
-    """
+    """The end of a climb that went well."""
 
     completion: Completion
+    """The answer."""
     rung: ModelCandidate
+    """Whose it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingDeps:
-    """What all climbs share.
-
-    Args:
-        breakers: says whether a provider may be asked.
-        clock_s: a clock that never goes back, seconds.
-        sleep: waits, seconds.
-        rng: jitter of waits.
-    """
+    """What all climbs share."""
 
     breakers: CircuitBreakers
+    """Says whether a provider may be asked."""
     clock_s: Callable[[], float]
+    """A clock that never goes back, seconds."""
     sleep: Callable[[float], Awaitable[None]]
+    """Waits, seconds."""
     rng: random.Random
+    """Jitter of waits."""
 
 
 class AttemptPlanner:

@@ -1,8 +1,4 @@
-"""Keeps a feature within its budget: tokens of one call before it is sent, dollars of a day before they are spent.
-
-In: a feature's budget, a request, the shared state. Out: nothing, a reservation, or a BudgetError. Must never know
-how the money is counted across processes.
-"""
+"""Keeps a feature within its budget: tokens of one call before it is sent, dollars of a day before they are spent."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Tells whether a provider may be asked now, from what all processes know, at next to no cost while all is well.
 
-In: the shared state, a rule. Out: Admissions; reports of failures. Must never know models, features or what a failure
-was.
-
 A call looks at a copy of the state that is at most `max_age_s` old, so an open breaker stops this process within that
 time; only a provider that is not simply well costs a question of its own.
 """

@@ -1,7 +1,5 @@
 """What follows from a failed attempt: whether it counts against the provider, and where the call goes next.
 
-In: the error of an attempt. Out: a Consequence. Must never know which models are left.
-
 Rules (the design's ladder): what a provider may get over moves on at once; what the caller did is the caller's; a
 context that is too small needs a larger one; a wrong key or a retired model needs another provider, and a person.
 """
@@ -34,23 +32,20 @@ FailureCause = Literal["auth", "retired_model"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailureAction:
-    """What follows.
-
-    Args:
-        counts: whether the breaker counts it.
-        leaves_provider: whether this call asks nothing more of the same provider.
-        may_repeat: whether the same model may be asked once more, after a wait.
-        needs_larger_context: whether only a model with a larger context makes sense.
-        is_callers: whether it is the caller's, and no other model is asked.
-        alert: why a person is told; None when nobody needs to be.
-    """
+    """What follows."""
 
     counts: bool = False
+    """Whether the breaker counts it."""
     leaves_provider: bool = False
+    """Whether this call asks nothing more of the same provider."""
     may_repeat: bool = False
+    """Whether the same model may be asked once more, after a wait."""
     needs_larger_context: bool = False
+    """Whether only a model with a larger context makes sense."""
     is_callers: bool = False
+    """Whether it is the caller's, and no other model is asked."""
     alert: FailureCause | None = None
+    """Why a person is told; None when nobody needs to be."""
 
 
 _TRANSIENT = FailureAction(counts=True, may_repeat=True)

@@ -1,8 +1,4 @@
-"""Climbs the ladder of models a call may try until one answers: one deadline, each provider's breaker, one retry rule.
-
-In: rungs, limits, and how to make the request of a rung. Out: a completion and every attempt, or the error the caller
-gets. Must never know features, releases, caches or budgets.
-"""
+"""Runs the fallback chain: one deadline per call, one circuit breaker per provider, one retry policy."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Puts an assistant prefill into words, for a model that refuses messages which end with the assistant's turn.
-
-In: messages. Out: messages that end with the user's turn, and the text to take off the answer. Must never know
-models.
-"""
+"""Puts an assistant prefill into words, for a model that refuses messages which end with the assistant's turn."""
 
 from __future__ import annotations
 

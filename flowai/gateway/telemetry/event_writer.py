@@ -1,7 +1,4 @@
-"""Hands events to the log, and holds them while it cannot be written: a full disk fails no call and loses no event.
-
-In: events. Out: lines in the log, now or later; what is wrong with it. Must never know what an event says.
-"""
+"""Hands events to the log, and holds them while it cannot be written: a full disk fails no call and loses no event."""
 
 from __future__ import annotations
 

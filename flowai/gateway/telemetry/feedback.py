@@ -1,7 +1,4 @@
-"""What people and judges make of answers: their events, checked and completed with what is known of the call.
-
-In: an event as it was said, its call. Out: the event as it is logged. Must never know who says it, nor the log.
-"""
+"""What people and judges make of answers: their events, checked and completed with what is known of the call."""
 
 from __future__ import annotations
 

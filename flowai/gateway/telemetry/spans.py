@@ -1,8 +1,5 @@
 """Makes OpenTelemetry spans of finished calls: one for the call, one below it for each attempt.
 
-In: call events. Out: spans, in the words of the GenAI conventions, to whatever the process has set up for them. Must
-never know who exports them, nor add anything that the event does not say. Sole door to OpenTelemetry.
-
 Source: OpenTelemetry semantic conventions, version SEMCONV_VERSION: Gen AI client spans (name, kind, attributes,
 content as JSON), recording errors.
 """

@@ -1,8 +1,5 @@
 """Makes of a log what an incident is looked into with: each call once, how it went wrong, and what it is, as numbers.
 
-In: an open log, a question. Out: its tables `calls` (what people ask for) and `facts` (numbers), and what they stand
-for. Must never know which calls stand out.
-
 A call that comes after one of the same user (or session) and feature that went wrong the same way within five minutes
 is no new sign: it counts for neither side.
 """
@@ -118,18 +115,15 @@ _RULES: dict[FailureKind, tuple[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueCodes:
-    """What the numbers in `facts` stand for.
-
-    Args:
-        values: by attribute (in the order of `ATTRIBUTES`), its values from number 1 on; those of `input` and `time`
-            are spelled by `spell`.
-        slice_us: width of a slice of the incident's time.
-        first_slice: the slice, counted from 1970, that has number 1.
-    """
+    """What the numbers in `facts` stand for."""
 
     values: tuple[tuple[str, ...], ...]
+    """By attribute (in the order of `ATTRIBUTES`), its values from number 1 on; those of `input` and `time` are spelled
+    by `spell`."""
     slice_us: int
+    """Width of a slice of the incident's time."""
     first_slice: int
+    """The slice, counted from 1970, that has number 1."""
 
     def label_of(self, attribute: int, low: int, high: int) -> str:
         """Spell a value, or a range of them."""
@@ -154,17 +148,14 @@ def _spell_tokens(low: int, high: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gathered:
-    """What was made of the log.
-
-    Args:
-        codes: what the numbers stand for.
-        problems: lines that could not be used.
-        warnings: what else a person should know.
-    """
+    """What was made of the log."""
 
     codes: ValueCodes
+    """What the numbers stand for."""
     problems: tuple[DataProblem, ...]
+    """Lines that could not be used."""
     warnings: tuple[str, ...]
+    """What else a person should know."""
 
 
 def build_call_facts(log: Log, question: IncidentQuestion) -> Gathered:

@@ -1,7 +1,4 @@
-"""Joins error messages that are one but for numbers, ids and names into clusters.
-
-In: messages with their counts. Out: Clusters, most calls first. Must never know which calls they belong to.
-"""
+"""Joins error messages that are one but for numbers, ids and names into clusters."""
 
 from __future__ import annotations
 
@@ -29,27 +26,24 @@ _MARKS = {"quoted": "<text>", "url": "<url>", "id": "<id>", "hex": "<hex>", "num
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageCount:
-    """How often a message was there.
-
-    Args:
-        error_class: class of the error.
-        message: what it says; empty where nothing was said.
-        provider: who was asked.
-        count: calls of the incident.
-        baseline_count: calls of the baseline.
-        users: hashes of users of the incident.
-        first_us: its first call of the incident, microseconds since 1970; None where it was there before only.
-        last_us: its last.
-    """
+    """How often a message was there."""
 
     error_class: str
+    """Class of the error."""
     message: str
+    """What it says; empty where nothing was said."""
     provider: str
+    """Who was asked."""
     count: int
+    """Calls of the incident."""
     baseline_count: int
+    """Calls of the baseline."""
     users: tuple[int, ...]
+    """Hashes of users of the incident."""
     first_us: int | None
+    """Its first call of the incident, microseconds since 1970; None where it was there before only."""
     last_us: int | None
+    """Its last."""
 
 
 @dataclass(slots=True)

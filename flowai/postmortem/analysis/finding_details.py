@@ -1,8 +1,4 @@
-"""Tells more of a finding: whom it met, what it cost, what its calls have in common, and the shortest of them.
-
-In: a log that holds `facts`, findings with the condition of their calls. Out: findings told in full, samples of calls.
-Must never know how findings were found.
-"""
+"""Tells more of a finding: whom it met, what it cost, what its calls have in common, and the shortest of them."""
 
 from __future__ import annotations
 
@@ -33,27 +29,24 @@ _TOLD_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A call that went wrong, as the log has it: what was said is hostile, and was redacted when it was written.
-
-    Args:
-        call_id: which.
-        at_us: when, microseconds since 1970.
-        feature: whose call; None where none.
-        prompt: the prompt; None where messages were given as they are.
-        release: what served it.
-        messages: the request, OpenAI's chat format; empty where content was not kept.
-        output: the answer; None where there was none, or it was not kept.
-        error: the error's class and message; None where it did not fail.
-    """
+    """A call that went wrong, as the log has it: what was said is hostile, and was redacted when it was written."""
 
     call_id: str
+    """Which."""
     at_us: int
+    """When, microseconds since 1970."""
     feature: str | None
+    """Whose call; None where none."""
     prompt: str | None
+    """The prompt; None where messages were given as they are."""
     release: str | None
+    """What served it."""
     messages: tuple[dict[str, Any], ...]
+    """The request, OpenAI's chat format; empty where content was not kept."""
     output: str | None
+    """The answer; None where there was none, or it was not kept."""
     error: str | None
+    """The error's class and message; None where it did not fail."""
 
 
 class _StoredContent(msgspec.Struct):

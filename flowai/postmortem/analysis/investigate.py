@@ -1,7 +1,4 @@
-"""Looks into an incident over the event log: which calls went wrong more often than before and than all others.
-
-In: an open log, a question. Out: an Investigation. Must never know what was released, nor how it is shown.
-"""
+"""Looks into an incident over the event log: which calls went wrong more often than before and than all others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tells from counts by slices of time when things began to go wrong, and when they were well again.
-
-In: buckets, the rate before. Out: moments. Must never know what was done about it.
-"""
+"""Tells from counts by slices of time when things began to go wrong, and when they were well again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The records of what the log says about an incident: how calls went wrong, which ones, and examples of them.
-
-In: nothing. Out: frozen records. Must never know where events come from or how a report looks.
-"""
+"""The records of what the log says about an incident: how calls went wrong, which ones, and examples of them."""
 
 from __future__ import annotations
 
@@ -66,242 +63,209 @@ ATTRIBUTES: tuple[CallAttribute, ...] = (
 
 
 class Condition(ReportRecord, frozen=True, kw_only=True):
-    """What calls have in common.
-
-    Args:
-        attribute: which attribute.
-        value: its value, as people read it; as the log has it, so hostile.
-    """
+    """What calls have in common."""
 
     attribute: CallAttribute
+    """Which attribute."""
     value: str
+    """Its value, as people read it; as the log has it, so hostile."""
 
 
 class Example(ReportRecord, frozen=True, kw_only=True):
-    """A call that went wrong; texts are redacted, and cut where that is said.
-
-    Args:
-        call_id: which.
-        at: when (RFC 3339, UTC).
-        request: what its user said last; None where content was not kept.
-        output: the answer; None where there was none, or it was not kept.
-        error: the error's class and message; None where it did not fail.
-    """
+    """A call that went wrong; texts are redacted, and cut where that is said."""
 
     call_id: str
+    """Which."""
     at: str
+    """When (RFC 3339, UTC)."""
     request: str | None
+    """What its user said last; None where content was not kept."""
     output: str | None
+    """The answer; None where there was none, or it was not kept."""
     error: str | None
+    """The error's class and message; None where it did not fail."""
 
 
 class Finding(ReportRecord, frozen=True, kw_only=True):
-    """Calls that went wrong more often than they did before, and than all others did.
-
-    Args:
-        kind: how.
-        where: what they have in common; empty for all calls.
-        also: other names of the same calls.
-        inside: calls that could go wrong, and those that did.
-        outside: the same of all other calls of the incident, earlier findings left out.
-        baseline: the same of such calls before the incident; none where there were none.
-        expected_rate: at which they would have gone wrong, 0 to 1.
-        excess_count: how many more went wrong than that, >= 0.
-        log10_p: logarithm of the chance of such a surplus among equals, corrected for the subgroups looked at.
-        is_new: whether there were no such calls before, so that only others could be compared with.
-        user_count: users it met.
-        session_count: sessions it met.
-        cost_usd: of the calls that went wrong.
-        symptoms: what else these calls have in common.
-        examples: the shortest ones.
-    """
+    """Calls that went wrong more often than they did before, and than all others did."""
 
     kind: FailureKind
+    """How."""
     where: tuple[Condition, ...]
+    """What they have in common; empty for all calls."""
     also: tuple[tuple[Condition, ...], ...]
+    """Other names of the same calls."""
     inside: CountOfTotal
+    """Calls that could go wrong, and those that did."""
     outside: CountOfTotal
+    """The same of all other calls of the incident, earlier findings left out."""
     baseline: CountOfTotal
+    """The same of such calls before the incident; none where there were none."""
     expected_rate: float
+    """At which they would have gone wrong, 0 to 1."""
     excess_count: int
+    """How many more went wrong than that, >= 0."""
     log10_p: float
+    """Logarithm of the chance of such a surplus among equals, corrected for the subgroups looked at."""
     is_new: bool
+    """Whether there were no such calls before, so that only others could be compared with."""
     user_count: int = 0
+    """Users it met."""
     session_count: int = 0
+    """Sessions it met."""
     cost_usd: float = 0.0
+    """Of the calls that went wrong."""
     symptoms: tuple[str, ...] = ()
+    """What else these calls have in common."""
     examples: tuple[Example, ...] = ()
+    """The shortest ones."""
 
 
 class Cluster(ReportRecord, frozen=True, kw_only=True):
-    """Error messages that are one but for numbers, names and ids.
-
-    Args:
-        error_class: class of the error.
-        pattern: the message, what varies replaced by marks.
-        count: calls of the incident.
-        baseline_count: calls of the baseline.
-        user_count: users of the incident.
-        providers: who was asked, most often first.
-        first_at: its first call of the incident (RFC 3339, UTC).
-        last_at: its last.
-        example: one of the messages, redacted.
-    """
+    """Error messages that are one but for numbers, names and ids."""
 
     error_class: str
+    """Class of the error."""
     pattern: str
+    """The message, what varies replaced by marks."""
     count: int
+    """Calls of the incident."""
     baseline_count: int
+    """Calls of the baseline."""
     user_count: int
+    """Users of the incident."""
     providers: tuple[str, ...]
+    """Who was asked, most often first."""
     first_at: str
+    """Its first call of the incident (RFC 3339, UTC)."""
     last_at: str
+    """Its last."""
     example: str
+    """One of the messages, redacted."""
 
 
 class KindRow(ReportRecord, frozen=True, kw_only=True):
-    """How often calls went wrong in one way.
-
-    Args:
-        kind: how.
-        incident: calls that could go wrong in the incident, and those that did.
-        baseline: the same before it.
-    """
+    """How often calls went wrong in one way."""
 
     kind: FailureKind
+    """How."""
     incident: CountOfTotal
+    """Calls that could go wrong in the incident, and those that did."""
     baseline: CountOfTotal
+    """The same before it."""
 
 
 class Bucket(ReportRecord, frozen=True, kw_only=True):
-    """A slice of the time shown.
-
-    Args:
-        at_s: its begin, seconds since 1970 (UTC).
-        call_count: calls.
-        failed_count: calls that failed.
-        bad_count: calls that went wrong in the way the timeline is about.
-        at_risk_count: calls that could.
-    """
+    """A slice of the time shown."""
 
     at_s: int
+    """Its begin, seconds since 1970 (UTC)."""
     call_count: int
+    """Calls."""
     failed_count: int
+    """Calls that failed."""
     bad_count: int
+    """Calls that went wrong in the way the timeline is about."""
     at_risk_count: int
+    """Calls that could."""
 
 
 class TimelineEvent(ReportRecord, frozen=True, kw_only=True):
-    """Something the log itself tells of.
-
-    Args:
-        at: when (RFC 3339, UTC).
-        what: `alert` or `release`.
-        detail: what it says.
-    """
+    """Something the log itself tells of."""
 
     at: str
+    """When (RFC 3339, UTC)."""
     what: Literal["alert", "release"]
+    """`alert` or `release`."""
     detail: str
+    """What it says."""
 
 
 class Impact(ReportRecord, frozen=True, kw_only=True):
-    """Who and what the findings met.
-
-    Args:
-        call_count: calls that went wrong in a way and a place that is a finding, or failed.
-        user_count: their users.
-        session_count: their sessions.
-        anonymous_count: calls of them that name no user.
-        wasted_usd: what useless answers among them cost.
-        unpriced_count: calls of them whose price is not known.
-        degraded_count: answers of the last resort in the incident.
-        fell_back_count: calls of the incident that another model had to answer.
-    """
+    """Who and what the findings met."""
 
     call_count: int = 0
+    """Calls that went wrong in a way and a place that is a finding, or failed."""
     user_count: int = 0
+    """Their users."""
     session_count: int = 0
+    """Their sessions."""
     anonymous_count: int = 0
+    """Calls of them that name no user."""
     wasted_usd: float = 0.0
+    """What useless answers among them cost."""
     unpriced_count: int = 0
+    """Calls of them whose price is not known."""
     degraded_count: int = 0
+    """Answers of the last resort in the incident."""
     fell_back_count: int = 0
+    """Calls of the incident that another model had to answer."""
 
 
 class ContentAvailability(ReportRecord, frozen=True, kw_only=True):
-    """Where the log holds what was said.
-
-    Args:
-        kept_count: calls of the incident with content.
-        missing: features without any, most calls first.
-    """
+    """Where the log holds what was said."""
 
     kept_count: int
+    """Calls of the incident with content."""
     missing: tuple[str, ...]
+    """Features without any, most calls first."""
 
 
 class Investigation(ReportRecord, frozen=True, kw_only=True):
-    """What the log says about an incident.
-
-    Args:
-        call_count: calls of the incident.
-        baseline_count: calls of the baseline.
-        releases: releases by calls of the incident, most first; the baseline's likewise under `baseline_releases`.
-        baseline_releases: see there.
-        kinds: how calls went wrong.
-        findings: the largest surplus first.
-        looked_count: subgroups that were looked at, over all kinds.
-        clusters: of error messages, most calls first.
-        unclustered_count: failed calls whose messages were too many to look at.
-        timeline_kind: the way the buckets are about.
-        bucket_s: width of a bucket, seconds.
-        buckets: from the baseline's end to what followed.
-        first_bad_at: the first call of the largest finding that went wrong; None without any.
-        moments: alerts and steps of releases in the log.
-        touched: who and what was met.
-        content: where the log holds what was said.
-        problems: lines that could not be used.
-        warnings: what else a person should know.
-    """
+    """What the log says about an incident."""
 
     call_count: int
+    """Calls of the incident."""
     baseline_count: int
+    """Calls of the baseline."""
     releases: dict[str, int]
+    """Releases by calls of the incident, most first; the baseline's likewise under `baseline_releases`."""
     baseline_releases: dict[str, int]
+    """See there."""
     kinds: tuple[KindRow, ...]
+    """How calls went wrong."""
     findings: tuple[Finding, ...]
+    """The largest surplus first."""
     tested_count: int
+    """Subgroups that were looked at, over all kinds."""
     clusters: tuple[Cluster, ...]
+    """Of error messages, most calls first."""
     unclustered_count: int
+    """Failed calls whose messages were too many to look at."""
     timeline_kind: FailureKind
+    """The way the buckets are about."""
     bucket_s: int
+    """Width of a bucket, seconds."""
     buckets: tuple[Bucket, ...]
+    """From the baseline's end to what followed."""
     first_bad_at: str | None
+    """The first call of the largest finding that went wrong; None without any."""
     moments: tuple[TimelineEvent, ...]
+    """Alerts and steps of releases in the log."""
     touched: Impact
+    """Who and what was met."""
     content: ContentAvailability
+    """Where the log holds what was said."""
     problems: tuple[DataProblem, ...]
+    """Lines that could not be used."""
     warnings: tuple[str, ...]
+    """What else a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentQuestion:
-    """What is to be looked into.
-
-    Args:
-        incident: the stretch in which things went wrong.
-        baseline: the stretch before it that says how things go otherwise.
-        after: what followed, for the timeline.
-        feature: only this feature; None for all.
-        now_us: lines later than this, by more than clocks may differ, are from the future.
-    """
+    """What is to be looked into."""
 
     incident: TimeRange
+    """The stretch in which things went wrong."""
     baseline: TimeRange
+    """The stretch before it that says how things go otherwise."""
     after: TimeRange
+    """What followed, for the timeline."""
     feature: str | None
+    """Only this feature; None for all."""
     now_us: int
+    """Lines later than this, by more than clocks may differ, are from the future."""
 
     @property
     def stretch(self) -> TimeRange:

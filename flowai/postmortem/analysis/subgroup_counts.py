@@ -1,7 +1,4 @@
-"""Counts the subgroups of an incident's calls: by one attribute, by two, by ranges of what has an order, by phrase.
-
-In: a log that holds `facts`. Out: Cells by kind. Must never know which of them stand out.
-"""
+"""Counts the subgroups of an incident's calls: by one attribute, by two, by ranges of what has an order, by phrase."""
 
 from __future__ import annotations
 
@@ -35,17 +32,14 @@ _EraCounts = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubgroupCounter:
-    """Counts the cells of some kinds.
-
-    Args:
-        log: holds `facts`, and `phrases` with the calls of each phrase.
-        kinds: which.
-        codes: what the numbers stand for.
-    """
+    """Counts the cells of some kinds."""
 
     log: Log
+    """Holds `facts`, and `phrases` with the calls of each phrase."""
     kinds: tuple[FailureKind, ...]
+    """Which."""
     codes: ValueCodes
+    """What the numbers stand for."""
     _ranges: dict[tuple[int, int, bool], tuple[AttributeRange, ...]] = field(default_factory=dict)
 
     def count(

@@ -1,7 +1,5 @@
 """Finds the subgroups of calls that went wrong more often than before and than all others: a scan with error control.
 
-In: counts by subgroup. Out: picked subgroups, the one that explains most first. Must never know what a subgroup means.
-
 A subgroup is picked when its failures are too many for chance on both sides: against all other calls of the incident
 (Fisher's exact test) and against itself before it, with the drift that all others share taken off (exact conditional
 test of two rates). Chances are multiplied by the number of subgroups looked at. What is picked is taken out before the
@@ -46,23 +44,20 @@ SLACK_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubgroupFinding:
-    """A subgroup that stands out.
-
-    Args:
-        key: the subgroup.
-        counts: as in `SubgroupCounts`, without what was picked before.
-        totals: the same of all calls.
-        expected_rate: at which it would have failed, 0 to 1.
-        log_p: natural logarithm of the chance, not corrected.
-        is_new: whether there were too few such calls before.
-    """
+    """A subgroup that stands out."""
 
     key: Subgroup
+    """The subgroup."""
     counts: tuple[int, ...]
+    """As in `SubgroupCounts`, without what was picked before."""
     totals: tuple[int, ...]
+    """The same of all calls."""
     expected_rate: float
+    """At which it would have failed, 0 to 1."""
     log_p: float
+    """Natural logarithm of the chance, not corrected."""
     is_new: bool
+    """Whether there were too few such calls before."""
 
     @property
     def excess(self) -> float:

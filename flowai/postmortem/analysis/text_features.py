@@ -1,7 +1,4 @@
-"""What the texts of requests are like, as far as a query can tell: their language, and words that stand out.
-
-In: texts. Out: SQL that names a language; terms and SQL that finds them. Must never know what went wrong.
-"""
+"""What the texts of requests are like, as far as a query can tell: their language, and words that stand out."""
 
 from __future__ import annotations
 

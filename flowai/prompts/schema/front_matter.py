@@ -1,6 +1,6 @@
 """The YAML at the top of a prompt file: finds it, and reads it into a record.
 
-In: the file's text. Out: settings, the template and the line it begins on. Must never read the template.
+Must never read the template.
 
 Source: dotprompt reference, "front matter"; the key `flowai` is our extension.
 """
@@ -40,50 +40,44 @@ _SPLIT = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrontMatter:
-    """What the front matter says.
-
-    Args:
-        model: name of a model; None to leave it to the caller.
-        config: sampling parameters by LiteLLM's names.
-        input_schema: JSON Schema of the values; None when there is none.
-        input_place: where it stands.
-        defaults: values for variables that are not given.
-        output_schema: JSON Schema of the answer; None for free text.
-        promises_json: whether the answer is to be JSON.
-        policy: what happens to control tokens in values.
-        untrusted: variables that are put between marks.
-        untrusted_place: where they are named.
-        ext: keys with a dot, grouped by what stands before the last one.
-        raw: everything, as read.
-    """
+    """What the front matter says."""
 
     model: str | None = None
+    """Name of a model; None to leave it to the caller."""
     config: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling parameters by LiteLLM's names."""
     input_schema: Schema | None = None
+    """JSON Schema of the values; None when there is none."""
     input_place: Place | None = None
+    """Where it stands."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values for variables that are not given."""
     output_schema: Schema | None = None
+    """JSON Schema of the answer; None for free text."""
     promises_json: bool = False
+    """Whether the answer is to be JSON."""
     policy: Policy = "allow"
+    """What happens to control tokens in values."""
     untrusted: frozenset[str] = frozenset()
+    """Variables that are put between marks."""
     untrusted_place: Place | None = None
+    """Where they are named."""
     ext: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Keys with a dot, grouped by what stands before the last one."""
     raw: Mapping[str, Any] = field(default_factory=dict)
+    """Everything, as read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemplateFile:
-    """A prompt file in two parts.
-
-    Args:
-        yaml: the front matter, moved down to its own lines; None when there is none.
-        body: the template; trimmed when a front matter stands before it.
-        first_line: line of the file the template begins on, from 1.
-    """
+    """A prompt file in two parts."""
 
     yaml: str | None
+    """The front matter, moved down to its own lines; None when there is none."""
     body: str
+    """The template; trimmed when a front matter stands before it."""
     first_line: int
+    """Line of the file the template begins on, from 1."""
 
 
 def split(text: str, *, file: str) -> TemplateFile:

@@ -1,8 +1,5 @@
 """What a prompt expects of its values, and what is wrong with those it is given.
 
-In: the input schema, the variables the template uses, and values. Out: nothing, or an error with the line that uses the
-variable. Must never know how a template is rendered.
-
 Schemas of the everyday kind (types, required fields, enums, items) are checked here, because importing jsonschema costs
 more time than a thousand renders; any other keyword is left to jsonschema.
 
@@ -39,23 +36,20 @@ _IS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class InputSchema:
-    """What a prompt expects.
-
-    Args:
-        file: name of the prompt's file.
-        schema: the input schema; None when the template alone says what is expected.
-        schema_place: where it stands.
-        uses: the variables the template uses, each with the place of its first use.
-        uses_all: whether the template uses all values at once; then any name is welcome.
-        defaults: values for names that are not given.
-    """
+    """What a prompt expects."""
 
     file: str
+    """Name of the prompt's file."""
     schema: Schema | None
+    """The input schema; None when the template alone says what is expected."""
     schema_place: Place | None
+    """Where it stands."""
     uses: Mapping[str, Place]
+    """The variables the template uses, each with the place of its first use."""
     uses_all: bool
+    """Whether the template uses all values at once; then any name is welcome."""
     defaults: Mapping[str, Any]
+    """Values for names that are not given."""
 
     @cached_property
     def _properties(self) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Picoschema, the short way to write a schema, to plain JSON Schema.
 
-In: what stands under `schema:`. Out: JSON Schema. Must never see a value that is checked against it.
+Must never see a value that is checked against it.
 
 Source: dotprompt reference, "Picoschema", and its specification cases.
 """
@@ -30,17 +30,14 @@ _JSON_SCHEMA_KEYS = ("$schema", "$ref", "$defs", "anyOf", "oneOf", "allOf")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchemaSource:
-    """Where a schema stands.
-
-    Args:
-        document: the front matter.
-        keys: the way to the schema in it.
-        named: schemas that may be used by their name.
-    """
+    """Where a schema stands."""
 
     document: Document
+    """The front matter."""
     keys: tuple[str | int, ...]
+    """The way to the schema in it."""
     named: Mapping[str, Schema]
+    """Schemas that may be used by their name."""
 
     def place(self) -> Place:
         """Give file, line and key."""

@@ -1,8 +1,4 @@
-"""Turns a syntax tree into a function from values to messages, once; the function then runs for every render.
-
-In: nodes and which variables are untrusted. Out: a Program: its steps and the variables it uses. Must never know files,
-schemas or providers, and never read a value as template.
-"""
+"""Turns a syntax tree into a function from values to messages, once; the function then runs for every render."""
 
 from __future__ import annotations
 
@@ -50,34 +46,28 @@ ValueOrigin = frozenset[str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """What is known of a context before any value is: which variables its contents come from.
-
-    Args:
-        up: the context around it.
-        origin: the variables `this` comes from; None for the outermost, where each name is a variable of its own.
-        laid_over: names that a partial was given, with their origin.
-        keys: the variables `@key` of the innermost loop comes from.
-    """
+    """What is known of a context before any value is: which variables its contents come from."""
 
     up: Scope | None = None
+    """The context around it."""
     origin: ValueOrigin | None = None
+    """The variables `this` comes from; None for the outermost, where each name is a variable of its own."""
     laid_over: Mapping[str, ValueOrigin] = field(default_factory=dict)
+    """Names that a partial was given, with their origin."""
     keys: ValueOrigin = frozenset()
+    """The variables `@key` of the innermost loop comes from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """A template, ready to run.
-
-    Args:
-        steps: in order.
-        uses: the variables it uses, each with the path that uses it first.
-        uses_all: whether it uses all values at once.
-    """
+    """A template, ready to run."""
 
     steps: tuple[RenderStep, ...]
+    """In order."""
     uses: Mapping[str, Path]
+    """The variables it uses, each with the path that uses it first."""
     uses_all: bool
+    """Whether it uses all values at once."""
 
 
 def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:

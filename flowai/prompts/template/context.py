@@ -1,7 +1,4 @@
-"""What one render keeps to itself, and how paths read values from it.
-
-In: values, a draft, names. Out: frames, and functions from a frame to a value. Must never know templates.
-"""
+"""What one render keeps to itself, and how paths read values from it."""
 
 from __future__ import annotations
 
@@ -16,39 +13,33 @@ from flowai.prompts.template.values import MISSING, member, walk
 
 # Run and Frame are made in every render, so they are Structs: a frozen dataclass takes ten times as long to build.
 class RenderState(msgspec.Struct, frozen=True, kw_only=True):
-    """What one render keeps to itself.
-
-    Args:
-        draft: the conversation so far.
-        data: what `@name` reads.
-        root: what `@root` reads.
-        nonce: for the marks around untrusted values.
-        needs_data: whether a missing `@name` is an error.
-        needs_values: whether a missing value is an error.
-    """
+    """What one render keeps to itself."""
 
     draft: MessageBuilder
+    """The conversation so far."""
     data: Mapping[str, Any]
+    """What `@name` reads."""
     root: Mapping[str, Any]
+    """What `@root` reads."""
     nonce: str
+    """For the marks around untrusted values."""
     needs_data: bool
+    """Whether a missing `@name` is an error."""
     needs_values: bool
+    """Whether a missing value is an error."""
 
 
 class RenderContext(msgspec.Struct, frozen=True):
-    """One context of a render.
-
-    Args:
-        run: the render.
-        this: the context's value.
-        up: the context around it; None for the outermost.
-        loop: `@index`, `@key`, `@first`, `@last` of the innermost loop.
-    """
+    """One context of a render."""
 
     run: RenderState
+    """The render."""
     this: Any
+    """The context's value."""
     up: RenderContext | None
+    """The context around it; None for the outermost."""
     loop: Mapping[str, Any]
+    """`@index`, `@key`, `@first`, `@last` of the innermost loop."""
 
 
 RenderStep = Callable[[RenderContext], None]

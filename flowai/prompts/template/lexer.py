@@ -1,7 +1,5 @@
 r"""Cuts a template into text and tags, and settles the whitespace between them as Handlebars does.
 
-In: the template's text. Out: tokens with line numbers. Must never know what a helper means.
-
 Three rules shape the text around tags. `{{~` and `~}}` remove all whitespace on their side. A block tag, a comment or a
 partial that stands alone on its line takes the line with it. `\{{` is a literal `{{`.
 
@@ -44,15 +42,12 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Word:
-    """One word inside a tag.
-
-    Args:
-        kind: what it looks like.
-        text: as written; for a string, without its quotes.
-    """
+    """One word inside a tag."""
 
     kind: WordKind
+    """What it looks like."""
     text: str
+    """As written; for a string, without its quotes."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,34 +59,28 @@ class TextToken:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
-    """One `{{...}}`.
-
-    Args:
-        kind: what its first sign says.
-        words: what stands in it, without the sign.
-        place: file and line of its `{{`.
-        trim_before: whether it begins with `{{~`.
-        trim_after: whether it ends with `~}}`.
-    """
+    """One `{{...}}`."""
 
     kind: TagKind
+    """What its first sign says."""
     words: tuple[Word, ...]
+    """What stands in it, without the sign."""
     place: Place
+    """File and line of its `{{`."""
     trim_before: bool = False
+    """Whether it begins with `{{~`."""
     trim_after: bool = False
+    """Whether it ends with `~}}`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenStream:
-    """A template in pieces.
-
-    Args:
-        items: text and tags, in order.
-        indents: by position in `items`, the blanks before a partial that stands alone on its line.
-    """
+    """A template in pieces."""
 
     items: list[TextToken | Tag]
+    """Text and tags, in order."""
     indents: dict[int, str] = field(default_factory=dict)
+    """By position in `items`, the blanks before a partial that stands alone on its line."""
 
 
 def lex(text: str, *, file: str, first_line: int = 1) -> TokenStream:

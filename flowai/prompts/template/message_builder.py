@@ -1,7 +1,4 @@
-"""A conversation while it is being rendered: takes text, values and marks of structure, gives typed messages.
-
-In: pieces, in order. Out: messages. Must never know templates, and never look into text for structure.
-"""
+"""A conversation while it is being rendered: takes text, values and marks of structure, gives typed messages."""
 
 from __future__ import annotations
 
@@ -21,15 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSource:
-    """Where a value came from, for messages.
-
-    Args:
-        name: as the template wrote it.
-        place: the tag it stands in.
-    """
+    """Where a value came from, for messages."""
 
     name: str
+    """As the template wrote it."""
     place: Place
+    """The tag it stands in."""
 
 
 class MessageBuilder:

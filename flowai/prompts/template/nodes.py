@@ -1,7 +1,4 @@
-"""The syntax tree of a template: what its tags mean, each with the place it stands at.
-
-In: nothing. Out: frozen nodes. Must never know how text is read into them or how they are rendered.
-"""
+"""The syntax tree of a template: what its tags mean, each with the place it stands at."""
 
 from __future__ import annotations
 
@@ -15,21 +12,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Path:
-    """A reference to a value: `name`, `user.name`, `this`, `../name`, `@index`, `@root.name`.
-
-    Args:
-        text: as written, for messages.
-        place: the tag it stands in.
-        is_data: whether it begins with `@`.
-        depth: how many contexts up, >= 0 (`../`).
-        names: keys and positions from there; empty for `this`.
-    """
+    """A reference to a value: `name`, `user.name`, `this`, `../name`, `@index`, `@root.name`."""
 
     text: str
+    """As written, for messages."""
     place: Place
+    """The tag it stands in."""
     is_data: bool = False
+    """Whether it begins with `@`."""
     depth: int = 0
+    """How many contexts up, >= 0 (`../`)."""
     names: tuple[str, ...] = ()
+    """Keys and positions from there; empty for `this`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,17 +52,14 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Json:
-    """`{{json name indent=2}}`: a value as JSON.
-
-    Args:
-        value: what to write.
-        indent: spaces per level; None for one compact line.
-        place: where it stands.
-    """
+    """`{{json name indent=2}}`: a value as JSON."""
 
     value: Expression
+    """What to write."""
     indent: int | None
+    """Spaces per level; None for one compact line."""
     place: Place
+    """Where it stands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,21 +92,18 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class If:
-    """`{{#if x}}` and `{{#unless x}}`.
-
-    Args:
-        test: what is asked.
-        negate: true for `unless`.
-        include_zero: whether 0 counts as true (`includeZero=true`).
-        then: rendered when the test holds.
-        otherwise: rendered when it does not.
-    """
+    """`{{#if x}}` and `{{#unless x}}`."""
 
     test: Expression
+    """What is asked."""
     negate: bool
+    """True for `unless`."""
     include_zero: bool
+    """Whether 0 counts as true (`includeZero=true`)."""
     then: Nodes
+    """Rendered when the test holds."""
     otherwise: Nodes
+    """Rendered when it does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,19 +138,16 @@ class With:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Include:
-    """`{{> name context key=value}}`: a partial.
-
-    Args:
-        name: the partial's name.
-        context: what `this` is inside; None to keep the caller's.
-        fields: names laid over the context.
-        body: the partial's own nodes.
-    """
+    """`{{> name context key=value}}`: a partial."""
 
     name: str
+    """The partial's name."""
     context: Expression | None
+    """What `this` is inside; None to keep the caller's."""
     fields: tuple[tuple[str, Expression], ...]
+    """Names laid over the context."""
     body: Nodes
+    """The partial's own nodes."""
 
 
 Node = Text | Output | Json | Media | SetRole | History | Section | If | Equals | Each | With | Include

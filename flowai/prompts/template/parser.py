@@ -1,6 +1,6 @@
 """Reads a template into a syntax tree: the dotprompt dialect, a subset of Handlebars in which no code runs.
 
-In: the template's text and its partials. Out: nodes with places. Must never see a value.
+Must never see a value.
 
 Source: dotprompt, "template syntax" and its specification cases; Handlebars 4, language guide.
 """
@@ -50,15 +50,12 @@ _LINE_START = re.compile(r"^(?=[^\r\n])", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartialSource:
-    """A partial as it is read.
-
-    Args:
-        text: its whole text; partials have no front matter.
-        file: name for messages.
-    """
+    """A partial as it is read."""
 
     text: str
+    """Its whole text; partials have no front matter."""
     file: str
+    """Name for messages."""
 
 
 class Partials(Protocol):
@@ -93,17 +90,14 @@ class _Arguments:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueReader:
-    """What parsing needs beside the text.
-
-    Args:
-        partials: where partials come from.
-        inside: names of the partials being read, outermost first: a name that comes again is recursion.
-        done: partials read before, by name and indent, so that one used often is read once.
-    """
+    """What parsing needs beside the text."""
 
     partials: Partials
+    """Where partials come from."""
     inside: tuple[str, ...] = ()
+    """Names of the partials being read, outermost first: a name that comes again is recursion."""
     done: dict[tuple[str, str], Nodes] = field(default_factory=dict)
+    """Partials read before, by name and indent, so that one used often is read once."""
 
 
 def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> Nodes:

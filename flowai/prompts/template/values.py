@@ -1,7 +1,5 @@
 """What the template language thinks of values: their members, what is empty, what is the same, how they are written.
 
-In: values. Out: values, booleans, text. Must never know templates, and never touch a value's attributes.
-
 Source: Handlebars 4, language guide, built-in helpers; dotprompt's specification cases.
 """
 

@@ -1,8 +1,5 @@
 """The sole door to LiteLLM: imports it late and quietly, spells its arguments, reads its objects.
 
-In: endpoints and requests. Out: keyword arguments for LiteLLM, and figures from its answers. Must never know what a
-failure means.
-
 LiteLLM offers no way to say these things per call, so they hold for the whole process from the first call on:
 - four environment variables, unless they are set: its price table and its table of Anthropic headers come from its
   own package instead of the network, it does not read `.env` by itself (flowai does that, by its own rules), and it

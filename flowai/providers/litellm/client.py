@@ -1,8 +1,4 @@
-"""Calls models through LiteLLM and gives answers in our records.
-
-In: requests. Out: completions, chunks, embeddings, or CallErrors. Must never know prompts, features or retries: one
-request here is one request to the provider.
-"""
+"""Calls models through LiteLLM and gives answers in our records."""
 
 from __future__ import annotations
 

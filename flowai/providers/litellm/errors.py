@@ -1,8 +1,5 @@
 """Turns what LiteLLM raises into our errors: which kind of failure, and what the provider really said.
 
-In: an exception and the endpoint that was asked. Out: one CallError. Must never know how a call is made; it does not
-import LiteLLM, but reads its exceptions by class name, HTTP response and cause.
-
 LiteLLM's own words cannot be taken as they are: a refused connection arrives as its InternalServerError with an
 invented status 500, a 403 as a bare APIError, and a content-policy rejection as a bad request.
 """
@@ -120,21 +117,18 @@ _TAGS = re.compile(r"<[^<>]{0,200}>")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorSources:
-    """What the provider said, dug out of an exception and its causes.
-
-    Args:
-        chain: the exception, then its causes.
-        names: class names of the exception and its bases.
-        status: HTTP status; None when no answer came.
-        headers: of the answer, lower-case names.
-        body: the error object of the answer or of the stream; empty when there was none.
-    """
+    """What the provider said, dug out of an exception and its causes."""
 
     chain: tuple[BaseException, ...]
+    """The exception, then its causes."""
     names: tuple[str, ...]
+    """Class names of the exception and its bases."""
     status: int | None
+    """HTTP status; None when no answer came."""
     headers: Mapping[str, str]
+    """Of the answer, lower-case names."""
     body: Mapping[str, Any]
+    """The error object of the answer or of the stream; empty when there was none."""
 
     @property
     def codes(self) -> set[str]:

@@ -1,7 +1,6 @@
 """Listens to streams that LiteLLM reads: those of providers with a protocol of their own.
 
-In: a request. Out: deltas under its time limits, and at the end what LiteLLM knows of the whole. Must never know how a
-failure is called. OpenAI-compatible endpoints are listened to beneath LiteLLM (`chat_transport`), at half the price.
+OpenAI-compatible endpoints are listened to beneath LiteLLM (`chat_transport`), at half the price.
 """
 
 from __future__ import annotations

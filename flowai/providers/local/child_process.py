@@ -1,8 +1,5 @@
 """The child process of a local model: serves one GGUF file until its parent is gone.
 
-In: one line of JSON on stdin. Out: one line of JSON on stdout with the address, then an OpenAI-compatible server on
-loopback. Must never know flowai: it is run as a script and imports nothing of ours.
-
 The parent holds the other end of stdin. When that end closes, on purpose or because the parent was killed, this
 process ends at once.
 """

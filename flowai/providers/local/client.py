@@ -1,8 +1,4 @@
-"""A client that serves `local/...` models itself and hands every other request on.
-
-In: requests. Out: what the inner client gives; local models are started at their first request and kept. Must never
-know how a server runs or how LiteLLM is called.
-"""
+"""A client that serves `local/...` models itself and hands every other request on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Runs a local model: a llama.cpp server in a process of its own, on a free loopback port, behind a random key.
 
-In: a GGUF file. Out: an address and a key. Must never know requests or answers.
-
 A process of its own, because a crash in native code must not take a run with it, and because its log must not mix with
 ours. It is in a session of its own, so that Ctrl-C in a terminal reaches only us, and it ends when we end, however we
 end (see local_child).
@@ -42,17 +40,14 @@ _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # Linux, control groups version 2: 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalModel:
-    """What to serve.
-
-    Args:
-        name: the registry's name of the model.
-        file: absolute path of its GGUF file.
-        context_tokens: longest request and answer together, > 0.
-    """
+    """What to serve."""
 
     name: str
+    """The registry's name of the model."""
     file: Path
+    """Absolute path of its GGUF file."""
     context_tokens: int = CONTEXT_TOKENS
+    """Longest request and answer together, > 0."""
 
 
 class LocalServer:

@@ -1,7 +1,4 @@
-"""Reads the vectors of an embeddings answer: as numbers, or as base64, whichever was asked for.
-
-In: JSON of a provider. Out: vectors of finite numbers, or ValueError. Must never know who sent it.
-"""
+"""Reads the vectors of an embeddings answer: as numbers, or as base64, whichever was asked for."""
 
 from __future__ import annotations
 

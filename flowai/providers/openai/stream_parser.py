@@ -1,8 +1,6 @@
 """Reads what an OpenAI-compatible endpoint sends, as a stream or whole, and puts the answer together from it.
 
-In: bytes as they come. Out: what each adds, and at the end one clean `chat.completion`, or a BrokenAnswerError. Must
-never know connections, clocks or LiteLLM. The bytes are hostile: whatever they hold, memory stays bounded and nothing
-but BrokenAnswerError comes out.
+The bytes are hostile: whatever they hold, memory stays bounded and nothing but BrokenAnswerError comes out.
 """
 
 from __future__ import annotations
@@ -63,15 +61,12 @@ class MalformedStreamError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """What one chunk adds. All empty: a sign of life (the model is reasoning).
-
-    Args:
-        text: for the reader.
-        tool_calls: OpenAI's tool call deltas, each with its `index`.
-    """
+    """What one chunk adds. All empty: a sign of life (the model is reasoning)."""
 
     text: str = ""
+    """For the reader."""
     tool_calls: tuple[dict[str, Any], ...] = ()
+    """OpenAI's tool call deltas, each with its `index`."""
 
 
 class _Message(msgspec.Struct):

@@ -1,8 +1,4 @@
-"""Puts tool calls together from the pieces they are streamed in.
-
-In: OpenAI's tool call deltas, of any shape a server may send. Out: clean deltas, and whole tool calls. Must never know
-connections or other parts of an answer.
-"""
+"""Puts tool calls together from the pieces they are streamed in."""
 
 from __future__ import annotations
 

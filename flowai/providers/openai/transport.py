@@ -1,8 +1,4 @@
-"""The connections beneath OpenAI's client: they ask for a stream, listen to it, and hand one plain answer up.
-
-In: HTTP requests of OpenAI's client, and a Watch over the call they belong to. Out: one `chat.completion`, as if
-nothing had been streamed; the Watch knows when the first token came and how the answer failed. Must never know LiteLLM.
-"""
+"""The connections beneath OpenAI's client: they ask for a stream, listen to it, and hand one plain answer up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """The review page's application: the page, and what it asks for and sends.
 
-In: ASGI requests, a reviewer's desk. Out: ASGI answers. Must never know sockets, or how decisions are kept.
-
 What pairs say was written by models and strangers. It leaves as JSON, and the page shows it as text only; should that
 fail, the policy below lets nothing run, and nothing leave for other places.
 """
@@ -54,17 +52,14 @@ _WRITE_TIMEOUT_S = 30.0
 
 
 class DecisionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the page sends when the reviewer decides.
-
-    Args:
-        action: what.
-        text: of an edit, the answer.
-        note: why.
-    """
+    """What the page sends when the reviewer decides."""
 
     action: Literal["accept", "edit", "reject", "skip"]
+    """What."""
     text: str | None = None
+    """Of an edit, the answer."""
     note: Annotated[str, Meta(max_length=2000)] = ""
+    """Why."""
 
 
 class ReviewApp:

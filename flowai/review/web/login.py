@@ -1,7 +1,5 @@
 """The entry to the review page: a secret in the address once, a cookie afterwards.
 
-In: a request's headers and query. Out: whether it may come in. Must never know what lies behind.
-
 Being on this machine is not enough: other people may be, and pages of other sites are in the same browser. The address
 that is handed to a browser stands in the list of processes, which others can read: it lets in once.
 """

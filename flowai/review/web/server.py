@@ -1,7 +1,4 @@
-"""The server of the review page: loopback only, a free port unless one is named, one reviewer.
-
-In: a desk. Out: addresses that let a browser in. Must never know pages.
-"""
+"""The server of the review page: loopback only, a free port unless one is named, one reviewer."""
 
 from __future__ import annotations
 
@@ -23,15 +20,12 @@ _MAX_CONNECTIONS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Addresses:
-    """Where the page is.
-
-    Args:
-        lasting: lets in until the server ends; for a person's eyes.
-        once: lets in once; for a browser that is started with it.
-    """
+    """Where the page is."""
 
     lasting: str
+    """Lets in until the server ends; for a person's eyes."""
     once: str
+    """Lets in once; for a browser that is started with it."""
 
 
 @asynccontextmanager

@@ -1,7 +1,5 @@
 """One HTTP connection: uvicorn's, with a time limit for a request's head and an answer for a head that is none.
 
-In: bytes. Out: bytes. Must never know what is asked. With listening.py the sole door to uvicorn.
-
 uvicorn 0.54 waits for ever for the rest of a head, names every protocol error 400, and fails on one that comes after an
 answer has begun.
 """

@@ -1,7 +1,4 @@
-"""Calls under way: how many there may be, and their end when the caller leaves or the server must.
-
-In: calls as they begin. Out: their end. Must never know what a call is about.
-"""
+"""Calls under way: how many there may be, and their end when the caller leaves or the server must."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""A port of this machine, and uvicorn's server on it.
-
-In: an address. Out: a socket, a server. Must never know what is served. With connection.py the sole door
-to uvicorn.
-"""
+"""A port of this machine, and uvicorn's server on it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Reads a request's body: bounded in bytes and in time, one JSON object, checked against a record.
-
-In: ASGI's receive, limits. Out: the parsed object and the record made of it, or a refusal that names the parameter.
-Must never know what the body asks for.
-"""
+"""Reads a request's body: bounded in bytes and in time, one JSON object, checked against a record."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The way out to one caller: head, pieces, end; a caller that does not read is left.
-
-In: status, headers, bytes. Out: ASGI messages. Must never know what is sent.
-"""
+"""The way out to one caller: head, pieces, end; a caller that does not read is left."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """What callers get: the answers of each endpoint in OpenAI's shapes, made from the gateway's records.
 
-In: Answers, pieces, vectors. Out: records that encode to OpenAI's JSON. Must never know HTTP.
-
 Source: OpenAI API reference, The chat completion object, The chat completion chunk object, The embedding object.
 """
 
@@ -23,229 +21,190 @@ ID_PREFIX = "chatcmpl-"
 
 
 class ReplyMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model said.
-
-    Args:
-        role: always the assistant.
-        content: the text; null when it only calls tools.
-        refusal: always null: a refusal by policy is an error here.
-        tool_calls: the calls, in order; absent without any.
-    """
+    """What the model said."""
 
     role: Literal["assistant"] = "assistant"
+    """Always the assistant."""
     content: str | None
+    """The text; null when it only calls tools."""
     refusal: None = None
+    """Always null: a refusal by policy is an error here."""
     tool_calls: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    """The calls, in order; absent without any."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """The one answer.
-
-    Args:
-        index: always 0.
-        message: what the model said.
-        logprobs: always null.
-        finish_reason: `stop`, `length`, `tool_calls`.
-    """
+    """The one answer."""
 
     index: int = 0
+    """Always 0."""
     message: ReplyMessage
+    """What the model said."""
     logprobs: None = None
+    """Always null."""
     finish_reason: str
+    """`stop`, `length`, `tool_calls`."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens used.
-
-    Args:
-        prompt_tokens: of the request.
-        completion_tokens: of the answer.
-        total_tokens: of both.
-    """
+    """Tokens used."""
 
     prompt_tokens: int
+    """Of the request."""
     completion_tokens: int
+    """Of the answer."""
     total_tokens: int
+    """Of both."""
 
 
 class FlowaiExtension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How flowai came to the answer; keys without a value are absent.
-
-    Args:
-        call_id: identity of the call.
-        feature: the feature.
-        release: the release that served.
-        variant: which side of a rollout served.
-        experiment: the experiment it took part in.
-        arm: the experiment's arm.
-        model: the registry's name of the model that answered.
-        served_model: the name the provider reports.
-        degraded: true when the last resort answered.
-        disclaimer: what the user is to be told then.
-        cache: `exact` or `semantic` when the answer came from there.
-        cost_usd: US dollars.
-        restarted: true on the chunk of a stream that began anew: forget all pieces before it.
-        reason: why it began anew.
-    """
+    """How flowai came to the answer; keys without a value are absent."""
 
     call_id: str
+    """Identity of the call."""
     feature: str | None = None
+    """The feature."""
     release: str | None = None
+    """The release that served."""
     variant: Variant | None = None
+    """Which side of a rollout served."""
     experiment: str | None = None
+    """The experiment it took part in."""
     arm: str | None = None
+    """The experiment's arm."""
     model: str
+    """The registry's name of the model that answered."""
     served_model: str | None = None
+    """The name the provider reports."""
     degraded: bool = False
+    """True when the last resort answered."""
     disclaimer: str | None = None
+    """What the user is to be told then."""
     cache: CacheStatus = "miss"
+    """`exact` or `semantic` when the answer came from there."""
     cost_usd: float | None = None
+    """US dollars."""
     restarted: bool = False
+    """True on the chunk of a stream that began anew: forget all pieces before it."""
     reason: str | None = None
+    """Why it began anew."""
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer.
-
-    Args:
-        id: `chatcmpl-` and the call's identity.
-        object: always `chat.completion`.
-        created: seconds since the epoch.
-        model: the registry's name of the model that answered.
-        choices: one.
-        usage: tokens used; null when the provider did not report them.
-        flowai: how flowai came to it.
-    """
+    """A whole answer."""
 
     id: str
+    """`chatcmpl-` and the call's identity."""
     object: Literal["chat.completion"] = "chat.completion"
+    """Always `chat.completion`."""
     created: int
+    """Seconds since the epoch."""
     model: str
+    """The registry's name of the model that answered."""
     choices: tuple[Choice, ...]
+    """One."""
     usage: Usage | None
+    """Tokens used; null when the provider did not report them."""
     flowai: FlowaiExtension
+    """How flowai came to it."""
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a chunk adds.
-
-    Args:
-        role: on the first chunk only.
-        content: more text.
-        tool_calls: more of the tool calls, as the provider sent them.
-    """
+    """What a chunk adds."""
 
     role: str | None = None
+    """On the first chunk only."""
     content: str | None = None
+    """More text."""
     tool_calls: list[dict[str, Any]] | None = None
+    """More of the tool calls, as the provider sent them."""
 
 
 class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The one answer, in part.
-
-    Args:
-        index: always 0.
-        delta: what it adds.
-        logprobs: always null.
-        finish_reason: null until the end.
-    """
+    """The one answer, in part."""
 
     index: int = 0
+    """Always 0."""
     delta: Delta
+    """What it adds."""
     logprobs: None = None
+    """Always null."""
     finish_reason: str | None = None
+    """Null until the end."""
 
 
 class ChunkReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of a stream.
-
-    Args:
-        id: as in the whole answer.
-        object: always `chat.completion.chunk`.
-        created: seconds since the epoch, the same on all chunks.
-        model: the registry's name of the model that answers.
-        choices: one, or none on chunks that carry no answer.
-        usage: on the last chunk, where it was asked for.
-        flowai: on chunks that say how flowai came to the answer.
-    """
+    """One piece of a stream."""
 
     id: str
+    """As in the whole answer."""
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    """Always `chat.completion.chunk`."""
     created: int
+    """Seconds since the epoch, the same on all chunks."""
     model: str
+    """The registry's name of the model that answers."""
     choices: tuple[ChunkChoice, ...]
+    """One, or none on chunks that carry no answer."""
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
+    """On the last chunk, where it was asked for."""
     flowai: FlowaiExtension | msgspec.UnsetType = msgspec.UNSET
+    """On chunks that say how flowai came to the answer."""
 
 
 class EmbeddingReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector.
-
-    Args:
-        object: always `embedding`.
-        index: which text it belongs to.
-        embedding: numbers, or base64 of 32-bit floats, little-endian.
-    """
+    """One vector."""
 
     object: Literal["embedding"] = "embedding"
+    """Always `embedding`."""
     index: int
+    """Which text it belongs to."""
     embedding: list[float] | str
+    """Numbers, or base64 of 32-bit floats, little-endian."""
 
 
 class EmbeddingsUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens used.
-
-    Args:
-        prompt_tokens: of all texts; 0 when not reported.
-        total_tokens: the same.
-    """
+    """Tokens used."""
 
     prompt_tokens: int
+    """Of all texts; 0 when not reported."""
     total_tokens: int
+    """The same."""
 
 
 class EmbeddingsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector per text, in order.
-
-    Args:
-        object: always `list`.
-        model: the registry's name of the model.
-        data: the vectors.
-        usage: tokens used.
-    """
+    """One vector per text, in order."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     model: str
+    """The registry's name of the model."""
     data: tuple[EmbeddingReply, ...]
+    """The vectors."""
     usage: EmbeddingsUsage
+    """Tokens used."""
 
 
 class ModelReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that can be asked.
-
-    Args:
-        id: its name.
-        object: always `model`.
-        created: always 0.
-        owned_by: `flowai:feature` or `flowai:model`.
-    """
+    """Something that can be asked."""
 
     id: str
+    """Its name."""
     object: Literal["model"] = "model"
+    """Always `model`."""
     created: int = 0
+    """Always 0."""
     owned_by: Literal["flowai:feature", "flowai:model"]
+    """`flowai:feature` or `flowai:model`."""
 
 
 class ModelsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be asked: features first.
-
-    Args:
-        object: always `list`.
-        data: what there is.
-    """
+    """Everything that can be asked: features first."""
 
     object: Literal["list"] = "list"
+    """Always `list`."""
     data: tuple[ModelReply, ...]
+    """What there is."""
 
 
 def usage_of(answer: CompletionResult) -> Usage | None:
