@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from flowai.events import Event
     from flowai.metrics.experiment_model import ExperimentReport
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 HOURS = 6
 GUARDRAILS = ("error_rate", "json_valid", "slow_calls", "acceptance")
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from flowai.metrics.incident_model import Investigation
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 QUESTION = IncidentQuestion(
     incident=Stretch(since_us=to_us(BEGIN), until_us=to_us(LEFT)),
     baseline=Stretch(since_us=to_us(BEGIN - timedelta(hours=3)), until_us=to_us(BEGIN)),

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from flowai.metrics.counts import Counts
     from flowai.metrics.model import CanaryReport, Metric
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 HALF = Scenario(calls_count=4000, hours=8.0, percent=50)
 
 
