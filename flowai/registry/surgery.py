@@ -242,9 +242,15 @@ def _flow(value: Mapping[str, object]) -> str:
     """Write a map in one line, in braces."""
     import yaml  # as in _scan
 
-    return str(
-        yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
-    ).strip()
+    def write(*, allow_unicode: bool) -> str:
+        form = yaml.safe_dump(
+            value, default_flow_style=True, width=math.inf, allow_unicode=allow_unicode, sort_keys=False
+        )
+        return str(form).strip()
+
+    readable = write(allow_unicode=True)
+    # YAML takes U+0085, U+2028 and U+2029 for line breaks, and PyYAML does not escape them
+    return readable if len(readable.splitlines()) == 1 else write(allow_unicode=False)
 
 
 def _scan(text: str, name: str) -> _Top:
