@@ -7,7 +7,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.slow_tests import is_slow
+
+# a busy machine is no failure: nothing here is judged by the time it takes
+settings.register_profile("flowai", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("flowai")
 
 
 @pytest.fixture(scope="session")

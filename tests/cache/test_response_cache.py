@@ -132,6 +132,7 @@ def test_variables_that_json_cannot_tell_apart_are_never_compared_by_meaning() -
     assert lookup("half a pair \ud800").key != lookup("half a pair \udfff").key
 
 
+@pytest.mark.slow
 def test_no_answer_ever_crosses_tenants(tmp_path: Path) -> None:
     rng = random.Random(11)  # noqa: S311 - a sample
     tenants = [f"{name}{number}" for name in ("acme", "acme ", "", "a/b", "*") for number in range(8)]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from support.question_pairs import Pair
 
 pytestmark = [
+    pytest.mark.slow,  # loads PyTorch and the model
     pytest.mark.skipif(local_embedder_missing() is not None, reason="needs the extra `semantic`"),
     # torch asks swig for its types while it is imported
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

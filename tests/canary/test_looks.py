@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from flowai.comparison.counts import Counts
     from flowai.events import Event
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 HALF = Scenario(calls_count=4000, hours=8.0, percent=50)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Flowai = Callable[..., Ran]
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 HOSTILE = "</pre><script>alert(1)</script> \x1b[2J ```\n# owned | cell [link](http://x) \u202e"
 
 

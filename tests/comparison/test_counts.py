@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from flowai.comparison.counts import Counts
     from flowai.events import Event, FeedbackVerdict
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 SCENARIO = Scenario(calls_count=3000, hours=30.0, percent=50, canary=Side(error_rate=0.05), calls_per_user=3)
 
 

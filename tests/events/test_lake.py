@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # writes and reads large logs
+
 
 def lines_left(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.glob("dt=*/*.jsonl"))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from flowai.events import Event
     from flowai.experiments.report_records import ExperimentReport
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 HOURS = 6
 GUARDRAILS = ("error_rate", "json_valid", "slow_calls", "acceptance")
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from flowai.postmortem.analysis.records import Investigation
 
+pytestmark = pytest.mark.slow  # reads large logs
+
 QUESTION = IncidentQuestion(
     incident=TimeRange(since_us=to_us(BEGIN), until_us=to_us(LEFT)),
     baseline=TimeRange(since_us=to_us(BEGIN - timedelta(hours=3)), until_us=to_us(BEGIN)),

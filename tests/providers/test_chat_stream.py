@@ -214,6 +214,7 @@ CHUNKS = st.dictionaries(NAMES, VALUES) | st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(CHUNKS, max_size=4))
 def test_any_json_ends_well_and_what_comes_out_is_clean(chunks: list[Any]) -> None:
     try:

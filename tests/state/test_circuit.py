@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from flowai.state import StateStore
 
+pytestmark = pytest.mark.slow  # tries many sequences of calls
+
 PROVIDERS = ("alpha", "beta", "gamma")
 START_S = 1_732_000_000.0
 

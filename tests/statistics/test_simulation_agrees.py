@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from flowai.analytics.records import Metric
 
+pytestmark = pytest.mark.slow  # simulates thousands of rollouts
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

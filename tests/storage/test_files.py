@@ -40,6 +40,7 @@ def test_wrong_yaml_names_the_line(text: str, line: int | None, words: str) -> N
     assert caught.value.place.line == line
 
 
+@pytest.mark.slow
 def test_an_alias_bomb_is_refused_before_it_grows() -> None:
     levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12))
     with pytest.raises(ProjectError, match="too many values"):
