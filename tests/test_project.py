@@ -28,7 +28,8 @@ def test_flowai_registry_names_the_file(root: Path) -> None:
     other = root / "a" / "other.yaml"
     other.write_text("schema_version: 1\n")
     project = find_project(root, {"FLOWAI_REGISTRY": "a/other.yaml"})
-    assert (project.root, project.registry) == (other.parent, other)
+    assert project.root == other.parent
+    assert project.registry == other
 
 
 def test_no_project_is_one_error_with_a_hint(tmp_path: Path) -> None:

@@ -25,8 +25,28 @@ SHARED_CLASS_NAMES = {
     "Message": "a chat message of a prompt, and one in a request body",
 }
 RETIRED_OPENERS = frozenset(
-    ("give", "gives", "say", "says", "tell", "tells", "take", "takes", "look", "looks", "make", "makes")
-    + ("what", "who", "whoever", "one", "whether", "nobody", "somebody", "how")
+    (
+        "give",
+        "gives",
+        "say",
+        "says",
+        "tell",
+        "tells",
+        "take",
+        "takes",
+        "look",
+        "looks",
+        "make",
+        "makes",
+        "what",
+        "who",
+        "whoever",
+        "one",
+        "whether",
+        "nobody",
+        "somebody",
+        "how",
+    )
 )
 RETIRED_TOKENS = frozenset((
     "aftermath", "ascent", "aside", "beat", "bench", "book", "climb", "climbed", "climbing",

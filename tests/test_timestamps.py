@@ -34,7 +34,8 @@ MOMENTS = st.datetimes(
 @given(MOMENTS)
 def test_a_moment_that_is_written_is_read_back(moment: datetime) -> None:
     text = format_rfc3339(moment)
-    assert (parse_rfc3339(text), text[-1]) == (moment, "Z")
+    assert parse_rfc3339(text) == moment
+    assert text[-1] == "Z"
     assert parse_rfc3339(format_rfc3339(moment, whole_seconds=True)) == moment.replace(microsecond=0)
     assert from_us(to_us(moment)) == moment
 
@@ -43,7 +44,8 @@ def test_moments_are_whole_microseconds() -> None:
     assert to_us(parse_rfc3339("1970-01-01T00:00:01.5Z")) == 1_500_000
     texts = ("2026-05-02T12:00:00+02:00", "2026-05-02T10:00:00Z", "2026-05-02T10:00:00")
     assert len({to_us(parse_rfc3339(text)) for text in texts}) == 1
-    assert (format_us(1_999_999), to_us(EPOCH)) == ("1970-01-01T00:00:01Z", 0)
+    assert format_us(1_999_999) == "1970-01-01T00:00:01Z"
+    assert to_us(EPOCH) == 0
 
 
 @given(

@@ -53,9 +53,12 @@ def test_it_finds_the_same_request_and_one_that_means_the_same(tmp_path: Path) -
         await cache.store(lookup(QUESTION), ANSWER)
         exact, similar = await cache.exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
         assert exact is not None
-        assert (exact.completion, exact.verdict, exact.similarity) == (ANSWER, "exact", None)
+        assert exact.completion == ANSWER
+        assert exact.verdict == "exact"
+        assert exact.similarity is None
         assert similar is not None
-        assert (similar.completion, similar.verdict) == (ANSWER, "semantic")
+        assert similar.completion == ANSWER
+        assert similar.verdict == "semantic"
         assert 0.8 < (similar.similarity or 0) <= 1
         assert await cache.exact(lookup(PARAPHRASE)) is None
 
@@ -101,7 +104,8 @@ def question(messages: list[dict[str, Any]], **changes: Any) -> CacheQuery:
 def test_without_a_prompt_the_last_user_message_is_compared_and_all_else_parts() -> None:
     system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}
     plain = question([system, user])
-    assert (plain.text, plain.kind) == (QUESTION, "semantic")
+    assert plain.text == QUESTION
+    assert plain.kind == "semantic"
     assert plain.partition == question([system, {"role": "user", "content": PARAPHRASE}]).partition
     for other in (
         question([{"role": "system", "content": "Be long."}, user]),
@@ -387,9 +391,13 @@ def test_what_it_counts_is_written_at_the_latest_when_it_closes(tmp_path: Path) 
     with_cache(tmp_path, scene)
     with closing(ExactCache(tmp_path)) as cache:
         used = cache.stats().features["f"]
-    assert (used.hit_count, used.miss_count, used.saved_tokens) == (250, 0, 250 * 15)
+    assert used.hit_count == 250
+    assert used.miss_count == 0
+    assert used.saved_tokens == 250 * 15
     semantic = disk_vector_stats(tmp_path / "semantic-1.db")
-    assert (semantic.entry_count, semantic.features["f"].hit_count, semantic.features["f"].miss_count) == (1, 1, 1)
+    assert semantic.entry_count == 1
+    assert semantic.features["f"].hit_count == 1
+    assert semantic.features["f"].miss_count == 1
 
 
 WRITER = """
@@ -434,6 +442,7 @@ def test_kill_9_while_writing_corrupts_nothing(tmp_path: Path) -> None:
             assert found is not None
             await cache.store(lookup("afterwards"), ANSWER)
             assert await cache.exact(lookup("afterwards")) is not None
-            assert (cache.error, cache.semantic_error) == (None, None)
+            assert cache.error is None
+            assert cache.semantic_error is None
 
         with_cache(tmp_path, scene)

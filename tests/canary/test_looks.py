@@ -101,7 +101,8 @@ def test_hallucinations_are_judged_by_the_last_score_of_a_call(tmp_path: Path) -
     write(tmp_path, scored(HALF, {"canary": 0.1, "control": 0.01}))
     report = judge(tmp_path, question(), guardrails=("error_rate", "hallucination"))
     metric = next(one for one in report.metrics if one.name == "hallucination")
-    assert (metric.status, report.verdict) == ("worse", "rollback")
+    assert metric.status == "worse"
+    assert report.verdict == "rollback"
     assert metric.candidate_calls.rate == pytest.approx(0.1, abs=0.02)
     assert metric.control_calls.rate == pytest.approx(0.01, abs=0.01)
 
@@ -164,14 +165,17 @@ def test_a_sample_of_users_decides_where_there_are_very_many(tmp_path: Path, mon
     whole = judge(tmp_path, question(worse))
     look_at_few(monkeypatch)
     report = judge(tmp_path, question(worse))
-    assert (report.verdict, whole.verdict) == ("rollback", "rollback")
+    assert report.verdict == "rollback"
+    assert whole.verdict == "rollback"
     assert list(whole.sampled_users.values()) == [arm.call_count for arm in whole.arms.values()]
     assert 1000 < report.sampled_users["canary"] < 0.7 * whole.sampled_users["canary"]
     assert any("fixed sample of users" in one for one in report.warnings)
     assert not any("fixed sample" in one for one in whole.warnings)
     for arm, exact in whole.arms.items():
         seen = report.arms[arm]
-        assert (seen.call_count, seen.latency, seen.cost_usd) == (exact.call_count, exact.latency, exact.cost_usd)
+        assert seen.call_count == exact.call_count
+        assert seen.latency == exact.latency
+        assert seen.cost_usd == exact.cost_usd
         assert seen.unit_count == pytest.approx(exact.unit_count, rel=0.2)
     assert report.splits[0].e_value < 1, "the sample divides as all do"
     assert report.metrics[0].candidate.count < whole.metrics[0].candidate.count
@@ -198,7 +202,9 @@ def test_lines_told_twice_change_nothing_in_a_sample(tmp_path: Path, monkeypatch
     write(tmp_path / "twice", events, "b")
     once, twice = (count(tmp_path / name, question()) for name in ("once", "twice"))
     assert twice.problem_count("duplicated") == 4000
-    assert (once.calls, once.times, once.cells) == (twice.calls, twice.times, twice.cells)
+    assert once.calls == twice.calls
+    assert once.times == twice.times
+    assert once.cells == twice.cells
 
 
 def test_arms_of_an_experiment_are_held_against_the_first(tmp_path: Path) -> None:
@@ -265,7 +271,8 @@ def test_hours_agree_with_reports_of_their_time(tmp_path: Path) -> None:
         until_us = to_us(worse.begin) + hour * HOUR_US
         stage = RolloutStage(percent=50, stretch=TimeRange(since_us=to_us(worse.begin), until_us=until_us))
         then = judge(tmp_path, question(worse, stages=(stage,)))
-        assert (told.verdict, told.reason) == (then.verdict, then.reasons[0]), told.at
+        assert told.verdict == then.verdict, told.at
+        assert told.reason == then.reasons[0], told.at
 
 
 def test_unreadable_lines_are_named_by_file_and_number(tmp_path: Path) -> None:

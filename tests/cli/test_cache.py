@@ -36,7 +36,8 @@ def serve_once(directory: Path, named_state: str = ".flowai") -> None:
         await cache.flush()
         assert await cache.exact(lookup("How do I reset my password?"))
         assert await cache.find_similar(lookup("How can I reset my password?"))
-        assert (cache.error, cache.semantic_error) == (None, None)
+        assert cache.error is None
+        assert cache.semantic_error is None
         await cache.aclose()
 
     asyncio.run(serve())

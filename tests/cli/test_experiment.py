@@ -97,7 +97,9 @@ def test_json_is_the_report(experiment: Experiment, project: ReleaseProject) -> 
     ran = experiment("report", "tone", *UNTIL, "--json")
     found = json.loads(ran.out)
     assert ran.code == 5
-    assert (found["schema_version"], found["verdict"], found["winner"]) == (1, "none", None)
+    assert found["schema_version"] == 1
+    assert found["verdict"] == "none"
+    assert found["winner"] is None
     assert found == json.loads((project.root / "reports/experiments/tone/report.json").read_bytes())
 
 
@@ -133,7 +135,8 @@ def test_what_cannot_be_done_is_said(
 ) -> None:
     before = text(project)
     ran = experiment(*arguments)
-    assert (ran.code, ran.out) == (code, "")
+    assert ran.code == code
+    assert ran.out == ""
     assert said in ran.err
     assert text(project) == before
     assert project.entries() == ()
@@ -155,7 +158,10 @@ def test_stop_takes_the_entry_out_and_nothing_else(experiment: Experiment, proje
     begin, end = before.index("  tone:"), before.index("current:")
     assert text(project) == before[:begin].replace("experiments:", "experiments: {}") + before[end:]
     (entry,) = project.entries()
-    assert (entry.action, entry.experiment, entry.reason, entry.release) == ("stop", "tone", "no difference", "")
+    assert entry.action == "stop"
+    assert entry.experiment == "tone"
+    assert entry.reason == "no difference"
+    assert entry.release == ""
     assert entry.evidence["experiment"]["arms"]["B"]["params"] == {"temperature": 0.5}
     again = experiment("stop", "tone")
     assert again.code == 0
@@ -180,7 +186,10 @@ def test_the_end_is_in_the_event_log(experiment: Experiment, project: ReleasePro
         for path in (project.root / ".flowai/events").rglob("*.jsonl")
         for line in path.read_text().splitlines()
     )
-    assert (line["kind"], line["action"], line["experiment"], line["release"]) == ("release", "stop", "tone", None)
+    assert line["kind"] == "release"
+    assert line["action"] == "stop"
+    assert line["experiment"] == "tone"
+    assert line["release"] is None
 
 
 def test_the_winner_becomes_a_release(experiment: Experiment, project: ReleaseProject) -> None:
@@ -203,13 +212,16 @@ def test_the_winner_becomes_a_release(experiment: Experiment, project: ReleasePr
     assert load_registry(project.project, env=None, environ={}).current == "v1"
     report = json.loads((project.root / "reports/experiments/tone/report.json").read_bytes())
     (entry,) = project.entries()
-    assert (entry.action, entry.release, entry.report_digest) == ("adopt", "v4", report["digest"])
+    assert entry.action == "adopt"
+    assert entry.release == "v4"
+    assert entry.report_digest == report["digest"]
     after = text(project)
     again = experiment("adopt", "tone")
     assert again.code == 0
     assert "tone is over: adopted as v4 by " in again.out
     assert again.out.endswith("; nothing changed\nThen: flowai release publish v4\n")
-    assert (text(project), len(project.entries())) == (after, 1)
+    assert text(project) == after
+    assert len(project.entries()) == 1
 
 
 def test_what_was_adopted_can_be_published(
@@ -238,7 +250,9 @@ def test_without_a_winner_nothing_is_adopted_unless_forced(experiment: Experimen
     assert forced.code == 0
     assert "tone: arm B becomes v4 (without evidence)" in forced.out
     (entry,) = project.entries()
-    assert (entry.forced, entry.report_digest, entry.reason) == (True, None, "the old one is being retired")
+    assert entry.forced is True
+    assert entry.report_digest is None
+    assert entry.reason == "the old one is being retired"
 
 
 def test_another_arm_than_the_winner_is_refused(experiment: Experiment, project: ReleaseProject) -> None:
@@ -274,7 +288,8 @@ def test_a_read_only_registry_is_left_alone(experiment: Experiment, project: Rel
     ran = experiment("stop", "tone")
     assert ran.code == 4
     assert "cannot be changed here" in ran.err
-    assert (text(project), project.entries()) == (before, ())
+    assert text(project) == before
+    assert project.entries() == ()
 
 
 def test_two_at_once_end_it_once(project: ReleaseProject) -> None:

@@ -91,7 +91,8 @@ def test_the_export_follows_what_was_decided_on_the_page(project: SampleProject,
         decide(client, 3, "skip")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
+    assert process.returncode == 0
+    assert err == ""
     assert "3 pairs decided (accept 1, edit 1, reject 1)" in out
     assert "Then: flowai finetune export --feature chat --force" in out
     assert flowai(*EXPORT, "--split", "100/0/0").code == 0
@@ -139,7 +140,8 @@ def test_reviewers_who_disagree_keep_a_pair_out(project: SampleProject, flowai: 
     )
     assert flowai(*EXPORT, "--split", "100/0/0").code == 5
     _, reasons = exported(project)
-    assert (reasons["c0"], reasons["c4"]) == ("disputed", "disputed")
+    assert reasons["c0"] == "disputed"
+    assert reasons["c4"] == "disputed"
     with page("--reviewer", "cid") as (client, _):
         entries = client.get("/api/desk").json()["entries"]
         place = [entry["id"] for entry in entries].index("c4")
@@ -248,7 +250,8 @@ def test_what_cannot_be_is_told(
     project.write("other.jsonl", json.dumps(other) + "\n")
     project.write("empty.jsonl", "\n")
     ran = flowai(*REVIEW, *arguments)
-    assert (ran.code, said in ran.err + ran.out) == (code, True), ran.err
+    assert ran.code == code, ran.err
+    assert (said in ran.err + ran.out) is True, ran.err
 
 
 def test_a_port_that_is_taken_is_told(flowai: Callable[..., Ran]) -> None:

@@ -115,7 +115,8 @@ def test_ctrl_c_keeps_results_and_says_how_to_go_on(
     provider.answerer = None
     assert flowai("eval", "prompts/echo_v1", "--resume").code == 0
     done = flowai("eval", "prompts/echo_v1", "--resume")
-    assert (done.code, "run 0001 went through" in done.err) == (5, True)
+    assert done.code == 5
+    assert ("run 0001 went through" in done.err) is True
 
 
 def test_another_plan_does_not_resume(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
@@ -127,7 +128,8 @@ def test_another_plan_does_not_resume(flowai: Flowai, project: SampleProject, pr
     provider.answerer = None
     project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
     ran = flowai("eval", "--resume")
-    assert (ran.code, "no earlier run of this very plan" in ran.err) == (5, True)
+    assert ran.code == 5
+    assert ("no earlier run of this very plan" in ran.err) is True
 
 
 def test_a_full_disk_is_one_error_and_loses_nothing_written(
@@ -158,7 +160,8 @@ def test_two_runs_at_once_do_not_meet(flowai: Flowai, project: SampleProject) ->
     with started(project, "eval") as process:
         ran = flowai("eval")
         process.communicate(timeout=LIMIT_S)
-    assert (ran.code, process.returncode) == (0, 0)
+    assert ran.code == 0
+    assert process.returncode == 0
     assert {path.name for path in (project.root / "reports").iterdir()} == {"0001", "0002"}
 
 
@@ -169,7 +172,8 @@ def test_a_run_that_is_being_written_is_not_resumed_beside_it(
     with started(project, "eval", "-j", "1"):
         wait_until(lambda: trials_in(project) == 1)
         ran = flowai("eval", "--resume")
-    assert (ran.code, "run 0001 is being written by another process" in ran.err) == (4, True)
+    assert ran.code == 4
+    assert ("run 0001 is being written by another process" in ran.err) is True
 
 
 def test_watch_runs_again_when_a_prompt_is_saved(project: SampleProject) -> None:

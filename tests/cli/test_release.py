@@ -44,15 +44,15 @@ def test_publishing_locks_the_release_and_begins_its_rollout(place: Path, releas
     assert set(locked.prompts) == {"prompts/a_v3", "prompts/a_v1"}
     assert set(locked.models) == {"m"}
     (entry,) = project.entries()
-    assert (entry.action, entry.to_stage, entry.forced, entry.evidence) == (
-        "publish",
-        "dogfood",
-        True,
-        {"smoke": "skipped"},
-    )
+    assert entry.action == "publish"
+    assert entry.to_stage == "dogfood"
+    assert entry.forced is True
+    assert entry.evidence == {"smoke": "skipped"}
     assert entry.reason == "first of May"
     again = release("publish", "v2", "--no-smoke")
-    assert (again.code, "nothing changed" in again.out, len(project.entries())) == (DONE, True, 1)
+    assert again.code == DONE
+    assert ("nothing changed" in again.out) is True
+    assert len(project.entries()) == 1
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_what_cannot_be_rolled_out_now_is_refused(
     project = release_project(place, own)
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
     ran = release("publish", name, "--no-smoke")
-    assert (ran.code, says in ran.err) == (USAGE, True), ran.err
+    assert ran.code == USAGE, ran.err
+    assert (says in ran.err) is True, ran.err
     assert {path: path.read_bytes() for path in place.iterdir() if path.is_file()} == before
     assert project.entries() == ()
 
@@ -91,7 +92,8 @@ def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: 
     rollback()
     project.write("prompts/a_v1.prompt", "changed\n")  # v2 used it, and so does v3
     ran = release("publish", "v3", "--no-smoke")
-    assert (ran.code, "`prompts/a_v1` is not what release `v2` was published with" in ran.err) == (PROJECT, True)
+    assert ran.code == PROJECT
+    assert ("`prompts/a_v1` is not what release `v2` was published with" in ran.err) is True
     assert project.keys().get("rollout") is None
 
 
@@ -99,12 +101,11 @@ def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkey
     project = release_project(place, GOOD_V1)
     monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "fail")
     ran = release("publish", "v2")
-    assert (ran.code, "NOT PUBLISHED" in ran.out) == (WORSE, True)
-    assert (project.entries(), (place / "prompts.lock").exists(), bool(project.keys().get("rollout"))) == (
-        (),
-        False,
-        False,
-    )
+    assert ran.code == WORSE
+    assert ("NOT PUBLISHED" in ran.out) is True
+    assert project.entries() == ()
+    assert (place / "prompts.lock").exists() is False
+    assert bool(project.keys().get("rollout")) is False
     monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "pass")
     assert release("publish", "v2").code == DONE
     assert project.entries()[0].evidence == {"smoke": "pass"}
@@ -124,7 +125,8 @@ def test_dogfood_goes_on_after_smoke_and_enough_answered_calls(
     dogfood(project, 30, variant="canary")
     dogfood(project, 30, at=datetime.now(UTC) - timedelta(days=1))
     ran = release("promote")
-    assert (ran.code, "19 answered dogfood calls, 20 are needed (30 failed)" in ran.out) == (NOT_YET, True), ran.out
+    assert ran.code == NOT_YET, ran.out
+    assert ("19 answered dogfood calls, 20 are needed (30 failed)" in ran.out) is True, ran.out
     dogfood(project, 1, release="v2", session="one more")
     ran = release("promote", "v2")
     assert ran.code == DONE, ran.out
@@ -138,10 +140,13 @@ def test_without_smoke_dogfood_goes_on_by_force_only(place: Path, release: Comma
     dogfood(project, 25)
     assert release("promote").code == NOT_YET
     ran = release("promote", "--force")
-    assert (ran.code, "--force needs --reason" in ran.err) == (USAGE, True)
+    assert ran.code == USAGE
+    assert ("--force needs --reason" in ran.err) is True
     assert release("promote", "--force", "--reason", "seen by hand").code == DONE
     entry = project.entries()[-1]
-    assert (entry.forced, entry.reason, entry.evidence["overridden"]) == (True, "seen by hand", "smoke is `skipped`")
+    assert entry.forced is True
+    assert entry.reason == "seen by hand"
+    assert entry.evidence["overridden"] == "smoke is `skipped`"
 
 
 def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_join(
@@ -154,7 +159,9 @@ def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_joi
     assert "critical features join: plan" in ran.out
     assert project.keys()["rollout"]["stage"] == 25
     (entry,) = project.entries()
-    assert (entry.action, entry.from_stage, entry.to_stage) == ("promote", 5, 25)
+    assert entry.action == "promote"
+    assert entry.from_stage == 5
+    assert entry.to_stage == 25
     assert len(entry.report_digest or "") == 64
     assert release("promote").code == NOT_YET, "25 % has no report yet"
 
@@ -168,7 +175,8 @@ def test_any_other_verdict_stays(place: Path, release: Command, verdict: str | N
         canary_report(project, verdict)
     before = (place / "registry.yaml").read_bytes()
     assert release("promote").code == code
-    assert ((place / "registry.yaml").read_bytes(), project.entries()) == (before, ())
+    assert (place / "registry.yaml").read_bytes() == before
+    assert project.entries() == ()
 
 
 def test_a_report_that_does_not_belong_here_is_none(place: Path, release: Command) -> None:
@@ -180,7 +188,8 @@ def test_a_report_that_does_not_belong_here_is_none(place: Path, release: Comman
     path = place / "reports/canary/v2-5/report.json"
     path.write_text(path.read_text().replace('"hold"', '"promote"'))
     ran = release("promote")
-    assert (ran.code, "was changed after it was written" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("was changed after it was written" in ran.out) is True
     path.write_text("{")
     assert release("promote").code == NOT_YET
 
@@ -189,7 +198,8 @@ def test_a_report_older_than_its_stage_is_none(place: Path, release: Command) ->
     project = release_project(place, ROLLING)
     canary_report(project, "promote", until="2026-05-02T09:00:00+00:00")
     ran = release("promote")
-    assert (ran.code, "older than the stage" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("older than the stage" in ran.out) is True
 
 
 def test_after_the_soak_it_is_current_and_known_good(place: Path, release: Command) -> None:
@@ -198,16 +208,22 @@ def test_after_the_soak_it_is_current_and_known_good(place: Path, release: Comma
     canary_report(project, "promote", stage="25")
     assert release("promote").code == DONE
     ran = release("promote")
-    assert (ran.code, "it soaks until" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("it soaks until" in ran.out) is True
     later = CommandContext(directory=place, user="ann", now=lambda: datetime.now(UTC) + timedelta(hours=25))
     done = promote(later, PromoteOptions())
-    assert (done.is_complete, [step.status for step in done.steps]) == (True, ["done"])
+    assert done.is_complete is True
+    assert [step.status for step in done.steps] == ["done"]
     assert project.keys() == {"current": "v2", "history": ["v0", "v1", "v2"]}
     assert (place / ".env").read_text() == "AI_MODEL_VERSION=v2\n"
     entry = project.entries()[-1]
-    assert (entry.action, entry.serving, entry.actor, entry.evidence["soak_s"]) == ("complete", "v2", "ann", 86_400.0)
+    assert entry.action == "complete"
+    assert entry.serving == "v2"
+    assert entry.actor == "ann"
+    assert entry.evidence["soak_s"] == 86_400.0
     none = release("promote")
-    assert (none.code, "no rollout is on" in none.err) == (NOT_YET, True)
+    assert none.code == NOT_YET
+    assert ("no rollout is on" in none.err) is True
 
 
 def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
@@ -223,7 +239,9 @@ def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
     assert project.keys()["current"] == "v2"
     assert project.entries()[-1].action == "promote"
     ran = release("promote")
-    assert (ran.code, "PENDING" in ran.out, "Finish what is pending" in ran.out) == (DONE, True, True)
+    assert ran.code == DONE
+    assert ("PENDING" in ran.out) is True
+    assert ("Finish what is pending" in ran.out) is True
     assert [entry.action for entry in project.entries()] == ["promote", "promote", "complete"]
     assert (place / ".env").read_text() == "AI_MODEL_VERSION=v2\n"
     assert release("promote").code == DONE, "it tries what is pending"
@@ -245,7 +263,10 @@ def test_a_rollback_s_overlay_does_not_outlive_the_next_release(
     assert "no rollout is on" in done.err
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.epoch, overlay.release, overlay.serving, overlay.bad) == (2, None, None, ("v2",))
+    assert overlay.epoch == 2
+    assert overlay.release is None
+    assert overlay.serving is None
+    assert overlay.bad == ("v2",)
     listed = json.loads(release("list", "--json").out)
     assert listed["serves"] == "v3"
     assert rollback().code == DONE
@@ -261,7 +282,8 @@ def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(
     (place / "registry.yaml").write_bytes(before)  # deployed again from a branch that does not know
     canary_report(project, "promote")
     ran = release("promote", "--force", "--reason", "go")
-    assert (ran.code, "was rolled back" in ran.err) == (USAGE, True)
+    assert ran.code == USAGE
+    assert ("was rolled back" in ran.err) is True
     assert rollback().code == DONE
     assert project.keys().get("rollout") is None
 
@@ -269,7 +291,8 @@ def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(
 def test_another_candidate_than_the_one_meant_is_refused(place: Path, release: Command) -> None:
     release_project(place, ROLLING)
     ran = release("promote", "v3")
-    assert (ran.code, "the one of `v2`" in ran.err) == (USAGE, True)
+    assert ran.code == USAGE
+    assert ("the one of `v2`" in ran.err) is True
 
 
 # --- list and diff ---

@@ -69,7 +69,9 @@ def test_a_rollout_that_was_begun_by_hand_is_not_promoted_on_a_report(
     edit(rolling, "candidate: v2", "candidate: v3")
     canary_report(rolling, "promote", candidate="v3")
     ran = release("promote")
-    assert (ran.code, "`v3` was never published" in ran.out, "publish v3" in ran.out) == (NOT_YET, True, True), ran.out
+    assert ran.code == NOT_YET, ran.out
+    assert ("`v3` was never published" in ran.out) is True, ran.out
+    assert ("publish v3" in ran.out) is True, ran.out
     assert "knows nothing of the rollout of `v3`: begun by hand, or elsewhere" in ran.out
 
 
@@ -87,16 +89,19 @@ def test_a_release_that_was_changed_since_is_not_promoted(
     canary_report(rolling, "promote")
     edit(rolling, pattern, by)
     ran = release("promote")
-    assert (ran.code, says in ran.out) == (NOT_YET, True), ran.out
+    assert ran.code == NOT_YET, ran.out
+    assert (says in ran.out) is True, ran.out
     ran = release("promote", "--force", "--reason", "known")
-    assert (ran.code, says in rolling.entries()[-1].evidence["overridden"]) == (DONE, True)
+    assert ran.code == DONE
+    assert (says in rolling.entries()[-1].evidence["overridden"]) is True
 
 
 def test_a_prompt_that_was_changed_since_is_not_promoted(rolling: ReleaseProject, release: Command) -> None:
     canary_report(rolling, "promote")
     rolling.write("prompts/a_v3.prompt", "changed\n")
     ran = release("promote")
-    assert (ran.code, "not as `v2` was published: prompt `prompts/a_v3`" in ran.out) == (NOT_YET, True), ran.out
+    assert ran.code == NOT_YET, ran.out
+    assert ("not as `v2` was published: prompt `prompts/a_v3`" in ran.out) is True, ran.out
 
 
 def test_what_a_rollback_called_bad_is_not_published_though_the_registry_does_not_know(
@@ -107,7 +112,8 @@ def test_what_a_rollback_called_bad_is_not_published_though_the_registry_does_no
     rollback()
     project.write("registry.yaml", before.replace(ROLLING, GOOD_V1))
     ran = release("publish", "v2", "--no-smoke")
-    assert (ran.code, "marked bad" in ran.err) == (USAGE, True)
+    assert ran.code == USAGE
+    assert ("marked bad" in ran.err) is True
     project.write("registry.yaml", before)
     assert release("publish", "v3", "--no-smoke").code == DONE, "its rollout is over, whatever the registry says"
 
@@ -123,7 +129,9 @@ def test_a_release_that_replaces_a_rollback_keeps_what_is_bad(place: Path, relea
         release("promote", "--force", "--reason", "test")
     overlay = project.overlay()
     assert overlay is not None
-    assert (project.keys()["current"], overlay.serving, overlay.bad) == ("v3", None, ("v2",))
+    assert project.keys()["current"] == "v3"
+    assert overlay.serving is None
+    assert overlay.bad == ("v2",)
 
 
 # --- the report ---
@@ -135,10 +143,12 @@ def test_a_report_of_another_stage_or_of_the_future_proves_nothing(rolling: Rele
     here.parent.mkdir(parents=True)
     here.write_bytes(there.read_bytes())
     ran = release("promote")
-    assert (ran.code, "there is no canary report of this stage" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("there is no canary report of this stage" in ran.out) is True
     canary_report(rolling, "promote", until=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     ran = release("promote")
-    assert (ran.code, "looks into the future" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("looks into the future" in ran.out) is True
     canary_report(rolling, "promote")
     assert release("promote").code == DONE
 
@@ -149,7 +159,8 @@ def test_a_report_from_before_the_newest_step_proves_nothing_at_a_stage_of_unkno
     edit(rolling, "stage: 5", "stage: 25")
     canary_report(rolling, "promote", stage="25", until="2026-05-02T12:00:00+00:00")
     ran = release("promote")
-    assert (ran.code, "older than the stage" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("older than the stage" in ran.out) is True
 
 
 # --- the ledger and the lock ---
@@ -172,7 +183,8 @@ def test_a_damaged_publish_line_leaves_smoke_unknown(place: Path, release: Comma
     release("publish", "v2", "--no-smoke")
     project.write(".flowai/ledger/default.jsonl", '{"schema_version":1,"id":"publish-')
     ran = release("promote")
-    assert (ran.code, "smoke is `unknown`" in ran.out) == (NOT_YET, True)
+    assert ran.code == NOT_YET
+    assert ("smoke is `unknown`" in ran.out) is True
     assert "default.jsonl:1: not a line of the ledger" in ran.out
     assert release("publish", "v2", "--no-smoke").code == DONE
     assert [entry.evidence["smoke"] for entry in project.entries()] == ["unknown"], "it is written down again"
@@ -182,7 +194,8 @@ def test_a_damaged_publish_line_leaves_smoke_unknown(place: Path, release: Comma
 def test_a_damaged_lock_stops_it(rolling: ReleaseProject, release: Command) -> None:
     rolling.write("prompts.lock", "{")
     ran = release("promote")
-    assert (ran.code, "prompts.lock: not a lock file" in ran.err) == (PROJECT, True)
+    assert ran.code == PROJECT
+    assert ("prompts.lock: not a lock file" in ran.err) is True
 
 
 def test_dogfood_calls_that_are_told_twice_or_are_torn_count_once_or_not(place: Path, release: Command) -> None:
@@ -197,8 +210,6 @@ def test_dogfood_calls_that_are_told_twice_or_are_torn_count_once_or_not(place: 
     done = promote(CommandContext(directory=place, user="ann"), PromoteOptions(force=True, reason="test"))
     evidence = project.entries()[-1].evidence
     assert done.changed
-    assert (evidence["answered_count"], evidence["unusable"]["duplicated"], evidence["unusable"]["unreadable"]) == (
-        15,
-        15,
-        1,
-    )
+    assert evidence["answered_count"] == 15
+    assert evidence["unusable"]["duplicated"] == 15
+    assert evidence["unusable"]["unreadable"] == 1

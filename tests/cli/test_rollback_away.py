@@ -32,13 +32,15 @@ def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, ro
     assert project.keys()["current"] == "v1"
     assert "FAILED   live overlay" in ran.out
     again = rollback()
-    assert (again.code, project.keys()["bad"]) == (INFRASTRUCTURE, ["v2"]), "the ledger knows that it is done"
+    assert again.code == INFRASTRUCTURE, "the ledger knows that it is done"
+    assert project.keys()["bad"] == ["v2"], "the ledger knows that it is done"
     assert len(project.entries()) == 1
     finished = rollback("--state", ".flowai")
     assert finished.code == DONE, "the same command tells the processes when they can be reached"
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.serving, overlay.bad) == ("v1", ("v2",))
+    assert overlay.serving == "v1"
+    assert overlay.bad == ("v2",)
     assert len(project.entries()) == 1
 
 
@@ -54,7 +56,9 @@ def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
     assert ran.code == INFRASTRUCTURE
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.serving, overlay.bad, overlay.ends_rollout_of) == ("v1", ("v2",), "v2")
+    assert overlay.serving == "v1"
+    assert overlay.bad == ("v2",)
+    assert overlay.ends_rollout_of == "v2"
     assert "FAILED   registry.yaml" in ran.out
     assert rollback().code == INFRASTRUCTURE
     assert project.overlay() == overlay
@@ -65,7 +69,9 @@ def test_a_broken_registry_and_nobody_to_say_what_serves(place: Path, rollback: 
     project.beat()
     project.write("registry.yaml", "models: [")
     ran = rollback()
-    assert (ran.code, "registry.yaml:" in ran.err, "--to RELEASE" in ran.err) == (PROJECT, True, True), ran.err
+    assert ran.code == PROJECT, ran.err
+    assert ("registry.yaml:" in ran.err) is True, ran.err
+    assert ("--to RELEASE" in ran.err) is True, ran.err
     assert project.overlay() is None
 
 
@@ -85,7 +91,8 @@ def test_a_frozen_redis_is_given_up_within_seconds(place: Path, rollback: Comman
         project = release_project(place, more=[f"state: {server.url}"])
         server.freeze()
         ran = rollback()
-        assert (ran.code, project.keys()["current"]) == (INFRASTRUCTURE, "v1")
+        assert ran.code == INFRASTRUCTURE
+        assert project.keys()["current"] == "v1"
         assert "pass-word-123456" not in ran.out + ran.err
         server.thaw()
         assert rollback().code == DONE
@@ -94,7 +101,8 @@ def test_a_frozen_redis_is_given_up_within_seconds(place: Path, rollback: Comman
 def test_neither_is_there_and_the_registry_s_error_is_shown(place: Path, rollback: Command) -> None:
     release_project(place).write("registry.yaml", "models: [")
     ran = rollback()
-    assert (ran.code, "registry.yaml" in ran.err) == (PROJECT, True)
+    assert ran.code == PROJECT
+    assert ("registry.yaml" in ran.err) is True
 
 
 def test_a_read_only_registry_does_not_fail_it(place: Path, rollback: Command) -> None:
@@ -152,7 +160,8 @@ def test_from_a_shell_without_a_checkout(tmp_path: Path, place: Path, rollback: 
     assert "AI_MODEL_VERSION" not in ran.out, "its .env is not here"
     assert list(place.iterdir()) == [], "nothing is left where the person stands"
     away = rollback("--registry", f"{web}/registry.prod.yaml")
-    assert (away.code, "--state redis://" in away.out + away.err) == (INFRASTRUCTURE, False)
+    assert away.code == INFRASTRUCTURE
+    assert ("--state redis://" in away.out + away.err) is False
     assert "NOTHING CHANGED" in away.out
 
 
@@ -178,7 +187,8 @@ def test_the_environment_of_a_registry_by_path_is_the_one_of_its_file(
     named = ("--registry", str(project.root / "registry.prod.yaml"))
     assert rollback(*named, "--env", "staging").code == USAGE
     assert rollback(*named).code == DONE
-    assert (project.overlay("prod") is not None, project.overlay("")) == (True, None)
+    assert (project.overlay("prod") is not None) is True
+    assert project.overlay("") is None
     assert project.keys("registry.prod.yaml")["bad"] == ["v2"]
     assert project.keys()["current"] == "v2"
 
@@ -190,15 +200,19 @@ def test_there_is_no_registry_at_all_and_the_processes_are_told(
     project = release_project(tmp_path / "elsewhere")
     state = ("--state", str(project.root / ".flowai"))
     nobody = rollback(*state, "--to", "v1", "--force")
-    assert (nobody.code, "no live process is seen" in nobody.err) == (PROJECT, True)
+    assert nobody.code == PROJECT
+    assert ("no live process is seen" in nobody.err) is True
     assert project.overlay() is None, "nothing is claimed"
     project.beat(release="v2")
     for named in ((), ("--registry", "gone.yaml"), ("--registry", "s3://bucket/registry.yaml")):
         ran = rollback(*named, *state, "--to", "v1", "--force")
-        assert (ran.code, "FAILED   registry.yaml" in ran.out) == (INFRASTRUCTURE, True), ran
+        assert ran.code == INFRASTRUCTURE, ran
+        assert ("FAILED   registry.yaml" in ran.out) is True, ran
     overlay = project.overlay()
     assert overlay is not None
-    assert (overlay.release, overlay.bad, overlay.epoch) == ("v1", ("v2",), 1)
+    assert overlay.release == "v1"
+    assert overlay.bad == ("v2",)
+    assert overlay.epoch == 1
     assert list(place.iterdir()) == []
 
 
@@ -216,7 +230,8 @@ def test_a_server_that_misbehaves_holds_nothing_up(
     project = release_project(place)
     project.beat(release="v1", candidate="v2")
     ran = rollback("--registry", f"{bad_web}/{path}", "--state", str(place / ".flowai"))
-    assert (ran.code, "done     live overlay" in ran.out) == (INFRASTRUCTURE, True), ran
+    assert ran.code == INFRASTRUCTURE, ran
+    assert ("done     live overlay" in ran.out) is True, ran
     overlay = project.overlay()
     assert overlay is not None
     assert overlay.bad == ("v2",)
@@ -258,7 +273,8 @@ def bad_web() -> Iterator[str]:
 
 def test_a_url_that_is_none_is_wrong_usage(rollback: Command) -> None:
     ran = rollback("--registry", "http://[bad")
-    assert (ran.code, "URL cannot be read" in ran.err) == (USAGE, True)
+    assert ran.code == USAGE
+    assert ("URL cannot be read" in ran.err) is True
 
 
 # --- no room, and nobody who watches ---
@@ -281,7 +297,9 @@ def test_a_full_disk_changes_nothing_and_says_so(place: Path, rollback: Command)
     assert "FAILED   registry.yaml" in ran.stdout
     assert "NOTHING CHANGED" in ran.stdout
     assert "git commit" not in ran.stdout
-    assert ((place / "registry.yaml").read_bytes(), project.overlay(), project.entries()) == (before, None, ())
+    assert (place / "registry.yaml").read_bytes() == before
+    assert project.overlay() is None
+    assert project.entries() == ()
     rollback()
     assert project.keys()["current"] == "v1", "with room again, it leaves what it would have left"
 
@@ -295,7 +313,9 @@ def test_a_full_disk_does_not_keep_the_processes_from_being_told(place: Path, ro
         assert "V1 SERVES WHERE IT IS KNOWN" in ran.stdout
         overlay = project.overlay()
         assert rollback().code == DONE
-        assert (project.keys()["bad"], project.overlay(), len(project.entries())) == (["v2"], overlay, 1)
+        assert project.keys()["bad"] == ["v2"]
+        assert project.overlay() == overlay
+        assert len(project.entries()) == 1
 
 
 @pytest.mark.parametrize("stdout", ["closed", "full", "left"])
@@ -305,8 +325,10 @@ def test_it_goes_on_when_nobody_can_be_told(place: Path, stdout: str) -> None:
     way = {"closed": f"{command} >&-", "full": f"{command} >/dev/full", "left": f"({command}; echo $? >code) | true"}
     done = subprocess.run(["sh", "-c", way[stdout]], cwd=place, capture_output=True, text=True, check=False)
     code = done.returncode if stdout != "left" else int((place / "code").read_text())
-    assert (code, done.stderr) == (DONE, "")
-    assert (project.keys().get("rollout"), project.keys()["bad"]) == (None, ["v2"])
+    assert code == DONE
+    assert done.stderr == ""
+    assert project.keys().get("rollout") is None
+    assert project.keys()["bad"] == ["v2"]
     assert len(project.entries()) == 1
 
 
@@ -314,10 +336,12 @@ def test_neither_the_store_nor_the_ledger_would_tell_the_next_run(place: Path, r
     project = release_project(place, shared="redis://127.0.0.1:9/0")
     project.write(".flowai/ledger", "a file where a directory should be")
     ran = rollback()
-    assert (ran.code, "as `flowai rollback --to v1`, or it leaves `v1` too" in ran.out) == (INFRASTRUCTURE, True)
+    assert ran.code == INFRASTRUCTURE
+    assert ("as `flowai rollback --to v1`, or it leaves `v1` too" in ran.out) is True
     assert "the same command" not in ran.out
     again = rollback("--to", "v1")
-    assert (again.code, "V1 SERVES." in again.out) == (INFRASTRUCTURE, False), "nobody could be asked"
+    assert again.code == INFRASTRUCTURE, "nobody could be asked"
+    assert ("V1 SERVES." in again.out) is False, "nobody could be asked"
     assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2"], "bad": ["v2"]}
 
 
@@ -327,5 +351,6 @@ def test_what_serves_already_is_asked_of_the_processes(place: Path, rollback: Co
     assert rollback("--to", "v2").code == DONE
     project.beat("serve-other", release="v1")
     ran = rollback("--to", "v2")
-    assert (ran.code, "does not confirm: serve-other" in ran.out) == (INFRASTRUCTURE, True)
+    assert ran.code == INFRASTRUCTURE
+    assert ("does not confirm: serve-other" in ran.out) is True
     assert project.overlay() is None

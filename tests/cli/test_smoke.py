@@ -108,7 +108,8 @@ def test_a_slow_answer_is_a_failure(flowai: Flowai, project: SampleProject, prov
         Reply(text="hello", chunk_delay_s=1.3) if "response_format" not in asked.body else answer(asked)
     )
     ran = flowai("smoke")
-    assert (ran.code, "latency" in ran.out) == (1, True)
+    assert ran.code == 1
+    assert ("latency" in ran.out) is True
 
 
 def test_an_unresponsive_model_is_infrastructure_decided_within_seconds(

@@ -67,12 +67,14 @@ def make(place: Path, receiver: AlertReceiver) -> Iterator[Callable[..., World]]
 def test_well_and_silent_are_told_apart_and_nobody_is_called(make: Callable[..., World]) -> None:
     world = make(STEADY)
     tick = world.tick()
-    assert (tick.status, tick.since_last_call_s) == ("no_calls", None)
+    assert tick.status == "no_calls"
+    assert tick.since_last_call_s is None
     assert "no calls for an hour or more" in status_line(tick)
     world.calls(100, failed=4)
     assert world.tick(later_s=30).status == "ok"
     tick = world.tick(later_s=600)
-    assert (tick.status, tick.since_last_call_s) == ("no_calls", 660.0)
+    assert tick.status == "no_calls"
+    assert tick.since_last_call_s == 660.0
     assert world.receiver.posted == []
 
 
@@ -85,7 +87,8 @@ def test_a_provider_down_is_one_incident_told_once_and_resolved_after_a_window(m
     assert "v2 is not to blame: v1 fails too" in world.said("opened")[0]
     assert world.paged == [("trigger", "flowai/default/provider/openai")]
     hook = next(one for one in world.receiver.posted if "routing_key" not in one)
-    assert (hook["severity"], hook["details"]["errors"]) == ("critical", {"ServerError": 510})
+    assert hook["severity"] == "critical"
+    assert hook["details"]["errors"] == {"ServerError": 510}
     for _ in range(4):
         world.both_arms(canary=(6, 4), stable=(60, 40))
         assert world.tick(later_s=30).status == "alert"
@@ -134,7 +137,9 @@ def test_a_candidate_to_blame_is_rolled_back_once(make: Callable[..., World]) ->
     world.both_arms(canary=(60, 40), stable=(900, 9))
     tick = world.tick()
     assert tick.rollout is not None
-    assert (tick.rollout.verdict, tick.rollout.release, tick.rollout.baseline) == ("to_blame", "v2", "v1")
+    assert tick.rollout.verdict == "to_blame"
+    assert tick.rollout.release == "v2"
+    assert tick.rollout.baseline == "v1"
     assert world.said("rolled_back") == ["v2 -> v1; no live process seen; commit registry.yaml before the next deploy"]
     assert world.project.keys() == {"current": "v1", "history": ["v0", "v1"], "bad": ["v2"]}
     overlay = world.project.overlay()
@@ -253,7 +258,9 @@ def test_an_open_incident_is_remembered_and_not_told_again(make: Callable[..., W
     world.calls(100, failed=20, release="v2")
     world.tick()
     tick = world.tick(later_s=30, restarted=True)
-    assert (len(tick.incidents), len(world.paged), len(world.said("opened"))) == (1, 1, 1)
+    assert len(tick.incidents) == 1
+    assert len(world.paged) == 1
+    assert len(world.said("opened")) == 1
 
 
 @pytest.mark.parametrize("moment", ["save", "queue", "deliver"])
@@ -382,7 +389,9 @@ def test_lines_that_cannot_be_used_are_named_and_the_others_count(make: Callable
     broken = [line[:90] for line in lines[:4]] + [lines[0].replace('"schema_version":1', '"schema_version":2')]
     file.write_text("\n".join([*lines, *broken, lines[0].replace("call-1", "")]) + "\n" + lines[0][:50])
     tick = world.tick(later_s=1)
-    assert (tick.call_count, tick.failure_count, tick.status) == (180, 20, "alert")
+    assert tick.call_count == 180
+    assert tick.failure_count == 20
+    assert tick.status == "alert"
     assert tick.warnings == (
         "the event log: a line lacks a field",
         "the event log: each of 3 lines lies in the future: is a clock wrong?",
@@ -455,20 +464,24 @@ def test_once_says_how_things_stand(live: Callable[..., World], watch: Command) 
     assert status.endswith("100 calls in 5 min, 0.0 % failed")
     world.calls(100, failed=50, release="v2")
     ran = watch("--once", "--dry-run")
-    assert (ran.code, world.receiver.posted) == (OPEN, [])
+    assert ran.code == OPEN
+    assert world.receiver.posted == []
     assert "(dry run) feature chat: 50 of 200 calls failed (25.0 %) in 5 min, limit 5 %; ServerError 50" in ran.out
     ran = watch("--once")
     assert ran.code == OPEN
     assert [line[:11].strip() for line in ran.out.splitlines()[1:]] == ["ALERT", "done", "done", "alert"]
     ran = watch("--once")
-    assert (ran.code, len(world.paged)) == (OPEN, 1)
+    assert ran.code == OPEN
+    assert len(world.paged) == 1
 
 
 def test_json_is_one_object_per_look(live: Callable[..., World], watch: Command) -> None:
     world = live()
     world.calls(100, failed=50, release="v2")
     first, second = (json.loads(line) for _ in range(2) for line in watch("--once", "--json").out.splitlines())
-    assert (first["schema_version"], first["status"], first["call_count"]) == (1, "alert", 100)
+    assert first["schema_version"] == 1
+    assert first["status"] == "alert"
+    assert first["call_count"] == 100
     assert [one["what"] for one in first["happened"]] == ["opened", "told", "told"]
     assert second["happened"] == []
     assert [one["id"] for one in second["incidents"]] == [one["id"] for one in first["incidents"]]
@@ -491,7 +504,8 @@ def test_a_log_that_cannot_be_read_is_no_good_news(live: Callable[..., World], w
     world = live()
     world.project.write(".flowai/events", "")
     ran = watch("--once")
-    assert (ran.code, "warning: the event log: events: Not a directory" in ran.out) == (INFRASTRUCTURE, True)
+    assert ran.code == INFRASTRUCTURE
+    assert ("warning: the event log: events: Not a directory" in ran.out) is True
 
 
 def test_a_rollback_that_nobody_confirms_is_tried_five_times(live: Callable[..., World], watch: Command) -> None:
@@ -504,7 +518,8 @@ def test_a_rollback_that_nobody_confirms_is_tried_five_times(live: Callable[...,
     assert world.project.keys()["bad"] == ["v2"]
     world.project.beat(release="v1", overlay_epoch=1)
     ran = watch("--once")
-    assert (ran.code, "v2 -> v1; 1 of 1 processes confirm" in ran.out) == (OPEN, True)
+    assert ran.code == OPEN
+    assert ("v2 -> v1; 1 of 1 processes confirm" in ran.out) is True
 
 
 def test_the_waiter_ends_it(make: Callable[..., World]) -> None:
@@ -517,10 +532,12 @@ def test_the_waiter_ends_it(make: Callable[..., World]) -> None:
         return len(waits) == 3
 
     end = run_watch(world.context, WatchOptions(interval_s=20.0), on_head=print, on_tick=print, wait=wait)
-    assert (waits, end.is_stopped) == ([20.0] * 3, True)
+    assert waits == [20.0] * 3
+    assert end.is_stopped is True
     waits.clear()
     end = run_watch(world.context, WatchOptions(interval_s=20.0, for_s=30.0), on_head=print, on_tick=print, wait=wait)
-    assert (waits, end.is_stopped) == ([20.0], False)
+    assert waits == [20.0]
+    assert end.is_stopped is False
 
 
 # --- other processes ---
@@ -553,7 +570,9 @@ def test_signals_end_it_in_good_order(live: Callable[..., World], number: signal
         assert lines[-1].startswith("alert")
         process.send_signal(number)
         out, err = process.communicate(timeout=LIMIT_S)
-    assert (process.returncode, out, err) == (status, "", "stopped; 1 incident open, kept for the next watch\n")
+    assert process.returncode == status
+    assert out == ""
+    assert err == "stopped; 1 incident open, kept for the next watch\n"
 
 
 def test_kill_9_while_it_sends_loses_nothing(live: Callable[..., World], watch: Command) -> None:

@@ -47,7 +47,8 @@ def test_no_trials_are_never_good_news() -> None:
 def test_an_unknown_price_does_not_meet_a_cost_limit() -> None:
     priceless: list[Trial] = [trial(cost_usd=None)]
     decision = decide({"s": totals_of(priceless)}, {"s": Gate(cost_usd=1.0)})
-    assert (decision.verdict, decision.checks[0].observed) == ("undecided", None)
+    assert decision.verdict == "undecided"
+    assert decision.checks[0].observed is None
 
 
 def test_each_suite_has_its_own_gate_and_all_must_hold() -> None:
@@ -58,8 +59,12 @@ def test_each_suite_has_its_own_gate_and_all_must_hold() -> None:
 
 def test_the_checks_let_a_reader_redo_the_decision() -> None:
     (check,) = decide({"s": totals_of([trial(), trial("b", "fail")])}, {"s": Gate(pass_rate=0.95)}).checks
-    assert (check.suite, check.metric, check.observed, check.threshold) == ("s", "pass_rate", 0.5, 0.95)
-    assert (check.direction, check.passed) == ("min", False)
+    assert check.suite == "s"
+    assert check.metric == "pass_rate"
+    assert check.observed == 0.5
+    assert check.threshold == 0.95
+    assert check.direction == "min"
+    assert check.passed is False
 
 
 def test_verdicts_have_their_exit_codes() -> None:

@@ -103,7 +103,9 @@ def test_again_there_is_nothing_to_do(tmp_path: Path) -> None:
     pack(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
     again = pack(tmp_path)
-    assert (again.days, again.skipped, again.removed_count) == ((), (), 0)
+    assert again.days == ()
+    assert again.skipped == ()
+    assert again.removed_count == 0
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
 
 
@@ -124,7 +126,8 @@ def test_keep_puts_the_lines_where_no_reader_looks(tmp_path: Path) -> None:
     data = path.read_bytes()
     before, _ = read(tmp_path)
     done = pack(tmp_path, is_kept=True)
-    assert (done.kept_count, done.removed_count) == (1, 0)
+    assert done.kept_count == 1
+    assert done.removed_count == 0
     assert (path.parent / "compacted" / path.name).read_bytes() == data
     assert read(tmp_path)[0] == before
 
@@ -229,7 +232,8 @@ def test_what_is_being_read_is_removed_by_the_next_one(tmp_path: Path) -> None:
     assert read(tmp_path)[0] == before, "both are there, one counts"
     assert sorted(map(msgspec.json.encode, [first, *reader])) == before, "a reader that began before sees it too"
     again = pack(tmp_path)
-    assert (again.days, again.removed_count) == ((), 3)
+    assert again.days == ()
+    assert again.removed_count == 3
     assert read(tmp_path)[0] == before
 
 
@@ -348,7 +352,9 @@ def test_large_and_too_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write(tmp_path, lines_of([*large, call("small")]) + too_long + lines_of([call("after")]))
     before, _ = read(tmp_path)
     (day,) = pack(tmp_path).days
-    assert (day.event_count, day.aside_count, day.problems) == (42, 1, {"too_long": 1})
+    assert day.event_count == 42
+    assert day.aside_count == 1
+    assert day.problems == {"too_long": 1}
     assert read(tmp_path)[0] == before
     (aside,) = tmp_path.glob("dt=*/aside/*.jsonl")
     assert aside.read_bytes() == too_long
@@ -498,7 +504,8 @@ def test_what_is_missing_or_damaged_in_the_lake_is_found(tmp_path: Path) -> None
     chat.write_bytes(data)
     search.unlink()
     found = validate(tmp_path, future=NOON + timedelta(days=9), shown="log")
-    assert (found.problems["missing_file"], found.problems["damaged_file"]) == (1, 1)
+    assert found.problems["missing_file"] == 1
+    assert found.problems["damaged_file"] == 1
     with pytest.raises(InfrastructureError):
         read(tmp_path)
 
@@ -507,5 +514,6 @@ def test_nothing_to_compact(tmp_path: Path) -> None:
     assert pack(tmp_path / "none", before=date(2026, 5, 4)).days == ()
     write(tmp_path, b"")
     (day,) = pack(tmp_path).days
-    assert (day.event_count, day.file_count) == (0, 1)
+    assert day.event_count == 0
+    assert day.file_count == 1
     assert read(tmp_path) == ([], [])

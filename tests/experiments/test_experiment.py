@@ -80,7 +80,9 @@ def arms_of(**rates: float) -> dict[str, Arm]:
 
 def test_the_arm_that_is_saved_more_often_wins(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.3, B=0.4)))
-    assert (report.verdict, report.winner, report.leader) == ("winner", "B", "B")
+    assert report.verdict == "winner"
+    assert report.winner == "B"
+    assert report.leader == "B"
     assert report.goal_acts_at == 40
     assert report.pair("B", "A").is_better
     assert not report.pair("A", "B").is_better
@@ -91,7 +93,9 @@ def test_the_arm_that_is_saved_more_often_wins(tmp_path: Path) -> None:
 
 def test_equal_arms_have_no_winner_and_say_how_many_users_it_takes(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.30, B=0.32)))
-    assert (report.verdict, report.winner, exit_code(report.verdict)) == ("none", None, 5)
+    assert report.verdict == "none"
+    assert report.winner is None
+    assert exit_code(report.verdict) == 5
     assert report.leader == "B"
     assert report.needed_count is not None
     assert report.needed_count > 1000
@@ -111,7 +115,9 @@ def test_a_winner_beats_every_other_arm_not_just_one(tmp_path: Path) -> None:
 def test_an_arm_that_fails_more_often_does_not_win(tmp_path: Path) -> None:
     arms = {"A": Arm(), "B": Arm(save_rate=0.45, error_rate=0.08)}
     report = judged(written(tmp_path, arms=arms))
-    assert (report.verdict, report.winner, exit_code(report.verdict)) == ("worse", None, 1)
+    assert report.verdict == "worse"
+    assert report.winner is None
+    assert exit_code(report.verdict) == 1
     assert report.reasons[0] == "error rate of B is worse than that of A"
     assert "save rate of B is the best" in report.reasons[1]
 
@@ -119,7 +125,8 @@ def test_an_arm_that_fails_more_often_does_not_win(tmp_path: Path) -> None:
 def test_a_loser_that_fails_does_not_keep_the_winner_from_winning(tmp_path: Path) -> None:
     arms = {"A": Arm(save_rate=0.4), "B": Arm(save_rate=0.25, error_rate=0.08)}
     report = judged(written(tmp_path, arms=arms))
-    assert (report.verdict, report.winner) == ("winner", "A")
+    assert report.verdict == "winner"
+    assert report.winner == "A"
     assert any("error rate of B is worse" in one for one in report.reasons)
 
 
@@ -162,7 +169,9 @@ def test_what_is_not_to_be_trusted_is_invalid(
     written(tmp_path, arms=arms_of(A=0.3, B=0.5))
     write_events(tmp_path, more(Trial(arms=arms_of(A=0.3, B=0.5))))
     report = judged(tmp_path)
-    assert (report.verdict, report.winner, exit_code(report.verdict)) == ("invalid", None, 5)
+    assert report.verdict == "invalid"
+    assert report.winner is None
+    assert exit_code(report.verdict) == 5
     assert report.reasons[0].startswith(reason)
     assert "\x1b" not in "\n".join((*screen_lines(report), to_markdown(report), to_html(report)))
 
@@ -181,7 +190,8 @@ def test_feedback_that_is_never_sent_is_named(tmp_path: Path) -> None:
 
 def test_a_guardrail_without_data_is_never_good_news(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.3, B=0.5)), guardrails=("error_rate", "hallucination"))
-    assert (report.verdict, report.reasons) == ("invalid", ("no data for hallucination",))
+    assert report.verdict == "invalid"
+    assert report.reasons == ("no data for hallucination",)
 
 
 def test_who_may_still_save_has_not_failed_to(tmp_path: Path) -> None:
@@ -200,14 +210,17 @@ def test_a_user_counts_once(tmp_path: Path) -> None:
 
 def test_without_users_each_call_counts_by_itself(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.3, B=0.4), has_users=False))
-    assert (report.unit, report.verdict, report.winner) == ("call", "winner", "B")
+    assert report.unit == "call"
+    assert report.verdict == "winner"
+    assert report.winner == "B"
     assert "no call names a user or a session: each call counts by itself" in report.warnings
 
 
 def test_another_goal_may_decide(tmp_path: Path) -> None:
     # only saves are told, so that whatever is judged is accepted
     report = judged(written(tmp_path, arms=arms_of(A=0.3, B=0.4)), goal="acceptance", guardrails=("error_rate",))
-    assert (report.verdict, report.pairs[0].goal.name) == ("none", "acceptance")
+    assert report.verdict == "none"
+    assert report.pairs[0].goal.name == "acceptance"
     assert report.pair("A", "B").goal.candidate.rate == 0
 
 
@@ -216,7 +229,8 @@ def test_releases_that_change_meanwhile_are_named_and_do_no_harm(tmp_path: Path)
     later = Trial(arms=arms_of(A=0.3, B=0.4), seed=8, changes={"release": "v2", "variant": "canary"})
     write_experiments(tmp_path, later, process="web-2")
     report = judged(tmp_path)
-    assert (report.verdict, report.winner) == ("winner", "B")
+    assert report.verdict == "winner"
+    assert report.winner == "B"
     assert report.warnings[0].startswith("several releases served meanwhile: v1, v2; ")
 
 
@@ -227,7 +241,9 @@ def test_our_own_people_are_left_out(tmp_path: Path) -> None:
 
 def test_nothing_at_all_is_no_crash(tmp_path: Path) -> None:
     report = judged(tmp_path / "nowhere")
-    assert (report.verdict, report.leader, report.needed_count) == ("none", None, None)
+    assert report.verdict == "none"
+    assert report.leader is None
+    assert report.needed_count is None
     assert verdict_line(report) == "NO WINNER YET  no arm leads"
     assert to_markdown(report)
     assert to_html(report)

@@ -297,8 +297,10 @@ def test_the_format_need_not_be_told(
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_good_files_of_every_format_raise_nothing(tmp_path: Path, name: FormatName) -> None:
     report = check(tmp_path, lines(*rows_of(name, make_pairs(40))))
-    assert (report.format, report.format_source) == (name, "detected")
-    assert (report.error_count, report.broken_row_count) == (0, 0)
+    assert report.format == name
+    assert report.format_source == "detected"
+    assert report.error_count == 0
+    assert report.broken_row_count == 0
     assert rules(report, "warning") <= {"roles/together"}
     assert report.row_count == len(rows_of(name, make_pairs(40)))
 
@@ -378,7 +380,8 @@ def test_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     report = check(tmp_path, b"\xef\xbb\xbf" + HEAD.replace(b"\n", b"\r\n") * 12)
     assert rules(report) == {"line/bom"}
     assert rules(report, "warning") == {"line/crlf"}
-    assert (report.broken_row_count, report.warned_row_count) == (1, 11)
+    assert report.broken_row_count == 1
+    assert report.warned_row_count == 11
     assert [problem.line for problem in report.problems if problem.rule == "line/crlf"] == [1]
 
 
@@ -463,9 +466,11 @@ def test_rows_over_the_limit_are_counted_by_a_named_tokenizer(tmp_path: Path) ->
     long["completion"][0]["content"] = "word " * 500
     report = check(tmp_path, lines(TRL, long), max_tokens=200)
     assert [(problem.line, problem.rule) for problem in report.problems] == [(2, "tokens/over_limit")]
-    assert (report.tokenizer, report.tokenizer_is_proxy) == ("o200k_base", True)
+    assert report.tokenizer == "o200k_base"
+    assert report.tokenizer_is_proxy is True
     known = check(tmp_path, lines(TRL), max_tokens=200, model="gpt-3.5-turbo-0125")
-    assert (known.tokenizer, known.tokenizer_is_proxy) == ("cl100k_base", False)
+    assert known.tokenizer == "cl100k_base"
+    assert known.tokenizer_is_proxy is False
 
 
 def test_places_are_listed_up_to_a_number_and_all_are_counted(tmp_path: Path) -> None:

@@ -228,7 +228,9 @@ def test_axolotl_learns_the_last_answer_of_every_row(tmp_path: Path) -> None:
     config_rows = ship(tmp_path, "axolotl", PAIRS)
     config = yaml.safe_load((tmp_path / "axolotl.yaml").read_text(encoding="utf-8"))
     source = config["datasets"][0]
-    assert (source["path"], source["split"], source["roles_to_train"]) == (".", "train", [])
+    assert source["path"] == "."
+    assert source["split"] == "train"
+    assert source["roles_to_train"] == []
     assert list(load(tmp_path)["train"]) == config_rows["train"]
     tokenizer = make_tokenizer()
     for row in [*config_rows["train"], *config_rows["validation"]]:

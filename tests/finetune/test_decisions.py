@@ -89,7 +89,9 @@ def test_a_disagreement_is_named_and_keeps_the_pair_out() -> None:
     for given_ in (pair(), held()):
         out = apply(given_, ruling)
         assert isinstance(out, Quarantined)
-        assert (out.reason, out.detail, out.needs_review) == ("disputed", "ann: accept, bob: reject", True)
+        assert out.reason == "disputed"
+        assert out.detail == "ann: accept, bob: reject"
+        assert out.needs_review is True
         assert out.pair == pair()
 
 
@@ -115,7 +117,9 @@ def test_decisions_do_what_they_say(given_: Pair | Quarantined) -> None:
     assert done("ann accept c2") is given_
     declined = done("ann reject c1")
     assert isinstance(declined, Quarantined)
-    assert (declined.reason, declined.detail, declined.pair) == ("declined", "by ann", None)
+    assert declined.reason == "declined"
+    assert declined.detail == "by ann"
+    assert declined.pair is None
 
 
 def test_an_accepted_bad_example_stays_one_and_an_edited_one_becomes_good() -> None:
@@ -139,7 +143,8 @@ def test_first_words_make_the_agreement() -> None:
     (names, found), *others = agreements(lines).items()
     assert not others
     assert names == ("ann", "bob")
-    assert (found.rated_by_both_count, found.agreed_count) == (2, 1)
+    assert found.rated_by_both_count == 2
+    assert found.agreed_count == 1
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,10 @@ def test_undo_goes_back_step_by_step_to_the_last_decision(desk_of: Callable[[str
     desk.decide(0, "accept")
     desk.decide(2, "reject")
     desk.decide(0, "edit", text="It was.")
-    assert (desk.undo(), desk.undo(), desk.undo(), desk.undo()) == (0, 2, 0, None)
+    assert desk.undo() == 0
+    assert desk.undo() == 2
+    assert desk.undo() == 0
+    assert desk.undo() is None
     assert desk.overview().decided_count == 0
 
 
@@ -99,7 +102,9 @@ def test_others_are_shown_only_where_reviewers_disagree(desk_of: Callable[[str],
     assert bob.overview().entries[0].action is None
     bob.decide(0, "edit", text="It is said!")
     (word,) = ann.item(0).other_decisions
-    assert (word.reviewer, word.action, word.text) == ("bob", "edit", "It is said!")
+    assert word.reviewer == "bob"
+    assert word.action == "edit"
+    assert word.text == "It is said!"
     assert ann.overview().entries[0].disputed
     assert ann.overview().decided_count == 0
     ann.decide(0, "edit", text="It is said!")

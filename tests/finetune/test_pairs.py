@@ -112,20 +112,27 @@ def test_an_edit_is_told_from_a_touch_and_from_a_rewrite(answer: str, edit: str,
 def test_an_accepted_answer_is_what_a_model_should_say() -> None:
     pair = pair_of(call(served_model="gpt-4o-mini-2024"), words("saved"))
     assert isinstance(pair, Pair)
-    assert (pair.opinion, pair.answer, pair.model) == ("accepted", "The merger was stopped.", "gpt-4o-mini-2024")
-    assert (pair.prompt_id, pair.prompt_hash, pair.messages) == ("prompts/summary_v1", "3fa91c", (ASKED,))
+    assert pair.opinion == "accepted"
+    assert pair.answer == "The merger was stopped."
+    assert pair.model == "gpt-4o-mini-2024"
+    assert pair.prompt_id == "prompts/summary_v1"
+    assert pair.prompt_hash == "3fa91c"
+    assert pair.messages == (ASKED,)
 
 
 def test_an_edit_is_what_a_model_should_say_in_place_of_its_answer() -> None:
     pair = pair_of(call(), words("edited"))
     assert isinstance(pair, Pair)
-    assert (pair.opinion, pair.answer, pair.output) == ("edited", "text 0", "The merger was stopped.")
+    assert pair.opinion == "edited"
+    assert pair.answer == "text 0"
+    assert pair.output == "The merger was stopped."
 
 
 def test_nobody_should_say_a_rejected_answer() -> None:
     pair = pair_of(call(), words("rejected"))
     assert isinstance(pair, Pair)
-    assert (pair.opinion, pair.answer) == ("rejected", None)
+    assert pair.opinion == "rejected"
+    assert pair.answer is None
 
 
 @pytest.mark.parametrize(
@@ -142,7 +149,9 @@ def test_nobody_should_say_a_rejected_answer() -> None:
 def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: FeedbackVerdict, reason: str) -> None:
     made = pair_of(call(**changes), words(spoken))
     assert isinstance(made, Quarantined)
-    assert (made.id, made.reason, made.needs_review) == ("c1", reason, False)
+    assert made.id == "c1"
+    assert made.reason == reason
+    assert made.needs_review is False
 
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "no_text"), ("", "empty"), (" \n", "empty")])
@@ -161,7 +170,9 @@ def test_touches_and_rewrites_go_to_a_person_with_all_they_need() -> None:
     assert isinstance(pair, Pair)
     held = review_of(pair)
     assert held is not None
-    assert (held.reason, held.needs_review, held.pair) == ("trivial_edit", True, pair)
+    assert held.reason == "trivial_edit"
+    assert held.needs_review is True
+    assert held.pair == pair
     assert review_of(msgspec.structs.replace(pair, edit="The merger was not approved.")) is None
     assert review_of(msgspec.structs.replace(pair, opinion="accepted", edit=None)) is None
 

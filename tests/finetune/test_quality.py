@@ -59,7 +59,8 @@ def test_an_empty_request_and_an_unreadable_tool_answer_are_faults() -> None:
     broken = (*ASK, {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "\x01"}]})
     fault = quality_problem(make_pair(broken), QualityLimits())
     assert fault is not None
-    assert (fault.reason, fault.detail) == ("binary", "U+0001 in a text")
+    assert fault.reason == "binary"
+    assert fault.detail == "U+0001 in a text"
 
 
 def test_bounds_are_the_rules_own() -> None:

@@ -51,8 +51,10 @@ def test_llamafactory_finds_every_split_by_name() -> None:
         "geo_validation": "validation.jsonl",
         "geo_test": "test.jsonl",
     }
-    assert (config["dataset"], config["eval_dataset"]) == ("geo_train", "geo_validation")
-    assert (config["template"], config["mask_history"]) == ("llama3", True)
+    assert config["dataset"] == "geo_train"
+    assert config["eval_dataset"] == "geo_validation"
+    assert config["template"] == "llama3"
+    assert config["mask_history"] is True
 
 
 def test_a_set_without_validation_rows_names_none() -> None:
@@ -103,7 +105,8 @@ def test_totals_are_kept_by_split_and_priced_per_epoch() -> None:
     for row in rows[8:]:
         tally.add("validation", row)
     totals = tally.totals()
-    assert (totals.tokenizer, totals.is_proxy) == ("o200k_base", False)
+    assert totals.tokenizer == "o200k_base"
+    assert totals.is_proxy is False
     assert totals.splits["train"].row_count == 8
     assert totals.splits["train"].tokens == sum(tally.count(row)[0] for row in rows[:8])
     assert totals.longest_tokens == max(tally.count(row)[0] for row in rows)

@@ -82,7 +82,8 @@ def test_each_user_gets_the_side_it_is_assigned_to_and_the_event_says_so(project
     events = {event.call_id: event for event in project.calls}
     for answer in answers.values():
         event = events[answer.call_id]
-        assert (event.variant, event.release) == (answer.variant, answer.release)
+        assert event.variant == answer.variant
+        assert event.release == answer.release
         assert event.prompt_id == f"prompts/hello_{answer.release}"
         assert event.is_sticky
 
@@ -119,7 +120,8 @@ def test_the_flag_s_header_asks_for_the_candidate(project: Sample) -> None:
 def test_without_a_rollout_the_flag_changes_nothing(project: Sample) -> None:
     project.write()
     (answer,) = ask_all(project, [{"user": "ann", "headers": FLAG}])
-    assert (answer.variant, answer.release) == (None, "v1")
+    assert answer.variant is None
+    assert answer.release == "v1"
     assert project.calls[0].is_sticky is False
 
 
@@ -165,7 +167,9 @@ def test_a_model_on_its_own_takes_no_part(project: Sample) -> None:
     project.providers["main"].answerer = None
     wish = {"feature": None, "variables": None, "model": "main", "messages": [{"role": "user", "content": "hi"}]}
     (answer,) = ask_all(project, [{**wish, "user": "ann", "headers": FLAG}])
-    assert (answer.release, answer.variant, answer.experiment) == (None, None, None)
+    assert answer.release is None
+    assert answer.variant is None
+    assert answer.experiment is None
 
 
 # --- experiments ---
@@ -191,10 +195,15 @@ def test_each_user_gets_its_arm_and_the_event_says_so(experimental: Sample) -> N
     events = {event.call_id: event for event in experimental.calls}
     for user, answer in zip(users, answers, strict=True):
         arm = assign_arm(experiment="tone", arms=["A", "B"], unit=user)
-        assert (answer.experiment, answer.arm, answer.release, answer.variant) == ("tone", arm, "v1", None)
+        assert answer.experiment == "tone"
+        assert answer.arm == arm
+        assert answer.release == "v1"
+        assert answer.variant is None
         assert answer.text == {"A": "Prompt v1.", "B": "Prompt v3."}[arm]
         event = events[answer.call_id]
-        assert (event.experiment, event.arm, event.is_sticky) == ("tone", arm, True)
+        assert event.experiment == "tone"
+        assert event.arm == arm
+        assert event.is_sticky is True
         assert event.prompt_id == {"A": "prompts/hello_v1", "B": "prompts/hello_v3"}[arm]
     count = Counter(answer.arm for answer in answers)["A"]
     assert abs(count - 100) <= 4 * (200 * 0.25) ** 0.5
@@ -216,7 +225,8 @@ def test_feedback_and_streams_carry_the_arm_too(experimental: Sample) -> None:
 
     answer = asyncio.run(said())
     (feedback,) = experimental.feedback
-    assert (feedback.experiment, feedback.arm) == (answer.experiment, answer.arm)
+    assert feedback.experiment == answer.experiment
+    assert feedback.arm == answer.arm
     assert answer.arm == assign_arm(experiment="tone", arms=["A", "B"], unit="ann")
 
 

@@ -38,17 +38,22 @@ CALLED = (("call_1", "weather", '{"city": "Bonn"}'),)
 def test_a_feature_answers_with_all_that_is_known_of_it(project: Sample) -> None:
     answer = project.ask(user="ann", tenant="acme", session="s1")
     assert answer.text == "main says hello"
-    assert (answer.feature, answer.release, answer.variant, answer.experiment, answer.arm) == (
-        "chat",
-        "v1",
-        None,
-        None,
-        None,
-    )
-    assert (answer.model, answer.served_model, answer.provider) == ("main", "main-1", "main")
-    assert (answer.degraded, answer.disclaimer, answer.cache, answer.similarity) == (False, None, "miss", None)
-    assert (answer.finish_reason, answer.json_valid) == ("stop", None)
-    assert (answer.input_tokens, answer.output_tokens) == (10, 2)
+    assert answer.feature == "chat"
+    assert answer.release == "v1"
+    assert answer.variant is None
+    assert answer.experiment is None
+    assert answer.arm is None
+    assert answer.model == "main"
+    assert answer.served_model == "main-1"
+    assert answer.provider == "main"
+    assert answer.degraded is False
+    assert answer.disclaimer is None
+    assert answer.cache == "miss"
+    assert answer.similarity is None
+    assert answer.finish_reason == "stop"
+    assert answer.json_valid is None
+    assert answer.input_tokens == 10
+    assert answer.output_tokens == 2
     price = PriceTable().price("openai/gpt-4o-mini")
     assert price is not None
     assert answer.cost_usd == pytest.approx(price.cost_usd(10, 2))
@@ -59,7 +64,8 @@ def test_a_feature_answers_with_all_that_is_known_of_it(project: Sample) -> None
 def test_what_is_sent_is_the_prompt_with_the_release_s_parameters_and_not_the_user(project: Sample) -> None:
     project.ask(user="ann", tenant="acme", session="s1")
     (sent,) = project.providers["main"].asked
-    assert (sent.body["model"], sent.body["temperature"]) == ("gpt-4o-mini", 0)
+    assert sent.body["model"] == "gpt-4o-mini"
+    assert sent.body["temperature"] == 0
     said = [(message["role"], message["content"].strip()) for message in sent.body["messages"]]
     assert said == [("system", "Prompt v1."), ("user", "hello there")]
     assert sent.headers["authorization"] == f"bearer {KEY}"
@@ -72,12 +78,18 @@ def test_messages_of_the_caller_s_own_take_the_place_of_the_prompt(project: Samp
     assert answer.text == "main says hello"
     assert project.providers["main"].asked[0].body["messages"] == [{"role": "user", "content": "as it is {{text}}"}]
     (event,) = project.calls
-    assert (event.feature, event.release, event.prompt_id, event.prompt_hash) == ("chat", "v1", None, None)
+    assert event.feature == "chat"
+    assert event.release == "v1"
+    assert event.prompt_id is None
+    assert event.prompt_hash is None
 
 
 def test_a_model_on_its_own_has_no_release_and_no_fallback(project: Sample) -> None:
     answer = project.ask(None, None, model="other", messages=RAW)
-    assert (answer.feature, answer.release, answer.model, answer.text) == (None, None, "other", "other says hello")
+    assert answer.feature is None
+    assert answer.release is None
+    assert answer.model == "other"
+    assert answer.text == "other says hello"
     project.providers["other"].default = Reply(status=500)
     with pytest.raises(AllModelsFailedError):
         project.ask(None, None, model="other", messages=RAW)
@@ -123,12 +135,12 @@ def test_tools_are_called(project: Sample) -> None:
     answer = project.ask(params={"tools": [WEATHER], "tool_choice": "auto"})
     assert project.providers["main"].asked[0].body["tools"] == [WEATHER]
     (called,) = answer.tool_calls
-    assert (called["id"], called["type"], called["function"]) == (
-        "call_1",
-        "function",
-        {"name": "weather", "arguments": '{"city": "Bonn"}'},
-    )
-    assert (answer.text, answer.finish_reason, answer.json_valid) == ("", "tool_calls", None)
+    assert called["id"] == "call_1"
+    assert called["type"] == "function"
+    assert called["function"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
+    assert answer.text == ""
+    assert answer.finish_reason == "tool_calls"
+    assert answer.json_valid is None
 
 
 @pytest.mark.parametrize(("text", "is_valid"), [('{"city": "Bonn"}', True), ('{"city": "Bo', False)])
@@ -157,7 +169,9 @@ def test_a_tier_stands_for_its_models_in_order(project: Sample) -> None:
     assert project.ask().model == "main"
     project.providers["main"].default = Reply(status=503)
     answer = project.ask()
-    assert (answer.model, answer.degraded, answer.disclaimer) == ("other", False, None)
+    assert answer.model == "other"
+    assert answer.degraded is False
+    assert answer.disclaimer is None
     assert [event.requested_model for event in project.calls] == ["main", "main"]
 
 

@@ -48,15 +48,25 @@ def test_who_answers_comes_first_then_the_pieces_then_the_whole(project: Sample)
     assert isinstance(answer, CompletionResult)
     assert len(pieces) >= 2
     assert all(isinstance(piece, TextChunk) for piece in pieces)
-    assert (started.call_id, started.feature, started.release, started.variant) == (answer.call_id, "chat", "v1", None)
-    assert (started.model, started.degraded, started.disclaimer, started.cache) == ("main", False, None, "miss")
+    assert started.call_id == answer.call_id
+    assert started.feature == "chat"
+    assert started.release == "v1"
+    assert started.variant is None
+    assert started.model == "main"
+    assert started.degraded is False
+    assert started.disclaimer is None
+    assert started.cache == "miss"
     assert text == answer.text == "main says hello"
-    assert (answer.input_tokens, answer.output_tokens, answer.finish_reason) == (10, 2, "stop")
+    assert answer.input_tokens == 10
+    assert answer.output_tokens == 2
+    assert answer.finish_reason == "stop"
     assert answer.cost_usd
     assert answer.ttft_ms is not None
     assert project.providers["main"].asked[0].body["stream"] is True
     (event,) = project.calls
-    assert (event.call_id, event.error_class, event.tenant) == (answer.call_id, None, "acme")
+    assert event.call_id == answer.call_id
+    assert event.error_class is None
+    assert event.tenant == "acme"
     assert event.cost_usd == answer.cost_usd
 
 
@@ -87,8 +97,11 @@ def test_a_hit_streams_the_same_way(project: Sample) -> None:
     assert isinstance(answer, CompletionResult)
     assert piece == TextChunk(text="main says hello")
     assert first == second
-    assert (miss.cache, started.cache, answer.cache) == ("miss", "exact", "exact")
-    assert (answer.cost_usd, answer.ttft_ms) == (0.0, None)
+    assert miss.cache == "miss"
+    assert started.cache == "exact"
+    assert answer.cache == "exact"
+    assert answer.cost_usd == 0.0
+    assert answer.ttft_ms is None
     assert [event.cache for event in project.calls] == ["miss", "exact"]
     assert project.requests == {"main": 1}
 
@@ -100,7 +113,8 @@ def test_tools_come_in_pieces_and_whole(project: Sample) -> None:
     items, text, answer = stream(project, params={"tools": [tool]})
     deltas = [delta for item in items if isinstance(item, TextChunk) for delta in item.tool_calls]
     assert "".join(delta["function"].get("arguments") or "" for delta in deltas) == '{"city": "Bonn"}'
-    assert (text, answer.finish_reason) == ("", "tool_calls")
+    assert text == ""
+    assert answer.finish_reason == "tool_calls"
     assert answer.tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
 
 
@@ -110,9 +124,13 @@ def test_before_the_first_text_a_dead_provider_is_not_noticed(project: Sample) -
     project.feature(timeout={"first_token": "0.3s", "total": "5s"})
     (started, *_), text, answer = stream(project)
     assert isinstance(started, StreamStarted)
-    assert (started.model, started.degraded, started.disclaimer) == ("small", True, "in short")
+    assert started.model == "small"
+    assert started.degraded is True
+    assert started.disclaimer == "in short"
     assert text == "small says hello"
-    assert (answer.degraded, answer.disclaimer, answer.model) == (True, "in short", "small")
+    assert answer.degraded is True
+    assert answer.disclaimer == "in short"
+    assert answer.model == "small"
     (event,) = project.calls
     assert [(one.model, one.error_class) for one in event.attempts] == [
         ("main", "ServerError"),
@@ -130,7 +148,8 @@ def test_a_stream_that_dies_after_its_first_text_is_an_error_and_no_answer(proje
     assert error.provider == "main"
     (event,) = project.calls
     assert event.error_class == type(error).__name__
-    assert (event.cost_usd, event.finish_reason) == (None, None)
+    assert event.cost_usd is None
+    assert event.finish_reason is None
     assert project.requests == {"main": 1}
 
 
@@ -141,12 +160,17 @@ def test_with_restart_the_next_model_answers_from_its_begin(project: Sample) -> 
     kinds = [type(item) for item in items if not isinstance(item, TextChunk)]
     assert kinds == [StreamStarted, StreamRestarted, StreamRestarted, CompletionResult]
     first, second = (item for item in items if isinstance(item, StreamRestarted))
-    assert (first.model, first.degraded, first.disclaimer) == ("other", False, None)
-    assert (second.model, second.degraded, second.disclaimer) == ("small", True, "in short")
+    assert first.model == "other"
+    assert first.degraded is False
+    assert first.disclaimer is None
+    assert second.model == "small"
+    assert second.degraded is True
+    assert second.disclaimer == "in short"
     assert first.reason.startswith("main: ")
     after = items[items.index(second) :]
     assert "".join(item.text for item in after if isinstance(item, TextChunk)) == answer.text == "small says hello"
-    assert (answer.model, answer.degraded) == ("small", True)
+    assert answer.model == "small"
+    assert answer.degraded is True
 
 
 def test_when_every_restart_dies_the_stream_ends_in_an_error(project: Sample) -> None:
@@ -215,7 +239,9 @@ def test_who_leaves_a_stream_leaves_nothing_behind(project: Sample, after: type[
 
     asyncio.run(left())
     event = project.calls[-1]
-    assert (event.error_class, event.cost_usd, event.provider) == ("Cancelled", None, "main")
+    assert event.error_class == "Cancelled"
+    assert event.cost_usd is None
+    assert event.provider == "main"
     assert [(one.status, one.error_class) for one in event.attempts] == [("error", "Cancelled")]
     assert open_descriptors() <= before
     assert project.requests == {"main": 2}
@@ -255,7 +281,8 @@ def test_a_stream_that_nobody_reads_is_no_call(project: Sample) -> None:
             await gateway.stream("chat", HELLO).aclose()
 
     asyncio.run(unread())
-    assert (project.requests, project.calls) == ({}, [])
+    assert project.requests == {}
+    assert project.calls == []
 
 
 def test_a_streamed_answer_that_is_not_whole_is_not_kept(project: Sample) -> None:

@@ -205,7 +205,8 @@ def test_a_running_gateway_keeps_a_released_prompt_and_a_fresh_one_warns(project
             project.write("prompts/hello_v1.prompt", PROMPT % 99)
             await gateway.reload()
             second = await gateway.complete("chat", HELLO)
-            assert (first.text, second.text) == ("Prompt v1.", "Prompt v1.")
+            assert first.text == "Prompt v1."
+            assert second.text == "Prompt v1."
             assert (await gateway.status()).warnings == ()
             (project.root / "prompts" / "hello_v1.prompt").unlink()
             await gateway.reload()

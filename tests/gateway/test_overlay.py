@@ -65,7 +65,8 @@ def test_a_rollback_reaches_calls_and_the_heartbeat_says_so(project: Sample) -> 
             await asyncio.sleep(0.05)
             for each in (gateway, second):
                 answer = await each.complete("chat", HELLO, user="ann")
-                assert (answer.release, answer.variant) == ("v1", None)
+                assert answer.release == "v1"
+                assert answer.variant is None
             await until(lambda: heard("v1", None, 1))
             assert (await gateway.status()).candidate is None
             assert len({beat.process for beat in await other.heartbeats("")}) == 2

@@ -36,14 +36,14 @@ def test_a_score_is_in_the_log_when_it_returns(project: Sample) -> None:
     call_id = asyncio.run(judged())
     first, last = project.logged(ScoreEvent)
     assert {first.call_id, last.call_id} == {call_id}
-    assert (first.name, first.passed, first.score, first.judge, first.origin) == (
-        "hallucination",
-        False,
-        0.25,
-        "gpt-4o",
-        "library",
-    )
-    assert (last.passed, last.score, last.judge) == (True, None, None)
+    assert first.name == "hallucination"
+    assert first.passed is False
+    assert first.score == 0.25
+    assert first.judge == "gpt-4o"
+    assert first.origin == "library"
+    assert last.passed is True
+    assert last.score is None
+    assert last.judge is None
     assert last.at >= first.at
 
 
@@ -51,7 +51,9 @@ def test_the_sync_gateway_scores_too_and_a_call_of_another_process_is_no_hindran
     with SyncGateway(project.root, settings=project.settings()) as gateway:
         gateway.score("of another day", name="tone", passed=True, judge=f"judge with {KEY}")
     (score,) = project.logged(ScoreEvent)
-    assert (score.call_id, score.name, score.passed) == ("of another day", "tone", True)
+    assert score.call_id == "of another day"
+    assert score.name == "tone"
+    assert score.passed is True
     assert KEY not in str(score)
 
 

@@ -94,7 +94,9 @@ def call(**changes: Any) -> CallEvent:
 
 def test_a_call_is_one_span_with_its_attempts_below(setup: Setup) -> None:
     whole, attempts = setup.record(call())
-    assert (whole.name, whole.kind, whole.status.status_code) == ("chat gpt-4o", SpanKind.CLIENT, StatusCode.UNSET)
+    assert whole.name == "chat gpt-4o"
+    assert whole.kind == SpanKind.CLIENT
+    assert whole.status.status_code == StatusCode.UNSET
     assert whole.parent is None
     assert [span.name for span in attempts] == ["attempt mini", "attempt gpt-4o", "attempt claude"]
     assert [span.kind for span in attempts] == [SpanKind.INTERNAL, SpanKind.CLIENT, SpanKind.CLIENT]
@@ -104,7 +106,8 @@ def test_a_call_is_one_span_with_its_attempts_below(setup: Setup) -> None:
 
 def test_times_are_the_calls_own(setup: Setup) -> None:
     whole, attempts = setup.record(call())
-    assert (whole.start_time, whole.end_time) == (NOON_NS, NOON_NS + 812_500_000)
+    assert whole.start_time == NOON_NS
+    assert whole.end_time == NOON_NS + 812_500_000
     offsets = [(span.start_time or 0, span.end_time or 0) for span in attempts]
     assert [((start - NOON_NS) / 1e6, (end - NOON_NS) / 1e6) for start, end in offsets] == [
         (0.5, 0.5),
@@ -162,7 +165,8 @@ def test_attributes_are_the_conventions(setup: Setup) -> None:
 
 def test_a_failure_is_an_error_with_its_type(setup: Setup) -> None:
     whole, attempts = setup.record(call(error_class="LadderError", error_message="all models failed"))
-    assert (whole.status.status_code, whole.status.description) == (StatusCode.ERROR, "all models failed")
+    assert whole.status.status_code == StatusCode.ERROR
+    assert whole.status.description == "all models failed"
     assert (whole.attributes or {})["error.type"] == "LadderError"
     assert [span.status.status_code for span in attempts] == [StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET]
     assert attempts[1].status.description == "slow down"
@@ -170,9 +174,11 @@ def test_a_failure_is_an_error_with_its_type(setup: Setup) -> None:
 
 def test_what_the_cache_answers_asks_nobody_and_uses_no_tokens(setup: Setup) -> None:
     whole, attempts = setup.record(call(attempts=(), cache="semantic", similarity=0.97))
-    assert (whole.kind, attempts) == (SpanKind.INTERNAL, [])
+    assert whole.kind == SpanKind.INTERNAL
+    assert attempts == []
     attributes = dict(whole.attributes or {})
-    assert (attributes["flowai.cache.verdict"], attributes["flowai.cache.similarity"]) == ("semantic", 0.97)
+    assert attributes["flowai.cache.verdict"] == "semantic"
+    assert attributes["flowai.cache.similarity"] == 0.97
     assert not [name for name in attributes if name.startswith("gen_ai.usage.")]
 
 

@@ -68,7 +68,9 @@ def test_pagerduty_s_lengths_are_kept() -> None:
 def test_a_webhook_gets_the_alert_and_a_line_to_show(receiver: AlertReceiver) -> None:
     send_to_webhook(alert(action="resolve"), url=receiver.url)
     (got,) = receiver.posted
-    assert (got["schema_version"], got["text"], got["action"]) == (1, "resolved: v2 fails", "resolve")
+    assert got["schema_version"] == 1
+    assert got["text"] == "resolved: v2 fails"
+    assert got["action"] == "resolve"
     assert got["cause"] == "flowai/prod/release/v2"
 
 
@@ -90,7 +92,8 @@ def test_what_is_worth_trying_again(
     receiver.script(said)
     with pytest.raises(DeliveryError) as failed:
         post_json(receiver.url, {})
-    assert (failed.value.will_pass, failed.value.retry_after_s) == (passes, retry_after_s)
+    assert failed.value.will_pass == passes
+    assert failed.value.retry_after_s == retry_after_s
     assert str(said.status) in failed.value.what
 
 

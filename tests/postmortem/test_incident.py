@@ -99,7 +99,9 @@ def test_what_broke_is_named(breaks: Any, expected: tuple[str, str], tmp_path: P
 def test_a_log_in_which_nothing_broke_has_no_findings(tmp_path: Path) -> None:
     write_log(tmp_path, Day(feedback_rate=0.5))
     found = look_into(tmp_path)
-    assert (found.findings, found.call_count, found.baseline_count) == ((), 1200, 3600)
+    assert found.findings == ()
+    assert found.call_count == 1200
+    assert found.baseline_count == 3600
     assert found.touched.call_count > 0, "calls fail on every day"
 
 
@@ -116,7 +118,8 @@ def test_a_finding_tells_whom_it_met_and_shows_the_shortest_calls(tmp_path: Path
     )
     assert finding.examples[0].error is not None
     cluster = found.clusters[0]
-    assert (cluster.pattern, cluster.baseline_count) == ("tenant quota <n> is spent", 0)
+    assert cluster.pattern == "tenant quota <n> is spent"
+    assert cluster.baseline_count == 0
     assert 0 < cluster.count <= finding.inside.failure_count + 5
 
 
@@ -202,7 +205,8 @@ def test_without_content_there_is_neither_language_nor_example(tmp_path: Path) -
     write_log(tmp_path, Day(breaks=tenant_fails, has_content=False))
     found = look_into(tmp_path)
     assert named(found) == [("error", "tenant=t3")]
-    assert (found.content.kept_count, found.content.missing) == (0, ("chat", "extract"))
+    assert found.content.kept_count == 0
+    assert found.content.missing == ("chat", "extract")
     assert {one.request for one in found.findings[0].examples} == {None}
 
 
@@ -271,7 +275,9 @@ def test_fields_of_any_shape_are_no_crash(tmp_path: Path) -> None:
 def test_an_empty_log_and_a_missing_one_have_no_calls(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "nowhere"):
         found = look_into(directory)
-        assert (found.call_count, found.findings, found.first_bad_at) == (0, (), None)
+        assert found.call_count == 0
+        assert found.findings == ()
+        assert found.first_bad_at is None
 
 
 def test_parquet_says_the_same_as_jsonl(tmp_path: Path) -> None:

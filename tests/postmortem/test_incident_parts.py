@@ -50,9 +50,14 @@ def test_messages_that_are_one_but_for_numbers_are_one_cluster() -> None:
         redact=str,
     )
     (one,) = found
-    assert (one.count, one.baseline_count, one.user_count, one.providers) == (5, 2, 2, ("groq", "openai"))
-    assert (one.pattern, one.example) == ("request <n> failed", "request 1 failed")
-    assert (one.first_at, one.last_at) == ("1970-01-01T00:00:01Z", "1970-01-01T00:00:05Z")
+    assert one.count == 5
+    assert one.baseline_count == 2
+    assert one.user_count == 2
+    assert one.providers == ("groq", "openai")
+    assert one.pattern == "request <n> failed"
+    assert one.example == "request 1 failed"
+    assert one.first_at == "1970-01-01T00:00:01Z"
+    assert one.last_at == "1970-01-01T00:00:05Z"
 
 
 @pytest.mark.parametrize(

@@ -112,4 +112,7 @@ def test_a_good_answer_with_hostile_figures_is_an_answer_without_them(
     body = GOOD + b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\ndata: [DONE]\n\n"
     provider.script(Reply(body=body, content_type="text/event-stream"))
     answer = run(lambda client: client.complete(ask()))
-    assert (answer.text, answer.input_tokens, answer.output_tokens, answer.cost_usd) == ("a", None, None, None)
+    assert answer.text == "a"
+    assert answer.input_tokens is None
+    assert answer.output_tokens is None
+    assert answer.cost_usd is None

@@ -93,7 +93,8 @@ def test_an_unknown_host_is_unreachable() -> None:
     )
     caught = translated(error, endpoint)
     assert type(caught) is UnreachableError
-    assert (caught.what, caught.status) == ("no such host at nowhere.invalid:81 after 0.4 s", None)
+    assert caught.what == "no such host at nowhere.invalid:81 after 0.4 s"
+    assert caught.status is None
     assert caught.endpoint == "http://nowhere.invalid:81/v1"
 
 

@@ -106,8 +106,10 @@ def test_text_tokens_price_and_key(model: str, body: bytes, kind: str) -> None:
         provider.script(Reply(body=body, content_type=kind))
         completion = ask(provider, model)
         (asked,) = provider.asked
-    assert (completion.text, completion.finish_reason) == ("hi", "stop")
-    assert (completion.input_tokens, completion.output_tokens) == (5, 2)
+    assert completion.text == "hi"
+    assert completion.finish_reason == "stop"
+    assert completion.input_tokens == 5
+    assert completion.output_tokens == 2
     assert completion.cost_usd is not None
     assert completion.cost_usd > 0
     assert (completion.ttft_ms is not None) == (kind == STREAM)
@@ -125,7 +127,9 @@ def test_whoever_speaks_openai_s_protocol_is_streamed(name: str) -> None:
         completion = ask(provider, f"{name}/some-model")
         (asked,) = provider.asked
     assert asked.body["stream"] is True
-    assert (completion.text, completion.finish_reason, completion.output_tokens) == ("hello world", "stop", 2)
+    assert completion.text == "hello world"
+    assert completion.finish_reason == "stop"
+    assert completion.output_tokens == 2
     assert completion.ttft_ms is not None
     assert (completion.served_model == "scripted-1") == (name in BENEATH)
 
@@ -147,7 +151,8 @@ def test_anthropic_s_tool_calls_are_openai_s() -> None:
         completion = ask(provider, "anthropic/claude-haiku-4-5")
     function = {"name": "look", "arguments": '{"up":1}'}
     assert completion.tool_calls == ({"id": "t1", "type": "function", "function": function},)
-    assert (completion.text, completion.finish_reason) == ("", "tool_calls")
+    assert completion.text == ""
+    assert completion.finish_reason == "tool_calls"
 
 
 def test_anthropics_overload_is_a_server_error_that_may_pass() -> None:
@@ -156,4 +161,5 @@ def test_anthropics_overload_is_a_server_error_that_may_pass() -> None:
         provider.script(Reply(status=529, body=body, content_type="application/json"))
         with pytest.raises(ServerError, match="Overloaded") as caught:
             ask(provider, "anthropic/claude-haiku-4-5")
-    assert (caught.value.status, caught.value.retryable) == (529, True)
+    assert caught.value.status == 529
+    assert caught.value.retryable is True

@@ -51,8 +51,11 @@ def tiered(directory: Path, *, model: str, feature: str = "") -> Registry:
 def test_a_binding_inherits_what_its_release_does_not_say(tmp_path: Path) -> None:
     registry = registry_of(tmp_path)
     found = binding(registry, "v3", "summarization")
-    assert (found.prompt, found.model, found.release) == ("prompts/summary_v2", "small", "v3")
-    assert (found.entry, found.tier) == (registry.models["small"], None)
+    assert found.prompt == "prompts/summary_v2"
+    assert found.model == "small"
+    assert found.release == "v3"
+    assert found.entry == registry.models["small"]
+    assert found.tier is None
     assert found.params == {"temperature": 0, "seed": 2}
     assert binding(registry, "v1", "summarization").params == {"temperature": 0, "seed": 1}
     assert binding(registry, "v3", "code_gen").prompt == "prompts/code_gen_v1"
@@ -73,7 +76,9 @@ def test_unknown_names_are_wrong_usage_with_a_suggestion(tmp_path: Path) -> None
 
 def test_a_tier_means_its_first_model(tmp_path: Path) -> None:
     found = binding(tiered(tmp_path, model="standard"), "v1", "f")
-    assert (found.model, found.entry.model, found.tier) == ("b1", "openai/b1", "standard")
+    assert found.model == "b1"
+    assert found.entry.model == "openai/b1"
+    assert found.tier == "standard"
 
 
 LAST = "degrade: {to: c1, disclaimer: weak}"
@@ -98,7 +103,8 @@ def test_the_ladder_has_each_model_once(
 ) -> None:
     registry = tiered(tmp_path, model=model, feature=feature)
     found = model_chain(registry, binding(registry, "v1", "f"))
-    assert (found.models, found.degrade) == (models, degrade)
+    assert found.models == models
+    assert found.degrade == degrade
     assert (found.disclaimer is None) == (degrade is None)
 
 
@@ -114,8 +120,12 @@ def test_an_arm_lies_over_the_releases_binding(tmp_path: Path) -> None:
     plain = binding(registry, "v1", "f")
     assert arm_binding(registry, plain, "e", "A") == plain
     found = arm_binding(registry, plain, "e", "B")
-    assert (found.prompt, found.model, found.entry.model, found.tier) == ("prompts/a_v2", "b1", "openai/b1", "standard")
-    assert (found.params, found.release) == ({"temperature": 0, "seed": 2}, "v1")
+    assert found.prompt == "prompts/a_v2"
+    assert found.model == "b1"
+    assert found.entry.model == "openai/b1"
+    assert found.tier == "standard"
+    assert found.params == {"temperature": 0, "seed": 2}
+    assert found.release == "v1"
     assert model_chain(registry, found).models == ("b1", "b2", "c1")
 
 

@@ -37,12 +37,10 @@ def test_the_keys_change_and_the_registry_is_given_back(tmp_path: Path) -> None:
     registry = edit_registry(
         project, change(current="v2", history=("v1", "v2"), bad=("v1",), rollout=rollout), env=None, environ={}
     )
-    assert (registry.current, registry.history, registry.bad, registry.rollout) == (
-        "v2",
-        ("v1", "v2"),
-        ("v1",),
-        rollout,
-    )
+    assert registry.current == "v2"
+    assert registry.history == ("v1", "v2")
+    assert registry.bad == ("v1",)
+    assert registry.rollout == rollout
     expected = MINIMAL.replace("current: v1\nhistory: [v1]\n", "current: v2\nhistory: [v1, v2]\n")
     expected += "bad: [v1]\nrollout: {candidate: v3, stage: 5, started_at: 2026-05-02T08:00:00Z}\n"
     assert project.registry.read_text() == expected

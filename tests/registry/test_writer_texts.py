@@ -95,7 +95,8 @@ def test_what_yaml_cannot_hold_is_refused_as_that(code: int) -> None:
     with pytest.raises(RegistryError, match=expected) as failed:
         replace_value("x: 1\n", "key", text, name="registry.yaml")
     assert failed.value.place is not None
-    assert (failed.value.place.file, failed.value.place.key) == ("registry.yaml", "key")
+    assert failed.value.place.file == "registry.yaml"
+    assert failed.value.place.key == "key"
     for value in ({"params": {"stop": [text]}}, {"params": {"stop": {text: 1}}}):
         with pytest.raises(RegistryError, match=expected) as failed:
             add_entry("map: {a: 1}\n", "map", "n", value, name="registry.yaml")
@@ -131,7 +132,9 @@ def test_a_managed_key_holds_every_name_that_a_release_may_have(name: str) -> No
             env=None,
             environ={},
         )
-    assert (registry.current, registry.history, registry.bad) == (name, ("v1", name), ("v3",))
+    assert registry.current == name
+    assert registry.history == ("v1", name)
+    assert registry.bad == ("v3",)
 
 
 def test_a_name_has_no_line_break_at_its_end(tmp_path: Path) -> None:

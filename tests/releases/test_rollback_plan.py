@@ -72,7 +72,9 @@ def test_what_serves_is_never_bad_and_repeating_it_decides_nothing(
     overlay = overlay_of(plan)
     for killed_before_the_registry in (own, after):
         again = planned(killed_before_the_registry, overlay=overlay, to=to, force=force, pin=pin)
-        assert (again.changed, again.serving, set(again.rolled_back) <= set(plan.bad)) == (False, plan.serving, True)
+        assert again.changed is False
+        assert again.serving == plan.serving
+        assert (set(again.rolled_back) <= set(plan.bad)) is True
         assert again.holds(overlay)
         assert again.own_keys(after) == after
 
@@ -97,7 +99,10 @@ def test_a_release_that_was_published_since_is_left_in_its_turn() -> None:
     rolling = msgspec.structs.replace(before, rollout=Rollout(candidate="v3", stage=5))
     assert planned(before, overlay=overlay).changed is False
     plan = planned(rolling, overlay=overlay)
-    assert (plan.changed, plan.rolled_back, plan.serving, plan.bad) == (True, ("v3",), "v1", ("v2", "v3"))
+    assert plan.changed is True
+    assert plan.rolled_back == ("v3",)
+    assert plan.serving == "v1"
+    assert plan.bad == ("v2", "v3")
     taken_back = Overlay(bad=("v2",), epoch=4, at=NOON)
     assert planned(before, overlay=taken_back).rolled_back == ("v1",)
 
@@ -113,15 +118,14 @@ def test_who_is_pinned_to_something_else_with_others_is_not_left() -> None:
 def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
     own = ManagedKeys(current="v1", history=("v0", "v1"))
     plan = planned(own, heartbeats=(beat("v1", "v2"), beat("v1")))
-    assert (plan.rolled_back, plan.serving, plan.release, plan.ends_rollout_of, plan.stage) == (
-        ("v2",),
-        "v1",
-        None,
-        "v2",
-        None,
-    )
+    assert plan.rolled_back == ("v2",)
+    assert plan.serving == "v1"
+    assert plan.release is None
+    assert plan.ends_rollout_of == "v2"
+    assert plan.stage is None
     again = planned(own, heartbeats=(beat("v1", "v2"),), overlay=overlay_of(plan))
-    assert (again.changed, again.rolled_back) == (False, ("v2",))
+    assert again.changed is False
+    assert again.rolled_back == ("v2",)
     assert planned(own, heartbeats=(beat("v1", "v2"),), to="v0").rolled_back == ("v1", "v2")
     assert planned(own, heartbeats=(beat("v0", "v1"),)).rolled_back == ("v1",), "it has completed since"
 
@@ -129,9 +133,13 @@ def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
 def test_a_release_that_was_called_bad_by_hand_is_left_where_it_still_serves() -> None:
     own = ManagedKeys(current="v1", history=("v0", "v1"), bad=("v2",))
     plan = planned(own, heartbeats=(beat("v2"), beat("v1")))
-    assert (plan.rolled_back, plan.serving, plan.release, plan.changed) == (("v2",), "v1", "v1", True)
+    assert plan.rolled_back == ("v2",)
+    assert plan.serving == "v1"
+    assert plan.release == "v1"
+    assert plan.changed is True
     again = planned(own, heartbeats=(beat("v2"),), overlay=overlay_of(plan))
-    assert (again.changed, again.serving) == (False, "v1")
+    assert again.changed is False
+    assert again.serving == "v1"
     assert planned(own, heartbeats=(beat("v2"),), to="v0").rolled_back == ("v1",)
     assert planned(own, heartbeats=(beat("v1"),)).rolled_back == ("v1",)
     taken_back = Overlay(bad=("v2",), epoch=4, at=NOON)
@@ -148,9 +156,14 @@ def test_without_a_registry_a_rollout_ends_and_nothing_else_is_guessed() -> None
         return plan_rollback(ObservedState(registry=None, environ={}, heartbeats=beats), to=to, force=force)
 
     plan = blind(beat("v1", "v2"), beat("v1", "v2"))
-    assert (plan.rolled_back, plan.serving, plan.release, plan.ends_rollout_of) == (("v2",), "v1", None, "v2")
+    assert plan.rolled_back == ("v2",)
+    assert plan.serving == "v1"
+    assert plan.release is None
+    assert plan.ends_rollout_of == "v2"
     forced = blind(beat("v2"), to="v1", force=True)
-    assert (forced.rolled_back, forced.serving, forced.release) == (("v2",), "v1", "v1")
+    assert forced.rolled_back == ("v2",)
+    assert forced.serving == "v1"
+    assert forced.release == "v1"
     for wrong in ({}, {"to": "v1"}):
         with pytest.raises(UsageError):
             blind(beat("v2"), **wrong)  # type: ignore[arg-type]  # a table of arguments

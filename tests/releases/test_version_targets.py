@@ -42,7 +42,8 @@ def test_a_dotenv_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     (tmp_path / ".env").symlink_to(real)
     write_version("dotenv:.env", "v1", root=tmp_path, environ={})
     assert (tmp_path / ".env").is_symlink()
-    assert (real.stat().st_mode & 0o777, "AI_MODEL_VERSION=v1" in real.read_text()) == (0o600, True)
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert ("AI_MODEL_VERSION=v1" in real.read_text()) is True
 
 
 def test_a_file_that_says_so_already_is_not_touched(tmp_path: Path) -> None:

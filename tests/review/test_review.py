@@ -99,7 +99,8 @@ def page(addresses: Addresses, base: str) -> Iterator[Client]:
 def test_the_address_lets_in_and_leaves_no_token_behind(addresses: Addresses) -> None:
     with Client() as client:
         told = client.get(addresses.lasting)
-        assert (told.status_code, told.headers["location"]) == (303, "/")
+        assert told.status_code == 303
+        assert told.headers["location"] == "/"
         cookie = told.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -201,7 +202,10 @@ def test_a_decision_is_on_disk_before_it_is_answered(page: Client, book: Decisio
     told = page.post("/api/pairs/1/decisions", json={"action": "edit", "text": "Say no more.", "note": " short "})
     assert told.json()["decided_count"] == 1
     (line,) = DecisionLog(book.path, name="again").decisions
-    assert (line.pair, line.action, line.text, line.note) == ("c1", "edit", "Say no more.", "short")
+    assert line.pair == "c1"
+    assert line.action == "edit"
+    assert line.text == "Say no more."
+    assert line.note == "short"
     assert page.post("/api/undo", json={}).json()["place"] == 1
     assert page.post("/api/undo", json={}).json()["place"] is None
 

@@ -135,7 +135,8 @@ def test_a_whole_review_by_keys(browser: Browser, project: SampleProject) -> Non
         assert browser.complaints == []
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-        assert (process.returncode, err) == (0, "")
+        assert process.returncode == 0
+        assert err == ""
         assert "3 pairs decided (accept 1, edit 1, reject 1)" in out
         assert "finetune/chat/decisions.jsonl" in out
     assert decisions(project) == [("accept", "c0"), ("reject", "c1"), ("edit", "c2"), ("skip", "c3")]

@@ -145,7 +145,8 @@ asyncio.run(act())
     )
     error, kept, works = done.stdout.splitlines()
     assert error.startswith(f"{tmp_path / FILE_NAME}: the shared state cannot be used:")
-    assert (kept, works) == ("kept", "works")
+    assert kept == "kept"
+    assert works == "works"
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 500, b"SQLite format 3\x00" + b"\xff" * 9000])

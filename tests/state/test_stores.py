@@ -52,7 +52,9 @@ def test_what_fits_exactly_is_reserved_and_nothing_beyond(opening: Opening) -> N
     async def act(store: StateStore, __: Clock) -> None:
         for _ in range(3):
             held = await must_reserve(store, 0.1, 0.3)
-            assert (held.account, held.day, held.amount_usd) == ("summarization", "2026-03-01", 0.1)
+            assert held.account == "summarization"
+            assert held.day == "2026-03-01"
+            assert held.amount_usd == 0.1
         assert await store.reserve("summarization", 0.000_001, limit_usd=0.3) is None
         assert await store.spent_usd("summarization") == 0.3
         assert await store.spent_usd("another") == 0
@@ -216,8 +218,10 @@ def test_a_rest_outlives_the_probe(opening: Opening) -> None:
         await store.back_off("alpha", for_s=30)
         await store.succeeded("alpha", probe=probe)
         admission = await store.admit("alpha", rule)
-        assert (admission.reason, admission.retry_in_s) == ("resting", 30)
+        assert admission.reason == "resting"
+        assert admission.retry_in_s == 30
         view = (await store.shared("")).breakers["alpha"]
-        assert (view.status, view.failure_count) == ("closed", 0), "resting is no open breaker"
+        assert view.status == "closed", "resting is no open breaker"
+        assert view.failure_count == 0, "resting is no open breaker"
 
     with_store(opening, act)

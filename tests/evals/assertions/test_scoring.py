@@ -48,7 +48,9 @@ def test_a_case_passes_fails_or_stays_unscored(
     assertions: tuple[Assertion, ...], threshold: float | None, outcome: str, score: float | None
 ) -> None:
     result = score_answer(compile_checks(assertions), ANSWER, threshold)
-    assert (result.outcome, result.score, len(result.checks)) == (outcome, score, len(assertions))
+    assert result.outcome == outcome
+    assert result.score == score
+    assert len(result.checks) == len(assertions)
 
 
 def test_a_set_is_one_check_with_its_own_threshold() -> None:
@@ -57,7 +59,8 @@ def test_a_set_is_one_check_with_its_own_threshold() -> None:
     result = score_answer(compile_checks((strict, lenient)), ANSWER, None)
     assert [(check.passed, check.score) for check in result.checks] == [(False, 0.5), (True, 0.5)]
     assert result.checks[0].reason == 'assert-set 1 of 2 held; contains "no"'
-    assert (result.checks[1].weight, result.checks[1].metric) == (2.0, "tone")
+    assert result.checks[1].weight == 2.0
+    assert result.checks[1].metric == "tone"
 
 
 def test_sets_nest_and_negate() -> None:

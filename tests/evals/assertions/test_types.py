@@ -95,9 +95,13 @@ def check(name: str, value: object, answer: Answer, **more: Any) -> Any:
 @pytest.mark.parametrize(("name", "value", "text"), HOLDS)
 def test_what_holds_passes_and_its_opposite_fails(name: str, value: object, text: str) -> None:
     held = check(name, value, Answer(text=text))
-    assert (held.passed, held.score, held.reason) == (True, 1.0, "")
+    assert held.passed is True
+    assert held.score == 1.0
+    assert held.reason == ""
     opposite = check(name, value, Answer(text=text), negated=True)
-    assert (opposite.passed, opposite.score, opposite.type) == (False, 0.0, f"not-{name}")
+    assert opposite.passed is False
+    assert opposite.score == 0.0
+    assert opposite.type == f"not-{name}"
     assert opposite.reason.startswith(f"not-{name}")
     assert opposite.place == "evals/x.yaml:7"
 
@@ -107,7 +111,9 @@ def test_what_does_not_hold_fails_with_a_reason_and_its_opposite_passes(
     name: str, value: object, text: str, reason: str
 ) -> None:
     failed = check(name, value, Answer(text=text))
-    assert (failed.passed, failed.score, failed.reason) == (False, 0.0, reason)
+    assert failed.passed is False
+    assert failed.score == 0.0
+    assert failed.reason == reason
     assert check(name, value, Answer(text=text), negated=True).passed is True
 
 
@@ -146,7 +152,8 @@ def test_limits_are_undecided_where_nothing_was_measured(
     reason: str,
 ) -> None:
     result = check(name, value, answer, threshold=threshold)
-    assert (result.passed, result.reason) == (passed, reason)
+    assert result.passed == passed
+    assert result.reason == reason
     opposite = check(name, value, answer, threshold=threshold, negated=True)
     assert opposite.passed is (None if passed is None else not passed)
 

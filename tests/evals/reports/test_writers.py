@@ -54,7 +54,10 @@ def test_hostile_output_stays_inside_its_fence() -> None:
 def test_junit_counts_and_parses() -> None:
     made = report([trial(), trial("b", "fail", output=HOSTILE), trial("c", "error"), trial("d", "unscored")])
     root = ET.fromstring(to_junit(made))  # noqa: S314 - our own document
-    assert (root.get("tests"), root.get("failures"), root.get("errors"), root.get("skipped")) == ("4", "1", "1", "1")
+    assert root.get("tests") == "4"
+    assert root.get("failures") == "1"
+    assert root.get("errors") == "1"
+    assert root.get("skipped") == "1"
     cases = root.findall("./testsuite/testcase")
     assert [[child.tag for child in case] for case in cases] == [
         [],
@@ -68,7 +71,9 @@ def test_junit_counts_and_parses() -> None:
     properties = {item.get("name"): item.get("value") for item in root.findall("./testsuite/properties/property")}
     assert properties["latency_p95_ms"] == "800"
     assert properties["concurrency_achieved"] == "5.5"
-    assert (cases[0].get("file"), cases[0].get("line"), cases[0].get("time")) == ("evals/s.yaml", "7", "0.800")
+    assert cases[0].get("file") == "evals/s.yaml"
+    assert cases[0].get("line") == "7"
+    assert cases[0].get("time") == "0.800"
 
 
 def test_the_ending_chooses_the_form(tmp_path: Path) -> None:

@@ -73,12 +73,20 @@ def test_the_special_columns_of_csv(table: Callable[[str, str | bytes], Suite]) 
     )
     first, second = suite.cases
     assert first.vars == {"text": 'a "b"\nc, d'}
-    assert (first.id, first.description, first.threshold) == ("one", "First", 0.5)
+    assert first.id == "one"
+    assert first.description == "First"
+    assert first.threshold == 0.5
     assert first.metadata == {"kind": "easy", "tags": ["p", "q,r"]}
     any_of, distance = first.assertions
-    assert (any_of.type, any_of.value, any_of.metric) == ("contains-any", ["x", "y,z"], "m")
-    assert (distance.type, distance.value, distance.threshold) == ("levenshtein", "abc", 3)
-    assert (second.id, second.place, second.threshold) == ("t-2", "datasets/t.csv:4", None)
+    assert any_of.type == "contains-any"
+    assert any_of.value == ["x", "y,z"]
+    assert any_of.metric == "m"
+    assert distance.type == "levenshtein"
+    assert distance.value == "abc"
+    assert distance.threshold == 3
+    assert second.id == "t-2"
+    assert second.place == "datasets/t.csv:4"
+    assert second.threshold is None
     assert [check.spelling for check in second.assertions] == ["not-icontains"]
 
 
@@ -106,7 +114,9 @@ def test_an_expectation_in_short(
     table: Callable[[str, str | bytes], Suite], cell: str, spelling: str, value: object, threshold: float | None
 ) -> None:
     (check,) = table(".jsonl", json.dumps({"text": "x", "__expected": cell})).cases[0].assertions
-    assert (check.spelling, check.value, check.threshold) == (spelling, value, threshold)
+    assert check.spelling == spelling
+    assert check.value == value
+    assert check.threshold == threshold
 
 
 def test_flat_rows_are_variables(table: Callable[[str, str | bytes], Suite]) -> None:

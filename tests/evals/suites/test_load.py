@@ -54,12 +54,10 @@ flowai:
   gate: {pass_rate: 0.95, json_valid_rate: 1, latency_p95: 5s, ttft_p95: 800ms, cost_usd: 0.5, metrics: {manners: 0.9}}
 """
     )
-    assert (suite.path, suite.description, suite.feature, suite.repeats) == (
-        "evals/x.yaml",
-        "Summaries",
-        "summarization",
-        3,
-    )
+    assert suite.path == "evals/x.yaml"
+    assert suite.description == "Summaries"
+    assert suite.feature == "summarization"
+    assert suite.repeats == 3
     assert suite.prompts == ("prompts/summary_v2", "prompts/summary_v1", "prompts/code_v1")
     assert suite.models == ("smollm2", "openai/gpt-4o-mini", "openai/gpt-4o", "anthropic/claude-3-haiku")
     assert suite.baseline == "prompts/summary_v1"
@@ -72,22 +70,21 @@ flowai:
         metrics={"manners": 0.9},
     )
     short, second = suite.cases
-    assert (short.id, short.place, short.threshold, short.metadata) == (
-        "short",
-        "evals/x.yaml:13",
-        0.5,
-        {"kind": "easy"},
-    )
+    assert short.id == "short"
+    assert short.place == "evals/x.yaml:13"
+    assert short.threshold == 0.5
+    assert short.metadata == {"kind": "easy"}
     assert short.vars == {"tone": "dry", "text": "hello"}
     manners, contains = short.assertions
-    assert (manners.spelling, manners.weight, manners.metric, manners.place) == (
-        "not-contains",
-        0.5,
-        "manners",
-        "evals/x.yaml:11",
-    )
-    assert (contains.value, contains.place) == ("hello", "evals/x.yaml:17")
-    assert (second.id, second.vars, second.threshold) == ("case-2", {"tone": "wet", "text": "hi"}, 1)
+    assert manners.spelling == "not-contains"
+    assert manners.weight == 0.5
+    assert manners.metric == "manners"
+    assert manners.place == "evals/x.yaml:11"
+    assert contains.value == "hello"
+    assert contains.place == "evals/x.yaml:17"
+    assert second.id == "case-2"
+    assert second.vars == {"tone": "wet", "text": "hi"}
+    assert second.threshold == 1
     assert second.assertions[0] is manners
 
 
@@ -140,7 +137,8 @@ tests:
     assert equals.value == "{{evil}}"
     assert contains.value == 'is 3 / {"x": [1]} / null'
     assert mapping.value == {"age": 3, "deep": ["{{evil}}"]}
-    assert (whole.metric, whole.children[0].value) == ("m-3", "{{evil}}")
+    assert whole.metric == "m-3"
+    assert whole.children[0].value == "{{evil}}"
 
 
 def test_variables_that_only_assertions_use_are_no_error(suite_of: Read) -> None:
