@@ -1,4 +1,4 @@
-"""Caches: what a hit costs beside LiteLLM's own caches, and which questions the semantic cache takes for the same.
+"""Caches: the cost of a hit beside LiteLLM's own caches, and the questions that the semantic cache treats as equal.
 
 A hit: from the request to the answer, in process, 300 at a time, interleaved pairs. Then MiniLM's cosine over pairs of
 questions made by rule (`tests/support/question_pairs.py`), with and without the second gate: the share of paraphrases
@@ -206,7 +206,7 @@ def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Measure; one row per comparison, cells as in HEADER."""
+    """Measure and return one row per comparison; cells as in HEADER."""
     sys.path.insert(0, str(TESTS))
     return [*_hits(), _search(), *_curves()]
 

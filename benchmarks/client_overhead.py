@@ -1,4 +1,4 @@
-"""What our door to LiteLLM costs beside LiteLLM itself, on a loopback server that answers after 50 ms.
+"""The LiteLLM client beside LiteLLM itself, on a loopback server that answers after 50 ms.
 
 Medians of interleaved pairs, CPU beside wall time, 50 calls at a time:
 - whole answers: `LiteLLMClient.complete`, which listens to a stream beneath LiteLLM, beside a plain
@@ -42,7 +42,7 @@ PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
-    """Measure; give the rows of the table."""
+    """Measure and return the rows of the table."""
     server = subprocess.Popen(
         [sys.executable, str(PROVIDER), "--delay-ms", str(DELAY_MS)], stdout=subprocess.PIPE, text=True
     )
@@ -93,7 +93,7 @@ def _ours(base_url: str, *, stream: bool = False) -> OneCall:
 
 
 async def _calls(one: OneCall, count: int) -> tuple[float, float]:
-    """Make the calls; give CPU and wall time, ms per call."""
+    """Run the calls and return CPU and wall time, ms per call."""
     gate = asyncio.Semaphore(CONCURRENCY)
 
     async def gated(index: int) -> None:

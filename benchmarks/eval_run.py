@@ -46,7 +46,7 @@ asyncio.run(main())
 
 
 class Cost(NamedTuple):
-    """What a process took: CPU and wall seconds, peak memory in MB (of its largest process)."""
+    """Cost of a process: CPU and wall seconds, peak memory in MB (of its largest process)."""
 
     cpu_s: float
     wall_s: float
@@ -54,7 +54,7 @@ class Cost(NamedTuple):
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Measure; cells as in HEADER."""
+    """Measure and return the rows; cells as in HEADER."""
     command = [sys.executable, str(TESTS / "scripted_provider.py"), "--port", "0", "--delay-ms", str(DELAY_MS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, tempfile.TemporaryDirectory() as place:
         try:

@@ -1,4 +1,4 @@
-"""What cleaning a training set costs and finds: near duplicates among 100,000 pairs, planted leaks, false removals.
+"""Cost and yield of cleaning a training set: near duplicates among 100,000 pairs, planted leaks, false removals.
 
 Near duplicates are measured in processes of their own: CPU time, that of making the texts not counted, and the most
 memory. The peer is datasketch (MinHash of 80 numbers, LSH at 0.8) over the same shingles, on a tenth of the pairs,
@@ -82,7 +82,7 @@ print(json.dumps([count / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_m
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Measure; give the rows of the table."""
+    """Measure and return the rows of the table."""
     return [*_duplicates(), *_leaks()]
 
 
@@ -105,7 +105,7 @@ def _duplicates() -> list[tuple[str, ...]]:
 
 
 def _run(script: str, count: int) -> tuple[float, float, int]:
-    """Run in a fresh process; give pairs per second of CPU, the most memory in MB, and how many were found."""
+    """Run in a fresh process; return pairs per CPU second, peak memory in MB, and the number found."""
     words = ROOT / "datasets" / "long" / "harbour_log.txt"
     command = [sys.executable, "-c", _PAIRS + script + _END, str(count), str(words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -114,7 +114,7 @@ def _run(script: str, count: int) -> tuple[float, float, int]:
 
 
 def _leaks() -> list[tuple[str, ...]]:
-    """Plant copies of cases of each kind; look for them, and for leaks where there are none."""
+    """Plant copies of cases of each kind and return how many are found, and the false removals."""
     if not EXERCISES.is_file():
         return [("leaks", "-", "-", "-", "public test data (shared/data beside the checkout) is not here")]
     sys.path.insert(0, str(TESTS))

@@ -1,4 +1,4 @@
-"""What a call through the gateway costs beside the bare one that it makes, and beside LiteLLM's own router.
+"""Cost of a call through the gateway beside the bare call inside it, and beside LiteLLM's own router.
 
 All three ask the same loopback provider, which answers at once, one call after the other in one process, in interleaved
 bursts; medians of pairs, CPU beside wall time. The gateway renders a prompt, looks at the shared state, writes an event
@@ -35,7 +35,7 @@ MESSAGES: list[Any] = [{"role": "user", "content": VARIABLES["text"]}]
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
-    """Measure; give the rows of the table."""
+    """Measure and return the rows of the table."""
     with provider() as base_url, tempfile.TemporaryDirectory() as place:
         write_project(Path(place), primary=base_url, fallback=base_url)
         return asyncio.run(_measure(Path(place), base_url))
@@ -83,7 +83,7 @@ def _router(base_url: str) -> OneCall:
 
 
 async def _burst(one: OneCall) -> tuple[float, float]:
-    """Make calls one after the other; give CPU and wall time, ms per call."""
+    """Run calls one after the other and return CPU and wall time, ms per call."""
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     for _ in range(CALLS_COUNT):
         await one()
@@ -91,7 +91,7 @@ async def _burst(one: OneCall) -> tuple[float, float]:
 
 
 async def _beside(mine: OneCall, peer: str, its: OneCall) -> list[tuple[str, str, str, str, str]]:
-    """Measure bursts of both in turn; give a row for CPU and one for wall time."""
+    """Measure bursts of both in turn and return a row for CPU and one for wall time."""
     for one in (mine, its):
         await _burst(one)
     pairs = [(await _burst(mine), await _burst(its)) for _ in range(PAIRS_COUNT)]
@@ -106,7 +106,7 @@ async def _beside(mine: OneCall, peer: str, its: OneCall) -> list[tuple[str, str
 
 
 async def _memory(gw: Any) -> tuple[str, str, str, str, str]:  # noqa: ANN401 - imported late
-    """Make many calls; give how much memory they left behind."""
+    """Run many calls and return the memory that they left allocated."""
     for _ in range(REAL_CALLS_COUNT // 5):  # until every pool and table has its size
         await gw.complete("direct", VARIABLES)
         await gw.complete("cached", VARIABLES)

@@ -1,7 +1,4 @@
-"""What the benchmarks of the gateway stand on: a provider in a process of its own, and a project that asks it.
-
-In: what a provider is to do. Out: its address, a project's directory. Must never know what is measured.
-"""
+"""Shared by the gateway benchmarks: a provider in a process of its own, and a project that calls it."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}{{text}}\n'
 
 @contextmanager
 def provider(*options: str) -> Iterator[str]:
-    """Run a scripted provider; give its base URL."""
+    """Run a scripted provider and yield its base URL."""
     server = subprocess.Popen([sys.executable, str(PROVIDER), *options], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None  # noqa: S101 - for the type checker
@@ -51,21 +48,21 @@ def provider(*options: str) -> Iterator[str]:
 
 @contextmanager
 def nobody() -> Iterator[str]:
-    """Give an address where nobody listens, and nobody else comes to."""
+    """Return an address that refuses connections and stays reserved."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
 def write_project(root: Path, *, primary: str, fallback: str) -> None:
-    """Write a project: `chat` falls back, `direct` asks the fallback's model itself, `cached` keeps its answers."""
+    """Write a project: `chat` falls back, `direct` calls the fallback's model, `cached` caches its answers."""
     (root / "prompts").mkdir()
     (root / "prompts" / "echo_v1.prompt").write_text(PROMPT, encoding="utf-8")
     (root / "registry.yaml").write_text(REGISTRY.format(primary=primary, fallback=fallback), encoding="utf-8")
 
 
 def gateway(root: Path, **changes: Any) -> Any:  # noqa: ANN401 - imported late: the start is no part of any figure
-    """Give a gateway of a project."""
+    """Return a gateway of a project."""
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.runtime import RuntimeOptions
 

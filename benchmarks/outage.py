@@ -1,4 +1,4 @@
-"""What an outage costs: 10,000 calls through a gateway whose primary is dead, in each of five ways.
+"""Cost of an outage: 10,000 calls through a gateway whose primary is dead, in each of five ways.
 
 20 callers at a time, a healthy fallback of another provider, the breaker as it comes (more than 5 failures open it).
 How many calls failed, how many still asked the dead provider, how long the slowest took; and, once the breaker is open,
@@ -36,7 +36,7 @@ DEATHS: dict[str, tuple[str, ...] | None] = {
 
 
 def rows(calls_count: int = CALLS_COUNT) -> list[tuple[str, str, str, str, str]]:
-    """Drill each way; give the rows of the table."""
+    """Run each kind of outage and return the rows of the table."""
     table = []
     with provider() as fallback, tempfile.TemporaryDirectory() as place:
         for death in DEATHS:
@@ -77,7 +77,7 @@ async def _drill(death: str, root: Path, calls_count: int) -> list[tuple[str, st
 
 
 async def _load(gw: Any, calls_count: int) -> tuple[int, float]:  # noqa: ANN401 - as above
-    """Make the calls; give how many failed, and how long the slowest took."""
+    """Run the calls and return the number that failed and the longest latency."""
     from flowai.errors import FlowaiError
 
     left = iter(range(calls_count))
@@ -98,7 +98,7 @@ async def _load(gw: Any, calls_count: int) -> tuple[int, float]:  # noqa: ANN401
 
 
 async def _one(gw: Any, feature: str) -> tuple[float, float]:  # noqa: ANN401 - as above
-    """Make one call; give its CPU and wall time, ms."""
+    """Run one call and return its CPU and wall time, ms."""
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     await gw.complete(feature, VARIABLES)
     return (time.process_time() - cpu_s) * 1000, (time.perf_counter() - wall_s) * 1000

@@ -37,7 +37,7 @@ with duckdb.connect(config={"threads": 2, "temp_directory": sys.argv[2]}) as con
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
-    """Measure; give the rows of the table."""
+    """Measure and return the rows of the table."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         return [_recall(root / "incidents"), _false_findings(root / "quiet"), *_cost(root / "one")]

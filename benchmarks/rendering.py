@@ -47,11 +47,11 @@ class NoPartials:
     """A project without partials."""
 
     def get(self, _: str) -> PartialSource | None:
-        """Give none."""
+        """Return None."""
         return None
 
     def names(self) -> tuple[str, ...]:
-        """List none."""
+        """Return no names."""
         return ()
 
 
@@ -85,7 +85,7 @@ def milliseconds(render: Callable[[], object]) -> float:
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Measure; one row per comparison, cells as in HEADER."""
+    """Measure and return one row per comparison; cells as in HEADER."""
     ours = prompt()
 
     def flowai_render() -> list[dict[str, object]]:

@@ -52,7 +52,7 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def measured(kind: str, round_count: int = ROUND_COUNT) -> tuple[str, ...]:
-    """Give the row of one kind of state."""
+    """Return the row of one state store."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from support.redis_server import RedisServer
 
@@ -114,7 +114,7 @@ def _worker(root: Path) -> subprocess.Popen[bytes]:
 
 
 def _round(root: Path, base_url: str, state: str, number: int) -> tuple[str, float, float, float]:
-    """Roll one release out and back; give it, and when the overlay was written, confirmed, and all done (epoch, s)."""
+    """Roll one release out and back; return it and the times of overlay, confirmation and end (epoch, s)."""
     from flowai.rollouts.records import RollbackOptions
     from flowai.rollouts.rollback import run_rollback
     from flowai.workspace.workspace import CommandContext
@@ -188,7 +188,7 @@ def _calls(root: Path) -> Iterator[CallEvent]:
 
 
 async def _work(root: Path) -> None:
-    """Be one process: call until told to stop."""
+    """Call until told to stop; runs in a process of its own."""
 
     async def call() -> None:
         while not (root / "stop").exists():

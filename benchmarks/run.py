@@ -43,7 +43,7 @@ PARTS = (
         "rollback",
         "Targets: p99 at most 250 ms until no process serves it; 0 failed calls; 2 s to confirm.",
     ),
-    ("The door to LiteLLM", "client_overhead", "For the record."),
+    ("The LiteLLM client", "client_overhead", "For the record."),
     ("Rendering", "rendering", "For the record."),
     (
         "A whole evaluation",
@@ -81,7 +81,7 @@ PARTS = (
 
 
 def main() -> None:
-    """Measure every part, or those that are named, each in a process of its own; what was measured before stays."""
+    """Measure every part, or the named ones, each in a process of its own; other parts keep their results."""
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {_cores()} cores"
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     head = "# Benchmarks\n\nWritten by `make bench`. Quote ratios: absolute times depend on the machine.\n\n"
@@ -92,7 +92,7 @@ def main() -> None:
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
         sys.stderr.write(f"{title} ...\n")
-        # a process of its own: what one part holds in memory must not count in the next one's peak
+        # a process of its own: memory of one part must not count in the peak of the next
         done = subprocess.run(
             [sys.executable, __file__, "--rows", name, note], stdout=subprocess.PIPE, text=True, check=True
         )

@@ -1,4 +1,4 @@
-"""Scrubbing: how much of what is private is found, how much else, and how fast, beside Presidio's patterns.
+"""Scrubbing: recall, precision and speed of the detection of personal data, beside Presidio's patterns.
 
 Presidio-research's development set (1,500 labelled sentences; `docs/explanation/pii.md` says how a hit is counted) and
 6,000 lines of logs. Structured: card, phone, e-mail, IBAN, SSN, IP, URL. Presidio runs without a language model, by its
@@ -38,7 +38,7 @@ PEOPLE = (EntityType.PERSON, EntityType.ADDRESS)
 
 
 def _presidio() -> Callable[[str], list[Span]] | None:
-    """Give Presidio's recognisers on a blank pipeline, all of them that our labels know."""
+    """Return Presidio's recognizers on a blank pipeline, limited to our labels."""
     if not is_presidio_installed():
         return None
     import logging
@@ -114,7 +114,7 @@ def _quality(
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Measure; one row per figure."""
+    """Measure and return one row per figure."""
     if not (DATA / "pii-dev").is_dir():
         return [("labelled sentences", "skipped: no shared/data beside the checkout", "", "", "")]
     labelled = labelled_rows(DATA)

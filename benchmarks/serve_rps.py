@@ -66,14 +66,14 @@ class Server:
     port: int
 
     def cpu_s(self) -> float:
-        """Give the CPU it has used, seconds."""
+        """Return the CPU time used, seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Burst:
-    """What one burst came to.
+    """Result of one burst.
 
     Args:
         per_s: requests per second.
@@ -85,7 +85,7 @@ class Burst:
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
-    """Measure; give the rows of the table."""
+    """Measure and return the rows of the table."""
     peer = _peer()
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
@@ -220,7 +220,7 @@ async def _connection(port: int, numbers: Iterator[int]) -> None:
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
-    """Read one answer that says its length."""
+    """Read one answer with a Content-Length."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
     return head + await reader.readexactly(length)

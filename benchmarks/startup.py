@@ -1,4 +1,4 @@
-"""Start-up: how long a person waits before anything happens, above a bare Python start."""
+"""Start-up: time until a command does anything, above a bare Python start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def rows() -> list[tuple[str, ...]]:
-    """Measure; one row per command, cells as in HEADER."""
+    """Measure and return one row per command; cells as in HEADER."""
     flowai = str(Path(sys.executable).with_name("flowai"))
     bare = [sys.executable, "-c", "pass"]
     table: list[tuple[str, ...]] = []

@@ -96,7 +96,7 @@ print(json.dumps([used.ru_utime + used.ru_stime, time.perf_counter() - begin, pe
 
 
 def rows(sizes: tuple[tuple[str, int], ...] = SIZES, pairs_count: int = PAIRS_COUNT) -> list[tuple[str, ...]]:
-    """Measure; give the rows of the table."""
+    """Measure and return the rows of the table."""
     table: list[tuple[str, ...]] = []
     for ending, count in sizes:
         with tempfile.TemporaryDirectory() as place:
