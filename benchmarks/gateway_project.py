@@ -47,7 +47,7 @@ def provider(*options: str) -> Iterator[str]:
 
 
 @contextmanager
-def nobody() -> Iterator[str]:
+def refused_address() -> Iterator[str]:
     """Return an address that refuses connections and stays reserved."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway_project import VARIABLES, gateway, nobody, provider, write_project
+from gateway_project import VARIABLES, gateway, provider, refused_address, write_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def rows(calls_count: int = CALLS_COUNT) -> list[tuple[str, str, str, str, str]]
 @contextmanager
 def _dead(death: str) -> Iterator[str]:
     options = DEATHS[death]
-    with nobody() if options is None else provider(*options) as address:
+    with refused_address() if options is None else provider(*options) as address:
         yield address
 
 
