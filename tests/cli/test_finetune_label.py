@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_what_is_there_and_the_next_run_goes_on(
         [sys.executable, "-m", "flowai", *LABEL, "-j", "1"], cwd=project.root, stderr=subprocess.PIPE, text=True
     ) as running:
         end_s = time.monotonic() + 240
-        while provider.request_count < 3 and time.monotonic() < end_s:
+        while provider.request_count < 3 and running.poll() is None and time.monotonic() < end_s:
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=240)
