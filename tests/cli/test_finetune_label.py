@@ -52,7 +52,7 @@ def test_each_pair_is_labelled_once(
     ran = flowai(*LABEL, "--json")
     assert provider.request_count == 6
     assert json.loads(ran.out) | {"cost_usd": 0.0} == json.loads(ran.out)
-    assert json.loads(ran.out)["known_count"] == 6
+    assert json.loads(ran.out)["already_labelled_count"] == 6
     assert flowai(*LABEL[:-2], "n", "--all").code == 0, "another model looks for itself"
     assert provider.request_count == 12
 
