@@ -85,7 +85,7 @@ test-consumers: ## train one step on exported rows with TRL, and run other consu
 	$(CONSUMERS)/bin/python $(INSTALL) $(THIS_PROJECT)
 	FLOWAI_TEST_CONSUMERS=1 $(CONSUMERS)/bin/python -m pytest -m consumers tests/finetune/test_consumers.py
 
-check: $(VENV)/.installed-dev ## run every static check: lint, format, types, the house, docs drift
+check: $(VENV)/.installed-dev ## run every static check: lint, format, types, import layers, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -93,7 +93,7 @@ check: $(VENV)/.installed-dev ## run every static check: lint, format, types, th
 	$(BIN)/deptry flowai
 	$(BIN)/python docs/generate.py --check
 
-docs: $(VENV)/.installed-dev ## write the generated parts of README and docs
+docs: $(VENV)/.installed-dev ## write everything generated: parts of README and docs, schema files
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.installed-dev ## measure beside other tools; writes benchmarks/results.md

@@ -1,15 +1,18 @@
-"""Writes the parts of README and docs that repeat the code: command help, exit codes, field tables; or checks them.
+"""Writes all that repeats the code: regions of README and docs (`<!-- generated:NAME -->`), and the schema files.
 
-In: the code, and Markdown files with `<!-- generated:NAME -->` ... `<!-- /generated -->`. Out: the same files, filled.
 Run it as `python docs/generate.py`, or with `--check` to fail when a file would change.
 """
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib
+import inspect
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -47,6 +50,150 @@ def exit_codes() -> str:
     from flowai.errors import ExitCode
 
     return _table(("code", "meaning"), [(f"**{code.value}**", code.meaning) for code in ExitCode])
+
+
+def python_api() -> str:
+    """Return each public name by the package that defines it: signature, first paragraph, fields or methods."""
+    import flowai
+
+    package_of = {name: module.split(".")[1] for name, module in flowai._MODULE_OF.items()}  # noqa: SLF001 - shown here
+    parts = []
+    for title, packages in API_SECTIONS.items():
+        parts.append(f"## {title}")
+        values = {name: getattr(flowai, name) for name in sorted(package_of) if package_of[name] in packages}
+        errors = {name: value for name, value in values.items() if _is_error(value)}
+        if errors:
+            rows = [(f"`{name}`", f"`{value.__base__.__name__}`", _summary(value)) for name, value in errors.items()]
+            parts.append(_table(("error", "is a", "meaning"), rows))
+        parts += [_api_entry(name, value) for name, value in values.items() if name not in errors]
+    return "\n\n".join(parts)
+
+
+API_SECTIONS = {
+    "Gateway": ("gateway", "providers"),
+    "Errors": ("errors",),
+    "Events": ("events",),
+    "Prompts": ("project", "prompts"),
+    "Reports": ("evals",),
+    "Private data": ("privacy",),
+}
+"""Sections of the page, and the packages whose names each shows."""
+
+
+def _api_entry(name: str, value: Any) -> str:  # noqa: ANN401 - whatever is exported
+    if not (inspect.isclass(value) or inspect.isfunction(value)):  # a union of records
+        return f"### {name}\n\n" + " or ".join(f"`{kind.__name__}`" for kind in get_args(value))
+    parts = [f"### {name}", _summary(value)]
+    if inspect.isfunction(value):
+        parts.insert(1, f"```python\n{_signature(name, value)}\n```")
+    elif issubclass(value, msgspec.Struct):
+        parts.append(_table(("field", "type", "default", "meaning"), list(_rows(value))))
+    elif dataclasses.is_dataclass(value):
+        meanings = describe_fields(value)
+        rows = [(f"`{one.name}`", f"`{one.type}`", meanings.get(one.name, "")) for one in dataclasses.fields(value)]
+        parts.append(_table(("field", "type", "meaning"), rows))
+    else:
+        parts.insert(1, f"```python\n{_signature(name, value)}\n```")
+        methods = inspect.getmembers(value, lambda one: inspect.isfunction(one) or isinstance(one, property))
+        shown = [(_signature(own, member), _summary(member)) for own, member in methods if not own.startswith("_")]
+        parts.append(_table(("method", "meaning"), [(f"`{text}`", meaning) for text, meaning in shown]))
+    return "\n\n".join(parts)
+
+
+def _signature(name: str, value: Any) -> str:  # noqa: ANN401 - whatever is exported
+    if isinstance(value, property):
+        return name
+    signature = inspect.signature(value)
+    parameters = [
+        one if one.annotation is one.empty else one.replace(annotation=_Annotation(one.annotation))
+        for own, one in signature.parameters.items()
+        if own != "self"
+    ]
+    result = signature.return_annotation
+    returned = result if result is signature.empty else _Annotation(result)
+    text = str(signature.replace(parameters=parameters, return_annotation=returned)).removesuffix(" -> None")
+    return f"{'await ' if inspect.iscoroutinefunction(value) else ''}{name}{text}"
+
+
+class _Annotation(str):
+    """A type as its module writes it, shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _summary(value: object) -> str:
+    return inspect.cleandoc(value.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+
+
+def _is_error(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, Exception)
+
+
+def package_graph() -> str:
+    """Draw the packages by layer, with the imports that no others imply (Mermaid), and list all of them."""
+    layers = _layers()
+    imports = _package_imports([name for layer in layers for name in layer])
+    lines = ["```mermaid", "flowchart TD"]
+    for number, layer in zip(range(len(layers), 0, -1), layers, strict=True):
+        lines += [f'  subgraph layer{number}["{number}"]', "    direction LR"]
+        lines += [f"    {name}" for name in layer] + ["  end"]
+    for name, imported in imports.items():
+        implied = {further for one in imported for further in _reachable(one, imports)}
+        lines += [f"  {name} --> {one}" for one in sorted(imported - implied)]
+    rows = [
+        (str(number), f"`{name}`", _module_summary(name), ", ".join(f"`{one}`" for one in sorted(imports[name])) or "-")
+        for number, layer in zip(range(len(layers), 0, -1), layers, strict=True)
+        for name in layer
+    ]
+    return "\n".join([*lines, "```"]) + "\n\n" + _table(("layer", "package", "purpose", "imports"), rows)
+
+
+def _layers() -> list[list[str]]:
+    """Return the packages of each layer, the highest first, as import-linter's contract has them."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    contract = next(one for one in tools["importlinter"]["contracts"] if one["type"] == "layers")
+    return [sorted(layer.split(" | ")) for layer in contract["layers"]]
+
+
+def _package_imports(names: Sequence[str]) -> dict[str, set[str]]:
+    """Return which packages each package imports, types included."""
+    import grimp
+
+    graph = grimp.build_graph("flowai", cache_dir=None)
+    for name in names:
+        graph.squash_module(f"flowai.{name}")
+    return {
+        name: {
+            one
+            for one in names
+            if one != name and graph.direct_import_exists(importer=f"flowai.{name}", imported=f"flowai.{one}")
+        }
+        for name in names
+    }
+
+
+def _reachable(name: str, imports: dict[str, set[str]]) -> set[str]:
+    """Return what a package imports, directly or through others."""
+    return imports[name].union(*(_reachable(one, imports) for one in imports[name]))
+
+
+def _module_summary(name: str) -> str:
+    """Return the first sentence of a package's or module's docstring, without importing it."""
+    package = ROOT / "flowai" / name / "__init__.py"
+    file = package if package.exists() else ROOT / "flowai" / f"{name}.py"
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n\n")[0].replace("\n", " ")
+
+
+def schema_files() -> dict[Path, str]:
+    """Return the text of each JSON Schema that ships with the package."""
+    from flowai.events import schema as events
+    from flowai.registry import schema as registry
+
+    return {events.SCHEMA_FILE: events.event_schema(), registry.SCHEMA_FILE: registry.registry_schema()}
 
 
 def fields(*outermost: type[msgspec.Struct]) -> str:
@@ -138,17 +285,28 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "decision-index": decision_index,
     "event-fields": event_fields,
     "report-fields": report_fields,
+    "python-api": python_api,
+    "package-graph": package_graph,
 }
 
 
+def generated_files() -> dict[Path, str]:
+    """Return every file that holds something generated, as it should be."""
+    pages = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    filled = {page: REGION.sub(_filled, page.read_text(encoding="utf-8")) for page in pages}
+    return {**filled, **schema_files()}
+
+
+def _filled(region: re.Match[str]) -> str:
+    return f"{region[1]}{GENERATORS[region[2]]()}\n{region[3]}"
+
+
 def main() -> int:
-    """Fill or check every Markdown file; give 1 when a check found drift."""
+    """Write or check every generated file; return 1 when a check found drift."""
     check = "--check" in sys.argv[1:]
     drifted = []
-    for file in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        text = file.read_text(encoding="utf-8")
-        fresh = REGION.sub(lambda match: f"{match[1]}{GENERATORS[match[2]]()}\n{match[3]}", text)
-        if fresh != text:
+    for file, fresh in generated_files().items():
+        if fresh != file.read_text(encoding="utf-8"):
             drifted.append(str(file.relative_to(ROOT)))
             if not check:
                 file.write_text(fresh, encoding="utf-8")

@@ -27,11 +27,11 @@ def top_level(file: Path) -> set[str]:
 
 
 def test_every_module_of_a_command_is_one_of_the_command_line() -> None:
-    folder = ROOT / "flowai" / "cli"
-    modules = {file.stem for file in folder.glob("*.py") if top_level(file) & {"command", "app"}} - {"main"}
+    folder = ROOT / "flowai" / "cli" / "commands"
+    modules = {file.stem for file in folder.glob("*.py") if top_level(file) & {"command", "app"}}
     groups = "".join((folder / f"{module}.py").read_text(encoding="utf-8") for module in _MODULES.values())
-    assert {one for one in modules - set(_MODULES.values()) if f"flowai.cli.{one}" not in groups} - {
-        one for one in modules if re.search(rf"from flowai\.cli import .*\b{one}\b", groups)
+    assert {one for one in modules - set(_MODULES.values()) if f"flowai.cli.commands.{one}" not in groups} - {
+        one for one in modules if re.search(rf"from flowai\.cli\.commands import .*\b{one}\b", groups)
     } == set()
     assert set(_MODULES.values()) <= modules
 
@@ -67,7 +67,7 @@ def test_types_are_checked_of_all_that_tests_import() -> None:
     paths = set(tools["pytest"]["ini_options"]["pythonpath"])
     assert paths <= set(tools["mypy"]["mypy_path"])
     for path in paths:
-        assert [file for file in (ROOT / path).glob("*.py") if not file.name.startswith(("test_", "conftest"))]
+        assert [file for file in (ROOT / path).rglob("*.py") if not file.name.startswith(("test_", "conftest"))]
 
 
 def test_every_page_is_linked_from_another() -> None:

@@ -7,9 +7,12 @@ it is missing, the same command finds it missing and does it.
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from flowai.errors import FlowaiError, InfrastructureError, RegistryError, UsageError
 from flowai.registry.writer import ManagedKeys, edit_registry
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
     from flowai.releases.ledger import LedgerEntry
     from flowai.state import Heartbeat
     from flowai.workspace.workspace import CommandContext
+
+MAX_SYNC_ROUNDS = 3
+"""As often as others may plausibly come between."""
+MAX_RECHECKS = 2
+"""How often a store that answered before is asked again; few, so that the whole command stays within seconds."""
+RECHECK_PAUSE_S = 0.1
 
 
 def run_rollback(
@@ -109,6 +118,8 @@ class _Rollback:
         self._source = source
         self._fleet = fleet
         self._state_error: FlowaiError | None = None
+        self._has_answered = False
+        self._written_current: str | None = None
         self._record = RollbackLedger(context, source)
         self._seen = _ObservedState()
         self._done = _CompletedSteps()
@@ -130,7 +141,7 @@ class _Rollback:
         plan, overlay = self._await_confirmation(plan, overlay)
         entry = self._record.entry(plan, overlay, self._done.confirmation, self._options)
         is_written = self._write_down(entry, is_in_force=overlay is not None)
-        plan = self._sync_registry(plan)
+        plan = self._sync_registry(plan, overlay)
         after = RolloutNotifier(self._context, self._source, self._on_step)
         steps = (*after.queue(plan, entry), *after.deliver())
         self._done.warnings += self._record.log(entry) if is_written else ()
@@ -144,6 +155,7 @@ class _Rollback:
         try:
             self._fleet.open(self._source)
             self._seen.overlay, self._seen.heartbeats = self._fleet.look()
+            self._has_answered = True
         except FlowaiError as error:
             self._mark_state_unreachable(error)
         self._done.warnings += self._record.read()
@@ -275,21 +287,49 @@ class _Rollback:
             return False
         return True
 
-    def _sync_registry(self, plan: RollbackPlan) -> RollbackPlan:
-        """Bring the registry in line with the overlay, and with a newer one that comes meanwhile."""
-        for _ in range(3):  # as often as others may plausibly come between
+    def _sync_registry(self, plan: RollbackPlan, overlay: Overlay | None) -> RollbackPlan:
+        """Bring the registry in line with the overlay, and with a newer one that comes meanwhile.
+
+        Args:
+            plan: the plan of this rollback, or of the one it joined.
+            overlay: the overlay in force after that plan; None where this run could not write its own.
+        """
+        for _ in range(MAX_SYNC_ROUNDS):
             self._write_registry(plan)
-            if not self._fleet.is_open:
-                return plan
             try:
-                now, _ = self._fleet.look()
-                if now is None or now.serving == plan.serving:
+                now = self._newest_overlay()
+                known = self._seen.overlay if overlay is None else overlay
+                if now is None or now == known or now.serving == plan.serving:
                     return plan
-                plan = self._joined(plan, now)
+                plan, overlay = self._joined(plan, now), now
             except InfrastructureError as error:
                 self._done.warnings.append(str(error))
                 return plan
         return plan
+
+    def _newest_overlay(self) -> Overlay | None:
+        """Return the overlay in force; None where the shared state was away from the start.
+
+        A store that answered before is asked again: another rollback may have won meanwhile, and the registry must not
+        contradict it because one question timed out on a busy machine.
+
+        Raises:
+            InfrastructureError: the store is away by now, which is a failed step too.
+        """
+        if not self._has_answered:
+            return None
+        began_s = self._context.clock_s()
+        for left in range(MAX_RECHECKS, -1, -1):
+            try:
+                self._fleet.open(self._source)
+                return self._fleet.look()[0]
+            except InfrastructureError as error:
+                self._mark_state_unreachable(error)
+                if left == 0:
+                    self._step("overlay check", "failed", str(error), began_s)
+                    raise
+                time.sleep(RECHECK_PAUSE_S)
+        return None
 
     def _write_registry(self, plan: RollbackPlan) -> None:
         began_s, source = self._context.clock_s(), self._source
@@ -304,6 +344,10 @@ class _Rollback:
 
         def change(own: ManagedKeys) -> ManagedKeys:
             wanted = plan.own_keys(own)
+            if own.current is not None and own.current == self._written_current:  # not a person's: of a plan that lost
+                wanted = msgspec.structs.replace(wanted, current=plan.serving)
+            if wanted.current != own.current:
+                self._written_current = wanted.current
             told.extend(changed_keys(own, wanted))
             known = source.registry.releases if source.registry else {}
             return ManagedKeys(

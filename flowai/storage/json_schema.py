@@ -59,19 +59,21 @@ def schema_components(
     return schemas, definitions
 
 
-def describe_fields(record: type[msgspec.Struct]) -> dict[str, str]:
+def describe_fields(record: type[Any]) -> dict[str, str]:
     """Read how each field of a record is described: by the string after it, or under `Args:` in the class's docstring.
 
     Args:
-        record: a record; an inherited field is described where it was declared, unless the record describes it anew.
+        record: a Struct or a dataclass; an inherited field keeps the description of the class that declared it, unless
+            the record describes it again.
 
     Returns:
         Description by field name, in one line.
     """
     texts: dict[str, str] = {}
-    for kind in reversed([one for one in record.__mro__ if issubclass(one, msgspec.Struct)]):
+    for kind in reversed([one for one in record.__mro__ if one not in (object, msgspec.Struct)]):
         texts |= _arguments(kind.__doc__ or "") | _attribute_docstrings(kind.__module__).get(kind.__qualname__, {})
-    return {name: texts[name] for name in record.__struct_fields__ if name in texts}
+    names = record.__struct_fields__ if issubclass(record, msgspec.Struct) else record.__dataclass_fields__
+    return {name: texts[name] for name in names if name in texts}
 
 
 @cache

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Flowai = Callable[..., Ran]
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 @contextmanager

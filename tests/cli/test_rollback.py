@@ -173,9 +173,9 @@ def test_a_pin_in_the_checkout_is_what_is_left(place: Path, rollback: Command) -
 def test_json_is_one_document(place: Path, rollback: Command) -> None:
     release_project(place)
     document = json.loads(rollback("--json", "--yes").out)
-    assert document["leaves"] == ["v2"]
-    assert document["serves"] == "v1"
-    assert document["is_new"] is True
+    assert document["rolled_back"] == ["v2"]
+    assert document["serving"] == "v1"
+    assert document["changed"] is True
     assert [step["status"] for step in document["steps"]] == ["done", "skipped", "done"]
 
 

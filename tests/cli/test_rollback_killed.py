@@ -12,11 +12,17 @@ import pytest
 from support.redis_server import RedisServer
 from support.release_project import ROLLING, STEADY, ReleaseProject, release_project
 
+from flowai.rollouts.records import RollbackOptions
+from flowai.rollouts.rollback import run_rollback
+from flowai.workspace.workspace import CommandContext
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.sample_project import Ran
+
+    from flowai.rollouts.records import RollbackStep
 
     Command = Callable[..., Ran]
 
@@ -29,10 +35,10 @@ import flowai.rollouts.rollback as command, flowai.rollouts.notify as after
 import flowai.rollouts.rollback_entry as record
 from flowai.notifications.outbox import Outbox
 from flowai.storage.jsonl import AppendLog
-from flowai.state.sqlite_store import FileState
-from flowai.state.redis_store import RedisState
+from flowai.state.sqlite_store import SqliteStateStore
+from flowai.state.redis_store import RedisStateStore
 
-Store = {"FileState": FileState, "RedisState": RedisState}[sys.argv[2]]
+Store = {"SqliteStateStore": SqliteStateStore, "RedisStateStore": RedisStateStore}[sys.argv[2]]
 left = int(sys.argv[1])
 
 
@@ -152,6 +158,39 @@ def test_two_at_once_agree(place: Path, fresh_store: Callable[[], str]) -> None:
             assert keys["current"] == "v1", said
             assert keys["bad"] == ["v2"], said
             assert [one.returncode for one in both] == [0, 0], said
+
+
+@pytest.mark.parametrize("away", ["briefly", "to the end"])
+def test_a_question_that_fails_does_not_leave_the_registry_against_the_overlay(place: Path, away: str) -> None:
+    """Another rollback wins, and the store does not answer when this one wants to know."""
+    rival = release_project(place / "rival")
+    project = release_project(place / "project")
+    run_rollback(_context(rival), RollbackOptions(), lambda _: None)
+    directory, aside = project.root / ".flowai", place / "aside"
+
+    def on_step(step: RollbackStep) -> None:
+        if step.name == "live overlay":
+            project.put_overlay(rival.overlay())
+            directory.rename(aside)
+            directory.touch()  # a file where a directory should be: no question is answered
+        elif step.name == "processes" and away == "briefly":
+            directory.unlink()
+            aside.rename(directory)
+
+    result = run_rollback(_context(project), RollbackOptions(to="v0"), lambda _: None, on_step)
+    failed = [step.name for step in result.steps if step.status == "failed"]
+    assert not result.is_confirmed, "exit status 4: the same command is to be run again"
+    if away == "to the end":
+        assert failed == ["processes", "overlay check"]
+        return
+    assert failed == ["processes"]
+    assert project.keys()["current"] == result.serving == "v1"
+    assert project.overlay() == rival.overlay()
+    assert set(project.keys()["bad"]) == {"v2"}
+
+
+def _context(project: ReleaseProject) -> CommandContext:
+    return CommandContext(directory=project.root, user="test", environ={})
 
 
 def _together(both: list[subprocess.Popen[str]]) -> list[str]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Command = Callable[..., Ran]
 
 DONE, OPEN, USAGE, PROJECT, INFRASTRUCTURE, NO_CALLS, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 SOAKING = ROLLING.replace("stage: 5", "stage: 100")
 
 

@@ -7,33 +7,40 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.fault_project import Providers, Seen, observe
-from support.fault_table import EVERY, ROWS, SETTINGS, TEXTS, WELL, Row, Way
+from support.fault_table import EVERY, MAX_SCALE, ROWS, SETTINGS, TEXTS, WELL, Row, Way
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CASES = [(row, way) for row in ROWS for way in row.ways]
 CALLERS = {"InvalidRequestError", "ContentFilteredError"}
-MOST_TRIES = 3
-"""A limit says what the gateway does, not how busy the machine is: the fastest of so many tries counts."""
+SCALES = (1.0, 4.0, MAX_SCALE)
+"""A limit says what the gateway does, not how busy the machine is: where time alone decided, it is tried again with
+longer ones."""
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Row, Way], Seen]]:
-    """Give what was seen of a row; each is tried once, again only when it was too slow."""
+    """Give what was seen of a row; each is tried once, again only when the machine was too slow."""
     known: dict[tuple[int, Way], Seen] = {}
 
     def look(providers: Providers, row: Row, way: Way) -> Seen:
         key = (id(row), way)
         if key not in known:
-            tries: list[Seen] = []
-            while not tries or (tries[-1].took_s > row.within.most_s and len(tries) < MOST_TRIES):
-                tries.append(observe(row, way, providers, tmp_path_factory.mktemp("faulty")))
-            known[key] = min(tries, key=lambda one: one.took_s)
+            for scale in SCALES:
+                known[key] = observe(row, way, providers, tmp_path_factory.mktemp("faulty"), scale)
+                if not was_too_slow(row, known[key]):
+                    break
         return known[key]
 
     with Providers() as providers:
         yield partial(look, providers)
+
+
+def was_too_slow(row: Row, found: Seen) -> bool:
+    """Tell whether the call took too long, or a model was given up for its slowness that the table does not name."""
+    timed_out = {attempt for attempt in found.attempts if "TimedOutError" in attempt}
+    return found.took_s > row.within.limit_s(found.scale) or not timed_out <= set(row.attempts)
 
 
 @pytest.mark.parametrize(("row", "way"), CASES, ids=[f"{row.fault}-{row.setting}-{way}" for row, way in CASES])
@@ -58,7 +65,7 @@ def test_a_fault_ends_as_the_table_says(row: Row, way: Way, seen: Callable[[Row,
     assert found.requests == row.requests
     assert found.alerts == ([] if row.alert is None else [row.alert])
     assert found.explanation.event.attempts == found.event.attempts
-    assert found.took_s <= row.within.most_s
+    assert found.took_s <= row.within.limit_s(found.scale)
 
 
 @pytest.mark.parametrize(("row", "way"), CASES, ids=[f"{row.fault}-{row.setting}-{way}" for row, way in CASES])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALLERS_COUNT = 10
-FIRST_TOKEN_S = 2.0
+FIRST_TOKEN_S = 6.0
 """Long: with so many callers at once on a busy machine, the well provider needs its time too."""
 CALLS_COUNT = 5
 DEATHS: dict[str, Behaviour] = {

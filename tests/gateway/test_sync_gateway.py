@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gateway_projects import HELLO, KEY, Sample, open_descriptors
+from support.gateway_projects import HELLO, KEY, PATIENCE_S, Sample, open_descriptors
 from support.scripted_replies import Reply
 
 from flowai.errors import CallError, ProjectError, PromptError, TimedOutError, UsageError
 from flowai.gateway.records import CompletionResult, StreamStarted, TextChunk
 from flowai.gateway.sync_gateway import SyncGateway
-
-PATIENCE_S = 20.0
 
 
 def opened(project: Sample, **changes: Any) -> SyncGateway:
@@ -70,12 +68,12 @@ def test_it_streams(project: Sample) -> None:
 
 
 def test_a_stream_s_limits_hold_here_too(project: Sample) -> None:
-    project.feature(timeout={"first_token": "0.3s", "total": "5s"})
+    project.feature(timeout={"first_token": "2s", "total": "30s"})
     project.providers["main"].default = Reply(text="some words", fault="stall")
     with opened(project) as gateway:
         items = gateway.stream("chat", HELLO)
         assert [type(next(items)) for _ in range(2)] == [StreamStarted, TextChunk]
-        time.sleep(0.4)  # the reader is slow, the provider is not yet waited for
+        time.sleep(2.5)  # the reader is slow, the provider is not yet waited for
         with pytest.raises(TimedOutError):
             list(items)
 
@@ -210,9 +208,12 @@ def script(project: Sample, code: str, *, ends: Any = None) -> tuple[int, str, s
         stderr=subprocess.PIPE,
         text=True,
     )
-    if ends is not None:
-        ends(process)
-    out, err = process.communicate(timeout=60)
+    try:
+        if ends is not None:
+            ends(process)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()  # it has ended, unless the test fails
     return process.returncode, out, err
 
 
@@ -253,6 +254,7 @@ def test_an_async_gateway_that_nobody_closes_leaves_quietly(project: Sample) -> 
 
 
 def test_ctrl_c_ends_the_call_that_is_waited_for(project: Sample) -> None:
+    project.feature(timeout={"first_token": f"{PATIENCE_S}s", "total": f"{2 * PATIENCE_S}s"})
     project.providers["main"].default = Reply(fault="silent")
     code = """
         with SyncGateway() as gateway:
@@ -266,9 +268,7 @@ def test_ctrl_c_ends_the_call_that_is_waited_for(project: Sample) -> None:
         until(lambda: project.requests)
         process.send_signal(signal.SIGINT)
 
-    began_s = time.monotonic()
     assert script(project, code, ends=interrupt) == (0, "interrupted\n", "")
-    assert time.monotonic() - began_s < PATIENCE_S
     assert [event.error_class for event in project.calls] == ["Cancelled"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.gateway_projects import HELLO, KEY, Sample, fleet, sample, together
+from support.gateway_projects import HELLO, KEY, PATIENCE_S, Sample, fleet, sample, together
 from support.redis_server import RedisServer
 
 from flowai.gateway.gateway import Gateway
@@ -72,7 +72,11 @@ async def _serve(root: Path, number: int) -> None:
         await asyncio.gather(*(call(caller) for caller in range(CALLER_COUNT)))
 
 
-def test_nobody_serves_the_bad_release_once_the_command_confirmed(project: Sample) -> None:
+def test_nobody_serves_the_bad_release_once_the_command_confirmed(
+    project: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("LIMIT_S", "CONFIRM_LIMIT_S"):  # of people's patience; here four processes share a machine
+        monkeypatch.setattr(f"flowai.releases.fleet.{limit}", PATIENCE_S)
     done = fleet(serve, project.root, range(PROCESS_COUNT))
     try:
         asyncio.run(served_everywhere(project))
@@ -85,16 +89,24 @@ def test_nobody_serves_the_bad_release_once_the_command_confirmed(project: Sampl
         result = run_rollback(context, RollbackOptions(), lambda _: None, on_step)
         assert result.is_confirmed, result
         assert result.process_count == PROCESS_COUNT
-        time.sleep(0.3)  # calls go on for a while
+        wait_for_calls(project, at["processes"])
     finally:
         (project.root / "stop").touch()
-        done.result(60)
+        done.result(PATIENCE_S)
     calls = project.calls
     assert {call.error_class for call in calls} == {None}
     assert any(call.release == "v2" for call in calls)
     late = [call.at for call in calls if call.release == "v2" and call.at.timestamp() > at["processes"]]
     assert late == []
     assert [call for call in calls if call.at.timestamp() > at["processes"]], "they went on"
+
+
+def wait_for_calls(project: Sample, since_s: float) -> None:
+    """Wait until calls went on for a while."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while sum(call.at.timestamp() > since_s for call in project.calls) < PROCESS_COUNT * CALLER_COUNT:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
 
 
 async def served_everywhere(project: Sample) -> None:
@@ -106,7 +118,7 @@ async def served_everywhere(project: Sample) -> None:
         begun = len(list(project.root.glob("ready-*"))) == PROCESS_COUNT
         return begun and len(beats) == PROCESS_COUNT and all(beat.candidate == "v2" for beat in beats)
 
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(PATIENCE_S):
         while not await ready():  # noqa: ASYNC110 - the processes are others'
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.2)

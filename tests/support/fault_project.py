@@ -157,6 +157,7 @@ class Seen:
         event: the call as the log has it.
         alerts: causes of alert events.
         explanation: what `explain` says.
+        scale: how many times as long the project's limits were.
     """
 
     answer: CompletionResult | None = None
@@ -167,6 +168,7 @@ class Seen:
     event: CallEvent
     alerts: list[str] = field(default_factory=list)
     explanation: Explanation
+    scale: float = 1.0
 
     @property
     def attempts(self) -> tuple[str, ...]:
@@ -203,9 +205,10 @@ async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[
     raise AssertionError("a stream ended without an answer or an error")
 
 
-def observe(row: Row, way: Way, providers: Providers, root: Path) -> Seen:
-    """Try one row of the table."""
-    write_project(root, providers, listens=row.primary is not None)
+def observe(row: Row, way: Way, providers: Providers, root: Path, scale: float = 1.0) -> Seen:
+    """Try one row of the table, with limits so many times as long."""
+    limits = {"first_token_s": FIRST_TOKEN_S * scale, "total_s": TOTAL_S * scale}
+    write_project(root, providers, listens=row.primary is not None, **limits)
     for name, behaviour in (("fallback", row.fallback), ("last", row.last)):
         providers.do(name, behaviour)
     providers.do("primary", row.primary, row.first)
@@ -244,4 +247,5 @@ def observe(row: Row, way: Way, providers: Providers, root: Path) -> Seen:
         event=event,
         alerts=[found.cause for found in logged if isinstance(found, AlertEvent)],
         explanation=explanation,
+        scale=scale,
     )

@@ -32,7 +32,7 @@ KEY = "pk9-loopback-8c7b6a5f4e3d2c1b0a99"  # of no known shape: only who knows i
 MODELS = {"main": "openai/gpt-4o-mini", "other": "openai/gpt-4o", "small": "openai/small-1"}
 HELLO = {"text": "hello there"}
 PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "system"}}Prompt v%d.\n{{role "user"}}{{text}}\n'
-PATIENCE_S = 30.0
+PATIENCE_S = 240.0
 """Longest wait for what comes at once on an idle machine."""
 
 Found = TypeVar("Found")
@@ -123,7 +123,7 @@ def sample_registry(addresses: dict[str, str]) -> dict[str, Any]:
     chat = {
         "fallback": ["other"],
         "degrade": {"to": "small", "disclaimer": "in short"},
-        "timeout": {"first_token": "5s", "total": "15s"},
+        "timeout": {"first_token": "30s", "total": "90s"},
         "cache": {"kind": "none"},
     }
     binding = {"prompt": "prompts/hello_v1", "model": "main", "params": {"temperature": 0}}
@@ -232,4 +232,4 @@ _FLEET: list[Any] = []
 
 async def together() -> None:
     """Wait until every process of the fleet is here."""
-    await asyncio.to_thread(_FLEET[0].wait, 60)
+    await asyncio.to_thread(_FLEET[0].wait, PATIENCE_S)

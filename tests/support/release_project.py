@@ -98,6 +98,17 @@ class ReleaseProject:
         await state.aclose()
         return found
 
+    def put_overlay(self, overlay: Overlay | None, env: str = "") -> None:
+        """Put an overlay in force, as another command would."""
+        assert overlay is not None
+
+        async def put() -> None:
+            state = self.state()
+            await state.write_overlay(env, overlay)
+            await state.aclose()
+
+        asyncio.run(put())
+
     def lock(self, release: str) -> None:
         """Lock a release, as publishing it does."""
         registry = load_registry(self.project, env=None, environ={})

@@ -15,7 +15,7 @@ models:
   m: {{model: openai/gpt-4o-mini, api_base: "{base_url}", api_key: "${{SCRIPTED_KEY}}"}}
   n: {{model: openai/other, api_base: "{base_url}", api_key: "${{SCRIPTED_KEY}}"}}
 features:
-  chat: {{timeout: {{first_token: 2s, total: 5s}}, budget: {{completion_tokens: 50}}}}
+  chat: {{timeout: {{first_token: 30s, total: 90s}}, budget: {{completion_tokens: 50}}}}
 releases:
   v1: {{chat: {{prompt: prompts/echo_v1, model: m, params: {{temperature: 0}}}}}}
 current: v1

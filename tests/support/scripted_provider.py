@@ -226,7 +226,7 @@ class ScriptedProvider:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if not self._started.wait(10):
+        if not self._started.wait(60):
             raise RuntimeError("the scripted provider did not start")
         return self
 

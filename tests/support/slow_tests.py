@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).resolve().parents[1]
 _STARTERS = frozenset({
     "subprocess", "multiprocessing", "concurrent.futures", "socket", "socketserver", "http.server", "moto.server",
     "create_subprocess_exec", "start_server", "ProcessPoolExecutor", "HttpServer", "LocalServer", "fork",

@@ -70,7 +70,7 @@ def judgement_schema() -> dict[str, Any]:
     Lengths are not in it: providers that hold a model to a schema refuse what they cannot hold it to.
     """
     (_, schemas) = msgspec.json.schema_components([ModelJudgement])
-    schema: dict[str, Any] = schemas["Judgement"]
+    schema: dict[str, Any] = schemas[ModelJudgement.__name__]
     kept = {"type", "enum", "minimum", "maximum"}
     properties = {
         name: {"type": "string"} | {key: value for key, value in one.items() if key in kept}
