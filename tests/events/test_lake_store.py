@@ -183,7 +183,7 @@ def test_only_needed_days_are_downloaded_and_old_ones_are_evicted(
     with local_copy(store, cache, download_options(day="2026-05-02", max_bytes=size + 10)):
         assert [path.name for path in cache.iterdir()] == [DAY]
     with (
-        pytest.raises(InfrastructureError, match="may be kept here"),
+        pytest.raises(InfrastructureError, match="the limit of the local copy is"),
         local_copy(store, cache, download_options(max_bytes=size)),
     ):
         pass
@@ -204,7 +204,7 @@ def test_a_damaged_or_missing_object_is_an_error(tmp_path: Path, packed: Path) -
     assert validate_store(store).problems == {"damaged_file": 1}
     part.unlink()
     with (
-        pytest.raises(InfrastructureError, match="it is not there"),
+        pytest.raises(InfrastructureError, match="names this file, but it is missing"),
         local_copy(store, tmp_path / "c2", download_options()),
     ):
         pass
