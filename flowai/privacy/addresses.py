@@ -98,14 +98,14 @@ class AddressFinder:
         self._streets = street_words()
         self._tail = AddressTail()
 
-    def find(self, text: str, found: Sequence[Span] = ()) -> Iterator[Span]:
+    def find(self, text: str, spans: Sequence[Span] = ()) -> Iterator[Span]:
         """Find street addresses and PO boxes, with town, country and postal code after them.
 
         Args:
             text: plain text.
-            found: spans found before; no address overlaps one.
+            spans: spans found before; no address overlaps one.
         """
-        limits = sorted(span.start for span in found)
+        limits = sorted(span.start for span in spans)
         done = 0
         for match in _BOX.finditer(text) if _BOX_HINT.search(text) else ():
             military = _MILITARY.match(text, match.end())
@@ -183,15 +183,15 @@ class AddressFinder:
 
     def _street_before(self, words: str) -> int | None:
         """Return the start of a street in the words before a number; None without one."""
-        found = list(_PLAIN_WORD.finditer(words))
-        for index, word in enumerate(found):
+        matches = list(_PLAIN_WORD.finditer(words))
+        for index, word in enumerate(matches):
             folded = fold(word.group())
-            if folded in self._streets.before and index + 1 < len(found):
+            if folded in self._streets.before and index + 1 < len(matches):
                 return word.start()
             if self._is_compound(folded):
                 return word.start() if word.group()[0].isupper() else None
             if folded in self._streets.european and index:
-                return found[0].start()
+                return matches[0].start()
         return None
 
     def _is_compound(self, folded: str) -> bool:
@@ -202,15 +202,15 @@ class AddressFinder:
 
 def _words_before(lead: str) -> str:
     """Return the end of a text as far as its words look like a street, at most five words."""
-    place = len(lead)
+    position = len(lead)
     for _ in range(_MAX_WORDS):
-        if not lead.endswith(" ", 0, place):
+        if not lead.endswith(" ", 0, position):
             break
-        begin = max(lead.rfind(gap, 0, place - 1) for gap in " \n>") + 1
-        if not _BACKWARD_WORD.fullmatch(lead, begin, place - 1):
+        begin = max(lead.rfind(gap, 0, position - 1) for gap in " \n>") + 1
+        if not _BACKWARD_WORD.fullmatch(lead, begin, position - 1):
             break
-        place = begin
-    return lead[place:]
+        position = begin
+    return lead[position:]
 
 
 def _span(start: int, end: int, score: float) -> Span:
@@ -265,20 +265,22 @@ class AddressTail:
         """
         following = bisect_left(limits, end)
         limit = min(limits[following] if following < len(limits) else len(text), end + _MAX_COUNT)
-        sure, place = end, end
+        sure, position = end, end
         is_open = has_place = False
         for _ in range(_MAX_PARTS):
-            match = _NEXT_PART.match(text, place, limit)
-            if match is None or (text[place - 1] == "." and "\n" not in match.group("gap") and not match.group("unit")):
+            match = _NEXT_PART.match(text, position, limit)
+            if match is None or (
+                text[position - 1] == "." and "\n" not in match.group("gap") and not match.group("unit")
+            ):
                 break
             if match.group("place") and self._ends_address(match, text):
                 break
-            place = match.end()
+            position = match.end()
             if match.group("code"):
                 return self._end_after_code(text, match, limit, has_place=has_place)
             has_place = has_place or match.group("place") is not None
             if match.group("unit") or is_open or "," in match.group("gap"):
-                sure, is_open = place, True
+                sure, is_open = position, True
         return AddressTailSpan(sure, has_code=False)
 
     def _end_after_code(self, text: str, code: re.Match[str], limit: int, *, has_place: bool) -> AddressTailSpan:

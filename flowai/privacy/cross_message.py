@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flowai.privacy.normalise import normalise
 from flowai.privacy.numbers import has_card_cue, is_card_number
-from flowai.privacy.spans import EntityType, Span
+from flowai.privacy.spans import STRUCTURED, EntityType, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,19 +26,8 @@ _LAST_WORDS = re.compile(r"[^\s]+(?:[ -][0-9(+][0-9()+. -]*)?\s*\Z")
 _FIRST_WORDS = re.compile(r"\s*[^\s]+")
 _VALUE_HINT = re.compile(r"[0-9@]")
 _CHECKED = frozenset({EntityType.CARD, EntityType.IBAN, EntityType.SSN})  # types that do not match by chance
-_GLUED = frozenset(
-    {
-        EntityType.CARD,
-        EntityType.IBAN,
-        EntityType.SSN,
-        EntityType.EMAIL,
-        EntityType.IP,
-        EntityType.URL,
-        EntityType.PHONE,
-        EntityType.SECRET,
-    }
-)
-_SPACED = frozenset({EntityType.CARD, EntityType.IBAN, EntityType.SSN, EntityType.PHONE})
+_GLUED = STRUCTURED | {EntityType.SECRET}
+_SPACED = _CHECKED | {EntityType.PHONE}
 _PLAIN_WORD = re.compile(r"[^\W\d_]?[a-zß-ÿ]*[.,!?]?")
 _DIGITS = re.compile(r"[0-9](?:[ .-]?[0-9])*+")
 _NEAR_COUNT = 160
@@ -72,13 +61,13 @@ def find_across_messages(texts: Sequence[MessageText], find: Callable[[str], Seq
     Returns:
         Further spans by the index of the text; each covers the part of a value in its text.
     """
-    found: dict[int, list[Span]] = {}
+    spans_by_text: dict[int, list[Span]] = {}
     for order in _orders(texts):
         for run in _candidate_runs(texts, order):
-            _search_run(texts, run, find, found)
+            _search_run(texts, run, find, spans_by_text)
         for index, span in _split_over_messages(texts, order):
-            found.setdefault(index, []).append(span)
-    return found
+            spans_by_text.setdefault(index, []).append(span)
+    return spans_by_text
 
 
 def _orders(texts: Sequence[MessageText]) -> Iterator[list[int]]:
@@ -123,27 +112,27 @@ def _search_run(
     texts: Sequence[MessageText],
     run: Sequence[int],
     find: Callable[[str], Sequence[Span]],
-    found: dict[int, list[Span]],
+    spans_by_text: dict[int, list[Span]],
 ) -> None:
     """Join a run's texts at their edges and keep matches across a border."""
-    edges = [_edge(texts[index].text, index, is_first=place == 0) for place, index in enumerate(run)]
+    edges = [_edge(texts[index].text, index, is_first=position == 0) for position, index in enumerate(run)]
     for joint, kinds in (("", _GLUED), (" ", _SPACED)):
         pieces = [edge.text for edge in edges]
         if joint or any(piece != piece.strip() for piece in pieces):
             last = len(pieces) - 1
             pieces = [
-                (piece.rstrip() if place < last else piece)
-                if not place
-                else (piece.strip() if place < last else piece.lstrip())
-                for place, piece in enumerate(pieces)
+                (piece.rstrip() if position < last else piece)
+                if not position
+                else (piece.strip() if position < last else piece.lstrip())
+                for position, piece in enumerate(pieces)
             ]
-        shifts = [len(edge.text) - len(edge.text.lstrip()) if place else 0 for place, edge in enumerate(edges)]
+        shifts = [len(edge.text) - len(edge.text.lstrip()) if position else 0 for position, edge in enumerate(edges)]
         for span in find(joint.join(pieces)):
             if span.kind in kinds:
                 parts = list(_parts_by_text(span, edges, pieces, shifts, len(joint)))
                 if len(parts) > 1 and _is_one_value(span, parts, texts):
                     for index, part in parts:
-                        found.setdefault(index, []).append(part)
+                        spans_by_text.setdefault(index, []).append(part)
 
 
 def _edge(text: str, index: int, *, is_first: bool) -> _Edge:
@@ -156,16 +145,16 @@ def _parts_by_text(
     span: Span, edges: Sequence[_Edge], pieces: Sequence[str], shifts: Sequence[int], joint_count: int
 ) -> Iterator[tuple[int, Span]]:
     """Split a span of the joined text into its part in each text."""
-    place = 0
+    position = 0
     for edge, piece, shift in zip(edges, pieces, shifts, strict=True):
-        start, end = max(span.start, place), min(span.end, place + len(piece))
+        start, end = max(span.start, position), min(span.end, position + len(piece))
         if start < end:
-            moved = edge.start + shift - place
+            moved = edge.start + shift - position
             yield (
                 edge.index,
                 Span(start=start + moved, end=end + moved, kind=span.kind, score=span.score, name=span.name),
             )
-        place += len(piece) + joint_count
+        position += len(piece) + joint_count
 
 
 def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence[MessageText]) -> bool:
@@ -184,10 +173,10 @@ def _is_one_value(span: Span, parts: Sequence[tuple[int, Span]], texts: Sequence
 
 def _split_over_messages(texts: Sequence[MessageText], order: Sequence[int]) -> Iterator[tuple[int, Span]]:
     """Find card numbers in parts with words between: `it starts with 4111 1111`, `and ends in 1111 1111`."""
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         pieces = [(index, *piece) for piece in _digit_runs(texts[index].text, last=True)]
         digits = "".join(piece[3] for piece in pieces)
-        for following in order[place + 1 : place + _MAX_TEXTS] if digits else ():
+        for following in order[position + 1 : position + _MAX_TEXTS] if digits else ():
             runs = _digit_runs(texts[following].text, last=False)
             if not runs or len(digits) + len(runs[0][2]) > _MAX_CARD:
                 break

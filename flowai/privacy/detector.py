@@ -63,45 +63,45 @@ class Detector:
             return []
         normalised = normalise(text)
         plain = normalised.text
-        found = self._structured(plain)
+        spans = self._structured(plain)
         if _DIGIT.search(plain) or "corner" in plain or "ntersection" in plain:
-            found += self._addresses.find(plain, found)
-        found += self._names.find(plain)
+            spans += self._addresses.find(plain, spans)
+        spans += self._names.find(plain)
         for recognizer in self._recognizers:
-            found += recognizer.find(plain)
-        if not found:
+            spans += recognizer.find(plain)
+        if not spans:
             return []
-        kept = disjoint_spans(found) if len(found) > 1 else found
+        kept = disjoint_spans(spans) if len(spans) > 1 else spans
         if "<" in plain or "[" in plain:
             kept = _not_overlapping(kept, [match.span() for match in _MARK.finditer(plain)])
         return kept if plain is text else [_moved(span, *normalised.source(span.start, span.end)) for span in kept]
 
     def _structured(self, plain: str) -> list[Span]:
-        found: list[Span] = []
+        spans: list[Span] = []
         if "@" in plain or " dot " in plain or "(at" in plain or "[at" in plain or "[AT" in plain or "(AT" in plain:
-            found += emails(plain)
+            spans += emails(plain)
         if "://" in plain or "www." in plain or "WWW." in plain:
-            found += urls(plain)
+            spans += urls(plain)
         if "." in plain:
-            found += domains(plain)
+            spans += domains(plain)
         if _DIGIT.search(plain):
             for run in digit_runs(plain):
-                found += self._number(run)
+                spans += self._number(run)
             if "." in plain or ":" in plain:
-                found += ip_addresses(plain)
-            found += ibans(plain)
-        found += (
+                spans += ip_addresses(plain)
+            spans += ibans(plain)
+        spans += (
             Span(start=start, end=end, kind=EntityType.SECRET, score=1.0, name=name)
             for start, end, name in self._redactor.spans(plain)
         )
-        return found
+        return spans
 
     def _number(self, run: DigitRun) -> list[Span]:
-        found = list(cards(run))
-        for rest in run.outside(found) if found else (run,):
+        spans = list(cards(run))
+        for rest in run.outside(spans) if spans else (run,):
             number = social_security(rest)
-            found += [number] if number else self._phones.find(rest)
-        return found
+            spans += [number] if number else self._phones.find(rest)
+        return spans
 
 
 def _not_overlapping(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> list[Span]:

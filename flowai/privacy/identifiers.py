@@ -36,20 +36,20 @@ _SPELLED_CUE = re.compile(r"[\[({<]\s?at\s?[\])}>]|\sdot\s|[\[({<]\s?dot\s?[\])}
 
 def emails(text: str) -> Iterator[Span]:
     """Find e-mail addresses, also in other scripts and spelled out (`ann at example dot org`)."""
-    place = text.find("@")
-    while place >= 0:
-        found = _email(text, place)
-        if found is not None:
-            yield found
-        place = text.find("@", place + 1 if found is None else found.end)
+    position = text.find("@")
+    while position >= 0:
+        span = _email(text, position)
+        if span is not None:
+            yield span
+        position = text.find("@", position + 1 if span is None else span.end)
     if _SPELLED_CUE.search(text):
         for match in _SPELLED_OUT_EMAIL.finditer(text):
             yield Span(start=match.start(), end=match.end(), kind=EntityType.EMAIL, score=0.8)
 
 
-def _email(text: str, place: int) -> Span | None:
-    local = _LOCAL.search(text[max(0, place - _LOCAL_COUNT) : place])
-    domain = _DOMAIN.match(text, place + 1) or _ADDRESS_LITERAL.match(text, place + 1)
+def _email(text: str, position: int) -> Span | None:
+    local = _LOCAL.search(text[max(0, position - _LOCAL_COUNT) : position])
+    domain = _DOMAIN.match(text, position + 1) or _ADDRESS_LITERAL.match(text, position + 1)
     if local is None or domain is None:
         return None
     top = domain.groupdict().get("top")
@@ -58,8 +58,8 @@ def _email(text: str, place: int) -> Span | None:
     # `email=ann@…`, `a|ann@…`, `'ann@…`: such characters are rarely part of a name, often part of its line
     name = local.group()
     name = name[max(name.rfind(character) for character in "=|/?&`{}") + 1 :].lstrip(".!#$&'*+/=?^`{|}~-")
-    start = place - len(name)
-    return None if start >= place else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
+    start = position - len(name)
+    return None if start >= position else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
 
 
 _IPV4 = re.compile(
@@ -245,16 +245,16 @@ def ibans(text: str) -> Iterator[Span]:
 
 def _iban_end(text: str, start: int, length: int) -> int | None:
     """Return the end of `length` letters and digits with single separators; None if more follow."""
-    place, left = start, length
+    position, left = start, length
     while left:
-        if place >= len(text):
+        if position >= len(text):
             return None
-        if text[place].isalnum() and text[place].isascii():
+        if text[position].isalnum() and text[position].isascii():
             left -= 1
-        elif text[place] not in " .-" or not text[place - 1].isalnum():
+        elif text[position] not in " .-" or not text[position - 1].isalnum():
             return None
-        place += 1
-    return None if text[place : place + 1].isalnum() else place
+        position += 1
+    return None if text[position : position + 1].isalnum() else position
 
 
 def passes_mod_97(iban: str) -> bool:

@@ -147,13 +147,13 @@ class NameFinder:
                 words.append(_Word(end, end, "", _NO_NAME))
         # Young, White, King: a family name after a given name, else a word
         for index in range(1, len(words)):
-            one = words[index]
+            candidate = words[index]
             if (
-                one.kind == _NO_NAME
-                and one.folded in self._words.family
+                candidate.kind == _NO_NAME
+                and candidate.folded in self._words.family
                 and words[index - 1].kind in {_GIVEN, _INITIAL}
             ):
-                words[index] = one._replace(kind=_FAMILY)
+                words[index] = candidate._replace(kind=_FAMILY)
         return words
 
     def _look_up(self, word: str) -> tuple[str, str]:

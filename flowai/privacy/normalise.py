@@ -54,23 +54,23 @@ class NormalisedText:
 
     __slots__ = ("_segments", "_starts", "text")
 
-    def __init__(self, text: str, pieces: list[_Segment]) -> None:
+    def __init__(self, text: str, segments: list[_Segment]) -> None:
         self.text = text
-        self._segments = pieces
-        self._starts = [piece.start for piece in pieces]
+        self._segments = segments
+        self._starts = [segment.start for segment in segments]
 
     def source(self, start: int, end: int) -> tuple[int, int]:
         """Return the span of the original for a span of the plain text."""
         if not self._segments:
             return start, end
-        first, last = self._piece(start), self._piece(end - 1)
+        first, last = self._segment(start), self._segment(end - 1)
         return (
             first.source + (start - first.start) if first.copied else first.source,
             last.source + (end - last.start) if last.copied else last.source_end,
         )
 
-    def _piece(self, place: int) -> _Segment:
-        return self._segments[bisect_right(self._starts, place) - 1]
+    def _segment(self, position: int) -> _Segment:
+        return self._segments[bisect_right(self._starts, position) - 1]
 
 
 def normalise(text: str) -> NormalisedText:
@@ -82,44 +82,44 @@ def normalise(text: str) -> NormalisedText:
     if not odd.search(text):
         return NormalisedText(text, [])
     plain: list[str] = []
-    pieces: list[_Segment] = []
+    segments: list[_Segment] = []
     done = length = 0
     for match in odd.finditer(text):
         start, end = match.span()
         if start > done:
-            pieces.append(_Segment(length, done, start, copied=True))
+            segments.append(_Segment(length, done, start, copied=True))
             plain.append(text[done:start])
             length += start - done
         plain_chars = _canonical_char(match)
         if plain_chars:
-            pieces.append(_Segment(length, start, end, copied=False))
+            segments.append(_Segment(length, start, end, copied=False))
             plain.append(plain_chars)
             length += len(plain_chars)
         done = end
     if done < len(text):
-        pieces.append(_Segment(length, done, len(text), copied=True))
+        segments.append(_Segment(length, done, len(text), copied=True))
         plain.append(text[done:])
-    return NormalisedText("".join(plain), pieces)
+    return NormalisedText("".join(plain), segments)
 
 
 def _canonical_char(match: re.Match[str]) -> str:
     """Return the plain characters of an unusual match: one, a few or none."""
-    kind, found = match.lastgroup, match.group()
+    kind, matched = match.lastgroup, match.group()
     if kind is None or kind == "escape":
-        return _unescape(found)
+        return _unescape(matched)
     if kind == "digit":
-        return str(unicodedata.digit(found))
+        return str(unicodedata.digit(matched))
     if kind in {"form", "accent"}:
-        return unicodedata.normalize("NFKC", found)
+        return unicodedata.normalize("NFKC", matched)
     return {"invisible": "", "space": " ", "dash": "-", "dot": "."}[kind]
 
 
-def _unescape(found: str) -> str:
-    if found.startswith("%"):
-        return chr(int(found[1:], 16))
-    if found.startswith("&"):
-        return html.unescape(found).replace("\u00ad", "").replace("\u00a0", " ")
-    letter = found.lstrip("\\")
+def _unescape(matched: str) -> str:
+    if matched.startswith("%"):
+        return chr(int(matched[1:], 16))
+    if matched.startswith("&"):
+        return html.unescape(matched).replace("\u00ad", "").replace("\u00a0", " ")
+    letter = matched.lstrip("\\")
     if not letter.startswith("u"):
         return _CONTROL[letter]
     character = chr(int(letter[1:], 16))

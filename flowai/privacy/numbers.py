@@ -187,8 +187,8 @@ def cards(run: DigitRun) -> Iterator[Span]:
         if last is None:
             first += 1
             continue
-        found = run.part(first, last)
-        yield Span(start=found.groups[0][0], end=found.end, kind=EntityType.CARD, score=0.95)
+        card = run.part(first, last)
+        yield Span(start=card.groups[0][0], end=card.end, kind=EntityType.CARD, score=0.95)
         first = last
 
 

@@ -119,7 +119,7 @@ class Scrubber:
         if names_a_secret(leaf.field) and not is_known:
             return [Span(start=0, end=len(text), kind=EntityType.SECRET, score=1.0, name="field")]
         lead = f"{_spoken(leaf.field)}: "
-        found = self._detector.find(lead + text)
+        spans = self._detector.find(lead + text)
         return [
             Span(
                 start=max(0, span.start - len(lead)),
@@ -128,7 +128,7 @@ class Scrubber:
                 score=span.score,
                 name=span.name,
             )
-            for span in found
+            for span in spans
             if span.end > len(lead)
         ]
 

@@ -25,17 +25,7 @@ class EntityType(StrEnum):
     SECRET = "SECRET"  # noqa: S105 - a kind, no secret
 
 
-STRUCTURED = frozenset(
-    {
-        EntityType.CARD,
-        EntityType.PHONE,
-        EntityType.EMAIL,
-        EntityType.IBAN,
-        EntityType.SSN,
-        EntityType.IP,
-        EntityType.URL,
-    }
-)
+STRUCTURED = frozenset(EntityType) - {EntityType.PERSON, EntityType.ADDRESS, EntityType.SECRET}
 """Entity types with a form of their own, found without context."""
 
 

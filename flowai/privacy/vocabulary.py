@@ -8,21 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_UNFOLDED = str.maketrans(
-    {
-        "ł": "l",
-        "ø": "o",
-        "đ": "d",
-        "ð": "d",
-        "þ": "th",
-        "ß": "ss",
-        "æ": "ae",
-        "œ": "oe",
-        "\u0131": "i",
-        "\u2019": "'",
-        "\u2018": "'",
-    }
-)
+# characters that NFKD does not decompose
+_UNFOLDED: dict[int, int | str] = {
+    **str.maketrans("łøđð\u0131\u2019\u2018", "loddi''"),
+    **{ord(character): letters for character, letters in (("þ", "th"), ("ß", "ss"), ("æ", "ae"), ("œ", "oe"))},
+}
 
 # endings that family names have, and words, places and brands hardly ever; by region
 _FAMILY_ENDING = re.compile(

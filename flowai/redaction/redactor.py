@@ -57,7 +57,7 @@ class Redactor:
 
         Use this when the text was normalised first.
         """
-        found = [
+        spans = [
             (match.start(), match.end(), name)
             for value, name in self._known
             if value in text
@@ -66,9 +66,9 @@ class Redactor:
         for rule in self._rules:
             for character in rule.gate:
                 if character in text:
-                    found += rule.spans(text)
+                    spans += rule.spans(text)
                     break
-        return found
+        return spans
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is anything
         """Redact a JSON value: every string in it, keys of objects included.
@@ -108,15 +108,15 @@ class Redactor:
 
     def _spellings(self, known: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """Return all spellings of the known values (plain, URL, JSON) with pattern names, the longest first."""
-        found: dict[str, str] = {}
+        spellings: dict[str, str] = {}
         for value in known:
             if len(value) < MIN_KNOWN_LENGTH or value.isspace():
                 continue
             name = next((rule.name for rule in self._rules if rule.is_whole(value)), "known")
             for spelling in (value, quote(value, safe=""), json.dumps(value)[1:-1]):
                 if spelling not in mark(name):  # a value such as `REDACTED` would remove the marks themselves
-                    found[spelling] = name
-        return tuple(sorted(found.items(), key=lambda item: (-len(item[0]), item[0])))
+                    spellings[spelling] = name
+        return tuple(sorted(spellings.items(), key=lambda item: (-len(item[0]), item[0])))
 
 
 def redact(text: str, known: Iterable[str] = ()) -> str:

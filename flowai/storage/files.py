@@ -94,8 +94,8 @@ def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] =
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{raw[error.start]:02x} is not UTF-8"
-        raise kind(found, place=Place(file=shown, line=line), hint="save the file as UTF-8") from None
+        problem = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        raise kind(problem, place=Place(file=shown, line=line), hint="save the file as UTF-8") from None
 
 
 def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
@@ -166,8 +166,8 @@ def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] =
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        found = f"not valid JSON: {error.msg} at column {error.colno}"
-        raise kind(found, place=Place(file=name or str(path), line=error.lineno)) from None
+        problem = f"not valid JSON: {error.msg} at column {error.colno}"
+        raise kind(problem, place=Place(file=name or str(path), line=error.lineno)) from None
     check_encodable(value, place=Place(file=name or str(path)), kind=kind)
     return value
 
@@ -229,6 +229,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)  # noqa: PTH108 - as above
             raise
+
+
+@contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    """Open a directory for a lock or a sync; yields its descriptor."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def take_lock(file: int | IO[bytes], *, limit_s: float, clock_s: Callable[[], float]) -> bool:

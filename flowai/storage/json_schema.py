@@ -58,7 +58,7 @@ def describe_fields(record: type[msgspec.Struct]) -> dict[str, str]:
     An inherited field is described by the class that declares it, unless the record describes it again.
     """
     texts: dict[str, str] = {}
-    for kind in reversed([one for one in record.__mro__ if issubclass(one, msgspec.Struct)]):
+    for kind in reversed([base for base in record.__mro__ if issubclass(base, msgspec.Struct)]):
         texts |= _arguments(kind.__doc__ or "") | _attribute_docstrings(kind.__module__).get(kind.__qualname__, {})
     return {name: texts[name] for name in record.__struct_fields__ if name in texts}
 
@@ -71,17 +71,17 @@ def _attribute_docstrings(module: str) -> dict[str, dict[str, str]]:
     except (OSError, TypeError, KeyError):  # built in, or installed without its source
         return {}
     return {
-        one.name: {
+        node.name: {
             field.target.id: " ".join(text.value.value.split())
-            for field, text in pairwise(one.body)
+            for field, text in pairwise(node.body)
             if isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)
             and isinstance(text.value.value, str)
         }
-        for one in tree.body
-        if isinstance(one, ast.ClassDef)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
     }
 
 
@@ -91,9 +91,9 @@ def _arguments(docstring: str) -> dict[str, str]:
     texts: dict[str, str] = {}
     name = ""
     for line in arguments.splitlines():
-        if begins := re.match(r" {4}(\w+): (.*)", line):
-            name = begins.group(1)
-            texts[name] = begins.group(2)
+        if match := re.match(r" {4}(\w+): (.*)", line):
+            name = match.group(1)
+            texts[name] = match.group(2)
         elif name and line.startswith(" " * 8):
             texts[name] += " " + line.strip()
         elif line.strip():
@@ -125,13 +125,13 @@ def _drop_listed_keys(schema: object) -> None:
 
 def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
     """Return records and every record inside them, each once."""
-    found: list[type[msgspec.Struct]] = []
+    result: list[type[msgspec.Struct]] = []
 
     def visit(kind: Any) -> None:  # noqa: ANN401 - any type's inspection
         if isinstance(kind, msgspec.inspect.StructType):
-            if kind.cls in found:
+            if kind.cls in result:
                 return
-            found.append(kind.cls)
+            result.append(kind.cls)
             for field in kind.fields:
                 visit(field.type)
         for attribute in ("types", "item_types"):
@@ -143,4 +143,4 @@ def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
 
     for record in records:
         visit(msgspec.inspect.type_info(record))
-    return found
+    return result

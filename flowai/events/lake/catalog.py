@@ -11,6 +11,7 @@ from datetime import UTC, date
 from typing import TYPE_CHECKING
 
 from flowai.events.lake.manifest import DAY, HEAD_BYTES, read_manifest
+from flowai.storage.files import open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,9 +39,7 @@ def hold_read_lock(directories: Sequence[Path]) -> Iterator[None]:
     with ExitStack() as stack:
         for directory in directories:
             with suppress(OSError):
-                descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                stack.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                fcntl.flock(stack.enter_context(open_directory(directory)), fcntl.LOCK_SH)
         yield
 
 

@@ -30,7 +30,7 @@ from flowai.events.lake.manifest import (
 )
 from flowai.events.lake.parquet import open_parquet
 from flowai.events.lake.staging import StagedFile, Staging
-from flowai.storage.files import take_lock, write_atomic, writing
+from flowai.storage.files import open_directory, take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -243,17 +243,13 @@ class _Compactor:
         paths = [path for source in sources if is_unchanged_source(path := day / source.name, source)]
         if not paths:
             return
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with open_directory(self._directory) as descriptor:
             is_free = take_lock(descriptor, limit_s=READER_TIMEOUT_S, clock_s=self._settings.clock_s)
-            if not is_free:
-                for path in paths:
-                    self._skip(path, "it is in Parquet, but still being read; the next compaction removes it")
-                return
             for path in paths:
-                self._remove_source(path)
-        finally:
-            os.close(descriptor)
+                if is_free:
+                    self._remove_source(path)
+                else:
+                    self._skip(path, "it is in Parquet, but still being read; the next compaction removes it")
 
     def _remove_source(self, path: Path) -> None:
         with writing(path):
@@ -314,11 +310,8 @@ def _put_in_place(day: Path, staged: list[StagedFile]) -> None:
 
 def _sync(directory: Path) -> None:
     """Sync the renames in a directory to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with open_directory(directory) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _day_result(name: str, done: list[tuple[LakeManifest, Mapping[str, int]]]) -> DayResult:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake.catalog import date_of, hold_read_lock
 from flowai.events.lake.manifest import parse_manifest
-from flowai.storage.files import take_lock, write_atomic, writing
+from flowai.storage.files import open_directory, take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -155,8 +155,7 @@ def _evict(directory: Path, needed: set[str], max_bytes: int, clock_s: Callable[
     excess_bytes = sum(sizes) - max_bytes
     if excess_bytes <= 0:
         return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with open_directory(directory) as descriptor:
         if not take_lock(descriptor, limit_s=0, clock_s=clock_s):
             return
         for day, size in zip(others, sizes, strict=True):
@@ -164,5 +163,3 @@ def _evict(directory: Path, needed: set[str], max_bytes: int, clock_s: Callable[
                 break
             shutil.rmtree(day, ignore_errors=True)
             excess_bytes -= size
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ from flowai.errors import InfrastructureError, Place
 from flowai.events.records import NonNegativeInt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MANIFEST_VERSION = 1
@@ -35,6 +36,7 @@ NO_FEATURE = "__HIVE_DEFAULT_PARTITION__"
 UNPARSED_NAME = "unparsed"
 
 _DIGEST_CHARS = 32
+_READ_BYTES = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -147,6 +149,22 @@ def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> LakeManif
     if manifest.manifest_version != MANIFEST_VERSION or manifest.day != day:
         raise InfrastructureError("the manifest is of another version or another day", place=place, hint=hint)
     return manifest
+
+
+def hash_blocks(blocks: Iterator[bytes]) -> tuple[str, int]:
+    """Return the SHA-256 and the size of a sequence of blocks."""
+    sha256, size = hashlib.sha256(), 0
+    for block in blocks:
+        sha256.update(block)
+        size += len(block)
+    return sha256.hexdigest(), size
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Read a file, block by block."""
+    with path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            yield block
 
 
 def short_digest(sha256: str) -> str:

@@ -18,7 +18,9 @@ from flowai.events.lake.manifest import (
     CompactedFile,
     ParquetFile,
     UnparsedLinesFile,
+    hash_blocks,
     partition_directory,
+    read_blocks,
     short_digest,
 )
 from flowai.events.lake.parquet import rows_per_group
@@ -37,7 +39,6 @@ LARGE_BYTES = 64 << 10
 """Longer rows get files of their own with small row groups, so that a reader of many rows at once fits in memory."""
 
 _MAX_BUFFER_BYTES = 8 << 20
-_READ_BYTES = 1 << 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -258,10 +259,6 @@ def _file_name(head: str, digest: str, suffix: str) -> str:
 
 def _sync_and_hash(path: Path) -> tuple[str, int]:
     """Sync a file to the disk; return its SHA-256 and size."""
-    sha256, size = hashlib.sha256(), 0
     with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            sha256.update(block)
-            size += len(block)
         os.fsync(stream.fileno())
-    return sha256.hexdigest(), size
+    return hash_blocks(read_blocks(path))

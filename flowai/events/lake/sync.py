@@ -13,15 +13,14 @@ import msgspec
 
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake.catalog import date_of, days_of, is_unchanged_source, manifests_of
+from flowai.events.lake.manifest import hash_blocks, read_blocks
 from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from flowai.events.lake.object_store import ObjectInfo, ObjectStore
-
-_READ_BYTES = 1 << 20
 
 
 class SyncedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,22 +188,6 @@ def _manifest_file(day: Path, name: str) -> _SourceFile:
         byte_count=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
     )
-
-
-def hash_blocks(blocks: Iterator[bytes]) -> tuple[str, int]:
-    """Return the SHA-256 and the size of a sequence of blocks."""
-    sha256, size = hashlib.sha256(), 0
-    for block in blocks:
-        sha256.update(block)
-        size += len(block)
-    return sha256.hexdigest(), size
-
-
-def read_blocks(path: Path) -> Iterator[bytes]:
-    """Read a file, block by block."""
-    with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            yield block
 
 
 def _damage_reason(file: _SourceFile) -> str | None:

@@ -11,9 +11,8 @@ import msgspec
 from flowai.errors import InfrastructureError
 from flowai.events.lake.catalog import date_of, days_of, files_of_day, hold_read_lock, manifests_of
 from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, line_pieces
-from flowai.events.lake.manifest import UNPARSED_NAME, ParquetFile, parse_manifest
+from flowai.events.lake.manifest import UNPARSED_NAME, ParquetFile, hash_blocks, parse_manifest, read_blocks
 from flowai.events.lake.parquet import open_parquet
-from flowai.events.lake.sync import hash_blocks, read_blocks
 from flowai.events.records import CallEvent
 
 if TYPE_CHECKING:
