@@ -116,6 +116,7 @@ _COLOURS = {
     "WORSE": "red",
     "NO WINNER YET": "yellow",
     "INVALID": "yellow",
+    "OK": "green",
 }
 """Words that may begin a line, and their colours; the word alone says it all."""
 

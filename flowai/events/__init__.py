@@ -1,4 +1,4 @@
-"""The event log, where everything that happened to a call is kept."""
+"""The event log: calls, feedback, scores, release steps and alerts."""
 
 from flowai.events.log import EventLog, UnreadableLine, read_events
 from flowai.events.records import (

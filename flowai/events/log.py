@@ -1,4 +1,4 @@
-"""The append-only event log: one file per process and day, and the reader of all of them, in the lake too."""
+"""The append-only event log: one file per process and day, and a reader for all of them, in the lake too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 
 from flowai.errors import Place
 from flowai.events.lake.catalog import days_of, files_of_day, hold_read_lock
-from flowai.events.lake.parquet import open_rows
+from flowai.events.lake.parquet import open_parquet
 from flowai.events.records import CallEvent, Event
 from flowai.storage.jsonl import AppendLog
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
     from flowai.redaction import Redactor
 
-PROCESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+PROCESS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class EventLog:
     """Writes the events of one process; threads may share it.
 
-    A file is made with the first event, and a new one when the UTC day of the clock changes.
+    The first event of a UTC day opens a new file.
 
     Args:
-        directory: the log; holds `dt=YYYY-MM-DD/` directories.
-        process: name no other process uses (host, process id, start): letters, digits, `_`, `.`, `-`.
-        redactor: takes secrets out of every string before it is written.
-        clock: gives the time now, with a time zone.
+        directory: the log; contains `dt=YYYY-MM-DD/` directories.
+        process: name that no other process uses (host, process id, start): letters, digits, `_`, `.`, `-`.
+        redactor: removes secrets from every string before it is written.
+        clock: returns the time now, with a time zone.
     """
 
     def __init__(self, directory: Path, process: str, redactor: Redactor, clock: Callable[[], datetime]) -> None:
-        if PROCESS.fullmatch(process) is None:
+        if PROCESS_NAME.fullmatch(process) is None:
             raise ValueError(f"`{process}` cannot name a file")
         self.directory = directory
         self._process = process
@@ -52,21 +52,20 @@ class EventLog:
     def append(self, event: Event) -> None:
         """Write one event; when this returns, the kernel has it and a killed process does not lose it.
 
-        Args:
-            event: what happened; its `at` is written in UTC.
+        The event's `at` is written in UTC.
 
         Raises:
-            InfrastructureError: the disk is full or the place cannot be written; the log stays whole.
+            InfrastructureError: the disk is full or the directory cannot be written; no earlier line is damaged.
         """
         if event.at.utcoffset():
             event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
         line = event if self._is_clean(event) else self._redactor.value(msgspec.to_builtins(event))
         with self._lock:
-            file = self._today()
+            file = self._file_of_today()
             try:
                 file.append(line)
             except UnicodeEncodeError:  # found before a byte is written
-                file.append(_writable(msgspec.to_builtins(line)))
+                file.append(_replace_surrogates(msgspec.to_builtins(line)))
 
     def close(self) -> None:
         """Close the file; the next event opens one again."""
@@ -80,18 +79,18 @@ class EventLog:
         self.close()
 
     def _is_clean(self, event: Event) -> bool:
-        """Tell, at a third of its price, whether redaction would change nothing: no field is named like a secret."""
+        """Return whether redaction would change nothing, at a third of its cost: no field's name is a secret's name."""
         if isinstance(event, CallEvent) and event.content is not None:
             return False
         return all(self._redactor.text(text) == text for text in _texts(event))
 
-    def _today(self) -> AppendLog:
+    def _file_of_today(self) -> AppendLog:
         day = self._clock().astimezone(UTC).date().isoformat()
         if self._file is None or day != self._day:
             self._close()
             path = self.directory / f"dt={day}" / f"{self._process}.jsonl"
             self._file, self._day = AppendLog(path), day
-            while not self._file.lock():  # compacted at this very moment
+            while not self._file.lock():  # a compaction removed it between opening and locking
                 self._file.close()
                 self._file = AppendLog(path)
         return self._file
@@ -103,7 +102,7 @@ class EventLog:
 
 
 def _texts(record: msgspec.Struct) -> Iterator[str]:
-    """Give the texts of a record and of the records in its tuples."""
+    """Yield the strings of a record and of the records in its tuples."""
     for value in msgspec.structs.astuple(record):
         if isinstance(value, str):
             yield value
@@ -112,23 +111,21 @@ def _texts(record: msgspec.Struct) -> Iterator[str]:
                 yield from _texts(item)
 
 
-def _writable(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
-    """Replace halves of characters, which Python's JSON reader lets in and UTF-8 cannot hold."""
+def _replace_surrogates(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
+    """Replace unpaired surrogates: Python's JSON reader accepts them, UTF-8 cannot encode them."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {_writable(key): _writable(item) for key, item in value.items()}
-    return [_writable(item) for item in value] if isinstance(value, list) else value
+        return {_replace_surrogates(key): _replace_surrogates(item) for key, item in value.items()}
+    return [_replace_surrogates(item) for item in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnreadableLine:
-    """A line of the log that gives no event: torn when a machine died, or damaged."""
+    """A line of the log that is not an event: torn when a machine crashed, or damaged."""
 
     place: Place
-    """File and line."""
     reason: str
-    """What is wrong with it."""
 
 
 def read_events(
@@ -136,14 +133,14 @@ def read_events(
 ) -> Iterator[Event]:
     """Read every event of a log, day by day, file by file, in bounded memory; lines and Parquet alike.
 
-    Fields that a newer flowai added are passed over. Until the last event was read, no file of the log is removed.
+    Fields that a newer flowai added are ignored. No file of the log is removed before the last event is read.
 
     Args:
-        directories: the log, or several that hold one log together; those that do not exist hold no events.
-        on_unreadable: is given each line that gives no event (`list.append` gathers them): no loss is silent.
+        directories: the log, or several directories that contain one log together; missing ones contain no events.
+        on_unreadable: receives each line that is not an event (`list.append` collects them), so that no loss is silent.
 
     Yields:
-        The events: of a day, those in Parquet first; in the order of each file.
+        The events of each day, those in Parquet first, in the order of each file.
 
     Raises:
         InfrastructureError: a file of the lake is damaged.
@@ -154,12 +151,12 @@ def read_events(
         for name in days_of(places):
             files = files_of_day(places, name)
             if files.parquet:
-                yield from _rows(files.parquet, decode, on_unreadable)
+                yield from _read_parquet(files.parquet, decode, on_unreadable)
             for path in files.lines:
-                yield from _lines(path, decode, on_unreadable)
+                yield from _read_lines(path, decode, on_unreadable)
 
 
-def _lines(
+def _read_lines(
     path: Path, decode: Callable[[bytes | str], Event], on_unreadable: Callable[[UnreadableLine], None]
 ) -> Iterator[Event]:
     with path.open("rb") as stream:
@@ -169,16 +166,16 @@ def _lines(
             try:
                 yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                reason = str(error) if line.endswith(b"\n") else f"the line is not whole: {error}"
+                reason = str(error) if line.endswith(b"\n") else f"the line is incomplete: {error}"
                 on_unreadable(UnreadableLine(place=Place(file=str(path), line=number), reason=reason))
 
 
-def _rows(
+def _read_parquet(
     paths: Sequence[Path],
     decode: Callable[[bytes | str], Event],
     on_unreadable: Callable[[UnreadableLine], None],
 ) -> Iterator[Event]:
-    with open_rows() as rows:
+    with open_parquet() as rows:
         for path in paths:
             for number, (line, _) in enumerate(rows.read(path), start=1):
                 try:

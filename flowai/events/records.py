@@ -11,38 +11,40 @@ from msgspec import Meta
 SCHEMA_VERSION = 1
 
 Origin = Literal["library", "serve", "eval", "smoke", "judge", "batch"]
-"""Who made the call. Verdicts look at `library` and `serve` only."""
+"""Source of the call. Verdicts count `library` and `serve` only."""
 
 Variant = Literal["dogfood", "canary", "control", "stable"]
-"""Which side of a rollout served the call."""
+"""Variant of a rollout that served the call."""
 
 CacheStatus = Literal["miss", "exact", "semantic"]
-"""`miss`: a model was asked. `exact`, `semantic`: the answer came from that cache."""
+"""`miss`: a model was called. `exact`, `semantic`: the answer came from that cache."""
 
 AttemptStatus = Literal["ok", "error", "skipped"]
-"""`ok`: it answered. `error`: it failed. `skipped`: it was not asked, for a SkipReason."""
+"""`ok`: the model answered. `error`: it failed. `skipped`: it was not called, for a SkipReason."""
 
 SkipReason = Literal["open", "probing", "resting", "same_provider", "too_small", "no_key", "no_weights", "deadline"]
-"""`open`, `probing`: its provider's breaker. `resting`: its provider asked to be left alone. `same_provider`: another
-model of its provider had just failed. `too_small`: its context is not larger than the one that was too small. `no_key`:
-the variable of its key is not set. `no_weights`: the file of a local model is missing. `deadline`: no time was left."""
+"""`open`, `probing`: state of its provider's circuit breaker. `resting`: its provider is in back-off. `same_provider`:
+another model of its provider had just failed. `too_small`: its context is not larger than the one that was too small.
+`no_key`: the variable of its key is not set. `no_weights`: the file of a local model is missing. `deadline`: no time is
+left."""
 
 FeedbackVerdict = Literal["accepted", "rejected", "thumbs_up", "thumbs_down", "edited", "saved"]
-"""What a user made of an answer."""
+"""A user's verdict on an answer."""
 
 AlertCause = Literal["auth", "retired_model", "registry", "state", "budget", "events", "cache", "error_rate"]
-"""`auth`: a provider refuses our key. `retired_model`: it no longer knows a model. `registry`: its new version is wrong
-and the last good one serves. `state`: what processes share is away. `budget`: a feature's day is spent. `events`,
-`cache`: they cannot be written. `error_rate`: too many calls fail, says `flowai watch`."""
+"""`auth`: a provider refuses the API key. `retired_model`: a provider no longer offers a model. `registry`: its new
+version is invalid and the last valid one serves. `state`: the shared state is unreachable. `budget`: a feature's daily
+budget is spent. `events`, `cache`: the event log or the cache cannot be written. `error_rate`: `flowai watch` found too
+many failing calls."""
 
 ReleaseAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
 """`publish` .. `rollback`: steps of a rollout. `stop`, `adopt`: ends of an experiment."""
 
-AtLeastZero = Annotated[int, Meta(ge=0)]
+NonNegativeInt = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0)]
 
 SEMCONV_VERSION = "1.44.0"
-"""The version of OpenTelemetry's semantic conventions that the table below follows."""
+"""Version of OpenTelemetry's semantic conventions that `OTEL_NAMES` follows."""
 
 OTEL_NAMES: dict[str, str] = {
     "requested_model": "gen_ai.request.model",
@@ -96,217 +98,215 @@ OTEL_NAMES: dict[str, str] = {
     "to_stage": "flowai.release.to_stage",
     "actor": "flowai.release.actor",
 }
-"""What each field is called where the event leaves as OpenTelemetry; names of our own are under `flowai.`. No two
-fields of one record share a name.
+"""OpenTelemetry attribute of each field; flowai's own are under `flowai.`. No two fields of one record share one.
 
 Source: OpenTelemetry semantic conventions, Gen AI client spans and attributes registry. They deprecate `error.message`,
-so messages are ours.
+so error messages are under `flowai.`.
 """
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One try at one model within a call."""
+    """Attempt at one model within a call."""
 
     model: str
-    """The registry's name of the model."""
+    """The model's name in the registry."""
     provider: str
-    """Who was asked."""
+    """The provider that was called."""
     status: AttemptStatus
     """`ok`, `error` or `skipped`."""
     reason: SkipReason | None = None
-    """Why it was skipped; None when it was asked."""
+    """Why the model was skipped; None when it was called."""
     http_status: int | None = None
-    """HTTP status; None when no answer came."""
+    """HTTP status of the response; None without a response."""
     error_class: str | None = None
-    """Class of the error (`RateLimitedError`); None when it answered."""
+    """Class of the error (`RateLimitedError`); None when the model answered."""
     message: str | None = None
-    """The provider's words about the error, secrets redacted, cut to about 300 characters; None without any."""
+    """The provider's error message, secrets redacted, cut to about 300 characters; None without one."""
     at_ms: Milliseconds | None = None
-    """From the call's request to the begin of this try, >= 0; None where it was not noted."""
+    """Time from the call's request to the start of this attempt, >= 0; None if it was not measured."""
     latency_ms: Milliseconds | None = None
-    """From this try's request to its end, >= 0; None when skipped."""
+    """Time from this attempt's start to its end, >= 0; None when skipped."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said, where the feature's `log_content` keeps it; secrets are redacted."""
+    """Request and answer, if the feature's `log_content` allows to store them; secrets are redacted."""
 
     messages: tuple[dict[str, Any], ...]
-    """The request, OpenAI's chat format."""
+    """The request in OpenAI's chat format."""
     output: str | None = None
-    """The answer; None when there was none."""
+    """The answer; None without one."""
 
 
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="call"):
-    """One request of a feature, from the assignment to the answer: one line of the log.
+    """Call of a feature or a model, from the assignment to the answer: one line of the log.
 
-    Every field stands in every line, null where it has no value, so that a table made of any lines has all columns.
+    Every line has every field, null where it has no value, so that a table made of any lines has all columns.
     """
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
     """Version of this format: 1."""
     call_id: Annotated[str, Meta(min_length=1)]
-    """Identity of the call; feedback refers to it."""
+    """Identity of the call; feedback and scores refer to it."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When the request came (RFC 3339, UTC)."""
+    """Time of the request (RFC 3339, UTC)."""
     origin: Origin
-    """Who made the call."""
+    """Source of the call."""
     user_hash: str | None = None
-    """Hash of the user; None when there was none. Never the user's name."""
+    """Hash of the user; None without a user. Never the user's name."""
     tenant: str | None = None
-    """Whose data it is; None where there is one tenant only."""
+    """The customer whose data it is; None in a project with one tenant."""
     session: str | None = None
-    """The conversation it belongs to."""
+    """The conversation that the call belongs to."""
     feature: str | None = None
-    """The feature; None when a model was called on its own."""
+    """The feature; None when the caller named a model instead."""
     release: str | None = None
-    """The release that served; None outside releases."""
+    """The release that served; None if the call used no release."""
     variant: Variant | None = None
-    """Which side of a rollout served; None outside rollouts."""
+    """Variant of the rollout; None outside rollouts."""
     experiment: str | None = None
-    """The experiment it took part in."""
+    """The experiment of the call."""
     arm: str | None = None
     """The experiment's arm."""
     is_sticky: bool = False
-    """Whether a user or a session decides the variant and the arm, so that one asker's calls are one; False where only
-    the call id does: such calls are left out of statistics per user."""
+    """Whether a user or a session decides variant and arm, so that all calls of one user get the same; False if the
+    call id decides: statistics per user leave such calls out."""
     prompt_id: str | None = None
-    """The prompt (`prompts/summary_v2`); None when messages were given as they are."""
+    """The prompt (`prompts/summary_v2`); None when the caller passed messages."""
     prompt_hash: str | None = None
-    """Hash of the prompt's bytes and its partials', hex."""
+    """Hash of the bytes of the prompt and its partials, hex."""
     requested_model: str
-    """The registry's name of the model that was asked first."""
+    """Name in the registry of the first model of the fallback chain."""
     served_model: str | None = None
-    """The name the provider reports; None when nobody answered."""
+    """Model name that the provider reports; None when no model answered."""
     provider: str | None = None
-    """Who answered, or was asked last."""
+    """The provider that answered, else the last one called."""
     attempts: tuple[Attempt, ...] = ()
-    """Every try, in order; empty when the cache answered."""
+    """All attempts, in order; empty when the cache answered."""
     degraded: bool = False
-    """Whether the last resort answered."""
+    """Whether the last resort (`degrade.to`) answered."""
     cache: CacheStatus = "miss"
-    """Where the answer came from."""
+    """Cache that answered; `miss` when a model was called."""
     similarity: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """Of the request that the semantic cache found, 0 to 1; None for other verdicts."""
-    input_tokens: AtLeastZero | None = None
+    """Similarity of the cached request, 0 to 1; None unless the semantic cache answered."""
+    input_tokens: NonNegativeInt | None = None
     """Tokens of the request, >= 0; None when not reported."""
-    output_tokens: AtLeastZero | None = None
+    output_tokens: NonNegativeInt | None = None
     """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
-    """US dollars of all attempts, >= 0; 0 for cache hits and local models; None when the price is not known."""
+    """Cost of all attempts in US dollars, >= 0; 0 for cache hits and local models; None when the price is unknown."""
     ttft_ms: Milliseconds | None = None
-    """From the request to the first token, >= 0; None when the answer was not streamed."""
+    """Time from the request to the first token, >= 0; None when the answer was not streamed."""
     latency_ms: Milliseconds
-    """From the request to the whole answer or the failure, >= 0."""
+    """Time from the request to the complete answer or the failure, >= 0."""
     finish_reason: str | None = None
-    """`stop`, `length`, `content_filter`, `tool_calls`; None when there is none."""
+    """`stop`, `length`, `content_filter` or `tool_calls`; None without an answer."""
     json_valid: bool | None = None
-    """Whether the answer is the JSON that was promised; None where none was."""
+    """Whether the answer is JSON as requested; None if the feature asks for no JSON."""
     error_class: str | None = None
-    """Class of the error the caller got; None when it got an answer."""
+    """Class of the error that the caller got; None after an answer."""
     error_message: str | None = None
-    """Its message, secrets redacted."""
+    """Message of that error, secrets redacted."""
     content: Content | None = None
-    """What was said; None unless `log_content` keeps it."""
+    """Request and answer; None unless `log_content` allows it."""
 
 
 class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="feedback"):
-    """What a user made of an answer; one call may have several."""
+    """A user's verdict on an answer; a call may have several."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
     """Version of this format: 1."""
     call_id: Annotated[str, Meta(min_length=1)]
-    """The call it is about."""
+    """The call that the feedback refers to."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When it was given (RFC 3339, UTC)."""
+    """Time of the feedback (RFC 3339, UTC)."""
     origin: Origin
-    """Through what it came: `library` or `serve`."""
+    """Interface that received it: `library` or `serve`."""
     verdict: FeedbackVerdict
-    """What the user made of it."""
+    """The user's verdict."""
     text: str | None = None
-    """The answer as the user edited it, secrets redacted; None unless it was edited and the feature's `log_content`
-    keeps it."""
+    """The answer as edited by the user, secrets redacted; None without an edit, or unless `log_content` allows it."""
     user_hash: str | None = None
-    """Hash of the user; None when there was none."""
+    """Hash of the user; None without a user."""
     tenant: str | None = None
-    """Whose data it is; None where there is one tenant only."""
+    """The customer whose data it is; None in a project with one tenant."""
     feature: str | None = None
-    """The call's feature; like all below, None where the call is not known any more."""
+    """The call's feature; None, like all fields below, if the gateway no longer knows the call."""
     release: str | None = None
     """The release that served the call."""
     variant: Variant | None = None
-    """Which side of a rollout served it."""
+    """Variant of the rollout that served the call."""
     experiment: str | None = None
-    """The experiment it took part in."""
+    """The experiment of the call."""
     arm: str | None = None
     """The experiment's arm."""
 
 
 class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="alert"):
-    """What a person must know of, though no call may have failed for it."""
+    """A problem that an operator must know of, even if no call failed."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
     """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When it was seen (RFC 3339, UTC)."""
+    """Time of detection (RFC 3339, UTC)."""
     cause: AlertCause
-    """What kind of trouble."""
+    """Kind of problem."""
     message: str
-    """What is wrong and where, secrets redacted."""
+    """The problem and its place, secrets redacted."""
     feature: str | None = None
-    """The feature that met it; None where it concerns none or all."""
+    """The feature concerned; None for all or none."""
     provider: str | None = None
-    """The provider that met it; None where it concerns none."""
+    """The provider concerned; None for none."""
     model: str | None = None
-    """The registry's name of the model; None where it concerns none."""
+    """Name in the registry of the model concerned; None for none."""
     release: str | None = None
-    """The release that serves; None where none is known."""
+    """The release that serves; None if unknown."""
 
 
 class ScoreEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="score"):
-    """What a judge found in an answer, after the call; one call may have several."""
+    """A judge's result for an answer, after the call; a call may have several."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
     """Version of this format: 1."""
     call_id: Annotated[str, Meta(min_length=1)]
-    """The call it is about."""
+    """The call that the score refers to."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When it was judged (RFC 3339, UTC)."""
+    """Time of the score (RFC 3339, UTC)."""
     origin: Origin
-    """Who judged: `judge` for a model, else through what the score came."""
+    """`judge` for a model's score, else the interface that received it."""
     name: Annotated[str, Meta(min_length=1)]
-    """What was looked for (`hallucination`)."""
+    """Property that was judged (`hallucination`)."""
     passed: bool
-    """Whether the answer is free of it; of several scores of one call and name the last one counts."""
+    """Whether the answer is free of it; of several scores of one call and name, the last one counts."""
     score: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """How sure the judge is that it is free of it, 0 to 1; None where it only said yes or no."""
+    """The judge's confidence that the answer is free of it, 0 to 1; None for yes or no only."""
     judge: str | None = None
-    """The model or the person's tool that judged; None where it was not said."""
+    """The model or tool that judged; None if unknown."""
 
 
 class ReleaseEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="release"):
-    """A step of a rollout or the end of an experiment, beside the calls that it changed; the ledger is the record."""
+    """Step of a rollout or end of an experiment, next to the calls that it changed; the ledger is the authority."""
 
     schema_version: Annotated[int, Meta(ge=1)] = SCHEMA_VERSION
     """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When (RFC 3339, UTC)."""
+    """Time of the step (RFC 3339, UTC)."""
     action: ReleaseAction
-    """What was done."""
+    """The step."""
     release: str | None = None
-    """The release it was done to; of an experiment, the one that was adopted, None where none was."""
+    """The candidate, or the release that was rolled back; of an experiment, the adopted release, else None."""
     serving: str | None = None
-    """What serves from then on; None where that did not change."""
+    """The release that serves from then on; None if that did not change."""
     from_stage: int | str | None = None
-    """Where the rollout stood: `dogfood` or a percentage; None outside rollouts."""
+    """Stage before the step: `dogfood` or a percentage; None outside rollouts."""
     to_stage: int | str | None = None
-    """Where it stands; None where it ended."""
+    """Stage after the step; None if the rollout ended."""
     experiment: str | None = None
     """The experiment that ended; None for rollouts."""
     actor: str
-    """Who did it."""
+    """Person or process that took the step."""
     reason: str | None = None
-    """Why, secrets redacted; None without any."""
+    """Reason given, secrets redacted; None without one."""
 
 
 Event = CallEvent | FeedbackEvent | ScoreEvent | ReleaseEvent | AlertEvent
-"""Every kind of event the log holds; `kind` tells them apart."""
+"""All kinds of events, distinguished by `kind`."""

@@ -1,4 +1,4 @@
-"""The schema file of the event format."""
+"""JSON Schema of the event format."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ SCHEMA_FILE = Path(__file__).with_name("event.schema.json")
 
 
 def event_schema() -> str:
-    """Give the text of the event format's schema file, as it ships beside this module."""
+    """Return the text of the event format's schema file, as it ships beside this module."""
     return as_text({"title": "flowai event", **json_schema(*get_args(Event))})

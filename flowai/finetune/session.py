@@ -123,7 +123,7 @@ def open_session(
     others = (PresidioFinder(),) if is_presidio_installed() else ()
     cleaning = Cleaning(
         leaks=leaks,
-        scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known, others=others),
+        scrubber=Scrubber(_key(workspace.project, feature, workspace.environ), known_secrets=known, recognizers=others),
         rules=rules,
         count_tokens=None if rules.max_tokens is None else partial(count_text, load_encoding()),
         languages=Languages(languages) if languages else None,

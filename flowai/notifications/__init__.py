@@ -1,4 +1,4 @@
-"""What somebody must know: when failures are too many and whose fault it is; messages that survive a crash."""
+"""Alerts and their delivery: an outbox that survives a crash, PagerDuty and webhooks."""
 
 from flowai.notifications.outbox import DeliveryOutcome, Outbox, Pending
 from flowai.notifications.records import Alert, Delivery, DeliveryError, Sender

@@ -1,4 +1,4 @@
-"""Posts one JSON document; says whether trying again makes sense."""
+"""Posts a JSON document, and tells whether a retry may help."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ if TYPE_CHECKING:
     from email.message import Message
     from urllib.request import HTTPRedirectHandler
 
-LIMIT_S = 3.0
-_TOO_MANY = 429
-_TIMED_OUT = 408
-_SERVER = 500
-_MAX_SHOWN = 160
+TIMEOUT_S = 3.0
+_TOO_MANY_REQUESTS = 429
+_REQUEST_TIMEOUT = 408
+_SERVER_ERROR = 500
+_MAX_BODY_CHARS = 160
 
 
-def post_json(url: str, document: object, *, secrets: frozenset[str] = frozenset(), limit_s: float = LIMIT_S) -> None:
-    """Post; anything but 2xx is a failure, redirects too.
+def post_json(
+    url: str, document: object, *, secrets: frozenset[str] = frozenset(), timeout_s: float = TIMEOUT_S
+) -> None:
+    """Post a document; any other status than 2xx is a failure, also a redirect.
 
     Args:
         url: http or https.
-        document: what msgspec encodes.
-        secrets: what must not stand in an error.
-        limit_s: until the answer is there.
+        document: anything that msgspec encodes.
+        secrets: values to redact in errors.
+        timeout_s: time limit of the request.
 
     Raises:
-        DeliveryError: it did not arrive.
+        DeliveryError: the document was not delivered.
     """
-    import http.client  # only when something is sent
+    import http.client  # only if something is sent
     import urllib.error
     import urllib.request
 
     redactor = Redactor({*secrets, url})
     if not url.startswith(("http://", "https://")):
-        raise DeliveryError("its address is no http:// or https:// URL", will_pass=False)
+        raise DeliveryError("its address is not an http:// or https:// URL", is_transient=False)
     opener = urllib.request.build_opener(_no_redirects())
     try:
         request = urllib.request.Request(  # noqa: S310 - http(s) only, see above
@@ -47,37 +49,37 @@ def post_json(url: str, document: object, *, secrets: frozenset[str] = frozenset
             headers={"Content-Type": "application/json", "User-Agent": "flowai"},
             method="POST",
         )
-        with opener.open(request, timeout=limit_s):
+        with opener.open(request, timeout=timeout_s):
             return
     except urllib.error.HTTPError as error:
         with error:
-            said = redactor.text(error.read(2_000).decode(errors="replace"))[:_MAX_SHOWN]
-        passes = error.code in (_TOO_MANY, _TIMED_OUT) or error.code >= _SERVER
+            body = redactor.text(error.read(2_000).decode(errors="replace"))[:_MAX_BODY_CHARS]
+        is_transient = error.code in (_TOO_MANY_REQUESTS, _REQUEST_TIMEOUT) or error.code >= _SERVER_ERROR
         raise DeliveryError(
-            f"HTTP {error.code}: {' '.join(said.split())}".rstrip(": "),
+            f"HTTP {error.code}: {' '.join(body.split())}".rstrip(": "),
             retry_after_s=_retry_after_s(error.headers),
-            will_pass=passes,
+            is_transient=is_transient,
         ) from None
     except (OSError, http.client.HTTPException) as error:
         reason = redactor.text(str(getattr(error, "reason", None) or error))
         raise DeliveryError(f"no answer: {reason}") from None
     except ValueError:
-        raise DeliveryError("its address is no URL", will_pass=False) from None
+        raise DeliveryError("its address is not a URL", is_transient=False) from None
 
 
 def _no_redirects() -> HTTPRedirectHandler:
     import urllib.request
 
-    class Stay(urllib.request.HTTPRedirectHandler):
-        """Goes nowhere else: a redirect would turn the message into a GET."""
+    class NoRedirects(urllib.request.HTTPRedirectHandler):
+        """Refuses redirects: urllib would repeat the POST as a GET."""
 
         def redirect_request(self, *_: object) -> None:
             pass
 
-    return Stay()
+    return NoRedirects()
 
 
 def _retry_after_s(headers: Message) -> float | None:
-    """Read Retry-After in seconds; its date form is rare and counts as not said."""
+    """Read Retry-After in seconds; its date form is rare and not supported."""
     text = headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - more is no time
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - more is not a time

@@ -1,8 +1,7 @@
-"""The outbox: messages wait here until they are out, whatever happens to the process that wrote them.
+"""The outbox: messages stay here until they are delivered, whatever happens to the process that wrote them.
 
-The file is only added to: a line says that a message was queued, tried or sent. Whoever holds the file's lock sends; a
-message whose sender dies between the sending and the line about it goes out twice, so receivers are told a key by which
-they see that.
+The file is append-only: a line says that a message was queued, failed or was sent. The holder of the file's lock sends.
+If it dies before it writes the line about a message, the message is sent again; receivers get a key to detect that.
 """
 
 from __future__ import annotations
@@ -26,65 +25,55 @@ if TYPE_CHECKING:
     from flowai.notifications.records import Sender
 
 INITIAL_BACKOFF_S = 5.0
-MAX_PAUSE_S = 600.0
-LOCK_LIMIT_S = 2.0
+MAX_BACKOFF_S = 600.0
+LOCK_TIMEOUT_S = 2.0
 SCHEMA_VERSION = 1
 
 
 class _OutboxLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the file."""
-
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
-    what: Literal["queued", "tried", "sent"]
-    """What happened to the message."""
+    event: Literal["queued", "failed", "sent"]
     id: str
-    """Which message."""
+    """Id of the message."""
     at: datetime
-    """When (RFC 3339, UTC)."""
     delivery: Delivery | None = None
-    """The message, when it was queued."""
+    """The message, if it was queued."""
     error: str | None = None
-    """Why a try failed, secrets redacted."""
-    again_at: datetime | None = None
-    """Before this nobody tries by itself; None where a person must act first."""
+    """Why an attempt failed, secrets redacted."""
+    retry_at: datetime | None = None
+    """Earliest automatic retry; None if the failure is permanent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pending:
-    """A message that waits."""
+    """A message that is not delivered yet."""
 
     delivery: Delivery
-    """The message."""
     queued_at: datetime
-    """Since when."""
-    tried_count: int = 0
-    """How often it was tried, >= 0."""
+    attempt_count: int = 0
     error: str | None = None
-    """Why the last try failed; None when there was none."""
-    again_at: datetime | None
-    """Before this nobody tries by itself; None where a person must act first."""
+    """Why the last attempt failed; None before the first."""
+    retry_at: datetime | None
+    """Earliest automatic retry; None if the failure is permanent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryOutcome:
-    """What came of one message."""
+    """Result of one attempt."""
 
     delivery: Delivery
-    """The message."""
     error: str | None
-    """Why it waits; None when it is out."""
+    """Why it failed; None if it was sent."""
     elapsed_s: float
-    """How long the try took, >= 0."""
 
 
 class Outbox:
     """The outbox of a project.
 
     Args:
-        path: its file; made with the first message.
-        now: the time, UTC.
-        clock_s: a clock that never goes back, seconds.
+        path: its file; the first message creates it.
+        now: returns the time, UTC.
+        clock_s: monotonic clock, seconds.
     """
 
     def __init__(
@@ -95,7 +84,7 @@ class Outbox:
         self._clock_s = clock_s
 
     def queue(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep messages; one whose id was ever queued is not queued again.
+        """Store messages, except those whose id was queued before.
 
         Raises:
             InfrastructureError: the file cannot be written.
@@ -106,39 +95,36 @@ class Outbox:
             return
         with AppendLog(self._path) as log:
             for delivery in new:
-                log.append(_OutboxLine(what="queued", id=delivery.id, at=self._now(), delivery=delivery))
+                log.append(_OutboxLine(event="queued", id=delivery.id, at=self._now(), delivery=delivery))
 
     def pending(self) -> tuple[Pending, ...]:
-        """Give what waits, oldest first; a message that a newer one of its slot replaced waits no more."""
-        found: dict[str, Pending] = {}
+        """Return undelivered messages, oldest first, without those replaced by a newer one of their slot."""
+        pending: dict[str, Pending] = {}
         for line in self._lines():
-            if line.what == "queued" and line.delivery is not None:
+            if line.event == "queued" and line.delivery is not None:
                 slot = line.delivery.slot
                 if slot is not None:
-                    found = {key: one for key, one in found.items() if one.delivery.slot != slot}
-                found[line.id] = Pending(delivery=line.delivery, queued_at=line.at, again_at=line.at)
-            elif line.what == "sent":
-                found.pop(line.id, None)
-            elif line.id in found:
-                before = found[line.id]
-                found[line.id] = Pending(
+                    pending = {key: other for key, other in pending.items() if other.delivery.slot != slot}
+                pending[line.id] = Pending(delivery=line.delivery, queued_at=line.at, retry_at=line.at)
+            elif line.event == "sent":
+                pending.pop(line.id, None)
+            elif line.id in pending:
+                before = pending[line.id]
+                pending[line.id] = Pending(
                     delivery=before.delivery,
                     queued_at=before.queued_at,
-                    tried_count=before.tried_count + 1,
+                    attempt_count=before.attempt_count + 1,
                     error=line.error,
-                    again_at=line.again_at,
+                    retry_at=line.retry_at,
                 )
-        return tuple(found.values())
+        return tuple(pending.values())
 
     def deliver(self, senders: Mapping[str, Sender], *, only_due: bool = False) -> tuple[DeliveryOutcome, ...]:
-        """Send what waits; each message is tried once.
+        """Attempt each message once.
 
         Args:
-            senders: by kind of receiver; a message without one waits on.
-            only_due: leave alone what has to wait before it is tried again; a person who asks tries everything.
-
-        Returns:
-            What came of each message that was tried.
+            senders: by kind of receiver; messages to other receivers stay.
+            only_due: skip messages before their `retry_at`.
 
         Raises:
             InfrastructureError: the file cannot be written.
@@ -147,38 +133,38 @@ class Outbox:
             return ()
         outcomes: list[DeliveryOutcome] = []
         with self._lock() as is_alone, AppendLog(self._path) as log:
-            for waiting in self.pending():
-                delivery, sender = waiting.delivery, senders.get(waiting.delivery.to)
-                if sender is None or (only_due and not self._is_due(waiting)):
+            for message in self.pending():
+                delivery, sender = message.delivery, senders.get(message.delivery.to)
+                if sender is None or (only_due and not self._is_due(message)):
                     continue
                 if not is_alone:
                     error: str | None = "another process is sending"
                     outcomes.append(DeliveryOutcome(delivery=delivery, error=error, elapsed_s=0.0))
                     continue
-                began_s = self._clock_s()
-                error = self._send(waiting, sender, log)
-                outcomes.append(DeliveryOutcome(delivery=delivery, error=error, elapsed_s=self._clock_s() - began_s))
+                started_s = self._clock_s()
+                error = self._send(message, sender, log)
+                outcomes.append(DeliveryOutcome(delivery=delivery, error=error, elapsed_s=self._clock_s() - started_s))
         return tuple(outcomes)
 
-    def _is_due(self, waiting: Pending) -> bool:
-        return waiting.again_at is not None and waiting.again_at <= self._now()
+    def _is_due(self, message: Pending) -> bool:
+        return message.retry_at is not None and message.retry_at <= self._now()
 
-    def _send(self, waiting: Pending, sender: Sender, log: AppendLog) -> str | None:
-        """Send one message and write down what came of it."""
-        delivery = waiting.delivery
+    def _send(self, message: Pending, sender: Sender, log: AppendLog) -> str | None:
+        """Send one message and log the result."""
+        delivery = message.delivery
         try:
             sender(delivery)
         except DeliveryError as error:
-            pause_s = min(INITIAL_BACKOFF_S * 2**waiting.tried_count, MAX_PAUSE_S)
-            pause_s = max(pause_s, min(error.retry_after_s or 0.0, 86_400.0))
-            again_at = self._now() + timedelta(seconds=pause_s) if error.will_pass else None
-            log.append(_OutboxLine(what="tried", id=delivery.id, at=self._now(), error=error.what, again_at=again_at))
+            backoff_s = min(INITIAL_BACKOFF_S * 2**message.attempt_count, MAX_BACKOFF_S)
+            backoff_s = max(backoff_s, min(error.retry_after_s or 0.0, 86_400.0))
+            retry_at = self._now() + timedelta(seconds=backoff_s) if error.is_transient else None
+            log.append(_OutboxLine(event="failed", id=delivery.id, at=self._now(), error=error.what, retry_at=retry_at))
             return error.what
-        log.append(_OutboxLine(what="sent", id=delivery.id, at=self._now()))
+        log.append(_OutboxLine(event="sent", id=delivery.id, at=self._now()))
         return None
 
     def _lines(self) -> Iterator[_OutboxLine]:
-        """Read the file; a torn or foreign line says nothing."""
+        """Read the file; torn and unknown lines are skipped."""
         try:
             raw = self._path.read_bytes()
         except OSError:
@@ -191,8 +177,8 @@ class Outbox:
 
     @contextmanager
     def _lock(self) -> Iterator[bool]:
-        """Hold the file's lock, so that each message goes out once; the kernel frees it when a process dies."""
+        """Hold the file's lock, so that each message is sent once."""
         with writing(self._path):
             stream = self._path.open("rb")
         with stream:
-            yield take_lock(stream, limit_s=LOCK_LIMIT_S, clock_s=self._clock_s)
+            yield take_lock(stream, limit_s=LOCK_TIMEOUT_S, clock_s=self._clock_s)

@@ -1,6 +1,6 @@
-"""Alerts as PagerDuty takes them: Events API v2, one incident per dedup key.
+"""Alerts to PagerDuty: Events API v2, one incident per dedup key.
 
-Source: PagerDuty, Events API v2, "Send an alert event"; field lengths as given there.
+Source: PagerDuty, Events API v2, "Send an alert event", for format and lengths.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EVENTS_URL = "https://events.pagerduty.com/v2/enqueue"
 URL_VARIABLE = "PAGERDUTY_EVENTS_URL"
-"""Names another address, such as the one of PagerDuty's European region."""
+"""Variable for another URL, such as that of PagerDuty's European region."""
 MAX_SUMMARY_LENGTH = 1024
 MAX_KEY_LENGTH = 255
 
@@ -24,13 +24,13 @@ def send_to_pagerduty(alert: Alert, *, routing_key: str, url: str = EVENTS_URL) 
     """Trigger or resolve an incident.
 
     Raises:
-        DeliveryError: PagerDuty did not take it.
+        DeliveryError: PagerDuty did not accept it.
     """
-    post_json(url, {"routing_key": routing_key, **event(alert)}, secrets=frozenset({routing_key}))
+    post_json(url, {"routing_key": routing_key, **build_event(alert)}, secrets=frozenset({routing_key}))
 
 
-def event(alert: Alert) -> dict[str, Any]:
-    """Give the event without its routing key."""
+def build_event(alert: Alert) -> dict[str, Any]:
+    """Build the event without its routing key."""
     body: dict[str, Any] = {"event_action": alert.action, "dedup_key": dedup_key(alert.cause)}
     if alert.action == "trigger":
         body["payload"] = {
@@ -45,5 +45,5 @@ def event(alert: Alert) -> dict[str, Any]:
 
 
 def dedup_key(cause: str) -> str:
-    """Give the key under which what is told again joins one incident: the cause, hashed where it is too long."""
+    """Return the key of an incident: its cause, hashed if it is too long."""
     return cause if len(cause) <= MAX_KEY_LENGTH else hashlib.sha256(cause.encode()).hexdigest()

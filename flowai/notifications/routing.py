@@ -1,4 +1,4 @@
-"""Who hears of an alert in a project: messages to queue, and the senders that find keys only when one goes out."""
+"""Receivers of a project's alerts: messages to queue, and senders that look up keys only on delivery."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ LABELS = {"pagerduty": "PagerDuty", "webhook": "webhook"}
 
 
 def deliveries(alert: Alert, alerts: Alerts, *, id: str) -> tuple[Delivery, ...]:  # noqa: A002 - the field's own name
-    """Give a message for each receiver that the registry names.
-
-    Args:
-        alert: what is told.
-        alerts: who is told.
-        id: names this telling; the same one goes out once.
-    """
+    """Build a message for each receiver in the registry; the outbox queues it once per `id`."""
     body = msgspec.to_builtins(alert)
     return tuple(
         Delivery(id=f"{id}/{to}", to=to, label=label, body=body)
@@ -38,26 +32,26 @@ def deliveries(alert: Alert, alerts: Alerts, *, id: str) -> tuple[Delivery, ...]
 
 
 def senders(alerts: Alerts, environ: Mapping[str, str]) -> dict[str, Sender]:
-    """Give what sends to each receiver that the registry names."""
-    found: dict[str, Sender] = {}
+    """Build a sender for each receiver in the registry."""
+    result: dict[str, Sender] = {}
     if (key := alerts.pagerduty) is not None:
         url = environ.get(URL_VARIABLE) or EVENTS_URL
-        found["pagerduty"] = lambda one: send_to_pagerduty(
-            _alert(one), routing_key=_substitute(key, environ, "`alerts.pagerduty`"), url=url
+        result["pagerduty"] = lambda delivery: send_to_pagerduty(
+            _alert(delivery), routing_key=_fill_in(key, environ, "`alerts.pagerduty`"), url=url
         )
     if (address := alerts.webhook) is not None:
-        found["webhook"] = lambda one: send_to_webhook(
-            _alert(one), url=_substitute(address, environ, "`alerts.webhook`")
+        result["webhook"] = lambda delivery: send_to_webhook(
+            _alert(delivery), url=_fill_in(address, environ, "`alerts.webhook`")
         )
-    return found
+    return result
 
 
 def _alert(delivery: Delivery) -> Alert:
     return msgspec.convert(delivery.body, Alert)
 
 
-def _substitute(text: str, environ: Mapping[str, str], owner: str) -> str:
+def _fill_in(text: str, environ: Mapping[str, str], owner: str) -> str:
     try:
         return fill(text, environ, owner=owner)
     except MissingKeyError as error:
-        raise DeliveryError(error.what, will_pass=False) from None
+        raise DeliveryError(error.what, is_transient=False) from None

@@ -1,4 +1,4 @@
-"""Alerts to a URL of one's own, as plain JSON."""
+"""Alerts to any URL, as plain JSON."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def send_to_webhook(alert: Alert, *, url: str) -> None:
     """Post an alert.
 
     Raises:
-        DeliveryError: the receiver did not take it.
+        DeliveryError: the receiver did not accept it.
     """
-    post_json(url, document(alert))
+    post_json(url, build_document(alert))
 
 
-def document(alert: Alert) -> dict[str, Any]:
-    """Give what is posted: the alert's fields and `schema_version`; `text` is the line that chat tools show."""
+def build_document(alert: Alert) -> dict[str, Any]:
+    """Build the document: the alert's fields, `schema_version`, and `text`, the line that chat tools show."""
     text = f"{'resolved: ' if alert.action == 'resolve' else ''}{alert.summary}"
     return {"schema_version": SCHEMA_VERSION, "text": text, **msgspec.to_builtins(alert)}

@@ -1,1 +1,1 @@
-"""Finds personal data and replaces it with placeholders."""
+"""Finds private values and replaces them with placeholders."""

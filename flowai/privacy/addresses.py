@@ -1,7 +1,7 @@
-"""Street addresses: a number beside words that make a street, a room's number, a PO box, or a cue that one follows.
+"""Finds street addresses: a number beside words of a street, a room number, a PO box, or a cue for an address.
 
-A search begins at each number of at most five digits, looks at the few words on both sides, and then takes what follows
-as long as it looks like the rest of an address.
+A search starts at each number of at most five digits, reads a few words on both sides, and then includes what follows
+while it looks like the rest of an address.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from flowai.privacy.spans import EntityType, Span
-from flowai.privacy.vocabulary import UPPER, fold, listed, street_words, vocabulary
+from flowai.privacy.vocabulary import UPPER, cue_words, fold, street_words, vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ _CORNER = re.compile(
 )
 _SIDE_AFTER = re.compile(r"[ ](?:North|South|East|West|[NS][EW]?|[EW])\b(?![.']\w)")
 _HOUSE_BEFORE = re.compile(r"(?<![\w.,:#-])[0-9]{1,5}[a-zA-Z]?,? \Z")
-# words before a street's name that no English sentence has
+# words before a street's name that do not occur in English sentences
 _LOWER = frozenset(
     {"rue", "avenue", "boulevard", "chemin", "impasse", "allee", "viale", "piazza", "calle", "avenida", "rua", "ulica"}
 )
@@ -82,15 +82,13 @@ _MIN_COMPOUND_COUNT = 7  # letters: Bergweg
 _PLAIN_WORD = re.compile(r"[^\W\d_]+")
 
 
-class _Core(NamedTuple):
-    """A street and its number."""
+class _StreetMatch(NamedTuple):
+    """A street with its number."""
 
     start: int
-    """Its place."""
     end: int
-    """The end of its place."""
     is_sure: bool
-    """Whether it is an address whatever follows; otherwise a postal code must."""
+    """Whether it is an address in any context; else a postal code must follow."""
 
 
 class AddressFinder:
@@ -98,20 +96,20 @@ class AddressFinder:
 
     def __init__(self) -> None:
         self._streets = street_words()
-        self._rest = AddressTail()
+        self._tail = AddressTail()
 
-    def find(self, text: str, found: Sequence[Span] = ()) -> Iterator[Span]:
-        """Find street addresses and PO boxes, with what follows of town, country and postal code.
+    def find(self, text: str, spans: Sequence[Span] = ()) -> Iterator[Span]:
+        """Find street addresses and PO boxes, with town, country and postal code after them.
 
         Args:
             text: plain text.
-            found: spans found before; no address runs into one.
+            spans: spans found before; no address overlaps one.
         """
-        limits = sorted(span.start for span in found)
+        limits = sorted(span.start for span in spans)
         done = 0
         for match in _BOX.finditer(text) if _BOX_HINT.search(text) else ():
             military = _MILITARY.match(text, match.end())
-            end = military.end() if military else self._rest.find(text, match.end(), limits).end
+            end = military.end() if military else self._tail.find(text, match.end(), limits).end
             yield _span(match.start(), end, 0.75)
         if "corner" in text or "ntersection" in text or "unction of" in text:
             for match in _CORNER.finditer(text):
@@ -119,20 +117,20 @@ class AddressFinder:
         for number in _NUMBER.finditer(text):
             if number.start() < done:
                 continue
-            core = self._core(text, number)
-            rest = None if core is None else self._rest.find(text, core.end, limits)
-            if core is not None and rest is not None and (core.is_sure or rest.has_code):
-                house = _HOUSE_BEFORE.search(text, max(done, core.start - 8), core.start)
+            street = self._find_street(text, number)
+            rest = None if street is None else self._tail.find(text, street.end, limits)
+            if street is not None and rest is not None and (street.is_sure or rest.has_code):
+                house = _HOUSE_BEFORE.search(text, max(done, street.start - 8), street.start)
                 done = rest.end
-                yield _span(house.start() if house else core.start, done, 0.7)
+                yield _span(house.start() if house else street.start, done, 0.7)
 
-    def _core(self, text: str, number: re.Match[str]) -> _Core | None:
-        """Give the street and number around a number, where there are such."""
+    def _find_street(self, text: str, number: re.Match[str]) -> _StreetMatch | None:
+        """Return the street with a number, if there is one."""
         lead = text[max(0, number.start() - _BEFORE_COUNT) : number.start()]
         return self._number_first(text, lead, number) or self._number_last(text, lead, number)
 
-    def _number_first(self, text: str, lead: str, number: re.Match[str]) -> _Core | None:
-        """Judge the words after a number: `12 Baker Street`, `864 Dora Creek Apt. 3`, or any after a cue."""
+    def _number_first(self, text: str, lead: str, number: re.Match[str]) -> _StreetMatch | None:
+        """Check the words after a number: `12 Baker Street`, `864 Dora Creek Apt. 3`, or any after a cue."""
         start, end = number.span()
         forward = _FORWARD.match(text, end)
         if forward is not None:
@@ -140,32 +138,32 @@ class AddressFinder:
             words = _PLAIN_WORD.findall(forward.group())
             last = self._last_street_word(forward)
             unit = _UNIT_NEAR.match(text, forward.end())
-            is_named = words[0][0].isupper() and fold(words[0]) not in self._rest.no_places
+            is_named = words[0][0].isupper() and fold(words[0]) not in self._tail.no_places
             if last is not None or unit or is_named:
                 after = forward.end() if unit or last is None else last
                 side = _SIDE_AFTER.match(text, after)
                 after = side.end() if side else after
                 house = re.match(r"[ ][0-9]{1,5}[a-zA-Z]?\b\.?", text[after : after + 8])
                 is_sure = last is not None or unit is not None or cued
-                return _Core(start, after + (house.end() if house else 0), is_sure=is_sure)
+                return _StreetMatch(start, after + (house.end() if house else 0), is_sure=is_sure)
         return None
 
-    def _number_last(self, text: str, lead: str, number: re.Match[str]) -> _Core | None:
-        """Judge the words before a number: `Hauptstrasse 12`, `Rua do Sol 3`, `Rahu 37 Apt. 405`."""
+    def _number_last(self, text: str, lead: str, number: re.Match[str]) -> _StreetMatch | None:
+        """Check the words before a number: `Hauptstrasse 12`, `Rua do Sol 3`, `Rahu 37 Apt. 405`."""
         start, end = number.span()
         words = _words_before(lead)
         if words:
             begin = self._street_before(words)
             if begin is not None:
-                return _Core(start - len(words) + begin, end, is_sure=True)
+                return _StreetMatch(start - len(words) + begin, end, is_sure=True)
             first = _PLAIN_WORD.search(words)
-            is_named = first is not None and words[0].isupper() and fold(first.group()) not in self._rest.no_places
+            is_named = first is not None and words[0].isupper() and fold(first.group()) not in self._tail.no_places
             if is_named or _UNIT_NEAR.match(text, end):
-                return _Core(start - len(words), end, is_sure=_UNIT_NEAR.match(text, end) is not None)
+                return _StreetMatch(start - len(words), end, is_sure=_UNIT_NEAR.match(text, end) is not None)
         return None
 
     def _last_street_word(self, forward: re.Match[str]) -> int | None:
-        """Give the end of the last word that makes a street of the words after a number; None where none does."""
+        """Return the end of the last street word after a number; None without one."""
         words = list(_PLAIN_WORD.finditer(forward.string, forward.start(), forward.end()))
         last = None
         for index, word in enumerate(words):
@@ -184,16 +182,16 @@ class AddressFinder:
         return last
 
     def _street_before(self, words: str) -> int | None:
-        """Give where a street begins in the words before a number; None where there is none."""
-        found = list(_PLAIN_WORD.finditer(words))
-        for index, word in enumerate(found):
+        """Return the start of a street in the words before a number; None without one."""
+        matches = list(_PLAIN_WORD.finditer(words))
+        for index, word in enumerate(matches):
             folded = fold(word.group())
-            if folded in self._streets.before and index + 1 < len(found):
+            if folded in self._streets.before and index + 1 < len(matches):
                 return word.start()
             if self._is_compound(folded):
                 return word.start() if word.group()[0].isupper() else None
             if folded in self._streets.european and index:
-                return found[0].start()
+                return matches[0].start()
         return None
 
     def _is_compound(self, folded: str) -> bool:
@@ -203,16 +201,16 @@ class AddressFinder:
 
 
 def _words_before(lead: str) -> str:
-    """Give the end of a text as far as its words look like a street, at most five of them."""
-    place = len(lead)
+    """Return the end of a text as far as its words look like a street, at most five words."""
+    position = len(lead)
     for _ in range(_MAX_WORDS):
-        if not lead.endswith(" ", 0, place):
+        if not lead.endswith(" ", 0, position):
             break
-        begin = max(lead.rfind(gap, 0, place - 1) for gap in " \n>") + 1
-        if not _BACKWARD_WORD.fullmatch(lead, begin, place - 1):
+        begin = max(lead.rfind(gap, 0, position - 1) for gap in " \n>") + 1
+        if not _BACKWARD_WORD.fullmatch(lead, begin, position - 1):
             break
-        place = begin
-    return lead[place:]
+        position = begin
+    return lead[position:]
 
 
 def _span(start: int, end: int, score: float) -> Span:
@@ -229,7 +227,7 @@ _POSTCODE = (
     r"[A-Z]{1,2}[0-9][0-9A-Z]?[ ][0-9][A-Z]{2}|[A-Z][0-9][A-Z][ ]?[0-9][A-Z][0-9]|[0-9]{4}[ ]?[A-Z]{2}"
     r"|(?:[A-Z]{1,2}-)?[0-9]{3}[ ][0-9]{2}|[0-9]{2}-[0-9]{3}|(?:[A-Z]{1,2}-)?[0-9]{4,6}(?:-[0-9]{3,4})?"
 )
-_MORE = re.compile(
+_NEXT_PART = re.compile(
     rf"(?P<gap>(?:\.(?=\n))?[ \t]*,?[ \t]*(?:\n[> \t]*){{0,2}},?[ \t]*)(?:(?P<unit>(?i:{_UNIT}))"
     rf"|(?P<code>(?:{_POSTCODE})(?![\w-]))"
     rf"|(?P<place>(?:(?:de|da|do|dos|das|del|di|du|la|le|les|los|las|of|am|an|der|an der|im|sur|sous|en|nad|upon|el"
@@ -239,66 +237,65 @@ _REGION_AFTER = re.compile(r"[ ]?(?:\([A-Z]{2}\)|/ ?[A-Z]{2}\b)")
 _MAX_PARTS = 10
 _MAX_COUNT = 160
 _MAX_TOWN_WORDS = 4
-_TELLING_COUNT = 5  # digits that make a bare number a postal code
+_MIN_CODE_CHARS = 5  # of a postal code that is a bare number
 
 
 class AddressTailSpan(NamedTuple):
     """The rest of an address."""
 
     end: int
-    """Where the address ends."""
     has_code: bool
-    """Whether a postal code beside a place says that it is one."""
+    """Whether it contains a postal code beside a place."""
 
 
 class AddressTail:
-    """Reads what follows; build it once."""
+    """Reads the rest of an address; build it once."""
 
     def __init__(self) -> None:
-        self.no_places = vocabulary().no_names - vocabulary().places - listed("places begin with")
+        self.no_places = vocabulary().no_names - vocabulary().places - cue_words("places begin with")
         self._countries = vocabulary().places
 
     def find(self, text: str, end: int, limits: Sequence[int]) -> AddressTailSpan:
-        """Take what follows as long as it looks like the rest of an address.
-
-        Places are taken only when a postal code, a flat or a comma confirms them.
+        """Return the rest of an address; a postal code, a unit or a comma must confirm its places.
 
         Args:
             text: plain text.
-            end: where the street and its number end.
-            limits: places the address must not run over, in order.
+            end: end of the street and its number.
+            limits: positions that the address must not pass, in order.
         """
         following = bisect_left(limits, end)
         limit = min(limits[following] if following < len(limits) else len(text), end + _MAX_COUNT)
-        sure, place = end, end
+        sure, position = end, end
         is_open = has_place = False
         for _ in range(_MAX_PARTS):
-            match = _MORE.match(text, place, limit)
-            if match is None or (text[place - 1] == "." and "\n" not in match.group("gap") and not match.group("unit")):
+            match = _NEXT_PART.match(text, position, limit)
+            if match is None or (
+                text[position - 1] == "." and "\n" not in match.group("gap") and not match.group("unit")
+            ):
                 break
             if match.group("place") and self._ends_address(match, text):
                 break
-            place = match.end()
+            position = match.end()
             if match.group("code"):
-                return self._with_code(text, match, limit, has_place=has_place)
+                return self._end_after_code(text, match, limit, has_place=has_place)
             has_place = has_place or match.group("place") is not None
             if match.group("unit") or is_open or "," in match.group("gap"):
-                sure, is_open = place, True
+                sure, is_open = position, True
         return AddressTailSpan(sure, has_code=False)
 
-    def _with_code(self, text: str, code: re.Match[str], limit: int, *, has_place: bool) -> AddressTailSpan:
-        """Take what follows a postal code: a country, and the town where the code comes first (`, 75002 Paris`)."""
+    def _end_after_code(self, text: str, code: re.Match[str], limit: int, *, has_place: bool) -> AddressTailSpan:
+        """Return the end after a postal code: a country, or the town if the code comes first (`, 75002 Paris`)."""
         end = code.end()
         digits = code.group("code")
-        is_telling = len(digits) >= _TELLING_COUNT or not digits.isdigit()
+        is_distinct = len(digits) >= _MIN_CODE_CHARS or not digits.isdigit()
         is_first = "," in code.group("gap") or "\n" in code.group("gap")
         may_break = "\n" in code.group("gap") and not digits.isdigit()  # 4335 LR, and the town on the next line
         town = self._town_end(text, end, limit, is_first=is_first, gaps=(" ", ", ", "\n") if may_break else (" ", ", "))
-        return AddressTailSpan(town, has_code=(has_place and is_telling) or (is_first and town > end))
+        return AddressTailSpan(town, has_code=(has_place and is_distinct) or (is_first and town > end))
 
     def _town_end(self, text: str, end: int, limit: int, *, is_first: bool, gaps: tuple[str, ...]) -> int:
         for _ in range(_MAX_TOWN_WORDS):
-            match = _MORE.match(text, end, limit)
+            match = _NEXT_PART.match(text, end, limit)
             if match is None or not match.group("place") or match.group("gap") not in gaps:
                 break
             gaps = (" ", ", ")

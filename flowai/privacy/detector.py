@@ -1,4 +1,4 @@
-"""Every detector run over one text, in the order of what each costs."""
+"""Runs every recognizer over one text, cheap ones first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from flowai.privacy.names import NameFinder
 from flowai.privacy.normalise import normalise
 from flowai.privacy.numbers import DigitRun, cards, digit_runs, social_security
 from flowai.privacy.phones import REGIONS, PhoneFinder
-from flowai.privacy.spans import EntityType, Span, disjoint
+from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _DIGIT = re.compile("[0-9]")
-_MIN_COUNT = 3  # characters; nothing shorter gives anybody away
-# our own marks and those of log redaction: what was scrubbed may be scrubbed again
+_MIN_COUNT = 3  # characters; shorter texts identify no person
+# placeholders and redaction marks: scrubbing twice is safe
 _MARK = re.compile(rf"<(?:{'|'.join(EntityType)})_[0-9a-f]{{8}}>|\[REDACTED:[\w -]{{1,40}}\]")
 
 
 class Recognizer(Protocol):
-    """A further detector."""
+    """Finds private values of some entity types."""
 
     def find(self, text: str) -> Iterable[Span]:
         """Find spans in a plain text."""
@@ -33,89 +33,86 @@ class Recognizer(Protocol):
 
 
 class Detector:
-    """Finds what gives somebody away; build it once.
+    """Finds private values and secrets; build it once.
 
     Args:
-        regions: whose numbering plans a national phone number may follow (ISO 3166-1 alpha-2).
-        known_secrets: literal keys, found wherever they stand.
-        others: further detectors, such as Presidio's.
+        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2).
+        known_secrets: literal secrets, found everywhere.
+        recognizers: further recognizers, such as Presidio's.
 
     Raises:
         UsageError: phonenumbers is not installed, or a region has no numbering plan.
     """
 
     def __init__(
-        self, *, regions: Sequence[str] = REGIONS, known_secrets: Iterable[str] = (), others: Sequence[Recognizer] = ()
+        self,
+        *,
+        regions: Sequence[str] = REGIONS,
+        known_secrets: Iterable[str] = (),
+        recognizers: Sequence[Recognizer] = (),
     ) -> None:
         self._phones = PhoneFinder(regions)
         self._names = NameFinder()
         self._addresses = AddressFinder()
         self._redactor = Redactor(known_secrets)
-        self._others = tuple(others)
+        self._recognizers = tuple(recognizers)
 
     def find(self, text: str) -> list[Span]:
-        """Find everything, written plainly or hidden.
-
-        Args:
-            text: any length, any content.
-
-        Returns:
-            Disjoint spans, in order, in the places of this text.
-        """
+        """Return disjoint spans of private values and secrets, in order, also of values in unusual characters."""
         if len(text) < _MIN_COUNT:
             return []
-        seen = normalise(text)
-        plain = seen.text
-        found = self._structured(plain)
+        normalised = normalise(text)
+        plain = normalised.text
+        spans = self._structured(plain)
         if _DIGIT.search(plain) or "corner" in plain or "ntersection" in plain:
-            found += self._addresses.find(plain, found)
-        found += self._names.find(plain)
-        for finder in self._others:
-            found += finder.find(plain)
-        if not found:
+            spans += self._addresses.find(plain, spans)
+        spans += self._names.find(plain)
+        for recognizer in self._recognizers:
+            spans += recognizer.find(plain)
+        if not spans:
             return []
-        kept = disjoint(found) if len(found) > 1 else found
+        kept = disjoint_spans(spans) if len(spans) > 1 else spans
         if "<" in plain or "[" in plain:
             kept = _not_overlapping(kept, [match.span() for match in _MARK.finditer(plain)])
-        return kept if plain is text else [_moved(span, *seen.source(span.start, span.end)) for span in kept]
+        return kept if plain is text else [_moved(span, *normalised.source(span.start, span.end)) for span in kept]
 
     def _structured(self, plain: str) -> list[Span]:
-        found: list[Span] = []
+        spans: list[Span] = []
         if "@" in plain or " dot " in plain or "(at" in plain or "[at" in plain or "[AT" in plain or "(AT" in plain:
-            found += emails(plain)
+            spans += emails(plain)
         if "://" in plain or "www." in plain or "WWW." in plain:
-            found += urls(plain)
+            spans += urls(plain)
         if "." in plain:
-            found += domains(plain)
+            spans += domains(plain)
         if _DIGIT.search(plain):
-            for chain in digit_runs(plain):
-                found += self._number(chain)
+            for run in digit_runs(plain):
+                spans += self._number(run)
             if "." in plain or ":" in plain:
-                found += ip_addresses(plain)
-            found += ibans(plain)
-        stretches = self._redactor.spans(plain)
-        found += (
-            Span(start=start, end=end, kind=EntityType.SECRET, score=1.0, name=name) for start, end, name in stretches
+                spans += ip_addresses(plain)
+            spans += ibans(plain)
+        spans += (
+            Span(start=start, end=end, kind=EntityType.SECRET, score=1.0, name=name)
+            for start, end, name in self._redactor.spans(plain)
         )
-        return found
+        return spans
 
-    def _number(self, chain: DigitRun) -> list[Span]:
-        found = list(cards(chain))
-        for rest in chain.between(found) if found else (chain,):
+    def _number(self, run: DigitRun) -> list[Span]:
+        spans = list(cards(run))
+        for rest in run.outside(spans) if spans else (run,):
             number = social_security(rest)
-            found += [number] if number else self._phones.find(rest)
-        return found
+            spans += [number] if number else self._phones.find(rest)
+        return spans
 
 
 def _not_overlapping(spans: Sequence[Span], marks: Sequence[tuple[int, int]]) -> list[Span]:
-    """Keep the spans that touch no mark; both are disjoint and in order."""
+    """Return the spans that touch no mark; both are disjoint and in order."""
     if not marks:
         return list(spans)
     ends = [end for _, end in marks]
     kept = []
     for span in spans:
-        place = bisect_right(ends, span.start)
-        if place == len(marks) or marks[place][0] >= span.end:
+        index = bisect_right(ends, span.start)
+        if index == len(marks) or marks[index][0] >= span.end:
             kept.append(span)
     return kept
 

@@ -1,7 +1,6 @@
-"""What has a form of its own beside numbers: e-mail addresses, IP addresses, URLs, IBANs.
+"""Finds e-mail addresses, IP addresses, URLs and IBANs.
 
-Each search begins at a character that its match cannot do without (`@`, `://`, `.`), and looks a bounded way to both
-sides.
+Each search starts at a character that every match contains (`@`, `://`, `.`) and reads a bounded context on both sides.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from flowai.privacy.spans import EntityType, Span
-from flowai.privacy.vocabulary import listed
+from flowai.privacy.vocabulary import cue_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +23,7 @@ _DOMAIN = re.compile(
     rf"(?:{_WORD}(?:[\w-]{{0,62}})\.){{1,8}}(?P<top>[^\W\d_]{{2,24}}|xn--[a-z0-9-]{{2,40}})(?![\w@])(?!\.[\w-])"
 )
 _ADDRESS_LITERAL = re.compile(r"\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\]")
-# what is no mail domain, though it looks like one: systemd's units, pictures for dense screens, calls and attributes
+# not mail domains, though they look like them: systemd units, images for dense screens, calls and attributes
 _SCP_PATH = re.compile(r":[\w~.-]+/")
 _AT, _DOT = (
     rf"(?:\s{word}\s|\s?[\[({{<]\s?(?:{word}|{sign})\s?[\])}}>]\s?)" for word, sign in (("at", "@"), ("dot", r"\."))
@@ -36,35 +35,31 @@ _SPELLED_CUE = re.compile(r"[\[({<]\s?at\s?[\])}>]|\sdot\s|[\[({<]\s?dot\s?[\])}
 
 
 def emails(text: str) -> Iterator[Span]:
-    """Find e-mail addresses, those in other scripts and spelled out (`ann at example dot org`) too.
-
-    Args:
-        text: plain text.
-    """
-    place = text.find("@")
-    while place >= 0:
-        found = _email(text, place)
-        if found is not None:
-            yield found
-        place = text.find("@", place + 1 if found is None else found.end)
+    """Find e-mail addresses, also in other scripts and spelled out (`ann at example dot org`)."""
+    position = text.find("@")
+    while position >= 0:
+        span = _email(text, position)
+        if span is not None:
+            yield span
+        position = text.find("@", position + 1 if span is None else span.end)
     if _SPELLED_CUE.search(text):
         for match in _SPELLED_OUT_EMAIL.finditer(text):
             yield Span(start=match.start(), end=match.end(), kind=EntityType.EMAIL, score=0.8)
 
 
-def _email(text: str, place: int) -> Span | None:
-    local = _LOCAL.search(text[max(0, place - _LOCAL_COUNT) : place])
-    domain = _DOMAIN.match(text, place + 1) or _ADDRESS_LITERAL.match(text, place + 1)
+def _email(text: str, position: int) -> Span | None:
+    local = _LOCAL.search(text[max(0, position - _LOCAL_COUNT) : position])
+    domain = _DOMAIN.match(text, position + 1) or _ADDRESS_LITERAL.match(text, position + 1)
     if local is None or domain is None:
         return None
     top = domain.groupdict().get("top")
-    if top is not None and (top.lower() in listed("no mail domains") or _SCP_PATH.match(text, domain.end())):
+    if top is not None and (top.lower() in cue_words("no mail domains") or _SCP_PATH.match(text, domain.end())):
         return None
-    # `email=ann@…`, `a|ann@…`, `'ann@…`: a name rarely has such characters, a line that carries one often has
+    # `email=ann@…`, `a|ann@…`, `'ann@…`: such characters are rarely part of a name, often part of its line
     name = local.group()
     name = name[max(name.rfind(character) for character in "=|/?&`{}") + 1 :].lstrip(".!#$&'*+/=?^`{|}~-")
-    start = place - len(name)
-    return None if start >= place else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
+    start = position - len(name)
+    return None if start >= position else Span(start=start, end=domain.end(), kind=EntityType.EMAIL, score=0.95)
 
 
 _IPV4 = re.compile(
@@ -89,11 +84,7 @@ _MASK_FROM = 255
 
 
 def ip_addresses(text: str) -> Iterator[Span]:
-    """Find addresses of machines: none of a network, a mask or this machine itself, and no version numbers.
-
-    Args:
-        text: plain text.
-    """
+    """Find addresses of hosts, but no networks, masks, loopback addresses or version numbers."""
     for match in _IPV4.finditer(text):
         if _is_host(text, match):
             yield Span(start=match.start(), end=match.end(), kind=EntityType.IP, score=0.9)
@@ -119,15 +110,15 @@ def _is_host(text: str, match: re.Match[str]) -> bool:
     return sum(octet >= _VERSION_LIKE_UNDER for octet in octets) > 1 or _IP_CUE.search(before) is not None
 
 
-def _is_ipv6(found: str) -> bool:
-    """Tell whether it is an address that reaches a machine, and no time, `a::b` of a program, nor a fingerprint."""
-    groups = [group for group in found.split(":") if group]
-    if len(groups) < 3 and not found.lower().startswith(("2", "3", "fe80", "fc", "fd")):  # noqa: PLR2004 - fewer look like code
+def _is_ipv6(text: str) -> bool:
+    """Return whether it is a host's address, and not a time, a program's `a::b` or a fingerprint."""
+    groups = [group for group in text.split(":") if group]
+    if len(groups) < 3 and not text.lower().startswith(("2", "3", "fe80", "fc", "fd")):  # noqa: PLR2004 - fewer look like code
         return False
-    if not any(character.isdigit() for character in found) or max(map(len, groups)) < 3:  # noqa: PLR2004 - times, MACs
+    if not any(character.isdigit() for character in text) or max(map(len, groups)) < 3:  # noqa: PLR2004 - times, MACs
         return False
     try:
-        address = ipaddress.IPv6Address(found)
+        address = ipaddress.IPv6Address(text)
     except ValueError:
         return False
     return not (address.is_loopback or address.is_unspecified)
@@ -164,40 +155,33 @@ _REFERENCE_PATH = re.compile(
     r"|simple)(?:/|\Z)",
     re.IGNORECASE,
 )
-# a link of a document or a program, not somebody's page told in a talk
+# a link of a document or a program, not a person's page in a conversation
 _MARKED_UP = re.compile(
     r"(?:\]\(|(?:src|href|image|target|url|link|homepage|repository)['\"]?\s?=\s?['\"]?|:\w{1,20}: |[\w`)] <"
     r"|[(=\[] ?['\"]|^\s*(?:#|//|\*|\.\. _[^:\n]{1,40}:|Project-URL:[^\n]{1,40})\s*)\Z",
     re.IGNORECASE | re.MULTILINE,
 )
-# a page behind such words is read by many; a bare host may still be somebody's own
+# a page after such words is public; a bare host may still be private
 _REFERRED_TO = re.compile(r"\b(?:see|cf\.?|refs?|reference|source|docs|url|link)['\"]?[: ]\s?['\"]?\Z", re.IGNORECASE)
 _TRAILING = ".,;:!?*_~"
 
 
 def urls(text: str) -> Iterator[Span]:
-    """Find URLs that may lead to somebody: with a login, of a host of its own, or of a page about a person.
+    """Find URLs that may identify a person: with credentials, of a private host, or of a page about a person.
 
-    Pages that everybody reads (`docs.…`, a repository, a standard) give nobody away and stay.
-
-    Args:
-        text: plain text.
+    Public pages (`docs.…`, a repository, a standard) are not found.
     """
     if "://" in text:
         for match in _LOGIN.finditer(text):
             yield _url(match, 0.97)
     for match in _URL.finditer(text):
-        found = _url(match, 0.93)
-        if _is_personal_url(text[found.start : found.end], text[max(0, found.start - _CUE_COUNT) : found.start]):
-            yield found
+        span = _url(match, 0.93)
+        if _is_personal_url(text[span.start : span.end], text[max(0, span.start - _CUE_COUNT) : span.start]):
+            yield span
 
 
 def domains(text: str) -> Iterator[Span]:
-    """Find domains without a scheme (`doe.com`) in a sentence; rarer ones only behind `website` and the like.
-
-    Args:
-        text: plain text.
-    """
+    """Find domains without a scheme (`doe.com`) in a sentence; rare top-level domains only with a cue."""
     for match in _BARE.finditer(text):
         before = text[max(0, match.start() - _CUE_COUNT) : match.start()]
         if (match.group("common") or _SITE_CUE.search(before)) and _is_personal_url(match.group(), before):
@@ -221,13 +205,13 @@ def _is_personal_url(url: str, before: str) -> bool:
         labels[-1].isdigit() or _MARKED_UP.search(before) or (len(path) > 1 and _REFERRED_TO.search(before))
     ):  # an IP address is found as such
         return False
-    if labels[-1] in listed("local domains") or labels[0] in listed("public hosts begin with"):
+    if labels[-1] in cue_words("local domains") or labels[0] in cue_words("public hosts begin with"):
         return False
-    public = listed("public hosts end with")
+    public = cue_words("public hosts end with")
     return not (_REFERENCE_PATH.search(path) or any(".".join(labels[-count:]) in public for count in (2, 3)))
 
 
-# how long an IBAN of each country is. Source: SWIFT, "IBAN Registry" (ISO 13616)
+# Source: SWIFT, "IBAN Registry" (ISO 13616): length by country
 _IBAN_LENGTHS = {
     country: length
     for length, countries in {
@@ -244,44 +228,37 @@ _IBAN_MODULUS = 97
 
 
 def ibans(text: str) -> Iterator[Span]:
-    """Find IBANs: the country's length, and a true check number.
-
-    Args:
-        text: plain text.
+    """Find IBANs with a valid check number and the length of their country.
 
     Source: ISO 13616-1 (form), ISO/IEC 7064 MOD 97-10 (check).
     """
     for head in _IBAN_HEAD.finditer(text):
         country = head.group()[:2]
         length = _IBAN_LENGTHS.get(country.upper())
-        end = None if length is None else _end_of(text, head.start(), length)
-        if end is None and country in _IBAN_LENGTHS:  # people invent some of a wrong length, with a true check number
+        end = None if length is None else _iban_end(text, head.start(), length)
+        if end is None and country in _IBAN_LENGTHS:  # invented ones may have a wrong length and a valid check number
             run = _IBAN_RUN.match(text, head.start())
             end = run.end() if run else None
         if end is not None and passes_mod_97(text[head.start() : end]):
             yield Span(start=head.start(), end=end, kind=EntityType.IBAN, score=0.95)
 
 
-def _end_of(text: str, start: int, length: int) -> int | None:
-    """Give the end of `length` letters and digits with single separators between, if nothing is glued to it."""
-    place, left = start, length
+def _iban_end(text: str, start: int, length: int) -> int | None:
+    """Return the end of `length` letters and digits with single separators; None if more follow."""
+    position, left = start, length
     while left:
-        if place >= len(text):
+        if position >= len(text):
             return None
-        if text[place].isalnum() and text[place].isascii():
+        if text[position].isalnum() and text[position].isascii():
             left -= 1
-        elif text[place] not in " .-" or not text[place - 1].isalnum():
+        elif text[position] not in " .-" or not text[position - 1].isalnum():
             return None
-        place += 1
-    return None if text[place : place + 1].isalnum() else place
+        position += 1
+    return None if text[position : position + 1].isalnum() else position
 
 
 def passes_mod_97(iban: str) -> bool:
-    """Tell whether an IBAN's check number is true.
-
-    Args:
-        iban: letters and digits, with or without separators.
-    """
+    """Return whether an IBAN's check number is valid; separators are allowed."""
     plain = [character for character in iban.upper() if character.isalnum()]
     number = "".join(str(int(character, 36)) for character in (*plain[4:], *plain[:4]))
     return int(number) % _IBAN_MODULUS == 1

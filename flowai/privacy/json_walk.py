@@ -1,4 +1,4 @@
-"""Walks through JSON and messages to every text in them, JSON inside strings included, and replaces texts."""
+"""Visits every text in JSON and messages, JSON inside strings included, and replaces texts."""
 
 from __future__ import annotations
 
@@ -12,61 +12,50 @@ from flowai.storage.strict_json import NotStrictError, parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-DEEPEST_JSON = 64  # nesting beyond this is an attack on the stack, not an answer
-_MIN_NUMBER = 1_000_000  # smaller numbers name nobody
+MAX_DEPTH = 64  # deeper nesting is an attack on the stack
+_MIN_NUMBER = 1_000_000  # smaller numbers identify no person
 _MAX_NUMBER_BITS = 128
-# fields of a message that steer and say nothing
+# fields of a message without content
 _STRUCTURAL_KEYS = frozenset({"role", "type", "id", "tool_call_id", "index", "finish_reason", "detail"})
-_BORDERS = {"{": "}", "[": "]", '"': '"'}
-_DATA_URL_COUNT = 100  # characters in which a data URL says that it is one
+_BRACKETS = {"{": "}", "[": "]", '"': '"'}
+_DATA_URL_COUNT = 100  # characters in which a data URL is recognised
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JsonString:
-    """One text."""
+    """A text in a JSON value; for a number, its digits."""
 
     text: str
-    """Its characters; a number's digits."""
     field: str = ""
-    """Name of the field it is the value of; empty where there is none."""
-    speaker: str = ""
-    """Role of the message it stands in; empty outside messages."""
+    """Name of its field; empty outside objects."""
+    role: str = ""
+    """Role of its message; empty outside messages."""
     is_key: bool = False
-    """Whether it is the name of a field itself."""
+    """Whether it is a field's name itself."""
 
 
 class JsonTextWalk:
-    """One way through a value; the order of the texts is always the same.
+    """A pass over a value; the order of the texts is always the same.
 
     Args:
-        visit: gives the new text for a text.
+        visit: returns the new text for a text.
     """
 
     def __init__(self, visit: Callable[[JsonString], str]) -> None:
         self._visit = visit
-        self._speaker = ""
+        self._role = ""
 
     def messages(self, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Walk through a conversation; roles, ids, types and names of functions stay.
-
-        Args:
-            messages: OpenAI's chat format.
-        """
-        found = []
+        """Visit a conversation in OpenAI's chat format; roles, ids, types and names of functions stay."""
+        walked = []
         for message in messages:
-            self._speaker = str(message.get("role", ""))
-            found.append(self._framed(dict(message), DEEPEST_JSON))
-        self._speaker = ""
-        return found
+            self._role = str(message.get("role", ""))
+            walked.append(self._message_fields(dict(message), MAX_DEPTH))
+        self._role = ""
+        return walked
 
-    def value(self, value: Any, field: str = "", depth: int = DEEPEST_JSON) -> Any:  # noqa: ANN401 - JSON is anything
-        """Walk through a JSON value.
-
-        Args:
-            value: dict, list, tuple, str, int, float, bool or None, nested.
-            field: name of the field it is the value of.
-            depth: how deep it may go on; what lies deeper is replaced by a mark.
-        """
+    def value(self, value: Any, field: str = "", depth: int = MAX_DEPTH) -> Any:  # noqa: ANN401 - JSON is anything
+        """Visit a JSON value, whose field is `field`; deeper levels than `depth` are replaced by a mark."""
         if isinstance(value, str):
             return self._text(value, field, depth)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -79,78 +68,69 @@ class JsonTextWalk:
             return self._fields(value, depth)
         return [self.value(item, field, depth - 1) for item in value]
 
-    def _framed(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON is anything
-        """Walk through a message's own fields, those that steer left out."""
+    def _message_fields(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON is anything
+        """Visit a message's own fields, except those without content."""
         if isinstance(value, list | tuple) and depth:
-            return [self._framed(item, depth - 1) for item in value]
+            return [self._message_fields(item, depth - 1) for item in value]
         if not isinstance(value, dict) or not depth:
             return self.value(value, "", depth)
-        found: dict[Any, Any] = {}
+        result: dict[Any, Any] = {}
         for key, item in value.items():
             if key in _STRUCTURAL_KEYS and isinstance(item, str | int):
-                found[key] = item
+                result[key] = item
             elif key == "function" and isinstance(item, dict):
                 rest = {name: part for name, part in item.items() if name != "name"}
-                walked = self._framed(rest, depth - 1)
-                found[key] = {name: item[name] if name == "name" else walked[name] for name in item}
+                walked = self._message_fields(rest, depth - 1)
+                result[key] = {name: item[name] if name == "name" else walked[name] for name in item}
             elif isinstance(item, str) and item.startswith("data:") and ";base64," in item[:_DATA_URL_COUNT]:
-                found[key] = item
+                result[key] = item
             elif isinstance(item, dict | list | tuple):
-                found[key] = self._framed(item, depth - 1)
+                result[key] = self._message_fields(item, depth - 1)
             else:
-                found[key] = self.value(item, str(key), depth - 1)
-        return found
+                result[key] = self.value(item, str(key), depth - 1)
+        return result
 
     def _fields(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
+        result: dict[Any, Any] = {}
         for key, item in value.items():
-            name = (
-                self._visit(JsonString(text=key, speaker=self._speaker, is_key=True)) if isinstance(key, str) else key
-            )
-            while name in found:  # two spellings of one value, and one mark for both
+            name = self._visit(JsonString(text=key, role=self._role, is_key=True)) if isinstance(key, str) else key
+            while name in result:  # two spellings of one value have the same placeholder
                 name = f"{name}_"
-            found[name] = self.value(item, str(key), depth - 1)
-        return found
+            result[name] = self.value(item, str(key), depth - 1)
+        return result
 
     def _number(self, value: int, field: str) -> int | str:
         if abs(value) < _MIN_NUMBER or value.bit_length() > _MAX_NUMBER_BITS:
             return value
         digits = str(value)
-        found = self._visit(JsonString(text=digits, field=field, speaker=self._speaker))
-        return value if found == digits else found
+        new = self._visit(JsonString(text=digits, field=field, role=self._role))
+        return value if new == digits else new
 
     def _text(self, text: str, field: str, depth: int) -> str:
         inner = _parsed(text) if depth else None
         if inner is None:
-            return self._visit(JsonString(text=text, field=field, speaker=self._speaker))
-        found = self.value(inner.value, field, depth - 1)
-        return text if found == inner.value else json.dumps(found, ensure_ascii=False)
+            return self._visit(JsonString(text=text, field=field, role=self._role))
+        new = self.value(inner.value, field, depth - 1)
+        return text if new == inner.value else json.dumps(new, ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Inner:
-    """What a string holds that is JSON."""
-
+class _ParsedJson:
     value: Any
-    """The JSON value."""
 
 
 def is_json_string(text: str) -> bool:
-    """Tell whether a text is bounded like an object, a list or a string of JSON; it need not be one.
-
-    Args:
-        text: any text.
-    """
+    """Return whether a text has the brackets of a JSON object, list or string; its inside is not checked."""
     bare = text.strip()
-    return len(bare) > 1 and _BORDERS.get(bare[0]) == bare[-1]
+    return len(bare) > 1 and _BRACKETS.get(bare[0]) == bare[-1]
 
 
-def _parsed(text: str) -> _Inner | None:
-    """Read a string that is an object, a list or a string of JSON; None where it is not, or would not survive it."""
+def _parsed(text: str) -> _ParsedJson | None:
+    """Parse a string that is a JSON object, list or string; None if it is not, or if a round trip would change it."""
     if not is_json_string(text):
         return None
     bare = text.strip()
     try:
-        return _Inner(value=parse_json(bare, dialect="lossless"))
+        return _ParsedJson(value=parse_json(bare, dialect="lossless"))
     except NotStrictError:
         return None

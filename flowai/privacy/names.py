@@ -1,9 +1,7 @@
-"""People's names, by the words that stand around them and by what the words themselves look like.
+"""Finds names of people by context and by the words themselves: no model, more than half of all names, few false ones.
 
-Every run of capitalised words is a candidate. Its words are looked up (given names, family names, words that are
-neither) or judged by their ending; the words before and after say whether somebody is spoken of. There is no model
-behind it: more than half of all names are found, at little cost and with few false ones. Presidio with a model finds
-more.
+Every run of capitalised words is a candidate. Its words are looked up (given names, family names, other words) or
+judged by their ending; the words before and after tell whether the text is about a person.
 """
 
 from __future__ import annotations
@@ -18,9 +16,9 @@ from flowai.privacy.vocabulary import (
     REST,
     UPPER,
     Vocabulary,
+    cue_words,
     ends_like_a_family_name,
     fold,
-    listed,
     vocabulary,
 )
 
@@ -36,7 +34,7 @@ _RUN = re.compile(
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['\u2019\u2018-](?=[^\W\d_]))*\.?")
 _APOSTROPHES = frozenset("'\u2019")
 
-# the word before a name with which one of the cues below may end: the patterns run only behind one
+# the patterns run only after a word with which a cue may end
 _NAME_CUE = re.compile(
     r"(?:\bname(?:'s|\u2019s)?(?: (?:on|in|of|for) [\w ]{2,30})?(?: is| was| to|:|=| -)?:?\s*|\bnamed (?:him |her "
     r"|it |them |after )?|\bcall(?:s|ed)? (?:me|him|her) "
@@ -79,27 +77,25 @@ _LOWER_CUE = re.compile(
     re.IGNORECASE,
 )
 _TWO_CAPITALS = re.compile(r"(?:Mc|Mac|[OD]['\u2019]|De|Van|La|Le)[A-Z]|[^\W\d_]+-")
-_BEFORE_COUNT = 48
-_MAX_NAME_COUNT = 5  # words
-_MIN_COUNT = 3  # letters of a name that stands alone
-_REMEMBERED_COUNT = 8192
+_CONTEXT_CHARS = 48
+_MAX_NAME_WORDS = 5
+_MIN_LETTERS = 3  # of a single name
+_CACHE_SIZE = 8192
 
-# sorts of words in a row that make a full name: John Doe, J. Doe, Xu K. Yu, May Johnson, Nagy Imre, Nguyen Van Minh
+# kinds of words that together are a full name: John Doe, J. Doe, Xu K. Yu, May Johnson, Nagy Imre, Nguyen Van Minh
 _FULL_NAME = re.compile(r"^G|[GM?F]I[GMF?]|[M?F]I?F\Z|FG\Z|MG|^FM+\Z")
 _GIVEN, _MAYBE_GIVEN, _FAMILY, _INITIAL, _OTHER, _NO_NAME = "GMFI?-"
 
 
-class _Word(NamedTuple):  # no dataclass: it is made for each capitalised word there is
+class _Word(NamedTuple):  # faster than a dataclass: built for each capitalised word
     """A capitalised word of a run."""
 
     start: int
-    """Its place in the text."""
     end: int
-    """The end of its place, a possessive's `'s` left out."""
+    """Index after it, without a possessive's `'s`."""
     folded: str
-    """As the lists have it."""
-    sort: str
-    """What it is: G given name, M given name or word, F family name, I initial, ? unknown, - no name."""
+    kind: str
+    """G given name, M given name or word, F family name, I initial, ? unknown, - not a name."""
 
 
 class NameFinder:
@@ -107,39 +103,35 @@ class NameFinder:
 
     def __init__(self) -> None:
         self._words: Vocabulary = vocabulary()
-        self._sort = lru_cache(maxsize=_REMEMBERED_COUNT)(self._look_up)
+        self._cached_look_up = lru_cache(maxsize=_CACHE_SIZE)(self._look_up)
 
     def find(self, text: str) -> Iterator[Span]:
-        """Find people's names, without titles and possessives.
-
-        Args:
-            text: plain text.
-        """
+        """Find names of people, without titles and possessives."""
         for run in _RUN.finditer(text):
             word = run.group()
-            if not (word.isalpha() and self._sort(word)[1] == _NO_NAME):  # most runs are one ordinary word
+            if not (word.isalpha() and self._cached_look_up(word)[1] == _NO_NAME):  # most runs are one ordinary word
                 yield from self._names(text, run)
         if "name" in text or "call" in text:
             for match in _LOWER_CUE.finditer(text):
-                yield from self._lower(match)
+                yield from self._lowercase_name(match)
 
     def _names(self, text: str, run: re.Match[str]) -> Iterator[Span]:
         words = self._parse(text, run)
         first = 0
         while first < len(words):
             last = first
-            while last < len(words) and words[last].sort != _NO_NAME:
+            while last < len(words) and words[last].kind != _NO_NAME:
                 last += 1
             if last > first:
                 after = words[last] if last < len(words) else None
                 before = words[first - 1] if first else None
-                found = self._judge(text, words[first:last], before, after)
-                if found is not None:
-                    yield found
+                span = self._score_name(text, words[first:last], before, after)
+                if span is not None:
+                    yield span
             first = last + 1
 
     def _parse(self, text: str, run: re.Match[str]) -> list[_Word]:
-        """Cut a run into words, particles within a name left to the words around them."""
+        """Split a run into words; particles within a name are left out."""
         words: list[_Word] = []
         for match in _WORD.finditer(text, run.start(), run.end()):
             start, end = match.span()
@@ -150,22 +142,22 @@ class NameFinder:
             if is_possessive:
                 end -= 2
                 word = word[:-2]
-            words.append(_Word(start, end, *self._sort(word)))
+            words.append(_Word(start, end, *self._cached_look_up(word)))
             if is_possessive:
                 words.append(_Word(end, end, "", _NO_NAME))
-        # Young, White, King: a family name after a given one, a word anywhere else
+        # Young, White, King: a family name after a given name, else a word
         for index in range(1, len(words)):
-            one = words[index]
+            candidate = words[index]
             if (
-                one.sort == _NO_NAME
-                and one.folded in self._words.family
-                and words[index - 1].sort in {_GIVEN, _INITIAL}
+                candidate.kind == _NO_NAME
+                and candidate.folded in self._words.family
+                and words[index - 1].kind in {_GIVEN, _INITIAL}
             ):
-                words[index] = one._replace(sort=_FAMILY)
+                words[index] = candidate._replace(kind=_FAMILY)
         return words
 
     def _look_up(self, word: str) -> tuple[str, str]:
-        """Fold a word and tell what it is."""
+        """Return a word's folded form and its kind."""
         bare = word.removesuffix(".")
         folded = fold(bare)
         if len(bare) == 1:
@@ -173,72 +165,76 @@ class NameFinder:
         return folded, _NO_NAME if bare != word else self._word_class(word, folded)
 
     def _word_class(self, word: str, folded: str) -> str:
-        """Tell what a word of two letters and more is, by the lists, then by its ending."""
+        """Return the kind of a word of at least two letters, by the lists, then by its ending."""
         lists = self._words
         if folded in lists.ambiguous or folded in lists.no_names:
             return _MAYBE_GIVEN if folded in lists.ambiguous or folded in lists.given else _NO_NAME
         whole = folded.split("-", maxsplit=1)[0]
-        if folded in lists.given or (whole != folded and len(whole) >= _MIN_COUNT and whole in lists.given):
+        if folded in lists.given or (whole != folded and len(whole) >= _MIN_LETTERS and whole in lists.given):
             return _GIVEN
         if any(map(str.isupper, word[1:])) and not word.isupper() and not _TWO_CAPITALS.match(word):
             return _NO_NAME  # CamelCase: a program's name
         return _FAMILY if folded in lists.family or ends_like_a_family_name(folded) else _OTHER
 
-    def _judge(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
+    def _score_name(self, text: str, words: list[_Word], before: _Word | None, after: _Word | None) -> Span | None:
         start, end = words[0].start, words[-1].end
-        if len(words) > _MAX_NAME_COUNT or (after is not None and after.folded in self._words.institutions):
+        if len(words) > _MAX_NAME_WORDS or (after is not None and after.folded in self._words.institutions):
             return None
-        lead = text[max(0, start - _BEFORE_COUNT) : start]
-        if (before is not None and before.folded in listed("a place follows")) or (text[end - 1] == "."):
+        lead = text[max(0, start - _CONTEXT_CHARS) : start]
+        if (before is not None and before.folded in cue_words("a place follows")) or (text[end - 1] == "."):
             return None
-        sorts = "".join(word.sort for word in words)
-        near = lead.rsplit(None, 1)[-1].lower() if lead and not lead.isspace() else ""
-        if near in listed("titles") and lead[-1] == " ":
-            score = 0.8 if set(sorts) - {_INITIAL} else 0.0
-        elif near and (near in listed("a name may follow") or near[-1] in ",:") and _NAME_CUE.search(lead):
+        kinds = "".join(word.kind for word in words)
+        previous = lead.rsplit(None, 1)[-1].lower() if lead and not lead.isspace() else ""
+        if previous in cue_words("titles") and lead[-1] == " ":
+            score = 0.8 if set(kinds) - {_INITIAL} else 0.0
+        elif (
+            previous and (previous in cue_words("a name may follow") or previous[-1] in ",:") and _NAME_CUE.search(lead)
+        ):
             score = (
                 0.8
-                if len(words) > 1 or sorts in {_GIVEN, _FAMILY} or (sorts == _OTHER and self._is_named(text, words[0]))
+                if len(words) > 1
+                or kinds in {_GIVEN, _FAMILY}
+                or (kinds == _OTHER and self._is_cued_name(text, words[0]))
                 else 0.0
             )
         elif len(words) == 1:
-            score = self._single_word_name(text, words[0], lead, near)
+            score = self._single_word_score(text, words[0], lead, previous)
         else:
-            score = self._together(sorts, text, end, lead)
+            score = self._multi_word_score(kinds, text, end, lead)
         return Span(start=start, end=end, kind=EntityType.PERSON, score=score) if score else None
 
     @staticmethod
-    def _is_named(text: str, word: _Word) -> bool:
-        """Tell whether an unknown word after a cue is a name: no field's type (`name: Metric`), no `Dear CUSTOMER`."""
+    def _is_cued_name(text: str, word: _Word) -> bool:
+        """Return whether an unknown word after a cue is a name, unlike `name: Metric` or `Dear CUSTOMER`."""
         return (
             text[word.start - 1] == " "
             and text[word.start - 2] not in ":=-"
             and not text[word.start : word.end].isupper()
         )
 
-    def _together(self, sorts: str, text: str, end: int, lead: str) -> float:
-        """Judge two words and more by what they are: a given name and another word, or one before a family name."""
-        if _FULL_NAME.search(sorts):
+    def _multi_word_score(self, kinds: str, text: str, end: int, lead: str) -> float:
+        """Score several words by their kinds: a given name and another word, or a word before a family name."""
+        if _FULL_NAME.search(kinds):
             return 0.7
-        cued = _PERSON_CUE.search(lead) is not None
-        spoken_of = _AFTER_CUE.match(text, end) is not None
-        return 0.5 if _GIVEN in sorts or (cued and spoken_of and _MAYBE_GIVEN not in sorts) else 0.0
+        has_cue_before = _PERSON_CUE.search(lead) is not None
+        has_cue_after = _AFTER_CUE.match(text, end) is not None
+        return 0.5 if _GIVEN in kinds or (has_cue_before and has_cue_after and _MAYBE_GIVEN not in kinds) else 0.0
 
-    def _single_word_name(self, text: str, word: _Word, lead: str, near: str) -> float:
-        """Judge a word that stands alone."""
-        if len(word.folded) < _MIN_COUNT or text[word.start : word.end].isupper():
+    def _single_word_score(self, text: str, word: _Word, lead: str, previous: str) -> float:
+        """Score a single word."""
+        if len(word.folded) < _MIN_LETTERS or text[word.start : word.end].isupper():
             return 0.0
-        if word.sort == _GIVEN:
-            return 0.0 if near in listed("a place may follow") else 0.6
-        spoken_of = _AFTER_CUE.match(text, word.end) is not None
-        if word.sort == _FAMILY:
-            if near in listed("a place or thing may follow"):
+        if word.kind == _GIVEN:
+            return 0.0 if previous in cue_words("a place may follow") else 0.6
+        has_cue_after = _AFTER_CUE.match(text, word.end) is not None
+        if word.kind == _FAMILY:
+            if previous in cue_words("a place or thing may follow"):
                 return 0.0
-            return 0.5 if spoken_of or _PERSON_CUE.search(lead) else 0.0
+            return 0.5 if has_cue_after or _PERSON_CUE.search(lead) else 0.0
         return 0.0
 
-    def _lower(self, match: re.Match[str]) -> Iterator[Span]:
-        """Find a name in lower case where the text says that one follows."""
+    def _lowercase_name(self, match: re.Match[str]) -> Iterator[Span]:
+        """Find a name in lower case after a cue such as `my name is`."""
         first, second = match.group(1), match.group(2)
         if not first.islower() or (fold(first) not in self._words.given and first.isascii()):
             return

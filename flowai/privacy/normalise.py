@@ -1,6 +1,6 @@
-r"""A text as its reader sees it: full-width digits, joiners, escapes and look-alikes undone, each place remembered.
+r"""Converts a text to plain characters, as a reader sees it, and maps positions back to the original.
 
-Undone are: invisible characters (soft hyphen, zero-width joiners, direction marks), full-width and other forms of
+Converted are: invisible characters (soft hyphen, zero-width joiners, direction marks), full-width and other forms of
 ASCII, digits of any script, unusual spaces and dashes, letters with separate accents, and escapes of JSON, URLs and
 HTML (`\u0034`, `%40`, `&#64;`).
 """
@@ -32,60 +32,49 @@ _ODD = re.compile(
 _MAY_BE_ODD = re.compile(
     rf"[{_INVISIBLE}{_SPACES}{_DASHES}{_DOTS}{_FORMS}\u0300-\u036f\\%&]|[^\D0-9]"  # one class: ten times faster
 )
-_ODD_ASCII = re.compile(_ESCAPES)  # most texts are ASCII; in them only escapes can be odd
+_ODD_ASCII = re.compile(_ESCAPES)  # most texts are ASCII; only escapes can be unusual there
 _MAY_ESCAPE = re.compile(r"[\\%&]")
 _CONTROL = {"n": "\n", "r": "\n", "t": "\t", '"': '"', "/": "/"}
 
 
-class _Piece(NamedTuple):
-    """A run of the plain text: copied from the original, or standing in for something odd."""
+class _Segment(NamedTuple):
+    """A part of the plain text: copied from the original, or a replacement."""
 
     start: int
-    """Its place in the plain text."""
+    """Start in the plain text."""
     source: int
-    """Its place in the original."""
+    """Start in the original."""
     source_end: int
-    """The end of its place in the original."""
     copied: bool
-    """Whether it was copied, so that places within it correspond one by one."""
+    """Whether it was copied, so that positions in it correspond one to one."""
 
 
 class NormalisedText:
-    """A plain text and the way back to the original.
+    """A plain text with its segments, which map it to the original; no segments if it is the original."""
 
-    Args:
-        text: the plain text.
-        pieces: what it was put together from; empty where it is the original.
-    """
+    __slots__ = ("_segments", "_starts", "text")
 
-    __slots__ = ("_pieces", "_starts", "text")
-
-    def __init__(self, text: str, pieces: list[_Piece]) -> None:
+    def __init__(self, text: str, segments: list[_Segment]) -> None:
         self.text = text
-        self._pieces = pieces
-        self._starts = [piece.start for piece in pieces]
+        self._segments = segments
+        self._starts = [segment.start for segment in segments]
 
     def source(self, start: int, end: int) -> tuple[int, int]:
-        """Give the original's stretch for a stretch of the plain text.
-
-        Args:
-            start: index of its first character.
-            end: index after its last one, > start.
-        """
-        if not self._pieces:
+        """Return the span of the original for a span of the plain text."""
+        if not self._segments:
             return start, end
-        first, last = self._piece(start), self._piece(end - 1)
+        first, last = self._segment(start), self._segment(end - 1)
         return (
             first.source + (start - first.start) if first.copied else first.source,
             last.source + (end - last.start) if last.copied else last.source_end,
         )
 
-    def _piece(self, place: int) -> _Piece:
-        return self._pieces[bisect_right(self._starts, place) - 1]
+    def _segment(self, position: int) -> _Segment:
+        return self._segments[bisect_right(self._starts, position) - 1]
 
 
 def normalise(text: str) -> NormalisedText:
-    """Give a text as its reader sees it; linear in its length, and a text without anything odd is not copied."""
+    """Convert a text to plain characters in linear time; a text that is plain already is not copied."""
     is_ascii = text.isascii()
     if not (_MAY_ESCAPE if is_ascii else _MAY_BE_ODD).search(text):
         return NormalisedText(text, [])
@@ -93,44 +82,44 @@ def normalise(text: str) -> NormalisedText:
     if not odd.search(text):
         return NormalisedText(text, [])
     plain: list[str] = []
-    pieces: list[_Piece] = []
+    segments: list[_Segment] = []
     done = length = 0
     for match in odd.finditer(text):
         start, end = match.span()
         if start > done:
-            pieces.append(_Piece(length, done, start, copied=True))
+            segments.append(_Segment(length, done, start, copied=True))
             plain.append(text[done:start])
             length += start - done
-        meant = _canonical_char(match)
-        if meant:
-            pieces.append(_Piece(length, start, end, copied=False))
-            plain.append(meant)
-            length += len(meant)
+        plain_chars = _canonical_char(match)
+        if plain_chars:
+            segments.append(_Segment(length, start, end, copied=False))
+            plain.append(plain_chars)
+            length += len(plain_chars)
         done = end
     if done < len(text):
-        pieces.append(_Piece(length, done, len(text), copied=True))
+        segments.append(_Segment(length, done, len(text), copied=True))
         plain.append(text[done:])
-    return NormalisedText("".join(plain), pieces)
+    return NormalisedText("".join(plain), segments)
 
 
 def _canonical_char(match: re.Match[str]) -> str:
-    """Give what an odd stretch says: one character or a few, or nothing at all."""
-    kind, found = match.lastgroup, match.group()
+    """Return the plain characters of an unusual match: one, a few or none."""
+    kind, matched = match.lastgroup, match.group()
     if kind is None or kind == "escape":
-        return _unescape(found)
+        return _unescape(matched)
     if kind == "digit":
-        return str(unicodedata.digit(found))
+        return str(unicodedata.digit(matched))
     if kind in {"form", "accent"}:
-        return unicodedata.normalize("NFKC", found)
+        return unicodedata.normalize("NFKC", matched)
     return {"invisible": "", "space": " ", "dash": "-", "dot": "."}[kind]
 
 
-def _unescape(found: str) -> str:
-    if found.startswith("%"):
-        return chr(int(found[1:], 16))
-    if found.startswith("&"):
-        return html.unescape(found).replace("\u00ad", "").replace("\u00a0", " ")
-    letter = found.lstrip("\\")
+def _unescape(matched: str) -> str:
+    if matched.startswith("%"):
+        return chr(int(matched[1:], 16))
+    if matched.startswith("&"):
+        return html.unescape(matched).replace("\u00ad", "").replace("\u00a0", " ")
+    letter = matched.lstrip("\\")
     if not letter.startswith("u"):
         return _CONTROL[letter]
     character = chr(int(letter[1:], 16))

@@ -1,7 +1,7 @@
-"""Chains of digits in a text, and what they may be: cards, social security numbers, phone numbers.
+"""Finds runs of digits in a text, and card and social security numbers in them.
 
-Every number begins as a chain: digits with at most three separators between them. One pattern finds all chains, each
-character is read once, and a chain is then judged by its groups, so that nothing here can backtrack.
+Every number begins as a run: digits with at most three separators between them. One pattern finds all runs, each
+character is read once, and a run is then judged by its groups, so that nothing here can backtrack.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ if TYPE_CHECKING:
 
 _CHAIN = re.compile(r"(?<![0-9A-Za-z_])(?:\+ ?)?+(?:\( ?)?+[0-9]++(?:[ .()/\-\u00b7\u2022]{1,3}+[0-9]++)*+")
 _GROUP = re.compile("[0-9]+")
-_BEFORE_COUNT = 48  # characters in which a cue may stand
+_BEFORE_COUNT = 48  # characters in which a cue may be
 _AFTER_COUNT = 24
-_MIN_COUNT = 7  # digits of the shortest number sought
+_MIN_COUNT = 7  # digits of the shortest number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigitRun:
-    """Digits that stand together."""
+    """Digits with separators between them."""
 
     text: str
-    """The text they stand in."""
+    """The whole text."""
     start: int
     """Index of the first character: a digit, `+` or `(`."""
     end: int
-    """Index after the last one."""
     groups: tuple[tuple[int, int], ...]
-    """Start and end of each run of digits, in order."""
+    """Start and end of each group of digits, in order."""
 
     @property
     def digits(self) -> str:
@@ -43,59 +42,46 @@ class DigitRun:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """How many digits each group has."""
+        """Number of digits in each group."""
         return tuple(end - start for start, end in self.groups)
 
     @property
     def separators(self) -> tuple[str, ...]:
-        """What stands between the groups."""
+        """Text between the groups."""
         pairs = zip(self.groups, self.groups[1:], strict=False)
         return tuple(self.text[left[1] : right[0]] for left, right in pairs)
 
     @property
     def before(self) -> str:
-        """The words before it, in lower case."""
+        """Text before it, in lower case."""
         return self.text[max(0, self.start - _BEFORE_COUNT) : self.start].lower()
 
     @property
     def after(self) -> str:
-        """The words after it, in lower case."""
+        """Text after it, in lower case."""
         return self.text[self.end : self.end + _AFTER_COUNT].lower()
 
     def part(self, first: int, last: int) -> DigitRun:
-        """Give a chain of some of the groups.
-
-        Args:
-            first: index of the first group.
-            last: index after the last one.
-        """
+        """Return the run of the groups from `first` to before `last`."""
         groups = self.groups[first:last]
         start = self.start if first == 0 else groups[0][0]
         return DigitRun(text=self.text, start=start, end=groups[-1][1], groups=groups)
 
-    def between(self, spans: Sequence[Span]) -> Iterator[DigitRun]:
-        """Give the runs of groups that lie in none of some spans.
-
-        Args:
-            spans: disjoint, in order, each from the start of a group to the end of one.
-        """
+    def outside(self, spans: Sequence[Span]) -> Iterator[DigitRun]:
+        """Yield the runs of groups outside of disjoint spans, each from the start of a group to the end of one."""
         starts = [start for start, _ in self.groups]
         first = 0
         for span in spans:
-            taken = bisect_left(starts, span.start)
-            if taken > first:
-                yield self.part(first, taken)
+            end = bisect_left(starts, span.start)
+            if end > first:
+                yield self.part(first, end)
             first = bisect_left(starts, span.end)
         if first < len(self.groups):
             yield self.part(first, len(self.groups))
 
 
 def digit_runs(text: str) -> Iterator[DigitRun]:
-    """Find the chains that are long enough for a number and no piece of a word, a hash or an identifier.
-
-    Args:
-        text: plain text.
-    """
+    """Find runs that are long enough for a number, and not part of a word, a hash or an identifier."""
     for match in _CHAIN.finditer(text):
         start, end = match.span()
         if text[start] == "(" and ")" not in match.group():  # `Ann (058-4748440)`
@@ -114,7 +100,7 @@ _EXTENSION_AFTER = re.compile(r"(?: ?,? ?(?:x|ext\.?|extension) ?\.?:? ?#?([0-9]
 
 
 def _is_glued(text: str, start: int, end: int) -> bool:
-    """Tell whether the chain is a piece of something longer: a UUID, a version, `x.1`, `0x…`, `12ab`."""
+    """Return whether the run is part of a longer token: a UUID, a version, `x.1`, `0x…`, `12ab`."""
     if _GLUE_AFTER.match(text, end):
         return True
     return (
@@ -123,25 +109,20 @@ def _is_glued(text: str, start: int, end: int) -> bool:
 
 
 def extension_end(text: str, end: int) -> int:
-    """Give the end of a phone number with its extension (`x123`, `ext. 5`), or `end` where there is none.
-
-    Args:
-        text: plain text.
-        end: index after the number.
-    """
+    """Return the end of a phone number with its extension (`x123`, `ext. 5`), or `end` without one."""
     match = _EXTENSION_AFTER.match(text, end)
     return end if match is None else match.end()
 
 
-# Who issues a number by its first digits, and how many digits its numbers have. `firm`: such numbers are rare enough
-# among arbitrary ones to stand without a word that says card.
+# Issuers by the first digits, with the lengths of their numbers. `firm`: such numbers are rare enough among arbitrary
+# ones to count without a cue.
 # Source: ISO/IEC 7812-1 (issuer identification numbers, the check digit), and the schemes' published ranges.
 _FIRM = re.compile(
     r"4[0-9]{15}|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}|3[47][0-9]{13}"
     r"|(?:6011|64[4-9][0-9]|65[0-9]{2})[0-9]{12}|3(?:0[0-5]|[689][0-9])[0-9]{11}|35[0-9]{14}"
     r"|(?:2131|1800)[0-9]{11}|220[0-4][0-9]{12}|(?:62|81)[0-9]{14}"
 )
-_LOOSE = re.compile(r"[0-9]{12,19}")  # behind a word that says card
+_LOOSE = re.compile(r"[0-9]{12,19}")  # counts only with a cue
 _LAYOUTS = frozenset(
     {(4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 4, 4, 4, 2), (4, 6, 5), (4, 6, 4), (4, 4, 4, 1), (4, 4, 4), (4, 4, 4, 2)}
     | {(4, 4, 4, 3), (8, 8), (4, 4, 5), (4, 5, 6), (6, 13), (4, 4, 4, 5), (3, 3, 3, 3), (6, 6, 4)}
@@ -153,7 +134,7 @@ _CARD_CUE = re.compile(
     r"|kart[aęuy]"
     r"|карт[аыу]|κάρτα|卡|カード|카드)(?![a-z])"
 )
-# words of payment, and `number:` alone: with them a number of a known issuer's range counts
+# words of payment, and `number:` alone: with them a number in a known issuer's range counts
 _PAY_CUE = re.compile(
     r"\b(?:pay|paid|payments?|charge[ds]?|billed|checkout|expir\w{1,5}|bank|banking)(?![a-z])"
     r"|(?:\A|[.!?:,;]\s|\b(?:my|the|your|is|this|his|her|with|of)\s)\s*(?:number|no|nr)\W{1,3}(?:is\W)?\Z"
@@ -174,10 +155,7 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def passes_luhn(digits: str) -> bool:
-    """Tell whether the last digit is the check digit of the others.
-
-    Args:
-        digits: ASCII digits, at least one.
+    """Return whether the last digit is the check digit of the others.
 
     Source: ISO/IEC 7812-1, annex B (Luhn).
     """
@@ -186,84 +164,73 @@ def passes_luhn(digits: str) -> bool:
 
 
 def is_card_number(digits: str) -> bool:
-    """Tell whether digits are a card's number: of an issuer, of its length, with a true check digit.
-
-    Args:
-        digits: ASCII digits.
-    """
+    """Return whether digits are a card number: an issuer's range and length, and a valid check digit."""
     return _FIRM.fullmatch(digits) is not None and passes_luhn(digits)
 
 
 def has_card_cue(text: str) -> bool:
-    """Tell whether a text names a payment card, in any of several languages.
-
-    Args:
-        text: plain text.
-    """
+    """Return whether a text names a payment card, in one of several languages."""
     return _CARD_CUE.search(text.lower()) is not None
 
 
-def cards(chain: DigitRun) -> Iterator[Span]:
-    """Find payment cards: the right length and issuer, a true check digit, and no other name on it.
+def cards(run: DigitRun) -> Iterator[Span]:
+    """Find payment cards in a run: an issuer's range and length, a valid check digit, no cue for another number.
 
-    Args:
-        chain: any chain; a date or a code may follow the number in it.
+    A date or a code may follow the number in the run.
     """
-    lengths = chain.lengths
-    if len(lengths) > _MOST_GROUPS_COUNT and chain.end - chain.start < _GROUP_COUNT * len(lengths):
+    lengths = run.lengths
+    if len(lengths) > _MOST_GROUPS_COUNT and run.end - run.start < _GROUP_COUNT * len(lengths):
         return  # a table of small numbers
     first = 0
     while first < len(lengths):
-        last = _card_end(chain, lengths, first)
+        last = _card_end(run, lengths, first)
         if last is None:
             first += 1
             continue
-        found = chain.part(first, last)
-        yield Span(start=found.groups[0][0], end=found.end, kind=EntityType.CARD, score=0.95)
+        card = run.part(first, last)
+        yield Span(start=card.groups[0][0], end=card.end, kind=EntityType.CARD, score=0.95)
         first = last
 
 
-def _card_end(chain: DigitRun, lengths: tuple[int, ...], first: int) -> int | None:
-    """Give the index after the last group of a card that begins with group `first`; None where none does."""
-    if first and not _is_first_group(chain, first):
+def _card_end(run: DigitRun, lengths: tuple[int, ...], first: int) -> int | None:
+    """Return the index after the last group of a card that begins at group `first`; None without one."""
+    if first and not _is_first_group(run, first):
         return None
     digits = ""
-    found = None
+    card_end = None
     for last in range(first + 1, min(len(lengths), first + _MAX_CARD) + 1):
-        start, end = chain.groups[last - 1]
-        digits += chain.text[start:end]
+        start, end = run.groups[last - 1]
+        digits += run.text[start:end]
         if len(digits) > _MAX_CARD:
             break
         if len(digits) < _MIN_CARD or not (_FIRM.fullmatch(digits) or _LOOSE.fullmatch(digits)):
             continue
         if (
             passes_luhn(digits)
-            and (last == len(lengths) or _is_first_group(chain, last))
-            and _is_card(chain.part(first, last))
+            and (last == len(lengths) or _is_first_group(run, last))
+            and _is_card(run.part(first, last))
         ):
-            found = last
-    return found
+            card_end = last
+    return card_end
 
 
-def _is_first_group(chain: DigitRun, index: int) -> bool:
-    """Tell whether a number may begin at a group: what stands before it parts numbers, and is no decimal point."""
-    return chain.text[chain.groups[index - 1][1] : chain.groups[index][0]] not in {".", "/", ")"}
+def _is_first_group(run: DigitRun, index: int) -> bool:
+    """Return whether a number may begin at a group: the separator before it is no decimal point, slash or bracket."""
+    return run.text[run.groups[index - 1][1] : run.groups[index][0]] not in {".", "/", ")"}
 
 
-def _is_card(chain: DigitRun) -> bool:
-    """Tell whether a chain with a true check digit is a card: by its issuer and groups, or by the words around."""
-    digits, lengths = chain.digits, chain.lengths
+def _is_card(run: DigitRun) -> bool:
+    """Return whether a run with a valid check digit is a card, by issuer and groups, or by context."""
+    digits, lengths = run.digits, run.lengths
     firm = _FIRM.fullmatch(digits) is not None
     if len(set(digits)) == 1:
         return False
-    if chain.text[chain.start] == "+" or digits.startswith("00"):
+    if run.text[run.start] == "+" or digits.startswith("00"):
         return False
-    is_told = _CARD_CUE.search(chain.before) or _CARD_CUE.search(chain.after)
-    if is_told or (
-        _ISSUER_PREFIXES.fullmatch(digits) and (_PAY_CUE.search(chain.before) or _PAY_CUE.search(chain.after))
-    ):
-        return _NO_CARD.search(chain.before) is None or firm
-    return firm and (len(lengths) == 1 or lengths in _LAYOUTS) and _NO_CARD.search(chain.before) is None
+    has_cue = _CARD_CUE.search(run.before) or _CARD_CUE.search(run.after)
+    if has_cue or (_ISSUER_PREFIXES.fullmatch(digits) and (_PAY_CUE.search(run.before) or _PAY_CUE.search(run.after))):
+        return _NO_CARD.search(run.before) is None or firm
+    return firm and (len(lengths) == 1 or lengths in _LAYOUTS) and _NO_CARD.search(run.before) is None
 
 
 _SSN = re.compile(r"(?!000|666|9)[0-9]{3}(?!00)[0-9]{2}(?!0000)[0-9]{4}")
@@ -276,23 +243,20 @@ _NO_SSN = re.compile(
 _SSN_LENGTHS = (3, 2, 4)
 
 
-def social_security(chain: DigitRun) -> Span | None:
-    """Find a social security number (or a taxpayer's, where the text says so) in a whole chain.
-
-    Args:
-        chain: any chain.
+def social_security(run: DigitRun) -> Span | None:
+    """Find a social security number (or a taxpayer's, with a cue) that is a whole run.
 
     Source: SSA, "Social Security Number Randomization": never area 000, 666, 900-999, group 00, serial 0000.
     """
-    lengths = chain.lengths
+    lengths = run.lengths
     if lengths != _SSN_LENGTHS and lengths != (sum(_SSN_LENGTHS),):
         return None
-    dashed = chain.separators == ("-", "-")
-    before = chain.before
+    dashed = run.separators == ("-", "-")
+    before = run.before
     has_cue = _SSN_CUE.search(before) is not None
     if not has_cue and (not dashed or _NO_SSN.search(before)):
         return None
-    digits = chain.digits
+    digits = run.digits
     if _SSN.fullmatch(digits) or (has_cue and _ITIN.fullmatch(digits)):
-        return Span(start=chain.groups[0][0], end=chain.end, kind=EntityType.SSN, score=0.9)
+        return Span(start=run.groups[0][0], end=run.end, kind=EntityType.SSN, score=0.9)
     return None

@@ -1,7 +1,7 @@
-"""Phone numbers: international ones by their country's plan, national ones by form, plan and the words around them.
+"""Finds phone numbers: international ones by their country's plan, national ones by form, plan and context.
 
-phonenumbers' own search through a text is far too slow for a data set, and finds numbers in every row of code. So it is
-asked about single numbers only, after the form and the words around have made them likely.
+The search of `phonenumbers` through a text is far too slow for a data set, and finds numbers in all code. So it checks
+only single numbers whose form and context make them likely.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import UsageError
 from flowai.privacy.numbers import DigitRun, extension_end
 from flowai.privacy.spans import EntityType, Span
-from flowai.privacy.vocabulary import listed, stems
+from flowai.privacy.vocabulary import cue_stems, cue_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,15 +23,15 @@ REGIONS = (
     "CH", "IE", "PT", "CZ", "SK", "HU", "SI", "HR", "RO", "BG", "GR", "CY", "EE", "LT", "LV", "UA", "RU", "TR", "ZA",
     "NZ", "MX", "AR", "CO", "IL",
 )  # fmt: skip
-"""Whose numbering plans a national number may follow, where nobody says otherwise (ISO 3166-1 alpha-2)."""
+"""Numbering plans that a national number may follow by default (ISO 3166-1 alpha-2)."""
 
-# words before a number that say what it is; the nearest decides. Stems stand for every ending.
+# words before a number that tell its kind; the nearest decides. Stems match every ending.
 _CUE_WORD = re.compile(r"[^\W\d_]+")
 _AFTER_CUE = re.compile(
     r"(?:\W{1,3}| as (?:a|my|the|his|her) |\W{1,3}(?:is|was) (?:my|his|her|our|the) (?:new )?)"
     r"(?:number|phone|tel|office|fax|mobile|mob|cell|home|work|desk|handy|mobil|gsm|direct)\b"
 )
-# any area: people invent numbers too
+# any area code: invented numbers count too
 _NANP = re.compile(
     r"(?:\+?1[-. ]{0,2})?(?:\([0-9]{3}\)[-. ]{0,2}[0-9]{3}[-. ][0-9]{4}|([0-9]{3})([-. ])[0-9]{3}(?:\2|-)[0-9]{4})"
 )
@@ -49,34 +49,34 @@ _GROUPED = re.compile(
     r"|\(0?[0-9]{1,4}\)/[0-9]{2,4}-[0-9]{3,4}|[0-9]{2,5}(?:\.[0-9]{2,3}){3,5}"
     r"|0[0-9]{1,4}/[0-9]{2,8}(?:[ .-][0-9]{2,4}){0,3}"
 )
-_REACHED = re.compile(
+_CONTACT_CUE = re.compile(
     r"\b(?:on|under|via|or|text|left|with me at|me at)[ ]\Z|[a-z] \(\Z"
-)  # may stand before a number to call
-_SECONDS = re.compile("1[5-9][0-9]{8}")  # since 1970
+)  # before a number to call
+_UNIX_TIME = re.compile("1[5-9][0-9]{8}")  # seconds since 1970
 _DECIMAL = re.compile(r"\+?[0-9]+\.[0-9]{1,3}")
-_DIALLED = re.compile("0[1-9][0-9]{7,9}")  # with the prefix that is dialled before an area
-_SAID_BEFORE = re.compile(r"[a-z:,] \Z")
+_TRUNK_NUMBER = re.compile("0[1-9][0-9]{7,9}")  # with the trunk prefix before an area code
+_WORD_BEFORE = re.compile(r"[a-z:,] \Z")
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:[ .][0-9]{3}){2,}")
-_BOOK = re.compile(r"97[89][ -]?[0-9]")
+_ISBN_PREFIX = re.compile(r"97[89][ -]?[0-9]")
 _INTERNATIONAL_PREFIX = re.compile("00|011")  # dialled before a country's code
 _ALONE_AFTER = re.compile(r"\s?(?:\Z|[.,;:!?)\]\n\"'])")
-_APART = re.compile(r"\s[-/.]\s?|[-/.]\s|\s{2,}")
-_SHORTEST_COUNT, _LONGEST_COUNT = 7, 15  # digits; Source: ITU-T E.164
+_NUMBER_SEPARATOR = re.compile(r"\s[-/.]\s?|[-/.]\s|\s{2,}")
+_MIN_DIGITS, _MAX_DIGITS = 7, 15  # digits; Source: ITU-T E.164
 _MIN_PLUS = 8
-# two houses, a dump of memory, a broken social security number, a postal code
+# two house numbers, a memory dump, an invalid social security number, a postal code
 _CODES = frozenset({(4, 4), (4, 4, 4), (3, 2, 4), (5, 3)})
-_NEAR_COUNT = 3  # words; `home` and `order` name a number only close to it
-_MIN_UNTOLD = 8  # where no word says what it is
-_ISBN_COUNT = 13
-_MAX_NATIONAL = 12
-_REMEMBERED_COUNT = 4096
+_NEAR_WORDS = 3  # `home` and `order` tell a number's kind only close to it
+_MIN_UNCUED_DIGITS = 8  # without a cue
+_ISBN_DIGITS = 13
+_MAX_NATIONAL_DIGITS = 12
+_CACHE_SIZE = 4096
 
 
 class PhoneFinder:
-    """Judges chains of digits; build it once.
+    """Scores runs of digits as phone numbers; build it once.
 
     Args:
-        regions: whose numbering plans a national number may follow (ISO 3166-1 alpha-2), the likeliest first.
+        regions: numbering plans that a national number may follow (ISO 3166-1 alpha-2), the likeliest first.
 
     Raises:
         UsageError: phonenumbers is not installed, or a region has no numbering plan.
@@ -97,55 +97,51 @@ class PhoneFinder:
             )
         self._phonenumbers = phonenumbers
         self._regions = tuple(regions)
-        self._is_national = lru_cache(maxsize=_REMEMBERED_COUNT)(self._follows_a_plan)
+        self._is_national = lru_cache(maxsize=_CACHE_SIZE)(self._follows_a_plan)
 
-    def find(self, chain: DigitRun) -> Iterator[Span]:
-        """Find the phone numbers of a chain; two that follow each other are told apart.
-
-        Args:
-            chain: any chain.
-        """
-        for part in _apart(chain):
+    def find(self, run: DigitRun) -> Iterator[Span]:
+        """Find the phone numbers of a run; it may contain several."""
+        for part in _split_numbers(run):
             score = self._score(part)
             if score:
                 yield Span(start=part.start, end=extension_end(part.text, part.end), kind=EntityType.PHONE, score=score)
 
-    def _score(self, chain: DigitRun) -> float:
-        """Tell how sure it is that a chain is a phone number, 0 to 1."""
-        digits, raw = chain.digits, chain.text[chain.start : chain.end]
-        if not _SHORTEST_COUNT <= len(digits) <= _LONGEST_COUNT:
+    def _score(self, run: DigitRun) -> float:
+        """Return the confidence that a run is a phone number, 0 to 1."""
+        digits, raw = run.digits, run.text[run.start : run.end]
+        if not _MIN_DIGITS <= len(digits) <= _MAX_DIGITS:
             return 0.0
         if raw.startswith("+"):
-            is_sum = _DECIMAL.fullmatch(raw) or (raw[1] == " " and chain.before.rstrip()[-1:].isalnum())
+            is_sum = _DECIMAL.fullmatch(raw) or (raw[1] == " " and run.before.rstrip()[-1:].isalnum())
             return 0.9 if not is_sum and self._is_international(digits) else 0.0
-        if _DATE.match(raw) or _OCTETS.fullmatch(raw) or (_BOOK.match(raw) and len(digits) == _ISBN_COUNT):
+        if _DATE.match(raw) or _OCTETS.fullmatch(raw) or (_ISBN_PREFIX.match(raw) and len(digits) == _ISBN_DIGITS):
             return 0.0
-        cue = _cue(chain)
-        return 0.0 if cue < 0 else self._without_plus(chain, raw, digits, has_cue=cue > 0)
+        cue = _cue(run)
+        return 0.0 if cue < 0 else self._without_plus(run, raw, digits, has_cue=cue > 0)
 
-    def _without_plus(self, chain: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
+    def _without_plus(self, run: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
         abroad = _INTERNATIONAL_PREFIX.match(digits)
-        is_abroad = abroad and len(chain.groups) > 1 and self._is_international(digits[abroad.end() :])
-        return 0.8 if is_abroad or _NANP.fullmatch(raw) else self._national(chain, raw, digits, has_cue=has_cue)
+        is_abroad = abroad and len(run.groups) > 1 and self._is_international(digits[abroad.end() :])
+        return 0.8 if is_abroad or _NANP.fullmatch(raw) else self._national(run, raw, digits, has_cue=has_cue)
 
-    def _national(self, chain: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
-        if len(digits) > _MAX_NATIONAL:
+    def _national(self, run: DigitRun, raw: str, digits: str, *, has_cue: bool) -> float:
+        if len(digits) > _MAX_NATIONAL_DIGITS:
             return 0.0
         if has_cue:
             return 0.7
-        if _REACHED.search(chain.before):
-            is_time = len(digits) < _MIN_UNTOLD or _SECONDS.fullmatch(raw) is not None
+        if _CONTACT_CUE.search(run.before):
+            is_time = len(digits) < _MIN_UNCUED_DIGITS or _UNIX_TIME.fullmatch(raw) is not None
             return 0.5 if not is_time and self._is_national(digits) else 0.0
-        is_form = _GROUPED.fullmatch(raw) or (_DIALLED.fullmatch(raw) and _SAID_BEFORE.search(chain.before))
-        if len(digits) < _MIN_UNTOLD or not is_form or chain.lengths in _CODES:
+        is_form = _GROUPED.fullmatch(raw) or (_TRUNK_NUMBER.fullmatch(raw) and _WORD_BEFORE.search(run.before))
+        if len(digits) < _MIN_UNCUED_DIGITS or not is_form or run.lengths in _CODES:
             return 0.0
         # a code such as `aix-6107-1415`; an amount with its unit, or in a sum
-        if chain.before.endswith("-") or (_THOUSANDS.fullmatch(raw) and not _stands_alone(chain)):
+        if run.before.endswith("-") or (_THOUSANDS.fullmatch(raw) and not _has_no_unit(run)):
             return 0.0
         return 0.6 if self._is_national(digits) else 0.0
 
     def _is_international(self, digits: str) -> bool:
-        """Tell whether digits after a `+` have a country's code and a length its plan has."""
+        """Return whether the digits after a `+` have a country code and a length of its plan."""
         if len(digits) < _MIN_PLUS:
             return False
         try:
@@ -165,45 +161,45 @@ class PhoneFinder:
         return False
 
 
-def _apart(chain: DigitRun) -> Iterator[DigitRun]:
-    """Give the numbers of a chain one by one: `0490 75 40 81 / 0491 22 33 44` are two."""
+def _split_numbers(run: DigitRun) -> Iterator[DigitRun]:
+    """Yield the numbers of a run one by one: `0490 75 40 81 / 0491 22 33 44` are two."""
     first = 0
-    for index, separator in enumerate(chain.separators, start=1):
-        if _APART.search(separator):
-            yield chain.part(first, index)
+    for index, separator in enumerate(run.separators, start=1):
+        if _NUMBER_SEPARATOR.search(separator):
+            yield run.part(first, index)
             first = index
-    yield chain.part(first, len(chain.groups))
+    yield run.part(first, len(run.groups))
 
 
-def _stands_alone(chain: DigitRun) -> bool:
-    """Tell whether no unit follows a number in groups of three, and nothing is reckoned with it."""
-    if "." in chain.separators or chain.before.rstrip()[-1:] in {"=", "<", ">", "*", "/", "+", "$", "€", "£", "~", "("}:
+def _has_no_unit(run: DigitRun) -> bool:
+    """Return whether no unit follows a number in groups of three, and it is not part of a calculation."""
+    if "." in run.separators or run.before.rstrip()[-1:] in {"=", "<", ">", "*", "/", "+", "$", "€", "£", "~", "("}:
         return False
-    return _ALONE_AFTER.match(chain.after) is not None
+    return _ALONE_AFTER.match(run.after) is not None
 
 
-def _cue(chain: DigitRun) -> int:
-    """Tell what the words around say: 1 a phone number, -1 something else, 0 nothing; the nearest word wins."""
-    if _AFTER_CUE.match(chain.after):
+def _cue(run: DigitRun) -> int:
+    """Return the kind that the context tells: 1 a phone number, -1 another number, 0 unknown; the nearest word wins."""
+    if _AFTER_CUE.match(run.after):
         return 1
-    before = chain.before
+    before = run.before
     words = _CUE_WORD.findall(before)
     for index in range(len(words) - 1, -1, -1):
         word = words[index]
-        if word in listed("a phone number follows") or word.startswith(stems("a phone number follows, stems")):
+        if word in cue_words("a phone number follows") or word.startswith(cue_stems("a phone number follows, stems")):
             return 1
-        if word == "number" and _is_personal_number(words[:index], chain):
+        if word == "number" and _is_personal_number(words[:index], run):
             return 1
-        is_near = len(words) - index <= _NEAR_COUNT
-        if is_near and word in listed("a phone number is near"):
+        is_near = len(words) - index <= _NEAR_WORDS
+        if is_near and word in cue_words("a phone number is near"):
             return 1
-        if is_near and word in listed("another number follows"):
+        if is_near and word in cue_words("another number follows"):
             return -1
-    return 0 if before.isascii() else int(any(cue in before for cue in listed("a phone number follows, unspaced")))
+    return 0 if before.isascii() else int(any(cue in before for cue in cue_words("a phone number follows, unspaced")))
 
 
-def _is_personal_number(words: Sequence[str], chain: DigitRun) -> bool:
-    """Tell whether `number` behind these words is that of a phone: `my number`, `the number 0490 75 40 81`."""
-    if words and words[-1] in listed("whose number"):
+def _is_personal_number(words: Sequence[str], run: DigitRun) -> bool:
+    """Return whether `number` after these words is a phone number: `my number`, `the number 0490 75 40 81`."""
+    if words and words[-1] in cue_words("whose number"):
         return True
-    return len(chain.groups) > 1 and not (words and words[-1] in listed("another number follows"))
+    return len(run.groups) > 1 and not (words and words[-1] in cue_words("another number follows"))

@@ -1,8 +1,8 @@
-"""Presidio beside our own detectors, where it is installed: its recognisers, and the names its language model finds.
+"""Optional recognizer: Presidio's patterns, and the names that its language model finds.
 
-Presidio needs a spaCy model for names, which is never downloaded: one that is installed is used, otherwise its
-patterns work alone. Its dates, nationalities and places are left out, because they give nobody away; its e-mail
-addresses and URLs too, because it asks the network for the list of domains, and our own detectors find them without.
+An installed spaCy model is used, none is downloaded; without one, Presidio's patterns work alone. Not used are its
+dates, nationalities and places, which identify no person, and its e-mail addresses and URLs, for which it downloads a
+list of domains.
 """
 
 from __future__ import annotations
@@ -24,58 +24,53 @@ KINDS = {
     "IP_ADDRESS": EntityType.IP,
     "PERSON": EntityType.PERSON,
 }
-"""Presidio's entities that we take, and what they are called here."""
+"""Presidio's entity types that are used, with ours."""
 
 _MODELS = ("en_core_web_lg", "en_core_web_md", "en_core_web_sm")
 _MAX_SCORE = 0.55
-_MIN_SCORE = 0.4  # Presidio's own guess for a pattern without a cue is below
+_MIN_SCORE = 0.4  # Presidio's score for a pattern without context is lower
 
 
 def is_presidio_installed() -> bool:
-    """Tell whether presidio-analyzer can be imported; imports nothing."""
+    """Return whether presidio-analyzer can be imported, without an import."""
     return importlib.util.find_spec("presidio_analyzer") is not None
 
 
 class PresidioFinder:
-    """Asks Presidio; build it once, it takes seconds.
+    """Calls Presidio; build it once, this takes seconds.
 
     Args:
-        language: of the texts (`en`).
-        least_score: how sure Presidio must be, 0 to 1.
+        language: language of the texts (`en`).
+        min_score: Presidio's minimal score, 0 to 1.
 
     Raises:
         UsageError: Presidio is not installed.
     """
 
-    def __init__(self, *, language: str = "en", least_score: float = _MIN_SCORE) -> None:
+    def __init__(self, *, language: str = "en", min_score: float = _MIN_SCORE) -> None:
         if not is_presidio_installed():
             raise UsageError(
                 "Presidio is not installed",
-                hint="pip install presidio-analyzer, and a spaCy model where names should be found",
+                hint="pip install presidio-analyzer, and a spaCy model to find names",
             )
         self._language = language
-        self._least_score = least_score
+        self._min_score = min_score
         self._engine = _engine(language)
         supported = set(self._engine.get_supported_entities(language))
         self._entities = sorted(supported & KINDS.keys())
 
     def find(self, text: str) -> Iterator[Span]:
-        """Find spans in a plain text.
-
-        Args:
-            text: plain text.
-        """
-        for found in self._engine.analyze(
-            text=text, language=self._language, entities=self._entities, score_threshold=self._least_score
+        """Find spans in a plain text."""
+        for result in self._engine.analyze(
+            text=text, language=self._language, entities=self._entities, score_threshold=self._min_score
         ):
-            # where both are sure of something, our own detectors' word counts: they check more
-            yield Span(
-                start=found.start, end=found.end, kind=KINDS[found.entity_type], score=min(_MAX_SCORE, found.score)
-            )
+            # our own recognizers check more: they win where both are confident
+            score = min(_MAX_SCORE, result.score)
+            yield Span(start=result.start, end=result.end, kind=KINDS[result.entity_type], score=score)
 
 
-def _engine(language: str) -> Any:  # noqa: ANN401 - Presidio ships no types we could lean on
-    """Build Presidio's engine on the best spaCy model there is, or on none: nothing is downloaded."""
+def _engine(language: str) -> Any:  # noqa: ANN401 - Presidio has no types
+    """Build Presidio's engine on the best installed spaCy model, else on none: nothing is downloaded."""
     import spacy
     from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
     from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine

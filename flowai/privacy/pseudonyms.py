@@ -1,7 +1,7 @@
-"""What stands in place of private values: the same mark for the same value, wherever it stands in a data set.
+"""Placeholders for private values: equal values have equal placeholders in a data set.
 
-A model learns from consistent marks who is who; a keyed hash keeps the marks from being looked up in a table of all
-phone numbers by whoever has the files but not the key.
+Consistent placeholders keep the persons of a text apart for a model; the keyed hash prevents a lookup in a table of all
+phone numbers by anyone without the key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MIN_KEY_BYTES = 16
-_HASH_COUNT = 8  # hex digits: among 10,000 values of a kind, two share a mark with a chance of 1 in 86
+_HASH_COUNT = 8  # hex digits: of 10,000 values of a kind, two share a placeholder with probability 1/86
 _NO_DIGIT = re.compile("[^0-9]+")
 _NO_WORD = re.compile(r"[\W_]+")
 
@@ -42,11 +42,11 @@ _SPELLING: dict[EntityType, Callable[[str], str]] = {
     EntityType.PERSON: _words,
     EntityType.ADDRESS: _words,
 }
-"""How a kind's values are compared; the others in lower case as they are."""
+"""Normal form of a kind's values, for comparison; default lower case."""
 
 
 class Pseudonyms:
-    """Gives marks; one key per data set.
+    """Builds placeholders; one key per data set.
 
     Args:
         key: secret of the data set; at least 16 bytes.
@@ -59,17 +59,12 @@ class Pseudonyms:
         if len(key) < MIN_KEY_BYTES:
             raise UsageError(
                 f"the key for pseudonyms has {len(key)} bytes, expected at least {MIN_KEY_BYTES}",
-                hint="give each data set a random key and keep it apart from the files: `openssl rand -hex 32`",
+                hint="use a random key per data set, and store it apart from the files: `openssl rand -hex 32`",
             )
         self._key = key
 
     def placeholder(self, kind: EntityType, value: str) -> str:
-        """Give the mark for a value: the same for every spelling of it (`4111-1111 …`, `41111111…`).
-
-        Args:
-            kind: what the value is.
-            value: the value in plain characters, never empty.
-        """
+        """Return the placeholder of a normalised value: the same for every spelling (`4111-1111 …`, `41111111…`)."""
         spelt = _SPELLING.get(kind, str.lower)(value)
         digest = hmac.digest(self._key, f"{kind}\0{spelt}".encode("utf-8", "surrogatepass"), "sha256")
         return f"<{kind}_{digest.hex()[:_HASH_COUNT]}>"

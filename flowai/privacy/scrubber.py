@@ -1,4 +1,4 @@
-"""The one entry of cleaning private things out of texts, JSON and whole conversations."""
+"""Entry point of scrubbing: replaces private values and secrets in texts, JSON and conversations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowai.privacy.json_walk import JsonString, JsonTextWalk, is_json_string
 from flowai.privacy.normalise import normalise
 from flowai.privacy.phones import REGIONS
 from flowai.privacy.pseudonyms import Pseudonyms
-from flowai.privacy.spans import EntityType, Span, disjoint
+from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.redaction import mark, names_a_secret
 
 if TYPE_CHECKING:
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-_MIN_SECRET_COUNT = 8  # characters; as in the redaction of logs
+_MIN_SECRET_COUNT = 8  # characters; as in redaction
 _REMEMBERED_COUNT = 64
 _INSTRUCTORS = frozenset({"system", "developer"})
-# fields whose names say nothing about their values
+# fields whose names tell nothing about their values
 _NEUTRAL = frozenset(
     ["content", "text", "arguments", "input", "output", "prompt", "completion", "value", "messages", "query", "data"]
 ) | {""}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scrubbed(Generic[Value]):
-    """What scrubbing gives."""
+class ScrubResult(Generic[Value]):
+    """A scrubbed value, and what was found in it."""
 
     value: Value
-    """The same with marks in place; what was given, where nothing was found."""
+    """The value with placeholders; the original object if nothing was found."""
     findings: Mapping[str, int]
-    """How often each kind was found: `EMAIL`, `SECRET:openai`; empty where nothing was."""
+    """Number of findings by kind: `EMAIL`, `SECRET:openai`."""
 
 
 class Scrubber:
     """Scrubs texts, JSON and conversations; build it once per data set.
 
-    What was scrubbed may be scrubbed again: marks are left alone.
+    Placeholders are left alone, so that scrubbing twice is safe.
 
     Args:
-        key: secret of the data set, at least 16 bytes: equal values get equal marks under one key.
-        regions: whose numbering plans a national phone number may follow (ISO 3166-1 alpha-2).
-        known_secrets: literal keys, found wherever they stand.
-        others: further detectors, such as Presidio's.
+        key: secret of the data set, at least 16 bytes: equal values get equal placeholders under one key.
+        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2).
+        known_secrets: literal secrets, found everywhere.
+        recognizers: further recognizers, such as Presidio's.
 
     Raises:
         UsageError: the key is too short, phonenumbers is not installed, or a region has no numbering plan.
@@ -61,75 +61,65 @@ class Scrubber:
         *,
         regions: Sequence[str] = REGIONS,
         known_secrets: Iterable[str] = (),
-        others: Sequence[Recognizer] = (),
+        recognizers: Sequence[Recognizer] = (),
     ) -> None:
         self._pseudonyms = Pseudonyms(key)
-        self._detector = Detector(regions=regions, known_secrets=known_secrets, others=others)
-        # a prompt's instructions come again with every row
+        self._detector = Detector(regions=regions, known_secrets=known_secrets, recognizers=recognizers)
+        # a prompt's instructions are the same in many rows
         self._instructions = lru_cache(maxsize=_REMEMBERED_COUNT)(self._detector.find)
 
-    def text(self, text: str) -> Scrubbed[str]:
-        """Scrub one text.
-
-        Args:
-            text: any length, any content; one that is JSON is scrubbed as JSON.
-        """
+    def text(self, text: str) -> ScrubResult[str]:
+        """Scrub one text; a text that is JSON is scrubbed as JSON."""
         if is_json_string(text):
             return self.value(text)
         spans = self._detector.find(text)
         if not spans:
-            return Scrubbed(value=text, findings={})
-        return Scrubbed(value=self._replace(text, spans), findings=_counts(spans))
+            return ScrubResult(value=text, findings={})
+        return ScrubResult(value=self._replace(text, spans), findings=_counts(spans))
 
-    def value(self, value: Value) -> Scrubbed[Value]:
-        """Scrub a JSON value: every string in it, JSON within strings, long numbers, and the names of fields.
-
-        Args:
-            value: dict, list, tuple, str, int, float, bool or None, nested.
+    def value(self, value: Value) -> ScrubResult[Value]:
+        """Scrub a JSON value: every string, JSON inside strings, long numbers, and names of fields.
 
         Returns:
-            A value of the same shape, where numbers may have become marks and tuples lists; what is nested deeper than
-            64 levels is replaced by a mark.
+            A value of the same shape, in which numbers may be placeholders and tuples lists; nesting beyond 64 levels
+            is replaced by a mark.
         """
         return self._scrub(lambda walk: walk.value(value))
 
-    def messages(self, messages: Sequence[Mapping[str, Any]]) -> Scrubbed[list[dict[str, Any]]]:
-        """Scrub a conversation; a value that runs over the border of two messages is found too.
+    def messages(self, messages: Sequence[Mapping[str, Any]]) -> ScrubResult[list[dict[str, Any]]]:
+        """Scrub a conversation in OpenAI's chat format; a value that is split over two messages is found too.
 
-        Roles, ids, types and names of functions stay as they are.
-
-        Args:
-            messages: OpenAI's chat format, with tool calls and parts.
+        Roles, ids, types and names of functions stay.
         """
         return self._scrub(lambda walk: walk.messages(messages))
 
-    def _scrub(self, lead: Callable[[JsonTextWalk], Value]) -> Scrubbed[Value]:
-        """Walk twice: collect the texts and search them, then put the scrubbed ones in their place."""
+    def _scrub(self, walk_with: Callable[[JsonTextWalk], Value]) -> ScrubResult[Value]:
+        """Walk twice: collect the texts and search them, then replace them."""
         leaves: list[JsonString] = []
 
         def collect(leaf: JsonString) -> str:
             leaves.append(leaf)
             return leaf.text
 
-        collected = lead(JsonTextWalk(collect))
+        collected = walk_with(JsonTextWalk(collect))
         spans = [self._find(leaf) for leaf in leaves]
-        self._add_across(leaves, spans)
+        self._add_split_values(leaves, spans)
         findings = _counts(span for own in spans for span in own)
         if not findings:
-            return Scrubbed(value=collected, findings={})
+            return ScrubResult(value=collected, findings={})
         done = iter([self._replace(leaf.text, own) for leaf, own in zip(leaves, spans, strict=True)])
-        return Scrubbed(value=lead(JsonTextWalk(lambda _: next(done))), findings=findings)
+        return ScrubResult(value=walk_with(JsonTextWalk(lambda _: next(done))), findings=findings)
 
     def _find(self, leaf: JsonString) -> list[Span]:
-        """Find a leaf's spans; the name of its field is read like a word before it (`phone: 0490754081`)."""
+        """Find a text's spans; its field's name is read like words before it (`phone: 0490754081`)."""
         text = leaf.text
         if leaf.field.lower() in _NEUTRAL:
-            return list(self._instructions(text)) if leaf.speaker in _INSTRUCTORS else self._detector.find(text)
+            return list(self._instructions(text)) if leaf.role in _INSTRUCTORS else self._detector.find(text)
         is_known = len(text) < _MIN_SECRET_COUNT or text.startswith(("[REDACTED:", "${", "os.environ/"))
         if names_a_secret(leaf.field) and not is_known:
             return [Span(start=0, end=len(text), kind=EntityType.SECRET, score=1.0, name="field")]
         lead = f"{_spoken(leaf.field)}: "
-        found = self._detector.find(lead + text)
+        spans = self._detector.find(lead + text)
         return [
             Span(
                 start=max(0, span.start - len(lead)),
@@ -138,21 +128,19 @@ class Scrubber:
                 score=span.score,
                 name=span.name,
             )
-            for span in found
+            for span in spans
             if span.end > len(lead)
         ]
 
-    def _add_across(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
-        """Add what runs over the borders of neighbouring texts."""
-        places = [place for place, leaf in enumerate(leaves) if not leaf.is_key and leaf.text]
-        if len(places) < 2:  # noqa: PLR2004 - a border has two sides
+    def _add_split_values(self, leaves: Sequence[JsonString], spans: list[list[Span]]) -> None:
+        """Add values that are split over neighbouring texts."""
+        indexes = [index for index, leaf in enumerate(leaves) if not leaf.is_key and leaf.text]
+        if len(indexes) < 2:  # noqa: PLR2004 - a border has two sides
             return
-        texts = [
-            MessageText(text=leaves[place].text, speaker=leaves[place].speaker, spans=spans[place]) for place in places
-        ]
-        for index, more in find_across_messages(texts, self._detector.find).items():
-            place = places[index]
-            spans[place] = disjoint((*spans[place], *more))
+        texts = [MessageText(text=leaves[index].text, role=leaves[index].role, spans=spans[index]) for index in indexes]
+        for position, more in find_across_messages(texts, self._detector.find).items():
+            index = indexes[position]
+            spans[index] = disjoint_spans((*spans[index], *more))
 
     def _replace(self, text: str, spans: Sequence[Span]) -> str:
         if not spans:
@@ -171,13 +159,13 @@ class Scrubber:
 
 
 def _counts(spans: Iterable[Span]) -> dict[str, int]:
-    """Count what was found by kind, in the order of the kinds' names."""
+    """Count spans by kind, in the order of the kinds' names."""
     counted = Counter(f"{span.kind}:{span.name}" if span.name else str(span.kind) for span in spans)
     return dict(sorted(counted.items()))
 
 
 def _spoken(field: str) -> str:
-    """Give a field's name as words: `phoneNumber`, `phone_number` and `phone-number` become `phone number`."""
+    """Return a field's name as words: `phoneNumber`, `phone_number` and `phone-number` become `phone number`."""
     words = "".join(
         f" {letter}" if letter.isupper() else letter for letter in field.replace("_", " ").replace("-", " ")
     )

@@ -1,4 +1,4 @@
-"""What a detector reports: a stretch of text, its kind and how sure it is; overlapping stretches made disjoint."""
+"""Spans of private values in a text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class EntityType(StrEnum):
-    """What a stretch of text gives away; the value stands in placeholders and reports."""
+    """Kind of private value; its value appears in placeholders and reports."""
 
     CARD = "CARD"
     PHONE = "PHONE"
@@ -25,46 +25,28 @@ class EntityType(StrEnum):
     SECRET = "SECRET"  # noqa: S105 - a kind, no secret
 
 
-STRUCTURED = frozenset(
-    {
-        EntityType.CARD,
-        EntityType.PHONE,
-        EntityType.EMAIL,
-        EntityType.IBAN,
-        EntityType.SSN,
-        EntityType.IP,
-        EntityType.URL,
-    }
-)
-"""Kinds with a form of their own, found without knowing what the text is about."""
+STRUCTURED = frozenset(EntityType) - {EntityType.PERSON, EntityType.ADDRESS, EntityType.SECRET}
+"""Entity types with a form of their own, found without context."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """One stretch of a text."""
+    """Part of a text that is private."""
 
     start: int
-    """Index of its first character."""
     end: int
-    """Index after its last character, > start."""
+    """Index after the last character, > start."""
     kind: EntityType
-    """What it is."""
     score: float
-    """How sure the detector is, 0 to 1; decides between stretches that overlap in part."""
+    """Confidence, 0 to 1; decides between spans that overlap in part."""
     name: str = ""
-    """Which key shape, for secrets (`openai`); empty otherwise."""
+    """Name of the pattern, for secrets (`openai`); else empty."""
 
 
-def disjoint(spans: Iterable[Span]) -> list[Span]:
-    """Make spans disjoint, so that together they cover the same characters.
+def disjoint_spans(spans: Iterable[Span]) -> list[Span]:
+    """Return disjoint spans that cover the same characters, in order.
 
-    A span within another goes. Of two that overlap in part the surer keeps its length, the other loses the common part.
-
-    Args:
-        spans: in any order, overlapping or not.
-
-    Returns:
-        Disjoint spans in order of their start.
+    A span within another is dropped. Of two that overlap in part, the one with the lower score loses the common part.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end, -span.score)):

@@ -1,4 +1,4 @@
-"""The words that tell names from other capitalised words: lists that ship with flowai, and endings of family names."""
+"""Word lists that distinguish names from other capitalised words, and endings of family names."""
 
 from __future__ import annotations
 
@@ -8,23 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_UNFOLDED = str.maketrans(
-    {
-        "ł": "l",
-        "ø": "o",
-        "đ": "d",
-        "ð": "d",
-        "þ": "th",
-        "ß": "ss",
-        "æ": "ae",
-        "œ": "oe",
-        "\u0131": "i",
-        "\u2019": "'",
-        "\u2018": "'",
-    }
-)
+# characters that NFKD does not decompose
+_UNFOLDED: dict[int, int | str] = {
+    **str.maketrans("łøđð\u0131\u2019\u2018", "loddi''"),
+    **{ord(character): letters for character, letters in (("þ", "th"), ("ß", "ss"), ("æ", "ae"), ("œ", "oe"))},
+}
 
-# endings that family names have and words, places and brands hardly ever do; by region
+# endings that family names have, and words, places and brands hardly ever; by region
 _FAMILY_ENDING = re.compile(
     r".{2,}(?:sson|sdottir|dottir|[^aeiou]sen|qvist|quist|strom|gren|mark|kvist"  # Nordic
     r"|ova|eva|[aeiou]v[aeiou]?sky|ovsky|evsky|ovich|evich|ovic|evic|enko|chuk|czuk|czyk|owicz|ewicz|owski|ewski"
@@ -40,30 +30,28 @@ _FAMILY_ENDING = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """Words by what they say about a capitalised word; all folded to a-z."""
+    """Kinds of capitalised words; all folded to a-z."""
 
     given: frozenset[str]
-    """Given names."""
     ambiguous: frozenset[str]
-    """Those of them that are words, places or products too."""
+    """Given names that are words, places or products too."""
     family: frozenset[str]
-    """Family names."""
     no_names: frozenset[str]
-    """Words that are no part of a name, whoever has that name too."""
+    """Words that are not part of a name, even if some people have that name."""
     institutions: frozenset[str]
-    """Those of them that make a name before them that of an organisation, a street or a theorem."""
+    """Words of `no_names` that turn a name before them into an organisation, a street or a theorem."""
     places: frozenset[str]
-    """Those of them that are countries and towns."""
+    """Words of `no_names` that are countries and towns."""
 
 
 @cache
 def vocabulary() -> Vocabulary:
-    """Read the lists; once per process."""
+    """Load the lists, once per process."""
     words = _sections("not_names.txt")
     return Vocabulary(
-        given=_all("given_names.txt"),
-        ambiguous=_all("ambiguous_names.txt"),
-        family=_all("surnames.txt"),
+        given=_all_words("given_names.txt"),
+        ambiguous=_all_words("ambiguous_names.txt"),
+        family=_all_words("surnames.txt"),
         no_names=frozenset().union(*words.values()),
         institutions=frozenset().union(
             *(listed for title, listed in words.items() if title.startswith(("organisations", "streets", "works")))
@@ -73,11 +61,7 @@ def vocabulary() -> Vocabulary:
 
 
 def fold(word: str) -> str:
-    """Give a word in lower case without accents, as the lists have it.
-
-    Args:
-        word: a word in any script.
-    """
+    """Return a word in lower case without accents, as in the lists."""
     lower = word.lower()
     if lower.isascii():
         return lower
@@ -86,70 +70,58 @@ def fold(word: str) -> str:
 
 
 def ends_like_a_family_name(folded: str) -> bool:
-    """Tell whether a folded word has an ending that only family names have.
-
-    Args:
-        folded: what `fold` gave.
-    """
-    return _FAMILY_ENDING.fullmatch(folded) is not None and folded not in listed("no family names")
+    """Return whether a folded word has an ending of family names."""
+    return _FAMILY_ENDING.fullmatch(folded) is not None and folded not in cue_words("no family names")
 
 
 @cache
-def listed(title: str) -> frozenset[str]:
-    """Give the words that stand around private values, or only look like them.
-
-    Args:
-        title: heading of the list in `words/cue_words.txt`.
-    """
+def cue_words(title: str) -> frozenset[str]:
+    """Return a list of `words/cue_words.txt` by its heading: words beside private values, or beside similar ones."""
     return _sections("cue_words.txt")[title]
 
 
 @cache
-def stems(title: str) -> tuple[str, ...]:
-    """Give a list of beginnings of words, as `str.startswith` takes them.
-
-    Args:
-        title: heading of the list in `words/cue_words.txt`.
-    """
-    return tuple(sorted(listed(title)))
+def cue_stems(title: str) -> tuple[str, ...]:
+    """Return a list of word beginnings in `words/cue_words.txt` by its heading, for `str.startswith`."""
+    return tuple(sorted(cue_words(title)))
 
 
-def _all(name: str) -> frozenset[str]:
+def _all_words(name: str) -> frozenset[str]:
     return frozenset().union(*_sections(name).values())
 
 
 @cache
 def _sections(name: str) -> dict[str, frozenset[str]]:
-    """Read a list: words under headings that begin with `# `."""
-    found: dict[str, frozenset[str]] = {}
+    """Load a file of words under headings that begin with `# `."""
+    sections: dict[str, frozenset[str]] = {}
     title = ""
     for line in files("flowai.privacy").joinpath("words", name).read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             title = line.removeprefix("#").strip()
         else:
-            found[title] = found.get(title, frozenset()) | frozenset(line.split())
-    return found
+            sections[title] = sections.get(title, frozenset()) | frozenset(line.split())
+    return sections
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreetWords:
-    """Words that make a street of a name; all folded to a-z."""
+    """Words that make a name a street; all folded to a-z."""
 
     after: frozenset[str]
-    """They stand after the name (`Baker Street`)."""
+    """Words after the name (`Baker Street`)."""
     before: frozenset[str]
-    """They stand before it (`Rue Lepic`)."""
+    """Words before the name (`Rue Lepic`)."""
     endings: tuple[str, ...]
-    """The name ends in them (`Hauptstrasse`)."""
+    """Endings of the name (`Hauptstrasse`)."""
     european: frozenset[str]
-    """Those of `after` with which the number comes last (`Erzsébet tér 19`)."""
+    """Words of `after` that are followed by the number (`Erzsébet tér 19`)."""
     no_compounds: frozenset[str]
-    """Words that only look as if they had such an ending."""
+    """Words that only seem to have such an ending."""
 
 
 @cache
 def street_words() -> StreetWords:
-    """Read the list; once per process."""
+    """Load the list, once per process."""
     words = _sections("street_words.txt")
     after = words["after the name"]
     return StreetWords(
@@ -166,7 +138,7 @@ UPPER = "".join(letter for letter in _LETTERS if letter.isupper())
 """Capital letters, for a character class."""
 
 WORD_REST = r"(?:[^\W\d_]|['\u2019\u2018-](?=[^\W\d_]))"
-"""What follows the first letter of a word: letters, and apostrophes or hyphens between them."""
+"""Characters after the first letter of a word: letters, and apostrophes or hyphens between them."""
 
 REST = rf"{WORD_REST}*+"
 """The rest of a capitalised word."""

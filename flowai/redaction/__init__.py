@@ -1,4 +1,4 @@
-"""What secrets look like, and how they are taken out of everything that is written or shown."""
+"""Redaction of secrets: patterns of keys, and their removal from everything that is written or shown."""
 
 from flowai.redaction.patterns import SECRET_PATTERNS, SecretPattern
 from flowai.redaction.redactor import Redactor, mark, names_a_secret, redact

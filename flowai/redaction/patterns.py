@@ -1,8 +1,8 @@
-r"""The one table of what keys look like: providers' shapes, headers, URLs and assignments that carry a secret.
+r"""The table of secret patterns: keys of providers, headers, URLs and assignments that contain a secret.
 
-Three rules keep the table quick and safe on hostile text:
+Three rules keep it fast and safe on hostile text:
 
-- Each shape names `hints`: a text that holds none of them cannot match, so the pattern never runs on ordinary text.
+- Each pattern has `hints`: without one of them a text cannot match, so that patterns never run on ordinary text.
 - A pattern begins with a literal and looks back over it (`sk-(?<!\wsk-)`) instead of beginning with `\b`: the regex
   engine then jumps from literal to literal.
 - Repetitions are greedy over one character class, or bounded: no pattern can backtrack for more than a few steps.
@@ -15,39 +15,35 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecretPattern:
-    """What one kind of secret looks like."""
+    """The pattern of one kind of secret."""
 
     name: str
-    """Short name for the mark that replaces it (`[REDACTED:openai]`)."""
+    """Short name, in the mark that replaces the secret (`[REDACTED:openai]`)."""
     provider: str
-    """Whose secret it is."""
     pattern: str
-    """Regular expression; only the group `secret` is secret, or the whole match where there is no such group."""
+    """Regular expression; the secret is its group `secret`, else the whole match."""
     hints: tuple[str, ...]
-    """Literals of which every match holds at least one."""
+    """Literals; every match contains one of them."""
     example: str
-    """An invented secret of this shape, for docs and tests; `…` stands for a run that `spell_out` fills in."""
+    """Invented secret for docs and tests; `…` and `¤` are filled in by `spell_out`."""
     folded: bool = False
-    """Whether the hints are lower case and sought in the lower-cased text."""
+    """Whether the hints are lower case and searched in the lower-case text."""
     needs: str = ""
-    """Characters of which every match holds at least one; empty where the hints say enough."""
+    """Characters; every match contains one of them. Empty if the hints suffice."""
 
 
 def spell_out(shape: SecretPattern) -> str:
-    """Give the shape's example in full.
-
-    The table holds no whole key, so that no scanner of repositories takes the table for a leak.
-    """
+    """Return the pattern's example in full; the table itself has no whole key, so that no secret scanner reports it."""
     return shape.example.replace("…", "4fGh7Jk2Lm9Np3Qr6St8Vw5Xy1Zb0Cd").replace("¤", "0123456789abcdef")
 
 
 def _start(prefix: str) -> str:
-    r"""Give a pattern for a prefix that no word runs into, unless what looks like one is an escape: `\n`, `%3D`."""
+    r"""Return a pattern for a prefix at the start of a word, or after an escape: `\n`, `%3D`."""
     return rf"{prefix}(?:(?<![A-Za-z0-9_]{prefix})|(?<=\\[nrt]{prefix})|(?<=%[0-9A-Fa-f]{{2}}{prefix}))"
 
 
 def _prefixed(name: str, provider: str, prefix: str, rest: str, *, example: str) -> SecretPattern:
-    """Make the shape of a key that begins with a literal prefix."""
+    """Build the pattern of a key that begins with a literal prefix."""
     hint = prefix.replace("\\", "")
     return SecretPattern(
         name=name, provider=provider, pattern=f"{_start(prefix)}{rest}{_TAIL}", hints=(hint,), example=example
@@ -55,11 +51,11 @@ def _prefixed(name: str, provider: str, prefix: str, rest: str, *, example: str)
 
 
 _WORD = "[A-Za-z0-9_-]"  # base64url
-# what is glued to a key goes with it: left over, it could begin like another key, and a second pass would find that
+# the rest of the word belongs to the key: left over, it could begin like another key, which a second pass would find
 _TAIL = "[A-Za-z0-9_]*+"
-_A_DIGIT = r"(?=[A-Za-z0-9_-]{0,48}\d)"  # words of prose carry no digit; keys of this length do
+_A_DIGIT = r"(?=[A-Za-z0-9_-]{0,48}\d)"  # words of prose contain no digit; keys of this length do
 
-# Names under which people and programs keep secrets; `key` alone is none (`sort_key`), it needs a word before it.
+# Names of fields and variables with secrets; `key` alone is not one (`sort_key`), it needs a word before it.
 _KINDS_OF_KEY = (
     "api", "access", "secret", "private", "account", "routing", "subscription", "integration", "service", "master",
 )  # fmt: skip
@@ -67,18 +63,18 @@ _SECRETS = (
     "secret", "token", "password", "passwd", "passphrase", "pwd", "credential", "credentials", "authorization",
 )  # fmt: skip
 NAME_OF_SECRET = rf"(?i:(?:{'|'.join(_KINDS_OF_KEY)})[_-]?key|{'|'.join(_SECRETS)})"
-"""A name that ends like this holds a secret: fields of JSON and variables of the environment."""
+"""End of names that contain a secret: fields of JSON and environment variables."""
 
 
 def _assignment() -> str:
-    """Give the pattern of `api_key=...`, `"token": "..."`, `PASSWORD: ...`.
+    """Return the pattern of `api_key=...`, `"token": "..."`, `PASSWORD: ...`.
 
-    It spells out `token|TOKEN|Token` where `(?i:token)` would do, because the engine can only jump to literals: 15
-    times faster on ordinary text.
+    `token|TOKEN|Token` instead of `(?i:token)`, because the engine can only jump to literals: 15 times faster on
+    ordinary text.
     """
     names = "|".join(f"{word}|{word.upper()}|{word.capitalize()}" for word in _SECRETS)
     kinds = "|".join(f"(?<={kind}key)|(?<={kind}[_-]key)" for kind in _KINDS_OF_KEY)
-    # at least one digit, because prose and code name secrets all day: `token: required`, `password = ask(1)`
+    # at least one digit, because prose and code often name secrets: `token: required`, `password = ask(1)`
     return (
         rf"(?:{names}|(?:key|KEY|Key)(?i:{kinds}))"
         r"(?:\\?['\"])?\s{0,4}(?:[:=]|=>)\s{0,4}(?:\\?['\"])?"
@@ -86,12 +82,12 @@ def _assignment() -> str:
     )
 
 
-# Order counts: a shape that begins like another comes before it.
+# The order counts: a pattern with the same prefix and more comes before the shorter one.
 SECRET_PATTERNS: tuple[SecretPattern, ...] = (
     SecretPattern(
         name="private-key",
         provider="PEM",
-        # to the end marker, or to the end of a text that was cut off; the inside may carry headers such as `Proc-Type`
+        # to the end marker, or to the end of a truncated text; the inside may contain headers such as `Proc-Type`
         pattern=r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+"
         r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?",
         hints=("PRIVATE KEY",),
@@ -198,7 +194,7 @@ SECRET_PATTERNS: tuple[SecretPattern, ...] = (
         hints=("eyJ",),
         example="eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.…",
     ),
-    # carriers: whatever the secret looks like, these say that one follows
+    # carriers of any secret
     SecretPattern(
         name="header",
         provider="HTTP Authorization header",

@@ -1,1 +1,1 @@
-"""Turns values and hostile text into what people read: formatted numbers, Markdown, HTML pages, report files."""
+"""Formats values and hostile text for people: numbers, Markdown, HTML pages, report files."""

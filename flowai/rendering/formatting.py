@@ -1,4 +1,4 @@
-"""How numbers are spelled for people: sensible digits, units, and a word where there is no number."""
+"""Formats numbers for people: sensible digits, units, and `-` for a missing number."""
 
 from __future__ import annotations
 
@@ -12,35 +12,26 @@ MISSING_TEXT = "-"
 
 
 def duration(time_ms: float | None) -> str:
-    """Spell a time: `0.44 s`, `8.4 s`, `2 min 05 s`, `1 h 04 min`.
-
-    Args:
-        time_ms: milliseconds, >= 0; None when there is none.
-    """
+    """Format milliseconds as `0.44 s`, `8.4 s`, `2 min 05 s`, `1 h 04 min`; `-` for None."""
     if time_ms is None:
         return MISSING_TEXT
     seconds = time_ms / 1000
-    if seconds < 9.995:  # noqa: PLR2004 - the largest that still rounds to two decimals below ten
+    if seconds < 9.995:  # noqa: PLR2004 - the largest that rounds to two decimals below ten
         return f"{seconds:.2f} s"
     if seconds < 59.95:  # noqa: PLR2004 - as above, below a minute
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
+    hours, rest = divmod(round(seconds), 3600)
     minutes, seconds_left = divmod(rest, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds_left:02d} s"
 
 
 def dollars(cost_usd: float | None) -> str:
-    """Spell an amount: `$0`, `$0.011`, `$1.24`, `$1,204`; three figures, never scientific.
-
-    Args:
-        cost_usd: US dollars, >= 0; None when not known.
-    """
+    """Format US dollars as `$0`, `$0.011`, `$1.24`, `$1,204`: three figures, never scientific; `-` for None."""
     if cost_usd is None:
         return MISSING_TEXT
     if cost_usd == 0:
         return "$0"
-    if cost_usd < 0.0001:  # noqa: PLR2004 - below what anybody is billed
+    if cost_usd < 0.0001:  # noqa: PLR2004 - below any bill
         return "<$0.0001"
     if cost_usd < 0.99995:  # noqa: PLR2004 - the largest that does not round to a dollar
         return f"${cost_usd:.4f}".rstrip("0")
@@ -48,19 +39,19 @@ def dollars(cost_usd: float | None) -> str:
 
 
 def rate(share: float | None) -> str:
-    """Spell a share of 1 as `92.5 %`; None when there is none."""
+    """Format a share of 1 as `92.5 %`; `-` for None."""
     return MISSING_TEXT if share is None else f"{share * 100:.1f} %"
 
 
 def format_number(number: float | None) -> str:
-    """Spell a plain number with up to four decimals, never scientific: `0.95`, `22,690`; `-` when there is none."""
+    """Format a number with up to four decimals, never scientific: `0.95`, `22,690`; `-` for None."""
     if number is None:
         return MISSING_TEXT
     return f"{number:,.4f}".rstrip("0").rstrip(".")
 
 
 def size(size_bytes: float) -> str:
-    """Spell a size: `512 B`, `3.4 KB`, `1.2 MB`, `2.0 GB` (powers of 1000)."""
+    """Format a size: `512 B`, `3.4 KB`, `1.2 MB`, `2.0 GB` (powers of 1000)."""
     unit = "B"
     for unit in ("B", "KB", "MB", "GB"):
         if size_bytes < 999.95 or unit == "GB":  # noqa: PLR2004 - the largest that rounds below the next unit
@@ -70,7 +61,7 @@ def size(size_bytes: float) -> str:
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
-    """Spell a number of things: `1 case`, `1,000 cases`."""
+    """Format a number of things: `1 case`, `1,000 cases`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
@@ -91,19 +82,19 @@ def rounded(number: int) -> int:
 
 
 def format_evidence(e_value: float) -> str:
-    """Format an e-value: `0.3`, `41`, `10^7`."""
-    if e_value >= 1e6:  # noqa: PLR2004 - from here on only the power of ten says anything
+    """Format an e-value as `0.3`, `41`, `10^7`."""
+    if e_value >= 1e6:  # noqa: PLR2004 - from here on only the power of ten matters
         return f"10^{math.floor(math.log10(e_value))}"
     return f"{e_value:,.0f}" if e_value >= 10 else f"{e_value:.1f}"  # noqa: PLR2004 - two digits are enough
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str = "", gap: str = "  ") -> Iterator[str]:
-    """Yield each row as a line whose cells are aligned in columns.
+    """Yield each row as a line with aligned columns.
 
     Args:
-        rows: as many cells each.
-        sides: where the cells of each column go, `<` to the left, `>` to the right; the rest go to the left.
-        gap: between two columns.
+        rows: cells; each row has the same number.
+        sides: alignment of each column, `<` left, `>` right; default left.
+        gap: text between two columns.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -1,6 +1,6 @@
-"""Builds the HTML page of a report: no script, nothing loaded from anywhere, readable in light and in dark.
+"""Builds the HTML page of a report: no script, no external resource, for light and dark schemes.
 
-Every text that is not `Markup` is hostile: it is escaped on its way into the page.
+Every text that is not `Markup` is hostile and escaped.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-# HTML Standard, "Preprocessing the input stream": control characters and surrogates have no place in a document; and
-# characters that turn the direction of the text around
+# HTML Standard, "Preprocessing the input stream": control characters and surrogates are not allowed in a document; and
+# characters that reverse the direction of text
 _FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
 _INLINE = frozenset({"code", "span", "a"})
-"""Elements inside a line; all others end theirs."""
+"""Inline elements; all others end with a line feed."""
 
-# Colours come in pairs that keep a contrast of at least 4.5 in both schemes; a sign or a word says the same each time.
+# Pairs of colours with a contrast of at least 4.5 in both schemes; a sign or a word tells the same each time.
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -62,13 +62,7 @@ svg { width: 100%; height: auto; margin: .5rem 0; }
 
 
 def page(title: str, body: Iterable[Markup], *, style: str = "") -> str:
-    """Build a whole page.
-
-    Args:
-        title: any text.
-        body: its elements, in order.
-        style: CSS of ours, after that of every page.
-    """
+    """Build a page with a title of any text; `style` is CSS after that of every page."""
     head = tag(
         "head",
         Markup('<meta charset="utf-8">\n'),
@@ -81,14 +75,7 @@ def page(title: str, body: Iterable[Markup], *, style: str = "") -> str:
 
 
 def tag(name: str, *content: str, kind: str = "", **attributes: str) -> Markup:
-    """Build one element.
-
-    Args:
-        name: of the element.
-        content: escaped unless it is Markup.
-        kind: its class; empty for none.
-        attributes: others.
-    """
+    """Build an element of class `kind`; content that is not Markup is escaped."""
     named = {**({"class": kind} if kind else {}), **attributes}
     start = "".join(f' {key}="{_escape(value)}"' for key, value in named.items())
     end = "" if name in _INLINE else "\n"
@@ -96,13 +83,7 @@ def tag(name: str, *content: str, kind: str = "", **attributes: str) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Collection[str] = ()) -> Markup:
-    """Build a table that scrolls where it is too wide; empty where there are no rows.
-
-    Args:
-        columns: its head.
-        rows: as many cells each.
-        numeric: columns that are aligned right, so that digits stand under each other.
-    """
+    """Build a table that scrolls if it is too wide, its `numeric` columns aligned right; empty without rows."""
     if not rows:
         return Markup()
     kinds = ["number" if column in numeric else "" for column in columns]
@@ -115,12 +96,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Col
 
 
 def section(title: str, content: Markup) -> Markup:
-    """Build a section under a heading; empty where its content is."""
+    """Build a section with a heading; empty if its content is empty."""
     return tag("section", tag("h2", title), content) if content else Markup()
 
 
 def listing(lines: Iterable[str]) -> Markup:
-    """Build a list of lines."""
+    """Build a list."""
     return tag("ul", *(tag("li", line) for line in lines))
 
 
@@ -130,8 +111,8 @@ def joined(parts: Iterable[str]) -> Markup:
 
 
 def trusted(html: str) -> Markup:
-    """Mark HTML of ours, such as a plot, as safe; nothing from outside may be in it unescaped."""
-    return Markup(html)  # noqa: S704 - the one place where text becomes HTML
+    """Mark HTML that flowai built, such as a plot, as safe; it must not contain unescaped foreign text."""
+    return Markup(html)  # noqa: S704 - the only place where text becomes HTML
 
 
 def _escape(text: str) -> Markup:

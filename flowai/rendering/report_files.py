@@ -1,4 +1,4 @@
-"""Writes report files; the ending of a name chooses the format."""
+"""Writes report files; the ending of a file name selects the format."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
 Report = TypeVar("Report")
 Writers = Mapping[str, Callable[[Report], str | bytes]]
-"""The formats of a report: ending, in small letters, to its writer."""
+"""Writers of a report by ending in lower case."""
 
 
 def to_json(record: object) -> bytes:
-    """Return a record as indented JSON with a line feed at its end; equal records give equal bytes."""
+    """Return a record as indented JSON with a line feed at the end; equal records give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=1) + b"\n"
 
 
 def check_endings(paths: Iterable[Path], writers: Writers[Report]) -> None:
-    """Check that every file can be written, before anything is run.
+    """Check that there is a writer for every file, before the report is computed.
 
     Raises:
-        UsageError: an ending is not one of `writers`.
+        UsageError: an ending is not in `writers`.
     """
     for path in paths:
         if path.suffix.lower() not in writers:
             expected = ", ".join(f"`{ending}`" for ending in writers)
             raise UsageError(
                 f"`{path.name}`: found ending `{path.suffix}`, expected one of {expected}",
-                hint="the ending chooses the format",
+                hint="the ending selects the format",
             )
 
 
 def write_reports(report: Report, paths: Iterable[Path], writers: Writers[Report]) -> None:
-    """Write a report to each file, in order; each file is whole or unchanged.
+    """Write a report to each file, in order; each file is complete or unchanged.
 
     Raises:
-        UsageError: an ending is not one of `writers`; no file was written.
+        UsageError: an ending is not in `writers`; no file was written.
         InfrastructureError: a file cannot be written.
     """
-    wanted = tuple(paths)
-    check_endings(wanted, writers)
-    for path in wanted:
+    targets = tuple(paths)
+    check_endings(targets, writers)
+    for path in targets:
         write_atomic(path, writers[path.suffix.lower()](report))

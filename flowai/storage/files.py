@@ -1,4 +1,4 @@
-"""Files in and out: text, YAML and JSON with line numbers, atomic writes, locks."""
+"""Reads text, YAML and JSON with line numbers; atomic writes and file locks."""
 
 from __future__ import annotations
 
@@ -21,70 +21,65 @@ if TYPE_CHECKING:
 
     from yaml.nodes import Node
 
-_MAX_VALUES = 1_000_000  # far above any real file; stops alias bombs, whose values grow exponentially
-
+_MAX_VALUES = 1_000_000  # far above any real file; stops alias bombs, which grow exponentially
 _LOCK_POLL_S = 0.02
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-PathKeys = tuple[str | int, ...]  # the way from a document's top to a value: map keys and list positions
+PathKeys = tuple[str | int, ...]  # map keys and list positions from a document's root to a value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A parsed file and where each of its values stands."""
+    """A parsed file with the line of each value."""
 
     value: Any
-    """The parsed content: dict, list, str, int, float, bool, None."""
     file: str
     """Name for messages."""
     lines: Mapping[PathKeys, int]
-    """Line (from 1) of each value, by its way from the top; parents of a missing key are always there."""
+    """Line (from 1) of each value by its path; contains the parents of every missing key."""
 
     def location(self, *keys: str | int) -> Place:
-        """Give the place of a value, or of its nearest parent where it is missing."""
-        way: PathKeys = keys
-        while way and way not in self.lines:
-            way = way[:-1]
+        """Return the place of a value, or of its nearest parent if it is missing."""
+        path: PathKeys = keys
+        while path and path not in self.lines:
+            path = path[:-1]
         dotted = ".".join(str(key) for key in keys) or None
-        return Place(file=self.file, line=self.lines.get(way), key=dotted)
+        return Place(file=self.file, line=self.lines.get(path), key=dotted)
 
 
 def encoding_problem(text: str) -> str | None:
-    """Return why UTF-8 cannot encode a text; None where it can.
+    """Return why UTF-8 cannot encode a text; None if it can.
 
-    JSON's escapes, command lines and file names may hold half of a surrogate pair; no file of ours can.
+    JSON escapes, command lines and file names may contain an unpaired surrogate.
     """
-    found = _SURROGATE.search(text)
-    if found is None:
+    match = _SURROGATE.search(text)
+    if match is None:
         return None
-    return f"found half of a surrogate pair, U+{ord(found[0]):04X}, expected text that UTF-8 can encode"
+    return f"found half of a surrogate pair, U+{ord(match[0]):04X}, expected text that UTF-8 can encode"
 
 
 def check_encodable(value: object, *, place: Place, kind: type[ProjectError] = ProjectError) -> None:
-    """Refuse a JSON value with text in it that UTF-8 cannot encode.
+    """Check that UTF-8 can encode all text in a JSON value.
 
     Raises:
-        ProjectError: (or `kind`) it holds half of a surrogate pair.
+        ProjectError: (or `kind`) a text has an unpaired surrogate.
     """
     problem = encoding_problem(json.dumps(value, ensure_ascii=False))
     if problem is not None:
-        raise kind(problem, place=place, hint="write both halves of the pair, or leave the character out")
+        raise kind(problem, place=place, hint="write both halves of the pair, or remove the character")
 
 
 def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> str:
-    """Read a UTF-8 file, byte for byte but for a leading byte-order mark.
+    """Read a UTF-8 file without a leading byte-order mark; line ends are kept.
 
     Args:
         path: the file.
-        name: how messages call it; default the path.
-        kind: class of the error, so that a caller's file is named by what it is.
-
-    Returns:
-        The text, with its line ends as they are.
+        name: the file in messages; default its path.
+        kind: class of the error.
 
     Raises:
-        ProjectError: (or `kind`) missing, not readable, a directory, or not UTF-8; the line of the bad byte is named.
+        ProjectError: (or `kind`) the file is missing, unreadable, a directory, or not UTF-8; with the bad byte's line.
     """
     shown = name or str(path)
     try:
@@ -99,27 +94,19 @@ def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] =
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{raw[error.start]:02x} is not UTF-8"
-        raise kind(found, place=Place(file=shown, line=line), hint="save the file as UTF-8") from None
+        problem = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        raise kind(problem, place=Place(file=shown, line=line), hint="save the file as UTF-8") from None
 
 
 def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
-    """Parse one YAML document and remember the line of every value.
-
-    Args:
-        text: the YAML.
-        name: how messages call it.
-        kind: class of the error.
-
-    Returns:
-        The document; an empty text has the value None.
+    """Parse one YAML document, called `name` in messages; an empty text has the value None.
 
     Raises:
-        ProjectError: (or `kind`) bad syntax, a duplicate key, or a tag that would build an object.
+        ProjectError: (or `kind`) invalid syntax, a duplicate key, or a tag that would build an object.
     """
     import yaml  # some commands never read YAML
 
-    # the C parser is ten times faster; it is missing only where PyYAML was built without libyaml
+    # the C parser is ten times faster; it is missing only if PyYAML was built without libyaml
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         node = loader.get_single_node()
@@ -140,32 +127,32 @@ def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError)
         loader.dispose()
 
 
-def _walk(node: Node, way: PathKeys, lines: dict[PathKeys, int], name: str, kind: type[ProjectError]) -> None:
-    """Note the line of each value; refuse duplicate keys, which YAML parsers silently drop."""
+def _walk(node: Node, path: PathKeys, lines: dict[PathKeys, int], name: str, kind: type[ProjectError]) -> None:
+    """Collect the line of each value, and refuse duplicate keys, which YAML parsers silently drop."""
     from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-    lines.setdefault(way, node.start_mark.line + 1)
+    lines.setdefault(path, node.start_mark.line + 1)
     if len(lines) > _MAX_VALUES:
-        raise kind("too many values; aliases may not multiply without end", place=Place(file=name))
+        raise kind("too many values; aliases must not multiply without end", place=Place(file=name))
     if isinstance(node, MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
             key = key_node.value if isinstance(key_node, ScalarNode) else str(key_node.start_mark.line)
             key_line = key_node.start_mark.line + 1
             if key in seen and key != "<<":
-                place = Place(file=name, line=key_line, key=".".join(map(str, (*way, key))))
+                place = Place(file=name, line=key_line, key=".".join(map(str, (*path, key))))
                 raise kind("duplicate key", place=place, hint="remove or rename one of the two")
             seen.add(key)
-            lines[(*way, key)] = key_line
+            lines[(*path, key)] = key_line
             if not isinstance(value_node, ScalarNode):
-                _walk(value_node, (*way, key), lines, name, kind)
+                _walk(value_node, (*path, key), lines, name, kind)
     elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*way, index), lines, name, kind)
+            _walk(item, (*path, index), lines, name, kind)
 
 
 def read_yaml(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Document:
-    """Read and parse a YAML file; see `read_text` and `parse_yaml` for what it raises."""
+    """Read and parse a YAML file; raises like `read_text` and `parse_yaml`."""
     return parse_yaml(read_text(path, name=name, kind=kind), name=name or str(path), kind=kind)
 
 
@@ -173,21 +160,20 @@ def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] =
     """Read a JSON file.
 
     Raises:
-        ProjectError: (or `kind`) missing, unreadable, or not JSON; line and column are named. Or half of a surrogate
-            pair.
+        ProjectError: (or `kind`) the file is missing, unreadable, or not JSON, or has an unpaired surrogate.
     """
     text = read_text(path, name=name, kind=kind)
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        found = f"not valid JSON: {error.msg} at column {error.colno}"
-        raise kind(found, place=Place(file=name or str(path), line=error.lineno)) from None
+        problem = f"not valid JSON: {error.msg} at column {error.colno}"
+        raise kind(problem, place=Place(file=name or str(path), line=error.lineno)) from None
     check_encodable(value, place=Place(file=name or str(path)), kind=kind)
     return value
 
 
 class FileFingerprint(NamedTuple):
-    """Three facts of a file's status: while they are equal, the file was neither written nor replaced."""
+    """Parts of a file's status: while they are equal, the file was neither written nor replaced."""
 
     modified_ns: int
     size_bytes: int
@@ -195,7 +181,7 @@ class FileFingerprint(NamedTuple):
 
     @classmethod
     def of(cls, path: str | Path) -> Self | None:
-        """Read the fingerprint of a file or directory; None when it is missing or cannot be reached."""
+        """Read the fingerprint of a file or directory; None if it is missing or unreachable."""
         try:
             status = os.stat(path)  # noqa: PTH116 - polled for every prompt: building a Path would cost more
         except OSError:
@@ -204,36 +190,28 @@ class FileFingerprint(NamedTuple):
 
 
 def read_fingerprints(paths: Iterable[str | Path]) -> dict[str, FileFingerprint]:
-    """Read the fingerprints of those files that exist, by path."""
-    return {str(path): found for path in paths if (found := FileFingerprint.of(path)) is not None}
+    """Read the fingerprints of the existing files, by path."""
+    return {str(path): read for path in paths if (read := FileFingerprint.of(path)) is not None}
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a failed write (full disk, read-only place) into our error that names the file.
-
-    Raises:
-        InfrastructureError: the operating system refused; says why and that nothing written before is lost.
-    """
+    """Convert a failed write (full disk, read-only directory) to an InfrastructureError that names the file."""
     try:
         yield
     except OSError as error:
         raise InfrastructureError(
             f"cannot write: {error.strerror or error}",
             place=Place(file=str(path)),
-            hint="free some space or choose another place; what was written before is kept",
+            hint="free some space or choose another directory; earlier content is unchanged",
         ) from error
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step: a reader sees the old bytes or the new ones, never half.
-
-    Args:
-        path: the file; its parent directories are made.
-        content: text is written as UTF-8.
+    """Replace a file in one step: a reader sees the old content or the new, never half. Creates parent directories.
 
     Raises:
-        InfrastructureError: the disk is full or the place cannot be written; the old file is untouched.
+        InfrastructureError: the disk is full or the directory cannot be written; the old file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with writing(path):
@@ -253,16 +231,26 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             raise
 
 
+@contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    """Open a directory for a lock or a sync; yields its descriptor."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def take_lock(file: int | IO[bytes], *, limit_s: float, clock_s: Callable[[], float]) -> bool:
-    """Wait for the lock of an open file or directory; the kernel frees it when the file is closed or its process dies.
+    """Lock an open file or directory; the kernel frees the lock when the file is closed or its process dies.
 
     Args:
-        file: what is open.
+        file: the open file.
         limit_s: longest wait, >= 0.
-        clock_s: a clock that never goes back, seconds.
+        clock_s: monotonic clock, seconds.
 
     Returns:
-        Whether it was taken within the limit.
+        Whether the lock was free within the limit.
 
     Raises:
         OSError: the file system has no locks.

@@ -1,4 +1,4 @@
-"""JSON Schema of records, with their docstrings as descriptions."""
+"""JSON Schema of records, with their field docstrings as descriptions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
-    """Make the JSON Schema of a record and all records in it, each field described as its docstring says.
-
-    Args:
-        records: the outermost record; of several kinds, told apart by their tags, each may stand there.
-
-    Returns:
-        The schema, JSON values only.
-    """
+    """Build the JSON Schema of records and all records in them; the outermost value is any one of them, by its tag."""
     (outer,), definitions = schema_components([reduce(or_, records)], ref_template="#/$defs/{name}")
     for kind in records_in(*records):
         texts = describe_fields(kind)
@@ -41,16 +34,16 @@ def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
 def schema_components(
     records: Sequence[Any], *, ref_template: str
 ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-    """Build the schemas of records, the same with every version of msgspec that the project allows.
+    """Build the schemas of records or unions, equal for all supported versions of msgspec.
 
     Versions differ in how they indent a docstring, and in whether they list the keys of a mapping.
 
     Args:
         records: the records, or unions of them.
-        ref_template: how a definition is referred to, with `{name}` in it.
+        ref_template: reference to a definition, with `{name}` in it.
 
     Returns:
-        The schema of each record, and the definitions that they refer to; a record is described by its first sentence.
+        The schema of each record, and the definitions that they refer to, each described by its first sentence.
     """
     schemas, definitions = msgspec.json.schema_components(records, ref_template=ref_template)
     for kind in records_in(*records):
@@ -60,17 +53,12 @@ def schema_components(
 
 
 def describe_fields(record: type[Any]) -> dict[str, str]:
-    """Read how each field of a record is described: by the string after it, or under `Args:` in the class's docstring.
+    """Return the description of each field in one line: the string after it, or its entry in the class's `Args:`.
 
-    Args:
-        record: a Struct or a dataclass; an inherited field keeps the description of the class that declared it, unless
-            the record describes it again.
-
-    Returns:
-        Description by field name, in one line.
+    `record` is a Struct or a dataclass. An inherited field is described by the class that declares it, unless the record describes it again.
     """
     texts: dict[str, str] = {}
-    for kind in reversed([one for one in record.__mro__ if one not in (object, msgspec.Struct)]):
+    for kind in reversed([base for base in record.__mro__ if base not in (object, msgspec.Struct)]):
         texts |= _arguments(kind.__doc__ or "") | _attribute_docstrings(kind.__module__).get(kind.__qualname__, {})
     names = record.__struct_fields__ if issubclass(record, msgspec.Struct) else record.__dataclass_fields__
     return {name: texts[name] for name in names if name in texts}
@@ -78,35 +66,35 @@ def describe_fields(record: type[Any]) -> dict[str, str]:
 
 @cache
 def _attribute_docstrings(module: str) -> dict[str, dict[str, str]]:
-    """Read the strings that follow fields, by class and field; Python itself keeps them nowhere."""
+    """Read the strings after fields, by class and field; Python itself does not store them."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError, KeyError):  # built in, or installed without its source
         return {}
     return {
-        one.name: {
+        node.name: {
             field.target.id: " ".join(text.value.value.split())
-            for field, text in pairwise(one.body)
+            for field, text in pairwise(node.body)
             if isinstance(field, ast.AnnAssign)
             and isinstance(field.target, ast.Name)
             and isinstance(text, ast.Expr)
             and isinstance(text.value, ast.Constant)
             and isinstance(text.value.value, str)
         }
-        for one in tree.body
-        if isinstance(one, ast.ClassDef)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
     }
 
 
 def _arguments(docstring: str) -> dict[str, str]:
-    """Read the `Args:` of a docstring; continued lines are joined."""
+    """Read the `Args:` of a docstring; continuation lines are joined."""
     _, _, arguments = inspect.cleandoc(docstring).partition("Args:\n")
     texts: dict[str, str] = {}
     name = ""
     for line in arguments.splitlines():
-        if begins := re.match(r" {4}(\w+): (.*)", line):
-            name = begins.group(1)
-            texts[name] = begins.group(2)
+        if match := re.match(r" {4}(\w+): (.*)", line):
+            name = match.group(1)
+            texts[name] = match.group(2)
         elif name and line.startswith(" " * 8):
             texts[name] += " " + line.strip()
         elif line.strip():
@@ -115,7 +103,7 @@ def _arguments(docstring: str) -> dict[str, str]:
 
 
 def as_text(schema: dict[str, Any]) -> str:
-    """Give a schema as the text of its file."""
+    """Return the content of a schema's file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -124,7 +112,7 @@ def _first_sentence(record: type[msgspec.Struct]) -> str:
 
 
 def _drop_listed_keys(schema: object) -> None:
-    """Drop `propertyNames` that only list keys: msgspec 0.22 does not write them, 0.23 does."""
+    """Remove `propertyNames` that only list keys: msgspec 0.23 writes them, 0.22 does not."""
     if isinstance(schema, list):
         for item in schema:
             _drop_listed_keys(item)
@@ -138,13 +126,13 @@ def _drop_listed_keys(schema: object) -> None:
 
 def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
     """Return records and every record inside them, each once."""
-    found: list[type[msgspec.Struct]] = []
+    result: list[type[msgspec.Struct]] = []
 
     def visit(kind: Any) -> None:  # noqa: ANN401 - any type's inspection
         if isinstance(kind, msgspec.inspect.StructType):
-            if kind.cls in found:
+            if kind.cls in result:
                 return
-            found.append(kind.cls)
+            result.append(kind.cls)
             for field in kind.fields:
                 visit(field.type)
         for attribute in ("types", "item_types"):
@@ -156,4 +144,4 @@ def records_in(*records: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
 
     for record in records:
         visit(msgspec.inspect.type_info(record))
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""JSONL files: crash-safe appends, and readers that name the line they cannot read."""
+"""JSONL files: crash-safe appends, and readers that report the line of an error."""
 
 from __future__ import annotations
 
@@ -23,24 +23,18 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines(Generic[Record]):
-    """What stands in a file."""
+    """The records of a file."""
 
     records: tuple[Record, ...] = ()
-    """One for each line, in order."""
     damaged: tuple[int, ...] = ()
-    """Lines that are no JSON, counted from 1: a machine died there, or two versions were merged by hand."""
+    """Numbers, from 1, of lines that are not JSON: torn by a crash, or conflict markers of a merge."""
 
 
 def read_lines(path: Path, kind: type[Record], *, name: str) -> Lines[Record]:
-    """Read a file; one that is not there is empty.
-
-    Args:
-        path: the file.
-        kind: what each line is.
-        name: how messages call the file.
+    """Read a file of `kind` records, called `name` in messages; a missing file is empty.
 
     Raises:
-        ProjectError: it cannot be read, or a line is JSON and no such record; the line is named.
+        ProjectError: the file cannot be read, or a line is JSON but not such a record.
     """
     try:
         raw = path.read_bytes()
@@ -70,11 +64,10 @@ def iterate_jsonl(
     """Read a JSONL file line by line, in constant memory.
 
     Yields:
-        (line number from 1, parsed value); blank lines are passed over.
+        The line number from 1, and the parsed value; blank lines are skipped.
 
     Raises:
-        ProjectError: (or `kind`) missing, unreadable, or a line that is not JSON or holds half of a surrogate pair; the
-            line is named.
+        ProjectError: (or `kind`) the file is missing or unreadable, or a line is not JSON or has an unpaired surrogate.
     """
     shown = name or str(path)
     try:
@@ -95,13 +88,10 @@ def iterate_jsonl(
 
 
 class AppendLog:
-    """An append-only JSONL file: one record, one line, one write; a killed process loses no line it was told about.
+    """An append-only JSONL file: one record, one line, one write.
 
-    The kernel has the bytes when `append` returns, so kill -9 loses nothing. A torn last line (the machine died, the
-    disk was full) is closed by a newline at the next opening; readers skip it and may count it.
-
-    Args:
-        path: the file; its parent directories are made.
+    The kernel has the bytes when `append` returns, so that kill -9 loses no line. A torn last line (a machine crash, a
+    full disk) is ended by a newline at the next opening; readers skip it and may count it. Creates parent directories.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,10 +105,10 @@ class AppendLog:
                 os.write(self._descriptor, b"\n")
 
     def lock(self) -> bool:
-        """Lock the file, until it is closed, as one that is being written; others may hold it too.
+        """Lock the file until it is closed, shared with other writers.
 
         Returns:
-            Whether its path still names it: where somebody took it away meanwhile, open it again.
+            Whether its path still names it: if the file was removed meanwhile, open it again.
         """
         with suppress(OSError):  # a file system without locks
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
@@ -131,7 +121,7 @@ class AppendLog:
         """Write one record (anything msgspec encodes) as one line.
 
         Raises:
-            InfrastructureError: the disk is full; a half-written line is taken back, so that the log stays whole.
+            InfrastructureError: the disk is full; a half-written line is removed.
         """
         data = self._encoder.encode(record) + b"\n"
         with writing(self.path):

@@ -1,6 +1,6 @@
-"""JSON parsed more strictly than Python's own reader does it, in one of four dialects; see `Dialect`.
+"""Parses JSON more strictly than Python's own parser, in one of four dialects; see `Dialect`.
 
-Python's parser lets through what others refuse: NaN, keys that stand twice, numbers beyond 64 bits, half characters.
+Python accepts what other parsers refuse: NaN, duplicate keys, numbers beyond 64 bits, unpaired surrogates.
 Source: RFC 8259, sections 4, 6 and 8.2; RFC 7493 (I-JSON).
 """
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Dialect = Literal["rfc8259", "readable", "lossless", "interoperable"]
-"""Which texts are JSON:
+"""Texts that count as JSON:
 
 - `rfc8259`: the grammar; an integer of thousands of digits is read as a float.
 - `readable`: the grammar, without integers that Python refuses to read.
-- `lossless`: as `readable`, without keys that occur twice and floats beyond 64 bits: the value can be written again.
-- `interoperable`: every reader agrees on the value: as `lossless`, integers of 64 bits, whole characters, 64 levels.
+- `lossless`: `readable` without duplicate keys and floats beyond 64 bits: the value can be written again.
+- `interoperable`: every parser agrees on the value: `lossless`, integers of 64 bits, whole characters, 64 levels.
 """
 
-DEEPEST_LEVEL = 64
+MAX_DEPTH = 64
 
-_MAX_WHOLE_DIGITS = 4000  # Python refuses to read longer integers at all
+_MAX_WHOLE_DIGITS = 4000  # Python refuses to read longer integers
 _MAX_DIGITS = 20
-_MAX_NAME_COUNT = 40
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
-_HALF = re.compile("[\ud800-\udfff]")
-_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_MAX_NAME_CHARS = 40
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NotStrictError(ValueError):
-    """A text is not JSON, or not of the dialect asked for; its message is one short line.
+    """A text is not JSON of the dialect; its message is one short line.
 
     Args:
-        rule: which rule it breaks.
-        what: what was found, for a person; empty where the rule says it all.
+        rule: id of the violated rule (`json/nan`).
+        what: what was found; empty if the rule says it all.
         problem: the message; default `what`.
-        position: index of the character at which the parser stopped; None where it did not tell.
+        position: index of the character at which the parser stopped; None if unknown.
     """
 
     def __init__(self, rule: str, what: str = "", *, problem: str = "", position: int | None = None) -> None:
@@ -52,17 +52,17 @@ class NotStrictError(ValueError):
 
 
 def parse_json(text: str, *, dialect: Dialect = "interoperable") -> Any:  # noqa: ANN401 - JSON is anything
-    """Parse a text that is JSON from its first to its last character, space around it aside.
+    """Parse a text that is one JSON value with optional white space around it.
 
     Raises:
-        NotStrictError: it is not, in this dialect.
+        NotStrictError: the text is not JSON of this dialect.
     """
     try:
         value = _DECODERS[dialect].decode(text)
     except (ValueError, RecursionError) as error:
         raise _not_strict(error) from None
     if dialect == "interoperable":
-        if _ESCAPED_HALF.search(text) and any(_HALF.search(inner) for inner in strings_of(value)):
+        if _ESCAPED_SURROGATE.search(text) and any(_SURROGATE.search(inner) for inner in strings_of(value)):
             raise NotStrictError("json/surrogate")
         if _is_deep(value):
             raise NotStrictError("json/too_deep")
@@ -70,7 +70,7 @@ def parse_json(text: str, *, dialect: Dialect = "interoperable") -> Any:  # noqa
 
 
 def parse_json_at(text: str, start: int, *, dialect: Dialect) -> tuple[Any, int]:
-    """Parse the JSON value that begins at a character, whatever follows it.
+    """Parse the JSON value that begins at a character; anything may follow.
 
     Returns:
         The value, and the index of the character after it.
@@ -85,7 +85,7 @@ def parse_json_at(text: str, start: int, *, dialect: Dialect) -> tuple[Any, int]
 
 
 def json_problem(answer: str) -> str | None:
-    """Return why a model's answer is not JSON, and where; None when it is (dialect `readable`)."""
+    """Return why a model's answer is not JSON (dialect `readable`), and where; None if it is."""
     try:
         parse_json(answer, dialect="readable")
     except NotStrictError as error:
@@ -94,7 +94,7 @@ def json_problem(answer: str) -> str | None:
 
 
 def is_object(text: str) -> bool:
-    """Say whether a text is a JSON object."""
+    """Return whether a text is a JSON object."""
     try:
         return isinstance(parse_json(text), dict)
     except NotStrictError:
@@ -102,7 +102,7 @@ def is_object(text: str) -> bool:
 
 
 def strings_of(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON is anything
-    """Give every string of a value, keys of objects too; any depth."""
+    """Yield every string of a value, keys of objects included; any depth."""
     open_values = [value]
     while open_values:
         item = open_values.pop()
@@ -116,20 +116,20 @@ def strings_of(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON is anything
 
 
 def printable(name: str) -> str:
-    """Write a name out of a file for a person: short, and without anything a terminal would obey."""
-    if len(name) <= _MAX_NAME_COUNT and name.isascii() and name.isprintable():
+    """Return a name from a file in short, printable ASCII."""
+    if len(name) <= _MAX_NAME_CHARS and name.isascii() and name.isprintable():
         return name
     safe = name.encode("ascii", "backslashreplace").decode()
-    printable = "".join(character if character.isprintable() else "?" for character in safe)
-    return printable if len(printable) <= _MAX_NAME_COUNT else f"{printable[:_MAX_NAME_COUNT]}..."
+    safe = "".join(character if character.isprintable() else "?" for character in safe)
+    return safe if len(safe) <= _MAX_NAME_CHARS else f"{safe[:_MAX_NAME_CHARS]}..."
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise NotStrictError("json/duplicate_key", f"`{printable(twice)}`")
-    return made
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        duplicate = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise NotStrictError("json/duplicate_key", f"`{printable(duplicate)}`")
+    return value
 
 
 def _constant(name: str) -> Any:  # noqa: ANN401 - never returns
@@ -141,8 +141,8 @@ def _any_integer(digits: str) -> int | float:
 
 
 def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) <= _MAX_DIGITS else _LARGEST + 1
-    if not _SMALLEST <= value <= _LARGEST:
+    value = int(digits) if len(digits) <= _MAX_DIGITS else _MAX_INT + 1
+    if not _MIN_INT <= value <= _MAX_INT:
         raise NotStrictError("json/huge_number", f"{len(digits)} digits")
     return value
 
@@ -165,7 +165,7 @@ _DECODERS: dict[Dialect, json.JSONDecoder] = {
 
 
 def _not_strict(error: ValueError | RecursionError) -> NotStrictError:
-    """Build our error from one of Python's; our own, raised by a hook, stays."""
+    """Convert one of Python's errors to ours; ours, raised by a hook, is returned unchanged."""
     if isinstance(error, NotStrictError):
         return error
     if isinstance(error, RecursionError):
@@ -180,7 +180,7 @@ def _not_strict(error: ValueError | RecursionError) -> NotStrictError:
 
 def _is_deep(value: Any) -> bool:  # noqa: ANN401 - JSON is anything
     level = [value]
-    for _ in range(DEEPEST_LEVEL):
+    for _ in range(MAX_DEPTH):
         boxes = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
         level = [item for box in boxes for item in box]
         if not level:

@@ -49,14 +49,16 @@ def open_event_source(
     if address is None:
         yield (here,)
         return
-    from flowai.events.lake.local_copy import RemoteFile, local_copy
+    from flowai.events.lake.local_copy import DownloadOptions, local_copy
     from flowai.events.lake.object_store import open_store
 
     def is_day(day: date | None) -> bool:
         return days is None or day is None or days[0] <= day <= days[1]
 
     cache = project.lake / name_of(address)
-    wanted = RemoteFile(is_day=is_day, present=(here,), most_bytes=_most_bytes(environ), clock_s=time.monotonic)
+    wanted = DownloadOptions(
+        is_needed=is_day, local_directories=(here,), max_bytes=_most_bytes(environ), clock_s=time.monotonic
+    )
     with local_copy(open_store(address, environ), cache, wanted):
         yield (here, cache)
 

@@ -55,7 +55,7 @@ def run_compact(context: CommandContext, options: CompactOptions, on_day: Callab
             hint="a day that is not over cannot be closed; the latest that may be named is today",
         )
     registry, _ = _registry(context)
-    order = CompactionSettings(before=before, is_kept=options.keep, clock_s=context.clock_s, on_day=on_day)
+    order = CompactionSettings(before=before, should_back_up=options.keep, clock_s=context.clock_s, on_day=on_day)
     return compact(events_directory(registry, context.project), order)
 
 

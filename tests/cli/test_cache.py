@@ -1,4 +1,4 @@
-"""`flowai cache`: what the caches hold, what they saved, and emptying them."""
+"""`flowai cache`: statistics, savings by feature, and clearing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def serve_once(directory: Path, named_state: str = ".flowai") -> None:
-    """Keep one answer and find it again in both caches, as a gateway would."""
+    """Store and look up one answer in both caches, as a gateway does."""
 
     async def serve() -> None:
         cache = open_response_cache(
@@ -43,14 +43,14 @@ def serve_once(directory: Path, named_state: str = ".flowai") -> None:
     asyncio.run(serve())
 
 
-def test_unused_caches_are_empty_and_stay_unmade(flowai: Flowai, project: SampleProject) -> None:
+def test_unused_caches_are_empty_and_not_created(flowai: Flowai, project: SampleProject) -> None:
     ran = flowai("cache", "stats")
     assert ran.code == 0
     assert ran.out == "exact cache      0 entries   0 B on disk\nsemantic cache   0 entries   0 B on disk\n"
     assert not (project.root / ".flowai").exists()
 
 
-def test_it_tells_what_was_saved_by_feature(flowai: Flowai) -> None:
+def test_savings_by_feature(flowai: Flowai) -> None:
     flowai("eval")
     flowai("eval")
     lines = flowai("cache", "stats").out.splitlines()
@@ -63,7 +63,7 @@ def test_it_tells_what_was_saved_by_feature(flowai: Flowai) -> None:
     assert exact["features"]["chat"]["saved_s"] > 0
 
 
-def test_it_shows_what_the_gateway_kept_in_both_caches(flowai: Flowai, project: SampleProject) -> None:
+def test_answers_stored_by_the_gateway_are_shown(flowai: Flowai, project: SampleProject) -> None:
     serve_once(project.root / ".flowai" / "cache")
     rows = [line.split() for line in flowai("cache", "stats").out.splitlines()[3:]]
     assert [row[:6] for row in rows] == [
@@ -78,7 +78,7 @@ def test_it_shows_what_the_gateway_kept_in_both_caches(flowai: Flowai, project: 
     ]
 
 
-def test_clearing_empties_it(flowai: Flowai) -> None:
+def test_clear_removes_all_answers(flowai: Flowai) -> None:
     flowai("eval")
     assert flowai("cache", "clear").out == "cleared 2 entries\n"
     assert json.loads(flowai("cache", "stats", "--json").out)["caches"][0]["entry_count"] == 0
@@ -90,7 +90,7 @@ def name_state(project: SampleProject, state: str) -> None:
         registry.write(f"\nstate: {state}\n")
 
 
-def test_a_redis_that_is_away_is_said_and_the_disk_is_still_shown(flowai: Flowai, project: SampleProject) -> None:
+def test_an_unreachable_redis_is_reported_and_the_disk_is_shown(flowai: Flowai, project: SampleProject) -> None:
     pytest.importorskip("redis", reason="needs the extra `redis`")
     flowai("eval")
     name_state(project, "redis://:hidden-password@127.0.0.1:1/0")
@@ -104,7 +104,7 @@ def test_a_redis_that_is_away_is_said_and_the_disk_is_still_shown(flowai: Flowai
 
 
 @pytest.mark.service
-def test_it_shows_and_empties_what_lies_on_redis(flowai: Flowai, project: SampleProject) -> None:
+def test_redis_statistics_and_clear(flowai: Flowai, project: SampleProject) -> None:
     with RedisServer() as server:
         name_state(project, server.url)
         serve_once(project.root / ".flowai" / "cache", server.url)

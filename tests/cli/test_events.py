@@ -31,7 +31,7 @@ releases:
 policies: {canary: {guardrails: [error_rate, json_valid, slow_calls, acceptance]}}
 """
 ROLLOUT = f"rollout: {{candidate: v2, stage: 50, started_at: {BEGIN.isoformat().replace('+00:00', 'Z')}}}\n"
-STRETCH = ("--since", "2026-05-04T08:00", "--until", "2026-05-05T08:00")
+TIME_RANGE = ("--since", "2026-05-04T08:00", "--until", "2026-05-05T08:00")
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +63,15 @@ def figures(flowai: Flowai, *arguments: str) -> dict[str, Any]:
     return loaded
 
 
-def test_what_people_see(flowai: Flowai, events: Path) -> None:
+def test_screens(flowai: Flowai, events: Path) -> None:
     a_log(events)
     ran = flowai("events", "compact")
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
     assert lines[0].startswith("dt=2026-05-02  28 events of 2 files: ")
-    assert lines[1] == "warn  3 lines kept as they are: torn 1, unknown version 1, unreadable 1"
+    assert lines[1] == "warn  3 lines kept as lines: torn 1, unknown version 1, unreadable 1"
     assert lines[2].startswith("dt=2026-05-03  5 events of 1 file: ")
-    assert lines[3] == "3 files of lines removed"
+    assert lines[3] == "3 JSONL files removed"
     again = flowai("events", "compact").out
     assert again.startswith("nothing to do: no closed lines before 20")
     found = flowai("events", "validate")
@@ -79,10 +79,10 @@ def test_what_people_see(flowai: Flowai, events: Path) -> None:
     assert found.out.splitlines()[0].startswith(
         ".flowai/events  5 files: alert 1, call 28, feedback 1, release 2, score 1"
     )
-    assert "BROKEN  unreadable: 2" in found.out
+    assert "FAILED  unreadable: 2" in found.out
 
 
-def test_json_of_all_three(flowai: Flowai, events: Path, tmp_path: Path) -> None:
+def test_json(flowai: Flowai, events: Path, tmp_path: Path) -> None:
     a_log(events)
     assert figures(flowai, "events", "compact")["removed_count"] == 3
     assert figures(flowai, "events", "sync", str(tmp_path / "copy"))["copied_count"] == 7
@@ -106,7 +106,7 @@ def test_wrong_usage(flowai: Flowai, events: Path) -> None:
     assert len(read(events)[0]) == 1
 
 
-def test_metrics_and_canary_report_say_the_same_of_lines_parquet_and_s3(
+def test_metrics_and_canary_report_agree_on_lines_parquet_and_s3(
     flowai: Flowai, project: SampleProject, events: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head, _, rest = (project.root / "registry.yaml").read_text().partition("releases:\n")
@@ -115,7 +115,10 @@ def test_metrics_and_canary_report_say_the_same_of_lines_parquet_and_s3(
 
     def all_figures() -> list[dict[str, Any]]:
         report = figures(flowai, "canary-report", "--until", "2026-05-04T20:00:00Z")
-        return [figures(flowai, "metrics", *STRETCH), {name: report[name] for name in ("verdict", "metrics", "digest")}]
+        return [
+            figures(flowai, "metrics", *TIME_RANGE),
+            {name: report[name] for name in ("verdict", "metrics", "digest")},
+        ]
 
     expected = all_figures()
     assert expected[0]["total"]["call_count"] > 1000
@@ -135,7 +138,7 @@ def test_metrics_and_canary_report_say_the_same_of_lines_parquet_and_s3(
     assert flowai("events", "validate", address).code == 0
 
 
-def test_a_store_that_is_away_is_exit_4(
+def test_an_unreachable_store_is_exit_4(
     flowai: Flowai, project: SampleProject, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flowai.events.lake import object_store
@@ -143,7 +146,7 @@ def test_a_store_that_is_away_is_exit_4(
     name_store(project, server, monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
-    for command in (("metrics", *STRETCH), ("events", "sync", "s3://lake/x"), ("events", "validate", "s3://lake/x")):
+    for command in (("metrics", *TIME_RANGE), ("events", "sync", "s3://lake/x"), ("events", "validate", "s3://lake/x")):
         if command[:2] == ("events", "sync"):
             write(project.root / ".flowai" / "events", lines_of([call()]))
             flowai("events", "compact")
@@ -153,7 +156,7 @@ def test_a_store_that_is_away_is_exit_4(
         assert SECRET not in ran.err
 
 
-def test_gateways_write_beside_the_project_where_the_registry_names_a_store(
+def test_gateways_write_in_the_project_if_the_registry_names_a_store(
     project: SampleProject, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name_store(project, server, monkeypatch)
@@ -193,7 +196,7 @@ def test_a_compaction_killed_by_the_kernel_is_finished_by_the_next(
     assert not list(events.glob("dt=*/*.jsonl"))
 
 
-def test_a_project_without_a_log_says_so(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_validate_reports_a_missing_log(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     ran = flowai("events", "validate")
     assert ran.code == 5
     assert ("there is no event log at `.flowai/events` yet" in ran.err) is True

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.alert_receiver import AlertReceiver, Said
+from support.alert_receiver import AlertReceiver, Reply
 from support.release_project import ROLLING, STEADY, release_project
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def test_targets_and_alerts_are_told_and_finished_by_running_it_again(place: Pat
             ],
         )
         project.write(".env", "export AI_MODEL_VERSION='v2'\n")
-        receiver.script(Said(status=503))
+        receiver.script(Reply(status=503))
         ran = rollback("--reason", "bad summaries")
         assert ran.code == DONE
         assert "PENDING  webhook" in ran.out
@@ -247,7 +247,7 @@ def test_keys_stay_out_of_everything_written_and_shown(
     with AlertReceiver() as receiver:
         monkeypatch.setenv("PAGERDUTY_EVENTS_URL", receiver.url)
         project = release_project(place, more=["alerts: {pagerduty: '${PAGERDUTY_ROUTING_KEY}'}"])
-        receiver.script(Said(status=400, body=f"bad key {key}".encode()))
+        receiver.script(Reply(status=400, body=f"bad key {key}".encode()))
         ran = rollback("--reason", f"leaked {key}")
         assert receiver.posted[0]["routing_key"] == key
         assert key not in ran.out + ran.err

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from support.alert_receiver import AlertReceiver, Said
+from support.alert_receiver import AlertReceiver, Reply
 from support.release_project import NOON, ROLLING, STEADY, release_project
 from support.sample_project import Ran
 from support.watch_project import RECEIVERS, World, environ_of
@@ -309,7 +309,7 @@ def test_killed_within_the_rollback_it_is_finished_by_the_next(
 
 def test_a_receiver_that_is_busy_is_told_later(make: Callable[..., World]) -> None:
     world = make(STEADY)
-    world.receiver.script(Said(status=429, headers={"Retry-After": "60"}), Said(status=503))
+    world.receiver.script(Reply(status=429, headers={"Retry-After": "60"}), Reply(status=503))
     world.calls(100, failed=20, release="v2")
     world.tick()
     assert len(world.said("waits")) == 2

@@ -1,4 +1,4 @@
-"""An event without a secret is written as it is; every other one as before: nothing is redacted less for it."""
+"""Events without secrets skip redaction; all others are redacted completely."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ alerts = st.builds(AlertEvent, at=st.just(NOON), cause=st.just("auth"), message=
 
 
 @given(event=calls | feedback | alerts)
-def test_what_is_written_is_what_redaction_gives(event: Event) -> None:
+def test_the_written_event_is_the_redacted_event(event: Event) -> None:
     with tempfile.TemporaryDirectory() as place:
         with EventLog(Path(place), process="p", redactor=REDACTOR, clock=lambda: NOON) as log:
             log.append(event)

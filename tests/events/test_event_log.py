@@ -1,4 +1,4 @@
-"""The event log: whole lines that survive a killed process, one file per process and day, no secrets in them."""
+"""The event log: complete lines that survive a killed process, one file per process and day, no secrets."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def read(directory: Path) -> tuple[list[Event], list[UnreadableLine]]:
     return list(read_events(directory, on_unreadable=unreadable.append)), unreadable
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_written_events_are_read_back(tmp_path: Path) -> None:
     with log(tmp_path) as events:
         for event in KINDS:
             events.append(event)
@@ -159,7 +159,7 @@ def test_lines_from_before_feedback_and_alerts_are_read(tmp_path: Path) -> None:
     assert read(tmp_path) == ([call(attempts=(attempt,))], [])
 
 
-def test_a_kind_that_only_a_newer_version_knows_is_named(tmp_path: Path) -> None:
+def test_an_unknown_kind_is_reported(tmp_path: Path) -> None:
     (tmp_path / "dt=2026-05-02").mkdir()
     (tmp_path / "dt=2026-05-02" / "new.jsonl").write_text(OLD_LINE.replace('"call",', '"moon",') + "\n")
     events, (line,) = read(tmp_path)
@@ -167,7 +167,7 @@ def test_a_kind_that_only_a_newer_version_knows_is_named(tmp_path: Path) -> None
     assert "moon" in line.reason
 
 
-def test_a_new_utc_day_begins_a_new_file(tmp_path: Path) -> None:
+def test_a_new_utc_day_starts_a_new_file(tmp_path: Path) -> None:
     times = iter([NOON, NOON + timedelta(hours=11, minutes=59), NOON + timedelta(hours=12)])
     with log(tmp_path, clock=lambda: next(times).astimezone(timezone(timedelta(hours=9)))) as events:
         for number in range(3):
@@ -200,7 +200,7 @@ def test_planted_keys_appear_nowhere_in_the_file(tmp_path: Path) -> None:
     assert "bad key [REDACTED:anthropic]" in written
 
 
-def test_half_a_character_costs_no_event(tmp_path: Path) -> None:
+def test_an_unpaired_surrogate_loses_no_event(tmp_path: Path) -> None:
     said = Content(messages=({"role": "user", "content": ["half \ud83d"], "\udc00": 2**70},))
     with log(tmp_path) as events:
         events.append(call(session="\ud800", content=said))
@@ -208,7 +208,7 @@ def test_half_a_character_costs_no_event(tmp_path: Path) -> None:
     assert read(tmp_path) == ([call(session="?", content=cleaned)], [])
 
 
-def test_torn_and_damaged_lines_are_named_and_the_others_read(tmp_path: Path) -> None:
+def test_torn_and_damaged_lines_are_reported_and_the_others_read(tmp_path: Path) -> None:
     with log(tmp_path) as events:
         events.append(call("1"))
     path = next(tmp_path.rglob("*.jsonl"))
@@ -221,10 +221,10 @@ def test_torn_and_damaged_lines_are_named_and_the_others_read(tmp_path: Path) ->
     assert events_read == [call("1"), call("2")]
     assert [line.place.line for line in unreadable] == [2, 4, 6]
     assert unreadable[0].place.file == str(path)
-    assert unreadable[2].reason.startswith("the line is not whole")
+    assert unreadable[2].reason.startswith("the line is incomplete")
 
 
-def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
+def test_fields_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
     with log(tmp_path) as events:
         events.append(call())
     path = next(tmp_path.rglob("*.jsonl"))
@@ -232,7 +232,7 @@ def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
     assert read(tmp_path) == ([call()], [])
 
 
-def test_a_log_that_does_not_exist_holds_no_events(tmp_path: Path) -> None:
+def test_a_missing_log_contains_no_events(tmp_path: Path) -> None:
     assert read(tmp_path / "none") == ([], [])
 
 
@@ -242,7 +242,7 @@ def test_a_process_name_cannot_leave_the_directory(tmp_path: Path, process: str)
         EventLog(tmp_path, process, Redactor(), lambda: NOON)
 
 
-def test_a_place_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
+def test_an_unwritable_directory_is_an_infrastructure_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InfrastructureError, match="cannot write"):
         log(tmp_path / "file").append(call())
@@ -253,7 +253,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from flowai.events import CallEvent, EventLog
-from flowai.secrets import Redactor
+from flowai.redaction import Redactor
 
 now = datetime(2026, 5, 2, tzinfo=UTC)
 log = EventLog(Path(sys.argv[1]), "writer", Redactor(), lambda: now)
@@ -277,7 +277,7 @@ def test_kill_9_loses_no_acknowledged_event(tmp_path: Path) -> None:
     assert written[: len(acknowledged)] == acknowledged
 
 
-def test_the_schema_file_is_what_the_records_say() -> None:
+def test_the_schema_file_matches_the_records() -> None:
     assert SCHEMA_FILE.read_text() == event_schema(), "write event_schema() to the file again"
 
 

@@ -20,7 +20,7 @@ from flowai.events import EventLog, read_events
 from flowai.events.lake import line_reader, staging
 from flowai.events.lake.catalog import manifests_of
 from flowai.events.lake.columns import columns
-from flowai.events.lake.parquet import open_rows
+from flowai.events.lake.parquet import open_parquet
 from flowai.events.lake.validate import validate
 from flowai.redaction import Redactor
 
@@ -41,24 +41,24 @@ def test_the_same_events_are_read_before_and_after(tmp_path: Path) -> None:
     done = pack(tmp_path)
     after, still = read(tmp_path)
     assert before == after
-    assert [line.reason for line in still if "whole" not in line.reason]
+    assert [line.reason for line in still if "incomplete" not in line.reason]
     assert len(unreadable) == len(still) == 3
     assert lines_left(tmp_path) == []
-    assert [(day.day, day.file_count, day.event_count, day.aside_count, day.problems) for day in done.days] == [
+    assert [(day.day, day.file_count, day.event_count, day.unparsed_count, day.problems) for day in done.days] == [
         (DAY, 2, 28, 3, {"torn": 1, "unknown_version": 1, "unreadable": 1}),
         ("dt=2026-05-03", 1, 5, 0, {}),
     ]
     assert done.removed_count == 3
 
 
-def test_lines_that_are_no_events_are_kept_byte_for_byte(tmp_path: Path) -> None:
+def test_unparsed_lines_are_kept_byte_for_byte(tmp_path: Path) -> None:
     a_log(tmp_path)
     pack(tmp_path)
-    (aside,) = tmp_path.glob("dt=*/aside/*.jsonl")
-    assert aside.read_bytes() == NEWER + b"".join(BAD_LINES) + b"\n"
+    (unparsed,) = tmp_path.glob("dt=*/unparsed/*.jsonl")
+    assert unparsed.read_bytes() == NEWER + b"".join(BAD_LINES) + b"\n"
 
 
-def test_every_other_reader_of_parquet_sees_days_features_and_typed_columns(tmp_path: Path) -> None:
+def test_other_parquet_readers_see_days_features_and_typed_columns(tmp_path: Path) -> None:
     a_log(tmp_path)
     pack(tmp_path)
     with duckdb.connect() as connection:
@@ -78,11 +78,11 @@ def test_every_other_reader_of_parquet_sees_days_features_and_typed_columns(tmp_
     assert expected.items() <= types.items()
 
 
-ASKED_FOR = {
+QUERIED_COLUMNS = {
     "VARCHAR": """
         kind call_id origin user_hash tenant session feature release variant experiment arm prompt_id
         prompt_hash requested_model provider cache finish_reason error_class error_message verdict name
-        cause message action serves
+        cause message action serving
     """,
     "BIGINT": "schema_version input_tokens output_tokens",
     "TIMESTAMPTZ": "at",
@@ -90,15 +90,15 @@ ASKED_FOR = {
     "JSON": "attempts content",
     "DOUBLE": "cost_usd ttft_ms latency_ms",
 }
-"""Columns that figures ask for, by SQL type."""
+"""Columns that metrics query, by SQL type."""
 
 
-@pytest.mark.parametrize(("kind", "names"), ASKED_FOR.items())
-def test_metrics_and_the_lake_agree_on_what_a_column_holds(kind: str, names: str) -> None:
+@pytest.mark.parametrize(("kind", "names"), QUERIED_COLUMNS.items())
+def test_metrics_and_the_lake_agree_on_column_types(kind: str, names: str) -> None:
     assert {name: columns()[name] for name in names.split()} == dict.fromkeys(names.split(), kind)
 
 
-def test_again_there_is_nothing_to_do(tmp_path: Path) -> None:
+def test_a_second_compaction_changes_nothing(tmp_path: Path) -> None:
     a_log(tmp_path)
     pack(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
@@ -121,18 +121,18 @@ def test_the_same_lines_give_the_same_bytes(tmp_path: Path) -> None:
     assert len(found[0]) == 7
 
 
-def test_keep_puts_the_lines_where_no_reader_looks(tmp_path: Path) -> None:
+def test_backed_up_lines_are_not_read(tmp_path: Path) -> None:
     path = write(tmp_path, lines_of(every_kind()))
     data = path.read_bytes()
     before, _ = read(tmp_path)
     done = pack(tmp_path, is_kept=True)
-    assert done.kept_count == 1
+    assert done.backed_up_count == 1
     assert done.removed_count == 0
     assert (path.parent / "compacted" / path.name).read_bytes() == data
     assert read(tmp_path)[0] == before
 
 
-def test_days_that_are_not_closed_and_other_directories_stay(tmp_path: Path) -> None:
+def test_open_days_and_other_directories_are_unchanged(tmp_path: Path) -> None:
     line = lines_of([call()])
     for day in ("dt=2026-05-02", "dt=2026-05-04", "dt=soon", "dt=2026-02-30", "notes"):
         write(tmp_path, line, day=day)
@@ -142,13 +142,13 @@ def test_days_that_are_not_closed_and_other_directories_stay(tmp_path: Path) -> 
     assert len(read(tmp_path)[0]) == 4
 
 
-def test_a_file_that_a_live_process_holds_waits(tmp_path: Path) -> None:
+def test_a_file_of_a_live_process_is_skipped(tmp_path: Path) -> None:
     write(tmp_path, lines_of([call("other")]))
     with EventLog(tmp_path, "live-1", Redactor(), lambda: NOON) as log:
         log.append(call("one"))
         done = pack(tmp_path)
         assert [(one.file, one.reason) for one in done.skipped] == [
-            (f"{DAY}/live-1.jsonl", "a process still writes it")
+            (f"{DAY}/live-1.jsonl", "a process still writes to it")
         ]
         log.append(call("two"))
         assert len(read(tmp_path)[0]) == 3
@@ -157,7 +157,7 @@ def test_a_file_that_a_live_process_holds_waits(tmp_path: Path) -> None:
     assert len(read(tmp_path)[0]) == 3
 
 
-def test_a_writer_that_comes_back_to_a_compacted_day_loses_nothing(tmp_path: Path) -> None:
+def test_a_writer_that_returns_to_a_compacted_day_loses_nothing(tmp_path: Path) -> None:
     for number in range(3):
         with EventLog(tmp_path, "web-1", Redactor(), lambda: NOON) as log:
             log.append(call(f"c{number}"))
@@ -166,7 +166,7 @@ def test_a_writer_that_comes_back_to_a_compacted_day_loses_nothing(tmp_path: Pat
     assert len(manifests_of(tmp_path / DAY)) == 3
 
 
-def test_a_writer_whose_file_is_taken_away_while_it_opens_it_opens_another(
+def test_a_writer_whose_file_is_removed_while_it_opens_it_opens_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flowai.storage.jsonl import AppendLog
@@ -187,7 +187,7 @@ def test_a_writer_whose_file_is_taken_away_while_it_opens_it_opens_another(
     assert len(read(tmp_path)[0]) == 1
 
 
-def test_a_file_that_grows_without_a_lock_waits_and_loses_nothing(
+def test_a_file_that_grows_without_a_lock_is_skipped_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_log(tmp_path)
@@ -210,7 +210,7 @@ def test_a_file_that_grows_without_a_lock_waits_and_loses_nothing(
     assert len(read(tmp_path)[0]) == len(before) + 1
 
 
-def test_two_compactions_at_once_are_one(tmp_path: Path) -> None:
+def test_a_concurrent_compaction_is_refused(tmp_path: Path) -> None:
     a_log(tmp_path)
     before, _ = read(tmp_path)
     with (tmp_path / ".compact.lock").open("wb") as lock:
@@ -221,7 +221,7 @@ def test_two_compactions_at_once_are_one(tmp_path: Path) -> None:
     assert read(tmp_path)[0] == before
 
 
-def test_what_is_being_read_is_removed_by_the_next_one(tmp_path: Path) -> None:
+def test_lines_that_are_being_read_are_removed_by_the_next_compaction(tmp_path: Path) -> None:
     a_log(tmp_path)
     before, _ = read(tmp_path)
     reader = read_events(tmp_path, on_unreadable=lambda _: None)
@@ -229,8 +229,8 @@ def test_what_is_being_read_is_removed_by_the_next_one(tmp_path: Path) -> None:
     done = pack(tmp_path)
     assert len(done.skipped) == 3
     assert len(lines_left(tmp_path)) == 3
-    assert read(tmp_path)[0] == before, "both are there, one counts"
-    assert sorted(map(msgspec.json.encode, [first, *reader])) == before, "a reader that began before sees it too"
+    assert read(tmp_path)[0] == before, "both exist, one counts"
+    assert sorted(map(msgspec.json.encode, [first, *reader])) == before, "an earlier reader sees all events too"
     again = pack(tmp_path)
     assert again.days == ()
     assert again.removed_count == 3
@@ -238,11 +238,11 @@ def test_what_is_being_read_is_removed_by_the_next_one(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """The process dies here."""
+    """The process is killed."""
 
 
-class Mortal:
-    """Lets a process change so many things on the disk; then it is dead, and changes nothing more."""
+class KillSwitch:
+    """Allows a number of changes on the disk; afterwards each raises `Killed`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = 10**9
@@ -264,18 +264,18 @@ def test_killed_at_any_point_nothing_is_lost_and_nothing_counts_twice(
 ) -> None:
     a_small_log(tmp_path / "whole")
     expected, unreadable = read(tmp_path / "whole")
-    mortal = Mortal(monkeypatch)
+    switch = KillSwitch(monkeypatch)
     died_count, point, is_done = 0, 0, False
     while not is_done:
         directory = tmp_path / f"killed-{point}"
         a_small_log(directory)
-        mortal.left = point
+        switch.left = point
         try:
             pack(directory)
             is_done = True
         except Killed:
             died_count += 1
-        mortal.left = 10**9
+        switch.left = 10**9
         found, still = read(directory)
         assert found == expected, f"killed after {point} changes"
         assert len(still) == len(unreadable)
@@ -284,7 +284,7 @@ def test_killed_at_any_point_nothing_is_lost_and_nothing_counts_twice(
         assert lines_left(directory) == []
         assert not (directory / ".compacting").exists()
         named = {path for one in directory.glob("dt=*") for path in _named(one)}
-        assert named == {path for path in directory.glob("dt=*/*/*") if path.is_file()}, "nothing lies around"
+        assert named == {path for path in directory.glob("dt=*/*/*") if path.is_file()}, "no file is left over"
         point += 1
     assert died_count > 15
 
@@ -308,7 +308,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(staging.Staging, "_write_held", full)
+        patch.setattr(staging.Staging, "_flush", full)
         with pytest.raises(InfrastructureError, match="No space left on device"):
             pack(tmp_path)
     assert read(tmp_path)[0] == before
@@ -316,7 +316,7 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert read(tmp_path)[0] == before
 
 
-def test_parquet_that_is_not_what_was_read_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_that_differs_from_the_lines_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a_log(tmp_path)
     before, _ = read(tmp_path)
     monkeypatch.setattr(staging, "events_digest", lambda *_: (28, 0))
@@ -326,7 +326,7 @@ def test_parquet_that_is_not_what_was_read_removes_nothing(tmp_path: Path, monke
     assert len(lines_left(tmp_path)) == 3
 
 
-def test_what_a_newer_flowai_added_is_kept(tmp_path: Path) -> None:
+def test_fields_of_a_newer_flowai_are_kept(tmp_path: Path) -> None:
     fields = json.loads(lines_of([call(attempts=())]))
     fields |= {
         "mood": {"a": [1, 2.5]},
@@ -337,7 +337,7 @@ def test_what_a_newer_flowai_added_is_kept(tmp_path: Path) -> None:
     before, _ = read(tmp_path)
     pack(tmp_path)
     (part,) = tmp_path.glob("dt=*/feature=*/*.parquet")
-    with open_rows() as rows:
+    with open_parquet() as rows:
         ((line, others),) = rows.read(part)
     assert json.loads(line)["content"] == fields["content"]
     assert json.loads(line)["at"] == "2026-05-02T12:00:00.000000Z"
@@ -353,11 +353,11 @@ def test_large_and_too_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     before, _ = read(tmp_path)
     (day,) = pack(tmp_path).days
     assert day.event_count == 42
-    assert day.aside_count == 1
+    assert day.unparsed_count == 1
     assert day.problems == {"too_long": 1}
     assert read(tmp_path)[0] == before
-    (aside,) = tmp_path.glob("dt=*/aside/*.jsonl")
-    assert aside.read_bytes() == too_long
+    (unparsed,) = tmp_path.glob("dt=*/unparsed/*.jsonl")
+    assert unparsed.read_bytes() == too_long
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_large_and_too_long_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (None, "feature=__HIVE_DEFAULT_PARTITION__"),
     ],
 )
-def test_a_feature_s_name_never_leads_out_of_the_day(tmp_path: Path, feature: str | None, directory: str) -> None:
+def test_a_feature_name_never_leaves_the_day(tmp_path: Path, feature: str | None, directory: str) -> None:
     write(tmp_path, lines_of([call(feature=feature)]))
     pack(tmp_path)
     (part,) = tmp_path.rglob("*.parquet")
@@ -383,9 +383,9 @@ def test_a_feature_s_name_never_leads_out_of_the_day(tmp_path: Path, feature: st
     assert manifest.parts[0].feature == feature
 
 
-def test_many_features_and_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_features_and_small_buffers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "MAX_STAGED_BYTES", 20_000)
-    monkeypatch.setattr(staging, "_MAX_HELD_BYTES", 2_000)
+    monkeypatch.setattr(staging, "_MAX_BUFFER_BYTES", 2_000)
     write(tmp_path, lines_of(call(f"c{n}", feature=f"f{n % 7}") for n in range(100)))
     before, _ = read(tmp_path)
     pack(tmp_path)
@@ -393,13 +393,13 @@ def test_many_features_and_little_room(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(tmp_path.rglob("*.parquet"))) > 7
 
 
-def test_a_manifest_that_leads_elsewhere_or_is_damaged_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_manifest_or_one_with_foreign_paths_is_refused(tmp_path: Path) -> None:
     write(tmp_path, lines_of([call()]))
     pack(tmp_path)
     (path,) = tmp_path.glob("dt=*/manifest-*.json")
     data = path.read_bytes()
     path.write_bytes(data.replace(b'"line_count": 1', b'"line_count": 2'))
-    with pytest.raises(InfrastructureError, match="its name says another digest"):
+    with pytest.raises(InfrastructureError, match="its name has another digest"):
         read(tmp_path)
     from flowai.events.lake.manifest import manifest_name
 
@@ -410,7 +410,7 @@ def test_a_manifest_that_leads_elsewhere_or_is_damaged_is_refused(tmp_path: Path
         read(tmp_path)
 
 
-def test_parquet_of_another_writer_counts_as_it_is(tmp_path: Path) -> None:
+def test_parquet_of_another_writer_counts(tmp_path: Path) -> None:
     a_log(tmp_path / "lines")
     write(tmp_path / "ours", lines_of(every_kind()))
     pack(tmp_path / "ours")
@@ -477,10 +477,10 @@ def test_no_line_is_ever_lost(tmp_path: Path, changes: list[dict[str, Any]], tai
     ]
     assert len(after) == len(before)
     assert len(still) == len(unreadable)
-    assert day.event_count + day.aside_count == sum(bool(line.strip()) for line in data.split(b"\n"))
+    assert day.event_count + day.unparsed_count == sum(bool(line.strip()) for line in data.split(b"\n"))
 
 
-def test_a_log_that_is_whole_and_one_that_is_not(tmp_path: Path) -> None:
+def test_problems_of_lines_are_found_in_lines_and_parquet(tmp_path: Path) -> None:
     a_log(tmp_path)
     write(tmp_path, lines_of([call("full"), call("ahead", at=NOON + timedelta(days=99))]), process="again")
     found = {}
@@ -489,14 +489,14 @@ def test_a_log_that_is_whole_and_one_that_is_not(tmp_path: Path) -> None:
         pack(tmp_path)
     expected = {"duplicate": 1, "future": 1, "unknown_version": 1, "unreadable": 1}
     assert found["lines"].problems == expected | {"torn": 1}
-    assert found["parquet"].problems == expected | {"unreadable": 2}, "the torn line has an end now"
+    assert found["parquet"].problems == expected | {"unreadable": 2}, "compaction ends the torn line"
     assert found["lines"].kinds == found["parquet"].kinds
     assert ("unreadable", f"{DAY}/web-2.jsonl", 21) in {
-        (one.problem, one.file, one.line) for one in found["lines"].places
+        (one.problem, one.file, one.line) for one in found["lines"].locations
     }
 
 
-def test_what_is_missing_or_damaged_in_the_lake_is_found(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_found(tmp_path: Path) -> None:
     a_log(tmp_path)
     pack(tmp_path)
     assert not {"missing_file", "damaged_file"} & validate(tmp_path, future=NOON, shown="log").problems.keys()

@@ -1,4 +1,4 @@
-"""The lake in an object store: what is copied is checked, what is read is what was written, whatever goes wrong."""
+"""The lake in an object store: copies are verified, and readers get the written events, whatever fails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.object_store import SECRET, S3Server, running_store
 
 from flowai.errors import FlowaiError, InfrastructureError, UsageError
 from flowai.events.lake import object_store
-from flowai.events.lake.local_copy import RemoteFile, local_copy
+from flowai.events.lake.local_copy import DownloadOptions, local_copy
 from flowai.events.lake.object_store import ObjectStore, open_store
 from flowai.events.lake.sync import SyncReport, sync
 from flowai.events.lake.validate import validate_store
@@ -41,55 +41,60 @@ def packed(tmp_path: Path) -> Path:
     return tmp_path / "here"
 
 
-def ship(directory: Path, store: ObjectStore) -> SyncReport:
+def sync_to(directory: Path, store: ObjectStore) -> SyncReport:
     record = directory.parent / "synced.jsonl"
     return sync(directory, store, record=record, on_copied=lambda *_: None)
 
 
-def wanted(*present: Path, day: str | None = None, **changes: Any) -> RemoteFile:
+def download_options(*present: Path, day: str | None = None, **changes: Any) -> DownloadOptions:
     def is_day(found: date | None) -> bool:
         return day is None or str(found) == day
 
-    facts: dict[str, Any] = {"is_day": is_day, "present": present, "most_bytes": 10**9, "clock_s": lambda: 0.0}
-    return RemoteFile(**(facts | changes))
+    facts: dict[str, Any] = {
+        "is_needed": is_day,
+        "local_directories": present,
+        "max_bytes": 10**9,
+        "clock_s": lambda: 0.0,
+    }
+    return DownloadOptions(**(facts | changes))
 
 
 def keys(store: ObjectStore) -> list[str]:
     return sorted(key for name in store.directories() for key in store.objects(name))
 
 
-def test_what_is_shipped_is_read_elsewhere(tmp_path: Path, packed: Path, store: ObjectStore) -> None:
+def test_synced_events_are_read_on_another_machine(tmp_path: Path, packed: Path, store: ObjectStore) -> None:
     expected, unreadable = read(packed)
-    done = ship(packed, store)
+    done = sync_to(packed, store)
     assert done.copied_count == 7
     assert done.present_count == 0
     assert done.event_count == 33
     assert done.conflicts == ()
     assert len(keys(store)) == 7
-    with local_copy(store, tmp_path / "there", wanted()):
+    with local_copy(store, tmp_path / "there", download_options()):
         found, still = read(tmp_path / "there")
     assert found == expected
     assert len(still) == len(unreadable)
     assert validate_store(store).problems == {}
 
 
-def test_again_there_is_nothing_to_copy_and_nothing_is_read(
+def test_a_second_sync_copies_and_reads_nothing(
     packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ship(packed, store)
+    sync_to(packed, store)
     with monkeypatch.context() as patch:
         patch.setattr(ObjectStore, "blocks", lambda *_: pytest.fail("it was read again"))
-        again = ship(packed, store)
+        again = sync_to(packed, store)
     assert again.copied_count == 0
     assert again.present_count == 7
     assert again.event_count == 33
     (packed.parent / "synced.jsonl").write_bytes(b'{"key": torn')
-    unremembered = ship(packed, store)
+    unremembered = sync_to(packed, store)
     assert unremembered.copied_count == 0, "read back once, and known again"
     assert unremembered.present_count == 7, "read back once, and known again"
 
 
-def test_a_broken_off_sync_goes_on(packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_sync_continues(packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     put = ObjectStore.put
     for point in range(7):
         calls: list[str] = []
@@ -106,9 +111,9 @@ def test_a_broken_off_sync_goes_on(packed: Path, store: ObjectStore, monkeypatch
             patch.setattr(ObjectStore, "put", put_some)
             if point < 6:
                 with pytest.raises(InfrastructureError, match="away"):
-                    ship(packed, store)
+                    sync_to(packed, store)
             else:
-                ship(packed, store)
+                sync_to(packed, store)
         # whatever is there: what a manifest names is there too
         assert validate_store(store).problems == {}
     assert len(keys(store)) == 7
@@ -121,25 +126,25 @@ def test_other_bytes_under_a_name_are_never_overwritten(packed: Path, tmp_path: 
         (tmp_path / "other").write_bytes(data)
         target = open_store(str(tmp_path / f"target-{number}"), {})
         target.put(key, tmp_path / "other")
-        done = ship(packed, target)
+        done = sync_to(packed, target)
         assert [one.key for one in done.conflicts] == [key]
         assert done.event_count == 5, "the day that lacks a part has no manifest there"
         assert target.read(key) == data
         assert not [one for one in keys(target) if one.startswith(f"{DAY}/manifest")]
 
 
-def test_what_is_damaged_here_does_not_look_whole_there(packed: Path, store: ObjectStore) -> None:
+def test_a_damaged_file_is_not_copied(packed: Path, store: ObjectStore) -> None:
     part = next(packed.glob(f"{DAY}/feature=chat/*.parquet"))
     part.write_bytes(b"P" * part.stat().st_size)
-    done = ship(packed, store)
-    assert [one.reason for one in done.conflicts] == ["it is damaged here: its digest is another one"]
+    done = sync_to(packed, store)
+    assert [one.reason for one in done.conflicts] == ["the local file is damaged: its digest differs"]
     part.unlink()
-    assert [one.reason for one in ship(packed, store).conflicts] == [
-        "it cannot be read here: No such file or directory"
+    assert [one.reason for one in sync_to(packed, store).conflicts] == [
+        "the local file cannot be read: No such file or directory"
     ]
 
 
-def test_large_files_go_in_pieces(
+def test_large_files_are_sent_in_parts(
     tmp_path: Path, packed: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_store, "BLOCK_BYTES", 5 << 20)
@@ -149,55 +154,59 @@ def test_large_files_go_in_pieces(
     assert etag is not None
     assert etag.strip('"').endswith("-3")
     assert store.read("dt=2026-05-02/large") == data
-    assert ship(packed, store).conflicts == ()
+    assert sync_to(packed, store).conflicts == ()
 
 
-def test_lines_that_are_here_and_parquet_that_is_there_are_one_log(
-    tmp_path: Path, packed: Path, store: ObjectStore
-) -> None:
-    ship(packed, store)
+def test_local_lines_and_remote_parquet_are_one_log(tmp_path: Path, packed: Path, store: ObjectStore) -> None:
+    sync_to(packed, store)
     write(packed, lines_of([call("today", at=NOON)]), process="today", day="dt=2026-05-04")
     expected, _ = read(packed)
     cache = tmp_path / "cache"
-    with local_copy(store, cache, wanted(packed)):
+    with local_copy(store, cache, download_options(packed)):
         assert read(packed, cache)[0] == expected
         assert not list(cache.rglob("*.parquet")), "what is here is not fetched"
     for path in packed.glob("dt=*/feature=*/*.parquet"):
         path.unlink()  # shipped, and removed to save room
-    with local_copy(store, cache, wanted(packed)):
+    with local_copy(store, cache, download_options(packed)):
         assert read(packed, cache)[0] == expected
 
 
-def test_only_the_days_that_are_asked_for_are_fetched_and_old_ones_make_room(
+def test_only_needed_days_are_downloaded_and_old_ones_are_evicted(
     tmp_path: Path, packed: Path, store: ObjectStore
 ) -> None:
-    ship(packed, store)
+    sync_to(packed, store)
     cache = tmp_path / "cache"
-    with local_copy(store, cache, wanted(day="2026-05-03")):
+    with local_copy(store, cache, download_options(day="2026-05-03")):
         assert [path.name for path in cache.iterdir()] == ["dt=2026-05-03"]
         assert len(read(cache)[0]) == 5
     size = sum(stored.byte_count for stored in store.objects(DAY).values())
-    with local_copy(store, cache, wanted(day="2026-05-02", most_bytes=size + 10)):
+    with local_copy(store, cache, download_options(day="2026-05-02", max_bytes=size + 10)):
         assert [path.name for path in cache.iterdir()] == [DAY]
     with (
-        pytest.raises(InfrastructureError, match="may be kept here"),
-        local_copy(store, cache, wanted(most_bytes=size)),
+        pytest.raises(InfrastructureError, match="the limit of the local copy is"),
+        local_copy(store, cache, download_options(max_bytes=size)),
     ):
         pass
 
 
-def test_a_damaged_or_missing_object_is_no_smaller_number(tmp_path: Path, packed: Path) -> None:
+def test_a_damaged_or_missing_object_is_an_error(tmp_path: Path, packed: Path) -> None:
     lake = tmp_path / "lake"
     store = open_store(str(lake), {})
-    ship(packed, store)
+    sync_to(packed, store)
     part = next(lake.glob(f"{DAY}/feature=chat/*.parquet"))
     data = part.read_bytes()
     part.write_bytes(data[:-1] + b"?")
-    with pytest.raises(InfrastructureError, match="its digest is not"), local_copy(store, tmp_path / "c1", wanted()):
+    with (
+        pytest.raises(InfrastructureError, match="its digest is not"),
+        local_copy(store, tmp_path / "c1", download_options()),
+    ):
         pass
     assert validate_store(store).problems == {"damaged_file": 1}
     part.unlink()
-    with pytest.raises(InfrastructureError, match="it is not there"), local_copy(store, tmp_path / "c2", wanted()):
+    with (
+        pytest.raises(InfrastructureError, match="names this file, but it is missing"),
+        local_copy(store, tmp_path / "c2", download_options()),
+    ):
         pass
     assert validate_store(store).problems == {"missing_file": 1}
     assert not list(tmp_path.glob("c?/dt=*/manifest-*")), "half a day does not look whole"
@@ -207,11 +216,11 @@ def test_files_of_other_writers_in_the_store_are_read_too(tmp_path: Path, store:
     (tmp_path / "web.jsonl").write_bytes(lines_of([call("theirs")]))
     store.put(f"{DAY}/web.jsonl", tmp_path / "web.jsonl")
     for _ in range(2):
-        with local_copy(store, tmp_path / "cache", wanted()):
+        with local_copy(store, tmp_path / "cache", download_options()):
             assert len(read(tmp_path / "cache")[0]) == 1
 
 
-def test_a_store_that_is_away_or_refuses_says_so_and_tells_no_secret(
+def test_an_unreachable_or_refusing_store_is_an_error_without_secrets(
     server: S3Server, packed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_store, "MAX_RETRIES", 0)
@@ -222,7 +231,7 @@ def test_a_store_that_is_away_or_refuses_says_so_and_tells_no_secret(
     }
     for expected, (address, variables) in cases.items():
         with pytest.raises(FlowaiError) as met:
-            ship(packed, open_store(address, variables))
+            sync_to(packed, open_store(address, variables))
         text = f"{met.value} {met.value.hint}"
         assert expected in text
         assert "\n" not in text
@@ -233,12 +242,12 @@ def test_a_store_that_is_away_or_refuses_says_so_and_tells_no_secret(
     ("address", "expected"),
     [
         ("ftp://bucket/x", "`ftp://`"),
-        ("s3://AKIA:secret@bucket/x", "may not hold credentials"),
+        ("s3://AKIA:secret@bucket/x", "must not contain credentials"),
         ("s3://", "names no bucket"),
         ("s3:///x", "names no bucket"),
     ],
 )
-def test_addresses_that_are_none(address: str, expected: str) -> None:
+def test_invalid_addresses(address: str, expected: str) -> None:
     with pytest.raises(UsageError) as met:
         open_store(address, {})
     assert expected in str(met.value)
@@ -246,7 +255,7 @@ def test_addresses_that_are_none(address: str, expected: str) -> None:
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """A store that gives every request the same answer."""
+    """A store with one answer to every request."""
 
     status = 403
     body = b'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
@@ -287,14 +296,14 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[type[_Refusing],
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(403, "the store refuses it"), (500, "does not answer"), (301, "does not answer")]
+    ("status", "expected"), [(403, "the store refuses"), (500, "does not answer"), (301, "does not answer")]
 )
-def test_refusals_and_troubles_of_the_server(
+def test_errors_of_the_server(
     packed: Path, refusing: tuple[type[_Refusing], ObjectStore], status: int, expected: str
 ) -> None:
     handler, store = refusing
     handler.status = status
     with pytest.raises(InfrastructureError, match=expected) as met:
-        ship(packed, store)
+        sync_to(packed, store)
     assert SECRET not in f"{met.value}{met.value.hint}"
     assert len(str(met.value)) < 500

@@ -56,7 +56,7 @@ def line(n: int, at: datetime = NOON, **more: object) -> str:
     return json.dumps({"n": n, "at": at.isoformat(), **more}) + "\n"
 
 
-def test_each_line_is_given_once_and_new_files_are_found(log: Log) -> None:
+def test_each_line_is_read_once_and_new_files_are_found(log: Log) -> None:
     assert log.read() == []
     log.write(line(1) + line(2))
     assert log.read() == [1, 2]
@@ -67,7 +67,7 @@ def test_each_line_is_given_once_and_new_files_are_found(log: Log) -> None:
     assert log.read() == [3, 4, 5]
 
 
-def test_a_torn_last_line_waits_for_its_end(log: Log) -> None:
+def test_a_torn_last_line_is_read_when_it_is_complete(log: Log) -> None:
     whole = line(2)
     log.write(line(1) + whole[:7])
     assert log.read() == [1]
@@ -82,7 +82,7 @@ def test_a_line_that_stays_torn_is_counted_and_the_next_is_read(log: Log) -> Non
     assert log.report.unreadable_count == 4
 
 
-def test_days_long_gone_are_not_opened(log: Log) -> None:
+def test_old_days_are_not_opened(log: Log) -> None:
     log.write(line(1), "dt=2026-04-20/web-1.jsonl")
     log.write(line(2), "dt=2026-05-01/web-1.jsonl")
     log.write(line(3), "not-a-day/web-1.jsonl")
@@ -102,7 +102,7 @@ def test_a_replaced_or_shortened_file_is_read_again(log: Log) -> None:
     assert log.read() == [8, 9, 10]
 
 
-def test_what_vanishes_or_cannot_be_read_is_said_and_the_rest_is_read(log: Log) -> None:
+def test_missing_and_unreadable_files_are_reported_and_the_rest_is_read(log: Log) -> None:
     log.write(line(1), f"{DAY}/a.jsonl")
     log.write(line(2), f"{DAY}/c.jsonl")
     (log.root / DAY / "b.jsonl").mkdir()
@@ -112,14 +112,14 @@ def test_what_vanishes_or_cannot_be_read_is_said_and_the_rest_is_read(log: Log) 
     assert log.read() == []
 
 
-def test_a_log_that_is_no_directory_is_an_error_not_a_crash(tmp_path: Path) -> None:
+def test_a_log_that_is_not_a_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "events").write_text("")
     log = Log(tmp_path / "events")
     assert log.read() == []
     assert log.report.errors == ("events: Not a directory",)
 
 
-def test_a_large_file_is_read_from_where_it_matters(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_file_is_read_from_the_first_recent_line(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "_INITIAL_SEEK_BYTES", 1_000)
     begin = NOON - timedelta(hours=20)
     log.write("".join(line(n, begin + n * timedelta(minutes=1)) for n in range(1200)))
@@ -136,7 +136,7 @@ def test_a_large_file_of_old_clocks_only_is_read_to_its_end(log: Log, monkeypatc
     assert log.read() == [100]
 
 
-def test_an_endless_line_is_passed_over_in_pieces(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_line_is_skipped_in_pieces(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "MAX_LINE_BYTES", 100)
     log.write(line(1) + "x" * 250)
     assert log.read() == [1]
@@ -147,7 +147,7 @@ def test_an_endless_line_is_passed_over_in_pieces(log: Log, monkeypatch: pytest.
 
 
 @given(cuts=st.lists(st.integers(min_value=0, max_value=600), max_size=6))
-def test_wherever_a_writer_pauses_nothing_is_lost_or_doubled(
+def test_wherever_a_writer_pauses_nothing_is_lost_or_duplicated(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
 ) -> None:
     log = Log(tmp_path_factory.mktemp("log"))

@@ -1,4 +1,4 @@
-"""The outbox: nothing is lost, nothing goes out twice, and what waits waits for the right time."""
+"""The outbox: no message is lost or sent twice, and retries wait for the right time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def delivery(name: str = "a", *, slot: str | None = None, to: str = "webhook") -
 
 
 class World:
-    """An outbox whose clock stands, and a receiver that fails as told."""
+    """An outbox with a stopped clock, and a receiver with scripted failures."""
 
     def __init__(self, path: Path) -> None:
         self.now = NOON
@@ -54,7 +54,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "outbox.jsonl")
 
 
-def test_what_is_queued_goes_out_once(world: World) -> None:
+def test_a_queued_message_is_sent_once(world: World) -> None:
     world.outbox.queue([delivery("a"), delivery("b")])
     world.outbox.queue([delivery("a")])
     assert world.deliver() == [None, None]
@@ -64,40 +64,40 @@ def test_what_is_queued_goes_out_once(world: World) -> None:
     assert world.waiting() == []
 
 
-def test_an_empty_outbox_makes_no_file(world: World) -> None:
+def test_an_empty_outbox_creates_no_file(world: World) -> None:
     assert world.deliver() == []
     world.outbox.queue([])
     assert not world.path.exists()
 
 
-def test_what_fails_waits_longer_each_time_and_as_long_as_the_receiver_asks(world: World) -> None:
+def test_back_off_grows_and_respects_retry_after(world: World) -> None:
     world.outbox.queue([delivery()])
     world.fails = [DeliveryError("HTTP 503"), DeliveryError("HTTP 429", retry_after_s=60.0), DeliveryError("HTTP 503")]
     pauses = []
     while world.fails:
         (waiting,) = world.outbox.pending()
-        assert waiting.again_at is not None
-        world.now = waiting.again_at - timedelta(milliseconds=1)
-        if waiting.tried_count:
+        assert waiting.retry_at is not None
+        world.now = waiting.retry_at - timedelta(milliseconds=1)
+        if waiting.attempt_count:
             assert world.deliver(only_due=True) == [], "too early"
-        world.now = waiting.again_at
+        world.now = waiting.retry_at
         world.deliver(only_due=True)
         (waiting,) = world.outbox.pending()
-        assert waiting.again_at is not None
-        pauses.append((waiting.again_at - world.now).total_seconds())
+        assert waiting.retry_at is not None
+        pauses.append((waiting.retry_at - world.now).total_seconds())
     assert pauses == [5.0, 60.0, 20.0]
 
 
-def test_a_refusal_waits_for_a_person(world: World) -> None:
+def test_a_permanent_failure_is_not_retried_automatically(world: World) -> None:
     world.outbox.queue([delivery()])
-    world.fails = [DeliveryError("HTTP 400: bad key", will_pass=False)]
+    world.fails = [DeliveryError("HTTP 400: bad key", is_transient=False)]
     assert world.deliver() == ["HTTP 400: bad key"]
     world.now += timedelta(days=9)
     assert world.deliver(only_due=True) == []
     assert world.deliver() == [None], "a person who asks tries everything"
 
 
-def test_of_a_slot_only_the_newest_goes_out(world: World) -> None:
+def test_only_the_newest_message_of_a_slot_is_sent(world: World) -> None:
     world.outbox.queue([delivery("v1", slot="version"), delivery("other")])
     world.outbox.queue([delivery("v2", slot="version")])
     assert world.waiting() == ["other", "v2"]
@@ -105,7 +105,7 @@ def test_of_a_slot_only_the_newest_goes_out(world: World) -> None:
     assert world.got == ["other", "v2"]
 
 
-def test_without_a_sender_it_waits(world: World) -> None:
+def test_a_message_without_a_sender_stays(world: World) -> None:
     world.outbox.queue([delivery(to="pigeon")])
     assert world.deliver() == []
     assert world.waiting() == ["a"]
@@ -125,14 +125,14 @@ def test_a_torn_file_loses_the_torn_line_only(tmp_path_factory: pytest.TempPathF
     assert world.waiting() == [*kept, "d"]
 
 
-def test_foreign_lines_say_nothing(world: World) -> None:
-    world.path.write_bytes(b'\xff\xfe\n{}\n{"what":"sent"}\n[1]\n\n')
+def test_foreign_lines_are_skipped(world: World) -> None:
+    world.path.write_bytes(b'\xff\xfe\n{}\n{"event":"sent"}\n[1]\n\n')
     world.outbox.queue([delivery()])
     assert world.deliver() == [None]
 
 
-def test_while_another_process_sends_nothing_goes_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowai.notifications.outbox.LOCK_LIMIT_S", 0.0)
+def test_nothing_is_sent_while_another_process_sends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowai.notifications.outbox.LOCK_TIMEOUT_S", 0.0)
     world.outbox.queue([delivery()])
     with world.path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -141,7 +141,7 @@ def test_while_another_process_sends_nothing_goes_out(world: World, monkeypatch:
     assert world.got == ["a"]
 
 
-def test_a_sender_that_breaks_leaves_the_message(world: World) -> None:
+def test_a_crashing_sender_keeps_the_message(world: World) -> None:
     def broken(_: Delivery) -> None:
         raise KeyboardInterrupt
 
@@ -153,7 +153,7 @@ def test_a_sender_that_breaks_leaves_the_message(world: World) -> None:
 
 
 @pytest.mark.parametrize("act", [lambda box: box.queue([delivery()]), lambda box: box.deliver({})])
-def test_a_place_that_cannot_be_written_is_our_error(tmp_path: Path, act: Callable[[Outbox], object]) -> None:
+def test_an_unwritable_file_is_an_infrastructure_error(tmp_path: Path, act: Callable[[Outbox], object]) -> None:
     (tmp_path / "outbox.jsonl").mkdir()
     with pytest.raises(InfrastructureError):
         act(Outbox(tmp_path / "outbox.jsonl", now=lambda: NOON))

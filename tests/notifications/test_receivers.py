@@ -1,4 +1,4 @@
-"""Alerts on the wire: what PagerDuty and a webhook get, what counts as delivered, and that keys stay unseen."""
+"""Requests to PagerDuty and webhooks: content, transient and permanent failures, no keys in errors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.alert_receiver import AlertReceiver, Said
+from support.alert_receiver import AlertReceiver, Reply
 
 from flowai.notifications.http import post_json
-from flowai.notifications.pagerduty import dedup_key, event, send_to_pagerduty
+from flowai.notifications.pagerduty import build_event, dedup_key, send_to_pagerduty
 from flowai.notifications.records import Alert, DeliveryError
 from flowai.notifications.routing import deliveries, senders
 from flowai.notifications.webhook import send_to_webhook
@@ -59,13 +59,13 @@ def test_pagerduty_gets_a_trigger_and_a_resolve_of_one_incident(receiver: AlertR
     assert resolve == {"routing_key": KEY, "event_action": "resolve", "dedup_key": "flowai/prod/release/v2"}
 
 
-def test_pagerduty_s_lengths_are_kept() -> None:
-    assert len(event(alert(summary="x" * 5_000))["payload"]["summary"]) == 1024
+def test_pagerduty_length_limits() -> None:
+    assert len(build_event(alert(summary="x" * 5_000))["payload"]["summary"]) == 1024
     assert len(dedup_key("c" * 300)) <= 255
     assert dedup_key("c" * 300) != dedup_key("c" * 301)
 
 
-def test_a_webhook_gets_the_alert_and_a_line_to_show(receiver: AlertReceiver) -> None:
+def test_a_webhook_gets_the_alert_and_a_text_line(receiver: AlertReceiver) -> None:
     send_to_webhook(alert(action="resolve"), url=receiver.url)
     (got,) = receiver.posted
     assert got["schema_version"] == 1
@@ -77,53 +77,53 @@ def test_a_webhook_gets_the_alert_and_a_line_to_show(receiver: AlertReceiver) ->
 @pytest.mark.parametrize(
     ("said", "passes", "retry_after_s"),
     [
-        (Said(status=429, headers={"Retry-After": "7"}), True, 7.0),
-        (Said(status=503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), True, None),
-        (Said(status=500), True, None),
-        (Said(status=408), True, None),
-        (Said(status=400, body=b"invalid key"), False, None),
-        (Said(status=404), False, None),
-        (Said(status=302, headers={"Location": "http://127.0.0.1:9/"}), False, None),
+        (Reply(status=429, headers={"Retry-After": "7"}), True, 7.0),
+        (Reply(status=503, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), True, None),
+        (Reply(status=500), True, None),
+        (Reply(status=408), True, None),
+        (Reply(status=400, body=b"invalid key"), False, None),
+        (Reply(status=404), False, None),
+        (Reply(status=302, headers={"Location": "http://127.0.0.1:9/"}), False, None),
     ],
 )
-def test_what_is_worth_trying_again(
-    receiver: AlertReceiver, said: Said, passes: bool, retry_after_s: float | None
+def test_which_statuses_are_transient(
+    receiver: AlertReceiver, said: Reply, passes: bool, retry_after_s: float | None
 ) -> None:
     receiver.script(said)
     with pytest.raises(DeliveryError) as failed:
         post_json(receiver.url, {})
-    assert failed.value.will_pass == passes
+    assert failed.value.is_transient == passes
     assert failed.value.retry_after_s == retry_after_s
     assert str(said.status) in failed.value.what
 
 
-def test_nobody_there_and_nobody_answering_are_worth_trying_again() -> None:
+def test_refused_connections_and_timeouts_are_transient() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(DeliveryError) as failed:
-            post_json(f"http://127.0.0.1:{port}/", {}, limit_s=0.05)
-        assert failed.value.will_pass
+            post_json(f"http://127.0.0.1:{port}/", {}, timeout_s=0.05)
+        assert failed.value.is_transient
     with pytest.raises(DeliveryError) as failed:
         post_json(f"http://127.0.0.1:{port}/", {})
-    assert failed.value.will_pass
+    assert failed.value.is_transient
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "", "http://", "http://[", "http://a b/", "http://x:y/"])
-def test_an_address_that_is_none_is_an_error_without_the_address(url: str) -> None:
+def test_an_invalid_address_is_an_error_without_the_address(url: str) -> None:
     with pytest.raises(DeliveryError) as failed:
         post_json(url, {})
     assert "passwd" not in failed.value.what
 
 
-def test_keys_and_addresses_are_in_no_error_though_the_receiver_quotes_them(receiver: AlertReceiver) -> None:
-    receiver.script(Said(status=400, body=f"no {KEY} at {receiver.url}".encode()))
+def test_errors_contain_no_keys_or_addresses_that_the_receiver_quotes(receiver: AlertReceiver) -> None:
+    receiver.script(Reply(status=400, body=f"no {KEY} at {receiver.url}".encode()))
     with pytest.raises(DeliveryError) as failed:
         send_to_pagerduty(alert(), routing_key=KEY, url=receiver.url)
     assert KEY not in failed.value.what
     assert receiver.url not in failed.value.what
 
 
-def test_queued_messages_hold_names_of_keys_only(receiver: AlertReceiver) -> None:
+def test_queued_messages_contain_only_names_of_keys(receiver: AlertReceiver) -> None:
     alerts = Alerts(pagerduty="${PD}", webhook="${HOOK}")
     environ = {"PD": KEY, "HOOK": receiver.url, "PAGERDUTY_EVENTS_URL": receiver.url}
     queued = deliveries(alert(), alerts, id="x")
@@ -135,9 +135,9 @@ def test_queued_messages_hold_names_of_keys_only(receiver: AlertReceiver) -> Non
     assert [got.get("routing_key") for got in receiver.posted] == [KEY, None]
 
 
-def test_a_key_that_is_not_set_waits_for_a_person() -> None:
+def test_a_missing_key_is_permanent() -> None:
     alerts = Alerts(pagerduty="${PD}")
     (one,) = deliveries(alert(), alerts, id="x")
     with pytest.raises(DeliveryError, match="`PD`, which is not set") as failed:
         senders(alerts, {})["pagerduty"](one)
-    assert not failed.value.will_pass
+    assert not failed.value.is_transient

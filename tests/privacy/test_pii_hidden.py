@@ -1,4 +1,4 @@
-"""Private values and secrets that hide: other spellings, JSON within strings, values cut over turns."""
+"""Hidden private values and secrets: other spellings, JSON inside strings, values split over messages."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ SPELLINGS: list[Callable[[str], str]] = [
 ]
 
 
-def said(messages: list[dict[str, Any]]) -> str:
-    """Give all that messages say, plainly and without gaps."""
+def text_of(messages: list[dict[str, Any]]) -> str:
+    """Return the text of all messages without gaps."""
     return "".join(normalise(json.dumps(messages, ensure_ascii=False)).text.split()).replace("-", "").lower()
 
 
@@ -96,7 +96,7 @@ def test_a_hidden_value_is_replaced(value: str, spell: Any) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_every_spelling_gets_the_same_mark(value: str) -> None:
+def test_every_spelling_gets_the_same_placeholder(value: str) -> None:
     assert len({SCRUBBER.text(f"here: {spell(value)} ok").value for spell in SPELLINGS}) == 1
 
 
@@ -116,13 +116,13 @@ def test_values_in_tool_arguments_are_replaced_and_the_arguments_stay_json(value
     call = {"id": "call_1", "type": "function", "function": {"name": "pay", "arguments": arguments}}
     done = SCRUBBER.messages([{"role": "assistant", "content": None, "tool_calls": [call]}])
     function = done.value[0]["tool_calls"][0]["function"]
-    assert bare(value) not in said(done.value)
+    assert bare(value) not in text_of(done.value)
     assert function["name"] == "pay"
     assert done.value[0]["tool_calls"][0]["id"] == "call_1"
     assert json.loads(json.loads(function["arguments"])["inner"])["deep"][1:] == [1.5, None, True]
 
 
-def test_numbers_and_names_of_fields_tell() -> None:
+def test_numbers_and_field_names_are_scrubbed() -> None:
     done = SCRUBBER.value(
         {"card": 4111111111111111, "phone_number": "04907540", "customerName": "Xulio Praxedes", "n": 7}
     )
@@ -131,7 +131,7 @@ def test_numbers_and_names_of_fields_tell() -> None:
     assert SCRUBBER.value({"password": "correct-horse", "api_key": "${KEY}"}).findings == {"SECRET:field": 1}
 
 
-def test_a_field_that_stands_twice_hides_nothing() -> None:
+def test_a_duplicate_field_hides_nothing() -> None:
     text = '{"a": "ann@doe.org", "a": "nothing"}'
     assert "ann@doe.org" not in SCRUBBER.text(text).value
 
@@ -142,7 +142,7 @@ def test_a_field_that_stands_twice_hides_nothing() -> None:
 )
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 @pytest.mark.parametrize("between", [[], ["go on"], ["go on", "yes?", "and?"]])
-def test_a_value_cut_over_turns_is_replaced(value: str, share: float, between: list[str]) -> None:
+def test_a_value_split_over_messages_is_replaced(value: str, share: float, between: list[str]) -> None:
     cut = int(len(value) * share)
     said_between = [{"role": "assistant", "content": text} for text in between]
     messages = [
@@ -159,7 +159,7 @@ def test_a_value_cut_over_turns_is_replaced(value: str, share: float, between: l
     assert done.value[1:-1] == said_between
 
 
-def test_a_card_told_in_pieces_is_replaced() -> None:
+def test_a_card_number_in_pieces_is_replaced() -> None:
     messages = [
         {"role": "user", "content": "my card starts with 4111 1111"},
         {"role": "assistant", "content": "and then?"},
@@ -180,13 +180,13 @@ def test_a_card_told_in_pieces_is_replaced() -> None:
         ("thanks", "bob@doe.org is mine"),
     ],
 )
-def test_two_turns_are_not_glued_without_reason(first: str, second: str) -> None:
+def test_unrelated_messages_are_not_joined(first: str, second: str) -> None:
     done = SCRUBBER.messages([{"role": "user", "content": first}, {"role": "user", "content": second}])
     assert done.value[0]["content"] == first
     assert sum(done.findings.values()) == second.count("bob@")
 
 
-def test_parts_and_pictures() -> None:
+def test_content_parts_and_images() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD4111111111111111"}}
     message = {"role": "user", "content": [{"type": "text", "text": "I am ann@doe.org"}, picture]}
     done = SCRUBBER.messages([message])

@@ -1,4 +1,4 @@
-"""Names and street addresses: what is found, and what only looks like them."""
+"""Names and street addresses: found ones, and text that only looks like them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_name_is_found_without_title_and_possessive(text: str, name: str) -> N
         "Bloom Filter, Bayes Theorem, Credit Card, Data Science",
     ],
 )
-def test_other_capitalised_words_are_no_names(text: str) -> None:
+def test_other_capitalised_words_are_not_names(text: str) -> None:
     assert found(text, EntityType.PERSON) == []
 
 
@@ -72,7 +72,7 @@ def test_other_capitalised_words_are_no_names(text: str) -> None:
         ("meet at the corner of Elm Street and 5th Avenue", "the corner of Elm Street and 5th Avenue"),
     ],
 )
-def test_an_address_is_found_whole(text: str, address: str) -> None:
+def test_a_complete_address_is_found(text: str, address: str) -> None:
     assert found(text, EntityType.ADDRESS) == [address]
 
 
@@ -87,7 +87,7 @@ def test_an_address_is_found_whole(text: str, address: str) -> None:
         "a box of 12 and highway 61",
     ],
 )
-def test_other_numbers_and_words_are_no_addresses(text: str) -> None:
+def test_other_numbers_and_words_are_not_addresses(text: str) -> None:
     assert found(text, EntityType.ADDRESS) == []
 
 

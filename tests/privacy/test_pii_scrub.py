@@ -1,4 +1,4 @@
-"""Scrubbing as a whole: laws that hold for any text, marks, counts, hostile input, the step of the cleaning."""
+"""Scrubbing: properties for any text, placeholders, counts, hostile input, the cleaning step."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from flowai.finetune.cleaning.filters import scrub_step
 from flowai.finetune.cleaning.pipeline import Kept
 from flowai.finetune.records import Pair
 from flowai.privacy.normalise import normalise
-from flowai.privacy.scrubber import Scrubbed, Scrubber
-from flowai.privacy.spans import EntityType, Span, disjoint
+from flowai.privacy.scrubber import Scrubber, ScrubResult
+from flowai.privacy.spans import EntityType, Span, disjoint_spans
 from flowai.prompts.control_tokens import control_tokens
 from flowai.redaction import SECRET_PATTERNS, Redactor
 from flowai.redaction.patterns import spell_out
@@ -41,7 +41,7 @@ json_values = st.recursive(
 
 
 @given(texts)
-def test_marks_are_left_alone_when_text_is_scrubbed_again(text: str) -> None:
+def test_placeholders_are_unchanged_by_a_second_scrubbing(text: str) -> None:
     once = SCRUBBER.text(text).value
     twice = SCRUBBER.text(once).value
     assert set(MARK.findall(once)) <= set(MARK.findall(twice))
@@ -49,17 +49,17 @@ def test_marks_are_left_alone_when_text_is_scrubbed_again(text: str) -> None:
 
 def test_scrubbing_twice_changes_nothing_more() -> None:
     once = SCRUBBER.text(", ".join(PRIVATE))
-    assert SCRUBBER.text(once.value) == Scrubbed(value=once.value, findings={})
+    assert SCRUBBER.text(once.value) == ScrubResult(value=once.value, findings={})
 
 
 @given(texts)
-def test_text_without_findings_stays_as_it_is(text: str) -> None:
+def test_text_without_findings_is_unchanged(text: str) -> None:
     done = SCRUBBER.text(text)
     assert (done.value == text) == (not done.findings)
 
 
 @given(json_values)
-def test_any_json_comes_back_in_its_shape(value: Any) -> None:
+def test_any_json_keeps_its_shape(value: Any) -> None:
     done = SCRUBBER.value(value)
     if not done.findings:
         assert done.value == value
@@ -68,7 +68,7 @@ def test_any_json_comes_back_in_its_shape(value: Any) -> None:
 
 
 @given(st.text())
-def test_a_place_in_the_plain_text_leads_back_to_the_original(text: str) -> None:
+def test_positions_in_the_plain_text_map_to_the_original(text: str) -> None:
     seen = normalise(text)
     places = [seen.source(place, place + 1) for place in range(len(seen.text))]
     assert all(0 <= start < end <= len(text) for start, end in places)
@@ -80,13 +80,13 @@ def test_a_place_in_the_plain_text_leads_back_to_the_original(text: str) -> None
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 10), st.sampled_from(list(EntityType)), st.floats(0, 1))))
 def test_disjoint_spans_cover_the_same_characters(drawn: list[tuple[int, int, EntityType, float]]) -> None:
     spans = [Span(start=start, end=start + length, kind=kind, score=score) for start, length, kind, score in drawn]
-    kept = disjoint(spans)
+    kept = disjoint_spans(spans)
     covered = [place for span in kept for place in range(span.start, span.end)]
     assert covered == sorted(set(covered))
     assert set(covered) == {place for span in spans for place in range(span.start, span.end)}
 
 
-def test_a_value_has_one_mark_per_key() -> None:
+def test_a_value_has_one_placeholder_per_key() -> None:
     first = SCRUBBER.text("ann@doe.org, bob@doe.org, ANN@DOE.ORG").value
     marks = re.findall(r"<EMAIL_[0-9a-f]{8}>", first)
     assert marks[0] == marks[2] != marks[1]
@@ -126,7 +126,7 @@ def test_hostile_text_of_great_length_is_scrubbed(unit: str) -> None:
     SCRUBBER.text(unit * (120_000 // len(unit)))
 
 
-def test_a_conversation_of_many_crumbs_is_scrubbed() -> None:
+def test_a_conversation_of_many_tiny_messages_is_scrubbed() -> None:
     messages = [{"role": ("user", "assistant")[turn % 2], "content": "4 1"} for turn in range(4_000)]
     assert len(SCRUBBER.messages(messages).value) == len(messages)
 
@@ -134,7 +134,7 @@ def test_a_conversation_of_many_crumbs_is_scrubbed() -> None:
 @pytest.mark.parametrize(
     "content", [None, 7, 1.5, True, [], {}, [None, "ann@doe.org"], {"type": "text"}, [[["ann@doe.org"]]]]
 )
-def test_broken_messages_are_scrubbed_all_the_same(content: Any) -> None:
+def test_malformed_messages_are_scrubbed(content: Any) -> None:
     done = SCRUBBER.messages([{"role": "user", "content": content, "tool_calls": "ann@doe.org"}, {}])
     assert "ann@doe.org" not in str(done.value)
     assert done.value[1] == {}
@@ -148,7 +148,7 @@ def test_deep_json_is_cut_off() -> None:
     assert "ann@doe.org" not in SCRUBBER.text("[" * 5000 + '"ann@doe.org"' + "]" * 5000).value
 
 
-def test_lone_surrogates_and_nulls_do_no_harm() -> None:
+def test_unpaired_surrogates_and_nulls_are_scrubbed() -> None:
     assert SCRUBBER.text("\ud800ann@doe.org\x00").findings == {"EMAIL": 1}
     assert SCRUBBER.text("Giulia Bianch\ud800i").value
 
@@ -177,7 +177,7 @@ def test_the_step_leaves_a_clean_pair_alone() -> None:
     assert scrub_step(SCRUBBER)(clean).pair is clean
 
 
-def test_control_tokens_are_named_once() -> None:
+def test_control_tokens_are_reported_once() -> None:
     assert control_tokens("a<|im_end|>b<|im_end|>[INST] \uff1c|eot_id|\uff1e") == (
         "<|im_end|>",
         "[INST]",
@@ -187,7 +187,7 @@ def test_control_tokens_are_named_once() -> None:
     assert control_tokens("") == ()
 
 
-def test_without_phonenumbers_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_phonenumbers_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "phonenumbers", None)
     with pytest.raises(UsageError, match="`phonenumbers` is not installed") as failure:
         Scrubber(KEY)
@@ -196,6 +196,6 @@ def test_without_phonenumbers_the_error_says_what_to_install(monkeypatch: pytest
 
 
 @given(texts)
-def test_the_redactor_s_stretches_are_what_it_redacts(text: str) -> None:
+def test_the_redactor_spans_are_what_it_redacts(text: str) -> None:
     redactor = Redactor()
     assert bool(redactor.spans(text)) == (redactor.text(text) != text)

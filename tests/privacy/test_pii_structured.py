@@ -1,4 +1,4 @@
-"""Cards, phones, e-mail, IBAN, SSN, IP and URLs: what is found, and what only looks like them."""
+"""Cards, phones, e-mail, IBAN, SSN, IP and URLs: found ones, and text that only looks like them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def found(text: str) -> list[tuple[EntityType, str]]:
         (EntityType.URL, "https://github.com/users/ann", "https://github.com/users/ann"),
     ],
 )
-def test_a_value_is_found_whole(kind: EntityType, text: str, value: str) -> None:
+def test_a_complete_value_is_found(kind: EntityType, text: str, value: str) -> None:
     assert (kind, value) in found(text)
 
 
@@ -86,29 +86,29 @@ def test_a_value_is_found_whole(kind: EntityType, text: str, value: str) -> None
         "tel",
     ],
 )
-def test_what_only_looks_like_one_is_left(text: str) -> None:
+def test_lookalikes_are_not_found(text: str) -> None:
     assert found(text) == []
 
 
-def test_two_numbers_in_a_row_are_two() -> None:
+def test_two_numbers_in_a_row_are_separated() -> None:
     assert found("tel 06 12 34 56 78 / 06 98 76 54 32") == [
         (EntityType.PHONE, "06 12 34 56 78"),
         (EntityType.PHONE, "06 98 76 54 32"),
     ]
 
 
-def test_the_regions_decide_which_plans_a_number_without_a_word_may_follow() -> None:
+def test_regions_select_the_plans_of_a_number_without_a_cue() -> None:
     text = "it was 0171 234 5678."
     assert [span.kind for span in Detector(regions=("DE",)).find(text)] == [EntityType.PHONE]
     assert list(Detector(regions=("US",)).find(text)) == []
 
 
-def test_an_unknown_region_is_named() -> None:
+def test_an_unknown_region_is_an_error() -> None:
     with pytest.raises(UsageError, match="`Germany`"):
         PhoneFinder(("US", "Germany"))
 
 
-def test_the_check_digits_are_those_of_the_standards() -> None:
+def test_check_digits_follow_the_standards() -> None:
     assert passes_luhn("79927398713")
     assert not passes_luhn("79927398710")
     assert passes_mod_97("GB82 WEST 1234 5698 7654 32")

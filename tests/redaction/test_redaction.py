@@ -1,4 +1,4 @@
-"""Redaction: every shape of key disappears wherever it stands, and ordinary text stays as it is."""
+"""Redaction: every pattern of secret is removed anywhere, and ordinary text is unchanged."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def secret_part(shape: SecretPattern) -> str:
 
 @pytest.mark.parametrize("shape", SECRET_PATTERNS, ids=ids)
 @pytest.mark.parametrize(
-    "around",
+    "context",
     ["{}", "the key {} leaked", '{{"error": "bad key: {}"}}', "({})", "a\n{}\nb", "`{}`", "Ключ {} 密钥", "<{}>"],
 )
-def test_a_planted_key_disappears_and_is_named(shape: SecretPattern, around: str) -> None:
-    found = REDACTOR.text(around.format(spell_out(shape)))
+def test_a_planted_key_is_replaced_by_its_mark(shape: SecretPattern, context: str) -> None:
+    found = REDACTOR.text(context.format(spell_out(shape)))
     assert secret_part(shape) not in found
     assert f"[REDACTED:{shape.name}]" in found
 
 
 @pytest.mark.parametrize("shape", PREFIXED, ids=ids)
 @pytest.mark.parametrize("escape", ["\\n", "\\t", "%3D", "%22"])
-def test_a_key_behind_an_escape_is_found(shape: SecretPattern, escape: str) -> None:
+def test_a_key_after_an_escape_is_found(shape: SecretPattern, escape: str) -> None:
     assert spell_out(shape) not in REDACTOR.text(f"body={escape}{spell_out(shape)}")
 
 
-def test_there_are_shapes_of_at_least_fifteen_providers() -> None:
+def test_there_are_patterns_of_at_least_fifteen_providers() -> None:
     assert len({shape.provider for shape in SECRET_PATTERNS}) >= 30
     providers = {shape.name for shape in SECRET_PATTERNS}
     assert {"openai", "anthropic", "google", "aws-access-key", "azure", "groq", "huggingface", "replicate"} <= providers
@@ -75,7 +75,7 @@ def test_there_are_shapes_of_at_least_fifteen_providers() -> None:
         "proxy http://user:pa55word@proxy:3128",
     ],
 )
-def test_a_secret_without_a_shape_of_its_own_is_known_by_what_carries_it(text: str) -> None:
+def test_a_secret_without_its_own_pattern_is_found_by_its_carrier(text: str) -> None:
     assert "[REDACTED:" in REDACTOR.text(text)
 
 
@@ -99,11 +99,11 @@ def test_a_secret_without_a_shape_of_its_own_is_known_by_what_carries_it(text: s
         "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4",
     ],
 )
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
+def test_ordinary_text_is_unchanged(text: str) -> None:
     assert REDACTOR.text(text) == text
 
 
-def test_known_values_disappear_whatever_they_look_like() -> None:
+def test_known_values_are_always_removed() -> None:
     redactor = Redactor(["plain words here", "a/b+c=dd/ee", 'with "quotes"', "shorty", "sk-ant-" + "x1" * 12])
     assert redactor.text("say plain words here now") == "say [REDACTED:known] now"
     assert redactor.text("u=" + quote("a/b+c=dd/ee", safe="")) == "u=[REDACTED:known]"
@@ -113,7 +113,7 @@ def test_known_values_disappear_whatever_they_look_like() -> None:
     assert redact("the plain words here", known=["plain words here"]) == "the [REDACTED:known]"
 
 
-def test_a_known_value_that_holds_another_goes_whole() -> None:
+def test_a_known_value_that_contains_another_is_removed_completely() -> None:
     assert Redactor(["abcdefgh", "abcdefgh-longer"]).text("abcdefgh-longer") == "[REDACTED:known]"
 
 
@@ -138,7 +138,7 @@ def test_json_is_redacted_in_values_and_keys_and_by_name() -> None:
     }
 
 
-def test_json_nested_without_end_is_cut_off() -> None:
+def test_deeply_nested_json_is_cut_off() -> None:
     value: Any = "sk-ant-" + "a1" * 10
     for _ in range(5000):
         value = [value]
@@ -146,12 +146,12 @@ def test_json_nested_without_end_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("end", ["\n-----END PRIVATE KEY-----", ""])
-def test_a_private_key_goes_whole_even_when_it_was_cut_off(end: str) -> None:
+def test_a_truncated_private_key_is_removed_completely(end: str) -> None:
     text = f"before -----BEGIN PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nMIIEvQ+/=\n{'A1b2' * 16}{end}"
     assert REDACTOR.text(text) == "before [REDACTED:private-key]"
 
 
-def test_names_that_hold_secrets_are_known() -> None:
+def test_names_of_secrets_are_recognised() -> None:
     for name in ("OPENAI_API_KEY", "db_password", "x-api-key", "apiKey", "GITHUB_TOKEN", "PAGERDUTY_ROUTING_KEY"):
         assert names_a_secret(name)
     for name in ("PATH", "sort_key", "max_tokens", "keyboard", "PASSWORD_HINT_URL"):
@@ -174,7 +174,7 @@ def test_redacting_twice_changes_nothing_more(parts: list[str], known: list[str]
 
 
 @given(before=st.text(max_size=30), after=st.text(max_size=30), index=st.integers(0, len(STANDALONE) - 1))
-def test_no_surroundings_keep_a_key_that_stands_free(before: str, after: str, index: int) -> None:
+def test_a_separate_key_is_removed_in_any_context(before: str, after: str, index: int) -> None:
     key = spell_out(STANDALONE[index])
     assert key not in REDACTOR.text(f"{before} {key} {after}")
 

@@ -1,4 +1,4 @@
-"""The parts of every HTML page: hostile text stays text, the policy forbids everything but styles of ours."""
+"""Elements of HTML pages: hostile text stays text, the policy allows only our styles."""
 
 from __future__ import annotations
 

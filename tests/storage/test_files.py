@@ -16,7 +16,7 @@ from flowai.storage.files import FileFingerprint, parse_yaml, read_fingerprints,
 from flowai.storage.jsonl import AppendLog, iterate_jsonl
 
 
-def test_yaml_values_know_their_lines() -> None:
+def test_yaml_values_have_lines() -> None:
     document = parse_yaml("a: 1\nb:\n  - x\n  - c: 2\n", name="f.yaml")
     assert document.value == {"a": 1, "b": ["x", {"c": 2}]}
     assert str(document.location("b", 1, "c")) == "f.yaml:4: b.1.c"
@@ -32,7 +32,7 @@ def test_yaml_values_know_their_lines() -> None:
         ("a: 2020-99-99\n", None, "not valid YAML"),
     ],
 )
-def test_wrong_yaml_names_the_line(text: str, line: int | None, words: str) -> None:
+def test_yaml_errors_have_the_line(text: str, line: int | None, words: str) -> None:
     with pytest.raises(ProjectError, match=words) as caught:
         parse_yaml(text, name="f.yaml")
     assert caught.value.place is not None
@@ -47,7 +47,7 @@ def test_an_alias_bomb_is_refused_before_it_grows() -> None:
         parse_yaml(f"l0: &l0 [x]\n{levels}\n", name="bomb.yaml")
 
 
-def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
+def test_invalid_utf8_has_the_line(tmp_path: Path) -> None:
     file = tmp_path / "f.txt"
     file.write_bytes(b"one\ntwo \xff\n")
     with pytest.raises(ProjectError, match="0xff") as caught:
@@ -55,20 +55,20 @@ def test_text_that_is_not_utf8_names_the_line(tmp_path: Path) -> None:
     assert str(caught.value).startswith("f.txt:2")
 
 
-def test_text_keeps_its_line_ends_and_loses_only_the_byte_order_mark(tmp_path: Path) -> None:
+def test_text_keeps_line_ends_without_the_byte_order_mark(tmp_path: Path) -> None:
     file = tmp_path / "f.txt"
     file.write_bytes(b"\xef\xbb\xbfa\r\nb\n")
     assert read_text(file) == "a\r\nb\n"
 
 
-def test_json_errors_name_line_and_column(tmp_path: Path) -> None:
+def test_json_errors_have_line_and_column(tmp_path: Path) -> None:
     file = tmp_path / "f.json"
     file.write_text('{\n "a": }\n')
     with pytest.raises(ProjectError, match=r"f.json:2: not valid JSON: .* at column 7"):
         read_json(file, name="f.json")
 
 
-def test_jsonl_errors_name_the_line_after_the_good_ones(tmp_path: Path) -> None:
+def test_jsonl_errors_have_the_line_after_the_good_ones(tmp_path: Path) -> None:
     file = tmp_path / "f.jsonl"
     file.write_text('{"a": 1}\n\nnope\n')
     rows = iterate_jsonl(file, name="f.jsonl")
@@ -87,13 +87,13 @@ def test_write_atomic_replaces_and_keeps_the_mode(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["f"], "no temporary file stays"
 
 
-def test_write_atomic_names_the_place_it_cannot_write() -> None:
+def test_write_atomic_errors_name_the_file() -> None:
     with pytest.raises(InfrastructureError, match="cannot write") as caught:
         write_atomic(Path("/proc/nowhere/f"), "x")
     assert caught.value.hint
 
 
-def test_a_full_disk_is_one_error_and_leaves_whole_lines() -> None:
+def test_a_full_disk_is_one_error_and_leaves_complete_lines() -> None:
     log = AppendLog.__new__(AppendLog)  # /dev/full cannot be opened read-write and truncated as a file can
     log.path = Path("/dev/full")
     log._encoder = msgspec.json.Encoder()
@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_error_and_leaves_whole_lines() -> None:
     log.close()
 
 
-def test_a_torn_last_line_is_closed_before_the_next_record(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_ended_before_the_next_record(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_bytes(b'{"a":1}\n{"b":')
     with AppendLog(file) as log:

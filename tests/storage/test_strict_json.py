@@ -1,4 +1,4 @@
-"""JSON in four dialects: what each one takes, and what it says of the rest."""
+"""JSON in four dialects: accepted texts, and reasons for the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_json_text_is_valid(value: object, indent: int | None) -> None:
 
 
 @given(st.text())
-def test_any_text_is_judged(text: str) -> None:
+def test_any_text_is_accepted_or_refused(text: str) -> None:
     problem = json_problem(text)
     assert problem is None or (problem and "\n" not in problem)
 
@@ -45,7 +45,7 @@ def test_any_text_is_judged(text: str) -> None:
         ("'a'", "expecting value at column 1"),
     ],
 )
-def test_the_reason_says_what_and_where(text: str, reason: str) -> None:
+def test_the_reason_has_problem_and_position(text: str, reason: str) -> None:
     assert reason in (json_problem(text) or "")
 
 
@@ -53,7 +53,7 @@ DIALECTS: tuple[Dialect, ...] = ("rfc8259", "readable", "lossless", "interoperab
 
 
 def taken_by(text: str) -> int:
-    """Count the dialects that take a text; those that do are the first ones."""
+    """Count the dialects that accept a text; they are the first ones."""
     taken = []
     for dialect in DIALECTS:
         try:
@@ -92,6 +92,6 @@ def test_every_dialect_reads_the_same_value(value: object, dialect: Dialect) -> 
 
 
 @given(st.text('[]{}",:0919eN aInfity\\ud8 \n', max_size=30))
-def test_a_text_that_one_dialect_takes_is_json_to_pythons_reader(text: str) -> None:
+def test_a_text_that_a_dialect_accepts_is_json_for_python(text: str) -> None:
     if taken_by(text):
         json.loads(text)

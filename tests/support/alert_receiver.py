@@ -1,7 +1,4 @@
-"""A loopback receiver of alerts that misbehaves on request: what PagerDuty or a webhook would be.
-
-In: replies to give, in order. Out: what was posted. Must never know flowai.
-"""
+"""Loopback receiver of alerts with scripted replies, in place of PagerDuty or a webhook."""
 
 from __future__ import annotations
 
@@ -14,36 +11,27 @@ from typing import Any, Self
 
 
 @dataclass(kw_only=True)
-class Said:
-    """One reply.
-
-    Args:
-        status: HTTP status.
-        headers: its headers.
-        body: its body.
-    """
-
+class Reply:
     status: int = 202
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b"{}"
 
 
 class AlertReceiver:
-    """The server, in a thread of its own; a context manager."""
+    """HTTP server in a thread; a context manager."""
 
     def __init__(self) -> None:
         self.posted: list[dict[str, Any]] = []
-        self._script: deque[Said] = deque()
+        self._script: deque[Reply] = deque()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
-        """Where to post."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/in"
 
-    def script(self, *replies: Said) -> None:
-        """Give these replies next, then 202."""
+    def script(self, *replies: Reply) -> None:
+        """Reply with these next, then with 202."""
         self._script.extend(replies)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -52,12 +40,12 @@ class AlertReceiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 receiver.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                said = receiver._script.popleft() if receiver._script else Said()
-                self.send_response(said.status)
-                for name, value in {**said.headers, "Content-Length": str(len(said.body))}.items():
+                reply = receiver._script.popleft() if receiver._script else Reply()
+                self.send_response(reply.status)
+                for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(said.body)
+                self.wfile.write(reply.body)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -1,4 +1,4 @@
-"""Logs for the tests of the lake: every kind of event, what other writers write, and lines that are none."""
+"""Logs for the tests of the lake: every kind of event, lines of other writers, and unreadable lines."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def write(directory: Path, data: bytes, *, process: str = "web-1", day: str = DA
 
 
 def a_log(directory: Path) -> None:
-    """Two days, several processes, every kind, and lines that are no events."""
+    """Write two days, several processes, every kind, and unreadable lines."""
     write(directory, lines_of(every_kind()) + NEWER)
     write(directory, lines_of(call(f"w{n}", feature="chat") for n in range(20)) + b"".join(BAD_LINES), process="web-2")
     write(directory, lines_of(call(f"n{n}", at=NOON + timedelta(days=1)) for n in range(5)), day="dt=2026-05-03")
 
 
 def read(*directories: Path) -> tuple[list[bytes], list[UnreadableLine]]:
-    """Give all events as JSON, sorted, and the lines that are none."""
+    """Return all events as JSON, sorted, and the unreadable lines."""
     unreadable: list[UnreadableLine] = []
     events = read_events(directories, on_unreadable=unreadable.append)
     return sorted(msgspec.json.encode(event) for event in events), unreadable
@@ -106,6 +106,8 @@ def pack(
     is_kept: bool = False,
     clock_s: Callable[[], float] | None = None,
 ) -> Compaction:
-    hours = iter(range(0, 10**9, 3600))  # every look at the clock is an hour later: nothing waits
+    hours = iter(range(0, 10**9, 3600))  # every reading is an hour later, so that no lock waits
     clock = clock_s or (lambda: float(next(hours)))
-    return compact(directory, CompactionSettings(before=before, is_kept=is_kept, clock_s=clock, on_day=lambda _: None))
+    return compact(
+        directory, CompactionSettings(before=before, should_back_up=is_kept, clock_s=clock, on_day=lambda _: None)
+    )

@@ -1,4 +1,4 @@
-"""S3's real API on a loopback port, for tests of what is kept in object stores."""
+"""S3 server on a loopback port."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
 class S3Server:
-    """A running server.
-
-    Args:
-        url: where it listens.
-    """
+    """A running server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -26,7 +22,7 @@ class S3Server:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that reach it."""
+        """Environment variables for clients."""
         return {
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
             "AWS_SECRET_ACCESS_KEY": SECRET,

@@ -1,4 +1,4 @@
-"""Sentences with labelled private values, how well a detector finds them, and technical text that holds none."""
+"""Sentences with labelled private values, a detector's recall and precision on them, and technical text without any."""
 
 from __future__ import annotations
 
@@ -33,22 +33,18 @@ COVERED = 0.9  # share of a labelled span's characters that must be covered
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A sentence and what is private in it.
-
-    Args:
-        text: the sentence.
-        spans: start, end and kind of each private value.
-        half: `develop` or `unseen`; all sentences of one template are in the same half.
-    """
+    """A sentence and its private values."""
 
     text: str
     spans: tuple[tuple[int, int, EntityType], ...]
+    """Start, end and kind of each private value."""
     half: str
+    """`develop` or `unseen`; all sentences of one template are in the same half."""
 
 
 @dataclass(kw_only=True)
 class Score:
-    """Counts of what was found; recall and precision of any set of kinds."""
+    """Counts of labels and findings; recall and precision of any set of kinds."""
 
     labelled: Counter[EntityType] = field(default_factory=Counter)
     found: Counter[EntityType] = field(default_factory=Counter)
@@ -82,9 +78,9 @@ def labelled_rows(shared_data: Path) -> list[Row]:
 
 
 def score(rows: Sequence[Row], find: Callable[[str], Iterable[Span]]) -> Score:
-    """Count: a label is found when spans of its kind cover 90 % of it, a span is right when half of it is so labelled.
+    """Count findings: a label is found if spans of its kind cover 90 %, a span is right if half of it is labelled.
 
-    A span of an address is right when it touches a labelled one: labels cut one address into several.
+    A span of an address is right if it touches a labelled one: labels split one address into several.
     """
     counts = Score()
     for row in rows:
@@ -95,9 +91,9 @@ def score(rows: Sequence[Row], find: Callable[[str], Iterable[Span]]) -> Score:
             counts.found[kind] += covered >= COVERED * (end - start)
         for span in spans:
             common = sum(_common(span, start, end) for start, end, kind in row.spans if span.kind is kind)
-            least = 1 if span.kind is EntityType.ADDRESS else (span.end - span.start) / 2
+            min_common = 1 if span.kind is EntityType.ADDRESS else (span.end - span.start) / 2
             counts.reported[span.kind] += 1
-            counts.right[span.kind] += common >= least
+            counts.right[span.kind] += common >= min_common
     return counts
 
 

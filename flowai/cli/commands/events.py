@@ -35,6 +35,7 @@ def compact(
     Exit status: 0, also where there was nothing to do; 4 where it could not go on: run it again.
     """
     from flowai.cli import console
+    from flowai.events.lake.compact import BACKUP_NAME
     from flowai.workspace.lake_commands import CompactOptions, run_compact
 
     context = console.command_context(env)
@@ -46,10 +47,10 @@ def compact(
     if not done.days:
         console.print_line(f"nothing to do: no closed lines before {done.before}")
     for one in done.skipped:
-        console.print_line(f"left for later  {one.file}: {one.reason}")
-    if done.removed_count or done.kept_count:
-        where = f"{done.kept_count:,} files of lines kept" if keep else f"{done.removed_count:,} files of lines removed"
-        console.print_line(where)
+        console.print_line(f"skipped  {one.file}: {one.reason}")
+    if done.removed_count or done.backed_up_count:
+        moved = f"{done.backed_up_count:,} JSONL files moved to `{BACKUP_NAME}/`"
+        console.print_line(moved if keep else f"{done.removed_count:,} JSONL files removed")
 
 
 def _show_day(day: DayResult) -> None:
@@ -62,9 +63,9 @@ def _show_day(day: DayResult) -> None:
         f"{day.day}  {formatting.count(day.event_count, 'event')} of {formatting.count(day.file_count, 'file')}: "
         f"{formatting.size(day.line_bytes)} -> {formatting.size(day.parquet_bytes)}{ratio}"
     )
-    if day.aside_count:
+    if day.unparsed_count:
         why = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in day.problems.items())
-        console.print_line(f"warn  {formatting.count(day.aside_count, 'line')} kept as they are: {why}")
+        console.print_line(f"warn  {formatting.count(day.unparsed_count, 'line')} kept as lines: {why}")
     console.flush()
 
 
@@ -96,10 +97,10 @@ def sync(
     else:
         console.print_line(
             f"{formatting.count(done.copied_count, 'file')} copied ({formatting.size(done.copied_bytes)}), "
-            f"{done.present_count:,} there already; {formatting.count(done.event_count, 'event')} at {done.target}"
+            f"{done.present_count:,} unchanged; {formatting.count(done.event_count, 'event')} at {done.target}"
         )
-        if done.waiting_count:
-            files = formatting.count(done.waiting_count, "file of lines", "files of lines")
+        if done.skipped_count:
+            files = formatting.count(done.skipped_count, "JSONL file", "JSONL files")
             console.print_line(f"{files} not compacted yet: `flowai events compact`")
         for one in done.conflicts:
             console.print_styled(f"FAILED  {one.key}: {one.reason}")
@@ -131,15 +132,15 @@ def validate(
     else:
         kinds = ", ".join(f"{name} {count:,}" for name, count in found.kinds.items()) or "no events"
         console.print_line(
-            f"{one_line(found.place, _MAX_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
+            f"{one_line(found.target, _MAX_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
         )
         for problem, count in found.problems.items():
-            console.print_styled(f"BROKEN  {problem.replace('_', ' ')}: {count:,}")
-            for one in found.places:
+            console.print_styled(f"FAILED  {problem.replace('_', ' ')}: {count:,}")
+            for one in found.locations:
                 if one.problem == problem:
                     where = one.file if one.line is None else f"{one.file}:{one.line}"
                     console.print_line("  " + one_line("  ".join(filter(None, (where, one.detail))), _MAX_PATH_CHARS))
         if not found.problems:
-            console.print_styled("WHOLE  nothing is wrong")
+            console.print_styled("OK  no problems")
     if found.problems:
         raise typer.Exit(ExitCode.GATE_NOT_MET)

@@ -71,6 +71,6 @@ def _failure(trial: Trial) -> str:
         f"### {trial.outcome.upper()} {escape_markdown(trial.case)}",
         f"{inline_code(trial.place)} · {inline_code(trial.prompt)} · {inline_code(trial.model)}{repeat}",
         "\n".join(reasons),
-        "" if trial.output is None else code_block(trial.output, most_chars=_MAX_OUTPUT_CHARS),
+        "" if trial.output is None else code_block(trial.output, max_chars=_MAX_OUTPUT_CHARS),
     ]
     return "\n\n".join(part for part in parts if part)

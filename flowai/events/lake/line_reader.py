@@ -1,4 +1,4 @@
-"""Tells of a line of the log what is wrong with it, and makes the row of those that are an event of this version."""
+"""Parses lines of the log: a row of the lake for each event of this version, else the line's problem."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from flowai.timestamps import EPOCH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LineProblem = Literal["torn", "unreadable", "unknown_version", "broken", "too_long"]
-"""`torn`: the last line, without its end. `unreadable`: no JSON, or no UTF-8. `unknown_version`: of a newer flowai.
-`broken`: not as the schema says. `too_long`: longer than any event should be."""
+LineProblem = Literal["torn", "unreadable", "unknown_version", "schema_mismatch", "too_long"]
+"""`torn`: an incomplete last line. `unreadable`: not JSON, or not UTF-8. `unknown_version`: written by a newer flowai.
+`schema_mismatch`: the JSON does not follow the event schema. `too_long`: longer than `MAX_LINE_BYTES`."""
 
 MAX_LINE_BYTES = 12 << 20
-"""A longer line is no row: Parquet readers hold rows by the thousand."""
+"""Limit because Parquet readers hold thousands of rows in memory."""
 
 _DIGEST_BITS = 128
 _MAX_INT = 2**63 - 1
@@ -29,14 +29,14 @@ _MAX_INT = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LakeRow:
-    """An event as it goes into the lake."""
+    """An event as a row of the lake."""
 
     event: Event
-    """The event; its time in UTC."""
+    """The event, its time in UTC."""
     line: bytes
-    """Its JSON, with what this version does not know under `other_fields`."""
+    """Its JSON, fields that this version does not know under `other_fields`."""
     digest: int
-    """Of the event, 128 bits; see `digest_of`."""
+    """See `LineReader.digest_of`."""
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 class LineReader:
-    """Reads lines; keeps what reading many of them needs."""
+    """Parses lines; build it once."""
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(Event).decode
@@ -55,10 +55,10 @@ class LineReader:
         self._nested = frozenset(name for name, kind in columns().items() if kind == "JSON")
 
     def read(self, line: bytes) -> LakeRow | LineProblem:
-        """Read a line.
+        """Parse a line.
 
         Args:
-            line: not blank; without its end where it is torn.
+            line: not blank; with its line end, unless it is torn.
         """
         if len(line) > MAX_LINE_BYTES:
             return "too_long"
@@ -74,16 +74,16 @@ class LineReader:
             return "unreadable" if line.endswith(b"\n") else "torn"
 
     def event_of(self, line: str | bytes) -> Event:
-        """Give the event of a row of the lake.
+        """Return the event of a row of the lake.
 
         Raises:
-            msgspec.DecodeError: it holds none.
+            msgspec.DecodeError: it is not an event.
         """
         event: Event = self._decode(line)
         return event
 
     def digest_of(self, event: Event, others: str | bytes | None) -> int:
-        """Give the digest of an event: BLAKE2b, 128 bits, over its JSON and what this version does not know of it."""
+        """Return an event's digest: BLAKE2b, 128 bits, over its JSON and the fields that this version does not know."""
         digest = hashlib.blake2b(self._encode(event), digest_size=_DIGEST_BITS // 8)
         if others is not None:
             digest.update(msgspec.json.encode(msgspec.json.decode(others), order="sorted"))
@@ -91,9 +91,9 @@ class LineReader:
 
     def _mismatch(self, text: bytes) -> LineProblem:
         try:
-            return "broken" if self._version(text).schema_version == SCHEMA_VERSION else "unknown_version"
+            return "schema_mismatch" if self._version(text).schema_version == SCHEMA_VERSION else "unknown_version"
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return "broken"
+            return "schema_mismatch"
 
     def _row(self, event: Event, text: bytes) -> LakeRow:
         if event.at.utcoffset():
@@ -101,23 +101,23 @@ class LineReader:
         if event.at < EPOCH:
             raise OverflowError("before 1970")
         if isinstance(event, CallEvent) and max(event.input_tokens or 0, event.output_tokens or 0) > _MAX_INT:
-            raise OverflowError("more tokens than a column holds")
-        whole = self._encode(event)
-        if whole == text:  # nearly always: it was written so, and holds nothing that we do not know
-            return LakeRow(event=event, line=whole, digest=self.digest_of(event, None))
-        return self._foreign_row(event, whole, text)
+            raise OverflowError("more tokens than a column can hold")
+        encoded = self._encode(event)
+        if encoded == text:  # the usual case: this version wrote the line
+            return LakeRow(event=event, line=encoded, digest=self.digest_of(event, None))
+        return self._foreign_row(event, encoded, text)
 
-    def _foreign_row(self, event: Event, whole: bytes, text: bytes) -> LakeRow:
-        """Make the row of a line that another writer wrote: nothing of it is lost."""
-        found, row = self._fields(text), self._fields(whole)
+    def _foreign_row(self, event: Event, encoded: bytes, text: bytes) -> LakeRow:
+        """Build the row of a line by another writer, without loss."""
+        fields, row = self._fields(text), self._fields(encoded)
         known = self._known[str(event.__struct_config__.tag)]
-        row.update({name: found[name] for name in row.keys() & found.keys() & self._nested})
-        # decoded, because raw pieces were not checked yet
-        others = {name: msgspec.json.decode(value) for name, value in found.items() if name not in known}
-        kept = msgspec.json.encode(others, order="sorted") if others else None
-        if kept is not None:
-            row[OTHER_FIELDS] = msgspec.Raw(kept)
-        return LakeRow(event=event, line=self._encode(row), digest=self.digest_of(event, kept))
+        row.update({name: fields[name] for name in row.keys() & fields.keys() & self._nested})
+        # decoded, because raw values were not checked yet
+        unknown = {name: msgspec.json.decode(value) for name, value in fields.items() if name not in known}
+        others = msgspec.json.encode(unknown, order="sorted") if unknown else None
+        if others is not None:
+            row[OTHER_FIELDS] = msgspec.Raw(others)
+        return LakeRow(event=event, line=self._encode(row), digest=self.digest_of(event, others))
 
 
 def add_digests(one: int, other: int) -> int:
@@ -126,16 +126,16 @@ def add_digests(one: int, other: int) -> int:
 
 
 def digest_text(digest: int) -> str:
-    """Spell a digest: 32 hex digits."""
+    """Format a digest as 32 hex digits."""
     return f"{digest:032x}"
 
 
-def pieces(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Give the lines of a file, in bounded memory.
+def line_pieces(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield the lines of a file, in bounded memory.
 
     Yields:
-        (a line with its end, True), or a piece of a line that is longer than `MAX_LINE_BYTES`, and whether it is the
-        line's last one.
+        A line with its end, and True; or a piece of a line that is longer than `MAX_LINE_BYTES`, and whether it is
+        the line's last piece.
     """
     while piece := stream.readline(MAX_LINE_BYTES + 1):
         yield piece, piece.endswith(b"\n") or len(piece) <= MAX_LINE_BYTES

@@ -1,4 +1,4 @@
-"""Brings days of a lake to this machine, so that readers read files whatever the place: a bounded, checked copy."""
+"""Downloads days of a lake to this machine, because readers read only files; the copy is bounded and verified."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake.catalog import date_of, hold_read_lock
 from flowai.events.lake.manifest import parse_manifest
-from flowai.storage.files import take_lock, write_atomic, writing
+from flowai.storage.files import open_directory, take_lock, write_atomic, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,94 +22,94 @@ if TYPE_CHECKING:
     from flowai.events.lake.object_store import ObjectInfo, ObjectStore
 
 MAX_BYTES = 20 << 30
-"""What stays on the disk, days that are wanted now included."""
+"""Limit of the local copy, days in use included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RemoteFile:
-    """What shall be brought."""
+class DownloadOptions:
+    """Options of a download."""
 
-    is_day: Callable[[date | None], bool]
-    """Whether a day is wanted."""
-    present: Sequence[Path]
-    """Directories of the same log on this machine: what lies there is not fetched."""
-    most_bytes: int
-    """What may stay on the disk."""
+    is_needed: Callable[[date | None], bool]
+    """Whether a reader needs a day."""
+    local_directories: Sequence[Path]
+    """Directories of the same log on this machine; their files are not downloaded."""
+    max_bytes: int
+    """Limit of the local copy."""
     clock_s: Callable[[], float]
-    """A clock that never goes back, seconds."""
+    """Monotonic clock, seconds."""
 
 
 @contextmanager
-def local_copy(store: ObjectStore, directory: Path, wanted: RemoteFile) -> Iterator[None]:
-    """Bring the wanted days into a directory, and keep them there until the end; the oldest other days make room.
+def local_copy(store: ObjectStore, directory: Path, options: DownloadOptions) -> Iterator[None]:
+    """Download the needed days into a directory, and keep them there until the end; the oldest other days are removed.
 
     Raises:
-        InfrastructureError: the store is away, refuses, or lacks what a manifest names; the disk is full; or the days
-            are more than may stay here.
+        InfrastructureError: the store is unreachable, refuses, or lacks a file that a manifest names; the disk is
+            full; or the days exceed `max_bytes`.
     """
-    days = [name for name in store.directories() if name.startswith("dt=") and wanted.is_day(date_of(name))]
+    days = [name for name in store.directories() if name.startswith("dt=") and options.is_needed(date_of(name))]
     listed = {name: store.objects(name) for name in days}
-    need = sum(
+    needed_bytes = sum(
         stored.byte_count
         for objects in listed.values()
         for key, stored in objects.items()
-        if not _is_file(wanted.present, key, stored.byte_count)
+        if not _is_file(options.local_directories, key, stored.byte_count)
     )
-    if need > wanted.most_bytes:
+    if needed_bytes > options.max_bytes:
         raise InfrastructureError(
-            f"{len(days)} days hold {need / 1e9:,.1f} GB, {wanted.most_bytes / 1e9:,.1f} GB may be kept here",
+            f"{len(days)} days have {needed_bytes / 1e9:,.1f} GB, the limit of the local copy is "
+            f"{options.max_bytes / 1e9:,.1f} GB",
             place=Place(file=store.address),
-            hint="ask for fewer days, or set FLOWAI_LAKE_CACHE_GB",
+            hint="request fewer days, or set FLOWAI_LAKE_CACHE_GB",
         )
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    _evict(directory, set(days), wanted.most_bytes - need, wanted.clock_s)
+    _evict(directory, set(days), options.max_bytes - needed_bytes, options.clock_s)
     with hold_read_lock([directory]):
         for name, objects in listed.items():
-            _Day(store, directory, name, wanted.present).download(objects)
+            _DayDownload(store, directory, name, options.local_directories).download(objects)
         yield
 
 
-class _Day:
-    """One day on its way."""
-
-    def __init__(self, store: ObjectStore, directory: Path, name: str, present: Sequence[Path]) -> None:
+class _DayDownload:
+    def __init__(self, store: ObjectStore, directory: Path, name: str, local_directories: Sequence[Path]) -> None:
         self._store = store
         self._day = directory / name
         self._name = name
-        self._present = present
+        self._local_directories = local_directories
 
     def download(self, objects: dict[str, ObjectInfo]) -> None:
-        """Bring what counts: what a manifest names before the manifest, and files of other writers as they are."""
+        """Download the files that manifests name, each before its manifest, and the files of other writers."""
         for key, stored in sorted(objects.items()):
             inside = key.removeprefix(f"{self._name}/")
             if "/" in inside:
                 continue
             if inside.startswith("manifest-") and inside.endswith(".json"):
-                self._bring_manifest(inside, objects)
+                self._download_manifest(inside, objects)
             elif inside.endswith((".jsonl", ".parquet")):
-                self._bring_other(inside, stored)
+                self._download_other(inside, stored)
 
-    def _bring_manifest(self, inside: str, objects: dict[str, ObjectInfo]) -> None:
+    def _download_manifest(self, inside: str, objects: dict[str, ObjectInfo]) -> None:
         target = self._day / inside
         key = f"{self._name}/{inside}"
         data = target.read_bytes() if target.is_file() else self._store.read(key)
         manifest = parse_manifest(data, day=self._name, name=inside, shown=f"{self._store.address}/{key}")
-        for one in manifest.files:
-            if _is_file((self._day.parent, *self._present), f"{self._name}/{one.path}", one.byte_count):
+        for file in manifest.files:
+            file_key = f"{self._name}/{file.path}"
+            if _is_file((self._day.parent, *self._local_directories), file_key, file.byte_count):
                 continue
-            if f"{self._name}/{one.path}" not in objects:
+            if file_key not in objects:
                 raise InfrastructureError(
-                    f"`{inside}` names it, and it is not there",
-                    place=Place(file=f"{self._store.address}/{self._name}/{one.path}"),
+                    f"`{inside}` names this file, but it is missing",
+                    place=Place(file=f"{self._store.address}/{file_key}"),
                     hint="run `flowai events sync` again where it was compacted",
                 )
-            self._fetch(one.path, one.sha256)
+            self._fetch(file.path, file.sha256)
         if not target.is_file():
             write_atomic(target, data)
 
-    def _bring_other(self, inside: str, stored: ObjectInfo) -> None:
-        """Bring a file that no manifest names; it is the same as long as its size and time are."""
+    def _download_other(self, inside: str, stored: ObjectInfo) -> None:
+        """Download a file that no manifest names; it is unchanged while its size and time are."""
         target, at = self._day / inside, stored.modified_at.timestamp()
         with suppress(FileNotFoundError):
             status = target.stat()
@@ -119,19 +119,19 @@ class _Day:
         os.utime(target, (at, at))
 
     def _fetch(self, inside: str, sha256: str | None) -> None:
-        target, whole = self._day / inside, hashlib.sha256()
-        # of this process alone: two readers may fetch the same file
+        target, digest = self._day / inside, hashlib.sha256()
+        # a name of this process alone: two readers may fetch the same file
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with temporary.open("wb") as stream:
                     for block in self._store.blocks(f"{self._name}/{inside}"):
-                        whole.update(block)
+                        digest.update(block)
                         stream.write(block)
-                if sha256 is not None and whole.hexdigest() != sha256:
+                if sha256 is not None and digest.hexdigest() != sha256:
                     raise InfrastructureError(
-                        "the object is damaged: its digest is not what its manifest says",
+                        "the object is damaged: its digest is not the manifest's",
                         place=Place(file=f"{self._store.address}/{self._name}/{inside}"),
                         hint="remove the object, and run `flowai events sync` again where it was compacted",
                     )
@@ -148,21 +148,18 @@ def _is_file(directories: Sequence[Path], key: str, byte_count: int) -> bool:
     return False
 
 
-def _evict(directory: Path, wanted: set[str], most_bytes: int, clock_s: Callable[[], float]) -> None:
-    """Remove the oldest days that are not wanted until the others fit; not while somebody reads here."""
-    others = sorted(day for day in directory.glob("dt=*") if day.name not in wanted)
+def _evict(directory: Path, needed: set[str], max_bytes: int, clock_s: Callable[[], float]) -> None:
+    """Remove the oldest days that are not needed until the others fit; never while another process reads here."""
+    others = sorted(day for day in directory.glob("dt=*") if day.name not in needed)
     sizes = [sum(path.stat().st_size for path in day.rglob("*") if path.is_file()) for day in others]
-    spare = sum(sizes) - most_bytes
-    if spare <= 0:
+    excess_bytes = sum(sizes) - max_bytes
+    if excess_bytes <= 0:
         return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with open_directory(directory) as descriptor:
         if not take_lock(descriptor, limit_s=0, clock_s=clock_s):
             return
         for day, size in zip(others, sizes, strict=True):
-            if spare <= 0:
+            if excess_bytes <= 0:
                 break
             shutil.rmtree(day, ignore_errors=True)
-            spare -= size
-    finally:
-        os.close(descriptor)
+            excess_bytes -= size

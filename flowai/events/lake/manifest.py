@@ -1,12 +1,12 @@
-"""The records of the lake: what one manifest says about Parquet files and the lines they were made of.
+"""The records of the lake: a manifest names Parquet files and the JSONL files that they replace.
 
     dt=2026-05-02/
-      <process>.jsonl                        lines, as processes write them; not compacted yet
+      <process>.jsonl                        lines that processes write; not compacted yet
       feature=chat/part-<digest>.parquet     events of one feature
-      aside/lines-<digest>.jsonl             lines that give no event of this version, byte for byte
-      manifest-<digest>.json                 what took the place of which lines: what it does not name does not count
+      unparsed/lines-<digest>.jsonl          lines that are no event of this version, byte for byte
+      manifest-<digest>.json                 the files that count, and the sources that they replace
 
-A file that a manifest names never changes: a digest of its bytes and of where its lines came from is its name.
+A file that a manifest names never changes: its name is a digest of its bytes and of its sources.
 """
 
 from __future__ import annotations
@@ -19,87 +19,77 @@ import msgspec
 from msgspec import Meta
 
 from flowai.errors import InfrastructureError, Place
+from flowai.events.records import NonNegativeInt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MANIFEST_VERSION = 1
-MAX_MANIFEST_BYTES = 1 << 16
-"""So much of a file of lines tells it from others of the same name and size."""
+HEAD_BYTES = 1 << 16
+"""Size of a JSONL file's head, which tells the file from others of the same name and size."""
 
 DAY = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
 NO_FEATURE = "__HIVE_DEFAULT_PARTITION__"
-"""The directory name that readers of partitioned Parquet take for null."""
+"""The directory name that readers of partitioned Parquet read as null."""
+
+UNPARSED_NAME = "unparsed"
 
 _DIGEST_CHARS = 32
+_READ_BYTES = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
-NonNegativeInt = Annotated[int, Meta(ge=0)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Directory = Annotated[str, Meta(pattern=r"^dt=\d{4}-\d{2}-\d{2}\Z")]
 PartPath = Annotated[str, Meta(pattern=r"^feature=[A-Za-z0-9_.-]+/part-[0-9a-f]{32}\.parquet\Z")]
-AsidePath = Annotated[str, Meta(pattern=r"^aside/lines-[0-9a-f]{32}\.jsonl\Z")]
+UnparsedPath = Annotated[str, Meta(pattern=rf"^{UNPARSED_NAME}/lines-[0-9a-f]{{32}}\.jsonl\Z")]
 SourceName = Annotated[str, Meta(pattern=r"^[^/]+\.jsonl\Z")]
 
 
 class CompactedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of lines that was compacted."""
+    """A JSONL file that was compacted."""
 
     name: SourceName
-    """Its name within the day."""
     line_count: NonNegativeInt
-    """Lines it held, blank ones left out."""
+    """Lines that are not blank."""
     byte_count: NonNegativeInt
-    """Its size."""
     sha256: Digest
-    """Of its bytes, hex."""
     head_sha256: Digest
-    """Of its first 64 KiB, hex."""
+    """SHA-256 of its first 64 KiB, hex."""
 
 
 class ParquetFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A Parquet file: events of one feature."""
+    """A Parquet file with events of one feature."""
 
     path: PartPath
-    """Where it lies within the day."""
+    """Path within the day."""
     feature: str | None
-    """The feature; None for events that name none."""
+    """The feature; None for events without one."""
     event_count: NonNegativeInt
-    """Its rows."""
     byte_count: NonNegativeInt
-    """Its size."""
     sha256: Digest
-    """Of its bytes, hex."""
     events_digest: str
-    """Of its events in any order, hex: the sum, modulo 2**128, of each event's BLAKE2b over its JSON."""
+    """Digest of its events in any order, hex: the sum, modulo 2**128, of each event's BLAKE2b over its JSON."""
 
 
 class UnparsedLinesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file of lines that are kept as they are: torn, damaged, of an unknown version, or too long for a row."""
+    """A file of lines that are kept byte for byte: torn, damaged, of an unknown version, or too long for a row."""
 
-    path: AsidePath
-    """Where it lies within the day."""
+    path: UnparsedPath
+    """Path within the day."""
     line_count: NonNegativeInt
-    """Its lines."""
     byte_count: NonNegativeInt
-    """Its size."""
     sha256: Digest
-    """Of its bytes, hex."""
 
 
 class LakeManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What took the place of which lines. Once it stands, its parts count and its sources do not."""
+    """Files that replace sources: once the manifest exists, `parts` and `unparsed` count and `sources` do not."""
 
     manifest_version: int = MANIFEST_VERSION
-    """Version of this format: 1."""
     day: Directory
-    """The day's directory."""
     sources: tuple[CompactedFile, ...]
-    """What was compacted."""
     parts: tuple[ParquetFile, ...]
-    """Its events."""
-    asides: tuple[UnparsedLinesFile, ...]
-    """Its other lines."""
+    unparsed: tuple[UnparsedLinesFile, ...]
 
     @property
     def event_count(self) -> int:
@@ -107,24 +97,24 @@ class LakeManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return sum(part.event_count for part in self.parts)
 
     @property
-    def aside_count(self) -> int:
-        """Lines that were kept as lines."""
-        return sum(aside.line_count for aside in self.asides)
+    def unparsed_count(self) -> int:
+        """Lines in all unparsed files."""
+        return sum(file.line_count for file in self.unparsed)
 
     @property
     def files(self) -> tuple[ParquetFile | UnparsedLinesFile, ...]:
-        """All that must be there before the manifest may stand."""
-        return (*self.parts, *self.asides)
+        """Files that must exist before the manifest does."""
+        return (*self.parts, *self.unparsed)
 
 
 def manifest_bytes(manifest: LakeManifest) -> bytes:
-    """Give a manifest's file; equal manifests give equal bytes."""
+    """Return the content of a manifest's file; equal manifests give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
 
 
 def manifest_name(data: bytes) -> str:
-    """Give the name of a manifest's file: it says its digest."""
-    return f"manifest-{short(hashlib.sha256(data).hexdigest())}.json"
+    """Return the file name of a manifest, which contains its digest."""
+    return f"manifest-{short_digest(hashlib.sha256(data).hexdigest())}.json"
 
 
 def read_manifest(path: Path) -> LakeManifest:
@@ -137,21 +127,21 @@ def read_manifest(path: Path) -> LakeManifest:
 
 
 def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> LakeManifest:
-    """Read the bytes of a manifest.
+    """Parse a manifest.
 
     Args:
-        data: the file.
-        day: the directory it lies in.
-        name: its file name.
-        shown: how messages call it.
+        data: content of the file.
+        day: directory of the file.
+        name: name of the file.
+        shown: the file in messages.
 
     Raises:
-        InfrastructureError: it is damaged, or of a newer version; what it names cannot be counted.
+        InfrastructureError: the manifest is damaged, or of a newer version.
     """
     place = Place(file=shown)
-    hint = "fetch the file again from where it was copied to; `flowai events validate` lists what is damaged"
+    hint = "copy the file again from its origin; `flowai events validate` lists what is damaged"
     if manifest_name(data) != name:
-        raise InfrastructureError("the manifest is damaged: its name says another digest", place=place, hint=hint)
+        raise InfrastructureError("the manifest is damaged: its name has another digest", place=place, hint=hint)
     try:
         manifest = msgspec.json.decode(data, type=LakeManifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -161,15 +151,31 @@ def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> LakeManif
     return manifest
 
 
-def short(sha256: str) -> str:
-    """Give the piece of a digest that stands in file names: 128 bits."""
+def hash_blocks(blocks: Iterator[bytes]) -> tuple[str, int]:
+    """Return the SHA-256 and the size of a sequence of blocks."""
+    sha256, size = hashlib.sha256(), 0
+    for block in blocks:
+        sha256.update(block)
+        size += len(block)
+    return sha256.hexdigest(), size
+
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Read a file, block by block."""
+    with path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            yield block
+
+
+def short_digest(sha256: str) -> str:
+    """Return the part of a digest that file names contain: 128 bits."""
     return sha256[:_DIGEST_CHARS]
 
 
-def partition(feature: str | None) -> str:
-    """Give the directory of a feature: readable where the name is plain, else a digest. The rows hold the name."""
+def partition_directory(feature: str | None) -> str:
+    """Return the directory name of a feature: its name if it is plain, else a digest. The rows have the name."""
     if feature is None:
         return f"feature={NO_FEATURE}"
     if _PLAIN.fullmatch(feature):
         return f"feature={feature}"
-    return f"feature=_{short(hashlib.sha256(feature.encode()).hexdigest())}"
+    return f"feature=_{short_digest(hashlib.sha256(feature.encode()).hexdigest())}"

@@ -1,4 +1,4 @@
-"""The door to object stores: S3 and its like, or a directory, by their address."""
+"""The only module that imports obstore: reads and writes S3, its alternatives, or a directory, by address."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SCHEMES = ("s3", "gs", "az")
-"""Object stores that an address may name; their tools' usual variables hold the credentials."""
+"""Supported object stores; the usual variables of their tools contain the credentials."""
 
 BLOCK_BYTES = 8 << 20
-"""What is held of an object at once; larger ones are sent in pieces of this size."""
+"""Memory per object; larger objects are sent in parts of this size."""
 
 MAX_RETRIES = 5
 RETRY_LIMIT = timedelta(seconds=60)
@@ -28,24 +28,24 @@ _REQUEST_LIMIT = timedelta(seconds=60)
 _MAX_PIECES_AT_ONCE = 4
 _MAX_REASON_CHARS = 300
 
-_REFUSED = ("the store refuses it", "check the credentials in the environment, and what they may do with this bucket")
+_REFUSED = ("the store refuses", "check the credentials in the environment, and their permissions for this bucket")
 _NO_CREDENTIALS = (
     "there are no credentials",
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the variables of your store",
 )
-_SIGNS = {
-    "NoSuchBucket": ("there is no such bucket", "check its name and region; flowai makes no buckets"),
-    "169.254.169.254": _NO_CREDENTIALS,  # where a machine in a cloud would be told them
+_ERROR_HINTS = {
+    "NoSuchBucket": ("there is no such bucket", "check its name and region; flowai creates no buckets"),
+    "169.254.169.254": _NO_CREDENTIALS,  # the metadata service of cloud machines
     "credential": _NO_CREDENTIALS,
     "status code: 401": _REFUSED,
     "status code: 403": _REFUSED,
     "status code: 404": (
         "not found",
-        "somebody removed it; `flowai events validate` with this address lists what is missing",
+        "it was removed; `flowai events validate` with this address lists the missing files",
     ),
 }
-"""What in a store's words tells its kind of trouble; the classes of obstore do not, for listings."""
-_OTHER = ("the store does not answer as it should", "run it again: what was done is kept")
+"""Text in a store's message, to problem and hint; obstore's exception classes do not distinguish them for listings."""
+_OTHER_ERROR = ("the store does not answer as expected", "run it again: files copied so far stay there")
 _S3_VARIABLES = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -59,28 +59,26 @@ _S3_VARIABLES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectInfo:
-    """An object as a listing gives it."""
+    """An object in a listing."""
 
     key: str
     """Its name below the address."""
     byte_count: int
-    """Its size."""
     etag: str | None
-    """What the store calls this version of it; None where it does not say."""
+    """The store's tag for this version; None if it has none."""
     modified_at: datetime
-    """When it was written."""
 
 
 def is_address(text: str) -> bool:
-    """Tell an address of an object store from a directory."""
+    """Return whether a text is the address of an object store, and not a directory."""
     return "://" in text
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that no store here answers to.
+    """Check the address of an object store.
 
     Raises:
-        UsageError: the scheme is not known, there is no bucket, or it holds credentials.
+        UsageError: the scheme is unknown, the bucket is missing, or the address contains credentials.
     """
     parts = urlsplit(address)
     if parts.scheme not in SCHEMES:
@@ -88,7 +86,7 @@ def check_address(address: str) -> None:
         raise UsageError(f"found an address that begins with `{parts.scheme}://`", hint=f"expected {known} or a path")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
-            f"an address of `{parts.scheme}://` may not hold credentials",
+            f"an address of `{parts.scheme}://` must not contain credentials",
             hint="set them in the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
     if not parts.netloc or parts.query or parts.fragment:
@@ -96,10 +94,10 @@ def check_address(address: str) -> None:
 
 
 class ObjectStore:
-    """Objects below an address. Made by `open_store`.
+    """Objects below an address; created by `open_store`.
 
     Args:
-        address: how messages call it.
+        address: name of the store in messages.
         inner: obstore's store.
     """
 
@@ -108,19 +106,19 @@ class ObjectStore:
         self._inner = inner
 
     def directories(self) -> list[str]:
-        """Give the names of the directories below the address.
+        """Return the names of the directories below the address.
 
         Raises:
-            InfrastructureError: as all of this class: the store is away, or refuses.
+            InfrastructureError: (all methods) the store is unreachable or refuses.
         """
         import obstore
 
         with self._guard_errors(""):
-            found = obstore.list_with_delimiter(self._inner)
-            return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"])
+            listing = obstore.list_with_delimiter(self._inner)
+            return sorted(prefix.rstrip("/").rpartition("/")[2] for prefix in listing["common_prefixes"])
 
     def objects(self, directory: str) -> dict[str, ObjectInfo]:
-        """Give all objects of a directory by key."""
+        """Return all objects of a directory by key."""
         import obstore
 
         with self._guard_errors(directory):
@@ -136,10 +134,10 @@ class ObjectStore:
             }
 
     def put(self, key: str, path: Path) -> str | None:
-        """Write an object that is not there yet; give its etag. Nobody ever sees half of it.
+        """Write a new object in one step and return its etag.
 
         Raises:
-            FileExistsError: it is there meanwhile.
+            FileExistsError: the object exists.
         """
         import obstore
         from obstore.exceptions import AlreadyExistsError
@@ -174,7 +172,7 @@ class ObjectStore:
 
     @contextmanager
     def _guard_errors(self, key: str) -> Iterator[None]:
-        """Turn the store's errors into ours: one line, without anything secret."""
+        """Convert the store's errors to one line without secrets."""
         from obstore.exceptions import AlreadyExistsError, BaseError
 
         place = Place(file="/".join(part for part in (self.address, key) if part))
@@ -183,19 +181,19 @@ class ObjectStore:
         except AlreadyExistsError:
             raise
         except (BaseError, OSError, ValueError) as error:
-            what, hint = next((words for sign, words in _SIGNS.items() if sign in str(error)), _OTHER)
+            what, hint = next((text for sign, text in _ERROR_HINTS.items() if sign in str(error)), _OTHER_ERROR)
             raise InfrastructureError(f"{what}: {_reason(error)}", place=place, hint=hint) from None
 
 
 def open_store(address: str, environ: Mapping[str, str]) -> ObjectStore:
-    """Open what an address names; nothing is asked of it yet.
+    """Open an address; no request is made yet.
 
     Args:
-        address: `s3://bucket/prefix`, or a directory, which is made.
-        environ: variables; those of the project's .env too.
+        address: `s3://bucket/prefix`, or a directory, which is created.
+        environ: environment variables, with those of the project's .env.
 
     Raises:
-        UsageError: no store answers to the address, or the extra `lake` is not installed.
+        UsageError: the address is not supported, or the extra `lake` is not installed.
     """
     try:
         import obstore.store
@@ -228,6 +226,6 @@ def open_store(address: str, environ: Mapping[str, str]) -> ObjectStore:
 
 
 def _reason(error: Exception) -> str:
-    """Give the first line of the store's words; the others repeat the whole configuration."""
+    """Return the first line of the store's message; the others repeat the whole configuration."""
     text = str(error).strip().partition("\n")[0].split("<?xml")[0].strip()
     return redact(text)[:_MAX_REASON_CHARS] or type(error).__name__

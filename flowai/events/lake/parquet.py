@@ -1,4 +1,4 @@
-"""The lake's door to DuckDB: lines into a Parquet file, and a Parquet file's rows as lines again, in bounded memory."""
+"""Writes lines to Parquet and reads rows as lines, by DuckDB and in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,42 +17,38 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MEMORY_LIMIT = "512MB"
-"""What DuckDB may hold: its JSON reader takes up to 4 times the longest line, its Parquet writer a group of rows."""
+"""DuckDB's limit: its JSON reader needs up to 4 times the longest line, its Parquet writer a row group."""
 
 GROUP_BYTES = 16 << 20
-"""A group of rows holds about so much JSON: whoever reads a group, holds it."""
+"""JSON in a row group, about: a reader holds a whole group in memory."""
 MAX_GROUP_ROWS = 122_880
 
 _MAX_BYTES = MAX_LINE_BYTES + (1 << 20)
-"""A row's line may be a little longer than the line it was made of."""
+"""A row's line may be a little longer than the original line."""
 _FETCH_ROWS = 512
 
 
 def rows_per_group(row_bytes: int) -> int:
-    """Give how many rows go into a group.
-
-    Args:
-        row_bytes: of a row's JSON, > 0.
-    """
+    """Return the number of rows in a group, for rows of `row_bytes` bytes of JSON."""
     return max(1, min(MAX_GROUP_ROWS, GROUP_BYTES // max(row_bytes, 1)))
 
 
 class ParquetCodec:
-    """Reads and writes Parquet files of events. Made by `open_rows`."""
+    """Reads and writes Parquet files of events; created by `open_parquet`."""
 
     def __init__(self, connection: DuckDBPyConnection) -> None:
         self._connection = connection
 
     def write(self, lines: Path, target: Path, *, group_rows: int) -> None:
-        """Write a Parquet file; the same lines give the same bytes.
+        """Write a Parquet file; equal lines give equal bytes.
 
         Args:
-            lines: events, one JSON object a line, none longer than the longest; what is nested is JSON.
-            target: the file; its directory is there.
-            group_rows: rows in a group, see `rows_per_group`.
+            lines: a JSONL file of rows; nested values are JSON.
+            target: the file; its directory exists.
+            group_rows: see `rows_per_group`.
 
         Raises:
-            InfrastructureError: the disk is full, or a line is none.
+            InfrastructureError: the disk is full, or a line is not a row.
         """
         types = ", ".join(f"'{name}': '{kind}'" for name, kind in columns().items())
         names = ", ".join(f'"{name}"' for name in columns())
@@ -61,50 +57,42 @@ class ParquetCodec:
             f"maximum_object_size = {_MAX_BYTES}, columns = {{{types}}})"
         )
         options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group_rows}"
-        self._ask(f"COPY (SELECT {names} FROM {source}) TO {_literal(target)} ({options})", target)  # noqa: S608 - quoted above
+        self._query(f"COPY (SELECT {names} FROM {source}) TO {_literal(target)} ({options})", target)  # noqa: S608 - quoted above
 
     def read(self, path: Path) -> Iterator[tuple[str, str | None]]:
         """Read a file, in its order.
 
         Yields:
-            (an event's line, what this version does not know of it, both JSON).
+            An event's line, and the fields that this version does not know, both JSON.
 
         Raises:
-            InfrastructureError: it is no Parquet, or damaged.
+            InfrastructureError: the file is damaged, or not Parquet.
         """
         source = f"read_parquet({_literal(path)}, hive_partitioning = false, file_row_number = true)"
-        there = {row[0]: row[1] for row in self._ask(f"DESCRIBE SELECT * FROM {source}", path)}  # noqa: S608 - as above
+        types = {row[0]: row[1] for row in self._query(f"DESCRIBE SELECT * FROM {source}", path)}  # noqa: S608 - as above
         fields = ", ".join(
-            _field(name, kind, there[name])
+            _field(name, kind, types[name])
             for name, kind in columns().items()
-            if name in there and name != OTHER_FIELDS
+            if name in types and name != OTHER_FIELDS
         )
-        others = f'"{OTHER_FIELDS}"::VARCHAR' if OTHER_FIELDS in there else "NULL"
+        others = f'"{OTHER_FIELDS}"::VARCHAR' if OTHER_FIELDS in types else "NULL"
         query = f"SELECT json_object({fields})::VARCHAR, {others} FROM {source}"  # noqa: S608 - names of ours
-        begin = 0
-        # a group after the other: an answer is made as a whole, and a group is bounded
+        start = 0
+        # group by group: DuckDB materialises a result, and a group is bounded
         for count in self._groups(path):
-            self._execute(f"{query} WHERE file_row_number BETWEEN {begin} AND {begin + count - 1}", path)
+            self._execute(f"{query} WHERE file_row_number BETWEEN {start} AND {start + count - 1}", path)
             while rows := self._fetch(path):
                 yield from rows
-            begin += count
-
-    def count(self, path: Path) -> int:
-        """Count the rows, by the file's footer.
-
-        Raises:
-            InfrastructureError: as `read`.
-        """
-        return sum(self._groups(path))
+            start += count
 
     def _groups(self, path: Path) -> list[int]:
         query = (
             f"SELECT row_group_id, any_value(row_group_num_rows) FROM parquet_metadata({_literal(path)}) "  # noqa: S608 - quoted
             "GROUP BY 1 ORDER BY 1"
         )
-        return [int(count) for _, count in self._ask(query, path)]
+        return [int(count) for _, count in self._query(query, path)]
 
-    def _ask(self, query: str, path: Path) -> list[tuple[Any, ...]]:
+    def _query(self, query: str, path: Path) -> list[tuple[Any, ...]]:
         self._execute(query, path)
         return self._fetch(path, whole=True)
 
@@ -126,8 +114,8 @@ class ParquetCodec:
 
 
 @contextmanager
-def open_rows() -> Iterator[ParquetCodec]:
-    """Open DuckDB for Parquet files; what it spills is gone afterwards."""
+def open_parquet() -> Iterator[ParquetCodec]:
+    """Open DuckDB for Parquet files, with a temporary directory for what exceeds its memory."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="flowai-") as spill:
@@ -135,7 +123,7 @@ def open_rows() -> Iterator[ParquetCodec]:
             config={
                 "memory_limit": MEMORY_LIMIT,
                 "temp_directory": spill,
-                "threads": 1,  # the order of lines is kept, and so are the bytes
+                "threads": 1,  # keeps the order of lines, and so the bytes
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             }
@@ -149,14 +137,14 @@ def open_rows() -> Iterator[ParquetCodec]:
 
 
 def _wrap_duckdb_error(path: Path, error: Exception) -> InfrastructureError:
-    return InfrastructureError(f"DuckDB cannot go on: {str(error).splitlines()[0]}", place=Place(file=str(path)))
+    return InfrastructureError(f"DuckDB failed: {str(error).splitlines()[0]}", place=Place(file=str(path)))
 
 
-def _field(name: str, wanted: str, kind: str) -> str:
-    """Give a column as a field of a JSON object; times as the log spells them."""
+def _field(name: str, expected: str, kind: str) -> str:
+    """Return a column as a field of a JSON object; times in the log's format."""
     if name == "at":
         return "'at', strftime(\"at\"::TIMESTAMPTZ, '%Y-%m-%dT%H:%M:%S.%fZ')"
-    if wanted == "JSON" and kind != "JSON":  # another writer's: nested, or text
+    if expected == "JSON" and kind != "JSON":  # another writer's: nested, or text
         return f"""'{name}', {f'TRY_CAST("{name}" AS JSON)' if kind == "VARCHAR" else f'to_json("{name}")'}"""
     return f"'{name}', \"{name}\""
 

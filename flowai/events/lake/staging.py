@@ -1,4 +1,4 @@
-"""Gathers the lines of closed files by feature, makes Parquet of them, and holds every row against the lines."""
+"""Groups the lines of closed files by feature, writes Parquet from them, and verifies every row against the lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, pieces
+from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, line_pieces
 from flowai.events.lake.manifest import (
-    MAX_MANIFEST_BYTES,
+    HEAD_BYTES,
+    UNPARSED_NAME,
     CompactedFile,
     ParquetFile,
     UnparsedLinesFile,
-    partition,
-    short,
+    hash_blocks,
+    partition_directory,
+    read_blocks,
+    short_digest,
 )
 from flowai.events.lake.parquet import rows_per_group
 from flowai.storage.files import writing
@@ -30,209 +33,198 @@ if TYPE_CHECKING:
     from flowai.events.lake.parquet import ParquetCodec
 
 MAX_STAGED_BYTES = 512 << 20
-"""So much JSON lies beside the log, at most, before Parquet is made of it."""
+"""JSON beside the log, at most, before it is written as Parquet."""
 
 LARGE_BYTES = 64 << 10
-"""Longer rows get files of their own, in small groups: who reads a thousand rows at once still can."""
+"""Longer rows get files of their own with small row groups, so that a reader of many rows at once fits in memory."""
 
-_MAX_HELD_BYTES = 8 << 20
-_READ_BYTES = 1 << 20
+_MAX_BUFFER_BYTES = 8 << 20
 
 
 @dataclass(kw_only=True, slots=True)
 class _FeaturePartition:
-    """The rows of one feature that wait to become a part."""
+    """Rows of one feature that are not yet Parquet."""
 
     feature: str | None
-    """The feature."""
     path: Path
-    """Where they wait."""
-    held: list[bytes] = field(default_factory=list)
-    """Those that are not yet written there."""
+    """File of the rows that left the buffer."""
+    buffer: list[bytes] = field(default_factory=list)
     event_count: int = 0
-    """All of them."""
     byte_count: int = 0
-    """Of all of them."""
     longest_bytes: int = 0
-    """Of the longest."""
     digest: int = 0
-    """Of all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Staged:
-    """A file that is ready to take its place."""
+class StagedFile:
+    """A file that is ready to be moved into the day."""
 
     path: Path
-    """Where it lies now."""
     entry: ParquetFile | UnparsedLinesFile
-    """What the manifest will say of it."""
+    """Its entry in the manifest; names its later path."""
 
 
 class Staging:
-    """Takes in files of one day.
+    """Collects the lines of a day's files and writes them as Parquet.
 
     Args:
-        directory: to work in; on the log's own disk, so that files can be renamed into their place; empty.
+        directory: empty, on the log's own disk, so that files can be renamed into their place.
         rows: writes and reads Parquet.
     """
 
     def __init__(self, directory: Path, rows: ParquetCodec) -> None:
-        self.staged: list[Staged] = []
+        self.staged: list[StagedFile] = []
         self.sources: list[CompactedFile] = []
         self.problems: Counter[LineProblem] = Counter()
         self._directory = directory
         self._rows = rows
         self._reader = LineReader()
-        self._shares: dict[tuple[str | None, bool], _FeaturePartition] = {}
-        self._held_bytes = 0
+        self._partitions: dict[tuple[str | None, bool], _FeaturePartition] = {}
+        self._buffered_bytes = 0
         self._staged_bytes = 0
         self._number = 0
-        self._aside = self._new_path("lines.jsonl")
-        self._aside_count = 0
+        self._unparsed_path = self._new_path("lines.jsonl")
+        self._unparsed_count = 0
 
     def add_file(self, path: Path) -> None:
-        """Take in a file of lines.
+        """Add the lines of a file.
 
         Raises:
             InfrastructureError: the disk is full, or a file cannot be read.
         """
         head = b""
-        whole = hashlib.sha256()
+        sha256 = hashlib.sha256()
         line_count = byte_count = 0
-        with writing(self._directory), self._aside.open("ab") as aside, path.open("rb") as stream:
+        with writing(self._directory), self._unparsed_path.open("ab") as unparsed, path.open("rb") as stream:
             is_inside = False
-            for piece, is_last in pieces(stream):
-                whole.update(piece)
-                if len(head) < MAX_MANIFEST_BYTES:
-                    head += piece[: MAX_MANIFEST_BYTES - len(head)]
+            for piece, is_last in line_pieces(stream):
+                sha256.update(piece)
+                if len(head) < HEAD_BYTES:
+                    head += piece[: HEAD_BYTES - len(head)]
                 byte_count += len(piece)
                 if not piece.strip() and not is_inside:
                     continue
                 line_count += not is_inside
-                self._add_chunk(piece, aside, is_begin=not is_inside, is_last=is_last)
+                self._add_piece(piece, unparsed, is_first=not is_inside, is_last=is_last)
                 is_inside = not is_last
         self.sources.append(
             CompactedFile(
                 name=path.name,
                 line_count=line_count,
                 byte_count=byte_count,
-                sha256=whole.hexdigest(),
+                sha256=sha256.hexdigest(),
                 head_sha256=hashlib.sha256(head).hexdigest(),
             )
         )
 
     def finish(self) -> None:
-        """Make files of all that still waits.
+        """Write everything that is left to files.
 
         Raises:
-            InfrastructureError: the disk is full, or what was written is not what was read.
+            InfrastructureError: the disk is full, or the written rows differ from the lines.
         """
-        self._make_parts()
-        if self._aside_count:
-            digest, size = _digest_of(self._aside)
+        self._write_parts()
+        if self._unparsed_count:
+            digest, size = _sync_and_hash(self._unparsed_path)
             entry = UnparsedLinesFile(
-                path=_named("aside/lines", digest, ".jsonl"),
-                line_count=self._aside_count,
+                path=_file_name(f"{UNPARSED_NAME}/lines", digest, ".jsonl"),
+                line_count=self._unparsed_count,
                 byte_count=size,
                 sha256=digest,
             )
-            self.staged.append(Staged(path=self._aside, entry=entry))
+            self.staged.append(StagedFile(path=self._unparsed_path, entry=entry))
         self._name_by_source()
-        expected, found = sum(source.line_count for source in self.sources), self.event_count + self._aside_count
-        if expected != found:
-            raise InfrastructureError(f"{expected} lines were read and {found} written; nothing was removed")
+        read_count = sum(source.line_count for source in self.sources)
+        written_count = self.event_count + self._unparsed_count
+        if read_count != written_count:
+            raise InfrastructureError(f"{read_count} lines were read and {written_count} written; nothing was removed")
 
     @property
     def event_count(self) -> int:
-        """Events in the parts made so far."""
-        return sum(one.entry.event_count for one in self.staged if isinstance(one.entry, ParquetFile))
+        """Events in the Parquet files written so far."""
+        return sum(file.entry.event_count for file in self.staged if isinstance(file.entry, ParquetFile))
 
     def _name_by_source(self) -> None:
-        """Give each file a name that says where its lines came from: lines that were written twice count twice."""
+        """Name each file after its content and the lines' sources: lines that were written twice count twice."""
         origin = b"".join(f"{source.name}\0{source.sha256}\0".encode() for source in self.sources)
-        for index, one in enumerate(self.staged):
-            digest = hashlib.sha256(f"{index}\0{one.entry.sha256}\0".encode() + origin).hexdigest()
-            head = one.entry.path.rpartition("-")[0]
-            entry = msgspec.structs.replace(one.entry, path=_named(head, digest, one.path.suffix))
-            self.staged[index] = Staged(path=one.path, entry=entry)
+        for index, file in enumerate(self.staged):
+            digest = hashlib.sha256(f"{index}\0{file.entry.sha256}\0".encode() + origin).hexdigest()
+            head = file.entry.path.rpartition("-")[0]
+            entry = msgspec.structs.replace(file.entry, path=_file_name(head, digest, file.path.suffix))
+            self.staged[index] = StagedFile(path=file.path, entry=entry)
 
-    def _add_chunk(self, piece: bytes, aside: BinaryIO, *, is_begin: bool, is_last: bool) -> None:
-        row = self._reader.read(piece) if is_begin and is_last else "too_long"
+    def _add_piece(self, piece: bytes, unparsed: BinaryIO, *, is_first: bool, is_last: bool) -> None:
+        row = self._reader.read(piece) if is_first and is_last else "too_long"
         if isinstance(row, LakeRow):
-            self._take_row(row)
+            self._add_row(row)
             return
-        if is_begin:
+        if is_first:
             self.problems[row] += 1
-            self._aside_count += 1
-        aside.write(piece if piece.endswith(b"\n") or not is_last else piece + b"\n")
+            self._unparsed_count += 1
+        unparsed.write(piece if piece.endswith(b"\n") or not is_last else piece + b"\n")
 
-    def _take_row(self, row: LakeRow) -> None:
+    def _add_row(self, row: LakeRow) -> None:
         feature = getattr(row.event, "feature", None)
         key = (feature, len(row.line) > LARGE_BYTES)
-        share = self._shares.get(key)
-        if share is None:
-            share = self._shares[key] = _FeaturePartition(feature=feature, path=self._new_path("rows.jsonl"))
+        partition = self._partitions.get(key)
+        if partition is None:
+            partition = self._partitions[key] = _FeaturePartition(feature=feature, path=self._new_path("rows.jsonl"))
         size = len(row.line) + 1
-        share.held.append(row.line)
-        share.event_count += 1
-        share.byte_count += size
-        share.longest_bytes = max(share.longest_bytes, size)
-        share.digest = add_digests(share.digest, row.digest)
-        self._held_bytes += size
+        partition.buffer.append(row.line)
+        partition.event_count += 1
+        partition.byte_count += size
+        partition.longest_bytes = max(partition.longest_bytes, size)
+        partition.digest = add_digests(partition.digest, row.digest)
+        self._buffered_bytes += size
         self._staged_bytes += size
-        if self._held_bytes >= _MAX_HELD_BYTES:
-            self._write_held()
+        if self._buffered_bytes >= _MAX_BUFFER_BYTES:
+            self._flush()
         if self._staged_bytes >= MAX_STAGED_BYTES:
-            self._make_parts()
+            self._write_parts()
 
-    def _write_held(self) -> None:
-        """Write what is held: no file stays open, however many features there are."""
-        for share in self._shares.values():
-            if share.held:
-                with share.path.open("ab") as stream:
-                    stream.write(b"\n".join(share.held) + b"\n")
-                share.held.clear()
-        self._held_bytes = 0
+    def _flush(self) -> None:
+        """Append the buffers to their files; no file stays open, however many features there are."""
+        for partition in self._partitions.values():
+            if partition.buffer:
+                with partition.path.open("ab") as stream:
+                    stream.write(b"\n".join(partition.buffer) + b"\n")
+                partition.buffer.clear()
+        self._buffered_bytes = 0
 
-    def _make_parts(self) -> None:
+    def _write_parts(self) -> None:
         with writing(self._directory):
-            self._write_held()
-        for share in self._shares.values():
-            self.staged.append(self._make_part(share))
-            share.path.unlink()
-        self._shares.clear()
+            self._flush()
+        for partition in self._partitions.values():
+            self.staged.append(self._write_part(partition))
+            partition.path.unlink()
+        self._partitions.clear()
         self._staged_bytes = 0
 
-    def _make_part(self, share: _FeaturePartition) -> Staged:
+    def _write_part(self, partition: _FeaturePartition) -> StagedFile:
         path = self._new_path("part.parquet")
-        is_large = share.longest_bytes > LARGE_BYTES
-        typical_bytes = share.longest_bytes if is_large else share.byte_count // share.event_count
-        self._rows.write(share.path, path, group_rows=rows_per_group(typical_bytes))
-        self._check(share, path)
-        digest, size = _digest_of(path)
+        is_large = partition.longest_bytes > LARGE_BYTES
+        typical_bytes = partition.longest_bytes if is_large else partition.byte_count // partition.event_count
+        self._rows.write(partition.path, path, group_rows=rows_per_group(typical_bytes))
+        self._verify(partition, path)
+        digest, size = _sync_and_hash(path)
         entry = ParquetFile(
-            path=_named(f"{partition(share.feature)}/part", digest, ".parquet"),
-            feature=share.feature,
-            event_count=share.event_count,
+            path=_file_name(f"{partition_directory(partition.feature)}/part", digest, ".parquet"),
+            feature=partition.feature,
+            event_count=partition.event_count,
             byte_count=size,
             sha256=digest,
-            events_digest=digest_text(share.digest),
+            events_digest=digest_text(partition.digest),
         )
-        return Staged(path=path, entry=entry)
+        return StagedFile(path=path, entry=entry)
 
-    def _check(self, share: _FeaturePartition, path: Path) -> None:
-        """Hold what was written against what was read, event by event.
-
-        Raises:
-            InfrastructureError: an event is missing, or is another one.
-        """
+    def _verify(self, partition: _FeaturePartition, path: Path) -> None:
+        """Compare the written Parquet with the lines, event by event."""
         try:
             count, digest = events_digest(self._rows, self._reader, path)
         except msgspec.DecodeError as error:
-            raise _mismatch_error(share, str(error)) from error
-        if (count, digest) != (share.event_count, share.digest):
-            raise _mismatch_error(share, f"{share.event_count} events were read, {count} written")
+            raise _mismatch_error(partition, str(error)) from error
+        if (count, digest) != (partition.event_count, partition.digest):
+            raise _mismatch_error(partition, f"{partition.event_count} events were read, {count} written")
 
     def _new_path(self, ending: str) -> Path:
         self._number += 1
@@ -240,10 +232,10 @@ class Staging:
 
 
 def events_digest(rows: ParquetCodec, reader: LineReader, path: Path) -> tuple[int, int]:
-    """Count the events of a Parquet file and give their digest.
+    """Return the number of events in a Parquet file, and their digest.
 
     Raises:
-        msgspec.DecodeError: a row is no event.
+        msgspec.DecodeError: a row is not an event.
         InfrastructureError: the file cannot be read.
     """
     count = digest = 0
@@ -253,24 +245,20 @@ def events_digest(rows: ParquetCodec, reader: LineReader, path: Path) -> tuple[i
     return count, digest
 
 
-def _mismatch_error(share: _FeaturePartition, found: str) -> InfrastructureError:
+def _mismatch_error(partition: _FeaturePartition, problem: str) -> InfrastructureError:
     return InfrastructureError(
-        f"the Parquet of feature `{share.feature}` does not hold what the log says ({found}); nothing was removed",
-        place=Place(file=str(share.path)),
-        hint="this is a bug in flowai; the lines are all still there",
+        f"the Parquet of feature `{partition.feature}` differs from the log ({problem}); nothing was removed",
+        place=Place(file=str(partition.path)),
+        hint="this is a bug in flowai; all lines are still there",
     )
 
 
-def _named(head: str, digest: str, suffix: str) -> str:
-    return f"{head}-{short(digest)}{suffix}"
+def _file_name(head: str, digest: str, suffix: str) -> str:
+    return f"{head}-{short_digest(digest)}{suffix}"
 
 
-def _digest_of(path: Path) -> tuple[str, int]:
-    """Give a file's SHA-256 and size; the disk has it then."""
-    whole, size = hashlib.sha256(), 0
+def _sync_and_hash(path: Path) -> tuple[str, int]:
+    """Sync a file to the disk; return its SHA-256 and size."""
     with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            whole.update(block)
-            size += len(block)
         os.fsync(stream.fileno())
-    return whole.hexdigest(), size
+    return hash_blocks(read_blocks(path))

@@ -1,6 +1,6 @@
-"""Copies what manifests name to another place, checks each copy, and lets a manifest follow only what it names.
+"""Copies the lake to an object store and verifies each copy; a manifest is copied after the files that it names.
 
-Nothing at the target is ever overwritten or removed: the names say what the files are made of.
+Nothing at the target is ever overwritten or removed: file names contain a digest of their content.
 """
 
 from __future__ import annotations
@@ -13,62 +13,52 @@ import msgspec
 
 from flowai.errors import InfrastructureError, Place
 from flowai.events.lake.catalog import date_of, days_of, is_unchanged_source, manifests_of
+from flowai.events.lake.manifest import hash_blocks, read_blocks
 from flowai.storage.jsonl import AppendLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from flowai.events.lake.object_store import ObjectInfo, ObjectStore
 
-_READ_BYTES = 1 << 20
-
 
 class SyncedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A copy that was checked, as one line of the record."""
+    """A verified copy; one line of the record."""
 
     key: str
-    """Its name at the target."""
     byte_count: int
-    """Its size."""
     sha256: str
-    """Of its bytes, hex."""
     etag: str | None
-    """What the target calls it; as long as that is the same, it need not be read again."""
+    """The target's version tag; while it is the same, the file need not be read again."""
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     """A file that could not be copied."""
 
     key: str
-    """Its name."""
     reason: str
-    """Why."""
 
 
 class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sync did."""
+    """Result of `flowai events sync`."""
 
     target: str
-    """Where to."""
     copied_count: int
-    """Files that were copied, and read back."""
+    """Files that were copied and verified."""
     copied_bytes: int
-    """Their size."""
     present_count: int
-    """Files that were there already, and are the same."""
+    """Files that were at the target already, with the same content."""
     event_count: int
-    """Events in all manifests that stand at the target now."""
-    waiting_count: int
-    """Files of lines that are not compacted yet."""
+    """Events in all manifests that are at the target now."""
+    skipped_count: int
+    """JSONL files that are not compacted yet."""
     conflicts: tuple[Conflict, ...]
-    """What was not copied; nothing was overwritten."""
+    """Files that were not copied; nothing was overwritten."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _File:
-    """A file to be copied."""
-
+class _SourceFile:
     key: str
     path: Path
     byte_count: int
@@ -76,16 +66,16 @@ class _File:
 
 
 def sync(directory: Path, store: ObjectStore, *, record: Path, on_copied: Callable[[str, int], None]) -> SyncReport:
-    """Copy what is compacted; what was copied before is passed over, what was interrupted is finished.
+    """Copy the compacted files; skip those that were copied before, finish an interrupted copy.
 
     Args:
         directory: the log.
-        store: where to.
-        record: the file that remembers what was checked; without it all is read back once.
-        on_copied: told each file's key and size.
+        store: the target.
+        record: file that remembers verified copies; without it all copies are read back once.
+        on_copied: receives key and size of each file.
 
     Raises:
-        InfrastructureError: the target is away or refuses; what was copied is kept.
+        InfrastructureError: the target is unreachable or refuses; files copied so far stay there.
     """
     known = _read_record(record)
     with AppendLog(record) as log:
@@ -97,8 +87,6 @@ def sync(directory: Path, store: ObjectStore, *, record: Path, on_copied: Callab
 
 
 class _Sync:
-    """One sync at work."""
-
     def __init__(
         self, store: ObjectStore, known: dict[str, SyncedFile], log: AppendLog, on_copied: Callable[[str, int], None]
     ) -> None:
@@ -106,7 +94,7 @@ class _Sync:
         self._copied_bytes = 0
         self._present_count = 0
         self._event_count = 0
-        self._waiting_count = 0
+        self._skipped_count = 0
         self._conflicts: list[Conflict] = []
         self._store = store
         self._known = known
@@ -120,48 +108,51 @@ class _Sync:
             copied_bytes=self._copied_bytes,
             present_count=self._present_count,
             event_count=self._event_count,
-            waiting_count=self._waiting_count,
+            skipped_count=self._skipped_count,
             conflicts=tuple(self._conflicts),
         )
 
     def copy_day(self, day: Path) -> None:
-        """Copy what the manifests of a day name, and each manifest after all that it names."""
+        """Copy the files that the manifests of a day name, and each manifest after all of its files."""
         manifests = manifests_of(day)
         sources = [source for manifest in manifests.values() for source in manifest.sources]
         for path in day.glob("*.jsonl"):
-            self._waiting_count += not any(
+            self._skipped_count += not any(
                 source.name == path.name and is_unchanged_source(path, source) for source in sources
             )
-        there = self._store.objects(day.name) if manifests else {}
+        remote = self._store.objects(day.name) if manifests else {}
         for name, manifest in manifests.items():
-            is_whole = True
-            for one in manifest.files:
-                file = _File(
-                    key=f"{day.name}/{one.path}", path=day / one.path, byte_count=one.byte_count, sha256=one.sha256
+            is_complete = True
+            for entry in manifest.files:
+                file = _SourceFile(
+                    key=f"{day.name}/{entry.path}",
+                    path=day / entry.path,
+                    byte_count=entry.byte_count,
+                    sha256=entry.sha256,
                 )
-                is_whole &= self._copy(file, there.get(file.key))
+                is_complete &= self._copy(file, remote.get(file.key))
             last = _manifest_file(day, name)
-            if is_whole and self._copy(last, there.get(last.key)):
+            if is_complete and self._copy(last, remote.get(last.key)):
                 self._event_count += manifest.event_count
 
-    def _copy(self, file: _File, there: ObjectInfo | None) -> bool:
-        """Bring a file over unless it is there; tell whether it stands there now."""
-        if there is not None:
-            return self._is_same(file, there.byte_count, there.etag)
-        problem = _problem(file)
+    def _copy(self, file: _SourceFile, remote: ObjectInfo | None) -> bool:
+        """Copy a file unless it is at the target; return whether it is there now."""
+        if remote is not None:
+            return self._is_same(file, remote.byte_count, remote.etag)
+        problem = _damage_reason(file)
         if problem is not None:
             self._conflicts.append(Conflict(key=file.key, reason=problem))
             return False
         try:
             etag = self._store.put(file.key, file.path)
-        except FileExistsError:  # another machine was quicker
+        except FileExistsError:  # another machine copied it meanwhile
             return self._is_same(file, file.byte_count, None)
-        found = digest_of(self._store.blocks(file.key))
-        if found != (file.sha256, file.byte_count):
+        copied = hash_blocks(self._store.blocks(file.key))
+        if copied != (file.sha256, file.byte_count):
             raise InfrastructureError(
-                "the copy is not what was sent",
+                "the copy differs from the file",
                 place=Place(file=f"{self._store.address}/{file.key}"),
-                hint="remove this object, and run it again",
+                hint="remove this object, and run the command again",
             )
         self._record_copy(file, etag)
         self._copied_count += 1
@@ -169,29 +160,29 @@ class _Sync:
         self._on_copied(file.key, file.byte_count)
         return True
 
-    def _is_same(self, file: _File, byte_count: int, etag: str | None) -> bool:
+    def _is_same(self, file: _SourceFile, byte_count: int, etag: str | None) -> bool:
         expected = SyncedFile(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
         if byte_count == file.byte_count:
             if etag is not None and self._known.get(file.key) == expected:
                 self._present_count += 1
                 return True
-            if digest_of(self._store.blocks(file.key)) == (file.sha256, file.byte_count):
+            if hash_blocks(self._store.blocks(file.key)) == (file.sha256, file.byte_count):
                 self._record_copy(file, etag)
                 self._present_count += 1
                 return True
-        reason = "the target holds other bytes under this name; it was not overwritten"
+        reason = "the target has a different file of this name; it was not overwritten"
         self._conflicts.append(Conflict(key=file.key, reason=reason))
         return False
 
-    def _record_copy(self, file: _File, etag: str | None) -> None:
+    def _record_copy(self, file: _SourceFile, etag: str | None) -> None:
         copied = SyncedFile(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
         self._known[file.key] = copied
         self._log.append(copied)
 
 
-def _manifest_file(day: Path, name: str) -> _File:
+def _manifest_file(day: Path, name: str) -> _SourceFile:
     data = (day / name).read_bytes()
-    return _File(
+    return _SourceFile(
         key=f"{day.name}/{name}",
         path=day / name,
         byte_count=len(data),
@@ -199,33 +190,17 @@ def _manifest_file(day: Path, name: str) -> _File:
     )
 
 
-def digest_of(blocks: Iterator[bytes]) -> tuple[str, int]:
-    """Give the SHA-256 and the size of what comes in blocks."""
-    whole, size = hashlib.sha256(), 0
-    for block in blocks:
-        whole.update(block)
-        size += len(block)
-    return whole.hexdigest(), size
-
-
-def blocks_of(path: Path) -> Iterator[bytes]:
-    """Read a file, block by block."""
-    with path.open("rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            yield block
-
-
-def _problem(file: _File) -> str | None:
-    """Tell why a file must not be copied: what is damaged here shall not look whole there."""
+def _damage_reason(file: _SourceFile) -> str | None:
+    """Return why a file must not be copied, so that damage does not spread; None if it is intact."""
     try:
-        found = digest_of(blocks_of(file.path))
+        digest = hash_blocks(read_blocks(file.path))
     except OSError as error:
-        return f"it cannot be read here: {error.strerror or error}"
-    return None if found == (file.sha256, file.byte_count) else "it is damaged here: its digest is another one"
+        return f"the local file cannot be read: {error.strerror or error}"
+    return None if digest == (file.sha256, file.byte_count) else "the local file is damaged: its digest differs"
 
 
 def _read_record(path: Path) -> dict[str, SyncedFile]:
-    """Read what was checked before; a torn line only means that its file is read again."""
+    """Read the verified copies; a torn line only means that its file is read again."""
     decoder = msgspec.json.Decoder(SyncedFile)
     known: dict[str, SyncedFile] = {}
     try:

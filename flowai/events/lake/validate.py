@@ -1,4 +1,4 @@
-"""Checks a log: every line against the format, every file of the lake against what its manifest says."""
+"""Validates a log: every line against the event schema, every file of the lake against its manifest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import msgspec
 
 from flowai.errors import InfrastructureError
 from flowai.events.lake.catalog import date_of, days_of, files_of_day, hold_read_lock, manifests_of
-from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, pieces
-from flowai.events.lake.manifest import ParquetFile, parse_manifest
-from flowai.events.lake.parquet import open_rows
-from flowai.events.lake.sync import blocks_of, digest_of
+from flowai.events.lake.line_reader import LakeRow, LineReader, add_digests, digest_text, line_pieces
+from flowai.events.lake.manifest import UNPARSED_NAME, ParquetFile, hash_blocks, parse_manifest, read_blocks
+from flowai.events.lake.parquet import open_parquet
 from flowai.events.records import CallEvent
 
 if TYPE_CHECKING:
@@ -28,86 +27,80 @@ if TYPE_CHECKING:
     from flowai.events.records import Event
 
 LogProblem = Literal["duplicate", "future", "missing_file", "damaged_file"]
-"""Beside those of single lines. `duplicate`: the event of another line, seen from the second time on within a day.
-`future`: it happened after now. `missing_file`, `damaged_file`: not what a manifest says."""
+"""Problems that a line alone does not show. `duplicate`: the event occurred before on the same day. `future`: its time
+is after now. `missing_file`, `damaged_file`: the file differs from the manifest."""
 
-MAX_PLACES = 10
-"""So many places of each problem are named."""
+MAX_LOCATIONS = 10
+"""Locations that are reported, per problem."""
 
 MAX_REMEMBERED_DIGESTS = 5_000_000
-"""So many events of a day are remembered (about 350 MB); duplicates of later ones are not found."""
+"""Events of a day that are remembered (about 350 MB); duplicates of later ones are not found."""
 
 _HASH_MASK = (1 << 64) - 1
 
 
 class ProblemLocation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a problem stands."""
+    """Line or file with a problem."""
 
     problem: str
-    """Which."""
     file: str
-    """The file, within what was checked."""
+    """The file, relative to the target."""
     line: int | None
-    """Its line or row, from 1; None for a whole file."""
+    """Line or row, from 1; None for a whole file."""
     detail: str | None = None
-    """More about it; None where the problem says it all."""
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a log holds."""
+    """Result of `flowai events validate`."""
 
-    place: str
-    """What was checked."""
+    target: str
+    """Directory, file or address that was validated."""
     file_count: int
-    """Files of lines and Parquet files."""
+    """JSONL and Parquet files."""
     kinds: dict[str, int]
     """Events by kind."""
     problems: dict[str, int]
-    """Lines and files by problem; empty where all is well."""
-    places: tuple[ProblemLocation, ...]
-    """Where the first of each problem stand."""
+    """Lines and files by problem; empty if everything is valid."""
+    locations: tuple[ProblemLocation, ...]
+    """The first locations of each problem."""
 
 
 class _Findings:
-    """Counts, and keeps the first places."""
-
     def __init__(self, root: Path | None) -> None:
         self.file_count = 0
         self.kinds: Counter[str] = Counter()
         self.problems: Counter[str] = Counter()
-        self._places: list[ProblemLocation] = []
+        self._locations: list[ProblemLocation] = []
         self._root = root
 
     def add(
         self, problem: LineProblem | LogProblem, file: Path | str, line: int | None = None, *, detail: str | None = None
     ) -> None:
         self.problems[problem] += 1
-        if self.problems[problem] <= MAX_PLACES:
-            self._places.append(ProblemLocation(problem=problem, file=self._shown(file), line=line, detail=detail))
+        if self.problems[problem] <= MAX_LOCATIONS:
+            self._locations.append(ProblemLocation(problem=problem, file=self._shown(file), line=line, detail=detail))
 
     def _shown(self, file: Path | str) -> str:
         if isinstance(file, str) or self._root is None or not file.is_relative_to(self._root):
             return str(file)
         return file.relative_to(self._root).as_posix()
 
-    def result(self, place: str) -> Validation:
+    def result(self, target: str) -> Validation:
         return Validation(
-            place=place,
+            target=target,
             file_count=self.file_count,
             kinds=dict(sorted(self.kinds.items())),
             problems=dict(sorted(self.problems.items())),
-            places=tuple(self._places),
+            locations=tuple(self._locations),
         )
 
 
 class _DuplicateFilter:
-    """The events of a day; tells those that were there before."""
-
     def __init__(self) -> None:
         self._keys: set[int] = set()
 
     def add(self, event: Event, digest: int) -> bool:
-        """Tell whether the event was there before: a call's identity, or all of another event."""
+        """Add an event, by its id for a call, else by its content; return whether it was there before."""
         key = hash(event.call_id) if isinstance(event, CallEvent) else digest & _HASH_MASK
         if key in self._keys:
             return True
@@ -117,32 +110,32 @@ class _DuplicateFilter:
 
 
 def validate(path: Path, *, future: datetime, shown: str) -> Validation:
-    """Check a log, or one file of lines.
+    """Validate a log, or one JSONL file.
 
     Args:
-        path: a directory, or a file.
-        future: events after this moment are problems.
-        shown: how the result calls it.
+        path: a directory or a file.
+        future: events after this time are problems.
+        shown: target in the result.
 
     Raises:
         InfrastructureError: a file cannot be read.
     """
     if path.is_dir():
-        check = _Check(_Findings(path), future)
+        check = _Validator(_Findings(path), future)
         with hold_read_lock([path]):
             for name in days_of([path]):
                 check.day(path, name)
     else:
-        check = _Check(_Findings(None), future)
+        check = _Validator(_Findings(None), future)
         check.lines((path,))
     return check.findings.result(shown)
 
 
 def validate_store(store: ObjectStore) -> Validation:
-    """Check the files of a lake, where it lies, against what its manifests say.
+    """Validate the files of a lake in an object store against its manifests.
 
     Raises:
-        InfrastructureError: the store is away or refuses.
+        InfrastructureError: the store is unreachable or refuses.
     """
     findings = _Findings(None)
     for name in store.directories():
@@ -173,29 +166,23 @@ def _blocks(store: ObjectStore, objects: Mapping[str, ObjectInfo], day: str, pat
 def _check_files(
     manifest: LakeManifest, findings: _Findings, blocks: Callable[[str], Iterator[bytes]]
 ) -> list[ParquetFile]:
-    """Hold files against their manifest; give the parts that are whole."""
-    whole = []
-    for one in manifest.files:
+    """Compare files with their manifest; return the intact Parquet files."""
+    intact = []
+    for file in manifest.files:
         findings.file_count += 1
         try:
-            found = digest_of(blocks(one.path))
+            digest = hash_blocks(blocks(file.path))
         except FileNotFoundError:
-            findings.add("missing_file", f"{manifest.day}/{one.path}")
+            findings.add("missing_file", f"{manifest.day}/{file.path}")
             continue
-        if found != (one.sha256, one.byte_count):
-            findings.add("damaged_file", f"{manifest.day}/{one.path}", detail="its digest is not the manifest's")
-        elif isinstance(one, ParquetFile):
-            whole.append(one)
-    return whole
+        if digest != (file.sha256, file.byte_count):
+            findings.add("damaged_file", f"{manifest.day}/{file.path}", detail="its digest is not the manifest's")
+        elif isinstance(file, ParquetFile):
+            intact.append(file)
+    return intact
 
 
-def _local_blocks(day: Path, path: str) -> Iterator[bytes]:
-    return blocks_of(day / path)
-
-
-class _Check:
-    """One validation at work."""
-
+class _Validator:
     def __init__(self, findings: _Findings, future: datetime) -> None:
         self.findings = findings
         self._future = future
@@ -203,27 +190,27 @@ class _Check:
 
     def day(self, directory: Path, name: str) -> None:
         day, seen = directory / name, _DuplicateFilter()
-        known: set[Path] = set()
+        named: set[Path] = set()
         try:
             manifests = manifests_of(day)
             files = files_of_day([directory], name)
         except InfrastructureError as error:
             self.findings.add("damaged_file", str(error.place), detail=error.what)
             return
-        with open_rows() as rows:
+        with open_parquet() as rows:
             for manifest in manifests.values():
-                known |= {day / one.path for one in manifest.files}
-                for part in _check_files(manifest, self.findings, partial(_local_blocks, day)):
+                named |= {day / file.path for file in manifest.files}
+                for part in _check_files(manifest, self.findings, lambda path: read_blocks(day / path)):
                     self._part(rows, day / part.path, part, seen)
             for path in files.parquet:
-                if path not in known:
+                if path not in named:
                     self._part(rows, path, None, seen)
         self.lines(tuple(path for path in files.lines if path.is_file()), seen)
 
     def lines(self, paths: tuple[Path, ...], seen: _DuplicateFilter | None = None) -> None:
         seen = seen or _DuplicateFilter()
         for path in paths:
-            self.findings.file_count += path.parent.name != "aside"  # counted with their manifest
+            self.findings.file_count += path.parent.name != UNPARSED_NAME  # counted with their manifest
             try:
                 self._lines(path, seen)
             except OSError as error:
@@ -232,21 +219,21 @@ class _Check:
     def _lines(self, path: Path, seen: _DuplicateFilter) -> None:
         number, is_inside = 0, False
         with path.open("rb") as stream:
-            for piece, is_last in pieces(stream):
+            for piece, is_last in line_pieces(stream):
                 number += not is_inside
                 if not is_inside and piece.strip():
                     self._line(path, number, piece if is_last else None, seen)
                 is_inside = not is_last
 
     def _line(self, path: Path, number: int, line: bytes | None, seen: _DuplicateFilter) -> None:
-        found = "too_long" if line is None else self._reader.read(line)
-        if isinstance(found, LakeRow):
-            self._event(found.event, found.digest, path, number, seen)
+        result = "too_long" if line is None else self._reader.read(line)
+        if isinstance(result, LakeRow):
+            self._event(result.event, result.digest, path, number, seen)
         else:
-            self.findings.add(found, path, number)
+            self.findings.add(result, path, number)
 
     def _part(self, rows: ParquetCodec, path: Path, part: ParquetFile | None, seen: _DuplicateFilter) -> None:
-        """Check the events of a Parquet file; without a manifest there is nothing to hold them against."""
+        """Check the events of a Parquet file, and compare them with its entry in a manifest, if it has one."""
         self.findings.file_count += part is None
         count = total = 0
         try:
@@ -254,7 +241,7 @@ class _Check:
                 try:
                     event = self._reader.event_of(line)
                 except (msgspec.DecodeError, RecursionError):
-                    self.findings.add("broken", path, number)
+                    self.findings.add("schema_mismatch", path, number)
                     continue
                 digest = self._reader.digest_of(event, others)
                 count, total = count + 1, add_digests(total, digest)
@@ -263,7 +250,7 @@ class _Check:
             self.findings.add("damaged_file", path, detail=error.what)
             return
         if part is not None and (count, digest_text(total)) != (part.event_count, part.events_digest):
-            self.findings.add("damaged_file", path, detail="its events are not those of its manifest")
+            self.findings.add("damaged_file", path, detail="its events differ from its manifest")
 
     def _event(self, event: Event, digest: int, path: Path, number: int, seen: _DuplicateFilter) -> None:
         self.findings.kinds[str(event.__struct_config__.tag)] += 1

@@ -50,7 +50,7 @@ COLUMNS = (
     "cause",
     "message",
     "action",
-    "serves",
+    "serving",
 )
 """What a log must be opened with."""
 

@@ -298,7 +298,8 @@ def _content(log: Log) -> ContentAvailability:
 def _moments(looking: _InvestigationContext) -> tuple[TimelineEvent, ...]:
     rows = looking.log.fetch(
         f"""
-        SELECT at_us, kind, coalesce(cause, action, '?'), coalesce(message, concat_ws(' ', "release", 'serves', serves))
+        SELECT at_us, kind, coalesce(cause, action, '?'),
+            coalesce(message, concat_ws(' ', "release", 'serving', serving))
         FROM lines WHERE kind IN ('alert', 'release') AND at_us BETWEEN $since AND $until
         ORDER BY at_us, kind, 3, 4 LIMIT {MAX_MOMENTS}
         """,  # noqa: S608 - a number of ours
