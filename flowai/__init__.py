@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from flowai.gateway.runtime import RuntimeOptions
     from flowai.gateway.sync_gateway import SyncGateway
-    from flowai.privacy.scrubber import Scrubbed, Scrubber
+    from flowai.privacy.scrubber import Scrubber, ScrubResult
     from flowai.project import find_project
     from flowai.prompts import PromptLibrary, openai_messages
     from flowai.providers import Embeddings
@@ -81,7 +81,7 @@ __all__ = [
     "Report",
     "RuntimeOptions",
     "ScoreEvent",
-    "Scrubbed",
+    "ScrubResult",
     "Scrubber",
     "ServerError",
     "StreamEvent",
@@ -140,7 +140,7 @@ _MODULE_OF = {
     "TextChunk": "flowai.gateway.records",
     "RuntimeOptions": "flowai.gateway.runtime",
     "SyncGateway": "flowai.gateway.sync_gateway",
-    "Scrubbed": "flowai.privacy.scrubber",
+    "ScrubResult": "flowai.privacy.scrubber",
     "Scrubber": "flowai.privacy.scrubber",
     "find_project": "flowai.project",
     "PromptLibrary": "flowai.prompts",

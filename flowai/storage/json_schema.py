@@ -55,7 +55,8 @@ def schema_components(
 def describe_fields(record: type[Any]) -> dict[str, str]:
     """Return the description of each field in one line: the string after it, or its entry in the class's `Args:`.
 
-    `record` is a Struct or a dataclass. An inherited field is described by the class that declares it, unless the record describes it again.
+    `record` is a Struct or a dataclass. An inherited field is described by the class that declares it, unless the
+    record describes it again.
     """
     texts: dict[str, str] = {}
     for kind in reversed([base for base in record.__mro__ if base not in (object, msgspec.Struct)]):

@@ -207,8 +207,13 @@ async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[
 
 def observe(row: Row, way: Way, providers: Providers, root: Path, scale: float = 1.0) -> Seen:
     """Try one row of the table, with limits so many times as long."""
-    limits = {"first_token_s": FIRST_TOKEN_S * scale, "total_s": TOTAL_S * scale}
-    write_project(root, providers, listens=row.primary is not None, **limits)
+    write_project(
+        root,
+        providers,
+        listens=row.primary is not None,
+        first_token_s=FIRST_TOKEN_S * scale,
+        total_s=TOTAL_S * scale,
+    )
     for name, behaviour in (("fallback", row.fallback), ("last", row.last)):
         providers.do(name, behaviour)
     providers.do("primary", row.primary, row.first)
