@@ -30,7 +30,7 @@ ERRORS = {
     "TimedOutError", "UnreachableError", "UsageError",
 }  # fmt: skip
 EVENTS = {"AlertEvent", "CallEvent", "Event", "FeedbackEvent", "ReleaseEvent", "ScoreEvent", "read_events"}
-FILES = {"PromptLibrary", "Report", "Scrubbed", "Scrubber", "find_project", "openai_messages", "to_frame"}
+FILES = {"PromptLibrary", "Report", "ScrubResult", "Scrubber", "find_project", "openai_messages", "to_frame"}
 
 
 def test_the_list_of_public_names_is_fixed() -> None:
