@@ -74,37 +74,30 @@ class ValueSpan(Generic[Owner]):
     """Who gave it, for the caller's message."""
 
 
-def find(text: str, stretches: Sequence[ValueSpan[Owner]]) -> list[tuple[re.Match[str], Owner]]:
-    """Find the control tokens that touch a value; those the template wrote itself are its author's intent.
+def find_tokens(text: str, spans: Sequence[ValueSpan[Owner]]) -> list[tuple[re.Match[str], Owner]]:
+    """Return the control tokens that overlap a value, each with the owner of the last value it overlaps.
 
-    A token may be split over two values, or begin in the template: it is found in the joined text.
+    Tokens that the template itself contains are its author's intent. A token may be split over two values, or begin in
+    the template: the search is in the joined text.
 
     Args:
         text: the whole text of one part.
-        stretches: which of it came from values, in order, not overlapping.
-
-    Returns:
-        Each token with the owner of the last value that touches it.
+        spans: the parts of it that come from values, in order, not overlapping.
     """
-    starts = [stretch.start for stretch in stretches]
+    starts = [stretch.start for stretch in spans]
     touched: list[tuple[re.Match[str], Owner]] = []
     for token in _TOKEN.finditer(text):
         index = bisect_right(starts, token.end() - 1) - 1
-        if index >= 0 and stretches[index].end > token.start():
-            touched.append((token, stretches[index].owner))
+        if index >= 0 and spans[index].end > token.start():
+            touched.append((token, spans[index].owner))
     return touched
 
 
-def escape(text: str, stretches: Sequence[ValueSpan[Owner]]) -> str:
-    """Break each control token that touches a value with a visible mark; `restore` undoes it.
-
-    Args:
-        text: the whole text of one part.
-        stretches: which of it came from values, in order, not overlapping.
-    """
+def neutralise(text: str, spans: Sequence[ValueSpan[Owner]]) -> str:
+    """Break each control token that overlaps a value with a visible mark; `restore` undoes it. Arguments as above."""
     pieces: list[str] = []
     done = 0
-    for token, _ in find(text, stretches):
+    for token, _ in find_tokens(text, spans):
         pieces += (text[done : token.start() + 1], MARK)
         done = token.start() + 1
     return "".join((*pieces, text[done:]))
@@ -126,5 +119,5 @@ def control_tokens(text: str) -> tuple[str, ...]:
     """
     if not text:
         return ()
-    found = find(text, [ValueSpan(start=0, end=len(text), owner=None)])
+    found = find_tokens(text, [ValueSpan(start=0, end=len(text), owner=None)])
     return tuple(dict.fromkeys(token.group() for token, _ in found))

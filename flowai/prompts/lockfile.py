@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt id or model name."""
     locked: str
     """The hash in the lock, hex."""
-    found: str | None
+    current: str | None
     """The hash now, hex; None when it is gone."""
 
 
@@ -115,7 +115,7 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                         kind="prompt" if kind == "prompt" else "model",
                         name=name,
                         locked=digest,
-                        found=now[name],
+                        current=now[name],
                     )
                     for name, digest in sorted(then.items())
                     if name in now and now[name] != digest

@@ -54,7 +54,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
-class Rendered(msgspec.Struct, frozen=True, kw_only=True):
+class RenderedPrompt(msgspec.Struct, frozen=True, kw_only=True):
     """What a render gives."""
 
     messages: tuple[Message, ...]

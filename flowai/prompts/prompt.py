@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts import spotlight
-from flowai.prompts.messages import Message, Rendered
-from flowai.prompts.schema.front_matter import FrontMatter, read_settings, split
+from flowai.prompts.messages import Message, RenderedPrompt
+from flowai.prompts.schema.front_matter import FrontMatter, parse_front_matter, split_file
 from flowai.prompts.schema.input_schema import InputSchema
 from flowai.prompts.template.compiler import Program, compile_nodes
 from flowai.prompts.template.context import RenderContext, RenderState
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flowai.prompts.schema.picoschema import Schema
 
-NONCE = "nonce"
+NONCE_NAME = "nonce"
 """`{{@nonce}}` gives the nonce of the marks around untrusted values, so that a template can name them."""
 
 
@@ -86,7 +86,7 @@ class Prompt:
 
         An evaluation's cases also hold variables that only assertions use: they go through here before a strict render.
         """
-        if self.contract.is_open:
+        if self.contract.accepts_unknown:
             return dict(values)
         known = {*self.contract.names, *self.settings.defaults}
         return {name: value for name, value in values.items() if name in known}
@@ -99,7 +99,7 @@ class Prompt:
         context: Mapping[str, Any] | None = None,
         strict: bool = True,
         nonce: str | None = None,
-    ) -> Rendered:
+    ) -> RenderedPrompt:
         """Give the conversation for these values.
 
         Args:
@@ -129,8 +129,8 @@ class Prompt:
             nonce = None
         draft = MessageBuilder(policy=settings.policy, history=history, file=self.file)
         run = RenderState(
-            draft=draft,
-            data={**(context or {}), NONCE: nonce} if nonce else context or {},
+            builder=draft,
+            data={**(context or {}), NONCE_NAME: nonce} if nonce else context or {},
             root=given,
             nonce=nonce or "",
             needs_data=strict,
@@ -139,7 +139,7 @@ class Prompt:
         frame = RenderContext(run, given, None, {})
         for step in self.program.steps:
             step(frame)
-        return Rendered(messages=draft.finish(), nonce=nonce)
+        return RenderedPrompt(messages=draft.finish(), nonce=nonce)
 
 
 class _RecordingPartials:
@@ -181,15 +181,15 @@ def parse_prompt(
     Raises:
         PromptError: anything is wrong with the front matter, the template or a partial; the line is of the whole file.
     """
-    parts = split(text, file=file)
-    settings = read_settings(parts, file=file, schemas=schemas)
+    parts = split_file(text, file=file)
+    settings = parse_front_matter(parts, file=file, schemas=schemas)
     noted = _RecordingPartials(partials)
     nodes = parse(parts.body, file=file, first_line=parts.first_line, partials=noted)
     program = compile_nodes(nodes, untrusted=settings.untrusted)
     digest = _digest(text, noted.used)
     prompt = Prompt(id=id, path=path, hash=digest, settings=settings, program=program, file=file)
     for name in settings.untrusted:
-        if name not in prompt.variables and not prompt.contract.is_open:
+        if name not in prompt.variables and not prompt.contract.accepts_unknown:
             hint = expected_one_of(prompt.variables, found=name)
             raise PromptError(f"no variable `{name}`", place=settings.untrusted_place, hint=hint)
     return prompt

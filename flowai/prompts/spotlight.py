@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from flowai.errors import Place
 
-NONCE_CHARACTER_COUNT = 16
-MIN_COUNT = 8
+NONCE_CHARS = 16
+MIN_NONCE_CHARS = 8
 
 
 def derive_nonce(prompt_hash: str, values: Mapping[str, Any]) -> str:
@@ -50,7 +50,7 @@ def derive_nonce(prompt_hash: str, values: Mapping[str, Any]) -> str:
     counter = 0
     while True:
         seed = f"{prompt_hash}\n{counter}\n{content}".encode("utf-8", "surrogatepass")
-        nonce = hashlib.sha256(seed).hexdigest()[:NONCE_CHARACTER_COUNT]
+        nonce = hashlib.sha256(seed).hexdigest()[:NONCE_CHARS]
         if nonce not in content:
             return nonce
         counter += 1
@@ -62,8 +62,8 @@ def check_nonce(nonce: str, *, place: Place) -> None:
     Raises:
         PromptError: shorter than 8 characters, or other characters than ASCII letters and digits.
     """
-    if len(nonce) < MIN_COUNT or not (nonce.isascii() and nonce.isalnum()):
-        what = f"the nonce is not at least {MIN_COUNT} letters and digits"
+    if len(nonce) < MIN_NONCE_CHARS or not (nonce.isascii() and nonce.isalnum()):
+        what = f"the nonce is not at least {MIN_NONCE_CHARS} letters and digits"
         raise PromptError(what, place=place, hint="hand in `secrets.token_hex(8)`, or none to have one derived")
 
 

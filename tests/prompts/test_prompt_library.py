@@ -156,7 +156,7 @@ def test_the_lock_says_what_changed() -> None:
 
     changes = lock.changes(prompts={"prompts/a_v1": "99", "prompts/b_v1": None, "other": "1"}, models={"m": "33"})
 
-    assert [(change.kind, change.name, change.locked, change.found) for change in changes] == [
+    assert [(change.kind, change.name, change.locked, change.current) for change in changes] == [
         ("prompt", "prompts/a_v1", "11", "99"),
         ("prompt", "prompts/b_v1", "22", None),
     ]

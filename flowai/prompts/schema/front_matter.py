@@ -80,7 +80,7 @@ class TemplateFile:
     """Line of the file the template begins on, from 1."""
 
 
-def split(text: str, *, file: str) -> TemplateFile:
+def split_file(text: str, *, file: str) -> TemplateFile:
     """Part the front matter from the template.
 
     Comment lines (`#`) and blank lines may stand before the front matter. The template after a front matter is trimmed,
@@ -103,7 +103,7 @@ def split(text: str, *, file: str) -> TemplateFile:
     return TemplateFile(yaml=yaml, body=body.strip(), first_line=before + 1)
 
 
-def read_settings(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
+def parse_front_matter(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
     """Read the front matter.
 
     Args:

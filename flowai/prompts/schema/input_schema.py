@@ -62,7 +62,7 @@ class InputSchema:
         return tuple(sorted({*self.uses, *self._properties}))
 
     @cached_property
-    def is_open(self) -> bool:
+    def accepts_unknown(self) -> bool:
         """Whether other names are welcome too."""
         return self.uses_all or (self.schema or {}).get("additionalProperties", False) is not False
 
@@ -108,7 +108,7 @@ class InputSchema:
         """
         if not self._required <= values.keys():
             raise self._missing(sorted(self._required - values.keys()))
-        if not self.is_open and not values.keys() <= self._known:
+        if not self.accepts_unknown and not values.keys() <= self._known:
             raise self._unknown(sorted(map(str, values.keys() - self._known)))
         if self.schema is not None:
             problem = (

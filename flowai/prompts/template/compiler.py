@@ -14,7 +14,7 @@ from flowai.prompts.template.context import (
     RenderState,
     RenderStep,
     data_getter,
-    getter,
+    path_getter,
     root_getter,
 )
 from flowai.prompts.template.message_builder import TextSource
@@ -37,7 +37,7 @@ from flowai.prompts.template.nodes import (
     Text,
     With,
 )
-from flowai.prompts.template.values import MISSING, as_json, is_empty, is_number, is_same, kind
+from flowai.prompts.template.values import MISSING, as_json, describe_kind, is_empty, is_number, is_same
 
 ALL: Final = "*"
 """Stands among the names of an origin for all values at once (`{{json this}}`)."""
@@ -48,11 +48,11 @@ ValueOrigin = frozenset[str]
 class Scope:
     """What is known of a context before any value is: which variables its contents come from."""
 
-    up: Scope | None = None
+    parent: Scope | None = None
     """The context around it."""
     origin: ValueOrigin | None = None
     """The variables `this` comes from; None for the outermost, where each name is a variable of its own."""
-    laid_over: Mapping[str, ValueOrigin] = field(default_factory=dict)
+    overrides: Mapping[str, ValueOrigin] = field(default_factory=dict)
     """Names that a partial was given, with their origin."""
     keys: ValueOrigin = frozenset()
     """The variables `@key` of the innermost loop comes from."""
@@ -115,18 +115,18 @@ class _Compiler:
 
     def _text(self, node: Text, _: Scope) -> RenderStep:
         text = node.text
-        return lambda frame: frame.run.draft.text(text)
+        return lambda frame: frame.state.builder.text(text)
 
     def _role(self, node: SetRole, _: Scope) -> RenderStep:
         role = node.role
-        return lambda frame: frame.run.draft.role(role)
+        return lambda frame: frame.state.builder.role(role)
 
     def _history(self, _: History, __: Scope) -> RenderStep:
-        return lambda frame: frame.run.draft.history()
+        return lambda frame: frame.state.builder.history()
 
     def _section(self, node: Section, _: Scope) -> RenderStep:
         name = node.name
-        return lambda frame: frame.run.draft.section(name)
+        return lambda frame: frame.state.builder.section(name)
 
     def _output(self, node: Output, scope: Scope) -> RenderStep:
         path = node.value
@@ -136,8 +136,8 @@ class _Compiler:
 
         def step(frame: RenderContext) -> None:
             value = get(frame)
-            text = value if type(value) is str else _shown(value, path, frame.run)
-            frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
+            text = value if type(value) is str else _shown(value, path, frame.state)
+            frame.state.builder.value(wrap(text, frame.state) if wrap else text, source)
 
         return step
 
@@ -148,9 +148,9 @@ class _Compiler:
         wrap = self._wrapper(origin, node.place)
 
         def step(frame: RenderContext) -> None:
-            value = _required(get(frame), node.value, frame.run)
+            value = _required(get(frame), node.value, frame.state)
             text = "" if value is MISSING else _json_text(value, node.indent, source)
-            frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
+            frame.state.builder.value(wrap(text, frame.state) if wrap else text, source)
 
         return step
 
@@ -161,12 +161,12 @@ class _Compiler:
             get_type, _ = self._value(node.content_type, scope)
 
         def step(frame: RenderContext) -> None:
-            url = _required(get_url(frame), node.url, frame.run)
+            url = _required(get_url(frame), node.url, frame.state)
             if not isinstance(url, str) or not url:
-                what = f"the `url=` of `media` is {kind(url)}; expected text"
+                what = f"the `url=` of `media` is {describe_kind(url)}; expected text"
                 raise PromptError(what, place=node.place, hint="give it an `https:` or `data:` address")
             content_type = get_type(frame)
-            frame.run.draft.media(url, content_type if isinstance(content_type, str) and content_type else None)
+            frame.state.builder.media(url, content_type if isinstance(content_type, str) and content_type else None)
 
         return step
 
@@ -188,8 +188,8 @@ class _Compiler:
         then, otherwise = self._branches(node, scope)
 
         def step(frame: RenderContext) -> None:
-            left = _required(get_left(frame), node.left, frame.run)
-            right = _required(get_right(frame), node.right, frame.run)
+            left = _required(get_left(frame), node.left, frame.state)
+            right = _required(get_right(frame), node.right, frame.state)
             for inner in then if is_same(left, right) != node.negate else otherwise:
                 inner(frame)
 
@@ -200,15 +200,15 @@ class _Compiler:
 
     def _each(self, node: Each, scope: Scope) -> RenderStep:
         get, origin = self._value(node.items, scope)
-        body = self.steps(node.then, Scope(up=scope, origin=origin, keys=origin))
+        body = self.steps(node.then, Scope(parent=scope, origin=origin, keys=origin))
         otherwise = self.steps(node.otherwise, scope)
 
         def step(frame: RenderContext) -> None:
-            items = _items(_required(get(frame), node.items, frame.run), node)
+            items = _items(_required(get(frame), node.items, frame.state), node)
             last = len(items) - 1
             for index, (key, item) in enumerate(items):
                 loop = {"index": index, "key": key, "first": index == 0, "last": index == last}
-                inner_frame = RenderContext(frame.run, item, frame, loop)
+                inner_frame = RenderContext(frame.state, item, frame, loop)
                 for inner in body:
                     inner(inner_frame)
             if not items:
@@ -219,16 +219,16 @@ class _Compiler:
 
     def _with(self, node: With, scope: Scope) -> RenderStep:
         get, origin = self._value(node.value, scope)
-        body = self.steps(node.then, Scope(up=scope, origin=origin, keys=scope.keys))
+        body = self.steps(node.then, Scope(parent=scope, origin=origin, keys=scope.keys))
         otherwise = self.steps(node.otherwise, scope)
 
         def step(frame: RenderContext) -> None:
-            value = _required(get(frame), node.value, frame.run)
+            value = _required(get(frame), node.value, frame.state)
             if is_empty(value):
                 for inner in otherwise:
                     inner(frame)
             else:
-                inner_frame = RenderContext(frame.run, value, frame, frame.loop)
+                inner_frame = RenderContext(frame.state, value, frame, frame.loop)
                 for inner in body:
                     inner(inner_frame)
 
@@ -236,25 +236,27 @@ class _Compiler:
 
     def _include(self, node: Include, scope: Scope) -> RenderStep:
         getters: list[tuple[str, Getter, Expression]] = []
-        laid_over: dict[str, ValueOrigin] = {}
+        overrides: dict[str, ValueOrigin] = {}
         for name, expression in node.fields:
-            get, laid_over[name] = self._value(expression, scope)
+            get, overrides[name] = self._value(expression, scope)
             getters.append((name, get, expression))
         get_context: Getter | None = None
-        inside = Scope(up=scope.up, origin=scope.origin, laid_over={**scope.laid_over, **laid_over}, keys=scope.keys)
+        inner_scope = Scope(
+            parent=scope.parent, origin=scope.origin, overrides={**scope.overrides, **overrides}, keys=scope.keys
+        )
         if node.context is not None:
             get_context, origin = self._value(node.context, scope)
-            inside = Scope(up=scope, origin=origin, laid_over=laid_over, keys=scope.keys)
-        body = self.steps(node.body, inside)
+            inner_scope = Scope(parent=scope, origin=origin, overrides=overrides, keys=scope.keys)
+        body = self.steps(node.body, inner_scope)
 
         def step(frame: RenderContext) -> None:
-            this, up = frame.this, frame.up
+            this, up = frame.this, frame.parent
             if get_context is not None and node.context is not None:
-                this, up = _required(get_context(frame), node.context, frame.run), frame
+                this, up = _required(get_context(frame), node.context, frame.state), frame
             if getters:
-                given = {name: _required(get(frame), value, frame.run) for name, get, value in getters}
+                given = {name: _required(get(frame), value, frame.state) for name, get, value in getters}
                 this = {**(this if isinstance(this, Mapping) else {}), **given}
-            inner_frame = RenderContext(frame.run, this, up, frame.loop)
+            inner_frame = RenderContext(frame.state, this, up, frame.loop)
             for inner in body:
                 inner(inner_frame)
 
@@ -277,18 +279,18 @@ class _Compiler:
         if expression.is_data:
             return data_getter(expression.names), scope.keys if expression.names[0] == "key" else frozenset()
         for _ in range(expression.depth):
-            if scope.up is None:
+            if scope.parent is None:
                 what = f"`{expression.text}` leads out of the outermost context"
                 raise PromptError(what, place=expression.place, hint="`../` works inside `{{#each}}` and `{{#with}}`")
-            scope = scope.up
-        return getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
+            scope = scope.parent
+        return path_getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
 
     def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> ValueOrigin:
         """Say which variables a path comes from, and note those it uses."""
-        if names and names[0] in scope.laid_over:
-            return scope.laid_over[names[0]]
+        if names and names[0] in scope.overrides:
+            return scope.overrides[names[0]]
         if scope.origin is not None:
-            return scope.origin.union(*scope.laid_over.values()) if not names else scope.origin
+            return scope.origin.union(*scope.overrides.values()) if not names else scope.origin
         if not names:
             self.uses_all = True
             return frozenset([ALL])
@@ -326,7 +328,7 @@ def _shown(value: object, path: Path, run: RenderState) -> str:
     else:
         hint = "pass it as text"
     raise PromptError(
-        f"`{path.text}` is {kind(value)}; expected text, a number or a boolean", place=path.place, hint=hint
+        f"`{path.text}` is {describe_kind(value)}; expected text, a number or a boolean", place=path.place, hint=hint
     )
 
 
@@ -339,7 +341,7 @@ def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
     if is_empty(value):
         return []
     name = node.items.text if isinstance(node.items, Path) else "each"
-    what = f"`{name}` is {kind(value)}; expected a list or an object"
+    what = f"`{name}` is {describe_kind(value)}; expected a list or an object"
     raise PromptError(what, place=node.place, hint="`{{#each}}` goes over lists and objects")
 
 

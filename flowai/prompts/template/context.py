@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from flowai.prompts.template.message_builder import MessageBuilder
-from flowai.prompts.template.values import MISSING, member, walk
+from flowai.prompts.template.values import MISSING, follow_path, member
 
 
 # Run and Frame are made in every render, so they are Structs: a frozen dataclass takes ten times as long to build.
 class RenderState(msgspec.Struct, frozen=True, kw_only=True):
     """What one render keeps to itself."""
 
-    draft: MessageBuilder
+    builder: MessageBuilder
     """The conversation so far."""
     data: Mapping[str, Any]
     """What `@name` reads."""
@@ -32,11 +32,11 @@ class RenderState(msgspec.Struct, frozen=True, kw_only=True):
 class RenderContext(msgspec.Struct, frozen=True):
     """One context of a render."""
 
-    run: RenderState
+    state: RenderState
     """The render."""
     this: Any
     """The context's value."""
-    up: RenderContext | None
+    parent: RenderContext | None
     """The context around it; None for the outermost."""
     loop: Mapping[str, Any]
     """`@index`, `@key`, `@first`, `@last` of the innermost loop."""
@@ -46,7 +46,7 @@ RenderStep = Callable[[RenderContext], None]
 Getter = Callable[[RenderContext], Any]
 
 
-def getter(depth: int, names: tuple[str, ...]) -> Getter:
+def path_getter(depth: int, names: tuple[str, ...]) -> Getter:
     """Read a path from the context, or one `depth` steps above it."""
     if depth == 0 and len(names) == 1:
         name = names[0]
@@ -54,15 +54,15 @@ def getter(depth: int, names: tuple[str, ...]) -> Getter:
 
     def get(frame: RenderContext) -> object:
         for _ in range(depth):
-            frame = frame.up or frame  # the compiler has counted the contexts
-        return walk(frame.this, names)
+            frame = frame.parent or frame  # the compiler has counted the contexts
+        return follow_path(frame.this, names)
 
     return get
 
 
 def root_getter(names: tuple[str, ...]) -> Getter:
     """Read a path from all values."""
-    return lambda frame: walk(frame.run.root, names)
+    return lambda frame: follow_path(frame.state.root, names)
 
 
 def data_getter(names: tuple[str, ...]) -> Getter:
@@ -70,7 +70,7 @@ def data_getter(names: tuple[str, ...]) -> Getter:
     head, rest = names[0], names[1:]
 
     def get(frame: RenderContext) -> object:
-        start = frame.loop[head] if head in frame.loop else frame.run.data.get(head, MISSING)
-        return walk(start, rest)
+        start = frame.loop[head] if head in frame.loop else frame.state.data.get(head, MISSING)
+        return follow_path(start, rest)
 
     return get

@@ -41,7 +41,7 @@ _UNSUPPORTED = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
+class TagWord:
     """One word inside a tag."""
 
     kind: WordKind
@@ -63,7 +63,7 @@ class Tag:
 
     kind: TagKind
     """What its first sign says."""
-    words: tuple[Word, ...]
+    words: tuple[TagWord, ...]
     """What stands in it, without the sign."""
     place: Place
     """File and line of its `{{`."""
@@ -139,7 +139,7 @@ def _tag(text: str, start: int, place: Place) -> tuple[Tag, int]:
     return Tag(kind=kind, words=words, place=place, trim_before=trim_before, trim_after=after), end.end()
 
 
-def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> TagKind:
+def _kind(sigil: str, words: tuple[TagWord, ...], place: Place) -> TagKind:
     """Say what a tag is by its first sign."""
     if sigil == "^" and words:
         hint = f"write `{{{{#unless {words[0].text}}}}}`"
@@ -147,14 +147,14 @@ def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> TagKind:
     if sigil in {"", "&", "{"}:
         if not words:
             raise PromptError("a tag is empty", place=place, hint=r"for a literal `{{` write `\{{`")
-        return "else" if not sigil and words[0] == Word(kind="path", text="else") else "output"
+        return "else" if not sigil and words[0] == TagWord(kind="path", text="else") else "output"
     kinds: dict[str, TagKind] = {"#": "open", "/": "close", ">": "partial", "^": "else"}
     return kinds[sigil]
 
 
-def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tuple[tuple[Word, ...], re.Match[str]]:
+def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tuple[tuple[TagWord, ...], re.Match[str]]:
     """Read the words of a tag up to its end; give them and the end."""
-    words: list[Word] = []
+    words: list[TagWord] = []
     while (end := close.match(text, position)) is None:
         found = _WORD.match(text, position)
         if found is None:
@@ -162,13 +162,13 @@ def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tu
         position = found.end()
         if found["string"]:
             quote = found["string"][0]
-            words.append(Word(kind="string", text=found["string"][1:-1].replace("\\" + quote, quote)))
+            words.append(TagWord(kind="string", text=found["string"][1:-1].replace("\\" + quote, quote)))
         elif found["number"]:
-            words.append(Word(kind="number", text=found["number"]))
+            words.append(TagWord(kind="number", text=found["number"]))
         elif found["equals"]:
-            words.append(Word(kind="equals", text="="))
+            words.append(TagWord(kind="equals", text="="))
         else:
-            words.append(Word(kind="path", text=found["path"]))
+            words.append(TagWord(kind="path", text=found["path"]))
     return tuple(words), end
 
 

@@ -120,8 +120,8 @@ class MessageBuilder:
     def _checked(self, text: str, stretches: Sequence[ValueSpan[TextSource]]) -> str:
         """Apply the policy to the text of one part."""
         if self._policy == "neutralise":
-            return control_tokens.escape(text, stretches)
-        found = control_tokens.find(text, stretches)
+            return control_tokens.neutralise(text, stretches)
+        found = control_tokens.find_tokens(text, stretches)
         if found:
             token, source = found[0]
             what = f"`{source.name}` carries the chat control token `{token.group()}`"

@@ -37,11 +37,11 @@ from flowai.prompts.template.nodes import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.prompts.template.lexer import TokenStream, Word
+    from flowai.prompts.template.lexer import TagWord, TokenStream
 
 HELPERS = ("history", "json", "media", "role", "section")
 BLOCKS = ("each", "if", "ifEquals", "unless", "unlessEquals", "with")
-DEEPEST_COUNT = 60  # nested blocks; far above any prompt, far below the interpreter's recursion limit
+MAX_DEPTH = 60  # nested blocks; far above any prompt, far below the interpreter's recursion limit
 
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "undefined": None}
 _SEGMENT = re.compile(r"\[([^\]]*)\]|[^./]+")
@@ -79,7 +79,7 @@ class _Arguments:
     fields: dict[str, Expression]
     place: Place
 
-    def want(self, *, count: int, fields: Iterable[str] = (), usage: str) -> None:
+    def check(self, *, count: int, fields: Iterable[str] = (), usage: str) -> None:
         """Refuse another number of values, or a key that the helper does not have."""
         extra = [key for key in self.fields if key not in set(fields)]
         if len(self.values) != count or extra:
@@ -89,14 +89,14 @@ class _Arguments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValueReader:
+class ParseContext:
     """What parsing needs beside the text."""
 
     partials: Partials
     """Where partials come from."""
-    inside: tuple[str, ...] = ()
+    include_chain: tuple[str, ...] = ()
     """Names of the partials being read, outermost first: a name that comes again is recursion."""
-    done: dict[tuple[str, str], Nodes] = field(default_factory=dict)
+    parsed: dict[tuple[str, str], Nodes] = field(default_factory=dict)
     """Partials read before, by name and indent, so that one used often is read once."""
 
 
@@ -115,10 +115,10 @@ def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> N
     Raises:
         PromptError: wrong syntax, an unknown helper or partial, a partial that includes itself.
     """
-    return _parse(text, file=file, first_line=first_line, reader=ValueReader(partials=partials))
+    return _parse(text, file=file, first_line=first_line, reader=ParseContext(partials=partials))
 
 
-def _parse(text: str, *, file: str, first_line: int, reader: ValueReader) -> Nodes:
+def _parse(text: str, *, file: str, first_line: int, reader: ParseContext) -> Nodes:
     parser = _Parser(lex(text, file=file, first_line=first_line), reader)
     nodes, stop = parser.body(0)
     if stop is not None:
@@ -130,7 +130,7 @@ def _parse(text: str, *, file: str, first_line: int, reader: ValueReader) -> Nod
 class _Parser:
     """Walks the tokens of one text once."""
 
-    def __init__(self, tokens: TokenStream, reader: ValueReader) -> None:
+    def __init__(self, tokens: TokenStream, reader: ParseContext) -> None:
         self._tokens = tokens
         self._reader = reader
         self._index = 0
@@ -157,8 +157,8 @@ class _Parser:
 
     def _block(self, tag: Tag, depth: int) -> Node:
         """Read a block up to its closing tag."""
-        if depth > DEEPEST_COUNT:
-            what = f"blocks are nested deeper than {DEEPEST_COUNT}"
+        if depth > MAX_DEPTH:
+            what = f"blocks are nested deeper than {MAX_DEPTH}"
             raise PromptError(what, place=tag.place, hint="move the inner blocks into a partial")
         name = tag.words[0].text if tag.words else ""
         node, stop = self._branches(tag, depth)
@@ -178,8 +178,8 @@ class _Parser:
         then, stop = self.body(depth)
         otherwise: Nodes = ()
         if stop is not None and stop.kind == "else":
-            if depth > DEEPEST_COUNT:
-                raise PromptError(f"more than {DEEPEST_COUNT} `else if`", place=stop.place)
+            if depth > MAX_DEPTH:
+                raise PromptError(f"more than {MAX_DEPTH} `else if`", place=stop.place)
             if stop.words:
                 chained, stop = self._branches(stop, depth + 1)
                 otherwise = (chained,)
@@ -206,18 +206,20 @@ class _Parser:
     def _partial(self, name: str, indent: str, place: Place) -> Nodes:
         """Read a partial's own text, each of its lines indented as the tag that stands alone was."""
         reader = self._reader
-        if name in reader.inside:
-            way = " -> ".join((*reader.inside[reader.inside.index(name) :], name))
+        if name in reader.include_chain:
+            way = " -> ".join((*reader.include_chain[reader.include_chain.index(name) :], name))
             raise PromptError(f"partial `{name}` includes itself: {way}", place=place, hint="use `{{#each}}` instead")
-        if (name, indent) not in reader.done:
+        if (name, indent) not in reader.parsed:
             source = reader.partials.get(name)
             if source is None:
                 hint = expected_one_of(reader.partials.names(), found=name)
                 raise PromptError(f"no partial `{name}`", place=place, hint=hint)
             text = _LINE_START.sub(indent, source.text) if indent else source.text
-            inner = ValueReader(partials=reader.partials, inside=(*reader.inside, name), done=reader.done)
-            reader.done[name, indent] = _parse(text, file=source.file, first_line=1, reader=inner)
-        return reader.done[name, indent]
+            inner = ParseContext(
+                partials=reader.partials, include_chain=(*reader.include_chain, name), parsed=reader.parsed
+            )
+            reader.parsed[name, indent] = _parse(text, file=source.file, first_line=1, reader=inner)
+        return reader.parsed[name, indent]
 
 
 def _output(tag: Tag) -> Node:
@@ -238,18 +240,18 @@ def _output(tag: Tag) -> Node:
 def _helper(given: _Arguments) -> Node:
     """Read a helper: structure is named by the template alone, never by a value."""
     if given.head == "history":
-        given.want(count=0, usage="{{history}}")
+        given.check(count=0, usage="{{history}}")
         return History()
     if given.head == "json":
-        given.want(count=1, fields=["indent"], usage="{{json name indent=2}}")
+        given.check(count=1, fields=["indent"], usage="{{json name indent=2}}")
         return Json(value=given.values[0], indent=_indent(given), place=given.place)
     if given.head == "media":
-        given.want(count=0, fields=["url", "contentType"], usage="{{media url=name contentType=name}}")
+        given.check(count=0, fields=["url", "contentType"], usage="{{media url=name contentType=name}}")
         if "url" not in given.fields:
             raise PromptError("`media` has no `url=`", place=given.place, hint="write `{{media url=name}}`")
         content_type = given.fields.get("contentType")
         return Media(url=given.fields["url"], content_type=content_type, place=given.place)
-    given.want(count=1, usage=f'{{{{{given.head} "name"}}}}')
+    given.check(count=1, usage=f'{{{{{given.head} "name"}}}}')
     name = given.values[0]
     if not isinstance(name, Literal) or not isinstance(name.value, str):
         hint = f"a value never decides about structure; for a variable of this name write `{{{{this.{given.head}}}}}`"
@@ -276,19 +278,19 @@ def _block(given: _Arguments, then: Nodes, otherwise: Nodes) -> Node:
     """Make the node of a block."""
     head = given.head
     if head in {"if", "unless"}:
-        given.want(count=1, fields=["includeZero"], usage=f"{{{{#{head} name}}}}")
+        given.check(count=1, fields=["includeZero"], usage=f"{{{{#{head} name}}}}")
         zero = given.fields.get("includeZero") == Literal(value=True)
         test = given.values[0]
         return If(test=test, negate=head == "unless", include_zero=zero, then=then, otherwise=otherwise)
     if head in {"ifEquals", "unlessEquals"}:
-        given.want(count=2, usage=f"{{{{#{head} name other}}}}")
+        given.check(count=2, usage=f"{{{{#{head} name other}}}}")
         left, right = given.values
         return Equals(left=left, right=right, negate=head == "unlessEquals", then=then, otherwise=otherwise)
     if head == "each":
-        given.want(count=1, usage="{{#each name}}")
+        given.check(count=1, usage="{{#each name}}")
         return Each(items=given.values[0], then=then, otherwise=otherwise, place=given.place)
     if head == "with":
-        given.want(count=1, usage="{{#with name}}")
+        given.check(count=1, usage="{{#with name}}")
         return With(value=given.values[0], then=then, otherwise=otherwise)
     blocks = expected_one_of(BLOCKS, found=head)
     hint = f"for a variable write `{{{{#if {head}}}}}` or `{{{{#each {head}}}}}`; blocks: {blocks}"
@@ -316,7 +318,7 @@ def _arguments(tag: Tag) -> _Arguments:
     return _Arguments(head=tag.words[0].text, values=tuple(values), fields=fields, place=tag.place)
 
 
-def _expression(word: Word, place: Place) -> Expression:
+def _expression(word: TagWord, place: Place) -> Expression:
     """Read a literal or a path."""
     if word.kind == "string":
         return Literal(value=word.text)

@@ -23,7 +23,7 @@ class Missing:
 MISSING: Final = Missing()
 
 
-def walk(value: object, names: Iterable[str]) -> object:
+def follow_path(value: object, names: Iterable[str]) -> object:
     """Follow a path; MISSING where it leads nowhere."""
     for name in names:
         value = member(value, name)
@@ -59,7 +59,7 @@ def is_same(left: object, right: object) -> bool:
     return left is right
 
 
-def kind(value: object) -> str:
+def describe_kind(value: object) -> str:
     """Name a value's kind for people."""
     if value is MISSING:
         return "missing"
