@@ -17,11 +17,7 @@ DEFAULT_GATE = Gate(pass_rate=1.0)
 
 
 def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> GateDecision:
-    """Compare each suite's totals with its gate.
-
-    Args:
-        totals: by suite path.
-        gates: by suite path; None or absent for the default: every trial passes.
+    """Compare each suite's totals with its gate; both are by suite path.
 
     Returns:
         `error` if any trial has no answer (it outranks everything, because a missing trial may hide a failure), `fail`

@@ -55,14 +55,7 @@ _BUILDERS: dict[str, Callable[[Assertion, Schemas], CheckFunction]] = {
 
 
 def compile_cases(cases: Sequence[Case]) -> dict[str, tuple[AssertionFunction, ...]]:
-    """Compile the assertions of a suite's cases; shared assertions (`defaultTest`, JSON Schemas) are compiled once.
-
-    Returns:
-        Checks by case id, in the suite's order.
-
-    Raises:
-        SuiteError: as in `compile_check`.
-    """
+    """Compile the assertions of a suite's cases, by case id; shared assertions and JSON Schemas are compiled once."""
     schemas = Schemas()
     shared: dict[int, tuple[AssertionFunction, ...]] = {}  # by identity: the cases hold their assertions alive
     compiled: dict[str, tuple[AssertionFunction, ...]] = {}
@@ -78,9 +71,6 @@ def compile_checks(assertions: Iterable[Assertion], *, schemas: Schemas | None =
     """Compile one check per assertion; after a set, also one per assertion in it that has a metric.
 
     The extra checks have weight 0, because the set already counts them.
-
-    Raises:
-        SuiteError: as in `compile_check`.
     """
     compiled: list[AssertionFunction] = []
     for assertion in assertions:
@@ -92,14 +82,7 @@ def compile_checks(assertions: Iterable[Assertion], *, schemas: Schemas | None =
 
 
 def compile_check(assertion: Assertion, *, schemas: Schemas | None = None) -> AssertionFunction:
-    """Compile an assertion; all its mistakes are reported here.
-
-    Args:
-        assertion: from the suite.
-        schemas: shared cache of compiled JSON Schemas; by default none is shared.
-
-    Returns:
-        A function that never raises, whatever the answer is.
+    """Compile an assertion into a check that never raises, whatever the answer is.
 
     Raises:
         SuiteError: an unknown or unsupported type, or a wrong value or threshold.

@@ -1,4 +1,7 @@
-"""Checks of a call's measurements: latency, time to first token, cost, finish reason."""
+"""Checks of a call's measurements: latency, time to first token, cost, finish reason.
+
+As in `text`, a wrong value or threshold is a SuiteError when the check is built.
+"""
 
 from __future__ import annotations
 
@@ -17,29 +20,17 @@ FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls")
 
 
 def latency(assertion: Assertion) -> CheckFunction:
-    """Pass if the complete answer took at most `threshold` milliseconds when it was generated.
-
-    Raises:
-        SuiteError: no threshold.
-    """
+    """Pass if the complete answer took at most `threshold` milliseconds when it was generated."""
     return _max_time(assertion, lambda answer: answer.latency_ms)
 
 
 def ttft(assertion: Assertion) -> CheckFunction:
-    """Pass if the first token came after at most `threshold` milliseconds when the answer was generated.
-
-    Raises:
-        SuiteError: no threshold.
-    """
+    """Pass if the first token came after at most `threshold` milliseconds when the answer was generated."""
     return _max_time(assertion, lambda answer: answer.ttft_ms)
 
 
 def cost(assertion: Assertion) -> CheckFunction:
-    """Pass if the call cost at most `threshold` US dollars when the answer was generated.
-
-    Raises:
-        SuiteError: no threshold.
-    """
+    """Pass if the call cost at most `threshold` US dollars when the answer was generated."""
     max_usd = _threshold(assertion, "US dollars")
 
     def check(answer: Answer) -> CheckResult:
@@ -52,11 +43,7 @@ def cost(assertion: Assertion) -> CheckFunction:
 
 
 def finish_reason(assertion: Assertion) -> CheckFunction:
-    """Pass if the model stopped for this reason.
-
-    Raises:
-        SuiteError: not a finish reason that providers report.
-    """
+    """Pass if the model stopped for this reason."""
     expected = assertion.value
     if not isinstance(expected, str) or expected.lower() not in FINISH_REASONS:
         raise suite_error(

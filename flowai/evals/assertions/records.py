@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from flowai.errors import Place, SuiteError
 
@@ -20,7 +20,6 @@ class Answer:
     """A model's answer: the only input of a check."""
 
     text: str
-    vars: dict[str, Any] = field(default_factory=dict)
     latency_ms: float | None = None
     """From the request to the complete answer, when it was generated; None if not measured."""
     ttft_ms: float | None = None
@@ -47,13 +46,7 @@ CheckFunction = Callable[[Answer], CheckResult]
 
 
 def suite_error(assertion: Assertion, what: str, *, hint: str | None = None) -> SuiteError:
-    """Return the error for an assertion that cannot be compiled.
-
-    Args:
-        assertion: its location becomes the error's.
-        what: what is wrong; follows the type's name.
-        hint: how to fix it.
-    """
+    """Return the error for an assertion that cannot be compiled; `what` follows the type's name."""
     file, _, line = assertion.place.rpartition(":")
     place = Place(file=file, line=int(line)) if line.isdecimal() else None
     return SuiteError(f"`{assertion.spelling}` {what}", place=place, hint=hint)

@@ -16,10 +16,7 @@ TIMEOUT_S = 1.0
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Compile a pattern in Python's syntax, flags inside it (`(?i)`, `(?s)`).
-
-    Returns:
-        A function that returns whether the pattern occurs in a text; it raises TimeoutError after `TIMEOUT_S`.
+    """Return a function that searches a text for the pattern; it raises TimeoutError after `TIMEOUT_S`.
 
     Raises:
         ValueError: not a regular expression; the message names the reason.

@@ -28,14 +28,10 @@ class Schemas:
         self._checkers: dict[str, Callable[[object], str | None]] = {}
 
     def checker(self, assertion: Assertion) -> Callable[[object], str | None] | None:
-        """Return the check of an assertion's schema.
+        """Return a function that describes what is wrong with a value, or returns None; None without a schema.
 
-        Args:
-            assertion: its value is the schema: a mapping, true or false, or a text with JSON or YAML.
-
-        Returns:
-            A function that returns what is wrong with a value, or None; it raises TimeoutError if a pattern of the
-            schema takes too long. None if the assertion has no schema.
+        The value of the assertion is the schema: a mapping, true or false, or a text with JSON or YAML. The function
+        raises TimeoutError if a pattern of the schema takes too long.
 
         Raises:
             SuiteError: not a JSON Schema, a wrong pattern, or a `$ref` that is unresolvable or outside the schema.

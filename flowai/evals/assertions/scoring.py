@@ -36,14 +36,9 @@ def score_answer(
 ) -> Score:
     """Apply a case's checks to an answer and combine their results.
 
-    Args:
-        checks: from `compile_checks`.
-        answer: with its measurements.
-        threshold: minimum score of the case, 0 to 1. None: every check with a weight must pass.
-
-    Returns:
-        `pass` or `fail` only if certain: a check that could not be judged leaves the case unscored, unless its result
-        could not change the outcome.
+    `threshold` is the minimum score of the case, 0 to 1; None: every check with a weight must pass. The outcome is
+    `pass` or `fail` only if certain: a check that could not be judged leaves the case unscored, unless its result could
+    not change it.
     """
     results = tuple([check(answer) for check in checks])
     passed, score = aggregate(results, threshold)
@@ -54,10 +49,6 @@ def score_answer(
 
 def aggregate(checks: Sequence[AssertionResult], threshold: float | None) -> tuple[bool | None, float]:
     """Combine checks; those of weight 0 do not count.
-
-    Args:
-        checks: their results.
-        threshold: as in `score_answer`.
 
     Returns:
         (passed, None if uncertain; weighted mean of the judged scores, 0 if there are none).

@@ -14,11 +14,7 @@ DEFAULT_MAX_DISTANCE = 5.0
 
 
 def levenshtein(assertion: Assertion) -> CheckFunction:
-    """Pass if at most `threshold` characters (default 5) must be inserted, deleted or replaced.
-
-    Raises:
-        SuiteError: no text to compare with.
-    """
+    """Pass if at most `threshold` characters (default 5) must be inserted, deleted or replaced."""
     expected = assertion.value
     if not isinstance(expected, str):
         raise suite_error(assertion, f"found {quoted(expected)}; expected a text", hint="put it in quotes")
@@ -34,16 +30,7 @@ def levenshtein(assertion: Assertion) -> CheckFunction:
 
 
 def edit_distance(left: str, right: str, *, max_distance: int) -> int | None:
-    """Count the insertions, deletions and substitutions of code points that turn one text into the other.
-
-    Args:
-        left: one text.
-        right: the other; the distance is symmetric.
-        max_distance: the search ends when the distance must be greater.
-
-    Returns:
-        The distance, or None if it is greater than `max_distance`.
-    """
+    """Count the insertions, deletions and substitutions of code points; None if there are more than `max_distance`."""
     from rapidfuzz.distance import Levenshtein  # imported only for this type
 
     limit = min(max_distance, max(len(left), len(right)))  # no distance is greater; the library accepts 64 bits

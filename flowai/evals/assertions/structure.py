@@ -29,7 +29,7 @@ def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
     """Parse an answer that is JSON from the first to the last character, except white space around it.
 
     Raises:
-        NotJsonError: it is not.
+        NotJsonError: it is not JSON.
     """
     try:
         return parse_json(text, dialect="rfc8259")
@@ -69,10 +69,9 @@ def iterate_json(text: str) -> Iterator[Any]:
 
 
 def difference(expected: object, found: object, path: str = "$") -> str | None:
-    """Describe the first difference of two JSON values: numbers are equal by value (1 and 1.0), never to booleans.
+    """Describe the first difference of two JSON values (`$.a[0] is 2, expected 3`); None if they are equal.
 
-    Returns:
-        One line (`$.a[0] is 2, expected 3`); None if they are equal.
+    Numbers are equal by value (1 and 1.0), and never equal to booleans.
     """
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in expected.keys() | found.keys():
@@ -108,11 +107,7 @@ def equals_json(expected: dict[str, Any] | list[Any]) -> CheckFunction:
 
 
 def is_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
-    """Pass if the complete answer is JSON and valid by the JSON Schema, if there is one.
-
-    Raises:
-        SuiteError: not a JSON Schema.
-    """
+    """Pass if the complete answer is JSON and valid by the JSON Schema, if there is one."""
     schema_problem = schemas.checker(assertion)
 
     def check(answer: Answer) -> CheckResult:
@@ -130,11 +125,7 @@ def is_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
 
 
 def contains_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
-    """Pass if the answer contains a JSON object or list that is valid by the JSON Schema, if there is one.
-
-    Raises:
-        SuiteError: not a JSON Schema.
-    """
+    """Pass if the answer contains a JSON object or list that is valid by the JSON Schema, if there is one."""
     schema_problem = schemas.checker(assertion)
 
     def check(answer: Answer) -> CheckResult:

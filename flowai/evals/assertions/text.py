@@ -1,5 +1,7 @@
 """Checks of an answer's text: equality, substrings, patterns, number of words.
 
+Each function builds the check of one assertion and raises SuiteError for a wrong value or threshold.
+
 Source of the types and their meaning: promptfoo, "Deterministic metrics"
 (promptfoo.dev/docs/configuration/expected-outputs/deterministic); docs/reference/assertions.md lists the differences.
 """
@@ -67,15 +69,7 @@ def equals(assertion: Assertion) -> CheckFunction:
 
 
 def contains(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
-    """Pass if the text occurs in the answer.
-
-    Args:
-        assertion: its value is a text or a number.
-        fold: applied to both sides first; `str.casefold` ignores case.
-
-    Raises:
-        SuiteError: no text, or an empty one.
-    """
+    """Pass if the text occurs in the answer; `fold` is applied to both sides first (`str.casefold` ignores case)."""
     text = _text_of(assertion, assertion.value)
     folded, detail = fold(text), f" {quoted(text)}"
 
@@ -117,20 +111,12 @@ def _join(texts: list[str]) -> str:
 
 
 def starts_with(assertion: Assertion) -> CheckFunction:
-    """Pass if the answer begins with the text.
-
-    Raises:
-        SuiteError: no text, or an empty one.
-    """
+    """Pass if the answer begins with the text."""
     return _fixed_text(assertion, str.startswith)
 
 
 def ends_with(assertion: Assertion) -> CheckFunction:
-    """Pass if the answer ends with the text.
-
-    Raises:
-        SuiteError: no text, or an empty one.
-    """
+    """Pass if the answer ends with the text."""
     return _fixed_text(assertion, str.endswith)
 
 
@@ -145,11 +131,7 @@ def _fixed_text(assertion: Assertion, matches: Callable[[str, str], bool]) -> Ch
 
 
 def regex(assertion: Assertion) -> CheckFunction:
-    """Pass if the pattern occurs anywhere in the answer; not judged if the search exceeds its time limit.
-
-    Raises:
-        SuiteError: no pattern, or not a regular expression.
-    """
+    """Pass if the pattern occurs anywhere in the answer; not judged if the search exceeds its time limit."""
     pattern = _text_of(assertion, assertion.value)
     try:
         occurs = compile_pattern(pattern)
@@ -167,11 +149,7 @@ def regex(assertion: Assertion) -> CheckFunction:
 
 
 def word_count(assertion: Assertion) -> CheckFunction:
-    """Pass if the answer has this many words, or a number of words within `min` and `max`. White space separates words.
-
-    Raises:
-        SuiteError: neither a whole number nor a range.
-    """
+    """Pass if the number of words, separated by white space, is the value or within its `min` and `max`."""
     min_words, max_words = _word_range(assertion)
 
     def check(answer: Answer) -> CheckResult:

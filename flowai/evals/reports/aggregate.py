@@ -71,16 +71,10 @@ def groups_of(trials: Iterable[Trial]) -> tuple[Group, ...]:
 def changes_between(
     run_id: str, before: Mapping[str, Trial], now: Iterable[Trial], *, baseline: str | None = None
 ) -> Changes | None:
-    """Compare the outcomes of two runs.
+    """Compare outcomes with those of an earlier run; None if the runs share no judged trial.
 
-    Args:
-        run_id: the earlier run.
-        before: its trials, by the key of the trial here.
-        now: the trials here.
-        baseline: the prompt that was tried there; None if each prompt is compared with itself.
-
-    Returns:
-        None if the runs share no judged trial.
+    `before` has the earlier trials by the key of the trial here; `baseline` is the prompt that was tried there, None if
+    each prompt is compared with itself.
     """
     regressions: list[str] = []
     fixes: list[str] = []

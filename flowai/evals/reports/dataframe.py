@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 
 def to_frame(report: Report) -> pd.DataFrame:
-    """Return one row per trial, in the report's order.
-
-    Returns:
-        The fields of `Trial` as columns, without the checks; instead `check_count`, `passed_count`, `failure_kind` and
-        `failure_message`.
-    """
+    """Return one row per trial: the fields of `Trial`, and `check_count`, `passed_count` instead of the checks."""
     import pandas as pd  # takes a second to import
 
     rows = []

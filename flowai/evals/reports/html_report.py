@@ -75,7 +75,6 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
 
 
 def _coloured(name: str, outcome: str, text: str, *, kind: str = "") -> Markup:
-    """Build an element with the outcome's sign and colour before its text."""
     return tag(name, f"{_SIGNS[outcome]} {text}", kind=f"{kind}{_COLOURS[outcome]}")
 
 

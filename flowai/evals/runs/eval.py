@@ -84,11 +84,6 @@ class EvalResult:
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation.
 
-    Args:
-        context: the command's context.
-        options: from the command line.
-        observer: receives the progress.
-
     Raises:
         UsageError: options contradict each other, or name something that does not exist.
         ProjectError: a file of the project is wrong.
@@ -162,7 +157,6 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
 
 
 def _last_finished(workspace: Workspace, options: EvalOptions, *, before: str | None = None) -> PastRun | None:
-    """Return the newest finished run on this target."""
     target = options.target or ""
     runs = past_runs(workspace.project.runs, lambda started: started.target == target and started.run_id != before)
     return next((run for run in runs if run.finished), None)
@@ -235,11 +229,6 @@ def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, ob
 
 
 def _resumable(workspace: Workspace, digest: str, *, errors: bool) -> PastRun:
-    """Return the run of the same plan that can be resumed.
-
-    Raises:
-        InconclusiveError: there is none, or it has nothing left to do.
-    """
     past = next(past_runs(workspace.project.runs, lambda started: started.plan_digest == digest), None)
     if past is None:
         raise InconclusiveError(

@@ -65,11 +65,7 @@ class PastRun:
 
 
 class RunLog:
-    """Log of the current run, locked against other processes.
-
-    Args:
-        directory: the run's directory.
-    """
+    """Log of the current run, locked against other processes."""
 
     def __init__(self, directory: Path) -> None:
         self.run_id = directory.name
@@ -93,11 +89,7 @@ class RunLog:
         self._log.append(started)
 
     def add(self, trial: Trial) -> None:
-        """Write a finished trial; after this returns, kill -9 does not lose it.
-
-        Raises:
-            InfrastructureError: the disk is full.
-        """
+        """Write a finished trial; after this returns, kill -9 does not lose it."""
         self._log.append(TrialRecord(trial=trial))
 
     def finish(self, elapsed_s: float) -> None:
@@ -129,12 +121,7 @@ def new_run(runs: Path) -> RunLog:
 
 
 def past_runs(runs: Path, is_match: Callable[[RunStarted], bool]) -> Iterator[PastRun]:
-    """Yield earlier runs, the newest first; a run without a readable log is skipped.
-
-    Args:
-        runs: directory of all runs.
-        is_match: decides by a run's first line whether to read the rest.
-    """
+    """Yield earlier runs whose first line matches, the newest first; a run without a readable log is skipped."""
     for directory in sorted(_run_directories(runs), key=lambda path: int(path.name), reverse=True):
         past = _read_run(directory, is_match)
         if past is not None:

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts with their released bytes.
-
-    Returns:
-        The versions, and a warning for each prompt that differs from its released bytes.
-    """
+    """Compare prompts with their released bytes; return versions, and a warning for each that differs."""
     lock = PromptLock.read(workspace.project.prompts_lock)
     locked = {name for release in lock.releases.values() for name in release.prompts}
     versions, warnings = [], []
@@ -67,14 +63,7 @@ class RunFacts:
 def build_report(
     workspace: Workspace, trials: Sequence[Trial], gates: Mapping[str, Gate | None], facts: RunFacts
 ) -> Report:
-    """Build the report of a run, with totals and decision.
-
-    Args:
-        workspace: the opened project.
-        trials: in the order of the plan.
-        gates: by suite path.
-        facts: the other fields.
-    """
+    """Build the report of a run, with totals and decision; gates are by suite path."""
     suites = tuple(dict.fromkeys(trial.suite for trial in trials))
     versions, warnings = prompt_versions(workspace, dict.fromkeys(trial.prompt for trial in trials))
     by_suite = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}

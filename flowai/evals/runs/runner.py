@@ -75,11 +75,7 @@ class RunAbortedError(Exception):
 
 
 def finish_cached(trials: Sequence[PreparedTrial], cache: TrialCache, callbacks: TrialCallbacks) -> list[PreparedTrial]:
-    """Finish every trial whose answer is cached, without event loop and client.
-
-    Returns:
-        The trials that need a model, in order.
-    """
+    """Finish every trial whose answer is cached, without event loop and client; return the others in order."""
     missed: list[PreparedTrial] = []
     for prepared in trials:
         completion = cache.get(prepared.cache_key)
@@ -101,13 +97,8 @@ async def call_models(
 ) -> None:
     """Call models for the trials' answers, at most `concurrency` at a time.
 
-    Args:
-        trials: to run.
-        client: to call models.
-        callbacks: dependencies and listeners.
-        concurrency: maximum number of calls in flight, >= 1.
-        cache: stores complete, unfiltered answers; None stores none.
-        source_of: returns the source of the answer to a request, after it came.
+    `cache` stores complete, unfiltered answers; `source_of` returns the source of the answer to a request, after it
+    came.
 
     Raises:
         RunAbortedError: a listener ended the run.
@@ -184,7 +175,6 @@ def _build_failed_trial(
 
 
 def _unanswered(prepared: PreparedTrial, *, source: AnswerSource, call_id: str | None) -> Trial:
-    """Build the trial without its answer."""
     planned = prepared.planned
     return Trial(
         key=planned.key,

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 class TargetResolver:
     """Resolves a target into suites with their trial targets.
 
-    Args:
-        project: the project.
-        registry: its registry.
-        library: its prompts.
-        release: its bindings apply where the suite names no model.
-        models: override the suites' own; empty for no override.
+    `models` override the suites' own; the bindings of `release` apply where a suite names no model.
     """
 
     def __init__(
@@ -45,13 +40,10 @@ class TargetResolver:
         self._models = tuple(models)
 
     def resolve(self, target: str | None) -> list[SuiteTarget]:
-        """Return the suites that a target names, with their trial targets.
+        """Return the suites that a target names, with their trial targets; at least one, ordered by path.
 
         Args:
             target: a prompt id, a prompt file, a suite file, or None for every suite.
-
-        Returns:
-            At least one, in the order of the suites' paths.
 
         Raises:
             UsageError: the target is none of these.
@@ -167,7 +159,6 @@ class TargetResolver:
 
 
 def _is_bound(suite: Suite) -> bool:
-    """Return whether the suite as a whole names prompts or a feature."""
     return bool(suite.prompts) or suite.feature is not None
 
 

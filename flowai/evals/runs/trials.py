@@ -91,7 +91,6 @@ class TrialPreparer:
         case = prepared.planned.case
         answer = Answer(
             text=completion.text,
-            vars=case.vars,
             latency_ms=completion.latency_ms,
             ttft_ms=completion.ttft_ms,
             cost_usd=completion.cost_usd,
@@ -114,12 +113,7 @@ class TrialPreparer:
         on_trial: Callable[[Trial], None],
         on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
     ) -> TrialCallbacks:
-        """Return the dependencies of a runner.
-
-        Args:
-            on_trial: called for every finished trial.
-            on_call: called for every call of a model.
-        """
+        """Return the dependencies of a runner."""
         return TrialCallbacks(
             judge=self.judge,
             redact=self._workspace.redactor.text,
@@ -236,10 +230,9 @@ def run_trials(
     options: CallOptions,
     on_trial: Callable[[Trial], None],
 ) -> float:
-    """Call models for the answers of trials; a call event is logged for every call, not for replayed answers.
+    """Call models for the answers of trials; return the seconds of wall time.
 
-    Returns:
-        Seconds of wall time.
+    A call event is logged for every call, not for replayed answers.
 
     Raises:
         InfrastructureError: something could not be stored (full disk).
@@ -292,7 +285,6 @@ def run_trials(
 
 
 def _call_fields(prepared: PreparedTrial, result: Completion | CallError, latency_ms: float) -> dict[str, Any]:
-    """Return the fields of a call event that the call itself determines."""
     planned, endpoint = prepared.planned, prepared.request.endpoint
     fields: dict[str, Any] = {
         "feature": planned.target.feature,

@@ -51,12 +51,7 @@ def _build_gateway_request(workspace: Workspace, trial: PreparedTrial) -> Prepar
 
 
 class SmokeClient:
-    """Client whose every request goes through a gateway of its own.
-
-    Args:
-        workspace: the opened project; its release answers.
-        on_ready: called for each local model that is loaded.
-    """
+    """Client whose every request goes through a gateway of its own, to the workspace's release."""
 
     def __init__(self, workspace: Workspace, on_ready: Callable[[str, float], None]) -> None:
         self._workspace = workspace

@@ -79,11 +79,6 @@ class SmokeResult:
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
     """Check a release.
 
-    Args:
-        context: the command's context.
-        options: from the command line.
-        observer: receives the progress.
-
     Raises:
         ProjectError: a file of the project is wrong, or a key is missing.
         UsageError: the release is unknown.
@@ -155,11 +150,7 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
 
 
 def _check_integrity(workspace: Workspace) -> None:
-    """Refuse a published release that has changed: the check would be of something that is not deployed.
-
-    Raises:
-        PromptError: the bytes of a prompt, or the entry of a model, have changed.
-    """
+    """Refuse a published release that has changed: the check would be of something that is not deployed."""
     lock = PromptLock.read(workspace.project.prompts_lock)
     for change in changes_since(workspace.registry, lock, workspace.library, workspace.release):
         raise PromptError(
@@ -204,7 +195,6 @@ def _limited(trial: PreparedTrial) -> PreparedTrial:
 
 
 def _via_backend(trials: list[PreparedTrial], base_url: str, *, api_key: str | None) -> list[PreparedTrial]:
-    """Send everything to a custom backend, with the model's name there."""
     redirected = []
     for trial in trials:
         endpoint = trial.request.endpoint

@@ -89,11 +89,7 @@ class AssertionTemplate:
     """Whether each case needs its own copy."""
 
     def for_case(self, variables: dict[str, Any], case: str) -> Assertion:
-        """Return the assertion with the case's variables.
-
-        Raises:
-            SuiteError: it names an unknown variable.
-        """
+        """Return the assertion with the case's variables."""
         return _substitute(self.assertion, variables, self.node, case) if self.has_variables else self.assertion
 
 
@@ -131,13 +127,7 @@ def read_defaults(value: object, node: YamlNode) -> Defaults:
 
 
 def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) -> Iterator[Case]:
-    """Build the cases of one test.
-
-    Args:
-        value: the test.
-        node: its location.
-        defaults: from `defaultTest`.
-        name: id of a test without an id of its own.
+    """Build the cases of one test; `name` is its id if it has no id of its own.
 
     Yields:
         One case; several if variables are lists: every combination, the last variable changing fastest, ids counted
@@ -236,7 +226,6 @@ def _variables(test: dict[str, Any], node: YamlNode) -> dict[str, Any]:
 
 
 def _variable(value: Any, node: YamlNode, name: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Read the file that a variable, or an element of its list, names."""
     if isinstance(value, str) and value.startswith(FILE_PREFIX):
         return read_reference(value, node.at(name))
     if isinstance(value, list) and any(isinstance(part, str) and part.startswith(FILE_PREFIX) for part in value):
@@ -250,7 +239,6 @@ def _variable(value: Any, node: YamlNode, name: str) -> Any:  # noqa: ANN401 - a
 
 
 def _combinations(variables: dict[str, Any], node: YamlNode) -> list[dict[str, Any]]:
-    """Return one mapping per combination of the lists' elements."""
     lists = {name: value for name, value in variables.items() if isinstance(value, list)}
     if not lists:
         return [variables]

@@ -36,12 +36,7 @@ DatasetRow = tuple[dict[str, Any], YamlNode]
 
 
 def read_tests(path: Path, project: Project) -> list[DatasetRow]:
-    """Read a table of cases.
-
-    Args:
-        path: the file, inside the project; its suffix is the format: `.jsonl`, `.csv`, `.json` (a list) or `.yaml` (a
-            list).
-        project: the project.
+    """Read a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` (a list) or `.yaml` (a list).
 
     Returns:
         (test, location) in the file's order; at least one. A row without `vars` and `assert` is a row of variables.

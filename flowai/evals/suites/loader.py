@@ -62,12 +62,7 @@ _UNSUPPORTED = {
 
 
 def load_suites(project: Project) -> list[Suite]:
-    """Read all suites of a project, `evals/*.yaml`, in the order of their names.
-
-    Raises:
-        SuiteError: as in `load_suite`.
-        DatasetError: as in `load_suite`.
-    """
+    """Read all suites of a project, `evals/*.yaml`, in the order of their names; errors as in `load_suite`."""
     if not project.evals.is_dir():
         return []
     paths = (path for path in project.evals.iterdir() if path.suffix in {".yaml", ".yml"})

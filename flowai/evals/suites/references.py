@@ -18,18 +18,8 @@ PROMPT_SUFFIX = ".prompt"
 _VERSIONED = re.compile(r".+_v\d+")
 _GLOB = re.compile(r"[*?\[]")
 _UNSUPPORTED_PROVIDERS = (
-    "file:",
-    "exec:",
-    "python:",
-    "http:",
-    "https:",
-    "ws:",
-    "webhook:",
-    "golang:",
-    "ruby:",
-    "./",
-    "../",
-)
+    "file:", "exec:", "python:", "http:", "https:", "ws:", "webhook:", "golang:", "ruby:", "./", "../",
+)  # fmt: skip
 _KIND_SEGMENTS = frozenset({"chat", "completion", "messages", "responses"})
 _LITELLM_PROVIDERS = {"google": "gemini", "vertex": "vertex_ai", "azureopenai": "azure", "togetherai": "together_ai"}
 _UNSUPPORTED_IN_PROVIDERS = {
@@ -52,10 +42,8 @@ def _values(value: object, node: YamlNode) -> list[tuple[object, YamlNode]]:
 def prompt_ids(value: object, node: YamlNode) -> tuple[str, ...]:
     """Resolve `prompts` to ids, in order, each once.
 
-    Args:
-        value: one or several of: an id (`prompts/summary_v2`), a path relative to the suite
-            (`file://../prompts/x_v1.prompt`), or either with `*`.
-        node: its location.
+    Each is an id (`prompts/summary_v2`), a path relative to the suite (`file://../prompts/x_v1.prompt`), or either with
+    `*`.
 
     Raises:
         SuiteError: no such prompt, outside the project, or a prompt written into the suite.
@@ -152,10 +140,7 @@ def _model(text: str, node: YamlNode) -> str:
 def dataset_paths(text: str, node: YamlNode) -> list[Path]:
     """Resolve a path to tables of cases, in order, at least one; a single one need not exist.
 
-    Args:
-        text: with or without `file://`; relative to the file that names it or, without `file://`, to the root; may
-            contain `*`.
-        node: its location.
+    With `file://` it is relative to the file that names it, else also to the root; it may contain `*`.
 
     Raises:
         SuiteError: outside the project, a URL, or nothing matches.

@@ -25,17 +25,10 @@ def has_reference(value: object) -> bool:
 
 
 def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Replace references by the values of variables.
+    """Return a copy of a value with its references replaced by variables.
 
-    Args:
-        value: text, or a list or mapping with texts; other values are returned unchanged.
-        variables: the case's.
-        node: location of the assertion.
-        case: `file:line` of the case, for errors.
-
-    Returns:
-        A new value. A text that is a single reference becomes the variable with its type; inside a longer text a
-        variable that is not a text is written as JSON.
+    A text that is a single reference becomes the variable with its type; inside a longer text a variable that is not a
+    text is written as JSON. `case` is its `file:line`, for errors.
 
     Raises:
         SuiteError: a name is unknown, or is an expression.

@@ -149,10 +149,8 @@ def parse_assertion(text: str, node: YamlNode) -> dict[str, Any]:
     """Parse an assertion's shorthand: `type`, `type: value`, `type(threshold): value`, each with or without `not-`.
 
     Any other text is what the answer must equal. So is a single word before a colon that is not a type (`Note: x`); a
-    hyphenated one (`contians-all: x`) is taken for a misspelt type.
-
-    Returns:
-        The assertion as in YAML; a type of promptfoo's that is not supported is kept, and the catalog reports it.
+    hyphenated one (`contians-all: x`) is taken for a misspelt type. Promptfoo's unsupported types are kept for the
+    catalog to report.
 
     Raises:
         ProjectError: a misspelt type, or `assert-set`, which has no shorthand.
@@ -192,10 +190,6 @@ def _items(text: str, node: YamlNode) -> list[str]:
 
 
 def split_list(text: str) -> list[str]:
-    """Split at commas and line ends; an item that contains one is in double quotes, or has a backslash before it.
-
-    Raises:
-        csv.Error: an item is too long.
-    """
+    """Split at commas and line ends; an item that contains one is in double quotes, or has a backslash before it."""
     rows = csv.reader(io.StringIO(text.strip(), newline=""), skipinitialspace=True, escapechar="\\")
     return [item.strip() for row in rows for item in row if item.strip()]

@@ -1,4 +1,7 @@
-"""A value's location in its file, and the checks that all readers of suites share."""
+"""A value's location in its file, and the checks that all readers of suites share.
+
+The `expect_...` functions return the value, or raise the file's error class.
+"""
 
 from __future__ import annotations
 
@@ -79,11 +82,7 @@ def describe(value: object) -> str:
 
 
 def expect_text(value: object, node: YamlNode) -> str:
-    """Return the value if it is a text that is not blank.
-
-    Raises:
-        ProjectError: it is not.
-    """
+    """Return the value if it is a text that is not blank."""
     if isinstance(value, str) and value.strip():
         return value
     hint = "put it in quotes" if isinstance(value, bool | int | float) else None
@@ -91,11 +90,7 @@ def expect_text(value: object, node: YamlNode) -> str:
 
 
 def expect_mapping(value: object, node: YamlNode) -> dict[str, Any]:
-    """Return the value if it is a mapping with text keys.
-
-    Raises:
-        ProjectError: it is not.
-    """
+    """Return the value if it is a mapping with text keys."""
     if not isinstance(value, dict):
         raise node.error(f"found {describe(value)}; expected a mapping")
     for key in value:
@@ -105,22 +100,14 @@ def expect_mapping(value: object, node: YamlNode) -> dict[str, Any]:
 
 
 def expect_list(value: object, node: YamlNode) -> list[Any]:
-    """Return the value if it is a list.
-
-    Raises:
-        ProjectError: it is not.
-    """
+    """Return the value if it is a list."""
     if not isinstance(value, list):
         raise node.error(f"found {describe(value)}; expected a list")
     return value
 
 
 def expect_number(value: object, node: YamlNode, *, max_value: float = math.inf) -> float:
-    """Return the value if it is a finite number from 0 to `max_value`.
-
-    Raises:
-        ProjectError: it is not, or it is out of range.
-    """
+    """Return the value if it is a finite number from 0 to `max_value`."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -133,11 +120,7 @@ def expect_number(value: object, node: YamlNode, *, max_value: float = math.inf)
 
 
 def expect_json_value(value: object, node: YamlNode) -> None:
-    """Check that a value is plain JSON, so that it can be cached, recorded and shown.
-
-    Raises:
-        ProjectError: YAML parsed it as something else (a date, a set), or a number is not finite.
-    """
+    """Check that a value is plain JSON (no date, set, NaN), so that it can be cached, recorded and shown."""
     if isinstance(value, dict):
         for key, part in expect_mapping(value, node).items():
             expect_json_value(part, node.at(key))
@@ -154,17 +137,7 @@ def expect_json_value(value: object, node: YamlNode) -> None:
 def check_keys(
     found: Mapping[str, object], known: Iterable[str], node: YamlNode, *, unsupported: Mapping[str, str]
 ) -> None:
-    """Raise an error for an unknown key.
-
-    Args:
-        found: the mapping.
-        known: supported keys.
-        node: location of the mapping.
-        unsupported: promptfoo's keys that flowai does not support, each with an alternative.
-
-    Raises:
-        ProjectError: a key is unknown; promptfoo's keys have their own hint.
-    """
+    """Raise an error for an unknown key; `unsupported` names an alternative for each of promptfoo's other keys."""
     unknown = found.keys() - known
     if not unknown:
         return
@@ -177,10 +150,7 @@ def check_keys(
 def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path:
     """Resolve a path in a suite or dataset; the result need not exist.
 
-    Args:
-        text: the path, with or without `file://`.
-        node: its location.
-        base: start of relative paths; by default the directory of the file that names it.
+    A relative path starts at `base`, by default the directory of the file that names it.
 
     Raises:
         ProjectError: it is outside the project, or hidden (`.env`, `.git`): such files are not data.

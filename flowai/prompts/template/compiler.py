@@ -1,4 +1,4 @@
-"""Turns a syntax tree into a function from values to messages, once; the function then runs for every render."""
+"""Compiles a syntax tree into a function from values to messages; the function runs for every render."""
 
 from __future__ import annotations
 
@@ -40,45 +40,40 @@ from flowai.prompts.template.nodes import (
 from flowai.prompts.template.values import MISSING, as_json, describe_kind, is_empty, is_number, is_same
 
 ALL: Final = "*"
-"""Stands among the names of an origin for all values at once (`{{json this}}`)."""
+"""Member of a `ValueOrigin` that stands for all values at once (`{{json this}}`)."""
 ValueOrigin = frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """What is known of a context before any value is: which variables its contents come from."""
+    """Compile-time view of a context: the variables that its contents come from."""
 
     parent: Scope | None = None
-    """The context around it."""
+    """The enclosing context."""
     origin: ValueOrigin | None = None
-    """The variables `this` comes from; None for the outermost, where each name is a variable of its own."""
+    """Variables that `this` comes from; None for the outermost, where each name is a variable of its own."""
     overrides: Mapping[str, ValueOrigin] = field(default_factory=dict)
-    """Names that a partial was given, with their origin."""
+    """Origins of the names that a partial was passed."""
     keys: ValueOrigin = frozenset()
-    """The variables `@key` of the innermost loop comes from."""
+    """Variables that `@key` of the innermost loop comes from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """A template, ready to run."""
+    """A compiled template."""
 
     steps: tuple[RenderStep, ...]
-    """In order."""
     uses: Mapping[str, Path]
-    """The variables it uses, each with the path that uses it first."""
+    """Variables of the template, each with the path that uses it first."""
     uses_all: bool
     """Whether it uses all values at once."""
 
 
 def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:
-    """Make a template ready to run.
-
-    Args:
-        nodes: the template.
-        untrusted: variables whose text is put between marks.
+    """Compile a template; values of `untrusted` variables get marks.
 
     Raises:
-        PromptError: `../` leads out of the outermost context.
+        PromptError: `../` leaves the outermost context.
     """
     compiler = _Compiler(untrusted)
     steps = compiler.steps(nodes, Scope())
@@ -86,13 +81,13 @@ def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> P
 
 
 class _Compiler:
-    """Makes one closure per node; notes on the way which variables are used and what comes from untrusted ones."""
+    """Builds one closure per node; records variables in use, and which text comes from untrusted ones."""
 
     def __init__(self, untrusted: frozenset[str]) -> None:
         self._untrusted = untrusted
         self.uses: dict[str, Path] = {}
         self.uses_all = False
-        self._makers: dict[type, Callable[[Any, Scope], RenderStep]] = {
+        self._builders: dict[type, Callable[[Any, Scope], RenderStep]] = {
             Text: self._text,
             Output: self._output,
             Json: self._json,
@@ -111,7 +106,7 @@ class _Compiler:
         return tuple(self._step(node, scope) for node in nodes)
 
     def _step(self, node: Node, scope: Scope) -> RenderStep:
-        return self._makers[type(node)](node, scope)
+        return self._builders[type(node)](node, scope)
 
     def _text(self, node: Text, _: Scope) -> RenderStep:
         text = node.text
@@ -136,7 +131,7 @@ class _Compiler:
 
         def step(frame: RenderContext) -> None:
             value = get(frame)
-            text = value if type(value) is str else _shown(value, path, frame.state)
+            text = value if type(value) is str else _format_value(value, path, frame.state)
             frame.state.builder.value(wrap(text, frame.state) if wrap else text, source)
 
         return step
@@ -148,7 +143,7 @@ class _Compiler:
         wrap = self._wrapper(origin, node.place)
 
         def step(frame: RenderContext) -> None:
-            value = _required(get(frame), node.value, frame.state)
+            value = _check_present(get(frame), node.value, frame.state)
             text = "" if value is MISSING else _json_text(value, node.indent, source)
             frame.state.builder.value(wrap(text, frame.state) if wrap else text, source)
 
@@ -156,15 +151,15 @@ class _Compiler:
 
     def _media(self, node: Media, scope: Scope) -> RenderStep:
         get_url, _ = self._value(node.url, scope)
-        get_type: Getter = lambda _: None  # noqa: E731 - stands in for the getter of a missing argument
+        get_type: Getter = lambda _: None  # noqa: E731 - getter of a missing argument
         if node.content_type is not None:
             get_type, _ = self._value(node.content_type, scope)
 
         def step(frame: RenderContext) -> None:
-            url = _required(get_url(frame), node.url, frame.state)
+            url = _check_present(get_url(frame), node.url, frame.state)
             if not isinstance(url, str) or not url:
                 what = f"the `url=` of `media` is {describe_kind(url)}; expected text"
-                raise PromptError(what, place=node.place, hint="give it an `https:` or `data:` address")
+                raise PromptError(what, place=node.place, hint="pass an `https:` or `data:` URL")
             content_type = get_type(frame)
             frame.state.builder.media(url, content_type if isinstance(content_type, str) and content_type else None)
 
@@ -176,8 +171,8 @@ class _Compiler:
 
         def step(frame: RenderContext) -> None:
             value = test(frame)
-            holds = not is_empty(value) and (node.include_zero or bool(value) or not is_number(value))
-            for inner in then if holds != node.negate else otherwise:
+            is_true = not is_empty(value) and (node.include_zero or bool(value) or not is_number(value))
+            for inner in then if is_true != node.negate else otherwise:
                 inner(frame)
 
         return step
@@ -188,8 +183,8 @@ class _Compiler:
         then, otherwise = self._branches(node, scope)
 
         def step(frame: RenderContext) -> None:
-            left = _required(get_left(frame), node.left, frame.state)
-            right = _required(get_right(frame), node.right, frame.state)
+            left = _check_present(get_left(frame), node.left, frame.state)
+            right = _check_present(get_right(frame), node.right, frame.state)
             for inner in then if is_same(left, right) != node.negate else otherwise:
                 inner(frame)
 
@@ -204,7 +199,7 @@ class _Compiler:
         otherwise = self.steps(node.otherwise, scope)
 
         def step(frame: RenderContext) -> None:
-            items = _items(_required(get(frame), node.items, frame.state), node)
+            items = _items(_check_present(get(frame), node.items, frame.state), node)
             last = len(items) - 1
             for index, (key, item) in enumerate(items):
                 loop = {"index": index, "key": key, "first": index == 0, "last": index == last}
@@ -223,7 +218,7 @@ class _Compiler:
         otherwise = self.steps(node.otherwise, scope)
 
         def step(frame: RenderContext) -> None:
-            value = _required(get(frame), node.value, frame.state)
+            value = _check_present(get(frame), node.value, frame.state)
             if is_empty(value):
                 for inner in otherwise:
                     inner(frame)
@@ -252,10 +247,10 @@ class _Compiler:
         def step(frame: RenderContext) -> None:
             this, up = frame.this, frame.parent
             if get_context is not None and node.context is not None:
-                this, up = _required(get_context(frame), node.context, frame.state), frame
+                this, up = _check_present(get_context(frame), node.context, frame.state), frame
             if getters:
-                given = {name: _required(get(frame), value, frame.state) for name, get, value in getters}
-                this = {**(this if isinstance(this, Mapping) else {}), **given}
+                fields = {name: _check_present(get(frame), value, frame.state) for name, get, value in getters}
+                this = {**(this if isinstance(this, Mapping) else {}), **fields}
             inner_frame = RenderContext(frame.state, this, up, frame.loop)
             for inner in body:
                 inner(inner_frame)
@@ -263,13 +258,13 @@ class _Compiler:
         return step
 
     def _wrapper(self, origin: ValueOrigin, place: Place) -> Callable[[str, RenderState], str] | None:
-        """Put marks around what may come from an untrusted variable; None where nothing can."""
+        """Return a function that puts marks around text from untrusted variables; None if there is none."""
         if origin & self._untrusted or (ALL in origin and self._untrusted):
             return lambda text, run: spotlight.wrap(text, run.nonce, place=place)
         return None
 
     def _value(self, expression: Expression, scope: Scope) -> tuple[Getter, ValueOrigin]:
-        """Make the getter of an expression, and say which variables it comes from."""
+        """Return the getter of an expression and its origin."""
         if isinstance(expression, Literal):
             value = expression.value
             return (lambda _: value), frozenset()
@@ -280,13 +275,13 @@ class _Compiler:
             return data_getter(expression.names), scope.keys if expression.names[0] == "key" else frozenset()
         for _ in range(expression.depth):
             if scope.parent is None:
-                what = f"`{expression.text}` leads out of the outermost context"
+                what = f"`{expression.text}` leaves the outermost context"
                 raise PromptError(what, place=expression.place, hint="`../` works inside `{{#each}}` and `{{#with}}`")
             scope = scope.parent
         return path_getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
 
     def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> ValueOrigin:
-        """Say which variables a path comes from, and note those it uses."""
+        """Return the origin of a path, and record the variables that it uses."""
         if names and names[0] in scope.overrides:
             return scope.overrides[names[0]]
         if scope.origin is not None:
@@ -298,21 +293,21 @@ class _Compiler:
         return frozenset([names[0]])
 
 
-def _required(value: object, expression: Expression, run: RenderState) -> object:
-    """Refuse a value that is missing, where that is an error."""
+def _check_present(value: object, expression: Expression, run: RenderState) -> object:
+    """Refuse a missing value where that is an error."""
     if value is MISSING and isinstance(expression, Path):
         if expression.is_data and expression.names[0] != "root" and run.needs_data:
-            hint = "pass it in the `context` of the render, or ask with `{{#if}}`"
+            hint = "pass it in the `context` of the render, or test it with `{{#if}}`"
             raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
         if run.needs_values and not expression.is_data:
-            hint = "give it a value, ask for it with `{{#if}}`, or declare it optional under `input.schema`"
+            hint = "pass a value, test it with `{{#if}}`, or declare it optional under `input.schema`"
             raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
     return value
 
 
-def _shown(value: object, path: Path, run: RenderState) -> str:
-    """Write a value that is no plain text."""
-    value = _required(value, path, run)
+def _format_value(value: object, path: Path, run: RenderState) -> str:
+    """Format a value that is not text."""
+    value = _check_present(value, path, run)
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bool):
@@ -322,9 +317,9 @@ def _shown(value: object, path: Path, run: RenderState) -> str:
     if value is MISSING or (value is None and not (run.needs_values and not path.is_data)):
         return ""
     if isinstance(value, Mapping | list | tuple):
-        hint = f"write `{{{{json {path.text}}}}}`, or take it apart with `{{{{#each}}}}` or `{{{{#with}}}}`"
+        hint = f"write `{{{{json {path.text}}}}}`, or iterate with `{{{{#each}}}}` or `{{{{#with}}}}`"
     elif value is None:
-        hint = "give it a value, or declare it optional under `input.schema`"
+        hint = "pass a value, or declare it optional under `input.schema`"
     else:
         hint = "pass it as text"
     raise PromptError(
@@ -333,7 +328,7 @@ def _shown(value: object, path: Path, run: RenderState) -> str:
 
 
 def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
-    """Give what a loop goes over: positions or keys, each with its item."""
+    """Return the items of a loop, each with its position or key."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):
@@ -342,7 +337,7 @@ def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
         return []
     name = node.items.text if isinstance(node.items, Path) else "each"
     what = f"`{name}` is {describe_kind(value)}; expected a list or an object"
-    raise PromptError(what, place=node.place, hint="`{{#each}}` goes over lists and objects")
+    raise PromptError(what, place=node.place, hint="`{{#each}}` iterates over lists and objects")
 
 
 def _json_text(value: object, indent: int | None, source: TextSource) -> str:
