@@ -14,7 +14,7 @@ import pytest
 import typer  # noqa: TID251 - messages are compared with the real command line
 
 from flowai.cli.app import app
-from flowai.evals.suites.datasets import ENDINGS
+from flowai.evals.suites.datasets import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +154,7 @@ def is_there(name: str) -> bool:
 
 
 def test_every_file_that_a_message_names_exists_or_is_a_projects() -> None:
-    endings = "|".join(re.escape(ending) for ending in (*ENDINGS, ".md", ".py", ".toml", ".lock", ".env", ".prompt"))
+    endings = "|".join(re.escape(ending) for ending in (*SUFFIXES, ".md", ".py", ".toml", ".lock", ".env", ".prompt"))
     found = quoted(MESSAGES, rf"[\w./-]*[\w-](?:{endings})$")
     pages_of_docs = r"\bdocs/(?:how-to|reference|explanation|tutorial|decisions)[\w/.-]*\w"
     found += [(place, name) for place, text in TEXTS for name in re.findall(pages_of_docs, text)]

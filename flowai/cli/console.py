@@ -95,7 +95,7 @@ _COLOURS = {
     "GATE MET": "green",
     "GATE NOT MET": "red",
     "NOT DECIDED: ERRORS": "yellow",
-    "UNDECIDED": "yellow",
+    "INCONCLUSIVE": "yellow",
     "READY TO DEPLOY": "green",
     "DEPLOY BLOCKED": "red",
     "NOT CHECKED, DEPLOY BLOCKED": "yellow",

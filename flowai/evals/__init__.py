@@ -1,1 +1,1 @@
-"""Suites."""
+"""Evaluation: suites, assertions, runs, reports, gates and the smoke run."""

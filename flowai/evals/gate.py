@@ -1,4 +1,4 @@
-"""Turns the figures of a run and the gates of its suites into a decision; knows no files, models or screens."""
+"""Gate decision of a run: totals against limits. Pure: no files, no models."""
 
 from __future__ import annotations
 
@@ -13,60 +13,56 @@ if TYPE_CHECKING:
     from flowai.evals.reports.records import GateVerdict, Totals
 
 DEFAULT_GATE = Gate(pass_rate=1.0)
-"""The rule where a suite declares no gate; it also wants every trial judged."""
+"""Gate of a suite that declares none; then every trial must also be judged."""
 
 
 def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> GateDecision:
-    """Hold each suite's figures against its gate.
-
-    Args:
-        totals: figures by suite path.
-        gates: gate by suite path; None or absent for the default: every trial passes.
+    """Compare each suite's totals with its gate; both are by suite path.
 
     Returns:
-        `error` when any trial has no answer (it outranks everything, since a missing trial may hide a failure), `fail`
-        when a limit is not met, `undecided` when a limit had nothing to measure or, under the default rule, a trial
-        could not be judged; else `pass`.
+        `error` if any trial has no answer (it outranks everything, because a missing trial may hide a failure), `fail`
+        if a limit is not met, `inconclusive` if a limit had nothing to measure or, by the default gate, a trial could
+        not be judged; else `pass`.
     """
     checks: list[GateCheck] = []
-    unjudged = not totals
-    for suite, figures in totals.items():
+    is_unjudged = not totals
+    for suite, suite_totals in totals.items():
         gate = gates.get(suite)
-        unjudged |= gate is None and figures.unscored_count > 0
-        checks += _checks(suite, figures, gate or DEFAULT_GATE)
-    return GateDecision(verdict=_verdict(totals, checks, unjudged=unjudged), checks=tuple(checks))
+        is_unjudged |= gate is None and suite_totals.unscored_count > 0
+        checks += _checks(suite, suite_totals, gate or DEFAULT_GATE)
+    return GateDecision(verdict=_verdict(totals, checks, is_unjudged=is_unjudged), checks=tuple(checks))
 
 
 def exit_code(decision: GateDecision) -> ExitCode:
-    """Give the exit status that a verdict stands for."""
+    """Return the exit status of a decision."""
     from flowai.errors import ExitCode
 
     return {
         "pass": ExitCode.DONE,
         "fail": ExitCode.GATE_NOT_MET,
         "error": ExitCode.INFRASTRUCTURE,
-        "undecided": ExitCode.UNDECIDED,
+        "inconclusive": ExitCode.UNDECIDED,
     }[decision.verdict]
 
 
-def _verdict(totals: Mapping[str, Totals], checks: list[GateCheck], *, unjudged: bool) -> GateVerdict:
-    if any(figures.error_count for figures in totals.values()):
+def _verdict(totals: Mapping[str, Totals], checks: list[GateCheck], *, is_unjudged: bool) -> GateVerdict:
+    if any(suite_totals.error_count for suite_totals in totals.values()):
         return "error"
     if any(check.passed is False for check in checks):
         return "fail"
-    return "undecided" if unjudged or any(check.passed is None for check in checks) else "pass"
+    return "inconclusive" if is_unjudged or any(check.passed is None for check in checks) else "pass"
 
 
-def _checks(suite: str, figures: Totals, gate: Gate) -> Iterator[GateCheck]:
-    promised = figures.json_promised_count
-    json_valid_rate = figures.json_valid_count / promised if promised else None
+def _checks(suite: str, totals: Totals, gate: Gate) -> Iterator[GateCheck]:
+    promised_count = totals.json_promised_count
+    json_valid_rate = totals.json_valid_count / promised_count if promised_count else None
     limits: tuple[tuple[str, float | None, float | None, Literal["min", "max"]], ...] = (
-        ("pass_rate", figures.pass_rate, gate.pass_rate, "min"),
+        ("pass_rate", totals.pass_rate, gate.pass_rate, "min"),
         ("json_valid_rate", json_valid_rate, gate.json_valid_rate, "min"),
-        ("latency_p95_ms", figures.latency.p95_ms, gate.latency_p95_ms, "max"),
-        ("ttft_p95_ms", figures.ttft.p95_ms, gate.ttft_p95_ms, "max"),
-        ("cost_usd", None if figures.unpriced_count else figures.cost_usd, gate.cost_usd, "max"),
-        *((f"metrics.{name}", figures.metrics.get(name), least, "min") for name, least in gate.metrics.items()),
+        ("latency_p95_ms", totals.latency.p95_ms, gate.latency_p95_ms, "max"),
+        ("ttft_p95_ms", totals.ttft.p95_ms, gate.ttft_p95_ms, "max"),
+        ("cost_usd", None if totals.unpriced_count else totals.cost_usd, gate.cost_usd, "max"),
+        *((f"metrics.{name}", totals.metrics.get(name), minimum, "min") for name, minimum in gate.metrics.items()),
     )
     for metric, observed, threshold, direction in limits:
         if threshold is not None:
@@ -76,9 +72,9 @@ def _checks(suite: str, figures: Totals, gate: Gate) -> Iterator[GateCheck]:
 def _check(
     suite: str, metric: str, observed: float | None, threshold: float, direction: Literal["min", "max"]
 ) -> GateCheck:
-    held = None
+    passed = None
     if observed is not None:
-        held = observed >= threshold if direction == "min" else observed <= threshold
+        passed = observed >= threshold if direction == "min" else observed <= threshold
     return GateCheck(
-        suite=suite, metric=metric, observed=observed, threshold=threshold, direction=direction, passed=held
+        suite=suite, metric=metric, observed=observed, threshold=threshold, direction=direction, passed=passed
     )

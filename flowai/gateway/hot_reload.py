@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import FlowaiError
 from flowai.gateway.snapshot import load_snapshot
-from flowai.prompts.library import ENDING
+from flowai.prompts.library import PROMPT_SUFFIX
 from flowai.redaction import Redactor
 from flowai.storage.files import read_fingerprints
 
@@ -109,5 +109,5 @@ def _files_under(directory: str | Path) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files_under(entry.path)
-        elif entry.name.endswith(ENDING):
+        elif entry.name.endswith(PROMPT_SUFFIX):
             yield entry.path

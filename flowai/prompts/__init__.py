@@ -2,7 +2,7 @@
 
 from flowai.prompts.library import PromptLibrary
 from flowai.prompts.lockfile import Change, LockedRelease, PromptLock, entry_hash
-from flowai.prompts.messages import MediaPart, Message, Rendered, SectionPart, TextPart
+from flowai.prompts.messages import MediaPart, Message, RenderedPrompt, SectionPart, TextPart
 from flowai.prompts.openai_messages import openai_messages
 from flowai.prompts.prompt import Prompt, parse_prompt
 
@@ -14,7 +14,7 @@ __all__ = [
     "Prompt",
     "PromptLibrary",
     "PromptLock",
-    "Rendered",
+    "RenderedPrompt",
     "SectionPart",
     "TextPart",
     "entry_hash",

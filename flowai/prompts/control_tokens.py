@@ -1,8 +1,8 @@
-"""What happens to chat control tokens that a value carries: allowed, neutralised or rejected.
+"""Policy for chat control tokens in values: allow, neutralise or reject.
 
-A control token (`<|im_start|>`, `[INST]`) is text that some servers turn into a turn's border when they tokenise the
-prompt. Typed messages keep our structure whole; this policy is for servers that paste their text into a chat template.
-Variants that careless servers fold back are recognised too: any casing, fullwidth letters, invisible characters within.
+A control token (`<|im_start|>`, `[INST]`) is text that some servers tokenise as the boundary of a turn. Typed messages
+keep their structure anyway; this policy is for servers that paste message text into a chat template. Variants that
+careless servers normalise are recognised too: any case, fullwidth letters, invisible characters inside.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 
 Policy = Literal["allow", "neutralise", "reject"]
-"""`allow`: values stay as they are, byte for byte. `neutralise`: a visible mark breaks the token, reversibly. `reject`:
-an error."""
+"""`allow`: values are unchanged. `neutralise`: a visible mark breaks the token, reversibly. `reject`: an error."""
 
 POLICIES: tuple[Policy, ...] = ("allow", "neutralise", "reject")
 
 MARK = "\N{MIDDLE DOT}"
-"""What `neutralise` puts after a token's first character: visible to people, meaningless to tokenisers."""
+"""Inserted after a token's first character: visible to people, meaningless to tokenisers."""
 
 # Llama 2 and Mistral, Gemma, T5 and SentencePiece models, Cohere, Qwen and Hermes tool calls
 _NAMED = (
@@ -32,14 +31,14 @@ _NAMED = (
     "<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>", "<pad>", "<unk>", "<BOS_TOKEN>", "<EOS_TOKEN>",
     "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<think>", "</think>",
 )  # fmt: skip
-# soft hyphen, zero-width characters and joiners, direction marks, variation selectors, and our own mark
+# soft hyphen, zero-width characters and joiners, direction marks, variation selectors, and the mark of `neutralise`
 _INVISIBLE = f"[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff{MARK}]*+"
 _FULLWIDTH_OFFSET = 0xFEE0
-_MAX_NAME_COUNT = 64
+_MAX_NAME_CHARS = 64
 
 
 def _letter(character: str) -> str:
-    """Match one ASCII character, its fullwidth twin, and for `_` the block that SentencePiece writes."""
+    """Return a pattern for an ASCII character and its fullwidth form; for `_` also SentencePiece's block character."""
     twins = character + chr(ord(character) + _FULLWIDTH_OFFSET) + ("\u2581" if character == "_" else "")
     return "[" + "".join(re.escape(twin) for twin in twins) + "]"
 
@@ -49,9 +48,9 @@ def _spelled(token: str) -> str:
 
 
 def _pattern() -> re.Pattern[str]:
-    """Match any control token; `<|name|>` by its shape, since every new model family brings new names."""
+    """Return a pattern for any control token; `<|name|>` by its shape, because new model families have new names."""
     name = "[0-9A-Za-z_\u2581\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff3f-]"
-    named = f"(?:{name}{_INVISIBLE}){{1,{_MAX_NAME_COUNT}}}+"
+    named = f"(?:{name}{_INVISIBLE}){{1,{_MAX_NAME_CHARS}}}+"
     shaped = _INVISIBLE.join((_letter("<"), _letter("|"), named + _letter("|"), _letter(">")))
     return re.compile("|".join((shaped, *map(_spelled, _NAMED))), re.IGNORECASE)
 
@@ -64,67 +63,52 @@ Owner = TypeVar("Owner")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueSpan(Generic[Owner]):
-    """A piece of a text that came from a value."""
+    """The part of a text that comes from one value."""
 
     start: int
-    """Index of its first character."""
     end: int
-    """Index after its last character, > start."""
+    """Exclusive, > start."""
     owner: Owner
-    """Who gave it, for the caller's message."""
+    """Source of the value, for errors."""
 
 
-def find(text: str, stretches: Sequence[ValueSpan[Owner]]) -> list[tuple[re.Match[str], Owner]]:
-    """Find the control tokens that touch a value; those the template wrote itself are its author's intent.
+def find_tokens(text: str, spans: Sequence[ValueSpan[Owner]]) -> list[tuple[re.Match[str], Owner]]:
+    """Return the control tokens that overlap a value, each with the owner of the last value it overlaps.
 
-    A token may be split over two values, or begin in the template: it is found in the joined text.
+    Tokens that the template itself contains are its author's intent. A token may be split over two values, or begin in
+    the template: the search is in the joined text.
 
     Args:
         text: the whole text of one part.
-        stretches: which of it came from values, in order, not overlapping.
-
-    Returns:
-        Each token with the owner of the last value that touches it.
+        spans: the parts of it that come from values, in order, not overlapping.
     """
-    starts = [stretch.start for stretch in stretches]
-    touched: list[tuple[re.Match[str], Owner]] = []
+    starts = [stretch.start for stretch in spans]
+    overlapping: list[tuple[re.Match[str], Owner]] = []
     for token in _TOKEN.finditer(text):
         index = bisect_right(starts, token.end() - 1) - 1
-        if index >= 0 and stretches[index].end > token.start():
-            touched.append((token, stretches[index].owner))
-    return touched
+        if index >= 0 and spans[index].end > token.start():
+            overlapping.append((token, spans[index].owner))
+    return overlapping
 
 
-def escape(text: str, stretches: Sequence[ValueSpan[Owner]]) -> str:
-    """Break each control token that touches a value with a visible mark; `restore` undoes it.
-
-    Args:
-        text: the whole text of one part.
-        stretches: which of it came from values, in order, not overlapping.
-    """
+def neutralise(text: str, spans: Sequence[ValueSpan[Owner]]) -> str:
+    """Break each control token that overlaps a value with a visible mark; `restore` undoes it. Arguments as above."""
     pieces: list[str] = []
     done = 0
-    for token, _ in find(text, stretches):
+    for token, _ in find_tokens(text, spans):
         pieces += (text[done : token.start() + 1], MARK)
         done = token.start() + 1
     return "".join((*pieces, text[done:]))
 
 
 def restore(text: str) -> str:
-    """Take one mark out of each neutralised token: gives the value's own bytes back."""
+    """Remove the mark from each neutralised token; this returns the original bytes of the value."""
     return _TOKEN.sub(lambda token: _MARKED.sub(r"\1", token.group(), count=1), text)
 
 
 def control_tokens(text: str) -> tuple[str, ...]:
-    """Give the control tokens in a text, each once, in the order they first stand there.
-
-    Args:
-        text: any text; tokens in other casing, full-width letters or with invisible characters within count too.
-
-    Returns:
-        The tokens as they stand in the text; empty where there are none.
-    """
+    """Return the control tokens in a text, each once, in order of appearance."""
     if not text:
         return ()
-    found = find(text, [ValueSpan(start=0, end=len(text), owner=None)])
+    found = find_tokens(text, [ValueSpan(start=0, end=len(text), owner=None)])
     return tuple(dict.fromkeys(token.group() for token, _ in found))

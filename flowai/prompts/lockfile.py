@@ -1,4 +1,4 @@
-"""prompts.lock: the hashes of released prompts and of the model entries a release resolved to."""
+"""`prompts.lock`: hashes of released prompts and of their releases' model entries."""
 
 from __future__ import annotations
 
@@ -19,80 +19,72 @@ SCHEMA_VERSION = 1
 
 
 class LockedRelease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one release was made of."""
+    """Content of one release."""
 
     prompts: dict[str, str] = {}
-    """Prompt id to SHA-256 of its bytes and its partials', hex."""
+    """SHA-256 of a prompt's bytes and its partials', hex, by prompt id."""
     models: dict[str, str] = {}
-    """The registry's name of a model to the hash of its entry, hex."""
+    """Hash of a model's entry, hex, by the model's name in the registry."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is not what a release was made of."""
+    """A difference from the content of a release."""
 
     release: str
-    """The release."""
     kind: Literal["prompt", "model"]
-    """What changed."""
     name: str
     """Prompt id or model name."""
     locked: str
-    """The hash in the lock, hex."""
-    found: str | None
-    """The hash now, hex; None when it is gone."""
+    """Hash in the lock, hex."""
+    current: str | None
+    """Hash now, hex; None if it no longer exists."""
 
 
 class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The lock file."""
+    """Content of the lock file."""
 
     schema_version: int = SCHEMA_VERSION
-    """Of the file's format."""
+    """Version of the file's format."""
     releases: dict[str, LockedRelease] = {}
-    """Release name to what it was made of."""
+    """By release name."""
 
     @classmethod
     def read(cls, path: Path, *, name: str = "prompts.lock") -> PromptLock:
-        """Read the file; one that is not there is an empty lock.
-
-        Args:
-            path: the file.
-            name: how messages call it.
+        """Read the file; a missing file is an empty lock. `name` is for errors.
 
         Raises:
             PromptError: unreadable, not JSON, or not of this format.
         """
         if not path.exists():
             return cls()
-        hint = "restore it from version control; flowai alone writes it"
+        hint = "restore it from version control; only flowai writes it"
         try:
             lock = msgspec.json.decode(read_text(path, name=name, kind=PromptError), type=cls)
         except msgspec.DecodeError as error:
             raise PromptError(f"not a lock file: {error}", place=Place(file=name), hint=hint) from None
         if lock.schema_version != SCHEMA_VERSION:
             what = f"found schema version {lock.schema_version}; expected {SCHEMA_VERSION}"
-            raise PromptError(what, place=Place(file=name, key="schema_version"), hint="use the flowai that wrote it")
+            raise PromptError(
+                what, place=Place(file=name, key="schema_version"), hint="use the version of flowai that wrote it"
+            )
         return lock
 
     def write(self, path: Path) -> None:
-        """Write the file in one step, sorted, so that its differences read well.
+        """Write the file atomically, sorted, so that diffs are readable.
 
         Raises:
-            InfrastructureError: the place cannot be written; the old file is untouched.
+            InfrastructureError: it cannot be written; the old file is unchanged.
         """
         write_atomic(path, json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
     def with_release(self, release: str, locked: LockedRelease) -> PromptLock:
-        """Give a lock that also holds this release.
-
-        Args:
-            release: its name.
-            locked: what it is made of.
+        """Return a lock that also contains this release.
 
         Raises:
-            PromptError: the release is locked with something else: releases never change.
+            PromptError: the release is locked with other content: releases never change.
         """
         if self.releases.get(release, locked) != locked:
-            what = f"release `{release}` is locked with other prompts or models"
+            what = f"release `{release}` is locked with different prompts or models"
             hint = "releases never change: publish a new one"
             raise PromptError(what, place=Place(file="prompts.lock", key=f"releases.{release}"), hint=hint)
         return PromptLock(releases={**self.releases, release: locked})
@@ -100,36 +92,32 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def changes(
         self, *, prompts: Mapping[str, str | None], models: Mapping[str, str | None] | None = None
     ) -> list[Change]:
-        """List what is no longer as it was released; names that are not handed in are not compared.
+        """List what differs from the locked content; prompts and models that are not passed are not compared.
 
         Args:
-            prompts: prompt id to its hash now; None when it is gone.
-            models: model name to the hash of its entry now; None when it is gone.
+            prompts: current hash by prompt id; None if the prompt no longer exists.
+            models: current hash of the entry by model name; None if the model no longer exists.
         """
-        found: list[Change] = []
+        changes: list[Change] = []
         for release, locked in sorted(self.releases.items()):
-            for kind, then, now in (("prompt", locked.prompts, prompts), ("model", locked.models, models or {})):
-                found += [
+            for kind, locked_hashes, current in (
+                ("prompt", locked.prompts, prompts),
+                ("model", locked.models, models or {}),
+            ):
+                changes += [
                     Change(
                         release=release,
                         kind="prompt" if kind == "prompt" else "model",
                         name=name,
                         locked=digest,
-                        found=now[name],
+                        current=current[name],
                     )
-                    for name, digest in sorted(then.items())
-                    if name in now and now[name] != digest
+                    for name, digest in sorted(locked_hashes.items())
+                    if name in current and current[name] != digest
                 ]
-        return found
+        return changes
 
 
 def entry_hash(entry: Mapping[str, Any]) -> str:
-    """Hash a model's entry, whatever the order of its keys.
-
-    Args:
-        entry: JSON values; the caller leaves the key out.
-
-    Returns:
-        SHA-256, hex.
-    """
+    """Hash a model's entry, independent of the order of its keys: SHA-256, hex. The caller removes the API key."""
     return hashlib.sha256(json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The records a render gives: messages with a role and typed parts."""
+"""Records of a rendered prompt: messages with a role and typed parts."""
 
 from __future__ import annotations
 
@@ -7,46 +7,44 @@ from typing import Literal
 import msgspec
 
 Role = Literal["system", "user", "model"]
-"""Who speaks; dotprompt calls the assistant `model`."""
+"""Dotprompt calls the assistant `model`."""
 
 ROLES: tuple[Role, ...] = ("system", "user", "model")
 
 
 class TextPart(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
-    """Text, byte for byte as template and values gave it."""
+    """Text, byte for byte from template and values."""
 
     text: str
-    """May be empty when a value was."""
+    """May be empty if a value was."""
 
 
 class MediaPart(msgspec.Struct, frozen=True, kw_only=True, tag="media"):
-    """A picture or other medium, by reference."""
+    """An image or other medium, by reference."""
 
     url: str
-    """`https:` or `data:` address, as the value gave it."""
+    """`https:` or `data:` URL, unchanged from the value."""
     content_type: str | None = None
-    """Media type (`image/png`); None when the template names none."""
+    """Media type (`image/png`); None if the template names none."""
 
 
 class SectionPart(msgspec.Struct, frozen=True, kw_only=True, tag="section"):
-    """A mark inside a message: what follows belongs to this section. Models never see it."""
+    """Marker inside a message: the parts after it belong to this section. It is not sent to models."""
 
     name: str
-    """As the template wrote it."""
 
 
 Part = TextPart | MediaPart | SectionPart
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of a conversation."""
+    """A message of a conversation."""
 
     role: Role
-    """Who speaks."""
     parts: tuple[Part, ...]
     """In the order of the template; adjacent text is one part."""
     purpose: Literal["history"] | None = None
-    """`history` for messages that `{{history}}` placed; else None."""
+    """`history` for messages that `{{history}}` inserted."""
 
     @property
     def text(self) -> str:
@@ -54,10 +52,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "".join(part.text for part in self.parts if isinstance(part, TextPart))
 
 
-class Rendered(msgspec.Struct, frozen=True, kw_only=True):
-    """What a render gives."""
+class RenderedPrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a render."""
 
     messages: tuple[Message, ...]
-    """The conversation, in order."""
     nonce: str | None = None
-    """What the marks around untrusted values carry; None when the prompt has no untrusted variables."""
+    """In the marks around untrusted values; None if the prompt has no untrusted variables."""

@@ -1,4 +1,4 @@
-"""Typed messages to OpenAI's chat format.
+"""Conversion of messages to OpenAI's chat format.
 
 Source: OpenAI API reference, "Create chat completion", messages.
 """
@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 
 
 def openai_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Write messages in OpenAI's chat format.
+    """Convert messages to OpenAI's chat format; the role `model` becomes `assistant`.
 
-    Text alone becomes one string; with media the content is a list of parts, in which empty text is left out because
-    providers refuse it. Sections are not sent.
-
-    Args:
-        messages: the conversation.
-
-    Returns:
-        One dict per message; `model` is called `assistant` there.
+    Text alone becomes one string; with media the content is a list of parts, without empty text, because providers
+    reject it. Sections are not sent.
     """
     return [_message(message) for message in messages]
 
@@ -33,11 +27,11 @@ def openai_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
 def _message(message: Message) -> dict[str, Any]:
     role = "assistant" if message.role == "model" else message.role
     if any(isinstance(part, MediaPart) for part in message.parts):
-        return {"role": role, "content": [_part(part) for part in message.parts if not _is_silent(part)]}
+        return {"role": role, "content": [_part(part) for part in message.parts if not _is_omitted(part)]}
     return {"role": role, "content": message.text}
 
 
-def _is_silent(part: Part) -> bool:
+def _is_omitted(part: Part) -> bool:
     return isinstance(part, SectionPart) or (isinstance(part, TextPart) and not part.text)
 
 

@@ -1,4 +1,4 @@
-"""A prompt: a parsed template with its settings, ready to be rendered many times."""
+"""A prompt: front matter and compiled template, ready for any number of renders."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts import spotlight
-from flowai.prompts.messages import Message, Rendered
-from flowai.prompts.schema.front_matter import FrontMatter, read_settings, split
+from flowai.prompts.messages import Message, RenderedPrompt
+from flowai.prompts.schema.front_matter import FrontMatter, parse_front_matter, split_file
 from flowai.prompts.schema.input_schema import InputSchema
 from flowai.prompts.template.compiler import Program, compile_nodes
 from flowai.prompts.template.context import RenderContext, RenderState
@@ -23,30 +23,28 @@ if TYPE_CHECKING:
 
     from flowai.prompts.schema.picoschema import Schema
 
-NONCE = "nonce"
-"""`{{@nonce}}` gives the nonce of the marks around untrusted values, so that a template can name them."""
+NONCE_NAME = "nonce"
+"""`{{@nonce}}` is the nonce of the marks around untrusted values, so that a template can explain them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One prompt."""
+    """A parsed prompt file."""
 
     id: str
-    """Its path from the project's root without the ending (`prompts/summary_v2`)."""
+    """Path from the project's root without suffix (`prompts/summary_v2`)."""
     path: Path
-    """Its file."""
     hash: str
     """SHA-256 over its bytes and its partials', hex."""
     settings: FrontMatter
-    """What its front matter says."""
     program: Program
-    """Its template, ready to run."""
+    """The compiled template."""
     file: str
-    """Its file's name for messages."""
+    """Name of its file in errors."""
 
     @property
     def model(self) -> str | None:
-        """The model the front matter names; None when it names none."""
+        """Model in the front matter; None if it names none."""
         return self.settings.model
 
     @property
@@ -56,22 +54,22 @@ class Prompt:
 
     @property
     def output_schema(self) -> Schema | None:
-        """Plain JSON Schema of the answer; None for free text."""
+        """JSON Schema of the answer; None for free text."""
         return self.settings.output_schema
 
     @property
     def promises_json(self) -> bool:
-        """Whether the answer is to be JSON."""
+        """True if the answer should be JSON."""
         return self.settings.promises_json
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The names the template or the input schema expects, sorted."""
+        """Variables of the template or the input schema, sorted."""
         return self.contract.names
 
     @cached_property
     def contract(self) -> InputSchema:
-        """What the prompt expects of its values."""
+        """Requirements for values, from the input schema and the template."""
         return InputSchema(
             file=self.file,
             schema=self.settings.input_schema,
@@ -82,11 +80,11 @@ class Prompt:
         )
 
     def select(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Leave out the values this prompt does not know; all stay where it takes any.
+        """Return the values that this prompt knows; all of them if it accepts any name.
 
-        An evaluation's cases also hold variables that only assertions use: they go through here before a strict render.
+        Cases of an evaluation also have variables for assertions only: they must be removed before a strict render.
         """
-        if self.contract.is_open:
+        if self.contract.accepts_unknown:
             return dict(values)
         known = {*self.contract.names, *self.settings.defaults}
         return {name: value for name, value in values.items() if name in known}
@@ -99,51 +97,52 @@ class Prompt:
         context: Mapping[str, Any] | None = None,
         strict: bool = True,
         nonce: str | None = None,
-    ) -> Rendered:
-        """Give the conversation for these values.
+    ) -> RenderedPrompt:
+        """Render the conversation for these values.
 
         Args:
             values: the variables.
-            history: messages before this one; they go where `{{history}}` stands, else before the last user message.
-            context: what `@name` reads (`{{@state.count}}`).
-            strict: whether missing, unknown and wrongly typed values are errors; otherwise what is missing is empty.
+            history: earlier messages; inserted at `{{history}}`, else before the last user message.
+            context: values of `@name` (`{{@state.count}}`).
+            strict: missing, unknown and wrongly typed values are errors; otherwise missing values are empty.
             nonce: for the marks around untrusted values, at least 8 letters and digits; None to derive one from the
                 content (see `spotlight.derive_nonce` for the trade-off).
 
         Returns:
-            Typed messages; every value in them byte for byte, unless the prompt's own policy says otherwise.
+            Typed messages; every value in them byte for byte, unless the prompt's own policy changes it.
 
         Raises:
-            PromptError: the values break the contract, cannot be written as text, or carry a token the policy rejects.
+            PromptError: the values break the contract, cannot be written as text, or contain a token that the policy
+                rejects.
         """
         settings = self.settings
-        given = {**settings.defaults, **values} if settings.defaults else values
+        all_values = {**settings.defaults, **values} if settings.defaults else values
         if strict:
             self.contract.check_schema()
-            self.contract.check(given)
+            self.contract.check(all_values)
         if settings.untrusted and nonce is None:
-            nonce = spotlight.derive_nonce(self.hash, given)
+            nonce = spotlight.derive_nonce(self.hash, all_values)
         elif settings.untrusted and nonce is not None:
             spotlight.check_nonce(nonce, place=Place(file=self.file))
         else:
             nonce = None
-        draft = MessageBuilder(policy=settings.policy, history=history, file=self.file)
-        run = RenderState(
-            draft=draft,
-            data={**(context or {}), NONCE: nonce} if nonce else context or {},
-            root=given,
+        builder = MessageBuilder(policy=settings.policy, history=history, file=self.file)
+        state = RenderState(
+            builder=builder,
+            data={**(context or {}), NONCE_NAME: nonce} if nonce else context or {},
+            root=all_values,
             nonce=nonce or "",
             needs_data=strict,
             needs_values=strict and settings.input_schema is None,
         )
-        frame = RenderContext(run, given, None, {})
+        root_context = RenderContext(state, all_values, None, {})
         for step in self.program.steps:
-            step(frame)
-        return Rendered(messages=draft.finish(), nonce=nonce)
+            step(root_context)
+        return RenderedPrompt(messages=builder.finish(), nonce=nonce)
 
 
 class _RecordingPartials:
-    """Partials that remember which were asked for, so that they enter the hash."""
+    """Records the partials that a template includes, for the prompt's hash."""
 
     def __init__(self, partials: Partials) -> None:
         self._partials = partials
@@ -162,41 +161,33 @@ class _RecordingPartials:
 def parse_prompt(
     text: str,
     *,
-    id: str,  # noqa: A002 - the record's own word
+    id: str,  # noqa: A002 - the field's name
     path: Path,
     file: str,
     partials: Partials,
     schemas: Mapping[str, Schema] | None = None,
 ) -> Prompt:
-    """Read a prompt.
-
-    Args:
-        text: the whole file.
-        id: the prompt's id.
-        path: its file.
-        file: the file's name for messages.
-        partials: where partials come from.
-        schemas: schemas that Picoschema may use by name.
+    """Parse a prompt file; `file` is its name in errors, `schemas` are those that Picoschema may use by name.
 
     Raises:
-        PromptError: anything is wrong with the front matter, the template or a partial; the line is of the whole file.
+        PromptError: the front matter, the template or a partial is wrong; the line number is that of the whole file.
     """
-    parts = split(text, file=file)
-    settings = read_settings(parts, file=file, schemas=schemas)
-    noted = _RecordingPartials(partials)
-    nodes = parse(parts.body, file=file, first_line=parts.first_line, partials=noted)
+    parts = split_file(text, file=file)
+    settings = parse_front_matter(parts, file=file, schemas=schemas)
+    recorded = _RecordingPartials(partials)
+    nodes = parse(parts.body, file=file, first_line=parts.first_line, partials=recorded)
     program = compile_nodes(nodes, untrusted=settings.untrusted)
-    digest = _digest(text, noted.used)
+    digest = _digest(text, recorded.used)
     prompt = Prompt(id=id, path=path, hash=digest, settings=settings, program=program, file=file)
     for name in settings.untrusted:
-        if name not in prompt.variables and not prompt.contract.is_open:
+        if name not in prompt.variables and not prompt.contract.accepts_unknown:
             hint = expected_one_of(prompt.variables, found=name)
             raise PromptError(f"no variable `{name}`", place=settings.untrusted_place, hint=hint)
     return prompt
 
 
 def _digest(text: str, partials: Mapping[str, PartialSource]) -> str:
-    """Hash the file and its partials; lengths in between, so that no two sets of files look alike."""
+    """Hash the file and its partials, with lengths between them, so that different files have different hashes."""
     digest = hashlib.sha256()
     pieces = [text, *(piece for name in sorted(partials) for piece in (name, partials[name].text))]
     for piece in pieces:

@@ -73,7 +73,7 @@ COMMANDS = [
     (["eval", "-o", "x.pdf"], 2, "found ending `.pdf`"),
     (["eval", "--replay", "gone.jsonl"], 2, "no recording `gone.jsonl`"),
     (["eval", "--replay", "a", "--record", "b"], 2, "exclude each other"),
-    (["eval", "--resume"], 5, "no earlier run of this very plan"),
+    (["eval", "--resume"], 5, "no earlier run of the same plan"),
     (["eval", "--filter-failing"], 5, "no earlier run on this target"),
     (["eval", "--filter-pattern", "("], 2, "not a regular expression"),
     (["eval", "--repeat", "0"], 2, "--repeat"),

@@ -170,7 +170,7 @@ def test_a_baseline_prompt_is_compared_with(flowai: Flowai, project: SampleProje
     ))  # fmt: skip
     provider.answerer = lambda asked: Reply(text="bye" if "Say" in asked.body["messages"][0]["content"] else "hello")
     never = flowai("eval", "prompts/echo_v2")
-    assert "warning: the baseline `prompts/echo_v1` was never tried" in never.err
+    assert "warning: the baseline `prompts/echo_v1` was never run" in never.err
     flowai("eval", "prompts/echo_v1")
     assert "against prompts/echo_v1: 2 broke (one, two), 0 fixed" in flowai("eval", "prompts/echo_v2").out
 
@@ -283,7 +283,7 @@ def test_a_directory_of_recordings_is_replayed_as_one(
     assert flowai("eval", "--replay", "empty").code == 2
     again = flowai("eval", "--record", "rec.jsonl", "--resume")
     assert again.code == 2
-    assert ("a recording is made as a whole" in again.err) is True
+    assert ("a recording is always complete" in again.err) is True
 
 
 def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProject) -> None:

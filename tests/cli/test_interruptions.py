@@ -116,7 +116,7 @@ def test_ctrl_c_keeps_results_and_says_how_to_go_on(
     assert flowai("eval", "prompts/echo_v1", "--resume").code == 0
     done = flowai("eval", "prompts/echo_v1", "--resume")
     assert done.code == 5
-    assert ("run 0001 went through" in done.err) is True
+    assert ("run 0001 is finished" in done.err) is True
 
 
 def test_another_plan_does_not_resume(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
@@ -129,7 +129,7 @@ def test_another_plan_does_not_resume(flowai: Flowai, project: SampleProject, pr
     project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
     ran = flowai("eval", "--resume")
     assert ran.code == 5
-    assert ("no earlier run of this very plan" in ran.err) is True
+    assert ("no earlier run of the same plan" in ran.err) is True
 
 
 def test_a_full_disk_is_one_error_and_loses_nothing_written(

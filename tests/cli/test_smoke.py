@@ -178,5 +178,5 @@ def test_changed_bytes_of_a_published_release_are_refused(flowai: Flowai, projec
     project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
     ran = flowai("smoke")
     assert ran.code == 3
-    assert "prompt `prompts/echo_v1` is not what release `v1` was published with" in ran.err
+    assert "prompt `prompts/echo_v1` differs from the published release `v1`" in ran.err
     assert flowai("smoke", "--release", "v2").code == 0

@@ -164,7 +164,7 @@ def test_a_good_answer_passes_and_an_empty_one_fails(path: str) -> None:
     checks = compile_cases(suite(path).cases)
 
     def outcome(case: Case, text: str) -> str:
-        answer = Answer(text=text, vars=case.vars, finish_reason="stop")
+        answer = Answer(text=text, finish_reason="stop")
         return score_answer(checks[case.id], answer, case.threshold).outcome
 
     for case in suite(path).cases:

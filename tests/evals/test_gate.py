@@ -17,10 +17,10 @@ from flowai.evals.reports import Gate, Trial, totals_of
         (["pass", "fail"], None, "fail"),
         (["pass", "error"], None, "error"),
         (["fail", "error"], None, "error"),
-        (["pass", "unscored"], None, "undecided"),
+        (["pass", "unscored"], None, "inconclusive"),
         (["fail", "unscored"], None, "fail"),
-        (["unscored"], None, "undecided"),
-        (["unscored"], Gate(pass_rate=0.5), "undecided"),
+        (["unscored"], None, "inconclusive"),
+        (["unscored"], Gate(pass_rate=0.5), "inconclusive"),
         (["pass", "unscored"], Gate(pass_rate=0.5), "pass"),
         (["pass", "fail"], Gate(pass_rate=0.5), "pass"),
         (["pass", "fail"], Gate(pass_rate=0.51), "fail"),
@@ -30,8 +30,8 @@ from flowai.evals.reports import Gate, Trial, totals_of
         (["pass"], Gate(ttft_p95_ms=100), "fail"),
         (["pass"], Gate(cost_usd=0.001), "pass"),
         (["pass", "pass"], Gate(cost_usd=0.001), "fail"),
-        (["pass"], Gate(json_valid_rate=0.9), "undecided"),
-        (["pass"], Gate(metrics={"tone": 0.5}), "undecided"),
+        (["pass"], Gate(json_valid_rate=0.9), "inconclusive"),
+        (["pass"], Gate(metrics={"tone": 0.5}), "inconclusive"),
     ],
 )
 def test_what_follows(outcomes: list[str], gate: Gate | None, verdict: str) -> None:
@@ -40,14 +40,14 @@ def test_what_follows(outcomes: list[str], gate: Gate | None, verdict: str) -> N
 
 
 def test_no_trials_are_never_good_news() -> None:
-    assert decide({}, {}).verdict == "undecided"
-    assert decide({"s": totals_of([])}, {}).verdict == "undecided"
+    assert decide({}, {}).verdict == "inconclusive"
+    assert decide({"s": totals_of([])}, {}).verdict == "inconclusive"
 
 
 def test_an_unknown_price_does_not_meet_a_cost_limit() -> None:
     priceless: list[Trial] = [trial(cost_usd=None)]
     decision = decide({"s": totals_of(priceless)}, {"s": Gate(cost_usd=1.0)})
-    assert decision.verdict == "undecided"
+    assert decision.verdict == "inconclusive"
     assert decision.checks[0].observed is None
 
 
@@ -72,7 +72,7 @@ def test_verdicts_have_their_exit_codes() -> None:
         "pass": ExitCode.DONE,
         "fail": ExitCode.GATE_NOT_MET,
         "error": ExitCode.INFRASTRUCTURE,
-        "undecided": ExitCode.UNDECIDED,
+        "inconclusive": ExitCode.UNDECIDED,
     }
-    for outcome, verdict in (("pass", "pass"), ("fail", "fail"), ("error", "error"), ("unscored", "undecided")):
+    for outcome, verdict in (("pass", "pass"), ("fail", "fail"), ("error", "error"), ("unscored", "inconclusive")):
         assert exit_code(decide({"s": totals_of([trial(outcome=outcome)])}, {})) == codes[verdict]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flowai.errors import PromptError
-from flowai.prompts import Message, Prompt, Rendered, TextPart
+from flowai.prompts import Message, Prompt, RenderedPrompt, TextPart
 from flowai.prompts.control_tokens import restore
 
 MakePrompt = Callable[..., Prompt]
@@ -102,7 +102,7 @@ def values_with(value: str) -> dict[str, Any]:
     }
 
 
-def rendered(prompt: Prompt, value: str) -> Rendered:
+def rendered(prompt: Prompt, value: str) -> RenderedPrompt:
     history = [
         Message(role="user", parts=(TextPart(text="earlier"),)),
         Message(role="model", parts=(TextPart(text=value),)),

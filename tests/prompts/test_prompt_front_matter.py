@@ -56,7 +56,7 @@ def test_an_empty_file_says_nothing(make_prompt: MakePrompt) -> None:
         ("---\nmodel: m\nno end", "x_v1.prompt:1", "never closed", "---"),
         ("\n\n---\na: [1\n---\nx", "x_v1.prompt:5", "not valid YAML", ""),
         ("---\nmodel: m\nmodel: n\n---\nx", "x_v1.prompt:3: model", "duplicate key", ""),
-        ("---\n- a\n---\nx", "x_v1.prompt:2", "no map", "key: value"),
+        ("---\n- a\n---\nx", "x_v1.prompt:2", "not a map", "key: value"),
         ("---\nmdoel: m\n---\nx", "x_v1.prompt:2: mdoel", "unknown key", "did you mean `model`?"),
         ("---\ntools: [a]\n---\nx", "x_v1.prompt:2: tools", "sends no tools", ""),
         ("---\nmodel: 5\n---\nx", "x_v1.prompt:2: model", "expected text", ""),
@@ -73,7 +73,7 @@ def test_an_empty_file_says_nothing(make_prompt: MakePrompt) -> None:
         (
             "---\noutput:\n  schema:\n    a(list): string\n---\nx",
             "x_v1.prompt:4: output.schema.a(list)",
-            "no kind",
+            "not a kind",
             "array",
         ),
         (
@@ -96,7 +96,12 @@ def test_an_empty_file_says_nothing(make_prompt: MakePrompt) -> None:
             "no type `txt`",
             "",
         ),
-        ("---\noutput:\n  schema: {type: object, required: a}\n---\nx", "x_v1.prompt:3", "`required` is no list", ""),
+        (
+            "---\noutput:\n  schema: {type: object, required: a}\n---\nx",
+            "x_v1.prompt:3",
+            "`required` is not a list",
+            "",
+        ),
         ("---\nflowai: {control_token: reject}\n---\nx", "x_v1.prompt:2", "unknown key", "`control_tokens`"),
         ("---\nflowai: {control_tokens: drop}\n---\nx", "x_v1.prompt:2", "no policy `drop`", "`allow`"),
         ("---\nflowai: {untrusted: text}\n---\n{{text}}", "x_v1.prompt:2", "list of variables", "[text]"),
@@ -151,7 +156,7 @@ def test_optional_variables_may_be_left_out_or_null(make_prompt: MakePrompt) -> 
         ({"text": "t", "tags": ["a", 1]}, "x_v1.prompt:13", "`tags[1]` is 1; expected string"),
         ({"text": "t", "user": {}}, "x_v1.prompt:14", "`user.name` is missing"),
         ({"text": "t", "user": {"name": "n", "age": 1}}, "x_v1.prompt:14", "`user.age` is not allowed here"),
-        ({"text": "t", "txet": "t"}, "x_v1.prompt:3", "variable `txet` is not known"),
+        ({"text": "t", "txet": "t"}, "x_v1.prompt:3", "variable `txet` is unknown"),
     ],
 )
 def test_the_schema_is_the_contract(values: dict[str, Any], place: str, what: str, make_prompt: MakePrompt) -> None:
@@ -170,7 +175,7 @@ def test_without_a_schema_the_template_is_the_contract(make_prompt: MakePrompt) 
     with pytest.raises(PromptError, match="`b`, `c` are missing") as missing:
         prompt.render({"a": 1})
     assert str(missing.value.place) == "x_v1.prompt:2"
-    with pytest.raises(PromptError, match="`z` is not known"):
+    with pytest.raises(PromptError, match="`z` is unknown"):
         prompt.render({"a": 1, "b": 0, "c": {}, "z": 1})
     assert prompt.render(prompt.select({"a": 1, "b": 0, "c": {}, "z": 1})).messages[0].text == "1\n"
     assert prompt.render({}, strict=False).messages[0].text == "\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flowai.errors import PromptError
 from flowai.prompts import Prompt, openai_messages
-from flowai.prompts.control_tokens import MARK, ValueSpan, escape, restore
+from flowai.prompts.control_tokens import MARK, ValueSpan, neutralise, restore
 
 MakePrompt = Callable[..., Prompt]
 
@@ -67,7 +67,7 @@ def test_json_can_be_read_back(value: str, make_prompt: MakePrompt) -> None:
 def test_neutralising_can_be_undone(text: str) -> None:
     stretches = [ValueSpan(start=0, end=len(text), owner=None)] if text else []
 
-    assert restore(escape(text, stretches)) == text
+    assert restore(neutralise(text, stretches)) == text
 
 
 @given(value=TEXT)

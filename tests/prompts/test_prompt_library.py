@@ -72,7 +72,7 @@ def test_unknown_prompts_name_the_nearest(project: Project) -> None:
     assert "did you mean `prompts/summary_v1`?" in (caught.value.hint or "")
     with pytest.raises(PromptError) as ending:
         library.load("prompts/summary_v1.prompt")
-    assert ending.value.hint == "an id has no ending: `prompts/summary_v1`"
+    assert ending.value.hint == "an id has no suffix: `prompts/summary_v1`"
 
 
 @pytest.mark.parametrize("prompt_id", ["../secret", "/etc/passwd", "prompts/../../secret", "prompts/link_v1"])
@@ -123,7 +123,7 @@ def test_a_directory_holds_exactly_one_prompt(project: Project) -> None:
 
 def test_what_is_no_prompt_has_no_id(project: Project) -> None:
     library = PromptLibrary(project)
-    for name, what in [("_p.prompt", "partial"), ("notes.txt", "no prompt file")]:
+    for name, what in [("_p.prompt", "partial"), ("notes.txt", "not a prompt file")]:
         with pytest.raises(PromptError, match=what):
             library.id_of(write(project, name, "x"))
     with pytest.raises(PromptError, match="outside"):
@@ -156,7 +156,7 @@ def test_the_lock_says_what_changed() -> None:
 
     changes = lock.changes(prompts={"prompts/a_v1": "99", "prompts/b_v1": None, "other": "1"}, models={"m": "33"})
 
-    assert [(change.kind, change.name, change.locked, change.found) for change in changes] == [
+    assert [(change.kind, change.name, change.locked, change.current) for change in changes] == [
         ("prompt", "prompts/a_v1", "11", "99"),
         ("prompt", "prompts/b_v1", "22", None),
     ]
@@ -167,7 +167,7 @@ def test_a_locked_release_never_changes() -> None:
     lock = PromptLock().with_release("v1", LockedRelease(prompts={"p": "1"}))
 
     assert lock.with_release("v1", LockedRelease(prompts={"p": "1"})) == lock
-    with pytest.raises(PromptError, match="`v1` is locked with other"):
+    with pytest.raises(PromptError, match="`v1` is locked with different"):
         lock.with_release("v1", LockedRelease(prompts={"p": "2"}))
 
 

@@ -102,10 +102,10 @@ def test_history_goes_before_the_last_user_message_unless_placed(make_prompt: Ma
     [
         ("a\nb {{name", "x_v1.prompt:2", "never closed", "}}"),
         ("{{#if a}}\nx\n", "x_v1.prompt:1", "`{{#if}}` is never closed", "{{/if}}"),
-        ("{{#if a}}\nx\n{{/each}}", "x_v1.prompt:3", "`{{/each}}` stands where `{{#if}}` of line 1", "{{/if}}"),
+        ("{{#if a}}\nx\n{{/each}}", "x_v1.prompt:3", "`{{/each}}` is where `{{#if}}` of line 1", "{{/if}}"),
         ("x\n{{/if}}", "x_v1.prompt:2", "closes no block", ""),
         ("x\n\n{{else}}", "x_v1.prompt:3", "closes no block", ""),
-        ("{{#if a}}{{else}}{{else}}{{/if}}", "x_v1.prompt:1", "`{{else}}` stands where", ""),
+        ("{{#if a}}{{else}}{{else}}{{/if}}", "x_v1.prompt:1", "`{{else}}` is where", ""),
         ("\n{{shout name}}", "x_v1.prompt:2", "no helper `shout`", "`json`"),
         ("{{#loop items}}{{/loop}}", "x_v1.prompt:1", "no block `loop`", "{{#each loop}}"),
         ("{{log a}}", "x_v1.prompt:1", "no helper `log`", ""),
@@ -116,19 +116,19 @@ def test_history_goes_before_the_last_user_message_unless_placed(make_prompt: Ma
         ("{{^a}}{{/a}}", "x_v1.prompt:1", "inverted sections", "{{#unless a}}"),
         ("{{}}", "x_v1.prompt:1", "empty", ""),
         ("{{{a}}", "x_v1.prompt:1", "`{{{` is closed by `}}`", ""),
-        ("{{a ; b}}", "x_v1.prompt:1", "`;` makes no sense", ""),
+        ("{{a ; b}}", "x_v1.prompt:1", "`;` is not allowed inside", ""),
         ("{{!-- a }}", "x_v1.prompt:1", "comment is never closed", ""),
-        ("{{role who}}", "x_v1.prompt:1", "needs a quoted name", "never decides about structure"),
+        ("{{role who}}", "x_v1.prompt:1", "needs a quoted name", "cannot name roles or sections"),
         ('{{role "sytem"}}', "x_v1.prompt:1", "no role `sytem`", "did you mean `system`?"),
         ('{{role "assistant"}}', "x_v1.prompt:1", "no role `assistant`", "`model`"),
         ("{{section}}", "x_v1.prompt:1", "`section` is used wrongly", '{{section "name"}}'),
         ("{{media src=a}}", "x_v1.prompt:1", "unknown `src=`", "url="),
         ("{{media}}", "x_v1.prompt:1", "no `url=`", ""),
         ("{{json a indent=b}}", "x_v1.prompt:1", "`indent=` is not a number", ""),
-        ("{{../a}}", "x_v1.prompt:1", "leads out of the outermost context", ""),
+        ("{{../a}}", "x_v1.prompt:1", "leaves the outermost context", ""),
         ("{{@../index}}", "x_v1.prompt:1", "not part of the dialect", ""),
         ("{{#if a=}}{{/if}}", "x_v1.prompt:1", "`=` needs a name", ""),
-        ('{{"text"}}', "x_v1.prompt:1", "is no variable", ""),
+        ('{{"text"}}', "x_v1.prompt:1", "is not a variable", ""),
         ("x\n{{> nme}}", "x_v1.prompt:2", "no partial `nme`", "did you mean `name`?"),
         ("{{> name a b}}", "x_v1.prompt:1", "more than one context", ""),
         ("{{>}}", "x_v1.prompt:1", "needs a name", ""),
@@ -244,7 +244,7 @@ def test_everything_at_once_counts_as_untrusted(make_prompt: MakePrompt) -> None
 
 
 @pytest.mark.parametrize(
-    ("nonce", "what"), [("short", "nonce"), ("has space here", "nonce"), ("insidevalue", "carries")]
+    ("nonce", "what"), [("short", "nonce"), ("has space here", "nonce"), ("insidevalue", "contains")]
 )
 def test_a_nonce_that_protects_nothing_is_refused(nonce: str, what: str, make_prompt: MakePrompt) -> None:
     prompt = make_prompt("---\nflowai: {untrusted: [a]}\n---\n{{a}}")

@@ -1,4 +1,4 @@
-"""Assertions. Checks on answers."""
+"""Assertions: checks of answers."""
 
 from flowai.evals.assertions.catalog import AssertionFunction, compile_cases, compile_check, compile_checks
 from flowai.evals.assertions.records import Answer

@@ -1,4 +1,7 @@
-"""Checks on how an answer came about: how long it took, what it cost, why it ended."""
+"""Checks of a call's measurements: latency, time to first token, cost, finish reason.
+
+As in `text`, a wrong value or threshold is a SuiteError when the check is built.
+"""
 
 from __future__ import annotations
 
@@ -8,90 +11,72 @@ from flowai.errors import expected_one_of
 from flowai.evals.assertions.records import CheckResult, quoted, suite_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.suites.records import Assertion
 
 FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls")
 
 
-def _limit(assertion: Assertion, unit: str) -> float:
-    if assertion.threshold is None:
-        raise suite_error(assertion, "has no `threshold`", hint=f"give the limit in {unit}")
-    return assertion.threshold
-
-
 def latency(assertion: Assertion) -> CheckFunction:
-    """Hold when the whole answer took at most `threshold` milliseconds, when it was made.
-
-    Raises:
-        SuiteError: no threshold.
-    """
-    most_ms = _limit(assertion, "milliseconds")
-
-    def judge(answer: Answer) -> CheckResult:
-        if answer.latency_ms is None:
-            return CheckResult(None, ": not measured")
-        held = answer.latency_ms <= most_ms
-        return CheckResult(held, f" {answer.latency_ms:.0f} ms {'<=' if held else '>'} {most_ms:g} ms")
-
-    return judge
+    """Pass if the complete answer took at most `threshold` milliseconds when it was generated."""
+    return _max_time(assertion, lambda answer: answer.latency_ms)
 
 
 def ttft(assertion: Assertion) -> CheckFunction:
-    """Hold when the first token came after at most `threshold` milliseconds, when the answer was made.
-
-    Raises:
-        SuiteError: no threshold.
-    """
-    most_ms = _limit(assertion, "milliseconds")
-
-    def judge(answer: Answer) -> CheckResult:
-        if answer.ttft_ms is None:
-            return CheckResult(None, ": not measured")
-        held = answer.ttft_ms <= most_ms
-        return CheckResult(held, f" {answer.ttft_ms:.0f} ms {'<=' if held else '>'} {most_ms:g} ms")
-
-    return judge
+    """Pass if the first token came after at most `threshold` milliseconds when the answer was generated."""
+    return _max_time(assertion, lambda answer: answer.ttft_ms)
 
 
 def cost(assertion: Assertion) -> CheckFunction:
-    """Hold when the call cost at most `threshold` US dollars, when it was made.
+    """Pass if the call cost at most `threshold` US dollars when the answer was generated."""
+    max_usd = _threshold(assertion, "US dollars")
 
-    Raises:
-        SuiteError: no threshold.
-    """
-    most_usd = _limit(assertion, "US dollars")
-
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         if answer.cost_usd is None:
             return CheckResult(None, ": the price is not known")
-        held = answer.cost_usd <= most_usd
-        return CheckResult(held, f" ${answer.cost_usd:.4g} {'<=' if held else '>'} ${most_usd:g}")
+        passed = answer.cost_usd <= max_usd
+        return CheckResult(passed, f" ${answer.cost_usd:.4g} {'<=' if passed else '>'} ${max_usd:g}")
 
-    return judge
+    return check
 
 
 def finish_reason(assertion: Assertion) -> CheckFunction:
-    """Hold when the model stopped for this reason.
-
-    Raises:
-        SuiteError: not one of the reasons that providers give.
-    """
-    wanted = assertion.value
-    if not isinstance(wanted, str) or wanted.lower() not in FINISH_REASONS:
-        found = wanted if isinstance(wanted, str) else None
+    """Pass if the model stopped for this reason."""
+    expected = assertion.value
+    if not isinstance(expected, str) or expected.lower() not in FINISH_REASONS:
         raise suite_error(
             assertion,
-            f"found {quoted(wanted)}; expected a finish reason",
-            hint=expected_one_of(FINISH_REASONS, found=found),
+            f"found {quoted(expected)}; expected a finish reason",
+            hint=expected_one_of(FINISH_REASONS, found=expected if isinstance(expected, str) else None),
         )
 
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         if answer.finish_reason is None:
-            return CheckResult(None, ": the provider gave none")
-        held = answer.finish_reason.lower() == wanted.lower()
+            return CheckResult(None, ": not reported by the provider")
+        passed = answer.finish_reason.lower() == expected.lower()
         return CheckResult(
-            held, f" {wanted}" if held else f" {quoted(answer.finish_reason)}, expected {quoted(wanted)}"
+            passed, f" {expected}" if passed else f" {quoted(answer.finish_reason)}, expected {quoted(expected)}"
         )
 
-    return judge
+    return check
+
+
+def _threshold(assertion: Assertion, unit: str) -> float:
+    if assertion.threshold is None:
+        raise suite_error(assertion, "has no `threshold`", hint=f"set `threshold` in {unit}")
+    return assertion.threshold
+
+
+def _max_time(assertion: Assertion, time_ms: Callable[[Answer], float | None]) -> CheckFunction:
+    max_ms = _threshold(assertion, "milliseconds")
+
+    def check(answer: Answer) -> CheckResult:
+        measured_ms = time_ms(answer)
+        if measured_ms is None:
+            return CheckResult(None, ": not measured")
+        passed = measured_ms <= max_ms
+        return CheckResult(passed, f" {measured_ms:.0f} ms {'<=' if passed else '>'} {max_ms:g} ms")
+
+    return check

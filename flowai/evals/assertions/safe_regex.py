@@ -1,7 +1,7 @@
-"""Regular expressions that cannot hang a run.
+"""Regular expressions with a time limit, so that no answer can block a run.
 
-The standard library's `re` cannot be stopped while it backtracks, and a model's answer is long and hostile. The `regex`
-package reads the same syntax and takes a time limit.
+The standard library's `re` cannot be interrupted while it backtracks. The `regex` package has the same syntax and
+accepts a time limit.
 """
 
 from __future__ import annotations
@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LIMIT_S = 1.0
-"""Seconds one search may take."""
+TIMEOUT_S = 1.0
+"""Time limit of one search."""
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """Make a search of a pattern.
-
-    Args:
-        pattern: a regular expression in Python's syntax; flags stand inside it (`(?i)`, `(?s)`).
-
-    Returns:
-        A function from a text to whether the pattern occurs in it; raises TimeoutError after `LIMIT_S`.
+    """Return a function that searches a text for the pattern; it raises TimeoutError after `TIMEOUT_S`.
 
     Raises:
-        ValueError: not a regular expression; says why.
+        ValueError: not a regular expression; the message names the reason.
     """
     import regex  # 30 ms; few suites need it
 
@@ -34,7 +28,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     except (regex.error, RecursionError, OverflowError) as error:
         raise ValueError(str(error) or "nested too deeply") from None
 
-    def found(text: str) -> bool:
-        return search(text, timeout=LIMIT_S) is not None
+    def occurs(text: str) -> bool:
+        return search(text, timeout=TIMEOUT_S) is not None
 
-    return found
+    return occurs

@@ -1,4 +1,4 @@
-"""JSON Schemas from suites, compiled once and applied to values from models."""
+"""JSON Schemas of suites: each is compiled once and applied to models' answers."""
 
 from __future__ import annotations
 
@@ -18,31 +18,27 @@ if TYPE_CHECKING:
 
     from flowai.evals.suites.records import Assertion
 
-_REASON_CHARS = 160
+_MAX_REASON_CHARS = 160
 
 
 class Schemas:
-    """The schemas of one run, each compiled once however many cases name it."""
+    """The JSON Schemas of one run; each is compiled once, however many cases have it."""
 
     def __init__(self) -> None:
         self._checkers: dict[str, Callable[[object], str | None]] = {}
 
     def checker(self, assertion: Assertion) -> Callable[[object], str | None] | None:
-        """Give the check of an assertion's schema.
+        """Return a function that describes what is wrong with a value, or returns None; None without a schema.
 
-        Args:
-            assertion: its value is the schema: a mapping, true or false, or a text that holds one as JSON or YAML.
-
-        Returns:
-            A function that says what is wrong with a value, or None when nothing is; it raises TimeoutError when a
-            pattern of the schema takes too long. None when the assertion gives no schema.
+        The value of the assertion is the schema: a mapping, true or false, or a text with JSON or YAML. The function
+        raises TimeoutError if a pattern of the schema takes too long.
 
         Raises:
-            SuiteError: not a JSON Schema, a wrong pattern, or a `$ref` that leads nowhere or out of the schema.
+            SuiteError: not a JSON Schema, a wrong pattern, or a `$ref` that is unresolvable or outside the schema.
         """
         schema = assertion.value
         if isinstance(schema, str):
-            schema = _parsed(schema, assertion)
+            schema = _parse(schema, assertion)
         if schema is None:
             return None
         if not isinstance(schema, dict | bool):
@@ -53,15 +49,15 @@ class Schemas:
         return self._checkers[key]
 
 
-def _parsed(text: str, assertion: Assertion) -> object:
+def _parse(text: str, assertion: Assertion) -> object:
     try:
         return parse_yaml(text, name=assertion.place).value
     except ProjectError as error:
-        raise suite_error(assertion, f"has a schema that is {error.what}") from None
+        raise suite_error(assertion, f"has an invalid schema: {error.what}") from None
 
 
 def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[object], str | None]:  # noqa: FBT001 - true and false are schemas
-    from jsonschema import Draft202012Validator, validators  # 150 ms; few suites give a schema
+    from jsonschema import Draft202012Validator, validators  # 150 ms; few suites have a schema
     from jsonschema.exceptions import SchemaError, best_match
     from referencing import Registry
 
@@ -72,9 +68,9 @@ def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[o
         where = f"{error.json_path}: " if error.json_path != "$" else ""
         raise suite_error(assertion, f"has a wrong JSON Schema: {where}{_clipped(error.message)}") from None
     _check_references(schema, assertion)
-    patterns = Patterns(_patterns(schema, assertion))
+    patterns = Patterns(_compile_patterns(schema, assertion))
     extend: Any = validators.extend  # ships no types
-    # the library's default registry asks the network for a `$ref` it does not know
+    # the library's default registry fetches an unknown `$ref` over the network
     validator: Any = extend(dialect, patterns.keywords())(schema, registry=Registry())
 
     def check(value: object) -> str | None:
@@ -87,13 +83,12 @@ def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[o
     return check
 
 
-def _parts(schema: object) -> Iterator[dict[str, Any]]:
-    """Give every mapping inside a schema."""
+def _iterate_mappings(schema: object) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
         yield schema
-    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
-    for part in parts:
-        yield from _parts(part)
+    values = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    for part in values:
+        yield from _iterate_mappings(part)
 
 
 def _check_references(schema: object, assertion: Assertion) -> None:
@@ -103,28 +98,27 @@ def _check_references(schema: object, assertion: Assertion) -> None:
 
     root: Any = schema
     resolver = Registry[Any]().resolver_with_root(DRAFT202012.create_resource(root))
-    for part in _parts(schema):
-        target = part.get("$ref")
+    for mapping in _iterate_mappings(schema):
+        target = mapping.get("$ref")
         if not isinstance(target, str):
             continue
         if not target.startswith("#"):
             raise suite_error(
                 assertion,
-                f"has a `$ref` out of its schema: {quoted(target)}",
-                hint="flowai fetches no schemas; copy the part under `$defs` and write `#/$defs/NAME`",
+                f"has a `$ref` outside its schema: {quoted(target)}",
+                hint="flowai fetches no schemas: copy that schema to `$defs` and write `#/$defs/NAME`",
             )
         try:
             resolver.lookup(target)
         except Unresolvable:
-            raise suite_error(assertion, f"has a `$ref` that leads nowhere: {quoted(target)}") from None
+            raise suite_error(assertion, f"has an unresolvable `$ref`: {quoted(target)}") from None
 
 
-def _patterns(schema: object, assertion: Assertion) -> dict[str, Callable[[str], bool]]:
-    """Compile every pattern of a schema."""
+def _compile_patterns(schema: object, assertion: Assertion) -> dict[str, Callable[[str], bool]]:
     compiled: dict[str, Callable[[str], bool]] = {}
-    for part in _parts(schema):
-        names = part.get("patternProperties")
-        for pattern in (part.get("pattern"), *(names if isinstance(names, dict) else ())):
+    for mapping in _iterate_mappings(schema):
+        names = mapping.get("patternProperties")
+        for pattern in (mapping.get("pattern"), *(names if isinstance(names, dict) else ())):
             if isinstance(pattern, str):
                 try:
                     compiled[pattern] = compile_pattern(pattern)
@@ -140,25 +134,26 @@ _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum
 
 
 def _reason(error: ValidationError) -> str:
-    """Say what is wrong in one short line, the path first."""
-    wanted: Any
+    expected: Any
     found: Any
-    keyword, wanted, found = error.validator, error.validator_value, error.instance
-    says = printable(_clipped(error.message))
+    keyword, expected, found = error.validator, error.validator_value, error.instance
+    message = printable(_clipped(error.message))
     if keyword == "type":
-        says = f"is {quoted(found)}, expected {' or '.join([wanted] if isinstance(wanted, str) else list(wanted))}"
+        message = (
+            f"is {quoted(found)}, expected {' or '.join([expected] if isinstance(expected, str) else list(expected))}"
+        )
     elif keyword == "required":
-        says = f"lacks {', '.join(quoted(name) for name in wanted if name not in found)}"
+        message = f"lacks {', '.join(quoted(name) for name in expected if name not in found)}"
     elif keyword == "enum":
-        says = f"is {quoted(found)}, expected one of {quoted(wanted)}"
+        message = f"is {quoted(found)}, expected one of {quoted(expected)}"
     elif keyword == "const":
-        says = f"is {quoted(found)}, expected {quoted(wanted)}"
+        message = f"is {quoted(found)}, expected {quoted(expected)}"
     elif keyword in _BOUNDS:
-        says = f"is {quoted(found)}, expected {keyword} {quoted(wanted)}"
+        message = f"is {quoted(found)}, expected {keyword} {quoted(expected)}"
     elif keyword in _LENGTHS:
-        says = f"has length {len(found)}, expected {keyword} {wanted}"
-    return f"{printable(_clipped(error.json_path))} {says}"
+        message = f"has length {len(found)}, expected {keyword} {expected}"
+    return f"{printable(_clipped(error.json_path))} {message}"
 
 
 def _clipped(text: str) -> str:
-    return text if len(text) <= _REASON_CHARS else f"{text[: _REASON_CHARS - 3]}..."
+    return text if len(text) <= _MAX_REASON_CHARS else f"{text[: _MAX_REASON_CHARS - 3]}..."

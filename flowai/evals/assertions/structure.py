@@ -1,7 +1,4 @@
-"""Checks on answers that are JSON, or hold some: valid, equal to a value, following a JSON Schema.
-
-JSON here is RFC 8259 (dialect `rfc8259`).
-"""
+"""Checks of answers that are or contain JSON (RFC 8259): valid, equal to a value, valid by a JSON Schema."""
 
 from __future__ import annotations
 
@@ -21,18 +18,18 @@ if TYPE_CHECKING:
 _OPENING = re.compile(r"[\[{]")
 _WORK_PER_CHAR = 16
 _MIN_WORK = 200_000
-_NESTED_WORK = 1_000
+_WORK_IF_TOO_DEEP = 1_000
 
 
 class NotJsonError(ValueError):
-    """An answer that is not JSON; its message says why, in one short line."""
+    """Raised if an answer is not JSON; the message is one short line."""
 
 
 def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
-    """Parse an answer that is JSON from its first to its last character, space around it aside.
+    """Parse an answer that is JSON from the first to the last character, except white space around it.
 
     Raises:
-        NotJsonError: it is not.
+        NotJsonError: it is not JSON.
     """
     try:
         return parse_json(text, dialect="rfc8259")
@@ -44,14 +41,14 @@ def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
         raise NotJsonError(str(error)) from None
 
 
-def json_within(text: str) -> Iterator[Any]:
-    """Find the JSON objects and lists in a text, the outermost ones, from left to right.
+def iterate_json(text: str) -> Iterator[Any]:
+    """Yield the outermost JSON objects and lists in a text, from left to right.
 
-    Reading starts at each `{` and `[`. A hostile text could make every start read on to its end, so the work is bounded
-    in proportion to the text's length.
+    A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded in
+    proportion to the text's length.
 
     Raises:
-        TimeoutError: the bound is reached.
+        TimeoutError: the bound is exceeded.
     """
     work_left = _WORK_PER_CHAR * len(text) + _MIN_WORK
     position = 0
@@ -64,25 +61,24 @@ def json_within(text: str) -> Iterator[Any]:
             if error.position is not None:
                 work_left -= error.position - start + start // 32 + 32  # building the error counts the lines before it
             else:
-                work_left -= _NESTED_WORK if error.rule == "json/too_deep" else len(text) - start
+                work_left -= _WORK_IF_TOO_DEEP if error.rule == "json/too_deep" else len(text) - start
         else:
             yield value
         if work_left < 0:
-            raise TimeoutError("too many brackets that open nothing")
+            raise TimeoutError("too many brackets that are not JSON")
 
 
 def difference(expected: object, found: object, path: str = "$") -> str | None:
-    """Say where two JSON values differ; numbers are equal by value (1 and 1.0), but never to true and false.
+    """Describe the first difference of two JSON values (`$.a[0] is 2, expected 3`); None if they are equal.
 
-    Returns:
-        One line (`$.a[0] is 2, expected 3`); None when they are the same.
+    Numbers are equal by value (1 and 1.0), and never equal to booleans.
     """
     if isinstance(expected, dict) and isinstance(found, dict):
         for key in expected.keys() | found.keys():
             if key not in found:
                 return f"{path} lacks {quoted(key)}"
             if key not in expected:
-                return f"{path} has {quoted(key)} too much"
+                return f"{path} has unexpected {quoted(key)}"
         parts = ((f"{path}.{key}", part, found[key]) for key, part in expected.items())
     elif isinstance(expected, list) and isinstance(found, list):
         if len(expected) != len(found):
@@ -92,59 +88,51 @@ def difference(expected: object, found: object, path: str = "$") -> str | None:
         return None
     else:
         return f"{path} is {quoted(found)}, expected {quoted(expected)}"
-    differences = (difference(part, other, way) for way, part, other in parts)
-    return next((found_there for found_there in differences if found_there is not None), None)
+    differences = (difference(part, other, part_path) for part_path, part, other in parts)
+    return next((text for text in differences if text is not None), None)
 
 
 def equals_json(expected: dict[str, Any] | list[Any]) -> CheckFunction:
-    """Hold when the answer is JSON with the same value."""
+    """Pass if the answer is JSON with the same value."""
 
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         try:
             found = parse_answer(answer.text)
         except NotJsonError as error:
             return CheckResult(passed=False, detail=f": {error}")
-        where = difference(expected, found)
-        return CheckResult(where is None, f" {quoted(expected)}" if where is None else f": {where}")
+        problem = difference(expected, found)
+        return CheckResult(problem is None, f" {quoted(expected)}" if problem is None else f": {problem}")
 
-    return judge
+    return check
 
 
-def json_judge(assertion: Assertion, schemas: Schemas) -> CheckFunction:
-    """Hold when the whole answer is JSON and, where a JSON Schema is given, follows it.
+def is_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
+    """Pass if the complete answer is JSON and valid by the JSON Schema, if there is one."""
+    schema_problem = schemas.checker(assertion)
 
-    Raises:
-        SuiteError: the schema is none.
-    """
-    check = schemas.checker(assertion)
-
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         try:
             value = parse_answer(answer.text)
         except NotJsonError as error:
             return CheckResult(passed=False, detail=f": {error}")
         try:
-            problem = None if check is None else check(value)
+            problem = None if schema_problem is None else schema_problem(value)
         except TimeoutError as error:
             return CheckResult(None, f": {error}")
-        return CheckResult(problem is None, f": {problem}" if problem else ": the answer is JSON as asked for")
+        return CheckResult(problem is None, f": {problem}" if problem else ": the answer is valid JSON")
 
-    return judge
+    return check
 
 
 def contains_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
-    """Hold when a JSON object or list stands somewhere in the answer and, where a JSON Schema is given, follows it.
+    """Pass if the answer contains a JSON object or list that is valid by the JSON Schema, if there is one."""
+    schema_problem = schemas.checker(assertion)
 
-    Raises:
-        SuiteError: the schema is none.
-    """
-    check = schemas.checker(assertion)
-
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         problem: str | None = None
         try:
-            for value in json_within(answer.text):
-                problem = None if check is None else check(value)
+            for value in iterate_json(answer.text):
+                problem = None if schema_problem is None else schema_problem(value)
                 if problem is None:
                     return CheckResult(
                         passed=True, detail=f": found a JSON {'object' if isinstance(value, dict) else 'list'}"
@@ -153,4 +141,4 @@ def contains_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
             return CheckResult(None, f": {error}")
         return CheckResult(passed=False, detail=f": {problem or 'no JSON object or list in the answer'}")
 
-    return judge
+    return check

@@ -1,7 +1,9 @@
-"""Checks on the words of an answer: equal, contain, start, end, match, count.
+"""Checks of an answer's text: equality, substrings, patterns, number of words.
+
+Each function builds the check of one assertion and raises SuiteError for a wrong value or threshold.
 
 Source of the types and their meaning: promptfoo, "Deterministic metrics"
-(promptfoo.dev/docs/configuration/expected-outputs/deterministic); docs/reference/assertions.md says what differs.
+(promptfoo.dev/docs/configuration/expected-outputs/deterministic); docs/reference/assertions.md lists the differences.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from flowai.evals.assertions.records import CheckResult, quoted, suite_error
-from flowai.evals.assertions.safe_regex import LIMIT_S, compile_pattern
+from flowai.evals.assertions.safe_regex import TIMEOUT_S, compile_pattern
 from flowai.evals.assertions.structure import equals_json
 from flowai.evals.suites.table_columns import split_list
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _text_of(assertion: Assertion, value: object) -> str:
-    """Take a text, or a number as the text it is written as."""
+    """Return a text; a number counts as its digits."""
     if isinstance(value, str) and value:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -36,176 +38,146 @@ def _text_of(assertion: Assertion, value: object) -> str:
 
 
 def _texts_of(assertion: Assertion) -> list[str]:
-    """Take a list of texts, or one text that parts them by commas."""
+    """Return a list of texts; a single text is split at commas."""
     value = assertion.value
     if isinstance(value, str):
         try:
             value = split_list(value)
         except csv.Error as error:
-            raise suite_error(assertion, f"is not a list parted by commas: {error}") from None
+            raise suite_error(assertion, f"is not a list separated by commas: {error}") from None
     if not isinstance(value, list) or not value:
         raise suite_error(assertion, f"found {quoted(assertion.value)}; expected a list of texts")
     return [_text_of(assertion, item) for item in value]
 
 
-def _same(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
 def equals(assertion: Assertion) -> CheckFunction:
-    """Hold when the answer is the text, byte for byte; or, for a list or mapping, the same JSON value.
-
-    Raises:
-        SuiteError: no value.
-    """
+    """Pass if the answer is the text, byte for byte; for a list or mapping, the same JSON value."""
     value = assertion.value
     if isinstance(value, dict | list):
         return equals_json(value)
     expected = value if isinstance(value, str) else quoted(value)
     detail = f" {quoted(expected)}"
 
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         return CheckResult(answer.text == expected, detail)
 
-    return judge
+    return check
 
 
-def contains(assertion: Assertion, fold: Callable[[str], str] = _same) -> CheckFunction:
-    """Hold when the text occurs in the answer.
-
-    Args:
-        assertion: with a text, or a number.
-        fold: applied to both sides first; `str.casefold` makes case no matter.
-
-    Raises:
-        SuiteError: no text, or an empty one.
-    """
+def contains(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
+    """Pass if the text occurs in the answer; `fold` is applied to both sides first (`str.casefold` ignores case)."""
     text = _text_of(assertion, assertion.value)
-    wanted, detail = fold(text), f" {quoted(text)}"
+    folded, detail = fold(text), f" {quoted(text)}"
 
-    def judge(answer: Answer) -> CheckResult:
-        return CheckResult(wanted in fold(answer.text), detail)
+    def check(answer: Answer) -> CheckResult:
+        return CheckResult(folded in fold(answer.text), detail)
 
-    return judge
+    return check
 
 
-def contains_all(assertion: Assertion, fold: Callable[[str], str] = _same) -> CheckFunction:
-    """Hold when every text occurs in the answer; see `contains`."""
+def contains_all(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
+    """Pass if every text occurs in the answer; see `contains`."""
     texts = _texts_of(assertion)
-    wanted = [(fold(text), text) for text in texts]
+    folded_texts = [(fold(text), text) for text in texts]
 
-    def judge(answer: Answer) -> CheckResult:
-        found = fold(answer.text)
-        missing = [text for folded, text in wanted if folded not in found]
-        return CheckResult(not missing, f": no {_listed(missing)}" if missing else f": found {_listed(texts)}")
+    def check(answer: Answer) -> CheckResult:
+        answer_text = fold(answer.text)
+        missing = [text for folded, text in folded_texts if folded not in answer_text]
+        return CheckResult(not missing, f": no {_join(missing)}" if missing else f": found {_join(texts)}")
 
-    return judge
+    return check
 
 
-def contains_any(assertion: Assertion, fold: Callable[[str], str] = _same) -> CheckFunction:
-    """Hold when at least one of the texts occurs in the answer; see `contains`."""
+def contains_any(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
+    """Pass if at least one of the texts occurs in the answer; see `contains`."""
     texts = _texts_of(assertion)
-    wanted = [(fold(text), text) for text in texts]
+    folded_texts = [(fold(text), text) for text in texts]
 
-    def judge(answer: Answer) -> CheckResult:
-        found = fold(answer.text)
-        present = [text for folded, text in wanted if folded in found]
-        return CheckResult(bool(present), f": found {_listed(present)}" if present else f": none of {_listed(texts)}")
+    def check(answer: Answer) -> CheckResult:
+        answer_text = fold(answer.text)
+        present = [text for folded, text in folded_texts if folded in answer_text]
+        return CheckResult(bool(present), f": found {_join(present)}" if present else f": none of {_join(texts)}")
 
-    return judge
+    return check
 
 
-def _listed(texts: list[str]) -> str:
+def _join(texts: list[str]) -> str:
     shown = ", ".join(quoted(text) for text in texts[:3])
     return shown if len(texts) <= 3 else f"{shown} and {len(texts) - 3} more"  # noqa: PLR2004 - one line
 
 
 def starts_with(assertion: Assertion) -> CheckFunction:
-    """Hold when the answer begins with the text.
-
-    Raises:
-        SuiteError: no text, or an empty one.
-    """
-    text = _text_of(assertion, assertion.value)
-    detail = f" {quoted(text)}"
-
-    def judge(answer: Answer) -> CheckResult:
-        return CheckResult(answer.text.startswith(text), detail)
-
-    return judge
+    """Pass if the answer begins with the text."""
+    return _fixed_text(assertion, str.startswith)
 
 
 def ends_with(assertion: Assertion) -> CheckFunction:
-    """Hold when the answer ends with the text.
+    """Pass if the answer ends with the text."""
+    return _fixed_text(assertion, str.endswith)
 
-    Raises:
-        SuiteError: no text, or an empty one.
-    """
+
+def _fixed_text(assertion: Assertion, matches: Callable[[str, str], bool]) -> CheckFunction:
     text = _text_of(assertion, assertion.value)
     detail = f" {quoted(text)}"
 
-    def judge(answer: Answer) -> CheckResult:
-        return CheckResult(answer.text.endswith(text), detail)
+    def check(answer: Answer) -> CheckResult:
+        return CheckResult(matches(answer.text, text), detail)
 
-    return judge
+    return check
 
 
 def regex(assertion: Assertion) -> CheckFunction:
-    """Hold when the pattern occurs anywhere in the answer; undecided when the search takes longer than a second.
-
-    Raises:
-        SuiteError: no pattern, or one that is no regular expression.
-    """
+    """Pass if the pattern occurs anywhere in the answer; not judged if the search exceeds its time limit."""
     pattern = _text_of(assertion, assertion.value)
     try:
-        found = compile_pattern(pattern)
+        occurs = compile_pattern(pattern)
     except ValueError as error:
         raise suite_error(assertion, f"has a wrong pattern {quoted(pattern)}: {error}") from None
     detail = f" {quoted(pattern)}"
 
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         try:
-            return CheckResult(found(answer.text), detail)
+            return CheckResult(occurs(answer.text), detail)
         except TimeoutError:
-            return CheckResult(None, f"{detail}: gave up after {LIMIT_S:g} s")
+            return CheckResult(None, f"{detail}: timed out after {TIMEOUT_S:g} s")
 
-    return judge
+    return check
 
 
 def word_count(assertion: Assertion) -> CheckFunction:
-    """Hold when the answer has this many words, or a number of words within `min` and `max`; words are parted by space.
+    """Pass if the number of words, separated by white space, is the value or within its `min` and `max`."""
+    min_words, max_words = _word_range(assertion)
 
-    Raises:
-        SuiteError: neither a whole number nor a range of them.
-    """
-    least, most = _word_range(assertion)
-
-    def judge(answer: Answer) -> CheckResult:
+    def check(answer: Answer) -> CheckResult:
         count = len(answer.text.split())
-        if count < least:
-            return CheckResult(passed=False, detail=f" {count} < {least:g}")
-        if count > most:
-            return CheckResult(passed=False, detail=f" {count} > {most:g}")
+        if count < min_words:
+            return CheckResult(passed=False, detail=f" {count} < {min_words:g}")
+        if count > max_words:
+            return CheckResult(passed=False, detail=f" {count} > {max_words:g}")
         return CheckResult(passed=True, detail=f" {count}")
 
-    return judge
+    return check
 
 
 def _word_range(assertion: Assertion) -> tuple[float, float]:
     value = assertion.value
     if isinstance(value, dict):
         if value and value.keys() <= {"min", "max"}:
-            least = 0 if value.get("min") is None else _words(assertion, value["min"])
-            most = math.inf if value.get("max") is None else _words(assertion, value["max"])
-            if least <= most:
-                return least, most
-            raise suite_error(assertion, f"has `min` {least} above `max` {most}")
+            min_words = 0 if value.get("min") is None else _word_number(assertion, value["min"])
+            max_words = math.inf if value.get("max") is None else _word_number(assertion, value["max"])
+            if min_words <= max_words:
+                return min_words, max_words
+            raise suite_error(assertion, f"has `min` {min_words} above `max` {max_words}")
         raise suite_error(assertion, f"found {quoted(value)}; expected `min`, `max` or both")
-    count = _words(assertion, value)
+    count = _word_number(assertion, value)
     return count, count
 
 
-def _words(assertion: Assertion, value: object) -> int:
+def _word_number(assertion: Assertion, value: object) -> int:
     if isinstance(value, str) and value.strip().isdecimal():  # from a column of a table
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:

@@ -1,4 +1,4 @@
-"""What a run came to: its records, their sums, and the files people and machines read."""
+"""Reports of runs: their records, totals and output formats."""
 
 from flowai.evals.reports.aggregate import changes_between, groups_of, totals_of
 from flowai.evals.reports.dataframe import to_frame

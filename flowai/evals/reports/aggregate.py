@@ -1,4 +1,4 @@
-"""Sums trials up: counts, rates, quantiles, groups, and what changed between two runs."""
+"""Totals of trials, totals by group, and changes between two runs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def distribution(times_ms: Iterable[float | None]) -> Distribution:
-    """Sum up the times that were measured; None stands for one that was not."""
+    """Compute count and quantiles of the measured times; None is a time that was not measured."""
     ordered = sorted(time_ms for time_ms in times_ms if time_ms is not None)
     return Distribution(count=len(ordered), p50_ms=quantile(ordered, 0.5), p95_ms=quantile(ordered, 0.95))
 
 
 def totals_of(trials: Sequence[Trial]) -> Totals:
-    """Sum up trials.
+    """Compute the totals of trials.
 
-    Tokens and cost are of fresh answers only, since a cached answer was paid in another run; times are of all answers,
-    each as it was measured when the answer was made.
+    Tokens and cost are of fresh answers only, because a cached answer was paid for in an earlier run; times are of all
+    answers, as measured when each was generated.
     """
     counts: dict[str, int] = defaultdict(int)
     scores: dict[str, list[float]] = defaultdict(list)
@@ -58,7 +58,7 @@ def totals_of(trials: Sequence[Trial]) -> Totals:
 
 
 def groups_of(trials: Iterable[Trial]) -> tuple[Group, ...]:
-    """Sum up trials by suite, prompt and model, in order of appearance."""
+    """Compute totals by suite, prompt and model, in order of appearance."""
     members: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
     for trial in trials:
         members[trial.suite, trial.prompt, trial.model].append(trial)
@@ -71,19 +71,13 @@ def groups_of(trials: Iterable[Trial]) -> tuple[Group, ...]:
 def changes_between(
     run_id: str, before: Mapping[str, Trial], now: Iterable[Trial], *, baseline: str | None = None
 ) -> Changes | None:
-    """Say which trials broke and which were fixed.
+    """Compare outcomes with those of an earlier run; None if the runs share no judged trial.
 
-    Args:
-        run_id: the run that is compared with.
-        before: what each trial is compared with, by the key of the trial here.
-        now: the trials here.
-        baseline: the prompt that is compared with; None where each prompt is compared with itself.
-
-    Returns:
-        The changes; None when the runs share no trial that both judged.
+    `before` has the earlier trials by the key of the trial here; `baseline` is the prompt that was tried there, None if
+    each prompt is compared with itself.
     """
-    broke: list[str] = []
-    fixed: list[str] = []
+    regressions: list[str] = []
+    fixes: list[str] = []
     shared_count = 0
     judged = ("pass", "fail")
     for trial in now:
@@ -92,9 +86,9 @@ def changes_between(
             continue
         shared_count += 1
         if earlier.outcome != trial.outcome:
-            (broke if trial.outcome == "fail" else fixed).append(trial.key)
+            (regressions if trial.outcome == "fail" else fixes).append(trial.key)
     if not shared_count:
         return None
     return Changes(
-        run_id=run_id, baseline=baseline, regressions=tuple(broke), fixes=tuple(fixed), shared_count=shared_count
+        run_id=run_id, baseline=baseline, regressions=tuple(regressions), fixes=tuple(fixes), shared_count=shared_count
     )

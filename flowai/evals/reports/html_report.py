@@ -1,4 +1,4 @@
-"""Writes a report as one HTML page: no script, nothing loaded from anywhere, readable in the light and in the dark."""
+"""Report as one HTML page: no script, no external resource, light and dark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from flowai.evals.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
+from flowai.evals.reports.tables import (
+    GATE_COLUMNS,
+    GROUP_COLUMNS,
+    VERDICT_WORDS,
+    change_rows,
+    figure_rows,
+    gate_rows,
+    group_rows,
+)
 from flowai.rendering.formatting import count, dollars, duration
 from flowai.rendering.html_page import joined, page, section, table, tag
 from flowai.rendering.markdown import one_line
@@ -17,9 +25,9 @@ if TYPE_CHECKING:
     from flowai.evals.reports.records import AssertionResult, Changes, Report, Trial
 
 _MAX_OUTPUT_CHARS = 20_000
-_SIGNS = {"pass": "\u2713", "fail": "\u2717", "error": "!", "undecided": "?", "unscored": "?"}
-_COLOURS = {"pass": "good", "fail": "bad", "error": "warn", "undecided": "quiet", "unscored": "quiet"}
-_ORDER = ("fail", "error", "unscored")  # what can be learned from comes first
+_SIGNS = {"pass": "\u2713", "fail": "\u2717", "error": "!", "inconclusive": "?", "unscored": "?"}
+_COLOURS = {"pass": "good", "fail": "bad", "error": "warn", "inconclusive": "quiet", "unscored": "quiet"}
+_ORDER = ("fail", "error", "unscored")  # failures first
 _TEXT_COLUMNS = frozenset({"suite", "prompt", "model", "metric", ""})
 _STYLE = """
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(13.5rem, 1fr)); gap: .5rem; margin: 1rem 0; }
@@ -37,14 +45,14 @@ a { color: inherit; }
 
 
 def to_html(report: Report) -> str:
-    """Give the report as an HTML page; equal reports give equal text."""
+    """Render the report as an HTML page; equal reports give equal bytes."""
     title = f"{report.kind} {one_line(report.target, 300) or 'all suites'}"
-    words = VERDICT_WORDS[report.decision.verdict]
+    verdict = VERDICT_WORDS[report.decision.verdict]
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     anchors = {trial.key: f"trial-{number}" for number, trial in enumerate(report.trials, start=1)}
     body = (
         tag("h1", title),
-        _coloured("p", report.decision.verdict, words, kind="verdict "),
+        _coloured("p", report.decision.verdict, verdict, kind="verdict "),
         *(tag("p", f"Warning: {one_line(warning, 300)}", kind="warning") for warning in report.warnings),
         _figures(report),
         section("Gate", _table(GATE_COLUMNS, gate_rows(report))),
@@ -54,7 +62,7 @@ def to_html(report: Report) -> str:
         _passed(report, anchors),
         tag("p", f"flowai {report.flowai_version}", kind="quiet"),
     )
-    return page(f"{title}: {words}", body, style=_STYLE)
+    return page(f"{title}: {verdict}", body, style=_STYLE)
 
 
 def _figures(report: Report) -> Markup:
@@ -67,18 +75,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
 
 
 def _coloured(name: str, outcome: str, text: str, *, kind: str = "") -> Markup:
-    """Build an element that shows an outcome by its sign and its colour, before a text."""
     return tag(name, f"{_SIGNS[outcome]} {text}", kind=f"{kind}{_COLOURS[outcome]}")
 
 
 def _changes(changes: Changes, anchors: dict[str, str]) -> Markup:
-    against = f"Against {changes.baseline} in run" if changes.baseline else "Since run"
-    title = f"{against} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"
+    context = f"Against {changes.baseline} in run" if changes.baseline else "Since run"
+    title = f"{context} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"
     lines = []
-    for sign, word, keys in (("fail", "broke", changes.regressions), ("pass", "fixed", changes.fixes)):
+    for outcome, (total, keys) in zip(("fail", "pass"), change_rows(changes), strict=True):
         names = Markup(": ") + Markup(", ").join(_link(key, anchors) for key in keys) if keys else ""
-        number = _coloured("span", sign, f"{len(keys)} {word}") if keys else f"0 {word}"
-        lines.append(tag("p", number, names))
+        lines.append(tag("p", _coloured("span", outcome, total) if keys else total, names))
     return section(title, joined(lines))
 
 
@@ -95,7 +101,7 @@ def _unpassed(report: Report, anchors: dict[str, str]) -> Markup:
         tag("article", tag("h3", *_name(trial)), *_evidence(trial), kind="trial", id=anchors[trial.key])
         for trial in trials
     )
-    return section(f"What did not pass ({len(trials)})", joined(articles))
+    return section(f"Not passed ({len(trials)})", joined(articles))
 
 
 def _passed(report: Report, anchors: dict[str, str]) -> Markup:
@@ -104,7 +110,7 @@ def _passed(report: Report, anchors: dict[str, str]) -> Markup:
         tag("details", tag("summary", *_name(trial)), *_evidence(trial), kind="trial", id=anchors[trial.key])
         for trial in trials
     )
-    return section(f"What passed ({len(trials)})", joined(folded))
+    return section(f"Passed ({len(trials)})", joined(folded))
 
 
 def _name(trial: Trial) -> tuple[Markup, str]:
@@ -113,12 +119,11 @@ def _name(trial: Trial) -> tuple[Markup, str]:
 
 
 def _evidence(trial: Trial) -> tuple[Markup, ...]:
-    """Show where a trial stands, what it took, what its checks say, and the answer."""
-    where = Markup(" · ").join(tag("code", one_line(text, 300)) for text in (trial.place, trial.prompt, trial.model))
+    location = Markup(" · ").join(tag("code", one_line(text, 300)) for text in (trial.place, trial.prompt, trial.model))
     reasons = [tag("li", one_line(trial.failure.message, 300))] if trial.failure else []
     reasons += [_check(check) for check in sorted(trial.checks, key=lambda check: check.passed is True)]
     return (
-        tag("p", where, kind="quiet"),
+        tag("p", location, kind="quiet"),
         tag("p", " · ".join(_costs(trial)), kind="quiet") if trial.output is not None else Markup(),
         tag("ul", *reasons) if reasons else Markup(),
         Markup() if trial.output is None else _output(trial.output),
@@ -137,11 +142,11 @@ def _costs(trial: Trial) -> Iterable[str]:
 
 
 def _check(check: AssertionResult) -> Markup:
-    state = {True: "pass", False: "fail", None: "undecided"}[check.passed]
+    state = {True: "pass", False: "fail", None: "inconclusive"}[check.passed]
     uncounted = " (weight 0)" if check.weight == 0 else ""
-    says = one_line(check.reason or check.type, 300)
+    text = one_line(check.reason or check.type, 300)
     sign = tag("span", _SIGNS[state], kind=_COLOURS[state])
-    return tag("li", sign, f" {says}{uncounted} ", tag("code", one_line(check.place, 300), kind="quiet"))
+    return tag("li", sign, f" {text}{uncounted} ", tag("code", one_line(check.place, 300), kind="quiet"))
 
 
 def _output(text: str) -> Markup:
@@ -149,6 +154,6 @@ def _output(text: str) -> Markup:
         return tag("p", "(empty answer)", kind="quiet")
     cut = text[:_MAX_OUTPUT_CHARS]
     more = f"{len(text) - len(cut):,} more characters in report.json" if len(text) > len(cut) else ""
-    # a parser drops the first line feed inside <pre>; the one given here is it
+    # an HTML parser drops the first line feed inside <pre>
     shown = tag("pre", "\n", cut, dir="auto")
     return joined((shown, tag("p", more, kind="quiet"))) if more else shown

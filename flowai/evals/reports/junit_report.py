@@ -1,7 +1,7 @@
-"""Writes a report as JUnit XML: the form CI systems show beside unit tests.
+"""Report as JUnit XML, for CI systems.
 
 Source: the JUnit format as Jenkins, GitLab and GitHub's report actions read it: `failure` for a failed assertion,
-`error` for a case that could not be run, `skipped` for one that nothing judged.
+    `error` for a case that could not be run, `skipped` for a case that could not be judged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def to_junit(report: Report) -> bytes:
-    """Give the report as JUnit XML: one testsuite per suite, prompt and model, one testcase per trial."""
+    """Render the report as JUnit XML: one testsuite per suite, prompt and model, one testcase per trial."""
     root = ET.Element(
         "testsuites",
         name=f"flowai {report.kind}",
@@ -39,7 +39,7 @@ def to_junit(report: Report) -> bytes:
         suite = ET.SubElement(
             root,
             "testsuite",
-            name=_clean(f"{group.suite} {group.prompt} {group.model}"),
+            name=_xml_text(f"{group.suite} {group.prompt} {group.model}"),
             tests=str(totals.trial_count),
             failures=str(totals.fail_count),
             errors=str(totals.error_count),
@@ -50,14 +50,14 @@ def to_junit(report: Report) -> bytes:
             ET.SubElement(properties, "property", name=name, value=value)
         elements[group.suite, group.prompt, group.model] = suite
     for trial in report.trials:
-        _add(elements[trial.suite, trial.prompt, trial.model], trial)
+        _add_testcase(elements[trial.suite, trial.prompt, trial.model], trial)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
 
 
 def _properties(report: Report, totals: Totals) -> Iterator[tuple[str, str]]:
-    """Give the figures of a group that JUnit has no attribute for; what was not measured is left out."""
+    """Yield the totals of a group that JUnit has no attribute for, if measured."""
     figures = {
         "latency_p50_ms": totals.latency.p50_ms,
         "latency_p95_ms": totals.latency.p95_ms,
@@ -73,21 +73,21 @@ def _properties(report: Report, totals: Totals) -> Iterator[tuple[str, str]]:
             yield name, f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _add(parent: ET.Element, trial: Trial) -> None:
+def _add_testcase(parent: ET.Element, trial: Trial) -> None:
     file, _, line = trial.place.rpartition(":")
     case = ET.SubElement(
         parent,
         "testcase",
-        name=_clean(trial.case + (f" #{trial.repeat}" if trial.repeat else "")),
-        classname=_clean(f"{trial.prompt}.{trial.model}"),
-        file=_clean(file),
+        name=_xml_text(trial.case + (f" #{trial.repeat}" if trial.repeat else "")),
+        classname=_xml_text(f"{trial.prompt}.{trial.model}"),
+        file=_xml_text(file),
         line=line,
         time=f"{(trial.latency_ms or 0) / 1000:.3f}",
     )
     if trial.outcome == "error":
         failure = trial.failure
         message = failure.message if failure else "no answer"
-        ET.SubElement(case, "error", type=failure.kind if failure else "", message=_clean(one_line(message, 300)))
+        ET.SubElement(case, "error", type=failure.kind if failure else "", message=_xml_text(one_line(message, 300)))
         return
     if trial.outcome != "pass":
         tag = "failure" if trial.outcome == "fail" else "skipped"
@@ -95,13 +95,12 @@ def _add(parent: ET.Element, trial: Trial) -> None:
             f"{check.reason or check.type} ({check.place})" for check in trial.checks if check.passed is not True
         ]
         element = ET.SubElement(
-            case, tag, message=_clean(one_line("; ".join(reasons) or "no assertion judged it", 300))
+            case, tag, message=_xml_text(one_line("; ".join(reasons) or "no assertion judged it", 300))
         )
-        element.text = _clean("\n".join(reasons))
+        element.text = _xml_text("\n".join(reasons))
     if trial.output is not None and trial.outcome != "pass":
-        ET.SubElement(case, "system-out").text = _clean(trial.output[:_MAX_OUTPUT_CHARS])
+        ET.SubElement(case, "system-out").text = _xml_text(trial.output[:_MAX_OUTPUT_CHARS])
 
 
-def _clean(text: str) -> str:
-    """Replace what XML cannot hold."""
+def _xml_text(text: str) -> str:
     return _FORBIDDEN.sub("\ufffd", text)

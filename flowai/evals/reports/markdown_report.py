@@ -1,13 +1,18 @@
-"""Writes a report as Markdown: the form people read in a pull request.
-
-Model output is hostile: it stands fenced or escaped.
-"""
+"""Report as Markdown, for pull requests. Model output is fenced or escaped, because it is hostile."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.evals.reports.tables import GATE_COLUMNS, GROUP_COLUMNS, VERDICT_WORDS, figure_rows, gate_rows, group_rows
+from flowai.evals.reports.tables import (
+    GATE_COLUMNS,
+    GROUP_COLUMNS,
+    VERDICT_WORDS,
+    change_rows,
+    figure_rows,
+    gate_rows,
+    group_rows,
+)
 from flowai.rendering.formatting import count
 from flowai.rendering.markdown import code_block, escape_markdown, inline_code, table
 
@@ -20,17 +25,14 @@ _MAX_OUTPUT_CHARS = 2_000
 
 
 def to_markdown(report: Report) -> str:
-    """Give the report as GitHub-flavoured Markdown."""
-    title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {_verdict_words(report)}"
+    """Render the report as GitHub-flavoured Markdown."""
+    verdict = VERDICT_WORDS[report.decision.verdict]
+    title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {verdict}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     figures = table(("figure", "value"), figure_rows(report))
     parts = [title, figures, _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
     parts += [f"> {escape_markdown(warning)}" for warning in report.warnings]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _verdict_words(report: Report) -> str:
-    return VERDICT_WORDS[report.decision.verdict]
 
 
 def _gate(report: Report) -> str:
@@ -44,18 +46,18 @@ def _groups(report: Report) -> str:
 
 
 def _changes(changes: Changes) -> str:
-    against = f"Against {inline_code(changes.baseline)} in run" if changes.baseline else "Since run"
-    lines = [f"## {against} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
-    for word, keys in (("broke", changes.regressions), ("fixed", changes.fixes)):
-        lines.append(f"{len(keys)} {word}" + (": " + ", ".join(inline_code(key) for key in keys) if keys else ""))
+    context = f"Against {inline_code(changes.baseline)} in run" if changes.baseline else "Since run"
+    lines = [f"## {context} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
+    for total, keys in change_rows(changes):
+        lines.append(total + (": " + ", ".join(inline_code(key) for key in keys) if keys else ""))
     return "\n\n".join(lines)
 
 
 def _failures(report: Report) -> Iterator[str]:
-    bad = [trial for trial in report.trials if trial.outcome != "pass"]
-    if bad:
-        yield "## What did not pass"
-    for trial in bad:
+    unpassed = [trial for trial in report.trials if trial.outcome != "pass"]
+    if unpassed:
+        yield "## Not passed"
+    for trial in unpassed:
         yield _failure(trial)
 
 

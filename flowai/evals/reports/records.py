@@ -1,4 +1,4 @@
-"""The records of a run: what one assertion, one trial and one whole run came to."""
+"""Records of a run: assertion results, trials, totals, the gate decision and the report."""
 
 from __future__ import annotations
 
@@ -9,63 +9,62 @@ import msgspec
 SCHEMA_VERSION = 1
 
 Outcome = Literal["pass", "fail", "error", "unscored"]
-"""`pass`: every check that counts held. `fail`: one did not. `error`: the infrastructure failed, so nothing is known
-about the prompt. `unscored`: an answer came, but nothing could judge it."""
+"""`pass`: every check that counts passed. `fail`: at least one failed. `error`: infrastructure failed, so there is no
+answer. `unscored`: there is an answer, but it could not be judged."""
 
 
 class AssertionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One assertion applied to one output."""
+    """Result of one assertion for one answer."""
 
     type: str
-    """As the suite spells it, with its `not-` (`not-contains`)."""
+    """As in the suite, with `not-` (`not-contains`)."""
     passed: bool | None
-    """Whether it held; None when it could not be judged (a cost limit where no price is known)."""
+    """None if it could not be judged (a cost limit without a known price)."""
     score: float
-    """0 to 1; 1 when it held and the type has no finer scale. 0 when not judged."""
+    """0 to 1; types without a finer scale: 1 if passed, 0 if failed. 0 if not judged."""
     weight: float = 1.0
-    """Its share in the trial's score, >= 0; 0 is looked at but never fails a trial."""
+    """Share in the trial's score, >= 0; a check of weight 0 never fails a trial."""
     metric: str | None = None
-    """Name under which the suite collects its score; None when it collects none."""
+    """Metric that collects the score; None for none."""
     reason: str = ""
-    """Type, what was found and expected, one line; redacted; empty when it held."""
+    """Type, found and expected value, one line, redacted; empty if passed."""
     place: str = ""
     """`file:line` of the assertion."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a trial has no answer."""
+    """Reason why a trial has no answer."""
 
     kind: str
-    """Class of the error (`RateLimitedError`)."""
+    """Error class (`RateLimitedError`)."""
     message: str
     """One line, redacted."""
     provider: str | None = None
-    """Who failed; None when no provider was asked."""
+    """Provider that failed; None if none was called."""
     status: int | None = None
-    """HTTP status; None when there was none."""
+    """HTTP status; None if there was no response."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One case on one prompt and one model, once: a line of the run log."""
+    """Result of one case on one prompt and one model, once: a line of the run log."""
 
     key: str
-    """Identity within a run and across runs: suite, case, prompt, model, repeat; never the prompt's hash."""
+    """Identity within a run and across runs: suite, case, prompt, model, repeat; without the prompt's hash."""
     suite: str
-    """Path of the suite's file."""
+    """Path of the suite file."""
     case: str
-    """The case's id within its suite."""
+    """Case id within its suite."""
     place: str
     """`file:line` of the case."""
     prompt: str
     """Prompt id."""
     prompt_hash: str
-    """Hash of the prompt's bytes and its partials', hex."""
+    """SHA-256 over the prompt's bytes and its partials', hex."""
     model: str
-    """The registry's name of the model."""
+    """Name in the registry."""
     repeat: int
-    """0 for the first time, up to repeats - 1."""
+    """From 0 to repeats - 1."""
     outcome: Outcome = "error"
-    """What it came to."""
     score: float | None = None
     """Weighted mean of the checks' scores, 0 to 1; None for error and unscored."""
     checks: tuple[AssertionResult, ...] = ()
@@ -73,200 +72,190 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     output: str | None = None
     """The model's answer, redacted; None for error."""
     json_valid: bool | None = None
-    """Whether the answer parses as JSON, where the prompt or an assertion promises JSON; else None."""
+    """Whether the answer is JSON; None unless the prompt or an assertion promises JSON."""
     failure: Failure | None = None
-    """Why there is no answer; only for error."""
     cache: Literal["exact", "miss", "replay"]
-    """`exact` when the answer came from the cache, `miss` when a model was asked, `replay` from a recording."""
+    """`exact`: from the cache; `miss`: a model was called; `replay`: from a recording."""
     call_id: str | None = None
-    """Id of the call event; None when no model was asked."""
+    """Id of the call event; None if no model was called."""
     finish_reason: str | None = None
-    """As the provider gave it."""
+    """As reported by the provider."""
     input_tokens: int | None = None
-    """Tokens of the request; None when not reported."""
+    """None if not reported."""
     output_tokens: int | None = None
-    """Tokens of the answer; None when not reported."""
+    """None if not reported."""
     cost_usd: float | None = None
-    """US dollars of the call when it was made, >= 0; None when not known."""
+    """Cost of the call, when it was made; None if not known."""
     latency_ms: float | None = None
-    """From the request to the whole answer when it was made; None for error."""
+    """From the request to the complete answer, when it was generated; None for error."""
     ttft_ms: float | None = None
-    """To the first token when it was made; None when not measured."""
+    """From the request to the first token, when it was generated; None if not measured."""
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured time, over the calls that measured it."""
+    """Count and quantiles of a measured time."""
 
     count: int
-    """How many calls measured it, >= 0."""
+    """Calls that measured it."""
     p50_ms: float | None
-    """Median; None when count is 0."""
+    """Median; None if count is 0."""
     p95_ms: float | None
-    """95th percentile; None when count is 0."""
+    """95th percentile; None if count is 0."""
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """What a set of trials came to."""
+    """Totals of a set of trials."""
 
     trial_count: int
-    """All of them."""
     pass_count: int
-    """Trials that passed."""
     fail_count: int
-    """Trials that failed."""
     error_count: int
-    """Trials without an answer, because the infrastructure failed."""
+    """Trials without an answer, because infrastructure failed."""
     unscored_count: int
-    """Trials with an answer that nothing could judge."""
+    """Trials with an answer that could not be judged."""
     pass_rate: float | None
-    """Passed among passed and failed, 0 to 1; None when there are none of either."""
+    """Passed among passed and failed, 0 to 1; None if there are neither."""
     json_promised_count: int
-    """Answers that were promised as JSON."""
+    """Answers of prompts or assertions that promise JSON."""
     json_valid_count: int
     """Those of them that are JSON."""
     cached_count: int
     """Answers from the exact cache."""
     fresh_count: int
-    """Answers a model gave in this run (or its recording)."""
+    """Answers generated in this run (or its recording)."""
     input_tokens: int
     """Of fresh answers."""
     output_tokens: int
     """Of fresh answers."""
     cost_usd: float
-    """Of fresh answers whose price is known."""
+    """Of fresh answers with a known price."""
     unpriced_count: int
-    """Fresh answers whose price is not known."""
+    """Fresh answers without a known price."""
     latency: Distribution
-    """Of all answers, each as measured when it was made."""
+    """Of all answers, as measured when each was generated."""
     ttft: Distribution
-    """Of the answers that were streamed, as above."""
+    """Of streamed answers, as measured when each was generated."""
     metrics: dict[str, float]
-    """Mean score by the suite's metric names, 0 to 1."""
+    """Mean score by metric name, 0 to 1."""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run must reach; a limit that is None is not asked for. No limit at all means: every trial passes."""
+    """Limits that a run must meet; None for no limit. Without any limit, every trial must pass."""
 
     pass_rate: float | None = None
-    """Least share of passed among judged trials, 0 to 1."""
+    """Minimum share of passed among judged trials, 0 to 1."""
     json_valid_rate: float | None = None
-    """Least share of valid among promised JSON answers, 0 to 1."""
+    """Minimum share of valid among promised JSON answers, 0 to 1."""
     latency_p95_ms: float | None = None
-    """Longest 95th percentile of latency."""
+    """Maximum 95th percentile of latency."""
     ttft_p95_ms: float | None = None
-    """Longest 95th percentile of the time to the first token."""
+    """Maximum 95th percentile of the time to first token."""
     cost_usd: float | None = None
-    """Most that the fresh answers may cost together."""
+    """Maximum total cost of the fresh answers."""
     metrics: dict[str, float] = {}
-    """Least mean score by metric name, 0 to 1."""
+    """Minimum mean score by metric name, 0 to 1."""
 
 
 class GateCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One limit of the gate held against what was observed."""
+    """Comparison of one limit of the gate with the observed value."""
 
     suite: str
-    """Path of the suite whose gate it is."""
+    """Path of the suite that declares the gate."""
     metric: str
-    """What is limited (`pass_rate`, `latency_p95_ms`, `metrics.tone`)."""
+    """Name of the limit (`pass_rate`, `latency_p95_ms`, `metrics.tone`)."""
     observed: float | None
-    """The figure; None when there was nothing to measure."""
+    """None if there was nothing to measure."""
     threshold: float
-    """The limit, in the same unit."""
+    """The limit, in the unit of `observed`."""
     direction: Literal["min", "max"]
-    """`min` when the figure must be at least the limit, `max` when at most."""
+    """`min`: `observed` must be at least the limit; `max`: at most."""
     passed: bool | None
-    """Whether it is; None when nothing was measured, which is never good news."""
+    """None if nothing was measured; the gate is then not met."""
 
 
-GateVerdict = Literal["pass", "fail", "error", "undecided"]
-"""`pass`: the gate is met. `fail`: it is not. `error`: trials are missing because something broke, so run again.
-`undecided`: nothing to judge by."""
+GateVerdict = Literal["pass", "fail", "error", "inconclusive"]
+"""`pass`: the gate is met. `fail`: it is not. `error`: trials have no answer, so run again. `inconclusive`:
+not enough could be measured or judged."""
 
 
 class GateDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from a report."""
+    """Decision of a report's gate."""
 
     verdict: GateVerdict
-    """The outcome."""
     checks: tuple[GateCheck, ...]
-    """The limits that led to it, so that it can be redone by hand."""
+    """The limits that led to it."""
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs from an earlier run on the same target, or from a suite's baseline prompt."""
+    """Differences from an earlier run on the same target, or from a suite's baseline prompt."""
 
     run_id: str
-    """The run that is compared with."""
+    """The earlier run."""
     baseline: str | None = None
-    """The prompt that is compared with; None where each prompt is compared with itself."""
+    """The prompt to compare with; None if each prompt is compared with itself."""
     regressions: tuple[str, ...]
     """Keys of trials that passed there and fail here."""
     fixes: tuple[str, ...]
     """Keys of trials that failed there and pass here."""
     shared_count: int
-    """How many trials could be compared."""
+    """Trials that both runs judged."""
 
 
 class PromptVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """Which bytes of a prompt were run."""
+    """Identity and state of a prompt that was run."""
 
     id: str
-    """Prompt id."""
     hash: str
-    """Hex SHA-256 over its bytes and its partials'."""
+    """SHA-256 over its bytes and its partials', hex."""
     state: Literal["released", "changed", "unpublished"]
-    """`released` (the locked bytes), `changed` (differs from the lock), `unpublished` (not in the lock)."""
+    """`released`: as in the lock; `changed`: differs from the lock; `unpublished`: not in the lock."""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """The totals of one prompt on one model."""
+    """Totals of one prompt on one model."""
 
     suite: str
-    """Path of the suite."""
+    """Path of the suite file."""
     prompt: str
     """Prompt id."""
     model: str
-    """The registry's name of the model."""
+    """Name in the registry."""
     totals: Totals
-    """Its figures."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One run, whole: what `reports/<run>/report.json` holds."""
+    """A complete run: the content of `reports/<run>/report.json`."""
 
     schema_version: int = SCHEMA_VERSION
-    """Of this format."""
+    """Version of this format."""
     kind: Literal["eval", "smoke"]
-    """Which command made it."""
+    """Command that wrote it."""
     run_id: str
-    """Number of the run."""
     target: str
-    """What was asked for, as typed; empty for everything."""
+    """Target as typed; empty for all suites."""
     flowai_version: str
-    """Version of the program."""
     started_at: str
     """UTC, RFC 3339."""
     elapsed_s: float
-    """Wall time of the run; of its last part only where it was resumed."""
+    """Wall time of the run; if it was resumed, of its last part."""
     concurrency_limit: int
-    """Most calls allowed in flight."""
+    """Maximum number of calls in flight."""
     concurrency_achieved: float | None
-    """Mean number of calls in flight while models were asked; None when none was."""
+    """Mean number of calls in flight while models were called; None if none was."""
     prompts: tuple[PromptVersion, ...]
     """The prompts that were run."""
     suites: tuple[str, ...]
     """Paths of the suites."""
     totals: Totals
-    """All trials together."""
+    """Of all trials."""
     groups: tuple[Group, ...]
     """By suite, prompt and model."""
     decision: GateDecision
-    """What follows."""
     changes: Changes | None
-    """Against the last finished run; None when there is none."""
+    """Since the last finished run on this target; None if there is none."""
     against_baseline: tuple[Changes, ...] = ()
-    """Against the suites' baseline prompts, one per prompt; empty where no suite names one."""
+    """Compared with the suites' baseline prompts, one per prompt; empty if no suite names one."""
     warnings: tuple[str, ...]
-    """What a reader should know before believing the figures."""
+    """Reasons to read the totals with care."""
     trials: tuple[Trial, ...]
-    """In the plan's order."""
+    """In the order of the plan."""

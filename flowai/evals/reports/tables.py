@@ -1,26 +1,31 @@
-"""The tables of a report as plain text: its figures, its gate, and one row per prompt and model."""
+"""Tables of a report as plain text: totals, gate, and one row per prompt and model."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.rendering.formatting import dollars, duration, format_number, rate
+from flowai.rendering.formatting import count, dollars, duration, format_number, rate
 
 if TYPE_CHECKING:
-    from flowai.evals.reports.records import Report, Totals
+    from flowai.evals.reports.records import Changes, Report, Totals
 
 TableRow = tuple[str, ...]
 
-VERDICT_WORDS = {"pass": "GATE MET", "fail": "GATE NOT MET", "error": "NOT DECIDED: ERRORS", "undecided": "UNDECIDED"}
+VERDICT_WORDS = {
+    "pass": "GATE MET",
+    "fail": "GATE NOT MET",
+    "error": "NOT DECIDED: ERRORS",
+    "inconclusive": "INCONCLUSIVE",
+}
 OUTCOME_WORDS = {"pass": "ok", "fail": "FAIL", "error": "ERROR", "unscored": "????"}
 
 GATE_COLUMNS: TableRow = ("suite", "metric", "observed", "limit", "")
 GROUP_COLUMNS: TableRow = ("suite", "prompt", "model", "passed", "errors", "p50", "p95", "TTFT p95", "cost")
-_PASSED_LABELS = {True: "met", False: "NOT met", None: "nothing measured"}
+_LIMIT_LABELS = {True: "met", False: "NOT met", None: "nothing measured"}
 
 
 def figure_rows(report: Report) -> list[tuple[str, str]]:
-    """Give what a run came to: name and value of each figure."""
+    """Return the totals of a run: name and value."""
     totals = report.totals
     unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
     return [
@@ -42,21 +47,21 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
 
 
 def gate_rows(report: Report) -> list[TableRow]:
-    """Give each limit of the gate beside what was observed; see `GATE_COLUMNS`."""
+    """Return each limit of the gate with the observed value; columns: `GATE_COLUMNS`."""
     return [
         (
             check.suite,
             check.metric,
             format_number(check.observed),
             f"{'>=' if check.direction == 'min' else '<='} {format_number(check.threshold)}",
-            _PASSED_LABELS[check.passed],
+            _LIMIT_LABELS[check.passed],
         )
         for check in report.decision.checks
     ]
 
 
 def group_rows(report: Report) -> list[TableRow]:
-    """Give the figures of each prompt on each model; see `GROUP_COLUMNS`."""
+    """Return the totals of each prompt on each model; columns: `GROUP_COLUMNS`."""
     versions = {prompt.id: f"{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
     return [
         (
@@ -71,6 +76,14 @@ def group_rows(report: Report) -> list[TableRow]:
             dollars(group.totals.cost_usd),
         )
         for group in report.groups
+    ]
+
+
+def change_rows(changes: Changes) -> list[tuple[str, tuple[str, ...]]]:
+    """Return "2 regressions" and "1 fix", each with the keys of its trials."""
+    return [
+        (count(len(changes.regressions), "regression"), changes.regressions),
+        (count(len(changes.fixes), "fix", "fixes"), changes.fixes),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The formats of a run's report, and the files that every run gets."""
+"""Report formats, and the files that every run writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `flowai eval` does: finds the suites of a target, runs their trials, writes the reports, decides."""
+"""`flowai eval`: resolve the target, run the trials, write the reports, decide."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ from flowai.errors import InconclusiveError, InterruptedRunError, UsageError
 from flowai.evals.reports import STANDARD_NAMES, WRITERS, changes_between
 from flowai.evals.runs.plan import Selection, case_key, plan_trials
 from flowai.evals.runs.run_log import PastRun, RunLog, RunStarted, new_run, past_runs
-from flowai.evals.runs.run_report import RunFacts, make_report
-from flowai.evals.runs.runner import RunAbortedError, take_cached
-from flowai.evals.runs.targets import Targets
-from flowai.evals.runs.trials import AskOptions, TrialPreparer, ask, digest_of, forecast_of, resolve_endpoints
+from flowai.evals.runs.run_report import RunFacts, build_report
+from flowai.evals.runs.runner import RunAbortedError, finish_cached
+from flowai.evals.runs.targets import TargetResolver
+from flowai.evals.runs.trials import (
+    CallOptions,
+    TrialPreparer,
+    build_forecast,
+    plan_digest,
+    resolve_endpoints,
+    run_trials,
+)
 from flowai.providers import create_client
 from flowai.rendering import formatting
 from flowai.rendering.report_files import check_endings, write_reports
@@ -36,111 +43,106 @@ DEFAULT_CONCURRENCY = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalOptions:
-    """What was asked for."""
+    """Options of `flowai eval`."""
 
     target: str | None = None
-    """Prompt id, prompt file, suite file; None for every suite."""
+    """Prompt id, prompt file or suite file; None for every suite."""
     models: tuple[str, ...] = ()
-    """Models to try instead of the suites' own."""
+    """Models to use instead of the suites' own."""
     selection: Selection = field(default_factory=Selection)
-    """Which cases, how often."""
     failing_only: bool = False
-    """Only cases that failed or had an error in the last run on this target."""
+    """Run only cases that failed or had an error in the last run on this target."""
     concurrency: int = DEFAULT_CONCURRENCY
-    """Most calls in flight, >= 1."""
+    """Maximum number of calls in flight, >= 1."""
     cached: bool = True
-    """Whether answers are taken from and kept in the exact cache."""
+    """Read and write the exact cache."""
     replay: Path | None = None
-    """File of recorded answers, or a directory of such files, to use instead of models; None for models."""
+    """Recording, or directory of recordings, to use instead of models."""
     record: Path | None = None
-    """File to record answers into; None for none."""
+    """File to record answers into."""
     call_on_miss: bool = False
-    """Ask a model for what a replay does not have, and record it there."""
+    """Call a model for answers that the replay does not have, and record them there."""
     fail_fast: bool = False
     """Stop at the first trial that fails or has an error."""
     resume: bool = False
-    """Go on with the last unfinished run of the same plan."""
+    """Continue the last unfinished run of the same plan."""
     retry_errors: bool = False
-    """Run the errors of the last run of the same plan again, keep the rest."""
+    """Run the errors of the last run of the same plan again, keep its other trials."""
     outputs: tuple[Path, ...] = ()
-    """Further files to write the report to."""
+    """Additional files to write the report to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalResult:
-    """What came of it."""
+    """Result of `flowai eval`."""
 
     report: Report
-    """The report."""
     directory: Path
-    """Where its files lie."""
+    """Directory of the standard report files."""
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
     """Run an evaluation.
 
-    Args:
-        context: the command's context.
-        options: what was asked for.
-        observer: who follows it.
-
     Raises:
-        UsageError: options contradict each other or name what does not exist.
+        UsageError: options contradict each other, or name something that does not exist.
         ProjectError: a file of the project is wrong.
-        UndecidedError: nothing matched.
-        InfrastructureError: this machine failed (full disk, a run that is being written by another process).
-        InterruptedRunError: the person stopped it; it can be resumed.
+        InconclusiveError: nothing matched.
+        InfrastructureError: this machine failed (full disk, a run that another process is writing).
+        InterruptedRunError: interrupted by the user; the run can be resumed.
     """
     started_s = context.clock_s()
-    _check(options)
+    _check_options(options)
     workspace, planned = _plan(context, options)
-    bench = TrialPreparer(workspace)
-    prepared = bench.prepare(planned)
-    run = _start_or_resume(workspace, options, digest_of(prepared), observer)
+    preparer = TrialPreparer(workspace)
+    prepared = preparer.prepare(planned)
+    run = _start_or_resume(workspace, options, plan_digest(prepared), observer)
     with closing(run):
-        asking_s = _try(workspace, bench, prepared, run, options)
+        calls_wall_s = _run_trials(workspace, preparer, prepared, run, options)
         run.finish(context.clock_s() - started_s)
-    report = _report(workspace, planned, run, options, asking_s)
+    report = _build_report(workspace, planned, run, options, calls_wall_s)
     directory = workspace.project.reports / run.run_id
     write_reports(report, [*(directory / name for name in STANDARD_NAMES), *options.outputs], WRITERS)
     return EvalResult(report=report, directory=directory)
 
 
 def watched_files(context: CommandContext) -> list[Path]:
-    """List the files whose change makes an evaluation worth repeating."""
+    """List the files to watch: registry, prompts, suites and datasets."""
     project = context.project
     folders = (project.prompts, project.evals, project.datasets)
     files = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
     return sorted([project.registry, *files])
 
 
-def _check(options: EvalOptions) -> None:
+def _check_options(options: EvalOptions) -> None:
     check_endings(options.outputs, WRITERS)
     if options.replay is not None and options.record is not None:
-        raise UsageError("--replay and --record exclude each other", hint="--on-miss call adds what a replay lacks")
+        raise UsageError(
+            "--replay and --record exclude each other", hint="--on-miss call adds answers that a replay does not have"
+        )
     if options.replay is not None and (options.resume or options.retry_errors):
-        raise UsageError("a replay starts anew each time; --resume and --retry-errors do not apply")
+        raise UsageError("a replay always starts over: --resume and --retry-errors do not apply")
     if options.record is not None and (options.resume or options.retry_errors):
-        raise UsageError("a recording is made as a whole; --resume and --retry-errors do not apply to --record")
+        raise UsageError("a recording is always complete: --resume and --retry-errors do not apply to --record")
     if options.resume and options.retry_errors:
         raise UsageError("--resume and --retry-errors exclude each other", hint="--retry-errors resumes too")
     if options.call_on_miss and options.replay is None:
-        raise UsageError("--on-miss belongs to --replay")
+        raise UsageError("--on-miss needs --replay")
 
 
 def _plan(context: CommandContext, options: EvalOptions) -> tuple[Workspace, list[PlannedTrial]]:
     workspace = open_workspace(context, models=options.models)
-    targets = Targets(
+    resolver = TargetResolver(
         workspace.project, workspace.registry, workspace.library, release=workspace.release, models=options.models
     )
-    pairings = targets.find(options.target)
-    workspace = workspace.with_models({subject.model for pairing in pairings for subject in pairing.subjects})
+    suite_targets = resolver.resolve(options.target)
+    workspace = workspace.with_models({target.model for item in suite_targets for target in item.targets})
     selection = options.selection
     if options.failing_only:
         selection = replace(selection, case_keys=_failing_cases(workspace, options))
-    planned = plan_trials(pairings, selection)
+    planned = plan_trials(suite_targets, selection)
     if not planned:
-        raise InconclusiveError("no case matched", hint="--filter-pattern looks at a case's id and description")
+        raise InconclusiveError("no case matched", hint="--filter-pattern matches ids and descriptions of cases")
     return workspace, planned
 
 
@@ -155,14 +157,13 @@ def _failing_cases(workspace: Workspace, options: EvalOptions) -> frozenset[str]
 
 
 def _last_finished(workspace: Workspace, options: EvalOptions, *, before: str | None = None) -> PastRun | None:
-    """Find the newest run on this target that went through."""
     target = options.target or ""
     runs = past_runs(workspace.project.runs, lambda started: started.target == target and started.run_id != before)
     return next((run for run in runs if run.finished), None)
 
 
 class _EvalRun:
-    """A run on its way: its log, its finished trials, and whether it was stopped early."""
+    """A run in progress: its log, its finished trials, and whether it was stopped early."""
 
     def __init__(self, run_id: str, log: RunLog | None, kept: dict[str, Trial], observer: Observer) -> None:
         self.run_id = run_id
@@ -181,7 +182,6 @@ class _EvalRun:
             self._log.start(started)
 
     def add(self, trial: Trial) -> None:
-        """Keep a finished trial, then tell of it."""
         if self._log is not None:
             self._log.add(trial)
         self.trials[trial.key] = trial
@@ -203,7 +203,7 @@ class _EvalRun:
 
 
 def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> _EvalRun:
-    """Open a new run, or the one to go on with. A replay keeps no log: it can be had again at any time."""
+    """Open a new run, or the one to resume. A replay has no log: it can be repeated at any time."""
     context = workspace.context
     log: RunLog | None = None
     kept: dict[str, Trial] = {}
@@ -229,36 +229,35 @@ def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, ob
 
 
 def _resumable(workspace: Workspace, digest: str, *, errors: bool) -> PastRun:
-    """Find the run of this very plan to go on with.
-
-    Raises:
-        UndecidedError: there is none, or nothing is left to do in it.
-    """
     past = next(past_runs(workspace.project.runs, lambda started: started.plan_digest == digest), None)
     if past is None:
         raise InconclusiveError(
-            "no earlier run of this very plan",
-            hint="prompts, suites, models, parameters and filters must be the same; start anew without --resume",
+            "no earlier run of the same plan",
+            hint="prompts, suites, models, parameters and filters must be the same; start over without --resume",
         )
     if errors and not any(trial.outcome == "error" for trial in past.trials.values()) and past.finished:
         raise InconclusiveError(f"run {past.run_id} has no errors")
     if not errors and past.finished:
-        raise InconclusiveError(f"run {past.run_id} went through", hint="start anew without --resume")
+        raise InconclusiveError(f"run {past.run_id} is finished", hint="start over without --resume")
     return past
 
 
-def _try(
-    workspace: Workspace, bench: TrialPreparer, prepared: Sequence[PreparedTrial], run: _EvalRun, options: EvalOptions
+def _run_trials(
+    workspace: Workspace,
+    preparer: TrialPreparer,
+    prepared: Sequence[PreparedTrial],
+    run: _EvalRun,
+    options: EvalOptions,
 ) -> float:
-    """Finish what is not finished; give the seconds that models were asked for."""
+    """Finish the trials that are not finished; return the seconds during which models were called."""
     waiting = [trial for trial in prepared if trial.planned.key not in run.trials]
     uses_cache = options.cached and options.replay is None and options.record is None
     try:
         with closing(ExactCache(workspace.project.cache)) if uses_cache else nullcontext() as cache:
-            hands = bench.callbacks(run.add)
-            missed = take_cached(waiting, cache, hands) if cache is not None else waiting
+            callbacks = preparer.callbacks(run.add)
+            missed = finish_cached(waiting, cache, callbacks) if cache is not None else waiting
             run.observer.forecast(
-                forecast_of(
+                build_forecast(
                     missed if options.replay is None else [],
                     trial_count=len(prepared),
                     cached_count=len(waiting) - len(missed),
@@ -266,21 +265,21 @@ def _try(
             )
             if not missed:
                 return 0.0
-            return _ask(workspace, bench, missed, run, options, cache)
+            return _call_models(workspace, preparer, missed, run, options, cache)
     except RunAbortedError:
         return 0.0
     except KeyboardInterrupt:
         kept = formatting.count(len(run.trials), "finished trial")
-        if options.replay is not None or options.record is not None:  # these start anew each time
+        if options.replay is not None or options.record is not None:  # these always start over
             raise InterruptedRunError(f"interrupted after {kept}") from None
         raise InterruptedRunError(
-            f"interrupted; run {run.run_id} keeps {kept}", hint="go on with the same command and --resume"
+            f"interrupted; run {run.run_id} keeps {kept}", hint="continue with the same command and --resume"
         ) from None
 
 
-def _ask(
+def _call_models(
     workspace: Workspace,
-    bench: TrialPreparer,
+    preparer: TrialPreparer,
     missed: Sequence[PreparedTrial],
     run: _EvalRun,
     options: EvalOptions,
@@ -288,7 +287,7 @@ def _ask(
 ) -> float:
     replaying = options.replay is not None
     waiting = missed if replaying and not options.call_on_miss else resolve_endpoints(workspace, missed)
-    called: set[int] = set()  # requests a replay did not hold, by identity: equal ones may be both held and not
+    called: set[int] = set()  # requests that the replay did not have, by identity: of equal ones it may have some
     client = create_client(
         redactor=workspace.redactor,
         replay=options.replay,
@@ -301,18 +300,18 @@ def _ask(
     def source_of(request: Request) -> AnswerSource:
         return "miss" if not replaying or id(request) in called else "replay"
 
-    asking = AskOptions(
+    call_options = CallOptions(
         origin="eval",
-        # recorded answers come at once; one at a time keeps their order, and the report's bytes
+        # recorded answers need no waiting; one at a time keeps their order, and so the report's bytes
         concurrency=1 if replaying else options.concurrency,
         cache=cache,
         source_of=source_of,
     )
-    return ask(workspace, bench, waiting, client, asking, run.add)
+    return run_trials(workspace, preparer, waiting, client, call_options, run.add)
 
 
-def _report(
-    workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun, options: EvalOptions, asking_s: float
+def _build_report(
+    workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun, options: EvalOptions, calls_wall_s: float
 ) -> Report:
     trials = [run.trials[trial.key] for trial in planned if trial.key in run.trials]
     against_baseline, warnings = _against_baseline(workspace, planned, run)
@@ -328,7 +327,7 @@ def _report(
         target=options.target or "",
         started_at=run.started_at,
         elapsed_s=run.elapsed_s,
-        asking_s=asking_s,
+        calls_wall_s=calls_wall_s,
         in_flight_s=run.in_flight_s,
         concurrency_limit=options.concurrency,
         changes=changes,
@@ -336,33 +335,33 @@ def _report(
         warnings=tuple(warnings),
     )
     gates = {trial.suite.path: trial.suite.gate for trial in planned}
-    return make_report(workspace, trials, gates, facts)
+    return build_report(workspace, trials, gates, facts)
 
 
 def _against_baseline(
     workspace: Workspace, planned: Sequence[PlannedTrial], run: _EvalRun
 ) -> tuple[tuple[Changes, ...], list[str]]:
-    """Compare with the suites' baseline prompts: as tried in this run, else in the newest run that tried them."""
-    found: list[Changes] = []
+    """Compare with the suites' baseline prompts, as tried in this run, else in the newest run that tried them."""
+    changes: list[Changes] = []
     warnings: list[str] = []
     for baseline in dict.fromkeys(trial.suite.baseline for trial in planned if trial.suite.baseline):
-        twins = {
-            trial.key: replace(trial, subject=replace(trial.subject, prompt=baseline)).key
+        baseline_keys = {
+            trial.key: replace(trial, target=replace(trial.target, prompt=baseline)).key
             for trial in planned
-            if trial.suite.baseline == baseline and trial.subject.prompt != baseline
+            if trial.suite.baseline == baseline and trial.target.prompt != baseline
         }
-        if not twins:
+        if not baseline_keys:
             continue
-        source = _last_run_with(workspace, run, frozenset(twins.values()))
+        source = _last_run_with(workspace, run, frozenset(baseline_keys.values()))
         if source is None:
-            warnings.append(f"the baseline `{baseline}` was never tried; `flowai eval {baseline}` does")
+            warnings.append(f"the baseline `{baseline}` was never run; `flowai eval {baseline}` runs it")
             continue
         run_id, tried = source
-        before = {key: tried[twin] for key, twin in twins.items() if twin in tried}
-        changes = changes_between(run_id, before, run.trials.values(), baseline=baseline)
-        if changes is not None:
-            found.append(changes)
-    return tuple(found), warnings
+        before = {key: tried[baseline_key] for key, baseline_key in baseline_keys.items() if baseline_key in tried}
+        compared = changes_between(run_id, before, run.trials.values(), baseline=baseline)
+        if compared is not None:
+            changes.append(compared)
+    return tuple(changes), warnings
 
 
 def _last_run_with(workspace: Workspace, run: _EvalRun, keys: frozenset[str]) -> tuple[str, dict[str, Trial]] | None:

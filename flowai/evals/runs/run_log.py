@@ -1,4 +1,4 @@
-"""The append-only log of one run: written as trials finish, so that a stopped or killed run can go on where it was."""
+"""Append-only log of one run, written as trials finish, so that an interrupted or killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FILE = "run.jsonl"
 
 
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
-    """The first line of a run, and of each time it was taken up again."""
+    """First line of a run, and of each time it is resumed."""
 
     run_id: str
-    """Four digits or more, counted up."""
+    """Consecutive number, at least four digits."""
     target: str
-    """What was asked for, as typed."""
+    """As typed."""
     plan_digest: str
-    """Hash over everything that decides what the trials are; equal digests make runs resumable."""
+    """Hash of everything that determines the trials; runs with equal digests can be resumed."""
     started_at: str
     """UTC, RFC 3339."""
 
@@ -41,37 +41,31 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
 
 
 class RunFinished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
-    """The last line of a run that went through."""
+    """Last line of a finished run."""
 
     elapsed_s: float
     """Wall time since its `started` line."""
 
 
-_LINE: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec.json.Decoder(
+_DECODER: msgspec.json.Decoder[RunStarted | TrialRecord | RunFinished] = msgspec.json.Decoder(
     RunStarted | TrialRecord | RunFinished
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PastRun:
-    """What the log of a run holds."""
+    """Content of a run's log."""
 
     run_id: str
-    """Its number."""
     started: RunStarted
-    """Its first line."""
+    """Its newest first line."""
     finished: bool
-    """Whether it went through."""
     trials: dict[str, Trial]
-    """Its trials by key, the latest of each."""
+    """By key, the newest of each."""
 
 
 class RunLog:
-    """The log of the run at hand, locked against a second process.
-
-    Args:
-        directory: the run's directory.
-    """
+    """Log of the current run, locked against other processes."""
 
     def __init__(self, directory: Path) -> None:
         self.run_id = directory.name
@@ -84,30 +78,26 @@ class RunLog:
         except BlockingIOError:
             os.close(self._lock)
             raise InfrastructureError(
-                f"run {self.run_id} is being written by another process",
+                f"run {self.run_id} is in use by another process",
                 place=Place(file=str(self._path)),
-                hint="wait for it, or start a run of its own without --resume",
+                hint="wait for it, or start a new run without --resume",
             ) from None
         self._log = AppendLog(self._path)
 
     def start(self, started: RunStarted) -> None:
-        """Write that the run starts or goes on."""
+        """Write that the run starts or is resumed."""
         self._log.append(started)
 
     def add(self, trial: Trial) -> None:
-        """Write a finished trial; when this returns, kill -9 does not lose it.
-
-        Raises:
-            InfrastructureError: the disk is full.
-        """
+        """Write a finished trial; after this returns, kill -9 does not lose it."""
         self._log.append(TrialRecord(trial=trial))
 
     def finish(self, elapsed_s: float) -> None:
-        """Write that the run went through."""
+        """Write that the run is finished."""
         self._log.append(RunFinished(elapsed_s=elapsed_s))
 
     def close(self) -> None:
-        """Close the log and let others have it."""
+        """Close the log and release its lock."""
         self._log.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -115,11 +105,7 @@ class RunLog:
 
 
 def new_run(runs: Path) -> RunLog:
-    """Begin a run with the next free number; two processes at once get two numbers.
-
-    Args:
-        runs: directory of all runs.
-    """
+    """Start a run with the next free number; two processes at once get different numbers."""
     with writing(runs):
         runs.mkdir(parents=True, exist_ok=True)
     number = max((int(path.name) for path in _run_directories(runs)), default=0)
@@ -134,15 +120,10 @@ def new_run(runs: Path) -> RunLog:
         return RunLog(directory)
 
 
-def past_runs(runs: Path, wanted: Callable[[RunStarted], bool]) -> Iterator[PastRun]:
-    """Read earlier runs, the latest first; runs whose log is missing or has no readable first line are passed over.
-
-    Args:
-        runs: directory of all runs.
-        wanted: tells by a run's first line whether the rest is worth reading.
-    """
+def past_runs(runs: Path, is_match: Callable[[RunStarted], bool]) -> Iterator[PastRun]:
+    """Yield earlier runs whose first line matches, the newest first; a run without a readable log is skipped."""
     for directory in sorted(_run_directories(runs), key=lambda path: int(path.name), reverse=True):
-        past = _read(directory, wanted)
+        past = _read_run(directory, is_match)
         if past is not None:
             yield past
 
@@ -153,7 +134,7 @@ def _run_directories(runs: Path) -> list[Path]:
     return [path for path in runs.iterdir() if path.name.isdecimal() and path.is_dir()]
 
 
-def _read(directory: Path, wanted: Callable[[RunStarted], bool]) -> PastRun | None:
+def _read_run(directory: Path, is_match: Callable[[RunStarted], bool]) -> PastRun | None:
     started: RunStarted | None = None
     finished = False
     trials: dict[str, Trial] = {}
@@ -163,10 +144,10 @@ def _read(directory: Path, wanted: Callable[[RunStarted], bool]) -> PastRun | No
         return None
     with stream:
         for raw in stream:
-            line = _decode(raw)
+            line = _decode_line(raw)
             if isinstance(line, RunStarted):
                 started, finished = line, False
-                if not wanted(started):
+                if not is_match(started):
                     return None
             elif isinstance(line, TrialRecord):
                 trials[line.trial.key] = line.trial
@@ -177,9 +158,9 @@ def _read(directory: Path, wanted: Callable[[RunStarted], bool]) -> PastRun | No
     return PastRun(run_id=directory.name, started=started, finished=finished, trials=trials)
 
 
-def _decode(raw: bytes) -> RunStarted | TrialRecord | RunFinished | None:
-    """Read a line; None for one that was torn by a crash or written by another version."""
+def _decode_line(raw: bytes) -> RunStarted | TrialRecord | RunFinished | None:
+    """Decode a line; None if it was torn by a crash or written by another version."""
     try:
-        return _LINE.decode(raw)
+        return _DECODER.decode(raw)
     except msgspec.DecodeError:
         return None

@@ -1,4 +1,4 @@
-"""Makes the report of a run: sums its trials up, decides, and says which bytes of which prompts were tried."""
+"""Report of a run: totals, gate decision, and the versions of its prompts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple[PromptVersion, ...], list[str]]:
-    """Compare prompts with the bytes that were released.
-
-    Returns:
-        The versions, and a warning for each prompt whose bytes differ from its released ones.
-    """
+    """Compare prompts with their released bytes; return versions, and a warning for each that differs."""
     lock = PromptLock.read(workspace.project.prompts_lock)
     locked = {name for release in lock.releases.values() for name in release.prompts}
     versions, warnings = [], []
@@ -40,43 +36,34 @@ def prompt_versions(workspace: Workspace, prompts: Iterable[str]) -> tuple[tuple
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFacts:
-    """What a report says of a run beside its trials."""
+    """Facts about a run that its trials do not contain."""
 
     kind: Literal["eval", "smoke"]
-    """Which command."""
+    """Command of the run."""
     run_id: str
-    """Number of the run."""
     target: str
     """As typed."""
     started_at: str
     """UTC, RFC 3339."""
     elapsed_s: float
-    """Wall time; of the last part only where the run was resumed."""
-    asking_s: float
-    """Wall time while models were asked; 0 when none was."""
+    """Wall time; of the last part only, if the run was resumed."""
+    calls_wall_s: float
+    """Wall time while models were called; 0 if none was."""
     in_flight_s: float
-    """Sum over the calls made meanwhile of the time each was in flight."""
+    """Sum of the calls' durations during that time."""
     concurrency_limit: int
-    """Most calls in flight."""
+    """Maximum number of calls in flight."""
     changes: Changes | None = None
-    """Against the last run."""
+    """Since the last run."""
     against_baseline: tuple[Changes, ...] = ()
-    """Against baseline prompts."""
+    """Compared with baseline prompts."""
     warnings: tuple[str, ...] = ()
-    """What a reader should know."""
 
 
-def make_report(
+def build_report(
     workspace: Workspace, trials: Sequence[Trial], gates: Mapping[str, Gate | None], facts: RunFacts
 ) -> Report:
-    """Sum trials up, decide, and make the report.
-
-    Args:
-        workspace: the opened project.
-        trials: in the plan's order.
-        gates: gate by suite path.
-        facts: everything else.
-    """
+    """Build the report of a run, with totals and decision; gates are by suite path."""
     suites = tuple(dict.fromkeys(trial.suite for trial in trials))
     versions, warnings = prompt_versions(workspace, dict.fromkeys(trial.prompt for trial in trials))
     by_suite = {suite: totals_of([trial for trial in trials if trial.suite == suite]) for suite in suites}
@@ -88,7 +75,7 @@ def make_report(
         started_at=facts.started_at,
         elapsed_s=facts.elapsed_s,
         concurrency_limit=facts.concurrency_limit,
-        concurrency_achieved=facts.in_flight_s / facts.asking_s if facts.asking_s else None,
+        concurrency_achieved=facts.in_flight_s / facts.calls_wall_s if facts.calls_wall_s else None,
         prompts=versions,
         suites=suites,
         totals=totals_of(trials),

@@ -1,4 +1,4 @@
-"""Runs prepared trials: the cache first, then models, so many at a time; each finished trial is handed on at once."""
+"""Runs prepared trials: first from the cache, then by models, concurrently; each finished trial is reported at once."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.providers import Client, Completion, Request
 
-UNCACHED_ERRORS = (ContextTooLongError, ContentFilteredError)
-"""Failures that say something about prompt, model and case; docs/decisions/0003 says why they are no errors."""
+FAILING_ERRORS = (ContextTooLongError, ContentFilteredError)
+"""Errors that depend on prompt, model and case; such a trial fails instead of `error`. See docs/decisions/0003."""
 
 Judgement = tuple["Outcome", "float | None", "tuple[AssertionResult, ...]"]
 AnswerSource = Literal["exact", "miss", "replay"]
@@ -27,118 +27,105 @@ AnswerSource = Literal["exact", "miss", "replay"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedTrial:
-    """A trial whose request is ready to be sent."""
+    """A trial whose request is ready to send."""
 
     planned: PlannedTrial
-    """What it is."""
     request: Request
-    """What would be sent."""
     cache_key: str
-    """The exact cache's key; it holds the repeat."""
+    """Key in the exact cache; includes the repeat."""
     prompt_hash: str
-    """Hex hash of the prompt."""
+    """Hex."""
     promises_json: bool
     """Whether the prompt or an assertion promises JSON."""
     logs_content: bool = False
-    """Whether the feature wants request and answer in the event log."""
+    """Whether the feature logs request and answer in the event log."""
 
 
 class TrialCache(Protocol):
-    """Where answers are kept."""
+    """Store of answers."""
 
     def get(self, key: str) -> Completion | None:
-        """Look up."""
+        """Return a stored answer."""
         ...
 
     def put(self, key: str, completion: Completion) -> None:
-        """Keep."""
+        """Store an answer."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialCallbacks:
-    """What the runner works with; handed in, so that a run can be repeated."""
+    """Dependencies of the runner."""
 
     judge: Callable[[PreparedTrial, Completion], Judgement]
-    """Applies the case's assertions to an answer."""
+    """Apply the case's assertions to an answer."""
     redact: Callable[[str], str]
-    """Takes secrets out of a text."""
+    """Replace secrets in a text."""
     new_call_id: Callable[[], str]
-    """Gives an id per call of a model."""
     clock_s: Callable[[], float]
-    """A clock that never goes back, seconds."""
+    """Monotonic clock."""
     on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None]
-    """Told of every answer that did not come from the cache: its id (None for a replay), what came of it, and after how
-    many milliseconds."""
+    """Called for every answer not from the cache: call id (None for a replay), result, latency in milliseconds."""
     on_trial: Callable[[Trial], None]
-    """Told of every finished trial; when it returns, the trial is safe."""
+    """Called for every finished trial; after it returns, the trial is stored."""
 
 
 class RunAbortedError(Exception):
     """Raised by `on_trial` to end the run early without an error (fail-fast)."""
 
 
-def take_cached(trials: Sequence[PreparedTrial], cache: TrialCache, hands: TrialCallbacks) -> list[PreparedTrial]:
-    """Finish every trial whose answer is cached; no event loop and no client is needed for it.
-
-    Returns:
-        The trials that still need a model, in order.
-    """
+def finish_cached(trials: Sequence[PreparedTrial], cache: TrialCache, callbacks: TrialCallbacks) -> list[PreparedTrial]:
+    """Finish every trial whose answer is cached, without event loop and client; return the others in order."""
     missed: list[PreparedTrial] = []
     for prepared in trials:
         completion = cache.get(prepared.cache_key)
         if completion is None:
             missed.append(prepared)
         else:
-            hands.on_trial(answered(prepared, completion, hands, source="exact", call_id=None))
+            callbacks.on_trial(build_trial(prepared, completion, callbacks, source="exact", call_id=None))
     return missed
 
 
-async def ask_models(
+async def call_models(
     trials: Sequence[PreparedTrial],
     client: Client,
-    hands: TrialCallbacks,
+    callbacks: TrialCallbacks,
     *,
     concurrency: int,
     cache: TrialCache | None,
     source_of: Callable[[Request], AnswerSource] = lambda _: "miss",
 ) -> None:
-    """Ask models for the trials' answers, at most `concurrency` at a time.
+    """Call models for the trials' answers, at most `concurrency` at a time.
 
-    Args:
-        trials: what to ask.
-        client: whom to ask through.
-        hands: judge, ids, listeners.
-        concurrency: most calls in flight, >= 1.
-        cache: where whole, unfiltered answers are kept; None to keep none.
-        source_of: says where the answer to a request came from, once it has come.
+    `cache` stores complete, unfiltered answers; `source_of` returns the source of the answer to a request, after it
+    came.
 
     Raises:
-        StopRunError: a listener asked to stop.
-        InfrastructureError: a listener could not keep a trial (full disk); nothing kept before is lost.
+        RunAbortedError: a listener ended the run.
+        InfrastructureError: a listener could not store a trial (full disk); earlier trials are stored.
     """
     import asyncio  # a fully cached run never needs it
 
     pending = iter(trials)
 
     async def work() -> None:
-        for prepared in pending:  # one iterator shared by all workers: each trial is taken once
-            started_s = hands.clock_s()
+        for prepared in pending:  # all workers share one iterator, so each trial runs once
+            started_s = callbacks.clock_s()
             result: Completion | CallError
             try:
                 result = await client.complete(prepared.request)
                 latency_ms = result.latency_ms
             except CallError as error:
-                result, latency_ms = error, (hands.clock_s() - started_s) * 1000
+                result, latency_ms = error, (callbacks.clock_s() - started_s) * 1000
             source = source_of(prepared.request)
-            call_id = hands.new_call_id() if source == "miss" else None
-            hands.on_call(prepared, call_id, result, latency_ms)
+            call_id = callbacks.new_call_id() if source == "miss" else None
+            callbacks.on_call(prepared, call_id, result, latency_ms)
             if isinstance(result, CallError):
-                hands.on_trial(_failed(prepared, result, hands, source=source, call_id=call_id))
+                callbacks.on_trial(_build_failed_trial(prepared, result, callbacks, source=source, call_id=call_id))
                 continue
-            if cache is not None and _may_be_kept(result, hands):
+            if cache is not None and _is_cacheable(result, callbacks):
                 cache.put(prepared.cache_key, result)
-            hands.on_trial(answered(prepared, result, hands, source=source, call_id=call_id))
+            callbacks.on_trial(build_trial(prepared, result, callbacks, source=source, call_id=call_id))
 
     workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(trials)))]
     try:
@@ -149,17 +136,22 @@ async def ask_models(
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def answered(
-    prepared: PreparedTrial, completion: Completion, hands: TrialCallbacks, *, source: AnswerSource, call_id: str | None
+def build_trial(
+    prepared: PreparedTrial,
+    completion: Completion,
+    callbacks: TrialCallbacks,
+    *,
+    source: AnswerSource,
+    call_id: str | None,
 ) -> Trial:
-    """Judge an answer and make the trial of it."""
-    outcome, score, checks = hands.judge(prepared, completion)
+    """Judge an answer and build its trial."""
+    outcome, score, checks = callbacks.judge(prepared, completion)
     return msgspec.structs.replace(
         _unanswered(prepared, source=source, call_id=call_id),
         outcome=outcome,
         score=score,
         checks=checks,
-        output=hands.redact(completion.text),
+        output=callbacks.redact(completion.text),
         json_valid=json_problem(completion.text) is None if prepared.promises_json else None,
         finish_reason=completion.finish_reason,
         input_tokens=completion.input_tokens,
@@ -170,35 +162,34 @@ def answered(
     )
 
 
-def _failed(
-    prepared: PreparedTrial, error: CallError, hands: TrialCallbacks, *, source: AnswerSource, call_id: str | None
+def _build_failed_trial(
+    prepared: PreparedTrial, error: CallError, callbacks: TrialCallbacks, *, source: AnswerSource, call_id: str | None
 ) -> Trial:
     failure = Failure(
-        kind=type(error).__name__, message=hands.redact(str(error)), provider=error.provider, status=error.status
+        kind=type(error).__name__, message=callbacks.redact(str(error)), provider=error.provider, status=error.status
     )
     trial = msgspec.structs.replace(_unanswered(prepared, source=source, call_id=call_id), failure=failure)
-    if isinstance(error, UNCACHED_ERRORS):
+    if isinstance(error, FAILING_ERRORS):
         return msgspec.structs.replace(trial, outcome="fail", score=0.0)
     return trial
 
 
 def _unanswered(prepared: PreparedTrial, *, source: AnswerSource, call_id: str | None) -> Trial:
-    """Give the trial as it is known before its answer."""
     planned = prepared.planned
     return Trial(
         key=planned.key,
         suite=planned.suite.path,
         case=planned.case.id,
         place=planned.case.place,
-        prompt=planned.subject.prompt,
+        prompt=planned.target.prompt,
         prompt_hash=prepared.prompt_hash,
-        model=planned.subject.model,
+        model=planned.target.model,
         repeat=planned.repeat,
         cache=source,
         call_id=call_id,
     )
 
 
-def _may_be_kept(completion: Completion, hands: TrialCallbacks) -> bool:
-    """Filtered answers are not the model's; an answer that holds a key must not lie in a file."""
-    return completion.finish_reason != "content_filter" and hands.redact(completion.text) == completion.text
+def _is_cacheable(completion: Completion, callbacks: TrialCallbacks) -> bool:
+    """Filtered answers are not the model's; answers with secrets must not be stored in a file."""
+    return completion.finish_reason != "content_filter" and callbacks.redact(completion.text) == completion.text

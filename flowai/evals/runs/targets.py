@@ -1,4 +1,4 @@
-"""Finds what to run: which suites a target names, and on which prompts, models and parameters each is tried."""
+"""Resolution of a target: the suites it names, and the prompts, models and parameters to try each on."""
 
 from __future__ import annotations
 
@@ -18,15 +18,10 @@ if TYPE_CHECKING:
     from flowai.registry import Binding, Registry
 
 
-class Targets:
-    """Turns a target into pairings.
+class TargetResolver:
+    """Resolves a target into suites with their trial targets.
 
-    Args:
-        project: the project.
-        registry: its registry.
-        library: its prompts.
-        release: the release whose bindings decide where nothing nearer does.
-        models: models to try instead of the suites' own; empty for the suites' own.
+    `models` override the suites' own; the bindings of `release` apply where a suite names no model.
     """
 
     def __init__(
@@ -44,46 +39,43 @@ class Targets:
         self._release = release
         self._models = tuple(models)
 
-    def find(self, target: str | None) -> list[SuiteTarget]:
-        """Find what a target names.
+    def resolve(self, target: str | None) -> list[SuiteTarget]:
+        """Return the suites that a target names, with their trial targets; at least one, ordered by path.
 
         Args:
             target: a prompt id, a prompt file, a suite file, or None for every suite.
 
-        Returns:
-            At least one pairing, in the order of the suites' paths.
-
         Raises:
             UsageError: the target is none of these.
-            SuiteError: a suite is wrong, or nothing says what it is tried on.
-            UndecidedError: no suite uses the prompt.
+            SuiteError: a suite is wrong, or neither suite nor registry names a model.
+            InconclusiveError: no suite uses the prompt.
         """
         if target is None:
             suites = self._suites()
             if not suites:
                 raise InconclusiveError(
-                    "there is no suite in `evals/`",
+                    "no suite in `evals/`",
                     hint="write one: `prompts: [prompts/NAME_v1]`, and `tests:` with `vars` and `assert`",
                 )
-            return [pairing for suite in suites for pairing in self._pair(suite, None)]
+            return [item for suite in suites for item in self._pair(suite, None)]
         if target.endswith((".yaml", ".yml")):
             suite = load_suite(self._project.inside(target), self._project)
-            return list(self._pair(suite, None)) if _is_bound(suite) else self.by_feature(suite)
+            return list(self._pair(suite, None)) if _is_bound(suite) else self.resolve_by_feature(suite)
         prompt = self._prompt_id(target)
-        pairings = [pairing for suite in self._suites() for pairing in self._pair(suite, prompt)]
-        if not pairings:
+        suite_targets = [item for suite in self._suites() for item in self._pair(suite, prompt)]
+        if not suite_targets:
             raise InconclusiveError(
                 f"no suite in `evals/` uses `{prompt}`", hint=f"name it in a suite: `prompts: [{prompt}]`"
             )
-        return pairings
+        return suite_targets
 
-    def by_feature(self, suite: Suite) -> list[SuiteTarget]:
-        """Try each case of a suite on what the release binds to the feature that the case names in its metadata.
+    def resolve_by_feature(self, suite: Suite) -> list[SuiteTarget]:
+        """Try each case of a suite on the release's binding of the feature that the case names in its metadata.
 
         Raises:
             SuiteError: a case names no feature, or one that the release does not bind.
         """
-        pairings = []
+        suite_targets = []
         for case in suite.cases:
             feature = case.metadata.get("feature")
             known = features_of(self._registry, self._release)
@@ -95,12 +87,12 @@ class Targets:
                     hint=expected_one_of(known, found=str(feature)),
                 )
             bound = binding(self._registry, self._release, feature)
-            subjects = tuple(_subject(bound, model=model) for model in self._models or (bound.model,))
-            pairings.append(SuiteTarget(suite=suite, cases=(case,), subjects=subjects))
-        return pairings
+            targets = tuple(_target(bound, model=model) for model in self._models or (bound.model,))
+            suite_targets.append(SuiteTarget(suite=suite, cases=(case,), targets=targets))
+        return suite_targets
 
     def _suites(self) -> list[Suite]:
-        """Load every suite but those whose cases each name a feature: they belong to `flowai smoke`."""
+        """Load every suite except those whose cases each name a feature: they belong to `flowai smoke`."""
         return [suite for suite in load_suites(self._project) if _is_bound(suite)]
 
     def _prompt_id(self, target: str) -> str:
@@ -117,14 +109,14 @@ class Targets:
         return name
 
     def _pair(self, suite: Suite, prompt: str | None) -> Iterable[SuiteTarget]:
-        """Pair a suite with its subjects; with none of them when it does not use the prompt asked for."""
+        """Pair a suite with its trial targets; none if it does not use the prompt."""
         prompts = suite.prompts or tuple(self._prompts_of(str(suite.feature)))
         chosen = [name for name in prompts if prompt is None or name == prompt]
-        subjects = tuple(subject for name in chosen for subject in self._subjects(suite, name))
-        return [SuiteTarget(suite=suite, cases=suite.cases, subjects=subjects)] if subjects else []
+        targets = tuple(target for name in chosen for target in self._targets(suite, name))
+        return [SuiteTarget(suite=suite, cases=suite.cases, targets=targets)] if targets else []
 
     def _prompts_of(self, feature: str) -> list[str]:
-        """Give what a feature's releases bind, the release at hand first, each prompt once."""
+        """Return the prompts that releases bind to a feature, the current release first, each once."""
         releases = dict.fromkeys([self._release, *reversed(tuple(self._registry.releases))])
         bound = [binding(self._registry, name, feature) for name in releases if feature in self._bound(name)]
         return list(dict.fromkeys(item.prompt for item in bound))
@@ -132,25 +124,25 @@ class Targets:
     def _bound(self, release: str) -> tuple[str, ...]:
         return features_of(self._registry, release)
 
-    def _subjects(self, suite: Suite, prompt: str) -> list[TrialTarget]:
+    def _targets(self, suite: Suite, prompt: str) -> list[TrialTarget]:
         bound = self._binding_for(suite.feature, prompt)
         own_model = self._library.load(prompt).model
         models = self._models or suite.models or ((bound.model,) if bound else (own_model,) if own_model else ())
         if not models:
             raise SuiteError(
-                f"nothing says which model to try `{prompt}` on",
+                f"no model to try `{prompt}` on",
                 place=Place(file=suite.path, key="providers"),
-                hint="name `providers`, or the registry's feature under `flowai: {feature: ...}`, or pass --model",
+                hint="set `providers`, or a feature of the registry under `flowai: {feature: ...}`, or pass --model",
             )
         if bound is None:
             return [TrialTarget(prompt=prompt, model=model, feature=suite.feature) for model in models]
-        return [_subject(bound, model=model, prompt=prompt) for model in models]
+        return [_target(bound, model=model, prompt=prompt) for model in models]
 
     def _binding_for(self, feature: str | None, prompt: str) -> Binding | None:
-        """Find the binding whose model and parameters a prompt is tried with.
+        """Return the binding whose model and parameters apply to a prompt.
 
-        The release at hand wins when it binds the prompt, then the newest that does; a prompt that no release binds is
-        tried as the feature stands now.
+        The current release's if it binds the prompt, else the newest that does; for a prompt that no release binds, the
+        feature's current binding.
         """
         releases = dict.fromkeys([self._release, *reversed(tuple(self._registry.releases))])
         if feature is not None:
@@ -158,18 +150,17 @@ class Targets:
         for release in releases:
             for name in self._bound(release) if feature is None else (feature,):
                 if name in self._bound(release):
-                    found = binding(self._registry, release, name)
-                    if found.prompt == prompt:
-                        return found
+                    candidate = binding(self._registry, release, name)
+                    if candidate.prompt == prompt:
+                        return candidate
         if feature is not None and feature in self._bound(self._release):
             return binding(self._registry, self._release, feature)
         return None
 
 
 def _is_bound(suite: Suite) -> bool:
-    """Whether the suite says as a whole what it is tried on."""
     return bool(suite.prompts) or suite.feature is not None
 
 
-def _subject(bound: Binding, *, model: str, prompt: str | None = None) -> TrialTarget:
+def _target(bound: Binding, *, model: str, prompt: str | None = None) -> TrialTarget:
     return TrialTarget(prompt=prompt or bound.prompt, model=model, feature=bound.feature, params=bound.params)

@@ -1,4 +1,4 @@
-"""What `eval` and `smoke` share: prepares planned trials, runs them, and keeps their events."""
+"""Shared by `eval` and `smoke`: prepare trials, call models, judge answers, log call events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowai.cache.exact import cache_key
 from flowai.errors import CallError, Place, PromptError
 from flowai.evals.assertions import Answer, compile_cases, score_answer
 from flowai.evals.runs.plan import case_key
-from flowai.evals.runs.runner import Judgement, PreparedTrial, TrialCallbacks, ask_models
+from flowai.evals.runs.runner import Judgement, PreparedTrial, TrialCallbacks, call_models
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.gateway.plan import build_request
 from flowai.providers import PriceTable
@@ -31,57 +31,52 @@ if TYPE_CHECKING:
     from flowai.providers import Client, Completion, Request
     from flowai.workspace.workspace import Workspace
 
-GUESSED_OUTPUT_TOKENS = 200
-"""Output tokens assumed for a forecast where nothing limits them."""
+ASSUMED_OUTPUT_TOKENS = 200
+"""Output tokens assumed for a forecast if the request has no limit."""
 CHARS_PER_TOKEN = 4.0
-"""Characters per token assumed for a forecast; English prose has about four."""
+"""Assumed for a forecast; about right for English prose."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a run is about to do."""
+    """Calls and cost that a run is about to have."""
 
     trial_count: int
-    """All trials."""
     cached_count: int
-    """Those whose answer is at hand already."""
+    """Trials whose answer is cached."""
     call_count: int
-    """Calls to models."""
+    """Calls of models."""
     models: tuple[str, ...]
-    """Names of the models that will be called."""
+    """Models that will be called."""
     cost_usd: float | None
-    """Rough price, US dollars; None when a price is not known."""
+    """Rough estimate; None if a price is not known."""
 
 
 class Observer(Protocol):
-    """Who follows a run."""
+    """Receives the progress of a run."""
 
     def forecast(self, forecast: Forecast) -> None:
-        """Told once, before models are asked."""
+        """Called once, before models are called."""
         ...
 
     def ready(self, model: str, load_s: float) -> None:
-        """Told when a local model is loaded."""
+        """Called when a local model is loaded."""
         ...
 
     def trial(self, trial: Trial) -> None:
-        """Told of each finished trial, after it was kept."""
+        """Called for each finished trial, after it is stored."""
         ...
 
 
 class TrialPreparer:
-    """Prepares and judges trials; each prompt, endpoint and case is made ready once.
-
-    Args:
-        workspace: the opened project.
-    """
+    """Prepares and judges trials; each prompt, endpoint and case is prepared once."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._checks: dict[str, tuple[AssertionFunction, ...]] = {}
 
     def prepare(self, planned: Iterable[PlannedTrial]) -> list[PreparedTrial]:
-        """Render every prompt and compile every assertion, so that what is wrong shows before anything is paid.
+        """Render every prompt and compile every assertion, so that mistakes are reported before any call is paid for.
 
         Raises:
             PromptError: a prompt is wrong or does not fit a case's variables.
@@ -96,7 +91,6 @@ class TrialPreparer:
         case = prepared.planned.case
         answer = Answer(
             text=completion.text,
-            vars=case.vars,
             latency_ms=completion.latency_ms,
             ttft_ms=completion.ttft_ms,
             cost_usd=completion.cost_usd,
@@ -119,12 +113,7 @@ class TrialPreparer:
         on_trial: Callable[[Trial], None],
         on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None] = lambda *_: None,
     ) -> TrialCallbacks:
-        """Give what a runner works with.
-
-        Args:
-            on_trial: told of every finished trial.
-            on_call: told of every call of a model.
-        """
+        """Return the dependencies of a runner."""
         return TrialCallbacks(
             judge=self.judge,
             redact=self._workspace.redactor.text,
@@ -135,27 +124,25 @@ class TrialPreparer:
         )
 
     def _prepare(self, planned: PlannedTrial) -> PreparedTrial:
-        workspace, subject, case = self._workspace, planned.subject, planned.case
-        prompt = workspace.library.load(subject.prompt)
-        feature = workspace.registry.feature(subject.feature) if subject.feature else None
-        endpoint = workspace.endpoint(subject.model)
+        workspace, target, case = self._workspace, planned.target, planned.case
+        prompt = workspace.library.load(target.prompt)
+        feature = workspace.registry.feature(target.feature) if target.feature else None
+        endpoint = workspace.endpoint(target.model)
         try:
-            request = build_request(prompt, prompt.select(case.vars), endpoint, params=subject.params, feature=feature)
+            request = build_request(prompt, prompt.select(case.vars), endpoint, params=target.params, feature=feature)
         except PromptError as error:
             raise _case_location(error, case) from None
         return PreparedTrial(
             planned=planned,
             request=request,
-            cache_key=cache_key(
-                request, feature=subject.feature or "-", prompt_hash=prompt.hash, repeat=planned.repeat
-            ),
+            cache_key=cache_key(request, feature=target.feature or "-", prompt_hash=prompt.hash, repeat=planned.repeat),
             prompt_hash=prompt.hash,
             promises_json=prompt.promises_json or case.promises_json,
             logs_content=feature is not None and feature.log_content == "redacted",
         )
 
     def _compile(self, planned: Iterable[PlannedTrial]) -> None:
-        """Compile suite by suite, so that what cases share (`defaultTest`, schemas) is made once."""
+        """Compile suite by suite, so that shared assertions (`defaultTest`, schemas) are compiled once."""
         suites: dict[str, dict[str, Case]] = {}
         for trial in planned:
             suites.setdefault(trial.suite.path, {})[trial.case.id] = trial.case
@@ -165,7 +152,7 @@ class TrialPreparer:
 
 
 def _case_location(error: PromptError, case: Case) -> PromptError:
-    """Say which case's values a prompt does not take; the prompt's own line is told too."""
+    """Add the case to an error about a prompt's values; the prompt's own line moves into the text."""
     file, _, line = case.place.rpartition(":")
     where = f" ({error.place})" if error.place else ""
     return PromptError(
@@ -173,8 +160,8 @@ def _case_location(error: PromptError, case: Case) -> PromptError:
     )
 
 
-def digest_of(prepared: Sequence[PreparedTrial]) -> str:
-    """Hash everything that decides what the trials are and how they are judged; equal digests make runs comparable."""
+def plan_digest(prepared: Sequence[PreparedTrial]) -> str:
+    """Hash everything that determines the trials and how they are judged; runs with equal digests are comparable."""
     digest = hashlib.sha256()
     for trial in prepared:
         digest.update(
@@ -183,8 +170,8 @@ def digest_of(prepared: Sequence[PreparedTrial]) -> str:
     return digest.hexdigest()
 
 
-def forecast_of(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_count: int) -> Forecast:
-    """Say how many calls come and roughly what they cost; read from price tables, nothing is called."""
+def build_forecast(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_count: int) -> Forecast:
+    """Estimate calls and cost from price tables; nothing is called."""
     prices = PriceTable()
     cost_usd: float | None = 0.0
     for trial in waiting:
@@ -193,7 +180,7 @@ def forecast_of(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_co
             continue  # a local model costs nothing
         price = prices.price(request.endpoint.model)
         chars = sum(len(str(message.get("content", ""))) for message in request.messages)
-        output_tokens = request.params.get("max_tokens", GUESSED_OUTPUT_TOKENS)
+        output_tokens = request.params.get("max_tokens", ASSUMED_OUTPUT_TOKENS)
         cost = price.cost_usd(chars / CHARS_PER_TOKEN, output_tokens) if price else None
         cost_usd = None if cost is None or cost_usd is None else cost_usd + cost
     models = tuple(dict.fromkeys(trial.request.endpoint.name for trial in waiting))
@@ -203,11 +190,11 @@ def forecast_of(waiting: Sequence[PreparedTrial], *, trial_count: int, cached_co
 
 
 def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
-    """Look up keys, addresses and weights of the models that are about to be called.
+    """Resolve keys, addresses and weights of the models to call.
 
     Raises:
         MissingKeyError: a variable is not set.
-        RegistryError: a local model's weights are not there.
+        RegistryError: a local model's weights do not exist.
     """
     names = dict.fromkeys(trial.request.endpoint.name for trial in waiting)
     endpoints = {name: workspace.resolve_endpoint(name) for name in names}
@@ -218,39 +205,38 @@ def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) ->
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AskOptions:
-    """How models are asked."""
+class CallOptions:
+    """Options of the calls to models."""
 
     origin: Literal["eval", "smoke"]
-    """What the events say the calls are for."""
+    """Origin in the call events."""
     concurrency: int
-    """Most calls in flight, >= 1."""
+    """Maximum number of calls in flight, >= 1."""
     cache: TrialCache | None
-    """Where answers are kept; None for nowhere."""
+    """Store of answers; None for none."""
     source_of: Callable[[Request], AnswerSource] = lambda _: "miss"
-    """Says where the answer to a request came from, once it has come."""
+    """Return the source of the answer to a request, after it came."""
     release: str | None = None
-    """The release that is asked; None outside releases."""
+    """Release in the call events."""
     logs_calls: bool = True
-    """Whether each call's event is written here; False where whoever is asked writes it."""
+    """False if the called server logs the call events itself."""
 
 
-def ask(
+def run_trials(
     workspace: Workspace,
-    bench: TrialPreparer,
+    preparer: TrialPreparer,
     waiting: Sequence[PreparedTrial],
     client: Client,
-    asking: AskOptions,
+    options: CallOptions,
     on_trial: Callable[[Trial], None],
 ) -> float:
-    """Ask models for the answers of trials; an event is kept for every call of a model, none for a replay.
+    """Call models for the answers of trials; return the seconds of wall time.
 
-    Returns:
-        Seconds of wall time it took.
+    A call event is logged for every call, not for replayed answers.
 
     Raises:
-        InfrastructureError: something could not be kept (full disk).
-        KeyboardInterrupt: the person stopped it; everything finished is kept.
+        InfrastructureError: something could not be stored (full disk).
+        KeyboardInterrupt: interrupted by the user; every finished trial is stored.
     """
     import asyncio  # a fully cached run never needs it
 
@@ -258,7 +244,7 @@ def ask(
     with closing(
         EventLog(
             workspace.events,
-            process=f"{asking.origin}-{context.new_id()[:12]}",
+            process=f"{options.origin}-{context.new_id()[:12]}",
             redactor=workspace.redactor,
             clock=context.now,
         )
@@ -267,23 +253,25 @@ def ask(
         def on_call(
             prepared: PreparedTrial, call_id: str | None, result: Completion | CallError, latency_ms: float
         ) -> None:
-            if call_id is not None and asking.logs_calls:
-                facts = _facts(prepared, result, latency_ms)
+            if call_id is not None and options.logs_calls:
+                fields = _call_fields(prepared, result, latency_ms)
                 log.append(
-                    CallEvent(call_id=call_id, at=context.now(), origin=asking.origin, release=asking.release, **facts)
+                    CallEvent(
+                        call_id=call_id, at=context.now(), origin=options.origin, release=options.release, **fields
+                    )
                 )
 
-        hands = bench.callbacks(on_trial, on_call)
+        callbacks = preparer.callbacks(on_trial, on_call)
 
         async def session() -> None:
             try:
-                await ask_models(
+                await call_models(
                     waiting,
                     client,
-                    hands,
-                    concurrency=asking.concurrency,
-                    cache=asking.cache,
-                    source_of=asking.source_of,
+                    callbacks,
+                    concurrency=options.concurrency,
+                    cache=options.cache,
+                    source_of=options.source_of,
                 )
             finally:
                 await client.aclose()
@@ -296,27 +284,26 @@ def ask(
     return elapsed_s
 
 
-def _facts(prepared: PreparedTrial, result: Completion | CallError, latency_ms: float) -> dict[str, Any]:
-    """Give the fields of a call event that the call itself decides."""
+def _call_fields(prepared: PreparedTrial, result: Completion | CallError, latency_ms: float) -> dict[str, Any]:
     planned, endpoint = prepared.planned, prepared.request.endpoint
-    facts: dict[str, Any] = {
-        "feature": planned.subject.feature,
-        "prompt_id": planned.subject.prompt,
+    fields: dict[str, Any] = {
+        "feature": planned.target.feature,
+        "prompt_id": planned.target.prompt,
         "prompt_hash": prepared.prompt_hash,
         "requested_model": endpoint.name,
         "provider": endpoint.provider,
         "latency_ms": latency_ms,
     }
-    if prepared.logs_content:  # the log takes secrets out
+    if prepared.logs_content:  # the log redacts secrets
         output = None if isinstance(result, CallError) else result.text
-        facts["content"] = Content(messages=prepared.request.messages, output=output)
+        fields["content"] = Content(messages=prepared.request.messages, output=output)
     attempt = Attempt(model=endpoint.name, provider=endpoint.provider, status="ok", latency_ms=latency_ms)
     if isinstance(result, CallError):
         kind = type(result).__name__
         failed = msgspec.structs.replace(attempt, status="error", http_status=result.status, error_class=kind)
-        return {**facts, "attempts": (failed,), "error_class": kind, "error_message": str(result)}
+        return {**fields, "attempts": (failed,), "error_class": kind, "error_message": str(result)}
     return {
-        **facts,
+        **fields,
         "attempts": (attempt,),
         "served_model": result.served_model,
         "input_tokens": result.input_tokens,

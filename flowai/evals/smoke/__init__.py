@@ -1,1 +1,1 @@
-"""The smoke run that blocks or allows a deploy."""
+"""The smoke run, which blocks or allows a deployment."""

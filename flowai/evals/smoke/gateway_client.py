@@ -1,7 +1,6 @@
-"""Sends smoke's prompts the way the product will: over HTTP, through the gateway, on a port of its own.
+"""Sends the smoke prompts as the product does: over HTTP, through a gateway of its own on a free port.
 
-Caches, fallbacks, the degraded model, rollouts and experiments are switched off, or smoke would go green through the
-backup.
+Caches, fallbacks, degraded answers, rollouts and experiments are disabled; otherwise smoke would pass by a fallback.
 """
 
 from __future__ import annotations
@@ -27,35 +26,32 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import Workspace
 
 PLACEHOLDER_ADDRESS = "http://127.0.0.1"
-"""Stands in requests until the gateway's port is known."""
+"""Address in requests until the gateway's port is known."""
 
 
-def through_gateway(workspace: Workspace, trials: Sequence[PreparedTrial]) -> list[PreparedTrial]:
-    """Turn each trial into the request an application would send: the feature's name and the prompt's variables."""
-    return [_as_application(workspace, trial) for trial in trials]
+def build_gateway_requests(workspace: Workspace, trials: Sequence[PreparedTrial]) -> list[PreparedTrial]:
+    """Replace each trial's request with the one an application would send: feature name and prompt variables."""
+    return [_build_gateway_request(workspace, trial) for trial in trials]
 
 
-def _as_application(workspace: Workspace, trial: PreparedTrial) -> PreparedTrial:
-    request, subject = trial.request, trial.planned.subject
-    variables = workspace.library.load(subject.prompt).select(trial.planned.case.vars)
+def _build_gateway_request(workspace: Workspace, trial: PreparedTrial) -> PreparedTrial:
+    request, target = trial.request, trial.planned.target
+    variables = workspace.library.load(target.prompt).select(trial.planned.case.vars)
     endpoint = msgspec.structs.replace(
-        request.endpoint, model=f"openai/{subject.feature}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
+        request.endpoint, model=f"openai/{target.feature}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
     )
     params: dict[str, Any] = {
         "max_tokens": request.params["max_tokens"],
         "extra_body": {"prompt_variables": variables},
     }
-    asked = msgspec.structs.replace(request, endpoint=endpoint, messages=(), params=params, response_schema=None)
-    return replace(trial, request=asked)
+    application_request = msgspec.structs.replace(
+        request, endpoint=endpoint, messages=(), params=params, response_schema=None
+    )
+    return replace(trial, request=application_request)
 
 
 class SmokeClient:
-    """A client whose every request goes through a gateway of its own.
-
-    Args:
-        workspace: the opened project; its release is the one that answers.
-        on_ready: told of each local model that is loaded.
-    """
+    """Client whose every request goes through a gateway of its own, to the workspace's release."""
 
     def __init__(self, workspace: Workspace, on_ready: Callable[[str, float], None]) -> None:
         self._workspace = workspace
@@ -66,20 +62,20 @@ class SmokeClient:
         self._address: str | None = None
 
     async def complete(self, request: Request) -> Completion:
-        """Ask through the gateway; see `Client.complete`."""
+        """Call a model through the gateway; see `Client.complete`."""
         return await self._inner.complete(await self._addressed(request))
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Ask through the gateway; see `Client.stream`."""
+        """Call a model through the gateway; see `Client.stream`."""
         async for chunk in self._inner.stream(await self._addressed(request)):
             yield chunk
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Ask directly: smoke embeds nothing."""
+        """Call the provider directly: smoke embeds nothing."""
         return await self._inner.embed(request)
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:  # noqa: ARG002 - the gateway knows its models
-        """Start the gateway, and do what its first call would wait for."""
+        """Start the gateway and do the work that its first call would wait for."""
         await self._started()
 
     async def aclose(self) -> None:

@@ -1,1 +1,1 @@
-"""Suites, cases and datasets as people write them."""
+"""Suites, cases and datasets as files."""

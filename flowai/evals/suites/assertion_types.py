@@ -1,7 +1,7 @@
-"""All assertion types: those flowai checks, with what may be written of them, and those of promptfoo's it does not.
+"""Names of all assertion types and the fields of each; `assertions.catalog` has their checks.
 
-They are in this package, below the one that checks them, because a table of cases can only be read with them: in an
-`__expected` column `contains: x` is a type and a value, and `Note: x` is a text.
+They are in this package because a table of cases cannot be read without them: in an `__expected` column `contains: x`
+is a type and a value, and `Note: x` is a text.
 
 Source: promptfoo, "Assertions & metrics" (promptfoo.dev/docs/configuration/expected-outputs).
 """
@@ -11,17 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Requirement = Literal["must", "may", "no"]
+Requirement = Literal["required", "optional", "forbidden"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AssertionType:
-    """The fields of one type of assertion."""
+    """Fields that an assertion of one type may have."""
 
-    value: Requirement = "must"
-    """Whether a value must, may or must not be given."""
+    value: Requirement = "required"
+    """Whether a value is required, optional or forbidden."""
     threshold: bool = False
-    """Whether a threshold may be given."""
+    """Whether a threshold is allowed."""
     is_list: bool = False
     """Whether the value is a list of texts."""
 
@@ -41,78 +41,31 @@ ASSERTION_TYPES: dict[str, AssertionType] = {
     "ends-with": AssertionType(),
     "regex": AssertionType(),
     "word-count": AssertionType(),
-    "is-json": AssertionType(value="may"),
-    "contains-json": AssertionType(value="may"),
+    "is-json": AssertionType(value="optional"),
+    "contains-json": AssertionType(value="optional"),
     "levenshtein": AssertionType(threshold=True),
-    "latency": AssertionType(value="no", threshold=True),
-    "ttft": AssertionType(value="no", threshold=True),
-    "cost": AssertionType(value="no", threshold=True),
+    "latency": AssertionType(value="forbidden", threshold=True),
+    "ttft": AssertionType(value="forbidden", threshold=True),
+    "cost": AssertionType(value="forbidden", threshold=True),
     "finish-reason": AssertionType(),
 }
 
-SUPPORTED = frozenset({ASSERT_SET, *ASSERTION_TYPES})
+SUPPORTED_TYPES = frozenset({ASSERT_SET, *ASSERTION_TYPES})
 
-LISTING = frozenset(name for name, kind in ASSERTION_TYPES.items() if kind.is_list)
+LIST_TYPES = frozenset(name for name, kind in ASSERTION_TYPES.items() if kind.is_list)
 
-VALUELESS = frozenset(name for name, kind in ASSERTION_TYPES.items() if kind.value != "must")
+TYPES_WITHOUT_VALUE = frozenset(name for name, kind in ASSERTION_TYPES.items() if kind.value != "required")
 """Types that may be in an `__expected` column without a value."""
 
-NOT_SUPPORTED = frozenset(
-    {
-        "agent-rubric",
-        "answer-relevance",
-        "bertscore",
-        "bleu",
-        "character-count",
-        "classifier",
-        "contains-html",
-        "contains-sql",
-        "contains-xml",
-        "context-faithfulness",
-        "context-recall",
-        "context-relevance",
-        "conversation-relevance",
-        "factuality",
-        "f-score",
-        "g-eval",
-        "gleu",
-        "guardrails",
-        "human",
-        "is-html",
-        "is-refusal",
-        "is-sql",
-        "is-valid-function-call",
-        "is-valid-openai-function-call",
-        "is-valid-openai-tools-call",
-        "is-xml",
-        "javascript",
-        "llm-rubric",
-        "max-score",
-        "meteor",
-        "model-graded-closedqa",
-        "model-graded-factuality",
-        "moderation",
-        "noise-sensitivity",
-        "perplexity",
-        "perplexity-score",
-        "pi",
-        "python",
-        "rouge-n",
-        "ruby",
-        "search-rubric",
-        "select-best",
-        "similar",
-        "skill-used",
-        "tool-call-f1",
-        "trace-error-spans",
-        "trace-span-count",
-        "trace-span-duration",
-        "trajectory:goal-success",
-        "trajectory:step-count",
-        "trajectory:tool-args-match",
-        "trajectory:tool-sequence",
-        "trajectory:tool-used",
-        "webhook",
-    }
-)
-"""Promptfoo's other types, so that the error can say that they are known and missing rather than misspelt."""
+UNSUPPORTED_TYPES = frozenset((
+    "agent-rubric", "answer-relevance", "bertscore", "bleu", "character-count", "classifier", "contains-html",
+    "contains-sql", "contains-xml", "context-faithfulness", "context-recall", "context-relevance",
+    "conversation-relevance", "factuality", "f-score", "g-eval", "gleu", "guardrails", "human", "is-html", "is-refusal",
+    "is-sql", "is-valid-function-call", "is-valid-openai-function-call", "is-valid-openai-tools-call", "is-xml",
+    "javascript", "llm-rubric", "max-score", "meteor", "model-graded-closedqa", "model-graded-factuality", "moderation",
+    "noise-sensitivity", "perplexity", "perplexity-score", "pi", "python", "rouge-n", "ruby", "search-rubric",
+    "select-best", "similar", "skill-used", "tool-call-f1", "trace-error-spans", "trace-span-count",
+    "trace-span-duration", "trajectory:goal-success", "trajectory:step-count", "trajectory:tool-args-match",
+    "trajectory:tool-sequence", "trajectory:tool-used", "webhook",
+))  # fmt: skip
+"""Promptfoo's other types: the error says that they are not supported, rather than unknown."""

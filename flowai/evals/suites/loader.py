@@ -1,7 +1,7 @@
-"""Reads suites: `evals/*.yaml` in promptfoo's keys, with flowai's own settings under `flowai:`.
+"""Reads suites: `evals/*.yaml` with promptfoo's keys, and flowai's own settings under `flowai:`.
 
 Source of the keys: promptfoo, "Reference" (promptfoo.dev/docs/configuration/reference); docs/reference/suites.md lists
-what is read and what differs.
+the supported keys and the differences.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from flowai.evals.suites.yaml_reader import (
     SuiteFile,
     YamlNode,
     check_keys,
+    describe,
     expect_list,
     expect_mapping,
+    expect_number,
     expect_text,
-    inside,
-    shown,
-    want_number,
+    resolve_path,
 )
 from flowai.storage.files import read_yaml
 from flowai.timestamps import parse_duration_ms
@@ -48,29 +48,21 @@ _UNSUPPORTED = {
     "extensions": _NO_CODE,
     "nunjucksFilters": _NO_CODE,
     "transform": _NO_CODE,
-    "evaluateOptions": "repeats stand in `flowai.repeats`; the rest are options of `flowai eval`",
-    "commandLineOptions": "give them to `flowai eval`",
+    "evaluateOptions": "set `flowai.repeats`; pass the rest as options of `flowai eval`",
+    "commandLineOptions": "pass them to `flowai eval`",
     "outputPath": "use `flowai eval --output FILE`",
-    "writeLatestResults": "results always go to reports/",
-    "sharing": "flowai sends results nowhere",
-    "env": "keys belong in the environment or in .env",
-    "tags": "note them in `description`",
-    "metadata": "note it in `description`, or in a test's `metadata`",
+    "writeLatestResults": "results are always written to reports/",
+    "sharing": "flowai uploads no results",
+    "env": "set keys in the environment or in .env",
+    "tags": "write them in `description`",
+    "metadata": "write it in `description`, or in a test's `metadata`",
     "redteam": "flowai has no red-team plugins",
     "tracing": "every call is in flowai's event log",
 }
 
 
 def load_suites(project: Project) -> list[Suite]:
-    """Read all suites of a project, `evals/*.yaml`, in the order of their names.
-
-    Returns:
-        The suites; empty when there are none.
-
-    Raises:
-        SuiteError: as in `load_suite`.
-        DatasetError: as in `load_suite`.
-    """
+    """Read all suites of a project, `evals/*.yaml`, in the order of their names; errors as in `load_suite`."""
     if not project.evals.is_dir():
         return []
     paths = (path for path in project.evals.iterdir() if path.suffix in {".yaml", ".yml"})
@@ -78,14 +70,7 @@ def load_suites(project: Project) -> list[Suite]:
 
 
 def load_suite(path: Path, project: Project) -> Suite:
-    """Read one suite and its tables.
-
-    Args:
-        path: the file.
-        project: where it lies.
-
-    Returns:
-        The suite; every case has an id of its own.
+    """Read one suite and its tables; every case has a unique id.
 
     Raises:
         SuiteError: missing, not YAML, an unknown or unsupported key, a wrong value, an unknown prompt, a duplicate id,
@@ -94,122 +79,126 @@ def load_suite(path: Path, project: Project) -> Suite:
     """
     name = project.show(path)
     if not path.resolve().is_relative_to(project.root):
-        hint = "flowai reads suites of its own project only; copy the file into it"
-        raise SuiteError("lies outside the project", place=Place(file=name), hint=hint)
+        hint = "flowai reads only suites of this project; copy the file into it"
+        raise SuiteError("is outside the project", place=Place(file=name), hint=hint)
     document = read_yaml(path, name=name, kind=SuiteError)
-    origin = SuiteFile(project=project, path=path.resolve(), name=name, kind=SuiteError, document=document)
-    spot = YamlNode(origin=origin, line=1)
-    suite = expect_mapping(document.value, spot)
-    check_keys(suite, _SUITE_KEYS, spot, unsupported=_UNSUPPORTED)
-    settings_spot = spot.at("flowai")
-    settings = expect_mapping(suite.get("flowai") or {}, settings_spot)
-    check_keys(settings, _SETTINGS, settings_spot, unsupported={"models": "write `providers`"})
+    file = SuiteFile(project=project, path=path.resolve(), name=name, kind=SuiteError, document=document)
+    node = YamlNode(file=file, line=1)
+    suite = expect_mapping(document.value, node)
+    check_keys(suite, _SUITE_KEYS, node, unsupported=_UNSUPPORTED)
+    settings_node = node.at("flowai")
+    settings = expect_mapping(suite.get("flowai") or {}, settings_node)
+    check_keys(settings, _SETTINGS, settings_node, unsupported={"models": "write `providers`"})
     return Suite(
         path=name,
-        description=expect_text(suite["description"], spot.at("description")) if "description" in suite else None,
-        prompts=prompt_ids(suite["prompts"], spot.at("prompts")) if "prompts" in suite else (),
-        models=model_names(suite["providers"], spot.at("providers")) if "providers" in suite else (),
-        cases=_cases(suite, spot),
-        feature=expect_text(settings["feature"], settings_spot.at("feature")) if "feature" in settings else None,
-        repeats=_repeats(settings, settings_spot),
-        gate=_gate(settings["gate"], settings_spot.at("gate")) if "gate" in settings else None,
-        baseline=_baseline(settings, settings_spot),
+        description=expect_text(suite["description"], node.at("description")) if "description" in suite else None,
+        prompts=prompt_ids(suite["prompts"], node.at("prompts")) if "prompts" in suite else (),
+        models=model_names(suite["providers"], node.at("providers")) if "providers" in suite else (),
+        cases=_cases(suite, node),
+        feature=expect_text(settings["feature"], settings_node.at("feature")) if "feature" in settings else None,
+        repeats=_repeats(settings, settings_node),
+        gate=_gate(settings["gate"], settings_node.at("gate")) if "gate" in settings else None,
+        baseline=_baseline(settings, settings_node),
     )
 
 
-def _cases(suite: dict[str, Any], spot: YamlNode) -> tuple[Case, ...]:
-    defaults = _defaults(suite["defaultTest"], spot.at("defaultTest")) if "defaultTest" in suite else Defaults()
+def _cases(suite: dict[str, Any], node: YamlNode) -> tuple[Case, ...]:
+    defaults = _defaults(suite["defaultTest"], node.at("defaultTest")) if "defaultTest" in suite else Defaults()
     seen: dict[str, Case] = {}
-    for test, place, name in _tests(suite, spot):
-        for case in read_cases(test, place, defaults, name=name):
+    for test, test_node, name in _tests(suite, node):
+        for case in read_cases(test, test_node, defaults, name=name):
             first = seen.setdefault(case.id, case)
             if first is not case:
-                raise place.error(
+                raise test_node.error(
                     f"two cases have the id `{case.id}`: {first.place} and {case.place}",
-                    hint="give one of them another `id`; without one it is made of the description",
+                    hint="set a different `id`; without `id` it is made from the description",
                 )
     return tuple(seen.values())
 
 
-def _defaults(value: object, spot: YamlNode) -> Defaults:
+def _defaults(value: object, node: YamlNode) -> Defaults:
     if not isinstance(value, str):
-        return read_defaults(value, spot)
-    path = inside(value, spot)
-    name = spot.origin.project.show(path)
+        return read_defaults(value, node)
+    path = resolve_path(value, node)
+    name = node.file.project.show(path)
     document = read_yaml(path, name=name, kind=SuiteError)
-    origin = SuiteFile(project=spot.origin.project, path=path, name=name, kind=SuiteError, document=document)
-    return read_defaults(document.value, YamlNode(origin=origin, line=1))
+    file = SuiteFile(project=node.file.project, path=path, name=name, kind=SuiteError, document=document)
+    return read_defaults(document.value, YamlNode(file=file, line=1))
 
 
-def _tests(suite: dict[str, Any], spot: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
-    """Give every test with its place and the id it has if it brings none."""
-    here = spot.at("tests")
+def _tests(suite: dict[str, Any], node: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
+    """Yield every test with its location and the id to use if it has none."""
+    child = node.at("tests")
     value = suite.get("tests")
     if value is None or value == []:
-        raise here.error(
+        raise child.error(
             "no tests", hint="list them under `tests`, or name a table: `tests: file://../datasets/x.jsonl`"
         )
     if isinstance(value, str):
-        yield from _table(value, here)
+        yield from _table(value, child)
         return
-    for index, part in enumerate(expect_list(value, here)):
-        place = here.at(index)
+    for index, part in enumerate(expect_list(value, child)):
+        test_node = child.at(index)
         if isinstance(part, str):
-            yield from _table(part, place)
+            yield from _table(part, test_node)
         elif isinstance(part, dict) and "path" in part:
-            raise place.error("`path` is not supported", hint=f"{_NO_CODE}; name a table as plain text: `file://...`")
+            raise test_node.error(
+                "`path` is not supported", hint=f"{_NO_CODE}; name a table as plain text: `file://...`"
+            )
         else:
-            yield part, place, f"case-{index + 1}"
+            yield part, test_node, f"case-{index + 1}"
 
 
-def _table(text: str, spot: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
-    for path in dataset_paths(expect_text(text, spot), spot):
-        for number, (test, place) in enumerate(read_tests(path, spot.origin.project), start=1):
-            yield test, place, f"{path.stem}-{number}"
+def _table(text: str, node: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
+    for path in dataset_paths(expect_text(text, node), node):
+        for number, (test, test_node) in enumerate(read_tests(path, node.file.project), start=1):
+            yield test, test_node, f"{path.stem}-{number}"
 
 
-def _repeats(settings: dict[str, Any], spot: YamlNode) -> int:
+def _repeats(settings: dict[str, Any], node: YamlNode) -> int:
     value = settings.get("repeats", 1)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise spot.at("repeats").error(f"found {shown(value)}; expected a whole number >= 1")
+        raise node.at("repeats").error(f"found {describe(value)}; expected a whole number >= 1")
     return value
 
 
-def _baseline(settings: dict[str, Any], spot: YamlNode) -> str | None:
+def _baseline(settings: dict[str, Any], node: YamlNode) -> str | None:
     if "baseline" not in settings:
         return None
-    here = spot.at("baseline")
-    ids = prompt_ids(expect_text(settings["baseline"], here), here)
+    child = node.at("baseline")
+    ids = prompt_ids(expect_text(settings["baseline"], child), child)
     if len(ids) != 1:
-        raise here.error(f"matches {len(ids)} prompts; expected one")
+        raise child.error(f"matches {len(ids)} prompts; expected one")
     return ids[0]
 
 
-def _gate(value: object, spot: YamlNode) -> Gate:
-    gate = expect_mapping(value, spot)
-    check_keys(gate, _GATE_KEYS, spot, unsupported={})
+def _gate(value: object, node: YamlNode) -> Gate:
+    gate = expect_mapping(value, node)
+    check_keys(gate, _GATE_KEYS, node, unsupported={})
     if not gate:
-        raise spot.error("an empty gate", hint="leave it out to ask that every case passes")
-    asked: dict[str, Any] = {}
+        raise node.error("an empty gate", hint="remove it to require that every case passes")
+    limits: dict[str, Any] = {}
     for key, part in gate.items():
-        here = spot.at(key)
+        child = node.at(key)
         if key in _RATES:
-            asked[key] = want_number(part, here, most=1)
+            limits[key] = expect_number(part, child, max_value=1)
         elif key in _DURATIONS:
-            asked[_DURATIONS[key]] = _duration_ms(part, here)
+            limits[_DURATIONS[key]] = _duration_ms(part, child)
         elif key == "cost_usd":
-            asked[key] = want_number(part, here)
+            limits[key] = expect_number(part, child)
         else:
-            metrics = expect_mapping(part, here)
-            asked[key] = {name: want_number(least, here.at(name), most=1) for name, least in metrics.items()}
-    return Gate(**asked)
+            metrics = expect_mapping(part, child)
+            limits[key] = {
+                name: expect_number(minimum, child.at(name), max_value=1) for name, minimum in metrics.items()
+            }
+    return Gate(**limits)
 
 
-def _duration_ms(value: object, spot: YamlNode) -> float:
+def _duration_ms(value: object, node: YamlNode) -> float:
     try:
         duration_ms = parse_duration_ms(value) if isinstance(value, str) else 0.0
     except ValueError:
         duration_ms = 0.0
     if duration_ms == 0:
-        raise spot.error(f"found {shown(value)}; expected a duration", hint="such as `800ms`, `5s` or `1m`")
+        raise node.error(f"found {describe(value)}; expected a duration", hint="such as `800ms`, `5s` or `1m`")
     return duration_ms

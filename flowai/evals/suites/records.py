@@ -1,4 +1,4 @@
-"""The records of a suite: what is run, on what, with which checks, and when it counts as met."""
+"""Records of a suite: assertions, cases and gate."""
 
 from __future__ import annotations
 
@@ -13,80 +13,80 @@ if TYPE_CHECKING:
 
 
 class Assertion(msgspec.Struct, frozen=True, kw_only=True):
-    """One check on an output, as the suite asks for it."""
+    """An assertion as the suite declares it."""
 
     type: str
-    """Its type without `not-` (`contains`)."""
+    """Without `not-` (`contains`)."""
     negated: bool = False
-    """Whether it stood with `not-`."""
+    """Whether it has `not-`."""
     value: Any = None
-    """What the type compares with; variables are filled in already; None where none was given."""
+    """Variables are already substituted."""
     threshold: float | None = None
-    """The type's limit or, for an `assert-set`, the score it needs (0 to 1); None where none was given."""
+    """The type's limit; for an `assert-set`, the score it needs (0 to 1)."""
     weight: float = 1.0
-    """Its share in the case's score, >= 0; 0 is looked at but never fails a case."""
+    """Share in the case's score, >= 0; a check of weight 0 never fails a case."""
     metric: str | None = None
-    """Name under which its score is collected; None for none."""
+    """Metric that collects the score; None for none."""
     place: str = ""
-    """`file:line` where it stands."""
+    """`file:line`."""
     children: tuple[Assertion, ...] = ()
     """The assertions of an `assert-set`; empty for every other type."""
 
     @property
     def spelling(self) -> str:
-        """The type as the suite spells it, with its `not-`."""
+        """The type as in the suite, with its `not-`."""
         return f"not-{self.type}" if self.negated else self.type
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: the variables of a prompt, and what must hold of the answer."""
+    """A case: the variables of a prompt, and the assertions on its answer."""
 
     id: str
-    """Its identity within its suite, stable across runs."""
+    """Unique within its suite, stable across runs."""
     vars: dict[str, Any]
     """Values for the prompt's variables; plain JSON values."""
     assertions: tuple[Assertion, ...]
-    """What is checked, in order; those of `defaultTest` come first."""
+    """In order; those of `defaultTest` come first."""
     threshold: float | None = None
-    """Weighted score that passes, 0 to 1; None when every check that counts must hold."""
+    """Minimum weighted score, 0 to 1; None: every check with a weight must pass."""
     description: str | None = None
-    """What it is about, for people; None when nobody said."""
     place: str = ""
-    """`file:line` where it stands."""
+    """`file:line`."""
     metadata: dict[str, Any] = {}
-    """What people note beside it; never sent to a model."""
+    """Never sent to a model."""
 
     @property
     def promises_json(self) -> bool:
-        """Whether an assertion wants the whole answer to be JSON."""
-        return any(assertion.type == "is-json" and not assertion.negated for assertion in walk(self.assertions))
+        """True if an assertion requires the complete answer to be JSON."""
+        return any(
+            assertion.type == "is-json" and not assertion.negated for assertion in iterate_assertions(self.assertions)
+        )
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True):
-    """A file in `evals/`, with its datasets read."""
+    """A file in `evals/`, with its datasets."""
 
     path: str
-    """Its path from the project's root (`evals/summary.yaml`)."""
+    """From the project's root (`evals/summary.yaml`)."""
     cases: tuple[Case, ...]
-    """At least one, with ids of their own."""
+    """At least one."""
     description: str | None = None
-    """What it is about; None when nobody said."""
     prompts: tuple[str, ...] = ()
-    """Prompt ids (`prompts/summary_v2`), in order, each once; empty when the file names none."""
+    """Prompt ids (`prompts/summary_v2`), in order, each once; empty if the file names none."""
     models: tuple[str, ...] = ()
-    """The registry's names or LiteLLM's, in order, each once; empty when the file names none."""
+    """The registry's names or LiteLLM's, in order, each once; empty if the file names none."""
     feature: str | None = None
-    """The registry's feature it belongs to; None when nobody said."""
+    """Feature in the registry."""
     repeats: int = 1
-    """How often each case is asked, >= 1."""
+    """Trials per case, >= 1."""
     gate: Gate | None = None
-    """What a run must reach; None for the default, that every case passes."""
+    """None for the default: every case passes."""
     baseline: str | None = None
-    """Prompt id to compare with; None for none."""
+    """Prompt id to compare with."""
 
 
-def walk(assertions: Iterable[Assertion]) -> Iterator[Assertion]:
-    """Give every assertion and, after each set, what it holds."""
+def iterate_assertions(assertions: Iterable[Assertion]) -> Iterator[Assertion]:
+    """Yield every assertion and, after each set, its children."""
     for assertion in assertions:
         yield assertion
-        yield from walk(assertion.children)
+        yield from iterate_assertions(assertion.children)

@@ -1,4 +1,4 @@
-"""Fills a case's variables into the values of its assertions, as plain data."""
+"""Substitutes a case's variables in the values of its assertions, as plain data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"\s*([^\W\d][\w-]*(?:\.[\w-]+)*)\s*")
 
 
 def has_reference(value: object) -> bool:
-    """Say whether a value names a variable anywhere inside."""
+    """Return whether a value names a variable anywhere inside."""
     if isinstance(value, str):
         return "{{" in value and _REFERENCE.search(value) is not None
     if isinstance(value, dict):
@@ -24,53 +24,46 @@ def has_reference(value: object) -> bool:
     return isinstance(value, list) and any(has_reference(part) for part in value)
 
 
-def fill(value: Any, variables: dict[str, Any], spot: YamlNode, *, case: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Put variables in the place of their names.
+def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a copy of a value with its references replaced by variables.
 
-    Args:
-        value: text, or a list or mapping with texts; everything else is given back as it is.
-        variables: the case's.
-        spot: where the assertion stands.
-        case: `file:line` of the case, for messages.
-
-    Returns:
-        A new value. A text that is nothing but one name becomes the variable itself, with its type; inside a longer
-        text a variable that is no text is written as JSON.
+    A text that is a single reference becomes the variable with its type; inside a longer text a variable that is not a
+    text is written as JSON. `case` is its `file:line`, for errors.
 
     Raises:
-        SuiteError: a name is unknown, or is an expression rather than a name.
+        SuiteError: a name is unknown, or is an expression.
     """
     if isinstance(value, str):
         whole = _REFERENCE.fullmatch(value)
         if whole is not None and "}}" not in whole[1]:
-            return _look_up(whole[1], variables, spot, case)
-        return _REFERENCE.sub(lambda match: _as_text(_look_up(match[1], variables, spot, case)), value)
+            return _look_up(whole[1], variables, node, case)
+        return _REFERENCE.sub(lambda match: _as_text(_look_up(match[1], variables, node, case)), value)
     if isinstance(value, dict):
-        return {key: fill(part, variables, spot, case=case) for key, part in value.items()}
+        return {key: substitute(part, variables, node, case=case) for key, part in value.items()}
     if isinstance(value, list):
-        return [fill(part, variables, spot, case=case) for part in value]
+        return [substitute(part, variables, node, case=case) for part in value]
     return value
 
 
-def _look_up(reference: str, variables: dict[str, Any], spot: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
+def _look_up(reference: str, variables: dict[str, Any], node: YamlNode, case: str) -> Any:  # noqa: ANN401 - any JSON value
     name = _NAME.fullmatch(reference)
     if name is None:
-        raise spot.suite_error(
+        raise node.suite_error(
             f"`{{{{{reference[:60]}}}}}` is not a variable's name; filters and expressions are not supported",
-            hint="to compare with a text that holds braces, put it in a variable and name that",
+            hint="to compare with a text that contains braces, put it in a variable",
         )
-    found: Any = variables
+    value: Any = variables
     for part in name[1].split("."):
-        if isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-            found = found[int(part)]
-        elif isinstance(found, dict) and part in found:
-            found = found[part]
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, dict) and part in value:
+            value = value[part]
         else:
-            known = found if isinstance(found, dict) else ()
-            raise spot.suite_error(
+            known = value if isinstance(value, dict) else ()
+            raise node.suite_error(
                 f"unknown variable `{name[1]}` in the case at {case}", hint=expected_one_of(known, found=part)
             )
-    return found
+    return value
 
 
 def _as_text(value: object) -> str:

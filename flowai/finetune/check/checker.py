@@ -15,7 +15,7 @@ from flowai.finetune.check.records import RULES, CheckReport, ProblemMatch, RowP
 from flowai.finetune.check.rows import check_row, detect_format
 from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes
 from flowai.finetune.formats.catalog import format_of
-from flowai.prompts.control_tokens import ValueSpan, find
+from flowai.prompts.control_tokens import ValueSpan, find_tokens
 from flowai.redaction import Redactor
 from flowai.storage.strict_json import printable, strings_of
 
@@ -226,7 +226,7 @@ def _check_text(text: str, key: str, redactor: Redactor) -> Iterator[ProblemMatc
     if control := _CONTROL.search(text):
         yield ProblemMatch(rule="text/control_character", key=key, problem=f"U+{ord(control.group()):04X}")
     if _WORD.search(text):
-        tokens = find(text, (ValueSpan(start=0, end=len(text), owner=key),))
+        tokens = find_tokens(text, (ValueSpan(start=0, end=len(text), owner=key),))
         yield from (
             ProblemMatch(rule="text/control_token", key=key, problem=f"`{printable(t.group())}`") for t, _ in tokens[:1]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai.errors import DatasetError
-from flowai.evals.suites.datasets import ENDINGS, read_tests
+from flowai.evals.suites.datasets import SUFFIXES, read_tests
 from flowai.evals.suites.loader import load_suites
 from flowai.finetune.dedup.contamination import EvalText
 
@@ -42,10 +42,10 @@ def _of_file(path: Path, project: Project) -> Iterator[EvalText]:
     if path.suffix.lower() in _TEXT_ENDINGS:
         yield EvalText(suite=name, id="", text=path.read_text(encoding="utf-8", errors="replace"))
         return
-    if path.suffix.lower() not in ENDINGS:
+    if path.suffix.lower() not in SUFFIXES:
         raise DatasetError(
             f"`{name}` cannot be looked through for leaks: found ending `{path.suffix}`",
-            hint=f"these can be read: {', '.join((*ENDINGS, *_TEXT_ENDINGS))}; move other files out of `datasets/`",
+            hint=f"these can be read: {', '.join((*SUFFIXES, *_TEXT_ENDINGS))}; move other files out of `datasets/`",
         )
     for number, (test, _) in enumerate(read_tests(path, project), start=1):
         for text in _strings(test.get("vars", {})):

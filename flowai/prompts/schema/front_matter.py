@@ -1,8 +1,6 @@
-"""The YAML at the top of a prompt file: finds it, and reads it into a record.
+"""Front matter: the YAML at the top of a prompt file.
 
-Must never read the template.
-
-Source: dotprompt reference, "front matter"; the key `flowai` is our extension.
+Source: dotprompt reference, "front matter"; the key `flowai` is an extension.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from flowai.prompts.schema.picoschema import Schema
 
 KEYS = ("name", "variant", "version", "description", "model", "config", "input", "output", "metadata", "flowai")
-_NOT_SENT = ("tools", "toolDefs", "maxTurns")
+_UNSUPPORTED_KEYS = ("tools", "toolDefs", "maxTurns")
 _FORMATS = ("json", "text")
 # dotprompt spells sampling parameters as Google does; calls use LiteLLM's names
 _PARAMETERS = {
@@ -40,79 +38,73 @@ _SPLIT = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrontMatter:
-    """What the front matter says."""
+    """Settings in the front matter of a prompt."""
 
     model: str | None = None
-    """Name of a model; None to leave it to the caller."""
+    """None leaves it to the caller."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """Sampling parameters by LiteLLM's names."""
     input_schema: Schema | None = None
-    """JSON Schema of the values; None when there is none."""
+    """JSON Schema of the values."""
     input_place: Place | None = None
-    """Where it stands."""
+    """Location of the input schema."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Values for variables that are not given."""
+    """Values for variables that are not passed."""
     output_schema: Schema | None = None
     """JSON Schema of the answer; None for free text."""
     promises_json: bool = False
-    """Whether the answer is to be JSON."""
+    """Whether the answer should be JSON."""
     policy: Policy = "allow"
-    """What happens to control tokens in values."""
+    """For control tokens in values."""
     untrusted: frozenset[str] = frozenset()
-    """Variables that are put between marks."""
+    """Variables whose values get marks."""
     untrusted_place: Place | None = None
-    """Where they are named."""
     ext: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Keys with a dot, grouped by what stands before the last one."""
+    """Keys with a dot, grouped by the part before the last dot."""
     raw: Mapping[str, Any] = field(default_factory=dict)
-    """Everything, as read."""
+    """All keys, as parsed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemplateFile:
-    """A prompt file in two parts."""
+    """A prompt file, split."""
 
     yaml: str | None
-    """The front matter, moved down to its own lines; None when there is none."""
+    """Front matter, padded with blank lines so that line numbers are those of the file; None if there is none."""
     body: str
-    """The template; trimmed when a front matter stands before it."""
+    """Template; trimmed if there is front matter."""
     first_line: int
-    """Line of the file the template begins on, from 1."""
+    """First line of the template in the file, from 1."""
 
 
-def split(text: str, *, file: str) -> TemplateFile:
-    """Part the front matter from the template.
+def split_file(text: str, *, file: str) -> TemplateFile:
+    """Split front matter and template.
 
-    Comment lines (`#`) and blank lines may stand before the front matter. The template after a front matter is trimmed,
-    as in dotprompt; without one it is the whole text.
+    Comment lines (`#`) and blank lines may precede the front matter. The template after a front matter is trimmed, as
+    in dotprompt; without one it is the whole text.
 
     Raises:
-        PromptError: the first line is `---` and no second one follows.
+        PromptError: the first line is `---` and there is no second one.
     """
-    found = _SPLIT.match(text)
-    if found is None:
+    match = _SPLIT.match(text)
+    if match is None:
         if re.match(r"\s*---[ \t]*\r?(?:\n|\Z)", text):
             line = text[: text.index("---")].count("\n") + 1
             hint = "end it with a line `---`"
             raise PromptError("the front matter is never closed", place=Place(file=file, line=line), hint=hint)
         return TemplateFile(yaml=None, body=text, first_line=1)
-    body = found["body"]
+    body = match["body"]
     blank = body[: len(body) - len(body.lstrip())]
-    before = text[: found.start("body")].count("\n") + blank.count("\n")
-    yaml = "\n" * text[: found.start("yaml")].count("\n") + found["yaml"]
+    before = text[: match.start("body")].count("\n") + blank.count("\n")
+    yaml = "\n" * text[: match.start("yaml")].count("\n") + match["yaml"]
     return TemplateFile(yaml=yaml, body=body.strip(), first_line=before + 1)
 
 
-def read_settings(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
-    """Read the front matter.
-
-    Args:
-        parts: the file in two parts.
-        file: name for messages.
-        schemas: schemas that Picoschema may use by name.
+def parse_front_matter(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
+    """Parse the front matter; `schemas` are those that Picoschema may use by name.
 
     Raises:
-        PromptError: bad YAML, a value of the wrong kind, an unknown type, format, policy or key.
+        PromptError: bad YAML, a value of the wrong type, an unknown type, format, policy or key.
     """
     if parts.yaml is None:
         return FrontMatter()
@@ -120,13 +112,13 @@ def read_settings(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schem
     if document.value is None:
         return FrontMatter()
     if not isinstance(document.value, dict):
-        raise PromptError("the front matter is no map", place=document.location(), hint="write `key: value` lines")
+        raise PromptError("the front matter is not a map", place=document.location(), hint="write `key: value` lines")
     raw = document.value
     _check_keys(document)
-    given = _map(document, "input")
+    input_section = _map(document, "input")
     output = _map(document, "output")
-    ours = _map(document, "flowai")
-    for key in ours:
+    settings = _map(document, "flowai")
+    for key in settings:
         if key not in {"control_tokens", "untrusted"}:
             hint = expected_one_of(("control_tokens", "untrusted"), found=str(key))
             raise PromptError("unknown key", place=document.location("flowai", key), hint=hint)
@@ -134,13 +126,13 @@ def read_settings(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schem
     return FrontMatter(
         model=_text(document, raw, "model"),
         config={_PARAMETERS.get(key, key): value for key, value in _map(document, "config").items()},
-        input_schema=_schema(document, "input", given, schemas),
+        input_schema=_schema(document, "input", input_section, schemas),
         input_place=document.location("input", "schema"),
         defaults=_map(document, "input", "default"),
         output_schema=output_schema,
         promises_json=_promises_json(document, output, output_schema),
-        policy=_policy(document, ours),
-        untrusted=_untrusted(document, ours),
+        policy=_policy(document, settings),
+        untrusted=_untrusted(document, settings),
         untrusted_place=document.location("flowai", "untrusted"),
         ext=_extensions(raw),
         raw=raw,
@@ -148,21 +140,21 @@ def read_settings(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schem
 
 
 def _check_keys(document: Document) -> None:
-    """Refuse what would be passed over in silence: a slip of the pen, or what flowai does not send."""
+    """Refuse keys that would be ignored silently: misspelt ones, and those that flowai does not send."""
     import difflib  # small, but only needed here
 
     for key in document.value:
         name = str(key)
-        if name in _NOT_SENT:
-            hint = "remove it, and pass it where the call is made"
+        if name in _UNSUPPORTED_KEYS:
+            hint = "remove it, and pass it with the call"
             raise PromptError("flowai sends no tools", place=document.location(key), hint=hint)
-        near = [] if name in KEYS else difflib.get_close_matches(name, KEYS, n=1, cutoff=0.8)
-        if near:
-            raise PromptError("unknown key", place=document.location(key), hint=f"did you mean `{near[0]}`?")
+        similar = [] if name in KEYS else difflib.get_close_matches(name, KEYS, n=1, cutoff=0.8)
+        if similar:
+            raise PromptError("unknown key", place=document.location(key), hint=f"did you mean `{similar[0]}`?")
 
 
 def _map(document: Document, *keys: str) -> dict[str, Any]:
-    """Give a map of the front matter; an absent or empty one is {}."""
+    """Return a map of the front matter; an absent or empty one is {}."""
     value = document.value
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
@@ -184,7 +176,6 @@ def _text(document: Document, raw: Mapping[str, Any], key: str) -> str | None:
 def _schema(
     document: Document, key: str, section: Mapping[str, Any], schemas: Mapping[str, Schema] | None
 ) -> Schema | None:
-    """Read `input.schema` or `output.schema`."""
     if section.get("schema") is None:
         return None
     source = SchemaSource(document=document, keys=(key, "schema"), named=schemas or {})
@@ -194,7 +185,7 @@ def _schema(
 
 
 def _check_types(schema: object, source: SchemaSource) -> None:
-    """Refuse a type that JSON Schema does not have, wherever it stands."""
+    """Refuse types that JSON Schema does not have, at any depth."""
     if not isinstance(schema, Mapping):
         return
     kinds = schema.get("type", [])
@@ -206,7 +197,7 @@ def _check_types(schema: object, source: SchemaSource) -> None:
     for key, kind in (("properties", dict), ("required", list), ("enum", list)):
         if not isinstance(schema.get(key, kind()), kind):
             expected = "map" if kind is dict else "list"
-            raise PromptError(f"`{key}` is no {expected}", place=source.at(key).place())
+            raise PromptError(f"`{key}` is not a {expected}", place=source.at(key).place())
     for name, inner in schema.get("properties", {}).items():
         _check_types(inner, source.at("properties", name))
     _check_types(schema.get("items"), source.at("items"))
@@ -214,7 +205,7 @@ def _check_types(schema: object, source: SchemaSource) -> None:
 
 
 def _promises_json(document: Document, output: Mapping[str, Any], schema: Schema | None) -> bool:
-    """Say whether the answer is to be JSON: `output.format: json`, or a schema without a format."""
+    """Return whether the answer should be JSON: `output.format: json`, or a schema without a format."""
     found = output.get("format")
     if found is None:
         return schema is not None
@@ -227,8 +218,8 @@ def _promises_json(document: Document, output: Mapping[str, Any], schema: Schema
     return bool(found == "json")
 
 
-def _policy(document: Document, ours: Mapping[str, Any]) -> Policy:
-    found = ours.get("control_tokens", "allow")
+def _policy(document: Document, settings: Mapping[str, Any]) -> Policy:
+    found = settings.get("control_tokens", "allow")
     policies: tuple[Policy, ...] = get_args(Policy)
     for policy in policies:
         if policy == found:
@@ -237,8 +228,8 @@ def _policy(document: Document, ours: Mapping[str, Any]) -> Policy:
     raise PromptError(f"no policy `{found}`", place=document.location("flowai", "control_tokens"), hint=hint)
 
 
-def _untrusted(document: Document, ours: Mapping[str, Any]) -> frozenset[str]:
-    found = ours.get("untrusted") or []
+def _untrusted(document: Document, settings: Mapping[str, Any]) -> frozenset[str]:
+    found = settings.get("untrusted") or []
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         hint = "write `untrusted: [text]`"
         raise PromptError("expected a list of variables", place=document.location("flowai", "untrusted"), hint=hint)
@@ -246,7 +237,7 @@ def _untrusted(document: Document, ours: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _extensions(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Group keys such as `acme.retries` by what stands before their last dot."""
+    """Group keys such as `acme.retries` by the part before their last dot."""
     grouped: dict[str, dict[str, Any]] = {}
     for key, value in raw.items():
         space, dot, name = str(key).rpartition(".")

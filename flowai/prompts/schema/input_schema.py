@@ -1,7 +1,7 @@
-"""What a prompt expects of its values, and what is wrong with those it is given.
+"""Check of a prompt's values against its input schema and its template.
 
-Schemas of the everyday kind (types, required fields, enums, items) are checked here, because importing jsonschema costs
-more time than a thousand renders; any other keyword is left to jsonschema.
+Common keywords (types, required fields, enums, items) are checked here, because importing jsonschema takes longer than
+a thousand renders; schemas with other keywords are left to jsonschema.
 
 Source: JSON Schema 2020-12, core and validation.
 """
@@ -19,11 +19,11 @@ from flowai.prompts.template.values import is_number
 if TYPE_CHECKING:
     from flowai.prompts.schema.picoschema import Schema
 
-_CHECKED = {"type", "enum", "properties", "required", "additionalProperties", "items"}
-_NOTES = {"title", "description", "default", "examples", "$schema", "$comment", "deprecated"}
+_CHECKED_KEYWORDS = {"type", "enum", "properties", "required", "additionalProperties", "items"}
+_ANNOTATIONS = {"title", "description", "default", "examples", "$schema", "$comment", "deprecated"}
 
 
-_IS: dict[str, Callable[[Any], bool]] = {
+_TYPE_CHECKS: dict[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
@@ -36,20 +36,20 @@ _IS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class InputSchema:
-    """What a prompt expects."""
+    """Requirements of a prompt for its values."""
 
     file: str
     """Name of the prompt's file."""
     schema: Schema | None
-    """The input schema; None when the template alone says what is expected."""
+    """None if only the template defines the variables."""
     schema_place: Place | None
-    """Where it stands."""
+    """Location of the schema."""
     uses: Mapping[str, Place]
-    """The variables the template uses, each with the place of its first use."""
+    """Variables in the template, each with the location of its first use."""
     uses_all: bool
-    """Whether the template uses all values at once; then any name is welcome."""
+    """Whether the template uses all values at once; then it accepts any name."""
     defaults: Mapping[str, Any]
-    """Values for names that are not given."""
+    """Values for variables that are not passed."""
 
     @cached_property
     def _properties(self) -> Mapping[str, Any]:
@@ -58,12 +58,12 @@ class InputSchema:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The variables the template or the schema expects, sorted."""
+        """Variables of the template or the schema, sorted."""
         return tuple(sorted({*self.uses, *self._properties}))
 
     @cached_property
-    def is_open(self) -> bool:
-        """Whether other names are welcome too."""
+    def accepts_unknown(self) -> bool:
+        """True if other names are accepted too."""
         return self.uses_all or (self.schema or {}).get("additionalProperties", False) is not False
 
     @cached_property
@@ -80,7 +80,7 @@ class InputSchema:
         return _is_plain(self.schema)
 
     def check_schema(self) -> None:
-        """Refuse a template that its own schema contradicts.
+        """Refuse a template that contradicts its own schema.
 
         Raises:
             PromptError: the schema is not of an object, or the template uses a variable that the schema excludes.
@@ -98,27 +98,28 @@ class InputSchema:
                 raise PromptError(f"the template uses `{name}`, which the schema does not have", place=place, hint=hint)
 
     def check(self, values: Mapping[str, Any]) -> None:
-        """Refuse values that break the contract.
-
-        Args:
-            values: with the defaults filled in.
+        """Refuse values that do not meet the requirements; defaults must be included.
 
         Raises:
-            PromptError: a variable is missing, unknown or of the wrong type; the place is the line that uses it.
+            PromptError: a variable is missing, unknown or of the wrong type; the location is the line that uses it.
         """
         if not self._required <= values.keys():
             raise self._missing(sorted(self._required - values.keys()))
-        if not self.is_open and not values.keys() <= self._known:
+        if not self.accepts_unknown and not values.keys() <= self._known:
             raise self._unknown(sorted(map(str, values.keys() - self._known)))
         if self.schema is not None:
             problem = (
-                _problem(self.schema, values, "") if self._has_plain_schema else _by_jsonschema(self.schema, values)
+                _problem(self.schema, values, "")
+                if self._has_plain_schema
+                else _jsonschema_problem(self.schema, values)
             )
             if problem is not None:
-                way, what = problem
-                place = self._place(way.partition(".")[0].partition("[")[0])
+                path, what = problem
+                place = self._place(path.partition(".")[0].partition("[")[0])
                 raise PromptError(
-                    f"`{way}` {what}", place=place, hint="pass what `input.schema` asks for, or change it"
+                    f"`{path}` {what}",
+                    place=place,
+                    hint="pass a value that `input.schema` allows, or change the schema",
                 )
 
     def _place(self, name: str) -> Place:
@@ -127,12 +128,12 @@ class InputSchema:
     def _missing(self, names: list[str]) -> PromptError:
         listed = ", ".join(f"`{name}`" for name in names)
         what = f"variable {listed} is missing" if len(names) == 1 else f"variables {listed} are missing"
-        hint = f"give it a value, or declare it optional: `input: {{schema: {{{names[0]}?: string}}}}`"
+        hint = f"pass a value, or declare it optional: `input: {{schema: {{{names[0]}?: string}}}}`"
         return PromptError(what, place=self._place(names[0]), hint=hint)
 
     def _unknown(self, names: list[str]) -> PromptError:
         listed = ", ".join(f"`{name}`" for name in names)
-        what = f"variable {listed} is not known" if len(names) == 1 else f"variables {listed} are not known"
+        what = f"variable {listed} is unknown" if len(names) == 1 else f"variables {listed} are unknown"
         hint = (
             f"use it in the template or declare it under `input.schema`; {expected_one_of(self._known, found=names[0])}"
         )
@@ -140,10 +141,10 @@ class InputSchema:
 
 
 def _is_plain(schema: object) -> bool:
-    """Say whether the small check below understands every keyword of a schema."""
+    """Return whether `_problem` below supports every keyword of a schema."""
     if isinstance(schema, bool):
         return True
-    if not isinstance(schema, Mapping) or not schema.keys() <= _CHECKED | _NOTES:
+    if not isinstance(schema, Mapping) or not schema.keys() <= _CHECKED_KEYWORDS | _ANNOTATIONS:
         return False
     inner = [
         *schema.get("properties", {}).values(),
@@ -153,43 +154,43 @@ def _is_plain(schema: object) -> bool:
     return all(map(_is_plain, inner))
 
 
-def _problem(schema: Any, value: object, way: str) -> tuple[str, str] | None:  # noqa: ANN401 - a schema is a map or a boolean
-    """Give the first thing that is wrong with a value: the way to it, and what."""
+def _problem(schema: Any, value: object, path: str) -> tuple[str, str] | None:  # noqa: ANN401 - a schema is a map or a boolean
+    """Return the path of the first wrong value, and what is wrong."""
     if isinstance(schema, bool):
-        return None if schema else (way, "is not allowed here")
+        return None if schema else (path, "is not allowed here")
     kinds = schema.get("type")
     if kinds is not None:
         expected = [kinds] if isinstance(kinds, str) else kinds
-        if not any(_IS[kind](value) for kind in expected):
-            return way, f"is {_shown(value)}; expected {' or '.join(expected)}"
+        if not any(_TYPE_CHECKS[kind](value) for kind in expected):
+            return path, f"is {_shown(value)}; expected {' or '.join(expected)}"
     if "enum" in schema and not any(_is_same(value, item) for item in schema["enum"]):
-        return way, f"is {_shown(value)}; expected one of {', '.join(map(_shown, schema['enum']))}"
+        return path, f"is {_shown(value)}; expected one of {', '.join(map(_shown, schema['enum']))}"
     if isinstance(value, Mapping):
-        return _object_problem(schema, value, way)
+        return _object_problem(schema, value, path)
     if isinstance(value, list | tuple) and "items" in schema:
         for index, item in enumerate(value):
-            found = _problem(schema["items"], item, f"{way}[{index}]")
-            if found is not None:
-                return found
+            problem = _problem(schema["items"], item, f"{path}[{index}]")
+            if problem is not None:
+                return problem
     return None
 
 
-def _object_problem(schema: Mapping[str, Any], value: Mapping[str, Any], way: str) -> tuple[str, str] | None:
+def _object_problem(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> tuple[str, str] | None:
     properties = schema.get("properties", {})
     for name in schema.get("required", ()):
         if name not in value:
-            return _joined(way, name), "is missing"
+            return _joined(path, name), "is missing"
     others = schema.get("additionalProperties", True)
     for name, item in value.items():
         inner = properties.get(name, others)
-        found = _problem(inner, item, _joined(way, name))
-        if found is not None:
-            return found
+        problem = _problem(inner, item, _joined(path, name))
+        if problem is not None:
+            return problem
     return None
 
 
-def _joined(way: str, name: object) -> str:
-    return f"{way}.{name}" if way else str(name)
+def _joined(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)
 
 
 def _is_same(left: object, right: object) -> bool:
@@ -198,7 +199,7 @@ def _is_same(left: object, right: object) -> bool:
 
 def _shown(value: object) -> str:
     """Describe a value without printing all of it: it may be long, and it is the user's."""
-    kinds = [kind for kind, test in _IS.items() if kind != "number" and test(value)]
+    kinds = [kind for kind, test in _TYPE_CHECKS.items() if kind != "number" and test(value)]
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, str) and len(value) <= 30:  # noqa: PLR2004 - a word or two
@@ -208,9 +209,9 @@ def _shown(value: object) -> str:
     return f"a {kinds[0]}" if kinds else f"a Python `{type(value).__name__}`"
 
 
-def _by_jsonschema(schema: Schema, values: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Let jsonschema look; an empty registry keeps it from fetching what a `$ref` names."""
-    from jsonschema import Draft202012Validator, SchemaError  # only for keywords beyond the everyday ones
+def _jsonschema_problem(schema: Schema, values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Validate with jsonschema; an empty registry prevents it from fetching a `$ref`."""
+    from jsonschema import Draft202012Validator, SchemaError  # slow import, only for other keywords
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
@@ -223,5 +224,5 @@ def _by_jsonschema(schema: Schema, values: Mapping[str, Any]) -> tuple[str, str]
         return "input.schema", f"cannot be used: {broken}"
     if error is None:
         return None
-    way = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
-    return way.lstrip(".") or "values", f"breaks the schema at `{error.validator}`"
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
+    return path.lstrip(".") or "values", f"breaks the schema at `{error.validator}`"

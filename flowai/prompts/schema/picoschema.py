@@ -1,6 +1,4 @@
-"""Picoschema, the short way to write a schema, to plain JSON Schema.
-
-Must never see a value that is checked against it.
+"""Conversion of Picoschema, a short notation for schemas, to JSON Schema.
 
 Source: dotprompt reference, "Picoschema", and its specification cases.
 """
@@ -30,36 +28,29 @@ _JSON_SCHEMA_KEYS = ("$schema", "$ref", "$defs", "anyOf", "oneOf", "allOf")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SchemaSource:
-    """Where a schema stands."""
+    """Location of a schema."""
 
     document: Document
     """The front matter."""
     keys: tuple[str | int, ...]
-    """The way to the schema in it."""
+    """Path to the schema in it."""
     named: Mapping[str, Schema]
-    """Schemas that may be used by their name."""
+    """Schemas that may be used by name."""
 
     def place(self) -> Place:
-        """Give file, line and key."""
+        """Return file, line and key."""
         return self.document.location(*self.keys)
 
     def at(self, *keys: str | int) -> SchemaSource:
-        """Step down."""
+        """Return the location of a part."""
         return SchemaSource(document=self.document, keys=(*self.keys, *keys), named=self.named)
 
 
 def to_json_schema(written: object, source: SchemaSource) -> Schema:
-    """Turn Picoschema or JSON Schema into JSON Schema.
-
-    Args:
-        written: a type with an optional description, a map of fields, or JSON Schema.
-        source: where it stands.
-
-    Returns:
-        JSON Schema; optional fields also allow null, as dotprompt has it.
+    """Convert Picoschema or JSON Schema to JSON Schema; optional fields also allow null, as in dotprompt.
 
     Raises:
-        PromptError: an unknown type, or a shape that is neither.
+        PromptError: an unknown type, or neither Picoschema nor JSON Schema.
     """
     if isinstance(written, dict):
         kind = written.get("type")
@@ -71,10 +62,10 @@ def to_json_schema(written: object, source: SchemaSource) -> Schema:
             return {"type": "object", **written}
         if isinstance(written.get("enum"), list):
             return written
-    return _pico(written, source)
+    return _convert(written, source)
 
 
-def _pico(written: object, source: SchemaSource) -> Schema:
+def _convert(written: object, source: SchemaSource) -> Schema:
     if isinstance(written, str):
         return _scalar(written, source)
     if not isinstance(written, dict):
@@ -86,7 +77,7 @@ def _pico(written: object, source: SchemaSource) -> Schema:
     for key, value in written.items():
         inner = source.at(key)
         if key == _WILDCARD:
-            schema["additionalProperties"] = _pico(value, inner)
+            schema["additionalProperties"] = _convert(value, inner)
             continue
         name, field, is_optional = _field(str(key), value, inner)
         schema["properties"][name] = field
@@ -96,8 +87,8 @@ def _pico(written: object, source: SchemaSource) -> Schema:
 
 
 def _scalar(written: str, source: SchemaSource) -> Schema:
-    """Read `type, description`, where the type may be a named schema."""
-    kind, description = _described(written)
+    """Convert `type, description`; the type may be a named schema."""
+    kind, description = _split_description(written)
     extra = {"description": description} if description else {}
     if kind in SCALARS:
         return extra if kind == "any" else {"type": kind, **extra}
@@ -108,17 +99,17 @@ def _scalar(written: str, source: SchemaSource) -> Schema:
 
 
 def _field(key: str, value: object, source: SchemaSource) -> tuple[str, Schema, bool]:
-    """Read one field: its name, its schema, and whether it is optional."""
+    """Convert a field; return its name, its schema, and whether it is optional."""
     head, has_shape, shape = key.partition("(")
     name = head.removesuffix("?")
     is_optional = name != head
     if not has_shape:
-        field = dict(_pico(value, source))
+        field = dict(_convert(value, source))
     else:
         if not shape.endswith(")"):
             raise PromptError(f"`{key}` lacks its `)`", place=source.place(), hint="write `name(array, what it is)`")
-        kind, description = _described(shape[:-1])
-        field = _shaped(kind, value, source)
+        kind, description = _split_description(shape[:-1])
+        field = _convert_container(kind, value, source)
         if description:
             field["description"] = description
     if is_optional:
@@ -129,15 +120,15 @@ def _field(key: str, value: object, source: SchemaSource) -> tuple[str, Schema, 
     return name, field, is_optional
 
 
-def _shaped(kind: str, value: object, source: SchemaSource) -> Schema:
-    """Read what `name(array)`, `name(object)` or `name(enum)` holds."""
+def _convert_container(kind: str, value: object, source: SchemaSource) -> Schema:
+    """Convert the content of `name(array)`, `name(object)` or `name(enum)`."""
     if kind == "array":
-        return {"type": "array", "items": _pico(value, source)}
+        return {"type": "array", "items": _convert(value, source)}
     if kind == "object":
-        return dict(_pico(value, source))
+        return dict(_convert(value, source))
     if kind != "enum":
         hint = expected_one_of(_SHAPES, found=kind)
-        raise PromptError(f"`({kind})` is no kind of field", place=source.place(), hint=hint)
+        raise PromptError(f"`({kind})` is not a kind of field", place=source.place(), hint=hint)
     if not isinstance(value, list) or not value:
         raise PromptError("an enum needs a list of values", place=source.place(), hint="write `[RED, GREEN]`")
     if any(isinstance(item, bool) for item in value):
@@ -146,7 +137,6 @@ def _shaped(kind: str, value: object, source: SchemaSource) -> Schema:
     return {"enum": value}
 
 
-def _described(written: str) -> tuple[str, str]:
-    """Split `type, description` at its first comma."""
+def _split_description(written: str) -> tuple[str, str]:
     kind, _, description = written.partition(",")
     return kind.strip(), description.strip()

@@ -1,4 +1,4 @@
-"""Turns a syntax tree into a function from values to messages, once; the function then runs for every render."""
+"""Compiles a syntax tree into a function from values to messages; the function runs for every render."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flowai.prompts.template.context import (
     RenderState,
     RenderStep,
     data_getter,
-    getter,
+    path_getter,
     root_getter,
 )
 from flowai.prompts.template.message_builder import TextSource
@@ -37,48 +37,43 @@ from flowai.prompts.template.nodes import (
     Text,
     With,
 )
-from flowai.prompts.template.values import MISSING, as_json, is_empty, is_number, is_same, kind
+from flowai.prompts.template.values import MISSING, as_json, describe_kind, is_empty, is_number, is_same
 
 ALL: Final = "*"
-"""Stands among the names of an origin for all values at once (`{{json this}}`)."""
+"""Member of a `ValueOrigin` that stands for all values at once (`{{json this}}`)."""
 ValueOrigin = frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """What is known of a context before any value is: which variables its contents come from."""
+    """Compile-time view of a context: the variables that its contents come from."""
 
-    up: Scope | None = None
-    """The context around it."""
+    parent: Scope | None = None
+    """The enclosing context."""
     origin: ValueOrigin | None = None
-    """The variables `this` comes from; None for the outermost, where each name is a variable of its own."""
-    laid_over: Mapping[str, ValueOrigin] = field(default_factory=dict)
-    """Names that a partial was given, with their origin."""
+    """Variables that `this` comes from; None for the outermost, where each name is a variable of its own."""
+    overrides: Mapping[str, ValueOrigin] = field(default_factory=dict)
+    """Origins of the names that a partial was passed."""
     keys: ValueOrigin = frozenset()
-    """The variables `@key` of the innermost loop comes from."""
+    """Variables that `@key` of the innermost loop comes from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
-    """A template, ready to run."""
+    """A compiled template."""
 
     steps: tuple[RenderStep, ...]
-    """In order."""
     uses: Mapping[str, Path]
-    """The variables it uses, each with the path that uses it first."""
+    """Variables of the template, each with the path that uses it first."""
     uses_all: bool
     """Whether it uses all values at once."""
 
 
 def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:
-    """Make a template ready to run.
-
-    Args:
-        nodes: the template.
-        untrusted: variables whose text is put between marks.
+    """Compile a template; values of `untrusted` variables get marks.
 
     Raises:
-        PromptError: `../` leads out of the outermost context.
+        PromptError: `../` leaves the outermost context.
     """
     compiler = _Compiler(untrusted)
     steps = compiler.steps(nodes, Scope())
@@ -86,13 +81,13 @@ def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> P
 
 
 class _Compiler:
-    """Makes one closure per node; notes on the way which variables are used and what comes from untrusted ones."""
+    """Builds one closure per node; records variables in use, and which text comes from untrusted ones."""
 
     def __init__(self, untrusted: frozenset[str]) -> None:
         self._untrusted = untrusted
         self.uses: dict[str, Path] = {}
         self.uses_all = False
-        self._makers: dict[type, Callable[[Any, Scope], RenderStep]] = {
+        self._builders: dict[type, Callable[[Any, Scope], RenderStep]] = {
             Text: self._text,
             Output: self._output,
             Json: self._json,
@@ -111,22 +106,22 @@ class _Compiler:
         return tuple(self._step(node, scope) for node in nodes)
 
     def _step(self, node: Node, scope: Scope) -> RenderStep:
-        return self._makers[type(node)](node, scope)
+        return self._builders[type(node)](node, scope)
 
     def _text(self, node: Text, _: Scope) -> RenderStep:
         text = node.text
-        return lambda frame: frame.run.draft.text(text)
+        return lambda frame: frame.state.builder.text(text)
 
     def _role(self, node: SetRole, _: Scope) -> RenderStep:
         role = node.role
-        return lambda frame: frame.run.draft.role(role)
+        return lambda frame: frame.state.builder.role(role)
 
     def _history(self, _: History, __: Scope) -> RenderStep:
-        return lambda frame: frame.run.draft.history()
+        return lambda frame: frame.state.builder.history()
 
     def _section(self, node: Section, _: Scope) -> RenderStep:
         name = node.name
-        return lambda frame: frame.run.draft.section(name)
+        return lambda frame: frame.state.builder.section(name)
 
     def _output(self, node: Output, scope: Scope) -> RenderStep:
         path = node.value
@@ -136,8 +131,8 @@ class _Compiler:
 
         def step(frame: RenderContext) -> None:
             value = get(frame)
-            text = value if type(value) is str else _shown(value, path, frame.run)
-            frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
+            text = value if type(value) is str else _format_value(value, path, frame.state)
+            frame.state.builder.value(wrap(text, frame.state) if wrap else text, source)
 
         return step
 
@@ -148,25 +143,25 @@ class _Compiler:
         wrap = self._wrapper(origin, node.place)
 
         def step(frame: RenderContext) -> None:
-            value = _required(get(frame), node.value, frame.run)
+            value = _check_present(get(frame), node.value, frame.state)
             text = "" if value is MISSING else _json_text(value, node.indent, source)
-            frame.run.draft.value(wrap(text, frame.run) if wrap else text, source)
+            frame.state.builder.value(wrap(text, frame.state) if wrap else text, source)
 
         return step
 
     def _media(self, node: Media, scope: Scope) -> RenderStep:
         get_url, _ = self._value(node.url, scope)
-        get_type: Getter = lambda _: None  # noqa: E731 - stands in for the getter of a missing argument
+        get_type: Getter = lambda _: None  # noqa: E731 - getter of a missing argument
         if node.content_type is not None:
             get_type, _ = self._value(node.content_type, scope)
 
         def step(frame: RenderContext) -> None:
-            url = _required(get_url(frame), node.url, frame.run)
+            url = _check_present(get_url(frame), node.url, frame.state)
             if not isinstance(url, str) or not url:
-                what = f"the `url=` of `media` is {kind(url)}; expected text"
-                raise PromptError(what, place=node.place, hint="give it an `https:` or `data:` address")
+                what = f"the `url=` of `media` is {describe_kind(url)}; expected text"
+                raise PromptError(what, place=node.place, hint="pass an `https:` or `data:` URL")
             content_type = get_type(frame)
-            frame.run.draft.media(url, content_type if isinstance(content_type, str) and content_type else None)
+            frame.state.builder.media(url, content_type if isinstance(content_type, str) and content_type else None)
 
         return step
 
@@ -176,8 +171,8 @@ class _Compiler:
 
         def step(frame: RenderContext) -> None:
             value = test(frame)
-            holds = not is_empty(value) and (node.include_zero or bool(value) or not is_number(value))
-            for inner in then if holds != node.negate else otherwise:
+            is_true = not is_empty(value) and (node.include_zero or bool(value) or not is_number(value))
+            for inner in then if is_true != node.negate else otherwise:
                 inner(frame)
 
         return step
@@ -188,8 +183,8 @@ class _Compiler:
         then, otherwise = self._branches(node, scope)
 
         def step(frame: RenderContext) -> None:
-            left = _required(get_left(frame), node.left, frame.run)
-            right = _required(get_right(frame), node.right, frame.run)
+            left = _check_present(get_left(frame), node.left, frame.state)
+            right = _check_present(get_right(frame), node.right, frame.state)
             for inner in then if is_same(left, right) != node.negate else otherwise:
                 inner(frame)
 
@@ -200,15 +195,15 @@ class _Compiler:
 
     def _each(self, node: Each, scope: Scope) -> RenderStep:
         get, origin = self._value(node.items, scope)
-        body = self.steps(node.then, Scope(up=scope, origin=origin, keys=origin))
+        body = self.steps(node.then, Scope(parent=scope, origin=origin, keys=origin))
         otherwise = self.steps(node.otherwise, scope)
 
         def step(frame: RenderContext) -> None:
-            items = _items(_required(get(frame), node.items, frame.run), node)
+            items = _items(_check_present(get(frame), node.items, frame.state), node)
             last = len(items) - 1
             for index, (key, item) in enumerate(items):
                 loop = {"index": index, "key": key, "first": index == 0, "last": index == last}
-                inner_frame = RenderContext(frame.run, item, frame, loop)
+                inner_frame = RenderContext(frame.state, item, frame, loop)
                 for inner in body:
                     inner(inner_frame)
             if not items:
@@ -219,16 +214,16 @@ class _Compiler:
 
     def _with(self, node: With, scope: Scope) -> RenderStep:
         get, origin = self._value(node.value, scope)
-        body = self.steps(node.then, Scope(up=scope, origin=origin, keys=scope.keys))
+        body = self.steps(node.then, Scope(parent=scope, origin=origin, keys=scope.keys))
         otherwise = self.steps(node.otherwise, scope)
 
         def step(frame: RenderContext) -> None:
-            value = _required(get(frame), node.value, frame.run)
+            value = _check_present(get(frame), node.value, frame.state)
             if is_empty(value):
                 for inner in otherwise:
                     inner(frame)
             else:
-                inner_frame = RenderContext(frame.run, value, frame, frame.loop)
+                inner_frame = RenderContext(frame.state, value, frame, frame.loop)
                 for inner in body:
                     inner(inner_frame)
 
@@ -236,38 +231,40 @@ class _Compiler:
 
     def _include(self, node: Include, scope: Scope) -> RenderStep:
         getters: list[tuple[str, Getter, Expression]] = []
-        laid_over: dict[str, ValueOrigin] = {}
+        overrides: dict[str, ValueOrigin] = {}
         for name, expression in node.fields:
-            get, laid_over[name] = self._value(expression, scope)
+            get, overrides[name] = self._value(expression, scope)
             getters.append((name, get, expression))
         get_context: Getter | None = None
-        inside = Scope(up=scope.up, origin=scope.origin, laid_over={**scope.laid_over, **laid_over}, keys=scope.keys)
+        inner_scope = Scope(
+            parent=scope.parent, origin=scope.origin, overrides={**scope.overrides, **overrides}, keys=scope.keys
+        )
         if node.context is not None:
             get_context, origin = self._value(node.context, scope)
-            inside = Scope(up=scope, origin=origin, laid_over=laid_over, keys=scope.keys)
-        body = self.steps(node.body, inside)
+            inner_scope = Scope(parent=scope, origin=origin, overrides=overrides, keys=scope.keys)
+        body = self.steps(node.body, inner_scope)
 
         def step(frame: RenderContext) -> None:
-            this, up = frame.this, frame.up
+            this, up = frame.this, frame.parent
             if get_context is not None and node.context is not None:
-                this, up = _required(get_context(frame), node.context, frame.run), frame
+                this, up = _check_present(get_context(frame), node.context, frame.state), frame
             if getters:
-                given = {name: _required(get(frame), value, frame.run) for name, get, value in getters}
-                this = {**(this if isinstance(this, Mapping) else {}), **given}
-            inner_frame = RenderContext(frame.run, this, up, frame.loop)
+                fields = {name: _check_present(get(frame), value, frame.state) for name, get, value in getters}
+                this = {**(this if isinstance(this, Mapping) else {}), **fields}
+            inner_frame = RenderContext(frame.state, this, up, frame.loop)
             for inner in body:
                 inner(inner_frame)
 
         return step
 
     def _wrapper(self, origin: ValueOrigin, place: Place) -> Callable[[str, RenderState], str] | None:
-        """Put marks around what may come from an untrusted variable; None where nothing can."""
+        """Return a function that puts marks around text from untrusted variables; None if there is none."""
         if origin & self._untrusted or (ALL in origin and self._untrusted):
             return lambda text, run: spotlight.wrap(text, run.nonce, place=place)
         return None
 
     def _value(self, expression: Expression, scope: Scope) -> tuple[Getter, ValueOrigin]:
-        """Make the getter of an expression, and say which variables it comes from."""
+        """Return the getter of an expression and its origin."""
         if isinstance(expression, Literal):
             value = expression.value
             return (lambda _: value), frozenset()
@@ -277,18 +274,18 @@ class _Compiler:
         if expression.is_data:
             return data_getter(expression.names), scope.keys if expression.names[0] == "key" else frozenset()
         for _ in range(expression.depth):
-            if scope.up is None:
-                what = f"`{expression.text}` leads out of the outermost context"
+            if scope.parent is None:
+                what = f"`{expression.text}` leaves the outermost context"
                 raise PromptError(what, place=expression.place, hint="`../` works inside `{{#each}}` and `{{#with}}`")
-            scope = scope.up
-        return getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
+            scope = scope.parent
+        return path_getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
 
     def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> ValueOrigin:
-        """Say which variables a path comes from, and note those it uses."""
-        if names and names[0] in scope.laid_over:
-            return scope.laid_over[names[0]]
+        """Return the origin of a path, and record the variables that it uses."""
+        if names and names[0] in scope.overrides:
+            return scope.overrides[names[0]]
         if scope.origin is not None:
-            return scope.origin.union(*scope.laid_over.values()) if not names else scope.origin
+            return scope.origin.union(*scope.overrides.values()) if not names else scope.origin
         if not names:
             self.uses_all = True
             return frozenset([ALL])
@@ -296,21 +293,21 @@ class _Compiler:
         return frozenset([names[0]])
 
 
-def _required(value: object, expression: Expression, run: RenderState) -> object:
-    """Refuse a value that is missing, where that is an error."""
+def _check_present(value: object, expression: Expression, run: RenderState) -> object:
+    """Refuse a missing value where that is an error."""
     if value is MISSING and isinstance(expression, Path):
         if expression.is_data and expression.names[0] != "root" and run.needs_data:
-            hint = "pass it in the `context` of the render, or ask with `{{#if}}`"
+            hint = "pass it in the `context` of the render, or test it with `{{#if}}`"
             raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
         if run.needs_values and not expression.is_data:
-            hint = "give it a value, ask for it with `{{#if}}`, or declare it optional under `input.schema`"
+            hint = "pass a value, test it with `{{#if}}`, or declare it optional under `input.schema`"
             raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
     return value
 
 
-def _shown(value: object, path: Path, run: RenderState) -> str:
-    """Write a value that is no plain text."""
-    value = _required(value, path, run)
+def _format_value(value: object, path: Path, run: RenderState) -> str:
+    """Format a value that is not text."""
+    value = _check_present(value, path, run)
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bool):
@@ -320,18 +317,18 @@ def _shown(value: object, path: Path, run: RenderState) -> str:
     if value is MISSING or (value is None and not (run.needs_values and not path.is_data)):
         return ""
     if isinstance(value, Mapping | list | tuple):
-        hint = f"write `{{{{json {path.text}}}}}`, or take it apart with `{{{{#each}}}}` or `{{{{#with}}}}`"
+        hint = f"write `{{{{json {path.text}}}}}`, or iterate with `{{{{#each}}}}` or `{{{{#with}}}}`"
     elif value is None:
-        hint = "give it a value, or declare it optional under `input.schema`"
+        hint = "pass a value, or declare it optional under `input.schema`"
     else:
         hint = "pass it as text"
     raise PromptError(
-        f"`{path.text}` is {kind(value)}; expected text, a number or a boolean", place=path.place, hint=hint
+        f"`{path.text}` is {describe_kind(value)}; expected text, a number or a boolean", place=path.place, hint=hint
     )
 
 
 def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
-    """Give what a loop goes over: positions or keys, each with its item."""
+    """Return the items of a loop, each with its position or key."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):
@@ -339,8 +336,8 @@ def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
     if is_empty(value):
         return []
     name = node.items.text if isinstance(node.items, Path) else "each"
-    what = f"`{name}` is {kind(value)}; expected a list or an object"
-    raise PromptError(what, place=node.place, hint="`{{#each}}` goes over lists and objects")
+    what = f"`{name}` is {describe_kind(value)}; expected a list or an object"
+    raise PromptError(what, place=node.place, hint="`{{#each}}` iterates over lists and objects")
 
 
 def _json_text(value: object, indent: int | None, source: TextSource) -> str:

@@ -1,4 +1,4 @@
-"""What one render keeps to itself, and how paths read values from it."""
+"""State of one render, and how paths read values from it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 
 from flowai.prompts.template.message_builder import MessageBuilder
-from flowai.prompts.template.values import MISSING, member, walk
+from flowai.prompts.template.values import MISSING, follow_path, member
 
 
-# Run and Frame are made in every render, so they are Structs: a frozen dataclass takes ten times as long to build.
+# both are created in every render: a Struct is created ten times faster than a frozen dataclass
 class RenderState(msgspec.Struct, frozen=True, kw_only=True):
-    """What one render keeps to itself."""
+    """State of one render."""
 
-    draft: MessageBuilder
-    """The conversation so far."""
+    builder: MessageBuilder
+    """Collects the conversation."""
     data: Mapping[str, Any]
-    """What `@name` reads."""
+    """Values of `@name`."""
     root: Mapping[str, Any]
-    """What `@root` reads."""
+    """Value of `@root`."""
     nonce: str
     """For the marks around untrusted values."""
     needs_data: bool
@@ -30,14 +30,13 @@ class RenderState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RenderContext(msgspec.Struct, frozen=True):
-    """One context of a render."""
+    """A context of a render."""
 
-    run: RenderState
-    """The render."""
+    state: RenderState
     this: Any
     """The context's value."""
-    up: RenderContext | None
-    """The context around it; None for the outermost."""
+    parent: RenderContext | None
+    """The enclosing context; None for the outermost."""
     loop: Mapping[str, Any]
     """`@index`, `@key`, `@first`, `@last` of the innermost loop."""
 
@@ -46,31 +45,31 @@ RenderStep = Callable[[RenderContext], None]
 Getter = Callable[[RenderContext], Any]
 
 
-def getter(depth: int, names: tuple[str, ...]) -> Getter:
-    """Read a path from the context, or one `depth` steps above it."""
+def path_getter(depth: int, names: tuple[str, ...]) -> Getter:
+    """Return a getter of a path from the context, or from the one `depth` levels above."""
     if depth == 0 and len(names) == 1:
         name = names[0]
         return lambda frame: member(frame.this, name)
 
     def get(frame: RenderContext) -> object:
         for _ in range(depth):
-            frame = frame.up or frame  # the compiler has counted the contexts
-        return walk(frame.this, names)
+            frame = frame.parent or frame  # the compiler has checked the depth
+        return follow_path(frame.this, names)
 
     return get
 
 
 def root_getter(names: tuple[str, ...]) -> Getter:
-    """Read a path from all values."""
-    return lambda frame: walk(frame.run.root, names)
+    """Return a getter of a path from all values."""
+    return lambda frame: follow_path(frame.state.root, names)
 
 
 def data_getter(names: tuple[str, ...]) -> Getter:
-    """Read `@name`: the innermost loop's first, then what the caller handed in."""
+    """Return a getter of `@name`: the innermost loop's, else the caller's."""
     head, rest = names[0], names[1:]
 
     def get(frame: RenderContext) -> object:
-        start = frame.loop[head] if head in frame.loop else frame.run.data.get(head, MISSING)
-        return walk(start, rest)
+        start = frame.loop[head] if head in frame.loop else frame.state.data.get(head, MISSING)
+        return follow_path(start, rest)
 
     return get

@@ -1,7 +1,7 @@
-r"""Cuts a template into text and tags, and settles the whitespace between them as Handlebars does.
+r"""Splits a template into text and tags, and trims the whitespace between them as Handlebars does.
 
-Three rules shape the text around tags. `{{~` and `~}}` remove all whitespace on their side. A block tag, a comment or a
-partial that stands alone on its line takes the line with it. `\{{` is a literal `{{`.
+`{{~` and `~}}` remove all whitespace on their side. A block tag, a comment or a partial that is alone on its line
+removes the line. `\{{` is a literal `{{`.
 
 Source: Handlebars 4, language guide, "whitespace control", and the Mustache specification, "standalone lines".
 """
@@ -41,30 +41,29 @@ _UNSUPPORTED = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
-    """One word inside a tag."""
+class TagWord:
+    """A word inside a tag."""
 
     kind: WordKind
-    """What it looks like."""
     text: str
     """As written; for a string, without its quotes."""
 
 
 @dataclass(kw_only=True, slots=True)
 class TextToken:
-    """Text between tags; its ends may still be trimmed."""
+    """Text between tags."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
-    """One `{{...}}`."""
+    """A `{{...}}`."""
 
     kind: TagKind
-    """What its first sign says."""
-    words: tuple[Word, ...]
-    """What stands in it, without the sign."""
+    """By its first character."""
+    words: tuple[TagWord, ...]
+    """Its content, without that character."""
     place: Place
     """File and line of its `{{`."""
     trim_before: bool = False
@@ -75,51 +74,46 @@ class Tag:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenStream:
-    """A template in pieces."""
+    """A template as text and tags."""
 
     items: list[TextToken | Tag]
-    """Text and tags, in order."""
+    """Text and tags alternate; the first and last are text."""
     indents: dict[int, str] = field(default_factory=dict)
-    """By position in `items`, the blanks before a partial that stands alone on its line."""
+    """By position in `items`, the blanks before a partial that is alone on its line."""
 
 
 def lex(text: str, *, file: str, first_line: int = 1) -> TokenStream:
-    r"""Cut a template into text and tags, whitespace settled.
-
-    Args:
-        text: the template.
-        file: name for messages.
-        first_line: line of the file the text begins on.
+    r"""Split a template into text and tags, whitespace trimmed; `first_line` is its first line in the file.
 
     Raises:
-        PromptError: a tag that is never closed, or a sign that the dialect does not have.
+        PromptError: a tag is never closed, or has a character that is not part of the dialect.
     """
     items: list[TextToken | Tag] = []
-    pieces: list[str] = []
+    parts: list[str] = []
     position = 0
     line = first_line
     while (start := text.find("{{", position)) >= 0:
         before = text[position:start]
         line += before.count("\n")
         if before.endswith("\\") and not before.endswith("\\\\"):
-            pieces += (before[:-1], "{{")
+            parts += (before[:-1], "{{")
             position = start + 2
             continue
-        pieces.append(before.removesuffix("\\"))
-        items.append(TextToken(text="".join(pieces)))
-        pieces = []
+        parts.append(before.removesuffix("\\"))
+        items.append(TextToken(text="".join(parts)))
+        parts = []
         tag, position = _tag(text, start, Place(file=file, line=line))
         line += text.count("\n", start, position)
         items.append(tag)
-    pieces.append(text[position:])
-    items.append(TextToken(text="".join(pieces)))
+    parts.append(text[position:])
+    items.append(TextToken(text="".join(parts)))
     tokens = TokenStream(items=items)
     _trim_whitespace(tokens)
     return tokens
 
 
 def _tag(text: str, start: int, place: Place) -> tuple[Tag, int]:
-    """Read one tag; give it and the position after it."""
+    """Read one tag; return it and the position after it."""
     if text.startswith("{{{{", start):
         raise PromptError("raw blocks (`{{{{`) are not part of the dialect", place=place, hint=r"write `\{{`")
     opened = _OPEN.match(text, start)
@@ -139,41 +133,40 @@ def _tag(text: str, start: int, place: Place) -> tuple[Tag, int]:
     return Tag(kind=kind, words=words, place=place, trim_before=trim_before, trim_after=after), end.end()
 
 
-def _kind(sigil: str, words: tuple[Word, ...], place: Place) -> TagKind:
-    """Say what a tag is by its first sign."""
+def _kind(sigil: str, words: tuple[TagWord, ...], place: Place) -> TagKind:
     if sigil == "^" and words:
         hint = f"write `{{{{#unless {words[0].text}}}}}`"
         raise PromptError("inverted sections (`{{^name}}`) are not part of the dialect", place=place, hint=hint)
     if sigil in {"", "&", "{"}:
         if not words:
             raise PromptError("a tag is empty", place=place, hint=r"for a literal `{{` write `\{{`")
-        return "else" if not sigil and words[0] == Word(kind="path", text="else") else "output"
+        return "else" if not sigil and words[0] == TagWord(kind="path", text="else") else "output"
     kinds: dict[str, TagKind] = {"#": "open", "/": "close", ">": "partial", "^": "else"}
     return kinds[sigil]
 
 
-def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tuple[tuple[Word, ...], re.Match[str]]:
-    """Read the words of a tag up to its end; give them and the end."""
-    words: list[Word] = []
+def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tuple[tuple[TagWord, ...], re.Match[str]]:
+    """Read the words of a tag; return them and the match of its end."""
+    words: list[TagWord] = []
     while (end := close.match(text, position)) is None:
-        found = _WORD.match(text, position)
-        if found is None:
-            raise _unreadable(text, position, place)
-        position = found.end()
-        if found["string"]:
-            quote = found["string"][0]
-            words.append(Word(kind="string", text=found["string"][1:-1].replace("\\" + quote, quote)))
-        elif found["number"]:
-            words.append(Word(kind="number", text=found["number"]))
-        elif found["equals"]:
-            words.append(Word(kind="equals", text="="))
+        match = _WORD.match(text, position)
+        if match is None:
+            raise _syntax_error(text, position, place)
+        position = match.end()
+        if match["string"]:
+            quote = match["string"][0]
+            words.append(TagWord(kind="string", text=match["string"][1:-1].replace("\\" + quote, quote)))
+        elif match["number"]:
+            words.append(TagWord(kind="number", text=match["number"]))
+        elif match["equals"]:
+            words.append(TagWord(kind="equals", text="="))
         else:
-            words.append(Word(kind="path", text=found["path"]))
+            words.append(TagWord(kind="path", text=match["path"]))
     return tuple(words), end
 
 
-def _unreadable(text: str, position: int, place: Place) -> PromptError:
-    """Say why a tag cannot be read on."""
+def _syntax_error(text: str, position: int, place: Place) -> PromptError:
+    """Return an error about the rest of a tag."""
     rest = text[position:].lstrip()
     hint = r"end it with `}}`; for a literal `{{` write `\{{`"
     if text.find("}}", position) < 0:
@@ -183,11 +176,10 @@ def _unreadable(text: str, position: int, place: Place) -> PromptError:
     if rest[0] in _UNSUPPORTED:
         what = _UNSUPPORTED[rest[0]]
         return PromptError(f"{what} (`{rest[0]}`) are not part of the dialect", place=place)
-    return PromptError(f"`{rest[0]}` makes no sense inside a tag", place=place, hint=hint)
+    return PromptError(f"`{rest[0]}` is not allowed inside a tag", place=place, hint=hint)
 
 
 def _trim_whitespace(tokens: TokenStream) -> None:
-    """Trim the text around tags; texts and tags alternate, beginning and ending with text."""
     items = tokens.items
     original = [item.text if isinstance(item, TextToken) else "" for item in items]
     for index, tag in enumerate(items):
@@ -197,10 +189,10 @@ def _trim_whitespace(tokens: TokenStream) -> None:
         assert isinstance(before, TextToken)  # noqa: S101 - `lex` puts text on both sides of a tag
         assert isinstance(after, TextToken)  # noqa: S101 - as above
         if tag.kind != "output":
-            indent = _alone(original, index)
+            indent = _standalone_indent(original, index)
             if indent is not None:
                 before.text = before.text.removesuffix(indent)
-                after.text = after.text[_line_rest(after.text) :]
+                after.text = after.text[_blank_line_length(after.text) :]
                 if tag.kind == "partial" and indent:
                     tokens.indents[index] = indent
         if tag.trim_before:
@@ -209,8 +201,8 @@ def _trim_whitespace(tokens: TokenStream) -> None:
             after.text = after.text.lstrip()
 
 
-def _alone(original: list[str], index: int) -> str | None:
-    """Give the blanks before a tag that stands alone on its line; None when something stands beside it."""
+def _standalone_indent(original: list[str], index: int) -> str | None:
+    """Return the blanks before a tag that is alone on its line; None if it is not alone."""
     is_first, is_last = index == 1, index == len(original) - 2
     before = _LINE_BEFORE.search(original[index - 1])
     after = _LINE_AFTER.match(original[index + 1])
@@ -221,7 +213,7 @@ def _alone(original: list[str], index: int) -> str | None:
     return before[1]
 
 
-def _line_rest(text: str) -> int:
-    """Give the position after the rest of a line that holds blanks only."""
+def _blank_line_length(text: str) -> int:
+    """Return the length of a line's rest if it is blank, else 0."""
     after = _LINE_AFTER.match(text)
     return after.end() if after else 0

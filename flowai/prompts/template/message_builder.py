@@ -1,4 +1,4 @@
-"""A conversation while it is being rendered: takes text, values and marks of structure, gives typed messages."""
+"""Collects text, values and structure during a render, and builds typed messages."""
 
 from __future__ import annotations
 
@@ -18,59 +18,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextSource:
-    """Where a value came from, for messages."""
+    """Source of a value, for errors."""
 
     name: str
-    """As the template wrote it."""
+    """As written in the template."""
     place: Place
-    """The tag it stands in."""
+    """Location of its tag."""
 
 
 class MessageBuilder:
-    """Collects one conversation.
+    """Collects one conversation; `policy` applies to control tokens in values and in the history.
 
-    Blank text of the template between two marks is layout and makes no part; a value does, even an empty one, so that
-    no value can make a message appear or vanish.
-
-    Args:
-        policy: what happens to control tokens in values and in the history.
-        history: the messages before this prompt.
-        file: name of the prompt's file, for messages about the history.
+    Blank template text between two structure tags is layout and not a part; a value always is, even an empty one, so
+    that no value can add or remove a message.
     """
 
     def __init__(self, *, policy: Policy, history: Sequence[Message], file: str) -> None:
         self._policy = policy
-        self._history = tuple(self._guarded(message, file) for message in history)
+        self._history = tuple(self._check_history(message, file) for message in history)
         self._is_history_placed = False
         self._messages: list[Message] = []
         self._role: Role = "user"
         self._parts: list[Part] = []
-        self._pieces: list[str] = []
+        self._texts: list[str] = []
         self._has_value = False
         self._length = 0
-        self._stretches: list[ValueSpan[TextSource]] = []
+        self._value_spans: list[ValueSpan[TextSource]] = []
 
     def text(self, text: str) -> None:
-        """Take text of the template."""
-        self._pieces.append(text)
+        """Add text of the template."""
+        self._texts.append(text)
         self._length += len(text)
 
     def value(self, text: str, source: TextSource) -> None:
-        """Take text of a value."""
-        self._pieces.append(text)
+        """Add text of a value."""
+        self._texts.append(text)
         self._has_value = True
         if self._policy != "allow" and text:
             end = self._length + len(text)
-            self._stretches.append(ValueSpan(start=self._length, end=end, owner=source))
+            self._value_spans.append(ValueSpan(start=self._length, end=end, owner=source))
         self._length += len(text)
 
     def role(self, role: Role) -> None:
-        """Let another role speak from here on."""
+        """Begin a message of another role."""
         self._close_message()
         self._role = role
 
     def history(self) -> None:
-        """Put the history here; what follows without a role is said by the model."""
+        """Insert the history; the text after it is the model's unless it has a role."""
         self._close_message()
         self._messages += [
             Message(role=message.role, parts=message.parts, purpose="history") for message in self._history
@@ -84,12 +79,12 @@ class MessageBuilder:
         self._parts.append(SectionPart(name=name))
 
     def media(self, url: str, content_type: str | None) -> None:
-        """Take a medium."""
+        """Add a medium."""
         self._close_text()
         self._parts.append(MediaPart(url=url, content_type=content_type))
 
     def finish(self) -> tuple[Message, ...]:
-        """Give the conversation; a history that the template did not place goes before the last user message."""
+        """Return the conversation; a history without `{{history}}` is inserted before the last user message."""
         self._close_message()
         messages = tuple(self._messages)
         if self._is_history_placed or not self._history:
@@ -105,37 +100,37 @@ class MessageBuilder:
             self._parts = []
 
     def _close_text(self) -> None:
-        if not self._pieces:
+        if not self._texts:
             return
-        text = "".join(self._pieces)
+        text = "".join(self._texts)
         if self._has_value or text.strip():
-            if self._stretches:
-                text = self._checked(text, self._stretches)
+            if self._value_spans:
+                text = self._apply_policy(text, self._value_spans)
             self._parts.append(TextPart(text=text))
-        self._pieces = []
-        self._stretches = []
+        self._texts = []
+        self._value_spans = []
         self._has_value = False
         self._length = 0
 
-    def _checked(self, text: str, stretches: Sequence[ValueSpan[TextSource]]) -> str:
+    def _apply_policy(self, text: str, spans: Sequence[ValueSpan[TextSource]]) -> str:
         """Apply the policy to the text of one part."""
         if self._policy == "neutralise":
-            return control_tokens.escape(text, stretches)
-        found = control_tokens.find(text, stretches)
-        if found:
-            token, source = found[0]
-            what = f"`{source.name}` carries the chat control token `{token.group()}`"
+            return control_tokens.neutralise(text, spans)
+        matches = control_tokens.find_tokens(text, spans)
+        if matches:
+            token, source = matches[0]
+            what = f"`{source.name}` contains the chat control token `{token.group()}`"
             hint = "clean the value, or set `flowai.control_tokens: neutralise` in the front matter"
             raise PromptError(what, place=source.place, hint=hint)
         return text
 
-    def _guarded(self, message: Message, file: str) -> Message:
-        """Apply the policy to a message of the history: it holds what users and models said."""
+    def _check_history(self, message: Message, file: str) -> Message:
+        """Apply the policy to a message of the history: it contains text of users and models."""
         if self._policy == "allow":
             return message
         source = TextSource(name="history", place=Place(file=file))
         parts = tuple(
-            TextPart(text=self._checked(part.text, [ValueSpan(start=0, end=len(part.text), owner=source)]))
+            TextPart(text=self._apply_policy(part.text, [ValueSpan(start=0, end=len(part.text), owner=source)]))
             if isinstance(part, TextPart) and part.text
             else part
             for part in message.parts

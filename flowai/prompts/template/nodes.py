@@ -1,4 +1,4 @@
-"""The syntax tree of a template: what its tags mean, each with the place it stands at."""
+"""Syntax tree of a template."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Path:
     """A reference to a value: `name`, `user.name`, `this`, `../name`, `@index`, `@root.name`."""
 
     text: str
-    """As written, for messages."""
+    """As written, for errors."""
     place: Place
-    """The tag it stands in."""
+    """Location of its tag."""
     is_data: bool = False
     """Whether it begins with `@`."""
     depth: int = 0
-    """How many contexts up, >= 0 (`../`)."""
+    """Number of contexts up (`../`)."""
     names: tuple[str, ...] = ()
     """Keys and positions from there; empty for `this`."""
 
@@ -55,11 +55,9 @@ class Json:
     """`{{json name indent=2}}`: a value as JSON."""
 
     value: Expression
-    """What to write."""
     indent: int | None
     """Spaces per level; None for one compact line."""
     place: Place
-    """Where it stands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,14 +71,14 @@ class Media:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetRole:
-    """`{{role "system"}}`: what follows is said by this role."""
+    """`{{role "system"}}`: the role of the text after it."""
 
     role: Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """`{{history}}`: the messages before this one go here."""
+    """`{{history}}`: earlier messages are inserted here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,20 +93,17 @@ class If:
     """`{{#if x}}` and `{{#unless x}}`."""
 
     test: Expression
-    """What is asked."""
     negate: bool
     """True for `unless`."""
     include_zero: bool
     """Whether 0 counts as true (`includeZero=true`)."""
     then: Nodes
-    """Rendered when the test holds."""
     otherwise: Nodes
-    """Rendered when it does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Equals:
-    """`{{#ifEquals a b}}` and `{{#unlessEquals a b}}`: same kind and same value."""
+    """`{{#ifEquals a b}}` and `{{#unlessEquals a b}}`: same type and same value."""
 
     left: Expression
     right: Expression
@@ -119,7 +114,7 @@ class Equals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Each:
-    """`{{#each items}}`: the body once per item; `otherwise` when there is none."""
+    """`{{#each items}}`: the body once per item; `otherwise` if there are none."""
 
     items: Expression
     then: Nodes
@@ -129,7 +124,7 @@ class Each:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class With:
-    """`{{#with user}}`: the body with another context; `otherwise` when it is empty."""
+    """`{{#with user}}`: the body in another context; `otherwise` if that is empty."""
 
     value: Expression
     then: Nodes
@@ -141,11 +136,10 @@ class Include:
     """`{{> name context key=value}}`: a partial."""
 
     name: str
-    """The partial's name."""
     context: Expression | None
-    """What `this` is inside; None to keep the caller's."""
+    """`this` inside the partial; None to keep the caller's."""
     fields: tuple[tuple[str, Expression], ...]
-    """Names laid over the context."""
+    """Names that override the context's."""
     body: Nodes
     """The partial's own nodes."""
 

@@ -1,6 +1,4 @@
-"""Reads a template into a syntax tree: the dotprompt dialect, a subset of Handlebars in which no code runs.
-
-Must never see a value.
+"""Parses a template into a syntax tree: the dotprompt dialect, a subset of Handlebars that runs no code.
 
 Source: dotprompt, "template syntax" and its specification cases; Handlebars 4, language guide.
 """
@@ -37,11 +35,11 @@ from flowai.prompts.template.nodes import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.prompts.template.lexer import TokenStream, Word
+    from flowai.prompts.template.lexer import TagWord, TokenStream
 
 HELPERS = ("history", "json", "media", "role", "section")
 BLOCKS = ("each", "if", "ifEquals", "unless", "unlessEquals", "with")
-DEEPEST_COUNT = 60  # nested blocks; far above any prompt, far below the interpreter's recursion limit
+MAX_DEPTH = 60  # nested blocks; far above any prompt, far below the interpreter's recursion limit
 
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "undefined": None}
 _SEGMENT = re.compile(r"\[([^\]]*)\]|[^./]+")
@@ -50,37 +48,37 @@ _LINE_START = re.compile(r"^(?=[^\r\n])", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartialSource:
-    """A partial as it is read."""
+    """A partial as a file."""
 
     text: str
-    """Its whole text; partials have no front matter."""
+    """The whole text; partials have no front matter."""
     file: str
-    """Name for messages."""
+    """Name for errors."""
 
 
 class Partials(Protocol):
-    """Where partials come from."""
+    """Source of partials."""
 
     def get(self, name: str) -> PartialSource | None:
-        """Give a partial by its name; None when there is none."""
+        """Return a partial by name; None if there is none."""
         ...
 
     def names(self) -> Iterable[str]:
-        """List the names there are, for the hint of an error."""
+        """List the available names, for hints."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Arguments:
-    """What stands in a tag after its name: values in order, then `key=value` pairs."""
+    """Content of a tag after its name: values in order, then `key=value` pairs."""
 
     head: str
     values: tuple[Expression, ...]
     fields: dict[str, Expression]
     place: Place
 
-    def want(self, *, count: int, fields: Iterable[str] = (), usage: str) -> None:
-        """Refuse another number of values, or a key that the helper does not have."""
+    def check(self, *, count: int, fields: Iterable[str] = (), usage: str) -> None:
+        """Refuse a wrong number of values, or a key that the helper does not have."""
         extra = [key for key in self.fields if key not in set(fields)]
         if len(self.values) != count or extra:
             found = f"unknown `{extra[0]}=`" if extra else f"{len(self.values)} values"
@@ -89,37 +87,27 @@ class _Arguments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ValueReader:
-    """What parsing needs beside the text."""
+class ParseContext:
+    """State shared by a template and its partials."""
 
     partials: Partials
-    """Where partials come from."""
-    inside: tuple[str, ...] = ()
-    """Names of the partials being read, outermost first: a name that comes again is recursion."""
-    done: dict[tuple[str, str], Nodes] = field(default_factory=dict)
-    """Partials read before, by name and indent, so that one used often is read once."""
+    include_chain: tuple[str, ...] = ()
+    """Names of the partials being parsed, outermost first; a repeated name is recursion."""
+    parsed: dict[tuple[str, str], Nodes] = field(default_factory=dict)
+    """Parsed partials by name and indent."""
 
 
 def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> Nodes:
-    """Read a template.
-
-    Args:
-        text: the template, without front matter.
-        file: name for messages.
-        partials: where partials come from.
-        first_line: line of the file the text begins on.
-
-    Returns:
-        The nodes, partials put in.
+    """Parse a template without front matter; `first_line` is its first line in the file. Partials are included.
 
     Raises:
         PromptError: wrong syntax, an unknown helper or partial, a partial that includes itself.
     """
-    return _parse(text, file=file, first_line=first_line, reader=ValueReader(partials=partials))
+    return _parse(text, file=file, first_line=first_line, context=ParseContext(partials=partials))
 
 
-def _parse(text: str, *, file: str, first_line: int, reader: ValueReader) -> Nodes:
-    parser = _Parser(lex(text, file=file, first_line=first_line), reader)
+def _parse(text: str, *, file: str, first_line: int, context: ParseContext) -> Nodes:
+    parser = _Parser(lex(text, file=file, first_line=first_line), context)
     nodes, stop = parser.body(0)
     if stop is not None:
         name = "/" + stop.words[0].text if stop.kind == "close" and stop.words else "else"
@@ -128,15 +116,15 @@ def _parse(text: str, *, file: str, first_line: int, reader: ValueReader) -> Nod
 
 
 class _Parser:
-    """Walks the tokens of one text once."""
+    """Parses the tokens of one text in one pass."""
 
-    def __init__(self, tokens: TokenStream, reader: ValueReader) -> None:
+    def __init__(self, tokens: TokenStream, context: ParseContext) -> None:
         self._tokens = tokens
-        self._reader = reader
+        self._context = context
         self._index = 0
 
     def body(self, depth: int) -> tuple[Nodes, Tag | None]:
-        """Read nodes up to the tag that ends them (`else` or a closing tag); None at the end of the text."""
+        """Parse nodes up to the tag that ends them (`else` or a closing tag); None at the end of the text."""
         nodes: list[Node] = []
         items = self._tokens.items
         while self._index < len(items):
@@ -156,9 +144,8 @@ class _Parser:
         return tuple(nodes), None
 
     def _block(self, tag: Tag, depth: int) -> Node:
-        """Read a block up to its closing tag."""
-        if depth > DEEPEST_COUNT:
-            what = f"blocks are nested deeper than {DEEPEST_COUNT}"
+        if depth > MAX_DEPTH:
+            what = f"blocks are nested deeper than {MAX_DEPTH}"
             raise PromptError(what, place=tag.place, hint="move the inner blocks into a partial")
         name = tag.words[0].text if tag.words else ""
         node, stop = self._branches(tag, depth)
@@ -168,18 +155,18 @@ class _Parser:
         closing = stop.words[0].text if stop.words else ""
         if stop.kind != "close" or closing != name or len(stop.words) > 1:
             found = f"/{closing}" if stop.kind == "close" else "else"
-            what = f"`{{{{{found}}}}}` stands where `{{{{#{name}}}}}` of line {tag.place.line} must be closed"
+            what = f"`{{{{{found}}}}}` is where `{{{{#{name}}}}}` of line {tag.place.line} must be closed"
             raise PromptError(what, place=stop.place, hint=f"write `{{{{/{name}}}}}`")
         return node
 
     def _branches(self, tag: Tag, depth: int) -> tuple[Node, Tag | None]:
-        """Read both branches of a block; `{{else if x}}` is a block within the second."""
+        """Parse both branches of a block; `{{else if x}}` is a block within the second."""
         arguments = _arguments(tag)
         then, stop = self.body(depth)
         otherwise: Nodes = ()
         if stop is not None and stop.kind == "else":
-            if depth > DEEPEST_COUNT:
-                raise PromptError(f"more than {DEEPEST_COUNT} `else if`", place=stop.place)
+            if depth > MAX_DEPTH:
+                raise PromptError(f"more than {MAX_DEPTH} `else if`", place=stop.place)
             if stop.words:
                 chained, stop = self._branches(stop, depth + 1)
                 otherwise = (chained,)
@@ -188,14 +175,13 @@ class _Parser:
         return _block(arguments, then, otherwise), stop
 
     def _include(self, tag: Tag, indent: str) -> Include:
-        """Read a partial and what it is given."""
         if not tag.words or tag.words[0].kind not in {"path", "string"}:
             raise PromptError("a partial needs a name", place=tag.place, hint="write `{{> name}}`")
         arguments = _arguments(tag)
         name = arguments.head
         if len(arguments.values) > 1:
             hint = f"write `{{{{> {name} context key=value}}}}`"
-            raise PromptError(f"partial `{name}` is given more than one context", place=tag.place, hint=hint)
+            raise PromptError(f"partial `{name}` has more than one context", place=tag.place, hint=hint)
         return Include(
             name=name,
             context=arguments.values[0] if arguments.values else None,
@@ -204,24 +190,26 @@ class _Parser:
         )
 
     def _partial(self, name: str, indent: str, place: Place) -> Nodes:
-        """Read a partial's own text, each of its lines indented as the tag that stands alone was."""
-        reader = self._reader
-        if name in reader.inside:
-            way = " -> ".join((*reader.inside[reader.inside.index(name) :], name))
-            raise PromptError(f"partial `{name}` includes itself: {way}", place=place, hint="use `{{#each}}` instead")
-        if (name, indent) not in reader.done:
-            source = reader.partials.get(name)
+        """Parse a partial, each of its lines indented like its tag, if that is alone on its line."""
+        context = self._context
+        if name in context.include_chain:
+            cycle = " -> ".join((*context.include_chain[context.include_chain.index(name) :], name))
+            raise PromptError(f"partial `{name}` includes itself: {cycle}", place=place, hint="use `{{#each}}` instead")
+        if (name, indent) not in context.parsed:
+            source = context.partials.get(name)
             if source is None:
-                hint = expected_one_of(reader.partials.names(), found=name)
+                hint = expected_one_of(context.partials.names(), found=name)
                 raise PromptError(f"no partial `{name}`", place=place, hint=hint)
             text = _LINE_START.sub(indent, source.text) if indent else source.text
-            inner = ValueReader(partials=reader.partials, inside=(*reader.inside, name), done=reader.done)
-            reader.done[name, indent] = _parse(text, file=source.file, first_line=1, reader=inner)
-        return reader.done[name, indent]
+            inner = ParseContext(
+                partials=context.partials, include_chain=(*context.include_chain, name), parsed=context.parsed
+            )
+            context.parsed[name, indent] = _parse(text, file=source.file, first_line=1, context=inner)
+        return context.parsed[name, indent]
 
 
 def _output(tag: Tag) -> Node:
-    """Read `{{name}}` or a helper."""
+    """Parse `{{name}}` or a helper."""
     head = tag.words[0]
     if head.kind == "path" and head.text in HELPERS:
         return _helper(_arguments(tag))
@@ -230,73 +218,74 @@ def _output(tag: Tag) -> Node:
         raise PromptError(what, place=tag.place, hint=expected_one_of((*HELPERS, *BLOCKS), found=head.text))
     value = _expression(head, tag.place)
     if not isinstance(value, Path):
-        what = f"`{head.text}` is no variable"
+        what = f"`{head.text}` is not a variable"
         raise PromptError(what, place=tag.place, hint="write the text itself, without `{{` and `}}`")
     return Output(value=value)
 
 
-def _helper(given: _Arguments) -> Node:
-    """Read a helper: structure is named by the template alone, never by a value."""
-    if given.head == "history":
-        given.want(count=0, usage="{{history}}")
+def _helper(arguments: _Arguments) -> Node:
+    """Parse a helper: only the template names roles and sections, never a value."""
+    if arguments.head == "history":
+        arguments.check(count=0, usage="{{history}}")
         return History()
-    if given.head == "json":
-        given.want(count=1, fields=["indent"], usage="{{json name indent=2}}")
-        return Json(value=given.values[0], indent=_indent(given), place=given.place)
-    if given.head == "media":
-        given.want(count=0, fields=["url", "contentType"], usage="{{media url=name contentType=name}}")
-        if "url" not in given.fields:
-            raise PromptError("`media` has no `url=`", place=given.place, hint="write `{{media url=name}}`")
-        content_type = given.fields.get("contentType")
-        return Media(url=given.fields["url"], content_type=content_type, place=given.place)
-    given.want(count=1, usage=f'{{{{{given.head} "name"}}}}')
-    name = given.values[0]
+    if arguments.head == "json":
+        arguments.check(count=1, fields=["indent"], usage="{{json name indent=2}}")
+        return Json(value=arguments.values[0], indent=_indent(arguments), place=arguments.place)
+    if arguments.head == "media":
+        arguments.check(count=0, fields=["url", "contentType"], usage="{{media url=name contentType=name}}")
+        if "url" not in arguments.fields:
+            raise PromptError("`media` has no `url=`", place=arguments.place, hint="write `{{media url=name}}`")
+        content_type = arguments.fields.get("contentType")
+        return Media(url=arguments.fields["url"], content_type=content_type, place=arguments.place)
+    arguments.check(count=1, usage=f'{{{{{arguments.head} "name"}}}}')
+    name = arguments.values[0]
     if not isinstance(name, Literal) or not isinstance(name.value, str):
-        hint = f"a value never decides about structure; for a variable of this name write `{{{{this.{given.head}}}}}`"
-        raise PromptError(f"`{given.head}` needs a quoted name", place=given.place, hint=hint)
-    if given.head == "section":
+        hint = (
+            f"values cannot name roles or sections; for a variable of this name write `{{{{this.{arguments.head}}}}}`"
+        )
+        raise PromptError(f"`{arguments.head}` needs a quoted name", place=arguments.place, hint=hint)
+    if arguments.head == "section":
         return Section(name=name.value)
     for role in ROLES:
         if role == name.value:
             return SetRole(role=role)
     hint = "dotprompt calls it `model`" if name.value == "assistant" else expected_one_of(ROLES, found=name.value)
-    raise PromptError(f"no role `{name.value}`", place=given.place, hint=hint)
+    raise PromptError(f"no role `{name.value}`", place=arguments.place, hint=hint)
 
 
-def _indent(given: _Arguments) -> int | None:
-    """Read `indent=` of the json helper: a whole number written in the template, 0 to 10."""
-    indent = given.fields.get("indent", Literal(value=0))
+def _indent(arguments: _Arguments) -> int | None:
+    """Parse `indent=` of the json helper: a whole number written in the template, 0 to 10."""
+    indent = arguments.fields.get("indent", Literal(value=0))
     value = indent.value if isinstance(indent, Literal) else None
     if type(value) is int and 0 <= value <= 10:  # noqa: PLR2004 - JSON.stringify's limit
         return value or None
-    raise PromptError("`indent=` is not a number from 0 to 10", place=given.place, hint="write `indent=2`")
+    raise PromptError("`indent=` is not a number from 0 to 10", place=arguments.place, hint="write `indent=2`")
 
 
-def _block(given: _Arguments, then: Nodes, otherwise: Nodes) -> Node:
-    """Make the node of a block."""
-    head = given.head
+def _block(arguments: _Arguments, then: Nodes, otherwise: Nodes) -> Node:
+    head = arguments.head
     if head in {"if", "unless"}:
-        given.want(count=1, fields=["includeZero"], usage=f"{{{{#{head} name}}}}")
-        zero = given.fields.get("includeZero") == Literal(value=True)
-        test = given.values[0]
+        arguments.check(count=1, fields=["includeZero"], usage=f"{{{{#{head} name}}}}")
+        zero = arguments.fields.get("includeZero") == Literal(value=True)
+        test = arguments.values[0]
         return If(test=test, negate=head == "unless", include_zero=zero, then=then, otherwise=otherwise)
     if head in {"ifEquals", "unlessEquals"}:
-        given.want(count=2, usage=f"{{{{#{head} name other}}}}")
-        left, right = given.values
+        arguments.check(count=2, usage=f"{{{{#{head} name other}}}}")
+        left, right = arguments.values
         return Equals(left=left, right=right, negate=head == "unlessEquals", then=then, otherwise=otherwise)
     if head == "each":
-        given.want(count=1, usage="{{#each name}}")
-        return Each(items=given.values[0], then=then, otherwise=otherwise, place=given.place)
+        arguments.check(count=1, usage="{{#each name}}")
+        return Each(items=arguments.values[0], then=then, otherwise=otherwise, place=arguments.place)
     if head == "with":
-        given.want(count=1, usage="{{#with name}}")
-        return With(value=given.values[0], then=then, otherwise=otherwise)
+        arguments.check(count=1, usage="{{#with name}}")
+        return With(value=arguments.values[0], then=then, otherwise=otherwise)
     blocks = expected_one_of(BLOCKS, found=head)
     hint = f"for a variable write `{{{{#if {head}}}}}` or `{{{{#each {head}}}}}`; blocks: {blocks}"
-    raise PromptError(f"no block `{head}`", place=given.place, hint=hint)
+    raise PromptError(f"no block `{head}`", place=arguments.place, hint=hint)
 
 
 def _arguments(tag: Tag) -> _Arguments:
-    """Sort the words of a tag into its name, values and `key=value` pairs."""
+    """Split the words of a tag into name, values and `key=value` pairs."""
     if not tag.words:
         raise PromptError("a tag has no name", place=tag.place)
     values: list[Expression] = []
@@ -316,21 +305,20 @@ def _arguments(tag: Tag) -> _Arguments:
     return _Arguments(head=tag.words[0].text, values=tuple(values), fields=fields, place=tag.place)
 
 
-def _expression(word: Word, place: Place) -> Expression:
-    """Read a literal or a path."""
+def _expression(word: TagWord, place: Place) -> Expression:
     if word.kind == "string":
         return Literal(value=word.text)
     if word.kind == "number":
         return Literal(value=float(word.text) if "." in word.text else int(word.text))
     if word.kind == "equals":
-        raise PromptError("`=` stands where a value is expected", place=place)
+        raise PromptError("found `=`; expected a value", place=place)
     if word.text in _LITERALS:
         return Literal(value=_LITERALS[word.text])
     return _path(word.text, place)
 
 
 def _path(text: str, place: Place) -> Path:
-    """Read a path: `@` first, then steps up, then names."""
+    """Parse a path: `@` first, then steps up, then names."""
     rest = text.removeprefix("@")
     is_data = rest != text
     depth = 0

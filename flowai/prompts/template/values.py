@@ -1,4 +1,4 @@
-"""What the template language thinks of values: their members, what is empty, what is the same, how they are written.
+"""Values in the template language: members, emptiness, equality, formatting.
 
 Source: Handlebars 4, language guide, built-in helpers; dotprompt's specification cases.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Missing:
-    """What a path gives that leads nowhere; falsy, and equal to itself only."""
+    """Value of a path that does not exist; falsy, and equal only to itself."""
 
     def __bool__(self) -> bool:
         return False
@@ -23,15 +23,15 @@ class Missing:
 MISSING: Final = Missing()
 
 
-def walk(value: object, names: Iterable[str]) -> object:
-    """Follow a path; MISSING where it leads nowhere."""
+def follow_path(value: object, names: Iterable[str]) -> object:
+    """Return the value at a path, or MISSING."""
     for name in names:
         value = member(value, name)
     return value
 
 
 def member(value: object, name: str) -> object:
-    """Give one step of a path: a key of a map, a position in a list or its length; never an attribute."""
+    """Return a key of a map, a position of a list or its length, or MISSING; never an attribute."""
     if isinstance(value, Mapping):
         return value.get(name, MISSING)
     if isinstance(value, list | tuple):
@@ -43,12 +43,12 @@ def member(value: object, name: str) -> object:
 
 
 def is_number(value: object) -> bool:
-    """Say whether a value is a number; a boolean is none."""
+    """Return whether a value is a number; booleans are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_empty(value: object) -> bool:
-    """Say whether a value counts as nothing, as Handlebars has it: 0 and {} are something."""
+    """Return whether a value is empty, as in Handlebars: 0 and {} are not."""
     return not value and not is_number(value) and not isinstance(value, Mapping)
 
 
@@ -59,8 +59,8 @@ def is_same(left: object, right: object) -> bool:
     return left is right
 
 
-def kind(value: object) -> str:
-    """Name a value's kind for people."""
+def describe_kind(value: object) -> str:
+    """Describe a value's type for an error."""
     if value is MISSING:
         return "missing"
     if value is None:
@@ -70,11 +70,11 @@ def kind(value: object) -> str:
 
 
 def as_json(value: object, indent: int | None) -> str:
-    """Write a value as JSON, compact or indented.
+    """Format a value as JSON, compact or indented.
 
     Raises:
-        TypeError, ValueError: it is no JSON value (NaN included).
-        RecursionError: it is nested too deep.
+        TypeError, ValueError: not a JSON value (NaN included).
+        RecursionError: nested too deep.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from flowai.evals.assertions import Answer, compile_check, safe_regex
 from flowai.evals.assertions.similarity import edit_distance
-from flowai.evals.assertions.structure import json_within
+from flowai.evals.assertions.structure import iterate_json
 from flowai.evals.suites.records import Assertion
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safe_regex, "LIMIT_S", 0.01)
+    monkeypatch.setattr(safe_regex, "TIMEOUT_S", 0.01)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -41,14 +41,14 @@ def test_so_is_one_inside_a_schema(schema: dict[str, object]) -> None:
         check = compile_check(Assertion(type=name, value=schema))
         result = check(Answer(text=json.dumps({"a": long, long: 1})))
         assert result.passed is None
-        assert "gave up" in result.reason
+        assert "timed out" in result.reason
 
 
 @pytest.mark.parametrize("junk", ["[" * 50_000, '{"a":' * 20_000, '["a",' * 20_000, "[NaN," * 20_000])
 def test_brackets_that_open_nothing_cost_bounded_work(junk: str) -> None:
     result = compile_check(Assertion(type="contains-json"))(Answer(text=junk))
     assert result.passed is None
-    assert result.reason == "contains-json: too many brackets that open nothing"
+    assert result.reason == "contains-json: too many brackets that are not JSON"
 
 
 def test_numbers_longer_than_python_reads_are_json_all_the_same() -> None:
@@ -73,7 +73,7 @@ JSON = st.recursive(
 )
 def test_json_in_prose_is_found_whole(prose: str, values: list[object]) -> None:
     text = prose + "".join(json.dumps(value) + prose for value in values)
-    assert list(json_within(text)) == values
+    assert list(iterate_json(text)) == values
 
 
 def plain_distance(left: str, right: str) -> int:
@@ -89,4 +89,4 @@ def plain_distance(left: str, right: str) -> int:
 @given(st.text("abç😀\ud800", max_size=12), st.text("abç😀\ud800", max_size=12), st.integers(0, 12) | st.just(2**70))
 def test_the_edit_distance_is_that_of_the_textbook(left: str, right: str, most: int) -> None:
     distance = plain_distance(left, right)
-    assert edit_distance(left, right, most=most) == (distance if distance <= most else None)
+    assert edit_distance(left, right, max_distance=most) == (distance if distance <= most else None)

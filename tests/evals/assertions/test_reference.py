@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from flowai.evals.assertions import compile_checks
-from flowai.evals.suites.assertion_types import SUPPORTED
+from flowai.evals.suites.assertion_types import SUPPORTED_TYPES
 from flowai.evals.suites.loader import load_suite
-from flowai.evals.suites.records import walk
+from flowai.evals.suites.records import iterate_assertions
 from flowai.project import Project
 
 REFERENCE = Path(__file__).parents[3] / "docs/reference/assertions.md"
@@ -30,10 +30,10 @@ def test_every_type_has_an_example_that_can_be_checked(examples: str) -> None:
     path = Path(examples).resolve()
     suite = load_suite(path, Project(root=path.parent, registry=path.parent / "registry.yaml"))
     assertions = suite.cases[0].assertions
-    assert {assertion.type for assertion in walk(assertions)} == SUPPORTED
+    assert {assertion.type for assertion in iterate_assertions(assertions)} == SUPPORTED_TYPES
     assert len(compile_checks(assertions)) >= len(assertions)
 
 
 def test_every_type_is_in_the_table() -> None:
     text = REFERENCE.read_text()
-    assert [name for name in sorted(SUPPORTED) if f"| [`{name}`](#" not in text] == []
+    assert [name for name in sorted(SUPPORTED_TYPES) if f"| [`{name}`](#" not in text] == []

@@ -58,7 +58,7 @@ def test_a_set_is_one_check_with_its_own_threshold() -> None:
     lenient = Assertion(type="assert-set", children=(YES, NO), threshold=0.5, weight=2.0, metric="tone")
     result = score_answer(compile_checks((strict, lenient)), ANSWER, None)
     assert [(check.passed, check.score) for check in result.checks] == [(False, 0.5), (True, 0.5)]
-    assert result.checks[0].reason == 'assert-set 1 of 2 held; contains "no"'
+    assert result.checks[0].reason == 'assert-set 1 of 2 passed; contains "no"'
     assert result.checks[1].weight == 2.0
     assert result.checks[1].metric == "tone"
 
@@ -74,7 +74,7 @@ def test_sets_nest_and_negate() -> None:
 def test_a_set_that_cannot_be_judged_says_so() -> None:
     result = score_answer(compile_checks((Assertion(type="assert-set", children=(YES, UNKNOWN)),)), ANSWER, None)
     assert result.outcome == "unscored"
-    assert result.checks[0].reason == "assert-set 1 of 2 held; cost: the price is not known"
+    assert result.checks[0].reason == "assert-set 1 of 2 passed; cost: the price is not known"
 
 
 def test_metrics_inside_a_set_are_collected_without_counting_twice() -> None:

@@ -83,7 +83,7 @@ def test_it_has_the_figures_of_the_markdown_report() -> None:
 
 @pytest.mark.parametrize(
     ("trials", "word"),
-    [([trial()], "GATE MET"), ([trial("b", "fail")], "GATE NOT MET"), ([trial("d", "unscored")], "UNDECIDED")],
+    [([trial()], "GATE MET"), ([trial("b", "fail")], "GATE NOT MET"), ([trial("d", "unscored")], "INCONCLUSIVE")],
 )
 def test_the_verdict_stands_in_words(trials: list[Trial], word: str) -> None:
     page = Page(to_html(report(trials)))

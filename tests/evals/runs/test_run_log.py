@@ -51,7 +51,7 @@ def test_two_runs_at_once_get_two_numbers(tmp_path: Path) -> None:
 def test_a_run_is_written_by_one_process_only(tmp_path: Path) -> None:
     with (
         closing(new_run(tmp_path)) as log,
-        pytest.raises(InfrastructureError, match="being written by another process"),
+        pytest.raises(InfrastructureError, match="in use by another process"),
     ):
         RunLog(tmp_path / log.run_id)
     with closing(RunLog(tmp_path / log.run_id)):

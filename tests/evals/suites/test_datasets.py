@@ -167,7 +167,7 @@ WRONG = [
     (".json", b'[{"a": 1}\n {"a": 2}]', "t.json:2", "expected `,` or `]`"),
     (".json", b'[{"a": 1},]', "t.json:1", "not valid JSON"),
     (".json", b'[{"a": 1}', "t.json:1", "expected `,` or `]`"),
-    (".json", b'[{"a": 1}] x', "t.json:1", "something follows the list"),
+    (".json", b'[{"a": 1}] x', "t.json:1", "text after the list"),
     (".yaml", b"a: 1\n", "t.yaml:1", "found a mapping; expected a list of cases"),
     (".yaml", b"- 3\n", "t.yaml:1", "a row is 3"),
     (".yaml", b"", "t.yaml", "no rows"),
@@ -179,14 +179,14 @@ WRONG = [
     (".csv", b'a,b\n"x\ny",2\n1\n', "t.csv:4", "found 1 columns"),
     (".csv", "a,b\nü,2\n".encode("latin-1"), "t.csv:2", "byte 0xfc is not UTF-8"),
     (".csv", b"a,,b\n1,2,3\n", "t.csv:1", "column 2 has no name"),
-    (".csv", b"a,a\n1,2\n", "t.csv:1", "two columns are called `a`"),
-    (".csv", b"a;b\n1;2\n", "t.csv:1", "not parted by commas"),
+    (".csv", b"a,a\n1,2\n", "t.csv:1", "two columns have the name `a`"),
+    (".csv", b"a;b\n1;2\n", "t.csv:1", "not separated by commas"),
     (".csv", b"a,__prefix\n1,2\n", "t.csv:1", "column `__prefix` is not supported"),
     (".csv", b"a,__expect\n1,2\n", "t.csv:1", "unknown column `__expect`"),
     (".csv", b"a,__threshold\n1,high\n", "t.csv:2", "found `high`; expected a number"),
-    (".csv", b"a,__expected\n1,assert-set: x\n", "t.csv:2", "cannot stand in a column"),
+    (".csv", b"a,__expected\n1,assert-set: x\n", "t.csv:2", "is not possible in a column"),
     (".csv", b"a\n" + b"x" * 140_000, "t.csv:2", "longer than 131,072 characters"),
-    (".parquet", b"PAR1", "t.parquet", "tables that end in `.parquet` cannot be read"),
+    (".parquet", b"PAR1", "t.parquet", "tables with the suffix `.parquet` are not supported"),
 ]
 
 

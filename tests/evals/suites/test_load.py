@@ -206,10 +206,10 @@ WRONG = [
     ("tests: [{var: {}}]", "unknown key `var`"),
     ("tests:\n  - vars:\n      a: 2024-01-01", "x.yaml:3: tests.0.vars.a: YAML reads this as a date"),
     ("tests: [{vars: {a: .inf}}]", "inf is not a JSON number"),
-    ("tests: [{vars: {1: a}}]", "key 1 is no text"),
-    ("tests: [{vars: {a: []}}]", "an empty list gives no case at all"),
+    ("tests: [{vars: {1: a}}]", "key 1 is not a text"),
+    ("tests: [{vars: {a: []}}]", "an empty list expands to no case"),
     ("tests: [{threshold: 2}]", "tests.0.threshold: found 2; expected a number from 0 to 1"),
-    ("tests: [{id: 'a::b'}]", "cannot be an id"),
+    ("tests: [{id: 'a::b'}]", "is not a valid id"),
     ("tests: [{id: [a]}]", "found a list; expected an id"),
     ("tests: [{assert: [{value: x}]}]", "an assertion without `type`"),
     ("tests: [{assert: [{type: is-json, transform: x}]}]", "`transform` is not supported"),
@@ -219,20 +219,20 @@ WRONG = [
     ("tests: [{assert: [{type: assert-set, assert: []}]}]", "an empty set checks nothing"),
     ("tests: [{assert: [{type: equals, value: '{{nope}}'}]}]", "unknown variable `nope` in the case at evals/x.yaml:1"),
     ("tests: [{assert: [{type: equals, value: '{{a | upper}}'}]}]", "filters and expressions are not supported"),
-    ("tests: [file://gen.py]", "tables that end in `.py` cannot be read"),
+    ("tests: [file://gen.py]", "tables with the suffix `.py` are not supported"),
     ("tests: [{path: file://gen.py}]", "`path` is not supported"),
     ("tests: https://example.org/t.csv", "is not a file of the project"),
     ("tests: file://../datasets/*.csv", "nothing matches"),
-    ("tests: file://../../secret.csv", "lies outside the project"),
-    ("tests: file:///etc/passwd", "lies outside the project"),
+    ("tests: file://../../secret.csv", "outside the project"),
+    ("tests: file:///etc/passwd", "outside the project"),
     ("tests: [{vars: {a: file://../.env}}]", "is a hidden file"),
-    ("tests: [{vars: {a: file://nope.txt}}]", "names `evals/nope.txt`, which is no file"),
-    ("tests: [{vars: {a: file://x.png}}]", "names `evals/x.png`, which is no file"),
+    ("tests: [{vars: {a: file://nope.txt}}]", "`evals/nope.txt` is not a file"),
+    ("tests: [{vars: {a: file://x.png}}]", "`evals/x.png` is not a file"),
     ("tests: [{}]\nprompts: prompts/summary_v3", "no such prompt `prompts/summary_v3`"),
     ("tests: [{}]\nprompts: ['Summarise {{text}}']", "a prompt written into the suite"),
     ("tests: [{}]\nprompts: prompts/none_*", "no prompt matches"),
     ("tests: [{}]\nprompts: []", "found an empty list"),
-    ("tests: [{}]\nprompts: prompts/x.txt", "`prompts/x.txt` is no prompt"),
+    ("tests: [{}]\nprompts: prompts/x.txt", "`prompts/x.txt` is not a prompt"),
     ("tests: [{}]\nproviders: [file://p.py]", "is not a model"),
     ("tests: [{}]\nproviders: [{id: a, config: {}}]", "`config` is not supported"),
     ("tests: [{}]\nflowai: {repeats: 0}", "flowai.repeats: found 0; expected a whole number >= 1"),
@@ -269,11 +269,11 @@ def test_a_suite_outside_the_project_is_refused(project: Project, tmp_path: Path
     outside.write_text(ONE_TEST)
     (project.evals / "link.yaml").symlink_to(outside)
     for path in (outside, project.evals / "link.yaml"):
-        with pytest.raises(SuiteError, match="lies outside the project"):
+        with pytest.raises(SuiteError, match="outside the project"):
             load_suite(path, project)
 
 
 def test_too_many_combinations_are_a_mistake(suite_of: Read) -> None:
     lists: dict[str, Any] = {name: list(range(30)) for name in "abc"}
-    with pytest.raises(SuiteError, match="combine to 27,000 cases"):
+    with pytest.raises(SuiteError, match="expand to 27,000 cases"):
         suite_of(f"tests: [{{vars: {lists}}}]")
