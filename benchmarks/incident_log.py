@@ -54,7 +54,8 @@ class Fault:
     """Something that broke.
 
     Args:
-        kind: what calls meet: `error`, `bad_json`, `slow`, `truncated`, `unaccepted`, `costly`, `fell_back`.
+        kind: failure kind of the calls: `error`, `invalid_json`, `slow`, `truncated`, `rejected_by_user`, `expensive` or
+            `fallback_used`.
         where: attribute and value of the calls that meet it; all must hold.
         rate: how many of them meet it, 0 to 1.
         message: what an error says; `{n}` is another number each time.
@@ -169,7 +170,7 @@ def _call(rng: random.Random, incident: Incident, at: datetime, number: int) -> 
     error = next((fault for fault in met if fault.kind == "error"), None)
     if error is None and rng.random() < ERROR_RATES[facts["feature"]]:
         error = Fault(kind="error", where={}, rate=0.0, message="429: slow down, {n} tokens left")
-    output_tokens = max(5, int(rng.lognormvariate(math.log(150), 0.5))) * (5 if "costly" in kinds else 1)
+    output_tokens = max(5, int(rng.lognormvariate(math.log(150), 0.5))) * (5 if "expensive" in kinds else 1)
     latency_ms = rng.lognormvariate(math.log(900), 0.45) * (3 if "slow" in kinds else 1)
     is_json = facts["feature"] in JSON_FEATURES
     tokens = int(facts["tokens"])
@@ -177,7 +178,7 @@ def _call(rng: random.Random, incident: Incident, at: datetime, number: int) -> 
     content = None
     if facts["feature"] not in SILENT_FEATURES:
         messages = ({"role": "system", "content": "Help."}, {"role": "user", "content": facts["message"]})
-        output = None if error else ('{"total": 12' if "bad_json" in kinds else '{"total": 12}')
+        output = None if error else ('{"total": 12' if "invalid_json" in kinds else '{"total": 12}')
         content = Content(messages=messages, output=output)
     message = error.message.format(n=rng.randrange(10**6)) if error else None
     yield CallEvent(
@@ -195,7 +196,7 @@ def _call(rng: random.Random, incident: Incident, at: datetime, number: int) -> 
         prompt_hash=("b" if facts["release"] == "v2" else "a") * 64,
         requested_model=facts["model"],
         served_model=None if error else facts["model"],
-        provider="openai" if error is None and "fell_back" in kinds else facts["provider"],
+        provider="openai" if error is None and "fallback_used" in kinds else facts["provider"],
         attempts=_attempts(facts, kinds, error, message),
         input_tokens=tokens,
         output_tokens=None if error else output_tokens,
@@ -203,13 +204,13 @@ def _call(rng: random.Random, incident: Incident, at: datetime, number: int) -> 
         ttft_ms=None if error else latency_ms / 4,
         latency_ms=latency_ms,
         finish_reason=None if error else ("length" if "truncated" in kinds or rng.random() < 0.004 else "stop"),
-        json_valid=None if error or not is_json else not ("bad_json" in kinds or rng.random() < 0.006),
+        json_valid=None if error or not is_json else not ("invalid_json" in kinds or rng.random() < 0.006),
         error_class=error.error_class if error else None,
         error_message=message,
         content=content,
     )
     if error is None and rng.random() < 0.3:
-        is_bad = "unaccepted" in kinds or rng.random() < 0.3
+        is_bad = "rejected_by_user" in kinds or rng.random() < 0.3
         verdict: Any = "rejected" if is_bad else "accepted"
         yield FeedbackEvent(
             call_id=call_id, at=at + timedelta(seconds=40), origin="library", verdict=verdict, feature=facts["feature"]
@@ -226,7 +227,7 @@ def _attempts(
                 status="error", error_class=error.error_class, message=message, http_status=500, at_ms=0.0, **asked
             ),
         )
-    if "fell_back" in kinds:
+    if "fallback_used" in kinds:
         first = Attempt(status="error", error_class="ServerError", message="503 overloaded", http_status=503, **asked)
         return (first, Attempt(status="ok", model="gpt-4o", provider="openai", at_ms=900.0, latency_ms=700.0))
     return (Attempt(status="ok", at_ms=0.0, **asked),)
@@ -235,9 +236,9 @@ def _attempts(
 INCIDENTS = (
     (
         Fault(kind="error", where={"feature": "summarize", "model": "claude-haiku"}, rate=0.3),
-        Fault(kind="bad_json", where={"language": "de"}, rate=0.3),
+        Fault(kind="invalid_json", where={"language": "de"}, rate=0.3),
         Fault(kind="slow", where={"prompt": "prompts/chat_v2"}, rate=0.5),
-        Fault(kind="unaccepted", where={"tenant": "tenant-07"}, rate=0.6),
+        Fault(kind="rejected_by_user", where={"tenant": "tenant-07"}, rate=0.6),
     ),
     (
         Fault(
@@ -248,56 +249,56 @@ INCIDENTS = (
             error_class="TimedOutError",
         ),
         Fault(kind="truncated", where={"release": "v2"}, rate=0.15),
-        Fault(kind="bad_json", where={"phrase": "tax form 1099"}, rate=0.7),
-        Fault(kind="costly", where={"model": "gpt-4o"}, rate=0.5),
+        Fault(kind="invalid_json", where={"phrase": "tax form 1099"}, rate=0.7),
+        Fault(kind="expensive", where={"model": "gpt-4o"}, rate=0.5),
     ),
     (
         Fault(kind="error", where={"provider": "groq"}, rate=0.12),
         Fault(kind="slow", where={"tenant": "tenant-03"}, rate=0.5),
-        Fault(kind="unaccepted", where={"feature": "search", "release": "v2"}, rate=0.5),
+        Fault(kind="rejected_by_user", where={"feature": "search", "release": "v2"}, rate=0.5),
         Fault(kind="truncated", where={"language": "zh"}, rate=0.3),
     ),
     (
         Fault(kind="error", where={"hour": "12"}, rate=0.08, message="connection reset by 10.0.0.{n}"),
-        Fault(kind="bad_json", where={"model": "llama-70b", "feature": "extract"}, rate=0.35),
+        Fault(kind="invalid_json", where={"model": "llama-70b", "feature": "extract"}, rate=0.35),
         Fault(kind="slow", where={"provider": "anthropic"}, rate=0.25),
-        Fault(kind="fell_back", where={"model": "gpt-4o-mini"}, rate=0.1),
+        Fault(kind="fallback_used", where={"model": "gpt-4o-mini"}, rate=0.1),
     ),
     (
         Fault(kind="error", where={"phrase": "cancel my plan"}, rate=0.6, message="tool `cancel` failed for id {n}"),
-        Fault(kind="unaccepted", where={"release": "v2"}, rate=0.25),
+        Fault(kind="rejected_by_user", where={"release": "v2"}, rate=0.25),
         Fault(kind="truncated", where={"feature": "code"}, rate=0.2),
-        Fault(kind="bad_json", where={"input": "short"}, rate=0.3),
+        Fault(kind="invalid_json", where={"input": "short"}, rate=0.3),
     ),
     (
         Fault(kind="error", where={"tenant": "tenant-11"}, rate=0.3, error_class="AuthError", message="401 key {n}"),
         Fault(kind="slow", where={"hour": "13", "feature": "chat"}, rate=0.5),
-        Fault(kind="costly", where={"release": "v2", "feature": "summarize"}, rate=0.6),
-        Fault(kind="bad_json", where={"language": "ru"}, rate=0.5),
+        Fault(kind="expensive", where={"release": "v2", "feature": "summarize"}, rate=0.6),
+        Fault(kind="invalid_json", where={"language": "ru"}, rate=0.5),
     ),
     (
         Fault(kind="error", where={"language": "ar"}, rate=0.5, message="cannot decode byte {n}"),
         Fault(kind="slow", where={"input": "long"}, rate=0.5),
-        Fault(kind="unaccepted", where={"language": "fr", "feature": "chat"}, rate=0.6),
+        Fault(kind="rejected_by_user", where={"language": "fr", "feature": "chat"}, rate=0.6),
         Fault(kind="truncated", where={"tenant": "tenant-19"}, rate=0.3),
     ),
     (
         Fault(kind="error", where={"release": "v2", "feature": "extract"}, rate=0.2),
-        Fault(kind="bad_json", where={"feature": "search", "tenant": "tenant-05"}, rate=0.8),
-        Fault(kind="fell_back", where={"provider": "anthropic", "hour": "11"}, rate=0.4),
+        Fault(kind="invalid_json", where={"feature": "search", "tenant": "tenant-05"}, rate=0.8),
+        Fault(kind="fallback_used", where={"provider": "anthropic", "hour": "11"}, rate=0.4),
         Fault(kind="slow", where={"model": "gpt-4o"}, rate=0.4),
     ),
     (
         Fault(kind="error", where={"release": "v2", "tenant": "tenant-02"}, rate=0.6),
-        Fault(kind="bad_json", where={"release": "v2"}, rate=0.1),
+        Fault(kind="invalid_json", where={"release": "v2"}, rate=0.1),
         Fault(kind="truncated", where={"input": "long", "feature": "summarize"}, rate=0.5),
-        Fault(kind="unaccepted", where={"phrase": "legal notice"}, rate=0.6),
+        Fault(kind="rejected_by_user", where={"phrase": "legal notice"}, rate=0.6),
     ),
     (
         Fault(kind="error", where={"feature": "chat", "provider": "openai"}, rate=0.06),
         Fault(kind="slow", where={"release": "v2", "language": "es"}, rate=0.6),
-        Fault(kind="costly", where={"feature": "code"}, rate=0.3),
-        Fault(kind="unaccepted", where={"model": "llama-70b"}, rate=0.3),
+        Fault(kind="expensive", where={"feature": "code"}, rate=0.3),
+        Fault(kind="rejected_by_user", where={"model": "llama-70b"}, rate=0.3),
     ),
 )
 """Forty faults in ten incidents, each four at once."""

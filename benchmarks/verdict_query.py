@@ -72,18 +72,19 @@ _OURS = f"""
 import resource, sys, json, time
 from pathlib import Path
 begin = time.perf_counter()
-from flowai.canary.judge import judge_rollout
-from flowai.comparison.evidence import Rules
-from flowai.comparison.count import count_sides
-from flowai.analytics.event_query import Stretch, open_log
-from flowai.comparison.spec import COLUMNS, METRICS, Question, Stage, rollout_sides
-stretch = Stretch(since_us={BEGIN_US}, until_us={BEGIN_US + HOURS * 3_600_000_000})
-question = Question(sides=rollout_sides("v2"), stages=(Stage(percent=25, stretch=stretch),), feature=None,
-    feedback_us=3_600_000_000, now_us=stretch.until_us + 7_200_000_000)
-with open_log(Path(sys.argv[1]), COLUMNS, question.stretch) as log:
-    counts = count_sides(log, question)
-rules = Rules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
-report = judge_rollout(counts, question, rules)
+from flowai.canary.judge import evaluate_rollout
+from flowai.comparison.evidence import DecisionRules
+from flowai.comparison.count import count_arms
+from flowai.analytics.event_query import TimeRange, open_log
+from flowai.comparison.spec import COLUMNS, METRICS, ComparisonSpec, RolloutStage, rollout_sides
+time_range = TimeRange(since_us={BEGIN_US}, until_us={BEGIN_US + HOURS * 3_600_000_000})
+spec = ComparisonSpec(sides=rollout_sides("v2"), feature=None,
+    stages=(RolloutStage(percent=25, time_range=time_range),),
+    feedback_us=3_600_000_000, now_us=time_range.until_us + 7_200_000_000)
+with open_log(Path(sys.argv[1]), COLUMNS, spec.time_range) as log:
+    counts = count_arms(log, spec)
+rules = DecisionRules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
+report = evaluate_rollout(counts, spec, rules)
 assert report.arms["candidate"].call_count, report
 """
 _END = """

@@ -1,1 +1,1 @@
-"""Figures from the event log, and a candidate held against its control."""
+"""Tables and figures from the event log."""

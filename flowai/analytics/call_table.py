@@ -1,4 +1,4 @@
-"""Makes calls of what a log tells: each line once, and what its user said last."""
+"""Builds a table with one row per call and its last feedback."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ if TYPE_CHECKING:
 
 
 FEEDBACK_PRECEDENCE = ("edited", "rejected", "thumbs_down", "accepted", "thumbs_up", "saved")
-"""What users say of an answer, the weaker words first; an edited answer was not accepted as it was."""
+"""Verdicts in order of precedence, weaker ones first; an edited answer was not accepted unchanged."""
 
 FIRST_POSITIVE = 4
 PART_ROWS = 300_000
-"""So many calls are joined or collapsed at once: about 30 MB."""
+"""Calls that are joined or deduplicated at once: about 30 MB."""
 
 
 def deduplicate_calls(log: Log) -> dict[ProblemKind, int]:
-    """Narrow the view `taken` to each line once, and count what was there again; only such lines are touched."""
-    log.fetch("CREATE TEMP TABLE again AS SELECT hash(call_id) AS call FROM all_taken GROUP BY ALL HAVING count(*) > 1")
-    log.fetch("CREATE TEMP TABLE repeated AS SELECT * FROM all_taken SEMI JOIN again ON hash(call_id) = again.call")
+    """Remove repeated lines from the view `selected`; return how many were removed. Only repeated calls are copied."""
+    log.fetch("""
+        CREATE TEMP TABLE repeated_calls AS
+        SELECT hash(call_id) AS call FROM all_selected GROUP BY ALL HAVING count(*) > 1
+    """)
+    same = "hash(call_id) = repeated_calls.call"
+    log.fetch(f"CREATE TEMP TABLE repeated AS SELECT * FROM all_selected SEMI JOIN repeated_calls ON {same}")  # noqa: S608 - names of ours
     ((lines,),) = log.fetch("SELECT count(*) FROM repeated")
-    log.fetch("CREATE TEMP TABLE different AS SELECT * FROM repeated LIMIT 0")
+    log.fetch("CREATE TEMP TABLE distinct_lines AS SELECT * FROM repeated LIMIT 0")
     parts = max(1, -(-lines // PART_ROWS))
     for part in range(parts):
-        log.fetch(f"INSERT INTO different SELECT DISTINCT * FROM repeated WHERE hash(call_id) % {parts} = {part}")  # noqa: S608 - numbers of ours
-    log.fetch("""
-        CREATE OR REPLACE TEMP VIEW taken AS
-        SELECT * FROM all_taken ANTI JOIN again ON hash(call_id) = again.call UNION ALL SELECT * FROM different
-    """)
-    ((kept, calls),) = log.fetch("SELECT count(*), count(DISTINCT call_id) FROM different")
+        log.fetch(f"INSERT INTO distinct_lines SELECT DISTINCT * FROM repeated WHERE hash(call_id) % {parts} = {part}")  # noqa: S608 - numbers of ours
+    log.fetch(f"""
+        CREATE OR REPLACE TEMP VIEW selected AS
+        SELECT * FROM all_selected ANTI JOIN repeated_calls ON {same} UNION ALL SELECT * FROM distinct_lines
+    """)  # noqa: S608 - names of ours
+    ((kept, calls),) = log.fetch("SELECT count(*), count(DISTINCT call_id) FROM distinct_lines")
     return _repeated_lines(lines, kept, calls)
 
 
 def deduplicate_lines(log: Log) -> dict[ProblemKind, int]:
-    """Leave each line of `told` once, and count what was there again; only such lines are touched."""
-    log.fetch("CREATE TABLE again AS SELECT call FROM told GROUP BY call HAVING count(*) > 1")
-    ((lines,),) = log.fetch("SELECT count(*) FROM told SEMI JOIN again USING (call)")
+    """Remove repeated lines from the table `call_lines`; return how many were removed."""
+    log.fetch("CREATE TABLE repeated_calls AS SELECT call FROM call_lines GROUP BY call HAVING count(*) > 1")
+    ((lines,),) = log.fetch("SELECT count(*) FROM call_lines SEMI JOIN repeated_calls USING (call)")
     if not lines:
         return {}
-    log.fetch("CREATE TABLE different AS SELECT DISTINCT * FROM told SEMI JOIN again USING (call)")
-    log.fetch("DELETE FROM told WHERE call IN (SELECT call FROM again)")
-    log.fetch("INSERT INTO told SELECT * FROM different")
-    ((kept, calls),) = log.fetch("SELECT count(*), count(DISTINCT call) FROM different")
+    log.fetch("CREATE TABLE distinct_lines AS SELECT DISTINCT * FROM call_lines SEMI JOIN repeated_calls USING (call)")
+    log.fetch("DELETE FROM call_lines WHERE call IN (SELECT call FROM repeated_calls)")
+    log.fetch("INSERT INTO call_lines SELECT * FROM distinct_lines")
+    ((kept, calls),) = log.fetch("SELECT count(*), count(DISTINCT call) FROM distinct_lines")
     return _repeated_lines(lines, kept, calls)
 
 
@@ -56,45 +60,47 @@ def _repeated_lines(lines: int, kept: int, calls: int) -> dict[ProblemKind, int]
 
 
 def join_feedback(log: Log, is_in_time: str) -> None:
-    """Make `calls` from `told`: with what its user said last of each call; at one moment the stronger word.
+    """Build `calls` from `call_lines` and the last feedback of each call; of equal times the stronger verdict counts.
 
-    Joined in parts, so that memory does not grow with the log.
+    The join runs in parts, so that memory does not grow with the log.
 
     Args:
-        log: holds `told`.
-        is_in_time: the condition on `said_us` and `at_us` under which a word counts.
+        log: holds `call_lines`.
+        is_in_time: SQL condition on `feedback_us` and `at_us` under which feedback counts.
     """
     log.fetch(f"""
-        CREATE TABLE words AS
-        SELECT hash(call_id) AS call, at_us AS said_us, list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS word
+        CREATE TABLE feedback AS
+        SELECT hash(call_id) AS call, at_us AS feedback_us, list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank
         FROM lines
-        WHERE {IS_FEEDBACK} AND word IS NOT NULL
+        WHERE {IS_FEEDBACK} AND rank IS NOT NULL
     """)  # noqa: S608 - words of ours
-    log.fetch("CREATE TABLE calls AS SELECT *, NULL::BOOLEAN AS accepted, NULL::BOOLEAN AS saved FROM told LIMIT 0")
+    log.fetch(
+        "CREATE TABLE calls AS SELECT *, NULL::BOOLEAN AS accepted, NULL::BOOLEAN AS saved FROM call_lines LIMIT 0"
+    )
     for part in parts_of(log, "call"):
-        # one number holds when something was said and what
+        # a single number encodes the time and the verdict
         log.fetch(f"""
             INSERT INTO calls
-            WITH portion AS (SELECT * FROM told WHERE {part}), last AS (
-                SELECT call, max(said_us * 8 + word) % 8 >= {FIRST_POSITIVE} AS accepted,
-                    bool_or(word = {len(FEEDBACK_PRECEDENCE)}) AS saved
-                FROM (SELECT * FROM words WHERE {part}) JOIN portion USING (call) WHERE {is_in_time} GROUP BY call
+            WITH portion AS (SELECT * FROM call_lines WHERE {part}), last AS (
+                SELECT call, max(feedback_us * 8 + rank) % 8 >= {FIRST_POSITIVE} AS accepted,
+                    bool_or(rank = {len(FEEDBACK_PRECEDENCE)}) AS saved
+                FROM (SELECT * FROM feedback WHERE {part}) JOIN portion USING (call) WHERE {is_in_time} GROUP BY call
             ) SELECT portion.*, accepted, saved FROM portion LEFT JOIN last USING (call)
         """)  # noqa: S608 - numbers and conditions of ours
 
 
 def parts_of(log: Log, column: str) -> list[str]:
-    """Give conditions that divide `told` into parts of a size that fits into memory."""
-    ((count,),) = log.fetch("SELECT count(*) FROM told")
+    """Return SQL conditions that divide `call_lines` into parts that fit into memory."""
+    ((count,),) = log.fetch("SELECT count(*) FROM call_lines")
     parts = max(1, -(-count // PART_ROWS))
     if parts == 1:
         return ["TRUE"]
     return [f"{column} % {parts} = {part}" for part in range(parts)]
 
 
-_LEAST_MS, _MOST_MS = 0.001, 1e9
+_MIN_MS, _MAX_MS = 0.001, 1e9
 _MAX_USD = 1_000_000
-"""A call cannot have cost more: such a price is as good as none, and its square would not fit."""
+"""A higher price counts as unknown: its square would not fit."""
 
 _COST = (
     f"CASE WHEN cache = 'miss' AND cost_usd BETWEEN 0 AND {_MAX_USD}"
@@ -103,6 +109,6 @@ _COST = (
 
 
 def bucket(column: str) -> str:
-    """Give the 1 % log bucket of a time in milliseconds as SQL; NULL where there is none."""
-    held = f"least(greatest({column}, {_LEAST_MS}), {_MOST_MS})"
+    """Return SQL for the 1 % log bucket of a time in milliseconds; NULL for NULL or a negative time."""
+    held = f"least(greatest({column}, {_MIN_MS}), {_MAX_MS})"
     return f"CASE WHEN {column} >= 0 THEN CAST(floor(ln({held}) / ln(1.01)) AS SMALLINT) END"

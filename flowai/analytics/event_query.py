@@ -1,4 +1,4 @@
-"""The door to DuckDB: opens an event log, JSONL and Parquet alike, as one table of lines."""
+"""Opens an event log, JSONL and Parquet alike, as one DuckDB table of lines."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 
 MEMORY_LIMIT = "104MB"
-"""What DuckDB may hold; the rest spills to a directory that is gone afterwards. The process itself takes about 90
-MB."""
+"""Limit of DuckDB's memory; the rest spills to a temporary directory. The process itself needs about 90 MB."""
 
 JSON_MEMORY_LIMIT = "256MB"
-"""The same where there is JSONL: its reader takes 32 MB for each thread, whatever the lines are like."""
+"""The same where there is JSONL: its reader needs 32 MB per thread."""
 
 CLOCK_SKEW_S = 300
-"""How far ahead of ours another machine's clock may be before its events count as being from the future."""
+"""Another machine's clock may be ahead of ours by this much before its events count as from the future."""
 
 
 _TYPE_NAMES = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
@@ -38,29 +37,25 @@ _REQUIRED_COLUMNS = ("kind", "schema_version", "call_id", "origin", "latency_ms"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeRange:
-    """A stretch of time, half open."""
+    """A half-open time range."""
 
     since_us: int
-    """Its begin, microseconds since 1970 (UTC)."""
+    """Microseconds since 1970 (UTC)."""
     until_us: int
-    """Its end; what happens at it lies outside."""
+    """Microseconds since 1970, excluded."""
 
 
 class Log:
-    """An open event log. Its table `lines` has the columns that were asked for, `at` and `at_us`.
-
-    Args:
-        connection: where `lines` lives.
-    """
+    """An open event log. Its table `lines` has the requested columns, `at` and `at_us`."""
 
     def __init__(self, connection: DuckDBPyConnection) -> None:
         self._connection = connection
 
     def fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Ask, and give the rows.
+        """Run a query and return its rows.
 
         Raises:
-            InfrastructureError: the log cannot be read, or there is no room to spill to.
+            InfrastructureError: the log cannot be read, or the disk to spill to is full.
         """
         import duckdb
 
@@ -74,17 +69,17 @@ class Log:
 
 
 @contextmanager
-def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch: TimeRange) -> Iterator[Log]:
-    """Open a log.
+def open_log(directories: Path | Sequence[Path], columns: Sequence[str], time_range: TimeRange) -> Iterator[Log]:
+    """Open an event log.
 
-    JSONL is read once, into a table; Parquet stays where it is. A line that is no JSON gives a row without a `kind`;
-    a value of the wrong type is missing, so that `PROBLEMS` finds it.
+    JSONL is read once, into a table; Parquet is not copied. A line that is not JSON becomes a row without a `kind`; a
+    value of the wrong type becomes NULL, so that `PROBLEMS` counts it.
 
     Args:
-        directories: the log, or several that hold one log together; those that do not exist hold no lines.
-        columns: columns wanted besides `kind`, `schema_version`, `call_id`, `origin`, `latency_ms`, `name`, `passed`,
-            `at` and `at_us`.
-        stretch: lines outside are left out; whole days are not even opened.
+        directories: one directory, or several that form one log; missing ones hold no lines.
+        columns: columns besides `kind`, `schema_version`, `call_id`, `origin`, `latency_ms`, `name`, `passed`, `at` and
+            `at_us`.
+        time_range: lines outside are excluded; files of days outside are not opened.
 
     Yields:
         The log; it is closed at the end.
@@ -94,12 +89,12 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch
     """
     import duckdb
 
-    wanted = tuple(dict.fromkeys((*_REQUIRED_COLUMNS, *columns)))
+    column_names = tuple(dict.fromkeys((*_REQUIRED_COLUMNS, *columns)))
     places = _places(directories)
     with hold_read_lock(places), tempfile.TemporaryDirectory(prefix="flowai-") as spill:
-        files = _files(places, stretch)
-        # a database on disk: its tables are packed, and need not be held; packing takes longer than reading, so that
-        # what is looked at a few times only lies in temporary tables, which spill
+        files = _files(places, time_range)
+        # a database on disk packs its tables and need not hold them in memory; packing is slower than reading, so that
+        # tables that are read only a few times are temporary ones, which spill
         connection = duckdb.connect(
             f"{spill}/counts.duckdb",
             config={
@@ -113,23 +108,23 @@ def open_log(directories: Path | Sequence[Path], columns: Sequence[str], stretch
         )
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET enable_progress_bar = false")  # it would be drawn on stdout, into the JSON
+            connection.execute("SET enable_progress_bar = false")  # the bar would be drawn on stdout, into the JSON
             log = Log(connection)
-            _make_lines(log, files, wanted, stretch)
+            _make_lines(log, files, column_names, time_range)
             yield log
         finally:
             connection.close()
 
 
-def _make_lines(log: Log, files: LogFiles, wanted: tuple[str, ...], stretch: TimeRange) -> None:
-    first, last = moment(max(stretch.since_us, 0)), moment(stretch.until_us - 1)
+def _make_lines(log: Log, files: LogFiles, column_names: tuple[str, ...], time_range: TimeRange) -> None:
+    first, last = moment(max(time_range.since_us, 0)), moment(time_range.until_us - 1)
     inside = f'"at" IS NULL OR "at" BETWEEN {first} AND {last}'
     types = columns()
-    empty = ", ".join(f'NULL::{types[name]} AS "{name}"' for name in (*wanted, "at"))
-    names = ", ".join(f'"{name}"' for name in (*wanted, "at"))
+    empty = ", ".join(f'NULL::{types[name]} AS "{name}"' for name in (*column_names, "at"))
+    names = ", ".join(f'"{name}"' for name in (*column_names, "at"))
     log.fetch(f"CREATE TEMP TABLE json_lines AS SELECT {empty} LIMIT 0")
     if files.lines:
-        typed = ", ".join(f"'{name}': '{types[name]}'" for name in (*wanted, "at"))
+        typed = ", ".join(f"'{name}': '{types[name]}'" for name in (*column_names, "at"))
         source = (
             f"read_json({_literals(files.lines)}, format = 'newline_delimited', ignore_errors = true, "
             f"hive_partitioning = false, columns = {{{typed}}})"
@@ -138,44 +133,50 @@ def _make_lines(log: Log, files: LogFiles, wanted: tuple[str, ...], stretch: Tim
     parts = [f"SELECT {names} FROM json_lines"]  # noqa: S608 - names of ours
     if files.parquet:
         source = f"read_parquet({_literals(files.parquet)}, union_by_name = true, hive_partitioning = false)"
-        there = {row[0]: _TYPE_NAMES.get(row[1], row[1]) for row in log.fetch(f"DESCRIBE SELECT * FROM {source}")}  # noqa: S608 - quoted above
-        cast = ", ".join(_cast(name, there) for name in (*wanted, "at"))
-        # said of the column itself, where it has its type: row groups of other days are not even read
+        described = log.fetch(f"DESCRIBE SELECT * FROM {source}")  # noqa: S608 - quoted above
+        types_in_file = {row[0]: _TYPE_NAMES.get(row[1], row[1]) for row in described}
+        cast = ", ".join(_cast(name, types_in_file) for name in (*column_names, "at"))
+        # a condition on the column itself, where its type is right: row groups of other days are not even read
         parts.append(f"SELECT * FROM (SELECT {cast} FROM {source}) WHERE {inside}")  # noqa: S608 - as above
     log.fetch(f'CREATE TEMP VIEW lines AS SELECT *, epoch_us("at") AS at_us FROM ({" UNION ALL ".join(parts)})')  # noqa: S608 - as above
 
 
 def moment(moment_us: int) -> str:
-    """Give a moment as SQL, to be held against `at`."""
+    """Return SQL for a time, to be compared with `at`."""
     return f"make_timestamptz({moment_us})"
 
 
 def literal(text: str) -> str:
-    """Give any text as SQL."""
+    """Return SQL for any text, quoted."""
     return f"'{text.replace(chr(39), chr(39) * 2)}'"
 
 
-def _cast(name: str, there: Mapping[str, str]) -> str:
+def _cast(name: str, types_in_file: Mapping[str, str]) -> str:
     kind = columns()[name]
-    if there.get(name) == kind:
+    if types_in_file.get(name) == kind:
         return f'"{name}"'
-    return f'TRY_CAST("{name}" AS {kind}) AS "{name}"' if name in there else f'NULL::{kind} AS "{name}"'
+    return f'TRY_CAST("{name}" AS {kind}) AS "{name}"' if name in types_in_file else f'NULL::{kind} AS "{name}"'
 
 
-def files_of(directories: Path | Sequence[Path], ending: Literal["jsonl", "parquet"], stretch: TimeRange) -> list[str]:
-    """Give the files of days that may hold lines of the stretch: a call is written when it ends, maybe a day later."""
-    files = _files(_places(directories), stretch)
+def files_of(
+    directories: Path | Sequence[Path], ending: Literal["jsonl", "parquet"], time_range: TimeRange
+) -> list[str]:
+    """Return the files of days that may hold lines of a time range.
+
+    A call is written when it ends, up to a day later.
+    """
+    files = _files(_places(directories), time_range)
     return [str(path) for path in (files.lines if ending == "jsonl" else files.parquet)]
 
 
-def days_around(stretch: TimeRange) -> tuple[date, date]:
-    """Give the first and the last day whose files may hold lines of a stretch."""
-    first = from_us(max(stretch.since_us, 0)).date() - timedelta(days=1)
-    return first, from_us(stretch.until_us).date() + timedelta(days=1)
+def days_around(time_range: TimeRange) -> tuple[date, date]:
+    """Return the first and the last day whose files may hold lines of a time range."""
+    first = from_us(max(time_range.since_us, 0)).date() - timedelta(days=1)
+    return first, from_us(time_range.until_us).date() + timedelta(days=1)
 
 
-def _files(places: Sequence[Path], stretch: TimeRange) -> LogFiles:
-    first, last = days_around(stretch)
+def _files(places: Sequence[Path], time_range: TimeRange) -> LogFiles:
+    first, last = days_around(time_range)
     return files_of_days(places, lambda day: day is None or first <= day <= last)
 
 
@@ -189,14 +190,14 @@ def _literals(files: Sequence[Path]) -> str:
 
 IS_CALL = f"""kind = 'call' AND schema_version = {SCHEMA_VERSION} AND call_id IS NOT NULL AND at_us IS NOT NULL
     AND origin IS NOT NULL AND latency_ms >= 0"""
-"""The condition that a line is a call that can be counted."""
+"""SQL condition: the line is a call that can be counted."""
 
 IS_FEEDBACK = f"kind = 'feedback' AND schema_version = {SCHEMA_VERSION} AND call_id IS NOT NULL AND at_us IS NOT NULL"
-"""The condition that a line is feedback that can be counted."""
+"""SQL condition: the line is feedback that can be counted."""
 
 IS_SCORE = f"""kind = 'score' AND schema_version = {SCHEMA_VERSION} AND call_id IS NOT NULL AND at_us IS NOT NULL
     AND name IS NOT NULL AND passed IS NOT NULL"""
-"""The condition that a line is a judge's score that can be counted."""
+"""SQL condition: the line is a judge's score that can be counted."""
 
 PROBLEM = f"""CASE
     WHEN kind IS NULL THEN 'unreadable'
@@ -206,12 +207,12 @@ PROBLEM = f"""CASE
     WHEN kind = 'feedback' AND NOT coalesce({IS_FEEDBACK}, false) THEN 'broken'
     WHEN kind = 'score' AND NOT coalesce({IS_SCORE}, false) THEN 'broken'
     WHEN at_us > $future_us THEN 'future' END"""
-"""What is wrong with a line; NULL where nothing is. Parameter: `future_us`."""
+"""SQL expression: the problem of a line, or NULL. Parameter: `future_us`."""
 
 IS_OTHER = "kind NOT IN ('call', 'feedback', 'score')"
-"""The condition that a line is of a kind that is not counted."""
+"""SQL condition: the line is of a kind that is not counted."""
 
-PROBLEMS = f"SELECT {PROBLEM} AS problem, count(*) FROM lines GROUP BY 1 HAVING problem IS NOT NULL ORDER BY 1"  # noqa: S608 - no value from outside stands in it
-"""Counts the lines that cannot be used, by what is wrong with them. Parameter: `future_us`."""
+PROBLEMS = f"SELECT {PROBLEM} AS problem, count(*) FROM lines GROUP BY 1 HAVING problem IS NOT NULL ORDER BY 1"  # noqa: S608 - no outside values
+"""Counts unusable lines by problem. Parameter: `future_us`."""
 
 ANSWERED = "cache = 'miss' AND error_class IS NULL"

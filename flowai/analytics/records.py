@@ -9,30 +9,39 @@ import msgspec
 SCHEMA_VERSION = 1
 
 Metric = Literal["error_rate", "json_valid", "slow_calls", "slow_ttft", "acceptance", "save_rate", "hallucination"]
-"""What evidence is gathered on. `slow_calls`, `slow_ttft`: above the baseline's frozen p95. `acceptance`: of answers
-that users judged. `save_rate`: of all answers. `hallucination`: of answers that were judged for it."""
+"""Metrics for which evidence is computed. `slow_calls`, `slow_ttft`: above the baseline's frozen p95. `acceptance`: of
+answers with feedback. `save_rate`: of all answers. `hallucination`: of answers with a score for it."""
 
 ProblemKind = Literal["unreadable", "unknown_version", "broken", "future", "duplicated", "conflicting"]
-"""`unreadable`: no JSON. `unknown_version`: of a format this flowai does not know. `broken`: a field is missing or of
-the wrong type. `future`: later than the clock allows. `duplicated`: the same line again. `conflicting`: the same
-call, told differently."""
+"""`unreadable`: not JSON. `unknown_version`: a schema version that this flowai does not know. `broken`: a field is
+missing or of the wrong type. `future`: later than the clock allows. `duplicated`: the same line again. `conflicting`:
+the same call with different contents."""
+
+PROBLEM_TEXTS: dict[ProblemKind, str] = {
+    "unreadable": "could not be read",
+    "unknown_version": "had an unknown schema version",
+    "broken": "lacked a field, or had one of the wrong type",
+    "future": "had a time in the future",
+    "duplicated": "repeated another one; each counts once",
+    "conflicting": "contradicted another one about the same call",
+}
+"""Predicates of "N lines of the log", for warnings."""
 
 
 class ReportRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What all records here share: they are frozen, and their fields are named."""
+    """Base of all report records."""
 
 
 class CountOfTotal(ReportRecord, frozen=True, kw_only=True):
-    """Failures among what was counted."""
+    """A count and the failures in it."""
 
     count: int = 0
-    """How many were counted, >= 0."""
     failure_count: int = 0
-    """How many of them failed, 0 to `count`."""
+    """0 to `count`."""
 
     @property
     def rate(self) -> float | None:
-        """Share that failed; None when nothing was counted."""
+        """Share of failures; None if nothing was counted."""
         return self.failure_count / self.count if self.count else None
 
 
@@ -40,35 +49,34 @@ class Range(ReportRecord, frozen=True, kw_only=True):
     """A 95 % interval."""
 
     estimate: float | None
-    """The best single value; None when nothing was measured."""
+    """None if nothing was measured."""
     low: float | None
-    """Lower bound; None for none."""
+    """None if unbounded."""
     high: float | None
-    """Upper bound; None for none."""
+    """None if unbounded."""
 
 
 NOT_MEASURED = Range(estimate=None, low=None, high=None)
 
 
 class LogLocation(ReportRecord, frozen=True, kw_only=True):
-    """Where a line stands."""
+    """Position of a line in the log."""
 
     file: str
     """Path below the log's directory."""
     line: int
-    """Its number, from 1 on."""
+    """From 1 on."""
 
 
 class DataProblem(ReportRecord, frozen=True, kw_only=True):
-    """Lines that could not be used as they stand."""
+    """Lines of the log that could not be used."""
 
     kind: ProblemKind
-    """What is wrong with them."""
     count: int
-    """How many, >= 1."""
+    """1 or more."""
     places: tuple[LogLocation, ...] = ()
-    """Where the first few of them stand, where files have lines."""
+    """The first few of them; only in JSONL files."""
 
 
 NANO_USD = 1_000_000_000
-"""Dollars are summed as whole billionths, so that the order of addition cannot show."""
+"""Dollars are summed as whole billionths, so that the order of addition does not change the sum."""

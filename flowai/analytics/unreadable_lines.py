@@ -1,4 +1,4 @@
-"""Finds the first lines of a log that cannot be read, so that a person can look at them."""
+"""Finds the first unreadable lines of a log, so that a person can look them up."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class _LogLine(msgspec.Struct):
     kind: str
 
 
-def first_unreadable(directories: Sequence[Path], stretch: TimeRange) -> tuple[LogLocation, ...]:
-    """Give the first lines, by file and number, that are no event at all; at most three.
+def first_unreadable(directories: Sequence[Path], time_range: TimeRange) -> tuple[LogLocation, ...]:
+    """Return file and number of the first lines that are not events; at most `MAX_PLACES`.
 
     Args:
-        directories: they hold the log together.
-        stretch: files of other days are not opened.
+        directories: together they form the log.
+        time_range: files of other days are not opened.
 
     Raises:
         InfrastructureError: a file cannot be read.
     """
     places: list[LogLocation] = []
-    for name in files_of(directories, "jsonl", stretch):
+    for name in files_of(directories, "jsonl", time_range):
         path = Path(name)
         shown = next((path.relative_to(one) for one in directories if path.is_relative_to(one)), path).as_posix()
         try:

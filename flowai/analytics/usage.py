@@ -1,4 +1,4 @@
-"""Figures of the calls of a stretch of time, by feature, model, release or prompt."""
+"""Usage figures of a time range by feature, model, release, prompt or variant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 GroupBy = Literal["feature", "model", "release", "prompt", "variant"]
-"""What calls may be grouped by."""
 
 BY_COLUMNS: dict[GroupBy, str] = {
     "feature": "feature",
@@ -40,14 +39,14 @@ COLUMNS = (
     "error_class",
     "verdict",
 )
-"""What a log must be opened with."""
+"""Columns that the log must be opened with."""
 
 SLICES = 12
-"""Parts of the stretch that a sparkline shows."""
+"""Parts of the time range that a sparkline shows."""
 
 _SHARES = (0.5, 0.95, 0.99)
 _MAX_USD = 1_000_000
-"""What a call costs at most: more is no price, and would not fit into a sum."""
+"""A higher price counts as unknown: it would not fit into a sum."""
 _SUMS = (
     "call_count",
     "failed_count",
@@ -67,40 +66,39 @@ _SUMS = (
     "checked_count",
     "hallucinated_count",
 )
-"""What is summed, in the order in which it is asked for."""
+"""Names of the sums, in the order of the query's columns."""
 
 Quantiles = tuple[float | None, float | None, float | None]
 
 
 class UsageRow(ReportRecord, frozen=True, kw_only=True):
-    """The figures of a group of calls."""
+    """Usage figures of a group of calls."""
 
     group: dict[str, str | None]
-    """Its value of each thing grouped by; None where an event has none."""
+    """Value of each grouping; None where events have none."""
     call_count: int
-    """Calls, those that their callers left excepted."""
+    """Cancelled calls excluded."""
     failed_count: int
-    """Calls that failed."""
     promised_json_count: int
     """Answers that had to be JSON."""
     bad_json_count: int
-    """Those that were not."""
+    """Answers that had to be JSON and were not."""
     latency: Quantiles
     """P50, p95, p99 of answers by a model, milliseconds."""
     ttft: Quantiles
-    """The same of the time to the first token."""
+    """P50, p95, p99 of the time to the first token, milliseconds."""
     judged_count: int
-    """Calls that users judged."""
+    """Calls with feedback."""
     accepted_count: int
-    """Those whose last judgement is good: accepted, thumbs up, saved."""
+    """Calls whose last feedback is positive: accepted, thumbs up, saved."""
     thumbs_count: int
-    """Calls that users gave a thumb, up or down."""
+    """Calls with a thumb, up or down."""
     thumbs_up_count: int
-    """Those whose last thumb is up."""
+    """Calls whose last thumb is up."""
     checked_count: int
-    """Calls that a judge looked at for hallucinations."""
+    """Calls that were scored for hallucination."""
     hallucinated_count: int
-    """Those whose last score did not pass."""
+    """Calls whose last hallucination score did not pass."""
     saved_count: int
     """Calls whose answer was saved."""
     hit_count: int
@@ -108,17 +106,17 @@ class UsageRow(ReportRecord, frozen=True, kw_only=True):
     degraded_count: int
     """Calls that the last resort answered."""
     input_tokens: int
-    """Sent to models."""
+    """Cache hits excluded."""
     output_tokens: int
-    """That they wrote."""
+    """Cache hits excluded."""
     cost_usd: float
     """US dollars of calls whose price is known."""
     unpriced_count: int
-    """Calls to models whose price is not known."""
+    """Answered calls whose price is not known."""
     calls_by_slice: tuple[int, ...]
-    """Calls in each twelfth of the stretch."""
+    """Calls in each twelfth of the time range."""
     failed_by_slice: tuple[int, ...]
-    """Failed calls in each."""
+    """Failed calls in each twelfth of the time range."""
 
     @property
     def error_rate(self) -> float | None:
@@ -127,27 +125,27 @@ class UsageRow(ReportRecord, frozen=True, kw_only=True):
 
     @property
     def json_valid_rate(self) -> float | None:
-        """Share of promised JSON that was JSON."""
+        """Share of valid JSON among answers that had to be JSON."""
         return _share(self.promised_json_count - self.bad_json_count, self.promised_json_count)
 
     @property
     def acceptance_rate(self) -> float | None:
-        """Share of judged answers that were accepted."""
+        """Share of accepted answers among those with feedback."""
         return _share(self.accepted_count, self.judged_count)
 
     @property
     def csat_rate(self) -> float | None:
-        """Share of thumbs that are up: the users' satisfaction, as far as they tell."""
+        """Share of thumbs that are up."""
         return _share(self.thumbs_up_count, self.thumbs_count)
 
     @property
     def hallucination_rate(self) -> float | None:
-        """Share of the answers judged for it that hold what their source does not say."""
+        """Share of hallucinations among scored answers."""
         return _share(self.hallucinated_count, self.checked_count)
 
     @property
     def save_rate(self) -> float | None:
-        """Share of answers that were saved; None where nobody judges answers."""
+        """Share of saved answers; None if there is no feedback at all."""
         return _share(self.saved_count, self.call_count - self.failed_count) if self.judged_count else None
 
     @property
@@ -162,42 +160,40 @@ class UsageRow(ReportRecord, frozen=True, kw_only=True):
 
 
 class UsageReport(ReportRecord, frozen=True, kw_only=True):
-    """The figures of a stretch: a public format."""
+    """Usage figures of a time range: a public format."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     since: str
-    """Begin (RFC 3339, UTC)."""
+    """RFC 3339, UTC."""
     until: str
-    """End."""
+    """RFC 3339, UTC, excluded."""
     by: tuple[GroupBy, ...]
-    """What the rows are grouped by."""
+    """Groupings of the rows."""
     rows: tuple[UsageRow, ...]
     """Most calls first."""
     total: UsageRow
-    """All of them together."""
     problems: tuple[DataProblem, ...]
     """Lines that could not be used."""
 
 
-def measure_usage(log: Log, stretch: TimeRange, by: Sequence[GroupBy], *, now_us: int) -> UsageReport:
-    """Measure.
+def measure_usage(log: Log, time_range: TimeRange, by: Sequence[GroupBy], *, now_us: int) -> UsageReport:
+    """Compute the usage figures of a time range.
 
     Args:
-        log: opened with `COLUMNS` over the stretch.
-        stretch: calls outside are left out; feedback counts up to its end.
-        by: what to group by.
-        now_us: lines later than this are from the future.
+        log: opened with `COLUMNS` over the time range.
+        time_range: calls outside are excluded; feedback counts up to its end.
+        by: groupings of the rows.
+        now_us: later lines are from the future, microseconds since 1970.
     """
     problems = [DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": now_us})]
     columns = ", ".join(BY_COLUMNS[one] for one in by)
-    again = _gather(log, stretch, columns, now_us)
+    again = _load_calls(log, time_range, columns, now_us)
     problems += [DataProblem(kind=kind, count=count) for kind, count in sorted(again.items())]
     rows = _rows(log, by, columns)
     totals = _rows(log, (), "")
     return UsageReport(
-        since=format_us(stretch.since_us),
-        until=format_us(stretch.until_us),
+        since=format_us(time_range.since_us),
+        until=format_us(time_range.until_us),
         by=tuple(by),
         rows=tuple(rows),
         total=totals[0] if totals else _row({}, [0] * len(_SUMS), {}, {}, {}),
@@ -205,12 +201,12 @@ def measure_usage(log: Log, stretch: TimeRange, by: Sequence[GroupBy], *, now_us
     )
 
 
-def _gather(log: Log, stretch: TimeRange, columns: str, now_us: int) -> dict[ProblemKind, int]:
-    """Make `calls`: each call once, with what its user made of it; give what was there again."""
-    width_us = max(1, -(-(stretch.until_us - stretch.since_us) // SLICES))
+def _load_calls(log: Log, time_range: TimeRange, columns: str, now_us: int) -> dict[ProblemKind, int]:
+    """Build `calls`, one row per call with its feedback; return the number of repeated lines."""
+    width_us = max(1, -(-(time_range.until_us - time_range.since_us) // SLICES))
     log.fetch(f"""
-        CREATE TABLE told AS
-        SELECT hash(call_id) AS call, {columns}, (at_us - {stretch.since_us}) // {width_us} AS slice,
+        CREATE TABLE call_lines AS
+        SELECT hash(call_id) AS call, {columns}, (at_us - {time_range.since_us}) // {width_us} AS slice,
             error_class IS NOT NULL AS failed, json_valid, cache <> 'miss' AS hit, degraded,
             input_tokens, output_tokens,
             CASE WHEN {ANSWERED} THEN {bucket("latency_ms")} END AS latency,
@@ -227,15 +223,15 @@ def _gather(log: Log, stretch: TimeRange, columns: str, now_us: int) -> dict[Pro
 
 
 def _count_judgements(log: Log, now_us: int) -> None:
-    """Make `thumbs` and `checks`: what the last thumb of each call says, and the last score.
+    """Build `thumbs` and `checks`: the last thumb and the last hallucination score of each call.
 
-    Of one moment the stronger word counts, as for acceptance, and of scores the one that did not pass.
+    Of equal times the stronger thumb counts, as for acceptance, and the score that did not pass.
     """
     up, down = (FEEDBACK_PRECEDENCE.index(word) + 1 for word in ("thumbs_up", "thumbs_down"))
     log.fetch(f"""
         CREATE TEMP TABLE thumbs AS
-        SELECT call, max(said_us * 8 + word) % 8 = {up} AS is_up
-        FROM words WHERE word IN ({up}, {down}) GROUP BY call
+        SELECT call, max(feedback_us * 8 + rank) % 8 = {up} AS is_up
+        FROM feedback WHERE rank IN ({up}, {down}) GROUP BY call
     """)  # noqa: S608 - numbers of ours
     log.fetch(f"""
         CREATE TEMP TABLE checks AS
@@ -257,7 +253,7 @@ def _rows(log: Log, by: Sequence[GroupBy], columns: str) -> list[UsageRow]:
         FROM calls GROUP BY ALL HAVING count(*) > 0
     """):  # noqa: S608 - names of ours
         sums[row[: len(by)]] = [int(number) for number in row[len(by) :]]
-    for key, judged in _judgements(log, lead, len(by)).items():
+    for key, judged in _sum_judgements(log, lead, len(by)).items():
         sums[key] += judged
     slices = _by_slice(log, lead, len(by))
     latency, ttft = (_histogram(log, lead, len(by), column) for column in ("latency", "ttft"))
@@ -268,34 +264,34 @@ def _rows(log: Log, by: Sequence[GroupBy], columns: str) -> list[UsageRow]:
     ]
 
 
-def _judgements(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], list[int]]:
-    """Count thumbs and checks, and those that are up or failed; joined in parts, so that memory does not grow."""
-    found: dict[tuple[Any, ...], list[int]] = {}
+def _sum_judgements(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], list[int]]:
+    """Count thumbs and scores, and those that are up or failed; joined in parts, so that memory does not grow."""
+    sums_by_group: dict[tuple[Any, ...], list[int]] = {}
     for part in parts_of(log, "call"):
         for row in log.fetch(f"""
             SELECT {lead}count(is_up), count(*) FILTER (is_up), count(hallucinated), count(*) FILTER (hallucinated)
-            FROM (SELECT * FROM told WHERE {part})
+            FROM (SELECT * FROM call_lines WHERE {part})
             LEFT JOIN (SELECT * FROM thumbs WHERE {part}) USING (call)
             LEFT JOIN (SELECT * FROM checks WHERE {part}) USING (call)
             GROUP BY ALL HAVING count(*) > 0
         """):  # noqa: S608 - names of ours
-            sums = found.setdefault(row[:width], [0] * 4)
+            sums = sums_by_group.setdefault(row[:width], [0] * 4)
             sums[:] = [before + more for before, more in zip(sums, row[width:], strict=True)]
-    return found
+    return sums_by_group
 
 
 def _histogram(log: Log, lead: str, width: int, column: str) -> dict[tuple[Any, ...], dict[int, int]]:
-    found: dict[tuple[Any, ...], dict[int, int]] = {}
-    for row in log.fetch(f"SELECT {lead}{column}, count(*) FROM told WHERE {column} IS NOT NULL GROUP BY ALL"):  # noqa: S608 - names of ours
-        found.setdefault(row[:width], {})[row[-2]] = row[-1]
-    return found
+    sums_by_group: dict[tuple[Any, ...], dict[int, int]] = {}
+    for row in log.fetch(f"SELECT {lead}{column}, count(*) FROM call_lines WHERE {column} IS NOT NULL GROUP BY ALL"):  # noqa: S608 - names of ours
+        sums_by_group.setdefault(row[:width], {})[row[-2]] = row[-1]
+    return sums_by_group
 
 
 def _by_slice(log: Log, lead: str, width: int) -> dict[tuple[Any, ...], dict[int, tuple[int, int]]]:
-    found: dict[tuple[Any, ...], dict[int, tuple[int, int]]] = {}
-    for row in log.fetch(f"SELECT {lead}slice, count(*), count(*) FILTER (failed) FROM told GROUP BY ALL"):  # noqa: S608 - names of ours
-        found.setdefault(row[:width], {})[row[-3]] = (row[-2], row[-1])
-    return found
+    sums_by_group: dict[tuple[Any, ...], dict[int, tuple[int, int]]] = {}
+    for row in log.fetch(f"SELECT {lead}slice, count(*), count(*) FILTER (failed) FROM call_lines GROUP BY ALL"):  # noqa: S608 - names of ours
+        sums_by_group.setdefault(row[:width], {})[row[-3]] = (row[-2], row[-1])
+    return sums_by_group
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""What `flowai metrics` does: figures of the calls of a stretch of time."""
+"""`flowai metrics`: usage figures of a time range."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsOptions:
-    """What the command was asked."""
+    """Options of `flowai metrics`."""
 
     since: str = "24h"
-    """Begin, as typed."""
+    """As typed."""
     until: str | None = None
-    """End, as typed; None for now."""
+    """As typed; None for now."""
     by: str = "feature"
-    """What to group by, with commas."""
+    """Groupings, separated by commas."""
     outputs: tuple[Path, ...] = ()
     """Files to write."""
 
@@ -46,27 +46,27 @@ def watch_metrics(
     options: MetricsOptions,
     *,
     every_s: float,
-    on_look: Callable[[UsageReport | FlowaiError], None],
+    on_report: Callable[[UsageReport | FlowaiError], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Measure again and again, until the person stops it.
+    """Report usage again and again, until the user interrupts.
 
     Args:
         context: the command's context.
-        options: what was asked; without an end.
-        every_s: seconds from one look to the next, > 0; a look that takes longer is followed by the next at once.
-        on_look: told of each look; a failed one after the first ends nothing, since files may be half-way through an
-            edit.
-        sleep: waits so many seconds.
+        options: without an end.
+        every_s: seconds between the starts of two reports, > 0; a report that takes longer is followed by the next at
+            once.
+        on_report: receives each report; after the first one also errors, since a file may be in the middle of an edit.
+        sleep: waits for a number of seconds.
 
     Raises:
         UsageError: an option is wrong.
-        FlowaiError: the first look failed, see `run_metrics`.
+        FlowaiError: the first report failed, see `run_metrics`.
     """
     if options.until is not None:
-        raise UsageError("--watch looks until now, and `--until` names an end", hint="leave one of them out")
+        raise UsageError("--watch always reports until now: it excludes `--until`", hint="remove one of them")
     began_s = context.clock_s()
-    on_look(run_metrics(context, options))
+    on_report(run_metrics(context, options))
     while True:
         sleep(max(0.0, began_s + every_s - context.clock_s()))
         began_s = context.clock_s()
@@ -74,11 +74,11 @@ def watch_metrics(
             found: UsageReport | FlowaiError = run_metrics(context, options)
         except FlowaiError as error:
             found = error
-        on_look(found)
+        on_report(found)
 
 
 def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport:
-    """Measure, and write what was asked for.
+    """Compute the usage figures and write the requested files.
 
     Raises:
         UsageError: an option is wrong.
@@ -91,12 +91,12 @@ def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport
     since = parse_moment(options.since, now=now, option="--since")
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
     if until <= since:
-        raise UsageError("nothing lies between `--since` and `--until`")
-    stretch = TimeRange(since_us=to_us(since), until_us=to_us(until))
+        raise UsageError("`--until` must be after `--since`")
+    time_range = TimeRange(since_us=to_us(since), until_us=to_us(until))
     workspace = open_workspace(context)
-    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(stretch))
-    with places as directories, open_log(directories, COLUMNS, stretch) as log:
-        report = measure_usage(log, stretch, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
+    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(time_range))
+    with places as directories, open_log(directories, COLUMNS, time_range) as log:
+        report = measure_usage(log, time_range, tuple(dict.fromkeys(by)), now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000)
     write_reports(report, options.outputs, WRITERS)
     return report
 

@@ -1,1 +1,1 @@
-"""The canary report: judges a rollout and renders the verdict."""
+"""Canary report of a rollout: verdict, evidence, plots."""

@@ -1,4 +1,4 @@
-"""Judges a rollout: counts in, the canary report out."""
+"""Computes the canary report from the counts of a rollout."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from flowai.comparison.spec import ComparisonSpec
     from flowai.comparison.verdict import MetricFinding
 
-_WHOLE = 100
+_FULL_PERCENT = 100
 
 
 def evaluate_rollout(
     counts: Counts,
-    question: ComparisonSpec,
+    spec: ComparisonSpec,
     rules: DecisionRules,
     *,
     replay: bool = False,
     doubts: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
 ) -> CanaryReport:
-    """Judge.
+    """Compute the report of a rollout.
 
     Args:
-        counts: what was counted.
-        question: what was asked, with the sides of a rollout.
-        rules: how it is judged.
-        replay: also give the verdict of every hour before.
-        doubts: why the rollout's history is not to be trusted.
-        warnings: what else a person should know.
+        counts: counts of its calls.
+        spec: what was counted, with the arms of a rollout.
+        rules: alpha, guardrails and margins.
+        replay: also compute the verdict at each earlier hour.
+        doubts: reasons why the rollout's history is inconsistent.
+        warnings: further warnings.
     """
-    sides = question.sides
-    pair = ArmPair(candidate=sides.candidates[0], control=sides.control, beside=sides.beside)
-    comparison = Comparison.build(counts, question, rules, pair)
+    sides = spec.sides
+    pair = ArmPair(candidate=sides.candidates[0], control=sides.control, extra_control=sides.extra_control)
+    comparison = Comparison.build(counts, spec, rules, pair)
     findings = comparison.findings()
-    verdict, reasons, found = _verdict(comparison, findings, doubts)
-    needed = {one.name: comparison.calls_needed(one) for one in findings if found[one.name] == "undecided"}
+    verdict, reasons, statuses = _verdict(comparison, findings, doubts)
+    needed = {one.name: comparison.calls_needed(one) for one in findings if statuses[one.name] == "inconclusive"}
     last = comparison.last_needed(needed, verdict)
     stage = comparison.stage
     report = CanaryReport(
@@ -61,22 +61,22 @@ def evaluate_rollout(
         candidate=sides.releases[pair.candidate],
         baseline=rules.baseline,
         environment=rules.environment,
-        stage=question.stages[-1].name,
-        since=format_us(question.stages[-1].stretch.since_us),
-        until=format_us(question.until_us),
+        stage=spec.stages[-1].name,
+        since=format_us(spec.stages[-1].time_range.since_us),
+        until=format_us(spec.until_us),
         unit=counts.unit,
         arms={
             "candidate": arm_report(counts, stage, pair.candidate, sides.releases[pair.candidate]),
             "control": arm_report(counts, stage, pair.control, rules.baseline),
         },
-        metrics=tuple(metric_report(one, found[one.name], needed.get(one.name)) for one in findings),
+        metrics=tuple(metric_report(one, statuses[one.name], needed.get(one.name)) for one in findings),
         splits=tuple(
             TrafficSplit(stage=one.name, counts=users, e_value=clamp_e_value(sample_ratio_mismatch(users, one)))
-            for index, one in enumerate(question.stages)
+            for index, one in enumerate(spec.stages)
             if (users := counts.assigned_in(index))
         ),
         problems=problems_of(counts),
-        warnings=(*warnings, *warnings_of(counts, question)),
+        warnings=(*warnings, *warnings_of(counts, spec)),
         latency_p95=_quantiles(counts, "slow_calls", pair, stage),
         ttft_p95=_quantiles(counts, "slow_ttft", pair, stage),
         usd_per_call=_costs(counts, pair, stage),
@@ -96,20 +96,20 @@ def evaluate_rollout(
 def _verdict(
     comparison: Comparison, findings: Sequence[MetricFinding], doubts: Sequence[str]
 ) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, MetricStatus]]:
-    """Give what follows; at dogfood and at 100 % there is no control to compare with."""
-    every = (*doubts, *validity_problems(comparison.counts, comparison.question))
-    verdict, reasons, found = comparison.verdict(findings, every)
-    percent = comparison.question.stages[-1].percent
+    """Return verdict, reasons and statuses; at dogfood and at 100 % there is no control to compare with."""
+    every = (*doubts, *validity_problems(comparison.counts, comparison.spec))
+    verdict, reasons, statuses = comparison.verdict(findings, every)
+    percent = comparison.spec.stages[-1].percent
     if percent == 0 and verdict in ("hold", "promote"):
-        return "hold", ("dogfood has no control: it advances on smoke and a minimum of calls",), found
-    if percent == _WHOLE and verdict in ("hold", "promote"):
-        return "hold", ("at 100 % there is no control: the soak is watched by the alerts",), found
-    return verdict, reasons, found
+        return "hold", ("dogfood has no control: its evidence is the smoke run and a minimum of calls",), statuses
+    if percent == _FULL_PERCENT and verdict in ("hold", "promote"):
+        return "hold", ("at 100 % there is no control: `flowai watch` raises alerts during the soak",), statuses
+    return verdict, reasons, statuses
 
 
 def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVerdict]:
-    """Give the verdict at the end of each hour, from what was known then."""
-    first, last = comparison.question.stages[0].stretch.since_us, comparison.question.until_us
+    """Yield the verdict at the end of each hour, from what was known then."""
+    first, last = comparison.spec.stages[0].time_range.since_us, comparison.spec.until_us
     for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
         then = comparison.as_of(hour_us)
         verdict, reasons, _ = _verdict(then, then.findings(), doubts)

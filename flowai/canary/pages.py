@@ -1,4 +1,4 @@
-"""Writes a canary report as Markdown and as one HTML page."""
+"""Renders a canary report as Markdown and as one HTML page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from flowai.comparison.page import Table
 
 _COLOURS = {"promote": "good", "rollback": "bad", "invalid": "warn", "hold": "quiet"}
-_REPLAY_COLUMNS = ("from", "verdict", "because")
+_REPLAY_COLUMNS = ("from", "verdict", "reason")
 _NOTE = (
     "Rates are of users at risk: in each five minutes a user counts once, and after a first failure no more. Evidence "
-    "is an e-value over the whole rollout; it may be looked at at any time. Intervals and counts are of this stage."
+    "is an e-value over the whole rollout; it is valid at every time. Intervals and counts are of this stage."
 )
 
 
@@ -29,7 +29,7 @@ def to_markdown(report: CanaryReport) -> str:
 
 
 def to_html(report: CanaryReport) -> str:
-    """Return the report as one HTML page, its plots in it."""
+    """Return the report as one HTML page with inline plots."""
     return page.to_html(_page(report))
 
 
@@ -51,4 +51,4 @@ def _tables(report: CanaryReport) -> Iterator[Table]:
     yield "Guardrails", COLUMNS, metric_rows(report)
     yield "Times and cost", ARM_COLUMNS, arm_rows(report)
     if rows := list(replay_rows(report)):
-        yield "What the verdict would have been", _REPLAY_COLUMNS, rows
+        yield "Verdict at earlier hours", _REPLAY_COLUMNS, rows

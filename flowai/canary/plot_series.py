@@ -1,4 +1,4 @@
-"""Gathers what a canary report's plots are drawn from, few enough points for a page."""
+"""Computes the data of a canary report's plots, with few enough points for a page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUCKETS_PER_BAR = 10
 def plots_of(
     counts: Counts, tracks: Mapping[Metric, EvidenceSeries], guardrails: Sequence[Metric], pair: ArmPair, stage: int
 ) -> Plots:
-    """Gather."""
+    """Return the data of the plots."""
     arms = {"candidate": pair.candidate, "control": pair.control}
     return Plots(
         evidence={name: _evidence(tracks[name]) for name in guardrails},
@@ -33,7 +33,7 @@ def plots_of(
 
 def _evidence(track: EvidenceSeries) -> tuple[Point, ...]:
     step = max(1, math.ceil(len(track.untils_us) / MAX_POINTS))
-    kept = range(len(track.untils_us) - 1, -1, -step)  # the last one always
+    kept = range(len(track.untils_us) - 1, -1, -step)  # the last one is always kept
     return tuple(
         Point(at_s=track.untils_us[at] // 1_000_000, value=track.worse_log_es[at] / math.log(10))
         for at in reversed(kept)

@@ -1,6 +1,6 @@
 """Draws a canary report's plots as SVG: evidence over time, latency distributions, error rate by hour.
 
-Nothing of what models or users said is in it: only numbers, and names of ours, escaped.
+They hold only numbers and names from flowai, escaped; no text from models or users.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 720, 280
 LEFT, RIGHT, TOP, BOTTOM = 64, 48, 40, 40
 
-# told apart by dashes too, for those who don't see colours; both schemes
+# dashes distinguish the lines too, for people who do not see colours; for both schemes
 _DASHES = ("", "6 3", "2 3", "8 3 2 3", "1 4")
 _STYLE = """
 svg { color-scheme: light dark; font: 12px system-ui, sans-serif; }
@@ -44,7 +44,7 @@ class _PlotLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Frame:
-    """The axes of a plot: what range is shown where."""
+    """The axes of a plot and their ranges."""
 
     title: str
     x_range: tuple[float, float]
@@ -61,7 +61,7 @@ class _Frame:
 
 
 def svgs_of(report: CanaryReport) -> dict[str, str]:
-    """Draw every plot that has something to show; by file name."""
+    """Return the plots that have data, by file name."""
     plots = {
         "evidence.svg": evidence_svg(report),
         "latency.svg": latency_svg(report),
@@ -71,7 +71,7 @@ def svgs_of(report: CanaryReport) -> dict[str, str]:
 
 
 def evidence_svg(report: CanaryReport) -> str:
-    """Draw the evidence of each guardrail over time; empty without any."""
+    """Return the plot of each guardrail's evidence over time; empty without data."""
     lines = [
         _PlotLine(
             name=METRIC_LABELS[metric.name],
@@ -86,15 +86,17 @@ def evidence_svg(report: CanaryReport) -> str:
         return ""
     low, high = max(min((*values, -1.0)), -6.0), min(max((*values, acts + 0.5)), 12.0)
     frame = _Frame(
-        title="evidence that the candidate is worse (acts at the red line)", x_range=_span(lines), y_range=(low, high)
+        title="evidence that the candidate is worse (decides at the red line)",
+        x_range=_span(lines),
+        y_range=(low, high),
     )
-    marks = [(float(power), f"10^{power}" if power else "1") for power in _whole(low, high)]
+    marks = [(float(power), f"10^{power}" if power else "1") for power in _whole_powers(low, high)]
     rule = f'<line class="act" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(acts):.1f}" y2="{frame.y(acts):.1f}"/>'
     return _svg(frame, lines, y_marks=marks, x_marks=_times(frame), extra=rule)
 
 
 def latency_svg(report: CanaryReport) -> str:
-    """Draw how the latencies of both arms are distributed; empty without any."""
+    """Return the plot of both arms' latency distributions; empty without data."""
     lines = [
         _PlotLine(name=name, points=[(math.log10(edge), share) for edge, share in bars])
         for name, bars in report.plots.latency.items()
@@ -102,20 +104,20 @@ def latency_svg(report: CanaryReport) -> str:
     ]
     if not lines:
         return ""
-    most = max(share for line in lines for _, share in line.points)
+    top = max(share for line in lines for _, share in line.points)
     low, high = _span(lines)
-    frame = _Frame(title="latency of answers by a model (share of calls)", x_range=(low, high), y_range=(0.0, most))
+    frame = _Frame(title="latency of answers by a model (share of calls)", x_range=(low, high), y_range=(0.0, top))
     x_marks = [
         (math.log10(edge), f"{edge / 1000:g} s")
         for power in range(-1, 7)
         for edge in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
         if low <= math.log10(edge) <= high
     ]
-    return _svg(frame, lines, y_marks=_percents(most), x_marks=x_marks)
+    return _svg(frame, lines, y_marks=_percents(top), x_marks=x_marks)
 
 
 def errors_svg(report: CanaryReport) -> str:
-    """Draw the error rate of both arms by hour; empty without calls."""
+    """Return the plot of both arms' error rate by hour; empty without calls."""
     lines = [
         _PlotLine(name=name, points=[(point.at_s, point.value) for point in points])
         for name, points in report.plots.errors.items()
@@ -123,9 +125,9 @@ def errors_svg(report: CanaryReport) -> str:
     ]
     if not lines:
         return ""
-    most = max(0.01, *(value for line in lines for _, value in line.points))
-    frame = _Frame(title="error rate by hour (calls)", x_range=_span(lines), y_range=(0.0, most))
-    return _svg(frame, lines, y_marks=_percents(most), x_marks=_times(frame))
+    top = max(0.01, *(value for line in lines for _, value in line.points))
+    frame = _Frame(title="error rate by hour (calls)", x_range=_span(lines), y_range=(0.0, top))
+    return _svg(frame, lines, y_marks=_percents(top), x_marks=_times(frame))
 
 
 def _svg(
@@ -174,13 +176,13 @@ def _span(lines: Sequence[_PlotLine]) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def _whole(low: float, high: float) -> range:
+def _whole_powers(low: float, high: float) -> range:
     step = max(1, math.ceil((high - low) / 8))
     return range(math.ceil(low), math.floor(high) + 1, step)
 
 
-def _percents(most: float) -> list[tuple[float, str]]:
-    return [(most * part / 4, f"{most * part * 25:.2g} %") for part in range(5)]
+def _percents(top: float) -> list[tuple[float, str]]:
+    return [(top * part / 4, f"{top * part * 25:.2g} %") for part in range(5)]
 
 
 def _times(frame: _Frame) -> list[tuple[float, str]]:

@@ -1,4 +1,4 @@
-"""What `flowai canary-report` does: holds a candidate against its control and writes what it found."""
+"""`flowai canary-report`: compares a candidate with its control and writes the report."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ WRITERS: Writers[CanaryReport] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryOptions:
-    """What the command was asked."""
+    """Options of `flowai canary-report`."""
 
     candidate: str | None = None
-    """The release; None for the one of the rollout that is on."""
+    """The release; None for the active rollout's."""
     stage: int | None = None
-    """The percentage, for a past rollout that no ledger knows."""
+    """Percentage of a past rollout that no ledger knows."""
     since: str | None = None
-    """Begin, as typed; None for the rollout's."""
+    """Start, as typed; None for the rollout's."""
     until: str | None = None
     """End, as typed; None for now, or the past rollout's end."""
     feature: str | None = None
-    """Only this one."""
+    """None for all features."""
     window: str = "1h"
-    """How long after a call feedback and scores count, as typed."""
+    """Time after a call in which feedback and scores count, as typed."""
     replay: bool = False
-    """Also give the verdict of each hour before."""
+    """Whether to compute the verdict at each earlier hour."""
     outputs: tuple[Path, ...] = ()
-    """More files to write."""
+    """Further files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryResult:
-    """What came of it."""
+    """Result of `flowai canary-report`."""
 
     report: CanaryReport
-    """The report."""
     directory: Path
-    """Where its files lie."""
+    """Directory of the report's files."""
 
 
 def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:
-    """Compare, and write the report.
+    """Compare the candidate with its control and write the report.
 
     Raises:
-        UsageError: an option is wrong, or no rollout is on and none was named.
+        UsageError: an option is wrong.
+        InconclusiveError: no rollout is active and none was named, or it has just started.
         ProjectError: the registry is wrong.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
@@ -88,26 +88,26 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
         until=None if options.until is None else parse_moment(options.until, now=now, option="--until"),
         now=now,
     )
-    question = ComparisonSpec(
+    spec = ComparisonSpec(
         sides=rollout_sides(rollout.candidate),
         stages=rollout.stages,
         feature=options.feature,
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
     )
-    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(question.stretch))
+    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(spec.time_range))
     with places as directories:
-        counts = count_log(directories, question)
+        counts = count_log(directories, spec)
     report = evaluate_rollout(
         counts,
-        question,
+        spec,
         _rules(workspace, counts),
         replay=options.replay,
         doubts=rollout.doubts,
         warnings=rollout.warnings,
     )
-    # what was asked of a part only must not stand where `release promote` looks for the whole; an earlier end is no
-    # part: evidence holds whenever it is looked at
+    # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
+    # part: evidence is valid at every time
     part = "-part" if options.feature or options.since else ""
     directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
     _write(report, directory, options.outputs)
@@ -133,7 +133,7 @@ def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
 
 
 def _write(report: CanaryReport, directory: Path, outputs: tuple[Path, ...]) -> None:
-    """Write the JSON last: it is what `release promote` reads, and the rest is there by then."""
+    """Write the JSON last: `release promote` reads it, and then the other files exist already."""
     for name, svg in svgs_of(report).items():
         write_atomic(directory / name, svg)
     paths = (directory / "report.md", directory / "report.html", *outputs, directory / "report.json")

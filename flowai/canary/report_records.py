@@ -1,4 +1,4 @@
-"""The records of a canary report: what was counted, what it says, and everything its plots are drawn from."""
+"""Records of a canary report, including the data of its plots."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ Digested = TypeVar("Digested", bound=msgspec.Struct)
 
 
 class Point(ReportRecord, frozen=True, kw_only=True, array_like=True):
-    """A point of a line: when, and how much."""
+    """A point of a line."""
 
     at_s: int
     """Seconds since 1970 (UTC)."""
     value: float
-    """What the line is about."""
 
 
 class Plots(ReportRecord, frozen=True, kw_only=True):
-    """What the plots are drawn from."""
+    """Data of the plots."""
 
     evidence: dict[str, tuple[Point, ...]]
-    """By guardrail, log10 of the evidence that it is worse, at the end of blocks."""
+    """By guardrail, log10 of the evidence that the candidate is worse, at the end of blocks."""
     latency: dict[str, tuple[tuple[float, float], ...]]
     """By arm, share of calls by upper edge in milliseconds (10 % steps)."""
     errors: dict[str, tuple[Point, ...]]
@@ -33,50 +32,46 @@ class Plots(ReportRecord, frozen=True, kw_only=True):
 
 
 class TrafficSplit(ReportRecord, frozen=True, kw_only=True):
-    """Whether users divide as the shares say."""
+    """Users of a stage by variant, tested against the configured shares."""
 
     stage: str
-    """Percentage of the stage."""
+    """`dogfood` or the percentage."""
     counts: dict[str, int]
     """Users by variant."""
     e_value: float
-    """Evidence of a mismatch; acts at 1,000."""
+    """Evidence of a sample-ratio mismatch; it decides at 1,000."""
 
 
 class HourlyVerdict(ReportRecord, frozen=True, kw_only=True):
-    """What the verdict would have been at an hour."""
+    """Verdict at an earlier hour."""
 
     at: str
-    """The hour's end (RFC 3339, UTC)."""
+    """End of the hour (RFC 3339, UTC)."""
     verdict: CanaryVerdict
-    """What it would have been."""
     reason: str
-    """Why."""
+    """The most important reason."""
 
 
 class CanaryReport(ReportRecord, frozen=True, kw_only=True):
-    """A candidate against its control: a public format."""
+    """Comparison of a candidate with its control: a public format."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     verdict: CanaryVerdict
-    """What follows."""
     reasons: tuple[str, ...]
-    """Why, the weightiest first."""
+    """The most important first."""
     candidate: str
-    """The release that is rolled out."""
     baseline: str
-    """The release that serves otherwise."""
+    """The release that the control serves."""
     environment: str | None
-    """Where; None where there are no environments."""
+    """None in a project without environments."""
     stage: str
     """`dogfood` or the percentage."""
     since: str
-    """Begin of the stage's stretch (RFC 3339, UTC)."""
+    """Start of the stage (RFC 3339, UTC)."""
     until: str
-    """Its end."""
+    """End of the stage, or time of the report (RFC 3339, UTC)."""
     unit: Literal["user", "call"]
-    """What counts once: `user` (or session), or `call` where no call names one."""
+    """Assignment unit: `user` (or session), or `call` if no call names one."""
     arms: dict[str, ArmReport]
     """`candidate` and `control`."""
     metrics: tuple[MetricReport, ...]
@@ -86,25 +81,23 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     problems: tuple[DataProblem, ...]
     """Lines that could not be used."""
     warnings: tuple[str, ...]
-    """What else a person should know."""
     latency_p95: Range
-    """Ratio of the candidate's p95 to the control's."""
+    """Ratio of the candidate's p95 latency to the control's."""
     ttft_p95: Range
-    """The same of the time to the first token."""
+    """Ratio of the candidate's p95 time to first token to the control's."""
     slow_above: dict[str, float]
-    """By feature, the frozen p95 in milliseconds."""
+    """By feature, the baseline's frozen p95 in milliseconds."""
     needed_count: int | None
-    """More candidate units until the last guardrail is safe; None when not known or not needed."""
+    """More candidate units until the last guardrail is non-inferior; None if unknown or not needed."""
     needed_s: float | None
-    """Seconds that takes at this pace."""
+    """Seconds until then at this pace."""
     replay: tuple[HourlyVerdict, ...]
-    """Verdicts by hour, where they were asked for."""
+    """Verdicts at earlier hours, if requested."""
     plots: Plots
-    """What the plots are drawn from."""
     usd_per_call: Range = NOT_MEASURED
-    """The same of the mean cost of a call by a model."""
+    """Ratio of the mean cost of a call by a model, candidate to control."""
     sampled_users: dict[str, int] = msgspec.field(default_factory=dict)
-    """Calls by side whose users the evidence looked at; all of them, unless there are very many."""
+    """Calls by arm whose users are sampled; all calls unless there are very many."""
     digest: str = ""
     """SHA-256 of the report's JSON without this field, hex."""
 

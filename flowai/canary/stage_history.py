@@ -1,4 +1,4 @@
-"""Finds out which rollout is meant and when each of its stages began and ended."""
+"""Finds the rollout to report on and the time range of each of its stages."""
 
 from __future__ import annotations
 
@@ -21,21 +21,19 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import Workspace
 
 UNKNOWN_BEGIN = timedelta(days=30)
-"""How far back a rollout is looked for when nothing says when it began."""
+"""Time range that is read if the start of the rollout is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutHistory:
-    """A rollout to be judged."""
+    """A rollout to judge."""
 
     candidate: str
-    """The release."""
     stages: tuple[RolloutStage, ...]
-    """Its stages, oldest first; at least one."""
+    """Oldest first; at least one."""
     doubts: tuple[str, ...] = ()
-    """Why its history is not to be trusted."""
+    """Reasons why its history is inconsistent."""
     warnings: tuple[str, ...] = ()
-    """What else a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,56 +53,58 @@ def rollout_of(
     until: datetime | None,
     now: datetime,
 ) -> RolloutHistory:
-    """Find the rollout and its stages.
+    """Return the rollout and its stages.
 
     Args:
         workspace: the project.
-        candidate: the release; None for the one that is on.
-        percent: its share, where no ledger knows it.
-        since: what lies before is left out.
-        until: what lies at it or after is left out.
+        candidate: the release; None for the active rollout's.
+        percent: its share, if no ledger knows it.
+        since: earlier times are left out.
+        until: this and later times are left out.
         now: the time, UTC.
 
     Raises:
-        UndecidedError: no rollout is on, and no candidate was named; it has only just begun.
-        UsageError: there is no such release; nobody knows its stage; the end lies before the begin.
+        InconclusiveError: no rollout is active, and no candidate was named; or it has just started.
+        UsageError: there is no such release; its stage is unknown; the end is before the start.
         ProjectError: the ledger cannot be read.
     """
     registry = workspace.registry
-    on = registry.rollout
-    name = candidate or (on.candidate if on else None)
+    active = registry.rollout
+    name = candidate or (active.candidate if active else None)
     if name is None:
-        hint = "name a past one: `flowai canary-report --candidate v2`; begin one: `flowai release publish`"
-        raise InconclusiveError("no rollout is on", hint=hint)
+        hint = "name a past one: `flowai canary-report --candidate v2`; start one: `flowai release publish`"
+        raise InconclusiveError("no active rollout", hint=hint)
     registry.release(name)
     ledger = read_ledger(workspace.project, registry.environment)
     spans = list(_history([entry for entry in ledger.entries if name in (entry.release, *entry.rolled_back)], now))
     doubts: tuple[str, ...] = ()
-    if on is not None and on.candidate == name and percent is None:
-        percent = 0 if on.stage == "dogfood" else int(on.stage)
+    if active is not None and active.candidate == name and percent is None:
+        percent = 0 if active.stage == "dogfood" else int(active.stage)
         if spans and spans[-1].percent != percent:
-            said = f"the registry says stage {percent or 'dogfood'}, the ledger {spans[-1].percent or 'dogfood'}"
-            doubts = (f"{said}: was the registry edited by hand?",)
+            text = f"stage {percent or 'dogfood'} in the registry, {spans[-1].percent or 'dogfood'} in the ledger"
+            doubts = (f"{text}: was the registry edited by hand?",)
             spans = []
     if not spans:
-        begin = (on.started_at if on is not None and on.candidate == name else None) or now - UNKNOWN_BEGIN
+        begin = (active.started_at if active is not None and active.candidate == name else None) or now - UNKNOWN_BEGIN
         spans = [_Span(percent=_from_options(percent, name), begin=begin, end=now, is_known=False)]
     stages = tuple(_stages(spans, registry, since, until))
     if not stages and since is None and until is None:
-        raise InconclusiveError(f"the rollout of `{name}` has only just begun", hint="look again in a minute")
+        raise InconclusiveError(f"the rollout of `{name}` has just started", hint="try again in a minute")
     if not stages:
-        raise UsageError("nothing lies between `--since` and `--until`", hint=f"the rollout began at {spans[0].begin}")
+        raise UsageError(
+            "the rollout has no calls between `--since` and `--until`", hint=f"the rollout started at {spans[0].begin}"
+        )
     return RolloutHistory(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
 
 
 def _from_options(percent: int | None, name: str) -> int:
     if percent is None:
-        raise UsageError(f"nobody knows the stage of `{name}`", hint="say it: `--stage 5`")
+        raise UsageError(f"the stage of `{name}` is unknown", hint="name it: `--stage 5`")
     return percent
 
 
 def _history(entries: Sequence[LedgerEntry], now: datetime) -> Iterator[_Span]:
-    """Give the stages since the release was last published, as the ledger tells them."""
+    """Yield the stages since the release was last published, from the ledger."""
     begins = [index for index, entry in enumerate(entries) if entry.action == "publish"]
     steps = [entry for entry in entries[begins[-1] if begins else 0 :] if entry.action in ("publish", "promote")]
     ends = [
@@ -120,14 +120,14 @@ def _history(entries: Sequence[LedgerEntry], now: datetime) -> Iterator[_Span]:
 def _stages(
     spans: Sequence[_Span], registry: Registry, since: datetime | None, until: datetime | None
 ) -> Iterator[RolloutStage]:
-    """Cut stages to what was asked; the first minute of each is left out."""
+    """Yield the stages, cut to the requested range; the first minute of each is left out."""
     for span in spans:
         begin_us = to_us(span.begin) + (SETTLING_US if span.is_known else 0)
         end_us = to_us(span.end)
         if since is not None:
             begin_us = max(begin_us, to_us(since))
         if until is not None:
-            # an end that was asked for may lie after the last stage known: the stage went on
+            # the requested end may be after the last known stage: the stage went on
             end_us = to_us(until) if span is spans[-1] and not span.is_known else min(end_us, to_us(until))
         if begin_us >= end_us:
             continue
@@ -135,7 +135,7 @@ def _stages(
         critical = frozenset(name for name, feature in registry.features.items() if feature.critical and late)
         yield RolloutStage(
             percent=span.percent,
-            stretch=TimeRange(since_us=begin_us, until_us=end_us),
+            time_range=TimeRange(since_us=begin_us, until_us=end_us),
             left_out=critical,
             shares_known=span.is_known,
         )

@@ -1,4 +1,4 @@
-"""The words and tables of a canary report as plain text, for screens and pages alike."""
+"""Texts and tables of a canary report, for screens and pages alike; not escaped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from flowai.canary.report_records import CanaryReport
     from flowai.comparison.records import MetricReport
 
-COLUMNS = ("metric", "candidate", "control", "difference [95 %]", "margin", "evidence", "says")
+COLUMNS = ("metric", "candidate", "control", "difference [95 %]", "margin", "evidence", "status")
 ARM_COLUMNS = ("", "candidate", "control", "ratio [95 %]")
 VERDICT_WORDS = {"promote": "PROMOTE", "hold": "HOLD", "rollback": "ROLLBACK", "invalid": "INVALID"}
 
 
 def metric_rows(report: CanaryReport) -> list[tuple[str, ...]]:
-    """Give a row per metric that was measured or is a guardrail; see `COLUMNS`."""
+    """Return a row per metric that is a guardrail or was measured; see `COLUMNS`."""
     return [_metric_row(one) for one in report.metrics if one.is_guardrail or one.candidate.count or one.control.count]
 
 
@@ -42,12 +42,12 @@ def _metric_row(metric: MetricReport) -> tuple[str, ...]:
 
 
 def _percent(rate: float, total: int) -> str:
-    """Spell a rate with the digits that its numbers carry."""
+    """Format a rate with the digits that its counts support."""
     return f"{rate * 100:.{2 if total > 100_000 else 1}f} %"  # noqa: PLR2004 - 0.1 % of so many is still a hundred
 
 
 def headline(report: CanaryReport) -> str:
-    """Give the first line: who, where, how long, how many, and whether the split holds."""
+    """Return the first line: releases, environment, stage, duration, users, split."""
     candidate, control = report.arms["candidate"], report.arms["control"]
     stage = "dogfood" if report.stage == "dogfood" else f"{report.stage} %"
     users = "users" if report.unit == "user" else "calls"
@@ -56,13 +56,13 @@ def headline(report: CanaryReport) -> str:
     parts = (
         f"{report.candidate} against control ({report.baseline}){where}",
         f"stage {stage}",
-        span(_lasted_s(report)),
+        span(_length_s(report)),
         counts,
     )
     return "   ".join((*parts, _split(report)))
 
 
-def _lasted_s(report: CanaryReport) -> float:
+def _length_s(report: CanaryReport) -> float:
     return seconds_between(report.since, report.until)
 
 
@@ -71,7 +71,7 @@ def _split(report: CanaryReport) -> str:
 
 
 def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
-    """Give what both arms took, times and dollars, and the ratio of p95 and of dollars; see `ARM_COLUMNS`."""
+    """Return calls, times and cost of both arms with their ratios; see `ARM_COLUMNS`."""
     arms = (report.arms["candidate"], report.arms["control"])
     rows: list[tuple[str, str, str, str]] = []
     for name, pick, ratio in (
@@ -96,7 +96,7 @@ def _interval(ratio: Range) -> str:
 
 
 def times_line(report: CanaryReport) -> str:
-    """Give times and cost of both arms in a line."""
+    """Return times and cost of both arms in a line."""
     candidate, control = report.arms["candidate"], report.arms["control"]
     return "   ".join(
         (
@@ -112,38 +112,38 @@ def _ratio(ratio: Range) -> str:
 
 
 def verdict_line(report: CanaryReport) -> str:
-    """Give the verdict, and why or what is missing."""
+    """Return the verdict and its reason."""
     return f"{VERDICT_WORDS[report.verdict]}  {reason_line(report)}"
 
 
 def reason_line(report: CanaryReport) -> str:
-    """Say why, and where more calls would help, how many."""
+    """Return the reasons; for `hold` the number of calls that are needed."""
     if report.verdict != "hold":
         return "; ".join(report.reasons)
     needs = [
-        _calls_needed_text(one, report) for one in report.metrics if one.is_guardrail and one.status == "undecided"
+        _calls_needed_text(one, report) for one in report.metrics if one.is_guardrail and one.status == "inconclusive"
     ]
     return "; ".join(need for need in needs if need) or "; ".join(report.reasons)
 
 
 def _calls_needed_text(metric: MetricReport, report: CanaryReport) -> str:
-    word = METRIC_LABELS[metric.name]
+    label = METRIC_LABELS[metric.name]
     if metric.needed_count is None:
-        return f"{word} is undecided"
+        return f"{label} is inconclusive"
     in_s = _time_of(metric.needed_count, report)
-    return f"{word} needs about {count(rounded(metric.needed_count), 'more call', 'more calls')}{in_s}"
+    return f"{label} needs about {count(rounded(metric.needed_count), 'more call', 'more calls')}{in_s}"
 
 
 def _time_of(needed_count: int, report: CanaryReport) -> str:
     calls = report.arms["candidate"].call_count
     if not calls:
         return ""
-    seconds = needed_count * _lasted_s(report) / calls
+    seconds = needed_count * _length_s(report) / calls
     return f" (about {span(max(seconds, 60))} at this rate)"
 
 
 def replay_rows(report: CanaryReport) -> Iterator[tuple[str, str, str]]:
-    """Give a row for each hour whose verdict is not that of the hour before."""
+    """Yield a row for each hour whose verdict differs from the hour before."""
     before = ""
     for one in report.replay:
         if one.verdict != before:

@@ -1,4 +1,4 @@
-"""Freezes what slow means: the p95 of the baseline's first answers, by feature, before anything is judged by it."""
+"""Freezes the p95 of the baseline's first answers, by feature, before any call is compared with it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 
 MIN_BASELINE_ANSWERS = 200
-"""So many answers of the baseline freeze the p95 that slow calls are measured against; users of calls up to then are
-not judged."""
+"""Answers of the baseline that freeze the p95 for slow calls; calls up to then are not judged."""
 
 FROZEN_SHARE = 0.95
 
 _FREEZE = f"""
 WITH base AS (
-    SELECT coalesce(feature, '') AS feature, at_us // {CELL_US} AS cell, {{column}} AS spent FROM taken
+    SELECT coalesce(feature, '') AS feature, at_us // {CELL_US} AS cell, {{column}} AS spent FROM selected
     WHERE {{is_base}} AND {ANSWERED} AND {{column}} >= 0 AND "at" < {{end}}
 ), cells AS (
     SELECT feature, cell, sum(count(*)) OVER (PARTITION BY feature ORDER BY cell) AS so_far, count(*) AS here
@@ -38,36 +37,36 @@ ORDER BY feature
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaselineLatency:
-    """What slow means for a feature."""
+    """Limit above which an answer of a feature is slow."""
 
     cell: int
-    """The cell of time, counted from 1970, after which calls are judged."""
+    """Number of the time cell, counted from 1970, after which calls are judged."""
     above: int
-    """The bucket above which an answer is slow."""
+    """Bucket above which an answer is slow."""
 
 
 def measure_baseline_latency(
-    log: Log, question: ComparisonSpec, column: str, features: Collection[str]
+    log: Log, spec: ComparisonSpec, column: str, features: Collection[str]
 ) -> dict[str, BaselineLatency]:
-    """Give the baseline's p95 by feature, from its first answers.
+    """Return the baseline's p95 by feature, from its first answers.
 
-    The first hour is looked at first, then eight times as much, until every feature has enough or all was looked at:
-    what is found does not depend on it.
+    The query reads one hour, then eight times as much, until every feature has enough answers or the log ends; the
+    result does not depend on it.
 
     Args:
-        log: with `taken`.
-        question: says what the baseline is, and when the first hour.
+        log: with the view `selected`.
+        spec: selects the baseline and the first hour.
         column: `latency_ms` or `ttft_ms`.
-        features: those that have calls.
+        features: features that have calls.
     """
-    sides = question.sides
-    is_base = one_of_sql("side", (sides.control, *((sides.beside,) if sides.beside else ())))
-    since_us, until_us = question.stages[0].stretch.since_us, question.until_us
+    sides = spec.sides
+    is_base = one_of_sql("side", (sides.control, *((sides.extra_control,) if sides.extra_control else ())))
+    since_us, until_us = spec.stages[0].time_range.since_us, spec.until_us
     hours = 1
     while True:
         end_us = min(since_us + hours * HOUR_US, until_us)
-        asked = _FREEZE.format(column=column, is_base=is_base, end=moment(end_us))
-        frozen = {feature: BaselineLatency(cell=cell, above=above) for feature, cell, above in log.fetch(asked)}
+        query = _FREEZE.format(column=column, is_base=is_base, end=moment(end_us))
+        frozen = {feature: BaselineLatency(cell=cell, above=above) for feature, cell, above in log.fetch(query)}
         if len(frozen) >= len(features) or end_us >= until_us:
             return frozen
         hours *= 8

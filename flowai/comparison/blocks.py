@@ -1,4 +1,4 @@
-"""Joins cells of time into blocks, and gathers evidence over them: now, and as it was at any time before."""
+"""Joins time cells into blocks and accumulates evidence over them, as of now and of any earlier time."""
 
 from __future__ import annotations
 
@@ -16,51 +16,50 @@ if TYPE_CHECKING:
     from flowai.comparison.counts import TimeBucket
 
 MIN_UNITS_PER_BLOCK = 50
-"""A block closes when so many users were at risk, of both arms together, one of each at least. Thin traffic would leave
-one arm of a cell empty, and such a cell says nothing; a block of n says less than its users could by 1 / n (decision
-0045). Neither time nor numbers depend on how the calls went."""
+"""A block closes when it has this many users at risk in both arms together, at least one in each. With thin traffic one
+arm of a single cell may be empty, and such a cell adds no evidence; a block of n users loses 1 / n of its evidence
+(decision 0045). Neither time nor number depends on how the calls went."""
 
 
 MIN_PART = 100
-"""Where traffic is heavy, a block also holds this part (1 / 100) of its stream's users before it, unless it is an hour
-old: ten thousand blocks say no more than a few hundred, and take longer."""
+"""With heavy traffic a block also holds 1 / 100 of the users of its stream before it, unless it is an hour old: ten
+thousand blocks yield no more evidence than a few hundred, and take longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmPair:
-    """Two sides that are held against each other."""
+    """Two arms that are compared."""
 
     candidate: str
-    """The side that is judged."""
     control: str
-    """What it is held against."""
-    beside: str | None = None
-    """A side whose users are added to the control's in blocks of evidence; None for none."""
+    extra_control: str | None = None
+    """Arm whose users are added to the control's in blocks of evidence."""
 
     def users_of(self, cell: TimeBucket) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Give users of a cell at risk and those who failed: the candidate's, then the control's with those beside."""
-        nobody = (0, 0)
-        control, beside = cell.sides.get(self.control, nobody), cell.sides.get(self.beside or "", nobody)
-        return cell.sides.get(self.candidate, nobody), (control[0] + beside[0], control[1] + beside[1])
+        """Return (users at risk, failures) of the candidate and of the control with its extra arm in a cell."""
+        no_users = (0, 0)
+        control, extra_control = (
+            cell.sides.get(self.control, no_users),
+            cell.sides.get(self.extra_control or "", no_users),
+        )
+        return cell.sides.get(self.candidate, no_users), (control[0] + extra_control[0], control[1] + extra_control[1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimedBlock:
-    """A block that is closed."""
+    """A closed block."""
 
     until_us: int
-    """Its end, microseconds since 1970."""
+    """Microseconds since 1970."""
     stage: int
     """Index of its stage."""
     feature: str
-    """Whose."""
     block: Block
-    """What was counted."""
 
 
 @dataclass(kw_only=True, slots=True)
 class EvidenceSeries:
-    """The evidence of one metric over time."""
+    """Evidence for one metric over time."""
 
     worse: EProcess
     """Evidence that the candidate is worse than the control."""
@@ -71,11 +70,11 @@ class EvidenceSeries:
     worse_log_es: list[float] = field(default_factory=list)
     peak_log_es: list[float] = field(default_factory=list)
     safe_log_es: list[float] = field(default_factory=list)
-    """The evidence at each."""
+    """This and the two above: log e-values at each end."""
     blocks: list[TimedBlock] = field(default_factory=list)
 
     def at(self, moment_us: int) -> tuple[float, float, float]:
-        """Give worse, peak and safe as they were known at a moment; 0 before the first block."""
+        """Return worse, peak and safe as they were known at a time; 0 before the first block."""
         index = bisect_right(self.untils_us, moment_us) - 1
         if index < 0:
             return 0.0, 0.0, 0.0
@@ -83,39 +82,39 @@ class EvidenceSeries:
 
 
 FREQUENT_METRICS: frozenset[Metric] = frozenset({"acceptance", "save_rate"})
-"""Metrics whose failures are no rarity; that decides the construction of their evidence."""
+"""Metrics whose failures are frequent; that selects the e-process."""
 
 DELAYED_METRICS: frozenset[Metric] = frozenset({"acceptance", "save_rate", "hallucination"})
-"""Metrics that users and judges decide, some time after the call."""
+"""Metrics that depend on feedback or scores, which arrive after the call."""
 
 
 def accumulate(
     metric: Metric, margin: float, cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int, delay_us: int = 0
 ) -> EvidenceSeries:
-    """Gather the evidence of a metric.
+    """Accumulate the evidence for a metric.
 
     Args:
-        metric: says how its evidence is constructed.
-        margin: how much worse is still safe, 0 to below 1.
+        metric: selects the e-process.
+        margin: tolerated difference of failure rates, 0 to below 1.
         cells: in any order.
-        pair: who is held against whom.
-        until_us: cells that end later are open and say nothing yet.
-        delay_us: how long after its end a cell is known (feedback comes late).
+        pair: the two arms.
+        until_us: cells that end later are open and add nothing.
+        delay_us: delay after its end at which a cell is known (feedback arrives late).
     """
     kind = RateEProcess if metric in FREQUENT_METRICS else RatioEProcess
-    track = EvidenceSeries(worse=kind("worse"), safe=kind("not_worse", margin=margin))
+    series = EvidenceSeries(worse=kind("worse"), safe=kind("not_worse", margin=margin))
     for block in close_blocks(cells, pair, until_us=until_us - delay_us):
-        log_e = track.worse.add(block.block, stream=block.feature)
-        track.untils_us.append(block.until_us + delay_us)
-        track.worse_log_es.append(log_e)
-        track.peak_log_es.append(track.worse.peak_log_e)
-        track.safe_log_es.append(track.safe.add(block.block, stream=block.feature))
-        track.blocks.append(block)
-    return track
+        log_e = series.worse.add(block.block, stream=block.feature)
+        series.untils_us.append(block.until_us + delay_us)
+        series.worse_log_es.append(log_e)
+        series.peak_log_es.append(series.worse.peak_log_e)
+        series.safe_log_es.append(series.safe.add(block.block, stream=block.feature))
+        series.blocks.append(block)
+    return series
 
 
 def close_blocks(cells: Iterable[TimeBucket], pair: ArmPair, *, until_us: int) -> list[TimedBlock]:
-    """Join cells of one stage and feature until there are enough users; what is open at the end is left out.
+    """Join cells of one stage and feature until there are enough users; the open rest is left out.
 
     Returns:
         Blocks, by their ends, then features.
@@ -125,11 +124,11 @@ def close_blocks(cells: Iterable[TimeBucket], pair: ArmPair, *, until_us: int) -
         if cell.at_us + CELL_US <= until_us:
             streams.setdefault((cell.stage, cell.feature), []).append(cell)
     ordered = (sorted(stream, key=lambda cell: cell.at_us) for stream in streams.values())
-    blocks = [block for stream in ordered for block in _closed(stream, pair)]
+    blocks = [block for stream in ordered for block in _blocks_of(stream, pair)]
     return sorted(blocks, key=lambda block: (block.until_us, block.stage, block.feature))
 
 
-def _closed(cells: Sequence[TimeBucket], pair: ArmPair) -> Iterator[TimedBlock]:
+def _blocks_of(cells: Sequence[TimeBucket], pair: ArmPair) -> Iterator[TimedBlock]:
     counts, failures, before = [0, 0], [0, 0], 0
     begin_us: int | None = None
     for cell in cells:

@@ -1,4 +1,4 @@
-"""Counts what a log tells of a rollout or an experiment: a few passes, and memory that does not grow with the log."""
+"""Counts a log for a rollout or an experiment in a few passes; memory does not grow with the log."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ if TYPE_CHECKING:
     from flowai.comparison.spec import ComparisonSpec
 
 
-def count_log(directories: Sequence[Path], question: ComparisonSpec) -> Counts:
-    """Count the calls of each side in a log, and name the first lines that cannot be read.
+def count_log(directories: Sequence[Path], spec: ComparisonSpec) -> Counts:
+    """Count the calls of each arm in a log, and locate the first unreadable lines.
 
     Args:
-        directories: hold the log together.
-        question: what is counted.
+        directories: together they form the log.
+        spec: what is counted.
 
     Raises:
         InfrastructureError: the log cannot be read.
     """
-    with open_log(directories, COLUMNS, question.stretch) as log:
-        counts = count_arms(log, question)
+    with open_log(directories, COLUMNS, spec.time_range) as log:
+        counts = count_arms(log, spec)
         if counts.problem_count("unreadable"):
-            counts.unreadable = first_unreadable(directories, question.stretch)
+            counts.unreadable = first_unreadable(directories, spec.time_range)
     return counts
 
 
-def count_arms(log: Log, question: ComparisonSpec) -> Counts:
-    """Count the calls of each side in an open log.
+def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
+    """Count the calls of each arm in an open log.
 
     Args:
-        log: opened with `question.COLUMNS` over the question's stretch.
-        question: what is counted.
+        log: opened with `spec.COLUMNS` over the time range of `spec`.
+        spec: what is counted.
 
     Returns:
-        The counts; the same events in any order, in any files, give the same.
+        The counts; they do not depend on the order of events or files.
     """
-    select_calls(log, question)
-    found = Counts()
-    thinnings = _count_calls(log, question, found)
+    select_calls(log, spec)
+    counts = Counts()
+    schedules = _count_calls(log, spec, counts)
     if is_repeated(log):
         again = deduplicate_calls(log)
-        found = Counts()
-        thinnings = _count_calls(log, question, found)
-        found.problems |= {kind: {0: count} for kind, count in again.items()}
-    count_problems(log, question, found)
-    count_users(log, question, thinnings, found)
-    return found
+        counts = Counts()
+        schedules = _count_calls(log, spec, counts)
+        counts.problems |= {kind: {0: count} for kind, count in again.items()}
+    count_problems(log, spec, counts)
+    count_users(log, spec, schedules, counts)
+    return counts
 
 
-def _count_calls(log: Log, question: ComparisonSpec, found: Counts) -> Mapping[str, SamplingSchedule]:
-    """Count calls, and take those aside whose users are looked at closely."""
+def _count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> Mapping[str, SamplingSchedule]:
+    """Count calls, and load the calls of sampled users."""
     traffic = traffic_by_arm(log)
-    thinnings = {side: sampling_schedule(calls) for side, calls in traffic.items()}
-    count_calls(log, question, found)
-    features = {one.feature for one in found.versions}
-    found.frozen = {
-        metric: measure_baseline_latency(log, question, column, features) for metric, column in LATENCY_METRICS.items()
+    schedules = {side: sampling_schedule(calls) for side, calls in traffic.items()}
+    count_calls(log, spec, counts)
+    features = {one.feature for one in counts.versions}
+    counts.frozen = {
+        metric: measure_baseline_latency(log, spec, column, features) for metric, column in LATENCY_METRICS.items()
     }
-    sample_users(log, question, thinnings, found)
-    found.traffic = {side: sum(calls.values()) for side, calls in traffic.items()}
-    return thinnings
+    sample_users(log, spec, schedules, counts)
+    counts.traffic = {side: sum(calls.values()) for side, calls in traffic.items()}
+    return schedules

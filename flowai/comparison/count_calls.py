@@ -1,4 +1,4 @@
-"""Counts calls: all of them, one by one, in a few passes over the log that keep nothing but sums."""
+"""Counts all calls, one by one, in a few passes over the log that keep nothing but sums."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 LATENCY_METRICS: Mapping[Metric, str] = {"slow_calls": "latency_ms", "slow_ttft": "ttft_ms"}
-"""The column that a metric of slowness is about."""
+"""Column that a latency metric is computed from."""
 
 
-def count_problems(log: Log, question: ComparisonSpec, found: Counts) -> None:
-    """Count the lines that cannot be used, by hour."""
-    # to count what is good costs next to nothing where files say what their columns hold; one after the other, because
-    # each count holds what files say
-    good = (f"({one}) AND at_us <= {question.now_us}" for one in (IS_CALL, IS_FEEDBACK, IS_SCORE, IS_OTHER))
+def count_problems(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
+    """Count unusable lines by hour."""
+    # counting good lines is nearly free where files hold column statistics; one count after the other, because
+    # each of them uses those statistics
+    good = (f"({one}) AND at_us <= {spec.now_us}" for one in (IS_CALL, IS_FEEDBACK, IS_SCORE, IS_OTHER))
     if sum(_lines(log, condition) for condition in good) == _lines(log, "TRUE"):
         return
     for kind, hour, count in log.fetch(
         f"SELECT {PROBLEM} AS problem, coalesce(greatest(at_us, 0) // {HOUR_US}, 0), count(*) FROM lines GROUP BY ALL"  # noqa: S608 - of ours
         " HAVING problem IS NOT NULL ORDER BY ALL",
-        {"future_us": question.now_us},
+        {"future_us": spec.now_us},
     ):
-        found.problems.setdefault(kind, {})[hour * HOUR_US] = count
+        counts.problems.setdefault(kind, {})[hour * HOUR_US] = count
 
 
 def _lines(log: Log, condition: str) -> int:
@@ -43,16 +43,16 @@ def _lines(log: Log, condition: str) -> int:
 
 
 def traffic_by_arm(log: Log) -> dict[str, dict[int, int]]:
-    """Count calls by side and cell of five minutes."""
+    """Count calls by arm and cell of five minutes."""
     traffic: dict[str, dict[int, int]] = {}
-    asked = f"SELECT side, at_us // {CELL_US}, count(*) FROM taken GROUP BY ALL ORDER BY ALL"  # noqa: S608 - numbers of ours
-    for side, cell, count in log.fetch(asked):
+    query = f"SELECT side, at_us // {CELL_US}, count(*) FROM selected GROUP BY ALL ORDER BY ALL"  # noqa: S608 - numbers of ours
+    for side, cell, count in log.fetch(query):
         traffic.setdefault(side, {})[cell * CELL_US] = count
     return traffic
 
 
-def count_calls(log: Log, question: ComparisonSpec, found: Counts) -> None:
-    """Add the calls of the sides that are compared up, name what served them, and count answers by bucket of time.
+def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
+    """Count calls of the compared arms, the versions that served them, and answers by latency bucket, in one pass.
 
     The log is read once for all three.
     """
@@ -63,7 +63,7 @@ def count_calls(log: Log, question: ComparisonSpec, found: Counts) -> None:
         for metric, column in LATENCY_METRICS.items()
     )
     for what, side, release, feature, prompt, stage, place, *sums in log.fetch(f"""
-        WITH compared AS (SELECT *, {_COST} AS cost FROM taken WHERE {one_of_sql("side", question.sides.arms)})
+        WITH compared AS (SELECT *, {_COST} AS cost FROM selected WHERE {one_of_sql("side", spec.sides.arms)})
         SELECT 'calls', side, "release", feature, prompt_hash, stage, at_us // {HOUR_US} AS place, count(*),
             count(error_class), count(json_valid), count(*) FILTER (NOT json_valid), count(cost),
             coalesce(sum(cost), 0), coalesce(sum(cost::HUGEINT * cost), 0)
@@ -72,27 +72,27 @@ def count_calls(log: Log, question: ComparisonSpec, found: Counts) -> None:
     """):  # noqa: S608 - names and numbers of ours
         if what == "calls":
             version = Version(side=side, release=release, feature=feature or "", prompt=prompt, stage=stage)
-            _add_calls(question, found, version, place * HOUR_US, CallCounts(*(int(one) for one in sums)))
-        elif release == question.sides.releases.get(side, release):
-            buckets = found.times.setdefault((what, side, stage, feature or ""), {})
+            _add_calls(spec, counts, version, place * HOUR_US, CallCounts(*(int(one) for one in sums)))
+        elif release == spec.sides.releases.get(side, release):
+            buckets = counts.times.setdefault((what, side, stage, feature or ""), {})
             buckets[place] = buckets.get(place, 0) + sums[0]
 
 
-def _add_calls(question: ComparisonSpec, found: Counts, version: Version, hour_us: int, sums: CallCounts) -> None:
-    hours = found.versions.setdefault(version, {})
+def _add_calls(spec: ComparisonSpec, counts: Counts, version: Version, hour_us: int, sums: CallCounts) -> None:
+    hours = counts.versions.setdefault(version, {})
     hours[hour_us] = hours.get(hour_us, 0) + sums.call_count
-    if version.feature in question.stages[version.stage].left_out:
-        early = found.uninvited.setdefault(version.feature, {})
+    if version.feature in spec.stages[version.stage].left_out:
+        early = counts.premature_calls.setdefault(version.feature, {})
         early[hour_us] = early.get(hour_us, 0) + sums.call_count
-    if version.release == question.sides.releases.get(version.side, version.release):
-        found.calls.setdefault((version.side, version.stage, hour_us), CallCounts()).add(sums)
+    if version.release == spec.sides.releases.get(version.side, version.release):
+        counts.calls.setdefault((version.side, version.stage, hour_us), CallCounts()).add(sums)
 
 
-def is_counted_sql(sides: ArmSelector, found: Counts) -> str:
-    """Give the condition that a call's release is the one that counts for its side; nothing where no other one came."""
+def is_counted_sql(sides: ArmSelector, counts: Counts) -> str:
+    """Return the SQL condition that a call's release is the one that counts for its arm; TRUE if there is no other."""
     conditions = (
         f'(side <> {literal(side)} OR "release" IS NOT DISTINCT FROM {literal(release)})'
         for side, release in sides.releases.items()
-        if any(one.release != release for one in found.versions if one.side == side)
+        if any(one.release != release for one in counts.versions if one.side == side)
     )
     return " AND ".join(conditions) or "TRUE"

@@ -1,4 +1,4 @@
-"""What was counted of a rollout or an experiment: everything its verdict is made from, by hour, small."""
+"""Counts of a rollout or an experiment, by hour: everything that its verdict depends on."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ if TYPE_CHECKING:
 
 
 HourlyCounts = dict[int, int]
-"""How many, by the begin of an hour (microseconds since 1970)."""
+"""Numbers by the start of an hour (microseconds since 1970)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeBucket:
-    """Users in one cell of time."""
+    """Users in a time cell of five minutes."""
 
     stage: int
-    """Index into the stages."""
+    """Index of the stage."""
     feature: str
-    """Whose."""
     at_us: int
-    """Begin of the cell, microseconds since 1970."""
+    """Start of the cell, microseconds since 1970."""
     sides: Mapping[str, tuple[int, int]]
-    """By side, users at risk and those who failed."""
+    """By arm, users at risk and failures."""
 
 
 @dataclass(slots=True)
 class CallCounts:
-    """Sums over calls; every one of them merges by addition. Costs are in billionths of a dollar, and their squares."""
+    """Sums over calls. Costs are in billionths of a dollar, and their squares."""
 
     call_count: int = 0
     failed_count: int = 0
@@ -46,64 +45,62 @@ class CallCounts:
     cost_squares: int = 0
 
     def add(self, other: CallCounts) -> None:
-        """Add sums."""
+        """Add other sums to these."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """What served calls of one side of one feature."""
+    """Release and prompt that served calls of one arm and feature."""
 
     side: str
-    """Which side."""
     release: str | None
-    """What it was; None where the event does not say."""
+    """None if the event names none."""
     feature: str
-    """Whose calls; empty for calls of no feature."""
+    """Empty for calls without a feature."""
     prompt: str | None
-    """The prompt's hash; None for messages given as they are."""
+    """The prompt's hash; None for calls with plain messages."""
     stage: int
-    """Index into the stages."""
+    """Index of the stage."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """Everything a verdict is made from."""
+    """Everything that a verdict depends on."""
 
     unit: Literal["user", "call"] = "user"
-    """What counts once."""
+    """`user` (or session), or `call` if no call names one."""
     calls: dict[tuple[str, int, int], CallCounts] = field(default_factory=dict)
-    """Sums by side, stage and hour."""
+    """By arm, stage and hour."""
     times: dict[tuple[Metric, str, int, str], dict[int, int]] = field(default_factory=dict)
-    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), side, stage and
-    feature, then bucket of milliseconds."""
+    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm, stage and
+    feature, then latency bucket."""
     opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
-    """Of metrics that users and judges decide: calls and failures by metric, side, stage and hour, of those that were
-    looked at closely."""
+    """Calls and failures of sampled users by metric of feedback or scores, arm, stage and hour."""
     frozen: dict[Metric, Mapping[str, BaselineLatency]] = field(default_factory=dict)
-    """Beyond which latency (`slow_calls`) and time to the first token (`slow_ttft`) an answer is slow, by feature."""
+    """Limits of latency (`slow_calls`) and time to the first token (`slow_ttft`), by feature."""
     cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
-    """Users by metric, in order of time, then feature; of those who were looked at closely."""
+    """Sampled users by metric, ordered by time, then feature."""
     units: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
-    """Different users by side and stage, by the hour in which they first came."""
+    """Distinct users by arm and stage, by the hour of their first call."""
     assigned: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
-    """The same users, only so many of each side that they can be held against the shares."""
+    """The same users, sampled alike in all arms, so that they can be compared with the shares."""
     versions: dict[Version, HourlyCounts] = field(default_factory=dict)
-    """Calls of what served, by hour."""
+    """Calls of each version, by hour."""
     problems: dict[ProblemKind, HourlyCounts] = field(default_factory=dict)
-    """Lines that could not be used, by the hour they tell of; those that tell no time by hour 0."""
+    """Unusable lines by hour; those without a time under hour 0."""
     unreadable: tuple[LogLocation, ...] = ()
-    """Where the first of those that cannot be read stand."""
-    uninvited: dict[str, HourlyCounts] = field(default_factory=dict)
-    """Calls of critical features that served the candidate before they take part, by feature and hour."""
+    """The first unreadable lines."""
+    premature_calls: dict[str, HourlyCounts] = field(default_factory=dict)
+    """Calls of critical features that the candidate served before they take part, by feature and hour."""
     traffic: dict[str, int] = field(default_factory=dict)
-    """Calls by side."""
+    """Calls by arm."""
     sampled_users: dict[str, int] = field(default_factory=dict)
-    """Those whose users were looked at closely; all of them unless there are very many."""
+    """Calls by arm whose users are sampled; all calls unless there are very many."""
 
     def for_stage(self, side: str, stage: int) -> CallCounts:
-        """Add the calls of a side in a stage up."""
+        """Return the sums of an arm in a stage."""
         added = CallCounts()
         for (of_side, of_stage, _), sums in self.calls.items():
             if (of_side, of_stage) == (side, stage):
@@ -111,20 +108,20 @@ class Counts:
         return added
 
     def unit_count(self, side: str, stage: int) -> int:
-        """Give the different users of a side in a stage."""
+        """Return the number of distinct users of an arm in a stage."""
         return sum(self.units.get((side, stage), {}).values())
 
     def assigned_in(self, stage: int) -> dict[str, int]:
-        """Give different users by side, to be held against the stage's shares; sides without any are left out."""
-        found = {side: sum(hours.values()) for (side, index), hours in sorted(self.assigned.items()) if index == stage}
-        return {side: count for side, count in found.items() if count}
+        """Return distinct users by arm, to be compared with the stage's shares; arms without users are left out."""
+        hourly = {side: sum(hours.values()) for (side, index), hours in sorted(self.assigned.items()) if index == stage}
+        return {side: count for side, count in hourly.items() if count}
 
     def problem_count(self, kind: ProblemKind) -> int:
-        """Give how many lines have a problem."""
+        """Return the number of lines with a problem."""
         return sum(self.problems.get(kind, {}).values())
 
     def call_tally(self, metric: Metric, side: str, stage: int) -> CountOfTotal:
-        """Give calls of a side in a stage, not collapsed by user, and those that failed."""
+        """Return calls and failed calls of an arm in a stage, not collapsed by user."""
         if metric in ("slow_calls", "slow_ttft"):
             return self._slow(metric, side, stage)
         if metric in ("error_rate", "json_valid"):
@@ -135,15 +132,15 @@ class Counts:
                 else (sums.promised_json_count, sums.bad_json_count)
             )
             return CountOfTotal(count=numbers[0], failure_count=numbers[1])
-        found = [
+        hourly = [
             numbers
             for (name, of_side, of_stage, _), numbers in self.opinions.items()
             if (name, of_side, of_stage) == (metric, side, stage)
         ]
-        return CountOfTotal(count=sum(count for count, _ in found), failure_count=sum(failed for _, failed in found))
+        return CountOfTotal(count=sum(count for count, _ in hourly), failure_count=sum(failed for _, failed in hourly))
 
     def latencies_of(self, metric: Metric, side: str, stage: int) -> dict[int, int]:
-        """Give answers of a side in a stage by bucket of milliseconds."""
+        """Return answers of an arm in a stage by latency bucket."""
         added: Counter[int] = Counter()
         for (name, of_side, of_stage, _), buckets in self.times.items():
             if (name, of_side, of_stage) == (metric, side, stage):
@@ -151,7 +148,7 @@ class Counts:
         return dict(sorted(added.items()))
 
     def _slow(self, metric: Metric, side: str, stage: int) -> CountOfTotal:
-        """Give answers of features whose slowness is frozen, and the slow ones among them."""
+        """Count answers of features with a frozen limit, and the slow ones among them."""
         count = slow = 0
         for (name, of_side, of_stage, feature), buckets in self.times.items():
             frozen = self.frozen.get(metric, {}).get(feature)
@@ -161,7 +158,7 @@ class Counts:
         return CountOfTotal(count=count, failure_count=slow)
 
     def as_of(self, moment_us: int) -> Counts:
-        """Give what had been counted by a moment, as far as hours tell; distributions are those of the end."""
+        """Return the counts as of a time, to the hour; latency distributions are those of the end."""
         versions = {one: _until(hours, moment_us) for one, hours in self.versions.items()}
         return replace(
             self,
@@ -170,13 +167,15 @@ class Counts:
             units={key: _until(hours, moment_us) for key, hours in self.units.items()},
             assigned={key: _until(hours, moment_us) for key, hours in self.assigned.items()},
             versions={one: hours for one, hours in versions.items() if hours},
-            # what tells no time was not known to be lost at any hour before
+            # lines without a time were not known to be lost at any earlier hour
             problems={
                 kind: {hour: n for hour, n in hours.items() if 0 < hour < moment_us}
                 for kind, hours in self.problems.items()
             },
-            uninvited={
-                feature: found for feature, hours in self.uninvited.items() if (found := _until(hours, moment_us))
+            premature_calls={
+                feature: hourly
+                for feature, hours in self.premature_calls.items()
+                if (hourly := _until(hours, moment_us))
             },
         )
 

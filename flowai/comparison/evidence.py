@@ -1,4 +1,4 @@
-"""Compares two sides: what each metric's figures and evidence say, and what follows, now and at any hour before."""
+"""Compares two arms: evidence, status of each metric and verdict, as of now and of any earlier hour."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ SEVERITIES: Mapping[Metric, float] = {
     "hallucination": 1.0,
     "slow_ttft": 1.0,
 }
-"""Alpha is shared out over the guardrails in these parts: most to what must be found within a number of calls (decision
-0045). Half of a part costs 0.7 in the logarithm of the evidence."""
+"""Weights by which alpha is shared out over the guardrails: most for those that must detect harm within a number of
+calls (decision 0045). Half of a weight costs 0.7 in log evidence."""
 
 _SEED = 20_220_501
-"""Forecasts are simulated; a fixed seed gives the same report twice."""
+"""Forecasts are simulated; a fixed seed yields the same report twice."""
 
 _PACE_BLOCKS = 24
 _PACE_UNITS = 10
-"""A forecast goes on at the pace of the last blocks, in steps in which each arm has so many units at least: fewer would
+"""A forecast continues at the pace of the last blocks, in steps with at least this many units per arm: fewer would
 round the canary's share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecisionRules:
-    """The rules of a rollout or an experiment."""
+    """Decision rules of a rollout or an experiment."""
 
     alpha: float
     """Chance of a wrong verdict."""
     guardrails: tuple[Metric, ...]
-    """Metrics that must hold."""
+    """Metrics that must not get worse."""
     margins: Mapping[Metric, float]
-    """How much worse each metric may be, 0 to below 1; also of metrics that are no guardrails."""
+    """Tolerated difference of each metric, 0 to below 1; also of metrics that are not guardrails."""
     baseline: str
-    """The release that serves otherwise."""
+    """The release that the control serves."""
     environment: str | None = None
-    """Where; None where there are no environments."""
+    """None in a project without environments."""
 
     @property
     def alphas(self) -> dict[str, float]:
@@ -69,7 +69,7 @@ class DecisionRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _RunningTotals:
-    """Users of a metric in a stage, added up cell by cell: until when, and how many by then: candidate's, control's."""
+    """Cumulated users of a metric in a stage: (candidate, failures, control, failures) at the end of each cell."""
 
     untils_us: list[int]
     numbers: list[tuple[int, int, int, int]]
@@ -84,63 +84,58 @@ class _RunningTotals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two sides of a question; build it with `of`, look at an hour before with `as_of`."""
+    """Comparison of two arms; create it with `build`."""
 
     counts: Counts
-    """What was counted."""
-    question: ComparisonSpec
-    """What was asked."""
+    spec: ComparisonSpec
     rules: DecisionRules
-    """How it is judged."""
     pair: ArmPair
-    """Who is held against whom."""
     tracks: Mapping[Metric, EvidenceSeries]
-    """Evidence by metric."""
     users: Mapping[tuple[Metric, int], _RunningTotals]
-    """Users by metric and stage."""
+    """By metric and stage."""
 
     @classmethod
-    def build(cls, counts: Counts, question: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:
-        """Gather the evidence."""
+    def build(cls, counts: Counts, spec: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:
+        """Accumulate the evidence of all metrics."""
         tracks, users = {}, {}
-        for name in question.metrics:
+        for name in spec.metrics:
             cells = counts.cells.get(name, [])
-            delay_us = question.feedback_us if name in DELAYED_METRICS else 0
+            delay_us = spec.feedback_us if name in DELAYED_METRICS else 0
             margin = rules.margins[name]
-            tracks[name] = accumulate(name, margin, cells, pair, until_us=question.until_us, delay_us=delay_us)
-            for stage in range(len(question.stages)):
-                users[name, stage] = _added(cells, pair, stage)
-        return cls(counts=counts, question=question, rules=rules, pair=pair, tracks=tracks, users=users)
+            tracks[name] = accumulate(name, margin, cells, pair, until_us=spec.until_us, delay_us=delay_us)
+            for stage in range(len(spec.stages)):
+                users[name, stage] = _running_totals(cells, pair, stage)
+        return cls(counts=counts, spec=spec, rules=rules, pair=pair, tracks=tracks, users=users)
 
     def as_of(self, moment_us: int) -> Comparison:
-        """Give the comparison as it stood at a moment, as far as hours tell."""
-        return replace(self, counts=self.counts.as_of(moment_us), question=self.question.as_of(moment_us))
+        """Return the comparison as of a time, to the hour."""
+        return replace(self, counts=self.counts.as_of(moment_us), spec=self.spec.as_of(moment_us))
 
     @property
     def stage(self) -> int:
         """Index of the stage that is judged."""
-        return len(self.question.stages) - 1
+        return len(self.spec.stages) - 1
 
     def findings(self) -> list[MetricFinding]:
-        """Give what is known of each metric, guardrails first."""
-        others = (name for name in self.question.metrics if name not in self.rules.guardrails)
+        """Return the finding of each metric, guardrails first."""
+        others = (name for name in self.spec.metrics if name not in self.rules.guardrails)
         return [self._finding(name) for name in (*self.rules.guardrails, *others)]
 
     def verdict(
         self, findings: Sequence[MetricFinding], doubts: Sequence[str]
     ) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, MetricStatus]]:
-        """Give what follows, why, and what each metric says."""
-        found = {one.name: status_of(one, safe_alpha=self.rules.alpha) for one in findings}
-        verdict, reasons = decide(found, findings, doubts)
-        return verdict, reasons, found
+        """Return the verdict, its reasons and the status of each metric."""
+        statuses = {one.name: status_of(one, safe_alpha=self.rules.alpha) for one in findings}
+        verdict, reasons = decide(statuses, findings, doubts)
+        return verdict, reasons, statuses
 
     def _finding(self, name: Metric) -> MetricFinding:
-        until_us = self.question.until_us
+        until_us = self.spec.until_us
         candidate, control = self.users[name, self.stage].at(until_us)
-        could = self.users["error_rate", self.stage].at(
-            until_us - (self.question.feedback_us if name in DELAYED_METRICS else 0)
+        opportunity_users = self.users["error_rate", self.stage].at(
+            until_us - (self.spec.feedback_us if name in DELAYED_METRICS else 0)
         )
-        opportunities = (could[0].count, could[1].count)
+        opportunities = (opportunity_users[0].count, opportunity_users[1].count)
         applies = True
         if name == "json_valid":
             applies = any(sums.promised_json_count for sums in self.counts.calls.values()) or 0 in opportunities
@@ -164,12 +159,12 @@ class Comparison:
         )
 
     def _can_be_slow(self, name: Metric) -> bool:
-        """Before the baseline's p95 is frozen nobody can be slow; without measured answers there is nothing to wait."""
+        """Return False until the baseline's p95 is frozen; without measured answers there is nothing to wait for."""
         is_measured = any(metric == name for metric, *_ in self.counts.times)
         return bool(self.counts.frozen.get(name)) or not is_measured
 
     def calls_needed(self, finding: MetricFinding) -> int | None:
-        """Give how many more calls of the candidate make a guardrail safe, about."""
+        """Return an estimate of how many more calls of the candidate make a guardrail non-inferior."""
         track = self.tracks[finding.name]
         recent = track.blocks[-_PACE_BLOCKS:]
         if not finding.is_guardrail or not recent:
@@ -195,26 +190,26 @@ class Comparison:
         )
         if units is None or not finding.candidate.count:
             return None
-        # only some calls give data (feedback, JSON): people count calls
+        # only some calls yield data (feedback, JSON): people count calls
         return math.ceil(units * self._candidate_calls() / finding.candidate.count)
 
     def last_needed(self, needed: Mapping[Metric, int | None], verdict: CanaryVerdict) -> int | None:
-        """Give what the slowest guardrail needs; None where one of them cannot say."""
-        wanted = [needed[name] for name in self.rules.guardrails if name in needed]
-        known = [one for one in wanted if one is not None]
-        return max(known) if verdict == "hold" and known and len(known) == len(wanted) else None
+        """Return the calls that the slowest guardrail needs; None if one of them is unknown."""
+        counts_needed = [needed[name] for name in self.rules.guardrails if name in needed]
+        known = [one for one in counts_needed if one is not None]
+        return max(known) if verdict == "hold" and known and len(known) == len(counts_needed) else None
 
     def time_of(self, call_count: int) -> float | None:
-        """Give how many seconds so many calls of the candidate take at this stage's pace."""
-        stretch = self.question.stages[-1].stretch
+        """Return the seconds that a number of calls of the candidate take at this stage's pace."""
+        time_range = self.spec.stages[-1].time_range
         so_far = self._candidate_calls()
-        return None if not so_far else call_count * (stretch.until_us - stretch.since_us) / 1e6 / so_far
+        return None if not so_far else call_count * (time_range.until_us - time_range.since_us) / 1e6 / so_far
 
     def _candidate_calls(self) -> int:
         return self.counts.for_stage(self.pair.candidate, self.stage).call_count
 
 
-def _added(cells: Sequence[TimeBucket], pair: ArmPair, stage: int) -> _RunningTotals:
+def _running_totals(cells: Sequence[TimeBucket], pair: ArmPair, stage: int) -> _RunningTotals:
     sums = _RunningTotals(untils_us=[], numbers=[])
     count = failed = control_count = control_failed = 0
     nobody = (0, 0)

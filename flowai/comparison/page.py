@@ -1,4 +1,4 @@
-"""Writes a report that compares arms, of a rollout or an experiment, as Markdown and as one HTML page.
+"""Renders a report that compares arms, of a rollout or an experiment, as Markdown and as one HTML page.
 
 Names in its texts are hostile until they are escaped here.
 """
@@ -20,24 +20,24 @@ _MAX_CHARS = 2000
 _STYLE = "th, td { white-space: nowrap; }\n"
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""A title, its columns, its rows."""
+"""Title, columns, rows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ComparisonPage:
-    """The texts of a report; not escaped."""
+    """Texts of a report; not escaped."""
 
     title: str
     verdict: str
     colour: str
-    """Of the verdict: good, bad, warn or quiet."""
+    """Colour of the verdict: good, bad, warn or quiet."""
     headline: str
     warnings: Sequence[str]
     tables: Sequence[Table]
     note: str
     footer: str
     plots: Mapping[str, str] = field(default_factory=dict)
-    """SVG by file name; Markdown only names the files."""
+    """SVG by file name; Markdown only links the files."""
 
 
 def to_markdown(page: ComparisonPage) -> str:
@@ -58,7 +58,7 @@ def _markdown(page: ComparisonPage) -> Iterator[str]:
 
 
 def to_html(page: ComparisonPage) -> str:
-    """Return the page as HTML, its plots in it."""
+    """Return the page as HTML with inline plots."""
     body = (
         tag("h1", page.title),
         tag("p", page.verdict, kind=f"verdict {page.colour}"),

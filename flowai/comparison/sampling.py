@@ -1,8 +1,8 @@
-"""Says how many of the users of a side are looked at closely, as traffic grows: all at first, then ever fewer.
+"""Sampling schedule: the share of users per arm whose calls are counted one by one; it halves as traffic grows.
 
-Evidence stays what it is: whether a user is looked at hangs on a hash of theirs that has nothing to do with the one
-that assigns them, and how many are hangs on how many calls there were up to the end of a cell, which says nothing
-before it is closed. Who is looked at later was looked at before, too.
+The evidence stays valid: the sample depends on a hash of the user that is independent of the assignment, and its size
+on the number of calls up to the end of a cell, which is known only after the cell. A user who is sampled later was
+sampled before, too.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 UNSAMPLED_CALLS = 50_000
-"""So many calls of a side are all looked at; each time that its calls have doubled from there on, half as many users as
-before are enough. So ten million calls need no more than five times as many looks."""
+"""Calls of an arm up to which all users are sampled; each doubling from there on halves the share. Ten million calls
+need no more than five times as many rows."""
 
 MIN_IN_CELL = 30
-"""Where a cell would have fewer calls than this left to look at, nothing is halved: what becomes worse late must be
-seen soon."""
+"""The share is not halved where a cell would have fewer sampled calls than this: late harm must be detected soon."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingSchedule:
-    """How many users of a side are looked at, over time."""
+    """Share of sampled users of an arm over time."""
 
     halvings_us: tuple[int, ...] = ()
-    """From each of these moments on half as many as before, in order; microseconds since 1970."""
+    """Times from which on the share is half of the one before, ascending; microseconds since 1970."""
 
     @property
     def mask_sql(self) -> str:
-        """The bits of a hash that must be 0 for its user to be looked at, as SQL over `at_us`; ever more of them."""
+        """SQL over `at_us`: the bits of a hash that must be 0 for its user to be sampled; more bits as time passes."""
         masks = " ".join(
             f"WHEN at_us < {moment_us} THEN {(1 << level) - 1}::UBIGINT"
             for level, moment_us in enumerate(self.halvings_us)
@@ -40,15 +39,15 @@ class SamplingSchedule:
 
     @property
     def mask(self) -> int:
-        """The bits of a hash that must be 0 in the end."""
+        """The bits of a hash that must be 0 at the end."""
         return (1 << len(self.halvings_us)) - 1
 
 
 def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:
-    """Find out when to halve.
+    """Return the schedule for the calls of an arm.
 
     Args:
-        calls: calls of a side by begin of a cell, microseconds since 1970.
+        calls: numbers of calls by the start of a cell, microseconds since 1970.
     """
     halvings: list[int] = []
     so_far = 0

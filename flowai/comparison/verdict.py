@@ -1,4 +1,4 @@
-"""Turns what was found about a candidate into a verdict: promote, hold, rollback or invalid."""
+"""Decides the status of a metric and the verdict: promote, hold, rollback or invalid."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from flowai.errors import ExitCode
 
 MIN_COUNT = 50
-"""A stage proves nothing with fewer users (or calls) in an arm than this; and an arm with so many and no data is
-missing."""
+"""Minimum of users (or calls) per arm for a non-inferior status; from this number on, missing measurements are
+`no_data`."""
 
 METRIC_LABELS: dict[Metric, str] = {
     "error_rate": "error rate",
@@ -30,11 +30,11 @@ METRIC_LABELS: dict[Metric, str] = {
     "hallucination": "hallucination",
 }
 STATUS_LABELS: dict[MetricStatus, str] = {
-    "safe": "safe",
-    "undecided": "undecided",
-    "worse": "WORSE",
-    "missing": "NO DATA",
-    "none": "does not apply",
+    "non_inferior": "non-inferior",
+    "inconclusive": "inconclusive",
+    "inferior": "worse",
+    "no_data": "no data",
+    "not_tested": "not tested",
 }
 
 _NOTHING = CountOfTotal()
@@ -42,35 +42,34 @@ _NOTHING = CountOfTotal()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricFinding:
-    """What was found about one metric."""
+    """Counts and evidence of one metric."""
 
     name: Metric
-    """The metric."""
     is_guardrail: bool
-    """Whether the verdict hangs on it."""
+    """Whether the verdict depends on it."""
     candidate: CountOfTotal = _NOTHING
     control: CountOfTotal = _NOTHING
-    """Users at risk in this stage, and those who failed."""
+    """Users at risk in this stage, and failures."""
     candidate_calls: CountOfTotal = _NOTHING
     control_calls: CountOfTotal = _NOTHING
-    """The same of calls, not collapsed."""
+    """Calls in this stage, not collapsed by user."""
     opportunities: tuple[int, int] = (0, 0)
-    """Candidate, control: users in this stage who could have given data."""
+    """Users of candidate and control in this stage who could have yielded data."""
     applies: bool = True
-    """Whether the metric has a meaning here (somebody promised JSON)."""
+    """Whether the metric applies (an answer had to be JSON)."""
     margin: float
-    """How much more often the candidate may fail."""
+    """Tolerated difference of failure rates."""
     alpha: float
-    """Chance of calling it worse when it is not."""
+    """Chance of a false `inferior`."""
     log_e: float = 0.0
     log_e_peak: float = 0.0
-    """Evidence that it is worse: now, and the largest so far."""
+    """Log evidence that the candidate is worse: now, and its largest value so far."""
     safe_log_e: float = 0.0
-    """Evidence that it is not worse by the margin."""
+    """Log evidence that it is not worse by the margin."""
 
     @property
     def block(self) -> Block:
-        """The users of both sides in this stage."""
+        """The users of both arms in this stage."""
         return Block(
             candidate_count=self.candidate.count,
             control_count=self.control.count,
@@ -80,32 +79,32 @@ class MetricFinding:
 
 
 def status_of(finding: MetricFinding, *, safe_alpha: float) -> MetricStatus:
-    """Say what a metric's figures mean.
+    """Return the status of a metric.
 
-    It is safe when the evidence of the rollout says so, the stage itself has seen enough users, and its calls do not
-    contradict: users who fail once are not at risk any more, so that a small group that always fails shows in calls
-    only.
+    It is non-inferior if the rollout's evidence shows it, the stage itself has enough users, and its calls do not
+    contradict: users are at risk until their first failure only, so that a small group that always fails shows in calls
+    alone.
 
     Args:
-        finding: what was found.
-        safe_alpha: chance of calling it safe when it is worse by the margin. All guardrails must be safe at once, so
-            that this one is not shared out.
+        finding: counts and evidence.
+        safe_alpha: chance of a false `non_inferior`. All guardrails must be non-inferior at once, so that it is not
+            shared out.
     """
     if not finding.applies:
-        return "none"
+        return "not_tested"
     if min(finding.candidate.count, finding.control.count) == 0 and min(finding.opportunities) >= MIN_COUNT:
-        return "missing"
+        return "no_data"
     if (
         finding.safe_log_e >= -math.log(safe_alpha)
         and min(finding.candidate.count, finding.control.count) >= MIN_COUNT
         and is_within_margin(finding)
     ):
-        return "safe"
-    return "worse" if finding.log_e_peak >= -math.log(finding.alpha) else "undecided"
+        return "non_inferior"
+    return "inferior" if finding.log_e_peak >= -math.log(finding.alpha) else "inconclusive"
 
 
 def is_within_margin(finding: MetricFinding) -> bool:
-    """Tell whether this stage's calls and users differ by no more than the margin; without calls nothing is within."""
+    """Return whether calls and users of this stage differ by no more than the margin; False without calls."""
     for candidate, control in ((finding.candidate, finding.control), (finding.candidate_calls, finding.control_calls)):
         if candidate.rate is None or control.rate is None or candidate.rate - control.rate > finding.margin:
             return False
@@ -113,39 +112,43 @@ def is_within_margin(finding: MetricFinding) -> bool:
 
 
 def decide(
-    found: Mapping[Metric, MetricStatus], findings: Sequence[MetricFinding], doubts: Sequence[str]
+    statuses: Mapping[Metric, MetricStatus], findings: Sequence[MetricFinding], doubts: Sequence[str]
 ) -> tuple[CanaryVerdict, tuple[str, ...]]:
-    """Give the verdict and its reasons, the weightiest first.
+    """Return the verdict and its reasons, the most important first.
 
-    A doubt about the comparison outranks everything: what it says may be wrong either way. A guardrail that is worse
-    outranks one without data: a candidate that fails every call gets no feedback.
+    Reasons of invalidity come first: the evidence may be wrong either way. An inferior guardrail outranks one without
+    data: a candidate whose calls all fail gets no feedback.
 
     Args:
-        found: what each metric says.
-        findings: guardrails and others.
-        doubts: why the comparison is not to be trusted; empty when it is.
+        statuses: status by metric.
+        findings: of guardrails and other metrics.
+        doubts: reasons why the comparison is invalid.
     """
     guards = [finding.name for finding in findings if finding.is_guardrail]
-    worse = tuple(f"{METRIC_LABELS[name]} is worse than the control's" for name in guards if found[name] == "worse")
-    missing = tuple(f"no data for {METRIC_LABELS[name]}" for name in guards if found[name] == "missing")
+    worse_reasons = tuple(
+        f"{METRIC_LABELS[name]} is worse than the control's" for name in guards if statuses[name] == "inferior"
+    )
+    missing_reasons = tuple(f"no data for {METRIC_LABELS[name]}" for name in guards if statuses[name] == "no_data")
     if doubts:
-        return "invalid", (*doubts, *worse, *missing)
-    if worse:
-        return "rollback", (*worse, *missing)
-    if missing:
-        return "invalid", missing
-    open_ones = tuple(f"{METRIC_LABELS[name]} is undecided" for name in guards if found[name] == "undecided")
-    if open_ones or not any(found[name] == "safe" for name in guards):
-        return "hold", open_ones or ("no guardrail has anything to say",)
-    return "promote", ("every guardrail is safe",)
+        return "invalid", (*doubts, *worse_reasons, *missing_reasons)
+    if worse_reasons:
+        return "rollback", (*worse_reasons, *missing_reasons)
+    if missing_reasons:
+        return "invalid", missing_reasons
+    inconclusive = tuple(
+        f"{METRIC_LABELS[name]} is inconclusive" for name in guards if statuses[name] == "inconclusive"
+    )
+    if inconclusive or not any(statuses[name] == "non_inferior" for name in guards):
+        return "hold", inconclusive or ("no guardrail has data yet",)
+    return "promote", ("every guardrail is non-inferior",)
 
 
 def exit_code(verdict: CanaryVerdict, fail_on: frozenset[CanaryVerdict] | None) -> ExitCode:
-    """Give the exit status a verdict stands for.
+    """Return the exit status of a verdict.
 
     Args:
         verdict: the verdict.
-        fail_on: the only verdicts that give a status other than 0; None for the usual rule.
+        fail_on: the only verdicts with a status other than 0; None for the default rule.
     """
     from flowai.errors import ExitCode
 

@@ -1,1 +1,1 @@
-"""A/B tests inside a feature: judging, reporting, ending."""
+"""A/B tests inside a feature: report, stop, adopt."""

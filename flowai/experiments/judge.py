@@ -1,8 +1,8 @@
-"""Judges an experiment: counts in, the report on its arms out.
+"""Computes the report of an experiment from its counts.
 
-Every arm is held against every other, both ways, by the evidence of a rollout. An arm wins when it is shown to be
-better than each of the others at alpha / k with k arms. Were another arm just as good, then one fixed comparison would
-have to err for each arm that could win in its place: at most k of them, with chance alpha / k each.
+Every pair of arms is compared, both ways, with the evidence of a rollout. An arm wins if it is shown to be better than
+each of the others at alpha / k with k arms. If another arm were just as good, a fixed comparison would have to err for
+each arm that could win in its place: at most k of them, with chance alpha / k each.
 """
 
 from __future__ import annotations
@@ -39,30 +39,27 @@ _NOTHING = CountOfTotal()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentRules:
-    """The rules of an experiment."""
+    """Decision rules of an experiment."""
 
     experiment: str
-    """Its name."""
     feature: str
-    """Where it runs."""
     goal: Goal
     """The metric that decides."""
     alpha: float
     """Chance of a false winner; and, apart from it, of a false alarm of any guardrail in any arm."""
     guardrails: tuple[Metric, ...]
-    """Metrics that must not be worse; at least one, the goal is none of them."""
+    """Metrics that must not get worse; at least one, without the goal."""
     margins: Mapping[Metric, float]
-    """How much worse each metric may be, 0 to below 1."""
+    """Tolerated difference of each metric, 0 to below 1."""
     environment: str | None = None
-    """Where; None where there are no environments."""
+    """None in a project without environments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _PairComparison:
-    """One arm held against another."""
+    """An arm compared with another."""
 
     comparison: Comparison
-    """The two sides."""
     findings: tuple[MetricFinding, ...]
     """The goal first."""
 
@@ -72,24 +69,26 @@ class _PairComparison:
 
 
 def evaluate_experiment(
-    counts: Counts, question: ComparisonSpec, rules: ExperimentRules, *, warnings: tuple[str, ...] = ()
+    counts: Counts, spec: ComparisonSpec, rules: ExperimentRules, *, warnings: tuple[str, ...] = ()
 ) -> ExperimentReport:
-    """Judge.
+    """Compute the report of an experiment.
 
     Args:
-        counts: what was counted.
-        question: what was asked, with the arms as sides.
-        rules: how it is judged.
-        warnings: what else a person should know.
+        counts: counts of its calls.
+        spec: what was counted, with the arms of the experiment.
+        rules: goal, alpha, guardrails and margins.
+        warnings: further warnings.
     """
-    arms = _arms(question)
-    duels = {(one, other): _duel(counts, question, rules, one, other) for one in arms for other in arms if one != other}
-    pairs = tuple(_pair(duels, one, other) for one, other in duels)
+    arms = _arms(spec)
+    comparisons = {
+        (one, other): _compare_arms(counts, spec, rules, one, other) for one in arms for other in arms if one != other
+    }
+    pairs = tuple(_pair(comparisons, one, other) for one, other in comparisons)
     users = {arm: counts.assigned_in(0).get(arm, 0) for arm in arms}
     split = srm_log_e_value(users, dict.fromkeys(arms, 1.0))
-    verdict, winner, reasons = _verdict(pairs, arms, rules.goal, tuple(_doubts(counts, question, split)))
-    leader = _leader(duels, arms)
-    needed_count, needed_s = _needed(duels, rules, leader, arms) if verdict == "none" else (None, None)
+    verdict, winner, reasons = _verdict(pairs, arms, rules.goal, tuple(_doubts(counts, spec, split)))
+    leader = _leader(comparisons, arms)
+    needed_count, needed_s = _needed(comparisons, rules, leader, arms) if verdict == "none" else (None, None)
     return with_digest(
         ExperimentReport(
             verdict=verdict,
@@ -100,8 +99,8 @@ def evaluate_experiment(
             environment=rules.environment,
             winner=winner,
             leader=leader,
-            since=format_us(question.stages[0].stretch.since_us),
-            until=format_us(question.until_us),
+            since=format_us(spec.stages[0].time_range.since_us),
+            until=format_us(spec.until_us),
             unit=counts.unit,
             arms={arm: arm_report(counts, 0, arm, ", ".join(_releases(counts, (arm,)))) for arm in arms},
             pairs=pairs,
@@ -109,20 +108,22 @@ def evaluate_experiment(
             split_e_value=clamp_e_value(split),
             goal_acts_at=len(arms) / rules.alpha,
             problems=problems_of(counts),
-            warnings=(*warnings, *_warnings(counts, arms), *warnings_of(counts, question)),
+            warnings=(*warnings, *_warnings(counts, arms), *warnings_of(counts, spec)),
             needed_count=needed_count,
             needed_s=needed_s,
         )
     )
 
 
-def _arms(question: ComparisonSpec) -> tuple[str, ...]:
-    return (question.sides.control, *question.sides.candidates)
+def _arms(spec: ComparisonSpec) -> tuple[str, ...]:
+    return (spec.sides.control, *spec.sides.candidates)
 
 
-def _duel(counts: Counts, question: ComparisonSpec, rules: ExperimentRules, arm: str, other: str) -> _PairComparison:
-    """Hold an arm against another; alpha is shared out over the guardrails, and over all such pairs."""
-    arm_count = len(_arms(question))
+def _compare_arms(
+    counts: Counts, spec: ComparisonSpec, rules: ExperimentRules, arm: str, other: str
+) -> _PairComparison:
+    """Compare an arm with another; alpha is shared out over the guardrails and over all such pairs."""
+    arm_count = len(_arms(spec))
     pair_rules = DecisionRules(
         alpha=rules.alpha / (arm_count * (arm_count - 1)),
         guardrails=rules.guardrails,
@@ -130,7 +131,7 @@ def _duel(counts: Counts, question: ComparisonSpec, rules: ExperimentRules, arm:
         baseline="",
         environment=rules.environment,
     )
-    comparison = Comparison.build(counts, question, pair_rules, ArmPair(candidate=arm, control=other))
+    comparison = Comparison.build(counts, spec, pair_rules, ArmPair(candidate=arm, control=other))
     findings = [_is_decided(comparison, one) for one in comparison.findings()]
     goal = next(one for one in findings if one.name == rules.goal)
     rest = (one for one in findings if one is not goal)
@@ -138,40 +139,46 @@ def _duel(counts: Counts, question: ComparisonSpec, rules: ExperimentRules, arm:
 
 
 def _is_decided(comparison: Comparison, finding: MetricFinding) -> MetricFinding:
-    """Leave out users of whom nothing can have been heard yet: who may still save has not failed to."""
+    """Drop users whose feedback window has not ended: they have not failed to save yet."""
     if finding.name not in DELAYED_METRICS:
         return finding
-    question = comparison.question
-    candidate, control = comparison.users[finding.name, 0].at(question.until_us - question.feedback_us)
+    spec = comparison.spec
+    candidate, control = comparison.users[finding.name, 0].at(spec.until_us - spec.feedback_us)
     settled = replace(finding, candidate=candidate, control=control)
-    if finding.name == "save_rate":  # calls are counted by the hour, which cannot be cut as finely
+    if finding.name == "save_rate":  # calls are counted by the hour, which is too coarse for the window
         return replace(settled, candidate_calls=_NOTHING, control_calls=_NOTHING)
     return settled
 
 
-def _pair(duels: Mapping[tuple[str, str], _PairComparison], arm: str, other: str) -> PairReport:
-    duel = duels[arm, other]
-    is_better = _is_better(duel, duels[other, arm])
+def _pair(comparisons: Mapping[tuple[str, str], _PairComparison], arm: str, other: str) -> PairReport:
+    compared = comparisons[arm, other]
+    is_better = _is_better(compared, comparisons[other, arm])
     metrics = []
-    for one in duel.findings:
-        word = status_of(one, safe_alpha=one.alpha if one is duel.goal else duel.comparison.rules.alpha)
-        if one is duel.goal and word != "missing":
-            word = "safe" if is_better else "worse" if _is_better(duels[other, arm], duel) else "undecided"
-        metrics.append(metric_report(one, word, None))
+    for one in compared.findings:
+        label = status_of(one, safe_alpha=one.alpha if one is compared.goal else compared.comparison.rules.alpha)
+        if one is compared.goal and label != "no_data":
+            label = (
+                "non_inferior"
+                if is_better
+                else "inferior"
+                if _is_better(comparisons[other, arm], compared)
+                else "inconclusive"
+            )
+        metrics.append(metric_report(one, label, None))
     return PairReport(arm=arm, other=other, is_better=is_better, metrics=tuple(metrics))
 
 
-def _is_better(duel: _PairComparison, mirrored: _PairComparison) -> bool:
-    """Tell whether an arm is better by the goal: the evidence says so, and it still leads among enough users."""
-    arm, other = duel.goal.candidate, duel.goal.control
+def _is_better(compared: _PairComparison, mirrored: _PairComparison) -> bool:
+    """Return whether an arm is better by the goal: by the evidence, and still leading among enough users."""
+    arm, other = compared.goal.candidate, compared.goal.control
     if min(arm.count, other.count) < MIN_COUNT or arm.rate is None or other.rate is None:
         return False
-    return mirrored.goal.log_e_peak >= -math.log(duel.goal.alpha) and arm.rate < other.rate
+    return mirrored.goal.log_e_peak >= -math.log(compared.goal.alpha) and arm.rate < other.rate
 
 
-def _leader(duels: Mapping[tuple[str, str], _PairComparison], arms: Sequence[str]) -> str | None:
-    """Give the arm that fails its goal least often so far; of equals the first."""
-    rates = {arm: duels[arm, next(other for other in arms if other != arm)].goal.candidate.rate for arm in arms}
+def _leader(comparisons: Mapping[tuple[str, str], _PairComparison], arms: Sequence[str]) -> str | None:
+    """Return the arm with the lowest failure rate of the goal so far; of equals the first; None if all are equal."""
+    rates = {arm: comparisons[arm, next(other for other in arms if other != arm)].goal.candidate.rate for arm in arms}
     known = {arm: rate for arm, rate in rates.items() if rate is not None}
     return min(known, key=known.__getitem__) if len(set(known.values())) > 1 else None
 
@@ -179,27 +186,31 @@ def _leader(duels: Mapping[tuple[str, str], _PairComparison], arms: Sequence[str
 def _verdict(
     pairs: Sequence[PairReport], arms: Sequence[str], goal: Goal, doubts: tuple[str, ...]
 ) -> tuple[ExperimentVerdict, str | None, tuple[str, ...]]:
-    """Give the verdict, the winner, and the reasons, the weightiest first; a doubt outranks everything."""
-    harm = tuple(_harmful_arm(pairs))
+    """Return verdict, winner and reasons, the most important first; reasons of invalidity outrank everything."""
+    worse_guardrails = tuple(_worse_guardrails(pairs))
     missing = _missing(pairs, goal)
     if doubts:
-        return "invalid", None, (*doubts, *harm, *missing)
-    word = METRIC_LABELS[goal]
+        return "invalid", None, (*doubts, *worse_guardrails, *missing)
+    label = METRIC_LABELS[goal]
     best = next((arm for arm in arms if all(pair.is_better for pair in pairs if pair.arm == arm)), None)
     beaten = best is not None and any(pair.worse for pair in pairs if pair.arm == best)
-    if harm and (best is None or beaten):
-        spoilt = (f"the {word} of {best} is the best, but a guardrail of it is worse",) if best is not None else ()
-        return "worse", None, (*harm, *spoilt, *missing)
+    if worse_guardrails and (best is None or beaten):
+        spoilt = (f"{best} has the best {label}, but a guardrail of it is worse",) if best is not None else ()
+        return "worse", None, (*worse_guardrails, *spoilt, *missing)
     if missing:
         return "invalid", None, missing
     if best is None:
-        return "none", None, (f"no arm's {word} is shown to be better than every other's",)
+        return "none", None, (f"no arm's {label} is shown to be better than every other's",)
     others = "the other's" if len(arms) == 2 else "every other's"  # noqa: PLR2004 - one other
-    return "winner", best, (f"the {word} of {best} is better than {others}, and no guardrail of it is worse", *harm)
+    return (
+        "winner",
+        best,
+        (f"the {label} of {best} is better than {others}, and no guardrail of it is worse", *worse_guardrails),
+    )
 
 
-def _harmful_arm(pairs: Sequence[PairReport]) -> Iterator[str]:
-    """Say which guardrails are worse, each with the arms that it is worse than."""
+def _worse_guardrails(pairs: Sequence[PairReport]) -> Iterator[str]:
+    """Yield a text per inferior guardrail, with the arms that it is worse than."""
     others: dict[tuple[str, Metric], list[str]] = {}
     for pair in pairs:
         for metric in pair.worse:
@@ -209,23 +220,23 @@ def _harmful_arm(pairs: Sequence[PairReport]) -> Iterator[str]:
 
 
 def _missing(pairs: Sequence[PairReport], goal: Goal) -> tuple[str, ...]:
-    """Say what has no data: users enough, and nothing heard of any of them."""
+    """Return a text per metric without data although there are enough users."""
     names = dict.fromkeys(
         metric.name
         for pair in pairs
         for metric in pair.metrics
-        if metric.status == "missing" and (metric.is_guardrail or metric.name == goal)
+        if metric.status == "no_data" and (metric.is_guardrail or metric.name == goal)
     )
-    said = [f"no data for {METRIC_LABELS[name]}" for name in names]
+    texts = [f"no data for {METRIC_LABELS[name]}" for name in names]
     counted = [pair.goal.candidate for pair in pairs]
     if min(one.count for one in counted) >= MIN_COUNT and all(one.failure_count == one.count for one in counted):
-        word = "saved" if goal == "save_rate" else "accepted"
-        said.append(f"no answer of any arm was {word}: is that feedback sent at all?")
-    return tuple(said)
+        label = "saved" if goal == "save_rate" else "accepted"
+        texts.append(f"no answer of any arm was {label}: is this feedback sent at all?")
+    return tuple(texts)
 
 
-def _doubts(counts: Counts, question: ComparisonSpec, split: float) -> Iterator[str]:
-    arms = _arms(question)
+def _doubts(counts: Counts, spec: ComparisonSpec, split: float) -> Iterator[str]:
+    arms = _arms(spec)
     strays = {side: calls for side, calls in sorted(counts.traffic.items()) if side not in arms}
     if strays:
         named = [f"{calls:,} calls of {one_line(side, 40)}" for side, calls in list(strays.items())[:MAX_NAMED]]
@@ -237,17 +248,17 @@ def _doubts(counts: Counts, question: ComparisonSpec, split: float) -> Iterator[
     if split >= -math.log(MISMATCH_ALPHA):
         users = counts.assigned_in(0)
         yield f"users do not divide evenly: {', '.join(f'{arm} {users.get(arm, 0):,}' for arm in arms)}"
-    yield from comparison_problems(counts, question)
+    yield from comparison_problems(counts, spec)
 
 
 def _warnings(counts: Counts, arms: tuple[str, ...]) -> Iterator[str]:
     releases = _releases(counts, arms)
     if len(releases) > 1:
-        yield f"several releases served meanwhile: {', '.join(releases)}; only calls of the same minutes are compared"
+        yield f"several releases served: {', '.join(releases)}; only calls of the same minutes are compared"
 
 
 def _releases(counts: Counts, arms: tuple[str, ...]) -> list[str]:
-    """Give what served the calls of some arms, most calls first; names come from the log."""
+    """Return the releases that served some arms, most calls first; names come from the log and are escaped."""
     served: Counter[str] = Counter()
     for one, hours in counts.versions.items():
         if one.side in arms:
@@ -257,22 +268,25 @@ def _releases(counts: Counts, arms: tuple[str, ...]) -> list[str]:
 
 
 def _needed(
-    duels: Mapping[tuple[str, str], _PairComparison], rules: ExperimentRules, leader: str | None, arms: Sequence[str]
+    comparisons: Mapping[tuple[str, str], _PairComparison],
+    rules: ExperimentRules,
+    leader: str | None,
+    arms: Sequence[str],
 ) -> tuple[int | None, float | None]:
-    """Give how many more users in each arm, and seconds, it takes until the leader is better than every other arm."""
+    """Return how many more users per arm, and seconds, it takes until the leader is better than every other arm."""
     if leader is None:
         return None, None
     calls: list[int] = []
     for other in arms:
         if other == leader:
             continue
-        duel = duels[leader, other]
-        decides = replace(duel.comparison.rules, alpha=duel.goal.alpha, guardrails=(rules.goal,))
-        needed = replace(duel.comparison, rules=decides).calls_needed(replace(duel.goal, is_guardrail=True))
+        compared = comparisons[leader, other]
+        decides = replace(compared.comparison.rules, alpha=compared.goal.alpha, guardrails=(rules.goal,))
+        needed = replace(compared.comparison, rules=decides).calls_needed(replace(compared.goal, is_guardrail=True))
         if needed is None:
             return None, None
         calls.append(needed)
-    comparison = duels[leader, next(other for other in arms if other != leader)].comparison
+    comparison = comparisons[leader, next(other for other in arms if other != leader)].comparison
     so_far = comparison.counts.for_stage(leader, 0).call_count
     users = comparison.counts.unit_count(leader, 0)
     return math.ceil(max(calls) * users / so_far), comparison.time_of(max(calls))

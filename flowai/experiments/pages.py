@@ -1,4 +1,4 @@
-"""Writes an experiment's report as Markdown and as one HTML page."""
+"""Renders an experiment's report as Markdown and as one HTML page."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _COLOURS = {"winner": "good", "worse": "bad", "none": "quiet", "invalid": "warn"
 _GAP = " · "
 _NOTE = (
     "Rates are of users at risk: in each five minutes a user counts once, and after a first failure (an answer not "
-    "saved, an error) no more. Evidence is an e-value over the whole experiment; it may be looked at at any time. Of "
-    "the goal it speaks for better, of everything else for worse. Intervals are for one look."
+    "saved, an error) no more. Evidence is an e-value over the whole experiment; it is valid at every time. For the "
+    "goal it supports better, for other metrics worse. Intervals are for a single fixed analysis."
 )
 
 
@@ -49,6 +49,6 @@ def _page(report: ExperimentReport) -> ComparisonPage:
 def _tables(report: ExperimentReport) -> Iterator[Table]:
     yield "Arms", arm_columns(report), arm_rows(report)
     if rows := pair_rows(report):
-        yield "What decides", PAIR_COLUMNS, rows
+        yield "Deciding comparisons", PAIR_COLUMNS, rows
     if rows := pair_rows(report, whole=True):
-        yield "Every arm against every other", PAIR_COLUMNS, rows
+        yield "All comparisons of arms", PAIR_COLUMNS, rows

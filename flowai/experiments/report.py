@@ -1,4 +1,4 @@
-"""What `flowai experiment report` does: holds the arms of an experiment against each other and writes what it found."""
+"""`flowai experiment report`: compares the arms of an experiment and writes the report."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import CommandContext, Workspace
 
 
-LONGEST = timedelta(days=90)
-"""How far back an experiment's first call is looked for; a log may be years long, and lie in an object store."""
+MAX_SEARCH_RANGE = timedelta(days=90)
+"""Range in which an experiment's first call is searched; a log may hold years, in an object store."""
 
 WRITERS: Writers[ExperimentReport] = {
     ".json": to_json,
@@ -45,36 +45,34 @@ WRITERS: Writers[ExperimentReport] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentOptions:
-    """What the command was asked."""
+    """Options of `flowai experiment report`."""
 
     name: str
-    """The experiment."""
     since: str | None = None
-    """Begin, as typed; None for its first call, within 90 days."""
+    """Start, as typed; None for the first call, within 90 days."""
     until: str | None = None
     """End, as typed; None for now."""
     window: str = "1h"
-    """How long after a call feedback counts, as typed."""
+    """Time after a call in which feedback counts, as typed."""
     outputs: tuple[Path, ...] = ()
-    """More files to write."""
+    """Further files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExperimentResult:
-    """What came of it."""
+    """Result of `flowai experiment report`."""
 
     report: ExperimentReport
-    """The report."""
     directory: Path
-    """Where its files lie."""
+    """Directory of the report's files."""
 
 
 def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:
-    """Compare, and write the report.
+    """Compare the arms and write the report.
 
     Raises:
-        UsageError: an option is wrong, there is no such experiment, or it is over.
-        UndecidedError: it has no call in the log.
+        UsageError: an option is wrong, there is no such experiment, or it has ended.
+        InconclusiveError: the log has no call of it.
         ProjectError: the registry is wrong, or the goal cannot be measured.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
@@ -87,12 +85,12 @@ def run_experiment_report(context: CommandContext, options: ExperimentOptions) -
     experiment = registry.experiments[options.name]
     goal = _goal(workspace, options.name, experiment)
     now = context.now().replace(microsecond=0)
-    question = _question(workspace, ledger, experiment, options, now)
-    places = open_event_source(registry, context.project, workspace.environ, days_around(question.stretch))
-    with places as directories:
-        counts = count_log(directories, question)
+    spec = _comparison_spec(workspace, ledger, experiment, options, now)
+    source = open_event_source(registry, context.project, workspace.environ, days_around(spec.time_range))
+    with source as directories:
+        counts = count_log(directories, spec)
     rules = _rules(workspace, options.name, experiment, goal)
-    report = evaluate_experiment(counts, question, rules, warnings=ledger.warnings)
+    report = evaluate_experiment(counts, spec, rules, warnings=ledger.warnings)
     directory = context.project.reports / "experiments" / options.name
     paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
     write_reports(report, paths, WRITERS)
@@ -105,13 +103,13 @@ def _goal(workspace: Workspace, name: str, experiment: Experiment) -> Goal:
         if goal == experiment.goal:
             return goal
     raise RegistryError(
-        f"no goal `{experiment.goal}` that could be measured",
+        f"the goal `{experiment.goal}` cannot be measured",
         place=Place(file=workspace.registry.own_file, key=f"experiments.{name}.goal"),
         hint=expected_one_of(known, found=experiment.goal),
     )
 
 
-def _question(
+def _comparison_spec(
     workspace: Workspace, ledger: Ledger, experiment: Experiment, options: ExperimentOptions, now: datetime
 ) -> ComparisonSpec:
     until = now if options.until is None else parse_moment(options.until, now=now, option="--until")
@@ -120,30 +118,30 @@ def _question(
         since_us = to_us(parse_moment(options.since, now=now, option="--since"))
     else:
         before = end_entry(ledger, options.name)
-        searched = TimeRange(since_us=to_us(before.at if before else until - LONGEST), until_us=to_us(until))
-        places = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(searched))
-        with places as directories:
-            found = start_of(directories, options.name, searched)
-        if found is None:
+        searched = TimeRange(since_us=to_us(before.at if before else until - MAX_SEARCH_RANGE), until_us=to_us(until))
+        source = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(searched))
+        with source as directories:
+            first_us = start_of(directories, options.name, searched)
+        if first_us is None:
             raise InconclusiveError(
                 f"the log has no call of the experiment `{options.name}`",
-                hint=f"calls of `{experiment.feature}` take part from the moment that a process reads the registry",
+                hint=f"calls of `{experiment.feature}` take part once a process has read the registry",
             )
-        since_us = found
+        since_us = first_us
     if since_us >= to_us(until):
-        raise UsageError("nothing lies between `--since` and `--until`")
+        raise UsageError("`--until` must be after `--since`")
     return experiment_spec(
         options.name,
         tuple(experiment.arms),
         feature=experiment.feature,
-        stretch=TimeRange(since_us=since_us, until_us=to_us(until)),
+        time_range=TimeRange(since_us=since_us, until_us=to_us(until)),
         feedback_us=feedback_us,
         now_us=to_us(now),
     )
 
 
 def _rules(workspace: Workspace, name: str, experiment: Experiment, goal: Goal) -> ExperimentRules:
-    """Take alpha, guardrails and margins from the policy of rollouts: there is one idea of what must not get worse."""
+    """Return the rules: alpha, guardrails and margins are those of rollouts."""
     policy = workspace.registry.policies.canary
     alike = {"slow_ttft": "slow_calls", "save_rate": "acceptance"}
     margins: dict[Metric, float] = {one: getattr(policy.margins, alike.get(one, one)) for one in EXPERIMENT_METRICS}
@@ -159,21 +157,21 @@ def _rules(workspace: Workspace, name: str, experiment: Experiment, goal: Goal) 
 
 
 def end_entry(ledger: Ledger, experiment: str) -> LedgerEntry | None:
-    """Give the newest step that ended an experiment of this name."""
+    """Return the newest ledger entry that ended an experiment of this name."""
     return next((one for one in reversed(ledger.entries) if one.experiment == experiment), None)
 
 
 def how_it_ended(entry: LedgerEntry) -> str:
-    """Say how an experiment ended: `adopted as v3 by ann on 2026-05-02`."""
+    """Return how an experiment ended: `adopted as v3 by ann on 2026-05-02`."""
     how = f"adopted as {entry.release}" if entry.action == "adopt" else "stopped"
     return f"{how} by {entry.actor} on {entry.at:%Y-%m-%d}"
 
 
 def no_experiment(registry: Registry, ledger: Ledger, name: str) -> UsageError:
-    """Give the error that there is no such experiment, or that it is over."""
+    """Return the error for an experiment that does not exist or has ended."""
     ended = end_entry(ledger, name)
     if ended is not None:
         hint = f"its last report: reports/experiments/{name}/report.md"
-        return UsageError(f"the experiment `{name}` is over: {how_it_ended(ended)}", hint=hint)
+        return UsageError(f"the experiment `{name}` has ended: {how_it_ended(ended)}", hint=hint)
     hint = expected_one_of(registry.experiments, found=name) if registry.experiments else "the registry has none"
     return UsageError(f"no experiment `{name}` in `{registry.own_file}`", hint=hint)

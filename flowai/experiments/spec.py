@@ -1,4 +1,4 @@
-"""What is asked of a log about an experiment: its arms, its feature, and from when on."""
+"""Specification of an experiment's count: arms, feature, start."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ EXPERIMENT_METRICS: tuple[Metric, ...] = ("save_rate", *METRICS)
 
 
 def experiment_spec(
-    experiment: str, arms: tuple[str, ...], *, feature: str, stretch: TimeRange, feedback_us: int, now_us: int
+    experiment: str, arms: tuple[str, ...], *, feature: str, time_range: TimeRange, feedback_us: int, now_us: int
 ) -> ComparisonSpec:
-    """Give the question about an experiment.
+    """Return what is counted for an experiment.
 
-    Calls of our own people (`dogfood`) are left out, as in a rollout. The whole stretch is one stage without a control
-    of its own: all arms have equal shares from begin to end, whatever else is rolled out meanwhile.
+    Calls of `dogfood` are left out, as in a rollout. The whole time range is one stage without a control of its own:
+    all arms have equal shares from start to end, whatever rollout is active.
 
     Args:
         experiment: its name.
         arms: in the registry's order; at least two.
-        feature: where it runs.
-        stretch: when.
+        feature: the feature of the experiment.
+        time_range: the time range.
         feedback_us: microseconds after a call in which feedback and scores count.
-        now_us: the time.
+        now_us: the time, microseconds since 1970.
     """
     sides = experiment_sides(experiment, arms)
     return ComparisonSpec(
         sides=replace(sides, condition=f"{sides.condition} AND variant IS DISTINCT FROM 'dogfood'"),
-        stages=(RolloutStage(percent=0, stretch=stretch),),
+        stages=(RolloutStage(percent=0, time_range=time_range),),
         feature=feature,
         feedback_us=feedback_us,
         now_us=now_us + CLOCK_SKEW_S * 1_000_000,
@@ -45,23 +45,23 @@ def experiment_spec(
     )
 
 
-def start_of(directories: Path | Sequence[Path], experiment: str, stretch: TimeRange) -> int | None:
-    """Find an experiment's first call; evidence must begin at the same call whenever one looks.
+def start_of(directories: Path | Sequence[Path], experiment: str, time_range: TimeRange) -> int | None:
+    """Return the time of an experiment's first call: evidence must always start at the same call.
 
     Args:
-        directories: the log, or several that hold one log together.
+        directories: one directory, or several that form one log.
         experiment: its name.
-        stretch: where it is looked for; earlier calls are not meant.
+        time_range: earlier calls are left out.
 
     Returns:
-        Microseconds since 1970; None where there is no call of it.
+        Microseconds since 1970; None if there is no call of it.
 
     Raises:
         InfrastructureError: the log cannot be read.
     """
-    with open_log(directories, ("experiment",), stretch) as log:
+    with open_log(directories, ("experiment",), time_range) as log:
         ((first_us,),) = log.fetch(
             f"SELECT min(at_us) FROM lines WHERE {IS_CALL} AND experiment = {literal(experiment)}"  # noqa: S608 - quoted
-            f' AND "at" >= {moment(stretch.since_us)}'
+            f' AND "at" >= {moment(time_range.since_us)}'
         )
     return None if first_us is None else int(first_us)

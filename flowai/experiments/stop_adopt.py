@@ -1,4 +1,4 @@
-"""`flowai experiment stop` and `adopt`: take an experiment out of the registry; adopt the winning arm."""
+"""`flowai experiment stop` and `adopt`: removes an experiment from the registry; the winning arm becomes a release."""
 
 from __future__ import annotations
 
@@ -31,229 +31,227 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopOptions:
-    """What was asked for."""
+    """Options of `flowai experiment stop`."""
 
     name: str
-    """The experiment."""
     env: str | None = None
-    """The environment; None for FLOWAI_ENV or the only one."""
+    """None for FLOWAI_ENV or the only environment."""
     reason: str | None = None
-    """Why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdoptOptions:
-    """What was asked for."""
+    """Options of `flowai experiment adopt`."""
 
     name: str
-    """The experiment."""
     arm: str | None = None
-    """The arm; None for the winner."""
+    """None for the winner."""
     release: str | None = None
     """Name of the new release; None for the next number."""
     env: str | None = None
-    """The environment; None for FLOWAI_ENV or the only one."""
+    """None for FLOWAI_ENV or the only environment."""
     force: bool = False
-    """Whether an arm is taken without evidence."""
+    """Whether to adopt the arm without evidence."""
     reason: str | None = None
-    """Why."""
     since: str | None = None
-    """Begin of the evidence, as typed; None for the experiment's first call."""
+    """Start of the evidence, as typed; None for the experiment's first call."""
     window: str = "1h"
-    """How long after a call feedback counts, as typed."""
+    """Time after a call in which feedback counts, as typed."""
 
 
 class EndResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """Result of `flowai experiment stop` and `adopt`: a public format."""
 
     schema_version: int = 1
-    """Version of this format: 1."""
     environment: str | None
-    """The environment; None for the plain registry."""
+    """None in a project without environments."""
     experiment: str
-    """The experiment."""
     action: Literal["stop", "adopt"]
-    """`stop`, or `adopt`."""
     feature: str | None = None
-    """Where it ran; None where an earlier command ended it."""
+    """None if an earlier command ended the experiment."""
     arm: str | None = None
-    """The arm that was adopted; None where none was."""
+    """The adopted arm."""
     release: str | None = None
-    """The release that was made of it; None where none was needed: it is what serves."""
+    """The new release; None if `serving` equals the arm already."""
     serving: str
-    """The release that serves, in this feature too from now on."""
+    """The release that serves the feature from now on."""
     changed: bool = True
-    """Whether this run ended it; False where an earlier one had."""
+    """Whether this run ended it; False if an earlier one had."""
     ended: str = ""
-    """How and by whom, where an earlier one had; else empty."""
+    """How it was ended earlier, and the person; else empty."""
     forced: bool = False
     """Whether it was adopted without evidence."""
     files: tuple[str, ...] = ()
     """Registry files that were changed."""
     report_digest: str | None = None
-    """Digest of the report it rests on; None for none."""
+    """Digest of the report that the decision depends on."""
     warnings: tuple[str, ...] = ()
-    """What a person should know; one line each."""
 
 
 def stop(context: CommandContext, options: StopOptions) -> EndResult:
-    """End an experiment: every call of its feature is served by the release alone again.
+    """End an experiment: the release alone serves its feature again.
 
     Raises:
-        UsageError: there is no such experiment, or somebody changed it meanwhile.
-        ProjectError: the registry is wrong, or cannot be changed without touching what stands around.
+        UsageError: there is no such experiment, or the registry changed during the command.
+        ProjectError: the registry is wrong, or cannot be changed without touching other entries.
         InfrastructureError: a file cannot be written.
     """
-    with open_ground(context, env=options.env) as ground:
-        serves = ground.serving(ground.status_of()).name
-        if options.name not in ground.registry.experiments:
-            return _already_ended(ground, options.name, serves)
-        experiment = ground.registry.experiments[options.name]
-        entry = _entry(ground, options.name, experiment, action="stop", reason=options.reason)
-        files, warnings = _remove_entry(ground, entry, experiment, ())
+    with open_ground(context, env=options.env) as session:
+        serving = session.serving(session.status_of()).name
+        if options.name not in session.registry.experiments:
+            return _already_ended(session, options.name, serving)
+        experiment = session.registry.experiments[options.name]
+        entry = _entry(session, options.name, experiment, action="stop", reason=options.reason)
+        files, warnings = _remove_entry(session, entry, experiment, ())
         return EndResult(
-            environment=ground.source.environment,
+            environment=session.source.environment,
             experiment=options.name,
             action="stop",
             feature=experiment.feature,
-            serving=serves,
+            serving=serving,
             files=files,
-            warnings=(*ground.ledger.warnings, *warnings),
+            warnings=(*session.ledger.warnings, *warnings),
         )
 
 
 def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
-    """End an experiment and make an arm of it a release, ready to be published.
+    """End an experiment and turn an arm into a release, ready to be published.
 
     Raises:
-        UndecidedError: no arm has won, or another one.
-        UsageError: there is no such experiment or arm, it was stopped, a rollout is on, the release's name is taken.
-        ProjectError: the registry is wrong, or cannot be changed without touching what stands around.
+        InconclusiveError: no arm has won, or another one.
+        UsageError: there is no such experiment or arm, it was stopped, a rollout is active, the name is taken.
+        ProjectError: the registry is wrong, or cannot be changed without touching other entries.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     _check_force(options)
-    with open_ground(context, env=options.env) as ground:
-        registry, name, standing = ground.registry, options.name, ground.status_of()
-        serves = ground.serving(standing).name
+    with open_ground(context, env=options.env) as session:
+        registry, name, status = session.registry, options.name, session.status_of()
+        serving = session.serving(status).name
         if name not in registry.experiments:
-            return _adopted(_already_ended(ground, name, serves))
+            return _require_adopted(_already_ended(session, name, serving))
         experiment = registry.experiments[name]
         if options.arm is not None and options.arm not in experiment.arms:
             hint = expected_one_of(experiment.arms, found=options.arm)
             raise UsageError(f"experiment `{name}` has no arm `{options.arm}`", hint=hint)
         rollout = registry.rollout
-        if rollout is not None and rollout.candidate not in standing.bad:
+        if rollout is not None and rollout.candidate not in status.bad:
             hint = "finish it first: `flowai release promote`, or `flowai rollback`"
-            raise UsageError(f"the rollout of `{rollout.candidate}` is on: what serves is not settled", hint=hint)
+            raise UsageError(
+                f"the rollout of `{rollout.candidate}` is active: the serving release may change", hint=hint
+            )
         release = options.release and _free_name(registry, options.release)  # before the log is read
-        report = None if options.force else _check_winner(ground, options)
+        report = None if options.force else _check_winner(session, options)
         arm = options.arm or (report.winner if report else None) or ""
-        made = _build_release(registry, experiment, name, arm, serves)
+        settings = _build_release(registry, experiment, name, arm, serving)
         edits: tuple[EntryEdit, ...] = ()
-        if made is None:
+        if settings is None:
             release = None
         else:
-            release = release or _next_name(registry, serves)
-            edits = (EntryEdit(key="releases", name=release, value=made, beside=serves),)
+            release = release or _next_name(registry, serving)
+            edits = (EntryEdit(key="releases", name=release, value=settings, beside=serving),)
         entry = msgspec.structs.replace(
-            _entry(ground, name, experiment, action="adopt", reason=options.reason, arm=arm),
-            release=release or serves,
+            _entry(session, name, experiment, action="adopt", reason=options.reason, arm=arm),
+            release=release or serving,
             forced=options.force,
             report_digest=report.digest if report else None,
         )
-        files, warnings = _remove_entry(ground, entry, experiment, edits)
+        files, warnings = _remove_entry(session, entry, experiment, edits)
         return EndResult(
-            environment=ground.source.environment,
+            environment=session.source.environment,
             experiment=name,
             action="adopt",
             feature=experiment.feature,
             arm=arm,
             release=release,
-            serving=serves,
+            serving=serving,
             forced=options.force,
             files=files,
             report_digest=entry.report_digest,
-            warnings=(*standing.warnings, *warnings),
+            warnings=(*status.warnings, *warnings),
         )
 
 
 def _check_force(options: AdoptOptions) -> None:
     if options.force and not (options.reason and options.reason.strip()):
-        raise UsageError("`--force` needs `--reason`", hint='say why: `--force --reason "..."`')
+        raise UsageError("`--force` needs `--reason`", hint='give a reason: `--force --reason "..."`')
     if options.force and options.arm is None:
         raise UsageError("`--force` needs `--arm`: without evidence there is no winner")
 
 
-def _already_ended(ground: RolloutSession, name: str, serves: str) -> EndResult:
-    """Say that it is over already.
+def _already_ended(session: RolloutSession, name: str, serving: str) -> EndResult:
+    """Return the result for an experiment that has ended already.
 
     Raises:
-        UsageError: nobody knows it.
+        UsageError: the ledger does not know it.
     """
-    ended = end_entry(ground.ledger, name)
+    ended = end_entry(session.ledger, name)
     if ended is None:
-        raise no_experiment(ground.registry, ground.ledger, name)
+        raise no_experiment(session.registry, session.ledger, name)
     adopted = ended.action == "adopt"
     return EndResult(
-        environment=ground.source.environment,
+        environment=session.source.environment,
         experiment=name,
         action="adopt" if adopted else "stop",
         arm=ended.evidence.get("arm"),
-        release=ended.release if adopted and ended.release != serves else None,
-        serving=serves,
+        release=ended.release if adopted and ended.release != serving else None,
+        serving=serving,
         changed=False,
         ended=how_it_ended(ended),
         forced=ended.forced,
         report_digest=ended.report_digest,
-        warnings=ground.ledger.warnings,
+        warnings=session.ledger.warnings,
     )
 
 
-def _adopted(ended: EndResult) -> EndResult:
+def _require_adopted(ended: EndResult) -> EndResult:
     if ended.action != "adopt":
-        raise UsageError(f"the experiment `{ended.experiment}` is over: {ended.ended}", hint="no arm can be adopted")
+        raise UsageError(f"the experiment `{ended.experiment}` has ended: {ended.ended}", hint="no arm can be adopted")
     return ended
 
 
-def _check_winner(ground: RolloutSession, options: AdoptOptions) -> ExperimentReport:
-    """Hold the arms against each other anew, and give the report if the arm that is meant has won."""
+def _check_winner(session: RolloutSession, options: AdoptOptions) -> ExperimentReport:
+    """Compare the arms again; return the report if the requested arm has won."""
     from flowai.experiments.report import ExperimentOptions, run_experiment_report
-    from flowai.experiments.tables import VERDICT_WORDS, reason_line  # a forced one needs no log
+    from flowai.experiments.tables import VERDICT_WORDS, reason_line  # `--force` needs no log
 
-    wanted = ExperimentOptions(name=options.name, since=options.since, window=options.window)
-    report = run_experiment_report(ground.context, wanted).report
-    hint = f"look: `flowai experiment report {options.name}`; or take one: `--arm NAME --force --reason ...`"
+    report_options = ExperimentOptions(name=options.name, since=options.since, window=options.window)
+    report = run_experiment_report(session.context, report_options).report
+    hint = f"see `flowai experiment report {options.name}`; to choose an arm: `--arm NAME --force --reason ...`"
     if report.winner is None:
-        said = f"{VERDICT_WORDS[report.verdict].lower()}: {reason_line(report)}"
-        raise InconclusiveError(f"no arm of `{options.name}` can be adopted: {said}", hint=hint)
+        text = f"{VERDICT_WORDS[report.verdict].lower()}: {reason_line(report)}"
+        raise InconclusiveError(f"no arm of `{options.name}` can be adopted: {text}", hint=hint)
     if options.arm not in (None, report.winner):
         raise InconclusiveError(f"arm `{options.arm}` has not won: `{report.winner}` has", hint=hint)
     return report
 
 
 def _build_release(
-    registry: Registry, experiment: Experiment, name: str, arm: str, serves: str
+    registry: Registry, experiment: Experiment, name: str, arm: str, serving: str
 ) -> dict[str, object] | None:
-    """Give the release that serves what an arm does, as it is written; None where that serves already."""
-    bound = binding(registry, serves, experiment.feature)
+    """Return the registry entry of a release that serves an arm; None if the serving release equals the arm."""
+    bound = binding(registry, serving, experiment.feature)
     if arm_binding(registry, bound, name, arm) == bound:
         return None
-    return {"extends": serves, experiment.feature: msgspec.to_builtins(experiment.arms[arm])}
+    return {"extends": serving, experiment.feature: msgspec.to_builtins(experiment.arms[arm])}
 
 
 def _free_name(registry: Registry, name: str) -> str:
     if re.search(NAME, name) is None:
         raise UsageError(f"--as: found `{name}`, expected {TYPE_DESCRIPTIONS[NAME]}")
     if name in registry.releases:
-        raise UsageError(f"--as: there is a release `{name}` already", hint="releases never change; give another name")
+        raise UsageError(
+            f"--as: the release `{name}` exists already", hint="releases never change; choose another name"
+        )
     return name
 
 
-def _next_name(registry: Registry, serves: str) -> str:
-    """Count the name of the release that serves up, to the first that is free."""
-    numbered = _NUMBERED.fullmatch(serves)
+def _next_name(registry: Registry, serving: str) -> str:
+    """Return the serving release's name with its number increased to the first free one."""
+    numbered = _NUMBERED.fullmatch(serving)
     if numbered is None:
-        raise UsageError(f"no number to count up in `{serves}`", hint="name the new release: `--as NAME`")
+        raise UsageError(
+            f"the release name `{serving}` has no number to increase", hint="name the new release: `--as NAME`"
+        )
     stem, number = numbered[1], int(numbered[2])
     while f"{stem}{number}" in registry.releases:
         number += 1
@@ -261,7 +259,7 @@ def _next_name(registry: Registry, serves: str) -> str:
 
 
 def _entry(
-    ground: RolloutSession,
+    session: RolloutSession,
     name: str,
     experiment: Experiment,
     *,
@@ -269,47 +267,49 @@ def _entry(
     reason: str | None,
     arm: str | None = None,
 ) -> LedgerEntry:
-    """Give the ledger's line; it keeps what the registry said of the experiment."""
-    at = ground.context.now()
+    """Return the ledger entry; it keeps the registry's entry of the experiment."""
+    at = session.context.now()
     evidence: dict[str, Any] = {"experiment": msgspec.to_builtins(experiment)}
     if arm is not None:
         evidence["arm"] = arm
     return LedgerEntry(
         id=entry_id(action, at, name),
         at=at,
-        actor=ground.context.user,
+        actor=session.context.user,
         action=action,
         release="",
-        reason=ground.clean(reason),
+        reason=session.clean(reason),
         evidence=evidence,
         experiment=name,
     )
 
 
 def _remove_entry(
-    ground: RolloutSession, entry: LedgerEntry, experiment: Experiment, edits: Sequence[EntryEdit]
+    session: RolloutSession, entry: LedgerEntry, experiment: Experiment, edits: Sequence[EntryEdit]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Change the registry in one step, then say so in the ledger and the event log; give files and warnings.
+    """Change the registry in one step, then append to ledger and event log; return files and warnings.
 
-    The ledger is opened first: one that cannot be written stops the step before anything is changed.
+    The ledger is opened first: if it cannot be written, nothing is changed.
     """
     name = entry.experiment or ""
 
     def change(registry: Registry) -> Sequence[EntryEdit]:
-        is_same = registry.experiments.get(name) == experiment and registry.rollout == ground.registry.rollout
+        is_same = registry.experiments.get(name) == experiment and registry.rollout == session.registry.rollout
         is_free = all(edit.name not in registry.releases for edit in edits)
-        if not (is_same and is_free and registry.current == ground.registry.current):
-            raise UsageError("the registry was changed meanwhile", hint="look again, then run the same command")
+        if not (is_same and is_free and registry.current == session.registry.current):
+            raise UsageError(
+                "the registry changed during the command", hint="check it, then run the same command again"
+            )
         return (*edits, EntryEdit(key="experiments", name=name))
 
-    source = ground.source
+    source = session.source
     with open_ledger(source.project, source.environment) as ledger:
         files = edit_entries(
-            source.project, change, env=source.environment, environ=source.environ, clock_s=ground.context.clock_s
+            source.project, change, env=source.environment, environ=source.environ, clock_s=session.context.clock_s
         )
         ledger.append(entry)
     shared = (
-        (f"`{name}` stood in {files[-1]}, which others extend: it ends in every environment",)
+        (f"`{name}` was in {files[-1]}, which other files extend: it ends in every environment",)
         if source.environment is not None and source.own_file not in files
         else ()
     )

@@ -1,4 +1,4 @@
-"""The words and tables of an experiment's report as plain text, for screens and pages alike."""
+"""Texts and tables of an experiment's report, for screens and pages alike; not escaped."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from flowai.comparison.records import MetricReport
     from flowai.experiments.report_records import ExperimentReport, PairReport
 
-PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "acts at", "says")
+PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "decides at", "status")
 VERDICT_WORDS = {"winner": "WINNER", "worse": "WORSE", "none": "NO WINNER YET", "invalid": "INVALID"}
 
 
 def headline(report: ExperimentReport, gap: str = "   ") -> str:
-    """Give the first line: what, where, how long, how many, and whether the split holds; `gap` between them."""
+    """Return the first line: experiment, feature, goal, duration, users, split; separated by `gap`."""
     units = "users" if report.unit == "user" else "calls"
     users = " / ".join(f"{arm.unit_count:,}" for arm in report.arms.values())
     where = f"{report.feature} in {report.environment}" if report.environment else report.feature
-    lasted = span(seconds_between(report.since, report.until))
+    length = span(seconds_between(report.since, report.until))
     split = format_split((report.split_e_value,))
-    parts = (report.experiment, where, f"goal {METRIC_LABELS[report.goal]}", lasted, f"{users} {units}", split)
+    parts = (report.experiment, where, f"goal {METRIC_LABELS[report.goal]}", length, f"{users} {units}", split)
     return gap.join(parts)
 
 
 def arm_columns(report: ExperimentReport) -> tuple[str, ...]:
-    """Give the head of `arm_rows`."""
+    """Return the columns of `arm_rows`."""
     units = "users" if report.unit == "user" else "units"
     return ("arm", units, "calls", *(METRIC_LABELS[name] for name in _shown(report)), "p95", "1,000 calls")
 
 
 def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
-    """Give a row per arm: the goal, guardrails, times and cost; a metric that nobody has data for only as guardrail."""
+    """Return a row per arm: the goal, guardrails, other metrics with data, times and cost."""
     rows = []
     for name, arm in report.arms.items():
-        found = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
-        rates = (_rate(found[metric]) for metric in _shown(report))
+        metrics = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
+        rates = (_rate(metrics[metric]) for metric in _shown(report))
         rows.append(
             (name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), format_cost(arm))
         )
@@ -51,7 +51,7 @@ def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
 def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
     first = report.pairs[0].metrics
     known = {one.name for pair in report.pairs for one in pair.metrics if one.candidate.count}
-    known.discard("slow_ttft")  # it goes with slow calls, and lines are short
+    known.discard("slow_ttft")  # it correlates with slow calls, and lines are short
     return tuple(one.name for one in first if one.is_guardrail or one.name == report.goal or one.name in known)
 
 
@@ -60,11 +60,11 @@ def _rate(metric: MetricReport) -> str:
 
 
 def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:
-    """Give a row for the goal of the leader against each other arm, and for each arm's guardrails that are worse.
+    """Return rows that compare the leader's goal with each other arm, and a row per inferior guardrail.
 
     Args:
         report: the report.
-        whole: give every metric of every pair that has data.
+        whole: return every metric of every pair that has data.
     """
     if whole:
         return [
@@ -85,33 +85,33 @@ def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[st
 
 
 def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) -> tuple[str, ...]:
-    """Say what is known of an arm against another: of the goal that it is better, of all else that it is worse."""
+    """Return the row of a metric: evidence that the goal is better, or that another metric is worse."""
     is_goal = metric.name == report.goal
     e_value, acts_at = metric.e_value_peak, 1 / metric.alpha
-    word = STATUS_LABELS[metric.status]
+    label = STATUS_LABELS[metric.status]
     if is_goal:
         e_value = report.pair(pair.other, pair.arm).goal.e_value_peak
         acts_at = report.goal_acts_at
-        word = {"safe": "BETTER", "worse": "not better"}.get(metric.status, word)
+        label = {"non_inferior": "better", "inferior": "not better"}.get(metric.status, label)
     elif not metric.is_guardrail:
-        word = f"({word})"
+        label = f"({label})"
     return (
         METRIC_LABELS[metric.name],
         f"{pair.arm} against {pair.other}",
         format_difference(metric),
         format_evidence(e_value),
         format_evidence(acts_at),
-        word,
+        label,
     )
 
 
 def verdict_line(report: ExperimentReport) -> str:
-    """Give the verdict, and why, or what is missing."""
+    """Return the verdict and its reason."""
     return f"{VERDICT_WORDS[report.verdict]}  {reason_line(report)}"
 
 
 def reason_line(report: ExperimentReport) -> str:
-    """Say which arm and why, or how many more users it takes."""
+    """Return the reasons; without a winner the number of users that are needed."""
     reasons = "; ".join(report.reasons)
     if report.verdict == "winner":
         return f"{report.winner}: {reasons}"
@@ -120,14 +120,14 @@ def reason_line(report: ExperimentReport) -> str:
     if report.leader is None:
         return "no arm leads"
     if report.needed_count is None:
-        return f"{report.leader} leads; at these rates nobody can say when it would win"
+        return f"{report.leader} leads; not enough data to forecast when it would win"
     units = "users" if report.unit == "user" else "calls"
     time = "" if report.needed_s is None else f" (about {span(max(report.needed_s, 60))} at this rate)"
     return f"{report.leader} leads; about {rounded(report.needed_count):,} more {units} per arm{time}"
 
 
 def next_line(report: ExperimentReport) -> str:
-    """Say what to type next; empty where waiting is all there is to do."""
+    """Return the command to run next; empty if waiting is enough."""
     env = f" --env {report.environment}" if report.environment else ""
     if report.verdict == "winner":
         return f"Then: flowai experiment adopt {report.experiment}{env}"
@@ -137,7 +137,7 @@ def next_line(report: ExperimentReport) -> str:
 
 
 def screen_lines(report: ExperimentReport) -> Iterator[str]:
-    """Give the screen: the experiment, a line per arm, the leader against the others, the verdict."""
+    """Yield the screen: the experiment, a line per arm, the comparisons, the verdict."""
     yield headline(report)
     yield from aligned([arm_columns(report), *arm_rows(report)])
     if rows := pair_rows(report):

@@ -1,1 +1,1 @@
-"""Post-mortem reports of incidents."""
+"""Post-mortem report of an incident."""

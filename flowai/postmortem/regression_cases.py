@@ -1,7 +1,8 @@
-"""Turns the worst calls of an incident into regression cases that a suite can load.
+"""Converts the worst calls of an incident to regression cases that a suite can load.
 
-The log holds messages as they were sent, a suite wants the prompt's variables. Where the prompt of today gives those
-very messages, the variables are told from them; else the case holds the last message as `request`, and says so.
+The log holds messages as they were sent, a suite needs the prompt's variables. If today's prompt renders exactly those
+messages, the variables are derived from them; else the case holds the last message as `request` and all messages in its
+metadata.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from flowai.errors import FlowaiError
 from flowai.postmortem.report_records import AddedCases
-from flowai.postmortem.wording import KIND_WORDS, condition_text
+from flowai.postmortem.wording import KIND_LABELS, condition_text
 from flowai.prompts.openai_messages import openai_messages
 from flowai.storage.files import write_atomic, writing
 
@@ -30,23 +31,25 @@ if TYPE_CHECKING:
 
 MAX_VARIABLES = 4
 MAX_CHARS = 20_000
-"""Beyond either, variables are not told from messages: there would be too many ways to try."""
+"""With more variables or characters, variables are not derived: there would be too many ways to match."""
 FALLBACK_VARIABLE = "request"
-"""The variable that holds the last message where the prompt's own could not be told."""
+"""The variable with the last message, if the prompt's own variables could not be derived."""
 
-_CASES: frozenset[FailureKind] = frozenset({"error", "bad_json", "truncated", "unaccepted", "judged_bad"})
-"""Slow, costly and degraded calls say nothing of what an answer should be."""
+_CASES: frozenset[FailureKind] = frozenset(
+    {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}
+)
+"""Slow, expensive and degraded calls do not show how an answer should be."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class CaseWriter:
-    """Adds cases to a project's datasets; the same case never twice, and nothing that is there is changed.
+    """Adds cases to a project's datasets; no case twice, and existing lines do not change.
 
     Args:
-        project: where datasets lie.
+        project: its datasets receive the cases.
         library: the prompts.
-        redactor: takes secrets out once more.
-        day: the incident's day, for the names of files.
+        redactor: removes secrets once more.
+        day: the incident's day, for file names.
     """
 
     def __init__(self, project: Project, library: PromptLibrary, redactor: Redactor, day: str) -> None:
@@ -56,7 +59,7 @@ class CaseWriter:
         self._day = day
 
     def add(self, findings: Sequence[Finding], samples: Sequence[tuple[Sample, ...]]) -> AddedCases:
-        """Add the cases.
+        """Add the samples of findings as cases.
 
         Raises:
             InfrastructureError: a file cannot be written.
@@ -88,7 +91,7 @@ class CaseWriter:
         return self._project.datasets / f"{name}-incident-{self._day}.jsonl"
 
     def _known(self) -> set[str]:
-        """Give the ids of cases of incidents that are there, of whatever day."""
+        """Return the ids of all incident cases in the datasets, of any day."""
         found: set[str] = set()
         for path in sorted(self._project.datasets.glob("*-incident-*.jsonl")):
             with writing(path):
@@ -97,13 +100,13 @@ class CaseWriter:
                 try:
                     row = msgspec.json.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue  # a person's line, or a damaged one: it is left alone
+                    continue  # a person's line, or a damaged one: it is not changed
                 if isinstance(row, dict):
                     found.add(str(row.get("id")))
         return found
 
     def _case(self, finding: Finding, sample: Sample) -> dict[str, Any] | None:
-        """Give a case; None where nothing was kept that could be asked again."""
+        """Return a case; None without kept content."""
         messages: list[dict[str, Any]] = self._redactor.value(list(sample.messages))
         output = None if sample.output is None else self._redactor.text(sample.output)
         checks = _checks(finding.kind, output)
@@ -111,7 +114,7 @@ class CaseWriter:
             return None
         metadata: dict[str, Any] = {
             "call_id": sample.call_id,
-            "went_wrong": KIND_WORDS[finding.kind],
+            "went_wrong": KIND_LABELS[finding.kind],
             "where": condition_text(finding.where),
             "release": sample.release,
             "prompt": sample.prompt,
@@ -123,7 +126,7 @@ class CaseWriter:
         name = msgspec.json.encode([messages, checks], order="deterministic")
         return {
             "id": f"incident-{hashlib.sha256(name).hexdigest()[:12]}",
-            "description": f"{KIND_WORDS[finding.kind]} in the incident of {self._day}",
+            "description": f"{KIND_LABELS[finding.kind]} in the incident of {self._day}",
             "vars": variables,
             "assert": checks,
             "metadata": metadata,
@@ -136,18 +139,18 @@ class CaseWriter:
         try:
             return variables_of(self._library.load(prompt_id), messages)
         except FlowaiError:
-            return None  # it is gone, or cannot be read any more
+            return None  # the prompt was removed, or cannot be read any more
 
 
 def variables_of(prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, str] | None:
-    """Tell a prompt's variables from the messages it gave; None unless they give those very messages again.
+    """Derive a prompt's variables from messages; None unless they render to exactly those messages.
 
     Args:
-        prompt: the prompt, as it is now.
+        prompt: the prompt, in its current version.
         messages: OpenAI's chat format.
 
     Raises:
-        PromptError: the prompt does not take texts.
+        PromptError: the prompt does not accept texts.
     """
     names = prompt.variables
     texts = [one.get("content") for one in messages]
@@ -171,7 +174,7 @@ def variables_of(prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, st
 
 
 def _pattern(text: str, marks: dict[str, str], found: dict[str, str]) -> str:
-    """Give a pattern of a message whose variables are marked; a variable that is told already is taken literally."""
+    """Return a pattern of a message whose variables are marked; variables with a known value match literally."""
     parts = re.split("(" + "|".join(map(re.escape, marks.values())) + ")", text) if marks else [text]
     names = {mark: name for name, mark in marks.items()}
     seen: set[str] = set()
@@ -191,8 +194,8 @@ def _pattern(text: str, marks: dict[str, str], found: dict[str, str]) -> str:
 
 
 def _checks(kind: FailureKind, output: str | None) -> list[dict[str, Any]] | None:
-    """Give what an answer must hold, by how the old one went wrong; None where that is not known."""
-    if kind == "bad_json":
+    """Return the assertions against the old failure; None if they need an answer and none was kept."""
+    if kind == "invalid_json":
         return [{"type": "is-json"}]
     if kind == "truncated":
         return [{"type": "finish-reason", "value": "stop"}]
@@ -207,7 +210,7 @@ def _content_text(message: dict[str, Any]) -> str:
 
 
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Add rows to a file; all of them or none."""
+    """Append rows to a file; all of them or none."""
     with writing(path):
         old = path.read_bytes() if path.exists() else b""
     if old and not old.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""What `flowai postmortem` does: looks into an incident over the event log and writes what it found."""
+"""`flowai postmortem`: investigates an incident in the event log and writes the report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.analytics.event_query import days_around, open_log
+from flowai.analytics.records import PROBLEM_TEXTS
 from flowai.errors import FlowaiError, UsageError
 from flowai.postmortem.analysis.call_facts import COLUMNS
 from flowai.postmortem.analysis.investigate import investigate
@@ -17,9 +18,9 @@ from flowai.postmortem.pages import to_html, to_markdown
 from flowai.postmortem.regression_cases import CaseWriter
 from flowai.postmortem.report_records import Moment, PostmortemReport, PostmortemResult
 from flowai.postmortem.window import choose_window
-from flowai.postmortem.wording import KIND_WORDS, follow_ups
+from flowai.postmortem.wording import KIND_LABELS, follow_ups
 from flowai.prompts import PromptLibrary
-from flowai.rendering.formatting import span
+from flowai.rendering.formatting import count, span
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.rollouts.listing import compare_releases
 from flowai.rollouts.session import open_ground
@@ -42,21 +43,13 @@ WRITERS: Writers[PostmortemReport] = {
     ".md": to_markdown,
     ".html": to_html,
 }
-PROBLEM_WORDS = {
-    "unreadable": "cannot be read",
-    "unknown_version": "are of a version this flowai does not know",
-    "broken": "lack a field, or hold one of the wrong type",
-    "future": "lie in the future",
-    "duplicated": "were there twice",
-    "conflicting": "tell the same call differently",
-}
 _ORDER = ("release", "first bad call", "more than usual", "alert", "canary report", "rollback", "recovery")
-"""Of what happened in the same second."""
+"""Order of moments in the same second."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class _Verdict(msgspec.Struct):
-    """What is read of a canary report."""
+    """Fields that are read from a canary report."""
 
     candidate: str
     verdict: str
@@ -64,37 +57,33 @@ class _Verdict(msgspec.Struct):
 
 
 def run_postmortem(context: CommandContext, options: PostmortemOptions) -> PostmortemResult:
-    """Look into an incident, and write the report.
-
-    Args:
-        context: the command's context.
-        options: what was asked.
+    """Investigate an incident and write the report.
 
     Raises:
         UsageError: an option is wrong, or several environments exist and none was named.
-        UndecidedError: no begin was named, and nothing was rolled back.
+        InconclusiveError: no start was named, and the ledger has no rollback.
         ProjectError: the registry or the ledger cannot be read.
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     check_endings(options.outputs, WRITERS)
-    with open_ground(context, env=options.env, writes=False) as ground:
-        registry, project = ground.registry, ground.source.project
-        if ground.source.is_remote:
+    with open_ground(context, env=options.env, writes=False) as session:
+        registry, project = session.registry, session.source.project
+        if session.source.is_remote:
             hint = "run it in a checkout, or where FLOWAI_REGISTRY names a file"
-            raise UsageError("there is no place for a report beside a registry from the network", hint=hint)
+            raise UsageError("a registry from the network has no directory for reports", hint=hint)
         if options.feature is not None:
             registry.feature(options.feature)
         now = context.now().replace(microsecond=0)
-        window = choose_window(ground.ledger, options, current=registry.current, now=now)
-        redactor = ground.source.redactor
-        places = open_event_source(registry, project, ground.source.environ, days_around(window.question.stretch))
-        with places as directories, open_log(directories, COLUMNS, window.question.stretch) as log:
-            found, samples = investigate(log, window.question, redact=redactor.text)
-        report = _report(ground, window, options, found)
+        window = choose_window(session.ledger, options, current=registry.current, now=now)
+        redactor = session.source.redactor
+        places = open_event_source(registry, project, session.source.environ, days_around(window.question.time_range))
+        with places as directories, open_log(directories, COLUMNS, window.question.time_range) as log:
+            investigation, samples = investigate(log, window.question, redact=redactor.text)
+        report = _report(session, window, options, investigation)
         if options.adds_cases:
             day = report.since[:10]
             writer = CaseWriter(project, PromptLibrary(project), redactor, day)
-            report = msgspec.structs.replace(report, added=writer.add(found.findings, samples))
+            report = msgspec.structs.replace(report, added=writer.add(investigation.findings, samples))
         name = _UNSAFE.sub("-", report.release or "log").strip("-.")[:60] or "log"
         directory = project.reports / "postmortem" / f"{report.since[:10]}-{name}"
     paths = (directory / "report.md", directory / "report.html", directory / "report.json", *options.outputs)
@@ -103,89 +92,97 @@ def run_postmortem(context: CommandContext, options: PostmortemOptions) -> Postm
 
 
 def _report(
-    ground: RolloutSession, window: IncidentWindow, options: PostmortemOptions, found: Investigation
+    session: RolloutSession, window: IncidentWindow, options: PostmortemOptions, investigation: Investigation
 ) -> PostmortemReport:
     question, rollback = window.question, window.rollback
-    release, serves = _sides(window, found)
-    difference, trouble = _difference(ground, release, serves)
-    timeline = tuple(_timeline(ground, window, found))
+    release, serving = _sides(window, investigation)
+    difference, problem_text = _difference(session, release, serving)
+    timeline = tuple(_timeline(session, window, investigation))
     return PostmortemReport(
-        environment=ground.source.environment,
+        environment=session.source.environment,
         since=format_us(question.incident.since_us),
         until=format_us(question.incident.until_us),
         baseline_since=format_us(question.baseline.since_us),
         chosen_by=window.chosen_by,
         feature=options.feature,
         release=release,
-        serving=serves,
+        serving=serving,
         rollback_by=rollback.actor if rollback else None,
-        reason=ground.clean(rollback.reason) if rollback else None,
+        reason=session.clean(rollback.reason) if rollback else None,
         timeline=timeline,
-        investigation=found,
+        investigation=investigation,
         differences=difference.differences if difference else (),
         texts=difference.texts if difference else {},
-        follow_ups=follow_ups(found.findings, facts=tuple(_follow_ups(found, timeline))),
+        follow_ups=follow_ups(investigation.findings, facts=tuple(_follow_ups(investigation, timeline))),
         added=None,
-        warnings=tuple(_warnings(window, found, trouble)),
+        warnings=tuple(_warnings(window, investigation, problem_text)),
     )
 
 
 # --- what changed ---
 
 
-def _sides(window: IncidentWindow, found: Investigation) -> tuple[str | None, str | None]:
-    """Name the release that is looked into and what it is held against, by the log where the ledger says nothing."""
-    release, serves = window.release, window.serving
-    if release is None and found.releases:
-        release = max(found.releases, key=lambda name: _release_share_growth(found, name))
-    if serves is None or serves == release:
-        others = (*found.baseline_releases, *found.releases)
-        serves = next((name for name in others if name != release), None)
-    return release, serves
+def _sides(window: IncidentWindow, investigation: Investigation) -> tuple[str | None, str | None]:
+    """Return the release of the incident and the one to compare with, from the log if the ledger has none."""
+    release, serving = window.release, window.serving
+    if release is None and investigation.releases:
+        release = max(investigation.releases, key=lambda name: _release_share_growth(investigation, name))
+    if serving is None or serving == release:
+        others = (*investigation.baseline_releases, *investigation.releases)
+        serving = next((name for name in others if name != release), None)
+    return release, serving
 
 
-def _release_share_growth(found: Investigation, release: str) -> float:
-    """Give how much larger a release's share of the calls is than before."""
-    before = found.baseline_releases.get(release, 0) / max(1, sum(found.baseline_releases.values()))
-    return found.releases[release] / sum(found.releases.values()) - before
+def _release_share_growth(investigation: Investigation, release: str) -> float:
+    """Return how much a release's share of the calls grew."""
+    before = investigation.baseline_releases.get(release, 0) / max(1, sum(investigation.baseline_releases.values()))
+    return investigation.releases[release] / sum(investigation.releases.values()) - before
 
 
 def _difference(
-    ground: RolloutSession, release: str | None, serves: str | None
+    session: RolloutSession, release: str | None, serving: str | None
 ) -> tuple[ReleaseDiff | None, str | None]:
-    """Compare the two releases; or say why that cannot be done."""
+    """Compare the two releases; or return the reason why that is impossible."""
     if release is None:
-        return None, "no release is known: nothing can be compared"
-    if serves is None:
-        return None, f"one release only, `{release}`: nothing was changed between releases"
+        return None, "the release is unknown: nothing can be compared"
+    if serving is None:
+        return None, f"`{release}` is the only release: there is no change between releases"
     try:
-        return compare_releases(ground, serves, release), None
+        return compare_releases(session, serving, release), None
     except FlowaiError as error:
-        return None, f"`{serves}` and `{release}` cannot be compared: {error}"
+        return None, f"`{serving}` and `{release}` cannot be compared: {error}"
 
 
 # --- when ---
 
 
-def _timeline(ground: RolloutSession, window: IncidentWindow, found: Investigation) -> Iterator[Moment]:
-    """Give what happened when, oldest first."""
-    moments = [*_steps(ground, window), *_from_log(window, found), *_canary_reports(ground, window)]
-    rate = next((row.baseline.rate for row in found.kinds if row.kind == found.timeline_kind), None) or 0.0
-    word = KIND_WORDS[found.timeline_kind]
-    if found.first_bad_at is not None:
-        moments.append(Moment(at=found.first_bad_at, what="first bad call", detail=f"{word}, of the largest finding"))
-    onset = onset_s(found.buckets, rate, since_s=window.question.incident.since_us // 1_000_000)
+def _timeline(session: RolloutSession, window: IncidentWindow, investigation: Investigation) -> Iterator[Moment]:
+    """Yield the moments of the timeline, oldest first."""
+    moments = [
+        *_release_steps(session, window),
+        *_log_moments(window, investigation),
+        *_canary_reports(session, window),
+    ]
+    rate = (
+        next((row.baseline.rate for row in investigation.kinds if row.kind == investigation.timeline_kind), None) or 0.0
+    )
+    label = KIND_LABELS[investigation.timeline_kind]
+    if investigation.first_bad_at is not None:
+        moments.append(
+            Moment(at=investigation.first_bad_at, what="first bad call", detail=f"{label}, of the largest finding")
+        )
+    onset = onset_s(investigation.buckets, rate, since_s=window.question.incident.since_us // 1_000_000)
     if onset is not None:
-        detail = f"{word} more often than before, in slices of {found.bucket_s // 60} min"
-        at = max(format_us(onset * 1_000_000), found.first_bad_at or "")  # a slice begins before its first call
+        detail = f"{label} more often than before, in slices of {investigation.bucket_s // 60} min"
+        at = max(format_us(onset * 1_000_000), investigation.first_bad_at or "")  # a slice starts before its first call
         moments.append(Moment(at=at, what="more than usual", detail=detail))
-    recovery = recovery_s(found.buckets, rate) if onset is not None else None
+    recovery = recovery_s(investigation.buckets, rate) if onset is not None else None
     if recovery is not None:
-        left = _of(window.rollback) if window.rollback else ""  # a quiet slice before it is no recovery
+        left = _step_time(window.rollback) if window.rollback else ""  # a quiet slice before it is no recovery
         at = max(format_us(recovery * 1_000_000), left)
-        moments.append(Moment(at=at, what="recovery", detail=f"{word} as before"))
+        moments.append(Moment(at=at, what="recovery", detail=f"{label} as before"))
     for moment in sorted(moments, key=lambda one: (one.at, _ORDER.index(one.what), one.detail)):
-        yield msgspec.structs.replace(moment, after_s=_after_s(moment.at, found.first_bad_at))
+        yield msgspec.structs.replace(moment, after_s=_after_s(moment.at, investigation.first_bad_at))
 
 
 def _after_s(at: str, first: str | None) -> int | None:
@@ -195,87 +192,87 @@ def _after_s(at: str, first: str | None) -> int | None:
     return None if seconds < 0 else round(seconds)
 
 
-def _steps(ground: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
+def _release_steps(session: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
     for entry in (*window.steps, *([window.rollback] if window.rollback else [])):
         what = "rollback" if entry.action == "rollback" else "release"
-        yield Moment(at=_of(entry), what=what, detail=ground.clean(_step_words(entry)) or "")
+        yield Moment(at=_step_time(entry), what=what, detail=session.clean(_step_text(entry)) or "")
 
 
-def _of(entry: LedgerEntry) -> str:
+def _step_time(entry: LedgerEntry) -> str:
     return format_rfc3339(entry.at, whole_seconds=True)
 
 
-def _step_words(entry: LedgerEntry) -> str:
+def _step_text(entry: LedgerEntry) -> str:
     if entry.action == "rollback":
-        left = ", ".join(entry.rolled_back) or entry.release
-        said = f"{left} left, {entry.serving or '?'} serves; by {entry.actor}"
-        return f"{said}: {entry.reason}" if entry.reason else said
+        names = ", ".join(entry.rolled_back) or entry.release
+        text = f"{names} rolled back, {entry.serving or '?'} serves; by {entry.actor}"
+        return f"{text}: {entry.reason}" if entry.reason else text
     stage = "" if entry.to_stage is None else f" to {entry.to_stage}{' %' if isinstance(entry.to_stage, int) else ''}"
     about = " as ".join(name for name in (entry.experiment, entry.release) if name)
     return f"{entry.action} {about}{stage}; by {entry.actor}{' (forced)' if entry.forced else ''}"
 
 
-def _from_log(window: IncidentWindow, found: Investigation) -> Iterator[Moment]:
-    """Give the alerts of the log, and those steps of releases that the ledger does not have."""
-    known = {_of(entry) for entry in (*window.steps, *([window.rollback] if window.rollback else []))}
-    for moment in found.moments:
+def _log_moments(window: IncidentWindow, investigation: Investigation) -> Iterator[Moment]:
+    """Yield the alerts of the log, and the release steps that the ledger does not have."""
+    known = {_step_time(entry) for entry in (*window.steps, *([window.rollback] if window.rollback else []))}
+    for moment in investigation.moments:
         if moment.what == "alert" or moment.at not in known:
             yield Moment(at=moment.at, what=moment.what, detail=moment.detail)
 
 
-def _canary_reports(ground: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
-    """Give the canary reports of the release that said `rollback` in the stretch."""
+def _canary_reports(session: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
+    """Yield the canary reports of the release with the verdict `rollback` in the time range."""
     if window.release is None:
         return
-    for path in sorted((ground.source.project.reports / "canary").glob("*/report.json")):
+    for path in sorted((session.source.project.reports / "canary").glob("*/report.json")):
         try:
             one = msgspec.json.decode(path.read_bytes(), type=_Verdict)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            continue  # of another format, or being written
+            continue  # of another format, or not completely written yet
         at = format_rfc3339(one.until, whole_seconds=True)
-        stretch = window.question
-        inside = format_us(stretch.incident.since_us) <= at <= format_us(stretch.after.until_us)
+        question = window.question
+        inside = format_us(question.incident.since_us) <= at <= format_us(question.after.until_us)
         if one.candidate == window.release and one.verdict == "rollback" and inside:
             yield Moment(at=at, what="canary report", detail=f"{path.parent.name}: rollback")
 
 
-# --- what a person should know and do ---
+# --- warnings and follow-ups ---
 
 
-def _warnings(window: IncidentWindow, found: Investigation, trouble: str | None) -> Iterator[str]:
+def _warnings(window: IncidentWindow, investigation: Investigation, problem_text: str | None) -> Iterator[str]:
     yield from window.warnings
-    yield from found.warnings
-    if trouble:
-        yield trouble
-    for problem in found.problems:
-        yield f"{problem.count:,} lines of the log {PROBLEM_WORDS.get(problem.kind, problem.kind)}"
-    if not found.call_count:
-        yield "there are no calls in this stretch of the log"
-    elif not found.baseline_count:
-        yield "no calls before the incident: what always was so cannot be told from what broke"
-    if found.call_count and not found.content.kept_count:
+    yield from investigation.warnings
+    if problem_text:
+        yield problem_text
+    for problem in investigation.problems:
+        yield f"{count(problem.count, 'line')} of the log {PROBLEM_TEXTS[problem.kind]}"
+    if not investigation.call_count:
+        yield "the log has no calls in this time range"
+    elif not investigation.baseline_count:
+        yield "no calls before the incident: earlier failures cannot be distinguished from new ones"
+    if investigation.call_count and not investigation.content.kept_count:
         yield "no content was kept: no language, no phrases, no examples, no regression cases (`log_content: redacted`)"
 
 
-def _follow_ups(found: Investigation, timeline: tuple[Moment, ...]) -> Iterator[str]:
-    """Draft what the timeline and the settings ask for."""
-    by_what: dict[str, Moment] = {}
+def _follow_ups(investigation: Investigation, timeline: tuple[Moment, ...]) -> Iterator[str]:
+    """Yield follow-ups that the timeline and the settings suggest."""
+    by_event: dict[str, Moment] = {}
     for moment in timeline:
-        by_what.setdefault(moment.what, moment)
-    first, rollback = found.first_bad_at, by_what.get("rollback")
-    seen = [by_what[what] for what in ("alert", "canary report") if what in by_what]
+        by_event.setdefault(moment.what, moment)
+    first, rollback = investigation.first_bad_at, by_event.get("rollback")
+    seen = [by_event[what] for what in ("alert", "canary report") if what in by_event]
     if first and not seen:
-        yield "Nothing raised an alert in this stretch: let `flowai watch` run, and set `policies.alert`."
+        yield "There was no alert in this time range: run `flowai watch`, and set `policies.alert`."
     elif first and (after_s := min(seen, key=lambda one: one.at).after_s) is not None and after_s > 900:  # noqa: PLR2004 - a quarter of an hour
-        yield f"It took {span(after_s)} until somebody was told: shorten `policies.alert.window`, or the first stages."
-    if rollback is None and found.findings:
-        yield "Nothing was rolled back in this stretch: is it over? `flowai rollback`, if a release is to blame."
-    elif rollback is not None and "recovery" not in by_what and found.findings:
-        yield "The log does not show that it is over: look again, `flowai metrics --by feature`."
-    if found.content.missing and found.findings:
-        names = ", ".join(f"`{name}`" for name in found.content.missing[:5])
+        yield f"The first alert came after {span(after_s)}: shorten `policies.alert.window`, or the first stages."
+    if rollback is None and investigation.findings:
+        yield "There was no rollback in this time range: `flowai rollback`, if a release is the cause and still serves."
+    elif rollback is not None and "recovery" not in by_event and investigation.findings:
+        yield "The log shows no recovery: check with `flowai metrics --by feature`."
+    if investigation.content.missing and investigation.findings:
+        names = ", ".join(f"`{name}`" for name in investigation.content.missing[:5])
         yield f"Keep content of {names} (`log_content: redacted`), so that the next post-mortem can show examples."
-    if found.findings:
+    if investigation.findings:
         yield "Add the worst calls as regression cases (`--add-cases`), and name the dataset in a suite."
-    if any(problem.kind in ("unreadable", "broken") for problem in found.problems):
-        yield "Lines of the log are lost: look at the disks and clocks of the machines that wrote them."
+    if any(problem.kind in ("unreadable", "broken") for problem in investigation.problems):
+        yield "Lines of the log are lost: check disks and clocks of the machines that wrote them."

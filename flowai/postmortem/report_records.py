@@ -1,4 +1,4 @@
-"""The records of a post-mortem: what was asked, which stretch it is about, and the whole report."""
+"""Records of a post-mortem: options, time range, report."""
 
 from __future__ import annotations
 
@@ -21,116 +21,110 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostmortemOptions:
-    """What the command was asked."""
+    """Options of `flowai postmortem`."""
 
     since: str | None = None
-    """Begin, as typed; None for what the newest rollback left."""
+    """Start, as typed; None for the newest rollback's."""
     until: str | None = None
     """End, as typed; None for that rollback, or now."""
     release: str | None = None
-    """The release that is looked into; None for the one that was rolled back."""
+    """The release of the incident; None for the one that was rolled back."""
     env: str | None = None
-    """The environment; None for FLOWAI_ENV or the only one."""
+    """None for FLOWAI_ENV or the only environment."""
     feature: str | None = None
-    """Only this one."""
+    """None for all features."""
     adds_cases: bool = False
     """Whether the worst calls become regression cases."""
     outputs: tuple[Path, ...] = ()
-    """More files to write."""
+    """Further files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentWindow:
-    """Which stretch is looked into."""
+    """Time range and releases of an incident."""
 
     question: IncidentQuestion
-    """The stretches."""
+    """The time ranges."""
     release: str | None
-    """The release that was left; None where none was, and none was named."""
+    """The release that was rolled back or named."""
     serving: str | None
-    """What served instead; None where that is not known."""
+    """The release that served afterwards."""
     rollback: LedgerEntry | None
-    """The rollback in the stretch; None where there was none."""
+    """The rollback in the time range."""
     steps: tuple[LedgerEntry, ...]
-    """Other steps of the ledger in the stretch, oldest first."""
+    """Other ledger entries in the time range, oldest first."""
     chosen_by: str
-    """What decided the stretch, in words."""
+    """How the time range was chosen, for people."""
     warnings: tuple[str, ...] = ()
-    """What a person should know."""
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the timeline."""
 
     at: str
-    """When (RFC 3339, UTC)."""
+    """RFC 3339, UTC."""
     what: str
     """`release`, `first bad call`, `more than usual`, `alert`, `canary report`, `rollback`, `recovery`."""
     detail: str
-    """In words."""
     after_s: int | None = None
-    """Seconds since the first bad call; None before it, or where there is none."""
+    """Seconds since the first bad call; None before it, or without one."""
 
 
 class AddedCases(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the worst calls as regression cases."""
+    """Result of adding the worst calls as regression cases."""
 
     files: dict[str, int]
-    """Cases that were added, by dataset."""
+    """Added cases by dataset."""
     already_present_count: int
-    """Cases that were there already."""
+    """Cases that existed already."""
     unasked_count: int
-    """Calls whose content was not kept, so that there is nothing to ask again."""
+    """Calls without kept content, which cannot be repeated."""
     unfilled_count: int
-    """Cases of which the prompt's variables could not be told; they hold `request` instead."""
+    """Cases whose prompt variables could not be derived; they hold `request` instead."""
 
 
 class PostmortemReport(msgspec.Struct, frozen=True, kw_only=True):
     """A post-mortem: a public format."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     environment: str | None
-    """The environment; None for the plain registry."""
+    """None in a project without environments."""
     since: str
-    """Begin of the incident (RFC 3339, UTC)."""
+    """Start of the incident (RFC 3339, UTC)."""
     until: str
-    """Its end: the rollback, or what was asked for."""
+    """The rollback, or the requested end."""
     baseline_since: str
-    """Begin of the stretch before it that it is compared with."""
+    """Start of the preceding time range that the incident is compared with."""
     chosen_by: str
-    """What decided the stretch."""
+    """How the time range was chosen."""
     feature: str | None
-    """The only feature that was looked at; None for all."""
+    """None for all features."""
     release: str | None
-    """The release that is looked into; None where none is known."""
+    """The release of the incident; None if unknown."""
     serving: str | None
-    """What it is compared with; None where nothing is known."""
+    """The release that it is compared with; None if unknown."""
     rollback_by: str | None
-    """Who rolled it back; None where nobody did."""
+    """None without a rollback."""
     reason: str | None
-    """Why, in that person's words."""
+    """Reason of the rollback, as given."""
     timeline: tuple[Moment, ...]
     """Oldest first."""
     investigation: Investigation
-    """What the log says."""
     differences: tuple[Difference, ...]
-    """What features use in `release` instead of what `serves` uses."""
+    """Differences of `release` from `serving`, by feature."""
     texts: dict[str, str]
     """Unified diff of each changed prompt, by `old -> new`."""
     follow_ups: tuple[str, ...]
-    """What to do, drafted from the findings."""
+    """Suggested actions."""
     added: AddedCases | None
-    """Regression cases; None unless they were asked for."""
+    """None unless requested."""
     warnings: tuple[str, ...]
-    """What a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PostmortemResult:
-    """What came of the command."""
+    """Result of `flowai postmortem`."""
 
     report: PostmortemReport
-    """The report."""
     directory: str
-    """Where its files lie, as a person would type it."""
+    """Directory of the report's files, as typed."""

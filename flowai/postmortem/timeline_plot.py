@@ -1,6 +1,6 @@
-"""Draws how often calls went wrong over time as SVG, with the moments that matter.
+"""Draws the rate of bad calls over time as SVG, with the main moments.
 
-Only numbers and words of ours are in it.
+It holds only numbers and names from flowai.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flowai.postmortem.wording import KIND_WORDS
+from flowai.postmortem.wording import KIND_LABELS
 from flowai.timestamps import parse_rfc3339
 
 if TYPE_CHECKING:
@@ -31,21 +31,21 @@ _MARKED = ("first bad call", "alert", "canary report", "rollback", "recovery")
 
 
 def timeline_svg(report: PostmortemReport) -> str:
-    """Draw it; empty where there are no calls."""
-    found = report.investigation
-    if not any(one.at_risk_count for one in found.buckets):
+    """Return the plot; empty without calls."""
+    investigation = report.investigation
+    if not any(one.at_risk_count for one in investigation.buckets):
         return ""
-    rates = [one.bad_count / one.at_risk_count if one.at_risk_count else 0.0 for one in found.buckets]
-    most = max(0.01, *rates)
-    title = f"{KIND_WORDS[found.timeline_kind]}: share of calls"
+    rates = [one.bad_count / one.at_risk_count if one.at_risk_count else 0.0 for one in investigation.buckets]
+    top = max(0.01, *rates)
+    title = f"{KIND_LABELS[investigation.timeline_kind]}: share of calls"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         f"<title>{title}</title>",
         f"<style>{_STYLE}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
         f'<text x="{_LEFT}" y="16">{title}</text>',
-        *_axis(most),
-        *_bars(report, rates, most),
+        *_axis(top),
+        *_bars(report, rates, top),
         *_marks(report),
     ]
     return "\n".join((*parts, "</svg>\n"))
@@ -57,30 +57,30 @@ def _x(report: PostmortemReport, at_s: float) -> float:
     return _LEFT + (at_s - begin_s) / (end_s - begin_s) * (WIDTH - _LEFT - _RIGHT)
 
 
-def _y(share: float, most: float) -> float:
-    return HEIGHT - _BOTTOM - share / most * (HEIGHT - _TOP - _BOTTOM)
+def _y(share: float, top: float) -> float:
+    return HEIGHT - _BOTTOM - share / top * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _axis(most: float) -> Iterator[str]:
+def _axis(top: float) -> Iterator[str]:
     for part in range(3):
-        share = most * part / 2
-        y = _y(share, most)
+        share = top * part / 2
+        y = _y(share, top)
         yield f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="quiet" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{share * 100:.2g} %</text>'
 
 
-def _bars(report: PostmortemReport, rates: list[float], most: float) -> Iterator[str]:
-    found = report.investigation
-    for number, (one, rate) in enumerate(zip(found.buckets, rates, strict=True)):
-        left, right = _x(report, one.at_s), _x(report, one.at_s + found.bucket_s)
-        top = _y(rate, most)
+def _bars(report: PostmortemReport, rates: list[float], top: float) -> Iterator[str]:
+    investigation = report.investigation
+    for number, (one, rate) in enumerate(zip(investigation.buckets, rates, strict=True)):
+        left, right = _x(report, one.at_s), _x(report, one.at_s + investigation.bucket_s)
+        top = _y(rate, top)
         height = HEIGHT - _BOTTOM - top
-        kind = "bar" if one.at_risk_count else "none"  # where nothing was asked there is a line, not a zero
+        kind = "bar" if one.at_risk_count else "none"  # a slice without calls is a line, not a zero
         yield (
             f'<rect class="{kind}" x="{left:.1f}" y="{min(top, HEIGHT - _BOTTOM - 1):.1f}"'
             f' width="{max(right - left - 1, 0.5):.1f}" height="{max(height, 1):.1f}"/>'
         )
-        if number % max(1, len(found.buckets) // 6) == 0:
+        if number % max(1, len(investigation.buckets) // 6) == 0:
             label = datetime.fromtimestamp(one.at_s, UTC).strftime("%H:%M")
             yield f'<text class="quiet" x="{left:.1f}" y="{HEIGHT - 10}">{label}</text>'
 

@@ -1,4 +1,4 @@
-"""Decides which stretch of time a post-mortem is about, and what it is compared with."""
+"""Chooses the time range of an incident and the one that it is compared with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flowai.analytics.event_query import CLOCK_SKEW_S, TimeRange
 from flowai.errors import InconclusiveError, UsageError
 from flowai.postmortem.analysis.records import IncidentQuestion
 from flowai.postmortem.report_records import IncidentWindow
+from flowai.rendering.formatting import count
 from flowai.timestamps import parse_moment, to_us
 
 if TYPE_CHECKING:
@@ -19,33 +20,34 @@ if TYPE_CHECKING:
     from flowai.releases.ledger import Ledger, LedgerEntry
 
 BEFORE_ROLLBACK = timedelta(hours=1)
-"""Where no rollout says when it began."""
+"""Start of the incident before a rollback, if no rollout has a start."""
 SETTLING = timedelta(minutes=1)
-"""Calls that were under way when a release was left still count to it."""
+"""Calls in progress when a release was rolled back still count to it."""
 MIN_SPAN = timedelta(hours=1)
-"""Of a baseline, and of what follows a rollback."""
+"""Minimum of the baseline and of the time after a rollback."""
 MAX_BASELINE = timedelta(hours=24)
 BASELINE_TIMES = 3
-"""So many times the incident's length is its baseline."""
+"""Length of the baseline as a multiple of the incident's."""
 
 
 def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> IncidentWindow:
-    """Choose.
+    """Choose the time ranges of an incident.
 
     Args:
         ledger: the environment's ledger.
-        options: what was asked.
-        current: the registry's current release, for where the ledger says nothing.
+        options: options of the command.
+        current: the registry's current release, if the ledger has none.
         now: the time, UTC.
 
     Raises:
-        UndecidedError: no begin was named, and nothing was rolled back.
-        UsageError: a moment cannot be read, or nothing lies between the two.
+        InconclusiveError: no start was named, and the ledger has no rollback.
+        UsageError: a time cannot be read, or the range is empty.
     """
     past = [entry for entry in ledger.entries if entry.at <= now + timedelta(seconds=CLOCK_SKEW_S)]
     warnings = [*ledger.warnings]
     if len(past) < len(ledger.entries):
-        warnings.append(f"{len(ledger.entries) - len(past)} steps of the ledger lie in the future: passed over")
+        skipped = count(len(ledger.entries) - len(past), "step")
+        warnings.append(f"skipped {skipped} of the ledger in the future")
     since = None if options.since is None else parse_moment(options.since, now=now, option="--since")
     end = None if options.until is None else parse_moment(options.until, now=now, option="--until")
     rollback = _rollback(past, options.release, since, end or now)
@@ -54,14 +56,14 @@ def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | 
     else:
         chosen_by = "--since"
     if since >= min(end or now, now):
-        raise UsageError("nothing lies between the begin of the incident and its end", hint=f"it begins at {since}")
+        raise UsageError("the incident ends before its start", hint=f"it starts at {since}")
     until = min(end or now, now)
     if rollback is not None and rollback.at + SETTLING < until:
         until = rollback.at + SETTLING
     elif rollback is None:
-        warnings.append("no rollback in this stretch of the ledger")
+        warnings.append("no rollback in this time range of the ledger")
     return IncidentWindow(
-        question=_question(since, until, end, options.feature, now),
+        question=_incident_question(since, until, end, options.feature, now),
         release=options.release or (rollback.release if rollback else None),
         serving=rollback.serving if rollback and rollback.serving else _baseline(current, options.release),
         rollback=rollback,
@@ -78,8 +80,8 @@ def _baseline(current: str | None, release: str | None) -> str | None:
 def _rollback(
     past: Sequence[LedgerEntry], release: str | None, since: datetime | None, end: datetime
 ) -> LedgerEntry | None:
-    """Give the rollback that is meant: the first one after a begin, else the newest."""
-    found = [
+    """Return the relevant rollback: the first one after a given start, else the newest."""
+    rollbacks = [
         entry
         for entry in past
         if entry.action == "rollback"
@@ -87,32 +89,36 @@ def _rollback(
         and entry.at <= end
         and (since is None or entry.at >= since)
     ]
-    if not found:
+    if not rollbacks:
         return None
-    return max(found, key=lambda entry: entry.at) if since is None else min(found, key=lambda entry: entry.at)
+    return max(rollbacks, key=lambda entry: entry.at) if since is None else min(rollbacks, key=lambda entry: entry.at)
 
 
 def _begin(past: Sequence[LedgerEntry], rollback: LedgerEntry | None, release: str | None) -> tuple[datetime, str]:
-    """Give when what went wrong began to serve: its rollout's begin, else an hour before it was left."""
+    """Return the start of the faulty release: its rollout's, else an hour before the rollback."""
     at = rollback.at if rollback else None
     name = rollback.release if rollback else release
-    begun = [
+    publishes = [
         entry for entry in past if entry.release == name and entry.action == "publish" and (at is None or entry.at < at)
     ]
     if rollback is not None and rollback.from_stage is None:
-        begun = []  # no rollout was on: it had served everybody for long
-    if begun:
-        words = f"the rollback of `{name}` and its rollout's begin" if rollback else f"the rollout's begin of `{name}`"
-        return max(entry.at for entry in begun), words
+        publishes = []  # no rollout was active: the release had served everybody for a long time
+    if publishes:
+        chosen_by = (
+            f"the rollback of `{name}` and the start of its rollout"
+            if rollback
+            else f"the start of the rollout of `{name}`"
+        )
+        return max(entry.at for entry in publishes), chosen_by
     if rollback is not None:
         return rollback.at - BEFORE_ROLLBACK, f"an hour before the rollback of `{rollback.release}`"
     about = "" if release is None else f" of `{release}`, nor its rollout"
     raise InconclusiveError(
-        f"no rollback{about} in the ledger", hint="say when it began: `flowai postmortem --since 02:10`"
+        f"no rollback{about} in the ledger", hint="name its start: `flowai postmortem --since 02:10`"
     )
 
 
-def _question(
+def _incident_question(
     since: datetime, until: datetime, end: datetime | None, feature: str | None, now: datetime
 ) -> IncidentQuestion:
     span = until - since

@@ -1,4 +1,4 @@
-"""A post-mortem in words: findings, rates, the timeline, what to do next."""
+"""Texts and tables of a post-mortem: findings, rates, impact, follow-ups."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ if TYPE_CHECKING:
     from flowai.postmortem.analysis.records import Condition, FailureKind, Finding, Investigation
     from flowai.postmortem.report_records import PostmortemReport
 
-KIND_WORDS: dict[FailureKind, str] = {
+KIND_LABELS: dict[FailureKind, str] = {
     "error": "failed",
-    "bad_json": "invalid JSON",
+    "invalid_json": "invalid JSON",
     "truncated": "cut off",
-    "unaccepted": "rejected",
-    "judged_bad": "judged bad",
+    "rejected_by_user": "rejected",
+    "failed_evaluation": "failed evaluation",
     "slow": "slow",
-    "costly": "costly",
-    "fell_back": "fell back",
+    "expensive": "expensive",
+    "fallback_used": "fallback used",
     "degraded": "degraded",
 }
-FINDING_COLUMNS = ("", "what", "where", "went wrong", "others", "before", "more than expected", "users")
-KIND_COLUMNS = ("what", "incident", "", "before", "")
-CLUSTER_COLUMNS = ("calls", "before", "error", "message", "asked", "from", "to")
+FINDING_COLUMNS = ("", "failure", "where", "failed", "others", "before", "above expected", "users")
+KIND_COLUMNS = ("failure", "incident", "", "before", "")
+CLUSTER_COLUMNS = ("calls", "before", "error", "message", "provider", "from", "to")
 MAX_WHERE_CHARS = 100
 _COARSE, _FINE = 0.1, 0.001
 
 _ACTIONS: dict[FailureKind, str] = {
     "error": "Find why {where} failed; give the feature a fallback that does not share the cause.",
-    "bad_json": "Make {where} give valid JSON again; add the cases below to a suite with `is-json`.",
+    "invalid_json": "Fix the JSON of {where}; add the cases below to a suite with `is-json`.",
     "truncated": "Raise the token limit of {where}, or ask for shorter answers.",
-    "unaccepted": "Read the rejected answers of {where} with somebody who knows what users wanted.",
-    "judged_bad": "Check the answers of {where} against their sources.",
-    "slow": "Find what made {where} slow; hold it by a gate (`latency_p95`) before it is published again.",
-    "costly": "Decide whether {where} may cost that much; hold it by a budget.",
-    "fell_back": "Ask the provider of {where} what happened; watch the breaker's settings.",
-    "degraded": "Find why {where} had to be served by the last resort.",
+    "rejected_by_user": "Read the rejected answers of {where} with a person who knows what users need.",
+    "failed_evaluation": "Check the answers of {where} against their sources.",
+    "slow": "Find what made {where} slow; limit it by a gate (`latency_p95`) before it is published again.",
+    "expensive": "Decide whether {where} may cost that much; limit it by a budget.",
+    "fallback_used": "Ask the provider of {where} what happened; watch the breaker's settings.",
+    "degraded": "Find why the last resort answered {where}.",
 }
 
 
-def condition_text(where: Sequence[Condition], *, most_chars: int = MAX_WHERE_CHARS) -> str:
-    """Name the calls of a finding: `prompt prompts/chat_v2, language German`."""
+def condition_text(where: Sequence[Condition], *, max_chars: int = MAX_WHERE_CHARS) -> str:
+    """Return the conditions of a finding as text: `prompt prompts/chat_v2, language German`."""
     if not where:
         return "all calls"
-    return ", ".join(f"{one.attribute} {one_line(one.value, most_chars)}" for one in where)
+    return ", ".join(f"{one.attribute} {one_line(one.value, max_chars)}" for one in where)
 
 
 def share(tally: CountOfTotal) -> str:
-    """Spell a rate with the digits its numbers carry; `-` without any."""
+    """Format a rate with the digits that its counts support; `-` without counts."""
     if tally.rate is None:
         return MISSING_TEXT
     return f"{tally.rate * 100:.{0 if tally.rate >= _COARSE else 1 if tally.rate >= _FINE or not tally.rate else 2}f} %"
 
 
 def finding_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
-    """Give a row per finding; see `FINDING_COLUMNS`."""
+    """Return a row per finding; see `FINDING_COLUMNS`."""
     return [
         (
             str(number),
-            KIND_WORDS[one.kind],
+            KIND_LABELS[one.kind],
             condition_text(one.where),
             f"{one.inside.failure_count:,} of {one.inside.count:,} ({share(one.inside)})",
             share(one.outside),
@@ -77,33 +77,33 @@ def finding_rows(findings: Sequence[Finding]) -> list[tuple[str, ...]]:
 
 
 def finding_notes(finding: Finding) -> Iterator[str]:
-    """Say what else is known of a finding."""
+    """Yield further facts about a finding."""
     if finding.also:
-        yield f"the same calls: {'; '.join(condition_text(one) for one in finding.also)}"
+        yield f"same calls: {'; '.join(condition_text(one) for one in finding.also)}"
     yield from (one_line(symptom, 200) for symptom in finding.symptoms)
     if finding.is_new and finding.where:
-        yield "there were too few such calls before to compare with"
+        yield "too few such calls before the incident to compare with"
     if finding.cost_usd:
         yield f"these calls cost {dollars(finding.cost_usd)}"
 
 
-def kind_rows(found: Investigation) -> list[tuple[str, ...]]:
-    """Give a row per way that calls could go wrong; see `KIND_COLUMNS`."""
+def kind_rows(investigation: Investigation) -> list[tuple[str, ...]]:
+    """Return a row per failure kind; see `KIND_COLUMNS`."""
     return [
         (
-            KIND_WORDS[row.kind],
+            KIND_LABELS[row.kind],
             share(row.incident),
             f"{row.incident.failure_count:,} of {row.incident.count:,}",
             share(row.baseline),
             f"{row.baseline.failure_count:,} of {row.baseline.count:,}",
         )
-        for row in found.kinds
+        for row in investigation.kinds
         if row.incident.count
     ]
 
 
-def cluster_rows(found: Investigation, most: int) -> list[tuple[str, ...]]:
-    """Give a row per cluster of error messages; see `CLUSTER_COLUMNS`."""
+def cluster_rows(investigation: Investigation, max_rows: int) -> list[tuple[str, ...]]:
+    """Return a row per cluster of error messages; see `CLUSTER_COLUMNS`."""
     return [
         (
             f"{one.count:,}",
@@ -114,64 +114,70 @@ def cluster_rows(found: Investigation, most: int) -> list[tuple[str, ...]]:
             clock(one.first_at),
             clock(one.last_at),
         )
-        for one in found.clusters[:most]
+        for one in investigation.clusters[:max_rows]
     ]
 
 
 def clock(moment: str) -> str:
-    """Give the time of the day of a moment."""
+    """Return the time of day of a timestamp."""
     return moment[11:19]
 
 
-def spark_line(found: Investigation) -> str:
-    """Draw the rate over time in a line; empty without any."""
-    rates = [one.bad_count * 1000 // one.at_risk_count if one.at_risk_count else 0 for one in found.buckets]
+def spark_line(investigation: Investigation) -> str:
+    """Render the rate over time as a sparkline; empty without data."""
+    rates = [one.bad_count * 1000 // one.at_risk_count if one.at_risk_count else 0 for one in investigation.buckets]
     return sparkline(rates).rstrip()
 
 
-def impact_line(found: Investigation) -> str:
-    """Say who and what was met."""
-    met = found.touched
-    parts = [count(met.call_count, "bad call"), count(met.user_count, "user"), count(met.session_count, "session")]
-    if met.anonymous_count:
-        parts.append(f"{met.anonymous_count:,} of the calls name no user")
-    wasted = f"{dollars(met.wasted_usd)} wasted"
-    parts.append(wasted + (f" and {count(met.unpriced_count, 'call')} without a price" if met.unpriced_count else ""))
-    if met.degraded_count:
-        parts.append(count(met.degraded_count, "degraded answer"))
-    if met.fell_back_count:
-        parts.append(f"{met.fell_back_count:,} saved by a fallback")
+def impact_line(investigation: Investigation) -> str:
+    """Return the impact: calls, users, cost."""
+    impact = investigation.impact
+    parts = [
+        count(impact.call_count, "bad call"),
+        count(impact.user_count, "user"),
+        count(impact.session_count, "session"),
+    ]
+    if impact.anonymous_count:
+        parts.append(f"{impact.anonymous_count:,} calls without a user")
+    wasted = f"{dollars(impact.wasted_usd)} wasted"
+    parts.append(
+        wasted + (f" and {count(impact.unpriced_count, 'call')} without a price" if impact.unpriced_count else "")
+    )
+    if impact.degraded_count:
+        parts.append(count(impact.degraded_count, "degraded answer"))
+    if impact.fallback_used_count:
+        parts.append(f"{impact.fallback_used_count:,} answered by a fallback")
     return "   ".join(parts)
 
 
 def headline(report: PostmortemReport) -> str:
-    """Give the first line: what it is about."""
-    found = report.investigation
+    """Return the first line: release, time range, calls."""
+    investigation = report.investigation
     about = one_line("the log" if report.release is None else report.release, 60)
     where = f" in {report.environment}" if report.environment else ""
-    calls = f"{found.call_count:,} calls, {found.baseline_count:,} before"
+    calls = f"{investigation.call_count:,} calls, {investigation.baseline_count:,} before"
     parts = [f"{about}{where}", f"{report.since} to {report.until}", calls]
     return "   ".join([*parts, f"only {one_line(report.feature, 60)}"] if report.feature else parts)
 
 
 def conclusion(report: PostmortemReport) -> str:
-    """Give the line that says what came out; where nothing stands out it says what that does not mean."""
-    found = report.investigation
-    if not found.call_count:
-        return "NO CALLS  nothing can be said; is it the right stretch, environment and log?"
-    if not found.findings:
-        return f"NOTHING STANDS OUT  among {found.tested_count:,} subgroups; that is no proof that nothing broke"
-    worst = found.findings[0]
-    number = count(len(found.findings), "finding").upper()
-    return f"{number}  first: {KIND_WORDS[worst.kind]}, {condition_text(worst.where)}"
+    """Return the result; without findings it states the limits of that."""
+    investigation = report.investigation
+    if not investigation.call_count:
+        return "NO CALLS  not enough data: check time range, environment and log"
+    if not investigation.findings:
+        return f"NO FINDING  among {investigation.tested_count:,} subgroups; this does not prove that nothing failed"
+    worst = investigation.findings[0]
+    number = count(len(investigation.findings), "finding").upper()
+    return f"{number}  first: {KIND_LABELS[worst.kind]}, {condition_text(worst.where)}"
 
 
-def follow_ups(report_findings: Sequence[Finding], *, facts: Sequence[str]) -> tuple[str, ...]:
-    """Draft what to do from the findings, one line each.
+def follow_ups(findings: Sequence[Finding], *, facts: Sequence[str]) -> tuple[str, ...]:
+    """Return suggested actions, one line each, duplicates removed.
 
     Args:
-        report_findings: the findings.
-        facts: further lines that the timeline and the settings ask for.
+        findings: the findings.
+        facts: further actions from the timeline and the settings.
     """
-    drafted = [_ACTIONS[one.kind].format(where=condition_text(one.where)) for one in report_findings[:10]]
+    drafted = [_ACTIONS[one.kind].format(where=condition_text(one.where)) for one in findings[:10]]
     return tuple(dict.fromkeys((*drafted, *facts)))

@@ -1,4 +1,4 @@
-"""Pure mathematics of measurements; knows no files, models or screens."""
+"""Pure statistics, without I/O."""
 
 from flowai.statistics.evalues import Alternative, Block, EProcess, RateEProcess, RatioEProcess
 from flowai.statistics.histogram import (

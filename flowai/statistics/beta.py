@@ -1,4 +1,4 @@
-"""The incomplete beta function and its inverse, from counts of 1 to 10^9 and more."""
+"""The incomplete beta function and its inverse, for counts from 1 to 10^9 and more."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 _TINY = 1e-300
 _EPSILON = 1e-15
-_MAX_TERMS = 1_000_000  # a fraction near its mean needs about sqrt(a + b) terms: far more than 10^9 counts do
+_MAX_TERMS = 1_000_000  # a fraction near its mean needs about sqrt(a + b) terms: far more than for 10^9 counts
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """Give the probability that a beta variable is at most x (the regularised incomplete beta function).
+    """Return the probability that a beta variable is at most x (the regularised incomplete beta function).
 
     Args:
         x: 0 to 1.
@@ -31,7 +31,7 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """Give the x at which `beta_cdf` reaches a probability.
+    """Return the x at which `beta_cdf` equals a probability.
 
     Args:
         probability: 0 to 1.
@@ -59,7 +59,7 @@ def beta_quantile(probability: float, a: float, b: float) -> float:
 
 
 def binomial_cdf(count: int, total: int, rate: float) -> float:
-    """Give the probability of at most `count` successes in `total` trials of success rate `rate`.
+    """Return the probability of at most `count` successes in `total` trials with success rate `rate`.
 
     Source: NIST Digital Library of Mathematical Functions 8.17.5.
     """
@@ -69,7 +69,7 @@ def binomial_cdf(count: int, total: int, rate: float) -> float:
 
 
 def _lower(x: float, a: float, b: float, *, y: float) -> float:
-    """Give `beta_cdf` left of the mean, where the fraction converges fast; y is 1 - x, without its rounding error."""
+    """Return `beta_cdf` left of the mean, where the fraction converges fast; y is 1 - x without its rounding error."""
     return math.exp(_log_power(x, a, b, y=y)) * _fraction(x, a, b) / a
 
 
@@ -93,7 +93,7 @@ def _nonzero(value: float) -> float:
 
 
 def _log_power(x: float, a: float, b: float, *, y: float) -> float:
-    """Give log(x^a y^b / B(a, b)) without the cancellation that large shapes bring.
+    """Return log(x^a y^b / B(a, b)) without the cancellation of large shapes.
 
     Source: Loader, Fast and accurate computation of binomial probabilities (2000): deviance plus Stirling's remainder.
     """
@@ -104,7 +104,7 @@ def _log_power(x: float, a: float, b: float, *, y: float) -> float:
 
 
 def _stirling(shape: float) -> float:
-    """Give what Stirling's formula lacks: log gamma(shape + 1) - (shape + 1/2) log shape + shape - log(2 pi) / 2."""
+    """Return Stirling's remainder: log gamma(shape + 1) - (shape + 1/2) log shape + shape - log(2 pi) / 2."""
     if shape < 16:  # noqa: PLR2004 - the series below has an error under 1e-16 from here on
         return math.lgamma(shape + 1) - (shape + 0.5) * math.log(shape) + shape - 0.5 * math.log(2 * math.pi)
     square = shape * shape
@@ -112,7 +112,7 @@ def _stirling(shape: float) -> float:
 
 
 def _deviance(count: float, mean: float) -> float:
-    """Give count log(count / mean) + mean - count, also where the two are nearly equal."""
+    """Return count log(count / mean) + mean - count, precise also if the two are nearly equal."""
     gap = count - mean
     if abs(gap) >= 0.1 * (count + mean):
         return count * math.log(count / mean) - gap

@@ -1,15 +1,15 @@
-"""Chances of counting so many failures or more, as logarithms: far below what a float holds."""
+"""Tail probabilities of failure counts as logarithms: they may be far below the smallest float."""
 
 from __future__ import annotations
 
 import math
 
 _ENOUGH = 1e-15
-"""A term this small beside the sum ends it: the terms fall from there on."""
+"""A term this small relative to the sum ends the loop: later terms are smaller."""
 
 
 def log_binomial_tail(count: int, total: int, rate: float) -> float:
-    """Give the logarithm of the probability of at least `count` failures in `total` trials of failure rate `rate`.
+    """Return the log probability of at least `count` failures in `total` trials with failure rate `rate`.
 
     Args:
         count: failures, 0 to `total`.
@@ -17,7 +17,7 @@ def log_binomial_tail(count: int, total: int, rate: float) -> float:
         rate: 0 to 1.
 
     Returns:
-        At most 0; 0 where `count` is no more than expected, since only a surplus is evidence.
+        At most 0; 0 if `count` is no more than expected, since only a surplus is evidence.
 
     Source: the sum of the binomial's terms from `count` on, each from the one before it.
     """
@@ -37,16 +37,16 @@ def log_binomial_tail(count: int, total: int, rate: float) -> float:
 
 
 def log_hypergeometric_tail(count: int, inside: int, failures: int, total: int) -> float:
-    """Give the logarithm of the probability of at least `count` of the failures inside a group, dealt at random.
+    """Return the log probability that a random group of `inside` holds at least `count` of the failures.
 
     Args:
         count: failures inside, 0 to the smaller of `inside` and `failures`.
-        inside: how many are inside, 0 to `total`.
-        failures: how many failed in all, 0 to `total`.
-        total: how many there are.
+        inside: size of the group, 0 to `total`.
+        failures: failures in total, 0 to `total`.
+        total: population size.
 
     Returns:
-        At most 0; 0 where `count` is no more than expected, since only a surplus is evidence.
+        At most 0; 0 if `count` is no more than expected, since only a surplus is evidence.
 
     Source: Fisher's exact test, one-sided; the sum of the hypergeometric's terms from `count` on.
     """

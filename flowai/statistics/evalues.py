@@ -1,6 +1,6 @@
-"""Evidence about a candidate's failure rate that may be looked at at any time, gathered block by block.
+"""E-processes for a candidate's failure rate: evidence that is valid at every time, updated block by block.
 
-One inequality carries both constructions. In a block of n1 candidate and n0 control calls, s = n1 / (n1 + n0), every
+One inequality covers both constructions. In a block of n1 candidate and n0 control calls, s = n1 / (n1 + n0), every
 call multiplies the evidence: a candidate call by 1 + stake (1 - s) (y - a), a control call by 1 - stake s (y - b). Here
 y is 1 for a failure, else 0; a - b = margin; stake, a and b are chosen before the block. Weighted by s and 1 - s, the
 expectations of the two factors have the mean 1 + stake s (1 - s) (p1 - p0 - margin), at most 1 under the null
@@ -10,7 +10,7 @@ with probability at most alpha.
 
 Source: Turner, Ly and Grunwald, Generic E-variables for exact sequential k-sample tests that allow for optional
 stopping, Journal of Statistical Planning and Inference 230 (2024), theorem 1; with a margin: Turner and Grunwald, Exact
-anytime-valid confidence intervals for contingency tables and beyond (2023). Looking at any time: Ville (1939).
+anytime-valid confidence intervals for contingency tables and beyond (2023). Validity at every time: Ville (1939).
 """
 
 from __future__ import annotations
@@ -24,61 +24,61 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Alternative = Literal["worse", "not_worse"]
-"""What evidence speaks for. `worse`: the candidate fails more often, by more than the margin. `not_worse`: it does not
-fail more often by as much as the margin; with margin 0, that it fails less often."""
+"""The claim that evidence supports. `worse`: the candidate fails more often, by more than the margin. `not_worse`: it
+does not fail more often by as much as the margin; with margin 0, it fails less often."""
 
 RATE_RATIOS = (1.05, 1.15, 1.3, 1.65, 5.0)
 """Ratios of failure rates, candidate to control, that `RatioEProcess` bets on (their inverses for `not_worse`). A bet
 on 1 + x gains wherever the true ratio is above about 1 + x / 2."""
 
 RATIO_WEIGHTS = (0.01, 0.03, 0.08, 0.66, 0.22)
-"""What part of the evidence starts on each of `RATE_RATIOS`: most where the time to a verdict is limited (decision
-0045). Half of a weight costs a bet 0.7 in the logarithm of the evidence."""
+"""Shares of the evidence that start on each of `RATE_RATIOS`: most where the time to a verdict is limited (decision
+0045). Half of a weight costs a bet 0.7 in log evidence."""
 
 LOG_ODDS = (0.05, 0.1, 0.24, 0.5, 1.2)
 """Differences of log odds that `RateEProcess` bets on."""
 
 LOG_ODDS_WEIGHTS = (0.03, 0.1, 0.75, 0.08, 0.04)
-"""What part of the evidence starts on each of `LOG_ODDS`; as `RATIO_WEIGHTS`."""
+"""Shares of the evidence that start on each of `LOG_ODDS`; as `RATIO_WEIGHTS`."""
 
 MARGIN_BETS = (0.5, 1.0, 2.0)
-"""How far inside the margin `RateEProcess` bets the candidate to be, in margins: halfway, equal to control, better."""
+"""Bets of `RateEProcess` on the difference to the margin, in margins: halfway, equal to control, better."""
 
 MARGIN_WEIGHTS = (0.3, 0.5, 0.2)
-"""What part of the evidence starts on each of `MARGIN_BETS`."""
+"""Shares of the evidence that start on each of `MARGIN_BETS`."""
 
 PLUG_IN_START = 0.18
-"""Failures, and successes, that a rate is taken to have had before its first block (as the authors' `safestats`)."""
+"""Pseudo-counts of failures, and of successes, before a rate's first block (as the authors' `safestats`)."""
 
 UNSEEN_CALLS = 100.0
-"""Calls without a failure that a stream is taken to have had before its first block, where failures are rare."""
+"""Pseudo-count of calls without a failure before a stream's first block, for rare failures."""
 
-_MAX_OF_THE_STAKES = 0.95
-"""No call takes more than this part of the evidence away, so that one surprise is never the end of it."""
+_MAX_LOSS = 0.95
+"""No call reduces the evidence by more than this share, so that a single surprise never ends it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """Calls of both arms over a stretch in which the canary's share stayed the same: a look, a stage, a feature.
+    """Calls of both arms in a time range with a constant share of the canary, of one stage and feature.
 
-    What ends a block may depend on time and on the number of calls, never on how they went; an open block adds nothing.
-    A user (or session) counts once: the failures of one are not independent of each other.
+    The end of a block may depend on time and on the number of calls, never on their outcomes; an open block adds
+    nothing. A user (or session) counts once: failures of one user are not independent of each other.
 
     Raises:
-        ValueError: more failures than calls, or fewer than none.
+        ValueError: more failures than calls, or a negative number.
     """
 
     candidate_count: int
-    """Calls of the candidate, 0 or more."""
+    """0 or more."""
     control_count: int
-    """Calls of the control in the same stretch, 0 or more."""
+    """0 or more."""
     candidate_failure_count: int
     """0 to `candidate_count`."""
     control_failure_count: int
     """0 to `control_count`."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot have been counted."""
+        """Check the counts."""
         for failures, calls in (
             (self.candidate_failure_count, self.candidate_count),
             (self.control_failure_count, self.control_count),
@@ -91,7 +91,7 @@ class EProcess(ABC):
     """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
 
     Args:
-        claim: what the evidence speaks for.
+        claim: the claim that the evidence supports.
         margin: difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
 
     Raises:
@@ -111,14 +111,14 @@ class EProcess(ABC):
 
     @property
     def log_e(self) -> float:
-        """The natural logarithm of the evidence now; 0 before the first block. Act at log(1 / alpha)."""
-        most = max(self._log_bets)
-        mixed = sum(w * math.exp(bet - most) for w, bet in zip(self._weights, self._log_bets, strict=True))
-        return most + math.log(mixed)
+        """The natural logarithm of the evidence now; 0 before the first block. It decides at log(1 / alpha)."""
+        largest = max(self._log_bets)
+        mixed = sum(w * math.exp(bet - largest) for w, bet in zip(self._weights, self._log_bets, strict=True))
+        return largest + math.log(mixed)
 
     @property
     def peak_log_e(self) -> float:
-        """The largest `log_e` at the end of any block so far, at least 0; it may be acted on just as well."""
+        """The largest `log_e` at the end of any block so far, at least 0; it may be used just as well."""
         return self._peak
 
     def add(self, block: Block, *, stream: str = "") -> float:
@@ -126,10 +126,10 @@ class EProcess(ABC):
 
         Args:
             block: not yet added; later than every block already added to its stream.
-            stream: whose rates these are (a feature); rates are learnt for each stream by itself.
+            stream: whose rates these are (a feature); rates are learnt per stream.
 
         Returns:
-            `log_e`. A block without calls of both arms leaves it as it was.
+            `log_e`. A block without calls of both arms does not change it.
         """
         calls = block.candidate_count + block.control_count
         if block.candidate_count and block.control_count:
@@ -145,20 +145,20 @@ class EProcess(ABC):
         return now
 
     def fork(self) -> Self:
-        """Give evidence that goes on from here by itself."""
-        twin = type(self)(self.claim, margin=self.margin)
-        twin._log_bets = list(self._log_bets)  # noqa: SLF001 - its own kind
-        twin._peak = self._peak  # noqa: SLF001 - as above
-        twin._past = dict(self._past)  # noqa: SLF001 - as above
-        return twin
+        """Return an independent copy."""
+        copy = type(self)(self.claim, margin=self.margin)
+        copy._log_bets = list(self._log_bets)  # noqa: SLF001 - its own kind
+        copy._peak = self._peak  # noqa: SLF001 - as above
+        copy._past = dict(self._past)  # noqa: SLF001 - as above
+        return copy
 
     @abstractmethod
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
-        """Give a and b for the next block from what both arms of its stream did before."""
+        """Return a and b for the next block from the earlier counts of its stream."""
 
     @abstractmethod
     def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
-        """Give the stake of each bet in the next block."""
+        """Return the stake of each bet in the next block."""
 
     def _learn(self, block: Block, stream: str) -> None:
         failures, calls = self._past.get(stream, (0, 0))
@@ -169,14 +169,14 @@ class EProcess(ABC):
 
 
 class RatioEProcess(EProcess):
-    """Evidence from how failures divide between the arms, for rare failures: errors, invalid JSON, slow calls.
+    """Evidence from the ratio of failures of the arms, for rare failures: errors, invalid JSON, slow calls.
 
-    Its bets are spread over ratios r of the arms' rates. Where nothing is known of the rate, it is the count ratio:
-    given a failure, the chance that it is the candidate's is the candidate's share s of the calls, and the likelihood
-    ratio multiplies by r / (s r + 1 - s) for a candidate's failure, by 1 / (s r + 1 - s) for a control's, by 1 for a
-    success. As both arms' common rate becomes known from earlier blocks of the stream, successes count too.
+    Its bets are spread over ratios r of the arms' rates. Before the rate is known, it is the count ratio: given a
+    failure, the chance that it is the candidate's is the candidate's share s of the calls, and the likelihood ratio
+    multiplies by r / (s r + 1 - s) for a candidate's failure, by 1 / (s r + 1 - s) for a control's, by 1 for a success.
+    As both arms' common rate becomes known from earlier blocks of the stream, successes count too.
 
-    Source: the module's inequality with s a + (1 - s) b = the rate so far, or a = margin, b = 0 where that is less, and
+    Source: the module's inequality with s a + (1 - s) b = the rate so far, or a = margin, b = 0 if that is less, and
     stake = (r - 1) / ((1 + s (r - 1)) (1 - b)). The conditional test of two Poisson rates: Przyborowski and Wilenski,
     Biometrika 31 (1940).
     """
@@ -193,14 +193,14 @@ class RatioEProcess(EProcess):
 
 
 class RateEProcess(EProcess):
-    """Evidence from failures and successes alike, for rates that are not rare: acceptance, save rate, thumbs.
+    """Evidence from failures and successes alike, for frequent failures: acceptance, save rate, thumbs.
 
     The safe 2x2 test over blocks. Its centres are the rate of both arms together in earlier blocks of the stream; its
-    bets are spread over differences of log odds. One rate is learnt, not two: that is quicker than the paper's plug-in
-    of both (decision 0040). Before the first block the rate is taken to be one half.
+    bets are spread over differences of log odds. One rate is learnt, not two: that is faster than the paper's plug-in
+    of both (decision 0040). Before the first block the rate is assumed to be one half.
 
-    Source: the module's inequality with s a + (1 - s) b = the rate so far; Turner, Ly and Grunwald (2024) for the
-    plug-in and for alternatives restricted to effect sizes.
+    Source: the module's inequality with s a + (1 - s) b = the rate so far; Turner, Ly and Grunwald (2024) for the plug-
+    in and for alternatives restricted to effect sizes.
     """
 
     def __init__(self, claim: Alternative, *, margin: float = 0.0) -> None:
@@ -222,20 +222,20 @@ class RateEProcess(EProcess):
 
 
 def _gains(share: float, a: float, b: float) -> tuple[float, float, float, float]:
-    """Give what a stake of 1 adds to a factor: candidate's failure, success, control's failure, success."""
+    """Return the change of a factor by a stake of 1: candidate's failure, success, control's failure, success."""
     return (1 - share) * (1 - a), -(1 - share) * a, -share * (1 - b), share * b
 
 
 def _bounded(stakes: Sequence[float], share: float, a: float, b: float) -> list[float]:
-    """Cut stakes of one sign so that no factor falls below 1 - `_MAX_OF_THE_STAKES`."""
+    """Return the stakes, all of one sign, cut so that no factor falls below 1 - `_MAX_LOSS`."""
     sign = math.copysign(1.0, stakes[0])
     worst = max(-sign * gain for gain in _gains(share, a, b))
-    most = _MAX_OF_THE_STAKES / worst
-    return [sign * min(abs(stake), most) for stake in stakes]
+    largest = _MAX_LOSS / worst
+    return [sign * min(abs(stake), largest) for stake in stakes]
 
 
 def _log_factor(block: Block, stake: float, a: float, b: float) -> float:
-    """Give the logarithm of the product over a block's calls."""
+    """Return the logarithm of the product over a block's calls."""
     share = block.candidate_count / (block.candidate_count + block.control_count)
     counts = (
         block.candidate_failure_count,

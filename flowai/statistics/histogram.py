@@ -15,7 +15,7 @@ BUCKET_RATIO = 1.01
 
 
 def bucket_of(value: float) -> int:
-    """Give the bucket of a measurement: floor(ln value / ln 1.01), as a query in SQL counts it.
+    """Return the bucket of a measurement: floor(ln value / ln 1.01), as SQL queries compute it.
 
     Raises:
         ValueError: the value is not a positive, finite number.
@@ -28,14 +28,10 @@ def bucket_of(value: float) -> int:
 
 
 def bucket_quantile(counts: Mapping[int, int], share: float) -> float | None:
-    """Give a quantile of what was counted.
-
-    Args:
-        counts: measurements by bucket, 0 or more each.
-        share: 0 (the smallest) to 1 (the largest).
+    """Return a quantile of bucketed measurements.
 
     Returns:
-        The geometric middle of its bucket, within 0.5 %, in the measurements' unit; None for no measurement.
+        The geometric middle of its bucket, within 0.5 %; None without measurements.
 
     Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 1.
     """
@@ -46,15 +42,15 @@ def bucket_quantile(counts: Mapping[int, int], share: float) -> float | None:
 
 
 def bucket_quantile_interval(counts: Mapping[int, int], share: float, *, confidence: float = 0.95) -> Interval:
-    """Give a quantile with its interval: lower edge of the lower rank's bucket to upper edge of the upper rank's.
+    """Return a quantile with its interval, from the lower edge of one bucket to the upper edge of another.
 
     Args:
-        counts: measurements by bucket, 0 or more each.
+        counts: measurements by bucket.
         share: which quantile, above 0 and below 1.
-        confidence: chance that the interval holds the truth, above 0 and below 1.
+        confidence: confidence level, above 0 and below 1.
 
     Returns:
-        In the measurements' unit; from 0 or to inf where there are too few measurements for that bound.
+        In the measurements' unit; from 0 or to inf if there are too few measurements for that bound.
 
     Source: `quantile_ranks`; the edges add the rounding of the buckets.
     """
@@ -69,16 +65,16 @@ def bucket_quantile_interval(counts: Mapping[int, int], share: float, *, confide
 def quantile_ratio(
     candidate: Mapping[int, int], control: Mapping[int, int], share: float, *, confidence: float = 0.95
 ) -> Interval:
-    """Give the ratio of a quantile, candidate to control, with its interval.
+    """Return the ratio of a quantile, candidate to control, with its interval.
 
     Args:
-        candidate: measurements by bucket, 0 or more each.
-        control: the same of the control.
+        candidate: measurements by bucket.
+        control: measurements by bucket.
         share: which quantile, above 0 and below 1.
-        confidence: chance that the interval holds the truth, above 0 and below 1.
+        confidence: confidence level, above 0 and below 1.
 
     Returns:
-        Ratios, above 1 where the candidate is slower; from 0 or to inf where there are too few measurements.
+        Ratios, above 1 where the candidate is slower; from 0 or to inf if there are too few measurements.
 
     Source: `difference` on the logarithms of both quantiles' intervals: Zou and Donner (2008), section 2.
     """
@@ -99,7 +95,7 @@ def _logarithm(interval: Interval) -> Interval:
 
 
 def _bucket_at(counts: Mapping[int, int], rank: int) -> int:
-    """Give the bucket of the rank-th smallest measurement; rank 1 to their number."""
+    """Return the bucket of the measurement with a rank, from 1 on."""
     seen = 0
     for bucket in sorted(counts):
         seen += counts[bucket]

@@ -1,4 +1,4 @@
-"""Confidence intervals of proportions, of their differences, and of quantiles, for one fixed look."""
+"""Confidence intervals of proportions, of their differences, and of quantiles, for a single fixed analysis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flowai.statistics.evalues import Block
 
 SMALL_SAMPLE = 10
-"""Below so many successes or failures, `proportion` is exact rather than close."""
+"""With fewer successes or failures, `proportion_interval` is exact."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,20 +22,20 @@ class Interval:
     """A confidence interval."""
 
     estimate: float | None
-    """The best single value, in the interval; None when nothing was measured."""
+    """In the interval; None if nothing was measured."""
     low: float
-    """Lower bound; -inf (0 for ratios and latencies) when there is none."""
+    """-inf (0 for ratios and latencies) if unbounded."""
     high: float
-    """Upper bound; inf when there is none."""
+    """Inf if unbounded."""
 
 
 def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """Give the score interval of a proportion.
+    """Return the score interval of a proportion.
 
     Args:
         count: successes, 0 to `total`.
         total: trials, 0 or more; with 0 the interval is everything from 0 to 1.
-        confidence: chance that the interval holds the truth, above 0 and below 1.
+        confidence: confidence level, above 0 and below 1.
 
     Returns:
         Proportions, 0 to 1.
@@ -56,7 +56,7 @@ def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
 
 
 def clopper_pearson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """Give the exact interval of a proportion: it holds the truth at least as often as `confidence` says.
+    """Return the exact interval of a proportion: its coverage is at least `confidence`.
 
     Args, Returns: as `wilson`.
 
@@ -71,13 +71,13 @@ def clopper_pearson(count: int, total: int, *, confidence: float = 0.95) -> Inte
 
 
 def proportion_interval(count: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """Give `clopper_pearson` when there are fewer than 10 successes or failures, else `wilson`."""
+    """Return `clopper_pearson` if there are fewer than 10 successes or failures, else `wilson`."""
     exact = min(count, total - count) < SMALL_SAMPLE
     return (clopper_pearson if exact else wilson)(count, total, confidence=confidence)
 
 
 def newcombe(block: Block, *, confidence: float = 0.95) -> Interval:
-    """Give the interval of a difference of failure rates, candidate minus control.
+    """Return the interval of a difference of failure rates, candidate minus control.
 
     Args:
         block: calls and failures of both arms. An arm without calls may have any rate.
@@ -94,7 +94,7 @@ def newcombe(block: Block, *, confidence: float = 0.95) -> Interval:
 
 
 def difference_interval(first: Interval, second: Interval) -> Interval:
-    """Give the interval of first minus second from the interval of each, measured independently.
+    """Return the interval of first minus second from independent intervals of each.
 
     Source: Zou and Donner, Statistics in Medicine 27 (2008) 1693, equation 7; with Wilson's intervals it is Newcombe's.
     """
@@ -109,15 +109,15 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
 def mean_ratio(
     first: tuple[int, float, float], second: tuple[int, float, float], *, confidence: float = 0.95
 ) -> Interval:
-    """Give the interval of a ratio of means (costs), first to second, from two independent samples.
+    """Return the interval of a ratio of means (costs), first to second, from two independent samples.
 
     Args:
-        first: how many were measured, 0 or more; their sum; the sum of their squares. Measurements are 0 or more.
-        second: the same of what it is divided by, in the same unit.
+        first: sample size, sum, sum of squares; measurements are 0 or more.
+        second: the same of the divisor, in the same unit.
         confidence: as `wilson`.
 
     Returns:
-        Ratios; up to inf where the second mean may be 0; from 0 to inf where a sample has fewer than two.
+        Ratios; up to inf if the second mean may be 0; from 0 to inf if a sample has fewer than two.
 
     Source: Fieller, Journal of the Royal Statistical Society B 16 (1954) 175: the ratios r for which first - r * second
     is within its error of 0, with normal quantiles and unequal variances.
@@ -141,13 +141,13 @@ def _mean(sample: tuple[int, float, float]) -> float:
 
 
 def _variance(sample: tuple[int, float, float]) -> float:
-    """Give the variance of a sample; whole numbers are taken as they are, so that nothing cancels."""
+    """Return the variance of a sample; integers stay exact, so that nothing cancels."""
     count, total, squares = sample
     return max((count * squares - total * total) / (count * (count - 1)), 0.0)
 
 
 def quantile_ranks(total: int, share: float, *, confidence: float = 0.95) -> tuple[int | None, int | None]:
-    """Give the ranks of the order statistics that enclose a quantile.
+    """Return the ranks of the order statistics that enclose a quantile.
 
     Args:
         total: sample size, 0 or more.
@@ -155,19 +155,19 @@ def quantile_ranks(total: int, share: float, *, confidence: float = 0.95) -> tup
         confidence: as `wilson`; each side errs with at most half of the rest, so that a sample may be too small.
 
     Returns:
-        Lower and upper rank, 1 to `total`; None where the sample is too small for that bound.
+        Lower and upper rank, 1 to `total`; None if the sample is too small for that bound.
 
     Source: David and Nagaraja, Order Statistics (2003), section 7.1: the rank of a quantile is binomial.
     """
     tail = (1 - confidence) / 2
-    # the lower rank r errs when fewer than r values lie below the quantile: at most r - 1 of them
+    # the lower rank r errs if fewer than r values are below the quantile: at most r - 1 of them
     low = _last(total, lambda rank: binomial_cdf(rank - 1, total, share) <= tail)
     from_top = _last(total, lambda rank: binomial_cdf(rank - 1, total, 1 - share) <= tail)
     return low or None, (total + 1 - from_top) if from_top else None
 
 
 def _last(total: int, holds: Callable[[int], bool]) -> int:
-    """Give the largest rank up to `total` for which a condition holds that holds up to some rank; 0 when for none."""
+    """Return the largest rank up to `total` at which a condition holds that holds up to some rank; 0 if none."""
     low, high = 0, total
     while low < high:
         middle = (low + high + 1) // 2
@@ -176,6 +176,6 @@ def _last(total: int, holds: Callable[[int], bool]) -> int:
 
 
 def _z(confidence: float) -> float:
-    from statistics import NormalDist  # 15 ms of imports that most commands never need
+    from statistics import NormalDist  # 15 ms of imports that most commands do not need
 
     return NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -1,4 +1,4 @@
-"""How far two people agree who sorted the same things: the share they agree on, and what of it is more than chance."""
+"""Agreement of two raters on the same items: observed, and corrected for chance."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CohenKappa:
-    """How far two people agree."""
+    """Agreement of two raters."""
 
     rated_by_both_count: int
-    """Things that both sorted, >= 0."""
+    """Items that both rated."""
     agreed_count: int
-    """Those of which both said the same."""
+    """Items to which both gave the same label."""
     kappa: float | None
-    """Cohen's kappa, at most 1; 0 is what chance gives, 1 is agreement on everything. None where nothing was sorted by
-    both, or both said one and the same of everything: then chance explains it all."""
+    """Cohen's kappa, at most 1; 0 is agreement by chance, 1 is full agreement. None if no item was rated by both, or
+    both gave the same label to all: then chance explains everything."""
 
 
-def cohen_kappa(words: Iterable[tuple[str, str]]) -> CohenKappa:
-    """Work out how far two people agree.
+def cohen_kappa(labels: Iterable[tuple[str, str]]) -> CohenKappa:
+    """Compute the agreement of two raters.
 
-    Kappa is (p_o - p_e) / (1 - p_e): p_o is the share of which both said the same, p_e the share that two people would
-    agree on who say each word as often as these did, blindly.
+    Kappa is (p_o - p_e) / (1 - p_e): p_o is the share of equal labels, p_e the share expected from raters who assign
+    labels at random with the observed frequencies.
 
     Args:
-        words: of each thing what the one and what the other said.
+        labels: per item the labels of both raters.
 
     Source: Cohen (1960), A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20.
     """
-    pairs = Counter(words)
-    both_count = sum(pairs.values())
-    same_count = sum(count for (one, other), count in pairs.items() if one == other)
-    ones: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    for (one, other), count in pairs.items():
-        ones[one] += count
-        others[other] += count
-    # in whole numbers, so that "all by chance" is found exactly
-    by_chance = sum(count * others[word] for word, count in ones.items())
-    left = both_count * both_count - by_chance
-    kappa = (same_count * both_count - by_chance) / left if left else None
-    return CohenKappa(rated_by_both_count=both_count, agreed_count=same_count, kappa=kappa)
+    pairs = Counter(labels)
+    rated_count = sum(pairs.values())
+    agreed_count = sum(count for (first, second), count in pairs.items() if first == second)
+    first_counts: Counter[str] = Counter()
+    second_counts: Counter[str] = Counter()
+    for (first, second), count in pairs.items():
+        first_counts[first] += count
+        second_counts[second] += count
+    # in integers, so that "all by chance" is exact
+    by_chance = sum(count * second_counts[label] for label, count in first_counts.items())
+    left = rated_count * rated_count - by_chance
+    kappa = (agreed_count * rated_count - by_chance) / left if left else None
+    return CohenKappa(rated_by_both_count=rated_count, agreed_count=agreed_count, kappa=kappa)

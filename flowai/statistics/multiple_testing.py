@@ -1,4 +1,4 @@
-"""Several questions at once: how the chance of a wrong verdict is shared out."""
+"""Control of the error over several tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, float]:
-    """Share the chance of a false alarm out over guardrails, by severity.
+    """Divide the chance of a false alarm among guardrails, by severity.
 
     Args:
         alpha: chance that any of them raises a false alarm, above 0 and below 1.
@@ -33,11 +33,11 @@ def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, floa
 
 
 def e_bh(log_es: Mapping[str, float], *, alpha: float) -> tuple[str, ...]:
-    """Name the claims that hold among many (features, subgroups), with a false discovery rate of at most `alpha`.
+    """Return the claims that hold among many (features, subgroups), with a false discovery rate of at most `alpha`.
 
     Args:
         log_es: natural logarithm of evidence by claim.
-        alpha: share of the named claims that may be wrong, on average, above 0 and below 1.
+        alpha: expected share of wrong claims among those returned, above 0 and below 1.
 
     Returns:
         Names, strongest evidence first (ties by name).
@@ -45,15 +45,15 @@ def e_bh(log_es: Mapping[str, float], *, alpha: float) -> tuple[str, ...]:
     Source: Wang and Ramdas, False discovery rate control with e-values (2022): the e-BH procedure; any dependence.
     """
     ordered = sorted(log_es, key=lambda name: (-log_es[name], name))
-    held = 0
+    accepted = 0
     for rank, name in enumerate(ordered, 1):
         if log_es[name] >= math.log(len(ordered) / (alpha * rank)):
-            held = rank
-    return tuple(ordered[:held])
+            accepted = rank
+    return tuple(ordered[:accepted])
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values of one fixed look for being several.
+    """Adjust the p-values of several tests of one fixed analysis.
 
     Args:
         p_values: by claim, 0 to 1.
@@ -64,8 +64,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     Source: Holm, A simple sequentially rejective multiple test procedure (1979).
     """
     adjusted: dict[str, float] = {}
-    least = 0.0
+    running_max = 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        least = max(least, min(1.0, p_values[name] * (len(p_values) - rank)))
-        adjusted[name] = least
+        running_max = max(running_max, min(1.0, p_values[name] * (len(p_values) - rank)))
+        adjusted[name] = running_max
     return {name: adjusted[name] for name in p_values}

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """Give the quantile of a sample by linear interpolation between its order statistics.
+    """Return the quantile of a sample by linear interpolation between its order statistics.
 
     Args:
         ordered: the sample, ascending.
@@ -26,5 +26,5 @@ def quantile(ordered: Sequence[float], share: float) -> float | None:
     below = int(position)
     above = min(below + 1, len(ordered) - 1)
     low, high = ordered[below], ordered[above]
-    # written so that equal neighbours give themselves, without a rounding error
+    # equal neighbours yield themselves, without a rounding error
     return low + (high - low) * (position - below)

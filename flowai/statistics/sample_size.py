@@ -1,4 +1,4 @@
-"""How many more calls a verdict needs, if things go on as they went."""
+"""Forecast of how many more calls a verdict needs at the present rates."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
     from flowai.statistics.evalues import EProcess
 
 RUNS = 200
-"""Futures that are simulated."""
+"""Simulated futures."""
 
 STEPS = 80
-"""Blocks in each; together with `GROWTH` they reach about 20,000 blocks of today's size ahead."""
+"""Blocks in each; with `GROWTH` they reach about 20,000 blocks of today's size ahead."""
 
 GROWTH = 1.1
-"""How much larger each simulated block is than the one before, so that near and far are reached by the same work."""
+"""Ratio of the sizes of consecutive simulated blocks, so that near and far are reached with equal work."""
 
 POWER = 0.8
-"""Share of the futures in which the evidence must have sufficed."""
+"""Share of the futures in which the evidence must have been enough."""
 
 _SMALL = 30.0
-"""Up to this mean a binomial number is drawn exactly; above, a normal one is near enough for a forecast."""
+"""Up to this mean a binomial number is drawn exactly; above, a normal one is close enough for a forecast."""
 
 
 def required_sample_size(
     evidence: EProcess, *, log_enough: float, observed: Block, pace: Block, rng: Random, stream: str = ""
 ) -> int | None:
-    """Give how many more candidate calls will do, with a chance of 80 %, at the observed rates.
+    """Return how many more candidate calls are enough with a chance of 80 %, at the observed rates.
 
     Args:
         evidence: so far; it is not changed.
         log_enough: the `log_e` to reach: log(1 / alpha).
         observed: all calls and failures so far; half a failure and half a success are added to each arm (Jeffreys), so
-            that no failure yet does not read as no failure ever.
-        pace: how many calls of each arm a block brings; its failures are not looked at.
+            that no failure yet does not mean a rate of 0.
+        pace: calls of each arm per block; its failures are ignored.
         rng: source of randomness; the same gives the same number.
-        stream: whose rates go on (a feature), as in `Evidence.add`.
+        stream: whose rates continue (a feature), as in `EProcess.add`.
 
     Returns:
-        Candidate calls from now on; 0 when the evidence suffices; None when it will not within about 20,000 blocks, or
-        an arm has had no calls or gets none.
+        Candidate calls from now on; 0 if the evidence is enough; None if it will not be within about 20,000 blocks, or
+        an arm has no calls.
 
     Source: power by simulation of the evidence itself; at most `RUNS` x `STEPS` blocks.
     """
@@ -79,12 +79,7 @@ def _calls_until(
 
 
 def draw_binomial(rng: Random, total: int, rate: float) -> int:
-    """Draw a number of successes: exact for means up to 30, from the normal distribution above.
-
-    Args:
-        rng: source of randomness.
-        total: trials, 0 or more.
-        rate: of success, 0 to 1.
+    """Return a random binomial number: exact for means up to 30, from the normal distribution above.
 
     Returns:
         0 to `total`.

@@ -1,4 +1,4 @@
-"""Sample-ratio mismatch: do the arms get the shares they were given?"""
+"""Sample-ratio mismatch: tests whether arms receive their configured shares."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MISMATCH_ALPHA = 0.001
-"""A mismatch is called at evidence 1 / 0.001: it makes the whole comparison invalid, so that a false alarm is dear."""
+"""A mismatch is reported at evidence 1 / 0.001: it makes the whole comparison invalid, so that a false alarm is
+expensive."""
 
 PRIOR_ASSIGNMENTS = 300.0
-"""How many assignments the prior is worth: it expects the shares as if it had seen 300 that divided exactly so."""
+"""Weight of the prior in assignments: it expects the shares as if 300 assignments had divided exactly so."""
 
 DIRICHLET_WEIGHT = 0.5
-"""What part of the evidence starts on the prior, which finds every mismatch in time."""
+"""Share of the evidence that starts on the prior, which detects every mismatch eventually."""
 
 ODDS_RATIOS = (1.5, 1 / 1.5)
-"""What the rest bets on, arm by arm: that it gets half as many again as it should, or a third fewer."""
+"""Bets on each arm: half as many assignments again as expected, or a third fewer."""
 
 ODDS_WEIGHTS = (0.35, 0.15)
-"""What part of the evidence starts on each of `ODDS_RATIOS`, spread over the arms."""
+"""Shares of the evidence that start on each of `ODDS_RATIOS`, divided among the arms."""
 
 
 def srm_log_e_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
-    """Give the evidence that assignments do not divide as they should; it may be looked at after every one of them.
+    """Return the evidence of a sample-ratio mismatch; it is valid after every assignment.
 
     Args:
         counts: assignments (users, not calls) by arm within one stage, 0 or more.
         shares: expected share by arm, 0 or more; they need not add up to 1.
 
     Returns:
-        Natural logarithm of the evidence, 0 without assignments; inf when an arm without a share has some.
+        Natural logarithm of the evidence, 0 without assignments; inf if an arm without a share has some.
 
     Raises:
-        ValueError: a count or a share is negative or no number, or no share is above 0.
+        ValueError: a count or a share is negative or not a number, or no share is above 0.
 
     Source: Lindon and Malek, Anytime-valid inference for multinomial count data (NeurIPS 2022): the sequential test of
-    a multinomial hypothesis, Dirichlet-multinomial against multinomial; averaged with likelihood ratios of a few
-    likely mismatches, which find those sooner (decision 0046).
+    a multinomial hypothesis, Dirichlet-multinomial against multinomial; averaged with likelihood ratios of a few likely
+    mismatches, which detect those sooner (decision 0046).
     """
     total_share = sum(shares.values())
     if not (math.isfinite(total_share) and total_share > 0 and all(share >= 0 for share in shares.values())):
@@ -58,12 +59,12 @@ def srm_log_e_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> f
             (weight / len(arms), count * math.log(ratio) - total * math.log1p(share * (ratio - 1)))
             for count, share in arms.values()
         ]
-    most = max(log_e for _, log_e in bets)
-    return most + math.log(math.fsum(weight * math.exp(log_e - most) for weight, log_e in bets))
+    largest = max(log_e for _, log_e in bets)
+    return largest + math.log(math.fsum(weight * math.exp(log_e - largest) for weight, log_e in bets))
 
 
 def _log_dirichlet(arms: Iterable[tuple[int, float]], total: int) -> float:
-    """Give the logarithm of the Bayes factor: a share of any size for each arm, against the expected ones."""
+    """Return the log Bayes factor of arbitrary shares against the expected ones."""
     log_factor = math.lgamma(PRIOR_ASSIGNMENTS) - math.lgamma(PRIOR_ASSIGNMENTS + total)
     for count, share in arms:
         prior = PRIOR_ASSIGNMENTS * share
@@ -72,5 +73,5 @@ def _log_dirichlet(arms: Iterable[tuple[int, float]], total: int) -> float:
 
 
 def unexpected_arms(counts: Mapping[str, int], shares: Mapping[str, float]) -> tuple[str, ...]:
-    """Name the arms that have assignments and no share, in alphabetical order."""
+    """Return the arms that have assignments and no share, in alphabetical order."""
     return tuple(sorted(arm for arm, count in counts.items() if count > 0 and not shares.get(arm, 0.0) > 0))

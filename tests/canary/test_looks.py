@@ -48,20 +48,20 @@ pytestmark = pytest.mark.slow  # reads large logs
 HALF = Scenario(calls_count=4000, hours=8.0, percent=50)
 
 
-def question(scenario: Scenario = HALF, **changes: Any) -> ComparisonSpec:
-    stretch = TimeRange(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
+def spec(scenario: Scenario = HALF, **changes: Any) -> ComparisonSpec:
+    time_range = TimeRange(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
     facts: dict[str, Any] = {
         "sides": rollout_sides(scenario.candidate),
-        "stages": (RolloutStage(percent=scenario.percent, stretch=stretch),),
+        "stages": (RolloutStage(percent=scenario.percent, time_range=time_range),),
         "feature": None,
         "feedback_us": HOUR_US,
-        "now_us": stretch.until_us + HOUR_US,
+        "now_us": time_range.until_us + HOUR_US,
     }
     return ComparisonSpec(**(facts | changes))
 
 
 def count(directory: Path, asked: ComparisonSpec) -> Counts:
-    with open_log(directory, COLUMNS, asked.stretch) as log:
+    with open_log(directory, COLUMNS, asked.time_range) as log:
         return count_arms(log, asked)
 
 
@@ -99,9 +99,9 @@ def scored(scenario: Scenario, bad_rates: dict[str, float], after_s: float = 60.
 
 def test_hallucinations_are_judged_by_the_last_score_of_a_call(tmp_path: Path) -> None:
     write(tmp_path, scored(HALF, {"canary": 0.1, "control": 0.01}))
-    report = judge(tmp_path, question(), guardrails=("error_rate", "hallucination"))
+    report = judge(tmp_path, spec(), guardrails=("error_rate", "hallucination"))
     metric = next(one for one in report.metrics if one.name == "hallucination")
-    assert metric.status == "worse"
+    assert metric.status == "inferior"
     assert report.verdict == "rollback"
     assert metric.candidate_calls.rate == pytest.approx(0.1, abs=0.02)
     assert metric.control_calls.rate == pytest.approx(0.01, abs=0.01)
@@ -109,10 +109,10 @@ def test_hallucinations_are_judged_by_the_last_score_of_a_call(tmp_path: Path) -
 
 def test_scores_that_never_come_are_missing_not_good(tmp_path: Path) -> None:
     write(tmp_path, scored(HALF, {"canary": 0.0, "control": 0.0}, after_s=7200.0))
-    report = judge(tmp_path, question(), guardrails=("error_rate", "hallucination"))
+    report = judge(tmp_path, spec(), guardrails=("error_rate", "hallucination"))
     assert report.verdict == "invalid"
     assert report.reasons == ("no data for hallucination",)
-    assert judge(tmp_path, question()).verdict != "invalid", "no guardrail, nothing missing"
+    assert judge(tmp_path, spec()).verdict != "invalid", "no guardrail, nothing missing"
 
 
 def test_a_broken_score_is_counted_as_broken(tmp_path: Path) -> None:
@@ -121,12 +121,12 @@ def test_a_broken_score_is_counted_as_broken(tmp_path: Path) -> None:
     path = next(tmp_path.rglob("*.jsonl"))
     with path.open("a") as file:
         file.write(f'{{"kind":"score","schema_version":1,"call_id":"x","at":"{at}","name":"hallucination"}}\n')
-    assert count(tmp_path, question()).problem_count("broken") == 1
+    assert count(tmp_path, spec()).problem_count("broken") == 1
 
 
 def test_costs_are_compared_with_an_interval(tmp_path: Path) -> None:
     write_log(tmp_path, Scenario(calls_count=4000, hours=8.0, percent=50, canary=Side(cost_usd=0.0012)))
-    ratio = judge(tmp_path, question()).usd_per_call
+    ratio = judge(tmp_path, spec()).usd_per_call
     assert ratio.estimate == pytest.approx(1.2)
     assert ratio.low == ratio.high == pytest.approx(1.2), "every call costs the same"
 
@@ -136,7 +136,7 @@ def test_a_price_that_cannot_be_is_none(tmp_path: Path, price: float) -> None:
     write(tmp_path, [call for call in events_of(HALF) if isinstance(call, CallEvent)])
     path = next(tmp_path.rglob("*.jsonl"))
     path.write_text(path.read_text().replace('"cost_usd":0.001', f'"cost_usd":{price}'))
-    assert judge(tmp_path, question()).arms["candidate"].cost_usd is None
+    assert judge(tmp_path, spec()).arms["candidate"].cost_usd is None
 
 
 def look_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +162,9 @@ def test_users_are_thinned_ever_more_and_never_come_back() -> None:
 def test_a_sample_of_users_decides_where_there_are_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worse = Scenario(calls_count=8000, hours=8.0, percent=50, canary=Side(error_rate=0.08), calls_per_user=2)
     write_log(tmp_path, worse)
-    whole = judge(tmp_path, question(worse))
+    whole = judge(tmp_path, spec(worse))
     look_at_few(monkeypatch)
-    report = judge(tmp_path, question(worse))
+    report = judge(tmp_path, spec(worse))
     assert report.verdict == "rollback"
     assert whole.verdict == "rollback"
     assert list(whole.sampled_users.values()) == [arm.call_count for arm in whole.arms.values()]
@@ -189,9 +189,9 @@ def test_the_wrong_split_is_seen_in_a_sample_too(tmp_path: Path, monkeypatch: py
         Scenario(calls_count=1500, hours=8.0, seed=9, changes={"variant": "canary", "release": "v2"}),
         process="other",
     )
-    report = judge(tmp_path, question())
+    report = judge(tmp_path, spec())
     assert report.verdict == "invalid"
-    assert "users do not divide as stage 50 says" in report.reasons[0]
+    assert "users do not divide by the shares of stage 50" in report.reasons[0]
 
 
 def test_lines_told_twice_change_nothing_in_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_lines_told_twice_change_nothing_in_a_sample(tmp_path: Path, monkeypatch
     write(tmp_path / "once", events)
     write(tmp_path / "twice", events, "a")
     write(tmp_path / "twice", events, "b")
-    once, twice = (count(tmp_path / name, question()) for name in ("once", "twice"))
+    once, twice = (count(tmp_path / name, spec()) for name in ("once", "twice"))
     assert twice.problem_count("duplicated") == 4000
     assert once.calls == twice.calls
     assert once.times == twice.times
@@ -223,7 +223,7 @@ def test_arms_of_an_experiment_are_held_against_the_first(tmp_path: Path) -> Non
         events.append(msgspec.structs.replace(event, call_id=f"{event.call_id}-", experiment="other", arm=arm))
     write(tmp_path, events)
     metrics: tuple[Metric, ...] = ("save_rate", "error_rate")
-    asked = question(sides=experiment_sides("it's", ("B", "A")), metrics=metrics)
+    asked = spec(sides=experiment_sides("it's", ("B", "A")), metrics=metrics)
     counts = count(tmp_path, asked)
     comparison = Comparison.build(counts, asked, rules(guardrails=metrics), ArmPair(candidate="A", control="B"))
     findings = {one.name: one for one in comparison.findings()}
@@ -246,7 +246,7 @@ def test_each_hour_is_told_as_it_was_doubts_included(tmp_path: Path) -> None:
         changes={"variant": "canary", "release": "v2"},
     )
     write_log(tmp_path, late, process="other")
-    report = judge(tmp_path, question())
+    report = judge(tmp_path, spec())
     assert report.verdict == "invalid"
     replay = [one.verdict for one in report.replay]
     assert "invalid" not in replay[:5], "nobody knew yet"
@@ -258,7 +258,7 @@ def test_a_version_that_came_late_is_no_doubt_of_the_hours_before(tmp_path: Path
     write_log(tmp_path, HALF)
     late = Scenario(calls_count=5, begin=HALF.begin + timedelta(hours=6), hours=0.1, seed=9)
     write_log(tmp_path, replace(late, changes={"variant": "canary", "release": "v7"}), process="other")
-    told = judge(tmp_path, question()).replay
+    told = judge(tmp_path, spec()).replay
     assert all(one.verdict != "invalid" for one in told[:6])
     assert "v7 served as candidate" in told[6].reason
 
@@ -266,11 +266,11 @@ def test_a_version_that_came_late_is_no_doubt_of_the_hours_before(tmp_path: Path
 def test_hours_agree_with_reports_of_their_time(tmp_path: Path) -> None:
     worse = Scenario(calls_count=6000, hours=6.0, percent=50, canary=Side(error_rate=0.05))
     write_log(tmp_path, worse)
-    replay = judge(tmp_path, question(worse)).replay
+    replay = judge(tmp_path, spec(worse)).replay
     for hour, told in enumerate(replay, 1):
         until_us = to_us(worse.begin) + hour * HOUR_US
-        stage = RolloutStage(percent=50, stretch=TimeRange(since_us=to_us(worse.begin), until_us=until_us))
-        then = judge(tmp_path, question(worse, stages=(stage,)))
+        stage = RolloutStage(percent=50, time_range=TimeRange(since_us=to_us(worse.begin), until_us=until_us))
+        then = judge(tmp_path, spec(worse, stages=(stage,)))
         assert told.verdict == then.verdict, told.at
         assert told.reason == then.reasons[0], told.at
 
@@ -280,9 +280,9 @@ def test_unreadable_lines_are_named_by_file_and_number(tmp_path: Path) -> None:
     path = next(tmp_path.rglob("*.jsonl"))
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:2], "garbage\n", *lines[2:], "[]\n", "\n", '{"kind": 3}\n', '{"kind":"call","ca']))
-    with open_log(tmp_path, COLUMNS, question().stretch) as log:
-        counted = count_arms(log, question()).problem_count("unreadable")
-    found = first_unreadable((tmp_path,), question().stretch)
+    with open_log(tmp_path, COLUMNS, spec().time_range) as log:
+        counted = count_arms(log, spec()).problem_count("unreadable")
+    found = first_unreadable((tmp_path,), spec().time_range)
     assert [(one.file, one.line) for one in found] == [
         (path.relative_to(tmp_path).as_posix(), line) for line in (3, len(lines) + 2, len(lines) + 4)
     ]

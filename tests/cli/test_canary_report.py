@@ -49,8 +49,8 @@ def report(project: SampleProject, stage: str = "50") -> dict[str, Any]:
     return loaded
 
 
-def says(found: dict[str, Any]) -> dict[str, str]:
-    return {metric["name"]: metric["says"] for metric in found["metrics"]}
+def statuses(found: dict[str, Any]) -> dict[str, str]:
+    return {metric["name"]: metric["status"] for metric in found["metrics"]}
 
 
 def test_an_equal_candidate_is_promoted_in_one_screen(flowai: Flowai, rollout: SampleProject) -> None:
@@ -61,7 +61,7 @@ def test_an_equal_candidate_is_promoted_in_one_screen(flowai: Flowai, rollout: S
     assert lines[0].startswith("v2 against control (v1)   stage 50 %   12 h 00 min   ")
     assert lines[0].endswith("split ok")
     assert [line.split()[0] for line in lines[1:6]] == ["metric", "error", "JSON", "slow", "acceptance"]
-    assert "PROMOTE  every guardrail is safe" in lines
+    assert "PROMOTE  every guardrail is non-inferior" in lines
     assert lines[-1] == "reports/canary/v2-50/report.md   report.html   report.json"
     written = {path.name for path in (rollout.root / "reports/canary/v2-50").iterdir()}
     assert written == {"report.json", "report.md", "report.html", "evidence.svg", "latency.svg", "errors.svg"}
@@ -75,7 +75,7 @@ def test_a_candidate_that_fails_more_often_is_rolled_back(flowai: Flowai, rollou
     ran = flowai("canary-report", "--until", UNTIL)
     assert ran.code == 1
     assert "ROLLBACK  error rate is worse than the control's" in ran.out
-    assert says(report(rollout))["error_rate"] == "worse"
+    assert statuses(report(rollout))["error_rate"] == "inferior"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_candidate_that_fails_more_often_is_rolled_back(flowai: Flowai, rollou
 def test_each_guardrail_can_roll_back(worse: Side, metric: str, flowai: Flowai, rollout: SampleProject) -> None:
     write(rollout, canary=worse)
     assert flowai("canary-report", "--until", UNTIL).code == 1
-    assert says(report(rollout))[metric] == "worse"
+    assert statuses(report(rollout))[metric] == "inferior"
 
 
 def test_few_calls_hold_and_say_how_many_more(flowai: Flowai, rollout: SampleProject) -> None:
@@ -131,7 +131,7 @@ def test_a_candidate_that_fails_every_call_is_rolled_back_though_it_has_no_feedb
 def test_json_that_nobody_promised_is_not_missed(flowai: Flowai, rollout: SampleProject) -> None:
     write(rollout, changes={"json_valid": None})
     assert flowai("canary-report", "--until", UNTIL).code == 0
-    assert says(report(rollout))["json_valid"] == "none"
+    assert statuses(report(rollout))["json_valid"] == "not_tested"
 
 
 def test_zero_traffic_holds(flowai: Flowai, rollout: SampleProject) -> None:
@@ -169,7 +169,7 @@ def test_the_wrong_split_is_invalid(flowai: Flowai, rollout: SampleProject) -> N
     ran = flowai("canary-report", "--until", UNTIL)
     assert ran.code == 5
     assert "split WRONG" in ran.out
-    assert "users do not divide as stage 50 says" in ran.out
+    assert "users do not divide by the shares of stage 50" in ran.out
 
 
 def test_another_release_among_the_canary_is_invalid(flowai: Flowai, rollout: SampleProject) -> None:
@@ -177,7 +177,7 @@ def test_another_release_among_the_canary_is_invalid(flowai: Flowai, rollout: Sa
     write_log(
         log_of(rollout), Scenario(calls_count=40, seed=99, changes={"variant": "canary", "release": "v7"}), process="x"
     )
-    assert "mixed versions: v7 served as candidate beside v2" in flowai("canary-report", "--until", UNTIL).out
+    assert "mixed versions: v7 served as candidate, besides v2" in flowai("canary-report", "--until", UNTIL).out
 
 
 def test_a_prompt_that_changed_in_the_middle_is_invalid(flowai: Flowai, rollout: SampleProject) -> None:
@@ -202,7 +202,7 @@ def test_damaged_lines_are_counted_and_too_many_are_invalid(flowai: Flowai, roll
     assert problems["unknown_version"] == 1
     last = len(text.splitlines()) + 4
     name = path.relative_to(log_of(rollout)).as_posix()
-    assert f"warning: 2 lines cannot be read ({name}:{last - 1}, {name}:{last})" in ran.out
+    assert f"warning: 2 lines could not be read ({name}:{last - 1}, {name}:{last})" in ran.out
     path.write_text(f"{text}{'garbage' * 3}\n" + "[]\n" * 400)
     ran = flowai("canary-report", "--until", UNTIL)
     assert ran.code == 5
@@ -215,7 +215,7 @@ def test_events_from_the_future_are_left_out(flowai: Flowai, rollout: SampleProj
     ran = flowai("canary-report", "--until", "2126-05-05T00:00:00Z")
     assert ran.code == 5
     assert report(rollout)["arms"]["candidate"]["call_count"] == 0
-    assert "lie in the future" in ran.out
+    assert "had a time in the future" in ran.out
 
 
 def test_replay_tells_when_the_verdict_would_have_changed(flowai: Flowai, rollout: SampleProject) -> None:
@@ -242,9 +242,9 @@ def test_json_is_the_report_and_outputs_are_written(flowai: Flowai, rollout: Sam
 def test_without_a_rollout_it_asks_for_one(flowai: Flowai, project: SampleProject) -> None:
     ran = flowai("canary-report")
     assert ran.code == 5
-    assert ("no rollout is on" in ran.err) is True
+    assert ("no active rollout" in ran.err) is True
     assert flowai("canary-report", "--candidate", "v9").code == 2
-    assert "nobody knows the stage" in flowai("canary-report", "--candidate", "v1").err
+    assert "the stage of `v1` is unknown" in flowai("canary-report", "--candidate", "v1").err
     assert not (project.root / "reports" / "canary").exists()
 
 
@@ -275,7 +275,7 @@ def test_the_ledger_tells_the_stages(flowai: Flowai, rollout: SampleProject) -> 
             "schema_version": 1,
             "id": action,
             "at": (BEGIN + timedelta(minutes=minutes)).isoformat(),
-            "who": "ann@build",
+            "actor": "ann@build",
             "action": action,
             "release": "v2",
             "from_stage": begin,

@@ -79,7 +79,7 @@ def test_the_report_is_one_screen_and_three_files(experiment: Experiment, projec
     assert lines[1].startswith("arm  users  calls  save rate  error rate  JSON valid  slow calls  acceptance  p95  ")
     assert [line.split()[0] for line in lines[2:4]] == ["A", "B"]
     assert lines[5].startswith("save rate  B against A  +")
-    assert lines[5].endswith("40       BETTER")
+    assert lines[5].endswith("40          better")
     assert lines[-3].startswith("WINNER  B: the save rate of B is better than the other's")
     assert lines[-2:] == [
         "reports/experiments/tone/report.md   report.html   report.json",
@@ -119,12 +119,12 @@ def test_a_worse_guardrail_fails_a_scheduled_job(experiment: Experiment, project
         (("adopt", "ton"), 2, "no experiment `ton` in `registry.yaml`"),
         (("report", "tone", "-o", "x.csv"), 2, "found ending `.csv`"),
         (("report", "tone", "--since", "soon"), 2, "--since: found `soon`"),
-        (("report", "tone", "--since", "2h", "--until", "3h"), 2, "nothing lies between"),
+        (("report", "tone", "--since", "2h", "--until", "3h"), 2, "`--until` must be after `--since`"),
         (("report", "tone", "--window", "x"), 2, "--window"),
         (("report", "tone"), 5, "the log has no call of the experiment `tone`"),
         (("adopt", "tone"), 5, "the log has no call of the experiment `tone`"),
         (("adopt", "tone", "--arm", "C"), 2, "experiment `tone` has no arm `C`"),
-        (("adopt", "tone", "--as", "v2"), 2, "there is a release `v2` already"),
+        (("adopt", "tone", "--as", "v2"), 2, "the release `v2` exists already"),
         (("adopt", "tone", "--as", "v 9"), 2, "--as: found `v 9`"),
         (("adopt", "tone", "--force", "--arm", "B"), 2, "`--force` needs `--reason`"),
         (("adopt", "tone", "--force", "--reason", "x"), 2, "`--force` needs `--arm`"),
@@ -176,7 +176,7 @@ def test_an_experiment_that_is_over_says_how(experiment: Experiment, project: Re
     for arguments in (("report", "tone"), ("adopt", "tone")):
         ran = experiment(*arguments)
         assert ran.code == 2
-        assert "the experiment `tone` is over: stopped by " in ran.err
+        assert "the experiment `tone` has ended: stopped by " in ran.err
 
 
 def test_the_end_is_in_the_event_log(experiment: Experiment, project: ReleaseProject) -> None:
@@ -277,7 +277,7 @@ def test_during_a_rollout_nothing_is_adopted(experiment: Experiment, place: Path
     before = text(project)
     ran = experiment("adopt", "tone", "--arm", "B", "--force", "--reason", "x")
     assert ran.code == 2
-    assert "the rollout of `v2` is on" in ran.err
+    assert "the rollout of `v2` is active" in ran.err
     assert text(project) == before
     assert experiment("stop", "tone").code == 0
 
@@ -310,7 +310,7 @@ def test_two_at_once_end_it_once(project: ReleaseProject) -> None:
     for thread in threads:
         thread.join()
     assert outcomes.count("new") == 1
-    assert set(outcomes) <= {"new", "known", "the registry was changed meanwhile", _GONE}
+    assert set(outcomes) <= {"new", "known", "the registry changed during the command", _GONE}
     assert len(project.entries()) == 1
 
 
@@ -336,7 +336,7 @@ def test_a_shared_experiment_ends_everywhere_and_says_so(experiment: Experiment,
     project.write("registry.prod.yaml", "extends: registry.yaml\ncurrent: v1\nhistory: [v1]\n")
     ran = experiment("stop", "tone", "--env", "prod")
     assert ran.code == 0, ran.err
-    assert "warning: `tone` stood in registry.yaml, which others extend: it ends in every environment" in ran.out
+    assert "warning: `tone` was in registry.yaml, which other files extend: it ends in every environment" in ran.out
 
 
 def test_a_name_that_is_used_again_begins_anew(experiment: Experiment, project: ReleaseProject) -> None:

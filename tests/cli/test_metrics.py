@@ -227,7 +227,7 @@ def test_it_looks_again_and_again_and_a_failed_look_ends_nothing(project: Sample
     directory = project.root / ".flowai" / "events"
     steps, seen = Steps(3), list[UsageReport | FlowaiError]()
 
-    def on_look(found: UsageReport | FlowaiError) -> None:
+    def on_report(found: UsageReport | FlowaiError) -> None:
         seen.append(found)
         if len(seen) == 1:
             project.write("registry.yaml", (project.root / "registry.yaml").read_text() + "models: [")
@@ -238,7 +238,7 @@ def test_it_looks_again_and_again_and_a_failed_look_ends_nothing(project: Sample
 
     context = CommandContext(directory=project.root, now=lambda: BEGIN + timedelta(hours=4), clock_s=steps.clock_s)
     with pytest.raises(KeyboardInterrupt):
-        watch_metrics(context, MetricsOptions(), every_s=5.0, on_look=on_look, sleep=steps.sleep)
+        watch_metrics(context, MetricsOptions(), every_s=5.0, on_report=on_report, sleep=steps.sleep)
     assert [type(one).__name__ for one in seen] == ["UsageReport", "RegistryError", "UsageReport"]
     assert [one.total.call_count for one in seen if isinstance(one, UsageReport)] == [0, 10]
     assert steps.slept == [4.75] * 3

@@ -33,27 +33,27 @@ pytestmark = pytest.mark.slow  # reads large logs
 SCENARIO = Scenario(calls_count=3000, hours=30.0, percent=50, canary=Side(error_rate=0.05), calls_per_user=3)
 
 
-def question(scenario: Scenario = SCENARIO, **changes: Any) -> ComparisonSpec:
-    stretch = TimeRange(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
+def spec(scenario: Scenario = SCENARIO, **changes: Any) -> ComparisonSpec:
+    time_range = TimeRange(since_us=to_us(scenario.begin), until_us=to_us(scenario.end))
     facts: dict[str, Any] = {
         "sides": rollout_sides(scenario.candidate),
-        "stages": (RolloutStage(percent=scenario.percent, stretch=stretch),),
+        "stages": (RolloutStage(percent=scenario.percent, time_range=time_range),),
         "feature": None,
         "feedback_us": HOUR_US,
-        "now_us": stretch.until_us + HOUR_US,
+        "now_us": time_range.until_us + HOUR_US,
     }
     return ComparisonSpec(**(facts | changes))
 
 
 def count(directory: Path, asked: ComparisonSpec | None = None) -> Counts:
-    asked = asked or question()
-    with open_log(directory, COLUMNS, asked.stretch) as log:
+    asked = asked or spec()
+    with open_log(directory, COLUMNS, asked.time_range) as log:
         return count_arms(log, asked)
 
 
 def report_bytes(directory: Path) -> bytes:
     rules = DecisionRules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
-    return to_json(evaluate_rollout(count(directory), question(), rules, replay=True))
+    return to_json(evaluate_rollout(count(directory), spec(), rules, replay=True))
 
 
 def units(found: Counts) -> int:
@@ -128,7 +128,7 @@ def test_a_user_who_fails_again_and_again_counts_once(tmp_path: Path) -> None:
             calls_count=600, percent=50, calls_per_user=600, canary=Side(error_rate=1.0), control=Side(error_rate=1.0)
         ),
     )
-    found = count(tmp_path, question(Scenario(percent=50)))
+    found = count(tmp_path, spec(Scenario(percent=50)))
     assert [list(cell.sides.values()) for cell in found.cells["error_rate"]] == [[(1, 1)]]
     assert sum(sums.failed_count for sums in found.calls.values()) == 600
 
@@ -137,7 +137,7 @@ def test_calls_without_an_asker_are_left_out_unless_all_are(tmp_path: Path) -> N
     loose = Scenario(calls_count=200, percent=50, has_users=False, seed=3)
     write_log(tmp_path / "loose", loose)
     write_log(tmp_path / "both", Scenario(calls_count=300, percent=50), loose)
-    alone, both = count(tmp_path / "loose", question(loose)), count(tmp_path / "both", question(loose))
+    alone, both = count(tmp_path / "loose", spec(loose)), count(tmp_path / "both", spec(loose))
     assert alone.unit == "call"
     assert units(alone) == 200
     assert both.unit == "user"
@@ -169,7 +169,7 @@ def test_feedback_counts_within_its_window_and_the_last_word_decides(tmp_path: P
     ]
     random.Random(1).shuffle(events)  # noqa: S311 - a test's order
     write_events(tmp_path, events)
-    found = count(tmp_path, question(Scenario(percent=50)))
+    found = count(tmp_path, spec(Scenario(percent=50)))
     tallies = [found.call_tally("acceptance", side, 0) for side in ("canary", "control")]
     assert sum(one.count for one in tallies) == 2
     assert sum(one.failure_count for one in tallies) == 1
@@ -188,7 +188,7 @@ def test_quantiles_are_within_half_a_percent(tmp_path: Path) -> None:
 
 def test_what_a_cache_answered_counts_for_errors_only(tmp_path: Path) -> None:
     write_log(tmp_path, Scenario(calls_count=500, percent=50, changes={"cache": "exact"}))
-    found = count(tmp_path, question(Scenario(percent=50)))
+    found = count(tmp_path, spec(Scenario(percent=50)))
     assert found.times == {}
     assert found.cells["slow_calls"] == []
     assert sum(sums.priced_count for sums in found.calls.values()) == 0
@@ -200,10 +200,10 @@ def test_stages_are_kept_apart_and_a_cell_is_five_minutes(tmp_path: Path) -> Non
     begin, end = to_us(SCENARIO.begin), to_us(SCENARIO.end)
     middle = begin + (end - begin) // 2 + 7_000_000
     stages = tuple(
-        RolloutStage(percent=percent, stretch=TimeRange(since_us=since, until_us=until))
+        RolloutStage(percent=percent, time_range=TimeRange(since_us=since, until_us=until))
         for percent, since, until in ((5, begin, middle), (50, middle, end))
     )
-    found = count(tmp_path, question(stages=stages))
+    found = count(tmp_path, spec(stages=stages))
     assert {cell.stage for cell in found.cells["error_rate"]} == {0, 1}
     assert all(cell.at_us % CELL_US == 0 for cell in found.cells["error_rate"])
     assert all(cell.at_us + CELL_US > middle for cell in found.cells["error_rate"] if cell.stage == 1)
@@ -220,13 +220,13 @@ def test_names_in_events_are_only_names(tmp_path: Path) -> None:
     hostile = "'); DROP TABLE lines; --"
     changes = {"feature": hostile, "session": hostile, "user_hash": hostile}
     write_log(tmp_path / "it's", Scenario(calls_count=100, percent=50, changes=changes))
-    found = count(tmp_path / "it's", question(Scenario(percent=50), feature=hostile))
+    found = count(tmp_path / "it's", spec(Scenario(percent=50), feature=hostile))
     assert sum(sums.call_count for sums in found.calls.values()) == 100
     assert {cell.feature for cell in found.cells["error_rate"]} == {hostile}
 
 
 def test_nothing_is_drawn_on_stdout_and_nothing_is_fetched(tmp_path: Path) -> None:
-    with open_log(tmp_path, COLUMNS, question().stretch) as log:
+    with open_log(tmp_path, COLUMNS, spec().time_range) as log:
         names = ("enable_progress_bar", "autoinstall_known_extensions", "autoload_known_extensions")
         found = [log.fetch(f"SELECT current_setting('{name}')")[0][0] for name in names]
     assert found == [False, False, False]
@@ -246,5 +246,5 @@ def test_a_sticky_call_that_names_nobody_is_nobody(tmp_path: Path) -> None:
         Scenario(calls_count=100, percent=50, seed=3, has_users=False, changes={"is_sticky": True}),
         Scenario(calls_count=100, percent=50, seed=4, has_users=False, changes={"is_sticky": True, "session": "s"}),
     )
-    found = count(tmp_path, question(Scenario(percent=50)))
+    found = count(tmp_path, spec(Scenario(percent=50)))
     assert units(found) == 302, "the session came to both arms, as its calls were drawn one by one"

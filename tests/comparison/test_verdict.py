@@ -15,7 +15,7 @@ from flowai.comparison.verdict import MetricFinding, decide, exit_code, status_o
 from flowai.errors import ExitCode
 
 SURE = math.log(1000)
-PAIR = ArmPair(candidate="canary", control="control", beside="stable")
+PAIR = ArmPair(candidate="canary", control="control", extra_control="stable")
 
 
 def finding(**changes: Any) -> MetricFinding:
@@ -34,54 +34,54 @@ def finding(**changes: Any) -> MetricFinding:
     return MetricFinding(**(facts | changes))
 
 
-def said(**changes: Any) -> str:
+def status(**changes: Any) -> str:
     return status_of(finding(**changes), safe_alpha=0.05)
 
 
 def test_evidence_decides_what_a_metric_says() -> None:
-    assert said() == "undecided"
-    assert said(safe_log_e=SURE) == "safe"
-    assert said(log_e_peak=SURE) == "worse"
-    assert said(log_e_peak=SURE, safe_log_e=SURE) == "safe", "worse, but within the margin that was allowed"
+    assert status() == "inconclusive"
+    assert status(safe_log_e=SURE) == "non_inferior"
+    assert status(log_e_peak=SURE) == "inferior"
+    assert status(log_e_peak=SURE, safe_log_e=SURE) == "non_inferior", "worse, but within the margin that was allowed"
 
 
 def test_users_who_always_fail_are_seen_in_calls() -> None:
     failing = CountOfTotal(count=1000, failure_count=60)
-    assert said(safe_log_e=SURE, candidate_calls=failing) == "undecided"
-    assert said(safe_log_e=SURE, log_e_peak=SURE, candidate_calls=failing) == "worse"
+    assert status(safe_log_e=SURE, candidate_calls=failing) == "inconclusive"
+    assert status(safe_log_e=SURE, log_e_peak=SURE, candidate_calls=failing) == "inferior"
 
 
 def test_a_stage_must_see_for_itself() -> None:
     few = CountOfTotal(count=49, failure_count=0)
-    assert said(safe_log_e=SURE, candidate=few) == "undecided"
+    assert status(safe_log_e=SURE, candidate=few) == "inconclusive"
 
 
 def test_missing_is_said_only_when_there_could_have_been_data() -> None:
     none = CountOfTotal()
-    assert said(candidate=none, control=none) == "missing"
-    assert said(candidate=none) == "missing"
-    assert said(candidate=none, control=none, opportunities=(49, 1000)) == "undecided"
-    assert said(candidate=none, control=none, applies=False) == "none"
+    assert status(candidate=none, control=none) == "no_data"
+    assert status(candidate=none) == "no_data"
+    assert status(candidate=none, control=none, opportunities=(49, 1000)) == "inconclusive"
+    assert status(candidate=none, control=none, applies=False) == "not_tested"
 
 
 @pytest.mark.parametrize(
     ("found", "doubts", "verdict"),
     [
-        (("safe", "safe"), (), "promote"),
-        (("safe", "none"), (), "promote"),
-        (("none", "none"), (), "hold"),
-        (("safe", "undecided"), (), "hold"),
-        (("worse", "safe"), (), "rollback"),
-        (("worse", "missing"), (), "rollback"),
-        (("safe", "missing"), (), "invalid"),
-        (("undecided", "missing"), (), "invalid"),
-        (("safe", "safe"), ("mixed",), "invalid"),
-        (("worse", "safe"), ("mixed",), "invalid"),
+        (("non_inferior", "non_inferior"), (), "promote"),
+        (("non_inferior", "not_tested"), (), "promote"),
+        (("not_tested", "not_tested"), (), "hold"),
+        (("non_inferior", "inconclusive"), (), "hold"),
+        (("inferior", "non_inferior"), (), "rollback"),
+        (("inferior", "no_data"), (), "rollback"),
+        (("non_inferior", "no_data"), (), "invalid"),
+        (("inconclusive", "no_data"), (), "invalid"),
+        (("non_inferior", "non_inferior"), ("mixed",), "invalid"),
+        (("inferior", "non_inferior"), ("mixed",), "invalid"),
     ],
 )
 def test_the_verdict_follows(found: tuple[Any, Any], doubts: tuple[str, ...], verdict: str) -> None:
     findings = [finding(), finding(name="acceptance"), finding(name="slow_ttft", is_guardrail=False)]
-    words = {"error_rate": found[0], "acceptance": found[1], "slow_ttft": "worse"}
+    words = {"error_rate": found[0], "acceptance": found[1], "slow_ttft": "inferior"}
     assert decide(words, findings, doubts)[0] == verdict  # type: ignore[arg-type]
 
 

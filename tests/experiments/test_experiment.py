@@ -41,11 +41,11 @@ def judged(
     directory: Path, arms: tuple[str, ...] = ("A", "B"), hours: float = HOURS, **changes: Any
 ) -> ExperimentReport:
     begin_us = to_us(BEGIN)
-    question = experiment_spec(
+    spec = experiment_spec(
         "tone",
         arms,
         feature="chat",
-        stretch=TimeRange(since_us=begin_us, until_us=begin_us + round(hours * HOUR_US)),
+        time_range=TimeRange(since_us=begin_us, until_us=begin_us + round(hours * HOUR_US)),
         feedback_us=HOUR_US,
         now_us=begin_us + round(hours * HOUR_US),
     )
@@ -57,9 +57,9 @@ def judged(
         "guardrails": GUARDRAILS,
         "margins": dict.fromkeys(EXPERIMENT_METRICS, 0.02),
     }
-    with open_log(directory, COLUMNS, question.stretch) as log:
-        counts = count_arms(log, question)
-    return evaluate_experiment(counts, question, ExperimentRules(**(facts | changes)))
+    with open_log(directory, COLUMNS, spec.time_range) as log:
+        counts = count_arms(log, spec)
+    return evaluate_experiment(counts, spec, ExperimentRules(**(facts | changes)))
 
 
 def written(directory: Path, **changes: Any) -> Path:
@@ -119,7 +119,7 @@ def test_an_arm_that_fails_more_often_does_not_win(tmp_path: Path) -> None:
     assert report.winner is None
     assert exit_code(report.verdict) == 1
     assert report.reasons[0] == "error rate of B is worse than that of A"
-    assert "save rate of B is the best" in report.reasons[1]
+    assert "B has the best save rate" in report.reasons[1]
 
 
 def test_a_loser_that_fails_does_not_keep_the_winner_from_winning(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_worse_rows_name_the_strongest_evidence_once(tmp_path: Path) -> None:
     arms = {"A": Arm(), "B": Arm(), "C": Arm(error_rate=0.15)}
     report = judged(written(tmp_path, arms=arms, calls_count=6000), arms=("A", "B", "C"))
     assert report.reasons[0] == "error rate of C is worse than that of A and B"
-    assert sum(row[-1] == "WORSE" for row in pair_rows(report)) == 1
+    assert sum(row[-1] == "worse" for row in pair_rows(report)) == 1
 
 
 def _stray(trial: Trial) -> list[Event]:
@@ -185,7 +185,7 @@ def test_feedback_that_is_never_sent_is_named(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.0, B=0.0)))
     assert report.verdict == "invalid"
     assert "no data for acceptance" in report.reasons
-    assert "no answer of any arm was saved: is that feedback sent at all?" in report.reasons
+    assert "no answer of any arm was saved: is this feedback sent at all?" in report.reasons
 
 
 def test_a_guardrail_without_data_is_never_good_news(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_without_users_each_call_counts_by_itself(tmp_path: Path) -> None:
     assert report.unit == "call"
     assert report.verdict == "winner"
     assert report.winner == "B"
-    assert "no call names a user or a session: each call counts by itself" in report.warnings
+    assert "no call has a user or a session: each call counts separately" in report.warnings
 
 
 def test_another_goal_may_decide(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_releases_that_change_meanwhile_are_named_and_do_no_harm(tmp_path: Path)
     report = judged(tmp_path)
     assert report.verdict == "winner"
     assert report.winner == "B"
-    assert report.warnings[0].startswith("several releases served meanwhile: v1, v2; ")
+    assert report.warnings[0].startswith("several releases served: v1, v2; ")
 
 
 def test_our_own_people_are_left_out(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ QUESTION = IncidentQuestion(
 
 
 def look_into(directory: Path, question: IncidentQuestion = QUESTION) -> Investigation:
-    with open_log(directory, COLUMNS, question.stretch) as log:
+    with open_log(directory, COLUMNS, question.time_range) as log:
         return investigate(log, question, redact=Redactor(()).text)[0]
 
 
@@ -82,11 +82,11 @@ def model_is_rejected(facts: Facts, rng: random.Random) -> None:
     ("breaks", "expected"),
     [
         (tenant_fails, ("error", "tenant=t3")),
-        (german_breaks, ("bad_json", "language=German")),
+        (german_breaks, ("invalid_json", "language=German")),
         (phrase_is_cut, ("truncated", "phrase=tax form 1099")),
         (long_is_slow, ("slow", "input=1,000 tokens or more")),
-        (release_is_costly, ("costly", "prompt=prompts/extract_v2")),
-        (model_is_rejected, ("unaccepted", "model=haiku")),
+        (release_is_costly, ("expensive", "prompt=prompts/extract_v2")),
+        (model_is_rejected, ("rejected_by_user", "model=haiku")),
     ],
 )
 def test_what_broke_is_named(breaks: Any, expected: tuple[str, str], tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_log_in_which_nothing_broke_has_no_findings(tmp_path: Path) -> None:
     assert found.findings == ()
     assert found.call_count == 1200
     assert found.baseline_count == 3600
-    assert found.touched.call_count > 0, "calls fail on every day"
+    assert found.impact.call_count > 0, "calls fail on every day"
 
 
 def test_a_finding_tells_whom_it_met_and_shows_the_shortest_calls(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_provider_that_a_fallback_hides_is_named(tmp_path: Path) -> None:
             changed.append(line)
     path.write_text("\n".join(changed) + "\n")
     found = look_into(tmp_path)
-    assert named(found)[0] == ("fell_back", "model=haiku")
+    assert named(found)[0] == ("fallback_used", "model=haiku")
     assert found.findings[0].also[0][0].value == "anthropic"
     assert any(one.pattern == "<n> overloaded, id <n>" and one.error_class == "first attempt" for one in found.clusters)
 
@@ -168,7 +168,7 @@ def test_judges_count_too(tmp_path: Path) -> None:
             f'"passed":{"false" if is_bad else "true"}}}'
         )
     path.with_name("judge.jsonl").write_text("\n".join(scores) + "\n")
-    assert named(look_into(tmp_path))[0] == ("judged_bad", "release=v2")
+    assert named(look_into(tmp_path))[0] == ("failed_evaluation", "release=v2")
 
 
 def test_hostile_values_are_only_values(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_without_a_baseline_it_says_so(tmp_path: Path) -> None:
     found = look_into(tmp_path)
     assert named(found)[0] == ("error", "tenant=t3")
     assert found.findings[0].is_new
-    assert "slow and costly are measured against the incident itself" in found.warnings[0]
+    assert "slow and expensive are relative to the incident itself" in found.warnings[0]
 
 
 def test_damaged_lines_are_counted_and_told_twice_is_told_once(tmp_path: Path) -> None:

@@ -92,10 +92,10 @@ def test_the_language_of_a_text(text: str, language: str | None) -> None:
 def test_terms_that_tell_bad_requests_from_good_ones() -> None:
     good = [f" order {number} of the shop" for number in range(300)]
     bad = [f" order {number} of the shop, tax form 1099." for number in range(60)]
-    terms, looked_count = distinctive_terms(bad, good)
+    terms, tested_count = distinctive_terms(bad, good)
     assert terms[0] in {"tax form 1099", "shop, tax form"}
     assert not any(term in {"order", "of the", "the shop"} for term in terms)
-    assert looked_count >= len(terms)
+    assert tested_count >= len(terms)
     assert distinctive_terms(good[:60], good) == ([], distinctive_terms(good[:60], good)[1])
     assert distinctive_terms([], good) == ([], 0)
 

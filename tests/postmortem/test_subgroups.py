@@ -52,7 +52,7 @@ def picks_of(calls: Sequence[tuple[Values, bool, bool]]) -> list[SubgroupFinding
     def without(key: Subgroup) -> SubgroupCounts:
         return cells_of(one for one in calls if all(one[0][part[0]] == part[1] for part in key))
 
-    return find_subgroups(cells, looked_count=len(cells), strata=FEATURE, timely=TIME, without=without)
+    return find_subgroups(cells, tested_count=len(cells), strata=FEATURE, timely=TIME, without=without)
 
 
 def keys_of(rate: Callable[[Values, bool], float]) -> list[Subgroup]:

@@ -80,7 +80,7 @@ class Day:
     has_baseline: bool = True
     feedback_rate: float = 0.0
     seed: int = 1
-    rates: dict[str, float] = field(default_factory=lambda: {"error": 0.01, "bad_json": 0.01})
+    rates: dict[str, float] = field(default_factory=lambda: {"error": 0.01, "invalid_json": 0.01})
 
 
 def events_of(day: Day) -> Iterator[Event]:
@@ -119,7 +119,7 @@ def _facts(rng: random.Random, at: datetime, day: Day) -> Facts:
         "output_tokens": round(rng.lognormvariate(5, 0.4)),
         "latency_ms": rng.lognormvariate(6.8, 0.4),
         "finish_reason": "stop",
-        "json_valid": None if feature == "chat" else rng.random() >= day.rates["bad_json"],
+        "json_valid": None if feature == "chat" else rng.random() >= day.rates["invalid_json"],
         "error_class": "ServerError" if has_failed else None,
         "error_message": f"upstream said 503, request {rng.randrange(10**6)}" if has_failed else None,
         "text": f"the order {rng.randrange(10**5)} of a customer and the rest of it",
@@ -165,14 +165,14 @@ def write_log(directory: Path, day: Day, *, process: str = "web-1") -> Path:
 def ledger_lines() -> list[Facts]:
     """Give the ledger: published, and rolled back an hour later."""
     steps: list[Facts] = [
-        {"id": "a", "at": BEGIN, "who": "ann@build", "action": "publish", "to_stage": 30},
+        {"id": "a", "at": BEGIN, "actor": "ann@build", "action": "publish", "to_stage": 30},
         {
             "id": "b",
             "at": LEFT,
-            "who": "bob@host",
+            "actor": "bob@host",
             "action": "rollback",
-            "serves": "v1",
-            "leaves": ["v2"],
+            "serving": "v1",
+            "rolled_back": ["v2"],
             "from_stage": 30,
             "reason": "INC-7",
         },

@@ -49,8 +49,8 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     context = console.command_context(env)
     options = MetricsOptions(since=since, until=until, by=by, outputs=tuple(Path(name) for name in output or ()))
     if watch:
-        on_look = _line if json else _MetricsScreen(interval).look if _can_redraw() else _block
-        watch_metrics(context, options, every_s=every_s, on_look=on_look)
+        on_report = _line if json else _MetricsScreen(interval).look if _can_redraw() else _block
+        watch_metrics(context, options, every_s=every_s, on_report=on_report)
     report = run_metrics(context, options)
     if json:
         console.print_json(to_json(report))

@@ -80,7 +80,7 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
     yield words.headline(report)
     yield from aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
     if spark := words.spark_line(found):
-        yield f"{words.KIND_WORDS[found.timeline_kind]}, every {max(1, found.bucket_s // 60)} min: {spark}"
+        yield f"{words.KIND_LABELS[found.timeline_kind]}, every {max(1, found.bucket_s // 60)} min: {spark}"
     if found.findings:
         yield ""
         head = words.FINDING_COLUMNS

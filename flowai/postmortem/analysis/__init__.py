@@ -1,1 +1,1 @@
-"""Finds what changed in an incident: onset, subgroups, error clusters."""
+"""Analysis of an incident: onset, subgroups, error clusters."""

@@ -1,7 +1,7 @@
-"""Makes of a log what an incident is looked into with: each call once, how it went wrong, and what it is, as numbers.
+"""Builds the table `facts`: each call once, its failures as bits and its attributes as numbers.
 
-A call that comes after one of the same user (or session) and feature that went wrong the same way within five minutes
-is no new sign: it counts for neither side.
+A call within five minutes after one of the same user (or session) and feature with the same failure is not independent:
+it counts for neither side.
 """
 
 from __future__ import annotations
@@ -52,35 +52,35 @@ COLUMNS = (
     "action",
     "serving",
 )
-"""What a log must be opened with."""
+"""Columns that the log must be opened with."""
 
 BASELINE, INCIDENT, AFTER = 0, 1, 2
-"""Eras."""
+"""Values of the column `era`."""
 
 RETRY_US = 300_000_000
 SLOW_SHARE = 0.95
 MIN_ANSWERS = 100
-"""So many answers of the baseline tell its p95."""
+"""Minimum of baseline answers for a p95."""
 
 MAX_VALUES = 40
-"""Values of an attribute that are told apart, by calls; as many again by failures."""
+"""Values of an attribute that are distinguished, by calls; as many again by failures."""
 
 INPUT_EDGES = (50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 MAX_SLICES = 12
 _SLICE_S = (60, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 MEMORY_LIMIT = "1GB"
-"""What a post-mortem may hold: it reads texts again and again, and it is not run every minute."""
+"""Limit of DuckDB's memory: a post-mortem reads texts several times, and does not run every minute."""
 
 MAX_TEXT_CHARS = 4_000
-"""So much of a request is looked at for its language and its words."""
+"""Characters of a request that are used for language and words."""
 
 _LAST_SAID = f"left(content->>'$.messages[#-1].content', {MAX_TEXT_CHARS})"
 
 _FIRST_ATTEMPT_SQL = """list_filter(
     from_json(attempts, '[{"provider":"VARCHAR","status":"VARCHAR","message":"VARCHAR"}]'),
     lambda one: one.status <> 'skipped')[1]"""
-"""The first attempt that asked somebody."""
+"""The first attempt that was not skipped."""
 
 _SOURCES: dict[CallAttribute, str] = {
     "release": '"release"',
@@ -96,37 +96,37 @@ _SOURCES: dict[CallAttribute, str] = {
 _MODEL_CALL = "NOT hit"
 _ANSWERED = "NOT hit AND NOT failed"
 
-# by kind: the condition under which a call could go wrong so, and under which it did
+# by kind: condition under which a call was at risk, and under which it failed
 _RULES: dict[FailureKind, tuple[str, str]] = {
     "error": (_MODEL_CALL, "failed"),
-    "bad_json": ("json_valid IS NOT NULL", "NOT json_valid"),
+    "invalid_json": ("json_valid IS NOT NULL", "NOT json_valid"),
     "truncated": (_ANSWERED, "at_limit"),
-    "unaccepted": ("accepted IS NOT NULL", "NOT accepted"),
-    "judged_bad": ("judged IS NOT NULL", "NOT judged"),
+    "rejected_by_user": ("accepted IS NOT NULL", "NOT accepted"),
+    "failed_evaluation": ("judged IS NOT NULL", "NOT judged"),
     "slow": (f"{_ANSWERED} AND slow_above IS NOT NULL", "latency_ms > slow_above"),
-    "costly": (
+    "expensive": (
         f"{_ANSWERED} AND coalesce(by_both, by_feature) IS NOT NULL AND cost IS NOT NULL",
         "cost > coalesce(by_both, by_feature)",
     ),
-    "fell_back": (_MODEL_CALL, "fell_back"),
+    "fallback_used": (_MODEL_CALL, "fallback_used"),
     "degraded": (_ANSWERED, "degraded"),
 }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueCodes:
-    """What the numbers in `facts` stand for."""
+    """Meaning of the numbers in `facts`."""
 
     values: tuple[tuple[str, ...], ...]
-    """By attribute (in the order of `ATTRIBUTES`), its values from number 1 on; those of `input` and `time` are spelled
-    by `spell`."""
+    """By attribute (in the order of `ATTRIBUTES`), its values from number 1 on; those of `input` and `time` are
+    formatted by `label_of`."""
     slice_us: int
     """Width of a slice of the incident's time."""
     first_slice: int
-    """The slice, counted from 1970, that has number 1."""
+    """The slice, counted from 1970, with number 1."""
 
     def label_of(self, attribute: int, low: int, high: int) -> str:
-        """Spell a value, or a range of them."""
+        """Return the text of a value or a range of values."""
         name = ATTRIBUTES[attribute]
         if name == "input":
             return _spell_tokens(low, high)
@@ -147,23 +147,21 @@ def _spell_tokens(low: int, high: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gathered:
-    """What was made of the log."""
+class CallFacts:
+    """Facts about the table `facts`."""
 
     codes: ValueCodes
-    """What the numbers stand for."""
     problems: tuple[DataProblem, ...]
     """Lines that could not be used."""
     warnings: tuple[str, ...]
-    """What else a person should know."""
 
 
-def build_call_facts(log: Log, question: IncidentQuestion) -> Gathered:
-    """Make the tables.
+def build_call_facts(log: Log, question: IncidentQuestion) -> CallFacts:
+    """Build the tables `calls` and `facts`.
 
     Args:
-        log: opened with `COLUMNS` over the question's stretch.
-        question: what is to be looked into.
+        log: opened with `COLUMNS` over the time range of `question`.
+        question: the incident.
     """
     problems = [
         DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": question.now_us})
@@ -177,7 +175,7 @@ def build_call_facts(log: Log, question: IncidentQuestion) -> Gathered:
     """)
     warnings = _freeze(log)
     codes = _code(log, question)
-    return Gathered(codes=codes, problems=tuple(problems), warnings=warnings)
+    return CallFacts(codes=codes, problems=tuple(problems), warnings=warnings)
 
 
 def _load_calls(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
@@ -199,7 +197,7 @@ def _load_calls(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
             AND at_us <= {question.now_us} AND {of_feature}
     """  # noqa: S608 - names and numbers of ours; the feature's name is quoted
     log.fetch(f"""
-        CREATE TEMP TABLE told AS
+        CREATE TEMP TABLE call_lines AS
         SELECT hash(call_id) AS call, at_us, {attributes},
             CASE {edges} WHEN input_tokens IS NOT NULL THEN {len(INPUT_EDGES) + 1} END::UTINYINT AS input,
             (CASE WHEN at_us < {incident.since_us} THEN {BASELINE} WHEN at_us < {after.since_us} THEN {INCIDENT}
@@ -207,7 +205,7 @@ def _load_calls(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
             hash(user_hash) AS person, hash('session ' || session) AS chat,
             cache <> 'miss' AS hit, error_class IS NOT NULL AS failed, error_class, json_valid,
             coalesce(finish_reason = 'length', FALSE) AS at_limit, coalesce(degraded, FALSE) AS degraded,
-            output_tokens, latency_ms, error_class IS NULL AND coalesce(asked.status = 'error', FALSE) AS fell_back,
+            output_tokens, latency_ms, error_class IS NULL AND coalesce(asked.status = 'error', FALSE) AS fallback_used,
             id IS NOT NULL AS has_content, TRY_CAST(round(cost_usd * {NANO_USD}) AS BIGINT) AS cost
         FROM ({calls})
     """)  # noqa: S608 - as above
@@ -215,7 +213,7 @@ def _load_calls(log: Log, question: IncidentQuestion) -> dict[ProblemKind, int]:
 
 
 def _freeze(log: Log) -> tuple[str, ...]:
-    """Find what slow and costly mean: the baseline's p95, by feature, of dollars by feature and model."""
+    """Compute the limits of slow (by feature) and expensive (by feature and model): p95 of the baseline."""
     ((answers,),) = log.fetch(f"SELECT count(*) FROM calls WHERE era = {BASELINE} AND {_ANSWERED}")  # noqa: S608 - ours
     has_baseline = answers >= MIN_ANSWERS
     era = BASELINE if has_baseline else INCIDENT
@@ -226,18 +224,18 @@ def _freeze(log: Log) -> tuple[str, ...]:
         SELECT of_feature, quantile_disc(latency_ms, {SLOW_SHARE}) AS above {taken} GROUP BY 1 {enough}
     """)
     log.fetch(f"""
-        CREATE TEMP TABLE costly_of AS
+        CREATE TEMP TABLE expensive_of AS
         SELECT of_feature, of_model, quantile_disc(cost, {SLOW_SHARE}) AS above
         {taken} AND cost IS NOT NULL GROUP BY GROUPING SETS ((of_feature, of_model), (of_feature)) {enough}
     """)
     if has_baseline:
         return ()
-    measured = "slow and costly are measured against the incident itself"
+    measured = "slow and expensive are relative to the incident itself"
     return (f"only {answers:,} answers before the incident: {measured}",)
 
 
 def _code(log: Log, question: IncidentQuestion) -> ValueCodes:
-    """Make `facts`: what each call could meet and met, as bits, and its attributes as numbers."""
+    """Build `facts`: possible and actual failures of each call as bits, and its attributes as numbers."""
     values = tuple(_values(log, name) for name in ATTRIBUTES[:-2])
     slice_us = slice_us_of(question.incident.until_us - question.incident.since_us, MAX_SLICES)
     first = question.incident.since_us // slice_us
@@ -255,14 +253,14 @@ def _code(log: Log, question: IncidentQuestion) -> ValueCodes:
     log.fetch(f"""
         CREATE TEMP TABLE facts AS
         SELECT call, era, at_us, person, chat, hit, failed, error_class, at_limit, degraded, output_tokens, latency_ms,
-            fell_back, has_content, cost, {", ".join(numbers)},
+            fallback_used, has_content, cost, {", ".join(numbers)},
             ({risk})::INTEGER AS risk, (({risk}) & ({bad}))::INTEGER AS bad, (risk | (bad << {len(KINDS)})) AS mask
         FROM calls LEFT JOIN judgements USING (call)
             LEFT JOIN (SELECT of_feature AS f, above AS slow_above FROM slow_of) ON f = of_feature
             LEFT JOIN (
-                SELECT of_feature AS g, of_model AS m, above AS by_both FROM costly_of WHERE of_model IS NOT NULL
+                SELECT of_feature AS g, of_model AS m, above AS by_both FROM expensive_of WHERE of_model IS NOT NULL
             ) ON g = of_feature AND m = of_model
-            LEFT JOIN (SELECT of_feature AS h, above AS by_feature FROM costly_of WHERE of_model IS NULL)
+            LEFT JOIN (SELECT of_feature AS h, above AS by_feature FROM expensive_of WHERE of_model IS NULL)
                 ON h = of_feature
     """)  # noqa: S608 - names and numbers of ours
     _drop_duplicates(log)
@@ -275,24 +273,25 @@ def _code(log: Log, question: IncidentQuestion) -> ValueCodes:
 
 
 def _drop_duplicates(log: Log) -> None:
-    """Leave out of `mask` what a call says that one just before it said."""
+    """Clear the bits in `mask` that repeat those of a call just before."""
     feature = ATTRIBUTES.index("feature")
     log.fetch(f"""
         CREATE TEMP TABLE repeats AS
-        SELECT call, said FROM (
+        SELECT call, repeated_bits FROM (
             SELECT call, risk, CASE WHEN at_us - lag(at_us) OVER again <= {RETRY_US} THEN lag(bad) OVER again END
-                AS said
+                AS repeated_bits
             FROM facts WHERE person IS NOT NULL OR chat IS NOT NULL
             WINDOW again AS (PARTITION BY coalesce(person, chat), a{feature} ORDER BY at_us, call)
-        ) WHERE said & risk <> 0
+        ) WHERE repeated_bits & risk <> 0
     """)  # noqa: S608 - numbers of ours
     log.fetch(f"""
-        UPDATE facts SET mask = (mask & ~(said | (said << {len(KINDS)}))) FROM repeats WHERE facts.call = repeats.call
+        UPDATE facts SET mask = (mask & ~(repeated_bits | (repeated_bits << {len(KINDS)})))
+        FROM repeats WHERE facts.call = repeats.call
     """)  # noqa: S608 - numbers of ours
 
 
 def _values(log: Log, name: CallAttribute) -> tuple[str, ...]:
-    """Choose the values of an attribute that are told apart: those of most calls, and those of most failures."""
+    """Return the values of an attribute that are distinguished: those with most calls, and those with most failures."""
     rows = log.fetch(f"""
         SELECT of_{name}, row_number() OVER (ORDER BY calls DESC, of_{name}) <= {MAX_VALUES}
             OR row_number() OVER (ORDER BY failures DESC, of_{name}) <= {MAX_VALUES} AS is_kept
@@ -307,19 +306,19 @@ def _values(log: Log, name: CallAttribute) -> tuple[str, ...]:
     return kept
 
 
-def slice_us_of(span_us: int, most: int) -> int:
-    """Give a width that people count in, of which at most so many make a span."""
+def slice_us_of(span_us: int, max_slices: int) -> int:
+    """Return a round width of which at most `max_slices` cover a time span."""
     for width_s in _SLICE_S:
-        if width_s * 1_000_000 * (most - 1) >= span_us:
+        if width_s * 1_000_000 * (max_slices - 1) >= span_us:
             return width_s * 1_000_000
-    return -(-span_us // (86_400_000_000 * (most - 1))) * 86_400_000_000
+    return -(-span_us // (86_400_000_000 * (max_slices - 1))) * 86_400_000_000
 
 
 def rates_by_kind(counts: Mapping[tuple[int, int], int], era: int) -> dict[FailureKind, tuple[int, int]]:
-    """Sum calls at risk and failures by kind, of counts by (era, mask)."""
+    """Sum calls at risk and failures by kind, from counts by (era, mask)."""
     found = dict.fromkeys(KINDS, (0, 0))
-    for (here, mask), count in counts.items():
-        if here != era:
+    for (row_era, mask), count in counts.items():
+        if row_era != era:
             continue
         for bit, kind in enumerate(KINDS):
             if mask >> bit & 1:

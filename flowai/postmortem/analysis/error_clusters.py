@@ -1,4 +1,4 @@
-"""Joins error messages that are one but for numbers, ids and names into clusters."""
+"""Joins error messages that differ only in numbers, ids and names into clusters."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ _MARKS = {"quoted": "<text>", "url": "<url>", "id": "<id>", "hex": "<hex>", "num
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageCount:
-    """How often a message was there."""
+    """Frequency of an error message."""
 
     error_class: str
-    """Class of the error."""
     message: str
-    """What it says; empty where nothing was said."""
+    """Empty if the error has none."""
     provider: str
-    """Who was asked."""
+    """Provider of the first attempt."""
     count: int
     """Calls of the incident."""
     baseline_count: int
@@ -41,9 +40,9 @@ class MessageCount:
     users: tuple[int, ...]
     """Hashes of users of the incident."""
     first_us: int | None
-    """Its first call of the incident, microseconds since 1970; None where it was there before only."""
+    """First call of the incident, microseconds since 1970; None if the baseline alone has the message."""
     last_us: int | None
-    """Its last."""
+    """Last call of the incident, microseconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -57,45 +56,45 @@ class _ClusterBuilder:
 
 
 def mask(message: str) -> str:
-    """Replace what varies in a message: quoted text, addresses, ids, hexadecimals, numbers."""
+    """Replace the variable parts of a message: quoted text, addresses, ids, hexadecimals, numbers."""
     text = " ".join(message[: 4 * MAX_PATTERN_CHARS].split())
     masked = _MASKS.sub(lambda match: _MARKS[match.lastgroup or "number"], text)
     return masked if len(masked) <= MAX_PATTERN_CHARS else masked[: MAX_PATTERN_CHARS - 3] + "..."
 
 
 def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -> tuple[Cluster, ...]:
-    """Join messages; those that the incident does not have are left out.
+    """Join messages into clusters; those of the baseline alone are left out.
 
     Args:
-        messages: what was counted.
-        redact: takes secrets out of a text.
+        messages: counted messages.
+        redact: removes secrets from a text.
     """
-    found: dict[tuple[str, str], _ClusterBuilder] = {}
+    builders: dict[tuple[str, str], _ClusterBuilder] = {}
     for one in messages:
         message = redact(one.message)
-        gathering = found.setdefault((one.error_class, mask(message)), _ClusterBuilder(example=message))
-        gathering.count += one.count
-        gathering.baseline_count += one.baseline_count
-        gathering.users.update(one.users)
-        gathering.moments += [moment for moment in (one.first_us, one.last_us) if moment is not None]
+        builder = builders.setdefault((one.error_class, mask(message)), _ClusterBuilder(example=message))
+        builder.count += one.count
+        builder.baseline_count += one.baseline_count
+        builder.users.update(one.users)
+        builder.moments += [moment for moment in (one.first_us, one.last_us) if moment is not None]
         if one.count:
-            gathering.providers[one.provider] = gathering.providers.get(one.provider, 0) + one.count
-            if not gathering.example or 0 < len(message) < len(gathering.example):
-                gathering.example = message
-    clusters = [_closed(key, gathering) for key, gathering in found.items() if gathering.count]
+            builder.providers[one.provider] = builder.providers.get(one.provider, 0) + one.count
+            if not builder.example or 0 < len(message) < len(builder.example):
+                builder.example = message
+    clusters = [_build_cluster(key, builder) for key, builder in builders.items() if builder.count]
     return tuple(sorted(clusters, key=lambda one: (-one.count, one.error_class, one.pattern)))
 
 
-def _closed(key: tuple[str, str], gathering: _ClusterBuilder) -> Cluster:
+def _build_cluster(key: tuple[str, str], builder: _ClusterBuilder) -> Cluster:
     error_class, pattern = key
     return Cluster(
         error_class=error_class,
         pattern=pattern,
-        count=gathering.count,
-        baseline_count=gathering.baseline_count,
-        user_count=len(gathering.users),
-        providers=tuple(sorted(gathering.providers, key=lambda name: (-gathering.providers[name], name))),
-        first_at=format_us(min(gathering.moments)),
-        last_at=format_us(max(gathering.moments)),
-        example=gathering.example[: 4 * MAX_PATTERN_CHARS],
+        count=builder.count,
+        baseline_count=builder.baseline_count,
+        user_count=len(builder.users),
+        providers=tuple(sorted(builder.providers, key=lambda name: (-builder.providers[name], name))),
+        first_at=format_us(min(builder.moments)),
+        last_at=format_us(max(builder.moments)),
+        example=builder.example[: 4 * MAX_PATTERN_CHARS],
     )

@@ -1,4 +1,4 @@
-"""Tells more of a finding: whom it met, what it cost, what its calls have in common, and the shortest of them."""
+"""Adds details to a finding: users, cost, symptoms, examples."""
 
 from __future__ import annotations
 
@@ -20,33 +20,30 @@ if TYPE_CHECKING:
 
 MAX_EXAMPLES = 2
 MAX_SAMPLES = 6
-"""So many calls of a finding may become regression cases."""
+"""Calls of a finding that may become regression cases."""
 MAX_TEXT_CHARS = 600
 _POOL = 2_000
 _MIN_REPORTED_LIFT = 1.5
-_TOLD_SHARE = 0.5
+_MIN_SYMPTOM_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """A call that went wrong, as the log has it: what was said is hostile, and was redacted when it was written."""
+    """A bad call from the log. Its texts are hostile; they were redacted when they were written."""
 
     call_id: str
-    """Which."""
     at_us: int
-    """When, microseconds since 1970."""
+    """Microseconds since 1970."""
     feature: str | None
-    """Whose call; None where none."""
     prompt: str | None
-    """The prompt; None where messages were given as they are."""
+    """None for plain messages."""
     release: str | None
-    """What served it."""
     messages: tuple[dict[str, Any], ...]
-    """The request, OpenAI's chat format; empty where content was not kept."""
+    """The request, OpenAI's chat format; empty if content was not kept."""
     output: str | None
-    """The answer; None where there was none, or it was not kept."""
+    """None without an answer, or if it was not kept."""
     error: str | None
-    """The error's class and message; None where it did not fail."""
+    """Class and message; None without an error."""
 
 
 class _StoredContent(msgspec.Struct):
@@ -55,18 +52,18 @@ class _StoredContent(msgspec.Struct):
 
 
 def describe(log: Log, finding: Finding, condition: str) -> Finding:
-    """Tell whom a finding met, what it cost, and what else its calls have in common.
+    """Return a finding with its users, cost and symptoms.
 
     Args:
-        log: holds `facts`.
+        log: with the table `facts`.
         finding: the finding.
-        condition: of its calls, in SQL.
+        condition: SQL condition of its calls.
     """
     bit = KINDS.index(finding.kind)
-    met = f"era = {INCIDENT} AND bad >> {bit} & 1 = 1"
+    impacted = f"era = {INCIDENT} AND bad >> {bit} & 1 = 1"
     ((users, sessions, cost),) = log.fetch(f"""
         SELECT count(DISTINCT person), count(DISTINCT chat), coalesce(sum(cost), 0)
-        FROM facts WHERE {met} AND {condition}
+        FROM facts WHERE {impacted} AND {condition}
     """)  # noqa: S608 - numbers of ours
     others = f"era = {INCIDENT} AND NOT ({condition})"
     before = others if finding.is_new else f"era = {BASELINE} AND {condition}"
@@ -75,20 +72,20 @@ def describe(log: Log, finding: Finding, condition: str) -> Finding:
         user_count=users,
         session_count=sessions,
         cost_usd=int(cost) / NANO_USD,
-        symptoms=tuple(_symptoms(log, finding, f"{met} AND {condition}", before)),
+        symptoms=tuple(_symptoms(log, finding, f"{impacted} AND {condition}", before)),
     )
 
 
-def _symptoms(log: Log, finding: Finding, met: str, before: str) -> Iterable[str]:
+def _symptoms(log: Log, finding: Finding, impacted: str, before: str) -> Iterable[str]:
     if finding.kind == "error":
-        rows = log.fetch(f"SELECT error_class, count(*) FROM facts WHERE {met} GROUP BY 1 ORDER BY 2 DESC, 1")  # noqa: S608 - ours
+        rows = log.fetch(f"SELECT error_class, count(*) FROM facts WHERE {impacted} GROUP BY 1 ORDER BY 2 DESC, 1")  # noqa: S608 - ours
         total = sum(count for _, count in rows)
         return [f"{name} {count / total:.0%}" for name, count in rows[:1]]
     medians = (f"median({name}) FILTER (NOT failed AND NOT hit)" for name in ("output_tokens", "latency_ms", "cost"))
     facts = f"count(*), count(*) FILTER (at_limit), {', '.join(medians)}"
-    (here,), (then,) = (log.fetch(f"SELECT {facts} FROM facts WHERE {where}") for where in (met, before))  # noqa: S608 - ours
+    (here,), (then,) = (log.fetch(f"SELECT {facts} FROM facts WHERE {where}") for where in (impacted, before))  # noqa: S608 - ours
     found: list[str] = []
-    if finding.kind != "truncated" and here[0] and here[1] >= _TOLD_SHARE * here[0]:
+    if finding.kind != "truncated" and here[0] and here[1] >= _MIN_SYMPTOM_SHARE * here[0]:
         found.append(f"{here[1] / here[0]:.0%} ended at the token limit")
     spells: tuple[tuple[str, Callable[[float], str]], ...] = (
         ("output", lambda tokens: f"{tokens:,.0f} tokens"),
@@ -101,14 +98,14 @@ def _symptoms(log: Log, finding: Finding, met: str, before: str) -> Iterable[str
     return found
 
 
-def impact_of(log: Log, met: Sequence[tuple[Finding, str]]) -> Impact:
-    """Count whom and what all findings met, each call once; calls that failed count too.
+def impact_of(log: Log, impacted: Sequence[tuple[Finding, str]]) -> Impact:
+    """Count calls, users and cost of all findings, each call once; failed calls count too.
 
     Args:
-        log: holds `facts`.
-        met: findings with the condition of their calls.
+        log: with the table `facts`.
+        impacted: findings with the SQL condition of their calls.
     """
-    any_of = [f"(bad >> {KINDS.index(one.kind)} & 1 = 1 AND {condition})" for one, condition in met]
+    any_of = [f"(bad >> {KINDS.index(one.kind)} & 1 = 1 AND {condition})" for one, condition in impacted]
     where = f"era = {INCIDENT} AND (failed OR {' OR '.join(any_of) or 'FALSE'})"
     useless = " | ".join(str(1 << KINDS.index(kind)) for kind in sorted(FAILURE_KINDS))
     ((calls, users, sessions, anonymous, wasted, unpriced),) = log.fetch(f"""
@@ -116,8 +113,8 @@ def impact_of(log: Log, met: Sequence[tuple[Finding, str]]) -> Impact:
             coalesce(sum(cost) FILTER (bad & ({useless}) <> 0), 0), count(*) FILTER (cost IS NULL AND NOT failed)
         FROM facts WHERE {where}
     """)  # noqa: S608 - numbers of ours
-    ((degraded, fell_back),) = log.fetch(f"""
-        SELECT count(*) FILTER (degraded), count(*) FILTER (fell_back) FROM facts WHERE era = {INCIDENT}
+    ((degraded, fallback_used),) = log.fetch(f"""
+        SELECT count(*) FILTER (degraded), count(*) FILTER (fallback_used) FROM facts WHERE era = {INCIDENT}
     """)  # noqa: S608 - a number of ours
     return Impact(
         call_count=calls,
@@ -127,12 +124,12 @@ def impact_of(log: Log, met: Sequence[tuple[Finding, str]]) -> Impact:
         wasted_usd=int(wasted) / NANO_USD,
         unpriced_count=unpriced,
         degraded_count=degraded,
-        fell_back_count=fell_back,
+        fallback_used_count=fallback_used,
     )
 
 
 def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
-    """Give when the first call of a finding went wrong (RFC 3339, UTC)."""
+    """Return the time of a finding's first bad call (RFC 3339, UTC)."""
     bit = KINDS.index(finding.kind)
     ((first,),) = log.fetch(f"""
         SELECT min(at_us) FROM facts WHERE era = {INCIDENT} AND bad >> {bit} & 1 = 1 AND {condition}
@@ -140,15 +137,15 @@ def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
     return None if first is None else format_us(first)
 
 
-def samples(log: Log, met: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, ...]]:
-    """Give the shortest calls of each finding; those with content first.
+def samples(log: Log, impacted: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, ...]]:
+    """Return the shortest calls of each finding; those with content first.
 
     Args:
-        log: holds `facts`.
-        met: findings with the condition of their calls.
+        log: with the table `facts`.
+        impacted: findings with the SQL condition of their calls.
     """
     log.fetch("CREATE TEMP TABLE pool (finding UTINYINT, call UBIGINT)")
-    for number, (one, condition) in enumerate(met):
+    for number, (one, condition) in enumerate(impacted):
         bit = KINDS.index(one.kind)
         log.fetch(f"""
             INSERT INTO pool SELECT {number}, call FROM facts
@@ -163,7 +160,7 @@ def samples(log: Log, met: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, 
         ) <= {MAX_SAMPLES}
         ORDER BY finding, content IS NULL, length(content::VARCHAR), call_id
     """)  # noqa: S608 - a number of ours
-    found: list[list[Sample]] = [[] for _ in met]
+    found: list[list[Sample]] = [[] for _ in impacted]
     for row in rows:
         found[row[0]].append(_sample(row))
     return [tuple(one) for one in found]
@@ -174,7 +171,7 @@ def _sample(row: tuple[Any, ...]) -> Sample:
     try:
         kept = msgspec.json.decode(content, type=_StoredContent) if content else _StoredContent()
     except (msgspec.DecodeError, UnicodeDecodeError):
-        kept = _StoredContent()  # content of another shape is none
+        kept = _StoredContent()  # content of another shape counts as missing
     return Sample(
         call_id=call_id,
         at_us=at_us,
@@ -188,14 +185,14 @@ def _sample(row: tuple[Any, ...]) -> Sample:
 
 
 def example_of(sample: Sample, redact: Callable[[str], str]) -> Example:
-    """Give a call as reports show it: cut, and redacted once more."""
-    said = sample.messages[-1].get("content") if sample.messages else None
-    if said is not None and not isinstance(said, str):
-        said = msgspec.json.encode(said).decode()
+    """Return a call for a report: cut, and redacted once more."""
+    request = sample.messages[-1].get("content") if sample.messages else None
+    if request is not None and not isinstance(request, str):
+        request = msgspec.json.encode(request).decode()
     return Example(
         call_id=sample.call_id,
         at=format_us(sample.at_us),
-        request=_shown(said, redact),
+        request=_shown(request, redact),
         output=_shown(sample.output, redact),
         error=_shown(sample.error, redact),
     )
@@ -204,5 +201,5 @@ def example_of(sample: Sample, redact: Callable[[str], str]) -> Example:
 def _shown(text: str | None, redact: Callable[[str], str]) -> str | None:
     if text is None:
         return None
-    clean = redact(text)  # before it is cut: half a key has no shape
+    clean = redact(text)  # redacted before it is cut: half a key has no recognizable shape
     return clean if len(clean) <= MAX_TEXT_CHARS else f"{clean[:MAX_TEXT_CHARS]}..."

@@ -1,4 +1,4 @@
-"""Tells from counts by slices of time when things began to go wrong, and when they were well again."""
+"""Finds onset and recovery in counts by time slice."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from flowai.postmortem.analysis.records import Bucket
 
 CONFIDENCE = 1e-4
-"""Chance at which a bucket counts as bad."""
+"""Significance level at which a slice counts as anomalous."""
 MIN_RATE = 0.001
-"""Where nothing ever went wrong before, a rate below this is not yet trouble."""
+"""Minimum of the baseline rate: without earlier failures, lower rates are not anomalous."""
 MIN_BAD = 3
 
 
 def anomalous_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
-    """Tell of each bucket whether far more calls went wrong in it than did before.
+    """Return for each slice whether far more calls failed than before.
 
     Args:
-        buckets: in order of time.
-        rate: at which calls went wrong before, 0 to 1.
+        buckets: ordered by time.
+        rate: failure rate of the baseline, 0 to 1.
     """
     usual = min(1.0, max(rate, MIN_RATE))
     return [
@@ -34,16 +34,16 @@ def anomalous_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
 
 
 def onset_s(buckets: Sequence[Bucket], rate: float, *, since_s: int) -> int | None:
-    """Give the begin of the first bad bucket that ends after a moment, seconds since 1970; None without any."""
+    """Return the start of the first anomalous slice that ends after a time, seconds since 1970."""
     width_s = buckets[1].at_s - buckets[0].at_s if len(buckets) > 1 else 0
     marks = zip(buckets, anomalous_buckets(buckets, rate), strict=True)
     return next((max(one.at_s, since_s) for one, is_bad in marks if is_bad and one.at_s + width_s > since_s), None)
 
 
 def recovery_s(buckets: Sequence[Bucket], rate: float) -> int | None:
-    """Give the begin of the first bucket with calls after the last bad one; None where it never went well again.
+    """Return the start of the first slice with calls after the last anomalous one; None without recovery.
 
-    A bucket without calls proves nothing, so a log that ends in the middle of an incident does not recover.
+    A slice without calls proves nothing, so a log that ends during an incident does not recover.
     """
     marks = anomalous_buckets(buckets, rate)
     if True not in marks:

@@ -1,4 +1,4 @@
-"""The records of what the log says about an incident: how calls went wrong, which ones, and examples of them."""
+"""Records of an investigation: failure kinds, subgroups, clusters, impact."""
 
 from __future__ import annotations
 
@@ -9,26 +9,37 @@ from flowai.analytics.event_query import TimeRange
 from flowai.analytics.records import CountOfTotal, DataProblem, ReportRecord
 
 FailureKind = Literal[
-    "error", "bad_json", "truncated", "unaccepted", "judged_bad", "slow", "costly", "fell_back", "degraded"
+    "error",
+    "invalid_json",
+    "truncated",
+    "rejected_by_user",
+    "failed_evaluation",
+    "slow",
+    "expensive",
+    "fallback_used",
+    "degraded",
 ]
-"""How a call can go wrong. `error`: there was no answer. `bad_json`: the promised JSON is none. `truncated`: the answer
-ended at the limit. `unaccepted`: its user rejected or edited it. `judged_bad`: a judge did. `slow`, `costly`: above the
-baseline's p95. `fell_back`: the first try failed, a later one answered. `degraded`: the last resort answered."""
+"""Ways in which a call can fail. `error`: no answer. `invalid_json`: the answer had to be JSON and was not.
+`truncated`: the answer ended at the token limit. `rejected_by_user`: its last feedback is negative or an edit.
+`failed_evaluation`: a score did not pass. `slow`, `expensive`: above the baseline's p95. `fallback_used`: the first
+attempt failed, a later one answered. `degraded`: the last resort answered."""
 
 KINDS: tuple[FailureKind, ...] = (
     "error",
-    "bad_json",
+    "invalid_json",
     "truncated",
-    "unaccepted",
-    "judged_bad",
+    "rejected_by_user",
+    "failed_evaluation",
     "slow",
-    "costly",
-    "fell_back",
+    "expensive",
+    "fallback_used",
     "degraded",
 )
 
-FAILURE_KINDS: frozenset[FailureKind] = frozenset({"error", "bad_json", "truncated", "unaccepted", "judged_bad"})
-"""Kinds whose answers were of no use: what they cost is wasted."""
+FAILURE_KINDS: frozenset[FailureKind] = frozenset(
+    {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}
+)
+"""Kinds whose answers were useless: their cost is wasted."""
 
 CallAttribute = Literal[
     "release",
@@ -44,7 +55,8 @@ CallAttribute = Literal[
     "time",
     "phrase",
 ]
-"""What calls are grouped by. `provider`: who was asked first. `input`: tokens of the request. `phrase`: words in it."""
+"""Attributes that calls are grouped by. `provider`: of the first attempt. `input`: tokens of the request. `phrase`:
+words in it."""
 
 ATTRIBUTES: tuple[CallAttribute, ...] = (
     "prompt",
@@ -59,75 +71,71 @@ ATTRIBUTES: tuple[CallAttribute, ...] = (
     "input",
     "time",
 )
-"""Those that a call has one value of; of two that name the same calls, the earlier one is named."""
+"""Attributes with a single value per call; of two that select the same calls, the earlier one is reported."""
 
 
 class Condition(ReportRecord, frozen=True, kw_only=True):
-    """What calls have in common."""
+    """An attribute and its value."""
 
     attribute: CallAttribute
-    """Which attribute."""
     value: str
-    """Its value, as people read it; as the log has it, so hostile."""
+    """For people; partly from the log, so hostile."""
 
 
 class Example(ReportRecord, frozen=True, kw_only=True):
-    """A call that went wrong; texts are redacted, and cut where that is said."""
+    """A bad call; texts are redacted, and cut at 600 characters."""
 
     call_id: str
-    """Which."""
     at: str
-    """When (RFC 3339, UTC)."""
+    """RFC 3339, UTC."""
     request: str | None
-    """What its user said last; None where content was not kept."""
+    """Last message of the request; None if content was not kept."""
     output: str | None
-    """The answer; None where there was none, or it was not kept."""
+    """None without an answer, or if it was not kept."""
     error: str | None
-    """The error's class and message; None where it did not fail."""
+    """Class and message; None without an error."""
 
 
 class Finding(ReportRecord, frozen=True, kw_only=True):
-    """Calls that went wrong more often than they did before, and than all others did."""
+    """A subgroup of calls that failed more often than before, and than all others."""
 
     kind: FailureKind
-    """How."""
     where: tuple[Condition, ...]
-    """What they have in common; empty for all calls."""
+    """Conditions that select its calls; empty for all calls."""
     also: tuple[tuple[Condition, ...], ...]
-    """Other names of the same calls."""
+    """Other conditions that select the same calls."""
     inside: CountOfTotal
-    """Calls that could go wrong, and those that did."""
+    """Calls at risk and failures of the subgroup."""
     outside: CountOfTotal
-    """The same of all other calls of the incident, earlier findings left out."""
+    """Calls at risk and failures of all other calls of the incident, without those of earlier findings."""
     baseline: CountOfTotal
-    """The same of such calls before the incident; none where there were none."""
+    """Calls at risk and failures of the subgroup before the incident."""
     expected_rate: float
-    """At which they would have gone wrong, 0 to 1."""
+    """Expected failure rate, 0 to 1."""
     excess_count: int
-    """How many more went wrong than that, >= 0."""
+    """Failures above the expectation, 0 or more."""
     log10_p: float
-    """Logarithm of the chance of such a surplus among equals, corrected for the subgroups looked at."""
+    """Log10 of the p-value, corrected for the number of tested subgroups."""
     is_new: bool
-    """Whether there were no such calls before, so that only others could be compared with."""
+    """Whether there were too few such calls before to compare with."""
     user_count: int = 0
-    """Users it met."""
+    """Affected users."""
     session_count: int = 0
-    """Sessions it met."""
+    """Affected sessions."""
     cost_usd: float = 0.0
-    """Of the calls that went wrong."""
+    """Of the failures."""
     symptoms: tuple[str, ...] = ()
-    """What else these calls have in common."""
+    """Further properties of these calls."""
     examples: tuple[Example, ...] = ()
     """The shortest ones."""
 
 
 class Cluster(ReportRecord, frozen=True, kw_only=True):
-    """Error messages that are one but for numbers, names and ids."""
+    """Error messages that differ only in numbers, names and ids."""
 
     error_class: str
-    """Class of the error."""
     pattern: str
-    """The message, what varies replaced by marks."""
+    """The message with placeholders for variable parts."""
     count: int
     """Calls of the incident."""
     baseline_count: int
@@ -135,75 +143,71 @@ class Cluster(ReportRecord, frozen=True, kw_only=True):
     user_count: int
     """Users of the incident."""
     providers: tuple[str, ...]
-    """Who was asked, most often first."""
+    """Providers of the first attempt, most frequent first."""
     first_at: str
-    """Its first call of the incident (RFC 3339, UTC)."""
+    """First call of the incident (RFC 3339, UTC)."""
     last_at: str
-    """Its last."""
+    """Last call of the incident (RFC 3339, UTC)."""
     example: str
-    """One of the messages, redacted."""
+    """A message, redacted."""
 
 
 class KindRow(ReportRecord, frozen=True, kw_only=True):
-    """How often calls went wrong in one way."""
+    """Frequency of a failure kind."""
 
     kind: FailureKind
-    """How."""
     incident: CountOfTotal
-    """Calls that could go wrong in the incident, and those that did."""
+    """Calls at risk and failures in the incident."""
     baseline: CountOfTotal
-    """The same before it."""
+    """Calls at risk and failures in the baseline."""
 
 
 class Bucket(ReportRecord, frozen=True, kw_only=True):
-    """A slice of the time shown."""
+    """A time slice."""
 
     at_s: int
-    """Its begin, seconds since 1970 (UTC)."""
+    """Start, seconds since 1970 (UTC)."""
     call_count: int
-    """Calls."""
     failed_count: int
-    """Calls that failed."""
+    """Calls with an error."""
     bad_count: int
-    """Calls that went wrong in the way the timeline is about."""
+    """Failures of the timeline's kind."""
     at_risk_count: int
-    """Calls that could."""
+    """Calls at risk of the timeline's kind."""
 
 
 class TimelineEvent(ReportRecord, frozen=True, kw_only=True):
-    """Something the log itself tells of."""
+    """An alert or a release step in the log."""
 
     at: str
-    """When (RFC 3339, UTC)."""
+    """RFC 3339, UTC."""
     what: Literal["alert", "release"]
-    """`alert` or `release`."""
     detail: str
-    """What it says."""
 
 
 class Impact(ReportRecord, frozen=True, kw_only=True):
-    """Who and what the findings met."""
+    """Calls, users and cost of all findings."""
 
     call_count: int = 0
-    """Calls that went wrong in a way and a place that is a finding, or failed."""
+    """Failures of the findings, and all errors."""
     user_count: int = 0
-    """Their users."""
+    """Affected users."""
     session_count: int = 0
-    """Their sessions."""
+    """Affected sessions."""
     anonymous_count: int = 0
-    """Calls of them that name no user."""
+    """Affected calls without a user."""
     wasted_usd: float = 0.0
-    """What useless answers among them cost."""
+    """Cost of useless answers among them."""
     unpriced_count: int = 0
-    """Calls of them whose price is not known."""
+    """Affected calls whose price is not known."""
     degraded_count: int = 0
     """Answers of the last resort in the incident."""
-    fell_back_count: int = 0
-    """Calls of the incident that another model had to answer."""
+    fallback_used_count: int = 0
+    """Calls of the incident that another model of the fallback chain answered."""
 
 
 class ContentAvailability(ReportRecord, frozen=True, kw_only=True):
-    """Where the log holds what was said."""
+    """Calls and features with kept content."""
 
     kept_count: int
     """Calls of the incident with content."""
@@ -212,62 +216,61 @@ class ContentAvailability(ReportRecord, frozen=True, kw_only=True):
 
 
 class Investigation(ReportRecord, frozen=True, kw_only=True):
-    """What the log says about an incident."""
+    """Result of an investigation."""
 
     call_count: int
     """Calls of the incident."""
     baseline_count: int
     """Calls of the baseline."""
     releases: dict[str, int]
-    """Releases by calls of the incident, most first; the baseline's likewise under `baseline_releases`."""
+    """Releases with their calls of the incident, most first."""
     baseline_releases: dict[str, int]
-    """See there."""
+    """Releases with their calls of the baseline, most first."""
     kinds: tuple[KindRow, ...]
-    """How calls went wrong."""
+    """Frequency of each failure kind."""
     findings: tuple[Finding, ...]
-    """The largest surplus first."""
+    """Most failures above the expectation first."""
     tested_count: int
-    """Subgroups that were looked at, over all kinds."""
+    """Subgroups that were tested, over all kinds."""
     clusters: tuple[Cluster, ...]
-    """Of error messages, most calls first."""
+    """Clusters of error messages, most calls first."""
     unclustered_count: int
-    """Failed calls whose messages were too many to look at."""
+    """Failed calls beyond the limit of messages."""
     timeline_kind: FailureKind
-    """The way the buckets are about."""
+    """The failure kind of the slices."""
     bucket_s: int
-    """Width of a bucket, seconds."""
+    """Width of a slice, seconds."""
     buckets: tuple[Bucket, ...]
-    """From the baseline's end to what followed."""
+    """From shortly before the incident to the time after it."""
     first_bad_at: str | None
-    """The first call of the largest finding that went wrong; None without any."""
+    """First failure of the largest finding."""
     moments: tuple[TimelineEvent, ...]
-    """Alerts and steps of releases in the log."""
-    touched: Impact
-    """Who and what was met."""
+    """Alerts and release steps in the log."""
+    impact: Impact
+    """Calls, users and cost of all findings."""
     content: ContentAvailability
-    """Where the log holds what was said."""
+    """Calls and features with kept content."""
     problems: tuple[DataProblem, ...]
     """Lines that could not be used."""
     warnings: tuple[str, ...]
-    """What else a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentQuestion:
-    """What is to be looked into."""
+    """Time ranges and filter of an incident."""
 
     incident: TimeRange
-    """The stretch in which things went wrong."""
+    """Time range of the failures."""
     baseline: TimeRange
-    """The stretch before it that says how things go otherwise."""
+    """Time range before it, to compare with."""
     after: TimeRange
-    """What followed, for the timeline."""
+    """Time range after it, for the timeline."""
     feature: str | None
-    """Only this feature; None for all."""
+    """None for all features."""
     now_us: int
-    """Lines later than this, by more than clocks may differ, are from the future."""
+    """Later lines are from the future; microseconds since 1970, clock skew included."""
 
     @property
-    def stretch(self) -> TimeRange:
-        """Everything that is read."""
+    def time_range(self) -> TimeRange:
+        """The whole range that is read."""
         return TimeRange(since_us=self.baseline.since_us, until_us=self.after.until_us)

@@ -1,4 +1,4 @@
-"""Counts the subgroups of an incident's calls: by one attribute, by two, by ranges of what has an order, by phrase."""
+"""Counts the subgroups of an incident's calls: by one or two attributes, by ranges of ordered ones, by phrase."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowai.postmortem.analysis.subgroup_scan import AttributeRange, Subgroup, SubgroupCounts
 
 PHRASE = len(ATTRIBUTES)
-"""The number of the attribute that a call has many values of."""
+"""Number of the attribute that has several values per call."""
 
 _ORDERED = tuple(ATTRIBUTES.index(name) for name in ("input", "time"))
 _WIDTH = 7
@@ -27,37 +27,36 @@ _MASK_BITS = 2 * len(KINDS)
 _NONE = (0, 0, 0, 0)
 
 _EraCounts = tuple[int, int, int]
-"""An era, a mask, and how many calls have both."""
+"""Era, mask, and number of calls with both."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubgroupCounter:
-    """Counts the cells of some kinds."""
+    """Counts subgroups for some failure kinds."""
 
     log: Log
-    """Holds `facts`, and `phrases` with the calls of each phrase."""
+    """With the tables `facts` and `phrases`."""
     kinds: tuple[FailureKind, ...]
-    """Which."""
     codes: ValueCodes
-    """What the numbers stand for."""
+    """Meaning of the numbers in `facts`."""
     _ranges: dict[tuple[int, int, bool], tuple[AttributeRange, ...]] = field(default_factory=dict)
 
     def count(
         self, kinds: Sequence[FailureKind] = (), inside: Subgroup | None = None
     ) -> dict[FailureKind, SubgroupCounts]:
-        """Count.
+        """Count calls at risk and failures by subgroup.
 
         Args:
-            kinds: which; none for all.
-            inside: only calls of this subgroup; None for all.
+            kinds: empty for all.
+            inside: count only calls of this subgroup.
         """
-        wanted = tuple(kinds) or self.kinds
+        selected = tuple(kinds) or self.kinds
         table = "facts"
         if inside is not None:
             table = "inside"
             self.log.fetch(f"CREATE OR REPLACE TEMP TABLE inside AS SELECT * FROM facts WHERE {key_sql(inside)}")  # noqa: S608 - numbers
-        found: dict[FailureKind, SubgroupCounts] = {kind: {} for kind in wanted}
-        bits = [KINDS.index(kind) for kind in wanted]
+        found: dict[FailureKind, SubgroupCounts] = {kind: {} for kind in selected}
+        bits = [KINDS.index(kind) for kind in selected]
         mask = sum((1 << bit) * (1 + (1 << len(KINDS))) for bit in bits)
         for keys, met in self._groups(table, mask):
             for bit, cells in zip(bits, found.values(), strict=True):
@@ -69,7 +68,7 @@ class SubgroupCounter:
         return found
 
     def _groups(self, table: str, mask: int) -> Iterator[tuple[tuple[Subgroup, ...], list[_EraCounts]]]:
-        """Give the subgroups that calls of the same values belong to, and how many such calls there are."""
+        """Yield the subgroups that calls with equal values belong to, and the counts of such calls."""
         low = (1 << _WIDTH) - 1
         groups: list[tuple[int, ...]] = [(), *((one,) for one in range(PHRASE)), *combinations(range(PHRASE), 2)]
         for group in groups:
@@ -98,7 +97,7 @@ class SubgroupCounter:
             yield (((PHRASE, phrase, phrase),),), counts
 
     def _keys(self, group: tuple[int, ...], values: list[int]) -> tuple[Subgroup, ...]:
-        """Give every subgroup that calls of these values belong to: ranges too, of one of two attributes."""
+        """Return every subgroup of calls with these values, including ranges of one of two attributes."""
         if not group:
             return ((),)
         if len(group) == 1:
@@ -140,7 +139,7 @@ def _of_kind(met: list[_EraCounts], bit: int) -> list[int]:
 
 
 def key_sql(key: Subgroup) -> str:
-    """Give the condition under which a row of `facts` belongs to a subgroup."""
+    """Return the SQL condition that a row of `facts` belongs to a subgroup."""
     return " AND ".join(["TRUE", *(_part_sql(part) for part in key)])
 
 
@@ -156,6 +155,6 @@ def count_by_mask(log: Log) -> dict[tuple[int, int], int]:
     return {(era, mask): count for era, mask, count in log.fetch("SELECT era, mask, count(*) FROM facts GROUP BY ALL")}
 
 
-def kinds_in(rates: Iterable[tuple[FailureKind, tuple[int, int]]], least: int) -> tuple[FailureKind, ...]:
-    """Give the kinds of which there are enough failures to look into."""
-    return tuple(kind for kind, (_, failures) in rates if failures >= least)
+def kinds_in(rates: Iterable[tuple[FailureKind, tuple[int, int]]], min_failures: int) -> tuple[FailureKind, ...]:
+    """Return the kinds with enough failures to investigate."""
+    return tuple(kind for kind, (_, failures) in rates if failures >= min_failures)

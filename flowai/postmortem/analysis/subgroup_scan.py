@@ -1,9 +1,9 @@
-"""Finds the subgroups of calls that went wrong more often than before and than all others: a scan with error control.
+"""Finds subgroups of calls that failed more often than before and than others: a scan with error control.
 
-A subgroup is picked when its failures are too many for chance on both sides: against all other calls of the incident
-(Fisher's exact test) and against itself before it, with the drift that all others share taken off (exact conditional
-test of two rates). Chances are multiplied by the number of subgroups looked at. What is picked is taken out before the
-next one is sought, so that a subgroup is not named for the failures of another one.
+A subgroup is selected if its failures are significant twice: against all other calls of the incident (Fisher's exact
+test) and against its own past, corrected for the drift that all others share (exact conditional test of two rates).
+P-values are multiplied by the number of tested subgroups. Calls of a selected subgroup are removed before the next one
+is searched, so that its failures do not count for another.
 """
 
 from __future__ import annotations
@@ -18,88 +18,87 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 AttributeRange = tuple[int, int, int]
-"""An attribute by its number, and the range of its values that is meant, both ends included."""
+"""Number of an attribute, and a range of its values, both ends included."""
 
 Subgroup = tuple[AttributeRange, ...]
-"""What a subgroup is: no part for all calls, one or two."""
+"""Conditions of a subgroup: none for all calls, else one or two."""
 
 SubgroupCounts = dict[Subgroup, list[int]]
-"""By subgroup: calls at risk and failures in the incident, the same in the baseline."""
+"""By subgroup: calls at risk and failures in the incident, then in the baseline."""
 
 ALPHA = 0.05
-"""Chance that anything is named where nothing is special."""
+"""Chance of any finding if there is nothing to find."""
 MAX_PICKS = 5
 MIN_FAILURES = 5
 MIN_LIFT = 1.25
-"""How many times the expected rate is worth naming, however sure it is."""
+"""Minimum ratio to the expected rate, however significant."""
 MIN_BASELINE = 50
-"""With fewer calls before the incident there is nothing to compare with."""
+"""Minimum of calls before the incident to compare with."""
 NEW_SHARE = 0.05
-"""A subgroup with less than this part of the baseline that its size calls for is new."""
+"""A subgroup with less than this part of its expected share of the baseline is new."""
 ALMOST_ALL_SHARE = 0.98
 SLACK = 6.0
 SLACK_SHARE = 0.05
-"""A pair is named only where it explains this much more than one of its halves: natural logarithms, and a share."""
+"""A pair is reported only if it explains this much more than one of its halves: natural logarithms, and a share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubgroupFinding:
-    """A subgroup that stands out."""
+    """A significant subgroup."""
 
     key: Subgroup
-    """The subgroup."""
     counts: tuple[int, ...]
-    """As in `SubgroupCounts`, without what was picked before."""
+    """As in `SubgroupCounts`, without calls of earlier findings."""
     totals: tuple[int, ...]
-    """The same of all calls."""
+    """Counts of all calls."""
     expected_rate: float
-    """At which it would have failed, 0 to 1."""
+    """Expected failure rate, 0 to 1."""
     log_p: float
-    """Natural logarithm of the chance, not corrected."""
+    """Natural logarithm of the p-value, not corrected."""
     is_new: bool
     """Whether there were too few such calls before."""
 
     @property
     def excess(self) -> float:
-        """Failures beyond what was expected."""
+        """Failures above the expectation."""
         return self.counts[1] - self.counts[0] * self.expected_rate
 
 
 def find_subgroups(
     cells: SubgroupCounts,
     *,
-    looked_count: int,
+    tested_count: int,
     strata: int,
     timely: int,
     without: Callable[[Subgroup], Mapping[Subgroup, Iterable[int]]],
 ) -> list[SubgroupFinding]:
-    """Pick what stands out, one after the other.
+    """Return the significant subgroups, one after the other.
 
     Args:
         cells: counts by subgroup; `()` are all calls. It is changed.
-        looked_count: subgroups looked at, over all questions.
-        strata: number of the attribute whose values differ by nature (features): what is new is compared with what its
-            mix of them did before.
-        timely: number of the attribute that only the incident has (its slices of time): before it stands for all.
-        without: gives the counts of a picked subgroup's calls by subgroup, to be taken out.
+        tested_count: number of tested subgroups, over all kinds.
+        strata: number of the attribute whose values differ by nature (features): a new subgroup is compared with the
+            past of its mix of them.
+        timely: number of the attribute that only the incident has (its time slices): its past is that of all calls.
+        without: returns the counts of a selected subgroup's calls by subgroup, to be subtracted.
 
     Returns:
-        At most `MAX_PICKS`, and what the rest did if all of it went worse.
+        At most `MAX_PICKS`, and a finding about all remaining calls if they got worse.
     """
     picks: list[SubgroupFinding] = []
     while len(picks) < MAX_PICKS:
-        pick = _Scan(cells, looked_count, strata, timely).best()
+        pick = _Scan(cells, tested_count, strata, timely).best()
         if pick is None:
             break
         picks.append(pick)
         for key, counts in without(pick.key).items():
             cells[key] = [have - taken for have, taken in zip(cells[key], counts, strict=True)]
-    rest = _everything(cells[()], looked_count)
+    rest = _everything(cells[()], tested_count)
     return [*picks, rest] if rest else picks
 
 
 def same_subgroup(cells: SubgroupCounts, key: Subgroup) -> list[Subgroup]:
-    """Give other subgroups that are the same calls, as far as counts tell; those of one part first."""
+    """Return other subgroups with equal counts; those with a single condition first."""
     own = cells[key]
     alike = [other for other, counts in cells.items() if other and other != key and counts == own]
     named: list[Subgroup] = []
@@ -110,71 +109,71 @@ def same_subgroup(cells: SubgroupCounts, key: Subgroup) -> list[Subgroup]:
 
 
 def _simplicity(key: Subgroup) -> tuple[int, int, Subgroup]:
-    """Order subgroups that are the same calls: one part before two, wide ranges before narrow ones."""
+    """Order subgroups with equal calls: one condition before two, wide ranges before narrow ones."""
     return len(key), -sum(high - low for _, low, high in key), key
 
 
-def _everything(counts: list[int], looked_count: int) -> SubgroupFinding | None:
-    """Give all calls, where they went wrong more often than before."""
+def _everything(counts: list[int], tested_count: int) -> SubgroupFinding | None:
+    """Return a finding about all calls if they failed more often than before."""
     at_risk, failures, before, failures_before = counts
     if before < MIN_BASELINE or failures < MIN_FAILURES:
         return None
     rate = failures_before / before
     log_p = log_binomial_tail(failures, failures + failures_before, at_risk / (at_risk + before))
-    if failures < MIN_LIFT * rate * at_risk or log_p + math.log(looked_count) > math.log(ALPHA):
+    if failures < MIN_LIFT * rate * at_risk or log_p + math.log(tested_count) > math.log(ALPHA):
         return None
     facts = tuple(counts)
     return SubgroupFinding(key=(), counts=facts, totals=facts, expected_rate=rate, log_p=log_p, is_new=False)
 
 
 def _divergence(failures: int, count: int, rate: float) -> float:
-    """Give the logarithm of how much better the rate that was seen explains a count than another one."""
-    found = 0.0
+    """Return the log likelihood ratio of the observed rate to another one."""
+    best = 0.0
     if failures:
-        found += failures * math.log(failures / (count * rate)) if rate > 0 else math.inf
+        best += failures * math.log(failures / (count * rate)) if rate > 0 else math.inf
     if failures < count:
-        found += (count - failures) * math.log((count - failures) / (count * (1 - rate))) if rate < 1 else math.inf
-    return found
+        best += (count - failures) * math.log((count - failures) / (count * (1 - rate))) if rate < 1 else math.inf
+    return best
 
 
 class _Scan:
-    """One look at all subgroups.
+    """A scan of all subgroups.
 
     Args:
-        cells: counts.
-        looked_count: subgroups looked at.
+        cells: counts by subgroup.
+        tested_count: number of tested subgroups.
         strata: as in `find_subgroups`.
         timely: as in `find_subgroups`.
     """
 
-    def __init__(self, cells: SubgroupCounts, looked_count: int, strata: int, timely: int) -> None:
+    def __init__(self, cells: SubgroupCounts, tested_count: int, strata: int, timely: int) -> None:
         self._cells = cells
         self._totals = cells[()]
         self._timely = timely
-        self._limit = math.log(ALPHA / max(looked_count, 1))
+        self._limit = math.log(ALPHA / max(tested_count, 1))
         self._has_baseline = self._totals[2] >= MIN_BASELINE
-        # sorted: the order in which a query gives them must not show in the last digit of a sum
+        # sorted: the order of a query's rows must not change the last digit of a sum
         self._strata = sorted(key for key in cells if len(key) == 1 and key[0][0] == strata and key[0][1] == key[0][2])
 
     def best(self) -> SubgroupFinding | None:
-        """Give the subgroup that explains most; of a pair and its half, the half where it explains nearly as much."""
+        """Return the subgroup that explains most; of a pair and its half, the half if it explains nearly as much."""
         ranked = sorted(self._candidates(), key=lambda one: (-round(one[0], 6), _simplicity(one[1])))
-        found: tuple[float, SubgroupFinding] | None = None
+        best: tuple[float, SubgroupFinding] | None = None
         for gain, key, expected in ranked:
-            if found is not None and gain < found[0] - max(SLACK, SLACK_SHARE * found[0]):
+            if best is not None and gain < best[0] - max(SLACK, SLACK_SHARE * best[0]):
                 break
-            if found is not None and not (len(key) == 1 and key[0] in found[1].key):
+            if best is not None and not (len(key) == 1 and key[0] in best[1].key):
                 continue
             pick = self._tested(key, expected)
             if pick is None:
                 continue
             if len(key) == 1:
                 return pick
-            found = found or (gain, pick)
-        return found[1] if found else None
+            best = best or (gain, pick)
+        return best[1] if best else None
 
     def _candidates(self) -> Iterable[tuple[float, Subgroup, float]]:
-        """Give what has failures enough: the logarithm of how much better they are explained, and the expected rate."""
+        """Yield subgroups with enough failures: log likelihood ratio, key, expected rate."""
         all_count, all_failures = self._totals[:2]
         if all_failures < MIN_FAILURES:
             return
@@ -182,17 +181,17 @@ class _Scan:
             if failures < MIN_FAILURES or not key or at_risk > ALMOST_ALL_SHARE * all_count:
                 continue
             if failures * all_count < all_failures * at_risk:
-                continue  # it is no higher than all calls together: most are left here, cheaply
+                continue  # not higher than all calls together: most subgroups end here, cheaply
             expected = self._expected(key)
             if failures < MIN_LIFT * expected * at_risk or failures - expected * at_risk < MIN_FAILURES / 2:
                 continue
             yield self._gain(key, expected), key, expected
 
     def _gain(self, key: Subgroup, expected: float) -> float:
-        """Give how much better two rates explain what happened than one: natural logarithm of a likelihood ratio.
+        """Return the log likelihood ratio of two rates, inside and outside, to a single one.
 
-        Source: Kulldorff, A spatial scan statistic (1997), the Bernoulli model; inside, the one rate is what was
-        expected where that is higher.
+        Source: Kulldorff, A spatial scan statistic (1997), the Bernoulli model; inside, the single rate is the expected
+        one if that is higher.
         """
         at_risk, failures = self._cells[key][:2]
         outside, failures_outside = self._outside(key)[:2]
@@ -201,7 +200,7 @@ class _Scan:
         return inside + _divergence(failures_outside, outside, common)
 
     def _expected(self, key: Subgroup) -> float:
-        """Give the rate that a subgroup would have: that of all others, or its own before, with the common drift."""
+        """Return the expected rate of a subgroup: that of all others, or its own before, with the common drift."""
         outside = self._outside(key)
         others = outside[1] / outside[0] if outside[0] else 0.0
         if not self._has_baseline:
@@ -209,14 +208,14 @@ class _Scan:
         return min(1.0, max(others, self._before(key) * self._drift(key)))
 
     def _drift(self, key: Subgroup) -> float:
-        """Give how many times as often as before all others failed, at least 1."""
+        """Return the ratio of all others' failure rate to the one before, at least 1."""
         count, failures, before, failures_before = self._outside(key)
         if not count or not before or not failures_before:
             return 1.0
         return max(1.0, (failures / count) / (failures_before / before))
 
     def _counts(self, key: Subgroup) -> list[int]:
-        """Give a subgroup's counts; what a slice of time was before are all calls, as they are otherwise."""
+        """Return a subgroup's counts; the past of a time slice is that of all calls with its other conditions."""
         counts = self._cells[key]
         if all(part[0] != self._timely for part in key):
             return counts
@@ -230,7 +229,7 @@ class _Scan:
         return before * self._totals[0] < NEW_SHARE * at_risk * self._totals[2]
 
     def _before(self, key: Subgroup) -> float:
-        """Give the rate before the incident; what is new takes that of its mix of strata, or of its worse half."""
+        """Return the rate before the incident; a new subgroup gets that of its mix of strata, or of its worse half."""
         _, _, before, failures_before = self._counts(key)
         if not self._is_new(key):
             return failures_before / before

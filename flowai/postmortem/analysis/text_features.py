@@ -1,4 +1,4 @@
-"""What the texts of requests are like, as far as a query can tell: their language, and words that stand out."""
+"""Detects properties of requests by SQL: their language, and distinctive words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPTS = {
     "Greek": r"\p{Greek}",
     "Thai": r"\p{Thai}",
 }
-"""Languages told by the letters they are written in; a script that several share is named as such."""
+"""Languages detected by script; a script that several languages share has its own name."""
 
 STOP_WORDS = {
     "English": ("the", "and", "of", "to"),
@@ -35,7 +35,7 @@ STOP_WORDS = {
     "Portuguese": ("os", "uma", "não", "para"),
     "Dutch": ("het", "een", "van", "niet"),
 }
-"""Languages of Latin script told by words that no text is without; two of them must stand there."""
+"""Languages of Latin script, detected by frequent words; two of them must be in the text."""
 
 MAX_SAMPLED_CHARS = 160
 
@@ -53,10 +53,10 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{2,}")
 
 
 def language_sql(source: str) -> str:
-    """Give SQL for a table's calls with their `language`; NULL where it is not told.
+    """Return SQL for a table's calls with their `language`; NULL if it is not detected.
 
     Args:
-        source: a table of `call` and `words`, as `words_sql` gives them.
+        source: a table with `call` and `words`, as `words_sql` builds them.
     """
     scripts = " ".join(f"WHEN regexp_matches(head, '{pattern}') THEN '{name}'" for name, pattern in SCRIPTS.items())
     counts = [
@@ -64,10 +64,10 @@ def language_sql(source: str) -> str:
         for number, words in enumerate(STOP_WORDS.values())
     ]
     columns = [f"words_{number}" for number in range(len(STOP_WORDS))]
-    # of two that have as many words none is named: neighbours share words
+    # with a tie the language is unknown: neighbours share words
     alone = " + ".join(f"({column} = most)::TINYINT" for column in columns)
     latin = " ".join(f"WHEN {column} = most THEN '{name}'" for column, name in zip(columns, STOP_WORDS, strict=True))
-    # no other script where bytes and characters are as many: all is ASCII
+    # if bytes equal characters the text is ASCII, so there is no other script
     other = f"strlen(head) > length(head) AND regexp_matches(head, '{_BEYOND_LATIN}')"
     heads = f"SELECT *, left(words, {MAX_SAMPLED_CHARS}) || ' ' AS head FROM {source}"  # noqa: S608 - a number
     return f"""
@@ -78,42 +78,44 @@ def language_sql(source: str) -> str:
 
 
 def distinctive_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], int]:
-    """Name the words, and rows of up to three, that stand in bad requests more often than in good ones.
+    """Return words, and phrases of up to three, that are in bad requests more often than in good ones.
 
     Args:
-        bad: texts as `words_sql` gives them.
-        good: others, to compare with.
+        bad: texts as `words_sql` builds them.
+        good: texts to compare with.
 
     Returns:
-        At most `MAX_TERMS`, the most telling first, and how many were looked at.
+        At most `MAX_TERMS`, the most significant first, and the number of tested terms.
     """
     bad_counts, bad_total = _counted(bad)
     good_counts, good_total = _counted(good)
     if not bad_total or not good_total:
         return [], 0
-    looked_count = sum(count >= MIN_TEXTS for count in bad_counts.values())
+    tested_count = sum(count >= MIN_TEXTS for count in bad_counts.values())
     ranked: list[tuple[float, str]] = []
     for term, count in bad_counts.items():
         both = count + good_counts[term]
         if count < MIN_TEXTS or count * (bad_total + good_total) <= 1.2 * both * bad_total:
             continue
         log_p = log_hypergeometric_tail(count, bad_total, both, bad_total + good_total)
-        if log_p + math.log(looked_count) < 0:  # else it stands out by chance, and would cost a look at every text
+        if (
+            log_p + math.log(tested_count) < 0
+        ):  # otherwise it is distinctive by chance, and would cost a pass over every text
             ranked.append((log_p, term))
     ranked.sort(key=lambda one: (one[0], -len(one[1]), one[1]))
-    return _distinct([term for _, term in ranked], bad_counts), looked_count
+    return _distinct([term for _, term in ranked], bad_counts), tested_count
 
 
 def words_sql(text: str) -> str:
-    """Give SQL for a text as it is looked at: in small letters, a space before each word."""
+    """Return SQL for a normalised text: lower case, a space before each word."""
     return f"' ' || replace(lower({text}), chr(10), ' ')"
 
 
 def term_sql(term: str) -> str:
-    """Give SQL that tells whether a term stands in `words`: at the begin of a word, unless it has none.
+    """Return SQL that checks whether a term is in `words`: at the start of a word, unless its script has no spaces.
 
     Args:
-        term: one of `distinctive_terms`.
+        term: returned by `distinctive_terms`.
     """
     return f"contains(words, {literal(term if _UNSPACED.fullmatch(term) else f' {term}')})"
 
@@ -144,7 +146,7 @@ def _terms(text: str) -> set[str]:
 
 
 def _distinct(ranked: list[str], counts: Counter[str]) -> list[str]:
-    """Keep one of terms that stand in each other and in nearly as many texts: the most telling one."""
+    """Drop terms that contain, or are in, a more significant one of nearly as many texts."""
     kept: list[str] = []
     for term in ranked:
         padded = f" {term} "
