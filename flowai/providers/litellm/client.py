@@ -13,6 +13,7 @@ import msgspec
 from flowai.errors import CallError, ContentFilteredError, MalformedAnswerError, TimedOutError
 from flowai.providers.client import Chunk, Completion, Embeddings
 from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
+from flowai.providers.litellm.cancellation import cancel_after_first_wait
 from flowai.providers.litellm.errors import explain, shown_address, translate
 from flowai.providers.litellm.native_stream import StreamAccumulator, deltas
 from flowai.providers.openai.embeddings import vector
@@ -79,8 +80,10 @@ class LiteLLMClient:
         limit = asyncio.timeout(request.total_timeout_s)
         try:
             async with limit:
-                answer = await library.module.aembedding(
-                    **library.address(endpoint), input=list(request.texts), encoding_format="float"
+                answer = await cancel_after_first_wait(
+                    library.module.aembedding(
+                        **library.address(endpoint), input=list(request.texts), encoding_format="float"
+                    )
                 )
         except library.failures as error:
             if limit.expired():
@@ -129,7 +132,7 @@ class LiteLLMClient:
         try:
             with monitor_stream(watch), library.without_logging():
                 async with limit:
-                    answer = await library.module.acompletion(**library.arguments(request))
+                    answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request)))
         except library.failures as error:
             if limit.expired():
                 raise _deadline_error(endpoint, "no whole answer", request.total_timeout_s) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from flowai.providers.litellm.cancellation import cancel_after_first_wait
 from flowai.providers.openai.stream_parser import Delta
 from flowai.providers.openai.tool_calls import ToolCalls
 
@@ -82,7 +83,8 @@ async def deltas(
                 async with limit:
                     if source is None:
                         arguments = {"stream": True, "stream_options": {"include_usage": True}}
-                        source = await library.module.acompletion(**library.arguments(request), **arguments)
+                        call = library.module.acompletion(**library.arguments(request), **arguments)
+                        source = await cancel_after_first_wait(call)
                         draft.feed(source)
                     piece = await anext(source, None)
             except library.failures:
