@@ -45,7 +45,7 @@ def exit_code(decision: GateDecision) -> ExitCode:
         "pass": ExitCode.DONE,
         "fail": ExitCode.GATE_NOT_MET,
         "error": ExitCode.INFRASTRUCTURE,
-        "undecided": ExitCode.UNDECIDED,
+        "undecided": ExitCode.INCONCLUSIVE,
     }[decision.verdict]
 
 

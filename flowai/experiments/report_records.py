@@ -101,4 +101,4 @@ def exit_code(verdict: ExperimentVerdict) -> ExitCode:
 
     if verdict == "winner":
         return ExitCode.DONE
-    return ExitCode.GATE_NOT_MET if verdict == "worse" else ExitCode.UNDECIDED
+    return ExitCode.GATE_NOT_MET if verdict == "worse" else ExitCode.INCONCLUSIVE

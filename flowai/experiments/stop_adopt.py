@@ -154,7 +154,7 @@ def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
             release = None
         else:
             release = release or _next_name(registry, serves)
-            edits = (EntryEdit(key="releases", name=release, value=made, beside=serves),)
+            edits = (EntryEdit(key="releases", name=release, value=made, same_file_as=serves),)
         entry = msgspec.structs.replace(
             _entry(ground, name, experiment, action="adopt", reason=options.reason, arm=arm),
             release=release or serves,
