@@ -1,7 +1,7 @@
-"""The exception tree of flowai: each class says what kind of failure, which exit code, and carries a hint.
+"""Exceptions of flowai: the class states the kind of failure and the exit code; each carries a hint.
 
-FlowaiError                     70  never raised itself; a bare one would be a bug of ours
-├── UsageError                   2  the command line asks for something that does not exist or contradicts itself
+FlowaiError                     70  never raised directly
+├── UsageError                   2  the command line names something unknown or contradicts itself
 ├── ProjectError                 3  a file of the project is missing or wrong
 │   ├── RegistryError            3  registry.yaml or registry.<env>.yaml
 │   ├── PromptError              3  a prompt file, its variables, or prompts.lock
@@ -9,11 +9,11 @@ FlowaiError                     70  never raised itself; a bare one would be a b
 │   ├── DatasetError             3  a table of cases
 │   ├── MissingKeyError          3  a model needs an environment variable that is not set
 │   └── RecordingMissError       3  replay: the request was never recorded
-├── InfrastructureError          4  this machine failed: disk full, no such port, a server that did not start
+├── InfrastructureError          4  this machine or a service failed: disk full, port in use, no server
 │   ├── BudgetError              4  a call would cost more than its feature may spend
-│   └── CallError                4  a provider failed; carries provider, model, status and whether to try again
-│       ├── RateLimitedError     4  429, or the provider's word for it
-│       ├── TimedOutError        4  no answer, or no first token, in the time allowed
+│   └── CallError                4  a provider failed; carries provider, model, status and whether a retry may succeed
+│       ├── RateLimitedError     4  429, or the provider's equivalent
+│       ├── TimedOutError        4  no answer, or no first token, within the time limit
 │       ├── UnreachableError     4  refused, reset, no route, no such host
 │       ├── ServerError          4  5xx, overloaded
 │       ├── AuthError            4  401, 403: the key is missing, wrong or not allowed
@@ -21,10 +21,10 @@ FlowaiError                     70  never raised itself; a bare one would be a b
 │       ├── ContextTooLongError  4  the request is longer than the model's context
 │       ├── ContentFilteredError 4  the provider's policy rejected the request or the answer
 │       ├── InvalidRequestError  4  any other 4xx: the request itself is wrong
-│       ├── MalformedAnswerError 4  the answer broke off or is not what the protocol promises
-│       └── LadderError          4  every model a call may try has failed or may not be asked now; carries each failure
-├── UndecidedError               5  too little to decide on: nothing matched, no data
-└── InterruptedRunError        130  the person stopped it; what was done is kept and can be resumed
+│       ├── MalformedAnswerError 4  the answer broke off or violates the protocol
+│       └── AllModelsFailedError 4  every model of the fallback chain failed or was skipped; carries each failure
+├── InconclusiveError            5  not enough data for a verdict, or nothing matched
+└── InterruptedRunError        130  the user stopped the command; finished work is kept and can be resumed
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """What a command's exit status says; stable, so that pipelines can branch on it."""
+    """Exit status of a command; stable, so that pipelines can branch on it."""
 
     DONE = 0, "done, gate met"
     GATE_NOT_MET = 1, "gate not met (or verdict `rollback`)"
     USAGE = 2, "wrong usage"
     PROJECT = 3, "project files are missing or wrong"
     INFRASTRUCTURE = 4, "providers or infrastructure failed (outranks 1)"
-    UNDECIDED = 5, "undecided: too little data, `hold`, `invalid`, nothing matched"
+    INCONCLUSIVE = 5, "inconclusive: not enough data, `hold`, `invalid`, nothing matched"
     BUG = 70, "a bug in flowai"
     INTERRUPTED = 130, "interrupted, resumable"
 
@@ -61,28 +61,28 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where in the user's files something stands."""
+    """Position in one of the user's files."""
 
     file: str
-    """Path as the user would type it (relative to the project where possible)."""
+    """Path as the user types it: relative to the project where possible."""
     line: int | None = None
-    """Line in the file, counted from 1; None when it has none."""
+    """Counted from 1."""
     key: str | None = None
-    """Dotted path of the key inside the file (`features.summarization.model`); None when it has none."""
+    """Dotted path of the key (`features.summarization.model`)."""
 
     def __str__(self) -> str:
-        """Give `file:line: key`, as editors and terminals link it."""
+        """Return `file:line: key`, which editors and terminals link."""
         head = self.file if self.line is None else f"{self.file}:{self.line}"
         return head if self.key is None else f"{head}: {self.key}"
 
 
 class FlowaiError(Exception):
-    """The root of every failure flowai reports on purpose.
+    """Base class of all failures that flowai reports on purpose.
 
     Args:
-        what: what is wrong, with found and expected; lower case, no full stop, names in backticks.
-        place: where it stands, if it stands in a file.
-        hint: what to do about it, if we know.
+        what: the problem, with found and expected; lower case, no full stop, names in backticks.
+        place: its position, if it is in a file.
+        hint: the remedy, if there is one.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
@@ -94,12 +94,12 @@ class FlowaiError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """Give one line: the place, then what is wrong."""
+        """Return one line: the place, then the problem."""
         return self.what if self.place is None else f"{self.place}: {self.what}"
 
 
 class UsageError(FlowaiError):
-    """The command line asks for something that does not exist or contradicts itself."""
+    """The command line names something unknown or contradicts itself."""
 
     exit_code = ExitCode.USAGE
 
@@ -115,11 +115,11 @@ class RegistryError(ProjectError):
 
 
 class PromptError(ProjectError):
-    """A prompt file, the variables given to it, or prompts.lock is wrong."""
+    """A prompt file, its variables, or prompts.lock is wrong."""
 
 
 class SuiteError(ProjectError):
-    """A file in evals/ is missing or wrong, or names an assertion we do not have."""
+    """A file in evals/ is missing or wrong, or names an unknown assertion."""
 
 
 class DatasetError(ProjectError):
@@ -131,7 +131,7 @@ class MissingKeyError(ProjectError):
 
 
 class RecordingMissError(ProjectError):
-    """Replay was asked for a request that was never recorded."""
+    """A replay has no recorded answer for a request."""
 
 
 class InfrastructureError(FlowaiError):
@@ -141,12 +141,12 @@ class InfrastructureError(FlowaiError):
 
 
 class BudgetError(InfrastructureError):
-    """A call would cost more than its feature may spend; raised before anything is paid.
+    """A call would cost more than its feature may spend; raised before the call.
 
     Args:
-        what: which limit, with found and expected.
-        retry_after_s: seconds until the limit is a new one, >= 0; None when waiting changes nothing.
-        hint: what to do about it.
+        what: the limit, with found and expected.
+        retry_after_s: seconds until the limit is renewed, >= 0; None when waiting does not help.
+        hint: the remedy.
     """
 
     def __init__(self, what: str, *, retry_after_s: float | None = None, hint: str | None = None) -> None:
@@ -159,15 +159,16 @@ class CallError(InfrastructureError):
 
     Args:
         what: the provider's reason, secrets redacted.
-        provider: who was asked (`openai`, `local`).
+        provider: `openai`, `local`, or the host of an `api_base`.
         model: the registry's name of the model.
         status: HTTP status; None when no answer came.
-        retry_after_s: seconds the provider asks us to stay away, >= 0; None when it did not say.
-        endpoint: address that was called, without credentials; None when the provider's own.
-        hint: what to do about it.
+        retry_after_s: seconds to wait, as the provider asks, >= 0; None when it does not.
+        endpoint: address that was called, without credentials; None for the provider's own.
+        hint: the remedy.
     """
 
-    retryable: ClassVar[bool] = False  # whether the same request may succeed later or elsewhere
+    retryable: ClassVar[bool] = False
+    """Whether the same request may succeed later or at another provider."""
 
     def __init__(
         self,
@@ -188,18 +189,18 @@ class CallError(InfrastructureError):
         self.endpoint = endpoint
 
     def __str__(self) -> str:
-        """Give `provider: what`, the way the screens print it."""
+        """Return `provider: what`, as screens print it."""
         return f"{self.provider}: {self.what}"
 
 
 class RateLimitedError(CallError):
-    """The provider said 429 or its own word for it."""
+    """The provider answered 429 or its equivalent."""
 
     retryable = True
 
 
 class TimedOutError(CallError):
-    """No answer, or no first token, came in the time allowed."""
+    """No answer, or no first token, came within the time limit."""
 
     retryable = True
 
@@ -237,20 +238,20 @@ class InvalidRequestError(CallError):
 
 
 class MalformedAnswerError(CallError):
-    """The answer broke off, or is not what the protocol promises."""
+    """The answer broke off or violates the protocol."""
 
     retryable = True
 
 
 class AllModelsFailedError(CallError):
-    """Every model that a call may try has failed, or may not be asked now.
+    """Every model of the fallback chain failed or was skipped.
 
     Args:
-        what: each model and how it failed.
-        failures: the error of each attempt, in order; empty when none could start.
-        provider: the last one.
-        model: the last one.
-        retry_after_s: seconds until trying again makes sense, >= 0; None when nobody said.
+        what: each model with its failure.
+        failures: the error of each attempt, in order; empty when all were skipped.
+        provider: of the last model.
+        model: the last model.
+        retry_after_s: seconds until a retry makes sense, >= 0; None when unknown.
     """
 
     retryable = True
@@ -264,47 +265,44 @@ class AllModelsFailedError(CallError):
         model: str,
         retry_after_s: float | None = None,
     ) -> None:
-        hint = "`explain` says what each attempt met; add a fallback or a `degrade` model to the feature"
+        hint = "`explain` lists each attempt with its failure; add a fallback or a `degrade` model to the feature"
         super().__init__(what, provider=provider, model=model, retry_after_s=retry_after_s, hint=hint)
         self.failures = failures
 
     def __str__(self) -> str:
-        """Give what each model met; it names the providers itself."""
+        """Return each model with its failure, without the provider in front: the text names each provider."""
         return self.what
 
 
 class InconclusiveError(FlowaiError):
-    """There is too little to decide on: nothing matched, no data."""
+    """There is not enough data for a verdict, or nothing matched."""
 
-    exit_code = ExitCode.UNDECIDED
+    exit_code = ExitCode.INCONCLUSIVE
 
 
 class InterruptedRunError(FlowaiError):
-    """The person stopped the command; what was finished is kept and can be resumed."""
+    """The user stopped the command; finished work is kept and can be resumed."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
-def expected_one_of(names: Iterable[str], *, found: str | None = None, most_count: int = 12) -> str:
-    """Phrase the expected names for an error: the nearest one first, then the others.
+def expected_one_of(names: Iterable[str], *, found: str | None = None, max_count: int = 12) -> str:
+    """Return `did you mean `x`? there are: a, b, c` for the valid names, or `there are none`.
 
     Args:
-        names: what would have been right.
-        found: what stood there; its nearest neighbour is named as a suggestion.
-        most_count: how many names to list at most.
-
-    Returns:
-        `did you mean `x`? there are: a, b, c` or `there are none`.
+        names: the valid names.
+        found: the invalid name; the valid one nearest to it is suggested.
+        max_count: number of names to list at most.
     """
     known = sorted(set(names))
     if not known:
         return "there are none"
-    listed = ", ".join(f"`{name}`" for name in known[:most_count])
-    if len(known) > most_count:
-        listed += f" and {len(known) - most_count} more"
+    listed = ", ".join(f"`{name}`" for name in known[:max_count])
+    if len(known) > max_count:
+        listed += f" and {len(known) - max_count} more"
     near: list[str] = []
     if found is not None:
-        import difflib  # only when something is already wrong
+        import difflib  # late: errors are rare
 
         near = difflib.get_close_matches(found, known, n=1)
     head = f"did you mean `{near[0]}`? " if near else ""

@@ -1,4 +1,4 @@
-"""The project on disk: finds its root and names every path once."""
+"""The project on disk: its root and the paths of its files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ REGISTRY_FILE = "registry.yaml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
-    """Where everything of one project lies."""
+    """Paths of one project."""
 
     root: Path
-    """Absolute directory that holds the registry."""
+    """Absolute path of the directory with the registry."""
     registry: Path
-    """The registry file itself."""
 
     @property
     def prompts(self) -> Path:
@@ -45,12 +44,12 @@ class Project:
 
     @property
     def reports(self) -> Path:
-        """What people read: one directory per run."""
+        """Reports for people: one directory per run."""
         return self.root / "reports"
 
     @property
     def local(self) -> Path:
-        """What flowai keeps for itself; never committed."""
+        """Files that flowai manages; never committed."""
         return self.root / ".flowai"
 
     @property
@@ -60,12 +59,12 @@ class Project:
 
     @property
     def ledger(self) -> Path:
-        """What was published, promoted and rolled back: one file per environment."""
+        """Release steps (publish, promote, roll back): one file per environment."""
         return self.local / "ledger"
 
     @property
     def outbox(self) -> Path:
-        """Messages on their way out."""
+        """Messages that are not delivered yet."""
         return self.local / "outbox.jsonl"
 
     @property
@@ -80,7 +79,7 @@ class Project:
 
     @property
     def lake(self) -> Path:
-        """Days of the event log that were brought from an object store, and what was copied there."""
+        """Days of the event log copied from an object store, and the record of those copied there."""
         return self.local / "lake"
 
     @property
@@ -89,21 +88,18 @@ class Project:
         return self.root / ".env"
 
     def show(self, path: Path) -> str:
-        """Give a path the way a person would type it from the root."""
+        """Return a path relative to the root where possible."""
         try:
             return str(path.resolve().relative_to(self.root))
         except ValueError:
             return str(path)
 
     def inside(self, text: str, *, base: Path | None = None) -> Path:
-        """Resolve a path that a file or a person names, and refuse one that leaves the project.
+        """Resolve a path, links included, and refuse one that leaves the project.
 
         Args:
             text: path relative to `base`, or absolute.
-            base: directory the path is relative to; default the root.
-
-        Returns:
-            The absolute path, links followed.
+            base: default the root.
 
         Raises:
             UsageError: the path leads outside the project.
@@ -111,24 +107,17 @@ class Project:
         path = ((base or self.root) / text).resolve()
         if not path.is_relative_to(self.root):
             raise UsageError(
-                f"`{text}` lies outside the project `{self.root}`",
-                hint="flowai reads prompts, suites and datasets of its own project only; copy the file into it",
+                f"`{text}` is outside the project `{self.root}`",
+                hint="flowai reads only prompts, suites and datasets inside the project; copy the file into it",
             )
         return path
 
 
 def find_project(start: Path, environ: Mapping[str, str]) -> Project:
-    """Find the project: FLOWAI_REGISTRY names the file, else the nearest directory upwards that holds registry.yaml.
-
-    Args:
-        start: directory to search from.
-        environ: the process environment.
-
-    Returns:
-        The project, with absolute paths, links followed.
+    """Find the project: by FLOWAI_REGISTRY, else the nearest directory from `start` upwards with a registry.yaml.
 
     Raises:
-        ProjectError: no registry was found, or FLOWAI_REGISTRY names none.
+        ProjectError: no registry was found, or FLOWAI_REGISTRY is not a file.
     """
     named = environ.get("FLOWAI_REGISTRY")
     if named:

@@ -19,21 +19,19 @@ _MAX_DURATION_S = 3650 * _DAY_S  # ten years
 
 
 def to_us(moment: datetime) -> int:
-    """Return a moment as microseconds since 1970 (UTC), exactly."""
+    """Return a moment in microseconds since 1970 (UTC), exactly."""
     return (moment - EPOCH) // _MICROSECOND
 
 
 def from_us(moment_us: int) -> datetime:
-    """Return the moment that is so many microseconds after 1970, UTC."""
+    """Return the UTC moment of a number of microseconds since 1970."""
     return EPOCH + timedelta(microseconds=moment_us)
 
 
 def format_rfc3339(moment: datetime, *, whole_seconds: bool = False) -> str:
-    """Format a moment: `2026-05-02T10:00:00Z`; UTC, with microseconds where it has some.
+    """Format a moment as `2026-05-02T10:00:00Z`; UTC, with microseconds unless they are 0 or `whole_seconds` is set.
 
-    Args:
-        moment: the moment; without a zone it is UTC.
-        whole_seconds: leave the part below one second out.
+    A moment without a zone is UTC.
     """
     text = _in_utc(moment).isoformat(timespec="seconds" if whole_seconds else "auto")
     return text.replace("+00:00", "Z")
@@ -45,13 +43,10 @@ def format_us(moment_us: int) -> str:
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Parse a moment (ISO 8601, of which RFC 3339 is a part); without a zone it is UTC.
-
-    Returns:
-        The moment, UTC.
+    """Parse a moment (ISO 8601, which includes RFC 3339) into UTC; without a zone it is UTC.
 
     Raises:
-        ValueError: the text is no moment.
+        ValueError: the text is not a moment.
     """
     return _in_utc(datetime.fromisoformat(text))
 
@@ -60,22 +55,22 @@ def parse_moment(text: str, *, now: datetime, option: str) -> datetime:
     """Parse a moment as people type it.
 
     Args:
-        text: a time ago (`90m`, `2h`, `7d`), a time of the day (its last occurrence, UTC), a day, or RFC 3339; UTC
-            where it names no zone.
-        now: the time, UTC.
-        option: the option that it was typed for; the message names it.
+        text: a time ago (`90m`, `2h`, `7d`), a time of day (its last occurrence), a day, or RFC 3339; UTC unless it
+            names a zone.
+        now: the current time, UTC.
+        option: name of the option, for the error.
 
     Raises:
         UsageError: it is none of these.
     """
-    word = text.strip()
-    if _DURATION.fullmatch(word):
-        return now - timedelta(seconds=parse_option_s(word, option=option))
-    if clock := _CLOCK.fullmatch(word):
+    text = text.strip()
+    if _DURATION.fullmatch(text):
+        return now - timedelta(seconds=parse_option_s(text, option=option))
+    if clock := _CLOCK.fullmatch(text):
         today = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
         return today if today <= now else today - timedelta(days=1)
     try:
-        return parse_rfc3339(word)
+        return parse_rfc3339(text)
     except ValueError:
         raise UsageError(
             f"{option}: found `{text}`, expected a time ago (`2h`), a time (`02:10`) or a moment (`2026-05-02T10:00Z`)"
@@ -83,10 +78,10 @@ def parse_moment(text: str, *, now: datetime, option: str) -> datetime:
 
 
 def parse_option_s(text: str, *, option: str) -> float:
-    """Parse the duration that an option was given, in seconds: more than 0, at most ten years.
+    """Parse the duration of an option into seconds: more than 0, at most ten years.
 
     Raises:
-        UsageError: it is no duration, 0, or longer.
+        UsageError: it is not a duration, or out of this range.
     """
     try:
         seconds = parse_duration_s(text)
@@ -101,7 +96,7 @@ def parse_duration_s(text: str) -> float:
     """Parse a duration (`800ms`, `30s`, `5m`, `1.5h`, `7d`, `2w`) into seconds, >= 0.
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is not a duration.
     """
     return float(_seconds(text))
 
@@ -112,10 +107,10 @@ def parse_duration_ms(text: str) -> float:
 
 
 def _seconds(text: str) -> Decimal:
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"`{text}` is no duration")
-    return Decimal(found[1]) * _UNIT_S[found[2]]
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"`{text}` is not a duration")
+    return Decimal(match[1]) * _UNIT_S[match[2]]
 
 
 def _in_utc(moment: datetime) -> datetime:

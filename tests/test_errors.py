@@ -13,7 +13,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "USAGE": 2,
         "PROJECT": 3,
         "INFRASTRUCTURE": 4,
-        "UNDECIDED": 5,
+        "INCONCLUSIVE": 5,
         "BUG": 70,
         "INTERRUPTED": 130,
     }

@@ -156,4 +156,4 @@ def exit_code(verdict: CanaryVerdict, fail_on: frozenset[CanaryVerdict] | None) 
         return ExitCode.DONE
     if fail_on is not None and verdict not in fail_on:
         return ExitCode.DONE
-    return ExitCode.GATE_NOT_MET if verdict in ("rollback", "promote") else ExitCode.UNDECIDED
+    return ExitCode.GATE_NOT_MET if verdict in ("rollback", "promote") else ExitCode.INCONCLUSIVE

@@ -41,7 +41,7 @@ def exit_code(decision: GateDecision) -> ExitCode:
         "pass": ExitCode.DONE,
         "fail": ExitCode.GATE_NOT_MET,
         "error": ExitCode.INFRASTRUCTURE,
-        "inconclusive": ExitCode.UNDECIDED,
+        "inconclusive": ExitCode.INCONCLUSIVE,
     }[decision.verdict]
 
 

@@ -97,4 +97,4 @@ def exit_code(verdict: ExperimentVerdict) -> ExitCode:
 
     if verdict == "winner":
         return ExitCode.DONE
-    return ExitCode.GATE_NOT_MET if verdict == "worse" else ExitCode.UNDECIDED
+    return ExitCode.GATE_NOT_MET if verdict == "worse" else ExitCode.INCONCLUSIVE

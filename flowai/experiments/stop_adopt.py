@@ -148,7 +148,7 @@ def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
             release = None
         else:
             release = release or _next_name(registry, serving)
-            edits = (EntryEdit(key="releases", name=release, value=settings, beside=serving),)
+            edits = (EntryEdit(key="releases", name=release, value=settings, same_file_as=serving),)
         entry = msgspec.structs.replace(
             _entry(session, name, experiment, action="adopt", reason=options.reason, arm=arm),
             release=release or serving,

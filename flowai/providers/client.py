@@ -1,4 +1,4 @@
-"""What every model client promises: complete, stream, embed; and the records that go in and come out."""
+"""Protocol of model clients (complete, stream, embed) and its requests and results."""
 
 from __future__ import annotations
 
@@ -14,130 +14,126 @@ ChatMessage = dict[str, Any]
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One model as it can be called."""
+    """A model and how to reach it."""
 
     name: str
-    """The registry's name, for messages and events."""
+    """Name in the registry, for errors and events."""
     model: str
     """LiteLLM's name (`openai/gpt-4o-mini`), or `local/...` for a GGUF file served on this machine."""
     provider: str
-    """Who is asked (`openai`, `local`, or the host of an `api_base`)."""
+    """`openai`, `local`, or the host of an `api_base`."""
     api_base: str | None = None
     """Base URL; None for the provider's own."""
     api_key: str | None = None
-    """The key itself; None where none is needed. Never shown, logged, hashed or recorded."""
+    """Never shown, logged, hashed or recorded."""
     file: str | None = None
     """Absolute path of the GGUF file of a `local/...` model; None for others."""
 
     def __repr__(self) -> str:
-        """Leave the key out."""
+        """Return a text without the key."""
         return f"Endpoint(name={self.name!r}, model={self.model!r}, api_base={self.api_base!r})"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat request."""
+    """A chat request."""
 
     endpoint: Endpoint
-    """Whom to ask."""
     messages: tuple[ChatMessage, ...]
-    """The conversation, OpenAI's format."""
     params: dict[str, Any] = {}
     """Sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, `seed`, `stop`, ...)."""
     response_schema: dict[str, Any] | None = None
-    """JSON Schema the answer must follow (sent as `response_format`); None for free text."""
+    """JSON Schema of the answer, sent as `response_format`; None for free text."""
     response_format: dict[str, Any] | None = None
-    """OpenAI's `response_format` as a caller wrote it; only without a `response_schema`."""
+    """The caller's own OpenAI `response_format`; only without a `response_schema`."""
     first_token_timeout_s: float = 10.0
-    """Seconds until the first token, and at most between two pieces of an answer, > 0."""
+    """Time until the first token, and between two chunks, > 0."""
     total_timeout_s: float = 60.0
-    """Seconds until the answer is whole, > 0."""
+    """Time until the answer is complete, > 0."""
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """One whole answer."""
+    """A complete answer."""
 
     text: str
-    """What the model said; empty when it only calls tools."""
+    """Empty when the model only calls tools."""
     tool_calls: tuple[dict[str, Any], ...] = ()
-    """OpenAI's tool calls, in order; empty when there are none."""
+    """In OpenAI's format."""
     model: str
-    """LiteLLM's name of the model that was asked."""
+    """LiteLLM's name of the requested model."""
     served_model: str
     """The name the provider reports; may carry a date."""
     provider: str
-    """Who answered."""
     finish_reason: str | None
-    """`stop`, `length`, `content_filter`, `tool_calls`, or None when the provider gave none."""
+    """`stop`, `length`, `content_filter`, `tool_calls`; None when the provider reports none."""
     input_tokens: int | None
     """Tokens of the request, >= 0; None when not reported."""
     output_tokens: int | None
     """Tokens of the answer, >= 0; None when not reported."""
     cost_usd: float | None
-    """US dollars by LiteLLM's price table, >= 0; 0 for local models; None when the price is not known."""
+    """By LiteLLM's price table, >= 0; 0 for local models; None when the price is unknown."""
     latency_ms: float
-    """From the request to the whole answer, >= 0."""
+    """From the request to the complete answer, >= 0."""
     ttft_ms: float | None
     """From the request to the first token of text or of a tool call, >= 0; None when it was not streamed."""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of a streamed answer."""
+    """A part of a streamed answer."""
 
     text: str
-    """What this piece adds; may be empty."""
+    """New text; may be empty."""
     tool_calls: tuple[dict[str, Any], ...] = ()
-    """OpenAI's tool call deltas of this piece, as the provider sent them."""
+    """OpenAI's tool call deltas, as the provider sent them."""
     completion: Completion | None = None
-    """The whole answer; only on the last chunk."""
+    """The complete answer; only on the last chunk."""
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Texts to embed."""
 
     endpoint: Endpoint
-    """Whom to ask."""
     texts: tuple[str, ...]
-    """1 to n texts."""
+    """At least one."""
     total_timeout_s: float = 30.0
-    """Seconds until all vectors are there, > 0."""
+    """Time until all vectors have come, > 0."""
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors in the order of the texts."""
 
     vectors: tuple[tuple[float, ...], ...]
-    """One vector per text, all of one length."""
+    """One per text, all of the same length."""
     input_tokens: int | None
     """Tokens of all texts; None when not reported."""
     cost_usd: float | None
-    """US dollars, >= 0; None when the price is not known."""
+    """>= 0; None when the price is unknown."""
 
 
 class Client(Protocol):
-    """What calls a model.
+    """A client that calls models.
 
-    A failed call is a CallError. What would fail every call alike is not: a local model that cannot be started is an
-    InfrastructureError or a RegistryError, a request that was never recorded a RecordingMissError.
+    A failed call raises a CallError. Failures that affect every call raise another error: a local model that does not
+    start an InfrastructureError or a RegistryError, a request that was never recorded a RecordingMissError.
     """
 
     async def complete(self, request: Request) -> Completion:
-        """Give the whole answer.
+        """Return the complete answer.
 
         Raises:
-            CallError: the provider failed; the class says how.
+            CallError: the provider failed; the class names the kind of failure.
         """
         ...
 
     def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Give the answer piece by piece; the last chunk carries the whole.
+        """Yield the answer in chunks; the last chunk carries the complete answer.
 
         Raises:
-            CallError: before or after the first chunk; a stream that dies never ends as if it were whole.
+            CallError: before or after the first chunk; a stream that breaks off never ends without an error.
         """
         ...
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Give one vector per text.
+        """Return one vector per text.
 
         Raises:
             CallError: the provider failed.
@@ -145,17 +141,17 @@ class Client(Protocol):
         ...
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
-        """Do now what the first call would wait for, so that it is not counted as latency.
+        """Load now what the first call needs, so that loading is not counted as latency.
 
         Args:
-            endpoints: models to make ready too, those of them that run on this machine.
+            endpoints: models to start too, if they run on this machine.
 
         Raises:
             InfrastructureError: a local model did not start.
-            RegistryError: its weights are missing or no GGUF file.
+            RegistryError: its weights are missing or not a GGUF file.
         """
         ...
 
     async def aclose(self) -> None:
-        """Give back connections, files and servers; may be called twice."""
+        """Close connections, files and servers; may be called twice."""
         ...

@@ -1,4 +1,4 @@
-"""Puts a client together: LiteLLM, local models, and a recording around them."""
+"""Builds a client: LiteLLM, local models, and a recording around them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def create_client(
     on_ready: Callable[[str, float], None] = lambda _name, _load_s: None,
     shared_process: bool = False,
 ) -> Client:
-    """Give the client a command works with; close it with `aclose`, in the event loop that used it.
+    """Build the client of a command; close it with `aclose`, in the event loop that used it.
 
     Args:
-        redactor: takes secrets out of errors and recordings.
+        redactor: removes secrets from errors and recordings.
         replay: recording, or directory of recordings, to answer from.
         record: recording to write; replaces the file at the first answer.
-        call_on_miss: while replaying, call what was not recorded and add it to the recording.
-        on_called: while replaying, told of each request that was not recorded and is therefore asked of a model.
-        on_ready: told of each local model that is loaded: its registry name, and the seconds it took.
-        shared_process: whether code other than flowai's may use LiteLLM in this process; never so under our commands.
+        call_on_miss: in a replay, call models for requests that are not recorded, and add the answers.
+        on_called: in a replay, called with each request that is sent to a model because it is not recorded.
+        on_ready: called with each loaded local model: its name in the registry, and the load time in seconds.
+        shared_process: whether other code in this process may use LiteLLM; False for flowai's commands.
 
     Raises:
         UsageError: `replay` and `record` together, or no file at `replay`.
@@ -55,7 +55,9 @@ def create_client(
 
 
 def _provider_client(redactor: Redactor, on_ready: Callable[[str, float], None], *, shared_process: bool) -> Client:
-    from flowai.providers.litellm.client import LiteLLMClient  # these need asyncio, which cached runs do without
+    from flowai.providers.litellm.client import (
+        LiteLLMClient,  # late: they import asyncio, which cached runs do not need
+    )
     from flowai.providers.local.client import LocalClient
 
     return LocalClient(LiteLLMClient(redactor=redactor, shared_process=shared_process), on_ready=on_ready)

@@ -11,24 +11,23 @@ _TABLE_FILE = "model_prices_and_context_window_backup.json"
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model charges, and how much it reads."""
+    """Price of a model, and its input limit."""
 
     input_cost_per_token: float | None = None
-    """US dollars, >= 0; None when not listed. The table's own field name."""
+    """US dollars, >= 0; None when not listed. The field names are LiteLLM's."""
     output_cost_per_token: float | None = None
-    """US dollars, >= 0; None when not listed. The table's own field name."""
     max_input_tokens: int | None = None
-    """Longest request; None when not listed."""
+    """None when not listed."""
 
     def cost_usd(self, input_tokens: float, output_tokens: float) -> float | None:
-        """Give the price of a call, US dollars; None when a price is missing."""
+        """Return the price of a call; None when a price is missing."""
         if self.input_cost_per_token is None or self.output_cost_per_token is None:
             return None
         return input_tokens * self.input_cost_per_token + output_tokens * self.output_cost_per_token
 
 
 class PriceTable:
-    """LiteLLM's price table as its wheel carries it; read at the first question.
+    """LiteLLM's price table from its wheel; read at first use.
 
     Args:
         file: the table; default the one in the installed package.
@@ -39,13 +38,9 @@ class PriceTable:
         self._rows: dict[str, msgspec.Raw] | None = None
 
     def price(self, model: str) -> Price | None:
-        """Look a model up as LiteLLM does: by its whole name, then without the provider's prefix.
+        """Return the price of a model (`openai/gpt-4o-mini`); None when it is not listed or there is no table.
 
-        Args:
-            model: LiteLLM's name (`openai/gpt-4o-mini`).
-
-        Returns:
-            The price; None when the table does not list it or is not there.
+        The lookup is LiteLLM's: by the full name, then without the provider's prefix.
         """
         if self._rows is None:
             self._rows = _read(self._file or _packaged())
@@ -54,7 +49,7 @@ class PriceTable:
             if row is not None:
                 try:
                     return msgspec.json.decode(row, type=Price)
-                except msgspec.DecodeError:  # a row of another shape is as good as no row
+                except msgspec.DecodeError:  # a row of another shape counts as missing
                     return None
         return None
 

@@ -1,7 +1,7 @@
-"""Records what models answered and gives it again, so that suites and gates run without a model, to the byte.
+"""Records the answers of models and replays them byte for byte, so that suites and gates run without a model.
 
-A line is one answer (`RecordedResponse`). What it answers is known by a hash over the model's name, the messages, the
-parameters and the schema: never over keys, addresses or time limits, so that a recording serves on any machine.
+A request is identified by a hash of model name, messages, parameters and schema, without keys, addresses and time
+limits, so that a recording is valid on any machine.
 """
 
 from __future__ import annotations
@@ -25,68 +25,58 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
 
 SCHEMA_VERSION = 1
-QUESTION_PREVIEW_CHARS = 80  # characters; enough for a person to find a line's case
+QUESTION_PREVIEW_CHARS = 80
 
 
 class RecordedFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A failure that belongs to the request itself, such as a text over the model's context."""
+    """A permanent failure, such as a request longer than the model's context."""
 
     kind: str
-    """Class of the error."""
+    """Name of the error class."""
     what: str
     """The provider's reason, redacted."""
     status: int | None = None
     """HTTP status; None when no answer came."""
     hint: str | None = None
-    """What to do about it."""
 
 
 class RecordedResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a recording. Of the last three fields exactly one is set."""
+    """A line of a recording. Exactly one of `completion`, `embeddings` and `failure` is set."""
 
     key: str
-    """`request_key` of what was asked, hex."""
+    """`request_key` of the request, hex."""
     model: str
-    """LiteLLM's name of the model, for people."""
-    asks: str
-    """The beginning of the last message or of the first text, redacted, for people."""
+    """LiteLLM's name of the model, for readers."""
+    question: str
+    """Start of the last message or of the first text, redacted, for readers."""
     completion: Completion | None = None
-    """The answer, redacted."""
+    """Redacted."""
     embeddings: Embeddings | None = None
-    """The vectors."""
     failure: RecordedFailure | None = None
-    """Why there is no answer."""
     schema_version: int = SCHEMA_VERSION
-    """Version of this format."""
 
 
 def request_key(request: Request | EmbedRequest) -> str:
-    """Hash what can change the answer: 64 hex digits, the same on every machine.
-
-    Source:
-        SHA-256 over JSON with sorted keys and no spaces, UTF-8.
-    """
+    """Hash the parts of a request that can change its answer: SHA-256 of JSON with sorted keys, 64 hex digits."""
     model = request.endpoint.model
     parts: tuple[Any, ...]
     if hasattr(request, "texts"):
         parts = ("embed", model, request.texts)
     else:
         parts = ("chat", model, request.messages, request.params, request.response_schema)
-        if request.response_format is not None:  # only then, so that older recordings stay valid
+        if request.response_format is not None:  # keeps older recordings valid
             parts += (request.response_format,)
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()
 
 
 class RecordingClient:
-    """Writes down every answer of another client.
-
-    A failure is written down where the same request would fail again; one that may pass (a rate limit, a reset) is not.
+    """Client that records every answer of another client, and its permanent failures.
 
     Args:
-        inner: who answers.
+        inner: the client that answers.
         path: the recording.
-        redactor: takes secrets out of what is written.
-        add: whether to add to a recording; otherwise the first answer replaces it.
+        redactor: removes secrets from the recording.
+        add: whether to append to an existing recording; otherwise the first answer replaces it.
     """
 
     def __init__(self, inner: Client, path: Path, *, redactor: Redactor, add: bool = False) -> None:
@@ -97,7 +87,7 @@ class RecordingClient:
         self._log: AppendLog | None = None
 
     async def complete(self, request: Request) -> Completion:
-        """Give the inner client's answer; see `Client.complete`."""
+        """Return the inner client's answer; see `Client.complete`."""
         try:
             completion = await self._inner.complete(request)
         except CallError as error:
@@ -107,7 +97,7 @@ class RecordingClient:
         return completion
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Give the inner client's answer piece by piece; see `Client.stream`."""
+        """Yield the inner client's answer in chunks; see `Client.stream`."""
         try:
             async for chunk in self._inner.stream(request):
                 if chunk.completion is not None:
@@ -118,13 +108,13 @@ class RecordingClient:
             raise
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Give the inner client's vectors; see `Client.embed`."""
+        """Return the inner client's vectors; see `Client.embed`."""
         embeddings = await self._inner.embed(request)
         self._keep(self._line(request, embeddings=embeddings))
         return embeddings
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
-        """Make the inner client ready; see `Client.warm_up`."""
+        """Warm up the inner client; see `Client.warm_up`."""
         await self._inner.warm_up(endpoints)
 
     async def aclose(self) -> None:
@@ -153,8 +143,8 @@ class RecordingClient:
             self._keep(self._line(request, failure=failure))
 
     def _line(self, request: Request | EmbedRequest, **answer: Any) -> RecordedResponse:  # noqa: ANN401 - Recorded's fields
-        asks = self._redactor.text(_question_text(request))[:QUESTION_PREVIEW_CHARS]
-        return RecordedResponse(key=request_key(request), model=request.endpoint.model, asks=asks, **answer)
+        question = self._redactor.text(_question_text(request))[:QUESTION_PREVIEW_CHARS]
+        return RecordedResponse(key=request_key(request), model=request.endpoint.model, question=question, **answer)
 
     def _keep(self, line: RecordedResponse) -> None:
         if self._log is None:
@@ -165,13 +155,13 @@ class RecordingClient:
 
 
 class ReplayClient:
-    """Answers from a recording. The same request asked again gets the next recorded answer.
+    """Client that answers from a recording. A repeated request gets the next recorded answer.
 
     Args:
         path: the recording, or a directory of recordings.
-        on_miss: answers what was not recorded; None to refuse it.
-        on_called: told of each request that is handed to `on_miss`, before it is.
-        name: how messages call the file; default its path.
+        on_miss: client for requests that are not recorded; None to refuse them.
+        on_called: called with each request before it goes to `on_miss`.
+        name: name of the file in errors; default its path.
     """
 
     def __init__(
@@ -189,11 +179,11 @@ class ReplayClient:
         self._counts = {key: len(lines) for key, lines in self._lines.items()}
 
     async def complete(self, request: Request) -> Completion:
-        """Give the recorded answer; see `Client.complete`.
+        """Return the recorded answer; see `Client.complete`.
 
         Raises:
-            CallError: the call failed when it was recorded.
-            RecordingMissError: it was not recorded, or less often than it is asked.
+            CallError: the recorded call failed.
+            RecordingMissError: the request was not recorded, or fewer times than it is sent.
         """
         line = self._next(request)
         if line is None or line.completion is None:
@@ -201,7 +191,7 @@ class ReplayClient:
         return line.completion
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Give the recorded answer in one piece; see `complete`."""
+        """Yield the recorded answer as one chunk; see `complete`."""
         line = self._next(request)
         if line is None or line.completion is None:
             async for chunk in self._not_recorded(request).stream(request):
@@ -211,14 +201,14 @@ class ReplayClient:
             yield Chunk(text=line.completion.text, tool_calls=calls, completion=line.completion)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Give the recorded vectors; see `complete`."""
+        """Return the recorded vectors; see `complete`."""
         line = self._next(request)
         if line is None or line.embeddings is None:
             return await self._not_recorded(request).embed(request)
         return line.embeddings
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:
-        """Nothing is waited for: answers lie in the recording."""
+        """Do nothing: a replay loads nothing."""
 
     async def aclose(self) -> None:
         """Close the client that answers misses; may be called twice."""
@@ -237,7 +227,7 @@ class ReplayClient:
             self._on_called(request)
             return self._on_miss
         count = self._counts.get(request_key(request), 0)
-        often = f"was recorded {count} times and is asked once more" if count else "was never recorded"
+        often = f"was recorded {count} times and is sent once more" if count else "was never recorded"
         raise RecordingMissError(
             f"a request to `{request.endpoint.model}` {often}: {_question_text(request)[:QUESTION_PREVIEW_CHARS]!r}",
             place=Place(file=self._name),
@@ -257,7 +247,7 @@ def _question_text(request: Request | EmbedRequest) -> str:
 def _recorded_error(failure: RecordedFailure, request: Request | EmbedRequest, name: str) -> CallError:
     kind = getattr(errors, failure.kind, None)
     if not (isinstance(kind, type) and issubclass(kind, CallError)):
-        raise ProjectError(f"`{failure.kind}` is no failure of a call", place=Place(file=name))
+        raise ProjectError(f"`{failure.kind}` is not a class of CallError", place=Place(file=name))
     endpoint = request.endpoint
     return kind(failure.what, provider=endpoint.provider, model=endpoint.name, status=failure.status, hint=failure.hint)
 

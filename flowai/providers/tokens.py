@@ -1,7 +1,7 @@
-"""Counts the tokens of a request before it is paid, without importing LiteLLM.
+"""Counts the tokens of a request before the call, without importing LiteLLM.
 
-The count is a proxy: every provider cuts text in its own way. The tokenizer is OpenAI's `o200k_base`, whose table lies
-in LiteLLM's package; it takes 0.3 s to load, so it is loaded only for texts that a bound cannot decide.
+The count is an estimate: each provider has its own tokenizer. This one is OpenAI's `o200k_base` from LiteLLM's package;
+loading takes 0.3 s, so it is loaded only when a bound does not decide.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ IMAGE_TOKENS = 1_000
 
 
 class TokenCounter:
-    """Counts tokens; loads its table at the first text that needs it."""
+    """Token counter that loads its table at first use."""
 
     def __init__(self) -> None:
         self._encoding: tiktoken.Encoding | None = None
 
     def upper_bound(self, messages: Iterable[ChatMessage]) -> int:
-        """Give a number of tokens that the messages cannot have more of: no token is shorter than a byte."""
+        """Return an upper bound of the token count: each token has at least one byte."""
         return sum(
             MESSAGE_TOKENS + sum(IMAGE_TOKENS if text is None else len(text.encode()) for text in _texts(message))
             for message in messages
@@ -49,7 +49,7 @@ class TokenCounter:
         )
 
     def exceeds(self, messages: tuple[ChatMessage, ...], limit_tokens: int) -> int | None:
-        """Give the count where it is above the limit; None where it is not."""
+        """Return the token count if it is above the limit, else None."""
         if self.upper_bound(messages) <= limit_tokens:
             return None
         counted_tokens = self.count(messages)
@@ -57,7 +57,7 @@ class TokenCounter:
 
 
 def _texts(message: ChatMessage) -> Iterator[str | None]:
-    """Give the texts of a message; None stands for an image."""
+    """Yield the texts of a message; None for an image."""
     content = message.get("content")
     if isinstance(content, str):
         yield content
@@ -68,18 +68,18 @@ def _texts(message: ChatMessage) -> Iterator[str | None]:
 
 
 def count_text(encoding: tiktoken.Encoding, text: str) -> int:
-    """Count the tokens of one text, piece by piece: tiktoken's stack overflows on half a million spaces.
+    """Count the tokens of a text in pieces: tiktoken's stack overflows on half a million spaces.
 
-    A token that would reach over the end of a piece counts as two.
+    A token across the end of a piece counts as two.
     """
     pieces = (text[start : start + PIECE_CHARACTERS] for start in range(0, len(text), PIECE_CHARACTERS))
     return sum(len(encoding.encode_ordinary(piece)) for piece in pieces)
 
 
 def load_encoding(name: str = TOKENIZER) -> tiktoken.Encoding:
-    """Load one of OpenAI's tables that lie in LiteLLM's package: `o200k_base`, `cl100k_base`."""
+    """Load one of OpenAI's tables from LiteLLM's package: `o200k_base`, `cl100k_base`."""
     spec = find_spec("litellm")  # finds, does not import
-    if spec is not None and spec.origin is not None:  # without its table, tiktoken would go to the network
+    if spec is not None and spec.origin is not None:  # without the table, tiktoken would download it
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(Path(spec.origin).parent / "litellm_core_utils" / "tokenizers"))
     import tiktoken
 

@@ -1,4 +1,4 @@
-"""Registry.yaml as checked records, what it means, and the one writer of flowai's own keys in it."""
+"""The registry file: checked records, lookups, and the only writer of flowai's own keys."""
 
 from flowai.registry.bindings import Binding, ModelChain, arm_binding, binding, features_of, model_chain
 from flowai.registry.environment import environment_of

@@ -1,4 +1,4 @@
-"""Answers what a feature uses in a release or an arm: prompt, model, parameters, and the models it may fall back on."""
+"""Resolves prompt, model, parameters and fallback models of a feature in a release or an arm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from flowai.registry.records import BindingEntry, ModelEntry, Registry
 
-# what flowai says itself: who set them would talk past the registry, the prompt or the budget, or send a key elsewhere
+# set by flowai only: as parameters they would bypass the registry, the prompt or the budget, or send a key elsewhere
 OWN_PARAMS = frozenset(
     {
         "api_base",
@@ -35,38 +35,35 @@ OWN_PARAMS = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Binding:
-    """What a feature uses in a release."""
+    """Prompt, model and parameters of a feature in a release."""
 
     feature: str
-    """The feature."""
     release: str
-    """The release."""
     prompt: str
     """Prompt id."""
     model: str
-    """The registry's name of the model; the first of the tier, where a tier is named."""
+    """Name in the registry; of a tier, its first model."""
     entry: ModelEntry
-    """The model's entry."""
     params: Mapping[str, Any]
     """Sampling parameters, LiteLLM's names."""
     tier: str | None = None
-    """The tier that is named in place of a model; None where a model is."""
+    """The tier, if the release names one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelChain:
-    """The models a call may try, each once."""
+    """Models that a call may try, in order, each once; names in the registry."""
 
     models: tuple[str, ...]
-    """The one it asks first, then those it falls back on, in order; registry's names, at least one."""
+    """The first model, then the fallbacks."""
     degrade: str | None = None
-    """The last resort after all of these; None where there is none, or it is the one asked first."""
+    """The last resort; None without one, or if it is the first model."""
     disclaimer: str | None = None
-    """What the user is told with an answer of the last resort; None without one."""
+    """Text for the user with an answer of the last resort."""
 
 
 def features_of(registry: Registry, release: str) -> tuple[str, ...]:
-    """Give the features a release binds, its own first, then the inherited ones.
+    """Return the features that a release binds, its own first, then the inherited ones.
 
     Raises:
         UsageError: there is no such release.
@@ -75,15 +72,7 @@ def features_of(registry: Registry, release: str) -> tuple[str, ...]:
 
 
 def binding(registry: Registry, release: str, feature: str) -> Binding:
-    """Give what a feature uses in a release, the releases it extends included.
-
-    Args:
-        registry: the registry.
-        release: name of the release.
-        feature: name of the feature.
-
-    Returns:
-        The binding; parameters of nearer releases win.
+    """Return the binding of a feature in a release; its own parameters win over those of releases that it extends.
 
     Raises:
         UsageError: there is no such release or feature, or the release does not bind it.
@@ -97,7 +86,7 @@ def binding(registry: Registry, release: str, feature: str) -> Binding:
             prompt = prompt or entry.prompt
             model = model or entry.model
             params = {**entry.params, **params}
-    if prompt is None or model is None:  # half a binding cannot be: the checks refuse it
+    if prompt is None or model is None:  # both are: `validate` refuses incomplete bindings
         raise UsageError(
             f"release `{release}` binds no `{feature}`",
             hint=f"it binds {', '.join(f'`{name}`' for name in features_of(registry, release)) or 'nothing'}",
@@ -115,16 +104,7 @@ def binding(registry: Registry, release: str, feature: str) -> Binding:
 
 
 def arm_binding(registry: Registry, binding: Binding, experiment: str, arm: str) -> Binding:
-    """Give what an arm of an experiment uses: its own entry over the release's binding.
-
-    Args:
-        registry: the registry.
-        binding: what the release gives the experiment's feature.
-        experiment: name of the experiment.
-        arm: name of the arm.
-
-    Returns:
-        The binding; parameters of the arm win, one by one.
+    """Return the release's binding with the changes of an experiment's arm; parameters are merged.
 
     Raises:
         UsageError: there is no such experiment or arm.
@@ -144,14 +124,10 @@ def arm_binding(registry: Registry, binding: Binding, experiment: str, arm: str)
 
 
 def model_chain(registry: Registry, binding: Binding) -> ModelChain:
-    """Give the models that a call of a binding may try.
+    """Return the fallback chain of a binding.
 
-    Where a tier is named, its models stand in its place, in its order. A model that is listed again stays where it
-    stood first, but the last resort stays last, so that its answers always carry the disclaimer.
-
-    Args:
-        registry: the registry.
-        binding: what is asked first.
+    A tier is replaced by its models, in order. Of a model listed twice the first position counts, but the last resort
+    stays last, so that its answers always carry the disclaimer.
     """
     feature = registry.feature(binding.feature)
     rest = [*_models(registry, binding.tier), *(name for item in feature.fallback for name in _models(registry, item))]
@@ -159,30 +135,29 @@ def model_chain(registry: Registry, binding: Binding) -> ModelChain:
     if feature.degrade is None:
         return ModelChain(models=tuple(models))
     last = next((name for name in _models(registry, feature.degrade.to) if name != binding.model), None)
-    if last is None:  # it is the one asked first: nothing stands below it
+    if last is None:  # it is the first model
         return ModelChain(models=tuple(models))
     models.pop(last, None)
     return ModelChain(models=tuple(models), degrade=last, disclaimer=feature.degrade.disclaimer)
 
 
 def _first(registry: Registry, name: str) -> tuple[str, str | None]:
-    """Give the model that is meant by a model's or a tier's name, and the tier, if it is one."""
-    return (registry.tiers[name][0], name) if name in TIERS else (name, None)  # the checks refuse empty tiers
+    """Return the model that the name of a model or tier means, and the tier, if it is one."""
+    return (registry.tiers[name][0], name) if name in TIERS else (name, None)  # `validate` refuses empty tiers
 
 
 def _models(registry: Registry, name: str | None) -> Iterable[str]:
-    """Give all models that are meant by a model's or a tier's name, in order; none for None."""
     if name is None:
         return ()
     return registry.tiers[name] if name in TIERS else (name,)
 
 
 def _chain(registry: Registry, release: str) -> list[Mapping[str, BindingEntry]]:
-    """Give a release's bindings and those of the releases it extends, the nearest first."""
+    """Return the bindings of a release and of those it extends, its own first."""
     chain: list[Mapping[str, BindingEntry]] = []
     name: str | None = release
-    while name is not None:  # ends: the checks refuse loops
-        found = registry.release(name)
-        chain.append(found.bindings)
-        name = found.extends
+    while name is not None:  # ends: `validate` refuses loops
+        entry = registry.release(name)
+        chain.append(entry.bindings)
+        name = entry.extends
     return chain

@@ -1,4 +1,4 @@
-"""Turns the merged YAML of a registry into records, and a misfit into one error with place, found and expected."""
+"""Converts the merged YAML of a registry into records; a mismatch is one error with place, found and expected."""
 
 from __future__ import annotations
 
@@ -25,13 +25,7 @@ MAX_SHOWN_CHARACTERS = 60
 
 
 def decode(sources: LayeredSource) -> RegistryFile:
-    """Convert a merged registry.
-
-    Args:
-        sources: what stands in the files.
-
-    Returns:
-        The records; names are not yet checked.
+    """Convert a merged registry into records; references between them are not checked yet.
 
     Raises:
         RegistryError: an unknown or missing key, a wrong type, a value out of range; the first one found.
@@ -39,8 +33,8 @@ def decode(sources: LayeredSource) -> RegistryFile:
     _check_version(sources)
     value = {key: item for key, item in sources.value.items() if item is not None}
     named: dict[str, Any] = {
-        "models": _entries(sources, ("models",), ModelEntry),
-        "features": _entries(sources, ("features",), Feature),
+        "models": _convert_records(sources, ("models",), ModelEntry),
+        "features": _convert_records(sources, ("features",), Feature),
         "releases": _convert_entries(sources, ("releases",), lambda name: _release(sources, name)),
         "experiments": _convert_entries(sources, ("experiments",), lambda name: _experiment(sources, name)),
         "tiers": _tiers(sources),
@@ -61,38 +55,37 @@ def _check_version(sources: LayeredSource) -> None:
         )
 
 
-def _convert_entries(sources: LayeredSource, way: PathKeys, convert: Callable[[str], Record]) -> dict[str, Record]:
-    """Convert every entry of a map of names; a missing or empty map has none."""
+def _convert_entries(sources: LayeredSource, keys: PathKeys, convert: Callable[[str], Record]) -> dict[str, Record]:
     try:
-        entries = sources.at(*way)
+        entries = sources.at(*keys)
     except KeyError:
         return {}
     if entries is None:
         return {}
     if not isinstance(entries, dict):
-        raise _validation_error(sources, way, "a map of names")
+        raise _validation_error(sources, keys, "a map of names")
     for name in entries:
         if re.search(NAME, name) is None:
             raise RegistryError(
-                f"found the name `{name}`, expected {TYPE_DESCRIPTIONS[NAME]}", place=sources.place(*way, name)
+                f"found the name `{name}`, expected {TYPE_DESCRIPTIONS[NAME]}", place=sources.place(*keys, name)
             )
     return {name: convert(name) for name in entries}
 
 
-def _entries(sources: LayeredSource, way: PathKeys, kind: type[Record]) -> dict[str, Record]:
-    return _convert_entries(sources, way, lambda name: _convert(sources, (*way, name), sources.at(*way, name), kind))
+def _convert_records(sources: LayeredSource, keys: PathKeys, kind: type[Record]) -> dict[str, Record]:
+    return _convert_entries(sources, keys, lambda name: _convert(sources, (*keys, name), sources.at(*keys, name), kind))
 
 
 def _release(sources: LayeredSource, name: str) -> Release:
-    way: PathKeys = ("releases", name)
-    value = sources.at(*way)
+    keys: PathKeys = ("releases", name)
+    value = sources.at(*keys)
     if not isinstance(value, dict):
-        raise _validation_error(sources, way, "a map of features")
+        raise _validation_error(sources, keys, "a map of features")
     extends = value.get("extends")
     if extends is not None and not isinstance(extends, str):
-        raise _validation_error(sources, (*way, "extends"), "the name of a release")
+        raise _validation_error(sources, (*keys, "extends"), "the name of a release")
     bindings = {
-        feature: _convert(sources, (*way, feature), binding, BindingEntry)
+        feature: _convert(sources, (*keys, feature), binding, BindingEntry)
         for feature, binding in value.items()
         if feature != "extends"
     }
@@ -100,11 +93,11 @@ def _release(sources: LayeredSource, name: str) -> Release:
 
 
 def _experiment(sources: LayeredSource, name: str) -> Experiment:
-    way: PathKeys = ("experiments", name)
-    value = sources.at(*way)
+    keys: PathKeys = ("experiments", name)
+    value = sources.at(*keys)
     if isinstance(value, dict) and "arms" in value:
-        _entries(sources, (*way, "arms"), BindingEntry)  # one by one, so that an error names the arm
-    return _convert(sources, way, value, Experiment)
+        _convert_records(sources, (*keys, "arms"), BindingEntry)  # one by one, so that an error names the arm
+    return _convert(sources, keys, value, Experiment)
 
 
 def _tiers(sources: LayeredSource) -> dict[str, tuple[str, ...]]:
@@ -123,29 +116,29 @@ def _serve(sources: LayeredSource) -> Serve:
     if value is None:
         return Serve()
     if isinstance(value, dict):
-        _entries(sources, ("serve", "keys"), ServeKey)  # one by one, so that an error names the key
+        _convert_records(sources, ("serve", "keys"), ServeKey)  # one by one, so that an error names the key
         value = {key: item for key, item in value.items() if item is not None}
     return _convert(sources, ("serve",), value, Serve)
 
 
-def _convert(sources: LayeredSource, way: PathKeys, value: Any, kind: type[Record]) -> Record:  # noqa: ANN401 - YAML is anything
+def _convert(sources: LayeredSource, keys: PathKeys, value: Any, kind: type[Record]) -> Record:  # noqa: ANN401 - YAML is anything
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise _explain(sources, way, kind, str(error)) from None
+        raise _conversion_error(sources, keys, kind, str(error)) from None
 
 
 # --- errors: nothing below runs unless something is wrong ---
 
 
-def _explain(sources: LayeredSource, way: PathKeys, kind: Any, message: str) -> RegistryError:  # noqa: ANN401 - any type
-    """Make one error of what msgspec says: `Expected `int` >= 1 - at `$.budget.prompt_tokens``."""
+def _conversion_error(sources: LayeredSource, keys: PathKeys, kind: Any, message: str) -> RegistryError:  # noqa: ANN401 - any type
+    """Convert msgspec's message (`Expected `int` >= 1 - at `$.budget.prompt_tokens``) into an error."""
     what, _, inner = message.partition(" - at `$")
     steps = [int(index) if index else name for name, index in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", inner)]
     expected = msgspec.inspect.type_info(kind)
     for step in steps:
-        expected = _step(expected, step)
-    place = (*way, *steps)
+        expected = _child_type(expected, step)
+    place = (*keys, *steps)
     if unknown := re.match(r"Object contains unknown field `(.*)`", what):
         name = unknown.group(1)
         return RegistryError(
@@ -156,18 +149,18 @@ def _explain(sources: LayeredSource, way: PathKeys, kind: Any, message: str) -> 
     if missing := re.match(r"Object missing required field `(.*)`", what):
         name = missing.group(1)
         return RegistryError(
-            f"missing key `{name}`, expected {_phrase(_step(expected, name))}", place=sources.place(*place)
+            f"missing key `{name}`, expected {_describe(_child_type(expected, name))}", place=sources.place(*place)
         )
-    return _validation_error(sources, place, _phrase(expected))
+    return _validation_error(sources, place, _describe(expected))
 
 
-def _validation_error(sources: LayeredSource, way: PathKeys, expected: str) -> RegistryError:
-    value = sources.at(*way)
-    return RegistryError(f"found {_show(way, value)}, expected {expected}", place=sources.place(*way))
+def _validation_error(sources: LayeredSource, keys: PathKeys, expected: str) -> RegistryError:
+    value = sources.at(*keys)
+    return RegistryError(f"found {_format_found(keys, value)}, expected {expected}", place=sources.place(*keys))
 
 
-def _show(way: PathKeys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
-    """Show what was found, short and without secrets."""
+def _format_found(keys: PathKeys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
+    """Format a found value, short and without secrets."""
     if value is None:
         return "nothing"
     if isinstance(value, dict):
@@ -176,17 +169,17 @@ def _show(way: PathKeys, value: Any) -> str:  # noqa: ANN401 - YAML is anything
         return f"a list of {len(value)}"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if way and (way[-1] == "sha256" or names_a_secret(str(way[-1]))):  # the key itself may stand in its hash's place
+    if keys and (keys[-1] == "sha256" or names_a_secret(str(keys[-1]))):  # a key may be written in place of its hash
         return "a value"
     text = redact(" ".join(str(value).split()))
     shown = text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}..."
     return f"the text `{shown}`" if isinstance(value, str) else f"`{shown}`"
 
 
-def _step(kind: msgspec.inspect.Type, step: str | int) -> msgspec.inspect.Type:
-    """Go one step down a type: into a field, or an item of a list."""
+def _child_type(kind: msgspec.inspect.Type, step: str | int) -> msgspec.inspect.Type:
+    """Return the type of a field or of a list's items."""
     if isinstance(kind, msgspec.inspect.UnionType):
-        return _step(_without_null(kind)[0], step)
+        return _child_type(_without_null(kind)[0], step)
     if isinstance(kind, msgspec.inspect.StructType):
         return next(field.type for field in kind.fields if field.encode_name == step)
     if isinstance(kind, msgspec.inspect.VarTupleType):
@@ -204,16 +197,16 @@ def _without_null(kind: msgspec.inspect.UnionType) -> list[msgspec.inspect.Type]
     return [option for option in kind.types if not isinstance(option, msgspec.inspect.NoneType)]
 
 
-def _phrase(kind: msgspec.inspect.Type) -> str:
-    """Say in words what a type allows."""
+def _describe(kind: msgspec.inspect.Type) -> str:
+    """Describe the values of a type."""
     if isinstance(kind, msgspec.inspect.UnionType):
-        return " or ".join(_phrase(option) for option in _without_null(kind))
+        return " or ".join(_describe(option) for option in _without_null(kind))
     if isinstance(kind, msgspec.inspect.LiteralType):
         return " or ".join(f"`{value}`" for value in kind.values)
     if isinstance(kind, msgspec.inspect.StrType):
         return TYPE_DESCRIPTIONS.get(kind.pattern or "", "text")
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
-        return _range(kind)
+        return _describe_range(kind)
     names = {
         "BoolType": "true or false",
         "VarTupleType": "a list",
@@ -222,8 +215,8 @@ def _phrase(kind: msgspec.inspect.Type) -> str:
     return names.get(type(kind).__name__, "a map")
 
 
-def _range(kind: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
-    noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+def _describe_range(kind: msgspec.inspect.IntType | msgspec.inspect.FloatType) -> str:
+    number_type = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
     bounds = ((">", kind.gt), (">=", kind.ge), ("<", kind.lt), ("<=", kind.le))
     limits = [f"{sign} {bound}" for sign, bound in bounds if bound is not None]
-    return " ".join((noun, " and ".join(limits))).rstrip()
+    return " ".join((number_type, " and ".join(limits))).rstrip()

@@ -1,4 +1,4 @@
-"""The variables a project runs with, and the texts of a registry that name them."""
+"""Environment variables of a project, and their substitution in texts of a registry."""
 
 from __future__ import annotations
 
@@ -18,25 +18,18 @@ REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\Aos\.environ/([A-Za-z_]
 
 
 def environment_of(project: Project, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Merge the project's .env under the process environment; neither is changed.
+    """Return the process environment over the project's .env, read-only.
 
-    Values in .env are taken as they stand: `${...}` in them is not filled in.
-
-    Args:
-        project: whose .env is read, if it has one.
-        environ: the process environment; it wins.
-
-    Returns:
-        The variables, read-only.
+    `${...}` in values of .env is not substituted.
 
     Raises:
-        ProjectError: .env cannot be read, or a line of it is no `NAME=value`; its content is not shown.
+        ProjectError: .env cannot be read, or a line is not `NAME=value`; its content is not shown.
     """
     if not project.dotenv.is_file():
         return MappingProxyType(dict(environ))
-    from io import StringIO  # only where there is a .env
+    from io import StringIO  # late: only for projects with a .env
 
-    from dotenv.parser import parse_stream  # as above
+    from dotenv.parser import parse_stream  # late: as above
 
     name = project.show(project.dotenv)
     variables: dict[str, str] = {}
@@ -45,7 +38,7 @@ def environment_of(project: Project, environ: Mapping[str, str]) -> Mapping[str,
             raise ProjectError(
                 "not a line of the form `NAME=value`",
                 place=Place(file=name, line=binding.original.line),
-                hint="a value with spaces or quotes goes in quotes",
+                hint="write a value with spaces or quotes in quotes",
             )
         if binding.key is not None and binding.value is not None:
             variables[binding.key] = binding.value
@@ -53,38 +46,35 @@ def environment_of(project: Project, environ: Mapping[str, str]) -> Mapping[str,
 
 
 def fill(text: str, environ: Mapping[str, str], *, owner: str, place: Place | None = None) -> str:
-    """Fill in `${NAME}` and `os.environ/NAME`.
+    """Substitute `${NAME}` and `os.environ/NAME`.
 
     Args:
-        text: as it stands in the registry.
+        text: text of the registry.
         environ: see `environment_of`.
-        owner: who needs it, for the message (``model `gpt-4o` ``).
-        place: where the text stands.
-
-    Returns:
-        The text with values in place of names.
+        owner: the entry that needs the variable, for errors (``model `gpt-4o` ``).
+        place: position of the text.
 
     Raises:
-        MissingKeyError: a variable is not set, or empty; names it.
+        MissingKeyError: a variable is not set, or empty.
     """
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1) or match.group(2)
         found = environ.get(name)
         if not found:
-            raise missing(name, owner=owner, place=place)
+            raise missing_key(name, owner=owner, place=place)
         return found
 
     return REFERENCE.sub(value, text)
 
 
 def references(text: str) -> tuple[str, ...]:
-    """Give the names of the variables a text refers to."""
+    """Return the names of the variables in a text."""
     return tuple(match.group(1) or match.group(2) for match in REFERENCE.finditer(text))
 
 
-def missing(name: str, *, owner: str, place: Place | None) -> MissingKeyError:
-    """Make the error for a variable that is not set."""
+def missing_key(name: str, *, owner: str, place: Place | None) -> MissingKeyError:
+    """Build the error for a variable that is not set."""
     return MissingKeyError(
         f"{owner} needs the variable `{name}`, which is not set",
         place=place,

@@ -1,4 +1,4 @@
-"""The shapes of texts and numbers in a registry, and what each is called in errors."""
+"""Types of texts and numbers in a registry, and their descriptions in errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPE_DESCRIPTIONS: dict[str, str] = {
     NAME: "a name of letters, digits, `_`, `-` and `.`",
     SHA256: "the SHA-256 of a key: 64 hexadecimal digits in lower case",
 }
-"""What each shape is called in errors."""
+"""Descriptions in errors, by pattern."""
 
 Duration = Annotated[str, Meta(pattern=DURATION)]
 TimeToLive = Annotated[str, Meta(pattern=TIME_TO_LIVE)]
@@ -48,9 +48,9 @@ _TIMES_TO_LIVE = {"volatile": "1h", "stable": "30d"}
 
 
 def time_to_live_s(text: str) -> float:
-    """Give the seconds of a text that has the shape `TIME_TO_LIVE` (`volatile` -> 3600.0)."""
+    """Return the seconds of a `TimeToLive` (`volatile` -> 3600.0)."""
     return parse_duration_s(_TIMES_TO_LIVE.get(text, text))
 
 
 class RegistryRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every record of the registry has in common: frozen, by keyword, and no key it does not know."""
+    """Base of the registry's records: frozen, keyword-only, unknown keys are errors."""

@@ -1,4 +1,4 @@
-"""Reads registry.yaml, and the chosen environment's file over it, into a checked Registry."""
+"""Loads registry.yaml, with the environment's file over it, into a checked Registry."""
 
 from __future__ import annotations
 
@@ -21,26 +21,22 @@ if TYPE_CHECKING:
     from flowai.project import Project
 
 ENVIRONMENT_VARIABLE = "FLOWAI_ENV"
-OWN_KEYS = ("current", "history", "bad", "rollout")  # what flowai writes; all else belongs to people
+OWN_KEYS = ("current", "history", "bad", "rollout")  # written by flowai; users write all others
 
 
 def load_registry(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Registry:
-    """Read and check the registry of a project.
+    """Load and check the registry of a project.
 
-    Variables that it names (`${OPENAI_API_KEY}`) are not looked at: one that is not set is an error only when its
-    model is used.
+    Variables (`${OPENAI_API_KEY}`) are not substituted: one that is not set is an error only when its model is used.
 
     Args:
-        project: whose registry.
-        env: the environment (`prod` reads `registry.prod.yaml`); None takes FLOWAI_ENV, and without it the plain file.
+        project: the project.
+        env: the environment (`prod` reads `registry.prod.yaml`); None for FLOWAI_ENV, and without it the plain file.
         environ: the variables, see `environment_of`.
 
-    Returns:
-        The registry; every name in it leads somewhere.
-
     Raises:
-        RegistryError: a file is missing or wrong; names file, line, key, what was found and what was expected.
-        UsageError: there is no such environment; lists those there are.
+        RegistryError: a file is missing or wrong.
+        UsageError: there is no such environment.
     """
     chosen = env or environ.get(ENVIRONMENT_VARIABLE) or None
     path = environment_file(project, chosen)
@@ -58,7 +54,7 @@ def load_registry(project: Project, *, env: str | None, environ: Mapping[str, st
 
 
 def environments(project: Project) -> tuple[str, ...]:
-    """Give the names of the environments that have a file of their own, in alphabetical order."""
+    """Return the names of the environments that have a file, in alphabetical order."""
     stem, ending = project.registry.stem, project.registry.suffix
     pattern = re.compile(rf"{re.escape(stem)}\.([A-Za-z0-9_-]+){re.escape(ending)}")
     names = (pattern.fullmatch(path.name) for path in project.registry.parent.iterdir())
@@ -66,17 +62,10 @@ def environments(project: Project) -> tuple[str, ...]:
 
 
 def environment_file(project: Project, env: str | None) -> Path:
-    """Give the file that holds flowai's own keys in an environment.
-
-    Args:
-        project: whose registry.
-        env: the environment; None for the plain registry.
-
-    Returns:
-        An existing file.
+    """Return the file that contains flowai's own keys in an environment; None for the plain registry.
 
     Raises:
-        UsageError: there is no such environment; lists those there are.
+        UsageError: there is no such environment.
     """
     if env is None:
         return project.registry
@@ -90,12 +79,12 @@ def environment_file(project: Project, env: str | None) -> Path:
 
 
 def _read(project: Project, path: Path) -> tuple[Document, ...]:
-    """Read a file, and before it the one it extends."""
+    """Read a file and the one that it extends; the base first."""
     document = _read_one(project, path)
     if not isinstance(document.value, dict) or "extends" not in document.value:
         if path != project.registry:
             raise RegistryError(
-                "missing key `extends`, expected the file it starts from",
+                "missing key `extends`, expected the base file",
                 place=document.location(),
                 hint=f"begin it with `extends: {project.registry.name}`",
             )
@@ -109,15 +98,15 @@ def _read(project: Project, path: Path) -> tuple[Document, ...]:
         )
     base_path = path.with_name(named)
     if not base_path.is_file():
-        raise RegistryError(f"no file `{named}` beside it", place=document.location("extends"))
+        raise RegistryError(f"no file `{named}` in the same directory", place=document.location("extends"))
     base = _read_one(project, base_path)
     if isinstance(base.value, dict) and "extends" in base.value:
         raise RegistryError(
-            f"`{named}` extends another file itself; one level is the limit", place=document.location("extends")
+            f"`{named}` extends another file, expected at most one level", place=document.location("extends")
         )
-    # `policies:` with all below it commented out must not wipe out the base's; `rollout: null` ends one
-    said = {key: value for key, value in document.value.items() if value is not None or key in OWN_KEYS}
-    return (base, Document(value=said, file=document.file, lines=document.lines))
+    # `policies:` without a value must not remove the base's policies; `rollout: null` ends the base's rollout
+    values = {key: value for key, value in document.value.items() if value is not None or key in OWN_KEYS}
+    return (base, Document(value=values, file=document.file, lines=document.lines))
 
 
 def _read_one(project: Project, path: Path) -> Document:
@@ -128,7 +117,7 @@ def _read_one(project: Project, path: Path) -> Document:
 
 
 def _refuse_redefined_releases(documents: tuple[Document, ...]) -> None:
-    """A release is immutable: the same name must mean the same in every environment."""
+    """Refuse a release that both files define: a name must mean the same in every environment."""
     seen: dict[str, Place] = {}
     for document in documents:
         releases = document.value.get("releases")
@@ -138,6 +127,6 @@ def _refuse_redefined_releases(documents: tuple[Document, ...]) -> None:
                 raise RegistryError(
                     f"release `{name}` is defined already at `{seen[name].file}:{seen[name].line}`",
                     place=place,
-                    hint="releases never change; give the new one a name of its own",
+                    hint="releases are immutable; use another name for the new one",
                 )
             seen[name] = place

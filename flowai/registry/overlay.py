@@ -1,4 +1,4 @@
-"""A registry file, or an environment's file laid over it, as one value that knows where each part stands."""
+"""Merges an environment's file over its base, and keeps the position of each value."""
 
 from __future__ import annotations
 
@@ -13,45 +13,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayeredSource:
-    """One or two documents read as one."""
+    """Merged documents."""
 
     documents: tuple[Document, ...]
-    """The base first, then what lies over it."""
+    """The base first."""
     value: dict[str, Any]
-    """The merged content."""
 
     def at(self, *keys: str | int) -> Any:  # noqa: ANN401 - YAML is anything
-        """Give the value at the end of a way that exists."""
+        """Return the value at an existing path."""
         value: Any = self.value
         for key in keys:
             value = value[key]
         return value
 
     def place(self, *keys: str | int) -> Place:
-        """Give the place of a value, or of its nearest parent; where two files have it, the one that wins."""
-        way: PathKeys = keys
+        """Return the position of a value, or of its nearest parent, in the file that wins."""
+        known: PathKeys = keys
         while True:
             for document in reversed(self.documents):
-                if way in document.lines:
+                if known in document.lines:
                     return Place(
                         file=document.file,
-                        line=document.lines[way],
+                        line=document.lines[known],
                         key=".".join(str(key) for key in keys) or None,
                     )
-            way = way[:-1]
+            known = known[:-1]
 
 
 def merge(*documents: Document) -> LayeredSource:
-    """Lay documents over each other: maps merge, lists and scalars replace.
-
-    Args:
-        documents: the base first.
-
-    Returns:
-        The sources.
+    """Merge documents, the base first: maps merge, lists and scalars replace.
 
     Raises:
-        RegistryError: a document is no map, or a key in it is no text.
+        RegistryError: a document is not a map, or a key is not a text.
     """
     value: dict[str, Any] = {}
     for document in documents:
@@ -76,17 +69,17 @@ def _overlay(base: Any, overlay: Any) -> Any:  # noqa: ANN401 - YAML is anything
     }
 
 
-def _check_keys(document: Document, value: Any, way: PathKeys) -> None:  # noqa: ANN401 - YAML is anything
-    """Refuse names that YAML took for something else: `1:`, `no:`, `2024-05-01:`."""
+def _check_keys(document: Document, value: Any, path: PathKeys) -> None:  # noqa: ANN401 - YAML is anything
+    """Refuse keys that YAML does not read as text: `1:`, `no:`, `2024-05-01:`."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise RegistryError(
                     f"found the {type(key).__name__} `{key}` as a name, expected text",
-                    place=document.location(*way, str(key)),
+                    place=document.location(*path, str(key)),
                     hint=f'put it in quotes: "{key}"',
                 )
-            _check_keys(document, item, (*way, key))
+            _check_keys(document, item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check_keys(document, item, (*way, index))
+            _check_keys(document, item, (*path, index))

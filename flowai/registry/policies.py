@@ -1,4 +1,4 @@
-"""The records of `policies` in a registry: when a provider is left alone, a person called, a release rolled out."""
+"""Records of `policies` in a registry: circuit breakers, alerts, rollouts."""
 
 from __future__ import annotations
 
@@ -11,85 +11,85 @@ from flowai.timestamps import parse_duration_s
 
 
 class BreakerPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """When a provider is left alone."""
+    """When a failing provider gets no calls for a while."""
 
     failures: PositiveInt = 5
-    """More than this many within the window open the breaker, >= 1."""
+    """The breaker opens at more failures than this within the window, >= 1."""
     window: Duration = "60s"
-    """Sliding window."""
+    """Sliding window in which failures are counted."""
     open: Duration = "5m"
-    """How long it stays open before one probe."""
+    """Time that the breaker stays open before one call probes the provider."""
 
     @property
     def window_s(self) -> float:
-        """Seconds of the sliding window."""
+        """`window` in seconds."""
         return parse_duration_s(self.window)
 
     @property
     def open_s(self) -> float:
-        """Seconds the breaker stays open."""
+        """`open` in seconds."""
         return parse_duration_s(self.open)
 
 
 class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """When a person is called."""
+    """When an alert is raised."""
 
     error_rate: Rate = 0.05
     """Share of failed calls, 0 to 1, above which an alert is raised."""
     window: Duration = "5m"
-    """Over which it is measured."""
+    """Time over which the share is measured."""
     min_calls: PositiveInt = 50
-    """Fewer calls than this raise none, >= 1."""
+    """Minimum number of calls in the window for an alert, >= 1."""
 
     @property
     def window_s(self) -> float:
-        """Seconds over which the rate is measured."""
+        """`window` in seconds."""
         return parse_duration_s(self.window)
 
 
 class NonInferiorityMargins(RegistryRecord, frozen=True, kw_only=True):
-    """How much worse than the control a candidate may be, as a difference of shares, 0 to 1."""
+    """Non-inferiority margins: allowed difference between candidate and control, as a difference of shares, 0 to 1."""
 
     error_rate: Rate = 0.01
-    """Of failed calls."""
+    """Share of failed calls."""
     json_valid: Rate = 0.01
-    """Of answers that are valid JSON."""
+    """Share of answers that are valid JSON."""
     slow_calls: Rate = 0.02
-    """Of calls above the control's p95."""
+    """Share of calls slower than the control's 95th percentile."""
     acceptance: Rate = 0.02
-    """Of answers that users accepted."""
+    """Share of answers that users accepted."""
     hallucination: Rate = 0.01
-    """Of judged answers that hold what their source does not say."""
+    """Share of judged answers with statements that their source does not support."""
 
 
 class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
-    """How a release is rolled out."""
+    """Stages and guardrails of a rollout."""
 
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)] = ("dogfood", 1, 5, 25, 100)
     """`dogfood`, then rising percentages up to 100."""
     alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
-    """Chance of a wrong verdict over the whole rollout, above 0, at most 0.5."""
+    """Probability of a wrong verdict over the whole rollout, > 0, at most 0.5."""
     guardrails: tuple[Guardrail, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance")
-    """Metrics that must hold."""
+    """Metrics that must not get worse."""
     margins: NonInferiorityMargins = NonInferiorityMargins()
-    """How much worse each may be."""
+    """Allowed difference of each metric."""
     critical_from: Percent = 25
-    """First percentage at which critical features join."""
+    """First percentage at which critical features take part."""
     soak: Duration = "24h"
-    """How long 100 % is watched before the release becomes current."""
+    """Time at 100 % before the release becomes current."""
 
     @property
     def soak_s(self) -> float:
-        """Seconds 100 % is watched."""
+        """`soak` in seconds."""
         return parse_duration_s(self.soak)
 
 
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """The rules of operation."""
+    """Policies of breakers, alerts and rollouts."""
 
     breaker: BreakerPolicy = BreakerPolicy()
-    """When a provider is left alone."""
+    """Circuit breaker of each provider."""
     alert: AlertPolicy = AlertPolicy()
-    """When a person is called."""
+    """Alert on failed calls."""
     canary: CanaryPolicy = CanaryPolicy()
-    """How a release is rolled out."""
+    """Stages and guardrails of rollouts."""

@@ -1,4 +1,4 @@
-"""The records of a registry: what people write in registry.yaml, entry by entry, as it stands there."""
+"""Records of registry.yaml; their docstrings are the key descriptions in the JSON Schema and the docs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 
 
 class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
-    """A model that can be called."""
+    """A model and how to call it."""
 
     model: ModelName
     """LiteLLM's name (`openai/gpt-4o-mini`), or `local/NAME` for a GGUF file served on this machine."""
@@ -41,82 +41,82 @@ class ModelEntry(RegistryRecord, frozen=True, kw_only=True):
     api_key: str | None = None
     """The key, as `${NAME}` or `os.environ/NAME`; default the provider's usual variable (`OPENAI_API_KEY`)."""
     provider: Name | None = None
-    """Name of who is asked, shared by models that fail together; default LiteLLM's prefix, or the host of
-    `api_base`."""
+    """Name of the provider; models with the same provider share a circuit breaker. Default LiteLLM's prefix, or the
+    host of `api_base`."""
     file: str | None = None
-    """Weights of a `local/...` model: `package:PACKAGE/FILE`, or a path (from the registry's directory)."""
+    """Weights of a `local/...` model: `package:PACKAGE/FILE`, or a path (relative to the registry's directory)."""
     tier: Tier | None = None
-    """`premium`, `standard` or `bulk`; default the tier that lists it."""
+    """`premium`, `standard` or `bulk`; default the tier that lists the model."""
 
 
 class Degrade(RegistryRecord, frozen=True, kw_only=True):
-    """The last resort of a feature, when its model and all fallbacks have failed."""
+    """The last resort of a feature, after its model and all fallbacks have failed."""
 
     to: str
-    """The model that answers then, or the tier whose first model does."""
+    """Name of a model, or of a tier (its first model answers)."""
     disclaimer: str = "Generated with limited capacity model"
-    """What the user is told with such an answer."""
+    """Text for the user, returned with such an answer."""
 
 
 class Budget(RegistryRecord, frozen=True, kw_only=True):
-    """What a feature may spend; a missing limit means none."""
+    """Spending limits of a feature; a missing limit means none."""
 
     prompt_tokens: PositiveInt | None = None
-    """Tokens of one request, >= 1."""
+    """Maximum number of tokens of a request, >= 1."""
     completion_tokens: PositiveInt | None = None
-    """Tokens of one answer, >= 1; sent as `max_tokens` unless the release says otherwise."""
+    """Maximum number of tokens of an answer, >= 1; sent as `max_tokens` unless the release sets it."""
     usd_per_day: Annotated[float, Meta(gt=0)] | None = None
-    """US dollars per UTC day, > 0."""
+    """Maximum cost per UTC day, US dollars, > 0."""
 
 
 class CachePolicy(RegistryRecord, frozen=True, kw_only=True):
-    """Whether answers of a feature are kept."""
+    """Cache of a feature's answers."""
 
     kind: Literal["none", "exact", "semantic"] = "exact"
-    """`none`, `exact` (the same request) or `semantic` (a request that means the same)."""
+    """`none`, `exact` (for the same request) or `semantic` (for a request with the same meaning)."""
     ttl: TimeToLive = "volatile"
-    """How long an answer may be given again: `volatile` (1h), `stable` (30d), or a duration."""
+    """Time to live of an answer: `volatile` (1h), `stable` (30d), or a duration."""
     threshold: Rate = 0.95
-    """Least similarity for `semantic`, 0 to 1."""
+    """Minimum similarity for `semantic`, 0 to 1."""
     any_temperature: bool = False
-    """Keep answers of a temperature above 0 too, though the model would vary them."""
+    """Whether to cache answers of a temperature above 0 too, although the model would vary them."""
 
     @property
     def ttl_s(self) -> float:
-        """Seconds an answer is kept."""
+        """`ttl` in seconds."""
         return time_to_live_s(self.ttl)
 
 
 class Timeout(RegistryRecord, frozen=True, kw_only=True):
-    """How long a call may take."""
+    """Time limits of a call."""
 
     first_token: Duration = "10s"  # noqa: S105 - a duration
-    """Until the first token; a provider silent for longer is left."""
+    """Time limit until the first token, and between two; after it the next model is tried."""
     total: Duration = "60s"
-    """Until the answer is whole, over all attempts."""
+    """Time limit until the complete answer, over all attempts."""
 
     @property
     def first_token_s(self) -> float:
-        """Seconds until the first token."""
+        """`first_token` in seconds."""
         return parse_duration_s(self.first_token)
 
     @property
     def total_s(self) -> float:
-        """Seconds until the answer is whole."""
+        """`total` in seconds."""
         return parse_duration_s(self.total)
 
 
 class Retry(RegistryRecord, frozen=True, kw_only=True):
-    """Whether the same provider is tried again before the next one."""
+    """Retries at the same provider, before the next model."""
 
     same_provider: Annotated[int, Meta(ge=0, le=5)] = 0
-    """How many times, 0 to 5."""
+    """Maximum number of retries, 0 to 5."""
     max_wait: Duration = "3s"
-    """Longest wait before it; a provider that asks for more is left."""
+    """Longest wait before a retry; if the provider asks for a longer one, the next model is tried."""
 
     @property
     def max_wait_s(self) -> float:
-        """Seconds of the longest wait."""
+        """`max_wait` in seconds."""
         return parse_duration_s(self.max_wait)
 
 
@@ -124,32 +124,32 @@ class Feature(RegistryRecord, frozen=True, kw_only=True):
     """A product capability that calls a model."""
 
     critical: bool = False
-    """Whether it joins a rollout late (`policies.canary.critical_from`)."""
+    """Whether it takes part in a rollout only late (`policies.canary.critical_from`)."""
     fallback: tuple[str, ...] = ()
-    """Models or tiers to try when the release's model fails, in order."""
+    """Models or tiers to try after the release's model, in order."""
     degrade: Degrade | None = None
     """The last resort."""
     budget: Budget = Budget()
-    """What it may spend."""
+    """Spending limits."""
     cache: CachePolicy = CachePolicy()
-    """Whether answers are kept."""
+    """Cache of answers."""
     timeout: Timeout = Timeout()
-    """How long a call may take."""
+    """Time limits of a call."""
     retry: Retry = Retry()
-    """Whether the same provider is tried again."""
+    """Retries at the same provider."""
     on_filtered: Literal["fail", "next"] = "fail"
-    """When a provider's content policy rejects a request: `fail` tells the caller, `next` asks the next model."""
+    """If a provider's content policy rejects a request: `fail` raises the error, `next` tries the next model."""
     log_content: Literal["none", "redacted"] = "none"
-    """`none`, or `redacted`: keep requests and answers in the event log, secrets removed."""
+    """`redacted` stores requests and answers in the event log, without secrets; `none` stores neither."""
 
 
 class BindingEntry(RegistryRecord, frozen=True, kw_only=True):
-    """What a release, or an arm of an experiment, gives a feature; what is missing is inherited."""
+    """Prompt, model and parameters of a feature in a release or an arm; a missing key is inherited."""
 
     prompt: PromptId | None = None
-    """Prompt id."""
+    """Id of a prompt (`prompts/summary_v2`)."""
     model: str | None = None
-    """Name of the model, or a tier: its first model is asked, the others stand in for it."""
+    """Name of a model, or of a tier: its first model is called first, the others are fallbacks."""
     params: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies empty defaults for each record
     """Sampling parameters by LiteLLM's names (`temperature`, `max_tokens`, ...); merged with the inherited ones."""
 
@@ -158,120 +158,119 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     """An immutable set of bindings."""
 
     extends: str | None = None
-    """Release whose bindings it starts from; None for none."""
+    """Release whose bindings it inherits."""
     bindings: Mapping[str, BindingEntry] = {}
-    """What it changes, by feature."""
+    """Its own bindings, by feature."""
 
 
 class Experiment(RegistryRecord, frozen=True, kw_only=True):
     """An A/B test inside one feature."""
 
     feature: str
-    """Where it runs."""
+    """Name of the feature."""
     arms: Annotated[dict[str, BindingEntry], Meta(min_length=2)]
     """Two or more named variants of the feature's binding."""
     goal: Name
-    """Metric that decides (`save_rate`)."""
+    """Metric that decides the experiment (`save_rate`)."""
 
 
 class Flag(RegistryRecord, frozen=True, kw_only=True):
-    """The request header that asks for the candidate."""
+    """Request header that selects the candidate of a rollout."""
 
     header: str = "X-Feature-Flag"
     """Name of the header."""
     value: str = "ai-beta"
-    """Value that switches it on."""
+    """Value that selects the candidate."""
 
 
 class Alerts(RegistryRecord, frozen=True, kw_only=True):
-    """Where alerts go."""
+    """Receivers of alerts."""
 
     pagerduty: str | None = None
-    """Routing key, as `${NAME}`."""
+    """Routing key of PagerDuty, as `${NAME}`."""
     webhook: str | None = None
-    """URL, as `${NAME}` where it is secret."""
+    """URL that alerts are posted to; as `${NAME}` if it is secret."""
 
 
 class Rollout(RegistryRecord, frozen=True, kw_only=True):
-    """A rollout that is on; written by flowai."""
+    """The active rollout; written by flowai."""
 
     candidate: str
-    """The release being rolled out."""
+    """The release that is rolled out."""
     stage: Stage = "dogfood"
-    """`dogfood`, or the percentage it has reached."""
+    """`dogfood`, or the current percentage."""
     started_at: datetime | None = None
-    """When it was published (RFC 3339, UTC)."""
+    """Time of publication (RFC 3339, UTC)."""
 
 
 class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
-    """The whole file; an environment's file `extends` another and says only what differs."""
+    """The registry file; an environment's file `extends` another and contains only the differences."""
 
     schema_version: Literal[1]
     """Version of this format: 1."""
     extends: str | None = None
-    """Only in `registry.<env>.yaml`: the file it starts from. Maps merge; lists and scalars replace."""
+    """Only in `registry.<env>.yaml`: the base file. Maps merge; lists and scalars replace."""
     models: Mapping[Name, ModelEntry] = {}
-    """The models, by the name everything else calls them."""
+    """Models, by the name that other keys use."""
     tiers: Mapping[Tier, tuple[str, ...]] = {}
-    """Models by tier: `premium`, `standard`, `bulk`; the first of each is asked first."""
+    """Names of models by tier (`premium`, `standard`, `bulk`), in the order in which they are tried."""
     features: Mapping[Name, Feature] = {}
-    """What the product does with models."""
+    """Product capabilities that call models."""
     releases: Mapping[Name, Release] = {}
-    """Sets of bindings: what each feature uses."""
+    """Sets of bindings: prompt, model and parameters of each feature."""
     experiments: Mapping[Name, Experiment] = {}
     """A/B tests."""
     policies: Policies = Policies()
-    """Rules of breakers, alerts and rollouts."""
+    """Policies of breakers, alerts and rollouts."""
     flag: Flag = Flag()
-    """The header that asks for the candidate."""
+    """Request header that selects the candidate of a rollout."""
     embeddings: str | None = None
-    """The model that embeds texts for the semantic cache; without it the one that comes with the extra `semantic`, on
-    this machine."""
+    """Model that embeds texts for the semantic cache; default the local model of the extra `semantic`."""
     serve: Serve = Serve()
     """The HTTP gateway."""
     state: str = ".flowai"
-    """Where processes share breakers and budgets: a directory, or `redis://...`."""
+    """State shared by processes (breakers, budgets): a directory, or `redis://...`."""
     events: str = ".flowai/events"
-    """Where the event log lies: a directory, or `s3://...`."""
+    """Location of the event log: a directory, or `s3://...`."""
     version_targets: tuple[VersionTarget, ...] = ()
-    """What learns of a new AI_MODEL_VERSION."""
+    """Files or commands that receive a new AI_MODEL_VERSION."""
     alerts: Alerts = Alerts()
-    """Where alerts go."""
+    """Receivers of alerts."""
     current: str | None = None
     """The release that serves; written by flowai."""
     history: tuple[str, ...] = ()
     """Releases that completed 100 %, oldest first; written by flowai."""
     bad: tuple[str, ...] = ()
-    """Releases never to be served again; written by flowai."""
+    """Releases that must never be served again; written by flowai."""
     rollout: Rollout | None = None
-    """The rollout that is on; written by flowai."""
+    """The active rollout; written by flowai."""
 
 
 class Registry(RegistryFile, frozen=True, kw_only=True):
-    """A registry that was read and checked: every name in it leads somewhere."""
+    """A loaded and checked registry: every name in it is defined."""
 
     environment: str | None = None
-    """The environment it applies to; None where none was chosen."""
+    """The environment it applies to; None without one."""
     own_file: str = "registry.yaml"
-    """The file that holds flowai's own keys, as a person would type it."""
+    """File with flowai's own keys, as the user types it."""
     places: Mapping[str, Place] = {}
-    """Where each model entry stands, for messages."""
+    """Position of each model's entry."""
 
     def model(self, name: str) -> ModelEntry:
-        """Give a model's entry.
+        """Return a model's entry.
 
         Raises:
-            UsageError: there is none of this name; says which there are.
+            UsageError: there is no model of this name.
         """
         if name not in self.models:
             raise UsageError(f"no model `{name}` in `{self.own_file}`", hint=expected_one_of(self.models, found=name))
         return self.models[name]
 
     def feature(self, name: str) -> Feature:
-        """Give a feature's entry.
+        """Return a feature's entry.
 
         Raises:
-            UsageError: there is none of this name; says which there are.
+            UsageError: there is no feature of this name.
         """
         if name not in self.features:
             raise UsageError(
@@ -280,10 +279,10 @@ class Registry(RegistryFile, frozen=True, kw_only=True):
         return self.features[name]
 
     def release(self, name: str) -> Release:
-        """Give a release.
+        """Return a release.
 
         Raises:
-            UsageError: there is none of this name; says which there are.
+            UsageError: there is no release of this name.
         """
         if name not in self.releases:
             raise UsageError(

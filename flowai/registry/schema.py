@@ -1,4 +1,4 @@
-"""JSON Schema of registry.yaml, for editors that complete and check it while people write."""
+"""JSON Schema of registry.yaml, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ SCHEMA_FILE = Path(__file__).with_name("registry.schema.json")
 
 
 def registry_schema() -> str:
-    """Give the text of the schema file, as it ships beside this module."""
+    """Build the text of `registry.schema.json`."""
     schema = json_schema(RegistryFile)
     definitions = schema["$defs"]
-    # a release holds its bindings without a key around them, which no record can say
+    # a release has its bindings as direct keys, which a record cannot express
     definitions["Release"] = {
         "title": "Release",
         "description": definitions["Release"]["description"],
         "type": "object",
-        "properties": {"extends": {"type": "string", "description": "release whose bindings it starts from"}},
+        "properties": {"extends": {"type": "string", "description": "release whose bindings it inherits"}},
         "additionalProperties": {"$ref": "#/$defs/BindingEntry"},
     }
-    whole = definitions["RegistryFile"]
-    for name, schema_of_key in whole["properties"].items():
+    file_schema = definitions["RegistryFile"]
+    for name, schema_of_key in file_schema["properties"].items():
         if name != "schema_version" and {"type": "null"} not in schema_of_key.get("anyOf", ()):
-            # a key with nothing behind it is read as if it were not there
+            # a key without a value is read as absent
             description = schema_of_key.pop("description")
-            whole["properties"][name] = {"anyOf": [schema_of_key, {"type": "null"}], "description": description}
-    # an environment's file says only what differs, so only the version can be asked for; the loader asks for the rest
+            file_schema["properties"][name] = {"anyOf": [schema_of_key, {"type": "null"}], "description": description}
+    # an environment's file contains only differences, so the schema requires only the version; the loader checks more
     for name in ("ModelEntry", "Degrade", "Experiment", "ServeKey", "RegistryFile"):
         definitions[name].pop("required")
-    whole["anyOf"] = [{"required": ["schema_version"]}, {"required": ["extends"]}]
+    file_schema["anyOf"] = [{"required": ["schema_version"]}, {"required": ["extends"]}]
     return as_text({"title": "flowai registry", **schema})

@@ -1,4 +1,4 @@
-"""The records of `serve` in a registry: who may use the HTTP gateway, and how much of it."""
+"""Records of `serve` in a registry: callers and limits of the HTTP gateway."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from flowai.timestamps import parse_duration_s
 
 
 class ServeKey(RegistryRecord, frozen=True, kw_only=True):
-    """A key that lets a caller in; the file holds its hash only."""
+    """API key of a caller; the file contains only its hash."""
 
     tenant: Name
-    """Whose data its calls are: caches never cross it."""
+    """Tenant of the caller's calls: cached answers are never shared across tenants."""
     sha256: Sha256
-    """SHA-256 of the key's UTF-8 text, 64 hexadecimal digits in lower case. The key is random and long (32 bytes), so
-    that nobody finds it by trying."""
+    """SHA-256 of the key's UTF-8 text, 64 hexadecimal digits in lower case. The key has 32 random bytes, too many to
+    guess."""
 
 
 class Serve(RegistryRecord, frozen=True, kw_only=True):
-    """The HTTP gateway: its callers and its limits."""
+    """Callers and limits of the HTTP gateway."""
 
     keys: Mapping[Name, ServeKey] = {}
-    """Keys by a name of your own; without any, only callers on the same machine are let in."""
+    """Keys by name; without keys only callers on the same machine are allowed."""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 4 << 20
-    """Longest request body, 1,024 to 1,073,741,824."""
+    """Longest request body, 1,024 to 1,073,741,824 bytes."""
     max_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 256
-    """Calls that run at one time, 1 to 100,000; one more is told to come back."""
+    """Maximum number of calls at the same time, 1 to 100,000; further requests get status 503."""
     body_timeout: Duration = "30s"
-    """Until a request's body is there."""
+    """Time limit for receiving a request's body."""
 
     @property
     def body_timeout_s(self) -> float:
-        """Seconds until a request's body is there."""
+        """`body_timeout` in seconds."""
         return parse_duration_s(self.body_timeout)

@@ -1,4 +1,4 @@
-"""Checks that every name in a registry leads somewhere, and that its parts fit together."""
+"""Checks that every name in a registry is defined, and that its parts are consistent."""
 
 from __future__ import annotations
 
@@ -16,60 +16,48 @@ if TYPE_CHECKING:
     from flowai.registry.overlay import LayeredSource
     from flowai.registry.records import BindingEntry, ModelEntry, RegistryFile
 
-LOCAL = "local/"  # prefix of models whose weights lie on this machine
-WHOLE = 100  # percent: where a rollout ends
+LOCAL = "local/"  # prefix of models with weights on this machine
+FULL_PERCENT = 100
 
 
 def validate(registry: RegistryFile, sources: LayeredSource) -> None:
-    """Check a whole registry.
-
-    Args:
-        registry: the records.
-        sources: where everything stands.
+    """Check a registry.
 
     Raises:
-        RegistryError: a name that leads nowhere, a loop, a binding without prompt or model, parts that contradict.
+        RegistryError: an undefined name, a loop, a binding without prompt or model, parts that contradict each other.
     """
-    looker = _Validator(registry, sources)
-    looker.check_models()
-    looker.check_embeddings()
-    looker.check_tiers()
-    looker.check_features()
-    looker.check_releases()
-    looker.check_experiments()
-    looker.check_stages()
-    looker.check_own_keys()
-    looker.check_serve()
+    validator = _Validator(registry, sources)
+    validator.check_models()
+    validator.check_embeddings()
+    validator.check_tiers()
+    validator.check_features()
+    validator.check_releases()
+    validator.check_experiments()
+    validator.check_stages()
+    validator.check_own_keys()
+    validator.check_serve()
 
 
 class _Validator:
-    """What the checks share.
-
-    Args:
-        registry: the records.
-        sources: where everything stands.
-    """
-
     def __init__(self, registry: RegistryFile, sources: LayeredSource) -> None:
         self._registry = registry
         self._sources = sources
 
-    def _add_error(self, what: str, *way: str | int, hint: str | None = None) -> RegistryError:
-        return RegistryError(what, place=self._sources.place(*way), hint=hint)
+    def _error(self, what: str, *keys: str | int, hint: str | None = None) -> RegistryError:
+        return RegistryError(what, place=self._sources.place(*keys), hint=hint)
 
-    def _expect(self, kind: str, name: str, known: Iterable[str], *way: str | int) -> None:
-        """Expect a name to be one of the known ones."""
+    def _expect(self, kind: str, name: str, known: Iterable[str], *keys: str | int) -> None:
         names = list(known)
         if name not in names:
-            raise self._add_error(f"no {kind} `{name}`", *way, hint=expected_one_of(names, found=name))
+            raise self._error(f"no {kind} `{name}`", *keys, hint=expected_one_of(names, found=name))
 
-    def _expect_models(self, name: str, *way: str | int) -> None:
-        """Expect a name to be one of the models, or a tier that has some."""
+    def _expect_models(self, name: str, *keys: str | int) -> None:
+        """Check that a name is a model, or a tier with models."""
         if name not in TIERS:
-            self._expect("model", name, self._registry.models, *way)
+            self._expect("model", name, self._registry.models, *keys)
         elif not self._registry.tiers.get(name):
-            hint = f"list its models, the first to ask first: `tiers: {{{name}: [...]}}`"
-            raise self._add_error(f"tier `{name}` has no models", *way, hint=hint)
+            hint = f"list its models in the order in which to try them: `tiers: {{{name}: [...]}}`"
+            raise self._error(f"tier `{name}` has no models", *keys, hint=hint)
 
     def check_models(self) -> None:
         for name, model in self._registry.models.items():
@@ -77,23 +65,21 @@ class _Validator:
 
     def _check_model(self, name: str, model: ModelEntry) -> None:
         if name in TIERS:
-            raise self._add_error(f"`{name}` cannot name a model: it is a tier", "models", name)
+            raise self._error(f"`{name}` cannot name a model: it is a tier", "models", name)
         is_local = model.model.startswith(LOCAL)
         if is_local and model.file is None and model.api_base is None:
-            hint = "name its weights: `file: package:PACKAGE/FILE.gguf`, or a path to a GGUF file"
-            raise self._add_error(
-                "missing key `file`, expected the weights of a local model", "models", name, hint=hint
-            )
+            hint = "set its weights: `file: package:PACKAGE/FILE.gguf`, or a path to a GGUF file"
+            raise self._error("missing key `file`, expected the weights of a local model", "models", name, hint=hint)
         if model.file is not None and not is_local:
             hint = f"write `model: local/{name}`, or remove `file`"
-            raise self._add_error(f"`{model.model}` takes no `file`", "models", name, "file", hint=hint)
+            raise self._error(f"`{model.model}` has no `file`: it is not local", "models", name, "file", hint=hint)
         if model.api_base is not None and not model.api_base.startswith(("http://", "https://", "${", "os.environ/")):
             expected = "expected a URL that begins with `http://` or `https://`"
-            raise self._add_error(f"found `{redact(model.api_base)}`, {expected}", "models", name, "api_base")
+            raise self._error(f"found `{redact(model.api_base)}`, {expected}", "models", name, "api_base")
         key = model.api_key
         if key is not None and "${" not in key and not key.startswith("os.environ/") and redact(key) != key:
-            hint = "put the key into `.env` or the environment, and write its name here: `${OPENAI_API_KEY}`"
-            raise self._add_error(
+            hint = "set the key in `.env` or the environment, and write the variable's name here: `${OPENAI_API_KEY}`"
+            raise self._error(
                 "found a key itself, expected the name of a variable", "models", name, "api_key", hint=hint
             )
 
@@ -106,20 +92,20 @@ class _Validator:
             for index, name in enumerate(names):
                 self._expect("model", name, self._registry.models, "tiers", tier, index)
                 if name in names[:index]:
-                    raise self._add_error(f"`{name}` is listed twice", "tiers", tier, index)
+                    raise self._error(f"`{name}` is listed twice", "tiers", tier, index)
                 own = self._registry.models[name].tier
                 if own not in (None, tier):
-                    found = f"`{name}` is listed as `{tier}`, but calls itself `{own}`"
-                    raise self._add_error(found, "tiers", tier, index)
+                    what = f"`{name}` is listed as `{tier}`, but its entry has `tier: {own}`"
+                    raise self._error(what, "tiers", tier, index)
 
     def check_features(self) -> None:
         for name, feature in self._registry.features.items():
             if name == "extends":
-                raise self._add_error("`extends` cannot name a feature: releases use that word", "features", name)
+                raise self._error("`extends` cannot name a feature: it is a key of releases", "features", name)
             for index, model in enumerate(feature.fallback):
                 self._expect_models(model, "features", name, "fallback", index)
                 if model in feature.fallback[:index]:
-                    raise self._add_error(f"`{model}` is listed twice", "features", name, "fallback", index)
+                    raise self._error(f"`{model}` is listed twice", "features", name, "fallback", index)
             if feature.degrade is not None:
                 self._expect_models(feature.degrade.to, "features", name, "degrade", "to")
 
@@ -131,33 +117,33 @@ class _Validator:
             if release.extends is not None:
                 self._expect("release", release.extends, self._registry.releases, "releases", name, "extends")
         for name in self._registry.releases:
-            self._check_whole(name)
+            self._check_chain(name)
 
-    def _check_whole(self, name: str) -> None:
-        """Check that a release's chain ends, and that every feature in it has a prompt and a model."""
+    def _check_chain(self, name: str) -> None:
+        """Check that a release does not extend itself, and that each of its features has a prompt and a model."""
         chain: list[str] = []
         link: str | None = name
         while link is not None:
             if link in chain:
                 loop = " -> ".join((*chain[chain.index(link) :], link))
-                raise self._add_error(f"releases extend each other in a loop: {loop}", "releases", name, "extends")
+                raise self._error(f"releases extend each other in a loop: {loop}", "releases", name, "extends")
             chain.append(link)
             link = self._registry.releases[link].extends
         for feature in self._registry.releases[name].bindings:
-            given = [self._registry.releases[link].bindings.get(feature) for link in chain]
+            bindings = [self._registry.releases[link].bindings.get(feature) for link in chain]
             for part in ("prompt", "model"):
-                if not any(binding is not None and getattr(binding, part) for binding in given):
-                    raise self._add_error(
-                        f"missing key `{part}`, and no release it extends gives one", "releases", name, feature
+                if not any(binding is not None and getattr(binding, part) for binding in bindings):
+                    raise self._error(
+                        f"missing key `{part}`, and no release it extends has one", "releases", name, feature
                     )
 
-    def _check_binding(self, binding: BindingEntry, *way: str | int) -> None:
+    def _check_binding(self, binding: BindingEntry, *keys: str | int) -> None:
         if binding.model is not None:
-            self._expect_models(binding.model, *way, "model")
+            self._expect_models(binding.model, *keys, "model")
         for param in binding.params:
             if param in OWN_PARAMS:
-                hint = "the prompt, the model entry and the feature say this"
-                raise self._add_error(f"`{param}` is no sampling parameter", *way, "params", param, hint=hint)
+                hint = "it is set by the prompt, the model entry or the feature"
+                raise self._error(f"`{param}` is not a sampling parameter", *keys, "params", param, hint=hint)
 
     def check_experiments(self) -> None:
         for name, experiment in self._registry.experiments.items():
@@ -168,11 +154,11 @@ class _Validator:
     def check_stages(self) -> None:
         stages = self._registry.policies.canary.stages
         shares = [stage for stage in stages if isinstance(stage, int)]
-        rising = all(low < high for low, high in pairwise(shares))
-        if not rising or not shares or shares[-1] != WHOLE or "dogfood" in stages[1:]:
+        is_rising = all(low < high for low, high in pairwise(shares))
+        if not is_rising or not shares or shares[-1] != FULL_PERCENT or "dogfood" in stages[1:]:
             found = ", ".join(map(str, stages))
             expected = "expected rising percentages up to 100, `dogfood` only as the first"
-            raise self._add_error(f"found {found}; {expected}", "policies", "canary", "stages")
+            raise self._error(f"found {found}; {expected}", "policies", "canary", "stages")
 
     def check_own_keys(self) -> None:
         registry = self._registry
@@ -190,4 +176,4 @@ class _Validator:
             other = owners.setdefault(key.sha256, name)
             if other != name:
                 what = f"has the same hash as `{other}`, expected one key for each name"
-                raise self._add_error(what, "serve", "keys", name, "sha256")
+                raise self._error(what, "serve", "keys", name, "sha256")

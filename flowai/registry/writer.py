@@ -1,4 +1,4 @@
-"""The only writer of a registry: changes flowai's own keys, or an entry, and leaves all else as people wrote it."""
+"""The only writer of registry files: changes flowai's own keys, or an entry, and leaves all other bytes unchanged."""
 
 from __future__ import annotations
 
@@ -26,20 +26,16 @@ if TYPE_CHECKING:
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LOCK_LIMIT_S = 3.0
-"""An edit takes milliseconds: who holds the lock for longer is stopped, or is no flowai."""
+"""An edit takes milliseconds: a process with the lock for longer is suspended, or not flowai."""
 
 
 class ManagedKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """What flowai itself keeps in a registry."""
+    """Keys of the registry that flowai writes; see `RegistryFile`."""
 
     current: str | None = None
-    """The release that serves; None before the first."""
     history: tuple[str, ...] = ()
-    """Releases that completed 100 %, oldest first."""
     bad: tuple[str, ...] = ()
-    """Releases never to be served again."""
     rollout: Rollout | None = None
-    """The rollout that is on; None when none is."""
 
 
 def edit_registry(
@@ -50,48 +46,45 @@ def edit_registry(
     environ: Mapping[str, str],
     clock_s: Callable[[], float] = time.monotonic,
 ) -> Registry:
-    """Change flowai's own keys, in the environment's file where one is chosen.
+    """Change flowai's own keys, in the environment's file if there is one, and return the new registry.
 
     The file is read, changed and replaced under a lock that all processes on this machine share, so no change is lost.
-    Comments, order, quotes and line ends stay; only lines of keys that really change are touched.
+    Comments, order, quotes and line ends stay; only lines of changed keys are written. After an error the file is
+    unchanged.
 
     Args:
-        project: whose registry.
-        change: is given the keys as they stand now, and returns them as they shall be. Called once.
+        project: the project.
+        change: receives the current keys and returns the new ones. Called once.
         env: the environment, as for `load_registry`.
         environ: the variables, as for `load_registry`.
-        clock_s: a clock that never goes back, seconds.
-
-    Returns:
-        The registry as it stands afterwards.
+        clock_s: monotonic clock.
 
     Raises:
-        RegistryError: the registry is wrong before the change, or would be after it; nothing is written then.
+        RegistryError: the registry is wrong before the change, or would be after it.
         UsageError: there is no such environment, or the change names a release that does not exist.
-        InfrastructureError: the file cannot be written, or another process keeps the lock; it is as it was.
+        InfrastructureError: the file cannot be written, or another process keeps the lock.
     """
     with _locked(project.root, clock_s):
         before = load_registry(project, env=env, environ=environ)
         own = ManagedKeys(current=before.current, history=before.history, bad=before.bad, rollout=before.rollout)
-        wanted = change(own)
-        _check_names(before, wanted)
+        changed_keys = change(own)
+        _check_names(before, changed_keys)
         path = environment_file(project, before.environment)
-        _rewrite(path.resolve(), project.show(path), _differences(own, wanted))
+        _rewrite(path.resolve(), project.show(path), _differences(own, changed_keys))
         return load_registry(project, env=env, environ=environ)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EntryEdit:
-    """One entry of a map that people write, to be added or taken out."""
+    """An entry to add to a map of the registry, or to remove from it."""
 
     key: str
     """The map: `releases`, `experiments`."""
     name: str
-    """The entry."""
     value: Mapping[str, object] | None = None
-    """What it says; None takes it out, wherever it stands."""
-    beside: str = ""
-    """An entry of the same map; the new one is added to the file that holds it."""
+    """The new entry's value; None to remove the entry."""
+    same_file_as: str = ""
+    """An existing entry of the map; the new one is added to the same file."""
 
 
 def edit_entries(
@@ -102,21 +95,21 @@ def edit_entries(
     environ: Mapping[str, str],
     clock_s: Callable[[], float] = time.monotonic,
 ) -> tuple[str, ...]:
-    """Add entries to a registry or take some out, in the files where they belong; as careful as `edit_registry`.
+    """Add entries to a registry or remove some, with the guarantees of `edit_registry`.
 
     Args:
-        project: whose registry.
-        change: is given the registry as it stands now, and returns what shall change. Called once, under the lock.
+        project: the project.
+        change: receives the current registry and returns the edits. Called once, under the lock.
         env: the environment, as for `load_registry`.
         environ: the variables, as for `load_registry`.
-        clock_s: a clock that never goes back, seconds.
+        clock_s: monotonic clock.
 
     Returns:
-        The files that were changed, as a person would type them.
+        The changed files, as the user types them.
 
     Raises:
-        RegistryError: the registry is wrong before the change, or would be after it; it is as it was then.
-        InfrastructureError: a file cannot be written, or another process keeps the lock; as above.
+        RegistryError: the registry is wrong before the change, or would be after it.
+        InfrastructureError: a file cannot be written, or another process keeps the lock.
     """
     with _locked(project.root, clock_s):
         edits = change(load_registry(project, env=env, environ=environ))
@@ -125,7 +118,7 @@ def edit_entries(
         try:
             for path in before:
                 if _apply(path, project.show(path), edits):
-                    changed.append(path)  # noqa: PERF401 - known one by one, for who takes them back
+                    changed.append(path)  # noqa: PERF401 - known one by one, so that an error can restore them
             load_registry(project, env=env, environ=environ)
         except FlowaiError:
             for path in changed:
@@ -135,35 +128,35 @@ def edit_entries(
 
 
 def _files(project: Project, env: str | None) -> tuple[Path, ...]:
-    """Give the files of a registry: the one that is extended first."""
+    """Return the files of a registry, the base first."""
     path = environment_file(project, env)
     base = parse_yaml(read_text(path), name=project.show(path), kind=RegistryError).value.get("extends")
     return (path,) if base is None else (path.with_name(base), path)
 
 
 def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
-    """Write the edits that belong into a file, after proving that they, and nothing else, change; say if any does."""
+    """Apply the edits of a file, after a check that nothing else changes; return whether there were any."""
     before = read_text(path, name=name, kind=RegistryError)
     text, expected = before, parse_yaml(before, name=name, kind=RegistryError).value
     for edit in edits:
-        here = expected.get(edit.key) or {}
-        if edit.value is None and edit.name in here:
+        entries = expected.get(edit.key) or {}
+        if edit.value is None and edit.name in entries:
             text = remove_entry(text, edit.key, edit.name, name=name)
-            here = {entry: value for entry, value in here.items() if entry != edit.name}
-        elif edit.value is not None and edit.beside in here:
+            entries = {entry: value for entry, value in entries.items() if entry != edit.name}
+        elif edit.value is not None and edit.same_file_as in entries:
             text = add_entry(text, edit.key, edit.name, edit.value, name=name)
-            here = {**here, edit.name: edit.value}
+            entries = {**entries, edit.name: edit.value}
         else:
             continue
-        expected = {**expected, edit.key: here}
+        expected = {**expected, edit.key: entries}
     if text == before:
         return False
-    if not _equals(text, expected):
+    if not _parses_to(text, expected):
         keys = ", ".join(f"`{edit.key}.{edit.name}`" for edit in edits)
         raise RegistryError(
-            f"{keys} cannot be changed without touching what stands around",
+            f"{keys} cannot be changed without changing other text",
             place=Place(file=name),
-            hint="write one `name: value` per line there, without anchors; or make the change by hand",
+            hint="write one `name: value` per line there, without anchors; or change the entry by hand",
         )
     if not path.stat().st_mode & 0o222:
         raise InfrastructureError("the file is read-only", place=Place(file=name))
@@ -172,22 +165,22 @@ def _apply(path: Path, name: str, edits: Sequence[EntryEdit]) -> bool:
     return True
 
 
-def _check_names(registry: Registry, wanted: ManagedKeys) -> None:
-    names = [*wanted.history, *wanted.bad]
-    names += [wanted.current] if wanted.current else []
-    names += [wanted.rollout.candidate] if wanted.rollout else []
+def _check_names(registry: Registry, changed_keys: ManagedKeys) -> None:
+    names = [*changed_keys.history, *changed_keys.bad]
+    names += [changed_keys.current] if changed_keys.current else []
+    names += [changed_keys.rollout.candidate] if changed_keys.rollout else []
     for name in names:
         registry.release(name)
 
 
-def _differences(own: ManagedKeys, wanted: ManagedKeys) -> dict[str, object]:
-    """Give the keys that change, as YAML values."""
-    old, new = (msgspec.to_builtins(keys, builtin_types=(_datetime(),)) for keys in (own, wanted))
+def _differences(own: ManagedKeys, changed_keys: ManagedKeys) -> dict[str, object]:
+    """Return the keys that change, as YAML values."""
+    old, new = (msgspec.to_builtins(keys, builtin_types=(_datetime(),)) for keys in (own, changed_keys))
     return {key: _drop_none(value) for key, value in new.items() if value != old[key]}
 
 
 def _datetime() -> type:
-    from datetime import datetime  # YAML has times of its own, so they are kept as such
+    from datetime import datetime  # kept unconverted: YAML has a type for times
 
     return datetime
 
@@ -199,7 +192,7 @@ def _drop_none(value: object) -> object:
 
 
 def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
-    """Write the changes into one file, after proving that they, and nothing else, have changed."""
+    """Write changed keys into a file, after a check that nothing else changes."""
     if not changes:
         return
     before = read_text(path, name=name, kind=RegistryError)
@@ -207,10 +200,10 @@ def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
     for key, value in changes.items():
         text = replace_value(text, key, value, name=name)
     expected = {**parse_yaml(before, name=name, kind=RegistryError).value, **changes}
-    if not _equals(text, expected):
+    if not _parses_to(text, expected):
         keys = ", ".join(f"`{key}`" for key in changes)
         raise RegistryError(
-            f"{keys} cannot be changed without touching what stands around",
+            f"{keys} cannot be changed without changing other text",
             place=Place(file=name),
             hint="write them as plain `key: value` lines at the end of the file, without anchors",
         )
@@ -218,8 +211,7 @@ def _rewrite(path: Path, name: str, changes: Mapping[str, object]) -> None:
     write_atomic(path, mark + text.encode())
 
 
-def _equals(text: str, expected: object) -> bool:
-    """Compare YAML text with a value."""
+def _parses_to(text: str, expected: object) -> bool:
     try:
         return _are_equal(parse_yaml(text, name="the result").value, expected)
     except ProjectError:
@@ -227,7 +219,7 @@ def _equals(text: str, expected: object) -> bool:
 
 
 def _are_equal(found: object, expected: object) -> bool:
-    """Compare two values of YAML; `.nan` equals itself here."""
+    """Compare two YAML values; `.nan` equals itself."""
     if isinstance(found, dict) and isinstance(expected, dict):
         return found.keys() == expected.keys() and all(_are_equal(item, expected[key]) for key, item in found.items())
     if isinstance(found, list) and isinstance(expected, list):
@@ -239,7 +231,7 @@ def _are_equal(found: object, expected: object) -> bool:
 
 @contextmanager
 def _locked(directory: Path, clock_s: Callable[[], float]) -> Iterator[None]:
-    """Hold the lock of a directory: nothing is left behind, and the kernel frees it when a process dies."""
+    """Hold the lock of a directory; it needs no file, and the kernel releases it when the process ends."""
     with writing(directory):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,7 +1,6 @@
-"""Replaces the value of one top-level key in YAML text, adds or takes out one entry, and leaves every other byte alone.
+"""Replaces the value of a top-level key in YAML text, adds or removes an entry, and leaves all other bytes unchanged.
 
-A YAML library that round-trips comments still re-wraps lists, quotes and indents; cutting at the marks of the parser's
-events cannot.
+It edits at the marks of the parser's events: YAML libraries that keep comments change lists, quotes and indents.
 """
 
 from __future__ import annotations
@@ -25,60 +24,50 @@ if TYPE_CHECKING:
 
 QUOTE = '"'
 LINE_BREAKS = re.compile("[\n\x85\u2028\u2029]")
-"""What YAML 1.1 takes for the end of a line."""
+"""Line breaks of YAML 1.1."""
 MAX_SIMPLE_KEY_CHARS = 1_000
-"""YAML 1.1 ends a key at 1,024 characters, its quotes and escapes included."""
+"""YAML 1.1 limits a key to 1,024 characters, including quotes and escapes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Value:
-    """Where the value of a top-level key stands."""
+    """Position of a top-level key's value."""
 
     start: int
-    """Index of its first character."""
     end: int
-    """Index after its last character, comments left out."""
+    """Index after its last character, without comments."""
     column: int
-    """Column of its first character."""
     key_column: int
-    """Column of its key."""
     quote: str
     """`'` or `"` of a quoted scalar; empty otherwise."""
     items_end: int
-    """Index after its last item; 0 where it has none."""
+    """Index after its last item; 0 without items."""
     items: tuple[str, ...] | None
-    """Its items, if it is a list of plain names; None for anything else."""
+    """Items of a list of scalars; None for other values."""
     is_block: bool
     """Whether it is a list or map in block style."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _TopLevelKey:
-    """The outermost map of a document."""
-
+class _TopLevelMap:
     values: dict[str, _Value]
-    """By key."""
     column: int
-    """Column of its keys."""
+    """Column of the keys."""
     end: int
     """Index where a new key can be added."""
 
 
 def replace_value(text: str, key: str, value: object, *, name: str) -> str:
-    """Give the text with another value for one top-level key, or with the key added at the end.
+    """Return a text with another value of a top-level key, or with the key added at the end; the rest is unchanged.
 
     Args:
-        text: a YAML document whose outermost value is a map.
+        text: a YAML document with a map at the top level.
         key: the key.
         value: None, a text, a list of texts, or a map to texts, int and datetime.
-        name: how messages call the text.
-
-    Returns:
-        The text; all of it outside the value is unchanged. A comment behind the value stays.
+        name: name of the text in errors.
 
     Raises:
-        RegistryError: the text is not valid YAML, its outermost map is written in braces, or the value holds text that
-            YAML cannot.
+        RegistryError: the text is not valid YAML, its top-level map is in braces, or YAML cannot contain the value.
     """
     _check_text(value, name, key)
     top = _scan(text, name)
@@ -88,14 +77,14 @@ def replace_value(text: str, key: str, value: object, *, name: str) -> str:
     if old.items and isinstance(value, list) and tuple(value[: len(old.items)]) == old.items:
         return _extended(text, old, value[len(old.items) :])
     rendered = _render(value, old.quote)
-    if old.start > 0 and text[old.start - 1] == ":":  # `current:` with nothing behind it
+    if old.start > 0 and text[old.start - 1] == ":":  # `current:` without a value
         rendered = f" {rendered}"
-    elif old.column <= old.key_column:  # a list may begin under its key; what replaces it may not
+    elif old.column <= old.key_column:  # a list may begin in its key's column, other values may not
         rendered = f"  {rendered}"
     return text[: old.start] + rendered + text[old.end :]
 
 
-def _added(text: str, top: _TopLevelKey, line: str) -> str:
+def _added(text: str, top: _TopLevelMap, line: str) -> str:
     ending = _line_ending(text)
     before, after = text[: top.end], text[top.end :]
     gap = "" if before.endswith(("\n", "\r")) or not before else ending
@@ -103,7 +92,7 @@ def _added(text: str, top: _TopLevelKey, line: str) -> str:
 
 
 def _extended(text: str, old: _Value, more: Sequence[str]) -> str:
-    """Add items at the end of a list, in the list's own style."""
+    """Append items to a list, in the list's style."""
     rendered = [_render(item) for item in more]
     if not old.is_block:
         return text[: old.items_end] + "".join(f", {item}" for item in rendered) + text[old.items_end :]
@@ -121,7 +110,7 @@ def _line_ending(text: str) -> str:
 
 
 def _render(value: object, quote: str = "") -> str:
-    """Write a value in one line; texts in the given quotes, or plain where YAML reads them back unchanged."""
+    """Render a value in one line; texts in the given quotes, or without if YAML reads them back unchanged."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_render(item) for item in value)}]"
     if isinstance(value, dict):
@@ -132,7 +121,7 @@ def _render(value: object, quote: str = "") -> str:
 
     style = None
     if isinstance(value, str):
-        # between single quotes YAML folds a line break; double quotes hold it as an escape
+        # in single quotes YAML folds a line break; in double quotes it is an escape
         style = QUOTE if LINE_BREAKS.search(value) else quote or None
     listed = yaml.safe_dump(
         [value], default_style=style, default_flow_style=True, width=math.inf, allow_unicode=True
@@ -141,21 +130,21 @@ def _render(value: object, quote: str = "") -> str:
 
 
 def _render_key(key: object) -> str:
-    """Write a key of a map in braces; a long one is no key without its `?`."""
+    """Render a key of a map in braces; a long one needs a `?`."""
     rendered = _render(key)
     return rendered if len(rendered) <= MAX_SIMPLE_KEY_CHARS else f"? {rendered}"
 
 
 def _check_text(value: object, name: str, key: str) -> None:
-    """Refuse a value that holds text which YAML cannot."""
+    """Refuse a value with text that YAML cannot contain."""
     if isinstance(value, str):
         problem = encoding_problem(value)
         if problem is not None:
             raise RegistryError(problem, place=Place(file=name, key=key))
     elif isinstance(value, dict):
-        for one, item in value.items():
-            _check_text(one, name, key)
-            _check_text(item, name, f"{key}.{one}")
+        for inner, item in value.items():
+            _check_text(inner, name, key)
+            _check_text(item, name, f"{key}.{inner}")
     elif isinstance(value, list | tuple):
         for item in value:
             _check_text(item, name, key)
@@ -163,7 +152,7 @@ def _check_text(value: object, name: str, key: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """Where an entry of a map stands: index and column of its key's first character, index after its value."""
+    """Position of a map's entry: index and column of its key's start, index after its value."""
 
     name: str
     start: int
@@ -172,21 +161,17 @@ class _Entry:
 
 
 def add_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, name: str) -> str:
-    """Give the text with one more entry at the end of the map of a top-level key, in the map's own style.
+    """Return a text with a new entry at the end of a top-level key's map, in the map's style; the rest is unchanged.
 
     Args:
-        text: a YAML document whose outermost value is a map.
-        key: the key; its map has an entry already.
-        entry: name of the new one.
-        value: what it says.
-        name: how messages call the text.
-
-    Returns:
-        The text; all that was in it is unchanged.
+        text: a YAML document with a map at the top level.
+        key: the key; its map has at least one entry.
+        entry: name of the new entry.
+        value: the new entry's value.
+        name: name of the text in errors.
 
     Raises:
-        RegistryError: the text is not valid YAML, the key has no map with an entry, or the value holds text that YAML
-            cannot.
+        RegistryError: the text is not valid YAML, the key has no map with entries, or YAML cannot contain the value.
     """
     _check_text({entry: value}, name, key)
     is_flow, _, entries = _entries(text, key, name)
@@ -197,103 +182,100 @@ def add_entry(text: str, key: str, entry: str, value: Mapping[str, object], *, n
     gap = "" if text[:at].endswith("\n") else ending
     indent = " " * last.column
     head = f"{indent}{_render(entry)}:{'' if value else ' {}'}"
-    lines = [head, *(f"{indent}  {_render(one)}: {_render(item)}" for one, item in value.items())]
+    lines = [head, *(f"{indent}  {_render(inner)}: {_render(item)}" for inner, item in value.items())]
     return text[:at] + gap + "".join(f"{line}{ending}" for line in lines) + text[at:]
 
 
 def remove_entry(text: str, key: str, entry: str, *, name: str) -> str:
-    """Give the text without one entry of the map of a top-level key; of the last one `{}` is left.
+    """Return a text without an entry of a top-level key's map and its comments; a map without entries becomes `{}`.
 
     Args:
-        text: a YAML document whose outermost value is a map.
+        text: a YAML document with a map at the top level.
         key: the key.
-        entry: which one; comments inside it go with it.
-        name: how messages call the text.
-
-    Returns:
-        The text; all else in it is unchanged.
+        entry: name of the entry.
+        name: name of the text in errors.
 
     Raises:
         RegistryError: the text is not valid YAML, or there is no such entry.
     """
     is_flow, key_end, entries = _entries(text, key, name)
-    place = next((index for index, one in enumerate(entries) if one.name == entry), None)
-    if place is None:
+    position = next((index for index, candidate in enumerate(entries) if candidate.name == entry), None)
+    if position is None:
         raise RegistryError(f"no `{entry}`", place=Place(file=name, key=key))
-    one = entries[place]
+    removed = entries[position]
     if not is_flow:
-        begin = text.rfind("\n", 0, one.start) + 1
-        rest = text[:begin] + text[_line_end(text, one.end) :]
+        begin = text.rfind("\n", 0, removed.start) + 1
+        rest = text[:begin] + text[_line_end(text, removed.end) :]
         colon = text.index(":", key_end) + 1
         return rest if len(entries) > 1 else f"{rest[:colon]} {{}}{rest[colon:]}"
-    if place + 1 < len(entries):
-        return text[: one.start] + text[entries[place + 1].start :]
-    return text[: entries[place - 1].end if place else one.start] + text[one.end :]
+    if position + 1 < len(entries):
+        return text[: removed.start] + text[entries[position + 1].start :]
+    return text[: entries[position - 1].end if position else removed.start] + text[removed.end :]
 
 
 def _entries(text: str, key: str, name: str) -> tuple[bool, int, list[_Entry]]:
-    """Find the entries of a top-level map: whether it is written in braces, where its key ends, each of them."""
+    """Return whether a top-level map is in braces, the index after its key, and its entries."""
     import yaml  # as in _scan
 
-    _scan(text, name)  # its errors have places
+    _scan(text, name)  # for errors with places
     events = iter(list(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))))
     next(event for event in events if isinstance(event, yaml.MappingStartEvent))
     while not isinstance(head := next(events), yaml.MappingEndEvent):
-        for _ in _whole(head, events):
+        for _ in _node_events(head, events):
             pass
-        node = list(_whole(next(events), events))
+        node = list(_node_events(next(events), events))
         if getattr(head, "value", None) == key and isinstance(node[0], yaml.MappingStartEvent):
             inner = iter(node[1:-1])
-            pairs = [(list(_whole(first, inner)), list(_whole(next(inner), inner))) for first in inner]
-            found = [
+            pairs = [(list(_node_events(first, inner)), list(_node_events(next(inner), inner))) for first in inner]
+            entries = [
                 _Entry(
-                    name=str(getattr(one[0], "value", "")),
-                    start=_begin(one[0]).index,
-                    column=_begin(one[0]).column,
-                    end=_locate(one[0], value).end,
+                    name=str(getattr(start[0], "value", "")),
+                    start=_start(start[0]).index,
+                    column=_start(start[0]).column,
+                    end=_locate(start[0], value).end,
                 )
-                for one, value in pairs
+                for start, value in pairs
             ]
-            if found:
-                return bool(node[0].flow_style), _finish(head).index, found
+            if entries:
+                return bool(node[0].flow_style), _end(head).index, entries
     raise RegistryError("found no entries, expected a map of names", place=Place(file=name, key=key))
 
 
 def _line_end(text: str, at: int) -> int:
-    """Give the index after the line on which something ends; what takes whole lines ends at the next one's begin."""
+    """Return the start of the line after an end index, which may be this start already."""
     if text[at - 1] == "\n":
         return at
     stop = text.find("\n", at)
     return len(text) if stop < 0 else stop + 1
 
 
-def _scan(text: str, name: str) -> _TopLevelKey:
-    """Find the values of the outermost map."""
-    import yaml  # only commands that change the registry come here
+def _scan(text: str, name: str) -> _TopLevelMap:
+    """Return the positions of the top-level values."""
+    import yaml  # late: only for commands that change the registry
 
-    parse_yaml(text, name=name, kind=RegistryError)  # its errors have places
+    parse_yaml(text, name=name, kind=RegistryError)  # for errors with places
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     events = iter(list(yaml.parse(text, Loader=loader)))
     start = next(event for event in events if isinstance(event, yaml.MappingStartEvent))
     if start.flow_style:
         raise RegistryError(
-            "the whole file is written in braces; flowai cannot add its keys there",
-            place=Place(file=name, line=_begin(start).line + 1),
+            "the top-level map is in braces; flowai cannot add its keys there",
+            place=Place(file=name, line=_start(start).line + 1),
             hint="write one `key: value` per line",
         )
     values: dict[str, _Value] = {}
     while not isinstance(key := next(events), yaml.MappingEndEvent):
-        for _ in _whole(key, events):  # a key may be a collection too; then it is none of ours
+        for _ in _node_events(key, events):  # a key may be a collection too; flowai has none
             pass
-        value = list(_whole(next(events), events))
+        value = list(_node_events(next(events), events))
         values[str(getattr(key, "value", ""))] = _locate(key, value)
     ends = next(event for event in events if isinstance(event, yaml.DocumentEndEvent))
-    end = _begin(ends).index if ends.explicit else len(text)
-    return _TopLevelKey(values=values, column=_begin(start).column, end=end)
+    end = _start(ends).index if ends.explicit else len(text)
+    return _TopLevelMap(values=values, column=_start(start).column, end=end)
 
 
-def _whole(first: Event, events: Iterator[Event]) -> Iterator[Event]:
-    """Give the events of one node, collections with all that is in them."""
+def _node_events(first: Event, events: Iterator[Event]) -> Iterator[Event]:
+    """Yield the events of a node with its content."""
     import yaml  # as in _scan
 
     depth = 0
@@ -312,31 +294,31 @@ def _locate(key: Event, node: list[Event]) -> _Value:
 
     first = node[0]
     is_block = isinstance(first, yaml.CollectionStartEvent) and not first.flow_style
-    # a block collection ends without width where the next token begins, past comments: its last content ends it
+    # the end mark of a block collection is at the next token, after comments: the end of its last content counts
     last = next(
         event
         for event in reversed(node)
-        if not isinstance(event, yaml.CollectionEndEvent) or _begin(event).index < _finish(event).index
+        if not isinstance(event, yaml.CollectionEndEvent) or _start(event).index < _end(event).index
     )
     inner = node[1:-1]
     items = None
     if isinstance(first, yaml.SequenceStartEvent) and all(isinstance(event, yaml.ScalarEvent) for event in inner):
         items = tuple(event.value for event in inner if isinstance(event, yaml.ScalarEvent))
     return _Value(
-        start=_begin(first).index,
-        end=_finish(last).index,
-        items_end=_finish(inner[-1]).index if items else 0,
-        column=_begin(first).column,
-        key_column=_begin(key).column,
+        start=_start(first).index,
+        end=_end(last).index,
+        items_end=_end(inner[-1]).index if items else 0,
+        column=_start(first).column,
+        key_column=_start(key).column,
         quote=(first.style or "") if isinstance(first, yaml.ScalarEvent) and first.style in ("'", '"') else "",
         items=items,
         is_block=is_block,
     )
 
 
-def _begin(event: Event) -> Mark:
+def _start(event: Event) -> Mark:
     return cast("Mark", event.start_mark)  # the parser sets it on every event
 
 
-def _finish(event: Event) -> Mark:
+def _end(event: Event) -> Mark:
     return cast("Mark", event.end_mark)  # as above

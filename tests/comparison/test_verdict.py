@@ -89,8 +89,8 @@ def test_statuses_are_those_of_the_design() -> None:
     assert [exit_code(one, None) for one in ("promote", "rollback", "hold", "invalid")] == [
         ExitCode.DONE,
         ExitCode.GATE_NOT_MET,
-        ExitCode.UNDECIDED,
-        ExitCode.UNDECIDED,
+        ExitCode.INCONCLUSIVE,
+        ExitCode.INCONCLUSIVE,
     ]
     only = frozenset({"rollback", "invalid"})
     assert [exit_code(one, only) for one in ("promote", "rollback", "hold", "invalid")] == [0, 1, 0, 5]  # type: ignore[arg-type]

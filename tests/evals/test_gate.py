@@ -72,7 +72,7 @@ def test_verdicts_have_their_exit_codes() -> None:
         "pass": ExitCode.DONE,
         "fail": ExitCode.GATE_NOT_MET,
         "error": ExitCode.INFRASTRUCTURE,
-        "inconclusive": ExitCode.UNDECIDED,
+        "inconclusive": ExitCode.INCONCLUSIVE,
     }
     for outcome, verdict in (("pass", "pass"), ("fail", "fail"), ("error", "error"), ("unscored", "inconclusive")):
         assert exit_code(decide({"s": totals_of([trial(outcome=outcome)])}, {})) == codes[verdict]

@@ -15,7 +15,7 @@ from support.scripted_replies import Reply
 from flowai.errors import AllModelsFailedError, FlowaiError
 from flowai.events import CallEvent
 from flowai.gateway.gateway import Gateway
-from flowai.providers.litellm.errors import MAX_REASON
+from flowai.providers.litellm.errors import MAX_REASON_CHARS
 
 pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
 
@@ -39,7 +39,7 @@ def _error(message: str, **fields: str) -> dict[str, Any]:
     return {"message": message, "type": KEY, "param": KEY, **fields}
 
 
-LONG = "x" * (MAX_REASON - len(KEY) * 4 // 5) + KEY
+LONG = "x" * (MAX_REASON_CHARS - len(KEY) * 4 // 5) + KEY
 ECHOES: dict[str, Reply] = {
     **{f"{status}": Reply(status=status, error=_error(f"bad key {KEY}")) for status in STATUSES},
     "401, the message cut in the key": Reply(status=401, error=_error(LONG)),

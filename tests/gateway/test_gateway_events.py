@@ -121,7 +121,7 @@ def test_the_event_of_a_failure_names_the_error_and_who_was_asked_last(project: 
     assert all(name in str(failed.value) for name in ("main", "other", "small"))
     assert KEY not in str(failed.value)
     (event,) = project.calls
-    assert event.error_class == "LadderError"
+    assert event.error_class == "AllModelsFailedError"
     assert event.provider == "small"
     assert event.served_model is None
     assert event.finish_reason is None

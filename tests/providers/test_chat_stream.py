@@ -95,7 +95,7 @@ def test_one_torn_chunk_is_survived_and_counted_and_two_are_not(torn: bytes) -> 
     assert answer.text == "grüß"
     assert answer.malformed_count == 1
     assert answer.finish_reason == "stop"
-    with pytest.raises(MalformedStreamError, match="2 chunks of the stream were no JSON"):
+    with pytest.raises(MalformedStreamError, match="2 chunks of the stream were not JSON"):
         read(torn + GOOD + torn + stream(LAST))
 
 

@@ -323,12 +323,12 @@ def test_a_whole_session_prints_nothing_and_leaves_nothing_open(provider: Script
     )
     script = """
 import asyncio, json, sys
-from flowai.calls import Endpoint, Request, connect
+from flowai.providers import Endpoint, Request, create_client
 from flowai.errors import CallError
-from flowai.secrets import Redactor
+from flowai.redaction import Redactor
 
 async def session():
-    client = connect(redactor=Redactor())
+    client = create_client(redactor=Redactor())
     endpoint = Endpoint(name="m", model="openai/gpt-4o-mini", provider="openai", api_base=sys.argv[1], api_key="k")
     request = Request(endpoint=endpoint, messages=({"role": "user", "content": "hi"},))
     kinds = []

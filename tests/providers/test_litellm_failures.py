@@ -197,7 +197,7 @@ def test_no_call_lasts_longer_than_the_total_timeout(
     provider.script(Reply(fault=fault))
     caught = failure(ask(total_timeout_s=0.2), way)
     assert type(caught) is TimedOutError
-    assert caught.what == f"no whole answer within 0.2 s from {provider.base_url}"
+    assert caught.what == f"no complete answer within 0.2 s from {provider.base_url}"
 
 
 def test_slow_but_steady_is_no_stall(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:

@@ -22,19 +22,20 @@ def in_fresh_interpreter(script: str) -> Any:
 @pytest.mark.parametrize(
     "work",
     [
-        "import flowai.calls",
+        "import flowai.providers",
         "from flowai.storage.strict_json import json_problem; json_problem('{}')",
-        "from flowai.calls import PriceTable; assert PriceTable().price('openai/gpt-4o-mini')",
+        "from flowai.providers import PriceTable; assert PriceTable().price('openai/gpt-4o-mini')",
     ],
 )
-def test_the_room_loads_nothing_heavy(work: str) -> None:
+def test_the_package_loads_nothing_heavy(work: str) -> None:
     loaded = in_fresh_interpreter(f"{work}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")
     assert not set(HEAVY) & set(loaded)
 
 
 def test_a_client_that_has_not_called_has_not_loaded_litellm() -> None:
     script = (
-        "from flowai.calls import connect\nfrom flowai.secrets import Redactor\nconnect(redactor=Redactor())\n"
+        "from flowai.providers import create_client\nfrom flowai.redaction import Redactor\n"
+        "create_client(redactor=Redactor())\n"
         "import json, sys\nprint(json.dumps(sorted(sys.modules)))"
     )
     assert not (set(HEAVY) - {"asyncio"}) & set(in_fresh_interpreter(script))

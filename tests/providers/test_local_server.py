@@ -18,7 +18,7 @@ import pytest
 
 from flowai.errors import ContextTooLongError, InfrastructureError, RegistryError, TimedOutError
 from flowai.providers import Endpoint, Request, create_client
-from flowai.providers.local import server as room
+from flowai.providers.local import server as server_module
 from flowai.providers.local.server import LocalModel, LocalServer, start_server
 from flowai.redaction import Redactor
 
@@ -225,7 +225,7 @@ def test_a_cut_file_is_explained_and_leaves_no_process(weights: Path, tmp_path: 
 @pytest.mark.local_model
 def test_a_cancelled_start_leaves_no_process(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spawned = []
-    spawn = room._spawn
+    spawn = server_module._spawn
 
     def remember() -> Any:
         spawned.append(spawn())
@@ -239,7 +239,7 @@ def test_a_cancelled_start_leaves_no_process(weights: Path, monkeypatch: pytest.
         with pytest.raises(asyncio.CancelledError):
             await start
 
-    monkeypatch.setattr(room, "_spawn", remember)
+    monkeypatch.setattr(server_module, "_spawn", remember)
     asyncio.run(cancel())
     ((process, log),) = spawned
     assert process.poll() is not None
@@ -250,8 +250,8 @@ def test_a_cancelled_start_leaves_no_process(weights: Path, monkeypatch: pytest.
     ("content", "what"),
     [
         (None, "weights of model `m` cannot be read: No such file or directory"),
-        (b"", "are no GGUF file: it begins with b'', expected b'GGUF'"),
-        (b"<html>not found</html>", "are no GGUF file: it begins with b'<htm', expected b'GGUF'"),
+        (b"", "are not a GGUF file: it begins with b'', expected b'GGUF'"),
+        (b"<html>not found</html>", "are not a GGUF file: it begins with b'<htm', expected b'GGUF'"),
     ],
 )
 def test_what_is_no_gguf_file_is_refused_before_anything_starts(
@@ -269,7 +269,7 @@ def test_what_is_no_gguf_file_is_refused_before_anything_starts(
 def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF")
-    monkeypatch.setattr(room, "find_spec", lambda _name: None)
+    monkeypatch.setattr(server_module, "find_spec", lambda _name: None)
     with pytest.raises(InfrastructureError, match="needs the package `xllamacpp`") as caught:
         asyncio.run(start_server(LocalModel(name="m", file=path)))
     assert caught.value.hint == "pip install 'flowai[local]'"
@@ -281,5 +281,5 @@ def test_a_container_s_share_of_the_cores_is_kept(
 ) -> None:
     path = tmp_path / "cpu.max"
     path.write_text(f"{quota}\n")
-    monkeypatch.setattr(room, "_CPU_QUOTA", path)
-    assert 1 <= room._thread_count() <= most
+    monkeypatch.setattr(server_module, "_CPU_QUOTA", path)
+    assert 1 <= server_module._thread_count() <= most

@@ -102,7 +102,7 @@ def test_repeats_come_in_the_order_they_were_recorded(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     recorded = record(path, ask(), ask(), ask())
     assert replay(path, ask(), ask(), ask()) == recorded
-    with pytest.raises(RecordingMissError, match="was recorded 3 times and is asked once more"):
+    with pytest.raises(RecordingMissError, match="was recorded 3 times and is sent once more"):
         replay(path, ask(), ask(), ask(), ask())
 
 
@@ -222,9 +222,9 @@ def test_a_wrong_line_is_named(line: str, tmp_path: Path) -> None:
 
 def test_a_failure_s_kind_is_no_way_to_build_other_objects(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    line = {"key": request_key(ask()), "model": "m", "asks": "", "failure": {"kind": "Path", "what": "x"}}
+    line = {"key": request_key(ask()), "model": "m", "question": "", "failure": {"kind": "Path", "what": "x"}}
     path.write_text(json.dumps(line) + "\n")
-    with pytest.raises(ProjectError, match="no failure of a call"):
+    with pytest.raises(ProjectError, match="not a class of CallError"):
         replay(path, ask())
 
 
@@ -234,7 +234,7 @@ def test_a_recording_is_one_json_object_per_answer(tmp_path: Path) -> None:
     (line,) = [msgspec.json.decode(raw) for raw in path.read_bytes().splitlines()]
     assert line["schema_version"] == 1
     assert line["model"] == "openai/mini"
-    assert line["asks"] == "summarise this"
+    assert line["question"] == "summarise this"
     assert line["completion"]["text"] == "answer 1"
 
 

@@ -166,7 +166,7 @@ def test_an_unknown_environment_lists_those_there_are(tmp_path: Path) -> None:
         ("extends: other.yaml\n", "no file `other.yaml`"),
         ("extends: ../registry.yaml\n", "expected the name of a registry file in the same directory"),
         ("extends: registry.prod.yaml\n", "expected the name of a registry file in the same directory"),
-        ("extends: registry.staging.yaml\n", "extends another file itself"),
+        ("extends: registry.staging.yaml\n", "extends another file"),
         ("", "missing key `extends`"),
     ],
 )

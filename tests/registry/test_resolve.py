@@ -46,7 +46,7 @@ SERVES = [
         "",
         {"AI_MODEL_VERSION": "v9"},
         "v1",
-        ("AI_MODEL_VERSION names `v9`, which is no release",),
+        ("AI_MODEL_VERSION names `v9`, which is not a release",),
     ),
 ]
 
@@ -86,7 +86,7 @@ def test_the_live_overlay_stands_between_the_pin_and_current(tmp_path: Path) -> 
     assert len(found.warnings) == 1
     found = resolve_release(registry, {}, live="v9")
     assert found.name == "v1"
-    assert found.warnings[0].startswith("the live overlay names `v9`, which is no release")
+    assert found.warnings[0].startswith("the live overlay names `v9`, which is not a release")
 
 
 def test_what_the_overlay_calls_bad_is_bad_whatever_the_registry_says(tmp_path: Path) -> None:

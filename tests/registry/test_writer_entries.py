@@ -102,7 +102,7 @@ def test_what_was_added_is_there_and_goes_again(
 
 def test_what_would_make_the_registry_wrong_is_taken_back(tmp_path: Path) -> None:
     project = project_of(tmp_path)
-    wrong = EntryEdit(key="releases", name="v9", value={"extends": "nowhere"}, beside="v1")
+    wrong = EntryEdit(key="releases", name="v9", value={"extends": "nowhere"}, same_file_as="v1")
     with pytest.raises(RegistryError, match="nowhere"):
         edit_entries(project, lambda _: (wrong,), env=None, environ={})
     assert project.registry.read_text() == MINIMAL
@@ -111,7 +111,7 @@ def test_what_would_make_the_registry_wrong_is_taken_back(tmp_path: Path) -> Non
 def test_a_byte_order_mark_stays(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     project.registry.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
-    new = EntryEdit(key="releases", name="v9", value={"extends": "v1"}, beside="v1")
+    new = EntryEdit(key="releases", name="v9", value={"extends": "v1"}, same_file_as="v1")
     assert edit_entries(project, lambda _: (new,), env=None, environ={}) == ("registry.yaml",)
     assert project.registry.read_bytes().startswith(b"\xef\xbb\xbfschema_version")
     assert load_registry(project, env=None, environ={}).release("v9").extends == "v1"
@@ -129,7 +129,7 @@ def test_an_anchor_that_others_need_is_not_cut_away(tmp_path: Path) -> None:
 def test_a_file_without_write_permission_is_left_alone(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     project.registry.chmod(0o444)
-    new = EntryEdit(key="releases", name="v9", value={"extends": "v1"}, beside="v1")
+    new = EntryEdit(key="releases", name="v9", value={"extends": "v1"}, same_file_as="v1")
     with pytest.raises(InfrastructureError, match="read-only"):
         edit_entries(project, lambda _: (new,), env=None, environ={})
     assert project.registry.read_text() == MINIMAL

@@ -111,7 +111,9 @@ def test_what_yaml_cannot_hold_is_refused_as_that(code: int) -> None:
 @given(stop=st.lists(texts, max_size=3), other=st.dictionaries(keys, values, max_size=2))
 def test_a_new_release_keeps_its_texts(stop: list[str], other: dict[str, object]) -> None:
     params = {"stop": stop, "metadata": other}
-    edit = EntryEdit(key="releases", name="n", value={"extends": "v1", "code_gen": {"params": params}}, beside="v1")
+    edit = EntryEdit(
+        key="releases", name="n", value={"extends": "v1", "code_gen": {"params": params}}, same_file_as="v1"
+    )
     with tempfile.TemporaryDirectory() as directory:
         project = project_of(Path(directory))
         edit_entries(project, lambda _: (edit,), env=None, environ={})
@@ -124,7 +126,7 @@ def test_a_new_release_keeps_its_texts(stop: list[str], other: dict[str, object]
 def test_a_managed_key_holds_every_name_that_a_release_may_have(name: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
         project = project_of(Path(directory))
-        new = EntryEdit(key="releases", name=name, value={"extends": "v1"}, beside="v1")
+        new = EntryEdit(key="releases", name=name, value={"extends": "v1"}, same_file_as="v1")
         edit_entries(project, lambda _: (new,), env=None, environ={})
         registry = edit_registry(
             project,
@@ -152,7 +154,9 @@ def test_a_number_that_is_none_elsewhere_in_the_file_stops_no_edit(tmp_path: Pat
     def adopt(registry: Registry) -> tuple[EntryEdit, ...]:
         bound = msgspec.to_builtins(registry.releases["v2"].bindings["summarization"])
         bound["params"] = {"seed": math.nan, "stop": ["\x85"]}
-        return (EntryEdit(key="releases", name="n", value={"extends": "v2", "summarization": bound}, beside="v2"),)
+        return (
+            EntryEdit(key="releases", name="n", value={"extends": "v2", "summarization": bound}, same_file_as="v2"),
+        )
 
     edit_entries(project, adopt, env=None, environ={})
     params = load_registry(project, env=None, environ={}).releases["n"].bindings["summarization"].params

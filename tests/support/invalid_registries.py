@@ -123,7 +123,7 @@ WRONG = [
         "no model `n`",
         "there are: `m`",
     ),
-    Wrong("tier twice", model("tier: bulk") + "tiers: {premium: [m]}\n", "tiers.premium.0", "calls itself `bulk`"),
+    Wrong("tier twice", model("tier: bulk") + "tiers: {premium: [m]}\n", "tiers.premium.0", "has `tier: bulk`"),
     Wrong("tier lists twice", SIX + "tiers: {bulk: [m, m]}\n", "tiers.bulk.1", "`m` is listed twice"),
     Wrong(
         "model called like a tier",
@@ -183,7 +183,7 @@ WRONG = [
     Wrong("fallback twice", feature("f: {fallback: [m, m]}"), "features.f.fallback.1", "`m` is listed twice"),
     Wrong("degrade", feature("f: {degrade: {to: n}}"), "features.f.degrade.to", "no model `n`"),
     Wrong("local without file", SIX.replace("openai/", "local/"), "models.m", "missing key `file`", "package:PACKAGE"),
-    Wrong("file without local", model("file: x"), "models.m.file", "takes no `file`", "local/m"),
+    Wrong("file without local", model("file: x"), "models.m.file", "has no `file`", "local/m"),
     Wrong("address", model("api_base: localhost"), "models.m.api_base", "expected a URL"),
     Wrong(
         "release feature",
@@ -201,7 +201,7 @@ WRONG = [
         "own param",
         binding("prompt: prompts/a_v1, model: m, params: {stream: true}"),
         "params.stream",
-        "no sampling parameter",
+        "not a sampling parameter",
     ),
     Wrong("extends nothing", SIX + "releases: {v1: {extends: v0}}\n", "releases.v1.extends", "no release `v0`"),
     Wrong(

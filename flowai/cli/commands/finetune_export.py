@@ -90,7 +90,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     else:
         _show(exported)
     if not exported.manifest.row_count:
-        raise typer.Exit(ExitCode.UNDECIDED)
+        raise typer.Exit(ExitCode.INCONCLUSIVE)
 
 
 def _ratios(text: str) -> SplitRatios:

@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     else:
         _show(labelled)
     if labelled.is_budget_spent:
-        raise typer.Exit(ExitCode.UNDECIDED)
+        raise typer.Exit(ExitCode.INCONCLUSIVE)
 
 
 def _progress(_: Label, done_count: int, total_count: int) -> None:

@@ -58,7 +58,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         for line in lines(report):
             console.print_line(line)
     if not report.total.call_count:
-        raise typer.Exit(ExitCode.UNDECIDED)
+        raise typer.Exit(ExitCode.INCONCLUSIVE)
 
 
 def lines(report: UsageReport) -> Iterator[str]:

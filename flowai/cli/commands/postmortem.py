@@ -66,7 +66,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         for line in screen_lines(result.report, f"{result.directory}/report.md"):
             console.print_styled(line)
     if not result.report.investigation.call_count:
-        raise typer.Exit(ExitCode.UNDECIDED)
+        raise typer.Exit(ExitCode.INCONCLUSIVE)
 
 
 def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:

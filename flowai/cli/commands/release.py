@@ -113,7 +113,7 @@ def promote_command(
         for line in _promoted_lines(done):
             console.print_styled(line)
     if not done.changed:
-        raise typer.Exit(ExitCode.GATE_NOT_MET if done.candidate_is_worse else ExitCode.UNDECIDED)
+        raise typer.Exit(ExitCode.GATE_NOT_MET if done.candidate_is_worse else ExitCode.INCONCLUSIVE)
 
 
 class _Quiet:

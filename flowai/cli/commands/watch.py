@@ -78,7 +78,7 @@ def exit_status(end: WatchEnd, *, is_interrupt: bool) -> int:
         return ExitCode.INFRASTRUCTURE
     if end.open_count or end.has_rolled_back:
         return ExitCode.GATE_NOT_MET
-    return ExitCode.DONE if end.has_seen_calls else ExitCode.UNDECIDED
+    return ExitCode.DONE if end.has_seen_calls else ExitCode.INCONCLUSIVE
 
 
 class _WatchScreen:

@@ -1,13 +1,12 @@
-"""The sole door to LiteLLM: imports it late and quietly, spells its arguments, reads its objects.
+"""The only module that imports LiteLLM: loads it late, builds its arguments, reads its objects.
 
-LiteLLM offers no way to say these things per call, so they hold for the whole process from the first call on:
-- four environment variables, unless they are set: its price table and its table of Anthropic headers come from its
-  own package instead of the network, it does not read `.env` by itself (flowai does that, by its own rules), and it
-  does not end a stream because a model repeats itself;
-- it prints no help texts (`suppress_debug_info`);
-- where flowai brought it into the process: its log is silenced, unless `LITELLM_LOG` asks for it, and what its import
-  leaves behind is moved out of the garbage collector's sight (`gc.freeze`), which saves a tenth of a run's CPU;
-- where, besides, nobody else uses it: its token counter is off, which only guesses and takes 40 MB.
+LiteLLM has no options per call for these settings, so they apply to the process from the first call on:
+- four environment variables, unless they are set: its price table and its Anthropic headers come from its package
+  instead of the network, it does not read `.env` (flowai does), and it does not end a stream with repetitions;
+- no help texts (`suppress_debug_info`);
+- if flowai imported it: no log unless `LITELLM_LOG` is set, and the objects of the import are excluded from garbage
+  collection (`gc.freeze`), which saves a tenth of a run's CPU time;
+- if also no other code uses it: no token counter, which only estimates and takes 40 MB.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
 
     from flowai.providers.client import Endpoint, Request
 
-# Our own limits end a call. LiteLLM keeps one HTTP client per time limit, so this must always be the same number.
+# flowai's own limits end a call. LiteLLM keeps one HTTP client per time limit, so this must always be the same number.
 NO_TIMEOUT_S = 86_400.0
-# OpenAI's client insists on a key, and would take the one from the environment to a foreign address.
+# OpenAI's client requires a key, and would send the one of the environment to a foreign address.
 NO_KEY = "none"
-LOCAL = "local"  # provider of models on this machine: they cost nothing and are reached without a proxy
-# Providers that speak OpenAI's protocol and are yet called by a handler of their own, or sign in in a way of their own.
-_WITH_THEIR_OWN_HANDLER = frozenset(
+LOCAL = "local"  # provider of models on this machine: no cost, no proxy
+# Providers with OpenAI's protocol for which LiteLLM has a separate handler or authentication.
+_PROVIDERS_WITH_OWN_HANDLER = frozenset(
     {
         "azure_ai",
         "chatgpt",
@@ -53,8 +52,8 @@ _WITH_THEIR_OWN_HANDLER = frozenset(
     }
 )
 
-# Other providers whose streams LiteLLM reads to the end: finish reason and figures. It does not so with all (Cohere's).
-_READ_BY_LITELLM = frozenset(
+# Other providers whose finish reason and usage LiteLLM reads from streams. For some it does not (Cohere's).
+_PROVIDERS_WITH_NATIVE_STREAM = frozenset(
     {
         "anthropic",
         "azure",
@@ -72,7 +71,7 @@ _READ_BY_LITELLM = frozenset(
     }
 )
 
-# Who LiteLLM tells of calls. Set by whoever uses it in this process; empty as it comes.
+# LiteLLM's lists of callbacks; empty unless other code in this process sets them.
 CALLBACK_LISTS = (
     "callbacks",
     "success_callback",
@@ -85,22 +84,19 @@ _QUIET_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_MODE": "PRODUCTION",
-    # it ends a stream after 100 equal chunks as a provider's failure; a model that loops is an answer, a bad one
+    # by default it treats 100 equal chunks as the provider's failure; for flowai it is an answer, a bad one
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",
 }
 
 
 async def load(*, shared_process: bool) -> LiteLLMAdapter:
-    """Import LiteLLM (about 2 s of CPU, once per process) and let it do what it puts off until its first call.
+    """Import LiteLLM (about 2 s of CPU, once per process) and warm it up, without network.
 
     Args:
-        shared_process: whether code other than flowai's may use LiteLLM in this process.
-
-    Returns:
-        The door; nothing was sent anywhere.
+        shared_process: whether other code in this process may use LiteLLM.
     """
     module: Any = sys.modules.get("litellm")
-    if module is None:  # on a thread of its own: meanwhile a server goes on saying that it is alive
+    if module is None:  # in a thread, so that a server answers its health checks meanwhile
         module = await asyncio.to_thread(_import, shared_process=shared_process)
     module.suppress_debug_info = True
     library = LiteLLMAdapter(module, shared_process=shared_process)
@@ -109,16 +105,15 @@ async def load(*, shared_process: bool) -> LiteLLMAdapter:
 
 
 def _import(*, shared_process: bool) -> ModuleType:
-    """Bring LiteLLM into the process, quietly."""
     for name, value in _QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     collecting = gc.isenabled()
-    gc.disable()  # a million objects are made, and none is garbage
+    gc.disable()  # the import creates a million objects, none of them garbage
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pydantic's internals, nothing a user of ours could act on
+            warnings.simplefilter("ignore")  # about pydantic's internals; users cannot act on them
             import litellm
-            import openai.resources  # noqa: F401 - openai puts this off until the first call, which is timed
+            import openai.resources  # noqa: F401 - otherwise openai imports it during the first call, which is timed
     finally:
         if collecting:
             gc.enable()
@@ -131,18 +126,18 @@ def _import(*, shared_process: bool) -> ModuleType:
 
 
 class _NoRetries(int):
-    """Zero, but true: LiteLLM's embeddings read `max_retries or 2`, and would ask three times."""
+    """Zero that is true: LiteLLM's embeddings evaluate `max_retries or 2`, and would send three requests."""
 
     def __bool__(self) -> bool:
         return True
 
 
 class LiteLLMAdapter:
-    """LiteLLM, loaded; used within one event loop.
+    """Access to the loaded LiteLLM; used within one event loop.
 
     Args:
-        module: LiteLLM itself.
-        shared_process: whether code other than flowai's may use LiteLLM in this process.
+        module: LiteLLM.
+        shared_process: whether other code in this process may use LiteLLM.
     """
 
     def __init__(self, module: ModuleType, *, shared_process: bool) -> None:
@@ -152,19 +147,19 @@ class LiteLLMAdapter:
         self.module = module
         self._internal_call_flag: ContextVar[bool] | None = _internal_call_flag()
         self.failures = (openai.OpenAIError, httpx.HTTPError, json.JSONDecodeError, OSError)
-        """What a failed call raises; all of LiteLLM's exceptions are OpenAI's. Anything else is a bug."""
+        """Exceptions of a failed call; LiteLLM's are subclasses of OpenAI's. Any other is a bug."""
         self._shared_process = shared_process
         self._warm: set[bool] = set()
         self._session: Any = None
-        self._http: dict[bool, Any] = {}  # by whether it goes around proxies
+        self._http: dict[bool, Any] = {}  # by `direct`
         self._anthropic: Any = None
         self._clients: dict[tuple[str, str | None, str | None], Any] = {}
 
     async def warm_up(self, *, stream: bool) -> None:
-        """Make a call that LiteLLM answers by itself, once: its first takes 0.3 s more than others.
+        """Run a call with a mocked answer, once: LiteLLM's first call takes 0.3 s longer than others.
 
         Args:
-            stream: whether LiteLLM itself is to read a stream, as it does for providers with a protocol of their own.
+            stream: whether to warm up native streams instead, which take another path.
         """
         if stream in self._warm:
             return
@@ -183,11 +178,11 @@ class LiteLLMAdapter:
                     pass
 
     def arguments(self, request: Request) -> dict[str, Any]:
-        """Spell a chat request; what we set wins over a parameter of the same name."""
+        """Build the arguments of a chat request; they win over its params of the same name."""
         arguments = {**request.params, **self.address(request.endpoint), "messages": list(request.messages)}
         for name in ("stream", "stream_options"):
-            arguments.pop(name, None)  # how an answer travels is ours to say
-        if arguments.get("tools"):  # or LiteLLM looks for MCP servers among them, with a package it does not bring
+            arguments.pop(name, None)  # flowai decides whether to stream
+        if arguments.get("tools"):  # otherwise LiteLLM checks them for MCP servers, with a package it does not install
             arguments["_skip_mcp_handler"] = True
         if request.response_format is not None:
             arguments["response_format"] = request.response_format
@@ -203,7 +198,7 @@ class LiteLLMAdapter:
         return arguments
 
     def address(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Spell whom to ask, and that LiteLLM shall neither retry nor give up by itself."""
+        """Build the arguments for an endpoint, without LiteLLM's own retries and time limits."""
         arguments: dict[str, Any] = {
             "model": endpoint.model,
             "timeout": NO_TIMEOUT_S,
@@ -225,9 +220,9 @@ class LiteLLMAdapter:
 
     @contextmanager
     def without_logging(self) -> Iterator[None]:
-        """Spare LiteLLM the record it makes of each call, where nobody listens: a seventh of a call's CPU.
+        """Skip LiteLLM's logging of a call, a seventh of its CPU time, unless a callback is set.
 
-        LiteLLM has no public way to say so. Where its own is gone, or somebody has set a callback, the record is made.
+        This uses a private flag of LiteLLM; without it, the call is logged.
         """
         if self._internal_call_flag is None or any(getattr(self.module, name, None) for name in CALLBACK_LISTS):
             yield
@@ -239,22 +234,20 @@ class LiteLLMAdapter:
             self._internal_call_flag.reset(token)
 
     def uses_native_stream(self, endpoint: Endpoint) -> bool:
-        """Tell whether LiteLLM itself is to read an endpoint's streams: where we cannot, and it can."""
-        return self.openai_client(endpoint) is None and endpoint.model.partition("/")[0] in _READ_BY_LITELLM
+        """Return whether LiteLLM reads an endpoint's streams: it can, and flowai's transport cannot."""
+        return (
+            self.openai_client(endpoint) is None and endpoint.model.partition("/")[0] in _PROVIDERS_WITH_NATIVE_STREAM
+        )
 
     def openai_client(self, endpoint: Endpoint) -> Any:  # noqa: ANN401 - OpenAI's own
-        """Give the OpenAI client, on connections of ours, that LiteLLM is to call an endpoint with.
-
-        Returns:
-            The client; None for a provider that LiteLLM calls in another way, and where no key is known.
-        """
-        whom = (endpoint.model, endpoint.api_base, endpoint.api_key)
-        if whom not in self._clients:
-            self._clients[whom] = self._new_openai_client(endpoint)
-        return self._clients[whom]
+        """Return an OpenAI client on flowai's connections; None without a key or if LiteLLM has another handler."""
+        key = (endpoint.model, endpoint.api_base, endpoint.api_key)
+        if key not in self._clients:
+            self._clients[key] = self._new_openai_client(endpoint)
+        return self._clients[key]
 
     def stream_cost_usd(self, endpoint: Endpoint, usage: Any) -> float | None:  # noqa: ANN401 - LiteLLM's own
-        """Price a streamed answer, which LiteLLM itself prices after we have left."""
+        """Return the cost of a streamed answer; LiteLLM computes it only after the stream."""
         if endpoint.provider == LOCAL:
             return 0.0
         try:
@@ -264,8 +257,8 @@ class LiteLLMAdapter:
         return float(sum(parts))
 
     async def aclose(self) -> None:
-        """Close our connections; LiteLLM keeps those it made itself, unless we alone use it."""
-        await asyncio.sleep(0)  # LiteLLM's bookkeeping of the last call runs as a task of its own
+        """Close flowai's connections, and LiteLLM's own unless the process is shared."""
+        await asyncio.sleep(0)  # LiteLLM logs the last call in a separate task
         self._clients.clear()
         self._anthropic = None
         while self._http:
@@ -279,7 +272,6 @@ class LiteLLMAdapter:
             await session.close()
 
     def _shared_session(self) -> Any:  # noqa: ANN401 - aiohttp's own
-        """Give the connections of our calls, so that it is us who close them."""
         if self._session is None:
             import aiohttp
 
@@ -294,20 +286,20 @@ class LiteLLMAdapter:
 
         api_base, api_key = endpoint.api_base, endpoint.api_key
         try:
-            _, provider, its_key, its_base = self.module.get_llm_provider(
+            _, provider, provider_key, provider_base = self.module.get_llm_provider(
                 model=endpoint.model, api_base=api_base, api_key=api_key
             )
         except openai.OpenAIError:
-            return None  # no such provider, which the call itself will say
+            return None  # unknown provider: the call reports it
         if provider not in {"openai", "custom_openai"} and not (
-            provider in self.module.openai_compatible_providers and provider not in _WITH_THEIR_OWN_HANDLER
+            provider in self.module.openai_compatible_providers and provider not in _PROVIDERS_WITH_OWN_HANDLER
         ):
             return None
         if api_base is not None:
             api_key = api_key or NO_KEY
         else:
-            found = get_openai_credentials(api_base=its_base, api_key=its_key or api_key)
-            api_base, api_key = found.api_base, found.api_key
+            credentials = get_openai_credentials(api_base=provider_base, api_key=provider_key or api_key)
+            api_base, api_key = credentials.api_base, credentials.api_key
         if not api_key:
             return None
         return openai.AsyncOpenAI(
@@ -319,7 +311,7 @@ class LiteLLMAdapter:
         )
 
     def _anthropic_client(self) -> Any:  # noqa: ANN401 - LiteLLM's own
-        """Give a client on our connections: of Anthropic's streams LiteLLM would never close its own."""
+        """Return a client on flowai's connections: LiteLLM never closes its own of Anthropic's streams."""
         if self._anthropic is None:
             from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 
@@ -327,7 +319,7 @@ class LiteLLMAdapter:
         return self._anthropic
 
     def _http_client(self, *, direct: bool) -> Any:  # noqa: ANN401 - httpx's own
-        """Give connections we listen to; direct ones know no proxy, which LiteLLM would use even for loopback."""
+        """Return a client with flowai's transport; `direct` ignores proxies, which LiteLLM uses even for loopback."""
         if direct not in self._http:
             import httpx
             from litellm.llms.custom_httpx.http_handler import get_ssl_configuration
@@ -351,7 +343,7 @@ def _internal_call_flag() -> ContextVar[bool] | None:
 
 
 def is_strict(schema: Any) -> bool:  # noqa: ANN401 - JSON is anything
-    """Tell whether a schema keeps the rules of OpenAI's strict mode: closed objects whose properties are all required.
+    """Return whether a schema is valid in OpenAI's strict mode: closed objects, all properties required.
 
     Source:
         OpenAI, "Structured Outputs", section "Supported schemas".
@@ -362,21 +354,21 @@ def is_strict(schema: Any) -> bool:  # noqa: ANN401 - JSON is anything
         return True
     if schema.get("type") == "object" or "properties" in schema:
         names = schema.get("properties", {})
-        closed = schema.get("additionalProperties") is False
-        if not closed or set(schema.get("required", ())) != set(names):
+        is_closed = schema.get("additionalProperties") is False
+        if not is_closed or set(schema.get("required", ())) != set(names):
             return False
     return all(is_strict(value) for value in schema.values())
 
 
 def token_counts(usage: Any) -> tuple[int | None, int | None]:  # noqa: ANN401 - LiteLLM's own
-    """Give input and output tokens; None twice where LiteLLM puts zeros for a usage that was not reported."""
+    """Return input and output tokens; None for both if LiteLLM has zeros, its value for an unreported usage."""
     if usage is None or not usage.total_tokens:
         return None, None
     return usage.prompt_tokens, usage.completion_tokens or 0
 
 
 def cost_usd(answer: Any, endpoint: Endpoint, input_tokens: int | None) -> float | None:  # noqa: ANN401 - LiteLLM's
-    """Give what LiteLLM worked out for an answer; None where it knows no price or no tokens were reported."""
+    """Return the cost that LiteLLM computed; None without a price or without reported tokens."""
     if endpoint.provider == LOCAL:
         return 0.0
     if input_tokens is None:

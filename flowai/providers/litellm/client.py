@@ -1,4 +1,4 @@
-"""Calls models through LiteLLM and gives answers in our records."""
+"""Client that calls models through LiteLLM."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import msgspec
 from flowai.errors import CallError, ContentFilteredError, MalformedAnswerError, TimedOutError
 from flowai.providers.client import Chunk, Completion, Embeddings
 from flowai.providers.litellm.adapter import LiteLLMAdapter, cost_usd, load, token_counts
-from flowai.providers.litellm.errors import explain, shown_address, translate
-from flowai.providers.litellm.native_stream import StreamAccumulator, deltas
+from flowai.providers.litellm.cancellation import cancel_after_first_wait
+from flowai.providers.litellm.errors import explain_malformed, shown_address, translate
+from flowai.providers.litellm.native_stream import StreamAccumulator, stream_deltas
 from flowai.providers.openai.embeddings import vector
 from flowai.redaction import Redactor
 
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 
 class LiteLLMClient:
-    """Calls any provider LiteLLM knows. Use it within one event loop.
+    """Client for every provider of LiteLLM. Use it within one event loop.
 
     Args:
-        redactor: takes secrets out of error messages.
-        shared_process: whether code other than flowai's may use LiteLLM in this process; see `litellm_library`.
-        clock_s: a clock that never goes back, seconds.
-        now: the time, UTC.
+        redactor: removes secrets from error messages.
+        shared_process: whether other code in this process may use LiteLLM; see `adapter`.
+        clock_s: monotonic clock.
+        now: returns the time, UTC.
     """
 
     def __init__(
@@ -52,43 +53,45 @@ class LiteLLMClient:
         self._loading = asyncio.Lock()
 
     async def complete(self, request: Request) -> Completion:
-        """Give the whole answer; see `Client.complete`."""
+        """Return the complete answer; see `Client.complete`."""
         library = await self._ready()
         if not library.uses_native_stream(request.endpoint):
-            return await self._stream_native(request, library, None)
-        async with aclosing(self._read(request, library)) as chunks:
+            return await self._call(request, library, None)
+        async with aclosing(self._native_stream(request, library)) as chunks:
             async for chunk in chunks:
                 if chunk.completion is not None:
                     return chunk.completion
         raise AssertionError("a stream ends with a completion or an error")
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Give the answer piece by piece; see `Client.stream`."""
+        """Yield the answer in chunks; see `Client.stream`."""
         library = await self._ready()
-        reads = library.uses_native_stream(request.endpoint)
-        source = self._read(request, library) if reads else self._stream_of_plain_call(request, library)
+        is_native = library.uses_native_stream(request.endpoint)
+        source = self._native_stream(request, library) if is_native else self._stream_of_call(request, library)
         async with aclosing(source) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Give one vector per text; see `Client.embed`."""
+        """Return one vector per text; see `Client.embed`."""
         library = await self._ready()
         endpoint = request.endpoint
         started_s = self._clock_s()
         limit = asyncio.timeout(request.total_timeout_s)
         try:
             async with limit:
-                answer = await library.module.aembedding(
-                    **library.address(endpoint), input=list(request.texts), encoding_format="float"
+                answer = await cancel_after_first_wait(
+                    library.module.aembedding(
+                        **library.address(endpoint), input=list(request.texts), encoding_format="float"
+                    )
                 )
         except library.failures as error:
             if limit.expired():
                 raise _deadline_error(endpoint, "no vectors", request.total_timeout_s) from None
             raise self._failure(error, endpoint, started_s) from None
         vectors = self._vectors(answer, request)
-        given, _ = token_counts(answer.usage)
-        return Embeddings(vectors=vectors, input_tokens=given, cost_usd=cost_usd(answer, endpoint, given))
+        input_tokens, _ = token_counts(answer.usage)
+        return Embeddings(vectors=vectors, input_tokens=input_tokens, cost_usd=cost_usd(answer, endpoint, input_tokens))
 
     async def warm_up(self, endpoints: Sequence[Endpoint] = ()) -> None:  # noqa: ARG002 - none of them is on this machine
         """Import LiteLLM now; see `Client.warm_up`."""
@@ -101,16 +104,16 @@ class LiteLLMClient:
             await library.aclose()
 
     async def _ready(self) -> LiteLLMAdapter:
-        """Give LiteLLM, imported and warm, so that its start is never counted as latency."""
+        """Return LiteLLM, imported and warm, so that loading is not counted as latency."""
         async with self._loading:
             if self._library is None:
                 self._library = await load(shared_process=self._shared_process)
         return self._library
 
-    async def _stream_native(
+    async def _call(
         self, request: Request, library: LiteLLMAdapter, on_delta: Callable[[Delta], None] | None
     ) -> Completion:
-        """Make a plain call through LiteLLM, and listen to its stream beneath where it goes through OpenAI's client."""
+        """Run an unstreamed call of LiteLLM; if it uses OpenAI's client, flowai's transport reports the deltas."""
         from flowai.providers.openai.transport import (  # it needs httpx, which LiteLLM brings
             StreamMonitor,
             monitor_stream,
@@ -118,7 +121,7 @@ class LiteLLMClient:
 
         endpoint = request.endpoint
         started_s = self._clock_s()
-        watch = StreamMonitor(
+        monitor = StreamMonitor(
             model=endpoint.model,
             max_tokens=_max_tokens(request),
             first_token_timeout_s=request.first_token_timeout_s,
@@ -127,56 +130,58 @@ class LiteLLMClient:
         )
         limit = asyncio.timeout(request.total_timeout_s)
         try:
-            with monitor_stream(watch), library.without_logging():
+            with monitor_stream(monitor), library.without_logging():
                 async with limit:
-                    answer = await library.module.acompletion(**library.arguments(request))
+                    answer = await cancel_after_first_wait(library.module.acompletion(**library.arguments(request)))
         except library.failures as error:
             if limit.expired():
-                raise _deadline_error(endpoint, "no whole answer", request.total_timeout_s) from None
-            if watch.is_silent:
-                raise _no_first_token_error(request, began=watch.began) from None
-            if watch.broken is not None:
-                raise explain(watch.broken, endpoint=endpoint, redactor=self._redactor) from None
+                raise _deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
+            if monitor.has_stalled:
+                raise _stalled_error(request, has_started=monitor.has_started) from None
+            if monitor.malformed is not None:
+                raise explain_malformed(monitor.malformed, endpoint=endpoint, redactor=self._redactor) from None
             raise self._failure(error, endpoint, started_s) from None
-        completion = _whole(endpoint, answer, watch, self._latency_ms(started_s))
+        completion = _completion(endpoint, answer, monitor, self._latency_ms(started_s))
         if on_delta is None:
             return completion
-        # LiteLLM moves `<think>` parts out of a whole text; the reader has got them piece by piece
-        return msgspec.structs.replace(completion, text=watch.answer.text or completion.text)
+        # LiteLLM moves `<think>` parts out of a complete text, but the chunks have contained them
+        return msgspec.structs.replace(completion, text=monitor.answer.text or completion.text)
 
-    async def _stream_of_plain_call(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
-        """Make the same plain call beside us, and pass on its pieces as they come."""
-        pieces: asyncio.Queue[Delta | None] = asyncio.Queue()
-        call = asyncio.create_task(self._stream_native(request, library, pieces.put_nowait))
-        call.add_done_callback(lambda _: pieces.put_nowait(None))
-        heard = False
+    async def _stream_of_call(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
+        """Run the unstreamed call in a task and yield the deltas that its transport reports."""
+        deltas: asyncio.Queue[Delta | None] = asyncio.Queue()
+        call = asyncio.create_task(self._call(request, library, deltas.put_nowait))
+        call.add_done_callback(lambda _: deltas.put_nowait(None))
+        was_streamed = False
         try:
-            while (piece := await pieces.get()) is not None:
-                heard = True
-                yield Chunk(text=piece.text, tool_calls=piece.tool_calls)
+            while (delta := await deltas.get()) is not None:
+                was_streamed = True
+                yield Chunk(text=delta.text, tool_calls=delta.tool_calls)
             completion = await call
         finally:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
-        if not heard and (completion.text or completion.tool_calls):  # it was not streamed
+        if not was_streamed and (completion.text or completion.tool_calls):
             yield Chunk(text=completion.text, tool_calls=_to_deltas(completion.tool_calls))
         yield Chunk(text="", completion=completion)
 
-    async def _read(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
-        """Have LiteLLM read the stream of a provider with a protocol of its own."""
+    async def _native_stream(self, request: Request, library: LiteLLMAdapter) -> AsyncGenerator[Chunk]:
+        """Yield the stream of a provider with its own protocol, which LiteLLM reads."""
         await library.warm_up(stream=True)
         endpoint = request.endpoint
         started_s = self._clock_s()
         draft = StreamAccumulator()
-        source = deltas(request, library, draft, lambda: self._latency_ms(started_s))
+        source = stream_deltas(request, library, draft, lambda: self._latency_ms(started_s))
         try:
-            async with aclosing(source) as pieces:
-                async for piece in pieces:
-                    if piece.text or piece.tool_calls:
-                        yield Chunk(text=piece.text, tool_calls=piece.tool_calls)
+            async with aclosing(source) as deltas:
+                async for delta in deltas:
+                    if delta.text or delta.tool_calls:
+                        yield Chunk(text=delta.text, tool_calls=delta.tool_calls)
         except library.failures as error:
             if isinstance(error, TimeoutError):
-                raise _no_first_token_error(request, began=draft.began, total=not draft.is_silent) from None
+                if draft.has_stalled:
+                    raise _stalled_error(request, has_started=draft.has_started) from None
+                raise _deadline_error(endpoint, "no complete answer", request.total_timeout_s) from None
             raise self._failure(error, endpoint, started_s) from None
         latency_ms = self._latency_ms(started_s)
         if not draft.is_finished:
@@ -188,7 +193,7 @@ class LiteLLMClient:
             rows = sorted(answer.data, key=lambda row: row["index"])
             vectors = tuple(vector(row["embedding"]) for row in rows)
         except (KeyError, TypeError, ValueError):
-            raise _malformed(request.endpoint, "the answer holds no vectors of numbers") from None
+            raise _malformed(request.endpoint, "the answer contains no vectors of numbers") from None
         if len(vectors) != len(request.texts):
             raise _malformed(request.endpoint, f"{len(vectors)} vectors came for {len(request.texts)} texts")
         if len({len(vector) for vector in vectors}) > 1:
@@ -208,29 +213,29 @@ class LiteLLMClient:
         )
 
 
-def _whole(endpoint: Endpoint, answer: Any, watch: StreamMonitor, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's
+def _completion(endpoint: Endpoint, answer: Any, monitor: StreamMonitor, latency_ms: float) -> Completion:  # noqa: ANN401 - LiteLLM's
     if not answer.choices:
-        raise _malformed(endpoint, "the answer holds no choices")
+        raise _malformed(endpoint, "the answer contains no choices")
     choice = answer.choices[0]
-    text = choice.message.content or watch.answer.refusal
+    text = choice.message.content or monitor.answer.refusal
     if not isinstance(text, str):
-        raise _malformed(endpoint, "the answer's content is no text")
+        raise _malformed(endpoint, "the answer's content is not a text")
     tool_calls = tuple(call.model_dump(exclude_none=True) for call in choice.message.tool_calls or ())
     if choice.finish_reason == "content_filter" and not (text or tool_calls):
         raise _content_filtered_error(endpoint)
-    given, made = token_counts(getattr(answer, "usage", None))
+    input_tokens, output_tokens = token_counts(getattr(answer, "usage", None))
     return Completion(
         text=text,
         tool_calls=tool_calls,
         model=endpoint.model,
-        served_model=watch.answer.served_model or answer.model or endpoint.model,
+        served_model=monitor.answer.served_model or answer.model or endpoint.model,
         provider=endpoint.provider,
         finish_reason=choice.finish_reason,
-        input_tokens=given,
-        output_tokens=made,
-        cost_usd=cost_usd(answer, endpoint, given),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=cost_usd(answer, endpoint, input_tokens),
         latency_ms=latency_ms,
-        ttft_ms=watch.ttft_ms,
+        ttft_ms=monitor.ttft_ms,
     )
 
 
@@ -240,7 +245,7 @@ def _completion_from_stream(
     text = "".join(draft.texts)
     if draft.finish_reason == "content_filter" and not (text or draft.tool_calls):
         raise _content_filtered_error(endpoint)
-    given, made = token_counts(draft.usage)
+    input_tokens, output_tokens = token_counts(draft.usage)
     return Completion(
         text=text,
         tool_calls=tuple(draft.tool_calls.as_json()),
@@ -248,28 +253,26 @@ def _completion_from_stream(
         served_model=draft.served_model or endpoint.model,
         provider=endpoint.provider,
         finish_reason=draft.finish_reason,
-        input_tokens=given,
-        output_tokens=made,
-        cost_usd=None if given is None else library.stream_cost_usd(endpoint, draft.usage),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=None if input_tokens is None else library.stream_cost_usd(endpoint, draft.usage),
         latency_ms=latency_ms,
         ttft_ms=draft.ttft_ms,
     )
 
 
 def _max_tokens(request: Request) -> int | None:
-    """Give the most tokens that were asked for, by either of OpenAI's names."""
-    found = [request.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
-    return max((count for count in found if isinstance(count, int)), default=None)
+    """Return the token limit of a request, by either of OpenAI's names."""
+    limits = [request.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    return max((limit for limit in limits if isinstance(limit, int)), default=None)
 
 
 def _to_deltas(tool_calls: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     return tuple({"index": index, **call} for index, call in enumerate(tool_calls))
 
 
-def _no_first_token_error(request: Request, *, began: bool, total: bool = False) -> TimedOutError:
-    if total:
-        return _deadline_error(request.endpoint, "no whole answer", request.total_timeout_s)
-    what = "the answer stalled: nothing more came" if began else "no first token"
+def _stalled_error(request: Request, *, has_started: bool) -> TimedOutError:
+    what = "the answer stalled: nothing more came" if has_started else "no first token"
     return _deadline_error(request.endpoint, what, request.first_token_timeout_s)
 
 

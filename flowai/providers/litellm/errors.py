@@ -1,7 +1,7 @@
-"""Turns what LiteLLM raises into our errors: which kind of failure, and what the provider really said.
+"""Converts LiteLLM's exceptions into CallErrors with the kind of failure and the provider's own reason.
 
-LiteLLM's own words cannot be taken as they are: a refused connection arrives as its InternalServerError with an
-invented status 500, a 403 as a bare APIError, and a content-policy rejection as a bad request.
+LiteLLM's classes are not reliable: a refused connection is an InternalServerError with an invented status 500, a 403 a
+bare APIError, and a content-policy rejection a bad request.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from flowai.providers.openai.stream_parser import MalformedStreamError
     from flowai.redaction import Redactor
 
-MAX_REASON = 300  # characters of the provider's words; some answer with a whole web page
+MAX_REASON_CHARS = 300  # some providers answer with a web page
 
 CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"})
 FILTER_CODES = frozenset(
     {"content_filter", "content_policy_violation", "moderation_blocked", "responsible_ai_policy_violation"}
 )
 
-# The classes of LiteLLM whose name says more than the status: several providers answer 400 to a wrong key.
+# LiteLLM's classes that are more specific than the status: several providers answer 400 to a wrong key.
 SPECIFIC_ERROR_CLASSES: dict[str, type[CallError]] = {
     "ContextWindowExceededError": ContextTooLongError,
     "ContentPolicyViolationError": ContentFilteredError,
@@ -64,9 +64,9 @@ STATUSES: dict[int, type[CallError]] = {
     429: RateLimitedError,
     501: InvalidRequestError,
 }
-# How servers without codes of their own say it; LiteLLM knows the words too, where the status is 400.
-CONTEXT_WORDS = re.compile("maximum context length|context window|context size|prompt is too long", re.IGNORECASE)
-# What an error object inside a stream says of itself; anything else there is the provider's failure.
+# Reasons of servers without error codes; LiteLLM knows them too, if the status is 400.
+CONTEXT_PATTERN = re.compile("maximum context length|context window|context size|prompt is too long", re.IGNORECASE)
+# Types of an error object inside a stream; any other is a ServerError.
 STREAM_ERROR_TYPES: dict[str, type[CallError]] = {
     "rate_limit_error": RateLimitedError,
     "rate_limit_exceeded": RateLimitedError,
@@ -75,8 +75,8 @@ STREAM_ERROR_TYPES: dict[str, type[CallError]] = {
     "authentication_error": AuthError,
 }
 
-# Exceptions of Python, aiohttp and httpx that lie beneath LiteLLM's when no HTTP answer came; the first match counts.
-WRAPPED_EXCEPTIONS: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
+# Exceptions of Python, aiohttp and httpx that cause LiteLLM's when no HTTP answer came; the first match counts.
+TRANSPORT_ERRORS: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
     (
         frozenset({"ClientPayloadError", "TransferEncodingError", "ContentLengthError"}),
         MalformedAnswerError,
@@ -86,7 +86,7 @@ WRAPPED_EXCEPTIONS: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
     (
         frozenset({"TooManyRedirects", "NonHttpUrlClientError", "InvalidURL"}),
         MalformedAnswerError,
-        "the address leads nowhere",
+        "the address is invalid or redirects too often",
     ),
     (frozenset({"TimeoutError", "TimeoutException", "Timeout"}), TimedOutError, "timed out"),
     (frozenset({"ConnectionRefusedError"}), UnreachableError, "connection refused"),
@@ -100,10 +100,10 @@ WRAPPED_EXCEPTIONS: tuple[tuple[frozenset[str], type[CallError], str], ...] = (
         "cannot connect",
     ),
 )
-NO_ANSWER_OF_THE_KIND = "Empty or invalid response from LLM endpoint"  # LiteLLM's words for a body it cannot read
+INVALID_RESPONSE_TEXT = "Empty or invalid response from LLM endpoint"  # LiteLLM's message about a malformed body
 
 HINTS: dict[type[CallError], str] = {
-    RateLimitedError: "ask for less at a time (`--max-concurrency`), or wait",
+    RateLimitedError: "send fewer requests at a time (`--max-concurrency`), or wait",
     TimedOutError: "raise the feature's `timeout`, or try again",
     AuthError: "check the `api_key` of model `{name}`, and that it may use this model",
     ModelNotFoundError: "check `model` and `api_base` of model `{name}`",
@@ -117,7 +117,7 @@ _TAGS = re.compile(r"<[^<>]{0,200}>")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorSources:
-    """What the provider said, dug out of an exception and its causes."""
+    """The provider's answer, extracted from an exception and its causes."""
 
     chain: tuple[BaseException, ...]
     """The exception, then its causes."""
@@ -126,30 +126,27 @@ class ErrorSources:
     status: int | None
     """HTTP status; None when no answer came."""
     headers: Mapping[str, str]
-    """Of the answer, lower-case names."""
+    """Lower-case names."""
     body: Mapping[str, Any]
-    """The error object of the answer or of the stream; empty when there was none."""
+    """Error object of the answer or of the stream; empty without one."""
 
     @property
     def codes(self) -> set[str]:
-        """The machine-readable words of the error object."""
+        """The machine-readable codes of the error object."""
         return {_field_as_text(self.body.get(key)) for key in ("code", "type")} - {""}
 
 
 def translate(
     error: BaseException, *, endpoint: Endpoint, elapsed_s: float, now: datetime, redactor: Redactor
 ) -> CallError:
-    """Give our error for an exception that came out of LiteLLM.
+    """Convert an exception of LiteLLM into a CallError; raise it from None: LiteLLM's traceback may show keys.
 
     Args:
         error: the exception.
-        endpoint: who was asked.
-        elapsed_s: since the request was sent, >= 0.
-        now: the time, with its zone; a Retry-After that is a date counts from it.
-        redactor: takes secrets out of the provider's words.
-
-    Returns:
-        The CallError, to be raised from None: LiteLLM's traceback may show keys.
+        endpoint: the endpoint of the call.
+        elapsed_s: time since the request was sent, >= 0.
+        now: the time, with its zone; a Retry-After date is relative to it.
+        redactor: removes secrets from the provider's reason.
     """
     sources = _sources(error)
     kind, what = _kind(sources, endpoint, elapsed_s)
@@ -158,17 +155,11 @@ def translate(
     )
 
 
-def explain(broken: MalformedStreamError, *, endpoint: Endpoint, redactor: Redactor) -> CallError:
-    """Give our error for an answer that began well and was none: an error object in it, or bytes that are no answer.
-
-    Args:
-        broken: what was wrong with it.
-        endpoint: who was asked.
-        redactor: takes secrets out of the provider's words.
-    """
-    sources = ErrorSources(chain=(), names=(), status=None, headers={}, body=broken.body or {})
-    kind = MalformedAnswerError if broken.body is None else _kind(sources, endpoint, 0.0)[0]
-    return _build_error(kind, _clean(broken.what), sources, endpoint, redactor, None)
+def explain_malformed(error: MalformedStreamError, *, endpoint: Endpoint, redactor: Redactor) -> CallError:
+    """Convert the error of a malformed answer: an error object after status 200, or bytes that are not an answer."""
+    sources = ErrorSources(chain=(), names=(), status=None, headers={}, body=error.body or {})
+    kind = MalformedAnswerError if error.body is None else _kind(sources, endpoint, 0.0)[0]
+    return _build_error(kind, _clean(error.what), sources, endpoint, redactor, None)
 
 
 def _build_error(
@@ -185,7 +176,7 @@ def _build_error(
     if sources.codes & {"insufficient_quota"}:
         hint = "the account has no quota left: raise its limit with the provider"
     return kind(
-        _cut(redactor.text(what)),  # in this order: half of a key would not be recognised
+        _shorten(redactor.text(what)),  # redacted first: a part of a key would not be recognised
         provider=endpoint.provider,
         model=endpoint.name,
         status=sources.status,
@@ -196,7 +187,7 @@ def _build_error(
 
 
 def shown_address(api_base: str | None) -> str | None:
-    """Give an address without credentials and query."""
+    """Return an address without credentials and query."""
     if api_base is None:
         return None
     parts = urlsplit(api_base)
@@ -204,14 +195,11 @@ def shown_address(api_base: str | None) -> str | None:
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Read how long the provider asks us to stay away.
+    """Return the back-off that the provider asks for, >= 0; None without a valid header.
 
     Args:
         headers: of the answer, lower-case names.
         now: the time, with its zone.
-
-    Returns:
-        Seconds, >= 0; None when it does not say, or not in a way that can be read.
 
     Source:
         RFC 9110, section 10.2.3 (seconds or a date); `retry-after-ms` as OpenAI and Azure send it.
@@ -231,10 +219,10 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
 
 def _until(date: str, now: datetime) -> float:
     try:
-        then = parsedate_to_datetime(date)
+        moment = parsedate_to_datetime(date)
     except ValueError:
         return math.nan
-    return (then if then.tzinfo else then.replace(tzinfo=now.tzinfo)).timestamp() - now.timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).timestamp() - now.timestamp()
 
 
 def _sources(error: BaseException) -> ErrorSources:
@@ -255,7 +243,7 @@ def _sources(error: BaseException) -> ErrorSources:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Follow an exception down to what began it, but not into an earlier failure that was being handled meanwhile."""
+    """Return an exception and its causes, without an earlier FlowaiError that was being handled."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and not isinstance(link, FlowaiError) and link not in chain:
@@ -265,13 +253,13 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _has_http_answer(link: BaseException) -> bool:
-    """Tell a real HTTP answer from the ones LiteLLM makes up for its own exceptions."""
+    """Return whether an exception has a real HTTP answer; LiteLLM invents some for its own exceptions."""
     response = getattr(link, "response", None)
     return hasattr(response, "status_code") and not type(link).__module__.startswith("litellm")
 
 
 def _http_status(error: BaseException, chain: tuple[BaseException, ...]) -> int | None:
-    """Take LiteLLM's word for the status where no failure of the connection or the body explains it."""
+    """Return LiteLLM's status, unless a failure of the connection or the body explains the error."""
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or "MidStreamFallbackError" in {type(link).__name__ for link in chain}:
         return None
@@ -285,13 +273,13 @@ def _is_transport(chain: tuple[BaseException, ...]) -> bool:
 
 
 def _kind(sources: ErrorSources, endpoint: Endpoint, elapsed_s: float) -> tuple[type[CallError], str | None]:
-    """Decide the kind; the second value replaces the provider's words where ours say more."""
+    """Return the error class, and a reason where it is better than the provider's."""
     if sources.codes & CONTEXT_CODES or "ContextWindowExceededError" in sources.names:
         return ContextTooLongError, _context_reason(sources)
     if sources.codes & FILTER_CODES:
         return ContentFilteredError, None
     if sources.status is None:
-        kind, what = _without_an_answer(sources, endpoint, elapsed_s)
+        kind, what = _transport_error(sources, endpoint, elapsed_s)
         if kind is not None:
             return kind, what
     for name in sources.names:
@@ -307,27 +295,27 @@ def _by_status(status: int | None) -> type[CallError]:
     return STATUSES.get(status, InvalidRequestError if client_side else ServerError)
 
 
-def _without_an_answer(
+def _transport_error(
     sources: ErrorSources, endpoint: Endpoint, elapsed_s: float
 ) -> tuple[type[CallError] | None, str | None]:
-    """Explain a call that got no HTTP answer, or one that broke off, from the exceptions beneath LiteLLM's."""
-    if sources.body:  # an error object inside a stream that began well
+    """Classify a call without an HTTP answer, or one that broke off, by the causes of LiteLLM's exception."""
+    if sources.body:  # an error object inside a stream with status 200
         return _stream_error(sources), None
     for link in sources.chain:
         if isinstance(link, json.JSONDecodeError):
             return MalformedAnswerError, f"the answer is not JSON: {link.msg} at column {link.colno}"
-    if NO_ANSWER_OF_THE_KIND in str(sources.chain[0]):
-        return MalformedAnswerError, "the answer is not what an OpenAI-compatible endpoint gives"
+    if INVALID_RESPONSE_TEXT in str(sources.chain[0]):
+        return MalformedAnswerError, "the answer does not have OpenAI's format"
     names = {base.__name__ for link in sources.chain for base in type(link).__mro__}
-    for marks, kind, words in WRAPPED_EXCEPTIONS:
-        if names & marks:
-            return kind, f"{words} at {_host(sources, endpoint)} after {elapsed_s:.1f} s"
+    for class_names, kind, description in TRANSPORT_ERRORS:
+        if names & class_names:
+            return kind, f"{description} at {_host(sources, endpoint)} after {elapsed_s:.1f} s"
     return None, None
 
 
 def _stream_error(sources: ErrorSources) -> type[CallError]:
     code = _field_as_text(sources.body.get("code"))
-    if CONTEXT_WORDS.search(_field_as_text(sources.body.get("message"))):
+    if CONTEXT_PATTERN.search(_field_as_text(sources.body.get("message"))):
         return ContextTooLongError
     if re.fullmatch("[45][0-9][0-9]", code):
         return _by_status(int(code))
@@ -335,7 +323,7 @@ def _stream_error(sources: ErrorSources) -> type[CallError]:
 
 
 def _field_as_text(value: object) -> str:
-    """Give a text or a number of an error object as text; a number may have thousands of digits."""
+    """Return a text or a number as text; a number may have thousands of digits."""
     if isinstance(value, int) and abs(value) < MAX_TOOL_CALLS:
         return str(value)
     return value if isinstance(value, str) else ""
@@ -352,15 +340,15 @@ def _host(sources: ErrorSources, endpoint: Endpoint) -> str:
 
 
 def _context_reason(sources: ErrorSources) -> str | None:
-    """Name both lengths where the server counts them (llama.cpp does)."""
-    given, most = sources.body.get("n_prompt_tokens"), sources.body.get("n_ctx")
-    if given is None or most is None:
+    """Return a reason with both lengths if the server reports them (llama.cpp does)."""
+    request_tokens, max_tokens = sources.body.get("n_prompt_tokens"), sources.body.get("n_ctx")
+    if request_tokens is None or max_tokens is None:
         return None
-    return f"the request has {given} tokens; the model's context holds {most}"
+    return f"the request has {request_tokens} tokens; the model's context holds {max_tokens}"
 
 
 def _reason(sources: ErrorSources) -> str:
-    """Give the provider's own words: of its error object, else of LiteLLM's message without LiteLLM's prefixes."""
+    """Return the message of the provider's error object, else LiteLLM's message without its prefixes."""
     message = sources.body.get("message")
     text = _clean(message if isinstance(message, str) and message else str(sources.chain[0]))
     if not text:
@@ -373,5 +361,5 @@ def _clean(text: str) -> str:
     return " ".join(_TAGS.sub(" ", first).split())
 
 
-def _cut(line: str) -> str:
-    return line if len(line) <= MAX_REASON else f"{line[: MAX_REASON - 1]}…"
+def _shorten(line: str) -> str:
+    return line if len(line) <= MAX_REASON_CHARS else f"{line[: MAX_REASON_CHARS - 1]}…"

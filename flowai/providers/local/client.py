@@ -1,4 +1,4 @@
-"""A client that serves `local/...` models itself and hands every other request on."""
+"""Client that serves `local/...` models itself and forwards all other requests."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ PREFIX = "local/"
 
 
 class Server(Protocol):
-    """What serves one local model."""
+    """Server of one local model."""
 
     address: str
     api_key: str
     load_s: float
 
     def is_alive(self) -> bool:
-        """Tell whether it still runs."""
+        """Return whether the server still runs."""
         ...
 
     def last_log_lines(self) -> str:
-        """Say how it ended."""
+        """Return how the server ended."""
         ...
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop the server."""
         ...
 
 
 class LocalClient:
-    """Routes `local/...` models to servers on this machine.
+    """Client that routes `local/...` models to servers on this machine.
 
-    A server works on one request at a time; the others wait here, so that waiting is not counted as latency.
+    A server handles one request at a time; other requests wait here, so that waiting is not counted as latency.
 
     Args:
-        inner: calls everything that has an address.
-        on_ready: told of each server that is ready: the model's registry name, and the seconds it took to load.
-        start: starts a server.
+        inner: client for endpoints with an address.
+        on_ready: called with each ready server: the model's name in the registry, and the load time in seconds.
+        start: function that starts a server.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class LocalClient:
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Give the whole answer; see `Client.complete`.
+        """Return the complete answer; see `Client.complete`.
 
         Raises:
             CallError: the call failed.
-            RegistryError: a local model's file is missing or no GGUF file.
+            RegistryError: a local model's file is missing or not a GGUF file.
             InfrastructureError: a local model's server did not start.
         """
         if not _is_local(request.endpoint):
@@ -80,7 +80,7 @@ class LocalClient:
         return msgspec.structs.replace(completion, model=request.endpoint.model)
 
     async def stream(self, request: Request) -> AsyncGenerator[Chunk]:
-        """Give the answer piece by piece; see `Client.stream` and `complete`."""
+        """Yield the answer in chunks; see `Client.stream` and `complete`."""
         if not _is_local(request.endpoint):
             async for chunk in self._inner.stream(request):
                 yield chunk
@@ -95,7 +95,7 @@ class LocalClient:
                     yield msgspec.structs.replace(chunk, completion=whole)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Give one vector per text; see `Client.embed` and `complete`."""
+        """Return one vector per text; see `Client.embed` and `complete`."""
         if not _is_local(request.endpoint):
             return await self._inner.embed(request)
         async with self._served(request.endpoint) as endpoint:
@@ -120,7 +120,7 @@ class LocalClient:
 
     @asynccontextmanager
     async def _served(self, endpoint: Endpoint) -> AsyncIterator[Endpoint]:
-        """Wait for the model's turn, start its server if need be, and give its address."""
+        """Wait until the model is free, start its server if necessary, and yield the endpoint of the server."""
         if endpoint.file is None:
             raise RegistryError(
                 f"model `{endpoint.name}` has no weights",
@@ -143,7 +143,7 @@ class LocalClient:
                     f"the local server ended during the call: {server.last_log_lines()}",
                     provider=endpoint.provider,
                     model=endpoint.name,
-                    hint="it is started again at the next call",
+                    hint="the next call starts it again",
                 ) from error
 
     async def _server(self, name: str, file: str) -> Server:

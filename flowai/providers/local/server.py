@@ -1,8 +1,7 @@
-"""Runs a local model: a llama.cpp server in a process of its own, on a free loopback port, behind a random key.
+"""Runs a local model: a llama.cpp server in a child process, on a free loopback port, with a random key.
 
-A process of its own, because a crash in native code must not take a run with it, and because its log must not mix with
-ours. It is in a session of its own, so that Ctrl-C in a terminal reaches only us, and it ends when we end, however we
-end (see local_child).
+The process isolates crashes of native code and the log. It has its own session, so that Ctrl-C does not reach it; it
+ends with its parent in any case (see child_process).
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from flowai.errors import InfrastructureError, Place, RegistryError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CONTEXT_TOKENS = 8192  # of a server; a model trained on less gets its own length
-START_LIMIT_S = 300.0  # a large file on a slow disk
+CONTEXT_TOKENS = 8192  # a model trained on less gets its own length
+START_LIMIT_S = 300.0  # enough for a large file on a slow disk
 STOP_LIMIT_S = 5.0
-MAX_THREADS = 16  # beyond that the memory's bandwidth is the limit
+MAX_THREADS = 16  # with more, memory bandwidth is the limit
 _MAGIC = b"GGUF"
 _CHILD = Path(__file__).with_name("child_process.py")
 _LOG_BYTES = 65_536
@@ -40,25 +39,25 @@ _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # Linux, control groups version 2: 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalModel:
-    """What to serve."""
+    """A model to serve."""
 
     name: str
-    """The registry's name of the model."""
+    """Name in the registry."""
     file: Path
-    """Absolute path of its GGUF file."""
+    """Absolute path of the GGUF file."""
     context_tokens: int = CONTEXT_TOKENS
-    """Longest request and answer together, > 0."""
+    """Limit of request and answer together, > 0."""
 
 
 class LocalServer:
-    """A server that is ready. Make it with `start_server`.
+    """A ready server, created by `start_server`.
 
     Args:
-        process: the child.
-        log: what llama.cpp writes.
+        process: the child process.
+        log: output of llama.cpp.
         address: base URL for OpenAI-compatible clients.
-        api_key: the only key it takes.
-        load_s: seconds from the start of the process until it was ready.
+        api_key: the only key that the server accepts.
+        load_s: time from the start of the process until it was ready.
     """
 
     def __init__(
@@ -72,19 +71,19 @@ class LocalServer:
 
     @property
     def process_id(self) -> int:
-        """Id of the child."""
+        """Id of the child process."""
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether the child still runs."""
+        """Return whether the child process still runs."""
         return self._process.poll() is None
 
     def last_log_lines(self) -> str:
-        """Say how it ended."""
+        """Return how the child process ended."""
         return _exit_description(self._process)
 
     async def stop(self) -> None:
-        """End the child; may be called twice."""
+        """Stop the child process; may be called twice."""
         await asyncio.to_thread(_terminate, self._process)
         self._log.close()
 
@@ -93,16 +92,16 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
     """Start a server and wait until the model is loaded.
 
     Args:
-        model: what to serve.
-        clock_s: a clock that never goes back, seconds.
+        model: the model to serve.
+        clock_s: monotonic clock.
 
     Raises:
-        RegistryError: the file is not there or is no GGUF file.
-        InfrastructureError: xllamacpp is not installed, or the server did not start; with the reason llama.cpp gave.
+        RegistryError: the file is missing or not a GGUF file.
+        InfrastructureError: xllamacpp is not installed, or the server did not start; with llama.cpp's reason.
     """
     _check(model)
     api_key = token_urlsafe(24)
-    order = {
+    options = {
         "file": str(model.file),
         "name": model.name,
         "api_key": api_key,
@@ -113,11 +112,11 @@ async def start_server(model: LocalModel, *, clock_s: Callable[[], float] = time
     process, log = _spawn()
     try:
         async with asyncio.timeout(START_LIMIT_S):
-            line = await asyncio.to_thread(_exchange, process, json.dumps(order).encode() + b"\n")
+            line = await asyncio.to_thread(_exchange, process, json.dumps(options).encode() + b"\n")
     except TimeoutError:
         raise await _not_started(model, process, log, f"not ready within {START_LIMIT_S:g} s") from None
     except BaseException:
-        process.kill()  # wakes the thread that waits for its line
+        process.kill()  # unblocks the thread that reads its output
         _terminate(process)
         log.close()
         raise
@@ -140,9 +139,9 @@ def _check(model: LocalModel) -> None:
         ) from None
     if magic != _MAGIC:
         raise RegistryError(
-            f"weights of model `{model.name}` are no GGUF file: it begins with {magic!r}, expected {_MAGIC!r}",
+            f"weights of model `{model.name}` are not a GGUF file: it begins with {magic!r}, expected {_MAGIC!r}",
             place=place,
-            hint="llama.cpp reads GGUF; was the download cut, or is it a page with an error?",
+            hint="llama.cpp reads GGUF; the download may be incomplete, or an HTML error page",
         )
     if find_spec("xllamacpp") is None:
         raise InfrastructureError(
@@ -152,7 +151,7 @@ def _check(model: LocalModel) -> None:
 
 
 def _thread_count() -> int:
-    """Give as many threads as there are cores for us: a container may use fewer than it sees."""
+    """Return the number of usable cores: a container may use fewer than it sees."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = _CPU_QUOTA.read_text().split()
@@ -168,19 +167,19 @@ def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         stdout=subprocess.PIPE,
         stderr=log,
         start_new_session=True,
-        # llama.cpp's threads wait for each other by spinning, which makes a busy machine many times slower: let them
-        # sleep after a short while (libgomp's own variable; not spinning at all halves the speed of an idle machine)
+        # llama.cpp's threads wait by spinning, which makes a busy machine many times slower: this variable of libgomp
+        # lets them sleep after a short while (without any spinning an idle machine has half the speed)
         env={"GOMP_SPINCOUNT": "1000", **os.environ},
     )
     return process, log
 
 
-def _exchange(process: subprocess.Popen[bytes], order: bytes) -> bytes:
-    """Give the child its order and wait for its line; empty when it died."""
+def _exchange(process: subprocess.Popen[bytes], options: bytes) -> bytes:
+    """Write the options to the child and read its line; empty when the child ended."""
     assert process.stdin is not None  # noqa: S101 - we asked for pipes; this tells the type checker
     assert process.stdout is not None  # noqa: S101 - as above
     try:
-        process.stdin.write(order)
+        process.stdin.write(options)
         process.stdin.flush()
     except BrokenPipeError:
         return b""
@@ -190,11 +189,11 @@ def _exchange(process: subprocess.Popen[bytes], order: bytes) -> bytes:
 async def _not_started(
     model: LocalModel, process: subprocess.Popen[bytes], log: IO[bytes], what: str
 ) -> InfrastructureError:
-    process.kill()  # it may be dead already
+    process.kill()  # it may have ended already
     await asyncio.to_thread(_terminate, process)
     reason = _first_error(log)
     log.close()
-    hint = "is the GGUF file whole, and is there enough memory for it?"
+    hint = "check that the GGUF file is complete and that there is enough memory for it"
     if reason and "libgomp" in reason:  # the wheel expects it on the system
         hint = "install GCC's OpenMP library: `apt-get install libgomp1`"
     return InfrastructureError(
@@ -204,7 +203,7 @@ async def _not_started(
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:
-    """Close the child's stdin, which ends it; kill it if that is not enough."""
+    """Close the child's stdin, which ends it; kill it if it does not end."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
@@ -223,7 +222,7 @@ def _exit_description(process: subprocess.Popen[bytes]) -> str:
 
 
 def _first_error(log: IO[bytes]) -> str | None:
-    """Find the line of llama.cpp's log that says what went wrong first; what follows only reports on it."""
+    """Return the first error line of llama.cpp's log; later ones are its consequences."""
     log.seek(0)
     lines = log.read(_LOG_BYTES).decode(errors="replace").splitlines()
     line = next((line for line in lines if _ERROR_LINE.match(line)), lines[-1] if lines else "")

@@ -1,4 +1,4 @@
-"""Reads the vectors of an embeddings answer: as numbers, or as base64, whichever was asked for."""
+"""Parses the vectors of an embeddings answer, as numbers or as base64."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ import msgspec
 _AS_TEXT = re.compile(rb'"embedding"\s*:\s*"')
 
 
-def vector(found: Any) -> tuple[float, ...]:  # noqa: ANN401 - JSON is anything
-    """Read one vector: a list of numbers, or 32-bit floats in base64, little end first.
+def vector(value: Any) -> tuple[float, ...]:  # noqa: ANN401 - JSON is anything
+    """Parse a vector: a list of numbers, or base64 of 32-bit floats, little-endian.
 
     Raises:
         ValueError: it is neither, it is empty, or a number is not finite.
     """
     try:
-        if isinstance(found, str):
-            raw = base64.b64decode(found, validate=True)
-            found = struct.unpack(f"<{len(raw) // 4}f", raw)
-        numbers = tuple(float(number) for number in found)
+        if isinstance(value, str):
+            raw = base64.b64decode(value, validate=True)
+            value = struct.unpack(f"<{len(raw) // 4}f", raw)
+        numbers = tuple(float(number) for number in value)
     except (TypeError, struct.error):
-        raise ValueError("no vector of numbers") from None
+        raise ValueError("not a vector of numbers") from None
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise ValueError("no vector of finite numbers")
+        raise ValueError("not a vector of finite numbers")
     return numbers
 
 
 def in_numbers(body: bytes) -> bytes:
-    """Rewrite base64 vectors of an answer's body as numbers: OpenAI's client takes what it asked for, or warns.
+    """Convert base64 vectors of a body into numbers: OpenAI's client warns about a format it did not request.
 
-    Returns:
-        The body as it is where there is nothing to rewrite, or nothing that can be.
+    Bodies without vectors in base64, and malformed ones, are returned unchanged.
     """
     if not _AS_TEXT.search(body):
         return body

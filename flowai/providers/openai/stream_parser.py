@@ -1,6 +1,6 @@
-"""Reads what an OpenAI-compatible endpoint sends, as a stream or whole, and puts the answer together from it.
+"""Parses the answer of an OpenAI-compatible endpoint, streamed or not.
 
-The bytes are hostile: whatever they hold, memory stays bounded and nothing but BrokenAnswerError comes out.
+The bytes are untrusted: memory stays bounded, and MalformedStreamError is the only exception.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_BYTES = 16 * 1024 * 1024
-"""Longest answer, whatever was asked for."""
+"""Longest answer, whatever limit the request has."""
 MAX_JSON_BYTES = 4 * 1024 * 1024
-"""Longest line of a stream, and longest answer that is not streamed; parsed, hostile JSON takes 50 times its length."""
+"""Longest line of a stream, and longest unstreamed answer; parsed, hostile JSON takes 50 times its length."""
 BYTES_PER_TOKEN = 256
-"""Far above any real token, a piece's own weight included; with SPARE_BYTES the limit of an answer's length."""
+"""Far more than any real token; with SIZE_ALLOWANCE_BYTES the limit of an answer's length."""
 SIZE_ALLOWANCE_BYTES = 64 * 1024
 BYTES_PER_PIECE = 64
-"""What every piece weighs beside its text, in memory and here: many small pieces are no way around the limit."""
+"""Overhead counted for each piece, so that many small pieces cannot evade the limit."""
 MAX_MALFORMED_COUNT = 1
-"""A torn chunk may be survived; with more the answer has holes nobody knows the size of."""
+"""With more malformed chunks, an unknown part of the answer is missing."""
 STREAM_TRUNCATED = frozenset(
     {"error", "network_error", "abort", "aborted", "cancelled", "insufficient_system_resource", "timeout"}
 )
-"""Finish reasons that mean the opposite of an answer; LiteLLM would call them `stop`."""
+"""Finish reasons of failed answers; LiteLLM would map them to `stop`."""
 
 _USAGE = ("prompt_tokens", "completion_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens")
 _USAGE_DETAILS = {
@@ -46,11 +46,11 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)  # ValueError: 
 
 
 class MalformedStreamError(Exception):
-    """The bytes are no answer.
+    """The bytes are not an answer.
 
     Args:
-        what: why, in our words; may quote the provider.
-        body: the provider's error object, where it sent one.
+        what: the reason; may quote the provider.
+        body: the provider's error object, if it sent one.
     """
 
     def __init__(self, what: str, *, body: Mapping[str, Any] | None = None) -> None:
@@ -61,16 +61,15 @@ class MalformedStreamError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """What one chunk adds. All empty: a sign of life (the model is reasoning)."""
+    """Content of one chunk. An empty delta is a sign of life: the model is reasoning."""
 
     text: str = ""
-    """For the reader."""
     tool_calls: tuple[dict[str, Any], ...] = ()
     """OpenAI's tool call deltas, each with its `index`."""
 
 
 class _Message(msgspec.Struct):
-    """A delta, or a whole message; every field may be of any kind."""
+    """A delta or a complete message; every field may have any type."""
 
     content: Any = None
     refusal: Any = None
@@ -97,10 +96,10 @@ class _Chunk(msgspec.Struct):
 
 
 class ChatStreamParser:
-    """An answer as far as it has come.
+    """Parser and accumulator of one answer.
 
     Args:
-        max_tokens: most tokens that were asked for; None when nothing limits them.
+        max_tokens: limit of the request; None without one.
     """
 
     def __init__(self, *, max_tokens: int | None = None) -> None:
@@ -108,9 +107,9 @@ class ChatStreamParser:
         self.served_model: str | None = None
         self.malformed_count = 0
         self.is_done = False  # the end marker came
-        self._most_bytes = MAX_BYTES
+        self._max_bytes = MAX_BYTES
         if max_tokens is not None:
-            self._most_bytes = min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
+            self._max_bytes = min(MAX_BYTES, max_tokens * BYTES_PER_TOKEN + SIZE_ALLOWANCE_BYTES)
         self._weight_bytes = 0
         self._reasoning_bytes = 0
         self._texts: list[str] = []
@@ -120,29 +119,29 @@ class ChatStreamParser:
         self._usage: dict[str, Any] | None = None
         self._id = ""
         self._created = 0
-        self._rest = bytearray()  # the beginning of a line
-        self._torn: list[bytes] = []  # data lines of one event that were no JSON by themselves
-        self._torn_bytes = 0
+        self._rest = bytearray()  # an incomplete line
+        self._partial_lines: list[bytes] = []  # data lines of one event that are not JSON by themselves
+        self._partial_bytes = 0
 
     @property
     def text(self) -> str:
-        """All text that was given to the reader."""
+        """All text so far."""
         return "".join(self._texts) + self.refusal
 
     @property
     def refusal(self) -> str:
-        """What the model said instead of an answer."""
+        """The model's refusal, given instead of an answer."""
         return "".join(self._refusals)
 
     def feed(self, data: bytes) -> Iterator[Delta]:
-        """Take in the next bytes of a stream; give what they add.
+        """Parse the next bytes of a stream and yield their deltas.
 
         Raises:
-            BrokenAnswerError: an error object, more than one torn chunk, or too long.
+            MalformedStreamError: an error object, more than one malformed chunk, or too long.
         """
-        searched = len(self._rest)
+        start = len(self._rest)
         self._rest += data
-        end = self._rest.rfind(b"\n", searched)
+        end = self._rest.rfind(b"\n", start)
         if end < 0:
             if len(self._rest) > MAX_JSON_BYTES:
                 raise MalformedStreamError(f"a line of the stream is longer than {MAX_JSON_BYTES:,} bytes")
@@ -155,14 +154,14 @@ class ChatStreamParser:
                 yield delta
 
     def end(self) -> Iterator[Delta]:
-        """Take in the end of a stream: its last line may lack its newline."""
+        """Parse the end of a stream: its last line may have no newline."""
         yield from self.feed(b"\n\n")
 
     def parse_body(self, body: bytes) -> None:
-        """Take in an answer that was not streamed.
+        """Parse an answer that was not streamed.
 
         Raises:
-            BrokenAnswerError: it is no answer, or an error object.
+            MalformedStreamError: it is not an answer, or an error object.
         """
         try:
             msgspec.json.decode(body)
@@ -171,20 +170,20 @@ class ChatStreamParser:
         try:
             chunk = _CHUNK.decode(body)
         except _UNREADABLE:
-            raise MalformedStreamError("the answer is not what an OpenAI-compatible endpoint gives") from None
+            raise MalformedStreamError("the answer does not have OpenAI's format") from None
         self._chunk(chunk, body)
         if not chunk.choices:
-            raise MalformedStreamError("the answer holds no choices")
+            raise MalformedStreamError("the answer contains no choices")
 
     def as_json(self) -> bytes:
-        """Give the answer as one `chat.completion`, as if it had never been streamed.
+        """Return the answer as a `chat.completion`, as if it had not been streamed.
 
         Raises:
-            BrokenAnswerError: the provider never said that it was finished, or said that it failed.
+            MalformedStreamError: no finish reason came.
         """
         if self.finish_reason is None:
-            torn = f"; {self.malformed_count} chunk was no JSON" if self.malformed_count else ""
-            raise MalformedStreamError(f"the answer broke off: no finish reason came{torn}")
+            malformed = f"; {self.malformed_count} chunk was not JSON" if self.malformed_count else ""
+            raise MalformedStreamError(f"the answer broke off: no finish reason came{malformed}")
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
         if self._tool_calls:
             message["content"] = message["content"] or None
@@ -205,15 +204,15 @@ class ChatStreamParser:
         return msgspec.json.encode(answer)
 
     def _line(self, line: bytes) -> Delta | None:
-        """Take in one line. An event of one data line, as all servers send it, need not wait for its blank line."""
+        """Parse a line. An event of one data line, the usual case, does not wait for its blank line."""
         if not line:
-            return self._partial_event() if self._torn else None
+            return self._partial_event() if self._partial_lines else None
         if not line.startswith(b"data:"):
-            return None  # a comment, which keeps the connection alive, or a field we do not need
+            return None  # a comment that keeps the connection alive, or an unused field
         data = line[5:].strip()
         if data == b"[DONE]":
             self.is_done = True
-        elif self._torn or data.startswith(b"{"):
+        elif self._partial_lines or data.startswith(b"{"):
             return self._data(data)
         return None
 
@@ -221,30 +220,30 @@ class ChatStreamParser:
         try:
             chunk = _CHUNK.decode(data)
         except _UNREADABLE:
-            self._torn.append(data)  # perhaps the event goes on in its next line
-            self._torn_bytes += len(data) + BYTES_PER_PIECE
-            if self._torn_bytes > MAX_JSON_BYTES:
+            self._partial_lines.append(data)  # the event may continue in its next line
+            self._partial_bytes += len(data) + BYTES_PER_PIECE
+            if self._partial_bytes > MAX_JSON_BYTES:
                 raise MalformedStreamError(f"a chunk of the stream is longer than {MAX_JSON_BYTES:,} bytes") from None
             return None
-        if self._torn:
-            self._malformed()
+        if self._partial_lines:
+            self._record_malformed()
         return self._chunk(chunk, data)
 
     def _partial_event(self) -> Delta | None:
-        data = b"\n".join(self._torn)
+        data = b"\n".join(self._partial_lines)
         try:
             chunk = _CHUNK.decode(data)
         except _UNREADABLE:
-            self._malformed()
+            self._record_malformed()
             return None
-        self._torn, self._torn_bytes = [], 0
+        self._partial_lines, self._partial_bytes = [], 0
         return self._chunk(chunk, data)
 
-    def _malformed(self) -> None:
-        self._torn, self._torn_bytes = [], 0
+    def _record_malformed(self) -> None:
+        self._partial_lines, self._partial_bytes = [], 0
         self.malformed_count += 1
         if self.malformed_count > MAX_MALFORMED_COUNT:
-            raise MalformedStreamError(f"{self.malformed_count} chunks of the stream were no JSON")
+            raise MalformedStreamError(f"{self.malformed_count} chunks of the stream were not JSON")
 
     def _chunk(self, chunk: _Chunk, data: bytes) -> Delta | None:
         if chunk.error or chunk.object == "error":
@@ -255,7 +254,7 @@ class ChatStreamParser:
             self._id = chunk.id
         if is_count(chunk.created):
             self._created = chunk.created
-        self._usage = _figures(chunk.usage) or self._usage
+        self._usage = _token_counts(chunk.usage) or self._usage
         for choice in chunk.choices or ():
             if choice.index in (0, None):
                 return self._choice(choice)
@@ -289,14 +288,14 @@ class ChatStreamParser:
         if text or calls:
             arguments = sum(len(call["function"]["arguments"]) for call in calls)
             self._weight_bytes += len(text) + arguments + BYTES_PER_PIECE * (1 + len(calls))
-        if reasoning:  # what is asked for does not limit it everywhere
+        if reasoning:  # not every provider applies max_tokens to it
             self._reasoning_bytes += len(reasoning) + BYTES_PER_PIECE
-        if self._weight_bytes > self._most_bytes or self._reasoning_bytes > MAX_BYTES:
-            raise MalformedStreamError(f"the answer does not end: more than {self._most_bytes:,} bytes came")
+        if self._weight_bytes > self._max_bytes or self._reasoning_bytes > MAX_BYTES:
+            raise MalformedStreamError(f"the answer does not end: more than {self._max_bytes:,} bytes came")
 
 
-def _figures(usage: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON is anything
-    """Keep the token counts of a usage object, and their details; None where it has none that can be right."""
+def _token_counts(usage: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON is anything
+    """Return the valid token counts of a usage object, and their details; None without `prompt_tokens`."""
     if not isinstance(usage, dict):
         return None
     kept: dict[str, Any] = {key: usage[key] for key in _USAGE if is_count(usage.get(key))}
@@ -312,12 +311,12 @@ def _figures(usage: Any) -> dict[str, Any] | None:  # noqa: ANN401 - JSON is any
 
 
 def _error_in_chunk(data: bytes) -> MalformedStreamError:
-    """Read the provider's error object: under `error`, as a mere text there, or the whole chunk."""
+    """Build an error from the provider's error object: the field `error`, a text in it, or the whole chunk."""
     try:
-        said = msgspec.json.decode(data)
+        decoded = msgspec.json.decode(data)
     except _UNREADABLE:
-        said = {}
-    error = said.get("error") or said
+        decoded = {}
+    error = decoded.get("error") or decoded
     body = error if isinstance(error, dict) else {"message": str(error)}
     message = body.get("message")
     return MalformedStreamError(message if isinstance(message, str) and message else "no reason given", body=body)

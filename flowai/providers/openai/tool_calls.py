@@ -1,4 +1,4 @@
-"""Puts tool calls together from the pieces they are streamed in."""
+"""Assembles tool calls from their streamed deltas."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, TypeGuard
 import msgspec
 
 MAX_TOOL_CALLS = 2**53
-"""Figures beyond what JSON carries exactly count nothing."""
+"""Larger numbers are not exact in JSON, and ignored."""
 
 
 class ToolCalls:
-    """The tool calls of one answer as far as they have come; false while there are none."""
+    """The tool calls of one answer so far; false while there are none."""
 
     def __init__(self) -> None:
         self._calls: dict[int, _ToolCall] = {}
@@ -20,21 +20,17 @@ class ToolCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, found: Any) -> tuple[dict[str, Any], ...]:  # noqa: ANN401 - JSON is anything
-        """Take in the `tool_calls` of one chunk.
+    def add(self, deltas: Any) -> tuple[dict[str, Any], ...]:  # noqa: ANN401 - JSON is anything
+        """Add the `tool_calls` of one chunk, and return them normalised: each with its `index`, all values texts.
 
-        Args:
-            found: a list of deltas; whatever else stands there is passed over.
-
-        Returns:
-            The deltas in OpenAI's own form: each with its `index`, all values texts.
+        Values of other types are ignored.
         """
-        if not isinstance(found, list):
+        if not isinstance(deltas, list):
             return ()
-        return tuple(self._delta(item) for item in found if isinstance(item, dict))
+        return tuple(self._delta(item) for item in deltas if isinstance(item, dict))
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Give the whole calls, in the order of their indexes."""
+        """Return the complete calls, ordered by index."""
         return [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": "".join(call.arguments)}}
             for _, call in sorted(self._calls.items())
@@ -59,7 +55,7 @@ class ToolCalls:
         return {"index": index, "function": {"arguments": arguments}}
 
     def _index(self, item: dict[str, Any]) -> int:
-        """Give which call a delta belongs to; servers that do not say send each call whole, with an id."""
+        """Return the index of a delta's call; servers without an index send each call as a whole, with an id."""
         index = item.get("index")
         if is_count(index):
             self._last = index
@@ -69,8 +65,6 @@ class ToolCalls:
 
 
 class _ToolCall:
-    """One tool call as far as it has come."""
-
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
@@ -78,12 +72,12 @@ class _ToolCall:
 
 
 def is_count(value: Any) -> TypeGuard[int]:  # noqa: ANN401 - JSON is anything
-    """Tell whether a value can be a number of things."""
+    """Return whether a value is a valid count."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_TOOL_CALLS
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - JSON is anything
-    """Give a text, or the texts of a list of parts; anything else has none."""
+    """Return a text, or the joined texts of a list of parts; empty for other types."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -92,7 +86,7 @@ def text_of(value: Any) -> str:  # noqa: ANN401 - JSON is anything
 
 
 def _arguments(value: Any) -> str:  # noqa: ANN401 - JSON is anything
-    """Give a call's arguments as text; some servers send the object itself."""
+    """Return a call's arguments as text; some servers send an object."""
     if not isinstance(value, dict):
         return text_of(value)
     try:

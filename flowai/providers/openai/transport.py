@@ -1,4 +1,4 @@
-"""The connections beneath OpenAI's client: they ask for a stream, listen to it, and hand one plain answer up."""
+"""httpx transport of OpenAI's client: requests a stream, reports its deltas, and returns one plain answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 TAIL_S = 5.0
-"""How long figures and the end marker may take after a whole answer, seconds."""
+"""Time limit for usage and end marker after a complete answer."""
 DRAIN_S = 0.05
-"""How long an answer is kept back after its end marker to see its connection ready for the next call, seconds."""
+"""Time limit after the end marker to read the rest, so that the connection can be reused."""
 RequestMode = Literal["stream", "stream without usage", "plain"]
-"""How an endpoint bears to be asked. Some refuse `stream_options`, some accounts may not stream some models."""
+"""How an endpoint is called. Some refuse `stream_options`, some accounts may not stream some models."""
 _ADDITIONS: dict[RequestMode, bytes] = {
     "stream": b',"stream":true,"stream_options":{"include_usage":true}}',
     "stream without usage": b',"stream":true}',
@@ -37,19 +37,19 @@ _OK = 200
 _JSON = {"content-type": "application/json"}
 _AIOHTTP_MANAGED_HEADERS = frozenset({"content-length", "host", "connection", "accept-encoding"})
 _HOP_BY_HOP_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding"})
-_BROKEN_OFF = (aiohttp.ClientError, HttpProcessingError, OSError)  # OSError: TimeoutError too
-_NEVER = aiohttp.ClientTimeout(total=None)  # the time limits are our own
+_CONNECTION_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)  # OSError: TimeoutError too
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)  # flowai has its own time limits
 
 
 class StreamMonitor:
-    """One call as it goes over the wire.
+    """Progress of one call, reported by the transport.
 
     Args:
         model: LiteLLM's name of the model.
-        max_tokens: most tokens asked for; None when nothing limits them.
-        first_token_timeout_s: seconds until the first token, and between two pieces, > 0.
-        elapsed_ms: says how long the call has lasted.
-        on_delta: told of each piece of text or of a tool call, as it comes.
+        max_tokens: limit of the request; None without one.
+        first_token_timeout_s: time until the first token, and between two deltas, > 0.
+        elapsed_ms: returns the time since the start of the call.
+        on_delta: called with each delta that has text or a tool call.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class StreamMonitor:
     ) -> None:
         self.model = model
         self.answer = ChatStreamParser(max_tokens=max_tokens)
-        self.began = False  # the model has begun to answer, or to reason
-        self.is_silent = False  # the time limit has passed
-        self.broken: MalformedStreamError | None = None
+        self.has_started = False  # the model has begun to answer or to reason
+        self.has_stalled = False  # a time limit until the next delta has passed
+        self.malformed: MalformedStreamError | None = None
         self.ttft_ms: float | None = None
         self._first_token_timeout_s = first_token_timeout_s
         self._elapsed_ms = elapsed_ms
@@ -73,125 +73,127 @@ class StreamMonitor:
         self._first_by_s = asyncio.get_running_loop().time() + first_token_timeout_s
 
     def deadline_s(self) -> float:
-        """Give the moment, by the loop's clock, by which the next sign of life is due."""
-        if self.answer.finish_reason is None and not self.began:
+        """Return the deadline of the next delta, by the loop's clock."""
+        if self.answer.finish_reason is None and not self.has_started:
             return self._first_by_s
-        patience_s = self._first_token_timeout_s
+        limit_s = self._first_token_timeout_s
         if self.answer.is_done:
-            patience_s = min(patience_s, DRAIN_S)
+            limit_s = min(limit_s, DRAIN_S)
         elif self.answer.finish_reason is not None:
-            patience_s = min(patience_s, TAIL_S)
-        return asyncio.get_running_loop().time() + patience_s
+            limit_s = min(limit_s, TAIL_S)
+        return asyncio.get_running_loop().time() + limit_s
 
     def on_chunk(self, deltas: Iterable[Delta]) -> bool:
-        """Take note of what came; tell whether anything did."""
-        heard = False
+        """Record deltas; return whether there were any."""
+        has_deltas = False
         for delta in deltas:
-            heard = self.began = True
+            has_deltas = self.has_started = True
             if not (delta.text or delta.tool_calls):
                 continue
             if self.ttft_ms is None:
                 self.ttft_ms = self._elapsed_ms()
             if self._on_delta is not None:
                 self._on_delta(delta)
-        return heard
+        return has_deltas
 
 
-_WATCH: ContextVar[StreamMonitor | None] = ContextVar("flowai_watch", default=None)
-"""The call that a request belongs to: nothing that LiteLLM passes on could carry it."""
+_MONITOR: ContextVar[StreamMonitor | None] = ContextVar("flowai_watch", default=None)
+"""Monitor of the current call: no argument of LiteLLM reaches the transport."""
 
 
 @contextmanager
-def monitor_stream(watch: StreamMonitor) -> Iterator[None]:
-    """Have the transport report to this watch what this task asks meanwhile."""
-    token = _WATCH.set(watch)
+def monitor_stream(monitor: StreamMonitor) -> Iterator[None]:
+    """Report this task's requests to a monitor."""
+    token = _MONITOR.set(monitor)
     try:
         yield
     finally:
-        _WATCH.reset(token)
+        _MONITOR.reset(token)
 
 
 class ChatTransport(httpx.AsyncBaseTransport):
-    """An httpx transport on aiohttp's connections; it listens to what is asked inside `watching`, and only to that.
+    """An httpx transport on aiohttp's connections; requests inside `monitor_stream` are streamed.
 
     Args:
-        session: the connections; whoever made them closes them.
-        tls: how certificates are checked, as aiohttp's `ssl` takes it.
-        direct: whether to go around the environment's proxies.
+        session: the connections; the caller closes them.
+        tls: certificate check, aiohttp's `ssl` argument.
+        direct: whether to ignore the environment's proxies.
     """
 
     def __init__(self, session: aiohttp.ClientSession, *, tls: ssl.SSLContext | bool = True, direct: bool) -> None:
         self._session = session
         self._tls = tls
         self._direct = direct
-        self._ways: dict[str, _Route] = {}
-        self._manners: dict[tuple[str, str], RequestMode] = {}
+        self._routes: dict[str, _Route] = {}
+        self._modes: dict[tuple[str, str], RequestMode] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; give an answer that is not streamed."""
-        watch = _WATCH.get()
-        body = await request.aread()  # after a redirect it is not there yet
-        if watch is None or request.method != "POST":  # some redirects turn into a GET
+        """Send a request; the response is never streamed."""
+        monitor = _MONITOR.get()
+        body = await request.aread()  # after a redirect it is not loaded yet
+        if monitor is None or request.method != "POST":  # some redirects turn into a GET
             async with await self._send(request, body, "gzip, deflate") as answer:
                 return _response(answer, in_numbers(await answer.read()))
-        whom = (str(request.url), watch.model)
+        mode_key = (str(request.url), monitor.model)
         while True:
-            manner = self._manners.get(whom, "stream")
+            mode = self._modes.get(mode_key, "stream")
             try:
-                response = await self._ask(request, watch, manner)
+                response = await self._request_with_mode(request, monitor, mode)
             except MalformedStreamError as error:
-                watch.broken = error
+                monitor.malformed = error
                 raise
-            milder = _fallback_mode(manner, response)
-            if milder is None:
+            fallback = _fallback_mode(mode, response)
+            if fallback is None:
                 return response
-            self._manners[whom] = milder
+            self._modes[mode_key] = fallback
 
-    async def _ask(self, request: httpx.Request, watch: StreamMonitor, manner: RequestMode) -> httpx.Response:
-        # the body is JSON of OpenAI's client: an object that is never empty
-        body = request.content.rstrip()[:-1] + _ADDITIONS[manner]
-        limit = asyncio.timeout_at(None if manner == "plain" else watch.deadline_s())
+    async def _request_with_mode(
+        self, request: httpx.Request, monitor: StreamMonitor, mode: RequestMode
+    ) -> httpx.Response:
+        # the body is an object that OpenAI's client has written, never an empty one
+        body = request.content.rstrip()[:-1] + _ADDITIONS[mode]
+        limit = asyncio.timeout_at(None if mode == "plain" else monitor.deadline_s())
         try:
-            async with limit, await self._send(request, body, "identity") as response:  # compressed, it comes in clumps
+            async with limit, await self._send(request, body, "identity") as response:  # compression delays chunks
                 if response.status != _OK:
                     return _response(response, await _error_body(response))
-                await _read_stream(response, watch, limit)
-        except _BROKEN_OFF:
-            if watch.answer.finish_reason is None:
-                watch.is_silent = limit.expired()
+                await _read_stream(response, monitor, limit)
+        except _CONNECTION_ERRORS:
+            if monitor.answer.finish_reason is None:
+                monitor.has_stalled = limit.expired()
                 raise
-            # only the end marker is missing
-        return httpx.Response(_OK, headers=_JSON, content=watch.answer.as_json())
+            # otherwise only the end marker is missing
+        return httpx.Response(_OK, headers=_JSON, content=monitor.answer.as_json())
 
     async def _send(self, request: httpx.Request, body: bytes, encoding: str) -> aiohttp.ClientResponse:
         given = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw)
         headers = {name: value for name, value in given if name.lower() not in _AIOHTTP_MANAGED_HEADERS}
         headers["Accept-Encoding"] = encoding
         address = str(request.url)
-        way = self._ways.get(address)
-        if way is None:
-            way = self._ways[address] = _route(request.url, direct=self._direct)
+        route = self._routes.get(address)
+        if route is None:
+            route = self._routes[address] = _route(request.url, direct=self._direct)
         return await self._session.request(
             request.method,
-            way.url,
+            route.url,
             data=body,
             headers=headers,
             allow_redirects=False,
-            timeout=_NEVER,
-            proxy=way.proxy,
+            timeout=_NO_TIMEOUT,
+            proxy=route.proxy,
             ssl=self._tls,
         )
 
 
 class _Route(NamedTuple):
-    """How an address is reached."""
+    """Address of a request, and its proxy."""
 
     url: yarl.URL
     proxy: str | None
 
 
 def _route(url: httpx.URL, *, direct: bool) -> _Route:
-    """Work out an address and its proxy; done once per address, as reading the environment is dear."""
+    """Return an address and its proxy; called once per address: reading the environment is slow."""
     address = yarl.URL(str(url), encoded=True)
     if direct or proxy_bypass(url.host):
         return _Route(address, None)
@@ -200,9 +202,9 @@ def _route(url: httpx.URL, *, direct: bool) -> _Route:
     return _Route(address, f"http://{proxy}" if proxy and "://" not in proxy else proxy)
 
 
-async def _read_stream(response: aiohttp.ClientResponse, watch: StreamMonitor, limit: asyncio.Timeout) -> None:
-    """Take in an answer, streamed or not, whatever it says it is."""
-    answer = watch.answer
+async def _read_stream(response: aiohttp.ClientResponse, monitor: StreamMonitor, limit: asyncio.Timeout) -> None:
+    """Read an answer, streamed or not, whatever its content type."""
+    answer = monitor.answer
     head = b""
     while not head and not response.content.at_eof():
         head = (await response.content.readany()).lstrip()
@@ -213,34 +215,34 @@ async def _read_stream(response: aiohttp.ClientResponse, watch: StreamMonitor, l
         raise MalformedStreamError(f"the answer is `{kind}`; expected a stream of a chat completion")
     if head.startswith((b"{", b"[")):
         body = bytearray(head)
-        await _fill(body, response)
+        await _read_rest(body, response)
         if len(body) > MAX_JSON_BYTES:
             raise MalformedStreamError(f"the answer is longer than {MAX_JSON_BYTES:,} bytes")
         answer.parse_body(bytes(body))
         return
-    _feed_and_extend_deadline(watch, answer.feed(head), limit)
+    _feed_and_extend_deadline(monitor, answer.feed(head), limit)
     while data := await response.content.readany():
-        _feed_and_extend_deadline(watch, answer.feed(data), limit)
-    _feed_and_extend_deadline(watch, answer.end(), limit)
+        _feed_and_extend_deadline(monitor, answer.feed(data), limit)
+    _feed_and_extend_deadline(monitor, answer.end(), limit)
 
 
-def _feed_and_extend_deadline(watch: StreamMonitor, deltas: Iterable[Delta], limit: asyncio.Timeout) -> None:
-    before = watch.answer.finish_reason, watch.answer.is_done
-    heard = watch.on_chunk(deltas)
-    if heard or before != (watch.answer.finish_reason, watch.answer.is_done):
-        limit.reschedule(watch.deadline_s())
+def _feed_and_extend_deadline(monitor: StreamMonitor, deltas: Iterable[Delta], limit: asyncio.Timeout) -> None:
+    before = monitor.answer.finish_reason, monitor.answer.is_done
+    has_deltas = monitor.on_chunk(deltas)
+    if has_deltas or before != (monitor.answer.finish_reason, monitor.answer.is_done):
+        limit.reschedule(monitor.deadline_s())
 
 
 async def _error_body(response: aiohttp.ClientResponse) -> bytes:
-    """Read what comes of an error's body: the status says the most."""
+    """Read an error's body as far as it comes: the status matters most."""
     body = bytearray()
-    with suppress(*_BROKEN_OFF):
-        await _fill(body, response)
+    with suppress(*_CONNECTION_ERRORS):
+        await _read_rest(body, response)
     return bytes(body)
 
 
-async def _fill(body: bytearray, response: aiohttp.ClientResponse) -> None:
-    """Read the rest of a body, up to a little more than the longest there may be."""
+async def _read_rest(body: bytearray, response: aiohttp.ClientResponse) -> None:
+    """Read the rest of a body, until it exceeds MAX_JSON_BYTES."""
     while len(body) <= MAX_JSON_BYTES and (data := await response.content.readany()):
         body += data
 
@@ -250,11 +252,11 @@ def _response(response: aiohttp.ClientResponse, body: bytes) -> httpx.Response:
     return httpx.Response(response.status, headers=headers, content=body)
 
 
-def _fallback_mode(manner: RequestMode, response: httpx.Response) -> RequestMode | None:
-    """Tell in what other manner a refused request may be asked; None where the refusal is about something else."""
-    if response.status_code not in _REFUSALS or manner == "plain":
+def _fallback_mode(mode: RequestMode, response: httpx.Response) -> RequestMode | None:
+    """Return the mode for another try of a refused request; None if it was refused for another reason."""
+    if response.status_code not in _REFUSALS or mode == "plain":
         return None
-    if manner == "stream" and b"stream_options" in response.content:
+    if mode == "stream" and b"stream_options" in response.content:
         return "stream without usage"
     try:
         error = msgspec.json.decode(response.content, type=_Refusal).error
