@@ -1,4 +1,4 @@
-"""The command line's entry: the one edge where errors become text and exit codes."""
+"""Entry point of the command line; here errors become text and exit codes."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from typer.exceptions import Abort, TyperException
 from flowai import __version__
 from flowai.cli import console
 from flowai.cli.command_group import CommandGroup
+from flowai.cli.help_format import examples
 from flowai.errors import ExitCode, FlowaiError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DEBUG_FLAG = "--debug"  # taken out before parsing, so that it may stand anywhere
-
-EPILOG = "exit codes: " + " · ".join(f"{code.value} {code.meaning}" for code in ExitCode)
+DEBUG_FLAG = "--debug"  # removed before parsing: allowed at every position
 
 app = typer.Typer(
     name="flowai",
     cls=CommandGroup,
     help="Carry a prompt or model change from idea to production and back.",
-    epilog=EPILOG,
+    epilog=examples("flowai eval", "flowai release publish v3", "flowai rollback --reason INC-4711"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # help drawn by rich costs 0.15 s at every --help
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich costs 0.15 s at every --help
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_set: bool) -> None:
+    if is_set:
         sys.stdout.write(f"flowai {__version__}\n")
         raise typer.Exit
 
@@ -44,7 +43,7 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG_FLAG, help="Show a traceback when something fails.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG_FLAG, help="Show a traceback if a command fails.")] = False,
 ) -> None:
     """Carry a prompt or model change from idea to production and back."""
 
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and give its exit status; prints, never raises.
+    """Run the command line and return its exit status; print errors, never raise.
 
     Args:
         arguments: without the program's name.
@@ -86,20 +85,20 @@ def run(arguments: Sequence[str]) -> int:
         console.print_error(InterruptedRunError("interrupted"))
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone (`| head`); Python's own flush at exit must not complain about it again
+        # the reader is gone (`| head`); Python's flush at exit must not report that again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
-    except Exception as error:  # noqa: BLE001 - the edge: whatever else escapes is our bug
+    except Exception as error:  # noqa: BLE001 - any other exception is a bug
         if debug:
             console.print_traceback(error)
-        hint = "this is a bug in flowai; run it again with --debug and report what it shows"
+        hint = "this is a bug in flowai; run it again with --debug and report the traceback"
         console.print_error(FlowaiError(f"{type(error).__name__}: {error}", hint=hint))
         return ExitCode.BUG
     return int(result or 0)
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse an argument that is not UTF-8: no ledger, report or event could hold it."""
+    """Raise on an argument that is not UTF-8: ledger, reports and events cannot contain it."""
     for number, argument in enumerate(arguments, start=1):
         try:
             argument.encode()

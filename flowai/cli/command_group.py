@@ -10,24 +10,19 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from flowai.cli.help_format import HelpCommand, write_commands, write_examples
+from flowai.errors import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# in the order that help shows; a module has `command`, or `app` where it is a group
-_MODULES = {
-    "eval": "eval",
-    "smoke": "smoke",
-    "canary-report": "canary_report",
-    "metrics": "metrics",
-    "rollback": "rollback",
-    "postmortem": "postmortem",
-    "watch": "watch",
-    "serve": "serve",
-    "release": "release",
-    "experiment": "experiment",
-    "cache": "cache",
-    "events": "events",
-    "finetune": "finetune",
+# in the order of the help; a module has `command` and `EXAMPLES`, or `app` if it is a group
+COMMAND_GROUPS = {
+    "Evaluate": ("eval", "smoke"),
+    "Release": ("release", "canary-report", "rollback", "experiment"),
+    "Run": ("serve", "watch", "metrics"),
+    "Learn": ("postmortem", "finetune"),
+    "Project": ("events", "cache"),
 }
 
 
@@ -39,34 +34,48 @@ class Commands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer's commands are of a private class
         if name not in self._built:
-            self._built[name] = _build(name, import_module(f"flowai.cli.commands.{_MODULES[name]}"))
+            if name not in iter(self):
+                raise KeyError(name)
+            self._built[name] = _build(name, import_module(f"flowai.cli.commands.{name.replace('-', '_')}"))
         return self._built[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_MODULES)
+        return (name for names in COMMAND_GROUPS.values() for name in names)
 
     def __len__(self) -> int:
-        return len(_MODULES)
+        return sum(map(len, COMMAND_GROUPS.values()))
 
 
 class CommandGroup(TyperGroup):
     """The command line itself."""
 
-    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - whatever typer hands on
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - typer's arguments, passed on
         super().__init__(**attributes)
         self.commands = Commands()  # type: ignore[assignment]  # only read
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - click's signature
+        """Write a section per group of commands."""
+        width = max(map(len, self.commands))
+        for title, names in COMMAND_GROUPS.items():
+            write_commands(formatter, title, ((name.ljust(width), self.commands[name]) for name in names))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - click's signature
+        """Write examples and exit codes."""
+        write_examples(formatter, self.epilog)
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code.value), code.meaning) for code in ExitCode])
+
 
 def _build(name: str, module: Any) -> Any:  # noqa: ANN401 - a module; as above
-    alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-    alone.callback()(_nothing)  # or typer would take one command for the whole command line
+    single = typer.Typer(rich_markup_mode=None, add_completion=False)
+    single.callback()(_do_nothing)  # otherwise typer takes one command for the whole command line
     if hasattr(module, "app"):
-        alone.add_typer(module.app, name=name)
+        single.add_typer(module.app, name=name)
     else:
-        alone.command(name)(module.command)
-    built: Any = get_command(alone)
+        single.command(name, cls=HelpCommand, epilog=module.EXAMPLES)(module.command)
+    built: Any = get_command(single)
     return built.commands[name]
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Do nothing."""

@@ -10,39 +10,57 @@ import typer
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout; progress goes to stderr.")]
 Env = Annotated[
     str | None,
-    typer.Option("--env", envvar="FLOWAI_ENV", help="Environment: reads registry.<env>.yaml over registry.yaml."),
+    typer.Option(
+        "--env", metavar="NAME", envvar="FLOWAI_ENV", help="Environment: registry.NAME.yaml overrides registry.yaml."
+    ),
 ]
 Outputs = Annotated[
     list[str] | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Also write the report here: .json, .md, .xml or .html. Repeatable."
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Also write the report to this .json, .md, .xml or .html file. Repeatable.",
     ),
 ]
 PageOutputs = Annotated[
     list[str] | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json, .md or .html. Repeatable."),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Also write the report to this .json, .md or .html file. Repeatable."
+    ),
 ]
-# of commands that find out themselves which environments there are
+# of commands that search for environments themselves
 AnyEnv = Annotated[
     str | None,
-    typer.Option("--env", help="Environment (default FLOWAI_ENV); needed where there are several."),
+    typer.Option("--env", metavar="NAME", help="Environment; default FLOWAI_ENV. Required if the project has several."),
 ]
 State = Annotated[
     str | None,
-    typer.Option("--state", metavar="PLACE", help="Where processes share what they know; default as registered."),
+    typer.Option(
+        "--state", metavar="PLACE", help="Shared state: a Redis URL or a directory; default the registry's `state`."
+    ),
 ]
-Until = Annotated[str | None, typer.Option("--until", help="End, written as the begin; default now.")]
-OnlyFeature = Annotated[str | None, typer.Option("--feature", help="Only this feature.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why; kept in the ledger.")]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="End of the time range, written like --since; default now."),
+]
+OnlyFeature = Annotated[str | None, typer.Option("--feature", metavar="NAME", help="Report only this feature.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done and change nothing.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the ledger.")]
 
 # of commands that work on training pairs
-PairsFeature = Annotated[str | None, typer.Option("--feature", help="Whose calls; default the only one there is.")]
+PairsFeature = Annotated[
+    str | None,
+    typer.Option("--feature", metavar="NAME", help="Feature; required if there are several."),
+]
 AllPairs = Annotated[
-    bool, typer.Option("--all", help="Every judged pair of the log, not only those that an export held back.")
+    bool, typer.Option("--all", help="Use every judged pair of the log, not only those that an export quarantined.")
 ]
 PairsFile = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FILE", help="Pairs of this file; default the last export's quarantine.jsonl."),
+    typer.Option("--from", metavar="FILE", help="Use the pairs of this file; default the last quarantine.jsonl."),
 ]
-PairsSince = Annotated[str | None, typer.Option("--since", help="With --all, begin: `30d`, `2026-05-02`.")]
+PairsSince = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="With --all: start of the time range: `30d`, `2026-05-02`."),
+]

@@ -1,4 +1,4 @@
-"""`flowai cache stats|clear`: what the caches hold and saved; empties them."""
+"""`flowai cache stats|clear`: options and screens."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from flowai.cli.help_format import HelpCommand, HelpGroup, examples
 from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
     from flowai.cache.admin import Caches
     from flowai.cache.stats import CacheStats
 
-app = typer.Typer(help="Show what the caches saved; empty them.", no_args_is_help=True)
+app = typer.Typer(
+    cls=HelpGroup,
+    help="Show what the caches saved; clear them.",
+    epilog=examples("flowai cache stats", "flowai cache clear --env prod"),
+    no_args_is_help=True,
+)
 
 _COLUMNS = (
     "feature",
@@ -28,9 +34,9 @@ _COLUMNS = (
 )
 
 
-@app.command()
+@app.command(cls=HelpCommand, epilog=examples("flowai cache stats", "flowai cache stats --env prod --json"))
 def stats(env: Env = None, json: JsonOption = False) -> None:
-    """Show entries, hits, misses, and what was saved: both caches, on disk and on Redis, by feature."""
+    """Show entries, hits and savings of both caches by feature."""
     from flowai.cache.admin import cache_stats
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -45,9 +51,9 @@ def stats(env: Env = None, json: JsonOption = False) -> None:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
-@app.command()
+@app.command(cls=HelpCommand, epilog=examples("flowai cache clear", "flowai cache clear --env prod"))
 def clear(env: Env = None, json: JsonOption = False) -> None:
-    """Forget every cached answer and every count, on disk and on Redis."""
+    """Delete all cached answers and counts, on disk and in Redis."""
     from flowai.cache.admin import clear_caches
     from flowai.cli import console
 

@@ -1,4 +1,4 @@
-"""`flowai canary-report`: is the candidate as good as what serves now?"""
+"""`flowai canary-report`: options and screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, OnlyFeature, PageOutputs, Until
 
 if TYPE_CHECKING:
@@ -17,34 +18,52 @@ if TYPE_CHECKING:
 
 _VERDICTS = ("promote", "hold", "rollback", "invalid")
 
+EXAMPLES = examples(
+    "flowai canary-report",
+    "flowai canary-report --env prod --fail-on rollback,invalid",
+    "flowai canary-report --candidate v2 --stage 5 --since 2026-05-02",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     candidate: Annotated[
-        str | None, typer.Option("--candidate", help="The release; default the one of the rollout that is on.")
+        str | None,
+        typer.Option("--candidate", metavar="NAME", help="Release; default the candidate of the active rollout."),
     ] = None,
     stage: Annotated[
-        int | None, typer.Option("--stage", min=1, max=99, help="Its percentage, where no ledger knows it.")
+        int | None,
+        typer.Option(
+            "--stage", metavar="N", min=1, max=99, help="Percentage of the stage, if the ledger does not contain it."
+        ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02T10:00Z`; default the rollout's.")
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Start: `2h`, `02:10`, `2026-05-02T10:00Z`; default the start of the rollout.",
+        ),
     ] = None,
     until: Until = None,
     feature: OnlyFeature = None,
     window: Annotated[
-        str, typer.Option("--window", help="How long after a call its feedback and scores count.")
+        str,
+        typer.Option("--window", metavar="DURATION", help="Time after a call within which feedback and scores count."),
     ] = "1h",
     replay_hourly: Annotated[
-        bool, typer.Option("--replay-hourly", help="Also say what the verdict would have been at each hour before.")
+        bool, typer.Option("--replay-hourly", help="Also show the verdict at each earlier hour.")
     ] = False,
     fail_on: Annotated[
         str | None,
-        typer.Option("--fail-on", metavar="VERDICTS", help="Exit 0 unless it is one of these (`rollback,invalid`)."),
+        typer.Option(
+            "--fail-on", metavar="VERDICTS", help="Exit 0 unless the verdict is one of these: `rollback,invalid`."
+        ),
     ] = None,
     output: PageOutputs = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold the candidate of a rollout against its control, over the event log.
+    """Compare the candidate of a rollout with its control.
 
     Exit status: 0 promote, 1 rollback, 5 hold or invalid.
     """
@@ -77,7 +96,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 
 def screen_lines(report: CanaryReport, place: str) -> Iterator[str]:
-    """Give the screen: who against whom, a line per metric, the verdict, and where the evidence lies."""
+    """Yield the screen: both sides, a line per metric, the verdict, and the path of the report."""
     from flowai.canary import tables
     from flowai.rendering.formatting import aligned
 
@@ -91,11 +110,6 @@ def screen_lines(report: CanaryReport, place: str) -> Iterator[str]:
 
 
 def _failing(text: str | None) -> frozenset[CanaryVerdict] | None:
-    """Read the verdicts that fail.
-
-    Raises:
-        UsageError: one is none.
-    """
     if text is None:
         return None
     from flowai.errors import UsageError, expected_one_of

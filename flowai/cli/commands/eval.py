@@ -1,4 +1,4 @@
-"""`flowai eval`: options, help, and the screen of an evaluation."""
+"""`flowai eval`: options and screen."""
 
 from __future__ import annotations
 
@@ -7,60 +7,86 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, Outputs
 
 if TYPE_CHECKING:
     from flowai.evals.runs.eval import EvalOptions, EvalResult
 
+EXAMPLES = examples(
+    "flowai eval",
+    "flowai eval prompts/summary_v2 --model gpt-4o-mini --model smollm2",
+    "flowai eval evals/summary_v2.yaml --replay evals/recordings/summary_v2.jsonl",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - one argument per option is typer's form
     target: Annotated[
         str | None,
-        typer.Argument(metavar="TARGET", help="A prompt id, a prompt file or a suite file; nothing for every suite."),
+        typer.Argument(metavar="TARGET", help="Prompt id, prompt file or suite file; default every suite."),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Try this model instead: a registry name or LiteLLM's. Repeatable."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Use this model instead: a name of the registry or of LiteLLM. Repeatable.",
+        ),
     ] = None,
-    repeat: Annotated[int | None, typer.Option("--repeat", min=1, help="Ask each case this often.")] = None,
+    repeat: Annotated[int | None, typer.Option("--repeat", metavar="N", min=1, help="Run each case N times.")] = None,
     filter_first_n: Annotated[
-        int | None, typer.Option("--filter-first-n", "-n", min=1, help="Only the first N cases of each suite.")
+        int | None,
+        typer.Option("--filter-first-n", "-n", metavar="N", min=1, help="Run only the first N cases of each suite."),
     ] = None,
     filter_pattern: Annotated[
-        str | None, typer.Option("--filter-pattern", help="Only cases whose id or description matches this regex.")
+        str | None,
+        typer.Option(
+            "--filter-pattern", metavar="REGEX", help="Run only cases whose id or description matches this regex."
+        ),
     ] = None,
     filter_failing: Annotated[
-        bool, typer.Option("--filter-failing", help="Only cases that did not pass in the last run on this target.")
+        bool, typer.Option("--filter-failing", help="Run only cases that did not pass in the last run of this target.")
     ] = False,
     max_concurrency: Annotated[
-        int, typer.Option("--max-concurrency", "-j", min=1, max=1000, help="Most calls in flight.")
+        int,
+        typer.Option(
+            "--max-concurrency", "-j", metavar="N", min=1, max=1000, help="Maximum number of concurrent calls."
+        ),
     ] = 8,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Ask models even where the answer is cached.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Call the models even if an answer is cached.")] = False,
     replay: Annotated[
         Path | None,
-        typer.Option("--replay", metavar="PATH", help="Use recorded answers: a file, or a directory of files."),
+        typer.Option(
+            "--replay", metavar="PATH", help="Use recorded answers instead of models: a file, or a directory of files."
+        ),
     ] = None,
     record: Annotated[
         Path | None, typer.Option("--record", metavar="FILE", help="Record every answer into this file.")
     ] = None,
     on_miss: Annotated[
-        str, typer.Option("--on-miss", metavar="error|call", help="What a replay does without a recorded answer.")
+        str,
+        typer.Option(
+            "--on-miss",
+            metavar="error|call",
+            help="With --replay: fail or call the model if an answer is not recorded.",
+        ),
     ] = "error",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first case that does not pass.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the last interrupted run.")] = False,
     retry_errors: Annotated[
-        bool, typer.Option("--retry-errors", help="Run the errors of the last run again; keep the rest.")
+        bool, typer.Option("--retry-errors", help="Retry only the errors of the last run; keep the other results.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Run again whenever a prompt, suite or dataset is saved.")
+        bool, typer.Option("--watch", "-w", help="Run again when a prompt, suite or dataset is saved.")
     ] = False,
     output: Outputs = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Try prompts on models over the cases of their suites, and hold the result against the gate.
+    """Run prompts on the cases of their suites; check the gate.
 
-    Exit status: 0 gate met, 1 not met, 4 errors, 5 undecided, 130 interrupted (go on with --resume).
+    Exit status: 0 gate met, 1 not met, 4 errors, 5 inconclusive, 130 interrupted (continue with --resume).
     """
     from flowai.errors import UsageError
     from flowai.evals.runs.eval import EvalOptions
@@ -128,7 +154,7 @@ def _print(result: EvalResult, options: EvalOptions, place: str) -> None:
 
 
 def _command_line(options: EvalOptions) -> str:
-    """Spell the command that plans the same trials, for a person to paste."""
+    """Return the command that plans the same trials, ready to paste."""
     import shlex
 
     selection = options.selection
@@ -141,7 +167,7 @@ def _command_line(options: EvalOptions) -> str:
 
 
 def _watch(options: EvalOptions, env: str | None, *, json: bool) -> None:
-    """Run, wait for a saved file, run again; until the person stops it."""
+    """Run, wait until a file is saved, run again; until Ctrl-C."""
     import time
 
     from flowai.cli import console

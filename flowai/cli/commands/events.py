@@ -1,4 +1,4 @@
-"""`flowai events compact|sync|validate`: keeps the event log in a data lake."""
+"""`flowai events compact|sync|validate`: options and screens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import HelpCommand, HelpGroup, examples
 from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
@@ -13,10 +14,17 @@ if TYPE_CHECKING:
 
 _MAX_PATH_CHARS = 300
 
-app = typer.Typer(help="Keep the event log in a data lake: Parquet, object stores.", no_args_is_help=True)
+app = typer.Typer(
+    cls=HelpGroup,
+    help="Keep the event log in a data lake of Parquet files.",
+    epilog=examples("flowai events compact", "flowai events sync s3://bucket/prefix", "flowai events validate"),
+    no_args_is_help=True,
+)
 
 
-@app.command()
+@app.command(
+    cls=HelpCommand, epilog=examples("flowai events compact", "flowai events compact --before 2026-05-01 --keep")
+)
 def compact(
     before: Annotated[
         str | None,
@@ -25,14 +33,15 @@ def compact(
         ),
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the lines in `compacted/` of each day instead of removing them.")
+        bool, typer.Option("--keep", help="Keep the JSONL files in `compacted/` of each day; default removes them.")
     ] = False,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Turn closed days of the event log into Parquet, by day and feature; each event counts once at any moment.
+    """Convert closed days of the event log into Parquet.
 
-    Exit status: 0, also where there was nothing to do; 4 where it could not go on: run it again.
+    Files are separated by day and feature; reports count each event once at any moment. Exit status: 0, also if there
+    was nothing to do; 4 if it could not continue: run it again.
     """
     from flowai.cli import console
     from flowai.events.lake.compact import BACKUP_NAME
@@ -69,18 +78,22 @@ def _show_day(day: DayResult) -> None:
     console.flush()
 
 
-@app.command()
+@app.command(cls=HelpCommand, epilog=examples("flowai events sync", "flowai events sync s3://bucket/prefix"))
 def sync(
     target: Annotated[
         str | None,
-        typer.Argument(help="`s3://bucket/prefix`, `gs://`, `az://`, or a directory; default the registry's `events`."),
+        typer.Argument(
+            metavar="TARGET",
+            help="`s3://bucket/prefix`, `gs://`, `az://` or a directory; default the registry's `events`.",
+        ),
     ] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Copy what is compacted to an object store, read every copy back, never overwrite.
+    """Copy compacted files to an object store; never overwrite.
 
-    Exit status: 0; 1 when the target holds other bytes under a name; 4 when it is away or refuses: run it again.
+    Each copy is read back. Exit status: 0; 1 if a file of the target differs; 4 if the target is unreachable or
+    refuses the request: run it again.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -108,17 +121,22 @@ def sync(
         raise typer.Exit(ExitCode.GATE_NOT_MET)
 
 
-@app.command()
+@app.command(
+    cls=HelpCommand, epilog=examples("flowai events validate", "flowai events validate s3://bucket/prefix --json")
+)
 def validate(
     path: Annotated[
-        str | None, typer.Argument(help="A log's directory, a file of lines, or an address; default the project's log.")
+        str | None,
+        typer.Argument(
+            metavar="PATH", help="Directory of a log, JSONL file, or URL of an object store; default the project's log."
+        ),
     ] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Check every line against the format, and every Parquet file against its manifest.
+    """Check every event, and every Parquet file against its manifest.
 
-    Exit status: 0 when all is well, 1 when not.
+    Exit status: 0 valid, 1 invalid.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode

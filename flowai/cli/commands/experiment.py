@@ -1,4 +1,4 @@
-"""`flowai experiment report|stop|adopt`: options, help, the screens."""
+"""`flowai experiment report|stop|adopt`: options and screens."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import HelpCommand, HelpGroup, examples
 from flowai.cli.options import Env, JsonOption, PageOutputs, Reason, Until
 
 if TYPE_CHECKING:
@@ -14,17 +15,37 @@ if TYPE_CHECKING:
 
     from flowai.experiments.stop_adopt import EndResult
 
-app = typer.Typer(help="Hold the arms of an experiment against each other; end it.", no_args_is_help=True)
+app = typer.Typer(
+    cls=HelpGroup,
+    help="Compare the arms of an experiment; stop it or adopt an arm.",
+    epilog=examples(
+        "flowai experiment report concise-vs-detailed",
+        "flowai experiment adopt concise-vs-detailed --env prod",
+        "flowai experiment stop concise-vs-detailed --reason 'no difference'",
+    ),
+    no_args_is_help=True,
+)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The experiment, as the registry calls it.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Experiment of the registry.")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", help="Begin: `2h`, `2026-05-02T10:00Z`; default its first call (within 90 days)."),
+    typer.Option(
+        "--since", metavar="TIME", help="Start: `2h`, `2026-05-02T10:00Z`; default the first call within 90 days."
+    ),
 ]
-WindowOption = Annotated[str, typer.Option("--window", help="How long after a call its feedback counts.")]
+WindowOption = Annotated[
+    str, typer.Option("--window", metavar="DURATION", help="Time after a call within which feedback counts.")
+]
 
 
-@app.command("report")
+@app.command(
+    "report",
+    cls=HelpCommand,
+    epilog=examples(
+        "flowai experiment report concise-vs-detailed",
+        "flowai experiment report concise-vs-detailed --since 7d -o report.html",
+    ),
+)
 def report_command(
     name: NameArgument,
     since: Since = None,
@@ -34,9 +55,10 @@ def report_command(
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Hold every arm against every other: the goal, guardrails, times and cost.
+    """Compare every arm with every other: goal, guardrails, cost.
 
-    Look as often as you like. Exit status: 0 one arm won, 1 a guardrail of an arm is worse, 5 no winner yet or invalid.
+    You can read the report at any time and as often as you like. Exit status: 0 an arm won, 1 a guardrail of an arm is
+    worse, 5 no winner yet or invalid.
     """
     from flowai.cli import console
     from flowai.experiments.report import ExperimentOptions, run_experiment_report
@@ -60,11 +82,18 @@ def report_command(
     raise typer.Exit(exit_code(result.report.verdict))
 
 
-@app.command("stop")
+@app.command(
+    "stop",
+    cls=HelpCommand,
+    epilog=examples(
+        "flowai experiment stop concise-vs-detailed",
+        "flowai experiment stop concise-vs-detailed --reason 'no difference' --env prod",
+    ),
+)
 def stop_command(name: NameArgument, reason: Reason = None, env: Env = None, json: JsonOption = False) -> None:
-    """End an experiment: its entry is taken out of the registry, and the release alone serves its feature again.
+    """End an experiment: its feature gets only the release again.
 
-    Running it again changes nothing and says so. The ledger keeps what the experiment was.
+    Its entry is removed from the registry; the ledger records it. A second run changes nothing.
     """
     from flowai.cli import console
     from flowai.experiments.stop_adopt import StopOptions, stop
@@ -72,26 +101,34 @@ def stop_command(name: NameArgument, reason: Reason = None, env: Env = None, jso
     _show(stop(console.command_context(), StopOptions(name=name, env=env, reason=reason)), json=json)
 
 
-@app.command("adopt")
+@app.command(
+    "adopt",
+    cls=HelpCommand,
+    epilog=examples(
+        "flowai experiment adopt concise-vs-detailed",
+        "flowai experiment adopt concise-vs-detailed --as v4 --env prod",
+        "flowai experiment adopt tone-test --arm friendly --force --reason cheaper",
+    ),
+)
 def adopt_command(  # noqa: PLR0913, PLR0917 - one parameter per option
     name: NameArgument,
-    arm: Annotated[str | None, typer.Option("--arm", help="The arm; default the winner.")] = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Arm to adopt; default the winner.")] = None,
     release: Annotated[
         str | None, typer.Option("--as", metavar="RELEASE", help="Name of the new release; default the next number.")
     ] = None,
     since: Since = None,
     window: WindowOption = "1h",
     force: Annotated[
-        bool, typer.Option("--force", help="Take an arm that has not won; needs --arm and --reason.")
+        bool, typer.Option("--force", help="Adopt an arm that has not won; requires --arm and --reason.")
     ] = False,
     reason: Reason = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Make the winning arm a new release, and end the experiment.
+    """Turn the winning arm into a new release; end the experiment.
 
-    The arms are held against each other once more; the release is written into the registry, ready for `flowai release
-    publish`. Exit status: 0 adopted (or adopted before), 5 no arm has won.
+    The arms are compared once more, and the release is added to the registry, ready for `flowai release publish`. Exit
+    status: 0 adopted now or before, 5 no arm has won.
     """
     from flowai.cli import console
     from flowai.experiments.stop_adopt import AdoptOptions, adopt
@@ -113,7 +150,7 @@ def _show(ended: EndResult, *, json: bool) -> None:
 
 
 def ended_lines(ended: EndResult) -> Iterator[str]:
-    """Give the screen: what was changed, who serves now, what to type next."""
+    """Yield the screen: the changes, the serving release, and the next command."""
     from flowai.rendering.markdown import one_line
 
     yield from (f"warning: {warning}" for warning in ended.warnings)

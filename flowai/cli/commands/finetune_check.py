@@ -1,4 +1,4 @@
-"""`flowai finetune check FILE`: finds the broken rows of a training file."""
+"""`flowai finetune check FILE`: options and screen."""
 
 from __future__ import annotations
 
@@ -7,33 +7,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from flowai.finetune.check.records import CheckReport
 
+EXAMPLES = examples(
+    "flowai finetune check train.jsonl",
+    "flowai finetune check train.jsonl --max-tokens 8192 --model gpt-4.1-mini",
+)
+
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, JSONL.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Training file (JSONL).", show_default=False)],
     format: Annotated[  # noqa: A002 - the option's name
         str | None,
         typer.Option(
             "--format",
-            help="openai, openai-dpo, trl, trl-dpo, kto, axolotl or llamafactory; default: told by the rows' keys.",
+            metavar="FORMAT",
+            help="Format: openai, openai-dpo, trl, trl-dpo, kto, axolotl or llamafactory; default detected by keys.",
         ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="The most tokens a row may have; default: no limit.")
+        int | None,
+        typer.Option("--max-tokens", metavar="N", help="Maximum number of tokens of a row; default no limit."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="The model you train: decides which tokenizer counts.")
+        str | None, typer.Option("--model", metavar="NAME", help="Model to train; its tokenizer counts the tokens.")
     ] = None,
-    show: Annotated[int, typer.Option("--show", help="List this many errors, and warnings, with their places.")] = 20,
+    show: Annotated[
+        int, typer.Option("--show", metavar="N", help="List at most N errors and N warnings with their lines.")
+    ] = 20,
     json: JsonOption = False,
 ) -> None:
-    """Find the broken rows of a training file, with line and rule.
+    """Find the invalid rows of a training file, with line and rule.
 
-    Exit status: 0 when every row is whole, 1 when one is broken. Warnings do not count.
+    Exit status: 0 if every row is valid, 1 if a row is not. Warnings do not count.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, Until
 
 if TYPE_CHECKING:
@@ -15,50 +16,78 @@ if TYPE_CHECKING:
 
 _SPLITS = 3
 
+EXAMPLES = examples(
+    "flowai finetune export --feature summarization",
+    "flowai finetune export --feature summarization --format trl --since 30d",
+    "flowai finetune export --feature summarization --split 80/10/10 --force",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    feature: Annotated[str, typer.Option("--feature", help="Whose calls.")],
+    feature: Annotated[str, typer.Option("--feature", metavar="NAME", help="Feature whose calls are exported.")],
     format: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option("--format", help="openai, openai-dpo, trl, trl-dpo, kto, axolotl or llamafactory.")
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="Format: openai, openai-dpo, trl, trl-dpo, kto, axolotl or llamafactory."
+        ),
     ] = "openai",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where to; default `finetune/FEATURE/FORMAT`."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Directory of the export; default `finetune/FEATURE/FORMAT`."
+        ),
     ] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Begin: `30d`, `2026-05-02`; default all.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Start: `30d`, `2026-05-02`; default the whole log.")
+    ] = None,
     until: Until = None,
     release: Annotated[
-        list[str] | None, typer.Option("--release", help="Only answers of this release. Repeatable.")
+        list[str] | None,
+        typer.Option("--release", metavar="NAME", help="Export only answers of this release. Repeatable."),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", help="Percent of users whose rows train, choose and judge.")
+        str, typer.Option("--split", metavar="N/N/N", help="Percentages of users for training, validation and test.")
     ] = "90/5/5",
     language: Annotated[
         list[str] | None,
-        typer.Option("--language", help="Expected language of answers: `en`. Repeatable; default any."),
+        typer.Option(
+            "--language", metavar="CODE", help="Expected language of answers, such as `en`. Repeatable; default any."
+        ),
     ] = None,
-    min_answer: Annotated[int, typer.Option("--min-answer", help="Least characters of an answer.")] = 1,
+    min_answer: Annotated[
+        int, typer.Option("--min-answer", metavar="N", help="Minimum number of characters of an answer.")
+    ] = 1,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Most tokens of a pair; default what fits 262,144 characters.")
+        int | None,
+        typer.Option(
+            "--max-tokens", metavar="N", help="Maximum number of tokens of a pair; default 262,144 characters."
+        ),
     ] = None,
-    toxicity: Annotated[bool, typer.Option("--toxicity/--no-toxicity", help="Keep toxic answers out.")] = True,
+    toxicity: Annotated[bool, typer.Option("--toxicity/--no-toxicity", help="Quarantine toxic answers.")] = True,
     base_model: Annotated[
-        str | None, typer.Option("--base-model", help="The model to train: for tokens and the files beside the rows.")
+        str | None,
+        typer.Option(
+            "--base-model", metavar="NAME", help="Model to train: selects the tokenizer and the configuration files."
+        ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="What the rows may be used for; stands in the card.")
+        str | None,
+        typer.Option("--licence", metavar="TEXT", help="Permitted use of the rows, shown in the dataset card."),
     ] = None,
     usd_per_million: Annotated[
-        float | None, typer.Option("--usd-per-million", help="Price of a million training tokens, for the estimate.")
+        float | None,
+        typer.Option(
+            "--usd-per-million", metavar="USD", help="Price of a million training tokens, for the cost estimate."
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the rows, for the estimate.")] = 3,
-    force: Annotated[bool, typer.Option("--force", help="Replace the export that stands there.")] = False,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", help="Number of epochs, for the cost estimate.")] = 3,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing export.")] = False,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Make training files of what users accepted and edited: cleaned, split, counted.
+    """Write training files of accepted and edited answers.
 
-    Exit status: 0, or 5 when nothing is left to train with.
+    Rows are cleaned, deduplicated and split by user. Exit status: 0, or 5 if no row is left.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode

@@ -1,4 +1,4 @@
-"""`flowai finetune label`: a model's first look at golden pairs, for the person who reviews them."""
+"""`flowai finetune label`: options and screen."""
 
 from __future__ import annotations
 
@@ -6,33 +6,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import AllPairs, Env, JsonOption, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
     from flowai.finetune.decisions.labels import Label
     from flowai.review.auto_label import LabelResult
 
+EXAMPLES = examples(
+    "flowai finetune label --model gpt-4o-mini --feature summarization",
+    "flowai finetune label --model gpt-4o-mini --limit 200 --budget-usd 2",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    model: Annotated[str, typer.Option("--model", help="Who labels: a model of the registry.")],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="Model that labels: a name of the registry.")],
     feature: PairsFeature = None,
     everything: AllPairs = False,
     source: PairsFile = None,
     since: PairsSince = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Label at most so many pairs.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Label at most N pairs.")] = None,
     budget_usd: Annotated[
-        float | None, typer.Option("--budget-usd", min=0, help="Stop before this run costs more, in US dollars.")
+        float | None,
+        typer.Option("--budget-usd", metavar="USD", min=0, help="Stop before the run costs more than this."),
     ] = None,
     concurrency: Annotated[
-        int, typer.Option("--max-concurrency", "-j", min=1, max=100, help="Most calls in flight.")
+        int,
+        typer.Option(
+            "--max-concurrency", "-j", metavar="N", min=1, max=100, help="Maximum number of concurrent calls."
+        ),
     ] = 4,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Ask a model for quality (1 to 5), category and correctness of pairs; `finetune review` shows what it says.
+    """Let a model label pairs with quality, category, correctness.
 
-    Run it again to go on: what this model labelled with this prompt is not asked again. Exit status: 0, or 5 when the
-    budget ended before the pairs did.
+    `finetune review` shows the labels. Run it again to continue: pairs that this model labelled with this prompt are
+    skipped. Exit status: 0, or 5 if the budget was spent before all pairs were labelled.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -56,7 +66,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 
 def _progress(_: Label, done_count: int, total_count: int) -> None:
-    """Say how far it is, ten times in a run."""
+    """Print the progress, ten times per run."""
     from flowai.cli import console
 
     if done_count * 10 // total_count != (done_count - 1) * 10 // total_count:

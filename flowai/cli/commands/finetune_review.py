@@ -1,4 +1,4 @@
-"""`flowai finetune review`: a page on which a person accepts, edits or rejects golden pairs."""
+"""`flowai finetune review`: options and screen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import AllPairs, Env, JsonOption, PairsFeature, PairsFile, PairsSince
 
 if TYPE_CHECKING:
@@ -17,30 +18,38 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 10
 
+EXAMPLES = examples(
+    "flowai finetune review --feature summarization",
+    "flowai finetune review --feature summarization --import from-bob.csv",
+    "flowai finetune review --feature summarization --export decisions.csv",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     feature: PairsFeature = None,
     reviewer: Annotated[
-        str | None, typer.Option("--reviewer", metavar="NAME", help="Who decides; default the name you work under.")
+        str | None, typer.Option("--reviewer", metavar="NAME", help="Name of the reviewer; default your user name.")
     ] = None,
     everything: AllPairs = False,
     source: PairsFile = None,
     since: PairsSince = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 selects a free port.")
+    ] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address and open no browser.")] = False,
     export: Annotated[
-        Path | None, typer.Option("--export", metavar="FILE", help="Write all decisions here: .csv or .jsonl.")
+        Path | None, typer.Option("--export", metavar="FILE", help="Write all decisions to this .csv or .jsonl file.")
     ] = None,
     take_in: Annotated[
-        Path | None, typer.Option("--import", metavar="FILE", help="Add the decisions of this file: .csv or .jsonl.")
+        Path | None, typer.Option("--import", metavar="FILE", help="Add the decisions of this .csv or .jsonl file.")
     ] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Decide by hand which pairs a model learns: accept, edit, reject, skip, undo, on a page of this machine.
+    """Accept, edit or reject training pairs on a local web page.
 
-    Decisions lie in finetune/FEATURE/decisions.jsonl; the next export follows them. Exit status: 0 after Ctrl-C, which
-    is how it ends; 5 when no pair waits.
+    Decisions are stored in finetune/FEATURE/decisions.jsonl; the next export applies them. Ctrl-C ends the review. Exit
+    status: 0, or 5 if the review queue is empty.
     """
     from flowai.cli import console
     from flowai.review.candidates import CandidateSelection
@@ -66,7 +75,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 def _pass_on(
     context: CommandContext, feature: str | None, export: Path | None, take_in: Path | None, screen: _ReviewScreen
 ) -> ReviewResult:
-    """Take decisions in, then write them out, as asked."""
+    """Import decisions, then export them."""
     from flowai.review.review import export_decisions, import_decisions
 
     if take_in is not None:
@@ -79,7 +88,7 @@ def _pass_on(
 
 
 class _ReviewScreen:
-    """Says what a person waits to know; with --json on stderr."""
+    """Prints progress; with --json to stderr."""
 
     def __init__(self, *, json: bool, opens_browser: bool) -> None:
         from flowai.cli import console
@@ -109,7 +118,7 @@ class _ReviewScreen:
 
 
 def _has_screen() -> bool:
-    """Tell whether a browser would have a window: one in the terminal would take it away from the command."""
+    """Return whether a browser can open a window: a text browser would take over the terminal."""
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 

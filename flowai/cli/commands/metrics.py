@@ -1,4 +1,4 @@
-"""`flowai metrics`: what the event log says about each feature, model, release or prompt."""
+"""`flowai metrics`: options and screens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, Until
 
 if TYPE_CHECKING:
@@ -18,26 +19,39 @@ if TYPE_CHECKING:
     from flowai.analytics.usage import UsageReport
     from flowai.errors import FlowaiError
 
+EXAMPLES = examples(
+    "flowai metrics",
+    "flowai metrics --since 7d --by release,feature",
+    "flowai metrics --watch --interval 10s",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - a command's options
-    since: Annotated[str, typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02`.")] = "24h",
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="Start: `2h`, `02:10`, `2026-05-02`.")] = "24h",
     until: Until = None,
     by: Annotated[
-        str, typer.Option("--by", help="Group by feature, model, release, prompt, variant; several with commas.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="KEYS",
+            help="Group by feature, model, release, prompt or variant; separate several with commas.",
+        ),
     ] = "feature",
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
-    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Between two looks.")] = "5s",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
+    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Time between two refreshes.")] = "5s",
     output: Annotated[
         list[str] | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Also write it here: .json or .md. Repeatable."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Also write the report to this .json or .md file. Repeatable."
+        ),
     ] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Show calls, errors, times, acceptance, hallucinations, cache hits, tokens and cost, by feature or anything else.
+    """Show calls, errors, latency, cost and feedback by feature.
 
-    --watch draws anew on a terminal, prints one block per look elsewhere, and one JSON object per line with --json.
-    Exit status: 0, or 5 when there were no calls; of --watch 130, as Ctrl-C ends it.
+    --watch redraws a terminal, prints one block per refresh elsewhere, and one JSON object per line with --json.
+    Exit status: 0, or 5 if there were no calls; with --watch 130, because Ctrl-C ends it.
     """
     from flowai.analytics.usage_report import MetricsOptions, run_metrics, watch_metrics
     from flowai.cli import console
@@ -62,7 +76,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
 
 
 def lines(report: UsageReport) -> Iterator[str]:
-    """Give a report as it is shown."""
+    """Yield the lines of a report."""
     from flowai.analytics.usage_tables import tables
     from flowai.rendering.formatting import aligned
 
@@ -80,7 +94,7 @@ def _can_redraw() -> bool:
 
 
 def _line(found: UsageReport | FlowaiError) -> None:
-    """Print one look as one line of JSON."""
+    """Print one report as one line of JSON."""
     import msgspec
 
     from flowai.cli import console
@@ -94,7 +108,7 @@ def _line(found: UsageReport | FlowaiError) -> None:
 
 
 def _block(found: UsageReport | FlowaiError) -> None:
-    """Print one look as a block of lines."""
+    """Print one report as a block of lines."""
     from flowai.cli import console
     from flowai.errors import FlowaiError
 
@@ -107,11 +121,11 @@ def _block(found: UsageReport | FlowaiError) -> None:
 
 
 class _MetricsScreen:
-    """Draws each look over the one before.
+    """Draws each report over the previous one.
 
     Args:
         interval: time between two looks, as typed.
-        size: gives columns and lines of the terminal.
+        size: returns columns and lines of the terminal.
     """
 
     def __init__(self, interval: str, size: Callable[[], os.terminal_size] = shutil.get_terminal_size) -> None:

@@ -1,4 +1,4 @@
-"""`flowai postmortem`: what broke, where, since when, and what to do about it."""
+"""`flowai postmortem`: options and screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import AnyEnv, JsonOption, OnlyFeature, PageOutputs
 
 if TYPE_CHECKING:
@@ -19,17 +20,29 @@ MAX_CLUSTERS = 3
 MAX_CHANGES = 4
 MAX_FOLLOW_UPS = 4
 
+EXAMPLES = examples(
+    "flowai postmortem --env prod",
+    "flowai postmortem --since 02:10 --until 04:00",
+    "flowai postmortem --release v2 --feature extract --add-cases",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     since: Annotated[
         str | None,
-        typer.Option("--since", help="Begin: `2h`, `02:10`, `2026-05-02T10:00Z`; default the newest rollback's."),
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Start: `2h`, `02:10`, `2026-05-02T10:00Z`; default that of the newest rollback.",
+        ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--until", help="End, written as the begin; default the rollback, or now.")
+        str | None,
+        typer.Option("--until", metavar="TIME", help="End, written like --since; default the rollback, or now."),
     ] = None,
     release: Annotated[
-        str | None, typer.Option("--release", help="Release to look into; default the one that was rolled back.")
+        str | None,
+        typer.Option("--release", metavar="NAME", help="Release to examine; default the release that was rolled back."),
     ] = None,
     env: AnyEnv = None,
     feature: OnlyFeature = None,
@@ -39,10 +52,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     output: PageOutputs = None,
     json: JsonOption = False,
 ) -> None:
-    """Find what broke in an incident: which prompts, inputs, languages, models, and what changed.
+    """Find what failed in an incident: where, since when, and why.
 
-    Looks into the event log around an incident, by default that of the newest rollback, against what was before it.
-    Exit status: 0, or 5 when there were no calls.
+    Compares the calls of the incident, by default that of the newest rollback, with the calls before it: prompts,
+    inputs, languages, models, and changes. Exit status: 0, or 5 if there were no calls.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -70,7 +83,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 
 def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
-    """Give the screen: what it is about, when, what stands out, what to do, and where the report lies."""
+    """Yield the screen: headline, timeline, findings, follow-ups, and the path of the report."""
     from flowai.postmortem import pages
     from flowai.postmortem import wording as words
     from flowai.rendering.formatting import aligned

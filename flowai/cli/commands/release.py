@@ -1,4 +1,4 @@
-"""`flowai release list|diff|publish|promote`: options, help, the screens."""
+"""`flowai release list|diff|publish|promote`: options and screens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import HelpCommand, HelpGroup, examples
 from flowai.cli.options import Env, JsonOption, Reason
 
 if TYPE_CHECKING:
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from flowai.rollouts.promote import PromoteResult
     from flowai.rollouts.publish import PublishResult
 
-app = typer.Typer(help="List and compare releases; roll one out, stage by stage.", no_args_is_help=True)
+app = typer.Typer(
+    cls=HelpGroup,
+    help="List and compare releases; roll one out by stages.",
+    epilog=examples("flowai release list", "flowai release publish v3 --env prod", "flowai release promote --env prod"),
+    no_args_is_help=True,
+)
 
 
-@app.command("list")
+@app.command("list", cls=HelpCommand, epilog=examples("flowai release list", "flowai release list --env prod --json"))
 def list_command(env: Env = None, json: JsonOption = False) -> None:
-    """List the releases and how each stands: serving, candidate, known good, bad."""
+    """List releases and their status: serving, candidate, bad."""
     from flowai.cli import console
     from flowai.rendering.formatting import aligned
     from flowai.rollouts.listing import list_releases
@@ -38,14 +44,16 @@ def list_command(env: Env = None, json: JsonOption = False) -> None:
         console.print_line(f"warning: {warning}")
 
 
-@app.command("diff")
+@app.command("diff", cls=HelpCommand, epilog=examples("flowai release diff v3", "flowai release diff v2 v3 --env prod"))
 def diff_command(
-    first: Annotated[str, typer.Argument(metavar="[FROM]", help="Release to start from; default the one that serves.")],
-    second: Annotated[str | None, typer.Argument(metavar="TO", help="Release to look at.")] = None,
+    first: Annotated[
+        str, typer.Argument(metavar="RELEASE", help="Release to compare with the serving release, or with LATER.")
+    ],
+    second: Annotated[str | None, typer.Argument(metavar="LATER", help="Release to compare with RELEASE.")] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a release does differently: models, parameters, and prompts line by line."""
+    """Show the changes of a release: models, parameters, prompts."""
     from flowai.cli import console
     from flowai.rollouts.listing import diff_releases
 
@@ -58,18 +66,25 @@ def diff_command(
         console.print_line(line)
 
 
-@app.command("publish")
+@app.command(
+    "publish",
+    cls=HelpCommand,
+    epilog=examples(
+        "flowai release publish v3",
+        "flowai release publish v3 --env prod --reason 'shorter summaries'",
+    ),
+)
 def publish_command(
-    release: Annotated[str, typer.Argument(help="Release to roll out.")],
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Release to roll out.")],
     env: Env = None,
-    no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Don't ask for smoke; the ledger keeps that.")] = False,
+    no_smoke: Annotated[bool, typer.Option("--no-smoke", help="Skip smoke; the ledger records that.")] = False,
     reason: Reason = None,
     json: JsonOption = False,
 ) -> None:
-    """Lock a release and begin its rollout, if smoke passes.
+    """Lock a release and start its rollout if smoke passes.
 
-    The hashes of its prompts and models go into prompts.lock; from then on they may not change. Exit status: 0 it is
-    being rolled out, 1 smoke failed, 4 a model did not respond.
+    The hashes of its prompts and models are written to prompts.lock; from then on they must not change. Exit status:
+    0 the rollout is active, 1 smoke failed, 4 a model did not respond.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -86,21 +101,30 @@ def publish_command(
         raise typer.Exit(ExitCode.GATE_NOT_MET if done.smoke == "fail" else ExitCode.INFRASTRUCTURE)
 
 
-@app.command("promote")
+@app.command(
+    "promote",
+    cls=HelpCommand,
+    epilog=examples(
+        "flowai release promote",
+        "flowai release promote v3 --env prod",
+        "flowai release promote --force --reason 'hotfix for INC-4711'",
+    ),
+)
 def promote_command(
     release: Annotated[
-        str | None, typer.Argument(help="The candidate that is meant; default the one there is.")
+        str | None,
+        typer.Argument(metavar="RELEASE", help="Expected candidate; default the candidate of the active rollout."),
     ] = None,
     env: Env = None,
-    force: Annotated[bool, typer.Option("--force", help="Go on without evidence; needs --reason.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Promote without evidence; requires --reason.")] = False,
     reason: Reason = None,
     json: JsonOption = False,
 ) -> None:
-    """Move the rollout on by one stage, if the evidence is there.
+    """Move the rollout to the next stage if the evidence allows it.
 
-    From `dogfood`: smoke and a minimum of calls. From a percentage: the last canary report says `promote`. From 100 %:
-    the soak is over; then the release is current and known good. Exit status: 0 it moved, 1 the candidate is worse,
-    5 not yet.
+    From `dogfood`: smoke passed, and a minimum of calls. From a percentage: the verdict of the last canary report is
+    `promote`. From 100 %: the soak is over; then the release is current and known good. Exit status: 0 promoted, 1 the
+    candidate is worse, 5 not enough evidence yet.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
@@ -117,7 +141,7 @@ def promote_command(
 
 
 class _Quiet:
-    """Follows smoke and shows nothing: its report tells what failed."""
+    """Shows no progress of smoke: its report names the failures."""
 
     def forecast(self, forecast: Forecast) -> None:
         pass

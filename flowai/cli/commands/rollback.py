@@ -1,4 +1,4 @@
-"""`flowai rollback`: options, help, the screen."""
+"""`flowai rollback`: options and screen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import AnyEnv, DryRun, JsonOption, State
 
 if TYPE_CHECKING:
@@ -18,33 +19,44 @@ if TYPE_CHECKING:
 _WORDS = {"done": "done", "pending": "PENDING", "failed": "FAILED", "skipped": "-"}
 _MAX_NAMES = 20
 
+EXAMPLES = examples(
+    "flowai rollback --reason INC-4711",
+    "flowai rollback --env prod --dry-run",
+    "flowai rollback --to v1 --state redis://cache.example.com:6379/0",
+)
+
 
 def command(  # noqa: PLR0913, PLR0917 - a command's options
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="RELEASE", help="Release to go back to; default the newest known good."),
+        typer.Option("--to", metavar="RELEASE", help="Release to return to; default the newest known good release."),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why; kept in the ledger and told in the alert.")
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the ledger and sent with the alert."),
     ] = None,
     env: AnyEnv = None,
     state: State = None,
     registry: Annotated[
         str | None,
         typer.Option(
-            "--registry", metavar="PATH|URL", help="Registry to go by; default FLOWAI_REGISTRY or this project's."
+            "--registry",
+            metavar="PATH|URL",
+            help="Registry to use; default FLOWAI_REGISTRY or the project's registry.yaml.",
         ),
     ] = None,
     dry_run: DryRun = False,
-    force: Annotated[bool, typer.Option("--force", help="Go back even to a release that was never good.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted; nothing is ever asked.")] = False,  # noqa: ARG001 - see its help
+    force: Annotated[
+        bool, typer.Option("--force", help="Return to a release even if it was never known good.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Accepted for scripts; rollback never asks.")] = False,  # noqa: ARG001 - see its help
     json: JsonOption = False,
 ) -> None:
-    """Take the bad release out of service, at once: no question is asked.
+    """Stop serving a bad release at once, without a question.
 
-    During a rollout the rollout ends; otherwise the newest known good release serves. What is left is marked bad.
-    Running it again changes nothing and finishes what is pending. Exit status: 0 done, 4 when a process does not
-    confirm, or when what processes share or the registry could not be reached.
+    An active rollout ends; otherwise the newest known good release serves. Each release that stops serving is marked
+    bad. A second run changes nothing and completes pending steps. Exit status: 0 done, 4 if a process does not confirm,
+    or if the shared state or the registry is unreachable.
     """
     from flowai.cli import console
     from flowai.errors import ExitCode

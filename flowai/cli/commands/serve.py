@@ -1,4 +1,4 @@
-"""`flowai serve`: options, the line that says where it serves, and new keys."""
+"""`flowai serve`: options, messages, and new keys."""
 
 from __future__ import annotations
 
@@ -8,30 +8,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption
 
 if TYPE_CHECKING:
     from flowai.server.run import ServerInfo
 
+EXAMPLES = examples(
+    "flowai serve",
+    "flowai serve --host 0.0.0.0 --port 8000 --env prod",
+    "flowai serve --new-key acme",
+)
+
 
 def command(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs keys in the registry.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen on; other than loopback requires keys in the registry."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 selects a free port.")
+    ] = 8080,
     drain: Annotated[
-        str, typer.Option("--drain", metavar="DURATION", help="How long calls under way get to end on SIGTERM.")
+        str, typer.Option("--drain", metavar="DURATION", help="Time that active calls get to finish after SIGTERM.")
     ] = "30s",
     new_key: Annotated[
         str | None,
-        typer.Option("--new-key", metavar="TENANT", help="Make a key for a tenant, show it once, and serve nothing."),
+        typer.Option("--new-key", metavar="TENANT", help="Create a key for a tenant, show it once, and exit."),
     ] = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Serve the features over HTTP, as OpenAI's API: /v1/chat/completions, /v1/embeddings, /v1/models, /v1/feedback.
+    """Serve the features over HTTP with OpenAI's API.
 
-    Ends in good order on SIGTERM or Ctrl-C; a second one ends at once.
+    Routes: /v1/chat/completions, /v1/embeddings, /v1/models, /v1/feedback. Exits gracefully on SIGTERM or Ctrl-C; a
+    second signal ends it at once.
     """
     from flowai.server.run import ServeOptions, run_serve
 
@@ -49,7 +62,7 @@ def command(
 
 
 class _ServeScreen:
-    """Says what a person, or what started the server, waits to know."""
+    """Prints the address, warnings and errors; the address as JSON with --json."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json

@@ -1,4 +1,4 @@
-"""`flowai smoke`: options, help, the screen, and what CI systems read."""
+"""`flowai smoke`: options, screen, and the output for CI systems."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, Outputs
 
 if TYPE_CHECKING:
@@ -17,26 +18,37 @@ if TYPE_CHECKING:
     from flowai.evals.runs.trials import Forecast
     from flowai.evals.smoke.smoke import SmokeResult
 
+EXAMPLES = examples(
+    "flowai smoke",
+    "flowai smoke --release v3 --env prod",
+    "flowai smoke --base-url http://127.0.0.1:8000/v1",
+)
+
 
 def command(
     release: Annotated[
         str | None,
-        typer.Option("--release", help="Release to check; default the rollout's candidate, else the current one."),
+        typer.Option(
+            "--release", metavar="NAME", help="Release to check; default the candidate of the rollout, else `current`."
+        ),
     ] = None,
     base_url: Annotated[
         str | None,
-        typer.Option("--base-url", metavar="URL", help="Send everything to this OpenAI-compatible backend instead."),
+        typer.Option("--base-url", metavar="URL", help="Send all requests to this OpenAI-compatible server instead."),
     ] = None,
     filter_pattern: Annotated[
-        str | None, typer.Option("--filter-pattern", help="Only cases whose id or description matches this regex.")
+        str | None,
+        typer.Option(
+            "--filter-pattern", metavar="REGEX", help="Run only cases whose id or description matches this regex."
+        ),
     ] = None,
     output: Outputs = None,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Send the standard prompts to a release's models: is it safe to deploy?
+    """Check that a release is safe to deploy with a few prompts.
 
-    Exit status: 0 yes, 1 an assertion failed, 4 a model did not respond. reports/smoke.xml holds the result for CI.
+    Exit status: 0 safe, 1 an assertion failed, 4 a model did not respond. CI systems read reports/smoke.xml.
     """
     from flowai.cli import console
     from flowai.evals.gate import exit_code
@@ -67,7 +79,7 @@ def command(
 
 
 class _Backend:
-    """Notes which backend answers, and when it was ready; shows nothing while the few calls run."""
+    """Records the backend and its start time; shows no progress."""
 
     def __init__(self) -> None:
         self.line = ""
@@ -83,7 +95,7 @@ class _Backend:
 
 
 def screen_lines(result: SmokeResult, backend: str, junit: str) -> Iterator[str]:
-    """Give the screen: a line per case, the sum, and what to do next."""
+    """Yield the screen: a line per case, the totals, and the next step."""
     from flowai.evals.reports.tables import OUTCOME_WORDS
     from flowai.rendering import formatting
 
@@ -127,7 +139,7 @@ def _verdict(result: SmokeResult) -> str:
 
 
 def annotation_lines(trials: tuple[Trial, ...]) -> Iterator[str]:
-    """Give GitHub's workflow commands that mark the failing cases in the suite's file.
+    """Yield GitHub's workflow commands that mark the failing cases in the suite's file.
 
     Source: GitHub, Workflow commands for GitHub Actions, setting an error message.
     """
@@ -149,7 +161,7 @@ def _property(text: str) -> str:
 
 
 def _write_step_summary(result: SmokeResult) -> None:
-    """Add the report to the summary page of a GitHub job, where there is one."""
+    """Add the report to the summary page of a GitHub job."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not path:
         return

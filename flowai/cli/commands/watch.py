@@ -1,4 +1,4 @@
-"""`flowai watch`: options, help, the screen."""
+"""`flowai watch`: options and screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowai.cli.help_format import examples
 from flowai.cli.options import AnyEnv, DryRun, State
 
 if TYPE_CHECKING:
@@ -22,23 +23,29 @@ _WORDS = {
 }
 _STATUS_WORDS = {"ok": "ok", "no_calls": "no calls", "alert": "alert"}
 
+EXAMPLES = examples(
+    "flowai watch --env prod",
+    "flowai watch --once --json",
+    "flowai watch --for 30m --interval 10s --dry-run",
+)
+
 
 def command(
-    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Between two looks.")] = "30s",
+    interval: Annotated[str, typer.Option("--interval", metavar="DURATION", help="Time between two checks.")] = "30s",
     for_: Annotated[
-        str | None, typer.Option("--for", metavar="DURATION", help="End after this; default never.")
+        str | None, typer.Option("--for", metavar="DURATION", help="Stop after this time; default never.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="Look once, act, end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Check once, act, and exit.")] = False,
     dry_run: DryRun = False,
     env: AnyEnv = None,
     state: State = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per look, each on its line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per check.")] = False,
 ) -> None:
-    """Call a person when too many calls fail; roll back a release that is to blame.
+    """Alert when too many calls fail; roll back a worse candidate.
 
-    Looks at the event log until Ctrl-C or SIGTERM. The rule stands in the registry: `policies.alert`.
-    Exit status of --once and --for: 0 well, 1 an alert is open or a release was rolled back, 4 something could not be
-    done or read, 5 there were no calls. SIGTERM: 0. Ctrl-C: 130.
+    Checks the event log until Ctrl-C or SIGTERM. The registry defines the rule: `policies.alert`. Exit status of --once
+    and --for: 0 healthy, 1 an incident is open or a release was rolled back, 4 an action or a read failed, 5 there were
+    no calls. SIGTERM: 0. Ctrl-C: 130.
     """
     from flowai.cli import console
     from flowai.timestamps import parse_option_s
