@@ -179,7 +179,7 @@ def test_when_every_restart_dies_the_stream_ends_in_an_error(project: Sample) ->
     items, error = broken(project, AllModelsFailedError, on_break="restart")
     assert not any(isinstance(item, CompletionResult) for item in items)
     assert {type(failure) for failure in error.failures} <= {MalformedAnswerError, type(error.failures[0])}
-    assert project.calls[0].error_class == "LadderError"
+    assert project.calls[0].error_class == "AllModelsFailedError"
 
 
 def test_a_stall_after_the_first_text_is_a_timeout(project: Sample) -> None:

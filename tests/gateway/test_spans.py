@@ -164,10 +164,10 @@ def test_attributes_are_the_conventions(setup: Setup) -> None:
 
 
 def test_a_failure_is_an_error_with_its_type(setup: Setup) -> None:
-    whole, attempts = setup.record(call(error_class="LadderError", error_message="all models failed"))
+    whole, attempts = setup.record(call(error_class="AllModelsFailedError", error_message="all models failed"))
     assert whole.status.status_code == StatusCode.ERROR
     assert whole.status.description == "all models failed"
-    assert (whole.attributes or {})["error.type"] == "LadderError"
+    assert (whole.attributes or {})["error.type"] == "AllModelsFailedError"
     assert [span.status.status_code for span in attempts] == [StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET]
     assert attempts[1].status.description == "slow down"
 

@@ -2,7 +2,7 @@
 
 In: nothing. Out: rows, and the same as Markdown. Must never know how a row is tried.
 
-Each row asks a feature whose ladder is `primary`, then `fallback` of another provider, unless its setting says more.
+Each row calls a feature whose fallback chain is `primary`, then `fallback` of another provider, unless it says more.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ ROWS: tuple[Row, ...] = (
         fault="all down",
         primary=DOWN,
         fallback=_status(503),
-        error="LadderError",
+        error="AllModelsFailedError",
         within=Within.BACKOFF,
         requests=(1, 2),
         attempts=("primary ServerError 500", "fallback ServerError 503", "fallback ServerError 503"),
@@ -353,7 +353,7 @@ ROWS: tuple[Row, ...] = (
         fault="all silent",
         primary=_faulty(fault="silent"),
         fallback=_faulty(fault="silent"),
-        error="LadderError",
+        error="AllModelsFailedError",
         within=Within.EACH_FIRST_TOKEN,
         attempts=("primary TimedOutError", "fallback TimedOutError"),
     ),

@@ -173,9 +173,9 @@ async def until_answered_by(gateway: Gateway, release: str) -> None:
     await until(answers)
 
 
-async def until_troubled(gateway: Gateway, *troubles: str) -> None:
+async def until_troubled(gateway: Gateway, *degraded: str) -> None:
     async def stands() -> bool:
-        return tuple((await gateway.status()).degraded) == troubles
+        return tuple((await gateway.status()).degraded) == degraded
 
     await until(stands)
 

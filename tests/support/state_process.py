@@ -110,7 +110,7 @@ class Worker:
         self._set_s = now_s
 
     async def fail(self, provider: str, failure_count: int) -> str:
-        return (await self._state.failed(provider, _rule(failure_count))).status
+        return (await self._state.record_failure(provider, _rule(failure_count))).status
 
     async def look(self, provider: str) -> str:
         view = (await self._state.shared("")).breakers.get(provider)
@@ -129,7 +129,7 @@ class Worker:
         return [found.probe for found in await asyncio.gather(*asked) if found.is_admitted]
 
     async def succeed(self, provider: str, probe: str) -> None:
-        await self._state.succeeded(provider, probe=probe)
+        await self._state.record_success(provider, probe=probe)
 
     async def reserve(self, caller_count: int, amount_usd: float, limit_usd: float) -> int:
         """Let callers set money aside at once and keep it; gives how many could."""
@@ -156,7 +156,7 @@ class Worker:
         count = 0
         while True:
             await self._state.reserve("account", 0.001, limit_usd=1_000_000)
-            await self._state.failed("alpha", _rule(count % 7 + 1))
+            await self._state.record_failure("alpha", _rule(count % 7 + 1))
             count += 1
             _say(count)
 
