@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 class DiskExactStore:
     """The exact cache on disk. Reads are inline and take microseconds; writes run in a thread.
 
-    Args:
-        directory: the cache's directory; created when missing.
-
     Raises:
         InfrastructureError: it is damaged or cannot be created.
     """
@@ -52,11 +49,7 @@ class DiskExactStore:
 
 
 class DiskVectorStore:
-    """The semantic cache's file, opened at its first use, in a thread.
-
-    Args:
-        file: the SQLite file; created when missing.
-    """
+    """The semantic cache's file, opened at its first use, in a thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

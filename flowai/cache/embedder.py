@@ -50,13 +50,7 @@ class Embedder(Protocol):
 
 
 class ClientEmbedder:
-    """Embeds by a provider's model.
-
-    Args:
-        client: calls the model; the caller closes it.
-        endpoint: the model.
-        timeout_s: timeout of a call, seconds, > 0.
-    """
+    """Embeds by a provider's model."""
 
     is_ready = True
 

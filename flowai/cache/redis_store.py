@@ -40,9 +40,6 @@ def is_redis(state: str) -> bool:
 def open_redis(url: str) -> RedisConnection:
     """Return a connection to a Redis; it connects at its first use.
 
-    Args:
-        url: `redis://` or `rediss://`.
-
     Raises:
         InfrastructureError: the extra `redis` is not installed, or the URL cannot be parsed.
     """
@@ -59,11 +56,7 @@ def open_redis(url: str) -> RedisConnection:
 
 
 class RedisExactStore:
-    """The exact cache on Redis.
-
-    Args:
-        connection: closed with the store.
-    """
+    """The exact cache on Redis."""
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection

@@ -64,15 +64,7 @@ class ExactStore(Protocol):
 
 
 class ResponseCache:
-    """Both caches; for one event loop.
-
-    Args:
-        exact: the exact cache's store; None if it cannot be opened.
-        semantic: the semantic cache, if there is one.
-        rng: source of the lifetimes' jitter.
-        error: why there is no exact store.
-        semantic_error: why there is no semantic cache.
-    """
+    """Both caches; for one event loop."""
 
     def __init__(
         self,

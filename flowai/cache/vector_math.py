@@ -35,11 +35,7 @@ def normalised_bytes(vector: Sequence[float]) -> bytes | None:
 
 
 class VectorTable:
-    """Unit vectors of one length, by number, with exhaustive search.
-
-    Args:
-        dimension_count: length of each vector, >= 1.
-    """
+    """Unit vectors of one length, by number, with exhaustive search."""
 
     def __init__(self, dimension_count: int) -> None:
         self.dimension_count = dimension_count
@@ -67,13 +63,7 @@ class VectorTable:
         self._ids = [self._ids[at] for at in kept]
 
     def nearest(self, vector: bytes, *, above: float, max_count: int) -> list[tuple[int, float]]:
-        """Return the numbers and similarities above a limit, most similar first.
-
-        Args:
-            vector: a unit vector.
-            above: the limit, 0 to 1, exclusive.
-            max_count: maximum number of results, >= 1.
-        """
+        """Return the numbers and similarities above a limit, most similar first."""
         if not self._ids or len(vector) != self.dimension_count * FLOAT_BYTES:
             return []
         similarities = np.clip(self._rows[: len(self._ids)] @ np.frombuffer(vector, dtype="<f4"), 0.0, 1.0)

@@ -59,13 +59,7 @@ class VectorStore(Protocol):
     """Store of the semantic cache. An unusable store raises InfrastructureError."""
 
     async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
-        """Return at most `MAX_NEIGHBOURS` unexpired answers that are more similar than a limit, most similar first.
-
-        Args:
-            partition: hex; only its entries are searched.
-            vector: a unit vector.
-            above: the limit, 0 to 1, exclusive.
-        """
+        """Return at most `MAX_NEIGHBOURS` unexpired answers that are more similar than a limit, most similar first."""
         ...
 
     async def add(self, entry: CacheEntry) -> None:

@@ -27,14 +27,7 @@ CACHEABLE_FINISH_REASONS = frozenset({"stop", "tool_calls"})
 
 
 class CallRunner:
-    """Runs one call.
-
-    Args:
-        runtime: the gateway's parts.
-        plan: the planned call.
-        started_s: its start by the gateway's clock; moves forward by the process's warm-up.
-        warnings: pinned releases that were skipped because they are marked bad.
-    """
+    """Runs one call."""
 
     def __init__(self, runtime: GatewayRuntime, plan: Plan, started_s: float, warnings: tuple[str, ...]) -> None:
         self.runtime = runtime

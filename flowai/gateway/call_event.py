@@ -167,11 +167,7 @@ MAX_RECENT_CALLS = 1_000
 
 
 class RecentCalls:
-    """The newest explanations, by call id.
-
-    Args:
-        max_count: capacity, >= 1.
-    """
+    """The newest explanations, by call id."""
 
     def __init__(self, max_count: int = MAX_RECENT_CALLS) -> None:
         self._max_count = max_count

@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 class HotReloader:
     """The current snapshot of a project's files.
 
-    Args:
-        project: the project.
-        environ: the process environment.
-        env: the environment (`prod`); None for FLOWAI_ENV or none.
-        prices: prices of models, read once.
-
     Raises:
         ProjectError: a file is wrong, or no release can serve.
     """

@@ -77,14 +77,6 @@ def plan_call(
 ) -> Plan:
     """Plan a call.
 
-    Args:
-        request: the caller's request.
-        call_id: identity of the call.
-        at: time of the request, UTC.
-        snapshot: the project's files.
-        active: the releases that serve.
-        toggles: parts that are switched off.
-
     Raises:
         UsageError: unknown feature or model, contradictory arguments.
         PromptError: a variable is missing, unknown or wrong.

@@ -101,17 +101,7 @@ class RuntimeOptions:
 
 
 class GatewayRuntime:
-    """Parts that the calls of one gateway share.
-
-    Args:
-        reloader: the project's files.
-        state: shared state.
-        client: calls models.
-        cache: response caches.
-        event_writer: writes events.
-        identity: this process's heartbeat, without its changing fields.
-        settings: injected dependencies.
-    """
+    """Parts that the calls of one gateway share."""
 
     def __init__(
         self,

@@ -73,11 +73,7 @@ class SyncGateway:
     If `close()` is never called, the gateway closes when it is garbage-collected. A process that ends before counts as
     killed: no event of a finished call is lost, and its heartbeat expires after some seconds.
 
-    Args:
-        start: the project's directory, or one below it.
-        env: the environment (`prod`); None for FLOWAI_ENV or none.
-        origin: source of the calls, as events record it.
-        settings: injected dependencies; None for the defaults.
+    Arguments as for `Gateway`.
     """
 
     def __init__(

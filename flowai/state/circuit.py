@@ -45,14 +45,7 @@ EMPTY_WINDOW = CircuitWindow()
 def admit(
     window: CircuitWindow, rule: BreakerRule, *, now_s: float, lease: str
 ) -> tuple[CircuitWindow, BreakerDecision]:
-    """Return the next window, which changes only where a probe's lease is taken, and whether the attempt may start.
-
-    Args:
-        window: the provider's window.
-        rule: its limits.
-        now_s: seconds since the epoch.
-        lease: unique id; becomes the probe's lease if a probe is due.
-    """
+    """Return the next window, which changes only where a probe's lease is taken, and whether the attempt may start."""
     blocked_until_s = max(window.open_until_s, window.lease_until_s, window.back_off_until_s)
     if blocked_until_s > now_s:
         return window, BreakerDecision(

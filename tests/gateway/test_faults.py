@@ -20,7 +20,7 @@ MOST_TRIES = 3
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Row, Way], Seen]]:
-    """Give what was seen of a row; each is tried once, again only when it was too slow."""
+    """Return what was seen of a row; each is tried once, again only when it was too slow."""
     known: dict[tuple[int, Way], Seen] = {}
 
     def look(providers: Providers, row: Row, way: Way) -> Seen:

@@ -1,4 +1,4 @@
-"""A chain in a world of its own: a clock that only waits move, models that answer as told, real breakers in memory."""
+"""A fallback chain with a simulated clock, scripted models and real breakers in memory."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from flowai.providers import ChatMessage, Embeddings, EmbedRequest
 
 Outcome = str | Completion | CallError | tuple[str, CallError]
-"""What a model does: says a text, gives a completion, fails, or says a text and then fails."""
+"""Behaviour of a model: a text, a completion, a failure, or a text and then a failure."""
 
 
 @dataclass(kw_only=True)
 class Clock:
-    """A clock that only waits move."""
+    """Clock that advances only by waits."""
 
     now_s: float = 1_000.0
     waits_s: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Clock:
 
 
 class Models:
-    """Client of models that do as told, each its next outcome, the last one for ever."""
+    """Client of scripted models: each call gets the next outcome, the last one repeats."""
 
     def __init__(self, clock: Clock) -> None:
         self.asked: list[Request] = []
@@ -97,7 +97,7 @@ class Models:
 
 
 def said(text: str, endpoint: Endpoint, **changes: Any) -> Completion:
-    """Give a whole answer."""
+    """Return a complete answer."""
     facts: dict[str, Any] = {
         "text": text,
         "model": endpoint.model,
@@ -114,17 +114,17 @@ def said(text: str, endpoint: Endpoint, **changes: Any) -> Completion:
 
 
 def candidate(name: str, *, provider: str | None = None, **changes: Any) -> ModelCandidate:
-    """Give a candidate whose provider is called like its model, unless told."""
+    """Return a candidate; its provider is named like its model by default."""
     return ModelCandidate(endpoint=Endpoint(name=name, model=f"openai/{name}", provider=provider or name), **changes)
 
 
 def fails(kind: type[CallError], what: str = "scripted", **facts: Any) -> CallError:
-    """Give a failure."""
+    """Return a failure."""
     return kind(what, provider="p", model="m", **facts)
 
 
 class World:
-    """A chain with everything it stands on."""
+    """A fallback chain with its dependencies."""
 
     def __init__(self, *, rule: BreakerRule | None = None) -> None:
         self.clock = Clock()

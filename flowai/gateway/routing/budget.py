@@ -23,14 +23,7 @@ BYTES_PER_TOKEN = 2
 
 
 class Budgets:
-    """Budgets of all features, as one process applies them.
-
-    Args:
-        state: shared state.
-        prices: prices of models.
-        tokens: token counter.
-        now: current time, UTC.
-    """
+    """Budgets of all features, as one process applies them."""
 
     def __init__(
         self, state: StateStore, *, prices: PriceTable, tokens: TokenCounter, now: Callable[[], datetime]

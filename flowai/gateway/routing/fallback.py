@@ -25,15 +25,7 @@ ATTEMPT_ERRORS = (CallError, InfrastructureError, RegistryError)
 
 
 class FallbackChain:
-    """Calls models in order until one answers.
-
-    Args:
-        client: calls models.
-        breakers: circuit breakers.
-        clock_s: monotonic clock, seconds.
-        sleep: waits, seconds.
-        rng: source of jitter.
-    """
+    """Calls models in order until one answers."""
 
     def __init__(
         self,

@@ -18,13 +18,7 @@ RETRY_S = 1.0
 
 
 class EventWriter:
-    """Writes events, or buffers the newest until they can be written.
-
-    Args:
-        log: the event log.
-        clock_s: monotonic clock, seconds.
-        on_event: called with each event, once.
-    """
+    """Writes events, or buffers the newest until they can be written."""
 
     def __init__(self, log: EventLog, *, clock_s: Callable[[], float], on_event: Callable[[Event], None]) -> None:
         self.log = log
