@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowai.cache.embedder import LocalEmbedder, local_embedder_missing
-from flowai.cache.equivalence.compare import is_equivalent
+from flowai.cache.equivalence.compare import find_mismatch
 from flowai.cache.response_cache import build_cache_query, open_response_cache
 from flowai.cache.vector_math import VectorTable, normalised_bytes
 from flowai.providers import Completion, Endpoint, Request
@@ -69,14 +69,14 @@ async def _ours(
     named_state: str, directory: Path
 ) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
     rng = random.Random(1)  # noqa: S311 - repeatable
-    cache = open_response_cache(named_state=named_state, directory=directory, embed=None, rng=rng)
+    cache = open_response_cache(state=named_state, directory=directory, embedder=None, rng=rng)
     policy = CachePolicy()
 
     async def hit() -> None:
         asked = build_cache_query(
             REQUEST, feature="f", prompt_hash="h", tenant="t", policy=policy, variables={"text": "x"}
         )
-        if await cache.exact(asked) is None:
+        if await cache.find_exact(asked) is None:
             raise AssertionError("no hit")
 
     asked = build_cache_query(REQUEST, feature="f", prompt_hash="h", tenant="t", policy=policy, variables={"text": "x"})
@@ -148,7 +148,7 @@ def _search() -> tuple[str, ...]:
     times = []
     for vector in vectors[:50]:
         began = time.perf_counter()
-        table.nearest(vector, above=0.95, most_count=8)
+        table.nearest(vector, above=0.95, max_count=8)
         times.append(time.perf_counter() - began)
     return ("search 20,000 vectors of 384", f"{statistics.median(times) * 1000:.2f} ms", "", "", "wall, median of 50")
 
@@ -167,7 +167,7 @@ def _curves() -> list[tuple[str, ...]]:
     vectors = dict(zip(texts, asyncio.run(_vectors(texts)), strict=True))
     scored = [
         [
-            (_cosine(vectors[pair.one], vectors[pair.other]), is_equivalent(pair.one, pair.other) is None)
+            (_cosine(vectors[pair.one], vectors[pair.other]), find_mismatch(pair.one, pair.other) is None)
             for pair in pairs
         ]
         for pairs in sets
@@ -201,7 +201,7 @@ async def _vectors(texts: Sequence[str]) -> Sequence[Sequence[float]]:
 def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
     table = VectorTable(len(one))
     table.add(0, normalised_bytes(one) or b"")
-    near = table.nearest(normalised_bytes(other) or b"", above=0.0, most_count=1)
+    near = table.nearest(normalised_bytes(other) or b"", above=0.0, max_count=1)
     return near[0][1] if near else 0.0
 
 

@@ -54,8 +54,8 @@ class Fault:
     """Something that broke.
 
     Args:
-        kind: failure kind of the calls: `error`, `invalid_json`, `slow`, `truncated`, `rejected_by_user`, `expensive` or
-            `fallback_used`.
+        kind: failure kind of the calls: `error`, `invalid_json`, `slow`, `truncated`, `rejected_by_user`, `expensive`
+            or `fallback_used`.
         where: attribute and value of the calls that meet it; all must hold.
         rate: how many of them meet it, 0 to 1.
         message: what an error says; `{n}` is another number each time.

@@ -1,4 +1,4 @@
-"""What `flowai cache` does: counts and empties the caches of a project, on disk and on the Redis its registry names."""
+"""Statistics and clearing of a project's caches, on disk and on the Redis of its registry, for `flowai cache`."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caches:
-    """Which caches a project has."""
+    """Caches of a project."""
 
     project: Project
-    """Its files hold what evaluations keep, and what the gateway keeps where there is no Redis."""
+    """Its files hold the caches of evaluations, and the gateway's where there is no Redis."""
     redis_url: str | None
-    """The Redis that the registry's `state` names; None for none."""
+    """The Redis of the registry's `state`."""
 
     @property
     def redis_shown(self) -> str:
-        """The Redis without its password."""
+        """The Redis URL without its password."""
         return "" if self.redis_url is None else shown_address(self.redis_url)
 
 
 def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Caches:
-    """Look up which caches a project has.
+    """Return a project's caches.
 
     Raises:
         ProjectError: the registry is wrong, or names a variable that is not set.
-        UsageError: there is no such environment.
+        UsageError: unknown environment.
     """
     variables = environment_of(project, environ)
     state = fill(load_registry(project, env=env, environ=variables).state, variables, owner="`state`")
@@ -48,10 +48,10 @@ def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]
 
 
 def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
-    """Count what each cache holds and saved; one that was never used is empty and stays unmade.
+    """Count entries and savings of each cache; a cache that was never used is empty and is not created.
 
     Returns:
-        Exact and semantic on disk, then both on Redis where there is one; a Redis that is away says so in `error`.
+        Exact and semantic on disk, then both on Redis, if there is one; an unreachable Redis is reported in `error`.
 
     Raises:
         InfrastructureError: a file is damaged.
@@ -61,27 +61,27 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
     if (directory / "cache.db").is_file():
         with closing(ExactCache(directory)) as cache:
             exact = cache.stats()
-    found = (exact, disk_vector_stats(directory / SEMANTIC_FILE))
+    stats = (exact, disk_vector_stats(directory / SEMANTIC_FILE))
     if caches.redis_url is None:
-        return found
-    import asyncio  # only where there is a Redis to ask
+        return stats
+    import asyncio  # needed only for Redis
 
     from flowai.cache.redis_store import redis_stats  # as above
 
     try:
-        return (*found, *asyncio.run(redis_stats(caches.redis_url)))
+        return (*stats, *asyncio.run(redis_stats(caches.redis_url)))
     except InfrastructureError as error:
-        away = (
+        unreachable = (
             CacheStats(cache=kind, store="redis", size_bytes=None, error=str(error)) for kind in ("exact", "semantic")
         )
-        return (*found, *away)
+        return (*stats, *unreachable)
 
 
 def clear_caches(caches: Caches) -> int:
-    """Forget every answer and every count, everywhere; give how many answers there were.
+    """Delete all answers and counts; return the number of answers.
 
     Raises:
-        InfrastructureError: a file is damaged, or the Redis is away; what could be emptied before is empty.
+        InfrastructureError: a file is damaged, or Redis is unreachable; caches cleared before stay empty.
     """
     directory = caches.project.cache
     count = clear_disk_vectors(directory / SEMANTIC_FILE)

@@ -1,7 +1,7 @@
-"""What a call asks the caches: the key of the exact one, the hard partition and the text of the semantic one.
+"""Keys of the caches: the exact cache's key; the semantic cache's partition and text.
 
-Only one text may differ between two questions that share an answer: the longest string variable, or the last user
-message where there is no prompt. Everything else parts them, byte for byte.
+Two requests that share an answer may differ in one text only: the longest string variable, or the last user message
+where there is no prompt. Everything else is part of the partition, byte for byte.
 """
 
 from __future__ import annotations
@@ -21,37 +21,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheQuery:
-    """One question to the caches."""
+    """Query of both caches."""
 
     partition: str
-    """64 hex digits over all that must be the same: tenant, feature, prompt, model, parameters, and every value that is
-    not `text`."""
+    """64 hex digits over everything that must be equal: tenant, feature, prompt, model, parameters, and all values but
+    `text`."""
     key: str
-    """The exact cache's key."""
+    """Key of the exact cache."""
     feature: str
-    """Who asks."""
     tenant: str
-    """Whose data it is."""
+    """Owner of the data."""
     text: str
-    """What is embedded and compared; empty where nothing can be."""
+    """Text that is embedded and compared; empty if there is none."""
     kind: Literal["exact", "semantic"]
-    """`exact`, or `semantic` for both."""
+    """`semantic` queries both caches."""
     ttl_s: float
-    """Seconds an answer may be given again, > 0."""
+    """Lifetime of a stored answer, seconds, > 0."""
     threshold: float
     """Similarity above which the semantic cache may answer, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CacheHit:
-    """An answer that was kept."""
+    """Stored answer."""
 
     completion: Completion
-    """The answer as the model gave it."""
-    verdict: Literal["exact", "semantic"]
-    """Which cache had it."""
+    cache: Literal["exact", "semantic"]
     similarity: float | None
-    """Of the two texts, 0 to 1; None for the exact cache."""
+    """Similarity of the two texts, 0 to 1; None for the exact cache."""
 
 
 def build_cache_query(
@@ -63,31 +60,33 @@ def build_cache_query(
     policy: CachePolicy,
     variables: Mapping[str, Any] | None,
 ) -> CacheQuery:
-    """Make the question to the caches.
+    """Build the query of both caches.
 
     Args:
-        request: what would be sent to the primary model.
-        feature: the feature that asks; the model's name where there is none.
-        prompt_hash: hash of the prompt's bytes and its partials'; empty for the raw form.
-        tenant: whose data it is.
-        policy: the feature's; its kind is `exact` or `semantic`.
-        variables: the prompt's variables; None for the raw form.
+        request: the request to the first model.
+        feature: the feature; the model's name without one.
+        prompt_hash: hash of the prompt's bytes and its partials'; empty for messages without a prompt.
+        tenant: owner of the data.
+        policy: the feature's policy; its kind is `exact` or `semantic`.
+        variables: the prompt's variables; None for messages without a prompt.
 
     Returns:
-        The question; its kind is `exact` where no text can be compared.
+        The query; its kind is `exact` where no text can be compared.
 
     Raises:
-        UsageError: the request holds a value that is no JSON.
+        UsageError: a value of the request cannot be encoded as JSON.
     """
-    hard = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
+    fixed = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
     text, rest = "", None
     if policy.kind == "semantic":
-        text, rest = _raw_text(request.messages) if variables is None else _longest(variables)
+        text, rest = (
+            _split_last_user_text(request.messages) if variables is None else _split_longest_variable(variables)
+        )
     partition = ""
     if text:
         try:
-            partition = digest((*hard, rest))
-        except UsageError:  # a variable that JSON cannot tell from another: only the same request may share an answer
+            partition = digest((*fixed, rest))
+        except UsageError:  # a variable that is no JSON: only an equal request may share the answer
             text = ""
     return CacheQuery(
         partition=partition,
@@ -101,8 +100,8 @@ def build_cache_query(
     )
 
 
-def _longest(variables: Mapping[str, Any]) -> tuple[str, Any]:
-    """Part the longest text from the other variables; its name stays with them."""
+def _split_longest_variable(variables: Mapping[str, Any]) -> tuple[str, Any]:
+    """Split the longest text from the other variables; its name stays with them."""
     texts = [(len(value), name) for name, value in variables.items() if isinstance(value, str) and value.strip()]
     if not texts:
         return "", None
@@ -110,8 +109,8 @@ def _longest(variables: Mapping[str, Any]) -> tuple[str, Any]:
     return variables[name], (name, {other: value for other, value in variables.items() if other != name})
 
 
-def _raw_text(messages: tuple[ChatMessage, ...]) -> tuple[str, Any]:
-    """Part the last user message's text from the rest of the conversation."""
+def _split_last_user_text(messages: tuple[ChatMessage, ...]) -> tuple[str, Any]:
+    """Split the last user message's text from the rest of the conversation."""
     for at in range(len(messages) - 1, -1, -1):
         if messages[at].get("role") != "user":
             continue

@@ -1,4 +1,4 @@
-"""The caches' stores on disk as the gateway uses them: never an event loop that waits for a disk to write."""
+"""Stores of the caches on disk for the gateway: disk writes never block its event loop."""
 
 from __future__ import annotations
 
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
 
 
 class DiskExactStore:
-    """The exact cache on disk: read in place, which takes a few microseconds; written in a thread of its own.
-
-    Args:
-        directory: where it lies; made when missing.
+    """The exact cache on disk. Reads are inline and take microseconds; writes run in a thread.
 
     Raises:
-        InfrastructureError: it is damaged, or cannot be made.
+        InfrastructureError: it is damaged or cannot be created.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -47,16 +44,12 @@ class DiskExactStore:
 
     async def aclose(self) -> None:
         """See `ExactStore`."""
-        await self._thread.close(self._cache.close)  # each thread has a connection of its own
+        await self._thread.close(self._cache.close)  # each thread has its own connection
         self._cache.close()
 
 
 class DiskVectorStore:
-    """The semantic cache's file, opened with the first use and used in a thread of its own.
-
-    Args:
-        file: the SQLite file; made when missing.
-    """
+    """The semantic cache's file, opened at its first use, in a thread."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -65,21 +58,21 @@ class DiskVectorStore:
 
     async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
         """See `VectorStore`."""
-        return await self._thread.run(lambda: self._opened().nearest(partition, vector, above=above))
+        return await self._thread.run(lambda: self._open().nearest(partition, vector, above=above))
 
     async def add(self, entry: CacheEntry) -> None:
         """See `VectorStore`."""
-        await self._thread.run(lambda: self._opened().add(entry))
+        await self._thread.run(lambda: self._open().add(entry))
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """See `VectorStore`."""
-        await self._thread.run(lambda: self._opened().add_usage(features))
+        await self._thread.run(lambda: self._open().add_usage(features))
 
     async def aclose(self) -> None:
         """See `VectorStore`."""
         await self._thread.close(self._close)
 
-    def _opened(self) -> DiskVectors:
+    def _open(self) -> DiskVectors:
         if self._vectors is None:
             self._vectors = DiskVectors(self._file)
         return self._vectors
@@ -94,28 +87,24 @@ T = TypeVar("T")
 
 
 class WorkerThread:
-    """Does one piece of work after the other, always in the same thread; the thread starts with the first.
-
-    Args:
-        name: of the thread, for debuggers.
-    """
+    """Runs work items one after the other in one thread, which starts with the first."""
 
     def __init__(self, name: str) -> None:
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do the work; it is finished even when the caller leaves.
+        """Run a work item; it completes even if the caller leaves.
 
         Raises:
-            InfrastructureError: the thread has been ended.
-            Exception: whatever the work raised.
+            InfrastructureError: the thread is closed.
+            Exception: any error of the work item.
         """
         if self._pool is None:
             raise InfrastructureError("the cache is closed")
         return await asyncio.shield(asyncio.wrap_future(self._pool.submit(work)))
 
     async def close(self, last: Callable[[], None]) -> None:
-        """Do the last piece of work and end the thread; does nothing the second time."""
+        """Run a last work item and end the thread; does nothing the second time."""
         if self._pool is None:
             return
         pool, self._pool = self._pool, None

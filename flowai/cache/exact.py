@@ -1,6 +1,6 @@
-"""The exact cache: the same request to the same model is paid once. Sole door to diskcache.
+"""The exact cache: the same request to the same model is paid once. The only module that imports diskcache.
 
-Values are JSON bytes; nothing is pickled, and a row that claims to be a pickle is refused, since the file is user data.
+Values are JSON bytes: nothing is pickled, and a pickled row is refused, since the file is user data.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _USAGE = "usage/"
 
 
 def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str = "", repeat: int | None = 0) -> str:
-    """Give the key of a request: hard partitions first, then everything that can change the answer.
+    """Return the key of a request: its partition, and everything else that can change the answer.
 
     Args:
-        request: what would be sent; its API key and time limits do not count.
-        feature: the feature that asks; the first partition, readable in the key.
+        request: the request; its API key and timeouts have no effect.
+        feature: the feature; the first part of the key, readable.
         prompt_hash: hash of the prompt's bytes and its partials'.
-        tenant: whose data it is; empty outside a multi-tenant gateway.
-        repeat: which repetition of the same request in an evaluation; None outside evaluations: they keep answers that
-            the gateway would not (truncated ones), so the two never share any.
+        tenant: owner of the data; empty without tenants.
+        repeat: number of the repetition in an evaluation; None for the gateway. Evaluations also store truncated
+            answers, so the two never share any.
 
     Returns:
         `feature/` and 64 hex digits.
 
     Raises:
-        UsageError: the request holds a value that is no JSON.
+        UsageError: a value of the request cannot be encoded as JSON.
     """
-    hard = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
-    return f"{feature}/{digest((*hard, request.messages, repeat))}"
+    partition = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
+    return f"{feature}/{digest((*partition, request.messages, repeat))}"
 
 
 def cache_partition(request: Request, *, feature: str, prompt_hash: str, tenant: str) -> tuple[Any, ...]:
-    """Give what two requests must have in common to share an answer, whatever their messages say."""
+    """Return the cache partition: tenant, feature, prompt, endpoint and parameters; answers are shared within it."""
     endpoint = request.endpoint
     return (
         tenant,
@@ -68,17 +68,17 @@ def cache_partition(request: Request, *, feature: str, prompt_hash: str, tenant:
 
 
 def digest(parts: tuple[Any, ...]) -> str:
-    """Hash JSON values, whatever the order of their keys: 64 hex digits.
+    """Hash JSON values, independent of the order of their keys: 64 hex digits.
 
     Raises:
-        UsageError: a value is no JSON.
+        UsageError: a value cannot be encoded as JSON.
     """
     try:
         data = msgspec.json.encode(parts, order="deterministic")
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can spell it, UTF-8 cannot
         data = json.dumps(parts, sort_keys=True).encode("ascii")
     except TypeError as error:
-        raise UsageError(f"the request is no JSON: {error}") from None
+        raise UsageError(f"the request cannot be encoded as JSON: {error}") from None
     return hashlib.sha256(data).hexdigest()
 
 
@@ -86,8 +86,8 @@ class ExactCache:
     """Completions on disk, shared by processes.
 
     Args:
-        directory: where it lies; made when missing.
-        size_limit_bytes: above it, the entries stored longest ago go first.
+        directory: the cache's directory; created when missing.
+        size_limit_bytes: above it, the oldest entries are evicted.
     """
 
     def __init__(self, directory: Path, *, size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES) -> None:
@@ -95,50 +95,50 @@ class ExactCache:
         self._decoder = msgspec.json.Decoder(Completion)
         self._pending: dict[str, CacheUsage] = {}
         with self._catch_disk_errors():
-            self._store = _open(directory, size_limit_bytes)
+            self._store = _open_store(directory, size_limit_bytes)
 
     def get(self, key: str) -> Completion | None:
-        """Look an answer up and count it; None when it is not there, too old, or no longer readable.
+        """Return a stored answer and count the hit or miss; None when it is missing, expired or unreadable.
 
         Raises:
             InfrastructureError: the store is damaged.
         """
         completion = self.read(key)
         feature = key.partition("/")[0]
-        self._pending[feature] = self._pending.get(feature, CacheUsage()).__add__(cache_hit_usage(completion))
+        self._pending[feature] = self._pending.get(feature, CacheUsage()) + cache_hit_usage(completion)
         return completion
 
     def read(self, key: str) -> Completion | None:
-        """Look an answer up without counting it; as `get` otherwise."""
+        """Return a stored answer without counting; otherwise as `get`."""
         try:
             data = self._store.get(_ENTRY + key, retry=True)
             return self._decoder.decode(data) if isinstance(data, bytes) else None
-        except msgspec.DecodeError:  # written by another version: as good as absent
+        except msgspec.DecodeError:  # written by another version: counts as missing
             return None
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from error
 
     def put(self, key: str, completion: Completion, *, ttl_s: float | None = None) -> None:
-        """Keep an answer.
+        """Store an answer.
 
         Args:
             key: its key.
             completion: the answer.
-            ttl_s: seconds it may be given again, > 0; None for as long as there is room.
+            ttl_s: lifetime, seconds, > 0; None until it is evicted.
 
         Raises:
-            InfrastructureError: the disk is full or the store is damaged; what was kept before stays.
+            InfrastructureError: the disk is full or the store is damaged; stored answers are unchanged.
         """
         with self._catch_disk_errors():
             self._store.set(_ENTRY + key, msgspec.json.encode(completion), expire=ttl_s, retry=True)
 
     def flush(self) -> None:
-        """Write the counted hits and misses; a killed process loses only the counts since the last flush."""
+        """Write the counts; a killed process loses only the counts since the last flush."""
         self.add_usage(self._pending)
         self._pending.clear()
 
     def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to what each feature asked, in one transaction.
+        """Add to each feature's usage, in one transaction.
 
         Raises:
             InfrastructureError: the disk is full or the store is damaged.
@@ -147,10 +147,10 @@ class ExactCache:
             return
         with self._catch_disk_errors(), self._store.transact(retry=True):
             for feature, more in features.items():
-                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature).__add__(more)))
+                self._store.set(_USAGE + feature, msgspec.json.encode(self._usage(feature) + more))
 
     def stats(self) -> CacheStats:
-        """Count what is kept and what was saved; what is too old is thrown away first."""
+        """Count entries and savings, after deleting expired entries."""
         self.flush()
         entry_counts: dict[str, int] = {}
         features: dict[str, CacheUsage] = {}
@@ -167,7 +167,7 @@ class ExactCache:
         return stats_of("exact", "disk", size_bytes=size_bytes, entry_counts=entry_counts, features=features)
 
     def clear(self) -> int:
-        """Forget every answer and every count; give the number of answers forgotten."""
+        """Delete all answers and counts; return the number of answers."""
         entry_count = self.stats().entry_count
         with self._catch_disk_errors():
             self._store.clear(retry=True)
@@ -182,7 +182,7 @@ class ExactCache:
         data = self._store.get(_USAGE + feature)
         try:
             return msgspec.json.decode(data, type=CacheUsage) if isinstance(data, bytes) else CacheUsage()
-        except msgspec.DecodeError:  # written by another version: counting starts anew
+        except msgspec.DecodeError:  # written by another version: counts start at 0
             return CacheUsage()
 
     @contextmanager
@@ -196,24 +196,24 @@ class ExactCache:
         return InfrastructureError(
             f"the cache cannot be used: {error}",
             place=Place(file=str(self.directory)),
-            hint="is the disk full? `--no-cache` works without it; `flowai cache clear` empties it",
+            hint="is the disk full? `--no-cache` works without it; `flowai cache clear` deletes it",
         )
 
 
-def _open(directory: Path, size_limit_bytes: int) -> diskcache.Cache:
+def _open_store(directory: Path, size_limit_bytes: int) -> diskcache.Cache:
     import diskcache
 
     class BytesDisk(diskcache.Disk):  # type: ignore[misc] # diskcache ships no types
-        """Stores text keys and byte values as they are; refuses what would need unpickling."""
+        """Stores text keys and byte values unchanged; refuses values that need unpickling."""
 
         def store(self, value: object, read: bool, key: object = diskcache.UNKNOWN) -> Any:  # noqa: ANN401, FBT001 - diskcache's signature
             if not isinstance(value, bytes):
-                raise TypeError("the exact cache keeps bytes")
+                raise TypeError("the exact cache stores bytes")
             return super().store(value, read, key=key)
 
         def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> Any:  # noqa: ANN401, FBT001 - as above
             if mode == diskcache.core.MODE_PICKLE:
-                return None  # not ours: as good as absent
+                return None  # not written by this cache: counts as missing
             return super().fetch(mode, filename, value, read)
 
         def get(self, key: object, raw: bool) -> Any:  # noqa: ANN401, FBT001 - as above

@@ -1,8 +1,8 @@
-"""The exact cache on Redis, and the one connection of both caches.
+"""The exact cache on Redis, and the connection of both caches.
 
 Keys:
-    flowai:cache:answer:FEATURE/KEY          JSON of a completion; goes when its time to live ends
-    flowai:cache:usage:KIND:FEATURE          hash: what `CacheUsage` counts
+    flowai:cache:answer:FEATURE/KEY          JSON of a completion; expires
+    flowai:cache:usage:KIND:FEATURE          hash: fields of `CacheUsage`
     flowai:cache:semantic:...                see `redis_vectors`
 """
 
@@ -32,19 +32,16 @@ _PAUSE_S = 1.0
 _SCAN_COUNT = 1000
 
 
-def is_redis(named_state: str) -> bool:
-    """Whether the registry's `state` names a Redis."""
-    return scheme_of(named_state) in REDIS_SCHEMES
+def is_redis(state: str) -> bool:
+    """Return whether the registry's `state` is a Redis URL."""
+    return scheme_of(state) in REDIS_SCHEMES
 
 
 def open_redis(url: str) -> RedisConnection:
-    """Open a connection to a Redis; none is made before the first use.
-
-    Args:
-        url: `redis://` or `rediss://`.
+    """Return a connection to a Redis; it connects at its first use.
 
     Raises:
-        InfrastructureError: the extra `redis` is not installed, or the address cannot be read.
+        InfrastructureError: the extra `redis` is not installed, or the URL cannot be parsed.
     """
     try:
         from flowai.state.redis_connection import RedisConnection
@@ -55,15 +52,11 @@ def open_redis(url: str) -> RedisConnection:
     try:
         return RedisConnection(url, purpose="the cache", pause_s=_PAUSE_S)
     except ValueError:
-        raise InfrastructureError(f"`{shown_address(url)}` is no address of a Redis") from None
+        raise InfrastructureError(f"`{shown_address(url)}` is not a valid Redis URL") from None
 
 
 class RedisExactStore:
-    """The exact cache on Redis.
-
-    Args:
-        connection: closed with the store.
-    """
+    """The exact cache on Redis."""
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
@@ -74,7 +67,7 @@ class RedisExactStore:
         (data,) = await self._connection.run(("GET", _ANSWER + key))
         try:
             return None if data is None else self._decoder.decode(data)
-        except msgspec.DecodeError:  # written by another version: as good as absent
+        except msgspec.DecodeError:  # written by another version: counts as missing
             return None
 
     async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
@@ -91,15 +84,15 @@ class RedisExactStore:
 
 
 def milliseconds(ttl_s: float) -> int:
-    """Give a time to live as Redis counts it: whole milliseconds, at least one."""
+    """Return a lifetime in Redis' unit: whole milliseconds, at least one."""
     return max(1, round(ttl_s * 1000))
 
 
 async def add_usage(connection: RedisConnection, cache: CacheKind, features: Mapping[str, CacheUsage]) -> None:
-    """Add to what each feature asked of a cache.
+    """Add to each feature's usage of a cache.
 
     Raises:
-        InfrastructureError: Redis is away, or refuses.
+        InfrastructureError: Redis is unreachable or refused.
     """
     commands: list[Command] = [
         ("HINCRBYFLOAT", f"{_USAGE}{cache}:{feature}", field, amount)
@@ -111,10 +104,10 @@ async def add_usage(connection: RedisConnection, cache: CacheKind, features: Map
 
 
 async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
-    """Count what both caches hold on a Redis and what they saved: the exact one, then the semantic one.
+    """Count entries and savings of both caches on a Redis: the exact one, then the semantic one.
 
     Raises:
-        InfrastructureError: Redis is away, or the extra is not installed.
+        InfrastructureError: Redis is unreachable, or the extra is not installed.
     """
     connection = open_redis(url)
     try:
@@ -127,10 +120,10 @@ async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
 
 
 async def clear_redis(url: str) -> int:
-    """Forget every answer and every count of both caches; give the number of answers forgotten.
+    """Delete all answers and counts of both caches; return the number of answers.
 
     Raises:
-        InfrastructureError: Redis is away, or the extra is not installed.
+        InfrastructureError: Redis is unreachable, or the extra is not installed.
     """
     connection = open_redis(url)
     try:
@@ -169,16 +162,16 @@ def _usage(fields: dict[str, float]) -> CacheUsage:
 
 
 async def _keys(connection: RedisConnection, prefix: str) -> list[str]:
-    """List keys, a thousand per question, so that a large Redis is never held up; SCAN may name one twice."""
-    found: set[str] = set()
+    """List keys, a thousand per command, so that a large Redis is never blocked; SCAN may return one twice."""
+    names: set[str] = set()
     cursor: Any = 0
     while True:
         ((cursor, keys),) = await connection.run(
             ("SCAN", cursor, "MATCH", _escaped(prefix) + "*", "COUNT", _SCAN_COUNT)
         )
-        found.update(key.decode("utf-8", "replace") for key in keys)
+        names.update(key.decode("utf-8", "replace") for key in keys)
         if int(cursor) == 0:
-            return sorted(found)
+            return sorted(names)
 
 
 def _escaped(prefix: str) -> str:

@@ -1,7 +1,7 @@
-"""The gateway's caches as one: exact and semantic, on disk or on Redis; none of their failures is a call's.
+"""The gateway's caches, exact and semantic, on disk or on Redis. A failing cache never fails a call.
 
-Counts of hits and misses are gathered here and written with the next answer that is kept, after every hundred lookups,
-and at the end: a killed process loses at most those.
+Hits and misses are counted in memory and written after every hundred lookups and at the end: a killed process loses at
+most those.
 """
 
 from __future__ import annotations
@@ -37,42 +37,34 @@ __all__ = [
     "open_response_cache",
 ]
 
-_JITTER = 0.1  # answers that were kept together do not all expire together
+_JITTER = 0.1  # answers that were stored together do not all expire together
 _COUNTS_PER_WRITE = 100
 _MAX_PENDING_WRITES = 64
 _CLOSE_LIMIT_S = 5.0
 
 
 class ExactStore(Protocol):
-    """Where the exact cache keeps its answers. A store that cannot be used raises InfrastructureError."""
+    """Store of the exact cache. An unusable store raises InfrastructureError."""
 
     async def get(self, key: str) -> Completion | None:
-        """Look an answer up; None when it is not there or too old."""
+        """Return a stored answer; None when it is missing or expired."""
         ...
 
     async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         ...
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to what each feature asked."""
+        """Add to each feature's usage."""
         ...
 
     async def aclose(self) -> None:
-        """Give files and connections back; may be called twice."""
+        """Close files and connections; may be called twice."""
         ...
 
 
 class ResponseCache:
-    """Both caches; used within one event loop.
-
-    Args:
-        exact: the exact cache's store; None where it could not be opened.
-        semantic: the semantic cache; None where there is none.
-        rng: for the jitter of times to live.
-        error: why there is no exact store.
-        semantic_error: why there is no semantic cache.
-    """
+    """Both caches; for one event loop."""
 
     def __init__(
         self,
@@ -87,61 +79,61 @@ class ResponseCache:
         self._semantic = semantic
         self._rng = rng
         self._counts: dict[CacheKind, dict[str, CacheUsage]] = {"exact": {}, "semantic": {}}
-        self._counted = 0
+        self._lookup_count = 0
         self._background: set[asyncio.Task[None]] = set()
         self.error = error
         self.semantic_error = semantic_error
 
-    async def exact(self, lookup: CacheQuery) -> CacheHit | None:
-        """Look for an answer to the same request."""
+    async def find_exact(self, query: CacheQuery) -> CacheHit | None:
+        """Return the stored answer to the same request."""
         if self._exact is None:
             return None
         completion = None
         try:
-            completion = await self._exact.get(lookup.key)
+            completion = await self._exact.get(query.key)
             self.error = None
         except FlowaiError as error:
             self.error = str(error)
-        self._count("exact", lookup.feature, completion)
-        return None if completion is None else CacheHit(completion=completion, verdict="exact", similarity=None)
+        self._count("exact", query.feature, completion)
+        return None if completion is None else CacheHit(completion=completion, cache="exact", similarity=None)
 
-    async def find_similar(self, lookup: CacheQuery) -> CacheHit | None:
-        """Look for an answer to a request that means the same."""
-        if self._semantic is None or lookup.kind != "semantic":
+    async def find_similar(self, query: CacheQuery) -> CacheHit | None:
+        """Return a stored answer to a request with the same meaning."""
+        if self._semantic is None or query.kind != "semantic":
             return None
-        found = None
+        hit = None
         try:
-            found = await self._semantic.find(lookup)
+            hit = await self._semantic.find(query)
             self.semantic_error = None
         except FlowaiError as error:
             self.semantic_error = str(error)
-        self._count("semantic", lookup.feature, None if found is None else found.completion)
-        return found
+        self._count("semantic", query.feature, None if hit is None else hit.completion)
+        return hit
 
-    async def store(self, lookup: CacheQuery, completion: Completion) -> None:
-        """Keep an answer in both; what still needs a vector goes on in the background."""
-        ttl_s = lookup.ttl_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
-        if self._semantic is not None and lookup.kind == "semantic":
-            keeping = self._keep_semantic(self._semantic, lookup, completion, ttl_s)
-            if self._semantic.has_vector(lookup):
-                await keeping
+    async def store(self, query: CacheQuery, completion: Completion) -> None:
+        """Store an answer in both caches; a missing vector is computed in the background."""
+        ttl_s = query.ttl_s * self._rng.uniform(1 - _JITTER, 1 + _JITTER)
+        if self._semantic is not None and query.kind == "semantic":
+            work = self._store_semantic(self._semantic, query, completion, ttl_s)
+            if self._semantic.has_vector(query):
+                await work
             else:
-                self._spawn(keeping)
+                self._spawn(work)
         if self._exact is not None:
             try:
-                await self._exact.put(lookup.key, completion, ttl_s=ttl_s)
+                await self._exact.put(query.key, completion, ttl_s=ttl_s)
                 self.error = None
             except FlowaiError as error:
                 self.error = str(error)
 
     async def flush(self) -> None:
-        """Write the counts, and wait until what is being kept is kept."""
+        """Write the counts, after all answers in the background are stored."""
         if self._background:
             await asyncio.wait(set(self._background), timeout=_CLOSE_LIMIT_S)
         await self._write_counts()
 
     async def aclose(self) -> None:
-        """Write the counts and give everything back; may be called twice."""
+        """Write the counts and close everything; may be called twice."""
         await self.flush()
         for task in self._background:
             task.cancel()
@@ -151,11 +143,11 @@ class ResponseCache:
             await self._semantic.aclose()
         self._exact = self._semantic = None
 
-    async def _keep_semantic(
-        self, semantic: SemanticCache, lookup: CacheQuery, completion: Completion, ttl_s: float
+    async def _store_semantic(
+        self, semantic: SemanticCache, query: CacheQuery, completion: Completion, ttl_s: float
     ) -> None:
         try:
-            await semantic.store(lookup, completion, ttl_s=ttl_s)
+            await semantic.store(query, completion, ttl_s=ttl_s)
             self.semantic_error = None
         except FlowaiError as error:
             self.semantic_error = str(error)
@@ -163,28 +155,28 @@ class ResponseCache:
     def _count(self, kind: CacheKind, feature: str, completion: Completion | None) -> None:
         counts = self._counts[kind]
         before = counts.get(feature)
-        counts[feature] = cache_hit_usage(completion) if before is None else before.__add__(cache_hit_usage(completion))
-        self._counted += 1
-        if self._counted >= _COUNTS_PER_WRITE:
+        counts[feature] = cache_hit_usage(completion) if before is None else before + cache_hit_usage(completion)
+        self._lookup_count += 1
+        if self._lookup_count >= _COUNTS_PER_WRITE:
             self._spawn(self._write_counts())
 
     async def _write_counts(self) -> None:
-        taken, self._counts, self._counted = self._counts, {"exact": {}, "semantic": {}}, 0
+        counts, self._counts, self._lookup_count = self._counts, {"exact": {}, "semantic": {}}, 0
         try:
-            if taken["exact"] and self._exact is not None:
-                await self._exact.add_usage(taken["exact"])
+            if counts["exact"] and self._exact is not None:
+                await self._exact.add_usage(counts["exact"])
         except (
             FlowaiError
         ) as error:  # the counts are lost: they matter less than memory that grows while a disk is full
             self.error = str(error)
         try:
-            if taken["semantic"] and self._semantic is not None:
-                await self._semantic.add_usage(taken["semantic"])
+            if counts["semantic"] and self._semantic is not None:
+                await self._semantic.add_usage(counts["semantic"])
         except FlowaiError as error:
             self.semantic_error = str(error)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Go on in the background; when too much is under way already, leave it: a cache may forget."""
+        """Run work in the background; above the limit it is dropped, since a cache may forget."""
         if len(self._background) >= _MAX_PENDING_WRITES:
             work.close()
             return
@@ -194,45 +186,49 @@ class ResponseCache:
 
 
 def open_response_cache(
-    *, named_state: str, directory: Path, embed: Embedder | None, rng: Random, semantic_error: str | None = None
+    *, state: str, directory: Path, embedder: Embedder | None, rng: Random, semantic_error: str | None = None
 ) -> ResponseCache:
-    """Open the caches where the registry's `state` says: on Redis, else in files. What cannot be opened is left out.
+    """Open the caches on the registry's `state`: on Redis, otherwise in files.
 
     Args:
-        named_state: the registry's `state`: `redis://...`, or a directory.
-        directory: where files lie.
-        embed: makes vectors; None for no semantic cache.
-        rng: for the jitter of times to live.
-        semantic_error: why there is no embedder, for `/readyz`.
+        state: the registry's `state`: `redis://...`, or a directory.
+        directory: directory of the files.
+        embedder: embeds texts; None for no semantic cache.
+        rng: source of the lifetimes' jitter.
+        semantic_error: why there is no embedder.
 
     Returns:
-        The caches; `error` and `semantic_error` say what is off.
+        The caches; `error` and `semantic_error` report those that could not be opened.
     """
-    if is_redis(named_state):
-        return _on_redis(named_state, embed, rng, semantic_error)
+    if is_redis(state):
+        return _on_redis(state, embedder, rng, semantic_error)
     error = None
     exact: ExactStore | None = None
     try:
         exact = DiskExactStore(directory)
-    except InfrastructureError as found:
-        error = str(found)
+    except InfrastructureError as failure:
+        error = str(failure)
     semantic = None
-    if embed is not None:
-        semantic = SemanticCache(store=DiskVectorStore(directory / SEMANTIC_FILE), embedder=embed)
+    if embedder is not None:
+        semantic = SemanticCache(store=DiskVectorStore(directory / SEMANTIC_FILE), embedder=embedder)
     return ResponseCache(
-        exact=exact, semantic=semantic, rng=rng, error=error, semantic_error=_unavailable_reason(embed, semantic_error)
+        exact=exact,
+        semantic=semantic,
+        rng=rng,
+        error=error,
+        semantic_error=_unavailable_reason(embedder, semantic_error),
     )
 
 
-def _on_redis(url: str, embed: Embedder | None, rng: Random, semantic_error: str | None) -> ResponseCache:
-    semantic_error = _unavailable_reason(embed, semantic_error)
+def _on_redis(url: str, embedder: Embedder | None, rng: Random, semantic_error: str | None) -> ResponseCache:
+    semantic_error = _unavailable_reason(embedder, semantic_error)
     try:
         connection = open_redis(url)
-    except InfrastructureError as found:
-        return ResponseCache(exact=None, semantic=None, rng=rng, error=str(found), semantic_error=semantic_error)
-    semantic = None if embed is None else SemanticCache(store=RedisVectors(connection), embedder=embed)
+    except InfrastructureError as failure:
+        return ResponseCache(exact=None, semantic=None, rng=rng, error=str(failure), semantic_error=semantic_error)
+    semantic = None if embedder is None else SemanticCache(store=RedisVectors(connection), embedder=embedder)
     return ResponseCache(exact=RedisExactStore(connection), semantic=semantic, rng=rng, semantic_error=semantic_error)
 
 
-def _unavailable_reason(embed: Embedder | None, error: str | None) -> str | None:
-    return None if embed is not None else error or "no embedding model"
+def _unavailable_reason(embedder: Embedder | None, error: str | None) -> str | None:
+    return None if embedder is not None else error or "no embedding model"

@@ -1,7 +1,7 @@
-"""The semantic cache: a request that means the same as an earlier one is paid once.
+"""The semantic cache: a request with the same meaning as an earlier one is paid once.
 
-Two gates: the similarity of the vectors is above the threshold, and then the texts agree in numbers, names, units,
-negations and words (`agreement`), because embeddings put opposites close together.
+Two gates: the vectors' similarity is above the threshold, and the texts agree in numbers, names, units, negations and
+words (`equivalence`), because embeddings place opposites close together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from flowai.cache.cache_key import CacheHit
-from flowai.cache.equivalence.compare import is_equivalent
+from flowai.cache.equivalence.compare import find_mismatch
 from flowai.cache.vector_store import CacheEntry
 from flowai.errors import InfrastructureError
 
@@ -25,62 +25,62 @@ if TYPE_CHECKING:
     from flowai.cache.vector_store import VectorStore
     from flowai.providers import Completion
 
-_REMEMBERED_COUNT = 512
-_EMBED_LIMIT_S = 2.0
+_MAX_REMEMBERED_VECTORS = 512
+_EMBED_TIMEOUT_S = 2.0
 
 
 class SemanticCache:
-    """Answers found by meaning.
+    """Answers by meaning.
 
     Args:
-        store: keeps vectors and answers.
-        embedder: makes vectors.
-        embed_limit_s: seconds a call waits for the vector of its text before it goes on without, > 0.
+        store: stores vectors and answers.
+        embedder: embeds texts.
+        embed_timeout_s: longest wait of a call for its text's vector, seconds, > 0.
     """
 
-    def __init__(self, *, store: VectorStore, embedder: Embedder, embed_limit_s: float = _EMBED_LIMIT_S) -> None:
+    def __init__(self, *, store: VectorStore, embedder: Embedder, embed_timeout_s: float = _EMBED_TIMEOUT_S) -> None:
         self._store = store
         self._embedder = embedder
-        self._embed_limit_s = embed_limit_s
-        self._vectors: OrderedDict[bytes, bytes] = OrderedDict()  # a miss asks, and soon after keeps, the same text
+        self._embed_timeout_s = embed_timeout_s
+        self._vectors: OrderedDict[bytes, bytes] = OrderedDict()  # a miss embeds, and soon after stores, the same text
 
-    async def find(self, lookup: CacheQuery) -> CacheHit | None:
-        """Look for an answer to a text that means the same; None at once while a model is being loaded.
+    async def find(self, query: CacheQuery) -> CacheHit | None:
+        """Return a stored answer to a text with the same meaning; None at once while a model is loading.
 
         Raises:
-            InfrastructureError: no vector could be made in time, or the store cannot be used.
+            InfrastructureError: no vector within the timeout, or the store is unusable.
         """
         if not self._embedder.is_ready:
             return None
         try:
-            vector = await asyncio.wait_for(self._vector(lookup.text), self._embed_limit_s)
+            vector = await asyncio.wait_for(self._vector(query.text), self._embed_timeout_s)
         except TimeoutError:
             raise InfrastructureError(
-                f"`{self._embedder.name}` gave no vector within {self._embed_limit_s:g} s"
+                f"`{self._embedder.name}` gave no vector within {self._embed_timeout_s:g} s"
             ) from None
         if vector is None:
             return None
-        for near in await self._store.nearest(self._partition(lookup), vector, above=lookup.threshold):
-            if is_equivalent(lookup.text, near.text) is None:
-                return CacheHit(completion=near.completion, verdict="semantic", similarity=near.similarity)
+        for neighbour in await self._store.nearest(self._partition(query), vector, above=query.threshold):
+            if find_mismatch(query.text, neighbour.text) is None:
+                return CacheHit(completion=neighbour.completion, cache="semantic", similarity=neighbour.similarity)
         return None
 
-    def has_vector(self, lookup: CacheQuery) -> bool:
-        """Whether the text's vector is there, so that keeping its answer does not wait for one."""
-        return _key(lookup.text) in self._vectors
+    def has_vector(self, query: CacheQuery) -> bool:
+        """Return whether the text's vector is known, so that storing its answer needs no wait."""
+        return _key(query.text) in self._vectors
 
-    async def store(self, lookup: CacheQuery, completion: Completion, *, ttl_s: float) -> None:
-        """Keep an answer; waits for the model to be loaded.
+    async def store(self, query: CacheQuery, completion: Completion, *, ttl_s: float) -> None:
+        """Store an answer; waits until the model is loaded.
 
         Raises:
-            InfrastructureError: no vector could be made, or the store cannot be used.
+            InfrastructureError: the text cannot be embedded, or the store is unusable.
         """
-        vector = await self._vector(lookup.text)
+        vector = await self._vector(query.text)
         if vector is not None:
             entry = CacheEntry(
-                partition=self._partition(lookup),
-                feature=lookup.feature,
-                text=lookup.text,
+                partition=self._partition(query),
+                feature=query.feature,
+                text=query.text,
                 vector=vector,
                 completion=completion,
                 ttl_s=ttl_s,
@@ -88,26 +88,26 @@ class SemanticCache:
             await self._store.add(entry)
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to what each feature asked.
+        """Add to each feature's usage.
 
         Raises:
-            InfrastructureError: the store cannot be used.
+            InfrastructureError: the store is unusable.
         """
         await self._store.add_usage(features)
 
     async def aclose(self) -> None:
-        """Give back the store and the embedder."""
+        """Close the store and the embedder."""
         await self._store.aclose()
         await self._embedder.aclose()
 
-    def _partition(self, lookup: CacheQuery) -> str:
-        """Part by the embedding model, too: its vectors are a space of their own."""
-        return hashlib.sha256(f"{lookup.partition} {self._embedder.name}".encode()).hexdigest()
+    def _partition(self, query: CacheQuery) -> str:
+        """Add the embedding model to the partition: vectors of two models cannot be compared."""
+        return hashlib.sha256(f"{query.partition} {self._embedder.name}".encode()).hexdigest()
 
     async def _vector(self, text: str) -> bytes | None:
-        from flowai.cache.vector_math import normalised_bytes  # numpy, for those who search only
+        from flowai.cache.vector_math import normalised_bytes  # numpy only for searches
 
-        text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no text for a tokenizer
+        text = text.encode("utf-8", "replace").decode()  # tokenizers refuse half a surrogate pair
         key = _key(text)
         if (vector := self._vectors.get(key)) is not None:
             self._vectors.move_to_end(key)
@@ -115,12 +115,12 @@ class SemanticCache:
         vectors = await self._embedder.embed([text])
         if len(vectors) != 1:
             raise InfrastructureError(f"`{self._embedder.name}` gave {len(vectors)} vectors for one text")
-        made = normalised_bytes(vectors[0])
-        if made is not None:
-            self._vectors[key] = made
-            if len(self._vectors) > _REMEMBERED_COUNT:
+        unit_vector = normalised_bytes(vectors[0])
+        if unit_vector is not None:
+            self._vectors[key] = unit_vector
+            if len(self._vectors) > _MAX_REMEMBERED_VECTORS:
                 self._vectors.popitem(last=False)
-        return made
+        return unit_vector
 
 
 def _key(text: str) -> bytes:

@@ -1,7 +1,7 @@
-"""The semantic cache on disk: one SQLite file that processes share, its vectors searched in memory.
+"""The semantic cache on disk: an SQLite file that processes share, its vectors searched in memory.
 
-Text, vector and answer are one row, written in one transaction: a killed process leaves the whole row or none. Each
-process reads the vectors of the partitions it searches, once, and later only what was added since.
+Text, vector and answer are one row, written in one transaction. Each process reads a partition's vectors once, and
+later only the new ones.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from flowai.cache.vector_math import VectorTable
 
 SEMANTIC_FILE = "semantic-1.db"
-"""The semantic cache beside the exact one; the number is its format's."""
+"""File name, next to the exact cache; the number is the format's."""
 
 _BUSY_LIMIT_S = 5.0
-_TIDY_EVERY_COUNT = 64
+_EVICT_EVERY = 64
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,56 +45,54 @@ CREATE TABLE IF NOT EXISTS usage (feature TEXT PRIMARY KEY, counts BLOB NOT NULL
 
 
 class DiskVectors:
-    """Answers on disk, shared by processes; used by one thread at a time, the one that made it.
+    """Answers on disk, shared by processes; for one thread, which creates it.
 
     Args:
-        file: the SQLite file; made when missing.
-        most_entries_count: above it the oldest go, >= 1.
-        now_s: the time, seconds since the epoch.
+        file: the SQLite file; created when missing.
+        max_entries: above it the oldest entries are evicted, >= 1.
+        now_s: current time, seconds since the epoch.
     """
 
-    def __init__(
-        self, file: Path, *, most_entries_count: int = MAX_ENTRIES, now_s: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, file: Path, *, max_entries: int = MAX_ENTRIES, now_s: Callable[[], float] = time.time) -> None:
         self._file = file
-        self._most_entries_count = most_entries_count
+        self._max_entries = max_entries
         self._now_s = now_s
         self._decoder = msgspec.json.Decoder(Completion)
-        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._loaded: OrderedDict[str, _LoadedPartition] = OrderedDict()
         self._added_count = 0
         with self._guarded():
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._base = _connect(file)
+            self._connection = _connect(file)
 
     def nearest(self, partition: str, vector: bytes, *, above: float) -> list[Neighbour]:
-        """Give the answers more similar than a limit that have not expired, most similar first.
+        """Return unexpired answers that are more similar than a limit, most similar first.
 
         Raises:
             InfrastructureError: the file is damaged.
         """
         with self._guarded():
             table = self._table(partition, len(vector))
-            while candidates := table.nearest(vector, above=above, most_count=MAX_NEIGHBOURS):
+            while candidates := table.nearest(vector, above=above, max_count=MAX_NEIGHBOURS):
                 alive = self._alive([number for number, _ in candidates])
-                dead = {number for number, _ in candidates if number not in alive}
-                if not dead:
+                expired = {number for number, _ in candidates if number not in alive}
+                if not expired:
                     return [
                         Neighbour(similarity=similarity, text=alive[number][0], completion=alive[number][1])
                         for number, similarity in candidates
                     ]
-                table.drop(dead)  # expired, replaced, or written by another version: look again without them
+                table.drop(expired)  # expired, replaced, or written by another version: search again without them
         return []
 
     def add(self, entry: CacheEntry) -> None:
-        """Keep an answer; one to the very same text in the same partition is replaced.
+        """Store an answer; it replaces one to the same text in the same partition.
 
         Raises:
-            InfrastructureError: the disk is full or the file is damaged; what was kept before stays.
+            InfrastructureError: the disk is full or the file is damaged; stored answers are unchanged.
         """
-        text = entry.text.encode("utf-8", "replace")  # half of a surrogate pair is no text for SQLite
-        with self._guarded(), self._base:  # one transaction
-            self._base.execute("BEGIN IMMEDIATE")
-            self._base.execute(
+        text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
+        with self._guarded(), self._connection:  # one transaction
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(
                 "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -108,51 +106,49 @@ class DiskVectors:
                 ),
             )
             self._added_count += 1
-            if (
-                self._added_count % _TIDY_EVERY_COUNT == 1
-            ):  # the first of each process, too: short-lived ones tidy as well
-                self._tidy()
+            if self._added_count % _EVICT_EVERY == 1:  # also after the first entry: short-lived processes evict too
+                self._evict()
 
     def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to what each feature asked.
+        """Add to each feature's usage.
 
         Raises:
             InfrastructureError: the disk is full or the file is damaged.
         """
-        with self._guarded(), self._base:
-            self._base.execute("BEGIN IMMEDIATE")
-            before = _usage(self._base)
+        with self._guarded(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            before = _usage(self._connection)
             for feature, more in features.items():
-                counts = msgspec.json.encode(before.get(feature, CacheUsage()).__add__(more))
-                self._base.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (feature, counts))
+                counts = msgspec.json.encode(before.get(feature, CacheUsage()) + more)
+                self._connection.execute("INSERT OR REPLACE INTO usage VALUES (?, ?)", (feature, counts))
 
     def close(self) -> None:
         """Close the file."""
-        self._base.close()
+        self._connection.close()
 
     def _table(self, partition: str, vector_bytes: int) -> VectorTable:
-        """Give a partition's vectors, with what any process has added since they were last asked for."""
-        from flowai.cache.vector_math import FLOAT_BYTES, VectorTable  # numpy, for those who search only
+        """Return a partition's vectors, including those that other processes have added since."""
+        from flowai.cache.vector_math import FLOAT_BYTES, VectorTable  # numpy only for searches
 
         loaded = self._loaded.get(partition)
-        if loaded is None or len(loaded.table) > 2 * self._most_entries_count:  # grown by what has long been dead
-            loaded = _Loaded(VectorTable(vector_bytes // FLOAT_BYTES))
+        if loaded is None or len(loaded.table) > 2 * self._max_entries:  # expired entries make up half of it
+            loaded = _LoadedPartition(VectorTable(vector_bytes // FLOAT_BYTES))
             self._loaded[partition] = loaded
         self._loaded.move_to_end(partition)
-        rows = self._base.execute(
+        rows = self._connection.execute(
             "SELECT id, vector FROM entry WHERE partition = ? AND id > ? AND expires_at_s > ? ORDER BY id",
             (partition, loaded.newest, self._now_s()),
         )
         for number, vector in rows:
             loaded.table.add(number, vector)
             loaded.newest = number
-        while len(self._loaded) > 1 and sum(len(one.table) for one in self._loaded.values()) > self._most_entries_count:
+        while len(self._loaded) > 1 and sum(len(each.table) for each in self._loaded.values()) > self._max_entries:
             self._loaded.popitem(last=False)
         return loaded.table
 
     def _alive(self, numbers: list[int]) -> dict[int, tuple[str, Completion]]:
         marks = ",".join("?" * len(numbers))
-        rows = self._base.execute(
+        rows = self._connection.execute(
             f"SELECT id, text, completion FROM entry WHERE id IN ({marks}) AND expires_at_s > ?",  # noqa: S608 - question marks only
             (*numbers, self._now_s()),
         )
@@ -164,11 +160,11 @@ class DiskVectors:
                 continue
         return alive
 
-    def _tidy(self) -> None:
-        self._base.execute("DELETE FROM entry WHERE expires_at_s <= ?", (self._now_s(),))
-        self._base.execute(
+    def _evict(self) -> None:
+        self._connection.execute("DELETE FROM entry WHERE expires_at_s <= ?", (self._now_s(),))
+        self._connection.execute(
             "DELETE FROM entry WHERE id <= (SELECT id FROM entry ORDER BY id DESC LIMIT 1 OFFSET ?)",
-            (self._most_entries_count,),
+            (self._max_entries,),
         )
 
     @contextmanager
@@ -179,8 +175,8 @@ class DiskVectors:
             raise _unusable(self._file, error) from error
 
 
-class _Loaded:
-    """The vectors of one partition that are in memory, and the newest row among them."""
+class _LoadedPartition:
+    """Vectors of a partition in memory, and the newest row among them."""
 
     __slots__ = ("newest", "table")
 
@@ -190,7 +186,7 @@ class _Loaded:
 
 
 def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> CacheStats:
-    """Count what the file holds and what it saved; a file that was never made stays unmade.
+    """Count entries and savings; a missing file is not created.
 
     Raises:
         InfrastructureError: the file is damaged.
@@ -198,8 +194,8 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
     if not file.is_file():
         return CacheStats(cache="semantic")
     try:
-        with closing(_connect(file)) as base:
-            counts = base.execute(
+        with closing(_connect(file)) as connection:
+            counts = connection.execute(
                 "SELECT feature, COUNT(*) FROM entry WHERE expires_at_s > ? GROUP BY feature", (now_s(),)
             )
             return stats_of(
@@ -207,14 +203,14 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
                 "disk",
                 size_bytes=sum(part.stat().st_size for part in file.parent.glob(file.name + "*")),
                 entry_counts=dict(counts.fetchall()),
-                features=_usage(base),
+                features=_usage(connection),
             )
     except (sqlite3.Error, OSError) as error:
         raise _unusable(file, error) from error
 
 
 def clear_disk_vectors(file: Path) -> int:
-    """Forget every answer and every count; give the number of answers forgotten.
+    """Delete all answers and counts; return the number of answers.
 
     Raises:
         InfrastructureError: the file is damaged.
@@ -222,33 +218,33 @@ def clear_disk_vectors(file: Path) -> int:
     if not file.is_file():
         return 0
     try:
-        with closing(_connect(file)) as base:
-            count = base.execute("DELETE FROM entry").rowcount
-            base.execute("DELETE FROM usage")
-            base.execute("VACUUM")
+        with closing(_connect(file)) as connection:
+            count = connection.execute("DELETE FROM entry").rowcount
+            connection.execute("DELETE FROM usage")
+            connection.execute("VACUUM")
             return int(count)
     except (sqlite3.Error, OSError) as error:
         raise _unusable(file, error) from error
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    base = sqlite3.connect(file, timeout=_BUSY_LIMIT_S, isolation_level=None)
+    connection = sqlite3.connect(file, timeout=_BUSY_LIMIT_S, isolation_level=None)
     try:
-        base.execute("PRAGMA journal_mode = WAL")  # readers never wait for a writer
-        base.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last answers, never the file
-        base.executescript(_TABLES)
+        connection.execute("PRAGMA journal_mode = WAL")  # readers never wait for a writer
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost the last answers, never the file
+        connection.executescript(_TABLES)
     except sqlite3.Error:
-        base.close()
+        connection.close()
         raise
-    return base
+    return connection
 
 
-def _usage(base: sqlite3.Connection) -> dict[str, CacheUsage]:
+def _usage(connection: sqlite3.Connection) -> dict[str, CacheUsage]:
     features = {}
-    for feature, counts in base.execute("SELECT feature, counts FROM usage"):
+    for feature, counts in connection.execute("SELECT feature, counts FROM usage"):
         try:
             features[feature] = msgspec.json.decode(counts, type=CacheUsage)
-        except msgspec.DecodeError:  # written by another version: counting starts anew
+        except msgspec.DecodeError:  # written by another version: counts start at 0
             continue
     return features
 
@@ -257,5 +253,5 @@ def _unusable(file: Path, error: Exception) -> InfrastructureError:
     return InfrastructureError(
         f"the semantic cache cannot be used: {error}",
         place=Place(file=str(file)),
-        hint="is the disk full? delete the file to start anew: it holds nothing but cached answers",
+        hint="is the disk full? delete the file to start over: it contains only cached answers",
     )

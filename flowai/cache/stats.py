@@ -1,4 +1,4 @@
-"""What the caches hold and what they saved: the records that stores keep and `flowai cache stats` shows."""
+"""Statistics of the caches: entries and savings, as stores keep them and `flowai cache stats` shows them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ if TYPE_CHECKING:
     from flowai.providers import Completion
 
 CacheKind = Literal["exact", "semantic"]
-"""`exact`: the same request. `semantic`: a request that means the same."""
+"""`exact`: the same request. `semantic`: a request with the same meaning."""
 
 Store = Literal["disk", "redis"]
-"""Where a cache keeps its entries."""
 
 
 class CacheUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one feature asked of a cache, since it was last cleared."""
+    """Lookups and savings of one feature since the cache was cleared."""
 
     hit_count: int = 0
-    """Answers found."""
     miss_count: int = 0
-    """Answers not found."""
     saved_tokens: int = 0
-    """Input and output tokens that were not paid again."""
+    """Input and output tokens."""
     saved_usd: float = 0.0
-    """US dollars not paid again, where the price is known."""
+    """US dollars, where the price is known."""
     saved_s: float = 0.0
-    """Seconds of waiting not spent again."""
+    """Latency of the original calls, seconds."""
 
     def __add__(self, other: CacheUsage) -> CacheUsage:
-        """Add two usages up."""
+        """Add two usages."""
         return CacheUsage(
             hit_count=self.hit_count + other.hit_count,
             miss_count=self.miss_count + other.miss_count,
@@ -42,16 +39,16 @@ class CacheUsage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hit_rate(self) -> float | None:
-        """Hits among all questions, 0 to 1; None when nothing was asked."""
-        asked_count = self.hit_count + self.miss_count
-        return self.hit_count / asked_count if asked_count else None
+        """Hits per lookup, 0 to 1; None without lookups."""
+        lookup_count = self.hit_count + self.miss_count
+        return self.hit_count / lookup_count if lookup_count else None
 
 
 MISS = CacheUsage(miss_count=1)
 
 
 def cache_hit_usage(completion: Completion | None) -> CacheUsage:
-    """Give what one question to a cache adds: a miss, or a hit with what the answer had cost."""
+    """Return the usage of one lookup: a miss, or a hit with the answer's original cost."""
     if completion is None:
         return MISS
     return CacheUsage(
@@ -63,22 +60,20 @@ def cache_hit_usage(completion: Completion | None) -> CacheUsage:
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What one cache holds in one store, and what it saved."""
+    """Entries and savings of one cache in one store."""
 
     cache: CacheKind = "exact"
-    """`exact` or `semantic`."""
     store: Store = "disk"
-    """`disk` or `redis`."""
     entry_count: int = 0
-    """Answers kept, all features."""
+    """Stored answers, all features."""
     size_bytes: int | None = 0
-    """On disk; None where the store does not say."""
+    """Size on disk; None where the store does not report it."""
     entry_counts: dict[str, int] = {}
-    """Answers kept, by feature."""
+    """Stored answers by feature."""
     features: dict[str, CacheUsage] = {}
     """Usage by feature."""
     error: str | None = None
-    """Why the store could not be read; None when it could."""
+    """Why the store cannot be read."""
 
 
 def stats_of(
@@ -89,7 +84,7 @@ def stats_of(
     entry_counts: dict[str, int],
     features: dict[str, CacheUsage],
 ) -> CacheStats:
-    """Make the record of what was counted, features in order of their names."""
+    """Build the statistics, features sorted by name."""
     return CacheStats(
         cache=cache,
         store=store,

@@ -1,6 +1,6 @@
-"""Vectors as bytes, and which of many are nearest: exact search in process. Sole door to numpy.
+"""Unit vectors as bytes, and exact nearest-neighbour search in process. The only module that imports numpy.
 
-Similarity is the cosine, cut off below at 0: one scale from 0 (nothing in common, or opposite) to 1 (same direction).
+Similarity is the cosine, clipped at 0: from 0 (unrelated or opposite) to 1 (same direction).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_FIRST_ROWS_COUNT = 64
+_INITIAL_ROWS = 64
 FLOAT_BYTES = 4
 
 
@@ -25,7 +25,7 @@ def normalised_bytes(vector: Sequence[float]) -> bytes | None:
         vector: any length >= 1.
 
     Returns:
-        Its 32-bit floats, little-endian; None when it has no direction (all zeros, or not finite).
+        32-bit floats, little-endian; None for a vector without direction (all zeros, or not finite).
     """
     values = np.asarray(vector, dtype="<f8")
     length = float(np.linalg.norm(values)) if values.ndim == 1 else 0.0
@@ -35,15 +35,11 @@ def normalised_bytes(vector: Sequence[float]) -> bytes | None:
 
 
 class VectorTable:
-    """Unit vectors of one length, by number; searched one by one, so that the nearest is never missed.
-
-    Args:
-        dimension_count: length of each vector, >= 1.
-    """
+    """Unit vectors of one length, by number, with exhaustive search."""
 
     def __init__(self, dimension_count: int) -> None:
         self.dimension_count = dimension_count
-        self._rows: NDArray[np.float32] = np.empty((_FIRST_ROWS_COUNT, dimension_count), dtype="<f4")
+        self._rows: NDArray[np.float32] = np.empty((_INITIAL_ROWS, dimension_count), dtype="<f4")
         self._ids: list[int] = []
 
     def __len__(self) -> int:
@@ -51,7 +47,7 @@ class VectorTable:
         return len(self._ids)
 
     def add(self, number: int, vector: bytes) -> None:
-        """Add a unit vector; one of another length is left out, since it can be near to none of these."""
+        """Add a unit vector; one of another length is left out."""
         if len(vector) != self.dimension_count * FLOAT_BYTES:
             return
         count = len(self._ids)
@@ -61,27 +57,18 @@ class VectorTable:
         self._ids.append(number)
 
     def drop(self, numbers: Collection[int]) -> None:
-        """Forget vectors; unknown numbers are ignored."""
+        """Remove vectors; unknown numbers are ignored."""
         kept = [at for at, number in enumerate(self._ids) if number not in numbers]
         self._rows[: len(kept)] = self._rows[kept]
         self._ids = [self._ids[at] for at in kept]
 
-    def nearest(self, vector: bytes, *, above: float, most_count: int) -> list[tuple[int, float]]:
-        """Give the vectors that are more similar than a limit, most similar first.
-
-        Args:
-            vector: a unit vector.
-            above: the limit, 0 to 1; a vector exactly at it does not count.
-            most_count: how many at most, >= 1.
-
-        Returns:
-            Numbers and similarities, 0 to 1.
-        """
+    def nearest(self, vector: bytes, *, above: float, max_count: int) -> list[tuple[int, float]]:
+        """Return the numbers and similarities above a limit, most similar first."""
         if not self._ids or len(vector) != self.dimension_count * FLOAT_BYTES:
             return []
         similarities = np.clip(self._rows[: len(self._ids)] @ np.frombuffer(vector, dtype="<f4"), 0.0, 1.0)
         candidates = np.flatnonzero(similarities > above)
-        if len(candidates) > most_count:
-            candidates = candidates[np.argpartition(similarities[candidates], -most_count)[-most_count:]]
-        found = ((self._ids[at], float(similarities[at])) for at in candidates)
-        return sorted(found, key=lambda pair: (-pair[1], -pair[0]))
+        if len(candidates) > max_count:
+            candidates = candidates[np.argpartition(similarities[candidates], -max_count)[-max_count:]]
+        pairs = ((self._ids[at], float(similarities[at])) for at in candidates)
+        return sorted(pairs, key=lambda pair: (-pair[1], -pair[0]))

@@ -1,1 +1,1 @@
-"""The gateway: a call that does not fail."""
+"""The gateway: one call from the request to the answer, with fallback, caches and budgets."""

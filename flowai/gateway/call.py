@@ -1,4 +1,4 @@
-"""One call under way: its caches, its flight, its money and its ladder, in order."""
+"""Runs one call: cache lookup, request coalescing, budget, then the fallback chain."""
 
 from __future__ import annotations
 
@@ -23,62 +23,59 @@ if TYPE_CHECKING:
     from flowai.state import Reservation
 
 CACHEABLE_FINISH_REASONS = frozenset({"stop", "tool_calls"})
-"""Finish reasons of answers that may be given again: whole, and not filtered."""
+"""Answers that are complete and unfiltered."""
 
 
 class CallRunner:
-    """One call under way.
+    """Runs one call."""
 
-    Args:
-        parts: the gateway's parts.
-        plan: the call.
-        started_s: when it came, by the gateway's clock.
-        warnings: pins that were passed over.
-    """
-
-    def __init__(self, parts: GatewayRuntime, plan: Plan, started_s: float, warnings: tuple[str, ...]) -> None:
-        self.parts = parts
+    def __init__(self, runtime: GatewayRuntime, plan: Plan, started_s: float, warnings: tuple[str, ...]) -> None:
+        self.runtime = runtime
         self.plan = plan
         self.started_s = started_s
         self.warnings = warnings
-        served = plan.served
-        self.climb = FallbackRequest(
-            rungs=served.rungs,
-            request=plan.request,
-            first_token_s=plan.request.first_token_timeout_s,
-            total_s=plan.request.total_timeout_s,
-            retry=served.feature.retry,
-            rule=served.rule,
-            goes_around_filter=served.feature.on_filtered == "next",
+        resolved = plan.resolved
+        self.fallback = FallbackRequest(
+            candidates=resolved.candidates,
+            request=plan.model_request,
+            first_token_s=plan.model_request.first_token_timeout_s,
+            total_s=plan.model_request.total_timeout_s,
+            retry=resolved.feature.retry,
+            breaker_rule=resolved.breaker_rule,
+            fallback_on_filtered=resolved.feature.on_filtered == "next",
         )
 
     def check_tokens(self) -> None:
-        """Refuse a request that is too long for its feature."""
-        served = self.plan.served
-        self.parts.budgets.check_tokens(served.name or "", served.feature.budget, self.plan.request)
+        """Check the request's length.
 
-    async def outcome(self) -> CallOutcome:
-        """Get the answer: from a cache, from another call that is asking the same, or from a model."""
-        lookup = self.plan.lookup
-        if lookup is None:
+        Raises:
+            BudgetError: it has more tokens than its feature allows.
+        """
+        resolved = self.plan.resolved
+        self.runtime.budgets.check_tokens(resolved.name or "", resolved.feature.budget, self.plan.model_request)
+
+    async def complete(self) -> CallOutcome:
+        """Return the answer of a cache, of an equal call in flight, or of a model."""
+        query = self.plan.cache_query
+        if query is None:
             return await self._complete_with_fallback()
-        found = await self.parts.cache.exact(lookup)
-        if found is not None:
-            return self._from_cache(found)
-        outcome, is_shared = await self.parts.flights.run(lookup.key, lambda: self._complete(lookup))
-        if is_shared:  # another caller paid for it a moment ago
+        hit = await self.runtime.cache.find_exact(query)
+        if hit is not None:
+            return self._from_cache(hit)
+        outcome, is_shared = await self.runtime.single_flight.run(query.key, lambda: self._complete(query))
+        if is_shared:  # another caller pays for it
             return replace(outcome, cache="exact", similarity=None)
         return outcome
 
     async def stream(
         self, on_break: OnStreamBreak
     ) -> AsyncGenerator[StreamStarted | TextChunk | StreamRestarted | CallOutcome]:
-        """Get the answer piece by piece; the Outcome last."""
-        lookup = self.plan.lookup
-        if lookup is not None:
-            found = await self.parts.cache.exact(lookup) or await self.parts.cache.find_similar(lookup)
-            if found is not None:
-                outcome = self._from_cache(found)
+        """Yield the answer in chunks; the CallOutcome comes last."""
+        query = self.plan.cache_query
+        if query is not None:
+            hit = await self.runtime.cache.find_exact(query) or await self.runtime.cache.find_similar(query)
+            if hit is not None:
+                outcome = self._from_cache(hit)
                 yield self._started(outcome.model, is_degraded=False, outcome=outcome)
                 yield TextChunk(text=outcome.completion.text, tool_calls=outcome.completion.tool_calls)
                 yield outcome
@@ -87,109 +84,111 @@ class CallRunner:
         reserved = await self._reserve()
         paid_usd: float | None = 0.0
         try:
-            async with aclosing(self.parts.ladder.stream(self.climb, on_break=on_break)) as items:
-                has_begun = False
+            async with aclosing(self.runtime.fallback_chain.stream(self.fallback, on_break=on_break)) as items:
+                has_started = False
                 async for item in items:
                     if isinstance(item, PlannedAttempt):
                         yield (
                             self._restarted(item)
-                            if has_begun
-                            else self._started(item.rung.endpoint.name, is_degraded=item.rung.is_degraded)
+                            if has_started
+                            else self._started(item.candidate.endpoint.name, is_degraded=item.candidate.is_degraded)
                         )
-                        has_begun = True
+                        has_started = True
                     elif isinstance(item, AttemptSuccess):
                         paid_usd = item.completion.cost_usd
                         outcome = await self._store_in_cache(item)
                     else:
                         yield TextChunk(text=item.text, tool_calls=item.tool_calls)
         except (asyncio.CancelledError, GeneratorExit):
-            paid_usd = None  # the provider may bill what it made until then
+            paid_usd = None  # the provider may bill the tokens produced until then
             raise
         finally:
-            await self.parts.budgets.settle(reserved, paid_usd)
+            await self.runtime.budgets.settle(reserved, paid_usd)
         yield outcome
 
-    async def _complete(self, lookup: CacheQuery) -> CallOutcome:
-        found = await self.parts.cache.find_similar(lookup)
-        return await self._complete_with_fallback() if found is None else self._from_cache(found)
+    async def _complete(self, query: CacheQuery) -> CallOutcome:
+        hit = await self.runtime.cache.find_similar(query)
+        return await self._complete_with_fallback() if hit is None else self._from_cache(hit)
 
     async def _complete_with_fallback(self) -> CallOutcome:
         await self._warm_up()
         reserved = await self._reserve()
         paid_usd: float | None = 0.0  # failed attempts are never billed as completions
         try:
-            climbed = await self.parts.ladder.complete(self.climb)
-            paid_usd = climbed.completion.cost_usd
+            success = await self.runtime.fallback_chain.complete(self.fallback)
+            paid_usd = success.completion.cost_usd
         except asyncio.CancelledError:
-            paid_usd = None  # the provider may bill what it made until then
+            paid_usd = None  # the provider may bill the tokens produced until then
             raise
         finally:
-            await self.parts.budgets.settle(reserved, paid_usd)
-        return await self._store_in_cache(climbed)
+            await self.runtime.budgets.settle(reserved, paid_usd)
+        return await self._store_in_cache(success)
 
     async def _warm_up(self) -> None:
-        """Let the clock of the call stand still while this process gets ready: its start is nobody's latency."""
-        if not self.parts.is_warm:
-            began_s = self.parts.clock_s()
-            await self.parts.warm_up()
-            self.started_s += self.parts.clock_s() - began_s
+        """Exclude this process's warm-up from the call's latency."""
+        if not self.runtime.is_warm:
+            began_s = self.runtime.clock_s()
+            await self.runtime.warm_up()
+            self.started_s += self.runtime.clock_s() - began_s
 
     async def _reserve(self) -> Reservation | None:
-        served = self.plan.served
-        endpoints = (rung.endpoint for rung in served.rungs if rung.unavailable is None)
-        return await self.parts.budgets.reserve(served.name or "", served.feature.budget, self.plan.request, endpoints)
-
-    async def _store_in_cache(self, climbed: AttemptSuccess) -> CallOutcome:
-        """Keep an answer where that is right: whole, of the model asked first, as promised, and without secrets."""
-        outcome = CallOutcome(
-            completion=climbed.completion,
-            model=climbed.rung.endpoint.name,
-            is_degraded=climbed.rung.is_degraded,
-            json_valid=json_valid(self.plan, climbed.completion),
+        resolved = self.plan.resolved
+        endpoints = (candidate.endpoint for candidate in resolved.candidates if candidate.unavailable is None)
+        return await self.runtime.budgets.reserve(
+            resolved.name or "", resolved.feature.budget, self.plan.model_request, endpoints
         )
-        lookup, plan = self.plan.lookup, self.plan
+
+    async def _store_in_cache(self, success: AttemptSuccess) -> CallOutcome:
+        """Store a complete, valid answer of the first model, if it contains no secret."""
+        outcome = CallOutcome(
+            completion=success.completion,
+            model=success.candidate.endpoint.name,
+            is_degraded=success.candidate.is_degraded,
+            json_valid=json_valid(self.plan, success.completion),
+        )
+        query, plan = self.plan.cache_query, self.plan
         if (
-            lookup is not None
-            and climbed.rung is plan.served.rungs[0]
-            and climbed.completion.finish_reason in CACHEABLE_FINISH_REASONS
+            query is not None
+            and success.candidate is plan.resolved.candidates[0]
+            and success.completion.finish_reason in CACHEABLE_FINISH_REASONS
             and outcome.json_valid is not False
-            and not self._contains_secret(lookup, climbed)
+            and not self._contains_secret(query, success)
         ):
-            await self.parts.cache.store(lookup, climbed.completion)
+            await self.runtime.cache.store(query, success.completion)
         return outcome
 
-    def _contains_secret(self, lookup: CacheQuery, climbed: AttemptSuccess) -> bool:
-        """Tell whether what would be kept holds a key; a redacted one would be another answer."""
-        text = lookup.text + msgspec.json.encode(climbed.completion).decode()
-        return self.parts.live.snapshot.redactor.text(text) != text
+    def _contains_secret(self, query: CacheQuery, success: AttemptSuccess) -> bool:
+        """Return whether the stored text would contain a key; a redacted answer would be another answer."""
+        text = query.text + msgspec.json.encode(success.completion).decode()
+        return self.runtime.reloader.snapshot.redactor.text(text) != text
 
-    def _from_cache(self, found: CacheHit) -> CallOutcome:
+    def _from_cache(self, hit: CacheHit) -> CallOutcome:
         return CallOutcome(
-            completion=found.completion,
-            model=self.plan.served.rungs[0].endpoint.name,  # only its answers are kept
-            cache=found.verdict,
-            similarity=found.similarity,
-            json_valid=json_valid(self.plan, found.completion),
+            completion=hit.completion,
+            model=self.plan.resolved.candidates[0].endpoint.name,  # only its answers are stored
+            cache=hit.cache,
+            similarity=hit.similarity,
+            json_valid=json_valid(self.plan, hit.completion),
         )
 
     def _started(self, model: str, *, is_degraded: bool, outcome: CallOutcome | None = None) -> StreamStarted:
         plan = self.plan
         return StreamStarted(
             call_id=plan.call_id,
-            feature=plan.served.name,
+            feature=plan.resolved.name,
             release=plan.release,
             variant=plan.variant,
             model=model,
             degraded=is_degraded,
-            disclaimer=plan.served.disclaimer if is_degraded else None,
+            disclaimer=plan.resolved.disclaimer if is_degraded else None,
             cache="miss" if outcome is None else outcome.cache,
         )
 
-    def _restarted(self, step: PlannedAttempt) -> StreamRestarted:
-        failed = next((attempt for attempt in reversed(self.climb.attempts) if attempt.error_class), None)
+    def _restarted(self, attempt: PlannedAttempt) -> StreamRestarted:
+        failed = next((each for each in reversed(self.fallback.attempts) if each.error_class), None)
         return StreamRestarted(
-            model=step.rung.endpoint.name,
-            degraded=step.rung.is_degraded,
-            disclaimer=self.plan.served.disclaimer if step.rung.is_degraded else None,
+            model=attempt.candidate.endpoint.name,
+            degraded=attempt.candidate.is_degraded,
+            disclaimer=self.plan.resolved.disclaimer if attempt.candidate.is_degraded else None,
             reason="unknown" if failed is None else f"{failed.provider}: {failed.message or failed.error_class}",
         )

@@ -1,4 +1,4 @@
-"""Writes one call down: the answer the caller gets, and the event the log keeps."""
+"""Builds the caller's result and the log's event of a finished call."""
 
 from __future__ import annotations
 
@@ -27,46 +27,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallOutcome:
-    """How an answer came."""
+    """Answer of a call and how it was obtained."""
 
     completion: Completion
-    """The answer."""
     model: str
-    """The registry's name of the model that gave it, now or when it was kept."""
+    """Registry name of the model that answered, now or when the answer was cached."""
     is_degraded: bool = False
-    """Whether the last resort gave it."""
+    """The last resort answered."""
     cache: CacheStatus = "miss"
-    """Where it came from."""
     similarity: float | None = None
-    """Of the request that the semantic cache found; None for other verdicts."""
+    """Similarity of the cached request, 0 to 1; None unless the semantic cache answered."""
     json_valid: bool | None = None
-    """Whether it is the JSON that was promised; None where none was."""
+    """The answer is valid JSON; None where no JSON was requested."""
 
 
 def user_hash(user: str | None) -> str | None:
-    """Hash a user's name, so that the log tells users apart without naming them; 32 hex digits."""
+    """Hash a user's name, so that the log distinguishes users without naming them: 32 hex digits."""
     return hashlib.sha256(f"flowai user\0{user}".encode("utf-8", "replace")).hexdigest()[:32] if user else None
 
 
 def json_valid(plan: Plan, completion: Completion) -> bool | None:
-    """Tell whether the promised JSON came; None where none was promised, or tools are called instead."""
-    asked = plan.request.response_format or {}
-    promised = plan.request.response_schema is not None or asked.get("type") in ("json_object", "json_schema")
-    if not promised and plan.ask.messages is None and plan.served.prompt is not None:
-        promised = plan.served.prompt.promises_json
-    if not promised or completion.tool_calls:
+    """Return whether the answer is the requested JSON; None where none was requested or tools are called instead."""
+    response_format = plan.model_request.response_format or {}
+    is_requested = plan.model_request.response_schema is not None or response_format.get("type") in (
+        "json_object",
+        "json_schema",
+    )
+    if not is_requested and plan.completion_request.messages is None and plan.resolved.prompt is not None:
+        is_requested = plan.resolved.prompt.promises_json
+    if not is_requested or completion.tool_calls:
         return None
     return json_problem(completion.text) is None
 
 
 def to_result(plan: Plan, outcome: CallOutcome, latency_ms: float) -> CompletionResult:
-    """Give what the caller gets."""
+    """Build the caller's result."""
     completion, is_hit = outcome.completion, outcome.cache != "miss"
     return CompletionResult(
         call_id=plan.call_id,
         text=completion.text,
         tool_calls=completion.tool_calls,
-        feature=plan.served.name,
+        feature=plan.resolved.name,
         release=plan.release,
         variant=plan.variant,
         experiment=plan.experiment,
@@ -75,7 +76,7 @@ def to_result(plan: Plan, outcome: CallOutcome, latency_ms: float) -> Completion
         served_model=completion.served_model,
         provider=completion.provider,
         degraded=outcome.is_degraded,
-        disclaimer=plan.served.disclaimer if outcome.is_degraded else None,
+        disclaimer=plan.resolved.disclaimer if outcome.is_degraded else None,
         cache=outcome.cache,
         similarity=outcome.similarity,
         finish_reason=completion.finish_reason,
@@ -96,21 +97,21 @@ def to_event(
     attempts: Sequence[Attempt],
     latency_ms: float,
 ) -> CallEvent:
-    """Give what the log keeps of a call; the log itself takes secrets out.
+    """Build the event of a call. The log removes secrets when it is written.
 
     Args:
         plan: the call.
-        result: the answer, or the error the caller got; anything that is no error of ours means that the caller left.
-        origin: who made the call.
-        attempts: every try; empty when a cache answered.
-        latency_ms: from the request to the answer or the failure.
+        result: the answer, or the caller's error; an error that is no FlowaiError means that the caller left.
+        origin: source of the call.
+        attempts: all attempts; empty when a cache answered.
+        latency_ms: from the request to the answer or failure.
     """
-    facts: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if isinstance(result, CompletionResult):
         ttft_ms = result.ttft_ms
-        if ttft_ms is not None and attempts:  # what the caller waited: failed attempts before it included
+        if ttft_ms is not None and attempts:  # the caller also waited for the failed attempts before
             ttft_ms += attempts[-1].at_ms or 0.0
-        facts = {
+        fields = {
             "served_model": result.served_model,
             "provider": result.provider,
             "degraded": result.degraded,
@@ -124,64 +125,60 @@ def to_event(
             "json_valid": result.json_valid,
         }
     else:
-        asked = [attempt for attempt in attempts if attempt.status != "skipped"]
-        facts = {
-            "provider": asked[-1].provider if asked else None,
+        called = [attempt for attempt in attempts if attempt.status != "skipped"]
+        fields = {
+            "provider": called[-1].provider if called else None,
             "error_class": type(result).__name__ if isinstance(result, FlowaiError) else CANCELLED,
             "error_message": str(result) or None,
         }
-    served = plan.served
-    if served.feature.log_content == "redacted":
+    resolved = plan.resolved
+    if resolved.feature.log_content == "redacted":
         output = result.text if isinstance(result, CompletionResult) else None
-        facts["content"] = Content(messages=plan.request.messages, output=output)
-    has_prompt = plan.ask.messages is None and served.prompt is not None
+        fields["content"] = Content(messages=plan.model_request.messages, output=output)
+    has_prompt = plan.completion_request.messages is None and resolved.prompt is not None
     return CallEvent(
         call_id=plan.call_id,
         at=plan.at,
         origin=origin,
-        user_hash=user_hash(plan.ask.user),
-        tenant=plan.ask.tenant,
-        session=plan.ask.session,
-        feature=served.name,
+        user_hash=user_hash(plan.completion_request.user),
+        tenant=plan.completion_request.tenant,
+        session=plan.completion_request.session,
+        feature=resolved.name,
         release=plan.release,
         variant=plan.variant,
         experiment=plan.experiment,
         arm=plan.arm,
         is_sticky=plan.is_sticky and (plan.variant is not None or plan.arm is not None),
-        prompt_id=served.prompt.id if has_prompt and served.prompt else None,
-        prompt_hash=served.prompt.hash if has_prompt and served.prompt else None,
-        requested_model=served.rungs[0].endpoint.name,
+        prompt_id=resolved.prompt.id if has_prompt and resolved.prompt else None,
+        prompt_hash=resolved.prompt.hash if has_prompt and resolved.prompt else None,
+        requested_model=resolved.candidates[0].endpoint.name,
         attempts=tuple(attempts),
         latency_ms=latency_ms,
-        **facts,
+        **fields,
     )
 
 
-def redacted(event: CallEvent, redactor: Redactor) -> CallEvent:
-    """Give an event as the log has it: without secrets."""
+def redact_event(event: CallEvent, redactor: Redactor) -> CallEvent:
+    """Return an event without secrets."""
     return msgspec.convert(redactor.value(msgspec.to_builtins(event)), CallEvent)
 
 
-MAX_COUNT = 1_000
+MAX_RECENT_CALLS = 1_000
 
 
 class RecentCalls:
-    """Keeps the newest explanations.
+    """The newest explanations, by call id."""
 
-    Args:
-        most_count: how many, >= 1.
-    """
-
-    def __init__(self, most_count: int = MAX_COUNT) -> None:
-        self._most_count = most_count
-        self._kept: OrderedDict[str, Explanation] = OrderedDict()
+    def __init__(self, max_count: int = MAX_RECENT_CALLS) -> None:
+        self._max_count = max_count
+        self._explanations: OrderedDict[str, Explanation] = OrderedDict()
 
     def add(self, explanation: Explanation) -> None:
-        """Keep one more; the oldest goes."""
-        self._kept[explanation.event.call_id] = explanation
-        if len(self._kept) > self._most_count:
-            self._kept.popitem(last=False)
+        """Add an explanation; the oldest is dropped above the capacity."""
+        self._explanations[explanation.event.call_id] = explanation
+        if len(self._explanations) > self._max_count:
+            self._explanations.popitem(last=False)
 
     def get(self, call_id: str) -> Explanation | None:
-        """Give one; None when it is not kept."""
-        return self._kept.get(call_id)
+        """Return a call's explanation, if it is still stored."""
+        return self._explanations.get(call_id)

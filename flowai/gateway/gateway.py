@@ -1,7 +1,7 @@
-"""The gateway: one call from the caller's wish to the answer or one typed error, and the event of it.
+"""The gateway: from a caller's request to the answer or one typed error, and the event of the call.
 
-A call's way: plan -> token budget -> exact cache -> one flight for the same request -> semantic cache -> money ->
-ladder -> settle -> keep -> event.
+Order of a call: plan, token budget, exact cache, single flight, semantic cache, budget reservation, fallback chain,
+settlement, cache store, event.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import msgspec
 from flowai.errors import BudgetError, CallError, FlowaiError, UsageError
 from flowai.events import AlertEvent, CallEvent, FeedbackEvent, ScoreEvent
 from flowai.gateway.call import CallRunner
-from flowai.gateway.call_event import CallOutcome, RecentCalls, redacted, to_event, to_result, user_hash
+from flowai.gateway.call_event import CallOutcome, RecentCalls, redact_event, to_event, to_result, user_hash
 from flowai.gateway.plan import plan_call
 from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus
-from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_parts
+from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_runtime
 from flowai.gateway.single_flight import SingleFlight
-from flowai.gateway.telemetry.feedback import validate_feedback, with_call_fields
+from flowai.gateway.telemetry.feedback import validate_score, with_call_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -33,21 +33,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CLOSE_LIMIT_S = 2.0
-"""Longest wait, when a gateway is closed, for calls under way to end."""
-POLL_S = 0.002
+CLOSE_TIMEOUT_S = 2.0
+"""Longest wait for calls in flight when a gateway closes."""
+CLOSE_POLL_S = 0.002
 
 
 class Gateway:
-    """Calls the features of a project; `async with Gateway() as gw`. For one event loop; `SyncGateway` needs none.
+    """Calls the features of a project: `async with Gateway() as gw`. For one event loop; `SyncGateway` needs none.
 
-    Nothing is read or opened before the first use. What nobody closed is closed with its event loop.
+    Nothing is read or opened before the first use. If `aclose()` is never called, the gateway closes when its event
+    loop does.
 
     Args:
         start: the project's directory, or one below it.
         env: the environment (`prod`); None for FLOWAI_ENV or none.
-        origin: what the events say the calls are for.
-        settings: what is handed in from outside; None for the usual.
+        origin: source of the calls, as events record it.
+        settings: injected dependencies; None for the defaults.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Gateway:
         self._origin = origin
         self._settings = settings or RuntimeOptions()
         self._opening = SingleFlight()
-        self._opened: GatewayRuntime | None = None
+        self._open_instance: GatewayRuntime | None = None
         self._is_closed = False
-        self._limits: set[asyncio.Timeout] = set()
-        self._history = RecentCalls()
+        self._timeouts: set[asyncio.Timeout] = set()
+        self._recent_calls = RecentCalls()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -76,43 +77,43 @@ class Gateway:
         await self.aclose()
 
     async def open(self) -> None:
-        """Read the project and announce this process; the first call does it where nobody did, but not after `aclose`.
+        """Read the project and announce this process. The first call opens the gateway too, except after `aclose`.
 
         Raises:
             ProjectError: a file of the project is wrong.
         """
         self._is_closed = False
-        await self._parts()
+        await self._runtime()
 
     async def aclose(self) -> None:
-        """Write what is held, say that this process ends, give everything back; may be called twice.
+        """Write buffered events, deregister this process and close all connections; may be called twice.
 
-        Calls under way end with a UsageError, and so does every use from now on, until it is opened again.
+        Calls in flight end with a UsageError, and so does every later use, until the gateway is opened again.
         """
         self._is_closed = True
-        await self._close_parts()
+        await self._close_runtime()
 
     async def complete(
         self,
         feature: str | None = None,
         variables: Mapping[str, Any] | None = None,
-        **wishes: Unpack[CompletionOptions],
+        **options: Unpack[CompletionOptions],
     ) -> CompletionResult:
-        """Return a whole answer; `CompletionRequest` describes every argument.
+        """Return a complete answer; `CompletionRequest` describes every argument.
 
         Args:
             feature: the feature; None with `model`.
             variables: the prompt's variables; None with `messages`.
-            **wishes: further fields of `CompletionRequest`.
+            **options: further fields of `CompletionRequest`.
 
         Raises:
-            UsageError: unknown feature or model, arguments that contradict each other.
+            UsageError: unknown feature or model, contradictory arguments.
             PromptError: a variable is missing, unknown or wrong.
-            BudgetError: the request is too long, or the day's dollars are spent.
-            CallError: no model answered (`AllModelsFailedError`), or a failure that is the caller's.
+            BudgetError: the request is too long, or the day's budget is spent.
+            CallError: no model answered (`AllModelsFailedError`), or the request itself is at fault.
             ProjectError: a file of the project is wrong (only at the first call).
         """
-        return await self.complete_request(_completion_options(feature, variables, wishes))
+        return await self.complete_request(_completion_request(feature, variables, options))
 
     def stream(
         self,
@@ -120,39 +121,39 @@ class Gateway:
         variables: Mapping[str, Any] | None = None,
         *,
         on_break: OnStreamBreak = "error",
-        **wishes: Unpack[CompletionOptions],
+        **options: Unpack[CompletionOptions],
     ) -> AsyncGenerator[StreamEvent]:
-        """Give an answer piece by piece: Started, Pieces, and the whole Answer last.
+        """Yield an answer in chunks: StreamStarted, TextChunks, and the CompletionResult last.
 
         Args:
             feature: the feature; None with `model`.
             variables: the prompt's variables; None with `messages`.
-            on_break: what happens when the stream dies after its first text: a CallError, or a Restarted and the
-                answer of the next model from its begin.
-            **wishes: further fields of `CompletionRequest`.
+            on_break: what follows a stream that breaks after its first text: a CallError, or a StreamRestarted and the
+                next model's answer from its start.
+            **options: further fields of `CompletionRequest`.
 
         Raises:
-            FlowaiError: as `complete`, before or between the pieces; never after the Answer.
+            FlowaiError: as `complete`, before or between the chunks; never after the CompletionResult.
         """
-        return self.stream_request(_completion_options(feature, variables, wishes), on_break=on_break)
+        return self.stream_request(_completion_request(feature, variables, options), on_break=on_break)
 
-    async def complete_request(self, ask: CompletionRequest) -> CompletionResult:
-        """Give a whole answer; see `complete`."""
-        call = await self._begin(ask)
+    async def complete_request(self, request: CompletionRequest) -> CompletionResult:
+        """Return a complete answer; see `complete`."""
+        call = await self._begin(request)
         try:
             call.check_tokens()
             async with self._in_flight():
-                outcome = await call.outcome()
+                outcome = await call.complete()
         except (FlowaiError, asyncio.CancelledError) as error:
             self._write_event(call, error)
             raise
-        return self._answered(call, outcome)
+        return self._finish(call, outcome)
 
     async def stream_request(
-        self, ask: CompletionRequest, *, on_break: OnStreamBreak = "error"
+        self, request: CompletionRequest, *, on_break: OnStreamBreak = "error"
     ) -> AsyncGenerator[StreamEvent]:
-        """Give an answer piece by piece; see `stream`."""
-        call = await self._begin(ask)
+        """Yield an answer in chunks; see `stream`."""
+        call = await self._begin(request)
         try:
             call.check_tokens()
             async with aclosing(call.stream(on_break)) as items:
@@ -161,43 +162,43 @@ class Gateway:
         except (FlowaiError, asyncio.CancelledError, GeneratorExit) as error:
             self._write_event(call, error)
             raise
-        yield self._answered(call, item)
+        yield self._finish(call, item)
 
     async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
-        """Give one vector per text.
+        """Return one vector per text.
 
         Args:
-            model: the registry's name of a model that embeds.
-            texts: one at least.
+            model: registry name of an embedding model.
+            texts: at least one.
 
         Raises:
-            UsageError: there is no such model, or no text.
+            UsageError: unknown model, or no text.
             CallError: the provider failed.
         """
-        parts = await self._parts()
+        runtime = await self._runtime()
         if not texts:
-            raise UsageError("there is no text to embed")
-        return await parts.embed(parts.live.snapshot.endpoint(model), tuple(texts))
+            raise UsageError("`texts` is empty, expected at least one text")
+        return await runtime.embed(runtime.reloader.snapshot.endpoint(model), tuple(texts))
 
     async def feedback(
         self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
     ) -> None:
-        """Note what a person made of an answer; when this returns, it is in the log.
+        """Store a user's feedback on an answer; it is in the log when this returns.
 
         Args:
             call_id: the call.
-            verdict: what was made of it.
-            text: the answer as it was edited; kept only where the feature's `log_content` says so.
-            user: who says so; only a hash is kept.
+            verdict: the feedback.
+            text: the edited answer; stored only if the feature's `log_content` allows it.
+            user: the user; only a hash is stored.
 
         Raises:
-            UsageError: a text without the verdict `edited`, or the other way round.
-            InfrastructureError: it could not be written.
+            UsageError: a text without the verdict `edited`, or that verdict without a text.
+            InfrastructureError: the event log cannot be written.
         """
         if (text is not None) != (verdict == "edited"):
-            raise UsageError("`text` belongs to the verdict `edited`, and only to it")
-        parts = await self._parts()
-        said = FeedbackEvent(
+            raise UsageError("`text` and the verdict `edited` require each other")
+        runtime = await self._runtime()
+        event = FeedbackEvent(
             call_id=call_id,
             at=self._settings.now(),
             origin=self._origin,
@@ -205,25 +206,27 @@ class Gateway:
             text=text,
             user_hash=user_hash(user),
         )
-        parts.sink.write(with_call_fields(said, await self._find(call_id), parts.live.snapshot.registry))
+        runtime.event_writer.write(
+            with_call_fields(event, await self._find_call(call_id), runtime.reloader.snapshot.registry)
+        )
 
     async def score(
         self, call_id: str, *, name: str, passed: bool, score: float | None = None, judge: str | None = None
     ) -> None:
-        """Note what a judge found in an answer; when this returns, it is in the log.
+        """Store a judge's score of an answer; it is in the log when this returns.
 
         Args:
             call_id: the call.
-            name: what was looked for (`hallucination`).
-            passed: whether the answer is free of it; of several scores of a call under one name the last counts.
-            score: how sure the judge is of that, 0 to 1; None where it only says yes or no.
-            judge: who judged; None where it does not matter.
+            name: the judged property (`hallucination`).
+            passed: the answer is free of it; the last score of a call under one name counts.
+            score: the judge's confidence in that, 0 to 1; None for a judge without one.
+            judge: the judge; None where it does not matter.
 
         Raises:
             UsageError: no name, or a score outside 0 to 1.
-            InfrastructureError: it could not be written.
+            InfrastructureError: the event log cannot be written.
         """
-        found = ScoreEvent(
+        event = ScoreEvent(
             call_id=call_id,
             at=self._settings.now(),
             origin=self._origin,
@@ -232,167 +235,169 @@ class Gateway:
             score=score,
             judge=judge,
         )
-        parts = await self._parts()
-        parts.sink.write(validate_feedback(found))
+        runtime = await self._runtime()
+        runtime.event_writer.write(validate_score(event))
 
     async def explain(self, call_id: str) -> Explanation:
-        """Say why a call went as it went.
+        """Return the full record of a call: every attempt and its reason.
 
         Args:
-            call_id: a call of this process, or one that stands in the log of today or yesterday.
+            call_id: a call of this process, or of today's or yesterday's log.
 
         Raises:
-            UsageError: no such call is known.
+            UsageError: unknown call.
         """
-        parts = await self._parts()
-        found = self._history.get(call_id)
-        if found is not None:
-            return msgspec.structs.replace(found, event=redacted(found.event, parts.live.snapshot.redactor))
-        event = await self._find(call_id)
+        runtime = await self._runtime()
+        explanation = self._recent_calls.get(call_id)
+        if explanation is not None:
+            return msgspec.structs.replace(
+                explanation, event=redact_event(explanation.event, runtime.reloader.snapshot.redactor)
+            )
+        event = await self._find_call(call_id)
         if event is None:
             raise UsageError(
-                f"no call `{call_id}` in this process, nor in the log of today and yesterday",
-                hint="older calls: read the log",
+                f"no call `{call_id}` in this process or in the log of today and yesterday",
+                hint="read older calls from the event log",
             )
         return Explanation(event=event)
 
     async def reload(self) -> None:
-        """Look for changed files and a new overlay now; a running gateway does so by itself, four times a second."""
-        await (await self._parts()).refresh()
+        """Check for changed files and a new overlay now; a running gateway does so four times a second."""
+        await (await self._runtime()).refresh()
 
     async def status(self) -> GatewayStatus:
-        """Say how things stand."""
-        return (await self._parts()).status()
+        """Return the gateway's current status."""
+        return (await self._runtime()).status()
 
     async def warm_up(self) -> None:
-        """Do now what first calls would wait for: import LiteLLM, load local models."""
-        await (await self._parts()).warm_up_models()
+        """Import LiteLLM and load local models, so that first calls do not wait for it."""
+        await (await self._runtime()).warm_up_models()
 
     # --- one call ---
 
-    async def _parts(self) -> GatewayRuntime:
-        parts = self._opened or await self._open_once()
-        if parts.loop is not asyncio.get_running_loop():
+    async def _runtime(self) -> GatewayRuntime:
+        runtime = self._open_instance or await self._open_once()
+        if runtime.loop is not asyncio.get_running_loop():
             raise UsageError(
                 "this gateway was opened in another event loop", hint="one gateway per event loop, or `SyncGateway`"
             )
-        return parts
+        return runtime
 
     async def _open_once(self) -> GatewayRuntime:
         if self._is_closed:
-            raise _closed()
-        parts, _ = await self._opening.run("", self._open_parts)
-        return parts
+            raise _closed_error()
+        runtime, _ = await self._opening.run("", self._open_runtime)
+        return runtime
 
-    async def _open_parts(self) -> GatewayRuntime:
-        parts = await open_parts(self._start, self._env, self._origin, self._settings)
-        parts.start(at_loop_end=self._close_parts)
-        if self._is_closed:  # meanwhile
-            await parts.aclose()
-            raise _closed()
-        self._opened = parts
-        return parts
+    async def _open_runtime(self) -> GatewayRuntime:
+        runtime = await open_runtime(self._start, self._env, self._origin, self._settings)
+        runtime.start(at_loop_end=self._close_runtime)
+        if self._is_closed:  # closed meanwhile
+            await runtime.aclose()
+            raise _closed_error()
+        self._open_instance = runtime
+        return runtime
 
-    async def _close_parts(self) -> None:
-        """End what is under way, then give everything back; the next use opens it again."""
-        parts, self._opened = self._opened, None
-        if parts is None:
+    async def _close_runtime(self) -> None:
+        """End calls in flight, then close everything."""
+        runtime, self._open_instance = self._open_instance, None
+        if runtime is None:
             return
-        now_s = parts.loop.time
-        for limit in self._limits:
-            if limit.when() is None:
-                limit.reschedule(now_s())
-        last_moment_s = now_s() + CLOSE_LIMIT_S
-        while self._limits and now_s() < last_moment_s:  # noqa: ASYNC110 - happens once: calls need not keep an Event for it
-            await asyncio.sleep(POLL_S)
-        await parts.aclose()
+        now_s = runtime.loop.time
+        for timeout in self._timeouts:
+            if timeout.when() is None:
+                timeout.reschedule(now_s())
+        deadline_s = now_s() + CLOSE_TIMEOUT_S
+        while self._timeouts and now_s() < deadline_s:  # noqa: ASYNC110 - happens once; an Event would cost every call
+            await asyncio.sleep(CLOSE_POLL_S)
+        await runtime.aclose()
 
     @asynccontextmanager
     async def _in_flight(self) -> AsyncGenerator[None]:
-        """Have what is awaited here end when the gateway is closed."""
-        if self._opened is None:
-            raise _closed()
-        limit = asyncio.timeout(None)
-        self._limits.add(limit)
+        """Raise UsageError in the awaited code when the gateway closes."""
+        if self._open_instance is None:
+            raise _closed_error()
+        timeout = asyncio.timeout(None)
+        self._timeouts.add(timeout)
         try:
-            async with limit:
+            async with timeout:
                 yield
         except TimeoutError:
-            if not limit.expired():
+            if not timeout.expired():
                 raise
-            raise _closed() from None
+            raise _closed_error() from None
         finally:
-            self._limits.discard(limit)
+            self._timeouts.discard(timeout)
 
     async def _next(self, items: AsyncGenerator[T]) -> T:
-        async with self._in_flight():  # never across a yield: meanwhile the caller has the floor
+        async with self._in_flight():  # never across a yield, where the caller's code runs
             return await anext(items)
 
     async def _begin(self, ask: CompletionRequest) -> CallRunner:
         settings = self._settings
         started_s, at = settings.clock_s(), settings.now()
-        parts = await self._parts()
-        snapshot = parts.live.snapshot
-        overlay = (await parts.breakers.refresh()).overlay
-        serving = snapshot.active_release(overlay)
+        runtime = await self._runtime()
+        snapshot = runtime.reloader.snapshot
+        overlay = (await runtime.breakers.refresh()).overlay
+        active = snapshot.active_release(overlay)
         plan = plan_call(
-            ask, call_id=settings.new_id(), at=at, snapshot=snapshot, serving=serving, switches=settings.switches
+            ask, call_id=settings.new_id(), at=at, snapshot=snapshot, active=active, toggles=settings.toggles
         )
-        return CallRunner(parts, plan, started_s, serving.warnings)
+        return CallRunner(runtime, plan, started_s, active.warnings)
 
-    def _answered(self, call: CallRunner, outcome: CallOutcome) -> CompletionResult:
-        answer = to_result(call.plan, outcome, self._latency_ms(call))
-        self._write_event(call, answer)
-        return answer
+    def _finish(self, call: CallRunner, outcome: CallOutcome) -> CompletionResult:
+        result = to_result(call.plan, outcome, self._latency_ms(call))
+        self._write_event(call, result)
+        return result
 
     def _latency_ms(self, call: CallRunner) -> float:
         return max(0.0, (self._settings.clock_s() - call.started_s) * 1000)
 
     def _write_event(self, call: CallRunner, result: CompletionResult | BaseException) -> None:
-        """Write down how a call ended: the event, its span, what `explain` says, and the alerts."""
-        parts, plan = call.parts, call.plan
+        """Record the end of a call: its event, span, explanation and alerts."""
+        runtime, plan = call.runtime, call.plan
         latency_ms = result.latency_ms if isinstance(result, CompletionResult) else self._latency_ms(call)
-        event = to_event(plan, result, origin=self._origin, attempts=call.climb.attempts, latency_ms=latency_ms)
-        parts.sink.add(event)
-        parts.trace(event)
-        self._history.add(
-            Explanation(event=event, breakers=dict(parts.breakers.shared.breakers), warnings=call.warnings)
+        event = to_event(plan, result, origin=self._origin, attempts=call.fallback.attempts, latency_ms=latency_ms)
+        runtime.event_writer.add(event)
+        runtime.trace(event)
+        self._recent_calls.add(
+            Explanation(event=event, breakers=dict(runtime.breakers.shared.breakers), warnings=call.warnings)
         )
-        alerts: list[tuple[AlertCause, FlowaiError]] = [*call.climb.alerts]
+        alerts: list[tuple[AlertCause, FlowaiError]] = [*call.fallback.alerts]
         if isinstance(result, BudgetError) and result.retry_after_s is not None:
             alerts.append(("budget", result))
         for cause, error in alerts:
-            parts.alert(
+            runtime.alert(
                 AlertEvent(
                     at=plan.at,
                     cause=cause,
                     message=str(error),
-                    feature=plan.served.name,
+                    feature=plan.resolved.name,
                     provider=error.provider if isinstance(error, CallError) else None,
                     model=error.model if isinstance(error, CallError) else None,
                     release=plan.release,
                 )
             )
 
-    async def _find(self, call_id: str) -> CallEvent | None:
-        found = self._history.get(call_id)
-        if found is not None:
-            return found.event
-        parts = await self._parts()
-        return await asyncio.to_thread(parts.find_call, call_id)
+    async def _find_call(self, call_id: str) -> CallEvent | None:
+        explanation = self._recent_calls.get(call_id)
+        if explanation is not None:
+            return explanation.event
+        runtime = await self._runtime()
+        return await asyncio.to_thread(runtime.find_call, call_id)
 
 
-def _closed() -> UsageError:
+def _closed_error() -> UsageError:
     return UsageError("the gateway is closed", hint="`async with gateway` or `open` opens it again")
 
 
-def _completion_options(
-    feature: str | None, variables: Mapping[str, Any] | None, wishes: CompletionOptions
+def _completion_request(
+    feature: str | None, variables: Mapping[str, Any] | None, options: CompletionOptions
 ) -> CompletionRequest:
-    given: dict[str, Any] = {name: value for name, value in wishes.items() if value is not None}
-    if "messages" in given:
-        given["messages"] = tuple(given["messages"])
+    fields: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "messages" in fields:
+        fields["messages"] = tuple(fields["messages"])
     try:
-        return CompletionRequest(feature=feature, variables=variables, **given)
+        return CompletionRequest(feature=feature, variables=variables, **fields)
     except TypeError as error:
-        raise UsageError(f"a call takes no such argument: {error}") from None
+        raise UsageError(f"unknown argument of a call: {error}") from None

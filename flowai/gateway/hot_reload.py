@@ -1,4 +1,4 @@
-"""Keeps the newest good version of a project's files: sees a change, reads all again beside the traffic, and swaps."""
+"""Hot reload: reads changed project files next to running calls and swaps the snapshot if they are valid."""
 
 from __future__ import annotations
 
@@ -23,16 +23,10 @@ if TYPE_CHECKING:
 
 
 class HotReloader:
-    """The files of a project as calls use them.
-
-    Args:
-        project: whose files.
-        environ: the process environment.
-        env: the environment asked for; None for FLOWAI_ENV or none.
-        prices: what models cost.
+    """The current snapshot of a project's files.
 
     Raises:
-        ProjectError: a file is wrong, or no release serves.
+        ProjectError: a file is wrong, or no release can serve.
     """
 
     def __init__(self, project: Project, environ: Mapping[str, str], *, env: str | None, prices: PriceTable) -> None:
@@ -47,10 +41,10 @@ class HotReloader:
         self.snapshot = load_snapshot(project, environ, env=env, prices=prices)
 
     async def refresh(self) -> bool:
-        """Read the files again if one has changed; tell whether new ones, or a new error, came of it.
+        """Read the files again if one has changed; return whether the snapshot or the error changed.
 
-        Calls under way keep the snapshot they began with. A version that is wrong is not served, nor one that was still
-        being written while it was read.
+        Calls in flight keep the snapshot they began with. A wrong version is not served, nor one that was still being
+        written while it was read.
         """
         fingerprints = await asyncio.to_thread(self._fingerprint_files)
         if fingerprints == self._fingerprints:
@@ -58,10 +52,10 @@ class HotReloader:
         snapshot, error = self.snapshot, None
         try:
             snapshot = await asyncio.to_thread(self._read)
-        except FlowaiError as found:
-            error = str(found)
+        except FlowaiError as failure:
+            error = str(failure)
         if await asyncio.to_thread(self._fingerprint_files) != fingerprints:
-            return False  # the next look reads it whole
+            return False  # written while it was read: the next refresh reads it again
         self.snapshot, self.error, self._fingerprints = snapshot, error, fingerprints
         return True
 
@@ -69,7 +63,7 @@ class HotReloader:
         return load_snapshot(self._project, self._environ, env=self._env, prices=self.prices, previous=self.snapshot)
 
     def _fingerprint_files(self) -> dict[str, FileFingerprint]:
-        """Look at all files that a snapshot may be made of, those of prompts that are wrong or missing included."""
+        """Fingerprint all files that a snapshot may depend on, including prompts that are wrong or missing."""
         project = self._project
         registries = project.registry.parent.glob(f"*{project.registry.suffix}")  # one may extend another
         files = (
@@ -81,27 +75,22 @@ class HotReloader:
 
 
 class CurrentRedactor(Redactor):
-    """Redacts by the newest snapshot's keys, for what lives longer than a snapshot.
+    """Redacts by the newest snapshot's keys, for objects that outlive a snapshot."""
 
-    Args:
-        live: gives the snapshot.
-    """
-
-    def __init__(self, live: HotReloader) -> None:
+    def __init__(self, reloader: HotReloader) -> None:
         super().__init__()
-        self._live = live
+        self._reloader = reloader
 
     def text(self, text: str) -> str:
         """Redact a text; see `Redactor.text`."""
-        return self._live.snapshot.redactor.text(text)
+        return self._reloader.snapshot.redactor.text(text)
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is anything
         """Redact a JSON value; see `Redactor.value`."""
-        return self._live.snapshot.redactor.value(value)
+        return self._reloader.snapshot.redactor.value(value)
 
 
 def _files_under(directory: str | Path) -> Iterator[str]:
-    """Give every prompt file below a directory."""
     try:
         entries = list(os.scandir(directory))
     except OSError:

@@ -1,4 +1,4 @@
-"""Plans one call before anything is paid or waited for: who serves it, what is asked, where its answer is kept."""
+"""Plans a call before any cost or wait: release, variant, arm, request and cache key."""
 
 from __future__ import annotations
 
@@ -31,215 +31,202 @@ MAX_TOKENS_KEYS = frozenset({"max_tokens", "max_completion_tokens"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeatureToggles:
-    """What a gateway leaves out; smoke leaves out all that could hide a fault."""
+    """Parts of the gateway that can be switched off; smoke toggles off all that could hide a fault."""
 
     caches: bool = True
-    """Whether answers are kept and given again."""
-    falls_back: bool = True
-    """Whether other models than the release's own may answer."""
-    assigns: bool = True
-    """Whether rollouts and experiments take part."""
+    fallback: bool = True
+    """Other models than the release's own may answer."""
+    assignment: bool = True
+    """Rollouts and experiments take part."""
     release: str | None = None
-    """The release that serves whatever the registry says; None for the one it names."""
+    """The release that serves, whatever the registry says; None for the registry's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One call, planned."""
+    """A planned call."""
 
-    ask: CompletionRequest
-    """What the caller wants."""
+    completion_request: CompletionRequest
     call_id: str
-    """Identity of the call."""
     at: datetime
-    """When it came, UTC."""
-    served: ResolvedFeature
-    """What the feature uses."""
+    """Time of the request, UTC."""
+    resolved: ResolvedFeature
+    """Prompt, candidates and settings of the feature."""
     release: str | None
-    """The release; None for a model on its own."""
+    """The release; None for a model without a feature."""
     variant: Variant | None
-    """Which side of a rollout; None outside rollouts."""
+    """The rollout's variant; None outside rollouts."""
     experiment: str | None
-    """The experiment it takes part in."""
     arm: str | None
-    """Its arm."""
     is_sticky: bool
-    """Whether the same caller is assigned alike next time."""
-    request: Request
-    """What is asked, of the first model."""
-    lookup: CacheQuery | None
-    """Where its answer is kept; None where it is not."""
+    """The same caller is assigned alike next time."""
+    model_request: Request
+    """The request to the first candidate."""
+    cache_query: CacheQuery | None
+    """The caches' query; None when the call uses no cache."""
 
 
 def plan_call(
-    ask: CompletionRequest,
+    request: CompletionRequest,
     *,
     call_id: str,
     at: datetime,
     snapshot: Snapshot,
-    serving: ActiveRelease,
-    switches: FeatureToggles,
+    active: ActiveRelease,
+    toggles: FeatureToggles,
 ) -> Plan:
     """Plan a call.
 
-    Args:
-        ask: what the caller wants.
-        call_id: identity of the call.
-        at: when it came, UTC.
-        snapshot: the files as they were read.
-        serving: which releases serve.
-        switches: what is left out.
-
     Raises:
-        UsageError: unknown feature or model, arguments that contradict each other.
+        UsageError: unknown feature or model, contradictory arguments.
         PromptError: a variable is missing, unknown or wrong.
-        MissingKeyError: none of its models has its key.
-        RegistryError: none of its models has its weights.
+        MissingKeyError: no candidate has its key.
+        RegistryError: no candidate has its weights.
     """
-    _check(ask)
-    unit = assignment_unit(user=ask.user, session=ask.session, call_id=call_id)
+    _validate_request(request)
+    unit = assignment_unit(user=request.user, session=request.session, call_id=call_id)
     release = variant = experiment = arm = None
-    if ask.feature is None:
-        served = snapshot.resolve_model(ask.model or "")
+    if request.feature is None:
+        resolved = snapshot.resolve_model(request.model or "")
     else:
-        feature = snapshot.registry.feature(ask.feature)
-        release, variant = _assigned(ask, unit, feature, snapshot, serving, switches)
-        if switches.assigns:
-            experiment = snapshot.experiment_of(ask.feature)
+        feature = snapshot.registry.feature(request.feature)
+        release, variant = _assign_release(request, unit, feature, snapshot, active, toggles)
+        if toggles.assignment:
+            experiment = snapshot.experiment_of(request.feature)
         if experiment is not None:
             arm = assign_arm(experiment=experiment, arms=snapshot.registry.experiments[experiment].arms, unit=unit.name)
-        served = snapshot.served(ask.feature, release, experiment=experiment, arm=arm)
-    if not switches.falls_back:
-        served = replace(served, rungs=served.rungs[:1])
-    _check_reachable(served)
-    request = _request(ask, served)
+        resolved = snapshot.resolve_feature(request.feature, release, experiment=experiment, arm=arm)
+    if not toggles.fallback:
+        resolved = replace(resolved, candidates=resolved.candidates[:1])
+    _check_reachable(resolved)
+    model_request = _model_request(request, resolved)
     return Plan(
-        ask=ask,
+        completion_request=request,
         call_id=call_id,
         at=at,
-        served=served,
+        resolved=resolved,
         release=release,
         variant=variant,
         experiment=experiment,
         arm=arm,
         is_sticky=unit.is_sticky,
-        request=request,
-        lookup=_lookup(ask, served, request) if switches.caches else None,
+        model_request=model_request,
+        cache_query=_cache_query(request, resolved, model_request) if toggles.caches else None,
     )
 
 
-def _check(ask: CompletionRequest) -> None:
-    if (ask.feature is None) == (ask.model is None):
-        raise UsageError("a call names a feature or a model, one of the two")
-    if ask.feature is None and ask.messages is None:
-        raise UsageError(f"model `{ask.model}` has no prompt of its own", hint="give `messages`")
-    if ask.messages is not None and ask.variables is not None:
-        raise UsageError("a call gives the prompt's variables or messages of its own, not both")
-    if ask.messages is None and ask.response_format is not None:
-        raise UsageError("`response_format` goes with `messages`", hint="the prompt's own `output` says it otherwise")
-    if ask.messages is not None:
-        _check_messages(ask.messages)
-    for name in ask.params:
+def _validate_request(request: CompletionRequest) -> None:
+    if (request.feature is None) == (request.model is None):
+        raise UsageError("a call names either a feature or a model")
+    if request.feature is None and request.messages is None:
+        raise UsageError(f"model `{request.model}` has no prompt", hint="pass `messages`")
+    if request.messages is not None and request.variables is not None:
+        raise UsageError("a call has either `variables` or `messages`, not both")
+    if request.messages is None and request.response_format is not None:
+        raise UsageError("`response_format` requires `messages`", hint="a prompt sets its format by `output`")
+    if request.messages is not None:
+        _validate_messages(request.messages)
+    for name in request.params:
         if name in OWN_PARAMS:
-            raise UsageError(f"`{name}` is no sampling parameter", hint="the registry and the prompt say this")
+            raise UsageError(f"`{name}` is not a sampling parameter", hint="the registry and the prompt set it")
 
 
-def _check_messages(messages: Sequence[Any]) -> None:
-    """Refuse what is no conversation: what it says is the provider's to judge, its shape is not."""
+def _validate_messages(messages: Sequence[Any]) -> None:
+    """Check the shape of the messages; the provider checks their content."""
     if not messages:
-        raise UsageError("`messages` is empty, expected one at least")
+        raise UsageError("`messages` is empty, expected at least one message")
     for number, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise UsageError(
-                f"`messages[{number}]` is no chat message", hint='for example {"role": "user", "content": "..."}'
+                f"`messages[{number}]` is not a chat message", hint='for example {"role": "user", "content": "..."}'
             )
 
 
-def _assigned(
-    ask: CompletionRequest,
+def _assign_release(
+    request: CompletionRequest,
     unit: AssignmentUnit,
     feature: Feature,
     snapshot: Snapshot,
-    serving: ActiveRelease,
-    switches: FeatureToggles,
+    active: ActiveRelease,
+    toggles: FeatureToggles,
 ) -> tuple[str, Variant | None]:
-    """Give the release that serves a call, and the side of a rollout it is on."""
-    if switches.release is not None:
-        return switches.release, None
+    """Return the release that serves a call, and the rollout's variant."""
+    if toggles.release is not None:
+        return toggles.release, None
     registry = snapshot.registry
-    if serving.candidate is None or registry.rollout is None or not switches.assigns:
-        return serving.release, None
+    if active.candidate is None or registry.rollout is None or not toggles.assignment:
+        return active.release, None
     variant = assign_variant(
-        candidate=serving.candidate,
+        candidate=active.candidate,
         stage=registry.rollout.stage,
         unit=unit.name,
         critical=feature.critical,
         critical_from=registry.policies.canary.critical_from,
-        flagged=is_flagged(ask.headers, header=registry.flag.header, value=registry.flag.value),
+        flagged=is_flagged(request.headers, header=registry.flag.header, value=registry.flag.value),
     )
-    return serving.candidate if variant in ("dogfood", "canary") else serving.release, variant
+    return active.candidate if variant in ("dogfood", "canary") else active.release, variant
 
 
-def _check_reachable(served: ResolvedFeature) -> None:
-    """Say why no model can be asked, before anything else is done."""
-    reasons = [rung.unavailable for rung in served.rungs]
+def _check_reachable(resolved: ResolvedFeature) -> None:
+    """Raise the first candidate's error if no candidate can be called."""
+    reasons = [candidate.unavailable for candidate in resolved.candidates]
     if reasons and reasons[0] is not None and all(reason is not None for reason in reasons):
         raise reasons[0]
 
 
-def _request(ask: CompletionRequest, served: ResolvedFeature) -> Request:
-    """Make the request; a caller may ask for fewer tokens than the feature allows, never for more."""
-    feature = served.feature
+def _model_request(request: CompletionRequest, resolved: ResolvedFeature) -> Request:
+    """Build the request; a caller may lower the feature's token limit, never raise it."""
+    feature = resolved.feature
     limit = feature.budget.completion_tokens
-    params = {**served.params, **_with_caller_params(ask.params, limit)}
-    endpoint = served.rungs[0].endpoint
-    if ask.messages is None:
-        if served.prompt is None:  # _check refuses a model on its own without messages
+    params = {**resolved.params, **_with_caller_params(request.params, limit)}
+    endpoint = resolved.candidates[0].endpoint
+    if request.messages is None:
+        if resolved.prompt is None:  # `_validate_request` requires messages without a feature
             raise AssertionError("a feature has a prompt")
-        return build_request(served.prompt, ask.variables or {}, endpoint, params=params, feature=feature)
+        return build_request(resolved.prompt, request.variables or {}, endpoint, params=params, feature=feature)
     if limit is not None and "max_completion_tokens" not in params:
         params.setdefault("max_tokens", limit)
     return Request(
         endpoint=endpoint,
-        messages=ask.messages,
+        messages=request.messages,
         params=params,
-        response_format=None if ask.response_format is None else dict(ask.response_format),
+        response_format=None if request.response_format is None else dict(request.response_format),
         first_token_timeout_s=feature.timeout.first_token_s,
         total_timeout_s=feature.timeout.total_s,
     )
 
 
 def _with_caller_params(params: Mapping[str, Any], limit: int | None) -> dict[str, Any]:
-    """Give a caller's parameters, limits of the answer's length no higher than the feature's."""
+    """Return the caller's parameters, token limits capped by the feature's."""
     own = {name: value for name, value in params.items() if value is not None}
     for name in MAX_TOKENS_KEYS & own.keys():
-        asked = own[name]
-        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
-            raise UsageError(f"found `{name}: {asked!r}`, expected a whole number from 1 up")
-        own[name] = asked if limit is None else min(asked, limit)
+        value = own[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(f"found `{name}: {value!r}`, expected an integer >= 1")
+        own[name] = value if limit is None else min(value, limit)
     return own
 
 
-def _lookup(ask: CompletionRequest, served: ResolvedFeature, request: Request) -> CacheQuery | None:
-    """Say where an answer is kept; an answer that the model would vary is kept only where the feature says so."""
-    policy = served.feature.cache
-    if served.name is None or policy.kind == "none" or not ask.use_cache:
+def _cache_query(request: CompletionRequest, resolved: ResolvedFeature, model_request: Request) -> CacheQuery | None:
+    """Build the caches' query; an answer with a random part is cached only if the feature allows it."""
+    policy = resolved.feature.cache
+    if resolved.name is None or policy.kind == "none" or not request.use_cache:
         return None
-    if not policy.any_temperature and _is_nondeterministic(request.params):
+    if not policy.any_temperature and _is_nondeterministic(model_request.params):
         return None
-    prompt_hash = served.prompt.hash if ask.messages is None and served.prompt is not None else ""
+    prompt_hash = resolved.prompt.hash if request.messages is None and resolved.prompt is not None else ""
     return build_cache_query(
-        request,
-        feature=served.name,
+        model_request,
+        feature=resolved.name,
         prompt_hash=prompt_hash,
-        tenant=ask.tenant or "",
+        tenant=request.tenant or "",
         policy=policy,
-        variables=None if ask.messages is not None else ask.variables or {},
+        variables=None if request.messages is not None else request.variables or {},
     )
 
 
 def _is_nondeterministic(params: Mapping[str, Any]) -> bool:
-    """Tell whether a model may answer differently next time; without a temperature, providers take one above 0."""
+    """Return whether the model may answer differently next time; providers' default temperature is above 0."""
     temperature = params.get("temperature")
     return not isinstance(temperature, int | float) or temperature > 0
 
@@ -252,14 +239,14 @@ def build_request(
     params: Mapping[str, Any],
     feature: Feature | None,
 ) -> Request:
-    """Render a prompt and make the request of it.
+    """Render a prompt and build its request.
 
     Args:
         prompt: the prompt.
-        values: its variables; others are an error.
-        endpoint: whom to ask.
-        params: what the release says about sampling; it wins over the prompt's own `config`.
-        feature: its budget gives `max_tokens` where neither says it, its timeout limits the call; None for neither.
+        values: its variables; unknown ones are an error.
+        endpoint: the model.
+        params: the release's sampling parameters; they win over the prompt's `config`.
+        feature: its budget gives `max_tokens` where neither sets it, its timeout limits the call; None for neither.
 
     Raises:
         PromptError: a variable is missing, unknown, of the wrong type, or refused by the prompt's policy.

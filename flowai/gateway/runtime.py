@@ -1,4 +1,4 @@
-"""Puts a gateway together for one project, keeps it current, and takes it apart in good order."""
+"""Builds the runtime of a gateway for one project, keeps it current and closes it."""
 
 from __future__ import annotations
 
@@ -51,20 +51,19 @@ if TYPE_CHECKING:
     from flowai.redaction import Redactor
 
 MAINTENANCE_INTERVAL_S = 0.25
-"""How often a running gateway looks for changed files and a new overlay."""
+"""How often a running gateway checks for changed files and a new overlay."""
 HEARTBEAT_INTERVAL_S = 3.0
-"""How often it says that it lives."""
-LIFETIME_S = 12.0
-"""After this much silence it counts as gone."""
+HEARTBEAT_LIFETIME_S = 12.0
+"""A process counts as gone after this time without a heartbeat."""
 ALERT_REPEAT_S = 3600.0
-"""The same trouble is told again after this."""
-ALERTS: dict[DegradedReason, AlertCause] = {
+"""Minimum time between two equal alerts."""
+ALERT_CAUSES: dict[DegradedReason, AlertCause] = {
     "registry_invalid": "registry",
-    "state_alone": "state",
-    "events_failing": "events",
-    "cache_failing": "cache",
+    "state_unavailable": "state",
+    "event_log_unwritable": "events",
+    "cache_unavailable": "cache",
 }
-"""Troubles that a person is told of."""
+"""Degraded parts that raise an alert."""
 
 
 def _new_id() -> str:
@@ -77,127 +76,117 @@ def _connect(redactor: Redactor, *, shared_process: bool) -> Client:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuntimeOptions:
-    """What a gateway is given from outside; tests hand in their own."""
+    """Dependencies of a gateway that tests and other callers inject."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     """The process environment."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    """The time, UTC."""
+    """Current time, UTC."""
     clock_s: Callable[[], float] = time.perf_counter
-    """A clock that never goes back, seconds."""
+    """Monotonic clock, seconds."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Waits, seconds."""
     new_id: Callable[[], str] = _new_id
-    """Gives ids that never repeat."""
+    """Returns unique ids."""
     rng: random.Random = field(default_factory=random.Random)
-    """Jitter."""
+    """Source of jitter."""
     connect: Callable[..., Client] = _connect
-    """Gives the client that calls models; told the redactor, and whether others may use LiteLLM in this process."""
+    """Creates the client that calls models, from the redactor and whether LiteLLM is shared with other code of this
+    process."""
     on_event: Callable[[Event], None] = lambda _: None
-    """Told of every event, before it is written."""
+    """Called with every event, before it is written."""
     trace: Callable[[CallEvent], None] | None = None
-    """Told of every finished call; None for OpenTelemetry where the extra `otel` is installed, else nobody."""
-    switches: FeatureToggles = field(default_factory=FeatureToggles)
-    """What is left out."""
+    """Called with every finished call; None for OpenTelemetry if the extra `otel` is installed."""
+    toggles: FeatureToggles = field(default_factory=FeatureToggles)
+    """Parts that are switched off."""
 
 
 class GatewayRuntime:
-    """What calls of one gateway share.
-
-    Args:
-        live: the project's files.
-        state: what processes share.
-        client: calls models.
-        cache: where answers are kept.
-        sink: takes events.
-        identity: how this process calls itself.
-        settings: what was handed in.
-    """
+    """Parts that the calls of one gateway share."""
 
     def __init__(
         self,
         *,
-        live: HotReloader,
+        reloader: HotReloader,
         state: FallbackStateStore,
         client: Client,
         cache: ResponseCache,
-        sink: EventWriter,
+        event_writer: EventWriter,
         identity: Heartbeat,
         settings: RuntimeOptions,
     ) -> None:
-        self.live = live
+        self.reloader = reloader
         self.state = state
         self.client = client
         self.cache = cache
-        self.sink = sink
-        self.trace = settings.trace or _ignore_alert
+        self.event_writer = event_writer
+        self.trace = settings.trace or _ignore_event
         self.clock_s = settings.clock_s
         self.is_warm = False
-        self.flights = SingleFlight()
+        self.single_flight = SingleFlight()
         self.breakers = CircuitBreakers(state, environment=identity.environment, clock_s=settings.clock_s)
-        self.budgets = Budgets(state, prices=live.prices, tokens=TokenCounter(), now=settings.now)
-        self.ladder = FallbackChain(
+        self.budgets = Budgets(state, prices=reloader.prices, tokens=TokenCounter(), now=settings.now)
+        self.fallback_chain = FallbackChain(
             client, self.breakers, clock_s=settings.clock_s, sleep=settings.sleep, rng=settings.rng
         )
         self._identity = identity
         self._settings = settings
-        self._said: Heartbeat | None = None
-        self._told: dict[tuple[object, ...], float] = {}
-        self._ticking: asyncio.Task[None] | None = None
+        self._last_heartbeat: Heartbeat | None = None
+        self._alerted_at_s: dict[tuple[object, ...], float] = {}
+        self._maintenance: asyncio.Task[None] | None = None
         self._is_closing = False
         self.loop = asyncio.get_running_loop()
 
     def start(self, *, at_loop_end: Callable[[], Awaitable[None]]) -> None:
-        """Begin to watch files and overlay, and to say that this process lives.
+        """Start the maintenance task: file checks, overlay checks and heartbeats.
 
         Args:
-            at_loop_end: called when the event loop ends and nobody has closed us.
+            at_loop_end: called when the event loop ends before `aclose`.
         """
-        self._ticking = asyncio.create_task(self._tick(at_loop_end))
+        self._maintenance = asyncio.create_task(self._maintain(at_loop_end))
 
     async def refresh(self) -> None:
-        """Look for changed files and a new overlay; say so where something changed, or it is time."""
-        await self.live.refresh()
+        """Check for changed files and a new overlay; send a heartbeat after a change or when one is due."""
+        await self.reloader.refresh()
         shared = await self.breakers.refresh()
-        serving = self.live.snapshot.active_release(shared.overlay)
+        active = self.reloader.snapshot.active_release(shared.overlay)
         epoch = 0 if shared.overlay is None else shared.overlay.epoch
         now = self._settings.now()
-        beat = msgspec.structs.replace(
-            self._identity, release=serving.release, candidate=serving.candidate, overlay_epoch=epoch, at=now
+        heartbeat = msgspec.structs.replace(
+            self._identity, release=active.release, candidate=active.candidate, overlay_epoch=epoch, at=now
         )
-        # a store that was away may have come back without its data
-        said = self._said = None if self.state.is_degraded else self._said
+        # a store that was unreachable may come back without its data
+        last = self._last_heartbeat = None if self.state.is_degraded else self._last_heartbeat
         if (
-            said is None
-            or msgspec.structs.replace(said, at=now) != beat
-            or (now - said.at).total_seconds() >= HEARTBEAT_INTERVAL_S
+            last is None
+            or msgspec.structs.replace(last, at=now) != heartbeat
+            or (now - last.at).total_seconds() >= HEARTBEAT_INTERVAL_S
         ):
             try:
-                await self.state.heartbeat(beat, lifetime_s=LIFETIME_S)
-                self._said = beat
+                await self.state.heartbeat(heartbeat, lifetime_s=HEARTBEAT_LIFETIME_S)
+                self._last_heartbeat = heartbeat
             except InfrastructureError:
-                self._said = None  # what nobody heard is said again at the next look
+                self._last_heartbeat = None  # sent again at the next refresh
 
     async def embed(self, endpoint: Endpoint, texts: tuple[str, ...]) -> Embeddings:
-        """Give one vector per text."""
+        """Return one vector per text."""
         return await self.client.embed(EmbedRequest(endpoint=endpoint, texts=texts))
 
     def alert(self, event: AlertEvent) -> None:
-        """Put trouble into the log, once an hour for each kind, provider and model."""
+        """Write an alert, at most once an hour per cause, provider, model and feature."""
         key = (event.cause, event.provider, event.model, event.feature)
         now_s = self._settings.clock_s()
-        if now_s - self._told.get(key, -ALERT_REPEAT_S) >= ALERT_REPEAT_S:
-            self._told[key] = now_s
-            self.sink.add(event)
+        if now_s - self._alerted_at_s.get(key, -ALERT_REPEAT_S) >= ALERT_REPEAT_S:
+            self._alerted_at_s[key] = now_s
+            self.event_writer.add(event)
 
     def status(self) -> GatewayStatus:
-        """Say how things stand."""
-        snapshot, shared = self.live.snapshot, self.breakers.shared
+        """Return the gateway's current status."""
+        snapshot, shared = self.reloader.snapshot, self.breakers.shared
         release = candidate = None
         warnings = snapshot.warnings
         try:
-            serving = snapshot.active_release(shared.overlay)
-            release, candidate, warnings = serving.release, serving.candidate, (*serving.warnings, *warnings)
+            active = snapshot.active_release(shared.overlay)
+            release, candidate, warnings = active.release, active.candidate, (*active.warnings, *warnings)
         except RegistryError as error:
             warnings = (str(error), *warnings)
         return GatewayStatus(
@@ -209,120 +198,124 @@ class GatewayRuntime:
             warnings=warnings,
             degraded=self._degraded_reasons(),
             open_breakers=tuple(sorted(name for name, view in shared.breakers.items() if view.status != "closed")),
-            held_event_count=self.sink.held_count,
-            dropped_event_count=self.sink.dropped_count,
+            held_event_count=self.event_writer.held_count,
+            dropped_event_count=self.event_writer.dropped_count,
             is_warm=self.is_warm,
         )
 
     def find_call(self, call_id: str) -> CallEvent | None:
-        """Look a call up in the log of today and yesterday."""
-        wanted = call_id.encode()
+        """Find a call in the log of today and yesterday."""
+        encoded_id = call_id.encode()
         today = self._settings.now().astimezone(UTC).date()
         for day in (today, today - timedelta(days=1)):
-            for path in sorted((self.sink.log.directory / f"dt={day.isoformat()}").glob("*.jsonl")):
+            for path in sorted((self.event_writer.log.directory / f"dt={day.isoformat()}").glob("*.jsonl")):
                 with path.open("rb") as stream:
                     for line in stream:
-                        if wanted in line and (event := _call_event(line, call_id)) is not None:
+                        if encoded_id in line and (event := _parse_call_event(line, call_id)) is not None:
                             return event
         return None
 
     async def warm_up(self) -> None:
-        """Do what the first call of a model would wait for, once."""
+        """Import LiteLLM, once."""
         if not self.is_warm:
             await self.client.warm_up()
             self.is_warm = True
 
     async def warm_up_models(self) -> None:
-        """Load the local models that the serving release may ask; one that cannot be loaded is told by its calls."""
+        """Load the local models that the active release may call. A model that cannot be loaded fails its own calls."""
         await self.warm_up()
-        snapshot, switches = self.live.snapshot, self._settings.switches
-        release = switches.release or snapshot.active_release(self.breakers.shared.overlay).release
-        most_count = None if switches.falls_back else 1
-        rungs = [
-            rung
+        snapshot, toggles = self.reloader.snapshot, self._settings.toggles
+        release = toggles.release or snapshot.active_release(self.breakers.shared.overlay).release
+        max_count = None if toggles.fallback else 1
+        candidates = [
+            candidate
             for feature in features_of(snapshot.registry, release)
-            for rung in snapshot.served(feature, release, experiment=None, arm=None).rungs[:most_count]
+            for candidate in snapshot.resolve_feature(feature, release, experiment=None, arm=None).candidates[
+                :max_count
+            ]
         ]
-        for endpoint in {rung.endpoint.name: rung.endpoint for rung in rungs if rung.unavailable is None}.values():
+        for endpoint in {
+            candidate.endpoint.name: candidate.endpoint for candidate in candidates if candidate.unavailable is None
+        }.values():
             with suppress(InfrastructureError, RegistryError):
                 await self.client.warm_up((endpoint,))
 
     async def aclose(self) -> None:
-        """Write what is held, say that this process ends, give everything back."""
+        """Write buffered events, deregister this process and close everything."""
         self._is_closing = True
-        if self._ticking is not None and self._ticking is not asyncio.current_task():
-            self._ticking.cancel()
-            await asyncio.gather(self._ticking, return_exceptions=True)
+        if self._maintenance is not None and self._maintenance is not asyncio.current_task():
+            self._maintenance.cancel()
+            await asyncio.gather(self._maintenance, return_exceptions=True)
         try:
-            await self.cache.aclose()  # first: what it still keeps may need the client for a vector
+            await self.cache.aclose()  # first: answers that are still being stored may need the client for a vector
             await self.client.aclose()
             await self.state.deregister(self._identity.environment, self._identity.process)
         finally:
             await self.state.aclose()
-            self.sink.flush()
-            self.sink.log.close()
+            self.event_writer.flush()
+            self.event_writer.log.close()
 
-    async def _tick(self, at_loop_end: Callable[[], Awaitable[None]]) -> None:
+    async def _maintain(self, at_loop_end: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._reload_if_changed()
+            await self._maintain_forever()
         finally:
             if not self._is_closing:
                 await at_loop_end()
 
-    async def _reload_if_changed(self) -> None:
+    async def _maintain_forever(self) -> None:
         while True:
-            with suppress(FlowaiError):  # no release is left that may serve: each call says so
+            with suppress(FlowaiError):  # no release can serve: each call raises the error
                 await self.refresh()
-            self.sink.flush()
-            for trouble, reason in self._degraded_reasons().items():
-                if trouble in ALERTS:
-                    self.alert(AlertEvent(at=self._settings.now(), cause=ALERTS[trouble], message=reason))
+            self.event_writer.flush()
+            for part, reason in self._degraded_reasons().items():
+                if part in ALERT_CAUSES:
+                    self.alert(AlertEvent(at=self._settings.now(), cause=ALERT_CAUSES[part], message=reason))
             await asyncio.sleep(MAINTENANCE_INTERVAL_S)
 
     def _degraded_reasons(self) -> dict[DegradedReason, str]:
-        found: dict[DegradedReason, str | None] = {
-            "registry_invalid": self.live.error,
-            "state_alone": self.state.away_reason if self.state.is_degraded else None,
-            "events_failing": self.sink.error,
-            "cache_failing": self.cache.error,
-            "semantic_off": self.cache.semantic_error if _wants_semantic(self.live) else None,
+        reasons: dict[DegradedReason, str | None] = {
+            "registry_invalid": self.reloader.error,
+            "state_unavailable": self.state.unavailable_reason if self.state.is_degraded else None,
+            "event_log_unwritable": self.event_writer.error,
+            "cache_unavailable": self.cache.error,
+            "semantic_cache_disabled": self.cache.semantic_error if _uses_semantic_cache(self.reloader) else None,
         }
-        return {trouble: reason for trouble, reason in found.items() if reason is not None}
+        return {part: reason for part, reason in reasons.items() if reason is not None}
 
 
-async def open_parts(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> GatewayRuntime:
+async def open_runtime(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> GatewayRuntime:
     """Open a project for calls.
 
     Raises:
-        ProjectError: a file is wrong, or no release serves.
-        InfrastructureError: a directory of it cannot be written.
+        ProjectError: a file is wrong, or no release can serve.
+        InfrastructureError: a directory of the project cannot be written.
     """
     project = find_project(Path(start), settings.environ)
-    live = await asyncio.to_thread(partial(HotReloader, project, settings.environ, env=env, prices=PriceTable()))
-    snapshot, registry = live.snapshot, live.snapshot.registry
-    redactor = CurrentRedactor(live)
-    named_state = fill(registry.state, snapshot.environ, owner="`state`")
+    reloader = await asyncio.to_thread(partial(HotReloader, project, settings.environ, env=env, prices=PriceTable()))
+    snapshot, registry = reloader.snapshot, reloader.snapshot.registry
+    redactor = CurrentRedactor(reloader)
+    state_address = fill(registry.state, snapshot.environ, owner="`state`")
     wall_s = partial(_wall_s, settings)
     state = FallbackStateStore(
-        open_state(named_state, project.root, clock_s=wall_s), InMemoryStateStore(wall_s), wall_s
+        open_state(state_address, project.root, clock_s=wall_s), InMemoryStateStore(wall_s), wall_s
     )
     client = settings.connect(redactor, shared_process=origin == "library")
-    embedder, semantic_error = _embedder(live, client)
+    embedder, semantic_error = _embedder(reloader, client)
     cache = open_response_cache(
-        named_state=named_state,
+        state=state_address,
         directory=project.cache,
-        embed=embedder,
+        embedder=embedder,
         rng=settings.rng,
         semantic_error=semantic_error,
     )
     process = f"{origin}-{settings.new_id()[:12]}"
     now = settings.now()
     return GatewayRuntime(
-        live=live,
+        reloader=reloader,
         state=state,
         client=client,
         cache=cache,
-        sink=EventWriter(
+        event_writer=EventWriter(
             EventLog(events_directory(registry, project), process=process, redactor=redactor, clock=settings.now),
             clock_s=settings.clock_s,
             on_event=settings.on_event,
@@ -337,33 +330,33 @@ async def open_parts(start: str | Path, env: str | None, origin: Origin, setting
             started_at=now,
             at=now,
         ),
-        settings=replace(settings, trace=settings.trace or _spans(redactor)),
+        settings=replace(settings, trace=settings.trace or _span_recorder(redactor)),
     )
 
 
-def _ignore_alert(_: CallEvent) -> None:
-    """Tell nobody."""
+def _ignore_event(_: CallEvent) -> None:
+    """Do nothing."""
 
 
-def _spans(redactor: Redactor) -> Callable[[CallEvent], None]:
-    """Give spans to whatever the process has set up for them; without OpenTelemetry to nobody."""
+def _span_recorder(redactor: Redactor) -> Callable[[CallEvent], None]:
+    """Return the recorder of spans; without OpenTelemetry it does nothing."""
     if find_spec("opentelemetry") is None:
-        return _ignore_alert
+        return _ignore_event
     return SpanExporter(redactor).record
 
 
-def _wants_semantic(live: HotReloader) -> bool:
-    return any(feature.cache.kind == "semantic" for feature in live.snapshot.registry.features.values())
+def _uses_semantic_cache(reloader: HotReloader) -> bool:
+    return any(feature.cache.kind == "semantic" for feature in reloader.snapshot.registry.features.values())
 
 
-def _embedder(live: HotReloader, client: Client) -> tuple[Embedder | None, str | None]:
-    """Give what embeds texts for the semantic cache, or why there is nothing: calls do not fail for it."""
-    if not _wants_semantic(live):
+def _embedder(reloader: HotReloader, client: Client) -> tuple[Embedder | None, str | None]:
+    """Return the semantic cache's embedder, or why there is none: calls must not fail for it."""
+    if not _uses_semantic_cache(reloader):
         return None, None
-    named = live.snapshot.registry.embeddings
-    if named is not None:
+    model = reloader.snapshot.registry.embeddings
+    if model is not None:
         try:
-            return ClientEmbedder(client, live.snapshot.endpoint(named)), None
+            return ClientEmbedder(client, reloader.snapshot.endpoint(model)), None
         except FlowaiError as error:
             return None, str(error)
     missing = local_embedder_missing()
@@ -374,7 +367,7 @@ def _wall_s(settings: RuntimeOptions) -> float:
     return settings.now().timestamp()
 
 
-def _call_event(line: bytes, call_id: str) -> CallEvent | None:
+def _parse_call_event(line: bytes, call_id: str) -> CallEvent | None:
     try:
         event = msgspec.json.decode(line, type=Event)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Single flight: callers who want the same thing at the same time wait for one piece of work."""
+"""Single flight: concurrent callers of the same work share one task."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class _Flight:
 
 
 class SingleFlight:
-    """Work under way, by key; used within one event loop."""
+    """Tasks in flight, by key; for one event loop."""
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight] = {}
 
     async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """Do the work, or wait for whoever is doing it.
+        """Start the work, or await the task that another caller started.
 
-        The work outlives the caller who began it as long as others wait; when nobody does, it is cancelled.
+        The task outlives the caller who started it while others wait; it is cancelled when no caller waits.
 
         Args:
-            key: what the work is about; equal keys share.
-            work: makes the result; called by the first caller only.
+            key: equal keys share one task.
+            work: creates the result; called for the first caller only.
 
         Returns:
-            The result, and whether another caller had begun the work.
+            The result, and whether another caller had started the task.
 
         Raises:
-            Exception: whatever the work raised; all who wait get the same.
+            Exception: any error of the work; all waiting callers get the same.
         """
         flight = self._flights.get(key)
         is_shared = flight is not None
@@ -51,13 +51,13 @@ class SingleFlight:
         finally:
             flight.waiting_count -= 1
             if flight.waiting_count == 0 and not flight.task.done():
-                self._forget(key, flight.task)  # who comes next begins anew, not with what is being cancelled
+                self._forget(key, flight.task)  # the next caller starts over, instead of joining a cancelled task
                 flight.task.cancel()
 
     def _finish(self, key: str, task: asyncio.Future[Any]) -> None:
         self._forget(key, task)
         if not task.cancelled():
-            task.exception()  # marks it as seen: the one caller may have left while it failed
+            task.exception()  # marks it as retrieved: the only caller may have left
 
     def _forget(self, key: str, task: asyncio.Future[Any]) -> None:
         flight = self._flights.get(key)

@@ -1,4 +1,4 @@
-"""One version of a project's registry, prompts and keys: a call uses exactly one, so that no call mixes two."""
+"""Version of a project's registry, prompts and keys. A call uses exactly one, so that no call mixes two."""
 
 from __future__ import annotations
 
@@ -39,69 +39,65 @@ CACHE_OFF = CachePolicy(kind="none")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveRelease:
-    """Which releases serve."""
+    """The releases that serve."""
 
     release: str
     """The baseline."""
     candidate: str | None
-    """The release being rolled out; None when no rollout is on."""
+    """The release being rolled out; None for no active rollout."""
     warnings: tuple[str, ...]
-    """One line per pin that was passed over."""
+    """One line per pinned release that was skipped."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedFeature:
-    """What calls of a feature use, made ready once."""
+    """Everything that calls of a feature use, resolved once."""
 
     name: str | None
-    """The feature; None for a model on its own."""
+    """The feature; None for a model without a feature."""
     feature: Feature
-    """Its entry."""
+    """Its registry entry."""
     prompt: Prompt | None
-    """Its prompt; None for a model on its own."""
+    """Its prompt; None for a model without a feature."""
     params: Mapping[str, Any]
     """Sampling parameters of the release and the arm."""
-    rungs: tuple[ModelCandidate, ...]
-    """The models a call may try, in order."""
+    candidates: tuple[ModelCandidate, ...]
+    """The fallback chain, in order."""
     disclaimer: str | None
-    """What a degraded answer is given with."""
-    rule: BreakerRule
-    """When a provider is left alone."""
+    """Text to show with a degraded answer."""
+    breaker_rule: BreakerRule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One version of everything that is read from files."""
+    """Version of everything that is read from files."""
 
     project: Project
-    """Where they lie."""
     registry: Registry
-    """The registry."""
     environ: Mapping[str, str]
-    """The variables."""
+    """Variables of the process and of the project's `.env`."""
     prompts: Mapping[str, Prompt | PromptError]
-    """Every prompt that a release or an arm names, by id; the error of one that is wrong."""
+    """Prompts that a release or an arm names, by id; the error of a wrong one."""
     prices: PriceTable
-    """What models cost, and how much they read."""
+    """Prices and context sizes of models."""
     redactor: Redactor
-    """Takes known keys and key shapes out of anything written."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
-    _served: dict[tuple[str, ...], ResolvedFeature] = field(default_factory=dict, init=False, repr=False)
-    _serving: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
+    """Problems for the operator, one line each."""
+    _features: dict[tuple[str, ...], ResolvedFeature] = field(default_factory=dict, init=False, repr=False)
+    _active_releases: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
 
     def active_release(self, overlay: Overlay | None) -> ActiveRelease:
-        """Say which releases serve under an overlay.
+        """Return the releases that serve under an overlay.
 
         Raises:
-            RegistryError: none is left that is not bad.
+            RegistryError: every release is marked bad.
         """
-        found = self._serving.get(overlay)
-        if found is None:
-            found = self._serving[overlay] = self._resolve(overlay)
-        return found
+        active = self._active_releases.get(overlay)
+        if active is None:
+            active = self._active_releases[overlay] = self._resolve_active_release(overlay)
+        return active
 
-    def _resolve(self, overlay: Overlay | None) -> ActiveRelease:
+    def _resolve_active_release(self, overlay: Overlay | None) -> ActiveRelease:
         live, bad, ended = (
             (None, (), None) if overlay is None else (overlay.release, overlay.bad, overlay.ends_rollout_of)
         )
@@ -113,88 +109,90 @@ class Snapshot:
         return ActiveRelease(release=resolved.name, candidate=candidate, warnings=resolved.warnings)
 
     def experiment_of(self, feature: str) -> str | None:
-        """Give the experiment that runs in a feature; None when none does."""
+        """Return the active experiment of a feature."""
         return next((name for name, entry in self.registry.experiments.items() if entry.feature == feature), None)
 
-    def served(self, feature: str, release: str, *, experiment: str | None, arm: str | None) -> ResolvedFeature:
-        """Give what a feature uses in a release, and in an arm of an experiment.
+    def resolve_feature(
+        self, feature: str, release: str, *, experiment: str | None, arm: str | None
+    ) -> ResolvedFeature:
+        """Return everything that a feature uses in a release, and in an arm of an experiment.
 
         Raises:
-            UsageError: there is no such feature, or the release does not bind it.
+            UsageError: unknown feature, or the release does not bind it.
             PromptError: its prompt is wrong.
         """
         key = (feature, release, arm or "")
-        found = self._served.get(key)
-        if found is None:
+        resolved = self._features.get(key)
+        if resolved is None:
             bound = binding(self.registry, release, feature)
             if experiment is not None and arm is not None:
                 bound = arm_binding(self.registry, bound, experiment, arm)
-            found = self._served[key] = self._make(bound)
-        return found
+            resolved = self._features[key] = self._resolve_binding(bound)
+        return resolved
 
     def resolve_model(self, model: str) -> ResolvedFeature:
-        """Give what calls of a model on its own use: no fallback, no cache, no budget.
+        """Return everything that calls of a model without a feature use: no fallback, no cache, no budget.
 
         Raises:
-            UsageError: there is no such model.
+            UsageError: unknown model.
         """
         key = (model,)
-        found = self._served.get(key)
-        if found is None:
+        resolved = self._features.get(key)
+        if resolved is None:
             self.registry.model(model)
             feature = Feature(cache=CACHE_OFF)
-            rungs = (self._candidate(model),)
-            found = self._served[key] = ResolvedFeature(
+            candidates = (self._candidate(model),)
+            resolved = self._features[key] = ResolvedFeature(
                 name=None,
                 feature=feature,
                 prompt=None,
                 params={},
-                rungs=rungs,
+                candidates=candidates,
                 disclaimer=None,
-                rule=self._rule(feature),
+                breaker_rule=self._breaker_rule(feature),
             )
-        return found
+        return resolved
 
     def endpoint(self, model: str) -> Endpoint:
-        """Give a model as it can be called.
+        """Return a model's endpoint.
 
         Raises:
-            UsageError: there is no such model.
-            MissingKeyError: a variable is not set.
-            RegistryError: its weights are not there.
+            UsageError: unknown model.
+            MissingKeyError: its key is not set.
+            RegistryError: its weights are missing.
         """
         return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
-    def _make(self, bound: Binding) -> ResolvedFeature:
+    def _resolve_binding(self, bound: Binding) -> ResolvedFeature:
         prompt = self.prompts[bound.prompt]
         if isinstance(prompt, PromptError):
             raise prompt
         feature = self.registry.feature(bound.feature)
-        steps = model_chain(self.registry, bound)
-        rungs = [self._candidate(model) for model in steps.models]
-        if steps.degrade is not None:
-            rungs.append(replace(self._candidate(steps.degrade), is_degraded=True))
+        chain = model_chain(self.registry, bound)
+        candidates = [self._candidate(model) for model in chain.models]
+        if chain.degrade is not None:
+            candidates.append(replace(self._candidate(chain.degrade), is_degraded=True))
         return ResolvedFeature(
             name=bound.feature,
             feature=feature,
             prompt=prompt,
             params=bound.params,
-            rungs=tuple(rungs),
-            disclaimer=steps.disclaimer,
-            rule=self._rule(feature),
+            candidates=tuple(candidates),
+            disclaimer=chain.disclaimer,
+            breaker_rule=self._breaker_rule(feature),
         )
 
     def _candidate(self, model: str) -> ModelCandidate:
-        """Give a rung; a model that cannot be reached stays in its place, with the reason."""
+        """Build a candidate; one that cannot be called stays in the chain, with the reason."""
         price = self.prices.price(self.registry.model(model).model)
         context_tokens = None if price is None else price.max_input_tokens
         try:
             return ModelCandidate(endpoint=self.endpoint(model), context_tokens=context_tokens)
         except (MissingKeyError, RegistryError) as error:
-            nowhere = endpoint_as_written(self.registry, model)
-            return ModelCandidate(endpoint=nowhere, context_tokens=context_tokens, unavailable=error)
+            endpoint = endpoint_as_written(self.registry, model)
+            return ModelCandidate(endpoint=endpoint, context_tokens=context_tokens, unavailable=error)
 
-    def _rule(self, feature: Feature) -> BreakerRule:
+    def _breaker_rule(self, feature: Feature) -> BreakerRule:
         policy = self.registry.policies.breaker
         return BreakerRule(
             failure_count=policy.failures,
@@ -212,19 +210,18 @@ def load_snapshot(
     prices: PriceTable,
     previous: Snapshot | None = None,
 ) -> Snapshot:
-    """Read everything there is to read.
+    """Read all files of a project.
 
     Args:
-        project: where it lies.
-        environ: the process environment; the project's .env is put under it.
-        env: the environment asked for; None for FLOWAI_ENV or none.
-        prices: what models cost.
-        previous: the snapshot before this one: of a released prompt whose bytes have changed since, it still holds the
-            version that was released.
+        project: the project.
+        environ: the process environment; it wins over the project's .env.
+        env: the environment (`prod`); None for FLOWAI_ENV or none.
+        prices: prices of models.
+        previous: the snapshot before; it still has the released version of a released prompt whose file has changed.
 
     Raises:
-        ProjectError: a file is wrong, or no release serves.
-        UsageError: there is no such environment.
+        ProjectError: a file is wrong, or no release can serve.
+        UsageError: unknown environment.
     """
     variables = environment_of(project, environ)
     registry = load_registry(project, env=env, environ=variables)
@@ -234,11 +231,11 @@ def load_snapshot(
     prompts: dict[str, Prompt | PromptError] = {}
     warnings: list[str] = []
     for name in _prompt_ids(registry, registry.releases):
-        prompts[name] = prompt = _released(previous, name, locked.get(name)) or _load(library, name)
+        prompts[name] = prompt = _released_prompt(previous, name, locked.get(name)) or _load_prompt(library, name)
         if isinstance(prompt, PromptError):
             warnings.append(f"prompt `{name}` cannot be served: {prompt}")
         elif locked.get(name, prompt.hash) != prompt.hash:
-            warnings.append(f"prompt `{name}` is not what was released under this name; its calls carry its new hash")
+            warnings.append(f"prompt `{name}` differs from its released version; its calls carry the new hash")
     snapshot = Snapshot(
         project=project,
         registry=registry,
@@ -248,29 +245,29 @@ def load_snapshot(
         redactor=Redactor(secret_values(registry, variables)),
         warnings=tuple(warnings),
     )
-    serving = snapshot.active_release(None)
-    for name in _prompt_ids(registry, (serving.release, serving.candidate)):
-        found = prompts[name]
-        if isinstance(found, PromptError):
-            raise found
+    active = snapshot.active_release(None)
+    for name in _prompt_ids(registry, (active.release, active.candidate)):
+        used_prompt = prompts[name]
+        if isinstance(used_prompt, PromptError):
+            raise used_prompt
     return snapshot
 
 
-def _load(library: PromptLibrary, name: str) -> Prompt | PromptError:
-    """Give a prompt or what is wrong with it: one that only an old release names must not stop the others."""
+def _load_prompt(library: PromptLibrary, name: str) -> Prompt | PromptError:
+    """Load a prompt or return its error: a wrong prompt of an old release must not stop the others."""
     try:
         return library.load(name)
     except PromptError as error:
         return error
 
 
-def _released(previous: Snapshot | None, name: str, digest: str | None) -> Prompt | None:
-    kept = None if previous is None or digest is None else previous.prompts.get(name)
-    return kept if kept is not None and not isinstance(kept, PromptError) and kept.hash == digest else None
+def _released_prompt(previous: Snapshot | None, name: str, digest: str | None) -> Prompt | None:
+    prompt = None if previous is None or digest is None else previous.prompts.get(name)
+    return prompt if prompt is not None and not isinstance(prompt, PromptError) and prompt.hash == digest else None
 
 
 def _prompt_ids(registry: Registry, releases: Iterable[str | None]) -> set[str]:
-    """Give every prompt that these releases, and the experiments, may ask for."""
+    """Return all prompts that these releases and the experiments use."""
     bound = {
         binding(registry, release, feature).prompt
         for release in releases

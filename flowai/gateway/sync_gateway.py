@@ -1,4 +1,4 @@
-"""The gateway for code without an event loop: the same calls, each waiting for its answer."""
+"""The gateway for code without an event loop: the same calls, each blocking until its answer."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Parameters = ParamSpec("Parameters")
 
-END_LIMIT_S = 10.0
+STOP_TIMEOUT_S = 10.0
 """Longest wait for the thread to end."""
 
 
 class _EventLoopThread:
-    """An event loop in a thread of its own, which ends its tasks and closes itself when it is told to."""
+    """Event loop in its own thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._over = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="flowai-gateway", daemon=True)
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can work; a process that was forked has no threads."""
-        return self._thread.is_alive() and not self._over.is_set()
+        """The thread runs; a forked process has none."""
+        return self._thread.is_alive() and not self._stopped.is_set()
 
     def stop(self) -> None:
-        """End it; may be called twice, and from any thread."""
+        """Stop the thread; may be called twice and from any thread."""
         if self.is_alive:
-            self.loop.call_soon_threadsafe(self._over.set)
-            if threading.current_thread() is not self._thread:  # the garbage collector may run anywhere
-                self._thread.join(END_LIMIT_S)
+            self.loop.call_soon_threadsafe(self._stopped.set)
+            if threading.current_thread() is not self._thread:  # the garbage collector may run in any thread
+                self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             runner.run(self._wait())
 
     async def _wait(self) -> None:
-        await self._over.wait()
+        await self._stopped.wait()
 
 
-def _waiting(
+def _blocking(
     method: Callable[Concatenate[Gateway, Parameters], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[SyncGateway, Parameters], T]:
-    """Build the method that waits for the gateway's own, with the same parameters."""
+    """Build a blocking method with the parameters of the asynchronous one."""
 
     @wraps(method)
     def call(self: SyncGateway, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
@@ -68,16 +68,12 @@ def _waiting(
 
 
 class SyncGateway:
-    """`Gateway` on a thread of its own; many threads may call it. `with SyncGateway() as gw`.
+    """`Gateway` in its own thread; many threads may call it: `with SyncGateway() as gw`.
 
-    What nobody closed is closed when nobody refers to it any more. Where the process ends before, it is as if it had
-    been killed: no event of a finished call is lost, and it counts as gone a few seconds later.
+    If `close()` is never called, the gateway closes when it is garbage-collected. A process that ends before counts as
+    killed: no event of a finished call is lost, and its heartbeat expires after some seconds.
 
-    Args:
-        start: the project's directory, or one below it.
-        env: the environment (`prod`); None for FLOWAI_ENV or none.
-        origin: what the events say the calls are for.
-        settings: what is handed in from outside; None for the usual.
+    Arguments as for `Gateway`.
     """
 
     def __init__(
@@ -90,8 +86,8 @@ class SyncGateway:
     ) -> None:
         self._gateway = Gateway(start, env=env, origin=origin, settings=settings)
         self._thread = _EventLoopThread()
-        self._end = weakref.finalize(self, self._thread.stop)
-        self._end.atexit = False  # an ending interpreter starts no threads, and to close takes some
+        self._finalizer = weakref.finalize(self, self._thread.stop)
+        self._finalizer.atexit = False  # an exiting interpreter starts no threads, but closing needs some
 
     def __enter__(self) -> Self:
         try:
@@ -105,20 +101,20 @@ class SyncGateway:
         self.close()
 
     def close(self) -> None:
-        """Close the gateway and end its thread; may be called twice. Calls under way end with a UsageError."""
+        """Close the gateway and stop its thread; may be called twice. Calls in flight end with a UsageError."""
         try:
             if self._thread.is_alive:
                 self._wait(self._gateway.aclose())
         finally:
-            self._end()
+            self._finalizer()
 
-    complete = _waiting(Gateway.complete)
-    embed = _waiting(Gateway.embed)
-    feedback = _waiting(Gateway.feedback)
-    score = _waiting(Gateway.score)
-    explain = _waiting(Gateway.explain)
-    status = _waiting(Gateway.status)
-    warm_up = _waiting(Gateway.warm_up)
+    complete = _blocking(Gateway.complete)
+    embed = _blocking(Gateway.embed)
+    feedback = _blocking(Gateway.feedback)
+    score = _blocking(Gateway.score)
+    explain = _blocking(Gateway.explain)
+    status = _blocking(Gateway.status)
+    warm_up = _blocking(Gateway.warm_up)
 
     def stream(
         self,
@@ -126,10 +122,10 @@ class SyncGateway:
         variables: Mapping[str, Any] | None = None,
         *,
         on_break: OnStreamBreak = "error",
-        **wishes: Unpack[CompletionOptions],
+        **options: Unpack[CompletionOptions],
     ) -> Iterator[StreamEvent]:
-        """Give an answer piece by piece; see `Gateway.stream`. Closing the iterator ends the call."""
-        items = self._gateway.stream(feature, variables, on_break=on_break, **wishes)
+        """Yield an answer in chunks; see `Gateway.stream`. Closing the iterator ends the call."""
+        items = self._gateway.stream(feature, variables, on_break=on_break, **options)
         try:
             while (item := self._wait(_next(items))) is not None:
                 yield item
@@ -140,12 +136,12 @@ class SyncGateway:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         if not self._thread.is_alive:
             work.close()
-            raise UsageError("the gateway is closed", hint="make another one; a forked process needs one of its own")
+            raise UsageError("the gateway is closed", hint="create another one; a forked process needs its own")
         future = asyncio.run_coroutine_threadsafe(work, self._thread.loop)
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C: the call is not left running
+            future.cancel()  # Ctrl-C: cancel the call
             raise
 
 

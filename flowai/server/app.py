@@ -213,7 +213,7 @@ class GatewayApp:
                 "release": standing.release,
                 "candidate": standing.candidate,
                 "warm": self.is_warm,
-                "troubles": standing.degraded,
+                "degraded": standing.degraded,
                 "open_breakers": standing.open_breakers,
                 "calls_under_way_count": len(self.under_way),
             }

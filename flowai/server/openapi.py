@@ -152,7 +152,7 @@ def _ready() -> dict[str, Any]:
             "release": {"type": ["string", "null"]},
             "candidate": {"type": ["string", "null"]},
             "warm": {"type": "boolean"},
-            "troubles": {"type": "object", "additionalProperties": {"type": "string"}},
+            "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
             "open_breakers": {"type": "array", "items": {"type": "string"}},
             "calls_under_way_count": {"type": "integer"},
         },

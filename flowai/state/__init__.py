@@ -1,4 +1,4 @@
-"""What processes share: breakers, budgets, the live overlay, heartbeats."""
+"""State shared by processes: circuit breakers, budgets, the live overlay, heartbeats."""
 
 from flowai.state.factory import open_state
 from flowai.state.fallback_store import FallbackStateStore

@@ -1,16 +1,16 @@
--- The law of the breaker (breaker_window.py) in one step: read a provider's record, change it, write it.
+-- The rules of circuit.py in one step: read a provider's window, change it, write it.
 --
--- KEYS[1]: hash of all providers' records, each msgpack of the array {failures_at_s, window_s, open_until_s, probe,
---   lease_until_s, rest_until_s}.
+-- KEYS[1]: hash of all providers' windows, each msgpack of the array {failures_at_s, window_s, open_until_s, probe,
+--   lease_until_s, back_off_until_s}.
 -- ARGV: verb, provider, clock or empty, then per verb:
---   admit      lease, lease_s
---   failed     probe or empty, failure_count, window_s, open_s
---   succeeded  probe
---   released   probe
---   rest       for_s
--- Gives the time and the record: for `admit` as it was met, else as it is now.
+--   admit           lease, lease_s
+--   record_failure  probe or empty, failure_count, window_s, open_s
+--   record_success  probe
+--   release_probe   probe
+--   back_off        for_s
+-- Returns the time and the window: for `admit` as it was before, otherwise after the change.
 
-local FAILURES, WINDOW, OPEN_UNTIL, PROBE, LEASE_UNTIL, REST_UNTIL = 1, 2, 3, 4, 5, 6
+local FAILURES, WINDOW, OPEN_UNTIL, PROBE, LEASE_UNTIL, BACK_OFF_UNTIL = 1, 2, 3, 4, 5, 6
 local records, verb, provider = KEYS[1], ARGV[1], ARGV[2]
 local now = clock(ARGV[3])
 
@@ -26,11 +26,11 @@ local function end_probe(record)
   record[PROBE], record[LEASE_UNTIL] = "", 0
 end
 
--- Each verb gives the next record, or nil where nothing changes.
+-- Each verb returns the next window, or nil if nothing changes.
 local verbs = {}
 
 function verbs.admit(record)
-  local is_blocked = math.max(record[OPEN_UNTIL], record[LEASE_UNTIL], record[REST_UNTIL]) > now
+  local is_blocked = math.max(record[OPEN_UNTIL], record[LEASE_UNTIL], record[BACK_OFF_UNTIL]) > now
   if is_blocked or record[OPEN_UNTIL] == 0 then
     return nil
   end
@@ -38,7 +38,7 @@ function verbs.admit(record)
   return record
 end
 
-function verbs.failed(record)
+function verbs.record_failure(record)
   local probe, failure_count, window_s, open_s = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   if probe ~= "" then
     if not holds(record, probe) then
@@ -65,16 +65,16 @@ function verbs.failed(record)
   return record
 end
 
-function verbs.succeeded(record)
+function verbs.record_success(record)
   if not holds(record, ARGV[4]) then
     return nil
   end
   local closed = fresh()
-  closed[REST_UNTIL] = record[REST_UNTIL]
+  closed[BACK_OFF_UNTIL] = record[BACK_OFF_UNTIL]
   return closed
 end
 
-function verbs.released(record)
+function verbs.release_probe(record)
   if not holds(record, ARGV[4]) then
     return nil
   end
@@ -82,28 +82,28 @@ function verbs.released(record)
   return record
 end
 
-function verbs.rest(record)
+function verbs.back_off(record)
   local until_s = now + tonumber(ARGV[4])
-  if until_s <= record[REST_UNTIL] then
+  if until_s <= record[BACK_OFF_UNTIL] then
     return nil
   end
-  record[REST_UNTIL] = until_s
+  record[BACK_OFF_UNTIL] = until_s
   return record
 end
 
-local met = redis.call("HGET", records, provider) or cmsgpack.pack(fresh())
-local after = verbs[verb](cmsgpack.unpack(met))
+local before = redis.call("HGET", records, provider) or cmsgpack.pack(fresh())
+local after = verbs[verb](cmsgpack.unpack(before))
 if not after then
-  return { exact(now), met }
+  return { exact(now), before }
 end
 
-local is_quiet = after[OPEN_UNTIL] == 0 and #after[FAILURES] == 0 and after[REST_UNTIL] <= now
+local is_quiet = after[OPEN_UNTIL] == 0 and #after[FAILURES] == 0 and after[BACK_OFF_UNTIL] <= now
 local packed = cmsgpack.pack(after)
 if is_quiet then
   redis.call("HDEL", records, provider)
 else
   redis.call("HSET", records, provider, packed)
-  local last = math.max(after[OPEN_UNTIL], after[LEASE_UNTIL], after[REST_UNTIL], now + after[WINDOW])
+  local last = math.max(after[OPEN_UNTIL], after[LEASE_UNTIL], after[BACK_OFF_UNTIL], now + after[WINDOW])
   keep_for(records, last - now + DAY_S)
 end
-return { exact(now), verb == "admit" and met or packed }
+return { exact(now), verb == "admit" and before or packed }

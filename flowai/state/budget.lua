@@ -1,11 +1,11 @@
--- An account's money by UTC day, in one step; whole nano-dollars, days counted from the epoch's.
+-- An account's money by UTC day, in one step: whole nano-dollars, days since the epoch.
 --
--- KEYS[1]: hash of one account: day number -> nano-dollars spent and set aside, and `life`, a name that changes when the
---   account was lost, so that what an earlier life set aside is not given back by a later one.
+-- KEYS[1]: hash of one account: day number -> nano-dollars spent and reserved, and `life`, an id that changes when
+--   the account was lost, so that a later life does not return what an earlier one reserved.
 -- ARGV: verb, clock or empty, then per verb:
---   reserve  amount, limit, a name for a new life   gives {day, life}, or {} where it would pass the limit
---   settle   day, life, amount, actual              gives nothing
---   spent                                           gives what today has
+--   reserve  amount, limit, id of a new life   returns {day, life}, or {} above the limit
+--   settle   day, life, amount, actual                           returns nothing
+--   spent                                           returns today's sum
 
 local account, verb = KEYS[1], ARGV[1]
 local today = math.floor(clock(ARGV[2]) / DAY_S)
@@ -19,8 +19,8 @@ local function write(day, nano)
   keep_for(account, 3 * DAY_S)
 end
 
--- Yesterday stays, for calls that began before midnight.
-local function forget_old_days()
+-- Yesterday is kept, for calls that began before midnight.
+local function delete_old_days()
   for _, field in ipairs(redis.call("HKEYS", account)) do
     local day = tonumber(field)
     if day and day < today - 1 then
@@ -39,7 +39,7 @@ function verbs.reserve()
     return {}
   end
   if before == 0 then
-    forget_old_days()
+    delete_old_days()
   end
   redis.call("HSETNX", account, "life", ARGV[5])
   write(day, after)

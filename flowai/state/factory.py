@@ -1,4 +1,4 @@
-"""Opens the store that a registry names."""
+"""Opens the state store that a registry names."""
 
 from __future__ import annotations
 
@@ -15,44 +15,41 @@ if TYPE_CHECKING:
     from flowai.state.store import StateStore
 
 
-def open_state(named: str, directory: Path, *, clock_s: Callable[[], float]) -> StateStore:
-    """Give the store; close it with `aclose`.
+def open_state(address: str, root: Path, *, clock_s: Callable[[], float]) -> StateStore:
+    """Open a store; close it with `aclose`. A damaged or unreachable store raises at its first use.
 
     Args:
-        named: a directory (`.flowai`), `redis://...`, `rediss://...`, or `memory:` for this process alone.
-        directory: what a relative directory is relative to: the project's root.
-        clock_s: seconds since the epoch; Redis uses its own.
-
-    Returns:
-        The store. What is wrong with the place itself shows at the first use.
+        address: a directory (`.flowai`), `redis://...`, `rediss://...`, or `memory:` for this process only.
+        root: the project's root; a relative directory starts there.
+        clock_s: seconds since the epoch; Redis uses its own clock.
 
     Raises:
-        ProjectError: the address is none of these, or cannot be read.
+        ProjectError: the address has another scheme or cannot be parsed.
         InfrastructureError: the extra `redis` is not installed.
     """
-    scheme = scheme_of(named)
+    scheme = scheme_of(address)
     if scheme in REDIS_SCHEMES:
-        return _redis_state(named)
+        return _redis_state(address)
     if scheme == "memory":
         return InMemoryStateStore(clock_s)
     if scheme:
         raise ProjectError(
             f"`state` names `{scheme}:`; expected a directory, `redis://...`, `rediss://...` or `memory:`",
-            hint="`state: .flowai` keeps it in the project",
+            hint="`state: .flowai` stores it in the project",
         )
     from flowai.state.sqlite_store import SqliteStateStore
 
-    return SqliteStateStore(directory / named, clock_s)
+    return SqliteStateStore(root / address, clock_s)
 
 
 def _redis_state(url: str) -> StateStore:
     try:
-        import redis  # noqa: F401 - only to see whether it is there
+        import redis  # noqa: F401 - checks the import
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
         raise InfrastructureError(
-            f"`state` names `{shown_address(url)}`, and the Redis client is not installed",
+            f"`state` names `{shown_address(url)}`, but the Redis client is not installed",
             hint="pip install 'flowai[redis]'",
         ) from None
     from flowai.state.redis_store import RedisStateStore
@@ -61,6 +58,6 @@ def _redis_state(url: str) -> StateStore:
         return RedisStateStore(url)
     except ValueError as error:
         raise ProjectError(
-            f"`state` names `{shown_address(url)}`, which is no address of a Redis: {error}",
+            f"`state` names `{shown_address(url)}`, which is not a valid Redis URL: {error}",
             hint="redis://USER:PASSWORD@HOST:6379/0; a special character in the password is percent-encoded: %23 for #",
         ) from None

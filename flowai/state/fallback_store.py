@@ -1,14 +1,11 @@
-"""A store that never fails a call: while the shared one is away, each process goes on alone.
+"""Store that never fails a call: while the shared store is unreachable, each process uses its own.
 
-What being alone means. A provider that the shared store left alone when it was last looked at is left alone here too,
-and the live overlay stays in force; failures are counted by this process only; each process has a day's whole budget
-to itself. A store that is back is noticed within `pause_s` of the next operation. Nothing is reported a second time:
-failures counted alone are forgotten; money set aside by one store and settled with the other is added there as paid,
-and stays spent where it was set aside; a lease of the other store is worth nothing, so its verdict changes nothing
-and the next attempt probes.
+Alone, a process keeps the last known breakers and overlay, counts failures by itself and has the whole day's budget.
+The shared store is retried every `retry_interval_s`. Nothing is reported twice: local failures are dropped; money
+reserved in one store and settled in the other is added there as spent and stays reserved in the first; a lease of the
+other store has no effect.
 
-What concerns the fleet does not go on alone, because a person would be told what is not so: overlays are written and
-cleared, live processes heard and listed, in the shared store or not at all.
+Overlays and the list of live processes have no local fallback: a wrong answer would mislead an operator.
 """
 
 from __future__ import annotations
@@ -26,138 +23,142 @@ if TYPE_CHECKING:
     from flowai.state.memory_store import InMemoryStateStore
     from flowai.state.store import Heartbeat, SharedState
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 Parameters = ParamSpec("Parameters")
 
 
-def _on_either(
-    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, Found]],
-) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, Found]]:
-    """Build the method that asks the shared store, or this process's own where it is away."""
+def _with_fallback(
+    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, T]]:
+    """Build a method that calls the shared store, or the local one while the shared store is unreachable."""
 
     @wraps(method)
-    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
-        return await self._ask(methodcaller(method.__name__, *args, **kwargs))
+    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
+        return await self._call(methodcaller(method.__name__, *args, **kwargs))
 
     return call
 
 
-def _on_shared(
-    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, Found]],
-) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, Found]]:
-    """Build the method that asks the shared store; it raises InfrastructureError where the store is away."""
+def _shared_only(
+    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, T]]:
+    """Build a method that calls the shared store only and raises InfrastructureError while it is unreachable."""
 
     @wraps(method)
-    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Found:
-        return await self._ask_shared(methodcaller(method.__name__, *args, **kwargs))
+    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
+        return await self._call_shared(methodcaller(method.__name__, *args, **kwargs))
 
     return call
 
 
 class FallbackStateStore:
-    """`StateStore` whose calls go on when the shared store is away.
+    """`StateStore` that falls back to a local store.
 
     Args:
         shared: the store that processes share.
-        alone: this process's own; used while the other is away.
-        clock_s: the clock of `alone`, seconds since the epoch.
-        pause_s: seconds between two attempts to reach a store that is away, > 0; meanwhile nobody waits for it.
+        local: this process's own store.
+        clock_s: the clock of `local`, seconds since the epoch.
+        retry_interval_s: seconds between two attempts to reach the shared store, > 0; no call waits for it in between.
     """
 
     def __init__(
-        self, shared: StateStore, alone: InMemoryStateStore, clock_s: Callable[[], float], *, pause_s: float = 1.0
+        self,
+        shared: StateStore,
+        local: InMemoryStateStore,
+        clock_s: Callable[[], float],
+        *,
+        retry_interval_s: float = 1.0,
     ) -> None:
         self._shared = shared
-        self._alone = alone
+        self._local = local
         self._clock_s = clock_s
-        self._pause_s = pause_s
-        self._tried_at_s = 0.0
+        self._retry_interval_s = retry_interval_s
+        self._last_try_at_s = 0.0
         self._return_count = 0
-        self._seen: dict[str, tuple[float, SharedState]] = {}  # by environment: what the store showed last, and when
-        self.alone_since_s: float | None = None
-        self.away_reason: str | None = None
+        self._last_seen: dict[str, tuple[float, SharedState]] = {}  # by environment: when it was read, and the state
+        self.degraded_since_s: float | None = None
+        self.unavailable_reason: str | None = None
 
     @property
     def is_degraded(self) -> bool:
-        """Whether this process goes on alone, because the shared store is away."""
-        return self.alone_since_s is not None
+        """The shared store is unreachable and this process uses its own."""
+        return self.degraded_since_s is not None
 
     def _should_retry_shared(self) -> bool:
-        """Whether to ask the shared store; while it is away, one caller per pause does."""
+        """Return whether to call the shared store; while it is unreachable, one caller per interval does."""
         if not self.is_degraded:
             return True
         now_s = self._clock_s()
-        if 0 <= now_s - self._tried_at_s < self._pause_s:  # below 0: the clock was set back
+        if 0 <= now_s - self._last_try_at_s < self._retry_interval_s:  # below 0: the clock was set back
             return False
-        self._tried_at_s = now_s
+        self._last_try_at_s = now_s
         return True
 
-    async def _ask_shared(self, ask: Callable[[StateStore], Awaitable[Found]]) -> Found:
-        began_at = self._return_count
+    async def _call_shared(self, operation: Callable[[StateStore], Awaitable[T]]) -> T:
+        returns_before = self._return_count
         try:
-            found = await ask(self._shared)
+            result = await operation(self._shared)
         except InfrastructureError as error:
-            if began_at == self._return_count:  # else it came back since this was asked: old news
-                self._use_local(error)
+            if returns_before == self._return_count:  # otherwise it has come back since: this failure is old
+                self._switch_to_local(error)
             raise
         if self.is_degraded:
             self._return_count += 1
-            self.alone_since_s = self.away_reason = None
-        return found
+            self.degraded_since_s = self.unavailable_reason = None
+        return result
 
-    def _use_local(self, error: InfrastructureError) -> None:
-        self._tried_at_s = self._clock_s()
-        self.away_reason = str(error)
+    def _switch_to_local(self, error: InfrastructureError) -> None:
+        self._last_try_at_s = self._clock_s()
+        self.unavailable_reason = str(error)
         if self.is_degraded:
             return
-        self.alone_since_s = self._tried_at_s
-        for environment, (seen_at_s, seen) in self._seen.items():
-            self._alone.load(environment, seen, ahead_s=seen_at_s - seen.read_at_s)
+        self.degraded_since_s = self._last_try_at_s
+        for environment, (seen_at_s, state) in self._last_seen.items():
+            self._local.load(environment, state, ahead_s=seen_at_s - state.read_at_s)
 
-    async def _ask(self, ask: Callable[[StateStore], Awaitable[Found]]) -> Found:
-        """Ask the shared store, or this process's own where it is away."""
+    async def _call(self, operation: Callable[[StateStore], Awaitable[T]]) -> T:
         if self._should_retry_shared():
             try:
-                return await self._ask_shared(ask)
+                return await self._call_shared(operation)
             except InfrastructureError:
-                pass  # said by `is_degraded` and `away_reason`
-        return await ask(self._alone)
+                pass  # reported by `is_degraded` and `unavailable_reason`
+        return await operation(self._local)
 
     async def shared(self, environment: str) -> SharedState:
-        """Read what calls look at."""
-        return await self._ask(lambda store: self._look(store, environment))
+        """Read what every call reads."""
+        return await self._call(lambda store: self._read(store, environment))
 
-    async def _look(self, store: StateStore, environment: str) -> SharedState:
-        found = await store.shared(environment)
+    async def _read(self, store: StateStore, environment: str) -> SharedState:
+        result = await store.shared(environment)
         if store is self._shared:
-            self._seen.pop(environment, None)  # the newest stands last
-            self._seen[environment] = (self._clock_s(), found)
-        return found
+            self._last_seen.pop(environment, None)  # the newest is last
+            self._last_seen[environment] = (self._clock_s(), result)
+        return result
 
-    admit = _on_either(StateStore.admit)
-    failed = _on_either(StateStore.failed)
-    succeeded = _on_either(StateStore.succeeded)
-    released = _on_either(StateStore.released)
-    back_off = _on_either(StateStore.back_off)
-    reserve = _on_either(StateStore.reserve)
-    settle = _on_either(StateStore.settle)
-    spent_usd = _on_either(StateStore.spent_usd)
-    deregister = _on_either(StateStore.deregister)
-    write_overlay = _on_shared(StateStore.write_overlay)
-    clear_overlay = _on_shared(StateStore.clear_overlay)
-    heartbeats = _on_shared(StateStore.heartbeats)
+    admit = _with_fallback(StateStore.admit)
+    record_failure = _with_fallback(StateStore.record_failure)
+    record_success = _with_fallback(StateStore.record_success)
+    release_probe = _with_fallback(StateStore.release_probe)
+    back_off = _with_fallback(StateStore.back_off)
+    reserve = _with_fallback(StateStore.reserve)
+    settle = _with_fallback(StateStore.settle)
+    spent_usd = _with_fallback(StateStore.spent_usd)
+    deregister = _with_fallback(StateStore.deregister)
+    write_overlay = _shared_only(StateStore.write_overlay)
+    clear_overlay = _shared_only(StateStore.clear_overlay)
+    heartbeats = _shared_only(StateStore.heartbeats)
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Say that this process lives, to all or to nobody.
+        """Announce that this process is alive; the shared store only.
 
         Raises:
-            InfrastructureError: nobody has heard it: the shared store is away, or was when it was asked.
+            InfrastructureError: the shared store is unreachable.
         """
         if not self._should_retry_shared():
-            raise InfrastructureError(self.away_reason or "the shared state is away")
-        await self._ask_shared(lambda store: store.heartbeat(heartbeat, lifetime_s=lifetime_s))
+            raise InfrastructureError(self.unavailable_reason or "the shared state is unreachable")
+        await self._call_shared(lambda store: store.heartbeat(heartbeat, lifetime_s=lifetime_s))
 
     async def aclose(self) -> None:
         """Close both stores."""
-        await self._alone.aclose()
+        await self._local.aclose()
         await self._shared.aclose()

@@ -1,7 +1,7 @@
-"""Money as the stores count it: whole nano-dollars, by UTC day.
+"""Money in whole nano-dollars, by UTC day.
 
-Sums of binary fractions refuse what fits exactly (0.1 + 0.1 + 0.1 > 0.3); whole nano-dollars do not, and one is still
-less than the cheapest token costs.
+Binary fractions would refuse sums that fit exactly (0.1 + 0.1 + 0.1 > 0.3). A nano-dollar is below the price of the
+cheapest token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowai.state.store import Reservation
 
 MAX_USD = 1_000_000.0
-"""Above any real amount, and sums of it stay exact in the floats that Redis' scripts count with."""
+"""Above any real amount; sums of it stay exact in the floats of Redis scripts."""
 
 _NANO_PER_USD = 1_000_000_000
 _EPOCH_ORDINAL = EPOCH.toordinal()
@@ -24,7 +24,7 @@ _DAY_S = 86_400
 
 
 def nano_usd(amount_usd: float) -> int:
-    """Give an amount in nano-dollars, rounded to the nearest.
+    """Return an amount in nano-dollars, rounded to the nearest.
 
     Raises:
         UsageError: not a number from 0 to `MAX_USD`.
@@ -35,36 +35,36 @@ def nano_usd(amount_usd: float) -> int:
 
 
 def limit_nano_usd(limit_usd: float) -> int:
-    """Give a limit in nano-dollars; one above `MAX_USD`, infinity included, is taken for `MAX_USD`."""
+    """Return a limit in nano-dollars; a limit above `MAX_USD`, infinity included, counts as `MAX_USD`."""
     return nano_usd(min(limit_usd, MAX_USD))
 
 
 def usd(amount_nano: int) -> float:
-    """Give nano-dollars in dollars."""
+    """Return nano-dollars as dollars."""
     return amount_nano / _NANO_PER_USD
 
 
 def settlement_delta(reservation: Reservation, *, actual_usd: float, held_by: str) -> int:
-    """Say what settling adds to an account: what was paid, less what this store had set aside for it."""
+    """Return what settling adds to an account: the real cost, less what the store `held_by` had reserved."""
     held_nano = nano_usd(reservation.amount_usd) if reservation.held_by == held_by else 0
     return nano_usd(actual_usd) - held_nano
 
 
 def utc_day(now_s: float) -> str:
-    """Give the UTC day of a time, `YYYY-MM-DD`."""
+    """Return the UTC day of a time, `YYYY-MM-DD`."""
     return datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%d")
 
 
 def day_number(day: str) -> int:
-    """Count a day from the epoch's, as `now_s // 86400` does."""
+    """Return the number of days since the epoch, as `now_s // 86400` does."""
     return date.fromisoformat(day).toordinal() - _EPOCH_ORDINAL
 
 
 def day_of(number: int) -> str:
-    """Give the day of a number."""
+    """Return the day of a day number."""
     return date.fromordinal(number + _EPOCH_ORDINAL).isoformat()
 
 
 def oldest_kept_day(now_s: float) -> str:
-    """Give the oldest day that stores keep: the one before today's, for calls that began before midnight."""
+    """Return the oldest day that stores keep: yesterday, for calls that began before midnight."""
     return utc_day(now_s - _DAY_S)

@@ -1,4 +1,4 @@
--- Put an overlay in force unless a newer one is; it has no expiry, because its silent end would bring a bad release back.
+-- Write an overlay unless a newer one exists. It never expires: a silent end would bring a bad release back.
 --
 -- KEYS[1]: hash of one environment's overlay: `epoch`, `record`. ARGV: epoch, record.
 

@@ -1,10 +1,10 @@
 -- The live processes of an environment, in one step.
 --
--- KEYS[1]: hash of processes: name -> heartbeat. KEYS[2]: sorted set of names by when they count as gone.
+-- KEYS[1]: hash of processes: name -> heartbeat. KEYS[2]: sorted set of names by end of life.
 -- ARGV: verb, clock or empty, then per verb:
---   beat  name, heartbeat, lifetime_s
---   gone  name
---   live                               gives the heartbeats, by name
+--   heartbeat   name, heartbeat, lifetime_s
+--   deregister  name
+--   heartbeats                         returns the heartbeats, by name
 
 local heartbeats, ends, verb = KEYS[1], KEYS[2], ARGV[1]
 local now = clock(ARGV[2])
@@ -18,7 +18,7 @@ end
 
 local verbs = {}
 
-function verbs.beat()
+function verbs.heartbeat()
   local name, lifetime_s = ARGV[3], tonumber(ARGV[5])
   remove(redis.call("ZRANGEBYSCORE", ends, "-inf", exact(now)))
   redis.call("HSET", heartbeats, name, ARGV[4])
@@ -28,19 +28,19 @@ function verbs.beat()
   return false
 end
 
-function verbs.gone()
+function verbs.deregister()
   remove({ ARGV[3] })
   return false
 end
 
-function verbs.live()
+function verbs.heartbeats()
   local names = redis.call("ZRANGEBYSCORE", ends, "(" .. exact(now), "+inf")
   table.sort(names)
-  local found = {}
+  local records = {}
   for _, name in ipairs(names) do
-    found[#found + 1] = redis.call("HGET", heartbeats, name)
+    records[#records + 1] = redis.call("HGET", heartbeats, name)
   end
-  return found
+  return records
 end
 
 return verbs[verb]()

@@ -1,7 +1,7 @@
-"""One connection to Redis, shared by all concurrent callers.
+"""Redis connection, shared by all concurrent callers.
 
-Commands that are asked for during an exchange go together in the next one: two hundred callers cost two round trips,
-and all of them learn at once that Redis is away. No error quotes the URL's password.
+Commands that arrive during an exchange are pipelined into the next: two hundred callers need two round trips, and all
+fail at once when Redis is unreachable. No error quotes the URL's password.
 """
 
 from __future__ import annotations
@@ -29,33 +29,32 @@ if TYPE_CHECKING:
 CommandResult = TypeVar("CommandResult")
 Command = tuple[str | bytes | float, ...]
 
-CONNECT_LIMIT_S = 0.25
-ANSWER_LIMIT_S = 0.25
+CONNECT_TIMEOUT_S = 0.25
+REPLY_TIMEOUT_S = 0.25
 _GRACE_S = 0.02
-_MAX_PIPELINE = 128  # so that one exchange stays far below its limit
+_MAX_PIPELINE = 128  # keeps one exchange far below its timeout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _PendingCommand:
-    """What one caller asks."""
+    """Commands of one caller, sent together."""
 
     commands: tuple[Command, ...]
-    """Sent together, in order."""
-    answer: asyncio.Future[list[Any]]
-    """Gets a reply for each."""
+    replies: asyncio.Future[list[Any]]
+    """Resolves to one reply per command."""
 
 
 class RedisConnection:
-    """A connection that is made at the first use, in the event loop that uses it, and again after it broke.
+    """Connection that opens at its first use, in that event loop, and reopens after it broke.
 
     Args:
-        url: as the redis library reads it.
+        url: as the redis library parses it.
         purpose: what Redis is used for, as errors name it.
-        pause_s: seconds, >= 0, in which no new attempt is made while Redis is away: all commands fail at once.
+        pause_s: seconds without a new attempt after a failure, >= 0; all commands fail at once meanwhile.
         clock_s: monotonic.
 
     Raises:
-        ValueError: the URL cannot be read; the message quotes nothing of it.
+        ValueError: the URL cannot be parsed; the message quotes nothing of it.
     """
 
     def __init__(
@@ -65,110 +64,110 @@ class RedisConnection:
         self._purpose = purpose
         self._pause_s = pause_s
         self._clock_s = clock_s
-        self._away: str | None = None
+        self._unavailable_reason: str | None = None
         self._try_at_s = 0.0
         self._connection = _connection(url)
-        self._waiting: deque[_PendingCommand] = deque()
-        self._carrier: asyncio.Task[None] | None = None
+        self._pending: deque[_PendingCommand] = deque()
+        self._sender: asyncio.Task[None] | None = None
 
-    async def ask(self, *commands: Command) -> list[Any]:
-        """Send commands and return their replies: bytes, integers, lists; a refused command's is a ResponseError.
+    async def send(self, *commands: Command) -> list[Any]:
+        """Send commands and return their replies: bytes, integers, lists; a ResponseError for a refused command.
 
         Raises:
-            InfrastructureError: no connection, or no answer, within the limits.
+            InfrastructureError: no connection or no reply within the timeouts.
         """
-        if self._away is not None:
+        if self._unavailable_reason is not None:
             now_s = self._clock_s()
             if now_s < self._try_at_s:
-                raise self.unavailable(self._away)
+                raise self.unavailable(self._unavailable_reason)
             self._try_at_s = now_s + self._pause_s  # the other callers do not wait for this attempt
-        asked = _PendingCommand(commands=commands, answer=asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
-        if self._carrier is None:
-            self._carrier = asyncio.create_task(self._carry())
-        return await asked.answer
+        pending = _PendingCommand(commands=commands, replies=asyncio.get_running_loop().create_future())
+        self._pending.append(pending)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_pending())
+        return await pending.replies
 
     async def run(self, *commands: Command) -> list[Any]:
-        """Send commands and return their replies, of which none is an error.
+        """Send commands and return their replies.
 
         Raises:
-            InfrastructureError: no connection, no answer within the limits, or a command was refused.
+            InfrastructureError: no connection, no reply within the timeouts, or a command was refused.
         """
-        return [self.accepted(reply) for reply in await self.ask(*commands)]
+        return [self.check_reply(reply) for reply in await self.send(*commands)]
 
     async def run_transaction(self, *commands: Command) -> list[Any]:
-        """Send commands that Redis runs as one, or not at all; as `run` otherwise."""
+        """Send commands that Redis runs all or none; otherwise as `run`."""
         *_, replies = await self.run(("MULTI",), *commands, ("EXEC",))
-        return [self.accepted(reply) for reply in replies]
+        return [self.check_reply(reply) for reply in replies]
 
-    def accepted(self, reply: Any) -> Any:  # noqa: ANN401 - any reply
-        """Return a reply, unless it is Redis's refusal: Redis is there, but full, or forbids the command.
+    def check_reply(self, reply: Any) -> Any:  # noqa: ANN401 - any reply
+        """Return a reply, unless Redis refused the command: full memory, or no permission.
 
         Raises:
-            InfrastructureError: it is.
+            InfrastructureError: the command was refused.
         """
         if isinstance(reply, ResponseError):
             raise self._error("refused", str(reply))
         return reply
 
-    def unavailable(self, said: str) -> InfrastructureError:
-        """Build the error of a Redis that cannot be used."""
-        return self._error("is away", said)
+    def unavailable(self, reason: str) -> InfrastructureError:
+        """Build the error of an unusable Redis."""
+        return self._error("is unreachable", reason)
 
-    def _error(self, verb: str, said: str) -> InfrastructureError:
-        return InfrastructureError(  # a server may quote what it was sent, the password included
-            f"{self._purpose} at `{shown_address(self._url)}` {verb}: {without_password(said, self._url)}",
-            hint="see whether Redis runs there and lets us in",
+    def _error(self, verb: str, reason: str) -> InfrastructureError:
+        return InfrastructureError(  # a server may echo the password
+            f"{self._purpose} at `{shown_address(self._url)}` {verb}: {without_password(reason, self._url)}",
+            hint="check that Redis runs there and accepts this user",
         )
 
     async def aclose(self) -> None:
-        """Close the connection; the next use makes another."""
-        if self._carrier is not None:
-            self._carrier.cancel()
-            await asyncio.wait({self._carrier})
+        """Close the connection; the next use opens another."""
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.wait({self._sender})
         await self._connection.disconnect(nowait=True)
 
-    async def _carry(self) -> None:
+    async def _send_pending(self) -> None:
         """Exchange until no caller waits."""
-        together: list[_PendingCommand] = []
-        said = "the connection was closed"
+        batch: list[_PendingCommand] = []
+        reason = "the connection was closed"
         try:
-            while self._waiting:
-                together = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_PIPELINE))]
-                await self._exchange(together)
-                self._away = None
+            while self._pending:
+                batch = [self._pending.popleft() for _ in range(min(len(self._pending), _MAX_PIPELINE))]
+                await self._exchange(batch)
+                self._unavailable_reason = None
         except TimeoutError:
-            said = self._lost(f"no answer within {ANSWER_LIMIT_S} s")
+            reason = self._mark_unavailable(f"no reply within {REPLY_TIMEOUT_S} s")
         except (RedisError, OSError) as error:
-            said = self._lost(str(error))
+            reason = self._mark_unavailable(str(error))
         finally:
-            self._carrier = None
-            for asked in (*together, *self._waiting):
-                if not asked.answer.done():
-                    asked.answer.set_exception(self.unavailable(said))
-            self._waiting.clear()
+            self._sender = None
+            for pending in (*batch, *self._pending):
+                if not pending.replies.done():
+                    pending.replies.set_exception(self.unavailable(reason))
+            self._pending.clear()
 
-    def _lost(self, said: str) -> str:
-        self._away, self._try_at_s = said, self._clock_s() + self._pause_s
-        return said
+    def _mark_unavailable(self, reason: str) -> str:
+        self._unavailable_reason, self._try_at_s = reason, self._clock_s() + self._pause_s
+        return reason
 
-    async def _exchange(self, together: Sequence[_PendingCommand]) -> None:
+    async def _exchange(self, batch: Sequence[_PendingCommand]) -> None:
         if not await self._is_connected():
-            await _within(CONNECT_LIMIT_S, self._connection.connect_check_health(check_health=False))
-        commands = [command for asked in together for command in asked.commands]
-        replies = iter(await _within(ANSWER_LIMIT_S, self._send(commands)))
-        for asked in together:
-            found = list(islice(replies, len(asked.commands)))
-            if not asked.answer.done():  # its caller may have left
-                asked.answer.set_result(found)
+            await _within(CONNECT_TIMEOUT_S, self._connection.connect_check_health(check_health=False))
+        commands = [command for pending in batch for command in pending.commands]
+        replies = iter(await _within(REPLY_TIMEOUT_S, self._send_and_read(commands)))
+        for pending in batch:
+            replies_of_pending = list(islice(replies, len(pending.commands)))
+            if not pending.replies.done():  # its caller may have left
+                pending.replies.set_result(replies_of_pending)
 
     async def _is_connected(self) -> bool:
-        """Return whether the connection can be used; one that the server has closed meanwhile cannot."""
+        """Return whether the connection is usable; closes one that the server has closed."""
         if self._connection.is_connected and await self._connection.can_read():
             await self._connection.disconnect(nowait=True)
         return bool(self._connection.is_connected)
 
-    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+    async def _send_and_read(self, commands: Sequence[Command]) -> list[Any]:
         connection = self._connection
         await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         replies: list[Any] = []
@@ -180,19 +179,19 @@ class RedisConnection:
         return replies
 
 
-async def _within(limit_s: float, act: Coroutine[Any, Any, CommandResult]) -> CommandResult:
-    """Wait for an act, but not for longer than the limit.
+async def _within(timeout_s: float, work: Coroutine[Any, Any, CommandResult]) -> CommandResult:
+    """Await `work` for at most `timeout_s`, plus one short read of what has already arrived.
 
-    Time in which this process did something else is no silence of the server: an answer that lies there when the limit
-    ends is still read. `asyncio.timeout` would throw it away.
+    Time in which this process was busy is not the server's: a reply in the socket buffer at the timeout is still read.
+    `asyncio.timeout` would discard it.
 
     Raises:
-        TimeoutError: the limit ended; the act was cancelled, which closes the connection.
+        TimeoutError: `work` was cancelled, which closes the connection.
     """
-    task = asyncio.ensure_future(act)
+    task = asyncio.ensure_future(work)
     try:
-        for patience_s in (limit_s, _GRACE_S):
-            if (await asyncio.wait({task}, timeout=patience_s))[0]:
+        for wait_s in (timeout_s, _GRACE_S):
+            if (await asyncio.wait({task}, timeout=wait_s))[0]:
                 return task.result()
     finally:
         task.cancel()
@@ -203,13 +202,13 @@ async def _within(limit_s: float, act: Coroutine[Any, Any, CommandResult]) -> Co
 def _connection(url: str) -> AbstractConnection:
     redis_host(url)
     try:
-        pool = ConnectionPool.from_url(  # reads the URL
+        pool = ConnectionPool.from_url(  # parses the URL
             url,
-            socket_timeout=None,  # the limits are ours
+            socket_timeout=None,  # timeouts are set in `_exchange`
             socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),  # the library's default tries for seconds
-            protocol=2,  # 3 asks for notices we do not read, in more round trips
-            driver_info=None,  # nor does the server need to hear the library's name
+            retry=Retry(NoBackoff(), 0),  # the library's default retries for seconds
+            protocol=2,  # 3 subscribes to push messages, in more round trips
+            driver_info=None,  # saves a round trip
         )
         connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
     except (TypeError, ValueError):

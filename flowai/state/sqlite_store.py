@@ -1,8 +1,8 @@
-"""The store of one machine: an SQLite file that several processes read and write.
+"""State store of one machine: an SQLite file that several processes read and write.
 
-The operations are inline, without a thread: each takes microseconds, less than handing it to one. A process that is
-killed in the middle of a write changes nothing and hurts nobody (write-ahead log). A machine that loses power forgets
-at most what was written since the last checkpoint, never the whole file (synchronous=NORMAL).
+Operations run inline: each takes microseconds, less than a thread switch. A process killed during a write changes
+nothing (write-ahead log). A power cut loses at most the writes since the last checkpoint, never the file
+(synchronous=NORMAL).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InfrastructureError, Place
-from flowai.state import circuit as law
-from flowai.state.memory_store import random_name
+from flowai.state import circuit
+from flowai.state.memory_store import random_id
 from flowai.state.money import limit_nano_usd, nano_usd, oldest_kept_day, settlement_delta, usd, utc_day
 from flowai.state.store import BreakerDecision, BreakerView, Heartbeat, Overlay, Reservation, SharedState
 from flowai.storage.files import writing
@@ -32,7 +32,9 @@ FILE_NAME = "state.sqlite3"
 _FORMAT = 1
 _BUSY_LIMIT_S = 0.25
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_BUSY_POLL_S = 0.0002  # a write takes 30 us: SQLite's own waiting, in steps of milliseconds, would starve some of us
+_BUSY_POLL_S = (
+    0.0002  # a write takes 30 us; SQLite's own waiting, in steps of milliseconds, would starve some processes
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS store (held_by TEXT NOT NULL);
@@ -50,36 +52,33 @@ CREATE TABLE IF NOT EXISTS process (
 
 _SELECT_WINDOW = "SELECT record FROM breaker WHERE provider = ?"
 
-_window_decoder = msgspec.msgpack.Decoder(law.CircuitWindow)
+_window_decoder = msgspec.msgpack.Decoder(circuit.CircuitWindow)
 _overlay_decoder = msgspec.json.Decoder(Overlay)
 _heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
 
 
 class SqliteStateStore:
-    """`StateStore` of the processes of one machine; opens its file at the first use, in the thread that uses it.
+    """`StateStore` of the processes of one machine; opens its file at the first use, in that thread.
 
     Args:
-        directory: where the file lies, on a local disk; made when missing.
+        directory: where the file is, on a local disk; created when missing.
         clock_s: seconds since the epoch; the same for all processes.
-        new_name: gives names that nothing else has, to leases and to the file.
+        new_id: returns unique ids, for leases and for the file.
     """
 
-    def __init__(
-        self, directory: Path, clock_s: Callable[[], float], *, new_name: Callable[[], str] = random_name
-    ) -> None:
+    def __init__(self, directory: Path, clock_s: Callable[[], float], *, new_id: Callable[[], str] = random_id) -> None:
         self._path = directory / FILE_NAME
         self._clock_s = clock_s
-        self._new_name = new_name
+        self._new_id = new_id
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._held_by = ""
         self._version = -1  # SQLite's count of other connections' changes; the copies below are of this version
-        self._windows: dict[str, law.CircuitWindow] = {}
+        self._windows: dict[str, circuit.CircuitWindow] = {}
         self._overlays: dict[str, Overlay] = {}
 
     @contextmanager
     def _guard_errors(self) -> Iterator[None]:
-        """Turn what SQLite says into our error."""
         try:
             yield
         except (sqlite3.Error, msgspec.MsgspecError) as error:
@@ -88,13 +87,13 @@ class SqliteStateStore:
             ) from error
 
     def _open(self) -> sqlite3.Connection:
-        """Give the connection; a file that was removed or replaced meanwhile is opened anew."""
+        """Return the connection; a file that was removed or replaced is opened again."""
         if self._connection is not None:
             try:
                 if self._path.stat().st_ino == self._inode:
                     return self._connection
             except OSError:
-                pass  # removed: opening says more
+                pass  # removed: opening it explains more
             self._close()
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +111,7 @@ class SqliteStateStore:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
-            raise sqlite3.OperationalError(f"no write-ahead log here, but `{mode}`")
+            raise sqlite3.OperationalError(f"expected a write-ahead log, found journal mode `{mode}`")
         connection.execute("PRAGMA synchronous = NORMAL")
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
             connection.execute("BEGIN IMMEDIATE")
@@ -120,12 +119,12 @@ class SqliteStateStore:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(
-                    "INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (self._new_name(),)
+                    "INSERT INTO store SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", (self._new_id(),)
                 )
                 connection.execute(f"PRAGMA user_version = {_FORMAT}")
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found != _FORMAT:
-            raise sqlite3.DatabaseError(f"its format is {found}; expected {_FORMAT}")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != _FORMAT:
+            raise sqlite3.DatabaseError(f"its format is {version}; expected {_FORMAT}")
         (self._held_by,) = connection.execute("SELECT held_by FROM store").fetchone()
 
     def _close(self) -> None:
@@ -135,88 +134,92 @@ class SqliteStateStore:
         self._version = -1
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement, which is atomic by itself."""
+        """Run one statement, atomic by itself."""
         connection = self._open()
         cursor: sqlite3.Cursor = _retry_while_busy(lambda: connection.execute(statement, values))
         return cursor
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the file's one write lock."""
+        """Hold the file's only write lock."""
         connection = self._open()
         _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
         with _committing(connection):
             yield connection
 
     async def shared(self, environment: str) -> SharedState:
-        """Read what calls look at; a look at a file that did not change reads nothing."""
+        """Read what every call reads; an unchanged file is not read again."""
         now_s = self._clock_s()
         with self._guard_errors():
             version = self._run("PRAGMA data_version").fetchone()[0]
             if version != self._version:
-                self._read(version)
+                self._read_all(version)
         views: dict[str, BreakerView] = {}
         for provider, window in self._windows.items():
-            if (view := law.view(window, now_s=now_s)) is not None:
+            if (view := circuit.view(window, now_s=now_s)) is not None:
                 views[provider] = view
         return SharedState(breakers=views, overlay=self._overlays.get(environment), read_at_s=now_s)
 
-    def _read(self, version: int) -> None:
+    def _read_all(self, version: int) -> None:
         windows = self._run("SELECT provider, record FROM breaker").fetchall()
         overlays = self._run("SELECT environment, record FROM overlay").fetchall()
         self._windows = {provider: _window_decoder.decode(record) for provider, record in windows}
         self._overlays = {environment: _overlay_decoder.decode(record) for environment, record in overlays}
         self._version = version
 
-    def _step(self, provider: str, change: Callable[[law.CircuitWindow], law.CircuitWindow]) -> law.CircuitWindow:
-        """Change a provider's record under the write lock."""
+    def _update_window(
+        self, provider: str, change: Callable[[circuit.CircuitWindow], circuit.CircuitWindow]
+    ) -> circuit.CircuitWindow:
+        """Change a provider's window under the write lock."""
         with self._guard_errors(), self._writing() as connection:
-            before = _window(connection.execute(_SELECT_WINDOW, (provider,)))
+            before = _read_window(connection.execute(_SELECT_WINDOW, (provider,)))
             after = change(before)
             if after is not before:
-                self._version = -1  # SQLite tells of others' changes only
+                self._version = -1  # SQLite counts other connections' changes only
                 connection.execute(
                     "INSERT OR REPLACE INTO breaker VALUES (?, ?)", (provider, msgspec.msgpack.encode(after))
                 )
         return after
 
     async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
-        """Ask whether an attempt may start; writes only where the probe's lease is taken."""
+        """Return whether an attempt may start; writes only if a probe's lease is taken."""
         with self._guard_errors():
-            window = _window(self._run(_SELECT_WINDOW, provider))
-        _, admission = law.admit(window, rule, now_s=self._clock_s(), lease="")
-        if admission.probe is None:
-            return admission
-        lease = self._new_name()
-        admissions: list[BreakerDecision] = []
+            window = _read_window(self._run(_SELECT_WINDOW, provider))
+        _, decision = circuit.admit(window, rule, now_s=self._clock_s(), lease="")
+        if decision.probe is None:
+            return decision
+        lease = self._new_id()
+        decisions: list[BreakerDecision] = []
 
-        def take(window: law.CircuitWindow) -> law.CircuitWindow:
-            after, admission = law.admit(window, rule, now_s=self._clock_s(), lease=lease)
-            admissions.append(admission)
+        def take_lease(window: circuit.CircuitWindow) -> circuit.CircuitWindow:
+            after, decision = circuit.admit(window, rule, now_s=self._clock_s(), lease=lease)
+            decisions.append(decision)
             return after
 
-        self._step(provider, take)
-        return admissions[-1]
+        self._update_window(provider, take_lease)
+        return decisions[-1]
 
-    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
+    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
         """Count a failure."""
-        window = self._step(provider, lambda window: law.failed(window, rule, now_s=self._clock_s(), probe=probe))
-        return law.view(window, now_s=self._clock_s()) or BreakerView()
+        window = self._update_window(
+            provider, lambda window: circuit.record_failure(window, rule, now_s=self._clock_s(), probe=probe)
+        )
+        return circuit.view(window, now_s=self._clock_s()) or BreakerView()
 
-    async def succeeded(self, provider: str, *, probe: str) -> None:
-        """Close the breaker after a good probe."""
-        self._step(provider, lambda window: law.succeeded(window, probe=probe))
+    async def record_success(self, provider: str, *, probe: str) -> None:
+        """Close the breaker after a successful probe."""
+        self._update_window(provider, lambda window: circuit.record_success(window, probe=probe))
 
-    async def released(self, provider: str, *, probe: str) -> None:
-        """Give a lease back."""
-        self._step(provider, lambda window: law.released(window, probe=probe))
+    async def release_probe(self, provider: str, *, probe: str) -> None:
+        """Return a lease without a result."""
+        self._update_window(provider, lambda window: circuit.release_probe(window, probe=probe))
 
     async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Leave a provider alone for as long as it asked."""
-        self._step(provider, lambda window: law.back_off(window, now_s=self._clock_s(), for_s=for_s))
+        """Start a back-off of a provider."""
+        self._update_window(provider, lambda window: circuit.back_off(window, now_s=self._clock_s(), for_s=for_s))
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
-        """Set money aside for today, in one statement."""
+        """Reserve money for today, in one statement."""
         amount, limit = nano_usd(amount_usd), limit_nano_usd(limit_usd)
         if amount > limit:
             return None
@@ -251,14 +254,14 @@ class SqliteStateStore:
             )
 
     async def spent_usd(self, account: str) -> float:
-        """Give what was spent and set aside today."""
+        """Return what is spent and reserved today."""
         today = utc_day(self._clock_s())
         with self._guard_errors():
             row = self._run("SELECT amount_nano FROM spent WHERE day = ? AND account = ?", today, account).fetchone()
         return 0.0 if row is None else usd(row[0])
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
-        """Put an overlay in force."""
+        """Write an overlay."""
         self._version = -1
         with self._guard_errors():
             self._run(
@@ -270,13 +273,13 @@ class SqliteStateStore:
             )
 
     async def clear_overlay(self, environment: str) -> None:
-        """Take the overlay away."""
+        """Remove the overlay."""
         self._version = -1
         with self._guard_errors():
             self._run("DELETE FROM overlay WHERE environment = ?", environment)
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Say that this process lives; what nobody asks for any more is taken out on the way."""
+        """Announce that this process is alive; deletes dead processes and old days."""
         now_s = self._clock_s()
         values = (heartbeat.environment, heartbeat.process, now_s + lifetime_s, msgspec.json.encode(heartbeat))
         with self._guard_errors(), self._writing() as connection:
@@ -295,7 +298,7 @@ class SqliteStateStore:
             return [_heartbeat_decoder.decode(record) for (record,) in rows]
 
     async def deregister(self, environment: str, process: str) -> None:
-        """Say that a process ended in good order."""
+        """Remove a process that exits."""
         with self._guard_errors():
             self._run("DELETE FROM process WHERE environment = ? AND process = ?", environment, process)
 
@@ -305,17 +308,17 @@ class SqliteStateStore:
             self._close()
 
 
-def _window(found: sqlite3.Cursor) -> law.CircuitWindow:
-    row = found.fetchone()
-    return law.EMPTY_WINDOW if row is None else _window_decoder.decode(row[0])
+def _read_window(cursor: sqlite3.Cursor) -> circuit.CircuitWindow:
+    row = cursor.fetchone()
+    return circuit.EMPTY_WINDOW if row is None else _window_decoder.decode(row[0])
 
 
-def _retry_while_busy(act: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever the act gives
-    """Try again while another process writes, up to a short limit."""
+def _retry_while_busy(operation: Callable[[], Any]) -> Any:  # noqa: ANN401 - the operation's result
+    """Retry while another process writes, up to a short timeout."""
     deadline_s = time.monotonic() + _BUSY_LIMIT_S
     while True:
         try:
-            return act()
+            return operation()
         except sqlite3.OperationalError as error:
             if _sqlite_code(error) not in _BUSY or time.monotonic() > deadline_s:
                 raise
@@ -324,25 +327,25 @@ def _retry_while_busy(act: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever
 
 @contextmanager
 def _committing(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what was begun, or take it back."""
+    """Commit, or roll back on an error."""
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # SQLite takes some back by itself, on a full disk for one
+        if connection.in_transaction:  # SQLite rolls some back by itself, for example on a full disk
             connection.execute("ROLLBACK")
         raise
 
 
 def _sqlite_code(error: Exception) -> int:
-    """Give SQLite's primary result code; 0 for an error that is not SQLite's."""
+    """Return SQLite's primary result code; 0 for other errors."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _hint(error: Exception) -> str:
     code = _sqlite_code(error)
     if code in _BUSY:
-        return "another process holds it; see whether one hangs"
+        return "another process holds the lock; check for one that hangs"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or isinstance(error, msgspec.MsgspecError):
-        return "stop flowai's processes and remove it: breakers, today's budgets and a rollback's overlay begin anew"
+        return "stop flowai's processes and delete it: this resets breakers, today's budgets and a rollback's overlay"
     return "free some space or choose another place with `state:`"

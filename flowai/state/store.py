@@ -1,6 +1,6 @@
-"""What processes share, and what every store of it promises.
+"""Records and protocol of the state that processes share.
 
-Times are seconds since the epoch by the store's clock: the server's on Redis, so that machines agree; else this
+Times are seconds since the epoch by the store's clock: the server's on Redis, so that machines agree; otherwise this
 machine's.
 """
 
@@ -17,181 +17,175 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BreakerStatus = Literal["closed", "open", "probing"]
-"""`closed`: ask. `open`: leave it alone. `probing`: one process is trying it, all others leave it alone."""
+"""`closed`: call it. `open`: do not call it. `probing`: one process tests it, the others do not call it."""
 
 
 class BreakerRule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a provider is left alone."""
+    """Limits of a circuit breaker."""
 
     failure_count: int = 5
     """More failures than this within the window open the breaker, >= 1."""
     window_s: float = 60.0
     """Sliding window, seconds, > 0."""
     open_s: float = 300.0
-    """Seconds it stays open before one probe, > 0."""
+    """Seconds until an open breaker allows a probe, > 0."""
     lease_s: float = 60.0
-    """Seconds a probe may take before another process may try, > 0."""
+    """Seconds until another process may probe instead, > 0."""
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
-    """How one provider stands."""
+    """Public state of one provider."""
 
     status: BreakerStatus = "closed"
-    """See `BreakerStatus`."""
     failure_count: int = 0
-    """Counted failures within the window, >= 0."""
+    """Counted failures within the window."""
     open_until_s: float = 0.0
-    """When an open breaker lets a probe through; 0 when closed."""
+    """When an open breaker allows a probe; 0 when closed."""
     lease_until_s: float = 0.0
-    """When a probe's lease ends; 0 when nobody probes."""
-    rest_until_s: float = 0.0
-    """Until when the provider asked to be left alone (Retry-After); 0 when it did not."""
+    """When the running probe's lease ends; 0 for none."""
+    back_off_until_s: float = 0.0
+    """End of the back-off that the provider asked for (Retry-After); 0 for none."""
 
 
 class BreakerDecision(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether one attempt may start."""
+    """Permission or refusal of one attempt."""
 
     is_admitted: bool
-    """Whether to ask the provider now."""
     reason: Literal["open", "probing", "resting"] | None = None
-    """Why not: `open`, `probing` or `resting`; None when admitted."""
+    """Why the attempt is refused; None when admitted."""
     probe: str | None = None
-    """The lease, when this attempt is the fleet's one probe: hand it back with `succeeded`, `failed` or `released`;
-    None for ordinary attempts."""
+    """Lease of the fleet's only probe: return it with `record_success`, `record_failure` or `release_probe`. None for
+    ordinary attempts."""
     retry_in_s: float = 0.0
-    """Seconds until it makes sense to ask again, >= 0; 0 when admitted."""
+    """Seconds until the next attempt makes sense, >= 0; 0 when admitted."""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """Money set aside for one call."""
+    """Money reserved for one call."""
 
     account: str
-    """What it counts against (`summarization`)."""
+    """The feature it counts against."""
     day: str
     """UTC day it counts against, `YYYY-MM-DD`."""
     amount_usd: Annotated[float, Meta(ge=0)]
-    """US dollars set aside, >= 0."""
     held_by: str = ""
-    """Which store, and which life of it, holds the money; another one cannot give it back."""
+    """Id of the store, and of its data's life, that holds the money; another one cannot return it."""
 
 
 class Overlay(msgspec.Struct, frozen=True, kw_only=True):
-    """What overrides the registry in running processes at once; written by a rollback."""
+    """Override of the registry for all running processes; a rollback writes it."""
 
     schema_version: int = 1
     """Version of this format: 1."""
     release: str | None = None
     """The release that serves; None when only the rollout ends."""
     bad: tuple[str, ...] = ()
-    """Releases never to be served again, whatever the registry still says."""
+    """Releases that must never serve again, whatever the registry says."""
     ends_rollout_of: str | None = None
-    """The candidate whose rollout is over; None when none was on."""
+    """The candidate whose rollout ends; None for no active rollout."""
     serving: str | None = None
-    """The release that serves by it, also where only a rollout ends: a rollback that is run again knows by it that it
-    is done; None for an overlay that overrides nothing any more."""
+    """The release that serves after it, also where only a rollout ends; a repeated rollback reads it to see that it is
+    done. None for an overlay that overrides nothing any more."""
     epoch: Annotated[int, Meta(ge=1)]
-    """Rises with each overlay of an environment, so that heartbeats can acknowledge it, >= 1."""
+    """Increases with each overlay of an environment, so that heartbeats can acknowledge it, >= 1."""
     reason: str | None = None
-    """Why, in a person's words."""
     at: datetime
     """When it was written (RFC 3339, UTC)."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A live process and what it serves."""
+    """Message of a live process about the release it serves."""
 
     schema_version: int = 1
     """Version of this format: 1."""
     process: str
-    """Name no other process has; the same as in the event log."""
+    """Unique name, the same as in the event log."""
     host: str
-    """Machine."""
     pid: int
-    """Process id, >= 1."""
     environment: str = ""
-    """Whose registry it follows; empty for the plain one."""
+    """Environment of its registry; empty for the base registry."""
     origin: str
     """`library` or `serve`."""
     release: str
     """The release it serves as baseline."""
     candidate: str | None = None
-    """The release it rolls out; None when no rollout is on."""
+    """The release it rolls out; None for no active rollout."""
     overlay_epoch: int = 0
     """The newest overlay it follows; 0 for none."""
     started_at: datetime
-    """When the process began (RFC 3339, UTC)."""
+    """When the process started (RFC 3339, UTC)."""
     at: datetime
-    """When it said this."""
+    """When it was sent (RFC 3339, UTC)."""
 
 
 class SharedState(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a call looks at before it starts, read in one go."""
+    """Everything that a call reads before it starts, in one round trip."""
 
     breakers: Mapping[str, BreakerView] = {}
-    """Providers that are not simply closed and quiet; all others are."""
+    """Providers that are not closed and quiet."""
     overlay: Overlay | None = None
-    """The live overlay of the environment; None when there is none."""
+    """The environment's live overlay."""
     read_at_s: float = 0.0
-    """When, by the store's clock."""
+    """When it was read, by the store's clock."""
 
 
 class StateStore(Protocol):
-    """A store that processes share.
+    """Store that processes share.
 
-    Every method is one round trip and atomic. A store that is away raises InfrastructureError within its own short
-    limit.
+    Every method is atomic and one round trip. An unreachable store raises InfrastructureError within its own short
+    timeout.
     """
 
     async def shared(self, environment: str) -> SharedState:
-        """Read what calls look at."""
+        """Read what every call reads."""
         ...
 
     async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
-        """Ask whether an attempt may start; takes the probe's lease where one is due."""
+        """Return whether an attempt may start; takes the probe's lease if one is due."""
         ...
 
-    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
+    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
         """Count a failure; opens the breaker above the limit, or again after a failed probe.
 
-        A failure reported while the breaker is open, by an attempt that began earlier, changes nothing; nor does a
-        probe whose lease has passed on.
+        Nothing changes for a failure of an earlier attempt while the breaker is open, or of a probe that lost its
+        lease.
         """
         ...
 
-    async def succeeded(self, provider: str, *, probe: str) -> None:
-        """Close the breaker after a good probe and forget its window; ordinary successes are not reported."""
+    async def record_success(self, provider: str, *, probe: str) -> None:
+        """Close the breaker after a successful probe and clear its window; ordinary successes are not reported."""
         ...
 
-    async def released(self, provider: str, *, probe: str) -> None:
-        """Give a lease back without a verdict (the caller left): the next attempt probes."""
+    async def release_probe(self, provider: str, *, probe: str) -> None:
+        """Return a lease without a result (the caller left): the next attempt probes."""
         ...
 
     async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Leave a provider alone for as long as it asked; a later end wins over an earlier one."""
+        """Start a back-off of a provider; the later end of two counts."""
         ...
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
-        """Set money aside for today (UTC); None when it would pass the limit. What is never settled stays spent."""
+        """Reserve money for today (UTC); None above the limit. A reservation that is never settled stays spent."""
         ...
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
-        """Replace what was set aside by what was paid, >= 0; a store that does not hold it only adds what was paid."""
+        """Replace a reservation by the real cost, >= 0; a store that does not hold it only adds the cost."""
         ...
 
     async def spent_usd(self, account: str) -> float:
-        """Give what was spent and set aside today (UTC)."""
+        """Return what is spent and reserved today (UTC)."""
         ...
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
-        """Put an overlay in force; one with an older epoch than the one in force changes nothing."""
+        """Write an overlay; an older epoch than the current one changes nothing."""
         ...
 
     async def clear_overlay(self, environment: str) -> None:
-        """Take the overlay away."""
+        """Remove the overlay."""
         ...
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Say that this process lives; it counts as gone when it has said nothing for its lifetime."""
+        """Announce that this process is alive; without another heartbeat it counts as gone after its lifetime."""
         ...
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
@@ -199,9 +193,9 @@ class StateStore(Protocol):
         ...
 
     async def deregister(self, environment: str, process: str) -> None:
-        """Say that a process ended in good order."""
+        """Remove a process that exits."""
         ...
 
     async def aclose(self) -> None:
-        """Give connections back; may be called twice."""
+        """Close files and connections; may be called twice."""
         ...

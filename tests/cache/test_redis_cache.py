@@ -49,7 +49,7 @@ def url(server: RedisServer) -> str:
 def with_cache(url: str, tmp_path: Path, scene: Callable[[ResponseCache], Awaitable[None]]) -> None:
     async def play() -> None:
         rng = random.Random(1)  # noqa: S311 - for jitter
-        cache = open_response_cache(named_state=url, directory=tmp_path / "none", embed=FakeEmbedder(), rng=rng)
+        cache = open_response_cache(state=url, directory=tmp_path / "none", embedder=FakeEmbedder(), rng=rng)
         try:
             await scene(cache)
         finally:
@@ -69,7 +69,7 @@ def test_both_caches_find_what_another_process_kept(url: str, tmp_path: Path) ->
         assert cache.semantic_error is None
 
     async def find(cache: ResponseCache) -> None:
-        exact, similar = await cache.exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
+        exact, similar = await cache.find_exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
         assert exact is not None
         assert similar is not None
         assert exact.completion == similar.completion == ANSWER
@@ -77,7 +77,7 @@ def test_both_caches_find_what_another_process_kept(url: str, tmp_path: Path) ->
         assert await cache.find_similar(lookup("How do I not reset my password?")) is None
         for other in (lookup(PARAPHRASE, tenant="u"), lookup(PARAPHRASE, language="German")):
             assert await cache.find_similar(other) is None
-            assert await cache.exact(other) is None
+            assert await cache.find_exact(other) is None
 
     with_cache(url, tmp_path, keep)
     with_cache(url, tmp_path, find)
@@ -161,7 +161,7 @@ def test_the_same_text_has_one_answer_and_there_are_never_too_many(url: str) -> 
             await vectors.add(entry(0.001 * number, str(number)))
         assert (await vectors.nearest("p", VECTOR, above=0.5))[0].similarity > 0.9
 
-    with_vectors(url, scene, most_entries_count=10)
+    with_vectors(url, scene, max_entries=10)
     assert asyncio.run(redis_stats(url))[1].entry_count <= 301
 
     async def count_vectors() -> int:
@@ -190,7 +190,7 @@ def test_calls_that_leave_in_the_middle_leave_no_answer_for_the_next(url: str, t
         rng = random.Random(5)  # noqa: S311 - a sample
 
         async def ask(tenant: str) -> None:
-            found = await cache.exact(lookup(QUESTION, tenant=tenant))
+            found = await cache.find_exact(lookup(QUESTION, tenant=tenant))
             assert found is None or found.completion.text == tenant
 
         for _ in range(60):
@@ -213,8 +213,8 @@ def test_a_server_that_dies_or_hangs_fails_no_call_and_is_used_again_when_it_is_
             await cache.store(lookup(QUESTION), ANSWER)
             for trouble in (server.kill, server.freeze):
                 trouble()
-                assert await cache.exact(lookup(QUESTION)) is None
-                assert "is away" in (cache.error or "")
+                assert await cache.find_exact(lookup(QUESTION)) is None
+                assert "is unreachable" in (cache.error or "")
                 await cache.store(lookup(QUESTION), ANSWER)
                 assert await cache.find_similar(lookup(PARAPHRASE)) is None
                 if trouble == server.kill:
@@ -223,11 +223,11 @@ def test_a_server_that_dies_or_hangs_fails_no_call_and_is_used_again_when_it_is_
                     server.thaw()
                 for _ in range(300):  # it is tried again after a second
                     await cache.store(lookup(QUESTION), ANSWER)
-                    if await cache.exact(lookup(QUESTION)) is not None:
+                    if await cache.find_exact(lookup(QUESTION)) is not None:
                         break
                     await asyncio.sleep(0.02)
                 assert cache.error is None
-                assert await cache.exact(lookup(QUESTION)) is not None
+                assert await cache.find_exact(lookup(QUESTION)) is not None
 
         with_cache(server.url, tmp_path, scene)
 
@@ -243,14 +243,14 @@ def test_a_full_server_still_gives_what_it_has(tmp_path: Path) -> None:
             await connection.aclose()
             await cache.store(lookup(PARAPHRASE), ANSWER)
             assert "refused" in (cache.error or "")
-            assert await cache.exact(lookup(QUESTION)) is not None
+            assert await cache.find_exact(lookup(QUESTION)) is not None
 
         with_cache(server.url, tmp_path, scene)
 
 
 def test_an_address_that_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
-        assert await cache.exact(lookup(QUESTION)) is None
+        assert await cache.find_exact(lookup(QUESTION)) is None
         assert cache.error is not None
         assert "hidden" not in cache.error
 

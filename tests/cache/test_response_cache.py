@@ -36,7 +36,7 @@ PARAPHRASE = "How can I reset my password?"
 
 def with_cache(directory: Path, scene: Callable[[ResponseCache], Awaitable[None]], **changes: Any) -> None:
     async def play() -> None:
-        facts: dict[str, Any] = {"named_state": ".flowai", "directory": directory, "embed": FakeEmbedder()}
+        facts: dict[str, Any] = {"state": ".flowai", "directory": directory, "embedder": FakeEmbedder()}
         cache = open_response_cache(**(facts | changes), rng=random.Random(1))  # noqa: S311 - for jitter
         try:
             await scene(cache)
@@ -48,19 +48,19 @@ def with_cache(directory: Path, scene: Callable[[ResponseCache], Awaitable[None]
 
 def test_it_finds_the_same_request_and_one_that_means_the_same(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
-        assert await cache.exact(lookup(QUESTION)) is None
+        assert await cache.find_exact(lookup(QUESTION)) is None
         assert await cache.find_similar(lookup(QUESTION)) is None
         await cache.store(lookup(QUESTION), ANSWER)
-        exact, similar = await cache.exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
+        exact, similar = await cache.find_exact(lookup(QUESTION)), await cache.find_similar(lookup(PARAPHRASE))
         assert exact is not None
         assert exact.completion == ANSWER
-        assert exact.verdict == "exact"
+        assert exact.cache == "exact"
         assert exact.similarity is None
         assert similar is not None
         assert similar.completion == ANSWER
-        assert similar.verdict == "semantic"
+        assert similar.cache == "semantic"
         assert 0.8 < (similar.similarity or 0) <= 1
-        assert await cache.exact(lookup(PARAPHRASE)) is None
+        assert await cache.find_exact(lookup(PARAPHRASE)) is None
 
     with_cache(tmp_path, scene)
 
@@ -152,7 +152,7 @@ def test_no_answer_ever_crosses_tenants(tmp_path: Path) -> None:
         for number in range(100_000):
             tenant, text = rng.choice(tenants), rng.choice(texts)
             asked = questions[tenant, text]
-            found = await (cache.find_similar(asked) if number % 50 == 0 else cache.exact(asked))
+            found = await (cache.find_similar(asked) if number % 50 == 0 else cache.find_exact(asked))
             if found is not None:
                 hit_count += 1
                 assert found.completion.text == f"{tenant}|{text}"
@@ -170,7 +170,7 @@ def test_another_embedding_model_is_another_space(tmp_path: Path) -> None:
         assert await cache.find_similar(lookup(QUESTION)) is None
 
     with_cache(tmp_path, keep)
-    with_cache(tmp_path, ask, embed=FakeEmbedder("other"))
+    with_cache(tmp_path, ask, embedder=FakeEmbedder("other"))
 
 
 def test_an_answer_is_kept_about_as_long_as_its_class_says(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_processes_see_each_others_answers_and_replacements(tmp_path: Path) -> N
 
 
 def test_the_oldest_go_when_there_are_too_many(tmp_path: Path) -> None:
-    with closing(DiskVectors(tmp_path / "v.db", most_entries_count=20)) as vectors:
+    with closing(DiskVectors(tmp_path / "v.db", max_entries=20)) as vectors:
         for number in range(200):
             vectors.add(entry(str(number)))
             texts_near(vectors)
@@ -264,7 +264,7 @@ def test_a_damaged_file_fails_no_call_and_says_so(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
-        assert await cache.exact(lookup(QUESTION)) is None
+        assert await cache.find_exact(lookup(QUESTION)) is None
         assert await cache.find_similar(lookup(QUESTION)) is None
         assert "cannot be used" in (cache.error or "")
         assert "cannot be used" in (cache.semantic_error or "")
@@ -277,23 +277,23 @@ import asyncio, random, resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from support.cached_responses import ANSWER, FakeEmbedder, lookup
-from flowai.cache.response_cache import open_answer_cache
+from flowai.cache.response_cache import open_response_cache
 
 async def play():
     directory = Path({directory!r})
-    cache = open_answer_cache(named_state=".flowai", directory=directory, embed=FakeEmbedder(), rng=random.Random())
-    await cache.similar(lookup("before"))
-    await cache.keep(lookup("before"), ANSWER)
+    cache = open_response_cache(state=".flowai", directory=directory, embedder=FakeEmbedder(), rng=random.Random())
+    await cache.find_similar(lookup("before"))
+    await cache.store(lookup("before"), ANSWER)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # every write fails as on a full disk
-    await cache.similar(lookup("meanwhile"))
-    await cache.keep(lookup("meanwhile"), ANSWER)
+    await cache.find_similar(lookup("meanwhile"))
+    await cache.store(lookup("meanwhile"), ANSWER)
     errors = (cache.error, cache.semantic_error)
-    found = [bool(await ask(lookup("before"))) for ask in (cache.exact, cache.similar)]
+    found = [bool(await ask(lookup("before"))) for ask in (cache.find_exact, cache.find_similar)]
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    await cache.similar(lookup("after"))
-    await cache.keep(lookup("after"), ANSWER)
-    found += [bool(await ask(lookup("after"))) for ask in (cache.exact, cache.similar)]
+    await cache.find_similar(lookup("after"))
+    await cache.store(lookup("after"), ANSWER)
+    found += [bool(await ask(lookup("after"))) for ask in (cache.find_exact, cache.find_similar)]
     await cache.aclose()
     print(errors, found, (cache.error, cache.semantic_error), sep="\\n")
 
@@ -320,12 +320,12 @@ def test_an_embedder_that_fails_costs_the_semantic_half_only(tmp_path: Path) -> 
         await cache.flush()
         assert await cache.find_similar(lookup(PARAPHRASE)) is None
         assert cache.semantic_error == "no vectors today"
-        assert await cache.exact(lookup(QUESTION)) is not None
+        assert await cache.find_exact(lookup(QUESTION)) is not None
         embedder.fails = False
         await cache.find_similar(lookup(PARAPHRASE))
         assert cache.semantic_error is None, "it is back"
 
-    with_cache(tmp_path, scene, embed=embedder)
+    with_cache(tmp_path, scene, embedder=embedder)
 
 
 def test_without_an_embedder_it_says_why(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_without_an_embedder_it_says_why(tmp_path: Path) -> None:
         assert await cache.find_similar(lookup(QUESTION)) is None
         assert cache.semantic_error == "no package"
 
-    with_cache(tmp_path, scene, embed=None, semantic_error="no package")
+    with_cache(tmp_path, scene, embedder=None, semantic_error="no package")
 
 
 class SlowEmbedder(FakeEmbedder):
@@ -365,7 +365,7 @@ def test_nobody_waits_for_a_model_to_be_loaded_and_the_answer_is_kept_when_it_is
         assert await cache.find_similar(lookup(PARAPHRASE)) is not None
         assert embedder.asked == [QUESTION, PARAPHRASE]
 
-    with_cache(tmp_path, scene, embed=embedder)
+    with_cache(tmp_path, scene, embedder=embedder)
 
 
 def test_each_text_is_embedded_once(tmp_path: Path) -> None:
@@ -377,14 +377,14 @@ def test_each_text_is_embedded_once(tmp_path: Path) -> None:
         await cache.find_similar(lookup(QUESTION))
         assert embedder.asked == [QUESTION]
 
-    with_cache(tmp_path, scene, embed=embedder)
+    with_cache(tmp_path, scene, embedder=embedder)
 
 
 def test_what_it_counts_is_written_at_the_latest_when_it_closes(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         await cache.store(lookup(QUESTION), ANSWER)
         for _ in range(250):
-            await cache.exact(lookup(QUESTION))
+            await cache.find_exact(lookup(QUESTION))
         await cache.find_similar(lookup("something else"))
         await cache.find_similar(lookup(PARAPHRASE))
 
@@ -405,15 +405,15 @@ import asyncio, itertools, random, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from support.cached_responses import ANSWER, FakeEmbedder, lookup
-from flowai.cache.response_cache import open_answer_cache
+from flowai.cache.response_cache import open_response_cache
 
 async def write():
     directory = Path({directory!r})
-    cache = open_answer_cache(named_state=".flowai", directory=directory, embed=FakeEmbedder(), rng=random.Random())
+    cache = open_response_cache(state=".flowai", directory=directory, embedder=FakeEmbedder(), rng=random.Random())
     for number in itertools.count():
         asked = lookup(f"question {{number}} " + "long " * (number % 300))
-        await cache.similar(asked)
-        await cache.keep(asked, ANSWER)
+        await cache.find_similar(asked)
+        await cache.store(asked, ANSWER)
         if number == 20:
             print("writing", flush=True)
 
@@ -435,13 +435,13 @@ def test_kill_9_while_writing_corrupts_nothing(tmp_path: Path) -> None:
                 assert base.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
         async def scene(cache: ResponseCache) -> None:
-            found = await cache.exact(lookup("question 3 " + "long " * 3))
+            found = await cache.find_exact(lookup("question 3 " + "long " * 3))
             assert found is not None
             assert found.completion == ANSWER
             found = await cache.find_similar(lookup("question 3 " + "long " * 3))
             assert found is not None
             await cache.store(lookup("afterwards"), ANSWER)
-            assert await cache.exact(lookup("afterwards")) is not None
+            assert await cache.find_exact(lookup("afterwards")) is not None
             assert cache.error is None
             assert cache.semantic_error is None
 

@@ -33,7 +33,7 @@ def hit_count(pairs: list[Pair], directory: Path) -> int:
     async def play() -> int:
         rng = random.Random(1)  # noqa: S311 - for jitter
         embedder = LocalEmbedder()
-        cache = open_response_cache(named_state=".flowai", directory=directory, embed=embedder, rng=rng)
+        cache = open_response_cache(state=".flowai", directory=directory, embedder=embedder, rng=rng)
         await embedder.embed(["loads the model"])
         count = 0
         for number, pair in enumerate(pairs):  # a variable of its own keeps each pair to itself

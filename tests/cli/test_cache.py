@@ -27,14 +27,14 @@ def serve_once(directory: Path, named_state: str = ".flowai") -> None:
 
     async def serve() -> None:
         cache = open_response_cache(
-            named_state=named_state,
+            state=named_state,
             directory=directory,
-            embed=FakeEmbedder(),
+            embedder=FakeEmbedder(),
             rng=random.Random(1),  # noqa: S311 - for jitter
         )
         await cache.store(lookup("How do I reset my password?"), ANSWER)
         await cache.flush()
-        assert await cache.exact(lookup("How do I reset my password?"))
+        assert await cache.find_exact(lookup("How do I reset my password?"))
         assert await cache.find_similar(lookup("How can I reset my password?"))
         assert cache.error is None
         assert cache.semantic_error is None
@@ -98,7 +98,7 @@ def test_an_unreachable_redis_is_reported_and_the_disk_is_shown(flowai: Flowai, 
     assert ran.code == 4
     lines = ran.out.splitlines()
     assert lines[0].startswith("exact cache      2 entries")
-    assert lines[2].startswith("exact cache      the cache at `redis://127.0.0.1:1/0` is away")
+    assert lines[2].startswith("exact cache      the cache at `redis://127.0.0.1:1/0` is unreachable")
     assert "hidden-password" not in ran.out + ran.err
     assert flowai("cache", "clear").code == 4
 

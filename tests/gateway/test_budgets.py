@@ -42,7 +42,7 @@ class Clock:
         return self.time
 
     def timestamp(self) -> float:
-        """Give seconds since the epoch."""
+        """Return seconds since the epoch."""
         return self.time.timestamp()
 
 

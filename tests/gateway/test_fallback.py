@@ -1,4 +1,4 @@
-"""The ladder's rules, failure by failure, on a clock that only waits move."""
+"""The chain's rules, failure by failure, on a clock that only waits move."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fallback_scenario import World, fails, rung, said
+from support.fallback_scenario import World, candidate, fails, said
 
 from flowai.errors import (
     AllModelsFailedError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from flowai.providers import ChatMessage
 
 PASSING = [RateLimitedError, ServerError, TimedOutError, UnreachableError, MalformedAnswerError]
-A, B, C = rung("a"), rung("b"), rung("c")
+A, B, C = candidate("a"), candidate("b"), candidate("c")
 
 
 @pytest.mark.parametrize("kind", [*PASSING, AuthError, ModelNotFoundError])
@@ -61,7 +61,7 @@ def test_a_filter_is_gone_around_only_where_the_feature_says_so() -> None:
     world = World()
     world.models.will("a", fails(ContentFilteredError))
     world.models.will("b", "good")
-    assert world.complete(A, B, goes_around_filter=True).completion.text == "good"
+    assert world.complete(A, B, fallback_on_filtered=True).completion.text == "good"
 
 
 def test_an_answer_cut_off_by_a_filter_is_no_answer() -> None:
@@ -80,7 +80,7 @@ def test_an_empty_answer_moves_on_but_a_tool_call_is_an_answer() -> None:
 
 
 def test_a_context_that_is_too_small_needs_a_larger_one_and_never_the_same_request_again() -> None:
-    small, same, large = (rung(name, context_tokens=size) for name, size in (("a", 8), ("b", 8), ("c", 128)))
+    small, same, large = (candidate(name, context_tokens=size) for name, size in (("a", 8), ("b", 8), ("c", 128)))
     world = World()
     world.models.will("a", fails(ContextTooLongError))
     world.models.will("c", "good")
@@ -92,7 +92,7 @@ def test_a_context_that_nobody_exceeds_is_the_callers() -> None:
     world = World()
     world.models.will("a", fails(ContextTooLongError))
     with pytest.raises(ContextTooLongError):
-        world.complete(rung("a", context_tokens=8), rung("b", context_tokens=4))
+        world.complete(candidate("a", context_tokens=8), candidate("b", context_tokens=4))
     assert world.models.asked_names == ["a"]
 
 
@@ -101,7 +101,7 @@ def test_a_provider_that_is_silent_or_knows_no_key_is_not_asked_for_a_sibling(ki
     world = World()
     world.models.will("a", fails(kind))
     world.models.will("c", "good")
-    siblings = rung("a", provider="p"), rung("b", provider="p"), rung("c", provider="q")
+    siblings = candidate("a", provider="p"), candidate("b", provider="p"), candidate("c", provider="q")
     assert world.complete(*siblings).completion.text == "good"
     assert world.said == [f"a:{kind.__name__}", "b:same_provider", "c:ok"]
 
@@ -112,7 +112,7 @@ def test_a_wrong_key_and_a_retired_model_call_a_person() -> None:
     world.models.will("b", fails(ModelNotFoundError))
     world.models.will("c", "good")
     world.complete(A, B, C)
-    assert [cause for cause, _ in world.climb.alerts] == ["auth", "retired_model"]
+    assert [cause for cause, _ in world.fallback.alerts] == ["auth", "retired_model"]
 
 
 # --- the same model again ---
@@ -167,7 +167,7 @@ def test_when_all_others_are_left_alone_the_rung_is_the_last() -> None:
     world.models.will("b", fails(ServerError))
     for _ in range(6):
         with pytest.raises(AllModelsFailedError):
-            world.complete(B, rung("none", unavailable=MissingKeyError("no key")))
+            world.complete(B, candidate("none", unavailable=MissingKeyError("no key")))
     world.models.will("a", fails(ServerError), "good")
     assert world.complete(A, B).completion.text == "good"
 
@@ -204,17 +204,17 @@ def test_the_sixth_failure_opens_the_breaker_for_siblings_too_then_one_probe_clo
     world = World()
     world.models.will("a", fails(ServerError))
     world.models.will("c", "good")
-    ladder = rung("a", provider="p"), rung("c", provider="q")
+    chain = candidate("a", provider="p"), candidate("c", provider="q")
     for _ in range(6):
-        world.complete(*ladder)
+        world.complete(*chain)
     asked = world.models.asked_names.count("a")
     assert asked == 6
-    world.complete(rung("sibling", provider="p"), rung("c", provider="q"))
+    world.complete(candidate("sibling", provider="p"), candidate("c", provider="q"))
     assert world.said == ["sibling:open", "c:ok"]
     world.clock.now_s += 300.1
     world.models.will("a", "well again")
-    assert world.complete(*ladder).completion.text == "well again"
-    assert world.complete(*ladder).completion.text == "well again"
+    assert world.complete(*chain).completion.text == "well again"
+    assert world.complete(*chain).completion.text == "well again"
 
 
 def test_a_probe_that_fails_opens_it_again() -> None:
@@ -252,7 +252,7 @@ def test_a_caller_who_leaves_gives_the_probe_back() -> None:
             await asyncio.Event().wait()
 
         world.models.complete = never  # type: ignore[method-assign,assignment]
-        task = asyncio.create_task(world.ladder.complete(world._climb(A, B)))
+        task = asyncio.create_task(world.chain.complete(world._fallback_request(A, B)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         task.cancel()
@@ -272,10 +272,10 @@ def test_the_error_names_every_model_and_when_to_come_back() -> None:
     world.models.will("a", fails(RateLimitedError, status=429, retry_after_s=7.0))
     world.models.will("b", fails(ServerError, status=503))
     with pytest.raises(AllModelsFailedError) as caught:
-        world.complete(A, B, rung("c", unavailable=MissingKeyError("no key")))
+        world.complete(A, B, candidate("c", unavailable=MissingKeyError("no key")))
     assert str(caught.value) == (
         "no model answered: `a` failed (RateLimitedError 429), `b` failed (ServerError 503), "
-        "`b` failed (ServerError 503), `c` was not asked (no key)"
+        "`b` failed (ServerError 503), `c` was skipped (no key)"
     )
     assert caught.value.retry_after_s == 7.0
     assert [type(failure) for failure in caught.value.failures] == [RateLimitedError, ServerError, ServerError]
@@ -321,7 +321,7 @@ def test_and_streamed_the_prefill_does_not_come_twice() -> None:
 
 
 def texts(items: list[PlannedAttempt | Chunk | AttemptSuccess]) -> list[str]:
-    return [f"<{item.rung.endpoint.name}>" if not isinstance(item, Chunk) else item.text for item in items]
+    return [f"<{item.candidate.endpoint.name}>" if not isinstance(item, Chunk) else item.text for item in items]
 
 
 def test_a_stream_that_dies_before_its_first_text_moves_on_unseen() -> None:
@@ -352,7 +352,7 @@ def test_a_stream_that_its_reader_leaves_is_no_failure_of_the_provider() -> None
     world.models.will("a", "a b c d")
 
     async def leave() -> None:
-        items = world.ladder.stream(world._climb(A, B), on_break="error")
+        items = world.chain.stream(world._fallback_request(A, B), on_break="error")
         async for item in items:
             if isinstance(item, Chunk):
                 break
@@ -370,13 +370,13 @@ OUTCOMES = st.sampled_from([*PASSING, AuthError, ModelNotFoundError, None])
 
 
 @given(plans=st.lists(OUTCOMES, min_size=1, max_size=6))
-def test_a_call_fails_only_when_no_model_of_its_ladder_is_well(plans: list[type[CallError] | None]) -> None:
+def test_a_call_fails_only_when_no_model_of_its_chain_is_well(plans: list[type[CallError] | None]) -> None:
     world = World()
-    rungs = [rung(f"m{index}") for index in range(len(plans))]
-    for one, kind in zip(rungs, plans, strict=True):
+    candidates = [candidate(f"m{index}") for index in range(len(plans))]
+    for one, kind in zip(candidates, plans, strict=True):
         world.models.will(one.endpoint.name, "good" if kind is None else fails(kind))
     try:
-        world.complete(*rungs)
+        world.complete(*candidates)
     except CallError:
         assert None not in plans
     else:

@@ -82,7 +82,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 
 def _told(error: FlowaiError) -> str:
-    """Give everything that an error says of itself, and what it carries."""
+    """Return everything that an error says of itself, and what it carries."""
     parts = [str(error), repr(error), str(error.hint), repr(vars(error)), *traceback.format_exception(error)]
     if isinstance(error, AllModelsFailedError):
         parts += map(_told, error.failures)

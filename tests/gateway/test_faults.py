@@ -21,7 +21,7 @@ longer ones."""
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Row, Way], Seen]]:
-    """Give what was seen of a row; each is tried once, again only when the machine was too slow."""
+    """Return what was seen of a row; each is tried once, again only when the machine was too slow."""
     known: dict[tuple[int, Way], Seen] = {}
 
     def look(providers: Providers, row: Row, way: Way) -> Seen:

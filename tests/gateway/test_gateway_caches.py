@@ -156,4 +156,4 @@ def test_a_cache_that_cannot_be_used_fails_no_call(project: Sample) -> None:
                 assert (await gateway.complete("chat", HELLO)).cache == "miss"
             return await gateway.status()
 
-    assert list(asyncio.run(asked()).troubles) == ["cache_failing"]
+    assert list(asyncio.run(asked()).degraded) == ["cache_unavailable"]

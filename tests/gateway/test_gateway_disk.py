@@ -50,7 +50,7 @@ def test_events_wait_until_they_can_be_written(project: Sample) -> None:
         async with project.gateway() as gateway:
             answers = [await gateway.complete("chat", HELLO) for _ in range(3)]
             standing = await gateway.status()
-            assert list(standing.degraded) == ["events_failing"]
+            assert list(standing.degraded) == ["event_log_unwritable"]
             assert standing.held_event_count >= 3
             assert (await gateway.explain(answers[0].call_id)).event.call_id == answers[0].call_id
             with pytest.raises(InfrastructureError) as failed:
@@ -80,14 +80,14 @@ def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> No
             with full_disk(log.stat().st_size + 20):
                 for at in range(5):
                     assert (await gateway.complete("chat", {"text": f"text {at}"})).text == "main says hello"
-                troubles: set[str] = set((await gateway.status()).degraded)
+                degraded: set[str] = set((await gateway.status()).degraded)
                 with pytest.raises(InfrastructureError):
                     await gateway.feedback("any", verdict="saved")
             await gateway.complete("chat", {"text": "the disk is well again"})
             await until_well(gateway)
-        return troubles
+        return degraded
 
-    assert {"events_failing", "cache_failing", "state_alone"} <= asyncio.run(served())
+    assert {"event_log_unwritable", "cache_unavailable", "state_unavailable"} <= asyncio.run(served())
     assert len(project.calls) == 7, "and no line is torn"
     assert {event.error_class for event in project.calls} == {None}
     assert project.feedback == []

@@ -248,7 +248,7 @@ def test_an_edited_text_is_kept_only_where_contents_are(project: Sample) -> None
             answer = await gateway.complete("chat", HELLO)
             await gateway.feedback(answer.call_id, verdict="edited", text="better")
             for verdict, text in (("edited", None), ("accepted", "better")):
-                with pytest.raises(UsageError, match="`text` belongs to the verdict `edited`"):
+                with pytest.raises(UsageError, match="`text` and the verdict `edited` require each other"):
                     await gateway.feedback(answer.call_id, verdict=verdict, text=text)  # type: ignore[arg-type]
 
     asyncio.run(asked())
@@ -315,7 +315,7 @@ def test_standing_tells_what_can_be_asked_and_what_is_open(project: Sample) -> N
     assert before.release == "v1"
     assert before.candidate is None
     assert before.warnings == ()
-    assert before.troubles == {}
+    assert before.degraded == {}
     assert before.open_breakers == ()
     assert after.open_breakers == ("main",)
     assert before.is_warm is False

@@ -158,7 +158,7 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
         for each in gateways:
 
             async def stands(gateway: Gateway = each) -> bool:
-                return ("state_alone" in (await gateway.status()).degraded) is are_alone
+                return ("state_unavailable" in (await gateway.status()).degraded) is are_alone
 
             await until(stands)
 
@@ -172,7 +172,7 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.kill)
                 await until_all(gateways, are_alone=True)
-                reason = (await one.status()).degraded["state_alone"]
+                reason = (await one.status()).degraded["state_unavailable"]
                 assert "redis" in reason.lower()
                 await asyncio.sleep(0.5)
                 await asyncio.to_thread(server.start)
@@ -205,7 +205,7 @@ def test_without_a_redis_from_the_start_each_process_goes_on_alone(tmp_path: Pat
         async with project.gateway() as gateway:
             for _ in range(3):
                 assert (await gateway.complete("chat", HELLO)).text == "main says hello"
-            assert "state_alone" in (await gateway.status()).degraded
+            assert "state_unavailable" in (await gateway.status()).degraded
             await asyncio.to_thread(server.start)
 
             async def is_well() -> bool:
@@ -240,5 +240,5 @@ def test_a_frozen_redis_costs_a_call_little(tmp_path: Path) -> None:
     with sample(tmp_path) as project, RedisServer() as server:
         project.registry["state"] = server.url
         project.write()
-        assert "state_alone" in asyncio.run(served(project, server)).troubles
+        assert "state_unavailable" in asyncio.run(served(project, server)).degraded
         assert max(took_s) < MOST_FROZEN_S

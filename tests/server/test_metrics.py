@@ -96,14 +96,14 @@ def test_names_follow_prometheus(server: ServedGateway) -> None:
 
 
 def test_what_goes_on_with_less_is_seen(gateway: ScriptedGateway, server: ServedGateway) -> None:
-    gateway.stands = replace(gateway.stands, degraded={"state_alone": "redis is away"}, open_breakers=("openai",))
+    gateway.stands = replace(gateway.stands, degraded={"state_unavailable": "redis is away"}, open_breakers=("openai",))
     ready = server.http.get("/readyz")
     assert ready.status_code == 200, "it can serve"
-    assert ready.json()["troubles"] == {"state_alone": "redis is away"}
+    assert ready.json()["degraded"] == {"state_unavailable": "redis is away"}
     assert ready.json()["open_breakers"] == ["openai"]
     found = samples(server.http)
-    assert found["flowai_trouble{kind=state_alone}"] == 1
-    assert found["flowai_trouble{kind=events_failing}"] == 0
+    assert found["flowai_trouble{kind=state_unavailable}"] == 1
+    assert found["flowai_trouble{kind=event_log_unwritable}"] == 0
     assert found["flowai_breaker_open{provider=openai}"] == 1
     gateway.stands = replace(gateway.stands, held_event_count=3, dropped_event_count=2)
     found = [samples(server.http) for _ in range(2)][1]

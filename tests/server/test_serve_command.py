@@ -245,12 +245,12 @@ def test_trouble_on_the_way_is_told_and_secrets_are_not(project: SampleProject, 
 
         provider.answerer = lambda _: Reply()
         project.write("registry.yaml", "models: [nonsense\n")
-        troubles: dict[str, str] = {}
-        while "registry_invalid" not in troubles:
+        degraded: dict[str, str] = {}
+        while "registry_invalid" not in degraded:
             ready = http.get("/readyz")
             assert ready.status_code == 200
-            troubles = ready.json()["troubles"]
-        assert "registry.yaml" in troubles["registry_invalid"]
+            degraded = ready.json()["degraded"]
+        assert "registry.yaml" in degraded["registry_invalid"]
         assert http.post("/v1/chat/completions", json=body).status_code == 200, "the last good registry serves"
         assert 'flowai_trouble{kind="registry_invalid"} 1.0' in http.get("/metrics").text
 

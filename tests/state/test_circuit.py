@@ -121,7 +121,7 @@ class Remembered:
             failure_count=self.recent(now_s),
             open_until_s=self.open_end_s if self.is_open else 0.0,
             lease_until_s=self.probe_end_s if self.probes(now_s) else 0.0,
-            rest_until_s=max(self.rest_ends_s) if self.rests(now_s) else 0.0,
+            back_off_until_s=max(self.rest_ends_s) if self.rests(now_s) else 0.0,
         )
 
 
@@ -153,20 +153,20 @@ class Comparison:
             await self.admit(store, provider)
         elif step.verb == "failed":
             known.fail(self.now_s)
-            view = await store.failed(provider, self.rule)
+            view = await store.record_failure(provider, self.rule)
             assert view == (known.view(self.now_s) or BreakerView())
         elif step.verb == "probe_failed":
             if is_held:
                 known.open(self.now_s)
-            await store.failed(provider, self.rule, probe=probe)
+            await store.record_failure(provider, self.rule, probe=probe)
         elif step.verb == "succeeded":
             if is_held:
                 known.close()
-            await store.succeeded(provider, probe=probe)
+            await store.record_success(provider, probe=probe)
         elif step.verb == "released":
             if is_held:
                 known.prober = None
-            await store.released(provider, probe=probe)
+            await store.release_probe(provider, probe=probe)
         elif step.verb == "rest":
             self.rest_s = step.some_s
             known.rest_ends_s.append(self.now_s + step.some_s)

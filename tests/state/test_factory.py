@@ -25,7 +25,7 @@ def clock_s() -> float:
 def test_a_directory_holds_a_file(tmp_path: Path, named: str) -> None:
     async def run() -> None:
         state = open_state(named.format(tmp=tmp_path), tmp_path, clock_s=clock_s)
-        await state.failed("alpha", BreakerRule())
+        await state.record_failure("alpha", BreakerRule())
         await state.aclose()
 
     asyncio.run(run())

@@ -30,7 +30,7 @@ class Clock:
         return self.now_s
 
 
-AWAY = InfrastructureError("the shared state at `redis://host:6379/0` is away: refused")
+AWAY = InfrastructureError("the shared state at `redis://host:6379/0` is unreachable: refused")
 
 
 class Remote:
@@ -66,7 +66,7 @@ class Scene:
         self.remote_clock = Clock(1_732_000_000.0)
         self.remote = Remote(InMemoryStateStore(self.remote_clock))
         self.guarded = FallbackStateStore(
-            cast("StateStore", self.remote), InMemoryStateStore(self.clock), self.clock, pause_s=1.0
+            cast("StateStore", self.remote), InMemoryStateStore(self.clock), self.clock, retry_interval_s=1.0
         )
 
     def later(self, seconds: float) -> None:
@@ -103,11 +103,11 @@ def test_it_says_that_it_is_alone_and_why_and_comes_back_by_itself() -> None:
         since_s = scene.clock.now_s
         scene.later(5)
         await guarded.shared("")
-        assert guarded.alone_since_s == since_s
-        assert guarded.away_reason is not None
-        assert "redis://host:6379/0" in guarded.away_reason
+        assert guarded.degraded_since_s == since_s
+        assert guarded.unavailable_reason is not None
+        assert "redis://host:6379/0" in guarded.unavailable_reason
         await scene.come_back()
-        assert [guarded.alone_since_s, guarded.away_reason] == [None, None]
+        assert [guarded.degraded_since_s, guarded.unavailable_reason] == [None, None]
 
     play(act)
 
@@ -131,7 +131,7 @@ def test_a_provider_left_alone_is_left_alone_still_and_the_overlay_stays_in_forc
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         for _ in range(2):
-            await guarded.failed("alpha", RULE)
+            await guarded.record_failure("alpha", RULE)
         await guarded.back_off("beta", for_s=20)
         await guarded.write_overlay("", OVERLAY)
         scene.later(10)
@@ -153,7 +153,7 @@ def test_a_provider_left_alone_is_left_alone_still_and_the_overlay_stays_in_forc
 def test_a_probe_under_way_elsewhere_is_waited_for() -> None:
     async def act(scene: Scene) -> None:
         for _ in range(2):
-            await scene.guarded.failed("alpha", RULE)
+            await scene.guarded.record_failure("alpha", RULE)
         scene.later(300)
         assert (await scene.guarded.admit("alpha", RULE)).probe is not None
         await scene.guarded.shared("")
@@ -169,19 +169,19 @@ def test_a_lease_of_one_store_says_nothing_to_the_other() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         for _ in range(2):
-            await guarded.failed("alpha", RULE)
+            await guarded.record_failure("alpha", RULE)
         scene.later(300)
         probe = (await guarded.admit("alpha", RULE)).probe
         assert probe is not None
         await guarded.shared("")
         await scene.go_away()
-        await guarded.succeeded("alpha", probe=probe)
+        await guarded.record_success("alpha", probe=probe)
         assert (await guarded.shared("")).breakers["alpha"].status == "open"
         scene.later(RULE.lease_s)
         own = (await guarded.admit("alpha", RULE)).probe
         assert own is not None
         await scene.come_back()
-        await guarded.failed("alpha", RULE, probe=own)
+        await guarded.record_failure("alpha", RULE, probe=own)
         later = await guarded.admit("alpha", RULE)
         assert later.probe not in {None, own, probe}, "its lease ran out meanwhile: the next attempt probes"
 

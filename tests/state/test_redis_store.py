@@ -56,7 +56,7 @@ def test_the_servers_clock_counts(redis_url: str) -> None:
         await state.back_off("alpha", for_s=30)
         seen = await state.shared("")
         assert 0 <= seen.read_at_s - (seconds + microseconds / 1e6) < 10
-        assert 20 < seen.breakers["alpha"].rest_until_s - seen.read_at_s <= 30
+        assert 20 < seen.breakers["alpha"].back_off_until_s - seen.read_at_s <= 30
         held = await state.reserve("account", 1, limit_usd=1)
         assert held is not None
         assert held.day == datetime.fromtimestamp(seen.read_at_s, UTC).strftime("%Y-%m-%d")
@@ -66,8 +66,8 @@ def test_the_servers_clock_counts(redis_url: str) -> None:
 
 def test_every_key_goes_by_itself_but_the_overlay(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
-        await state.failed("alpha", BreakerRule(failure_count=1, open_s=300_000))
-        await state.failed("alpha", BreakerRule(failure_count=1, open_s=300_000))
+        await state.record_failure("alpha", BreakerRule(failure_count=1, open_s=300_000))
+        await state.record_failure("alpha", BreakerRule(failure_count=1, open_s=300_000))
         await state.back_off("beta", for_s=1)  # a short one does not shorten the others' lives
         held = await state.reserve("account", 1, limit_usd=1)
         assert held is not None
@@ -88,7 +88,7 @@ def test_scripts_that_redis_forgot_are_sent_again(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         for expected in (1, 2, 3):
             await plainly(redis_url, "SCRIPT", "FLUSH")
-            views = await asyncio.gather(state.failed("alpha", RULE), state.failed("beta", RULE))
+            views = await asyncio.gather(state.record_failure("alpha", RULE), state.record_failure("beta", RULE))
             assert [view.failure_count for view in views] == [expected, expected]
 
     with_redis(redis_url, act)
@@ -153,10 +153,10 @@ def test_a_key_that_is_not_ours_is_an_error(redis_url: str) -> None:
 
 def test_a_connection_closed_while_nobody_asked_is_made_again(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
-        await state.failed("alpha", RULE)
+        await state.record_failure("alpha", RULE)
         await plainly(redis_url, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await asyncio.sleep(0)
-        assert (await state.failed("alpha", RULE)).failure_count == 2
+        assert (await state.record_failure("alpha", RULE)).failure_count == 2
 
     with_redis(redis_url, act)
 
@@ -181,7 +181,7 @@ def test_a_server_that_hangs_fails_all_who_ask_together_and_serves_again() -> No
             server.freeze()
             found = await asyncio.gather(*(state.spent_usd("account") for _ in range(500)), return_exceptions=True)
             assert {str(answer) for answer in found} == {
-                f"the shared state at `redis://127.0.0.1:{server.port}/0` is away: no answer within 0.25 s"
+                f"the shared state at `redis://127.0.0.1:{server.port}/0` is unreachable: no reply within 0.25 s"
             }
             server.thaw()
             assert await state.spent_usd("account") == 0
@@ -212,7 +212,7 @@ def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
 
         async def run() -> None:
             guarded = FallbackStateStore(
-                RedisStateStore(server.url), InMemoryStateStore(time.time), time.time, pause_s=0.05
+                RedisStateStore(server.url), InMemoryStateStore(time.time), time.time, retry_interval_s=0.05
             )
             over = asyncio.Event()
             done_count = 0
@@ -222,7 +222,7 @@ def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
                 while not over.is_set():
                     await guarded.shared("prod")
                     await guarded.admit(f"provider-{nth % 3}", RULE)
-                    await guarded.failed(f"provider-{nth % 3}", RULE)
+                    await guarded.record_failure(f"provider-{nth % 3}", RULE)
                     held = await guarded.reserve("account", 0.001, limit_usd=1000)
                     assert held is not None
                     await guarded.settle(held, actual_usd=0.0005)
@@ -259,7 +259,7 @@ def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
 def test_an_address_of_a_registry_opens_it(redis_url: str, tmp_path: Path) -> None:
     async def run() -> None:
         state = open_state(redis_url, tmp_path, clock_s=time.time)
-        await state.failed("alpha", RULE)
+        await state.record_failure("alpha", RULE)
         await state.aclose()
         assert (await state.shared("")).breakers["alpha"].failure_count == 1, "closed is not gone"
         await state.aclose()

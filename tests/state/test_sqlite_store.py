@@ -54,9 +54,9 @@ def test_others_go_on_at_once_after_a_process_died_with_the_lock(tmp_path: Path)
 
     async def act() -> None:
         store = SqliteStateStore(tmp_path, time.time)
-        await store.failed("alpha", rule)
+        await store.record_failure("alpha", rule)
         subprocess.run([sys.executable, "-c", script, str(tmp_path / FILE_NAME)], check=False)  # noqa: ASYNC221 - nothing else runs here
-        assert (await store.failed("alpha", rule)).status == "open"
+        assert (await store.record_failure("alpha", rule)).status == "open"
         await store.aclose()
 
     asyncio.run(act())
@@ -65,16 +65,16 @@ def test_others_go_on_at_once_after_a_process_died_with_the_lock(tmp_path: Path)
 def test_a_process_that_hangs_with_the_lock_is_an_error_and_no_hang(tmp_path: Path) -> None:
     async def act() -> None:
         store = SqliteStateStore(tmp_path, time.time)
-        await store.failed("alpha", BreakerRule())
+        await store.record_failure("alpha", BreakerRule())
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(InfrastructureError, match="locked") as caught:
-            await store.failed("alpha", BreakerRule())
+            await store.record_failure("alpha", BreakerRule())
         assert caught.value.hint is not None
         assert "another process" in caught.value.hint
         assert (await store.shared("")).breakers["alpha"].failure_count == 1, "reading goes on"
         other.execute("ROLLBACK")
-        assert (await store.failed("alpha", BreakerRule())).failure_count == 2
+        assert (await store.record_failure("alpha", BreakerRule())).failure_count == 2
         other.close()
         await store.aclose()
 
@@ -84,12 +84,12 @@ def test_a_process_that_hangs_with_the_lock_is_an_error_and_no_hang(tmp_path: Pa
 def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
     async def act() -> None:
         store = SqliteStateStore(tmp_path, time.time)
-        await store.failed("alpha", BreakerRule())
+        await store.record_failure("alpha", BreakerRule())
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None, check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.02, other.execute, ["ROLLBACK"])
         timer.start()
-        assert (await store.failed("alpha", BreakerRule())).failure_count == 2
+        assert (await store.record_failure("alpha", BreakerRule())).failure_count == 2
         timer.join()
         other.close()
         await store.aclose()
@@ -101,9 +101,9 @@ def test_what_another_process_wrote_is_seen_at_the_next_look(tmp_path: Path) -> 
     async def act() -> None:
         one, other = SqliteStateStore(tmp_path, time.time), SqliteStateStore(tmp_path, time.time)
         assert (await one.shared("")).breakers == {}
-        await other.failed("alpha", BreakerRule())
+        await other.record_failure("alpha", BreakerRule())
         assert (await one.shared("")).breakers["alpha"].failure_count == 1
-        await one.failed("alpha", BreakerRule())
+        await one.record_failure("alpha", BreakerRule())
         assert (await one.shared("")).breakers["alpha"].failure_count == 2, "and what it wrote itself"
         await other.aclose()
         await one.aclose()
@@ -116,10 +116,10 @@ def test_a_full_disk_is_an_error_and_the_store_works_again_when_there_is_room(tm
 import asyncio, resource, sys, time
 from pathlib import Path
 from flowai.errors import InfrastructureError
-from flowai.state.sqlite_store import FileState
+from flowai.state.sqlite_store import SqliteStateStore
 
 async def act():
-    store = FileState(Path(sys.argv[1]), time.time)
+    store = SqliteStateStore(Path(sys.argv[1]), time.time)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     await store.reserve("account", 1, limit_usd=1000)
     # the kernel refuses to let any file grow beyond this, as a full disk would
@@ -159,9 +159,9 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
             with pytest.raises(InfrastructureError, match=FILE_NAME) as caught:
                 await store.shared("")
             assert caught.value.hint is not None
-            assert "remove it" in caught.value.hint
+            assert "delete it" in caught.value.hint
         (tmp_path / FILE_NAME).unlink()
-        assert (await store.failed("alpha", BreakerRule())).failure_count == 1, "as the hint says"
+        assert (await store.record_failure("alpha", BreakerRule())).failure_count == 1, "as the hint says"
         await store.aclose()
 
     asyncio.run(act())
@@ -170,13 +170,17 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, content: bytes
 def test_a_damaged_record_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     async def act() -> None:
         store = SqliteStateStore(tmp_path, time.time)
-        await store.failed("alpha", BreakerRule())
+        await store.record_failure("alpha", BreakerRule())
         other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
         other.execute("UPDATE breaker SET record = x'c1ff'")
         other.close()
-        for ask in (store.shared(""), store.failed("alpha", BreakerRule()), store.admit("alpha", BreakerRule())):
+        for read in (
+            store.shared(""),
+            store.record_failure("alpha", BreakerRule()),
+            store.admit("alpha", BreakerRule()),
+        ):
             with pytest.raises(InfrastructureError, match=FILE_NAME):
-                await ask
+                await read
         await store.aclose()
 
     asyncio.run(act())
@@ -202,10 +206,10 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
 def test_a_file_removed_under_a_running_process_is_made_anew_and_shared_again(tmp_path: Path) -> None:
     async def act() -> None:
         one, other = SqliteStateStore(tmp_path, time.time), SqliteStateStore(tmp_path, time.time)
-        await one.failed("alpha", BreakerRule())
+        await one.record_failure("alpha", BreakerRule())
         await other.shared("")
         shutil.rmtree(tmp_path)
-        await other.failed("beta", BreakerRule())
+        await other.record_failure("beta", BreakerRule())
         assert set((await one.shared("")).breakers) == {"beta"}
         held = await one.reserve("account", 1, limit_usd=1)
         assert held is not None

@@ -180,9 +180,9 @@ def test_an_unnamed_probe_closes_nothing(opening: Opening) -> None:
     async def act(store: StateStore, __: Clock) -> None:
         rule = BreakerRule(failure_count=1)
         for _ in range(2):
-            view = await store.failed("alpha", rule)
+            view = await store.record_failure("alpha", rule)
         assert view.status == "open"
-        await store.succeeded("alpha", probe="")
+        await store.record_success("alpha", probe="")
         assert (await store.shared("")).breakers == {"alpha": view}
 
     with_store(opening, act)
@@ -195,7 +195,7 @@ def test_the_window_slides_and_a_failure_leaves_it_to_the_moment(opening: Openin
         statuses: list[str] = []
         for wait_s in after_s:
             clock.now_s += wait_s
-            statuses.append((await store.failed("alpha", rule)).status)
+            statuses.append((await store.record_failure("alpha", rule)).status)
         return statuses
 
     async def act(store: StateStore, clock: Clock) -> None:
@@ -211,12 +211,12 @@ def test_a_rest_outlives_the_probe(opening: Opening) -> None:
 
     async def act(store: StateStore, clock: Clock) -> None:
         for _ in range(2):
-            await store.failed("alpha", rule)
+            await store.record_failure("alpha", rule)
         clock.now_s += rule.open_s
         probe = (await store.admit("alpha", rule)).probe
         assert probe is not None
         await store.back_off("alpha", for_s=30)
-        await store.succeeded("alpha", probe=probe)
+        await store.record_success("alpha", probe=probe)
         admission = await store.admit("alpha", rule)
         assert admission.reason == "resting"
         assert admission.retry_in_s == 30

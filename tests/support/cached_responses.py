@@ -1,4 +1,4 @@
-"""Answers, questions and an embedder that several tests of the caches share."""
+"""Answers, queries and an embedder that tests of the caches share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def request_of(text: str, **changes: Any) -> Request:
 def lookup(
     text: str, *, tenant: str = "t", kind: Any = "semantic", ttl: str = "1h", threshold: float = 0.8, **variables: Any
 ) -> CacheQuery:
-    """Give the question of a prompt with the variable `text` and others."""
+    """Return the query of a prompt with the variable `text` and others."""
     return build_cache_query(
         request_of(f"{text} {sorted(variables.items())}"),
         feature="f",
@@ -53,7 +53,7 @@ def lookup(
 
 
 class FakeEmbedder:
-    """Counts letters: texts of the same letters are near, whatever they mean."""
+    """Counts letters: texts of the same letters are near, whatever their meaning."""
 
     is_ready = True
 

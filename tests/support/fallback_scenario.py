@@ -1,4 +1,4 @@
-"""A ladder in a world of its own: a clock that only waits move, models that answer as told, real breakers in memory."""
+"""A fallback chain with a simulated clock, scripted models and real breakers in memory."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from flowai.providers import ChatMessage, Embeddings, EmbedRequest
 
 Outcome = str | Completion | CallError | tuple[str, CallError]
-"""What a model does: says a text, gives a completion, fails, or says a text and then fails."""
+"""Behaviour of a model: a text, a completion, a failure, or a text and then a failure."""
 
 
 @dataclass(kw_only=True)
 class Clock:
-    """A clock that only waits move."""
+    """Clock that advances only by waits."""
 
     now_s: float = 1_000.0
     waits_s: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Clock:
 
 
 class Models:
-    """Client of models that do as told, each its next outcome, the last one for ever."""
+    """Client of scripted models: each call gets the next outcome, the last one repeats."""
 
     def __init__(self, clock: Clock) -> None:
         self.asked: list[Request] = []
@@ -97,7 +97,7 @@ class Models:
 
 
 def said(text: str, endpoint: Endpoint, **changes: Any) -> Completion:
-    """Give a whole answer."""
+    """Return a complete answer."""
     facts: dict[str, Any] = {
         "text": text,
         "model": endpoint.model,
@@ -113,18 +113,18 @@ def said(text: str, endpoint: Endpoint, **changes: Any) -> Completion:
     return Completion(**{**facts, **changes})
 
 
-def rung(name: str, *, provider: str | None = None, **changes: Any) -> ModelCandidate:
-    """Give a rung whose provider is called like its model, unless told."""
+def candidate(name: str, *, provider: str | None = None, **changes: Any) -> ModelCandidate:
+    """Return a candidate; its provider is named like its model by default."""
     return ModelCandidate(endpoint=Endpoint(name=name, model=f"openai/{name}", provider=provider or name), **changes)
 
 
 def fails(kind: type[CallError], what: str = "scripted", **facts: Any) -> CallError:
-    """Give a failure."""
+    """Return a failure."""
     return kind(what, provider="p", model="m", **facts)
 
 
 class World:
-    """A ladder with everything it stands on."""
+    """A fallback chain with its dependencies."""
 
     def __init__(self, *, rule: BreakerRule | None = None) -> None:
         self.clock = Clock()
@@ -133,25 +133,30 @@ class World:
         self.breakers = CircuitBreakers(self.state, environment="", clock_s=self.clock)
         self.rule = rule or BreakerRule()
         rng = random.Random(7)  # noqa: S311 - jitter
-        self.ladder = FallbackChain(self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=rng)
-        self.climb: FallbackRequest
+        self.chain = FallbackChain(self.models, self.breakers, clock_s=self.clock, sleep=self.clock.sleep, rng=rng)
+        self.fallback: FallbackRequest
 
-    def _climb(self, *rungs: ModelCandidate, messages: tuple[ChatMessage, ...] = (), **changes: Any) -> FallbackRequest:
-        self.climb = FallbackRequest(
-            rungs=rungs,
-            request=Request(endpoint=rungs[0].endpoint, messages=messages or ({"role": "user", "content": "hi"},)),
-            **{"first_token_s": 10.0, "total_s": 30.0, "retry": Retry(), "rule": self.rule, **changes},
+    def _fallback_request(
+        self, *candidates: ModelCandidate, messages: tuple[ChatMessage, ...] = (), **changes: Any
+    ) -> FallbackRequest:
+        self.fallback = FallbackRequest(
+            candidates=candidates,
+            request=Request(endpoint=candidates[0].endpoint, messages=messages or ({"role": "user", "content": "hi"},)),
+            **{"first_token_s": 10.0, "total_s": 30.0, "retry": Retry(), "breaker_rule": self.rule, **changes},
         )
-        return self.climb
+        return self.fallback
 
-    def complete(self, *rungs: ModelCandidate, **changes: Any) -> AttemptSuccess:
-        return asyncio.run(self.ladder.complete(self._climb(*rungs, **changes)))
+    def complete(self, *candidates: ModelCandidate, **changes: Any) -> AttemptSuccess:
+        return asyncio.run(self.chain.complete(self._fallback_request(*candidates, **changes)))
 
     def stream(
-        self, *rungs: ModelCandidate, on_break: OnStreamBreak = "error", **changes: Any
+        self, *candidates: ModelCandidate, on_break: OnStreamBreak = "error", **changes: Any
     ) -> list[PlannedAttempt | Chunk | AttemptSuccess]:
         async def gathered() -> list[PlannedAttempt | Chunk | AttemptSuccess]:
-            return [item async for item in self.ladder.stream(self._climb(*rungs, **changes), on_break=on_break)]
+            return [
+                item
+                async for item in self.chain.stream(self._fallback_request(*candidates, **changes), on_break=on_break)
+            ]
 
         return asyncio.run(gathered())
 
@@ -160,5 +165,5 @@ class World:
         """The attempts, as short words."""
         return [
             f"{attempt.model}:{attempt.reason or attempt.error_class or attempt.status}"
-            for attempt in self.climb.attempts
+            for attempt in self.fallback.attempts
         ]

@@ -1,8 +1,4 @@
-"""A project whose three models are scripted providers on loopback, and what is seen of one call of it.
-
-In: a row of the fault table, or replies. Out: what the caller got, what the providers were asked, what the log says.
-Must never know what is right.
-"""
+"""A project whose three models are scripted providers on loopback, and the observation of one call."""
 
 from __future__ import annotations
 
@@ -32,13 +28,13 @@ if TYPE_CHECKING:
     from support.fault_table import Behaviour, Row, Way
     from support.scripted_replies import Asked, Reply
 
-KEY = "pk9-loopback-0f1e2d3c4b5a69788796"  # of no known shape: only who knows it can take it out
+KEY = "pk9-loopback-0f1e2d3c4b5a69788796"  # of no known key shape: only an exact match can redact it
 MODELS = {"primary": "openai/gpt-4o-mini", "same_size": "openai/gpt-4o", "fallback": "openai/gpt-4.1"}
 PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}Say hello to {{text}}.\n'
 
 
 class Providers:
-    """Three providers that do as told, and an address where nobody listens.
+    """Three scripted providers, and an address without a listener.
 
     Args:
         remember: whether they keep what they were asked.
@@ -60,7 +56,7 @@ class Providers:
         self._stack.close()
 
     def do(self, name: str, behaviour: Behaviour, first: tuple[Reply, ...] = ()) -> None:
-        """Have a provider behave from now on; forget what it was asked."""
+        """Set the behaviour of a provider and clear its requests."""
         provider = self.by_name[name]
         queue = deque(first)
 
@@ -74,14 +70,14 @@ class Providers:
         provider.request_count = 0
 
     def address(self, name: str, *, listens: bool = True) -> str:
-        """Give a provider's address, or the one where nobody listens."""
+        """Return a provider's address, or the one without a listener."""
         if not listens:
             host, port = self._nobody.getsockname()
             return f"http://{host}:{port}/v1"
         return self.by_name[name].base_url
 
     def counts(self) -> tuple[int, int]:
-        """Tell how many requests the primary's provider got, and the fallback's."""
+        """Count the requests to the primary's provider and to the fallback's."""
         return self.by_name["primary"].request_count, self.by_name["fallback"].request_count
 
 
@@ -120,25 +116,25 @@ def write_project(
 
 
 class Clocks:
-    """The real clocks, which can be set forward."""
+    """The real clocks, which can be moved forward."""
 
     def __init__(self) -> None:
         self._ahead_s = 0.0
 
     def go_by(self, seconds: float) -> None:
-        """Let time go by at once."""
+        """Move the clocks forward."""
         self._ahead_s += seconds
 
     def clock_s(self) -> float:
-        """Give seconds that never go back."""
+        """Return monotonic seconds."""
         return time.perf_counter() + self._ahead_s
 
     def now(self) -> datetime:
-        """Give the time, UTC."""
+        """Return the time, UTC."""
         return datetime.now(UTC) + timedelta(seconds=self._ahead_s)
 
     def settings(self, **changes: Any) -> RuntimeOptions:
-        """Give a gateway's settings with these clocks."""
+        """Return a gateway's settings with these clocks."""
         rng = random.Random(7)  # noqa: S311 - jitter
         facts = {"environ": {"LOOPBACK_KEY": KEY}, "now": self.now, "clock_s": self.clock_s, "rng": rng}
         return RuntimeOptions(**{**facts, **changes})
@@ -146,7 +142,7 @@ class Clocks:
 
 @dataclass(kw_only=True)
 class Seen:
-    """What was seen of one call.
+    """Observation of one call.
 
     Args:
         answer: what the caller got; None when it got an error.
@@ -172,7 +168,7 @@ class Seen:
 
     @property
     def attempts(self) -> tuple[str, ...]:
-        """The attempts, as the table says them."""
+        """The attempts in the table's notation."""
         return tuple(map(_said, self.event.attempts))
 
 
@@ -182,7 +178,7 @@ def _said(attempt: Attempt) -> str:
 
 
 async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[CompletionResult | FlowaiError, str]:
-    """Make one call; give what came of it, and the text that a stream gave."""
+    """Run one call; return its result and a stream's text."""
     wishes.setdefault("variables", None if "messages" in wishes else {"text": "everybody"})
     if way == "whole":
         try:
@@ -206,7 +202,7 @@ async def ask(gateway: Gateway, way: Way, feature: str, **wishes: Any) -> tuple[
 
 
 def observe(row: Row, way: Way, providers: Providers, root: Path, scale: float = 1.0) -> Seen:
-    """Try one row of the table, with limits so many times as long."""
+    """Run one row of the table; `scale` lengthens the limits."""
     write_project(
         root,
         providers,

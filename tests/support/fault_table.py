@@ -1,8 +1,6 @@
-"""Every fault a provider may have, and what a caller of the gateway gets: one table, held by tests, shown in the docs.
+"""Faults of providers and their effects on a caller of the gateway: one table, tested and shown in the docs.
 
-In: nothing. Out: rows, and the same as Markdown. Must never know how a row is tried.
-
-Each row asks a feature whose ladder is `primary`, then `fallback` of another provider, unless its setting says more.
+Each row calls a feature whose fallback chain is `primary`, then `fallback` of another provider, unless it says more.
 """
 
 from __future__ import annotations
@@ -368,16 +366,16 @@ COLUMNS = ("fault", "asked", "the caller gets", "within", "requests to primary /
 
 
 def markdown() -> str:
-    """Give the table as Markdown."""
+    """Return the table as Markdown."""
     lines = [COLUMNS, ("---",) * len(COLUMNS), *map(_cells, ROWS)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    said = SETTINGS[row.setting][1]
+    setting = SETTINGS[row.setting][1]
     attempts = " → ".join(f"`{attempt}`" for attempt in row.attempts)
     return (
-        f"{row.fault}; {said}" if said else row.fault,
+        f"{row.fault}; {setting}" if setting else row.fault,
         ASKED[row.ways],
         _gets(row),
         row.within.words,

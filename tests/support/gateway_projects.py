@@ -1,8 +1,4 @@
-"""A project whose three models are scripted providers on loopback, and gateways on it; tests of the gateway share it.
-
-In: what the registry says otherwise, and what the providers do. Out: a project on disk, gateways, what the log says.
-Must never know what is right.
-"""
+"""A project whose three models are scripted providers on loopback, and gateways on it."""
 
 from __future__ import annotations
 
@@ -28,12 +24,12 @@ if TYPE_CHECKING:
 
     from flowai.gateway.records import StreamEvent
 
-KEY = "pk9-loopback-8c7b6a5f4e3d2c1b0a99"  # of no known shape: only who knows it can take it out
+KEY = "pk9-loopback-8c7b6a5f4e3d2c1b0a99"  # of no known key shape: only an exact match can redact it
 MODELS = {"main": "openai/gpt-4o-mini", "other": "openai/gpt-4o", "small": "openai/small-1"}
 HELLO = {"text": "hello there"}
 PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "system"}}Prompt v%d.\n{{role "user"}}{{text}}\n'
 PATIENCE_S = 240.0
-"""Longest wait for what comes at once on an idle machine."""
+"""Longest wait for what is immediate on an idle machine."""
 
 Found = TypeVar("Found")
 Given = TypeVar("Given")
@@ -56,7 +52,7 @@ class Sample:
     told: list[Any] = field(default_factory=list)
 
     def write(self, path: str = "registry.yaml", text: str | None = None) -> None:
-        """Write a file in one step; without a text the registry."""
+        """Write a file atomically; without a text the registry."""
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f".{file.name}.new")
@@ -69,16 +65,16 @@ class Sample:
         self.write()
 
     def settings(self, **changes: Any) -> RuntimeOptions:
-        """Give settings with the key of the providers."""
+        """Return settings with the providers' key."""
         facts: dict[str, Any] = {"environ": {"LOOPBACK_KEY": KEY}, "on_event": self.told.append, **changes}
         return RuntimeOptions(**facts)
 
     def gateway(self, **changes: Any) -> Gateway:
-        """Give a gateway on the project."""
+        """Return a gateway on the project."""
         return Gateway(self.root, settings=self.settings(**changes))
 
     def ask(self, feature: str | None = "chat", variables: Any = HELLO, **wishes: Any) -> CompletionResult:
-        """Make one call with a gateway of its own."""
+        """Run one call with its own gateway."""
 
         async def asked() -> CompletionResult:
             async with self.gateway() as gateway:
@@ -115,7 +111,7 @@ class Sample:
 
 
 def sample_registry(addresses: dict[str, str]) -> dict[str, Any]:
-    """Give a registry with one feature: asks `main`, then `other`, then `small` as the last resort."""
+    """Return a registry with one feature: `main`, then `other`, then `small` as the last resort."""
     models = {
         name: {"model": MODELS[name], "api_base": address, "provider": name, "api_key": "${LOOPBACK_KEY}"}
         for name, address in addresses.items()
@@ -157,7 +153,7 @@ def sample(root: Path) -> Iterator[Sample]:
 
 
 async def until(found: Callable[[], Any]) -> None:
-    """Wait until something is so; what is asked may be awaitable."""
+    """Wait until a condition, which may be awaitable, is true."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             is_so = found()
@@ -173,15 +169,15 @@ async def until_answered_by(gateway: Gateway, release: str) -> None:
     await until(answers)
 
 
-async def until_troubled(gateway: Gateway, *troubles: str) -> None:
+async def until_troubled(gateway: Gateway, *degraded: str) -> None:
     async def stands() -> bool:
-        return tuple((await gateway.status()).degraded) == troubles
+        return tuple((await gateway.status()).degraded) == degraded
 
     await until(stands)
 
 
 async def gathered(items: AsyncIterator[StreamEvent]) -> tuple[list[StreamEvent], str, CompletionResult]:
-    """Read a stream to its end; give all items, the text of its pieces, and the answer."""
+    """Read a stream to its end; return all items, the text of its chunks, and the answer."""
     found = [item async for item in items]
     answer = found[-1]
     assert isinstance(answer, CompletionResult)
@@ -189,7 +185,7 @@ async def gathered(items: AsyncIterator[StreamEvent]) -> tuple[list[StreamEvent]
 
 
 def open_descriptors() -> set[str]:
-    """Give what this process holds open: files and sockets, by what they lead to."""
+    """Return this process's open files and sockets, by their targets."""
     found = set()
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
         try:
@@ -200,7 +196,7 @@ def open_descriptors() -> set[str]:
 
 
 def fleet(work: Callable[[str, Given], Found], root: Path, given: Sequence[Given]) -> Future[list[Found]]:
-    """Do a piece of work in as many processes as there are things given, all beginning at once.
+    """Run work in one process per item, all starting at once.
 
     Args:
         work: a function of a module; it is told the project's root, and calls `together` when it is ready.
@@ -227,7 +223,7 @@ def _join_fleet(barrier: Any) -> None:
 
 
 _FLEET: list[Any] = []
-"""In a process of a fleet: what it waits at for the others."""
+"""In a process of a fleet: the barrier that it shares with the others."""
 
 
 async def together() -> None:

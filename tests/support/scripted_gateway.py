@@ -1,7 +1,4 @@
-"""A gateway that answers by script, and a server around it that runs in a thread of its own.
-
-In: what to answer. Out: an address, and what was asked. Must never know how the real gateway works.
-"""
+"""A scripted gateway, and a server with it in its own thread."""
 
 from __future__ import annotations
 
@@ -92,7 +89,7 @@ class ScriptedGateway:
         self.stands = replace(self.stands, serve=serve)
 
     def reset(self) -> None:
-        """Forget all that was scripted and asked, so that tests may share a server."""
+        """Clear script and requests, so that tests may share a server."""
         vars(self).update(vars(ScriptedGateway()))
 
     async def _before(self, ask: CompletionRequest) -> None:
@@ -171,7 +168,7 @@ class ServedGateway:
         return int(self.address.rpartition(":")[2])
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Run something in the server's loop and wait for it."""
+        """Run work in the server's loop and wait for it."""
 
         async def there() -> Any:
             return await work()

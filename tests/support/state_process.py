@@ -1,7 +1,6 @@
-"""A process of a fleet that shares one store: it does what its parent writes, one line at a time.
+"""A process of a fleet that shares one store: runs its parent's commands, one line at a time.
 
-In: `state_process.py ADDRESS`, then lines of JSON on stdin: a verb and its arguments. Out: one line of JSON each.
-Must never know what a test expects.
+Usage: `state_process.py ADDRESS`, then lines of JSON on stdin (verb, arguments); writes one line of JSON each.
 
 `Fleet` is the parent's side.
 """
@@ -39,36 +38,36 @@ class Fleet:
         ]
 
     def begin(self, nth: int, verb: str, *arguments: Any) -> None:
-        """Tell one process to do something."""
+        """Send a command to one process."""
         stdin = self._processes[nth].stdin
         assert stdin is not None
         stdin.write(json.dumps([verb, *arguments]) + "\n")
         stdin.flush()
 
     def end(self, nth: int) -> Any:
-        """Wait for what it found."""
+        """Wait for its result."""
         stdout = self._processes[nth].stdout
         assert stdout is not None
         return json.loads(stdout.readline())
 
     def one(self, nth: int, verb: str, *arguments: Any) -> Any:
-        """Let one process do something."""
+        """Run a command in one process."""
         self.begin(nth, verb, *arguments)
         return self.end(nth)
 
     def all(self, verb: str, *arguments: Any) -> list[Any]:
-        """Let all processes do something at once."""
+        """Run a command in all processes at once."""
         for nth in range(len(self._processes)):
             self.begin(nth, verb, *arguments)
         return [self.end(nth) for nth in range(len(self._processes))]
 
     def kill(self, nth: int) -> None:
-        """End one process in the middle of whatever it does."""
+        """Kill one process."""
         self._processes[nth].kill()
         self._processes[nth].wait()
 
     def lines(self, nth: int) -> Iterator[Any]:
-        """Give what a process says until it ends."""
+        """Return a process's output until it ends."""
         stdout = self._processes[nth].stdout
         assert stdout is not None
         for line in stdout:
@@ -110,34 +109,34 @@ class Worker:
         self._set_s = now_s
 
     async def fail(self, provider: str, failure_count: int) -> str:
-        return (await self._state.failed(provider, _rule(failure_count))).status
+        return (await self._state.record_failure(provider, _rule(failure_count))).status
 
     async def look(self, provider: str) -> str:
         view = (await self._state.shared("")).breakers.get(provider)
         return "closed" if view is None else view.status
 
     async def look_until(self, provider: str, status: str) -> str:
-        """Look until the provider stands so; gives it, or how it stands at the end."""
+        """Read until the provider has the status; return the last status read."""
         deadline_s = time.monotonic() + 20
         while (found := await self.look(provider)) != status and time.monotonic() < deadline_s:  # noqa: ASYNC110 - another process acts
             await asyncio.sleep(0.005)
         return found
 
     async def admit(self, provider: str, caller_count: int) -> list[str | None]:
-        """Let callers ask at once; gives the leases of those who were admitted."""
+        """Ask for admission concurrently; return the leases of admitted callers."""
         asked = (self._state.admit(provider, _rule()) for _ in range(caller_count))
         return [found.probe for found in await asyncio.gather(*asked) if found.is_admitted]
 
     async def succeed(self, provider: str, probe: str) -> None:
-        await self._state.succeeded(provider, probe=probe)
+        await self._state.record_success(provider, probe=probe)
 
     async def reserve(self, caller_count: int, amount_usd: float, limit_usd: float) -> int:
-        """Let callers set money aside at once and keep it; gives how many could."""
+        """Reserve money concurrently; return the number of successes."""
         asked = (self._state.reserve("account", amount_usd, limit_usd=limit_usd) for _ in range(caller_count))
         return sum(held is not None for held in await asyncio.gather(*asked))
 
     async def spend(self, caller_count: int, limit_usd: float) -> int:
-        """Let callers set 0.02 aside, pay 0.01 to 0.02, and so on until refused; gives the thousandths paid."""
+        """Reserve 0.02 and pay 0.01 to 0.02 until refused; return the thousandths paid."""
         paid = 0
 
         async def caller(nth: int) -> None:
@@ -152,11 +151,11 @@ class Worker:
         return paid
 
     async def write_for_ever(self) -> None:
-        """Write without end; says after each round what it has set aside so far."""
+        """Write without end; print the rounds so far."""
         count = 0
         while True:
             await self._state.reserve("account", 0.001, limit_usd=1_000_000)
-            await self._state.failed("alpha", _rule(count % 7 + 1))
+            await self._state.record_failure("alpha", _rule(count % 7 + 1))
             count += 1
             _say(count)
 

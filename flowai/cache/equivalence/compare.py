@@ -1,13 +1,12 @@
-"""The second gate of the semantic cache: do two texts ask the same, word for word? Deterministic, no model.
+"""Equivalence gate, the second gate of the semantic cache: do two texts ask the same? Deterministic, no model.
 
-Embeddings put opposites and swapped names close together, so nearness proves little. Here each text becomes clauses:
-what links it to the rest (`from`, `to`, `before`), whether it is negated, and its words in order, each in one spelling.
-Politeness and the ways to begin a question are dropped, synonyms of a short list are one word. Two texts agree when
-their clauses are the same; only clauses with links of their own may move. So a number, a name, a unit, a date, a
-negation or any other word that only one of them has keeps them apart, in any language, and so does a word in another
-role.
+Embeddings place opposites and swapped names close together, so similarity proves little. Each text becomes clauses: the
+word that links a clause to the rest (`from`, `to`, `before`), negations, and its words in order, each in one spelling.
+Politeness and introductions of questions are dropped; synonyms of a short list are one word. Two texts are equivalent
+when their clauses are equal; only clauses with different links may move. So a number, name, unit, date, negation or
+other word in only one of them separates the texts, in any language, and so does a word in another role.
 
-The price is a paraphrase that is not recognised: that is a call paid, not a wrong answer.
+The price is a paraphrase that is not recognised: a paid call, not a wrong answer.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowai.cache.equivalence import synonyms
 from flowai.cache.equivalence.phrases import PHRASES
-from flowai.cache.equivalence.tokens import Token, tokens_of
+from flowai.cache.equivalence.tokens import Token, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,19 +30,18 @@ MismatchKind = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mismatch:
-    """The first thing in which two texts differ."""
+    """The first difference between two texts."""
 
-    subject: MismatchKind
-    """What kind of thing."""
-    one: str
-    """What the first text says; empty where it says nothing."""
-    other: str
-    """What the second text says."""
+    kind: MismatchKind
+    left: str
+    """Spelling in the first text; empty if it has none."""
+    right: str
+    """Spelling in the second text; empty if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Clause:
-    """A link, whether negated, and what follows, in order."""
+    """A link, negations, and the words that follow, in order."""
 
     link: str
     negation_count: int
@@ -52,10 +50,10 @@ class _Clause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Meaning:
-    """What a text says, freed of how it says it.
+    """A text's meaning, independent of its spelling.
 
-    A sentence's clauses stand in order of their links where each link comes once (`On Linux, how ...?`, `How ... on
-    Linux?`), else as they were said: `1/3 to Anna and 1/4 to Bo` is not `1/3 to Bo and 1/4 to Anna`.
+    A sentence's clauses are sorted by their links if each link is unique (`On Linux, how ...?`, `How ... on Linux?`),
+    otherwise in the text's order: `1/3 to Anna and 1/4 to Bo` is not `1/3 to Bo and 1/4 to Anna`.
     """
 
     sentences: tuple[tuple[_Clause, ...], ...]
@@ -65,35 +63,27 @@ class _Meaning:
     tokens: tuple[Token, ...]
 
 
-def is_equivalent(one: str, other: str) -> Mismatch | None:
-    """Compare two texts.
-
-    Args:
-        one: any text.
-        other: any text.
-
-    Returns:
-        Where they disagree; None when the same answer does for both.
-    """
-    if one == other:
+def find_mismatch(left: str, right: str) -> Mismatch | None:
+    """Return the first difference between two texts; None when the same answer serves both."""
+    if left == right:
         return None
-    left, right = _meaning(one), _meaning(other)
-    if left.sentences != right.sentences:
-        return _difference(left, right)
-    if left.questions != right.questions:
-        return Mismatch(subject="question", one=" ".join(left.questions), other=" ".join(right.questions))
-    if left.tenses and right.tenses and not left.tenses & right.tenses:
-        return Mismatch(subject="tense", one=_sorted_words(left.tenses), other=_sorted_words(right.tenses))
-    return _persons(left, right)
+    first, second = _parse(left), _parse(right)
+    if first.sentences != second.sentences:
+        return _find_difference(first, second)
+    if first.questions != second.questions:
+        return Mismatch(kind="question", left=" ".join(first.questions), right=" ".join(second.questions))
+    if first.tenses and second.tenses and not first.tenses & second.tenses:
+        return Mismatch(kind="tense", left=_sorted_words(first.tenses), right=_sorted_words(second.tenses))
+    return _person_mismatch(first, second)
 
 
-def _persons(left: _Meaning, right: _Meaning) -> Mismatch | None:
-    """`Do I owe you?` is not `Do you owe me?`; who is not mentioned may be anyone."""
+def _person_mismatch(left: _Meaning, right: _Meaning) -> Mismatch | None:
+    """Compare persons: `Do I owe you?` is not `Do you owe me?`; a text without persons agrees with any."""
     ours, theirs = set(left.persons), set(right.persons)
     is_both = len(ours) > 1 or len(theirs) > 1
     if left.persons == right.persons or (not is_both and (not ours or not theirs)):
         return None
-    return Mismatch(subject="role", one=" ".join(left.persons), other=" ".join(right.persons))
+    return Mismatch(kind="role", left=" ".join(left.persons), right=" ".join(right.persons))
 
 
 _KINDS: tuple[MismatchKind, ...] = ("number", "date", "unit", "literal", "symbol", "name", "word")
@@ -103,34 +93,36 @@ def _sorted_words(words: Iterable[str]) -> str:
     return " ".join(sorted(words))
 
 
-def _difference(left: _Meaning, right: _Meaning) -> Mismatch:
-    """Name what differs: something that only one text says, or else the roles."""
+def _find_difference(left: _Meaning, right: _Meaning) -> Mismatch:
+    """Return a word that only one text has, or else the roles."""
     ours, theirs = (Counter((token.kind, token.value) for token in side.tokens) for side in (left, right))
     for kind in _KINDS:
-        one = [value for (found, value), _ in (ours - theirs).items() if found == kind]
-        other = [value for (found, value), _ in (theirs - ours).items() if found == kind]
-        if one or other:
-            return Mismatch(subject=kind, one=_sorted_words(one), other=_sorted_words(other))
+        ours_only = [value for (found_kind, value), _ in (ours - theirs).items() if found_kind == kind]
+        theirs_only = [value for (found_kind, value), _ in (theirs - ours).items() if found_kind == kind]
+        if ours_only or theirs_only:
+            return Mismatch(kind=kind, left=_sorted_words(ours_only), right=_sorted_words(theirs_only))
     clauses = [Counter(clause for sentence in side.sentences for clause in sentence) for side in (left, right)]
     negations = [sum(clause.negation_count * count for clause, count in counted.items()) for counted in clauses]
     subject: MismatchKind = "role" if negations[0] == negations[1] else "negation"
-    return Mismatch(subject=subject, one=_described(clauses[0] - clauses[1]), other=_described(clauses[1] - clauses[0]))
+    return Mismatch(
+        kind=subject, left=_clauses_text(clauses[0] - clauses[1]), right=_clauses_text(clauses[1] - clauses[0])
+    )
 
 
-def _described(clauses: Counter[_Clause]) -> str:
+def _clauses_text(clauses: Counter[_Clause]) -> str:
     return " | ".join(" ".join(filter(None, (clause.link, *clause.words))) for clause in clauses)
 
 
-def _meaning(text: str) -> _Meaning:
-    tokens = _replace_phrases(tokens_of(text))
-    reading = _SentenceParser()
+def _parse(text: str) -> _Meaning:
+    tokens = _replace_phrases(tokenize(text))
+    parser = _SentenceParser()
     for token in tokens:
-        reading.feed(token)
-    return reading.meaning()
+        parser.feed(token)
+    return parser.meaning()
 
 
 def _replace_phrases(tokens: list[Token]) -> list[Token]:
-    """Put the few words that stand for many in place of the many."""
+    """Replace phrases by the words that they stand for."""
     rephrased: list[Token] = []
     at = 0
     while at < len(tokens):
@@ -139,15 +131,15 @@ def _replace_phrases(tokens: list[Token]) -> list[Token]:
             rephrased.append(tokens[at])
             at += 1
         else:
-            rephrased.extend(Token(kind="word", value=word, said=word) for word in PHRASES[phrase])
+            rephrased.extend(Token(kind="word", value=word, text=word) for word in PHRASES[phrase])
             at += len(phrase)
     return rephrased
 
 
 def _phrase_at(tokens: list[Token], at: int) -> tuple[str, ...] | None:
     for phrase in _PHRASES_BY_FIRST.get(tokens[at].value, ()):
-        found = tokens[at : at + len(phrase)]
-        if tuple(token.value for token in found) == phrase and all(token.kind in _WORDS for token in found):
+        window = tokens[at : at + len(phrase)]
+        if tuple(token.value for token in window) == phrase and all(token.kind in _WORDS for token in window):
             return phrase
     return None
 
@@ -164,7 +156,7 @@ _PHRASES_BY_FIRST = _by_first_word()
 
 
 class _SentenceParser:
-    """Reads tokens into clauses, one by one."""
+    """Parses tokens into clauses."""
 
     def __init__(self) -> None:
         self._sentences: list[tuple[_Clause, ...]] = []
@@ -177,10 +169,10 @@ class _SentenceParser:
         self._words: list[str] = []
         self._negation_count = 0
         self._has_be = False
-        self._passive: list[str] | None = None  # the words of `the request was approved`, while `by ...` is read
+        self._passive: list[str] | None = None  # the words of `the request was approved`, while `by ...` is parsed
 
     def feed(self, token: Token) -> None:
-        """Read one token."""
+        """Add a token."""
         word = token.value
         if token.kind not in {"word", "name"}:
             self._other(token)
@@ -197,12 +189,13 @@ class _SentenceParser:
             if self._persons[-1:] != [synonyms.PERSONS[word]]:
                 self._persons.append(synonyms.PERSONS[word])
         else:
-            said = _same(word, is_name=token.kind == "name")
-            self._words.append(said)
-            self._tokens.append(Token(kind="name" if token.kind == "name" else "word", value=said, said=token.said))
+            canonical = _canonical_word(word, is_name=token.kind == "name")
+            self._words.append(canonical)
+            self._tokens.append(
+                Token(kind="name" if token.kind == "name" else "word", value=canonical, text=token.text)
+            )
 
     def meaning(self) -> _Meaning:
-        """Give what was read."""
         self._end_sentence()
         return _Meaning(
             sentences=tuple(self._sentences),
@@ -216,7 +209,7 @@ class _SentenceParser:
         if token.kind == "stop":
             self._end_sentence()
         elif token.value == ",":
-            if self._link:  # `On Linux, how ...`: what was linked ends here; elsewhere a comma only lists
+            if self._link:  # `On Linux, how ...`: the linked clause ends here; elsewhere a comma only separates items
                 self._end_clause()
         else:
             self._words.append(f"{token.kind}:{token.value}")
@@ -267,17 +260,17 @@ class _SentenceParser:
         self._link, self._words, self._negation_count, self._has_be, self._passive = "", [], 0, False, None
 
 
-def _same(word: str, *, is_name: bool) -> str:
-    """Give the one word that a word and its synonyms and endings count as; a name stands for itself."""
+def _canonical_word(word: str, *, is_name: bool) -> str:
+    """Return the word that stands for a word, its synonyms and endings; a name stands for itself."""
     known = synonyms.SYNONYMS.get(word)
     if known is not None or is_name or word in synonyms.NOT_STEMMED:
         return known or word
-    base = _base(word)
+    base = _stem(word)
     return synonyms.SYNONYMS.get(base, base)
 
 
-def _base(word: str) -> str:
-    """Take off plural, `-ing` and `-ed`. What is unclear stays apart: `pasted` is neither `paste` nor `past`."""
+def _stem(word: str) -> str:
+    """Remove plural, `-ing` and `-ed`. Ambiguous words stay: `pasted` is neither `paste` nor `past`."""
     if word.endswith(("isation", "ization")):
         word = word[:-7] + "ize"
     elif len(word) > 5 and word.endswith("ise"):  # noqa: PLR2004 - `rise` stays
@@ -317,7 +310,7 @@ def _singular(word: str) -> str:
 
 
 def _infinitive(rest: str, ending: str) -> str:
-    """Give `stop` for `stopp`, `make` for `mak`, `apply` for `appli`."""
+    """Return `stop` for `stopp`, `make` for `mak`, `apply` for `appli`."""
     if ending == "ed" and rest.endswith("i"):
         return rest[:-1] + "y"
     if rest[-1] == rest[-2] and rest[-1] not in "lsz":

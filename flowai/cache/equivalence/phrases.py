@@ -1,12 +1,12 @@
-"""English phrases that say the same as one word, or nothing: politeness, and the ways to begin a question."""
+"""English phrases with the meaning of one word or none: politeness, and introductions of questions."""
 
 from __future__ import annotations
 
 
 def _phrases(lines: str) -> dict[tuple[str, ...], tuple[str, ...]]:
-    """Read lines of the form `many words > what they stand for`."""
+    """Parse lines of the form `phrase > replacement`."""
     pairs = (line.partition(">") for line in lines.strip().splitlines())
-    return {tuple(found.split()): tuple(put.split()) for found, _, put in pairs}
+    return {tuple(phrase.split()): tuple(replacement.split()) for phrase, _, replacement in pairs}
 
 
 PHRASES = _phrases("""
@@ -226,4 +226,4 @@ instead of > instead
 such as > like
 each other > eachother
 """)
-"""Many words for few, tried at each place from the longest to the shortest."""
+"""Phrases and their replacements, tried at each position from the longest to the shortest."""

@@ -1,7 +1,7 @@
-"""What English words are worth when two questions are compared: which say nothing, which say the same.
+"""English word tables of the equivalence gate: words without meaning in a question, and synonyms.
 
-A table may only make two questions equal that have one answer. A word that is in no table stands for itself, so other
-languages lose paraphrases here, and nothing else.
+A table may only equate questions that have one answer. A word in no table stands for itself, so other languages only
+lose paraphrases.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def _canonical(groups: str) -> dict[str, str]:
-    """Give each word of a line the line's first word."""
+    """Map each word of a line to the line's first word."""
     lines = [line.split() for line in groups.strip().splitlines()]
     return {word: line[0] for line in lines for word in line}
 
@@ -23,14 +23,13 @@ am is are was were be been being do does did doing has have had having will woul
 please kindly just really actually simply also so then ok okay hi hello hey thanks thank dear
 what which some any
 """)
-"""Words that say nothing by themselves in a question. Those that place it in time count in `TENSES`."""
+"""Words without meaning of their own in a question; `TENSES` holds those that place it in time."""
 
 PERSONS = {
     **dict.fromkeys(_words("i me my mine myself we us our ours ourselves"), "i"),
     **dict.fromkeys(_words("you your yours yourself yourselves"), "you"),
 }
-"""Who is meant where one of the two speaks: `How do I ...` and `How does one ...` are alike, `my name` and `your name`
-are not."""
+"""Speaker and listener: `How do I ...` and `How does one ...` are equal, `my name` and `your name` are not."""
 
 NEGATIONS = _words("not no never none nothing nobody nowhere neither nor")
 
@@ -64,7 +63,7 @@ CONJUNCTIONS = {
         )
     },
 }
-"""Words that say what role the words after them play; those of one kind are worth the same."""
+"""Words that set the role of the words after them; those of one kind are equal."""
 
 QUESTIONS = _words("how why when where who whom whose")
 
@@ -184,9 +183,9 @@ draw drew drawn
 sing sang sung
 lead led
 """)
-"""Words that may stand for each other; each line's first is what all of them count as."""
+"""Each line's first word stands for all of its words."""
 
 NOT_STEMMED = _words(
     "https news goods customs clothes glasses arms means ios physics economics politics ethics odds series species"
 )
-"""Words whose last letter is no plural's: without it they are other words."""
+"""Words whose final `s` is no plural."""

@@ -1,7 +1,7 @@
-"""Numbers, dates, times, units and literals of a text, each in one spelling: the first half of comparing two texts.
+"""Tokens of a text, each in one spelling: numbers, dates, times, units, literals and words.
 
-`1,000`, `1000`, `one thousand` and `1k` are one number; `5km` and `5 kilometres` are one length; `2026-03-05`,
-`March 5, 2026` and `5th of March 2026` are one date. Nothing is rounded or converted: `1 km` and `1000 m` stay two.
+`1,000`, `1000`, `one thousand` and `1k` are one number; `5km` and `5 kilometres` one length; `2026-03-05`, `March 5,
+2026` and `5th of March 2026` one date. Nothing is rounded or converted: `1 km` and `1000 m` differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TokenKind = Literal["word", "name", "number", "date", "unit", "literal", "symbol", "stop"]
-"""`literal`: quoted, code, an address, an identifier; compared as it stands. `stop`: the end of a clause."""
+"""`literal`: quoted, code, an address, an identifier; compared unchanged. `stop`: the end of a clause."""
 
 _TOKEN = re.compile(
     r"""
@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 )
 _CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?\s?(?:([ap])\.?m\.?)?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_PLAIN = str.maketrans(
+_ASCII_MARKS = str.maketrans(
     {
         **dict.fromkeys("\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}", "'"),
         **dict.fromkeys(
@@ -54,70 +54,69 @@ _PLAIN = str.maketrans(
 )
 _SUFFIXES = {"k": 10**3, "K": 10**3, "M": 10**6, "bn": 10**9, "B": 10**9}
 _LATEST_YEAR = 2999
-_MAX_DIGITS = 18  # longer ones are identifiers rather than amounts
+_MAX_DIGITS = 18  # longer ones are identifiers, not amounts
 _PRONOUN_BEFORE_ONE = frozenset(
     ("which", "this", "that", "the", "another", "every", "each", "no", "any", "some", "right", "only", "new", "best")
 )
-_NAMES_IN_CAPITALS = frozenset({"IT", "US", "WHO"})  # which are silent words in small letters
+_NAMES_IN_CAPITALS = frozenset({"IT", "US", "WHO"})  # stopwords in lower case
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
-    """One thing a text says."""
+    """Part of a text with one meaning."""
 
     kind: TokenKind
-    """What it is."""
     value: str
-    """Its one spelling."""
-    said: str
-    """How the text spells it."""
+    """Its normal spelling."""
+    text: str
+    """Its spelling in the text."""
 
 
-def tokens_of(text: str) -> list[Token]:
-    """Take a text apart; words in small letters, contractions spelled out, amounts in one spelling."""
-    clean = unicodedata.normalize("NFKC", text).translate(_PLAIN)
-    shouts = clean.isupper()
+def tokenize(text: str) -> list[Token]:
+    """Split a text into tokens: words in lower case, contractions expanded, amounts in one spelling."""
+    clean = unicodedata.normalize("NFKC", text).translate(_ASCII_MARKS)
+    is_all_caps = clean.isupper()
     raw: list[Token] = []
     for match in _TOKEN.finditer(clean):
         group = match.lastgroup or "symbol"
         if group != "symbol" or not _joins_words(match):
-            raw.extend(_read(group, match.group(), raw, shouts=shouts))
-    return _joined(raw)
+            raw.extend(_match_tokens(group, match.group(), raw, is_all_caps=is_all_caps))
+    return _join_tokens(raw)
 
 
-def _read(group: str, said: str, before: list[Token], *, shouts: bool) -> list[Token]:
+def _match_tokens(group: str, text: str, before: list[Token], *, is_all_caps: bool) -> list[Token]:
     if group == "word":
         is_first = not before or before[-1].kind == "stop"
-        return _words(said, is_first=is_first, shouts=shouts)
-    return [_read_token(group, said)]
+        return _words(text, is_first=is_first, is_all_caps=is_all_caps)
+    return [_token(group, text)]
 
 
-def _read_token(group: str, said: str) -> Token:
+def _token(group: str, text: str) -> Token:
     kind: TokenKind = "symbol"
-    value = said
+    value = text
     if group in {"literal", "named", "slashed"}:
         kind = "literal"
     elif group == "iso":
-        kind, value = "date", _date(*(int(part) for part in said.split("-")))
+        kind, value = "date", _date(*(int(part) for part in text.split("-")))
     elif group == "clock":
-        kind, value = "date", _clock(said)
+        kind, value = "date", _clock(text)
     elif group == "ordinal":
-        kind, value = "number", f"#{said[:-2].lstrip('0')}"
+        kind, value = "number", f"#{text[:-2].lstrip('0')}"
     elif group == "number":
-        kind, value = "number", _number(said)
+        kind, value = "number", _number(text)
     elif group == "stop":
         kind, value = "stop", ""
-    elif said in units.UNITS:
-        kind, value = "unit", units.UNITS[said]
-    return Token(kind=kind, value=value, said=said)
+    elif text in units.UNITS:
+        kind, value = "unit", units.UNITS[text]
+    return Token(kind=kind, value=value, text=text)
 
 
-def _words(said: str, *, is_first: bool, shouts: bool) -> list[Token]:
-    if not shouts and (said in _NAMES_IN_CAPITALS or (said == "A" and not is_first)):
-        return [Token(kind="name", value=said, said=said)]
-    is_name = said[0].isupper() and (not is_first or said[1:].isupper())
-    kind: TokenKind = "name" if is_name and not shouts else "word"
-    low = said.lower()
+def _words(text: str, *, is_first: bool, is_all_caps: bool) -> list[Token]:
+    if not is_all_caps and (text in _NAMES_IN_CAPITALS or (text == "A" and not is_first)):
+        return [Token(kind="name", value=text, text=text)]
+    is_name = text[0].isupper() and (not is_first or text[1:].isupper())
+    kind: TokenKind = "name" if is_name and not is_all_caps else "word"
+    low = text.lower()
     if low in {"can't", "cannot"}:
         parts = ["can", "not"]
     elif low == "won't":
@@ -127,7 +126,7 @@ def _words(said: str, *, is_first: bool, shouts: bool) -> list[Token]:
     else:
         first, *rest = low.split("'")
         parts = [first, *(_SHORT.get(part, part) for part in rest if part != "s" or first in _BEFORE_IS)]
-    return [Token(kind=kind if at == 0 else "word", value=part, said=said) for at, part in enumerate(parts)]
+    return [Token(kind=kind if at == 0 else "word", value=part, text=text) for at, part in enumerate(parts)]
 
 
 _SHORT = {"s": "is", "m": "am", "re": "are", "ve": "have", "ll": "will", "d": "would"}
@@ -137,7 +136,7 @@ _BEFORE_IS = frozenset(  # elsewhere `'s` is possessive
 
 
 def _joins_words(match: re.Match[str]) -> bool:
-    """Whether a mark only holds a word together (`e-mail`, `twenty-five`) or ends a quotation that never began."""
+    """Return whether a mark only joins a word (`e-mail`, `twenty-five`) or ends a quotation that never began."""
     if match.group() in {"'", '"'}:
         return True
     before, after = match.string[max(0, match.start() - 1) : match.start()], match.string[match.end() : match.end() + 1]
@@ -145,15 +144,15 @@ def _joins_words(match: re.Match[str]) -> bool:
     return match.group() == "-" and before.isalnum() and after.isalnum() and not is_sum
 
 
-def _joined(raw: list[Token]) -> list[Token]:
-    """Put together what takes several tokens: number words, dates, numbers and their units."""
+def _join_tokens(raw: list[Token]) -> list[Token]:
+    """Join tokens that form one: number words, dates, numbers and their units."""
     joined: list[Token] = []
     at = 0
     while at < len(raw):
         for join in _joins(raw[at]):
-            made, used_count = join(raw, at)
+            parts, used_count = join(raw, at)
             if used_count:
-                joined.extend(made)
+                joined.extend(parts)
                 at += used_count
                 break
         else:
@@ -163,7 +162,7 @@ def _joined(raw: list[Token]) -> list[Token]:
 
 
 def _joins(token: Token) -> tuple[Callable[[list[Token], int], tuple[list[Token], int]], ...]:
-    """Give what may begin with a token, what takes most tokens first."""
+    """Return the joins that may begin with a token, the longest first."""
     if token.kind == "number":
         return (_day_month, _number_words, _amount)
     if token.kind == "unit":
@@ -172,10 +171,10 @@ def _joins(token: Token) -> tuple[Callable[[list[Token], int], tuple[list[Token]
         return ()
     if token.value in units.NUMBERS or token.value in units.SCALES:
         return (_number_words,)
-    return (_month_day, _place) if token.value in units.MONTHS else (_place,)
+    return (_month_day, _single_word) if token.value in units.MONTHS else (_single_word,)
 
 
-_NOTHING: tuple[list[Token], int] = ([], 0)
+_NO_MATCH: tuple[list[Token], int] = ([], 0)
 
 
 def _month(token: Token | None) -> int | None:
@@ -207,7 +206,7 @@ def _month_day(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`March 5`, `March 5th, 2026`, `March 2026`."""
     month = _month(raw[at])
     if month is None:
-        return _NOTHING
+        return _NO_MATCH
     year = _year(_peek(raw, at + 1))
     if year is not None:
         return _parse_date(raw, at, 2, _date(year, month, None))
@@ -215,17 +214,17 @@ def _month_day(raw: list[Token], at: int) -> tuple[list[Token], int]:
     if day is not None:
         return _with_year(raw, at, 2, month, day)
     is_verb = raw[at].value in {"may", "march"} and raw[at].kind == "word"
-    return _NOTHING if is_verb or raw[at].value == "may" else _parse_date(raw, at, 1, _date(None, month, None))
+    return _NO_MATCH if is_verb or raw[at].value == "may" else _parse_date(raw, at, 1, _date(None, month, None))
 
 
 def _day_month(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`5 March`, `5th of March, 2026`, `the 5th of March`."""
     day = _day(raw[at])
     if day is None:
-        return _NOTHING
+        return _NO_MATCH
     skip = 2 if _has_value(_peek(raw, at + 1), "of") else 1
     month = _month(_peek(raw, at + skip))
-    return _NOTHING if month is None else _with_year(raw, at, skip + 1, month, day)
+    return _NO_MATCH if month is None else _with_year(raw, at, skip + 1, month, day)
 
 
 def _with_year(raw: list[Token], at: int, count: int, month: int, day: int) -> tuple[list[Token], int]:
@@ -235,18 +234,18 @@ def _with_year(raw: list[Token], at: int, count: int, month: int, day: int) -> t
 
 
 def _parse_date(raw: list[Token], at: int, count: int, value: str) -> tuple[list[Token], int]:
-    said = " ".join(token.said for token in raw[at : at + count])
-    return [Token(kind="date", value=value, said=said)], count
+    text = " ".join(token.text for token in raw[at : at + count])
+    return [Token(kind="date", value=value, text=text)], count
 
 
 def _date(year: int | None, month: int, day: int | None) -> str:
     return f"date {'' if year is None else year}-{month}-{'' if day is None else day}"
 
 
-def _clock(said: str) -> str:
-    match = _CLOCK.fullmatch(said)
+def _clock(text: str) -> str:
+    match = _CLOCK.fullmatch(text)
     if match is None:
-        return said
+        return text
     hour, minute, second = (int(part or 0) for part in match.group(1, 2, 3))
     half = (match.group(4) or "").lower()
     if half:
@@ -254,8 +253,8 @@ def _clock(said: str) -> str:
     return f"time {hour}:{minute}:{second}"
 
 
-def _number(said: str) -> str:
-    plain = said.replace(",", "") if _THOUSANDS.fullmatch(said) else said
+def _number(text: str) -> str:
+    plain = text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
     return plain.removeprefix("+")
 
 
@@ -281,9 +280,9 @@ def _number_words(raw: list[Token], at: int) -> tuple[list[Token], int]:
             break
         end += 1
     if end == at or (end == at + 1 and _is_pronoun(raw, at)):
-        return _NOTHING
-    said = " ".join(token.said for token in raw[at:end])
-    return [Token(kind="number", value=_plain(total + part), said=said)], end - at
+        return _NO_MATCH
+    text = " ".join(token.text for token in raw[at:end])
+    return [Token(kind="number", value=_plain(total + part), text=text)], end - at
 
 
 def _is_pronoun(raw: list[Token], at: int) -> bool:
@@ -310,37 +309,37 @@ def _plain(amount: Decimal) -> str:
 def _currency(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`$5` as `5 dollars`."""
     amount = _peek(raw, at + 1)
-    if raw[at].kind != "unit" or raw[at].said not in {"$", "€", "£", "¥"} or amount is None or amount.kind != "number":
-        return _NOTHING
-    made, used_count = _number_words(raw, at + 1)
+    if raw[at].kind != "unit" or raw[at].text not in {"$", "€", "£", "¥"} or amount is None or amount.kind != "number":
+        return _NO_MATCH
+    parts, used_count = _number_words(raw, at + 1)
     if not used_count:
-        made, used_count = _amount(raw, at + 1)
-    return [*(made or [amount]), raw[at]], 1 + (used_count or 1)
+        parts, used_count = _amount(raw, at + 1)
+    return [*(parts or [amount]), raw[at]], 1 + (used_count or 1)
 
 
 def _amount(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`10k`, `5km`, `5 m`."""
     number, unit = raw[at], _peek(raw, at + 1)
     if number.kind != "number" or unit is None or unit.kind not in {"word", "name"}:
-        return _NOTHING
-    if unit.said in _SUFFIXES and _is_amount(number.value):
-        amount = _plain(Decimal(number.value) * _SUFFIXES[unit.said])
-        return [Token(kind="number", value=amount, said=number.said + unit.said)], 2
-    meant = units.UNITS_AFTER_NUMBERS.get(unit.said)
-    if meant is None:
-        return _NOTHING
-    return [number, Token(kind="unit", value=meant, said=unit.said)], 2
+        return _NO_MATCH
+    if unit.text in _SUFFIXES and _is_amount(number.value):
+        amount = _plain(Decimal(number.value) * _SUFFIXES[unit.text])
+        return [Token(kind="number", value=amount, text=number.text + unit.text)], 2
+    unit_name = units.UNITS_AFTER_NUMBERS.get(unit.text)
+    if unit_name is None:
+        return _NO_MATCH
+    return [number, Token(kind="unit", value=unit_name, text=unit.text)], 2
 
 
-def _place(raw: list[Token], at: int) -> tuple[list[Token], int]:
+def _single_word(raw: list[Token], at: int) -> tuple[list[Token], int]:
     """`first`, `Monday`, `kilometres`: single words with one spelling."""
     token = raw[at]
     if token.kind not in {"word", "name"}:
-        return _NOTHING
+        return _NO_MATCH
     if token.value in units.ORDINALS:
-        return [Token(kind="number", value=f"#{units.ORDINALS[token.value]}", said=token.said)], 1
+        return [Token(kind="number", value=f"#{units.ORDINALS[token.value]}", text=token.text)], 1
     if token.value in units.WEEKDAYS and (len(token.value) > 3 or token.kind == "name"):  # noqa: PLR2004 - `sat`, `sun` are words
-        return [Token(kind="date", value=units.WEEKDAYS[token.value], said=token.said)], 1
+        return [Token(kind="date", value=units.WEEKDAYS[token.value], text=token.text)], 1
     if token.value in units.UNITS:
-        return [Token(kind="unit", value=units.UNITS[token.value], said=token.said)], 1
-    return _NOTHING
+        return [Token(kind="unit", value=units.UNITS[token.value], text=token.text)], 1
+    return _NO_MATCH

@@ -1,10 +1,10 @@
-"""English words for numbers, units, months and weekdays, and the one spelling that each of them counts as."""
+"""English words for numbers, units, months and weekdays, and the normal spelling of each."""
 
 from __future__ import annotations
 
 
 def _spellings(lines: str) -> dict[str, str]:
-    """Give each word of a line the line's first word."""
+    """Map each word of a line to the line's first word."""
     groups = [line.split() for line in lines.strip().splitlines()]
     return {word: group[0] for group in groups for word in group}
 
@@ -91,7 +91,7 @@ degree degrees
     "¥": "jpy",
     "°": "degree",
 }
-"""Units that are units wherever they stand."""
+"""Words that are units anywhere."""
 
 UNITS_AFTER_NUMBERS = {
     "m": "meter",
@@ -111,7 +111,7 @@ UNITS_AFTER_NUMBERS = {
     "V": "volt",
     "W": "watt",
 }
-"""What is a unit only right after a number; small and capital letters differ."""
+"""Units only directly after a number; case matters."""
 
 NUMBERS = {
     **_numbered("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen", first=0),

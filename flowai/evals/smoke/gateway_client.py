@@ -95,8 +95,8 @@ class SmokeClient:
                 settings = replace(
                     context.runtime_options(),
                     connect=self._connect,
-                    switches=FeatureToggles(
-                        caches=False, falls_back=False, assigns=False, release=self._workspace.release
+                    toggles=FeatureToggles(
+                        caches=False, fallback=False, assignment=False, release=self._workspace.release
                     ),
                 )
                 gateway = Gateway(self._workspace.project.root, env=context.env, origin="smoke", settings=settings)

@@ -1,1 +1,1 @@
-"""Which model answers: assignment, fallback chain, circuit breaker, budget."""
+"""Routing of a call: assignment, fallback chain, circuit breakers, budgets."""

@@ -1,4 +1,4 @@
-"""One call's way up its ladder: which rung comes next, after which wait, with how much time."""
+"""Plans the attempts of one call: which candidate is next, after which wait, with how much time."""
 
 from __future__ import annotations
 
@@ -35,317 +35,305 @@ if TYPE_CHECKING:
 
 
 CANCELLED = "Cancelled"
-"""Error class of what ended because its caller left: no failure of a model."""
-FIRST_WAIT_S = 0.5
-"""Longest first wait before the same model is asked again; doubles with each further one."""
-DEADLINE_MARGIN_S = 0.01
-"""Added to a wait that a provider asked for, so that two clocks agree that it is over."""
+"""Error class of an attempt whose caller left: not a failure of the model."""
+MAX_FIRST_WAIT_S = 0.5
+"""Upper limit of the first wait before a retry of the same model; doubles with each further retry."""
+RETRY_AFTER_MARGIN_S = 0.01
+"""Added to a Retry-After, so that two clocks agree that it is over."""
 CALLER_ERRORS = (ContextTooLongError, ContentFilteredError, InvalidRequestError)
-"""Failures that lie in what was asked."""
-MAX_SHARE_OF_DEADLINE = 1 / 3
-"""Share of a call's time that is kept for the models after one that talks without end."""
+"""Failures caused by the request."""
+FALLBACK_TIME_SHARE = 1 / 3
+"""Share of a call's time that is reserved for the models after one that never stops streaming."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCandidate:
-    """One model a call may try."""
+    """Model that a fallback chain may call."""
 
     endpoint: Endpoint
-    """Whom to ask."""
     is_degraded: bool = False
-    """Whether it is the last resort."""
+    """It is the last resort (`degrade.to`)."""
     context_tokens: int | None = None
-    """Longest request it takes; None when not known."""
+    """Longest request that it accepts; None when unknown."""
     unavailable: FlowaiError | None = None
-    """Why it cannot be asked at all (its key is not set, its weights are missing); None when it can."""
+    """Why it cannot be called (key not set, weights missing); None when it can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FallbackRequest:
-    """One call's ladder."""
+    """Fallback chain of one call."""
 
-    rungs: tuple[ModelCandidate, ...]
-    """The models, in order; one at least."""
+    candidates: tuple[ModelCandidate, ...]
+    """The models in order; at least one."""
     request: Request
-    """What to ask, whoever is asked: endpoint and limits are put in for each attempt."""
+    """Template: endpoint and timeouts are set for each attempt."""
     first_token_s: float
     """Longest silence, seconds."""
     total_s: float
-    """One deadline for all attempts, seconds."""
+    """Deadline for all attempts together, seconds."""
     retry: Retry
-    """Whether the same model is asked again."""
-    rule: BreakerRule
-    """When a provider is left alone."""
-    goes_around_filter: bool = False
-    """Whether another model is asked after a content-policy rejection."""
+    """Retry policy for the same model."""
+    breaker_rule: BreakerRule
+    fallback_on_filtered: bool = False
+    """Another model is called after a content-policy rejection."""
     attempts: list[Attempt] = field(default_factory=list)
-    """Every try so far; the climb adds to it, so that a failed call has its attempts too."""
+    """All attempts so far; added here, so that a failed call has its attempts too."""
     alerts: list[tuple[FailureCause, FlowaiError]] = field(default_factory=list)
-    """Failures that a person is told of: the cause, model, provider and error."""
+    """Failures that raise an alert."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedAttempt:
-    """One attempt that may start now."""
+    """Attempt that may start now."""
 
-    rung: ModelCandidate
-    """The model."""
+    candidate: ModelCandidate
     request: Request
-    """What to ask it."""
     index: int
-    """Which rung, from 0."""
+    """Position of the candidate in the chain, from 0."""
     started_s: float
-    """When, by the climb's clock."""
+    """Start by the call's clock."""
     probe: str | None
-    """The lease, when this is the fleet's one probe."""
+    """Lease, when this attempt is the fleet's only probe."""
     prefill: str | None
-    """Text to take off the answer's begin, where it was asked for in words; None elsewhere."""
+    """Prefill that was asked for by instruction and must be stripped from the answer; None elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptSuccess:
-    """The end of a climb that went well."""
+    """Answer of a fallback chain."""
 
     completion: Completion
-    """The answer."""
-    rung: ModelCandidate
-    """Whose it is."""
+    candidate: ModelCandidate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoutingDeps:
-    """What all climbs share."""
+    """Dependencies that all calls share."""
 
     breakers: CircuitBreakers
-    """Says whether a provider may be asked."""
     clock_s: Callable[[], float]
-    """A clock that never goes back, seconds."""
+    """Monotonic clock, seconds."""
     sleep: Callable[[float], Awaitable[None]]
-    """Waits, seconds."""
     rng: random.Random
-    """Jitter of waits."""
+    """Source of jitter."""
 
 
 class AttemptPlanner:
-    """One climb under way: ask `next_step`, tell what came of it, until it gives None.
+    """Plans the attempts of one call: run `next_attempt`, record its result, repeat until it returns None."""
 
-    Args:
-        climb: the ladder of the call.
-        climbing: what all climbs share.
-    """
-
-    def __init__(self, climb: FallbackRequest, climbing: RoutingDeps) -> None:
-        self._climb = climb
-        self._with = climbing
-        self._began_s = climbing.clock_s()
-        self._deadline_s = self._began_s + climb.total_s
+    def __init__(self, fallback: FallbackRequest, deps: RoutingDeps) -> None:
+        self._fallback = fallback
+        self._deps = deps
+        self._began_s = deps.clock_s()
+        self._deadline_s = self._began_s + fallback.total_s
         self._index = 0
-        self._repeats = 0
+        self._retry_count = 0
         self._wait_s = 0.0
-        self._is_repeat = False
+        self._is_retry = False
         self._prefill: str | None = None
-        self._left_providers: set[str] = set()
-        self._more_than_tokens: int | None = None
+        self._skipped_providers: set[str] = set()
+        self._too_small_context_tokens: int | None = None
         self._failures: list[FlowaiError] = []
         self._retry_in_s: list[float] = []
 
-    async def next_step(self) -> PlannedAttempt | None:
-        """Give the next attempt that may start; None when no model is left, or no time.
-
-        Raises:
-            CallError: the last failure was the caller's.
-        """
+    async def next_attempt(self) -> PlannedAttempt | None:
+        """Return the next attempt, after its wait; None when no candidate or no time is left."""
         if self._wait_s:
-            await self._with.sleep(self._wait_s)
+            await self._deps.sleep(self._wait_s)
             self._wait_s = 0.0
-        await self._with.breakers.refresh()
-        while self._index < len(self._climb.rungs):
-            rung = self._climb.rungs[self._index]
-            if self._with.clock_s() >= self._deadline_s:
+        await self._deps.breakers.refresh()
+        while self._index < len(self._fallback.candidates):
+            candidate = self._fallback.candidates[self._index]
+            if self._deps.clock_s() >= self._deadline_s:
                 break
-            why = None if self._is_repeat else self._skip_reason(rung)
-            if why is None:
-                admission = await self._with.breakers.admit(rung.endpoint.provider, self._climb.rule)
-                if admission.is_admitted:
-                    return self._step(rung, admission)
-                why = admission.reason or "open"
-                self._retry_in_s.append(admission.retry_in_s)
-            self._skip(rung, why)
+            reason = None if self._is_retry else self._skip_reason(candidate)
+            if reason is None:
+                decision = await self._deps.breakers.admit(candidate.endpoint.provider, self._fallback.breaker_rule)
+                if decision.is_admitted:
+                    return self._plan_attempt(candidate, decision)
+                reason = decision.reason or "open"
+                self._retry_in_s.append(decision.retry_in_s)
+            self._skip(candidate, reason)
         return None
 
-    async def record_success(self, step: PlannedAttempt) -> None:
-        """Note a good answer; a good probe closes the breaker."""
-        self._append_attempt(step, None)
-        if step.probe is not None:
-            await self._with.breakers.succeeded(step.rung.endpoint.provider, probe=step.probe)
+    async def record_success(self, attempt: PlannedAttempt) -> None:
+        """Record an answer; a probe's closes the breaker."""
+        self._append_attempt(attempt, None)
+        if attempt.probe is not None:
+            await self._deps.breakers.record_success(attempt.candidate.endpoint.provider, probe=attempt.probe)
 
-    async def record_cancelled(self, step: PlannedAttempt) -> None:
-        """Note that the caller left before there was an answer."""
-        self._append_attempt(step, None, status="error", kind=CANCELLED)
-        if step.probe is not None:
-            await self._with.breakers.released(step.rung.endpoint.provider, probe=step.probe)
+    async def record_cancelled(self, attempt: PlannedAttempt) -> None:
+        """Record that the caller left before an answer."""
+        self._append_attempt(attempt, None, status="error", kind=CANCELLED)
+        if attempt.probe is not None:
+            await self._deps.breakers.release_probe(attempt.candidate.endpoint.provider, probe=attempt.probe)
 
-    async def record_failure(self, step: PlannedAttempt, error: FlowaiError) -> None:
-        """Note a failure and decide where the call goes.
+    async def record_failure(self, attempt: PlannedAttempt, error: FlowaiError) -> None:
+        """Record a failure and choose the next candidate.
 
         Raises:
-            CallError: the failure is the caller's, and passed on as it is.
+            CallError: the request itself is at fault.
         """
-        self._append_attempt(step, error)
+        self._append_attempt(attempt, error)
         self._failures.append(error)
-        follows = action_for(error, is_primary=step.index == 0, goes_around_filter=self._climb.goes_around_filter)
-        await self._report(step, error, follows)
-        if follows.alert is not None:
-            self._climb.alerts.append((follows.alert, error))
-        if follows.is_callers:
+        action = action_for(
+            error, is_primary=attempt.index == 0, fallback_on_filtered=self._fallback.fallback_on_filtered
+        )
+        await self._report(attempt, error, action)
+        if action.alert is not None:
+            self._fallback.alerts.append((action.alert, error))
+        if action.is_caller_error:
             raise error
-        if follows.needs_larger_context:
-            self._more_than_tokens = max(self._more_than_tokens or 0, step.rung.context_tokens or 0)
-        if self._should_retry_without_prefill(step, error) or self._should_retry(error, follows):
+        if action.needs_larger_context:
+            self._too_small_context_tokens = max(
+                self._too_small_context_tokens or 0, attempt.candidate.context_tokens or 0
+            )
+        if self._should_retry_without_prefill(attempt, error) or self._should_retry(error, action):
             return
-        if follows.leaves_provider:
-            self._left_providers.add(step.rung.endpoint.provider)
+        if action.skips_provider:
+            self._skipped_providers.add(attempt.candidate.endpoint.provider)
         self._next_candidate()
 
     def error(self) -> FlowaiError:
-        """Give what the caller gets when no model answered."""
-        last = self._climb.rungs[min(self._index, len(self._climb.rungs) - 1)].endpoint
-        if not self._failures and self._with.clock_s() >= self._deadline_s:
+        """Return the caller's error when no model answered."""
+        last = self._fallback.candidates[min(self._index, len(self._fallback.candidates) - 1)].endpoint
+        if not self._failures and self._deps.clock_s() >= self._deadline_s:
             return TimedOutError(
-                f"no model could be asked within {self._climb.total_s:g} s", provider=last.provider, model=last.name
+                f"no model could be called within {self._fallback.total_s:g} s", provider=last.provider, model=last.name
             )
-        if len(self._climb.attempts) == 1 and self._failures:
+        if len(self._fallback.attempts) == 1 and self._failures:
             return self._failures[0]
         if self._failures and all(isinstance(failure, CALLER_ERRORS) for failure in self._failures):
-            return self._failures[0]  # everyone who was asked says that the request is at fault
+            return self._failures[0]  # every model that was called refused the request itself
         waits = [*self._retry_in_s, *(wait for wait in map(_retry_after_s, self._failures) if wait is not None)]
-        told = ", ".join(f"`{attempt.model}` {_attempt_text(attempt)}" for attempt in self._climb.attempts)
+        details = ", ".join(f"`{attempt.model}` {_attempt_text(attempt)}" for attempt in self._fallback.attempts)
         return AllModelsFailedError(
-            f"no model answered: {told}",
+            f"no model answered: {details}",
             failures=tuple(self._failures),
             provider=last.provider,
             model=last.name,
             retry_after_s=min(waits) if waits else None,
         )
 
-    # --- where to go ---
+    # --- next candidate ---
 
-    def _skip_reason(self, rung: ModelCandidate) -> SkipReason | None:
-        """Return why a model is skipped in this call, breakers aside; None where it is not."""
-        if rung.unavailable is not None:
-            return "no_key" if isinstance(rung.unavailable, MissingKeyError) else "no_weights"
-        if rung.endpoint.provider in self._left_providers:
+    def _skip_reason(self, candidate: ModelCandidate) -> SkipReason | None:
+        """Return why a candidate is skipped in this call, apart from breakers."""
+        if candidate.unavailable is not None:
+            return "no_key" if isinstance(candidate.unavailable, MissingKeyError) else "no_weights"
+        if candidate.endpoint.provider in self._skipped_providers:
             return "same_provider"
-        most_tokens, too_few_tokens = rung.context_tokens, self._more_than_tokens
-        # a context that nobody knows may be larger
-        if too_few_tokens is not None and most_tokens is not None and most_tokens <= too_few_tokens:
+        context_tokens, too_small = candidate.context_tokens, self._too_small_context_tokens
+        # an unknown context may be larger
+        if too_small is not None and context_tokens is not None and context_tokens <= too_small:
             return "too_small"
         return None
 
     def _has_next(self) -> bool:
-        """Tell whether a later rung could be asked, as far as is known without asking."""
-        later = self._climb.rungs[self._index + 1 :]
+        """Return whether a later candidate can be called, as far as the local copy of the state shows."""
+        later = self._fallback.candidates[self._index + 1 :]
         return any(
-            self._skip_reason(rung) is None and self._with.breakers.skip_reason(rung.endpoint.provider) is None
-            for rung in later
+            self._skip_reason(candidate) is None
+            and self._deps.breakers.skip_reason(candidate.endpoint.provider) is None
+            for candidate in later
         )
 
-    def _should_retry_without_prefill(self, step: PlannedAttempt, error: FlowaiError) -> bool:
-        """Ask the same model once more in other words when it refuses to continue a prefill."""
-        if not isinstance(error, InvalidRequestError) or step.prefill is not None:
+    def _should_retry_without_prefill(self, attempt: PlannedAttempt, error: FlowaiError) -> bool:
+        """Retry the same model with an instruction when it refuses to continue a prefill."""
+        if not isinstance(error, InvalidRequestError) or attempt.prefill is not None:
             return False
-        self._prefill = prefill_of(self._climb.request.messages)
-        self._is_repeat = self._prefill is not None
-        return self._is_repeat
+        self._prefill = prefill_of(self._fallback.request.messages)
+        self._is_retry = self._prefill is not None
+        return self._is_retry
 
-    def _should_retry(self, error: FlowaiError, follows: FailureAction) -> bool:
-        """Ask the same model again where the feature wants it, and on the last rung."""
-        retry = self._climb.retry
+    def _should_retry(self, error: FlowaiError, action: FailureAction) -> bool:
+        """Retry the same model if the feature's policy says so, or if it is the last candidate."""
+        retry = self._fallback.retry
         allowed = retry.same_provider if self._has_next() else max(1, retry.same_provider)
-        if not follows.may_repeat or self._repeats >= allowed:
+        if not action.is_retryable or self._retry_count >= allowed:
             return False
-        asked_s = _retry_after_s(error)
-        if asked_s is None:
-            wait_s = self._with.rng.uniform(0.0, min(retry.max_wait_s, FIRST_WAIT_S * 2**self._repeats))
-        elif asked_s <= retry.max_wait_s:
-            wait_s = asked_s + DEADLINE_MARGIN_S
+        requested_s = _retry_after_s(error)
+        if requested_s is None:
+            wait_s = self._deps.rng.uniform(0.0, min(retry.max_wait_s, MAX_FIRST_WAIT_S * 2**self._retry_count))
+        elif requested_s <= retry.max_wait_s:
+            wait_s = requested_s + RETRY_AFTER_MARGIN_S
         else:
             return False
-        if self._with.clock_s() + wait_s >= self._deadline_s:
+        if self._deps.clock_s() + wait_s >= self._deadline_s:
             return False
-        self._repeats += 1
+        self._retry_count += 1
         self._wait_s = wait_s
-        self._is_repeat = True
+        self._is_retry = True
         return True
 
     def _next_candidate(self) -> None:
         self._index += 1
-        self._repeats = 0
-        self._is_repeat = False
+        self._retry_count = 0
+        self._is_retry = False
         self._prefill = None
 
-    def _skip(self, rung: ModelCandidate, why: SkipReason) -> None:
-        if not self._is_repeat:  # a model that was asked already stands in the attempts
-            self._climb.attempts.append(
+    def _skip(self, candidate: ModelCandidate, reason: SkipReason) -> None:
+        if not self._is_retry:  # a model that was called is in the attempts already
+            self._fallback.attempts.append(
                 Attempt(
-                    model=rung.endpoint.name,
-                    provider=rung.endpoint.provider,
+                    model=candidate.endpoint.name,
+                    provider=candidate.endpoint.provider,
                     status="skipped",
-                    reason=why,
-                    at_ms=self._at_ms(self._with.clock_s()),
+                    reason=reason,
+                    at_ms=self._at_ms(self._deps.clock_s()),
                 )
             )
         self._next_candidate()
 
     # --- one attempt ---
 
-    def _step(self, rung: ModelCandidate, admission: BreakerDecision) -> PlannedAttempt:
-        climb, now_s = self._climb, self._with.clock_s()
-        left_s = self._deadline_s - now_s
-        kept_s = min(climb.first_token_s, climb.total_s * MAX_SHARE_OF_DEADLINE) if self._has_next() else 0.0
-        total_s = max(left_s - kept_s, left_s / 2)
-        messages = climb.request.messages
+    def _plan_attempt(self, candidate: ModelCandidate, decision: BreakerDecision) -> PlannedAttempt:
+        fallback, now_s = self._fallback, self._deps.clock_s()
+        remaining_s = self._deadline_s - now_s
+        reserved_s = min(fallback.first_token_s, fallback.total_s * FALLBACK_TIME_SHARE) if self._has_next() else 0.0
+        total_s = max(remaining_s - reserved_s, remaining_s / 2)
+        messages = fallback.request.messages
         if self._prefill is not None:
             messages = as_instruction(messages, self._prefill)
         request = msgspec.structs.replace(
-            climb.request,
-            endpoint=rung.endpoint,
+            fallback.request,
+            endpoint=candidate.endpoint,
             messages=messages,
-            first_token_timeout_s=min(climb.first_token_s, total_s),
+            first_token_timeout_s=min(fallback.first_token_s, total_s),
             total_timeout_s=total_s,
         )
         return PlannedAttempt(
-            rung=rung,
+            candidate=candidate,
             request=request,
             index=self._index,
             started_s=now_s,
-            probe=admission.probe,
+            probe=decision.probe,
             prefill=self._prefill,
         )
 
-    async def _report(self, step: PlannedAttempt, error: FlowaiError, follows: FailureAction) -> None:
-        """Tell the breaker; a probe that met no failure of the provider closes it, or gives its lease back."""
-        breakers, provider = self._with.breakers, step.rung.endpoint.provider
-        if follows.counts:
-            await breakers.failed(provider, self._climb.rule, probe=step.probe)
-        elif step.probe is not None and isinstance(error, CallError) and error.status is not None:
-            await breakers.succeeded(provider, probe=step.probe)  # it answers again, if only to refuse
-        elif step.probe is not None:
-            await breakers.released(provider, probe=step.probe)
+    async def _report(self, attempt: PlannedAttempt, error: FlowaiError, action: FailureAction) -> None:
+        """Update the breaker. A probe without a failure of the provider closes it, or returns its lease."""
+        breakers, provider = self._deps.breakers, attempt.candidate.endpoint.provider
+        if action.counts_for_breaker:
+            await breakers.record_failure(provider, self._fallback.breaker_rule, probe=attempt.probe)
+        elif attempt.probe is not None and isinstance(error, CallError) and error.status is not None:
+            await breakers.record_success(provider, probe=attempt.probe)  # it answers again, even if it refuses
+        elif attempt.probe is not None:
+            await breakers.release_probe(provider, probe=attempt.probe)
         wait_s = _retry_after_s(error)
         if wait_s:
             await breakers.back_off(provider, for_s=wait_s)
 
     def _append_attempt(
         self,
-        step: PlannedAttempt,
+        attempt: PlannedAttempt,
         error: FlowaiError | None,
         *,
         status: Literal["ok", "error"] = "ok",
         kind: str | None = None,
     ) -> None:
-        endpoint = step.rung.endpoint
-        self._climb.attempts.append(
+        endpoint = attempt.candidate.endpoint
+        self._fallback.attempts.append(
             Attempt(
                 model=endpoint.name,
                 provider=endpoint.provider,
@@ -353,8 +341,8 @@ class AttemptPlanner:
                 http_status=error.status if isinstance(error, CallError) else None,
                 error_class=kind if error is None else type(error).__name__,
                 message=None if error is None else error.what,
-                at_ms=self._at_ms(step.started_s),
-                latency_ms=max(0.0, (self._with.clock_s() - step.started_s) * 1000),
+                at_ms=self._at_ms(attempt.started_s),
+                latency_ms=max(0.0, (self._deps.clock_s() - attempt.started_s) * 1000),
             )
         )
 
@@ -368,6 +356,6 @@ def _retry_after_s(error: FlowaiError) -> float | None:
 
 def _attempt_text(attempt: Attempt) -> str:
     if attempt.status == "skipped":
-        return f"was not asked ({(attempt.reason or 'skipped').replace('_', ' ')})"
+        return f"was skipped ({(attempt.reason or 'skipped').replace('_', ' ')})"
     status = f" {attempt.http_status}" if attempt.http_status else ""
     return f"failed ({attempt.error_class}{status})"

@@ -1,4 +1,4 @@
-"""Keeps a feature within its budget: tokens of one call before it is sent, dollars of a day before they are spent."""
+"""Budgets of features: tokens of a request before it is sent, dollars of a day before they are spent."""
 
 from __future__ import annotations
 
@@ -16,21 +16,14 @@ if TYPE_CHECKING:
     from flowai.registry.records import Budget
     from flowai.state import Reservation, StateStore
 
-LIKELY_OUTPUT_TOKENS = 4_096
-"""Output tokens set aside where nothing limits an answer."""
+DEFAULT_OUTPUT_TOKENS = 4_096
+"""Output tokens reserved where no limit is set."""
 BYTES_PER_TOKEN = 2
-"""Bytes per token when money is set aside: half of what prose has, so that rather too much than too little is."""
+"""Bytes per token for reservations: half of prose's, so that a reservation is rather too large than too small."""
 
 
 class Budgets:
-    """The budgets of all features, as one process keeps them.
-
-    Args:
-        state: what processes share.
-        prices: what models cost.
-        tokens: counts them.
-        now: the time, UTC.
-    """
+    """Budgets of all features, as one process applies them."""
 
     def __init__(
         self, state: StateStore, *, prices: PriceTable, tokens: TokenCounter, now: Callable[[], datetime]
@@ -41,61 +34,63 @@ class Budgets:
         self._now = now
 
     def check_tokens(self, feature: str, budget: Budget, request: Request) -> None:
-        """Refuse a request that is longer than the feature allows.
+        """Check the length of a request.
 
         Raises:
-            BudgetError: it has more tokens.
+            BudgetError: it has more tokens than the feature allows.
         """
         limit = budget.prompt_tokens
         if limit is None:
             return
-        found = self._tokens.exceeds(request.messages, limit)
-        if found is not None:
+        tokens = self._tokens.exceeds(request.messages, limit)
+        if tokens is not None:
             raise BudgetError(
-                f"`{feature}` allows requests of {limit:,} tokens; this one has about {found:,}",
+                f"`{feature}` allows requests of {limit:,} tokens; this one has about {tokens:,}",
                 hint="shorten the input, or raise `budget.prompt_tokens` of the feature",
             )
 
     async def reserve(
         self, feature: str, budget: Budget, request: Request, endpoints: Iterable[Endpoint]
     ) -> Reservation | None:
-        """Set aside what the dearest model of the ladder may cost; None where the feature has no limit.
+        """Reserve the cost of the most expensive candidate; None where the feature has no limit.
 
         Raises:
-            BudgetError: the day's dollars are spent or set aside.
+            BudgetError: the day's budget is spent or reserved.
         """
         limit_usd = budget.usd_per_day
         if limit_usd is None:
             return None
-        amount_usd = self._most_usd(request, endpoints)
+        amount_usd = self._max_cost_usd(request, endpoints)
         reserved = await self._state.reserve(feature, amount_usd, limit_usd=limit_usd)
         if reserved is None:
             spent_usd = await self._state.spent_usd(feature)
             raise BudgetError(
-                f"`{feature}` may spend ${limit_usd:,.2f} a day: ${spent_usd:,.4f} is spent or set aside, "
+                f"`{feature}` may spend ${limit_usd:,.2f} a day: ${spent_usd:,.4f} is spent or reserved, "
                 f"and this call may cost ${amount_usd:,.4f}",
                 retry_after_s=_until_midnight_s(self._now()),
-                hint="the limit begins anew at 00:00 UTC; `budget.usd_per_day` raises it",
+                hint="the limit resets at 00:00 UTC; raise `budget.usd_per_day` of the feature",
             )
         return reserved
 
     async def settle(self, reserved: Reservation | None, actual_usd: float | None) -> None:
-        """Replace what was set aside by what was paid; where that is not known, what was set aside counts as paid."""
+        """Replace a reservation by the real cost; if the cost is unknown, the whole reservation counts as spent."""
         if reserved is not None:
             await self._state.settle(
                 reserved, actual_usd=reserved.amount_usd if actual_usd is None else max(0.0, actual_usd)
             )
 
-    def _most_usd(self, request: Request, endpoints: Iterable[Endpoint]) -> float:
-        """Give the most that a call may cost; models without a known price count as free."""
-        given = self._tokens.upper_bound(request.messages) / BYTES_PER_TOKEN
-        made = max_tokens(request.params) or LIKELY_OUTPUT_TOKENS
+    def _max_cost_usd(self, request: Request, endpoints: Iterable[Endpoint]) -> float:
+        """Return the upper limit of a call's cost; models without a known price count as free."""
+        input_tokens = self._tokens.upper_bound(request.messages) / BYTES_PER_TOKEN
+        output_tokens = max_tokens(request.params) or DEFAULT_OUTPUT_TOKENS
         prices = (self._prices.price(endpoint.model) for endpoint in endpoints if endpoint.file is None)
-        return max((price.cost_usd(given, made) or 0.0 for price in prices if price is not None), default=0.0)
+        return max(
+            (price.cost_usd(input_tokens, output_tokens) or 0.0 for price in prices if price is not None), default=0.0
+        )
 
 
 def max_tokens(params: object) -> int | None:
-    """Give the limit of an answer that parameters set, by either of its names; None when they set none."""
+    """Return the token limit that parameters set, by either of its names."""
     if not isinstance(params, dict):
         return None
     for name in ("max_completion_tokens", "max_tokens"):

@@ -1,7 +1,7 @@
-"""Tells whether a provider may be asked now, from what all processes know, at next to no cost while all is well.
+"""Circuit breakers as one process sees them, nearly free while all providers are healthy.
 
-A call looks at a copy of the state that is at most `max_age_s` old, so an open breaker stops this process within that
-time; only a provider that is not simply well costs a question of its own.
+A call reads a copy of the shared state that is at most `max_age_s` old, so that an open breaker stops this process
+within that time; only a provider that is not closed and quiet costs a round trip.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from flowai.state import BreakerRule, BreakerView, StateStore
 
 MAX_AGE_S = 0.02
-ALLOWED = BreakerDecision(is_admitted=True)
+ADMITTED = BreakerDecision(is_admitted=True)
 
 
 class CircuitBreakers:
-    """The breakers of all providers, as one process sees them.
+    """Circuit breakers of all providers.
 
     Args:
-        state: what processes share.
-        environment: whose overlay is read along.
-        clock_s: a clock that never goes back, seconds.
-        max_age_s: how old the copy may be when an attempt starts, >= 0.
+        state: shared state.
+        environment: environment of the overlay that is read along.
+        clock_s: monotonic clock, seconds.
+        max_age_s: maximum age of the copy when an attempt starts, >= 0.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class CircuitBreakers:
 
     @property
     def shared(self) -> SharedState:
-        """The copy as it was read last."""
+        """The last copy of the shared state."""
         return self._shared
 
     async def refresh(self) -> SharedState:
-        """Give the copy, read again if it is too old."""
+        """Return the copy, read again if it is too old."""
         now_s = self._clock_s()
         if self._read_s is None or now_s - self._read_s > self._max_age_s:
             self._shared = await self._state.shared(self._environment)
@@ -55,7 +55,7 @@ class CircuitBreakers:
         return self._shared
 
     def skip_reason(self, provider: str) -> BreakerDecision | None:
-        """Tell from the copy alone whether a provider is certain to be refused; None when it may be asked."""
+        """Return the refusal that the copy shows for a provider; None when it may be called."""
         view = self._shared.breakers.get(provider)
         if view is None:
             return None
@@ -64,41 +64,41 @@ class CircuitBreakers:
             return BreakerDecision(is_admitted=False, reason="open", retry_in_s=view.open_until_s - now_s)
         if view.status == "probing" and view.lease_until_s > now_s:
             return BreakerDecision(is_admitted=False, reason="probing", retry_in_s=view.lease_until_s - now_s)
-        if view.rest_until_s > now_s:
-            return BreakerDecision(is_admitted=False, reason="resting", retry_in_s=view.rest_until_s - now_s)
+        if view.back_off_until_s > now_s:
+            return BreakerDecision(is_admitted=False, reason="resting", retry_in_s=view.back_off_until_s - now_s)
         return None
 
     async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
-        """Ask whether an attempt may start; see `State.admit`."""
+        """Return whether an attempt may start; see `StateStore.admit`."""
         await self.refresh()
         view = self._shared.breakers.get(provider)
-        if view is None or (view.status == "closed" and view.rest_until_s <= self._state_now_s()):
-            return ALLOWED
+        if view is None or (view.status == "closed" and view.back_off_until_s <= self._state_now_s()):
+            return ADMITTED
         return self.skip_reason(provider) or await self._state.admit(provider, rule)
 
-    async def failed(self, provider: str, rule: BreakerRule, *, probe: str | None) -> None:
-        """Count a failure; this process knows the outcome at once."""
-        self._note(provider, await self._state.failed(provider, rule, probe=probe))
+    async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None) -> None:
+        """Count a failure; this process sees the result at once."""
+        self._update_view(provider, await self._state.record_failure(provider, rule, probe=probe))
 
-    async def succeeded(self, provider: str, *, probe: str) -> None:
-        """Close the breaker after a good probe."""
-        await self._state.succeeded(provider, probe=probe)
+    async def record_success(self, provider: str, *, probe: str) -> None:
+        """Close the breaker after a successful probe."""
+        await self._state.record_success(provider, probe=probe)
         self._read_s = None
 
-    async def released(self, provider: str, *, probe: str) -> None:
-        """Give a probe's lease back without a verdict."""
-        await self._state.released(provider, probe=probe)
+    async def release_probe(self, provider: str, *, probe: str) -> None:
+        """Return a probe's lease without a result."""
+        await self._state.release_probe(provider, probe=probe)
         self._read_s = None
 
     async def back_off(self, provider: str, *, for_s: float) -> None:
-        """Leave a provider alone for as long as it asked."""
+        """Start a back-off of a provider."""
         await self._state.back_off(provider, for_s=for_s)
         self._read_s = None
 
-    def _note(self, provider: str, view: BreakerView) -> None:
+    def _update_view(self, provider: str, view: BreakerView) -> None:
         self._shared = msgspec.structs.replace(self._shared, breakers={**self._shared.breakers, provider: view})
 
     def _state_now_s(self) -> float:
-        """Give the time by the store's clock: when the copy was read, and what has passed since."""
-        passed_s = 0.0 if self._read_s is None else self._clock_s() - self._read_s
-        return self._shared.read_at_s + passed_s
+        """Return the current time by the store's clock."""
+        elapsed_s = 0.0 if self._read_s is None else self._clock_s() - self._read_s
+        return self._shared.read_at_s + elapsed_s

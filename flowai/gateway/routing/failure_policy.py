@@ -1,7 +1,7 @@
-"""What follows from a failed attempt: whether it counts against the provider, and where the call goes next.
+"""Decides what follows a failed attempt: whether the breaker counts it, and where the call goes next.
 
-Rules (the design's ladder): what a provider may get over moves on at once; what the caller did is the caller's; a
-context that is too small needs a larger one; a wrong key or a retired model needs another provider, and a person.
+A transient failure moves on at once; a wrong request is the caller's error; a small context needs a larger one; a wrong
+key or retired model needs another provider and an alert.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ if TYPE_CHECKING:
     from flowai.errors import FlowaiError
 
 FailureCause = Literal["auth", "retired_model"]
-"""Why a person is told of a failure that the ladder gets over."""
+"""Why a failure raises an alert although the fallback chain continues."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailureAction:
-    """What follows."""
+    """Consequences of a failed attempt."""
 
-    counts: bool = False
-    """Whether the breaker counts it."""
-    leaves_provider: bool = False
-    """Whether this call asks nothing more of the same provider."""
-    may_repeat: bool = False
-    """Whether the same model may be asked once more, after a wait."""
+    counts_for_breaker: bool = False
+    """The circuit breaker counts it."""
+    skips_provider: bool = False
+    """This call calls no other model of the same provider."""
+    is_retryable: bool = False
+    """The same model may be called again, after a wait."""
     needs_larger_context: bool = False
-    """Whether only a model with a larger context makes sense."""
-    is_callers: bool = False
-    """Whether it is the caller's, and no other model is asked."""
+    """Only a model with a larger context makes sense."""
+    is_caller_error: bool = False
+    """The request is at fault; no other model is called."""
     alert: FailureCause | None = None
-    """Why a person is told; None when nobody needs to be."""
+    """Why an alert is raised; None for no alert."""
 
 
-_TRANSIENT = FailureAction(counts=True, may_repeat=True)
-_SILENT = FailureAction(counts=True, leaves_provider=True)
+_TRANSIENT = FailureAction(counts_for_breaker=True, is_retryable=True)
+_UNRESPONSIVE = FailureAction(counts_for_breaker=True, skips_provider=True)
 _BY_CLASS: dict[type[CallError], FailureAction] = {
     RateLimitedError: _TRANSIENT,
     ServerError: _TRANSIENT,
     MalformedAnswerError: _TRANSIENT,
-    UnreachableError: FailureAction(counts=True, leaves_provider=True, may_repeat=True),
-    TimedOutError: _SILENT,
-    AuthError: FailureAction(leaves_provider=True, alert="auth"),
+    UnreachableError: FailureAction(counts_for_breaker=True, skips_provider=True, is_retryable=True),
+    TimedOutError: _UNRESPONSIVE,
+    AuthError: FailureAction(skips_provider=True, alert="auth"),
     ModelNotFoundError: FailureAction(alert="retired_model"),
     ContextTooLongError: FailureAction(needs_larger_context=True),
-    ContentFilteredError: FailureAction(is_callers=True),
-    InvalidRequestError: FailureAction(is_callers=True),
+    ContentFilteredError: FailureAction(is_caller_error=True),
+    InvalidRequestError: FailureAction(is_caller_error=True),
 }
-_NEVER_SENT = FailureAction(leaves_provider=True)  # a local model that does not start: nobody was asked
+_NEVER_SENT = FailureAction(skips_provider=True)  # a local model that does not start: no provider was called
 
 
-def action_for(error: FlowaiError, *, is_primary: bool, goes_around_filter: bool) -> FailureAction:
-    """Say what follows from a failed attempt.
+def action_for(error: FlowaiError, *, is_primary: bool, fallback_on_filtered: bool) -> FailureAction:
+    """Return what follows a failed attempt.
 
     Args:
-        error: how it failed.
-        is_primary: whether it is the release's own model. A fallback that refuses what the caller wrote for another
-            model does not prove that the caller is wrong.
-        goes_around_filter: whether the feature allows another model after a content-policy rejection.
+        error: the failure.
+        is_primary: it is the release's own model. A fallback that refuses a prompt written for another model does not
+            prove that the caller is wrong.
+        fallback_on_filtered: the feature allows another model after a content-policy rejection.
     """
-    found = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _NEVER_SENT)
-    if not found.is_callers:
-        return found
-    goes_on = goes_around_filter if isinstance(error, ContentFilteredError) else not is_primary
-    return FailureAction() if goes_on else found
+    action = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _NEVER_SENT)
+    if not action.is_caller_error:
+        return action
+    continues = fallback_on_filtered if isinstance(error, ContentFilteredError) else not is_primary
+    return FailureAction() if continues else action

@@ -9,7 +9,7 @@ import msgspec
 
 from flowai.errors import CallError, ContentFilteredError, InfrastructureError, MalformedAnswerError, RegistryError
 from flowai.gateway.routing.attempts import AttemptPlanner, AttemptSuccess, FallbackRequest, PlannedAttempt, RoutingDeps
-from flowai.gateway.routing.prefill import PrefillStripper, continuation
+from flowai.gateway.routing.prefill import PrefillStripper, strip_prefill
 from flowai.providers import Chunk
 
 if TYPE_CHECKING:
@@ -20,20 +20,12 @@ if TYPE_CHECKING:
     from flowai.gateway.routing.circuit_breaker import CircuitBreakers
     from flowai.providers import Client, Completion
 
-RETRYABLE_ERRORS = (CallError, InfrastructureError, RegistryError)
-"""What a rung may end with: its call failed, or its local model cannot be started. Anything else is a bug."""
+ATTEMPT_ERRORS = (CallError, InfrastructureError, RegistryError)
+"""Errors of an attempt: its call failed, or its local model cannot be started. Any other exception is a bug."""
 
 
 class FallbackChain:
-    """Asks models in order until one answers.
-
-    Args:
-        client: calls models.
-        breakers: says whether a provider may be asked.
-        clock_s: a clock that never goes back, seconds.
-        sleep: waits, seconds.
-        rng: jitter of waits.
-    """
+    """Calls models in order until one answers."""
 
     def __init__(
         self,
@@ -45,94 +37,91 @@ class FallbackChain:
         rng: random.Random,
     ) -> None:
         self._client = client
-        self._climbing = RoutingDeps(breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng)
+        self._deps = RoutingDeps(breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng)
 
-    async def complete(self, climb: FallbackRequest) -> AttemptSuccess:
-        """Give the first whole answer.
-
-        Args:
-            climb: rungs, limits and requests of one call.
+    async def complete(self, fallback: FallbackRequest) -> AttemptSuccess:
+        """Return the first complete answer.
 
         Raises:
-            CallError: no model answered, or the failure is the caller's; its attempts stand in `climb.attempts`.
+            CallError: no model answered, or the request is at fault; its attempts are in `fallback.attempts`.
         """
-        ascent = AttemptPlanner(climb, self._climbing)
-        while (step := await ascent.next_step()) is not None:
+        planner = AttemptPlanner(fallback, self._deps)
+        while (attempt := await planner.next_attempt()) is not None:
             try:
-                completion = _classify_failure(await self._client.complete(step.request), step)
-            except RETRYABLE_ERRORS as error:
-                await ascent.record_failure(step, error)
-            except BaseException:  # the caller left: the lease must not wait for its end
-                await ascent.record_cancelled(step)
+                completion = _checked_completion(await self._client.complete(attempt.request), attempt)
+            except ATTEMPT_ERRORS as error:
+                await planner.record_failure(attempt, error)
+            except BaseException:  # the caller left: release the lease now
+                await planner.record_cancelled(attempt)
                 raise
             else:
-                await ascent.record_success(step)
-                return AttemptSuccess(completion=completion, rung=step.rung)
-        raise ascent.error()
+                await planner.record_success(attempt)
+                return AttemptSuccess(completion=completion, candidate=attempt.candidate)
+        raise planner.error()
 
     async def stream(
-        self, climb: FallbackRequest, *, on_break: OnStreamBreak
+        self, fallback: FallbackRequest, *, on_break: OnStreamBreak
     ) -> AsyncGenerator[PlannedAttempt | Chunk | AttemptSuccess]:
-        """Give the first answer piece by piece.
+        """Yield the first answer in chunks.
 
         Args:
-            climb: rungs, limits and requests of one call.
-            on_break: what happens when it dies after its first text.
+            fallback: candidates, limits and request of one call.
+            on_break: what follows a stream that breaks after its first text.
 
         Yields:
-            The Step whose model begins to answer, before its first text; its chunks; the Climbed last. A second Step
-            means that the answer starts afresh.
+            The PlannedAttempt whose model begins to answer, before its first text; its chunks; the AttemptSuccess last.
+            A second PlannedAttempt means that the answer starts over.
 
         Raises:
-            CallError: as `complete`; also when a stream died after its first text and `on_break` says `error`.
+            CallError: as `complete`; also when a stream broke after its first text and `on_break` is `error`.
         """
-        ascent = AttemptPlanner(climb, self._climbing)
-        while (step := await ascent.next_step()) is not None:
-            has_begun = False
+        planner = AttemptPlanner(fallback, self._deps)
+        while (attempt := await planner.next_attempt()) is not None:
+            has_started = False
             try:
-                async with aclosing(self._pieces(step)) as pieces:
-                    async for piece in pieces:
-                        if not has_begun:
-                            has_begun = True
-                            yield step
-                        yield piece
-            except RETRYABLE_ERRORS as error:
-                await ascent.record_failure(step, error)
-                if has_begun and on_break == "error":
+                async with aclosing(self._attempt_chunks(attempt)) as chunks:
+                    async for chunk in chunks:
+                        if not has_started:
+                            has_started = True
+                            yield attempt
+                        yield chunk
+            except ATTEMPT_ERRORS as error:
+                await planner.record_failure(attempt, error)
+                if has_started and on_break == "error":
                     raise
             except BaseException:  # the caller left
-                await ascent.record_cancelled(step)
+                await planner.record_cancelled(attempt)
                 raise
             else:
-                await ascent.record_success(step)
+                await planner.record_success(attempt)
                 return
-        raise ascent.error()
+        raise planner.error()
 
-    async def _pieces(self, step: PlannedAttempt) -> AsyncGenerator[Chunk | AttemptSuccess]:
-        """Give what one model streams: chunks that hold something, and the whole at the end."""
-        strip = None if step.prefill is None else PrefillStripper(step.prefill)
-        async with aclosing(self._client.stream(step.request)) as chunks:
+    async def _attempt_chunks(self, attempt: PlannedAttempt) -> AsyncGenerator[Chunk | AttemptSuccess]:
+        """Yield one model's non-empty chunks, and the complete answer last."""
+        stripper = None if attempt.prefill is None else PrefillStripper(attempt.prefill)
+        async with aclosing(self._client.stream(attempt.request)) as chunks:
             async for chunk in chunks:
-                text = chunk.text if strip is None else strip.add(chunk.text)
+                text = chunk.text if stripper is None else stripper.feed(chunk.text)
                 if text or chunk.tool_calls:
                     yield chunk if text == chunk.text else msgspec.structs.replace(chunk, text=text)
                 if chunk.completion is not None:
-                    completion = _classify_failure(chunk.completion, step)
-                    rest = "" if strip is None else strip.finish()
+                    completion = _checked_completion(chunk.completion, attempt)
+                    rest = "" if stripper is None else stripper.finish()
                     if rest:
                         yield Chunk(text=rest)
-                    yield AttemptSuccess(completion=completion, rung=step.rung)
+                    yield AttemptSuccess(completion=completion, candidate=attempt.candidate)
 
 
-def _classify_failure(completion: Completion, step: PlannedAttempt) -> Completion:
-    """Refuse what is no answer: nothing at all, or one that the provider's policy cut off."""
-    endpoint = step.request.endpoint
+def _checked_completion(completion: Completion, attempt: PlannedAttempt) -> Completion:
+    """Return the answer, without a repeated prefill; raise if it is empty or cut off by the provider's policy."""
+    endpoint = attempt.request.endpoint
     if completion.finish_reason == "content_filter":
         raise ContentFilteredError(
             "the provider's policy cut the answer off", provider=endpoint.provider, model=endpoint.name
         )
     if not completion.text.strip() and not completion.tool_calls:
         raise MalformedAnswerError("the answer is empty", provider=endpoint.provider, model=endpoint.name)
-    if step.prefill is None:
+    if attempt.prefill is None:
         return completion
-    return msgspec.structs.replace(completion, text=continuation(completion.text, step.prefill))
+    return msgspec.structs.replace(completion, text=strip_prefill(completion.text, attempt.prefill))

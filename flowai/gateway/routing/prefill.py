@@ -1,4 +1,4 @@
-"""Puts an assistant prefill into words, for a model that refuses messages which end with the assistant's turn."""
+"""Replaces a prefill by an instruction, for models that refuse messages which end with the assistant's turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def prefill_of(messages: tuple[ChatMessage, ...]) -> str | None:
-    """Give the text the assistant's answer is to continue; None when the messages end with another turn."""
+    """Return the prefill; None when the messages do not end with the assistant's turn."""
     if len(messages) < 2 or messages[-1].get("role") != "assistant":  # noqa: PLR2004 - a turn before the prefill
         return None
     content = messages[-1].get("content")
@@ -17,43 +17,39 @@ def prefill_of(messages: tuple[ChatMessage, ...]) -> str | None:
 
 
 def as_instruction(messages: tuple[ChatMessage, ...], prefill: str) -> tuple[ChatMessage, ...]:
-    """Ask in words for what the prefill asked by its place; roles still take turns, as some providers insist."""
-    words = f"Begin your answer with exactly this text, then go on:\n{prefill}"
+    """Replace the prefill by an instruction; roles still alternate, as some providers require."""
+    instruction = f"Begin your answer with exactly this text, then go on:\n{prefill}"
     *earlier, last, _ = messages
     if last.get("role") == "user" and isinstance(last.get("content"), str):
-        return (*earlier, {**last, "content": f"{last['content']}\n\n{words}"})
-    return (*earlier, last, {"role": "user", "content": words})
+        return (*earlier, {**last, "content": f"{last['content']}\n\n{instruction}"})
+    return (*earlier, last, {"role": "user", "content": instruction})
 
 
-def continuation(text: str, prefill: str) -> str:
-    """Take the prefill off an answer that repeats it: the caller gets the continuation, as from other models."""
-    begun = text.lstrip()
-    return begun[len(prefill.rstrip()) :] if begun.startswith(prefill.rstrip()) else text
+def strip_prefill(text: str, prefill: str) -> str:
+    """Return the answer without a repeated prefill: callers get the continuation, as from other models."""
+    start = text.lstrip()
+    return start[len(prefill.rstrip()) :] if start.startswith(prefill.rstrip()) else text
 
 
 class PrefillStripper:
-    """Takes the prefill off a streamed answer: holds the first texts back until it is clear whether they repeat it.
-
-    Args:
-        prefill: the text to take off.
-    """
+    """Strips a repeated prefill from a streamed answer; holds back text until a repetition is excluded."""
 
     def __init__(self, prefill: str) -> None:
         self._prefill = prefill
-        self._held: str | None = ""
+        self._buffer: str | None = ""
 
-    def add(self, text: str) -> str:
-        """Take a text in; give what may be passed on now."""
-        if self._held is None:
+    def feed(self, text: str) -> str:
+        """Add a text; return the text that may be passed on now."""
+        if self._buffer is None:
             return text
-        self._held += text
-        begun = self._held.lstrip()
-        wanted = self._prefill.rstrip()
-        if len(begun) < len(wanted) and wanted.startswith(begun):
+        self._buffer += text
+        start = self._buffer.lstrip()
+        prefill = self._prefill.rstrip()
+        if len(start) < len(prefill) and prefill.startswith(start):
             return ""
         return self.finish()
 
     def finish(self) -> str:
-        """Give what is still held back."""
-        held, self._held = self._held, None
-        return "" if held is None else continuation(held, self._prefill)
+        """Return the text that is still held back."""
+        buffered, self._buffer = self._buffer, None
+        return "" if buffered is None else strip_prefill(buffered, self._prefill)

@@ -1,4 +1,4 @@
-"""Hands events to the log, and holds them while it cannot be written: a full disk fails no call and loses no event."""
+"""Writes events, and buffers them while the log cannot be written: a full disk fails no call and loses no event."""
 
 from __future__ import annotations
 
@@ -14,52 +14,46 @@ if TYPE_CHECKING:
 
 MAX_BUFFERED_EVENTS = 10_000
 RETRY_S = 1.0
-"""Seconds between two tries to write what is held."""
+"""Time between two attempts to write buffered events."""
 
 
 class EventWriter:
-    """Writes events, or holds the newest ones until they can be written.
-
-    Args:
-        log: the event log.
-        clock_s: a clock that never goes back, seconds.
-        on_event: told of each event, once.
-    """
+    """Writes events, or buffers the newest until they can be written."""
 
     def __init__(self, log: EventLog, *, clock_s: Callable[[], float], on_event: Callable[[Event], None]) -> None:
         self.log = log
         self.error: str | None = None
-        """Why events are held; None while the log is well."""
+        """Why events are buffered; None while the log can be written."""
         self.dropped_count = 0
-        """Events lost, because more were held than there is room for."""
+        """Events lost because the buffer was full."""
         self._clock_s = clock_s
         self._on_event = on_event
-        self._held: deque[Event] = deque()
+        self._buffered: deque[Event] = deque()
         self._next_try_s = 0.0
 
     @property
     def held_count(self) -> int:
         """Events that wait for the log."""
-        return len(self._held)
+        return len(self._buffered)
 
     def add(self, event: Event) -> None:
-        """Write an event, or hold it."""
+        """Write an event, or buffer it."""
         self._on_event(event)
-        if not self._held:
+        if not self._buffered:
             try:
                 self.log.append(event)
             except InfrastructureError as error:
                 self._buffer(event, error)
             return
-        self._held.append(event)
-        if len(self._held) > MAX_BUFFERED_EVENTS:
-            self._held.popleft()
+        self._buffered.append(event)
+        if len(self._buffered) > MAX_BUFFERED_EVENTS:
+            self._buffered.popleft()
             self.dropped_count += 1
         if self._clock_s() >= self._next_try_s:
             self.flush()
 
     def write(self, event: Event) -> None:
-        """Write an event that is acknowledged to somebody.
+        """Write an event that a caller waits for.
 
         Raises:
             InfrastructureError: it is not in the log.
@@ -69,18 +63,18 @@ class EventWriter:
         self._on_event(event)
 
     def flush(self) -> None:
-        """Try to write what is held."""
+        """Try to write the buffered events."""
         try:
-            while self._held:
-                self.log.append(self._held[0])
-                self._held.popleft()
+            while self._buffered:
+                self.log.append(self._buffered[0])
+                self._buffered.popleft()
         except InfrastructureError as error:
             self._schedule_retry(error)
         else:
             self.error = None
 
     def _buffer(self, event: Event, error: InfrastructureError) -> None:
-        self._held.append(event)
+        self._buffered.append(event)
         self._schedule_retry(error)
 
     def _schedule_retry(self, error: InfrastructureError) -> None:

@@ -1,4 +1,4 @@
-"""What people and judges make of answers: their events, checked and completed with what is known of the call."""
+"""Checks feedback and scores, and adds the fields of their calls."""
 
 from __future__ import annotations
 
@@ -13,29 +13,23 @@ if TYPE_CHECKING:
     from flowai.events import CallEvent, FeedbackEvent
     from flowai.registry import Registry
 
-_OF_THE_CALL = ("tenant", "feature", "release", "variant", "experiment", "arm")
+_CALL_FIELDS = ("tenant", "feature", "release", "variant", "experiment", "arm")
 
 
-def with_call_fields(said: FeedbackEvent, call: CallEvent | None, registry: Registry) -> FeedbackEvent:
-    """Add to feedback what is known of its call, and keep the text only where the feature keeps what is said.
-
-    Args:
-        said: the feedback, with the text.
-        call: the call; None where it is not known any more.
-        registry: says what is kept.
-    """
+def with_call_fields(feedback: FeedbackEvent, call: CallEvent | None, registry: Registry) -> FeedbackEvent:
+    """Return feedback with its call's fields; the text stays only if the feature logs content."""
     if call is None:
-        return msgspec.structs.replace(said, text=None)
+        return msgspec.structs.replace(feedback, text=None)
     feature = registry.features.get(call.feature or "")
     keeps_text = feature is not None and feature.log_content == "redacted"
-    facts: dict[str, Any] = {name: getattr(call, name) for name in _OF_THE_CALL}
+    fields: dict[str, Any] = {name: getattr(call, name) for name in _CALL_FIELDS}
     return msgspec.structs.replace(
-        said, text=said.text if keeps_text else None, user_hash=said.user_hash or call.user_hash, **facts
+        feedback, text=feedback.text if keeps_text else None, user_hash=feedback.user_hash or call.user_hash, **fields
     )
 
 
-def validate_feedback(score: ScoreEvent) -> ScoreEvent:
-    """Refuse a score that no reader of the log would take.
+def validate_score(score: ScoreEvent) -> ScoreEvent:
+    """Check a score by the event schema.
 
     Raises:
         UsageError: no name, no call, a score outside 0 to 1, or a value of the wrong type.
@@ -43,4 +37,4 @@ def validate_feedback(score: ScoreEvent) -> ScoreEvent:
     try:
         return msgspec.convert(msgspec.to_builtins(score), ScoreEvent)
     except (msgspec.ValidationError, TypeError) as error:
-        raise UsageError(f"not a score: {error}", hint="`name` says what was looked for; `score` is 0 to 1") from None
+        raise UsageError(f"invalid score: {error}", hint="`name` is the judged property; `score` is 0 to 1") from None

@@ -1,4 +1,4 @@
-"""Makes OpenTelemetry spans of finished calls: one for the call, one below it for each attempt.
+"""Creates OpenTelemetry spans of finished calls: one per call, one child per attempt.
 
 Source: OpenTelemetry semantic conventions, version SEMCONV_VERSION: Gen AI client spans (name, kind, attributes,
 content as JSON), recording errors.
@@ -33,7 +33,7 @@ PROVIDER_NAMES: dict[str, str] = {
     "watsonx": "ibm.watsonx.ai",
     "xai": "x_ai",
 }
-"""What the conventions call providers that LiteLLM calls otherwise."""
+"""Provider names of the conventions that differ from LiteLLM's."""
 
 _NS_PER_MS = 1_000_000
 _USAGE = frozenset({"input_tokens", "output_tokens"})
@@ -42,15 +42,14 @@ SpanAttribute = str | bool | int | float | list[str]
 
 
 class SpanExporter:
-    """Gives finished calls to OpenTelemetry.
+    """Exports finished calls to OpenTelemetry.
 
-    The call's span is the one that the conventions describe (`chat MODEL`); its attempts carry no operation and no
-    tokens, so that whatever counts calls or tokens counts each once. Where the process samples, or has set nothing up,
-    next to nothing is done.
+    The call's span follows the conventions (`chat MODEL`); its attempts have no operation and no tokens, so that each
+    call and token is counted once. Almost free where the process samples or has no tracer provider.
 
     Args:
-        redactor: takes secrets out of every text.
-        tracer_provider: where spans go; None for the one that the process has set up.
+        redactor: redacts every text.
+        tracer_provider: receives the spans; None for the process's own.
 
     Raises:
         UsageError: OpenTelemetry is not installed.
@@ -68,25 +67,25 @@ class SpanExporter:
         self._tracer = trace.get_tracer("flowai", tracer_provider=tracer_provider, schema_url=SCHEMA_URL)
 
     def current_context(self) -> Context:
-        """Give the place in the trace where the caller stands now, for a call whose end comes from elsewhere."""
+        """Return the caller's trace context, for a call that is recorded later."""
         return self._context.get_current()
 
     def record(self, event: CallEvent, *, parent: Context | None = None) -> None:
-        """Make the spans of a call.
+        """Create the spans of a call.
 
         Args:
-            event: the call; content is part of the span only where it is part of the event.
-            parent: where in the trace the call began, see `here`; None for where the caller stands now.
+            event: the call; content is in the span only if it is in the event.
+            parent: the trace context of the call's start, see `current_context`; None for the current one.
         """
         if not self._is_given and isinstance(self._trace.get_tracer_provider(), self._trace.ProxyTracerProvider):
-            return  # the process has set nothing up
+            return  # the process has no tracer provider
         kinds = self._trace.SpanKind
-        asked = any(attempt.status != "skipped" for attempt in event.attempts)
+        has_called = any(attempt.status != "skipped" for attempt in event.attempts)
         start_ns = to_us(event.at) * 1000
         span = self._tracer.start_span(
             f"chat {self._text(event.requested_model)}",
             context=parent,
-            kind=kinds.CLIENT if asked else kinds.INTERNAL,
+            kind=kinds.CLIENT if has_called else kinds.INTERNAL,
             start_time=start_ns,
         )
         if span.is_recording():
@@ -114,7 +113,7 @@ class SpanExporter:
 
     def _call_attributes(self, event: CallEvent) -> dict[str, SpanAttribute]:
         attributes: dict[str, SpanAttribute] = {"gen_ai.operation.name": "chat", **dict(self._attributes(event))}
-        if event.cache != "miss":  # the tokens were used by another call, which has a span of its own
+        if event.cache != "miss":  # the tokens belong to another call's span
             for name in _USAGE:
                 attributes.pop(OTEL_NAMES[name], None)
         if event.ttft_ms is not None:
@@ -129,7 +128,7 @@ class SpanExporter:
         return attributes
 
     def _attributes(self, record: CallEvent | Attempt) -> Iterator[tuple[str, SpanAttribute]]:
-        """Give what the one table of names has a name for, leaving out what has no value."""
+        """Yield the fields that have a name in OTEL_NAMES and a value."""
         for field in record.__struct_fields__:
             name, value = OTEL_NAMES.get(field), getattr(record, field)
             if name is None or value is None:
@@ -144,7 +143,7 @@ class SpanExporter:
                 yield name, self._text(value) if isinstance(value, str) else value
 
     def _text(self, text: str) -> str:
-        """Redact a text, and replace halves of characters: one of them would cost an exporter its whole batch."""
+        """Redact a text and replace lone surrogates, which would cost an exporter its whole batch."""
         return self._redactor.text(text).encode("utf-8", "replace").decode()
 
     def _json(self, value: object) -> str:
@@ -152,7 +151,7 @@ class SpanExporter:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn one of OpenAI's chat messages, whatever stands in it, into one of the conventions'."""
+    """Convert an OpenAI chat message, unchecked, to the conventions' form."""
     role, content = str(message.get("role")), message.get("content")
     if role == "tool":
         parts = [{"type": "tool_call_response", "id": message.get("tool_call_id"), "response": content}]
@@ -166,7 +165,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(part: object) -> dict[str, Any]:
-    """Keep text; of pictures and sounds only that they were there."""
+    """Keep text; of pictures and sounds only their type."""
     if not isinstance(part, dict):
         return {"type": "unknown"}
     kind = str(part.get("type"))
