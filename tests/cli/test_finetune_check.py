@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.training_rows import make_pairs, rows_of
 
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A good file in a directory that is no project."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "train.jsonl"
-    path.write_bytes(b"".join(line_of(row) for row in rows_of("openai", make_pairs(16)[:6] * 3)))
+    path.write_bytes(b"".join(encode_row(row) for row in rows_of("openai", make_pairs(16)[:6] * 3)))
     return path
 
 
@@ -36,7 +36,7 @@ def test_a_whole_file(file: Path, command: Command) -> None:
     rows = len(file.read_bytes().splitlines())
     assert ran.out.splitlines() == [
         f"train.jsonl   openai (by its keys)   {rows} rows   {file.stat().st_size:,} bytes",
-        f"WHOLE  all {rows} rows",
+        f"OK  all {rows} rows",
     ]
 
 
@@ -70,10 +70,10 @@ def test_json_is_one_document_with_the_same_figures(file: Path, command: Command
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_every_format_can_be_told(file: Path, command: Command, name: FormatName) -> None:
-    file.write_bytes(b"".join(line_of(row) for row in rows_of(name, make_pairs(20))))
+    file.write_bytes(b"".join(encode_row(row) for row in rows_of(name, make_pairs(20))))
     ran = command("finetune", "check", file.name, "--format", name)
     assert ran.code == 0
-    assert f"{name} (as told)" in ran.out
+    assert f"{name} (from --format)" in ran.out
 
 
 def test_the_wrong_format_breaks_every_row(file: Path, command: Command) -> None:

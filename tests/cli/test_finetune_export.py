@@ -146,7 +146,7 @@ def test_rows_in_are_rows_out_and_rows_reported(
     for before, after in pairwise(steps):
         assert before["out_count"] == after["in_count"]
     for step in steps:
-        assert step["in_count"] == step["out_count"] + sum(step["kept_out"].values())
+        assert step["in_count"] == step["out_count"] + sum(step["rejected"].values())
     assert steps[0]["in_count"] == steps[-1]["out_count"] + len(told)
 
 
@@ -272,7 +272,7 @@ def test_nothing_to_train_with_says_why(events: Path, flowai: Callable[..., Ran]
         (("--feature", "nothing"), 2, "no feature `nothing`"),
         (("--format", "csv"), 2, "--format: found `csv`"),
         (("--split", "50/50"), 2, "--split: found `50/50`"),
-        (("--split", "90/20/5"), 2, "together 1"),
+        (("--split", "90/20/5"), 2, "with the sum 1"),
         (("--since", "yesterdayish"), 2, "--since"),
         (("--release", "v9"), 2, "no release `v9`"),
         (("--epochs", "0"), 2, "--epochs"),
@@ -300,15 +300,15 @@ def test_a_killed_export_leaves_nothing_that_looks_whole(
     project: SampleProject, events: Path, flowai: Callable[..., Ran]
 ) -> None:
     write_log(events, judged(4000))
-    beside = project.root / "finetune" / "chat" / ".openai.partial"
+    temporary = project.root / "finetune" / "chat" / ".openai.partial"
     with subprocess.Popen([sys.executable, "-m", "flowai", *EXPORT], cwd=project.root, env=dict(os.environ)) as running:
         end_s = time.monotonic() + 60
-        while not (beside / "bench").exists() and time.monotonic() < end_s:
+        while not (temporary / "temporary").exists() and time.monotonic() < end_s:
             time.sleep(0.01)
         running.send_signal(signal.SIGKILL)
     assert not (project.root / "finetune" / "chat" / "openai").exists()
     assert flowai(*EXPORT).code == 0
-    assert not beside.exists()
+    assert not temporary.exists()
     assert len(rows_of(project.root / "finetune" / "chat" / "openai")) == 2000
 
 

@@ -52,7 +52,7 @@ def test_each_pair_is_labelled_once(
     ran = flowai(*LABEL, "--json")
     assert provider.request_count == 6
     assert json.loads(ran.out) | {"cost_usd": 0.0} == json.loads(ran.out)
-    assert json.loads(ran.out)["known_count"] == 6
+    assert json.loads(ran.out)["already_labelled_count"] == 6
     assert flowai(*LABEL[:-2], "n", "--all").code == 0, "another model looks for itself"
     assert provider.request_count == 12
 
@@ -118,11 +118,11 @@ def test_a_budget_is_never_overshot(
     assert ran.code == 5
     spent_usd = sum(one["cost_usd"] for one in labels(project))
     assert 0 < spent_usd <= 0.0012
-    left_count = 6 - len(labels(project))
-    assert left_count
-    assert f"BUDGET SPENT  {left_count} pairs are left" in ran.out
+    remaining_count = 6 - len(labels(project))
+    assert remaining_count
+    assert f"BUDGET SPENT  {remaining_count} pairs are left" in ran.out
     assert flowai(*LABEL, "--budget-usd", "0").code == 5
-    assert provider.request_count == 6 - left_count
+    assert provider.request_count == 6 - remaining_count
     assert flowai(*LABEL, "--budget-usd", "1").code == 0
     assert provider.request_count == 6
 
@@ -132,7 +132,7 @@ def test_a_price_that_nobody_knows_holds_no_budget(
 ) -> None:
     ran = flowai(*LABEL[:-2], "n", "--all", "--budget-usd", "1")
     assert ran.code == 2
-    assert "the price of `n` is not known" in ran.err
+    assert "the price of `n` is unknown" in ran.err
     assert provider.request_count == 0
     assert labels(project) == []
 
@@ -173,7 +173,7 @@ def test_a_missing_key_is_told_once(
     ("arguments", "code", "said"),
     [
         (("--model", "nobody"), 2, "no model `nobody`"),
-        (("--from", "x.jsonl"), 2, "`--all` looks at the log"),
+        (("--from", "x.jsonl"), 2, "`--all` reads the log"),
         (("--feature", "nothing"), 2, "no feature `nothing`"),
         (("--limit", "0"), 2, "--limit"),
         (("--since", "2027-01-01"), 5, "no judged answer of `chat`"),

@@ -82,8 +82,8 @@ def exported(project: SampleProject) -> tuple[list[str], dict[str, str]]:
 def test_the_export_follows_what_was_decided_on_the_page(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     assert flowai(*EXPORT, "--split", "100/0/0").code == 0
     with page() as (client, process):
-        desk = client.get("/api/desk").json()
-        assert [entry["id"] for entry in desk["entries"]] == ["c0", "c1", "c2", "c3"]
+        desk = client.get("/api/queue").json()
+        assert [entry["id"] for entry in desk["rows"]] == ["c0", "c1", "c2", "c3"]
         assert desk["reviewer"] == "ann"
         decide(client, 0, "accept")
         decide(client, 1, "edit", text="A better answer, mail ann.lee@example.com.")
@@ -115,7 +115,7 @@ def test_a_reviewer_sees_no_more_than_the_files_would(project: SampleProject, fl
     flowai(*EXPORT)
     for options in ((), ("--all",)):
         with page(*options) as (client, _):
-            places = range(len(client.get("/api/desk").json()["entries"]))
+            places = range(len(client.get("/api/queue").json()["rows"]))
             shown = "".join(client.get(f"/api/pairs/{place}").text for place in places)
             assert "<EMAIL_" in shown
             assert secret not in shown
@@ -128,8 +128,8 @@ def test_all_shows_every_pair_and_labels_with_it(project: SampleProject) -> None
     project.write("finetune/chat/labels.jsonl", json.dumps(label) + "\n")
     decisions(project, line("c0", "reject"))
     with page("--all", "--reviewer", "bob") as (client, _):
-        desk = client.get("/api/desk").json()
-        assert [entry["id"] for entry in desk["entries"]] == [f"c{number}" for number in range(6)]
+        desk = client.get("/api/queue").json()
+        assert [entry["id"] for entry in desk["rows"]] == [f"c{number}" for number in range(6)]
         assert [one["judgement"] for one in client.get("/api/pairs/4").json()["labels"]] == [judgement]
         assert client.get("/api/pairs/5").json()["opinion"] == "rejected"
 
@@ -143,10 +143,13 @@ def test_reviewers_who_disagree_keep_a_pair_out(project: SampleProject, flowai: 
     assert reasons["c0"] == "disputed"
     assert reasons["c4"] == "disputed"
     with page("--reviewer", "cid") as (client, _):
-        entries = client.get("/api/desk").json()["entries"]
+        entries = client.get("/api/queue").json()["rows"]
         place = [entry["id"] for entry in entries].index("c4")
         assert entries[place]["disputed"]
-        assert [word["reviewer"] for word in client.get(f"/api/pairs/{place}").json()["others"]] == ["ann", "bob"]
+        assert [word["reviewer"] for word in client.get(f"/api/pairs/{place}").json()["other_decisions"]] == [
+            "ann",
+            "bob",
+        ]
         decide(client, place, "accept")
     assert flowai(*EXPORT, "--split", "100/0/0").code == 0
     answers, reasons = exported(project)
@@ -199,7 +202,9 @@ def test_agreement_of_two_reviewers_is_told(project: SampleProject, flowai: Call
     assert "ann and bob: the same on 3 of 4, kappa 0.50" in ran.out
     assert "DISPUTED  c1   ann: accept, bob: reject" in ran.out
     told = json.loads(flowai(*REVIEW, "--export", "x.csv", "--json").out)
-    assert told["agreement"] == [{"reviewers": ["ann", "bob"], "both_count": 4, "same_count": 3, "kappa": 0.5}]
+    assert told["agreement"] == [
+        {"reviewers": ["ann", "bob"], "pairs_reviewed_by_both": 4, "agreed_count": 3, "kappa": 0.5}
+    ]
 
 
 def test_a_torn_line_is_told_wherever_decisions_are_read(project: SampleProject, flowai: Callable[..., Ran]) -> None:
@@ -220,12 +225,12 @@ def test_a_line_that_is_no_decision_stops_the_export(project: SampleProject, flo
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), 5, "nothing of `chat` was exported yet"),
+        ((), 5, "`chat` has no export yet"),
         (("--from", "none.jsonl"), 3, "none.jsonl: cannot be read"),
-        (("--from", "wrong.jsonl"), 3, "wrong.jsonl:1: neither a pair nor what keeps one out"),
+        (("--from", "wrong.jsonl"), 3, "wrong.jsonl:1: neither a pair nor a quarantined pair"),
         (("--from", "other.jsonl"), 2, "a pair of `code`, expected `chat`"),
-        (("--from", "empty.jsonl"), 5, "no pair waits for a person"),
-        (("--all", "--from", "empty.jsonl"), 2, "leave one of them out"),
+        (("--from", "empty.jsonl"), 5, "no pair waits for a reviewer"),
+        (("--all", "--from", "empty.jsonl"), 2, "use only one of them"),
         (("--since", "2h"), 2, "`--all`"),
         (("--feature", "nothing"), 2, "no feature `nothing`"),
         (("--all", "--reviewer", "=cmd"), 2, "--reviewer"),

@@ -19,7 +19,7 @@ from flowai.finetune.check.lines import read_line
 from flowai.finetune.check.records import ERRORS, RULES, WARNINGS
 from flowai.finetune.check.rows import check_row, detect_format
 from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, encode_row
 from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def rules(report: CheckReport, level: str = "error") -> set[str]:
 
 
 def lines(*rows: dict[str, Any]) -> bytes:
-    return b"".join(line_of(row) for row in rows)
+    return b"".join(encode_row(row) for row in rows)
 
 
 def test_the_table_covers_what_a_row_can_break() -> None:
@@ -475,7 +475,7 @@ def test_rows_over_the_limit_are_counted_by_a_named_tokenizer(tmp_path: Path) ->
 
 def test_places_are_listed_up_to_a_number_and_all_are_counted(tmp_path: Path) -> None:
     broken = {"messages": [USER]}
-    report = check(tmp_path, lines(*[broken] * 50), most_problems_count=3)
+    report = check(tmp_path, lines(*[broken] * 50), max_problems_count=3)
     assert [problem.line for problem in report.problems if problem.level == "error"] == [1, 2, 3]
     assert [(rule.rule, rule.count, rule.first_line) for rule in report.rules] == [("roles/no_answer", 50, 1)]
     assert report.problem_count == 50
@@ -553,7 +553,7 @@ def test_no_row_is_too_odd_to_be_checked(data: st.DataObject, odd: Any, name: Fo
 @given(raw=st.binary(max_size=60))
 def test_no_line_is_too_odd_to_be_read(raw: bytes) -> None:
     line = read_line(raw.replace(b"\n", b" ") + b"\n", 1)
-    assert all(found.rule in RULES for found in line.found)
+    assert all(found.rule in RULES for found in line.problems)
 
 
 def test_rules_are_errors_or_warnings_and_each_says_what_it_means() -> None:

@@ -21,7 +21,7 @@ from support.training_rows import make_pairs, rows_of
 from flowai.finetune.check.checker import CheckOptions, check_file
 from flowai.finetune.export.token_counts import TrainingTokenCounter
 from flowai.finetune.export.trainer_configs import TrainingSetInfo, card_header, trainer_configs
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def ship(directory: Path, name: FormatName, pairs: list[Pair]) -> dict[Split, li
     splits: dict[Split, list[TrainingRow]] = {"train": rows[: len(rows) // 2], "validation": rows[len(rows) // 2 :]}
     tally = TrainingTokenCounter()
     for split, part in splits.items():
-        (directory / FILES[split]).write_bytes(b"".join(line_of(row) for row in part))
+        (directory / FILES[split]).write_bytes(b"".join(encode_row(row) for row in part))
         for row in part:
             tally.add(split, row)
     shipment = TrainingSetInfo(files=FILES, dataset="geo", longest_tokens=tally.totals().longest_tokens)
@@ -214,7 +214,7 @@ def test_our_check_finds_what_together_refuses(tmp_path: Path, broken: str) -> N
     rows = rows_of("openai", PAIRS[:12])
     BROKEN_FOR_TOGETHER[broken](rows[0])
     file = tmp_path / "train.jsonl"
-    file.write_bytes(b"".join(line_of(row) for row in rows))
+    file.write_bytes(b"".join(encode_row(row) for row in rows))
     assert not together_check(file)["is_check_passed"]
     report = check_file(file, "train.jsonl", CheckOptions())
     assert [problem.line for problem in report.problems if problem.level == "error"][:1] == [1]

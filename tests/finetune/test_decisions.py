@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from flowai.finetune.decisions.decisions import (
     ReviewDecision,
     agreements,
-    apply,
+    apply_consensus,
     consensus_by_pair,
     decision_step,
-    merged,
+    merge,
     reviewer_counts,
 )
 from flowai.finetune.records import Pair, Quarantined
@@ -87,7 +87,7 @@ def test_a_disagreement_is_named_and_keeps_the_pair_out() -> None:
     ruling = consensus_by_pair(told("ann accept c1", "bob reject c1"))["c1"]
     assert ruling.decision is None
     for given_ in (pair(), held()):
-        out = apply(given_, ruling)
+        out = apply_consensus(given_, ruling)
         assert isinstance(out, Quarantined)
         assert out.reason == "disputed"
         assert out.detail == "ann: accept, bob: reject"
@@ -101,8 +101,8 @@ def test_files_merge_in_any_order_and_as_often_as_one_likes(words: list[tuple[st
     parts = [[one for one in decisions if one.reviewer == who] for who in "ab"]
     shuffled = random.Random(1).sample(decisions, len(decisions))  # noqa: S311 - a shuffle to repeat
     expected = consensus_by_pair(decisions)
-    assert consensus_by_pair(merged(parts[1], parts[0])) == expected
-    assert consensus_by_pair(merged(shuffled, decisions, parts[0])) == expected
+    assert consensus_by_pair(merge(parts[1], parts[0])) == expected
+    assert consensus_by_pair(merge(shuffled, decisions, parts[0])) == expected
 
 
 @pytest.mark.parametrize("given_", [pair(), held()], ids=["pair", "held"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import ProjectError, UsageError
-from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
+from flowai.finetune.decisions.decision_files import check_ending, encode_decisions, read_decisions
 from flowai.finetune.decisions.decision_log import DecisionLog
 from flowai.finetune.decisions.decisions import ReviewDecision
 
@@ -95,7 +95,7 @@ def test_files_come_back_as_they_went(
 ) -> None:
     decisions = (decision(pair, note=note), decision(pair, 1, action="edit", text=f"{text}x"))
     path = tmp_path_factory.mktemp("passed") / f"on{ending}"
-    path.write_bytes(written(decisions, ending))
+    path.write_bytes(encode_decisions(decisions, ending))
     assert read_decisions(path, name="on", ending=ending) == decisions
 
 
@@ -105,7 +105,7 @@ def test_no_cell_is_a_formula() -> None:
         decision("+x", note="@SUM(A1)"),
         decision("\t=1", note="-2+3"),
     ]
-    rows = list(csv.reader(io.StringIO(written(decisions, ".csv").decode("utf-8-sig"), newline="")))
+    rows = list(csv.reader(io.StringIO(encode_decisions(decisions, ".csv").decode("utf-8-sig"), newline="")))
     assert all(cell[:1] not in tuple("=+-@\t\r\n") for row in rows for cell in row if cell)
 
 
@@ -141,5 +141,5 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
 def test_a_long_answer_fits_into_a_cell(tmp_path: Path) -> None:
     long = decision(action="edit", text="word " * 300_000)
     path = tmp_path / "long.csv"
-    path.write_bytes(written([long], ".csv"))
+    path.write_bytes(encode_decisions([long], ".csv"))
     assert read_decisions(path, name="long.csv", ending=".csv") == (long,)

@@ -27,8 +27,8 @@ SOME = st.text(st.sampled_from("ab .\n\u00e9\u4e2d\U0001f642"), max_size=14)
 @given(SOME, SOME)
 def test_pieces_make_both_texts_again(before: str, after: str) -> None:
     pieces = word_diff(before, after)
-    assert "".join(piece.text for piece in pieces if piece.kind != "new") == before
-    assert "".join(piece.text for piece in pieces if piece.kind != "gone") == after
+    assert "".join(piece.text for piece in pieces if piece.kind != "added") == before
+    assert "".join(piece.text for piece in pieces if piece.kind != "removed") == after
     assert all(piece.text for piece in pieces)
     assert all(one.kind != other.kind for one, other in pairwise(pieces))
 
@@ -36,17 +36,17 @@ def test_pieces_make_both_texts_again(before: str, after: str) -> None:
 def test_a_change_reads_as_one() -> None:
     assert word_diff("The quick brown fox.", "The slow red fox jumps.") == (
         DiffPart(kind="same", text="The "),
-        DiffPart(kind="gone", text="quick brown"),
-        DiffPart(kind="new", text="slow red"),
+        DiffPart(kind="removed", text="quick brown"),
+        DiffPart(kind="added", text="slow red"),
         DiffPart(kind="same", text=" fox"),
-        DiffPart(kind="new", text=" jumps"),
+        DiffPart(kind="added", text=" jumps"),
         DiffPart(kind="same", text="."),
     )
 
 
 def test_very_long_texts_are_told_as_one_change() -> None:
     before, after = "a " + "b c " * 20_000 + "z", "a " + "d e " * 20_000 + "z"
-    assert [piece.kind for piece in word_diff(before, after)] == ["same", "gone", "new", "same"]
+    assert [piece.kind for piece in word_diff(before, after)] == ["same", "removed", "added", "same"]
 
 
 def pair(number: int) -> Pair:
@@ -72,7 +72,9 @@ def desk_of(tmp_path: Path) -> Callable[[str], ReviewQueue]:
             pair(2),
         ]
         book = DecisionLog(tmp_path / "decisions.jsonl", name="decisions.jsonl")
-        return ReviewQueue(feature="chat", reviewer=reviewer, given=given_, book=book, labels={}, now=lambda: MOMENT)
+        return ReviewQueue(
+            feature="chat", reviewer=reviewer, candidates=given_, decision_log=book, labels={}, now=lambda: MOMENT
+        )
 
     return make
 
@@ -99,16 +101,16 @@ def test_others_are_shown_only_where_reviewers_disagree(desk_of: Callable[[str],
     ann, bob = desk_of("ann"), desk_of("bob")
     ann.decide(0, "accept", note="fine")
     assert bob.item(0).other_decisions == ()
-    assert bob.overview().entries[0].action is None
+    assert bob.overview().rows[0].action is None
     bob.decide(0, "edit", text="It is said!")
     (word,) = ann.item(0).other_decisions
     assert word.reviewer == "bob"
     assert word.action == "edit"
     assert word.text == "It is said!"
-    assert ann.overview().entries[0].disputed
+    assert ann.overview().rows[0].disputed
     assert ann.overview().decided_count == 0
     ann.decide(0, "edit", text="It is said!")
-    assert not bob.overview().entries[0].disputed
+    assert not bob.overview().rows[0].disputed
 
 
 def test_the_same_decision_is_written_once(desk_of: Callable[[str], ReviewQueue]) -> None:

@@ -53,13 +53,13 @@ def test_what_a_killed_export_left_is_no_obstacle(tmp_path: Path) -> None:
 def test_a_directory_that_stands_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="something else stands there"):
+    with pytest.raises(UsageError, match="not an export, and not empty"):
         export(tmp_path / "mine", "new", replace=True)
     (tmp_path / "file").write_text("a file")
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="not an export"):
         export(tmp_path / "file", "new", replace=True)
     export(tmp_path / "out", "old")
-    with pytest.raises(UsageError, match="an export stands there already"):
+    with pytest.raises(UsageError, match="the directory has an export already"):
         export(tmp_path / "out", "new")
     export(tmp_path / "out", "new", replace=True)
     assert (tmp_path / "out" / "train.jsonl").read_text() == "new"
@@ -70,7 +70,7 @@ def test_two_exports_to_one_place_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / ".out.partial").mkdir()
     other = os.open(tmp_path / ".out.partial", os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(InfrastructureError, match="another export is writing there"):
+    with pytest.raises(InfrastructureError, match="another export writes to it"):
         export(tmp_path / "out", "new")
     os.close(other)
     export(tmp_path / "out", "new")

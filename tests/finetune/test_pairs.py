@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from flowai.events import CallEvent, Content, FeedbackEvent
 from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
-from flowai.finetune.pairs.edits import kind_of_edit
-from flowai.finetune.pairs.pair_store import open_bench
-from flowai.finetune.pairs.pairing import FeedbackItem, pair_of, review_of, user_verdict
+from flowai.finetune.pairs.edits import classify_edit
+from flowai.finetune.pairs.pair_store import open_pair_store
+from flowai.finetune.pairs.pairing import FeedbackItem, build_pair, quarantine_doubtful_edit, user_verdict
 from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ def test_the_last_word_counts_and_praise_of_an_edit_keeps_it(
     ],
 )
 def test_an_edit_is_told_from_a_touch_and_from_a_rewrite(answer: str, edit: str, kind: str) -> None:
-    assert kind_of_edit(answer, edit) == kind
+    assert classify_edit(answer, edit) == kind
 
 
 def test_an_accepted_answer_is_what_a_model_should_say() -> None:
-    pair = pair_of(call(served_model="gpt-4o-mini-2024"), words("saved"))
+    pair = build_pair(call(served_model="gpt-4o-mini-2024"), words("saved"))
     assert isinstance(pair, Pair)
     assert pair.opinion == "accepted"
     assert pair.answer == "The merger was stopped."
@@ -121,7 +121,7 @@ def test_an_accepted_answer_is_what_a_model_should_say() -> None:
 
 
 def test_an_edit_is_what_a_model_should_say_in_place_of_its_answer() -> None:
-    pair = pair_of(call(), words("edited"))
+    pair = build_pair(call(), words("edited"))
     assert isinstance(pair, Pair)
     assert pair.opinion == "edited"
     assert pair.answer == "text 0"
@@ -129,7 +129,7 @@ def test_an_edit_is_what_a_model_should_say_in_place_of_its_answer() -> None:
 
 
 def test_nobody_should_say_a_rejected_answer() -> None:
-    pair = pair_of(call(), words("rejected"))
+    pair = build_pair(call(), words("rejected"))
     assert isinstance(pair, Pair)
     assert pair.opinion == "rejected"
     assert pair.answer is None
@@ -147,7 +147,7 @@ def test_nobody_should_say_a_rejected_answer() -> None:
     ],
 )
 def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: FeedbackVerdict, reason: str) -> None:
-    made = pair_of(call(**changes), words(spoken))
+    made = build_pair(call(**changes), words(spoken))
     assert isinstance(made, Quarantined)
     assert made.id == "c1"
     assert made.reason == reason
@@ -156,25 +156,25 @@ def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: FeedbackVe
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "no_text"), ("", "empty"), (" \n", "empty")])
 def test_an_edit_without_a_text_gives_no_pair(text: str | None, reason: str) -> None:
-    made = pair_of(call(), [FeedbackItem(at_us=0, verdict="edited", text=text)])
+    made = build_pair(call(), [FeedbackItem(at_us=0, verdict="edited", text=text)])
     assert isinstance(made, Quarantined)
     assert made.reason == reason
 
 
 def test_a_cut_off_answer_that_was_edited_is_a_pair() -> None:
-    assert isinstance(pair_of(call(finish_reason="length"), words("edited")), Pair)
+    assert isinstance(build_pair(call(finish_reason="length"), words("edited")), Pair)
 
 
 def test_touches_and_rewrites_go_to_a_person_with_all_they_need() -> None:
-    pair = pair_of(call(), [FeedbackItem(at_us=0, verdict="edited", text="the merger was stopped")])
+    pair = build_pair(call(), [FeedbackItem(at_us=0, verdict="edited", text="the merger was stopped")])
     assert isinstance(pair, Pair)
-    held = review_of(pair)
+    held = quarantine_doubtful_edit(pair)
     assert held is not None
     assert held.reason == "trivial_edit"
     assert held.needs_review is True
     assert held.pair == pair
-    assert review_of(msgspec.structs.replace(pair, edit="The merger was not approved.")) is None
-    assert review_of(msgspec.structs.replace(pair, opinion="accepted", edit=None)) is None
+    assert quarantine_doubtful_edit(msgspec.structs.replace(pair, edit="The merger was not approved.")) is None
+    assert quarantine_doubtful_edit(msgspec.structs.replace(pair, opinion="accepted", edit=None)) is None
 
 
 def gathered(
@@ -183,7 +183,7 @@ def gathered(
     home = tmp_path / str(len(list(tmp_path.iterdir())))
     home.mkdir()
     kept_out: list[Quarantined] = []
-    with open_bench(home) as bench:
+    with open_pair_store(home) as bench:
         funnel = collect_pairs(lambda: events, wanted or PairSelector(feature="summarization"), bench, kept_out.append)
         return list(bench.pairs()), kept_out, funnel
 
@@ -205,7 +205,7 @@ def test_only_judged_calls_of_users_of_the_feature_in_time_are_gathered(tmp_path
     pairs, kept_out, funnel = gathered(tmp_path, events, wanted)
     assert [pair.id for pair in pairs] == ["c1"]
     assert kept_out == []
-    assert funnel == Funnel(call_count=5, wanted_count=2, judged_count=1, content_count=1, pair_count=1)
+    assert funnel == Funnel(call_count=5, selected_count=2, judged_count=1, content_count=1, pair_count=1)
 
 
 def test_words_without_a_call_are_reported(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_split_of_a_user_is_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize("shares", [(0.9, 0.05, 0.06), (1.2, -0.1, -0.1), (0.0, 0.0, 0.0)])
 def test_shares_must_be_shares(shares: tuple[float, float, float]) -> None:
-    with pytest.raises(UsageError, match="together 1"):
+    with pytest.raises(UsageError, match="with the sum 1"):
         SplitRatios(train=shares[0], validation=shares[1], test=shares[2])
 
 

@@ -44,8 +44,8 @@ def served(book: DecisionLog) -> Iterator[Addresses]:
     desk = ReviewQueue(
         feature="chat",
         reviewer="ann",
-        given=[pair(0), pair(1)],
-        book=book,
+        candidates=[pair(0), pair(1)],
+        decision_log=book,
         labels={},
         now=lambda: datetime(2026, 5, 2, tzinfo=UTC),
     )
@@ -85,37 +85,37 @@ def addresses(book: DecisionLog) -> Iterator[Addresses]:
 
 @pytest.fixture
 def base(addresses: Addresses) -> str:
-    return addresses.lasting.partition("/?")[0]
+    return addresses.reusable.partition("/?")[0]
 
 
 @pytest.fixture
 def page(addresses: Addresses, base: str) -> Iterator[Client]:
     """A client that came in."""
     with Client(base_url=base, follow_redirects=True) as client:
-        assert client.get(addresses.lasting).status_code == 200
+        assert client.get(addresses.reusable).status_code == 200
         yield client
 
 
 def test_the_address_lets_in_and_leaves_no_token_behind(addresses: Addresses) -> None:
     with Client() as client:
-        told = client.get(addresses.lasting)
+        told = client.get(addresses.reusable)
         assert told.status_code == 303
         assert told.headers["location"] == "/"
         cookie = told.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
-        assert addresses.lasting.partition("token=")[2] not in cookie
-        assert client.get(addresses.lasting.partition("?")[0]).status_code == 200
+        assert addresses.reusable.partition("token=")[2] not in cookie
+        assert client.get(addresses.reusable.partition("?")[0]).status_code == 200
 
 
 def test_what_a_browser_is_started_with_lets_in_once(addresses: Addresses) -> None:
-    assert httpx.get(addresses.once).status_code == 303
-    assert httpx.get(addresses.once).status_code == 401
-    assert httpx.get(addresses.lasting).status_code == 303
+    assert httpx.get(addresses.single_use).status_code == 303
+    assert httpx.get(addresses.single_use).status_code == 401
+    assert httpx.get(addresses.reusable).status_code == 303
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/?token=", "/?token=guess", "/?token=%ff", "/review.js", "/api/desk", "/api/pairs/0", "/nothing"]
+    "path", ["/", "/?token=", "/?token=guess", "/?token=%ff", "/review.js", "/api/queue", "/api/pairs/0", "/nothing"]
 )
 def test_nobody_else_comes_in(base: str, path: str) -> None:
     told = httpx.get(base + path, headers={"cookie": "flowai-review-1=x; \x22; a"})
@@ -138,14 +138,14 @@ def test_nobody_else_comes_in(base: str, path: str) -> None:
 def test_pages_of_other_sites_do_not_get_through_even_with_the_cookie(
     page: Client, book: DecisionLog, headers: dict[str, str], status: int
 ) -> None:
-    assert page.get("/api/desk", headers=headers).status_code == status
+    assert page.get("/api/queue", headers=headers).status_code == status
     told = page.post("/api/pairs/0/decisions", json={"action": "accept"}, headers=headers)
     assert told.status_code == status
     assert "access-control-allow-origin" not in told.headers
     assert book.decisions == ()
 
 
-@pytest.mark.parametrize("path", ["/", "/review.js", "/review.css", "/api/desk", "/api/pairs/0", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/review.js", "/review.css", "/api/queue", "/api/pairs/0", "/nothing"])
 def test_every_answer_says_what_a_browser_may_do_with_it(page: Client, path: str) -> None:
     headers = page.get(path).headers
     policy = headers["content-security-policy"]
@@ -206,8 +206,8 @@ def test_a_decision_is_on_disk_before_it_is_answered(page: Client, book: Decisio
     assert line.action == "edit"
     assert line.text == "Say no more."
     assert line.note == "short"
-    assert page.post("/api/undo", json={}).json()["place"] == 1
-    assert page.post("/api/undo", json={}).json()["place"] is None
+    assert page.post("/api/undo", json={}).json()["position"] == 1
+    assert page.post("/api/undo", json={}).json()["position"] is None
 
 
 def test_a_disk_that_refuses_is_told(page: Client, book: DecisionLog) -> None:
@@ -220,7 +220,7 @@ def test_a_disk_that_refuses_is_told(page: Client, book: DecisionLog) -> None:
 def test_tokens_are_long_and_their_own(book: DecisionLog) -> None:
     del book
     one, other = LoginToken(os.urandom), LoginToken(os.urandom)
-    tokens = {one.token, one.token_once, other.token, other.token_once}
+    tokens = {one.token, one.single_use_token, other.token, other.single_use_token}
     assert len(tokens) == 4
     assert all(len(token) == 64 for token in tokens)
     assert not other.accepts(one.token)
