@@ -69,12 +69,10 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Name that the provider reports, else the registry's."""
     user_hash: str | None = None
     session: str | None = None
-    """Id of the conversation."""
     tenant: str | None = None
     messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
     """The request in OpenAI's chat format."""
     output: str
-    """The model's answer."""
     opinion: UserVerdict
     edit: str | None = None
     """The answer as edited by the user; None unless the opinion is `edited`."""
@@ -104,11 +102,9 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     """A pair, or a line of the log, that is not in the training files: one line of the quarantine file."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     id: str
     """The call's id; empty for a line without one."""
     step: str
-    """The cleaning step that rejected it."""
     reason: QuarantineReason
     detail: str = ""
     """Explanation for a reader; never the private value itself."""

@@ -68,7 +68,6 @@ class LabelResult(Struct, frozen=True, kw_only=True):
     file: str
     """Path of the labels as a user would type it."""
     labelled_count: int
-    """Pairs labelled by this run."""
     unusable_count: int
     """Those without a usable answer; they have a label with a problem, and are not asked again."""
     already_labelled_count: int

@@ -28,11 +28,9 @@ class QueueRow(Struct, frozen=True, kw_only=True):
     """A pair in the list of the queue."""
 
     id: str
-    """Id of the pair."""
     action: str | None
     """This reviewer's last decision; None without one."""
     disputed: bool
-    """Whether reviewers disagree on the pair."""
 
 
 class Overview(Struct, frozen=True, kw_only=True):
@@ -63,12 +61,9 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
     position: int
     """Position in the queue, from 0."""
     id: str
-    """Id of the pair."""
     at: str
-    """Time of the call."""
     model: str | None
     prompt: str | None
-    """Id of the prompt."""
     release: str | None
     opinion: str
     """The user's verdict on the answer."""
@@ -77,11 +72,8 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
     detail: str
     """Explanation of the reason; empty without one."""
     messages: tuple[dict[str, Any], ...]
-    """The request."""
     output: str
-    """The model's answer."""
     edit: str | None
-    """The user's edit, if any."""
     changes: tuple[DiffPart, ...]
     """Differences between the model's answer and the user's edit; empty without an edit."""
     draft: str
@@ -91,9 +83,7 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
     other_decisions: tuple[ReviewerDecision, ...]
     """Decisions of other reviewers; empty unless the pair is disputed."""
     labels: tuple[Label, ...]
-    """Labels by models."""
     row: QueueRow
-    """The pair in the list of the queue."""
 
 
 class ReviewQueue:

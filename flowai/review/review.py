@@ -62,7 +62,6 @@ class ReviewResult(Struct, frozen=True, kw_only=True):
     decided_count: int
     """Pairs with a decision that holds."""
     actions: dict[str, int]
-    """Decided pairs by action."""
     disputed: dict[str, str]
     """Disputed pairs, with each reviewer's action."""
     reviewers: dict[str, int]

@@ -23,14 +23,14 @@ BROKEN = b'{"messages": [{"role": "user", "content": "hi"}]}\n'
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A good file in a directory that is no project."""
+    """Return a valid file in a directory without a project."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "train.jsonl"
     path.write_bytes(b"".join(encode_row(row) for row in rows_of("openai", make_pairs(16)[:6] * 3)))
     return path
 
 
-def test_a_whole_file(file: Path, command: Command) -> None:
+def test_a_valid_file(file: Path, command: Command) -> None:
     ran = command("finetune", "check", file.name)
     assert ran.code == 0
     rows = len(file.read_bytes().splitlines())
@@ -69,7 +69,7 @@ def test_json_is_one_document_with_the_same_figures(file: Path, command: Command
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_every_format_can_be_told(file: Path, command: Command, name: FormatName) -> None:
+def test_every_format_can_be_named(file: Path, command: Command, name: FormatName) -> None:
     file.write_bytes(b"".join(encode_row(row) for row in rows_of(name, make_pairs(20))))
     ran = command("finetune", "check", file.name, "--format", name)
     assert ran.code == 0
@@ -99,7 +99,7 @@ def test_a_limit_names_the_tokenizer(file: Path, command: Command) -> None:
         ((".",), 3, "is a directory"),
     ],
 )
-def test_wrong_usage_is_told_from_wrong_files(
+def test_wrong_usage_differs_from_wrong_files(
     file: Path, command: Command, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     assert file.is_file()

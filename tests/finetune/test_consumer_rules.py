@@ -21,7 +21,7 @@ PAIRS = make_pairs(60)
 
 
 def read(name: FormatName) -> list[TrainingRow]:
-    """Give rows as a consumer reads them: from their lines."""
+    """Return rows as a consumer reads them: from their lines."""
     return [json.loads(encode_row(row)) for row in rows_of(name, PAIRS)]
 
 

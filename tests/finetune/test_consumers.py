@@ -1,4 +1,4 @@
-"""What the exported rows are for: their real consumers take them, and train on the answers and on nothing else.
+"""Exported rows in their real consumers: they are accepted, and only the answers are trained.
 
 Offline, on a CPU, in an environment of their own: `make test-consumers`.
 """
@@ -88,7 +88,7 @@ def test_datasets_reads_every_split_with_one_fixed_schema(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_the_schema_does_not_hang_on_what_the_rows_hold(tmp_path: Path, name: FormatName) -> None:
+def test_the_schema_does_not_depend_on_the_rows(tmp_path: Path, name: FormatName) -> None:
     def schema(directory: str, pairs: list[Pair]) -> Any:
         (tmp_path / directory).mkdir()
         ship(tmp_path / directory, name, pairs)
@@ -144,7 +144,7 @@ def test_trl_sees_tool_calls_as_they_were_written(tmp_path: Path, model: Path) -
 
 
 @pytest.mark.parametrize("name", ["trl-dpo", "kto"])
-def test_trl_takes_one_step_of_preferences(tmp_path: Path, model: Path, name: FormatName) -> None:
+def test_trl_trains_one_step_on_preferences(tmp_path: Path, model: Path, name: FormatName) -> None:
     rows = ship(tmp_path, name, PAIRS)["train"]
     trainer = trainer_of(tmp_path, name, model)
     tokenizer = make_tokenizer()

@@ -33,7 +33,7 @@ PREFERRING: tuple[FormatName, ...] = ("openai-dpo", "trl-dpo")
 
 
 def unfit(name: FormatName, pair: Pair) -> str:
-    """Give the rule for which a format refuses a pair."""
+    """Return the rule by which a format refuses a pair."""
     made = FORMATS[name].rows(pair)
     assert isinstance(made, FormatViolation), made
     return made.rule
@@ -171,13 +171,13 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         ),
     ],
 )
-def test_what_no_format_can_hold_is_named(messages: list[dict[str, Any]], rule: str) -> None:
+def test_requests_that_no_format_can_represent_are_named(messages: list[dict[str, Any]], rule: str) -> None:
     for name in FORMAT_NAMES:
         assert unfit(name, make_pair(tuple(messages), edit="b")) == rule
 
 
 @pytest.mark.parametrize("name", IMITATING)
-def test_a_rejected_answer_is_nothing_to_imitate(name: FormatName) -> None:
+def test_a_rejected_answer_is_not_imitated(name: FormatName) -> None:
     assert unfit(name, make_pair(opinion="rejected")) == "answer/rejected"
 
 
@@ -204,7 +204,7 @@ def test_templates_want_one_system_message_at_the_top_and_a_question() -> None:
         assert unfit(name, make_pair(alone)) == "roles/no_request"
 
 
-def test_llamafactory_takes_neither_two_users_in_a_row_nor_calls_with_a_text() -> None:
+def test_llamafactory_accepts_neither_two_users_in_a_row_nor_calls_with_a_text() -> None:
     assert unfit("llamafactory", make_pair((USER, USER))) == "roles/order"
     talking = (USER, {**CALLING, "content": "Let me look."}, RESULT)
     assert unfit("llamafactory", make_pair(talking)) == "tools/with_text"

@@ -145,7 +145,7 @@ def test_a_whole_review_by_keys(browser: Browser, project: SampleProject) -> Non
     assert json.loads(lines[2])["text"] == sentence(2) + " And so on, jar."
 
 
-def test_nothing_that_a_pair_says_runs_or_calls_home(browser: Browser, project: SampleProject) -> None:
+def test_no_text_of_a_pair_runs_or_sends_a_request(browser: Browser, project: SampleProject) -> None:
     everything = "\n".join(HOSTILE)
     parts = [{"type": "text", "text": everything}, {"type": "image_url", "image_url": {"url": "http://evil.example/"}}]
     tool = {"id": "t", "type": "function", "function": {"name": HOSTILE[0], "arguments": json.dumps({"x": everything})}}
@@ -205,7 +205,7 @@ def test_nothing_that_a_pair_says_runs_or_calls_home(browser: Browser, project: 
         assert browser.complaints == []
 
 
-def test_a_script_that_came_in_after_all_would_not_run(browser: Browser, project: SampleProject) -> None:
+def test_an_injected_script_would_not_run(browser: Browser, project: SampleProject) -> None:
     log(project, accepted(0))
     with reviewing(project) as (_, address):
         browser.open(address)

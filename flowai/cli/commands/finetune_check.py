@@ -37,10 +37,9 @@ def command(
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.finetune.check.checker import FileToCheck, run_finetune_check
+    from flowai.finetune.check.checker import run_finetune_check
 
-    asked = FileToCheck(file=file, format=format, max_tokens=max_tokens, model=model, show_count=show)
-    report = run_finetune_check(asked)
+    report = run_finetune_check(file, format=format, max_tokens=max_tokens, model=model, show_count=show)
     if json:
         console.print_json(report)
     else:

@@ -225,36 +225,24 @@ def _check_text(text: str, key: str, redactor: Redactor) -> Iterator[ProblemMatc
         yield ProblemMatch(rule="text/secret", key=key, problem=", ".join(names))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileToCheck:
-    """Options of `flowai finetune check`."""
-
-    file: Path
-    format: str | None = None
-    """As typed; None to detect it from the rows' keys."""
-    max_tokens: int | None = None
-    """Maximum tokens of a row; None for no limit."""
-    model: str | None = None
-    """The model to train, which decides the tokenizer."""
-    show_count: int = 20
-    """Maximum number of errors, and of warnings, with their positions."""
-
-
-def run_finetune_check(command: FileToCheck) -> CheckReport:
-    """Check a training file; no project is needed.
+def run_finetune_check(
+    file: Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the option's name
+    max_tokens: int | None = None,
+    model: str | None = None,
+    show_count: int = 20,
+) -> CheckReport:
+    """Run `flowai finetune check` with its options as typed; no project is needed.
 
     Raises:
         UsageError: an option is invalid.
         DatasetError: the file does not exist, is a directory, or cannot be read.
     """
-    if command.max_tokens is not None and command.max_tokens <= 0:
-        raise UsageError(f"--max-tokens: found {command.max_tokens}, expected more than 0")
-    if command.show_count < 0:
-        raise UsageError(f"--show: found {command.show_count}, expected 0 or more")
-    options = CheckOptions(
-        format=None if command.format is None else find_format(command.format).name,
-        max_tokens=command.max_tokens,
-        model=command.model,
-        max_problems_count=command.show_count,
-    )
-    return check_file(command.file, str(command.file), options)
+    if max_tokens is not None and max_tokens <= 0:
+        raise UsageError(f"--max-tokens: found {max_tokens}, expected more than 0")
+    if show_count < 0:
+        raise UsageError(f"--show: found {show_count}, expected 0 or more")
+    name = None if format is None else find_format(format).name
+    options = CheckOptions(format=name, max_tokens=max_tokens, model=model, max_problems_count=show_count)
+    return check_file(file, str(file), options)

@@ -143,16 +143,13 @@ class RuleCount(msgspec.Struct, frozen=True, kw_only=True):
     first_line: NonNegativeInt
     """First line that breaks it; 0 for the file itself."""
     meaning: str
-    """Meaning of the rule."""
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a check."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     file: str
-    """As named by the user."""
     format: FormatName | None
     """None if it could not be detected."""
     format_source: Literal["option", "detected"]

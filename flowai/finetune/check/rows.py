@@ -152,7 +152,6 @@ def _openai_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
 
 
 def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Check a list that contains only answers."""
     if isinstance(value, list) and exactly_one and len(value) != 1:
         yield ProblemMatch(rule="output/count", key=key, problem=f"found {len(value)} messages, expected 1")
         return

@@ -32,7 +32,6 @@ class Cleaning:
     """Settings of the cleaning."""
 
     leaks: ContaminationIndex
-    """Index of the evaluation cases."""
     scrubber: Scrubber
     """Replaces private data and secrets."""
     rules: QualityLimits = field(default_factory=QualityLimits)

@@ -37,9 +37,7 @@ class QualityLimits:
     max_tokens: int | None = None
     """Tokens of all texts; None for no limit."""
     refusals: bool = True
-    """Whether refusals are rejected."""
     repetitions: bool = True
-    """Whether looping answers are rejected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

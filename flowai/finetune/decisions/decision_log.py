@@ -81,7 +81,6 @@ class DecisionLog:
                 log.append(decision)
 
     def _read(self) -> None:
-        """Read the file again if it has changed."""
         fingerprint = FileFingerprint.of(self.path)
         if fingerprint != self._fingerprint:
             self._load(fingerprint)

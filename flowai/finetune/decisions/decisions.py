@@ -36,12 +36,10 @@ class ReviewDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A reviewer's decision: one line of the decision log."""
 
     schema_version: Literal[1] = 1
-    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
     """Time (RFC 3339, UTC); orders the decisions."""
     reviewer: Reviewer
     pair: Annotated[str, Meta(min_length=1)]
-    """Id of the pair."""
     action: ReviewAction
     text: str | None = None
     """The answer as edited by the reviewer; None for other actions."""

@@ -30,11 +30,8 @@ class Label(Struct, frozen=True, kw_only=True):
     """A model's label for a pair: one line of the labels file."""
 
     schema_version: Literal[1] = 1
-    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
-    """Time (RFC 3339, UTC)."""
     pair: Annotated[str, Meta(min_length=1)]
-    """Id of the pair."""
     model: str
     """Name in the registry."""
     prompt_hash: str

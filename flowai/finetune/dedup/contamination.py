@@ -64,7 +64,6 @@ class EvalText:
     suite: str
     """Path of its file, as messages show it."""
     id: str
-    """Id of the case."""
     text: str
     """A variable's value, or the expected answer."""
 

@@ -68,7 +68,6 @@ def hash_number(*texts: str) -> int:
 
 
 def _unit(pair: Pair) -> tuple[str, str, str]:
-    """Return the unit that is assigned to a split as a whole."""
     if pair.user_hash:
         return "user", pair.tenant or "", pair.user_hash
     if pair.session:

@@ -31,18 +31,15 @@ class CallOrigin(msgspec.Struct, frozen=True, kw_only=True):
     prompt_hash: str | None
     model: str | None
     row_count: int
-    """Number of rows from these calls."""
 
 
 class FileNote(msgspec.Struct, frozen=True, kw_only=True):
     """A file of training rows."""
 
     name: str
-    """File name in the directory of the training set."""
     split: Split
     row_count: int
     sha256: str
-    """Hash of the file, hex."""
     tokens: int
     """Tokens of all rows."""
     trained_tokens: int
@@ -53,7 +50,6 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     """All counts of an export: a public format."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     feature: str
     format: str
     licence: str
@@ -63,11 +59,9 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     last_at: str | None
     """Time of the last pair's call."""
     funnel: Funnel
-    """Counts from calls to pairs."""
     steps: tuple[StepCount, ...]
     """Counts of each cleaning step, in order; the output of one step is the input of the next."""
     quarantined_count: int
-    """Lines of the quarantine file."""
     review_count: int
     """Quarantined pairs that a reviewer may accept."""
     files: tuple[FileNote, ...]

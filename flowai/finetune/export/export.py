@@ -61,13 +61,11 @@ class ExportOptions:
     releases: tuple[str, ...] = ()
     """Empty for all releases."""
     replace: bool = False
-    """Whether an existing export is overwritten."""
     ratios: SplitRatios = field(default_factory=SplitRatios)
     rules: QualityLimits = field(default_factory=QualityLimits)
     languages: tuple[str, ...] = ()
     """Expected languages of answers, ISO 639-1; empty for any."""
     toxicity: bool = True
-    """Whether toxic answers are rejected."""
     base_model: str | None = None
     """The model to train, for tokenizer and trainer configurations."""
     licence: str = NO_LICENSE
@@ -85,7 +83,6 @@ class ExportResult:
     directory: str
     """Path as a user would type it."""
     files: tuple[str, ...]
-    """Names of all files in the directory."""
     warnings: tuple[str, ...]
 
 

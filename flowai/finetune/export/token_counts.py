@@ -34,7 +34,6 @@ class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
     trained_tokens: NonNegativeInt = 0
     """Tokens of the answers to learn."""
     longest_tokens: NonNegativeInt = 0
-    """Tokens of the longest row."""
 
     def plus(self, tokens: int, trained_tokens: int) -> SplitTokens:
         """Return the totals with one more row."""
@@ -162,7 +161,6 @@ def _is_learned(message: Any, *, last: bool, column: str) -> bool:  # noqa: ANN4
 
 
 def _texts(value: Any) -> list[str]:  # noqa: ANN401 - JSON is anything
-    """Return every text that a trainer reads; not roles, types and ids."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):

@@ -51,7 +51,6 @@ class Format:
 
     name: FormatName
     title: str
-    """Consumer and kind of training."""
     columns: Mapping[str, Column]
     """Keys in order, with their content."""
     rows: Callable[[Pair], Rows | FormatViolation]

@@ -44,7 +44,6 @@ class TurnToolCall:
     id: str
     """Named by the tool's answer."""
     name: str
-    """Name of the function."""
     arguments: str
     """JSON object as text, as the model wrote it."""
 

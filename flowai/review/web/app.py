@@ -58,7 +58,6 @@ class DecisionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     text: str | None = None
     """The answer of an edit; None for other actions."""
     note: Annotated[str, Meta(max_length=2000)] = ""
-    """The reviewer's reason."""
 
 
 class ReviewApp:
