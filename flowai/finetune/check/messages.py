@@ -48,7 +48,7 @@ LastRole = Literal["answer", "request", "anything"]
 
 
 def check_messages(value: Any, key: str, dialect: Dialect, *, ends: LastRole) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Yield the problems of a list of messages, found at `key`, which must end as `ends` says."""
+    """Yield the problems of a list of messages, found at `key`, which must end with `ends`."""
     if not isinstance(value, list):
         yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(value)}, expected a list of messages")
         return

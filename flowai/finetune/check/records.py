@@ -17,7 +17,7 @@ Level = Literal["error", "warning"]
 
 ERRORS: dict[str, str] = {
     # the file
-    "file/empty": "the file holds no rows",
+    "file/empty": "the file has no rows",
     "file/binary": "not text: an archive, Parquet, or other binary data",
     "file/encoding": "UTF-16 or UTF-32; every consumer reads UTF-8",
     "file/array": "one JSON array; every consumer reads one object per line",
@@ -32,7 +32,7 @@ ERRORS: dict[str, str] = {
     "json/trailing": "something follows the object",
     "json/nan": "NaN or Infinity, which JSON does not have",
     "json/duplicate_key": "a key is there twice; readers keep one of the two",
-    "json/huge_number": "a number that 64 bits cannot hold",
+    "json/huge_number": "a number that does not fit 64 bits",
     "json/surrogate": "half of a character, which cannot be written as UTF-8",
     "json/too_deep": "nested more than 64 levels deep",
     # rows

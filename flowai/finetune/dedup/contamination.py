@@ -90,7 +90,7 @@ class ContaminationIndex:
             plain.setdefault(letters(case.text), case)
         whole = {text: case for text, case in plain.items() if len(text) >= WHOLE_LETTER_COUNT}
         self.too_short = tuple(case for case in ordered if len(letters(case.text)) < WHOLE_LETTER_COUNT)
-        """Cases that are not searched for: their leaks cannot be told from chance."""
+        """Cases that are not searched for: their leaks cannot be distinguished from chance."""
         self._exact = {case.text.strip(): case for case in reversed(ordered) if letters(case.text) in whole}
         self._whole = whole
         self._texts = [text for text, case in whole.items() if _is_rare(text, case.text)]

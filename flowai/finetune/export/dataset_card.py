@@ -72,7 +72,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     reviewers: dict[str, int]
     """Pairs with a decision, by reviewer."""
     tokenizer: str
-    """Tokenizer of all counts; it says if it is a proxy for the trained model's own."""
+    """Tokenizer of all counts; marked if it is a proxy for the trained model's own."""
     usd_per_million_tokens: float | None
     """Price for the cost estimate; None for no estimate."""
     epochs: int

@@ -1,6 +1,6 @@
 """The training formats: their columns, and the rows that a pair gives.
 
-Every row of a format has the same keys, so that a loader that is told the columns reads every file with one schema.
+Every row of a format has the same keys, so that a loader that knows the columns reads every file with one schema.
 """
 
 from __future__ import annotations

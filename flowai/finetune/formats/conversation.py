@@ -94,10 +94,10 @@ def check_system_turn_first(turns: Iterable[Turn]) -> FormatViolation | None:
 
 
 def check_has_user_turn(turns: Iterable[Turn]) -> FormatViolation | None:
-    """Return a violation if no turn is a user's or a tool's: chat templates want one before an answer."""
+    """Return a violation if no turn is a user's or a tool's: chat templates require one before an answer."""
     if any(turn.role in {"user", "tool"} for turn in turns):
         return None
-    return FormatViolation(rule="roles/no_request", detail="only a system message; a chat template wants a user's")
+    return FormatViolation(rule="roles/no_request", detail="only a system message; a chat template requires a user's")
 
 
 def check_text(text: str | None, key: str) -> str | FormatViolation:

@@ -96,7 +96,7 @@ def _problems(call: CallEvent, opinion: UserVerdict, edit: str | None) -> Iterat
     if call.error_class is not None:
         yield "broken", f"the call failed: {call.error_class}"
     if content is None:
-        yield "no_content", "the log holds no content; set `log_content: redacted` for the feature"
+        yield "no_content", "the log has no content; set `log_content: redacted` for the feature"
     elif not content.messages:
         yield "broken", "the request has no message"
     elif not content.output:
