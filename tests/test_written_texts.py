@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flowai.errors import DatasetError, ProjectError
 from flowai.evals.suites.datasets import read_tests
-from flowai.finetune.decisions.decision_files import read_decisions, written
+from flowai.finetune.decisions.decision_files import encode_decisions, read_decisions
 from flowai.finetune.decisions.decisions import ReviewDecision
 from flowai.finetune.export.trainer_configs import TrainingSetInfo, trainer_configs
 from flowai.postmortem.regression_cases import _append
@@ -59,7 +59,7 @@ def test_a_file_of_decisions_holds_any_text(text: str, note: str, pair: str, end
     )
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / f"d{ending}"
-        file.write_bytes(written(decisions, ending))
+        file.write_bytes(encode_decisions(decisions, ending))
         assert read_decisions(file, name="d", ending=ending) == decisions
 
 

@@ -1,4 +1,4 @@
-"""The records of a training set: golden pairs, what becomes of each, and what was kept out and why."""
+"""Records of a training set: golden pairs, quarantined pairs, counts per cleaning step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from msgspec import Meta
 SCHEMA_VERSION = 1
 
 UserVerdict = Literal["accepted", "edited", "rejected"]
-"""What the user made of an answer: `accepted` (also saved, thumbs up), `edited` (with the text), `rejected` (also
-thumbs down)."""
+"""Result of a user's feedback: `accepted` (also saved, thumbs up), `edited` (with the text), `rejected` (also thumbs
+down)."""
 
 Split = Literal["train", "validation", "test"]
 
@@ -45,57 +45,50 @@ QuarantineReason = Literal[
     "declined",
     "disputed",
 ]
-"""Why a pair is not in the files: `broken` .. `conflicting`: the log does not give a whole pair. `trivial_edit`,
-`rewrite`: a person should look at it first. `empty` .. `repetition`: quality. `control_token`, `secret`, `toxic`: it
-would teach harm. `exact_duplicate`, `near_duplicate`: another pair says it. `leak_...`: an evaluation case is in it.
-`split_conflict`: its session began on the other side of the split. `format`: the format cannot hold it. `declined`: a
-reviewer turned it down. `disputed`: reviewers disagree."""
+"""Why a pair is not in the training files. `broken` .. `conflicting`: the log has no complete pair. `trivial_edit`,
+`rewrite`: a reviewer decides first. `empty` .. `repetition`: quality. `control_token`, `secret`, `toxic`: harmful to
+learn. `exact_duplicate`, `near_duplicate`: another pair is kept. `leak_...`: it contains an evaluation case.
+`split_conflict`: its session began in another split. `format`: the format cannot represent it. `declined`: a reviewer
+rejected it. `disputed`: reviewers disagree."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """A golden pair: what was asked, what the model answered, what its user made of it."""
+    """A golden pair: the request, the model's answer, the user's verdict."""
 
     id: Annotated[str, Meta(min_length=1)]
-    """The call's id; a pair is known by it in every file and decision."""
+    """The call's id; it identifies the pair in every file and decision."""
     at: str
-    """When the call came (RFC 3339, UTC)."""
+    """Time of the call (RFC 3339, UTC)."""
     feature: str
-    """Whose call."""
     release: str | None = None
-    """The release that served; None outside releases."""
+    """None for calls outside releases."""
     prompt_id: str | None = None
-    """The prompt; None for messages given as they were."""
+    """None for messages that were sent without a prompt of the project."""
     prompt_hash: str | None = None
-    """Its hash; None as above."""
     model: str | None = None
-    """Name the provider reports, else the registry's; None where nobody says."""
+    """Name that the provider reports, else the registry's."""
     user_hash: str | None = None
-    """Hash of the user; None when there was none."""
     session: str | None = None
-    """The conversation; None when there was none."""
     tenant: str | None = None
-    """Whose data it is; None where there is one tenant."""
     messages: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1)]
-    """The request, OpenAI's chat format; at least one."""
+    """The request in OpenAI's chat format."""
     output: str
-    """The model's answer."""
     opinion: UserVerdict
-    """What the user made of it."""
     edit: str | None = None
-    """The answer as the user edited it; None unless the opinion is `edited`."""
+    """The answer as edited by the user; None unless the opinion is `edited`."""
 
     @property
     def answer(self) -> str | None:
-        """What a model should learn to say; None where nobody said what that is."""
+        """The answer to learn: the edit, or the accepted output; None for a rejected answer."""
         if self.opinion == "edited":
             return self.edit
         return self.output if self.opinion == "accepted" else None
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Every text that would reach a file: of the messages, the answer, the edit."""
-        found = [text for message in self.messages for text in _texts(message.get("content"))]
-        return (*found, self.output, *(() if self.edit is None else (self.edit,)))
+        """All texts that would be written to a file: of the messages, the answer, the edit."""
+        texts = [text for message in self.messages for text in _texts(message.get("content"))]
+        return (*texts, self.output, *(() if self.edit is None else (self.edit,)))
 
 
 def _texts(content: Any) -> list[str]:  # noqa: ANN401 - a message's content is a text, or parts
@@ -106,36 +99,30 @@ def _texts(content: Any) -> list[str]:  # noqa: ANN401 - a message's content is 
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair, or a line of the log, that is kept out: one line of the quarantine file."""
+    """A pair, or a line of the log, that is not in the training files: one line of the quarantine file."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     id: str
-    """The call's id; empty where a line gives none."""
+    """The call's id; empty for a line without one."""
     step: str
-    """Which step of the cleaning kept it out."""
     reason: QuarantineReason
-    """Why, as a code."""
     detail: str = ""
-    """What was found, for a person; never the thing itself where it is private."""
+    """Explanation for a reader; never the private value itself."""
     needs_review: bool = False
-    """Whether a person may let it in."""
+    """Whether a reviewer may accept it."""
     pair: Pair | None = None
-    """The pair, cleaned as far as it came, where a person may let it in; None otherwise."""
+    """The pair with the changes of all steps before, if a reviewer may accept it; else None."""
 
 
 class StepCount(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step of the cleaning did."""
+    """Counts of one cleaning step."""
 
     step: str
-    """Its name."""
     in_count: int
-    """Pairs that came."""
     out_count: int
-    """Pairs that went on; `in_count` less all of `rejected`."""
+    """`in_count` minus the sum of `rejected`."""
     changed_count: int = 0
-    """Pairs that went on changed (scrubbed)."""
-    kept_out: dict[QuarantineReason, int] = {}
-    """Pairs by reason."""
+    """Pairs that passed with changes (scrubbed)."""
+    rejected: dict[QuarantineReason, int] = {}
     findings: dict[str, int] = {}
-    """What was found and replaced, by kind (`EMAIL`)."""
+    """Replaced values by entity type (`EMAIL`)."""

@@ -1,4 +1,4 @@
-"""What every fine-tuning command opens: the log of a feature, its cleaning, the key of its training set."""
+"""Session of a fine-tuning command: the log of a feature, its cleaning, the pseudonym key of its training set."""
 
 from __future__ import annotations
 
@@ -46,55 +46,51 @@ _KEY_BYTES = 32
 
 @dataclass(kw_only=True, slots=True)
 class FinetuneSession:
-    """What a command stands on."""
+    """Everything that exports and reviews of one feature share."""
 
     workspace: Workspace
-    """The project."""
     feature: str
-    """Whose calls."""
     cleaning: Cleaning
-    """What is looked for in each pair."""
     toxicity: Toxicity | None
-    """Tells toxic answers; None where nobody wants to know, or it is not installed."""
+    """None if switched off or not installed."""
     toxic_from: float = THRESHOLD
-    """Probability from which on an answer is toxic."""
+    """Minimum probability of a toxic answer, 0 to 1."""
     reviewers: dict[str, int] = field(default_factory=dict)
-    """Decisions by reviewer."""
+    """Number of pairs with a decision, by reviewer."""
     warnings: list[str] = field(default_factory=list)
-    """What a person should know; one line each."""
     _unreadable: dict[str, UnreadableLine] = field(default_factory=dict)
 
     @property
     def project(self) -> Project:
-        """The project."""
+        """Project of the workspace."""
         return self.workspace.project
 
     def events(self) -> Iterator[Event]:
-        """Give the log's events, from the begin."""
+        """Yield the log's events, from the beginning."""
         workspace = self.workspace
         with open_event_source(workspace.registry, self.project, workspace.environ, None) as directories:
-            yield from read_events(directories, on_unreadable=self._note)
+            yield from read_events(directories, on_unreadable=self._record_unreadable)
 
-    def _note(self, line: UnreadableLine) -> None:
+    def _record_unreadable(self, line: UnreadableLine) -> None:
         self._unreadable[str(line.place)] = line
 
-    def unreadable(self) -> Iterator[Quarantined]:
-        """Give the lines that gave no event, in order; each once, however often the log was read."""
+    def unreadable_lines(self) -> Iterator[Quarantined]:
+        """Yield the lines of the log without a readable event, in order; each once, even if the log was read twice."""
         for _, line in sorted(self._unreadable.items()):
             place = Place(file=self.project.show(Path(line.place.file)), line=line.place.line)
             yield Quarantined(id="", step=STEP, reason="broken", detail=f"{place}: {line.reason}")
 
-    def wanted(self, since: str | None, until: str | None, releases: tuple[str, ...]) -> PairSelector:
-        """Say which calls are wanted.
+    def selector(self, since: str | None, until: str | None, releases: tuple[str, ...]) -> PairSelector:
+        """Return the filter for calls.
 
         Raises:
-            UsageError: a time cannot be read, nothing lies between them, or there is no such release.
+            UsageError: a time cannot be parsed, the time range is empty, or there is no such release.
         """
         now = self.workspace.context.now()
         begin = None if since is None else parse_moment(since, now=now, option="--since")
         end = None if until is None else parse_moment(until, now=now, option="--until")
         if begin is not None and end is not None and end <= begin:
-            raise UsageError("nothing lies between `--since` and `--until`")
+            raise UsageError("the time range between `--since` and `--until` is empty")
         for release in releases:
             self.workspace.registry.release(release)
         return PairSelector(feature=self.feature, since=begin, until=end, releases=frozenset(releases))
@@ -106,19 +102,19 @@ def open_session(
     """Open a project for fine-tuning.
 
     Raises:
-        UsageError: there is no such feature, or a package that is asked for is not installed.
-        ProjectError: the registry, a suite or a dataset is wrong.
+        UsageError: there is no such feature, or a required package is not installed.
+        ProjectError: the registry, a suite or a dataset is invalid.
     """
     workspace = open_workspace(context)
     workspace.registry.feature(feature)
     warnings = list(workspace.warnings)
     if toxicity and not can_detect():
-        warnings.append("toxicity is not looked for: pip install 'flowai[finetune]'")
+        warnings.append("toxicity is not checked: pip install 'flowai[finetune]'")
     leaks = ContaminationIndex(evaluation_texts(workspace.project))
     if leaks.too_short:
-        warnings.append(f"{len(leaks.too_short):,} texts of evaluations are too short to be looked for")
-    book = open_book(workspace.project, feature)
-    warnings.extend(unreadable_lines(book))
+        warnings.append(f"{len(leaks.too_short):,} texts of evaluations are too short to be searched for")
+    log = open_decision_log(workspace.project, feature)
+    warnings.extend(damage_warnings(log))
     known = secret_values(workspace.registry, workspace.environ)
     others = (PresidioFinder(),) if is_presidio_installed() else ()
     cleaning = Cleaning(
@@ -127,28 +123,23 @@ def open_session(
         rules=rules,
         count_tokens=None if rules.max_tokens is None else partial(count_text, load_encoding()),
         languages=Languages(languages) if languages else None,
-        decide=decision_step(book.decisions),
+        decide=decision_step(log.decisions),
     )
     return FinetuneSession(
         workspace=workspace,
         feature=feature,
         cleaning=cleaning,
         toxicity=Toxicity() if toxicity and can_detect() else None,
-        reviewers=reviewer_counts(book.decisions),
+        reviewers=reviewer_counts(log.decisions),
         warnings=warnings,
     )
 
 
 def _key(project: Project, feature: str, environ: Mapping[str, str]) -> bytes:
-    """Give the key of a feature's data set: from the environment, else the one of its first export.
-
-    Raises:
-        InfrastructureError: it cannot be read or kept.
-        UsageError: the variable holds too little.
-    """
-    named = environ.get(KEY_VARIABLE)
-    if named:
-        return named.encode()
+    """Return the pseudonym key of a feature's training set: from the environment, else the one of its first export."""
+    value = environ.get(KEY_VARIABLE)
+    if value:
+        return value.encode()
     path = project.local / "finetune" / f"{feature}.key"
     try:
         return path.read_bytes()
@@ -159,71 +150,71 @@ def _key(project: Project, feature: str, environ: Mapping[str, str]) -> bytes:
 
 
 def _new_key(path: Path) -> bytes:
-    """Make a key; of two processes that do so at once the first one's stands."""
+    """Create a key; if two processes do it at once, the first key is kept."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(os.urandom(_KEY_BYTES).hex().encode())
         try:
-            os.link(beside, path)
+            os.link(temporary, path)
         except FileExistsError:
             pass
         finally:
-            beside.unlink()
+            temporary.unlink()
     return path.read_bytes()
 
 
 def training_set_directory(project: Project, feature: str) -> Path:
-    """Give the directory of a feature's training sets, and of what people decided for them."""
+    """Return the directory of a feature's training sets, decisions and labels."""
     return project.root / "finetune" / feature
 
 
-def open_book(project: Project, feature: str) -> DecisionLog:
-    """Open the decisions on a feature's pairs.
+def open_decision_log(project: Project, feature: str) -> DecisionLog:
+    """Open the decision log of a feature.
 
     Raises:
-        ProjectError: a line is no decision.
+        ProjectError: a line is not a decision.
     """
     path = training_set_directory(project, feature) / "decisions.jsonl"
     return DecisionLog(path, name=project.show(path))
 
 
-def unreadable_lines(book: DecisionLog) -> list[str]:
-    """Say which lines of the decisions cannot be read."""
-    if not book.damaged:
+def damage_warnings(log: DecisionLog) -> list[str]:
+    """Return a warning that names the unreadable lines of a decision log, if there are any."""
+    if not log.damaged:
         return []
-    lines = ", ".join(map(str, book.damaged[:5])) + (" ..." if len(book.damaged) > 5 else "")  # noqa: PLR2004 - enough to find them
-    return [f"{book.name}: cannot be read, and not counted: line {lines}"]
+    lines = ", ".join(map(str, log.damaged[:5])) + (" ..." if len(log.damaged) > 5 else "")  # noqa: PLR2004 - enough to find them
+    return [f"{log.name}: cannot be read, and not counted: line {lines}"]
 
 
 def labels_file(project: Project, feature: str) -> Path:
-    """Give the file of what models say of a feature's pairs."""
+    """Return the path of the models' labels for a feature's pairs."""
     return training_set_directory(project, feature) / "labels.jsonl"
 
 
 def read_labels(project: Project, feature: str) -> tuple[Label, ...]:
-    """Give what models say of a feature's pairs, in the order they said it.
+    """Read the models' labels for a feature's pairs, in the order they were written.
 
     Raises:
-        ProjectError: a line is no label.
+        ProjectError: a line is not a label.
     """
     path = labels_file(project, feature)
     return read_lines(path, Label, name=project.show(path)).records
 
 
-def feature_of(workspace: Workspace, named: str | None) -> str:
-    """Give the feature that is meant.
+def resolve_feature(workspace: Workspace, name: str | None) -> str:
+    """Return the named feature, else the only one with training sets, else the only one of the registry.
 
     Raises:
         UsageError: there is no such feature, or there are several and none was named.
     """
-    if named is not None:
-        workspace.registry.feature(named)
-        return named
+    if name is not None:
+        workspace.registry.feature(name)
+        return name
     known = sorted(workspace.registry.features)
-    begun = [name for name in known if training_set_directory(workspace.project, name).is_dir()] or known
-    if len(begun) != 1:
-        raise UsageError("which feature? name it with `--feature`", hint=expected_one_of(begun))
-    return begun[0]
+    started = [name for name in known if training_set_directory(workspace.project, name).is_dir()] or known
+    if len(started) != 1:
+        raise UsageError("several features are possible; name one with `--feature`", hint=expected_one_of(started))
+    return started[0]

@@ -1,6 +1,6 @@
-"""What `flowai finetune label` does: asks a model for a first look at pairs, before a person looks.
+"""Runs `flowai finetune label`: asks a model to label pairs before a reviewer sees them.
 
-Each label is on disk as soon as it is there; a run that was stopped goes on where it was.
+Each label is written at once, so that an interrupted run can be continued.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from flowai.errors import (
     UsageError,
     expected_one_of,
 )
-from flowai.finetune.decisions.labels import Label, judgement_of
+from flowai.finetune.decisions.labels import Label, parse_judgement
 from flowai.finetune.records import Pair
-from flowai.finetune.session import feature_of, labels_file, read_labels
+from flowai.finetune.session import labels_file, read_labels, resolve_feature
 from flowai.gateway.gateway import Gateway
 from flowai.providers import PriceTable
 from flowai.providers.tokens import TokenCounter
@@ -40,89 +40,82 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import CommandContext, Workspace
 
 MAX_FAILURES = 3
-"""Calls that fail one after the other before nobody is asked any more."""
+"""Consecutive failed calls after which the run stops."""
 _OVERHEAD_TOKENS = 64
-"""What a chat's frame takes besides its words."""
+"""Tokens of a chat's message format."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelOptions:
-    """What the command was asked."""
+    """Options of `flowai finetune label`."""
 
-    looked: CandidateSelection = field(default_factory=CandidateSelection)
-    """Which pairs."""
+    selection: CandidateSelection = field(default_factory=CandidateSelection)
     model: str
-    """Who labels, the registry's name."""
+    """Name in the registry."""
     limit: int | None = None
-    """At most so many pairs, >= 1; None for all."""
+    """Maximum number of pairs, >= 1; None for all."""
     budget_usd: float | None = None
-    """What the run may cost, > 0; None for no limit."""
+    """Maximum cost of the run, > 0; None for no limit."""
     concurrency: int = 4
-    """Most calls in flight, >= 1."""
+    """Maximum calls in flight, >= 1."""
 
 
 class LabelResult(Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """Result of `flowai finetune label`."""
 
     feature: str
-    """Whose calls."""
     model: str
-    """Who labelled."""
     file: str
-    """Where the labels lie, as a person would type it."""
+    """Path of the labels as a user would type it."""
     labelled_count: int
-    """Pairs labelled by this run."""
     unusable_count: int
-    """Those whose answer could not be used; they are noted, and not asked again."""
+    """Those without a usable answer; they have a label with a problem, and are not asked again."""
     already_labelled_count: int
-    """Pairs that had a label of this model and prompt before."""
+    """Pairs with a label of this model and prompt from earlier runs."""
     remaining_count: int
-    """Pairs without one still."""
+    """Pairs that are still without a label."""
     cost_usd: float
-    """Of this run, as far as prices are known."""
+    """Cost of this run, as far as prices are known."""
     is_budget_spent: bool
-    """Whether the next call might have cost more than was left."""
+    """Whether the next call might have cost more than the rest of the budget."""
 
 
 def run_label(
     context: CommandContext, options: LabelOptions, *, on_label: Callable[[Label, int, int], None] = lambda *_: None
 ) -> LabelResult:
-    """Label.
+    """Label the selected pairs.
 
-    Args:
-        context: the command's context.
-        options: what was asked.
-        on_label: told of each label, how many there are by then, and how many there will be.
+    `on_label` is called after each label with the number of labels so far and the total.
 
     Raises:
-        UsageError: an option is wrong, or a budget is to be held and the model's price is not known.
-        ProjectError: the registry or a file of pairs is wrong.
-        UndecidedError: there are no pairs.
-        InfrastructureError: several calls failed, one after the other.
-        InterruptedRunError: the person stopped it; the same command goes on.
+        UsageError: an option is invalid, or there is a budget and the model's price is unknown.
+        ProjectError: the registry or a file of pairs is invalid.
+        InconclusiveError: there are no pairs.
+        InfrastructureError: several calls failed in a row.
+        InterruptedRunError: the user stopped the run; the same command continues it.
     """
     workspace = open_workspace(context)
-    feature = feature_of(workspace, options.looked.feature)
+    feature = resolve_feature(workspace, options.selection.feature)
     if options.model not in workspace.registry.models:
         hint = expected_one_of(workspace.registry.models, found=options.model)
         raise UsageError(f"no model `{options.model}` in the registry", hint=hint)
-    found = select_candidates(context, workspace, feature, options.looked)
-    pairs = [pair for pair in (one if isinstance(one, Pair) else one.pair for one in found) if pair is not None]
+    candidates = select_candidates(context, workspace, feature, options.selection)
+    pairs = [pair for pair in (one if isinstance(one, Pair) else one.pair for one in candidates) if pair is not None]
     prompt = LabelPrompt()
     labels = read_labels(workspace.project, feature)
-    known = {one.pair for one in labels if (one.model, one.prompt_hash) == (options.model, prompt.hash)}
-    waiting = [pair for pair in pairs if pair.id not in known]
-    purse = SpendLimit(workspace, options)
+    labelled = {label.pair for label in labels if (label.model, label.prompt_hash) == (options.model, prompt.hash)}
+    waiting = [pair for pair in pairs if pair.id not in labelled]
+    budget = SpendLimit(workspace, options)
     run = _LabelRun(context, workspace, options, prompt, feature, on_label)
     try:
-        asyncio.run(run.label(waiting[: options.limit], purse))
+        asyncio.run(run.label(waiting[: options.limit], budget))
     except KeyboardInterrupt:
-        hint = "the same command goes on"
+        hint = "run the same command again to continue"
         raise InterruptedRunError(f"interrupted; {run.labelled_count:,} labels are kept", hint=hint) from None
     if isinstance(run.failure, CallError):
         raise InfrastructureError(
             f"{MAX_FAILURES} calls failed, the last: {run.failure}; {run.labelled_count:,} labels are kept",
-            hint=run.failure.hint or "the same command goes on",
+            hint=run.failure.hint or "run the same command again to continue",
         )
     if run.failure is not None:
         raise run.failure
@@ -134,47 +127,47 @@ def run_label(
         unusable_count=run.unusable_count,
         already_labelled_count=len(pairs) - len(waiting),
         remaining_count=len(waiting) - run.labelled_count,
-        cost_usd=purse.spent_usd,
-        is_budget_spent=purse.is_empty,
+        cost_usd=budget.spent_usd,
+        is_budget_spent=budget.is_spent,
     )
 
 
 class SpendLimit:
-    """Holds a run to its budget: the most that a call may cost is set aside before it is made.
+    """Enforces the budget of a run: the maximum cost of a call is reserved before it.
 
     Raises:
-        UsageError: the model's price is not known.
+        UsageError: there is a budget and the model's price is unknown.
     """
 
     def __init__(self, workspace: Workspace, options: LabelOptions) -> None:
         self._limit_usd = options.budget_usd
-        self._held_usd = 0.0
+        self._reserved_usd = 0.0
         self.spent_usd = 0.0
-        self.is_empty = False
+        self.is_spent = False
         endpoint = workspace.endpoint(options.model)
         self._is_free = endpoint.file is not None
         self._price = None if self._is_free else PriceTable().price(endpoint.model)
         is_known = self._price is not None and self._price.cost_usd(1, 1) is not None
         if self._limit_usd is not None and not self._is_free and not is_known:
             raise UsageError(
-                f"the price of `{options.model}` is not known, so that no budget can be held",
-                hint="leave --budget-usd out, and set --limit instead",
+                f"the price of `{options.model}` is unknown, so a budget cannot be enforced",
+                hint="use `--limit` instead of `--budget-usd`",
             )
 
-    def take(self, most_tokens: int, made_tokens: int) -> float | None:
-        """Set aside what a call may cost; None where that is more than is left."""
+    def reserve(self, max_input_tokens: int, max_output_tokens: int) -> float | None:
+        """Reserve the maximum cost of a call; return None if it is more than the rest of the budget."""
         price = self._price
-        amount = 0.0 if price is None else price.cost_usd(most_tokens, made_tokens) or 0.0
-        if self._limit_usd is not None and self.spent_usd + self._held_usd + amount > self._limit_usd:
-            self.is_empty = True
+        amount = 0.0 if price is None else price.cost_usd(max_input_tokens, max_output_tokens) or 0.0
+        if self._limit_usd is not None and self.spent_usd + self._reserved_usd + amount > self._limit_usd:
+            self.is_spent = True
             return None
-        self._held_usd += amount
+        self._reserved_usd += amount
         return amount
 
-    def settle(self, held_usd: float, actual_usd: float | None) -> None:
-        """Replace what was set aside by what was paid; where that is not known, what was set aside counts."""
-        self._held_usd -= held_usd
-        self.spent_usd += held_usd if actual_usd is None else actual_usd
+    def settle(self, reserved_usd: float, actual_usd: float | None) -> None:
+        """Replace a reservation by the actual cost; if that is unknown, the reservation counts as spent."""
+        self._reserved_usd -= reserved_usd
+        self.spent_usd += reserved_usd if actual_usd is None else actual_usd
 
 
 class _LabelRun:
@@ -199,30 +192,30 @@ class _LabelRun:
         self.labelled_count = self.unusable_count = 0
         self.failure: FlowaiError | None = None
 
-    async def label(self, pairs: list[Pair], purse: SpendLimit) -> None:
-        """Label pairs, several at once."""
+    async def label(self, pairs: list[Pair], budget: SpendLimit) -> None:
+        """Label pairs concurrently."""
         self._total_count = len(pairs)
         start, env, settings = self._workspace.project.root, self._context.env, self._context.runtime_options()
         waiting = iter(pairs)
         async with Gateway(start, env=env, origin="judge", settings=settings) as gateway, asyncio.TaskGroup() as group:
             for _ in range(min(self._options.concurrency, len(pairs))):
-                group.create_task(self._work(gateway, waiting, purse))
+                group.create_task(self._work(gateway, waiting, budget))
 
-    async def _work(self, gateway: Gateway, waiting: Iterator[Pair], purse: SpendLimit) -> None:
+    async def _work(self, gateway: Gateway, waiting: Iterator[Pair], budget: SpendLimit) -> None:
         for pair in waiting:
             try:
-                if self.failure is not None or not await self._ask(gateway, pair, purse):
+                if self.failure is not None or not await self._label_pair(gateway, pair, budget):
                     return
-            except FlowaiError as error:  # not this call's trouble: no key, no room on the disk
+            except FlowaiError as error:  # not caused by this call: a missing key, a full disk
                 self.failure = error
                 return
 
-    async def _ask(self, gateway: Gateway, pair: Pair, purse: SpendLimit) -> bool:
-        """Label one pair; tell whether there was money for it."""
+    async def _label_pair(self, gateway: Gateway, pair: Pair, budget: SpendLimit) -> bool:
+        """Label a pair; return False if the budget is spent."""
         messages = self._prompt.messages(pair)
-        most_tokens = self._tokens.upper_bound(messages) + _OVERHEAD_TOKENS
-        held_usd = purse.take(most_tokens, self._prompt.params["max_tokens"])
-        if held_usd is None:
+        max_input_tokens = self._tokens.upper_bound(messages) + _OVERHEAD_TOKENS
+        reserved_usd = budget.reserve(max_input_tokens, self._prompt.params["max_tokens"])
+        if reserved_usd is None:
             return False
         cost_usd: float | None = 0.0
         try:
@@ -235,16 +228,16 @@ class _LabelRun:
             )
             cost_usd = answer.cost_usd
         except CallError as error:
-            self._failed(pair, error)
+            self._record_failure(pair, error)
         else:
             self._failed_in_a_row = 0
-            self._write(pair, judgement_of(answer.text), cost_usd)
+            self._write(pair, parse_judgement(answer.text), cost_usd)
         finally:
-            purse.settle(held_usd, cost_usd)
+            budget.settle(reserved_usd, cost_usd)
         return True
 
-    def _failed(self, pair: Pair, error: CallError) -> None:
-        """Note what is this pair's own trouble; what would meet the next one, too, is for another run."""
+    def _record_failure(self, pair: Pair, error: CallError) -> None:
+        """Label a pair whose own content failed; count other failures, which would meet the next pairs too."""
         while isinstance(error, AllModelsFailedError) and error.failures and isinstance(error.failures[-1], CallError):
             error = error.failures[-1]
         if isinstance(error, (ContextTooLongError, ContentFilteredError)):
@@ -254,15 +247,15 @@ class _LabelRun:
         if self._failed_in_a_row >= MAX_FAILURES:
             self.failure = error
 
-    def _write(self, pair: Pair, found: ModelJudgement | str, cost_usd: float | None = 0.0) -> None:
-        """Note a judgement, or what is wrong with the answer."""
+    def _write(self, pair: Pair, result: ModelJudgement | str, cost_usd: float | None = 0.0) -> None:
+        """Append a label with a judgement, or with the error in the answer."""
         label = Label(
             at=self._context.now(),
             pair=pair.id,
             model=self._options.model,
             prompt_hash=self._prompt.hash,
-            judgement=None if isinstance(found, str) else found,
-            problem=found if isinstance(found, str) else "",
+            judgement=None if isinstance(result, str) else result,
+            problem=result if isinstance(result, str) else "",
             cost_usd=cost_usd,
         )
         with AppendLog(self.path) as log:

@@ -1,6 +1,6 @@
-"""Which pairs people and models look at: those that an export held back, those of a file, or all that the log gives.
+"""Selects the pairs for reviewers and labelling models: of the last export's quarantine, of a file, or of the log.
 
-Nobody sees more of a pair than the files of an export would show: private things and secrets are replaced first.
+Private data and secrets are replaced first, as in an export.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InconclusiveError, Place, ProjectError, UsageError
-from flowai.finetune.cleaning.filters import steps_of
+from flowai.finetune.cleaning.filters import cleaning_steps
 from flowai.finetune.cleaning.pipeline import clean
 from flowai.finetune.cleaning.quality import QualityLimits
 from flowai.finetune.export.output_directory import MANIFEST
 from flowai.finetune.pairs.collect import collect_pairs
-from flowai.finetune.pairs.pair_store import open_bench
+from flowai.finetune.pairs.pair_store import open_pair_store
 from flowai.finetune.records import Pair, Quarantined
 from flowai.finetune.session import open_session, training_set_directory
 
@@ -33,47 +33,47 @@ QUARANTINE = "quarantine.jsonl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CandidateSelection:
-    """Which pairs are looked at."""
+    """Selection of the pairs to review or label."""
 
     feature: str | None = None
-    """Whose calls; None for the only feature there is."""
+    """None for the only feature of the project."""
     source: Path | None = None
-    """A file of pairs, or of what an export kept out; None for the last export's."""
+    """A file of pairs or quarantined pairs; None for the last export's quarantine."""
     everything: bool = False
-    """Every judged pair of the log instead."""
+    """Whether all judged pairs of the log are selected instead."""
     since: str | None = None
-    """Begin, as typed; None for all there is. Of `everything` only."""
+    """Start of the time range, as typed, only with `everything`; None for the whole log."""
 
 
 def select_candidates(
-    context: CommandContext, workspace: Workspace, feature: str, looked: CandidateSelection
+    context: CommandContext, workspace: Workspace, feature: str, selection: CandidateSelection
 ) -> list[Pair | Quarantined]:
-    """Give the pairs, in a stable order.
+    """Return the selected pairs, in a stable order.
 
     Raises:
-        UsageError: options contradict each other, or a time cannot be read.
-        UndecidedError: nothing was exported yet, or there is nothing to look at.
-        ProjectError: a line of the file is neither.
+        UsageError: options contradict each other, or a time cannot be parsed.
+        InconclusiveError: there is no export yet, or no pair is selected.
+        ProjectError: a line of the file is neither a pair nor a quarantined pair.
     """
-    if looked.everything and looked.source is not None:
-        raise UsageError("`--all` looks at the log, `--from` at a file", hint="leave one of them out")
-    if looked.since is not None and not looked.everything:
-        raise UsageError("`--since` says what of the log to look at", hint="it goes with `--all`")
-    if looked.everything:
-        found = _of_log(context, feature, looked.since)
+    if selection.everything and selection.source is not None:
+        raise UsageError("`--all` reads the log, `--from` a file", hint="use only one of them")
+    if selection.since is not None and not selection.everything:
+        raise UsageError("`--since` limits the log", hint="add `--all`")
+    if selection.everything:
+        candidates = _pairs_of_log(context, feature, selection.since)
     else:
-        path = looked.source or _last_quarantine(workspace.project, feature)
-        found = list(_of_file(path, workspace.project.show(path), feature))
-    if not found and looked.everything:
-        hint = f"flowai finetune export --feature {feature}: its quarantine.jsonl says what keeps each of them out"
-        raise InconclusiveError(f"no judged answer of `{feature}` that a person may let in", hint=hint)
-    if not found:
-        raise InconclusiveError("no pair waits for a person", hint="look at every pair of the log with `--all`")
-    return found
+        path = selection.source or _last_quarantine(workspace.project, feature)
+        candidates = list(_pairs_of_file(path, workspace.project.show(path), feature))
+    if not candidates and selection.everything:
+        hint = f"flowai finetune export --feature {feature}: its quarantine.jsonl has the reason for each of them"
+        raise InconclusiveError(f"no judged answer of `{feature}` that a reviewer may accept", hint=hint)
+    if not candidates:
+        raise InconclusiveError("no pair waits for a reviewer", hint="review every pair of the log with `--all`")
+    return candidates
 
 
 def _last_quarantine(project: Project, feature: str) -> Path:
-    """Give what the last export kept out; every format's holds the same pairs back."""
+    """Return the last export's quarantine; the exports of all formats have the same pairs for review."""
     exports = [
         path
         for path in training_set_directory(project, feature).glob(f"*/{MANIFEST}")
@@ -81,14 +81,14 @@ def _last_quarantine(project: Project, feature: str) -> Path:
     ]
     if not exports:
         raise InconclusiveError(
-            f"nothing of `{feature}` was exported yet",
-            hint=f"flowai finetune export --feature {feature}; or look at all pairs of the log with `--all`",
+            f"`{feature}` has no export yet",
+            hint=f"flowai finetune export --feature {feature}; or review all pairs of the log with `--all`",
         )
     newest = max(exports, key=lambda path: (path.stat().st_mtime_ns, path))
     return newest.with_name(QUARANTINE)
 
 
-def _of_file(path: Path, name: str, feature: str) -> Iterator[Pair | Quarantined]:
+def _pairs_of_file(path: Path, name: str, feature: str) -> Iterator[Pair | Quarantined]:
     try:
         stream = path.open("rb")
     except OSError as error:
@@ -97,42 +97,42 @@ def _of_file(path: Path, name: str, feature: str) -> Iterator[Pair | Quarantined
         for number, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
-            one = _record(line, Place(file=name, line=number))
-            pair = one if isinstance(one, Pair) else one.pair
-            if pair is None or (isinstance(one, Quarantined) and not one.needs_review):
+            candidate = _parse_line(line, Place(file=name, line=number))
+            pair = candidate if isinstance(candidate, Pair) else candidate.pair
+            if pair is None or (isinstance(candidate, Quarantined) and not candidate.needs_review):
                 continue
             if pair.feature != feature:
                 place = Place(file=name, line=number)
                 raise UsageError(f"a pair of `{pair.feature}`, expected `{feature}`", place=place)
-            yield one
+            yield candidate
 
 
-def _record(line: bytes, place: Place) -> Pair | Quarantined:
-    """Read a line: what keeps a pair out has a step, a pair has none."""
+def _parse_line(line: bytes, place: Place) -> Pair | Quarantined:
+    """Parse a line: a quarantined pair has a step, a pair has none."""
     try:
-        keys = msgspec.json.decode(line)
-        if isinstance(keys, dict) and "step" in keys:
-            return msgspec.convert(keys, Quarantined)
-        return msgspec.convert(keys, Pair)
+        record = msgspec.json.decode(line)
+        if isinstance(record, dict) and "step" in record:
+            return msgspec.convert(record, Quarantined)
+        return msgspec.convert(record, Pair)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        hint = f"give an export's `{QUARANTINE}`, or lines of it"
-        raise ProjectError(f"neither a pair nor what keeps one out: {error}", place=place, hint=hint) from None
+        hint = f"use an export's `{QUARANTINE}`, or lines of it"
+        raise ProjectError(f"neither a pair nor a quarantined pair: {error}", place=place, hint=hint) from None
 
 
-def _of_log(context: CommandContext, feature: str, since: str | None) -> list[Pair | Quarantined]:
-    """Lead the log's pairs through the cleaning; what a person may not let in is left out."""
-    ground = open_session(context, feature, QualityLimits(), (), toxicity=False)
-    found: list[Pair | Quarantined] = []
+def _pairs_of_log(context: CommandContext, feature: str, since: str | None) -> list[Pair | Quarantined]:
+    """Return the log's pairs after cleaning, and the quarantined ones that a reviewer may accept."""
+    session = open_session(context, feature, QualityLimits(), (), toxicity=False)
+    candidates: list[Pair | Quarantined] = []
 
-    def keep_out(one: Quarantined) -> None:
-        if one.needs_review and one.pair is not None:
-            found.append(one)
+    def add_quarantined(quarantined: Quarantined) -> None:
+        if quarantined.needs_review and quarantined.pair is not None:
+            candidates.append(quarantined)
 
-    # everything is shown, also what was decided before: decisions are looked at again here
-    cleaning = replace(ground.cleaning, decide=lambda one: one)
-    with tempfile.TemporaryDirectory(prefix="flowai-") as home, open_bench(Path(home)) as bench:
-        collect_pairs(ground.events, ground.wanted(since, None, ()), bench, lambda _: None)
-        left, _ = clean(bench.pairs(), steps_of(cleaning), keep_out)
-        for pair in left:  # what is held lands between them, in order
-            found.append(pair)  # noqa: PERF402 - the list grows on both ways
-    return found
+    # earlier decisions are not applied: decided pairs are shown again here
+    cleaning = replace(session.cleaning, decide=lambda pair: pair)
+    with tempfile.TemporaryDirectory(prefix="flowai-") as directory, open_pair_store(Path(directory)) as store:
+        collect_pairs(session.events, session.selector(since, None, ()), store, lambda _: None)
+        pairs, _ = clean(store.pairs(), cleaning_steps(cleaning), add_quarantined)
+        for pair in pairs:  # quarantined pairs are added in between, in order
+            candidates.append(pair)  # noqa: PERF402 - the list also grows in add_quarantined
+    return candidates

@@ -1,4 +1,4 @@
-"""The prompt that asks a model to label a pair; it ships with flowai."""
+"""The prompt that asks a model to label a pair; it is a file of this package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILE = "label.prompt"
 
 
 class LabelPrompt:
-    """The prompt, read once."""
+    """The label prompt, read once."""
 
     def __init__(self) -> None:
         text = (files("flowai.review") / _FILE).read_text(encoding="utf-8")
@@ -28,24 +28,24 @@ class LabelPrompt:
 
     @property
     def hash(self) -> str:
-        """The prompt's hash: labels made with another one are made again."""
+        """Hash of the prompt; pairs with a label of another hash are labelled again."""
         return self._prompt.hash
 
     @property
     def params(self) -> dict[str, Any]:
-        """Sampling parameters."""
+        """Sampling parameters of the prompt."""
         return self._prompt.config
 
     @property
     def response_format(self) -> dict[str, Any]:
-        """What holds the model to the shape of a label, in OpenAI's words."""
+        """OpenAI's `response_format` with the JSON Schema of a judgement."""
         schema = {"name": "label", "schema": judgement_schema(), "strict": True}
         return {"type": "json_schema", "json_schema": schema}
 
     def messages(self, pair: Pair) -> list[dict[str, Any]]:
-        """Give the messages that ask for a label of the answer that a model would learn, or unlearn."""
+        """Build the messages that ask for a label of the answer that a model would learn or unlearn."""
         values = {
-            "conversation": "\n\n".join(f"{turn.get('role')}: {_said(turn)}" for turn in pair.messages),
+            "conversation": "\n\n".join(f"{turn.get('role')}: {_turn_text(turn)}" for turn in pair.messages),
             "answer": pair.output if pair.answer is None else pair.answer,
         }
         return openai_messages(self._prompt.render(values).messages)
@@ -59,8 +59,8 @@ class _NoPartials:
         return ()
 
 
-def _said(turn: dict[str, Any]) -> str:
-    """Give what a turn says; tool calls and media as JSON."""
+def _turn_text(turn: dict[str, Any]) -> str:
+    """Return the text of a turn; tool calls and media as JSON."""
     content = turn.get("content")
     others = {key: value for key, value in turn.items() if key not in {"role", "content"}}
     parts = [content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)] if content else []

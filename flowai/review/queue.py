@@ -1,6 +1,6 @@
-"""A reviewer's desk: the pairs to look at, what is known of each, and what was decided.
+"""Review queue of one reviewer: its pairs, their labels and decisions.
 
-A reviewer does not see what others decided until they disagree: two opinions are worth more than one and an echo.
+A reviewer does not see the decisions of others until they disagree, so that opinions stay independent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from flowai.errors import UsageError
-from flowai.finetune.decisions.decisions import ReviewDecision, Reviewer, consensus_of, latest_by_reviewer
+from flowai.finetune.decisions.decisions import ReviewDecision, Reviewer, active_decisions, build_consensus
 from flowai.finetune.decisions.labels import Label
 from flowai.finetune.pairs.edits import DiffPart, word_diff
 from flowai.finetune.records import Pair, Quarantined
@@ -25,98 +25,80 @@ if TYPE_CHECKING:
 
 
 class QueueRow(Struct, frozen=True, kw_only=True):
-    """A pair in the list."""
+    """A pair in the list of the queue."""
 
     id: str
-    """The pair's."""
     action: str | None
-    """What this reviewer decided; None where nothing."""
+    """This reviewer's last decision; None without one."""
     disputed: bool
-    """Whether reviewers disagree on it."""
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """Everything on the desk."""
+    """All pairs of the queue."""
 
     feature: str
-    """Whose calls."""
     reviewer: str
-    """Who looks."""
-    entries: tuple[QueueRow, ...]
-    """The pairs, in order."""
+    rows: tuple[QueueRow, ...]
     decided_count: int
-    """Those that need nothing more of this reviewer."""
+    """Pairs that need no further decision of this reviewer."""
 
 
 class ReviewerDecision(Struct, frozen=True, kw_only=True):
-    """What a reviewer decided."""
+    """A reviewer's decision, as the page shows it."""
 
     reviewer: str
-    """Who."""
     action: str
-    """What."""
     note: str
-    """Why."""
     changes: tuple[DiffPart, ...] = ()
-    """Of an edit, from the model's answer to theirs."""
+    """Differences between the model's answer and the reviewer's edit; empty for other actions."""
     text: str | None = None
-    """Of an edit, their answer."""
+    """The reviewer's edit; None for other actions."""
 
 
 class ReviewItem(Struct, frozen=True, kw_only=True):
-    """One pair, as it is shown."""
+    """A pair, as the page shows it."""
 
     position: int
-    """Its place on the desk, from 0."""
+    """Position in the queue, from 0."""
     id: str
-    """The pair's."""
     at: str
-    """When the call came."""
     model: str | None
-    """Who answered."""
     prompt: str | None
-    """The prompt."""
     release: str | None
-    """The release."""
     opinion: str
-    """What the user made of the answer."""
-    held: str | None
-    """Why it is held, as a code; None where it is not."""
+    """The user's verdict on the answer."""
+    quarantine_reason: str | None
+    """Reason why the pair waits for a reviewer; None for a pair that would be exported."""
     detail: str
-    """The same in words."""
+    """Explanation of the reason; empty without one."""
     messages: tuple[dict[str, Any], ...]
-    """The request."""
     output: str
-    """The model's answer."""
     edit: str | None
-    """The user's; None where they did not edit."""
     changes: tuple[DiffPart, ...]
-    """From the model's answer to the user's; empty without an edit."""
+    """Differences between the model's answer and the user's edit; empty without an edit."""
     draft: str
-    """What an editor begins with."""
+    """Initial text of the editor."""
     own_decision: ReviewerDecision | None
-    """What this reviewer decided; None where nothing."""
+    """This reviewer's last decision; None without one."""
     other_decisions: tuple[ReviewerDecision, ...]
-    """What others decided, where reviewers disagree."""
+    """Decisions of other reviewers; empty unless the pair is disputed."""
     labels: tuple[Label, ...]
-    """What models say of it."""
     row: QueueRow
-    """The pair in the list."""
 
 
 class ReviewQueue:
-    """The desk of one reviewer.
+    """The review queue of one reviewer.
 
     Args:
-        feature: whose calls.
-        reviewer: who looks.
-        given: what there is to look at: pairs, and what holds a pair that a person may let in; others are passed over.
-        book: the decisions.
-        labels: what models say, by the pair's id.
-        now: the time, UTC.
+        feature: the feature of the pairs.
+        reviewer: name of the reviewer.
+        candidates: pairs, and quarantined pairs that a reviewer may accept; others are ignored.
+        decision_log: decisions of all reviewers on the feature's pairs.
+        labels: labels by models, by the pair's id.
+        now: returns the current time, UTC.
 
     Raises:
-        UsageError: nobody can be called so.
+        UsageError: the reviewer's name is invalid.
     """
 
     def __init__(
@@ -124,131 +106,130 @@ class ReviewQueue:
         *,
         feature: str,
         reviewer: str,
-        given: Iterable[Pair | Quarantined],
-        book: DecisionLog,
+        candidates: Iterable[Pair | Quarantined],
+        decision_log: DecisionLog,
         labels: Mapping[str, Sequence[Label]],
         now: Callable[[], datetime],
     ) -> None:
         self._feature = feature
         self._reviewer = checked_reviewer(reviewer)
-        self._book = book
+        self._decision_log = decision_log
         self._labels = labels
         self._now = now
-        self._held: dict[str, Quarantined] = {}
+        self._quarantined: dict[str, Quarantined] = {}
         self._pairs: dict[str, Pair] = {}
-        for one in given:
-            pair = one if isinstance(one, Pair) else one.pair
+        for candidate in candidates:
+            pair = candidate if isinstance(candidate, Pair) else candidate.pair
             if pair is None or pair.id in self._pairs:
                 continue
             self._pairs[pair.id] = pair
-            if isinstance(one, Quarantined):
-                self._held[pair.id] = one
+            if isinstance(candidate, Quarantined):
+                self._quarantined[pair.id] = candidate
         self._order = tuple(self._pairs)
 
     def __len__(self) -> int:
-        """Give how many pairs there are."""
+        """Return the number of pairs."""
         return len(self._order)
 
     def overview(self) -> Overview:
-        """Give everything that is on the desk."""
-        entries = tuple(self._entry(pair) for pair in self._order)
-        decided_count = sum(one.action is not None and not one.disputed for one in entries)
-        return Overview(feature=self._feature, reviewer=self._reviewer, entries=entries, decided_count=decided_count)
+        """Return the list of all pairs."""
+        rows = tuple(self._row(pair) for pair in self._order)
+        decided_count = sum(row.action is not None and not row.disputed for row in rows)
+        return Overview(feature=self._feature, reviewer=self._reviewer, rows=rows, decided_count=decided_count)
 
-    def item(self, place: int) -> ReviewItem:
-        """Give one pair as it is shown.
+    def item(self, position: int) -> ReviewItem:
+        """Return a pair with its decisions and labels.
 
         Raises:
-            UsageError: there is no such place.
+            UsageError: there is no such position.
         """
-        pair = self._at(place)
-        said, ruling = self._known(pair.id)
-        held = self._held.get(pair.id)
-        mine = said.get(self._reviewer, ())
-        draft = mine[-1].text if mine and mine[-1].text is not None else pair.edit
-        disputed = _has_disagreement(ruling)
-        others = ruling.words if ruling and disputed else ()
+        pair = self._pair_at(position)
+        decisions, consensus = self._decisions(pair.id)
+        quarantined = self._quarantined.get(pair.id)
+        own = decisions.get(self._reviewer, ())
+        draft = own[-1].text if own and own[-1].text is not None else pair.edit
+        others = consensus.decisions if consensus and _is_disputed(consensus) else ()
         return ReviewItem(
-            position=place,
+            position=position,
             id=pair.id,
             at=pair.at,
             model=pair.model,
             prompt=pair.prompt_id,
             release=pair.release,
             opinion=pair.opinion,
-            held=held.reason if held else None,
-            detail=held.detail if held else "",
+            quarantine_reason=quarantined.reason if quarantined else None,
+            detail=quarantined.detail if quarantined else "",
             messages=pair.messages,
             output=pair.output,
             edit=pair.edit,
             changes=() if pair.edit is None else word_diff(pair.output, pair.edit),
             draft=pair.output if draft is None else draft,
-            own_decision=_word(pair, mine[-1]) if mine else None,
-            other_decisions=tuple(_word(pair, one) for one in others if one.reviewer != self._reviewer),
+            own_decision=_shown_decision(pair, own[-1]) if own else None,
+            other_decisions=tuple(_shown_decision(pair, other) for other in others if other.reviewer != self._reviewer),
             labels=tuple(self._labels.get(pair.id, ())),
-            row=self._entry(pair.id),
+            row=self._row(pair.id),
         )
 
-    def decide(self, place: int, action: ReviewAction, *, text: str | None = None, note: str = "") -> ReviewDecision:
-        """Write down what the reviewer decided; what they decided already is not written again.
+    def decide(self, position: int, action: ReviewAction, *, text: str | None = None, note: str = "") -> ReviewDecision:
+        """Store the reviewer's decision; an equal last decision is not stored again.
 
         Raises:
-            UsageError: there is no such place, or an edit has no text.
-            InfrastructureError: it could not be written; nothing was decided then.
+            UsageError: there is no such position, or an edit has no text.
+            InfrastructureError: the decision could not be stored.
         """
-        pair = self._at(place).id
+        pair = self._pair_at(position).id
         try:
             decision = ReviewDecision(
                 at=self._now(), reviewer=self._reviewer, pair=pair, action=action, text=text, note=note
             )
         except ValueError as error:
             raise UsageError(str(error)) from None
-        before = self._known(pair)[0].get(self._reviewer, ())
-        if before and (before[-1].outcome, before[-1].note) == (decision.outcome, decision.note):
-            return before[-1]
-        return self._book.add(decision)
+        own = self._decisions(pair)[0].get(self._reviewer, ())
+        if own and (own[-1].outcome, own[-1].note) == (decision.outcome, decision.note):
+            return own[-1]
+        return self._decision_log.add(decision)
 
     def undo(self) -> int | None:
-        """Take the reviewer's last decision back that is about a pair on the desk.
+        """Undo the reviewer's last decision on a pair of the queue.
 
         Returns:
-            The place of its pair; None where there is nothing to take back.
+            The position of the pair; None if there is nothing to undo.
 
         Raises:
             InfrastructureError: as `decide`.
         """
-        places = {pair: place for place, pair in enumerate(self._order)}
-        words = [
+        positions = {pair: position for position, pair in enumerate(self._order)}
+        decisions = [
             own[-1]
-            for pair, by_reviewer in latest_by_reviewer(self._book.decisions).items()
-            if pair in places and (own := by_reviewer.get(self._reviewer))
+            for pair, by_reviewer in active_decisions(self._decision_log.decisions).items()
+            if pair in positions and (own := by_reviewer.get(self._reviewer))
         ]
-        if not words:
+        if not decisions:
             return None
-        last = max(words, key=lambda one: one.at)
-        self._book.add(ReviewDecision(at=self._now(), reviewer=self._reviewer, pair=last.pair, action="undo"))
-        return places[last.pair]
+        last = max(decisions, key=lambda decision: decision.at)
+        self._decision_log.add(ReviewDecision(at=self._now(), reviewer=self._reviewer, pair=last.pair, action="undo"))
+        return positions[last.pair]
 
-    def _at(self, place: int) -> Pair:
-        if not 0 <= place < len(self._order):
-            raise UsageError(f"no pair {place}: there are {len(self._order)}")
-        return self._pairs[self._order[place]]
+    def _pair_at(self, position: int) -> Pair:
+        if not 0 <= position < len(self._order):
+            raise UsageError(f"no pair {position}: there are {len(self._order)}")
+        return self._pairs[self._order[position]]
 
-    def _known(self, pair: str) -> tuple[dict[str, tuple[ReviewDecision, ...]], Consensus | None]:
-        said = latest_by_reviewer(self._book.for_pair(pair)).get(pair, {})
-        return said, consensus_of(said)
+    def _decisions(self, pair: str) -> tuple[dict[str, tuple[ReviewDecision, ...]], Consensus | None]:
+        decisions = active_decisions(self._decision_log.for_pair(pair)).get(pair, {})
+        return decisions, build_consensus(decisions)
 
-    def _entry(self, pair: str) -> QueueRow:
-        said, ruling = self._known(pair)
-        mine = said.get(self._reviewer, ())
-        return QueueRow(id=pair, action=mine[-1].action if mine else None, disputed=_has_disagreement(ruling))
+    def _row(self, pair: str) -> QueueRow:
+        decisions, consensus = self._decisions(pair)
+        own = decisions.get(self._reviewer, ())
+        return QueueRow(id=pair, action=own[-1].action if own else None, disputed=_is_disputed(consensus))
 
 
 def checked_reviewer(name: str) -> str:
-    """Give a reviewer's name.
+    """Return a valid name of a reviewer.
 
     Raises:
-        UsageError: nobody can be called so.
+        UsageError: the name is invalid.
     """
     try:
         return msgspec.convert(name, Reviewer)
@@ -258,10 +239,15 @@ def checked_reviewer(name: str) -> str:
         ) from None
 
 
-def _has_disagreement(ruling: Consensus | None) -> bool:
-    return ruling is not None and ruling.decision is None
+def _is_disputed(consensus: Consensus | None) -> bool:
+    return consensus is not None and consensus.decision is None
 
 
-def _word(pair: Pair, one: ReviewDecision) -> ReviewerDecision:
-    changes = () if one.text is None else word_diff(pair.output, one.text)
-    return ReviewerDecision(reviewer=one.reviewer, action=one.action, note=one.note, changes=changes, text=one.text)
+def _shown_decision(pair: Pair, decision: ReviewDecision) -> ReviewerDecision:
+    return ReviewerDecision(
+        reviewer=decision.reviewer,
+        action=decision.action,
+        note=decision.note,
+        changes=() if decision.text is None else word_diff(pair.output, decision.text),
+        text=decision.text,
+    )

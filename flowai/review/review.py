@@ -1,4 +1,4 @@
-"""What `flowai finetune review` does: a page for one reviewer; decisions out and in; how far reviewers agree."""
+"""Runs `flowai finetune review`: the page for one reviewer, export and import of decisions, agreement of reviewers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
+from flowai.finetune.decisions.decision_files import check_ending, encode_decisions, read_decisions
 from flowai.finetune.decisions.decisions import agreements, consensus_by_pair, reviewer_counts
-from flowai.finetune.session import feature_of, open_book, read_labels, unreadable_lines
+from flowai.finetune.session import damage_warnings, open_decision_log, read_labels, resolve_feature
 from flowai.review.candidates import CandidateSelection, select_candidates
 from flowai.review.queue import ReviewQueue, checked_reviewer
 from flowai.storage.files import write_atomic
@@ -33,66 +33,55 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewOptions:
-    """What the command was asked."""
+    """Options of `flowai finetune review`."""
 
-    looked: CandidateSelection = field(default_factory=CandidateSelection)
-    """Which pairs."""
+    selection: CandidateSelection = field(default_factory=CandidateSelection)
     reviewer: str
-    """Who looks."""
     port: int = 0
-    """Port, 0 to 65535; 0 takes a free one."""
+    """0 to 65535; 0 for a free port."""
 
 
 class AgreementReport(Struct, frozen=True, kw_only=True):
-    """How far two reviewers agree."""
+    """Agreement of two reviewers."""
 
     reviewers: tuple[str, str]
-    """The two."""
     pairs_reviewed_by_both: int
-    """Pairs that both have a word on."""
+    """Pairs on which both decided."""
     agreed_count: int
-    """Those on which they said the same at first."""
+    """Those with equal first decisions."""
     kappa: float | None
-    """Cohen's kappa; None where chance explains it all."""
+    """Cohen's kappa; None if chance explains all agreement."""
 
 
 class ReviewResult(Struct, frozen=True, kw_only=True):
-    """What was decided until now."""
+    """Decisions on a feature's pairs so far."""
 
     feature: str
-    """Whose calls."""
     file: str
-    """Where the decisions lie, as a person would type it."""
+    """Path of the decision log as a user would type it."""
     decided_count: int
     """Pairs with a decision that holds."""
     actions: dict[str, int]
-    """Those by what was decided."""
     disputed: dict[str, str]
-    """Pairs on which reviewers disagree, with who said what."""
+    """Disputed pairs, with each reviewer's action."""
     reviewers: dict[str, int]
-    """Pairs that each reviewer has a word on."""
+    """Pairs with a decision, by reviewer."""
     agreement: tuple[AgreementReport, ...]
-    """Of every two reviewers with pairs in common."""
+    """For every two reviewers with common pairs."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReviewOpened:
-    """A page that can be opened."""
+    """The started review page."""
 
     addresses: Addresses
-    """Where it is."""
     feature: str
-    """Whose calls."""
     reviewer: str
-    """Who looks."""
     pair_count: int
-    """Pairs to look at."""
     remaining_count: int
-    """Those that need a decision of this reviewer."""
+    """Pairs that need a decision of this reviewer."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
 
 
 def run_review(
@@ -102,58 +91,53 @@ def run_review(
     on_open: Callable[[ReviewOpened], None],
     on_bug: Callable[[BaseException], None],
 ) -> ReviewResult:
-    """Show pairs to a reviewer, until SIGINT or SIGTERM.
+    """Serve the review page until SIGINT or SIGTERM.
 
-    Args:
-        context: the command's context.
-        options: what was asked.
-        on_open: told once the page can be opened.
-        on_bug: told of exceptions that nothing expected.
+    `on_open` is called when the page can be opened, `on_bug` for every unexpected exception.
 
     Returns:
-        What is decided in the end.
+        The decisions at the end.
 
     Raises:
-        UsageError: an option is wrong.
-        ProjectError: the registry, a file of pairs or of decisions is wrong.
-        UndecidedError: there is nothing to look at.
-        InfrastructureError: the port is taken.
+        UsageError: an option is invalid.
+        ProjectError: the registry, a file of pairs or of decisions is invalid.
+        InconclusiveError: there are no pairs to review.
+        InfrastructureError: the port is in use.
     """
     checked_reviewer(options.reviewer)
     workspace = open_workspace(context)
-    feature = feature_of(workspace, options.looked.feature)
-    book = open_book(workspace.project, feature)
+    feature = resolve_feature(workspace, options.selection.feature)
+    log = open_decision_log(workspace.project, feature)
     labels: defaultdict[str, list[Label]] = defaultdict(list)
     for label in read_labels(workspace.project, feature):
         labels[label.pair].append(label)
-    desk = ReviewQueue(
+    queue = ReviewQueue(
         feature=feature,
         reviewer=options.reviewer,
-        given=select_candidates(context, workspace, feature, options.looked),
-        book=book,
+        candidates=select_candidates(context, workspace, feature, options.selection),
+        decision_log=log,
         labels=labels,
         now=context.now,
     )
 
     def opened(addresses: Addresses) -> None:
-        seen = desk.overview()
         on_open(
             ReviewOpened(
                 addresses=addresses,
                 feature=feature,
                 reviewer=options.reviewer,
-                pair_count=len(desk),
-                remaining_count=len(desk) - seen.decided_count,
-                warnings=tuple(unreadable_lines(book)),
+                pair_count=len(queue),
+                remaining_count=len(queue) - queue.overview().decided_count,
+                warnings=tuple(damage_warnings(log)),
             )
         )
 
-    asyncio.run(_serve(desk, options.port, opened, on_bug))
-    return _reviewed(feature, book)
+    asyncio.run(_serve(queue, options.port, opened, on_bug))
+    return _result(feature, log)
 
 
 async def _serve(
-    desk: ReviewQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
+    queue: ReviewQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
 ) -> None:
     from flowai.review.web.server import serve_review_page
 
@@ -162,7 +146,7 @@ async def _serve(
     for number in _SIGNALS:
         loop.add_signal_handler(number, ended.set)
     try:
-        async with serve_review_page(desk, port=port, random_bytes=secrets.token_bytes, on_bug=on_bug) as addresses:
+        async with serve_review_page(queue, port=port, random_bytes=secrets.token_bytes, on_bug=on_bug) as addresses:
             on_open(addresses)
             await ended.wait()
     finally:
@@ -171,52 +155,52 @@ async def _serve(
 
 
 def export_decisions(context: CommandContext, feature: str | None, path: Path) -> ReviewResult:
-    """Write every decision on a feature's pairs into a file, those that were taken back included.
+    """Write all decisions on a feature's pairs to a file, undone ones included.
 
     Raises:
-        UsageError: the file's ending is none that we write, or no feature is meant.
-        ProjectError: the registry or a decision is wrong.
+        UsageError: the file's extension is not supported, or no feature is named.
+        ProjectError: the registry or a decision is invalid.
         InfrastructureError: the file cannot be written.
     """
     ending = check_ending(path, "--export")
     workspace = open_workspace(context)
-    feature = feature_of(workspace, feature)
-    book = open_book(workspace.project, feature)
-    write_atomic(path, written(book.decisions, ending))
-    return _reviewed(feature, book)
+    feature = resolve_feature(workspace, feature)
+    log = open_decision_log(workspace.project, feature)
+    write_atomic(path, encode_decisions(log.decisions, ending))
+    return _result(feature, log)
 
 
 def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, ReviewResult]:
-    """Add a file's decisions to those on a feature's pairs; those that are there already are not added again.
+    """Add a file's decisions to a feature's decision log; decisions that it has already are not added again.
 
     Returns:
-        How many were added; what is decided in the end.
+        The number of added decisions, and the result.
 
     Raises:
-        UsageError: the file's ending is none that we read, or no feature is meant.
-        ProjectError: the registry is wrong, or a line of the file is no decision: then nothing was added.
-        InfrastructureError: they cannot be written.
+        UsageError: the file's extension is not supported, or no feature is named.
+        ProjectError: the registry or a line of the file is invalid; then no decision is added.
+        InfrastructureError: the decisions cannot be written.
     """
     ending = check_ending(path, "--import")
     workspace = open_workspace(context)
-    feature = feature_of(workspace, feature)
-    book = open_book(workspace.project, feature)
-    added_count = book.import_decisions(read_decisions(path, name=workspace.project.show(path), ending=ending))
-    return added_count, _reviewed(feature, book)
+    feature = resolve_feature(workspace, feature)
+    log = open_decision_log(workspace.project, feature)
+    added_count = log.import_decisions(read_decisions(path, name=workspace.project.show(path), ending=ending))
+    return added_count, _result(feature, log)
 
 
-def _reviewed(feature: str, book: DecisionLog) -> ReviewResult:
-    decisions = book.decisions
+def _result(feature: str, log: DecisionLog) -> ReviewResult:
+    decisions = log.decisions
     actions: dict[str, int] = {"accept": 0, "edit": 0, "reject": 0}
     disputed: dict[str, str] = {}
-    for pair, ruling in consensus_by_pair(decisions).items():
-        if ruling.decision is None:
-            disputed[pair] = ruling.told
+    for pair, consensus in consensus_by_pair(decisions).items():
+        if consensus.decision is None:
+            disputed[pair] = consensus.summary
         else:
-            actions[ruling.decision.action] += 1
+            actions[consensus.decision.action] += 1
     return ReviewResult(
         feature=feature,
-        file=book.name,
+        file=log.name,
         decided_count=sum(actions.values()),
         actions=actions,
         disputed=dict(sorted(disputed.items())),
@@ -224,11 +208,11 @@ def _reviewed(feature: str, book: DecisionLog) -> ReviewResult:
         agreement=tuple(
             AgreementReport(
                 reviewers=names,
-                pairs_reviewed_by_both=one.rated_by_both_count,
-                agreed_count=one.agreed_count,
-                kappa=one.kappa,
+                pairs_reviewed_by_both=kappa.rated_by_both_count,
+                agreed_count=kappa.agreed_count,
+                kappa=kappa.kappa,
             )
-            for names, one in agreements(decisions).items()
+            for names, kappa in agreements(decisions).items()
         ),
-        warnings=tuple(unreadable_lines(book)),
+        warnings=tuple(damage_warnings(log)),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.training_rows import make_pairs, rows_of
 
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,20 +23,20 @@ BROKEN = b'{"messages": [{"role": "user", "content": "hi"}]}\n'
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A good file in a directory that is no project."""
+    """Return a valid file in a directory without a project."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "train.jsonl"
-    path.write_bytes(b"".join(line_of(row) for row in rows_of("openai", make_pairs(16)[:6] * 3)))
+    path.write_bytes(b"".join(encode_row(row) for row in rows_of("openai", make_pairs(16)[:6] * 3)))
     return path
 
 
-def test_a_whole_file(file: Path, command: Command) -> None:
+def test_a_valid_file(file: Path, command: Command) -> None:
     ran = command("finetune", "check", file.name)
     assert ran.code == 0
     rows = len(file.read_bytes().splitlines())
     assert ran.out.splitlines() == [
         f"train.jsonl   openai (by its keys)   {rows} rows   {file.stat().st_size:,} bytes",
-        f"WHOLE  all {rows} rows",
+        f"OK  all {rows} rows",
     ]
 
 
@@ -69,11 +69,11 @@ def test_json_is_one_document_with_the_same_figures(file: Path, command: Command
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_every_format_can_be_told(file: Path, command: Command, name: FormatName) -> None:
-    file.write_bytes(b"".join(line_of(row) for row in rows_of(name, make_pairs(20))))
+def test_every_format_can_be_named(file: Path, command: Command, name: FormatName) -> None:
+    file.write_bytes(b"".join(encode_row(row) for row in rows_of(name, make_pairs(20))))
     ran = command("finetune", "check", file.name, "--format", name)
     assert ran.code == 0
-    assert f"{name} (as told)" in ran.out
+    assert f"{name} (from --format)" in ran.out
 
 
 def test_the_wrong_format_breaks_every_row(file: Path, command: Command) -> None:
@@ -99,7 +99,7 @@ def test_a_limit_names_the_tokenizer(file: Path, command: Command) -> None:
         ((".",), 3, "is a directory"),
     ],
 )
-def test_wrong_usage_is_told_from_wrong_files(
+def test_wrong_usage_differs_from_wrong_files(
     file: Path, command: Command, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     assert file.is_file()

@@ -1,4 +1,4 @@
-"""`flowai finetune export`: what users accepted and edited becomes files, whole, clean, and all accounted for."""
+"""`flowai finetune export`: accepted and edited answers become files, complete, clean, with every rejection counted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def edited(number: int) -> str:
 
 
 def judged(count: int = 40) -> list[dict[str, Any]]:
-    """Give calls that were accepted, edited, rejected or never judged, in turn."""
+    """Return calls that were accepted, edited, rejected or never judged, in turn."""
     lines = []
     for number in range(count):
         lines.append(call_line(number))
@@ -86,7 +86,7 @@ def test_accepted_answers_and_edits_become_rows(
 
 
 @pytest.mark.parametrize(("name", "count"), [("openai-dpo", 10), ("trl-dpo", 10), ("kto", 40), ("llamafactory", 20)])
-def test_each_format_takes_what_it_can_hold_and_names_the_rest(
+def test_each_format_has_the_pairs_it_can_represent_and_names_the_rest(
     project: SampleProject, events: Path, flowai: Callable[..., Ran], name: str, count: int
 ) -> None:
     write_log(events, judged())
@@ -146,11 +146,11 @@ def test_rows_in_are_rows_out_and_rows_reported(
     for before, after in pairwise(steps):
         assert before["out_count"] == after["in_count"]
     for step in steps:
-        assert step["in_count"] == step["out_count"] + sum(step["kept_out"].values())
+        assert step["in_count"] == step["out_count"] + sum(step["rejected"].values())
     assert steps[0]["in_count"] == steps[-1]["out_count"] + len(told)
 
 
-def test_the_same_events_give_the_same_bytes_however_they_lie(
+def test_the_same_events_give_the_same_bytes_in_any_order(
     project: SampleProject, events: Path, flowai: Callable[..., Ran]
 ) -> None:
     lines = judged(80)
@@ -172,7 +172,7 @@ PLANTED = {
 
 
 def hidden(value: str) -> dict[str, list[dict[str, Any]]]:
-    """Give messages that hold a value where a simple search does not see it."""
+    """Return messages with a value where a simple search does not find it."""
     wide = "".join(chr(ord(sign) + 0xFEE0) if sign.isalnum() else sign for sign in value)
     joined = "\u200d".join(value)
     half = len(value) // 2
@@ -219,7 +219,7 @@ def test_private_things_and_secrets_reach_no_file(
         assert hidden(value)["wide"][0]["content"][6:-9] not in text
 
 
-def test_leaks_of_evaluation_cases_are_kept_out(
+def test_leaks_of_evaluation_cases_are_rejected(
     project: SampleProject, events: Path, flowai: Callable[..., Ran]
 ) -> None:
     case = "The committee postponed the vote on the canal bridge until the end of October."
@@ -241,9 +241,7 @@ def test_leaks_of_evaluation_cases_are_kept_out(
     assert "committee" not in (place / "quarantine.jsonl").read_text()
 
 
-def test_an_edit_that_says_nothing_waits_for_a_person(
-    project: SampleProject, events: Path, flowai: Callable[..., Ran]
-) -> None:
+def test_a_trivial_edit_waits_for_a_reviewer(project: SampleProject, events: Path, flowai: Callable[..., Ran]) -> None:
     lines = [call_line(0), said_line(0, "edited", sentence(0).upper()), call_line(1), said_line(1, "accepted")]
     write_log(events, lines)
     ran = flowai(*EXPORT)
@@ -254,7 +252,7 @@ def test_an_edit_that_says_nothing_waits_for_a_person(
     assert held["pair"]["edit"] == sentence(0).upper()
 
 
-def test_nothing_to_train_with_says_why(events: Path, flowai: Callable[..., Ran], project: SampleProject) -> None:
+def test_an_empty_export_has_a_reason(events: Path, flowai: Callable[..., Ran], project: SampleProject) -> None:
     write_log(events, [call_line(number) for number in range(3)])
     ran = flowai(*EXPORT, "--since", "2026-05-01")
     assert ran.code == 5
@@ -272,7 +270,7 @@ def test_nothing_to_train_with_says_why(events: Path, flowai: Callable[..., Ran]
         (("--feature", "nothing"), 2, "no feature `nothing`"),
         (("--format", "csv"), 2, "--format: found `csv`"),
         (("--split", "50/50"), 2, "--split: found `50/50`"),
-        (("--split", "90/20/5"), 2, "together 1"),
+        (("--split", "90/20/5"), 2, "with the sum 1"),
         (("--since", "yesterdayish"), 2, "--since"),
         (("--release", "v9"), 2, "no release `v9`"),
         (("--epochs", "0"), 2, "--epochs"),
@@ -296,19 +294,19 @@ def test_json_is_the_manifest(project: SampleProject, events: Path, flowai: Call
     assert json.loads(ran.out)["cost_usd"] > 0
 
 
-def test_a_killed_export_leaves_nothing_that_looks_whole(
+def test_a_killed_export_leaves_nothing_that_looks_complete(
     project: SampleProject, events: Path, flowai: Callable[..., Ran]
 ) -> None:
     write_log(events, judged(4000))
-    beside = project.root / "finetune" / "chat" / ".openai.partial"
+    temporary = project.root / "finetune" / "chat" / ".openai.partial"
     with subprocess.Popen([sys.executable, "-m", "flowai", *EXPORT], cwd=project.root, env=dict(os.environ)) as running:
         end_s = time.monotonic() + 60
-        while not (beside / "bench").exists() and time.monotonic() < end_s:
+        while not (temporary / "temporary").exists() and time.monotonic() < end_s:
             time.sleep(0.01)
         running.send_signal(signal.SIGKILL)
     assert not (project.root / "finetune" / "chat" / "openai").exists()
     assert flowai(*EXPORT).code == 0
-    assert not beside.exists()
+    assert not temporary.exists()
     assert len(rows_of(project.root / "finetune" / "chat" / "openai")) == 2000
 
 

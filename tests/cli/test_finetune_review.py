@@ -1,4 +1,4 @@
-"""`flowai finetune review` without a browser: what is shown, how decisions reach the export, and how they travel."""
+"""`flowai finetune review` without a browser: the page's pairs, decisions in the export, and their exchange."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REVIEW = ("finetune", "review", "--feature", "chat")
 
 @pytest.fixture(autouse=True)
 def log(project: SampleProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four pairs that are held back, and two that are not."""
+    """Return a project with four pairs that wait for a reviewer, and two that do not."""
     monkeypatch.setenv("FLOWAI_PSEUDONYM_KEY", "a key of the tests, long enough")
     monkeypatch.setenv("USER", "ann")
     lines = [call_line(number) for number in range(6)]
@@ -72,7 +72,7 @@ def decisions(project: SampleProject, *lines: str) -> None:
 
 
 def exported(project: SampleProject) -> tuple[list[str], dict[str, str]]:
-    """Give the answers in the export, and why others are not in it."""
+    """Return the answers in the export, and the reasons of rejected ones."""
     place = project.root / "finetune" / "chat" / "openai"
     rows = [json.loads(text) for path in place.glob("t*.jsonl") for text in path.read_text().splitlines()]
     out = [json.loads(text) for text in (place / "quarantine.jsonl").read_text().splitlines()]
@@ -82,9 +82,9 @@ def exported(project: SampleProject) -> tuple[list[str], dict[str, str]]:
 def test_the_export_follows_what_was_decided_on_the_page(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     assert flowai(*EXPORT, "--split", "100/0/0").code == 0
     with page() as (client, process):
-        desk = client.get("/api/desk").json()
-        assert [entry["id"] for entry in desk["entries"]] == ["c0", "c1", "c2", "c3"]
-        assert desk["reviewer"] == "ann"
+        queue = client.get("/api/queue").json()
+        assert [entry["id"] for entry in queue["rows"]] == ["c0", "c1", "c2", "c3"]
+        assert queue["reviewer"] == "ann"
         decide(client, 0, "accept")
         decide(client, 1, "edit", text="A better answer, mail ann.lee@example.com.")
         decide(client, 2, "reject", note="nonsense")
@@ -115,7 +115,7 @@ def test_a_reviewer_sees_no_more_than_the_files_would(project: SampleProject, fl
     flowai(*EXPORT)
     for options in ((), ("--all",)):
         with page(*options) as (client, _):
-            places = range(len(client.get("/api/desk").json()["entries"]))
+            places = range(len(client.get("/api/queue").json()["rows"]))
             shown = "".join(client.get(f"/api/pairs/{place}").text for place in places)
             assert "<EMAIL_" in shown
             assert secret not in shown
@@ -128,8 +128,8 @@ def test_all_shows_every_pair_and_labels_with_it(project: SampleProject) -> None
     project.write("finetune/chat/labels.jsonl", json.dumps(label) + "\n")
     decisions(project, line("c0", "reject"))
     with page("--all", "--reviewer", "bob") as (client, _):
-        desk = client.get("/api/desk").json()
-        assert [entry["id"] for entry in desk["entries"]] == [f"c{number}" for number in range(6)]
+        queue = client.get("/api/queue").json()
+        assert [entry["id"] for entry in queue["rows"]] == [f"c{number}" for number in range(6)]
         assert [one["judgement"] for one in client.get("/api/pairs/4").json()["labels"]] == [judgement]
         assert client.get("/api/pairs/5").json()["opinion"] == "rejected"
 
@@ -143,10 +143,13 @@ def test_reviewers_who_disagree_keep_a_pair_out(project: SampleProject, flowai: 
     assert reasons["c0"] == "disputed"
     assert reasons["c4"] == "disputed"
     with page("--reviewer", "cid") as (client, _):
-        entries = client.get("/api/desk").json()["entries"]
+        entries = client.get("/api/queue").json()["rows"]
         place = [entry["id"] for entry in entries].index("c4")
         assert entries[place]["disputed"]
-        assert [word["reviewer"] for word in client.get(f"/api/pairs/{place}").json()["others"]] == ["ann", "bob"]
+        assert [word["reviewer"] for word in client.get(f"/api/pairs/{place}").json()["other_decisions"]] == [
+            "ann",
+            "bob",
+        ]
         decide(client, place, "accept")
     assert flowai(*EXPORT, "--split", "100/0/0").code == 0
     answers, reasons = exported(project)
@@ -154,7 +157,7 @@ def test_reviewers_who_disagree_keep_a_pair_out(project: SampleProject, flowai: 
     assert reasons["c0"] == "disputed"
 
 
-def test_what_a_reviewer_writes_is_held_to_the_same_rules(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_a_reviewer_s_text_is_checked_by_the_same_rules(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     case = "The committee postponed the vote on the canal bridge until the end of October."
     project.write("datasets/echo.jsonl", json.dumps({"vars": {"text": case}, "assert": [{"type": "is-json"}]}) + "\n")
     decisions(
@@ -173,7 +176,7 @@ def test_what_a_reviewer_writes_is_held_to_the_same_rules(project: SampleProject
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_decisions_travel_and_come_in_once(project: SampleProject, flowai: Callable[..., Ran], ending: str) -> None:
+def test_decisions_are_exchanged_once(project: SampleProject, flowai: Callable[..., Ran], ending: str) -> None:
     hostile = '=HYPERLINK("http://evil.example","x")\nand a "second" line'
     own = [line("c0", "edit", text=hostile), line("c1", "accept", second=1), line("c1", "undo", second=2)]
     decisions(project, *own)
@@ -189,7 +192,7 @@ def test_decisions_travel_and_come_in_once(project: SampleProject, flowai: Calla
     assert json.loads(lines[1])["text"] == hostile
 
 
-def test_agreement_of_two_reviewers_is_told(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_agreement_of_two_reviewers_is_reported(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     said = [(0, "accept", "accept"), (1, "accept", "reject"), (2, "reject", "reject"), (3, "accept", "accept")]
     for number, mine, theirs in said:
         text = line(f"c{number}", mine) + line(f"c{number}", theirs, "bob", 1)
@@ -199,10 +202,12 @@ def test_agreement_of_two_reviewers_is_told(project: SampleProject, flowai: Call
     assert "ann and bob: the same on 3 of 4, kappa 0.50" in ran.out
     assert "DISPUTED  c1   ann: accept, bob: reject" in ran.out
     told = json.loads(flowai(*REVIEW, "--export", "x.csv", "--json").out)
-    assert told["agreement"] == [{"reviewers": ["ann", "bob"], "both_count": 4, "same_count": 3, "kappa": 0.5}]
+    assert told["agreement"] == [
+        {"reviewers": ["ann", "bob"], "pairs_reviewed_by_both": 4, "agreed_count": 3, "kappa": 0.5}
+    ]
 
 
-def test_a_torn_line_is_told_wherever_decisions_are_read(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_a_torn_line_is_reported_by_every_command(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     decisions(project, line("c0", "accept"), '{"at":"2026-05-02T1\n', line("c1", "accept"))
     assert "warning: finetune/chat/decisions.jsonl: cannot be read, and not counted: line 2" in flowai(*EXPORT).out
     ran = flowai(*REVIEW, "--export", "x.csv")
@@ -220,12 +225,12 @@ def test_a_line_that_is_no_decision_stops_the_export(project: SampleProject, flo
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ((), 5, "nothing of `chat` was exported yet"),
+        ((), 5, "`chat` has no export yet"),
         (("--from", "none.jsonl"), 3, "none.jsonl: cannot be read"),
-        (("--from", "wrong.jsonl"), 3, "wrong.jsonl:1: neither a pair nor what keeps one out"),
+        (("--from", "wrong.jsonl"), 3, "wrong.jsonl:1: neither a pair nor a quarantined pair"),
         (("--from", "other.jsonl"), 2, "a pair of `code`, expected `chat`"),
-        (("--from", "empty.jsonl"), 5, "no pair waits for a person"),
-        (("--all", "--from", "empty.jsonl"), 2, "leave one of them out"),
+        (("--from", "empty.jsonl"), 5, "no pair waits for a reviewer"),
+        (("--all", "--from", "empty.jsonl"), 2, "use only one of them"),
         (("--since", "2h"), 2, "`--all`"),
         (("--feature", "nothing"), 2, "no feature `nothing`"),
         (("--all", "--reviewer", "=cmd"), 2, "--reviewer"),
@@ -235,7 +240,7 @@ def test_a_line_that_is_no_decision_stops_the_export(project: SampleProject, flo
         (("--all", "--since", "2027-01-01"), 5, "no judged answer of `chat`"),
     ],
 )
-def test_what_cannot_be_is_told(
+def test_invalid_options_are_reported(
     project: SampleProject, flowai: Callable[..., Ran], arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     other: dict[str, Any] = {
@@ -254,7 +259,7 @@ def test_what_cannot_be_is_told(
     assert (said in ran.err + ran.out) is True, ran.err
 
 
-def test_a_port_that_is_taken_is_told(flowai: Callable[..., Ran]) -> None:
+def test_a_port_in_use_is_reported(flowai: Callable[..., Ran]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ran = flowai(*REVIEW, "--all", "--port", str(taken.getsockname()[1]))
     assert ran.code == 4

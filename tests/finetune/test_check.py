@@ -19,7 +19,7 @@ from flowai.finetune.check.lines import read_line
 from flowai.finetune.check.records import ERRORS, RULES, WARNINGS
 from flowai.finetune.check.rows import check_row, detect_format
 from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FormatName, encode_row
 from flowai.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ GOOD: list[tuple[FormatName, dict[str, Any]]] = [
 
 
 def put(*way: str | int, value: Any) -> Breaks:
-    """Set a value, by the way to it."""
+    """Set a value by its path."""
 
     def breaks(row: Any) -> None:
         for step in way[:-1]:
@@ -254,7 +254,7 @@ def rules(report: CheckReport, level: str = "error") -> set[str]:
 
 
 def lines(*rows: dict[str, Any]) -> bytes:
-    return b"".join(line_of(row) for row in rows)
+    return b"".join(encode_row(row) for row in rows)
 
 
 def test_the_table_covers_what_a_row_can_break() -> None:
@@ -283,7 +283,7 @@ def test_a_broken_row_is_found_with_line_and_rule(
 
 
 @pytest.mark.parametrize(("name", "good", "breaks", "rule"), BROKEN[::7])
-def test_the_format_need_not_be_told(
+def test_the_format_is_detected(
     tmp_path: Path, name: FormatName, good: dict[str, Any], breaks: Breaks, rule: str
 ) -> None:
     broken = copy.deepcopy(good)
@@ -370,7 +370,7 @@ def test_a_broken_line_is_found_and_ends_nothing(tmp_path: Path, raw: bytes, rul
         (b"instruction,output\nhello,world\n", "file/format"),
     ],
 )
-def test_a_file_that_is_no_training_file_is_named_as_what_it_is(tmp_path: Path, data: bytes, rule: str) -> None:
+def test_other_file_types_are_named(tmp_path: Path, data: bytes, rule: str) -> None:
     report = check(tmp_path, data)
     assert rule in rules(report)
     assert report.format is None
@@ -417,7 +417,7 @@ def test_texts_and_messages_in_one_file_are_two_schemas(tmp_path: Path) -> None:
         ("\x1b[31mred", "text/control_character"),
     ],
 )
-def test_what_should_not_stand_in_a_text_is_a_warning(tmp_path: Path, text: str, rule: str) -> None:
+def test_suspicious_text_is_a_warning(tmp_path: Path, text: str, rule: str) -> None:
     row = copy.deepcopy(TRL)
     row["completion"][0]["content"] = text
     report = check(tmp_path, lines(TRL, row))
@@ -429,7 +429,7 @@ def test_what_should_not_stand_in_a_text_is_a_warning(tmp_path: Path, text: str,
 
 
 @pytest.mark.parametrize("text", ["a < b and c[0] > d", "x | y", "see [1] and <https://example.com>", "tab\tand\nline"])
-def test_ordinary_texts_are_no_warning(tmp_path: Path, text: str) -> None:
+def test_ordinary_texts_give_no_warning(tmp_path: Path, text: str) -> None:
     row = copy.deepcopy(TRL)
     row["completion"][0]["content"] = text
     assert check(tmp_path, lines(row)).rules == ()
@@ -473,15 +473,15 @@ def test_rows_over_the_limit_are_counted_by_a_named_tokenizer(tmp_path: Path) ->
     assert known.tokenizer_is_proxy is False
 
 
-def test_places_are_listed_up_to_a_number_and_all_are_counted(tmp_path: Path) -> None:
+def test_positions_are_listed_up_to_a_limit_and_all_are_counted(tmp_path: Path) -> None:
     broken = {"messages": [USER]}
-    report = check(tmp_path, lines(*[broken] * 50), most_problems_count=3)
+    report = check(tmp_path, lines(*[broken] * 50), max_problems_count=3)
     assert [problem.line for problem in report.problems if problem.level == "error"] == [1, 2, 3]
     assert [(rule.rule, rule.count, rule.first_line) for rule in report.rules] == [("roles/no_answer", 50, 1)]
     assert report.problem_count == 50
 
 
-def test_names_out_of_a_file_cannot_steer_a_terminal(tmp_path: Path) -> None:
+def test_names_from_a_file_cannot_control_a_terminal(tmp_path: Path) -> None:
     row = {"messages": [{"role": "\x1b[2J\x07" + "x" * 500, "content": "a"}], "\x1b]0;title\x07": 1}
     shown = "".join(problem.key + problem.problem for problem in check(tmp_path, lines(row)).problems)
     assert "\x1b" not in shown
@@ -495,7 +495,7 @@ def test_a_line_of_a_megabyte_is_an_ordinary_line(tmp_path: Path) -> None:
     assert check(tmp_path, lines(TRL, long, TRL)).rules == ()
 
 
-def test_a_line_without_end_is_passed_over_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_line_is_skipped_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_lines, "MAX_LINE_BYTES", 100_000)
     data = lines(TRL) + b"x" * 5_000_000 + b"\n" + lines({**TRL, "completion": 3})
     tracemalloc.start()
@@ -532,7 +532,7 @@ ODD = st.recursive(
 
 
 def ways(value: Any, way: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Give the way to every value within a value."""
+    """Return the path of every value within a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [found for key, item in inner for found in ((*way, key), *ways(item, (*way, key)))]
 
@@ -553,7 +553,7 @@ def test_no_row_is_too_odd_to_be_checked(data: st.DataObject, odd: Any, name: Fo
 @given(raw=st.binary(max_size=60))
 def test_no_line_is_too_odd_to_be_read(raw: bytes) -> None:
     line = read_line(raw.replace(b"\n", b" ") + b"\n", 1)
-    assert all(found.rule in RULES for found in line.found)
+    assert all(found.rule in RULES for found in line.problems)
 
 
 def test_rules_are_errors_or_warnings_and_each_says_what_it_means() -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.training_rows import REQUESTS, make_pair, make_pairs, rows_of
 
 from flowai.finetune.export.trainer_configs import TrainingSetInfo, trainer_configs
-from flowai.finetune.formats.catalog import FormatName, line_of
+from flowai.finetune.formats.catalog import FormatName, encode_row
 
 if TYPE_CHECKING:
     from flowai.finetune.formats.catalog import TrainingRow
@@ -21,8 +21,8 @@ PAIRS = make_pairs(60)
 
 
 def read(name: FormatName) -> list[TrainingRow]:
-    """Give rows as a consumer reads them: from their lines."""
-    return [json.loads(line_of(row)) for row in rows_of(name, PAIRS)]
+    """Return rows as a consumer reads them: from their lines."""
+    return [json.loads(encode_row(row)) for row in rows_of(name, PAIRS)]
 
 
 def cookbook_errors(row: TrainingRow) -> list[str]:

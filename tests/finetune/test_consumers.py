@@ -1,4 +1,4 @@
-"""What the exported rows are for: their real consumers take them, and train on the answers and on nothing else.
+"""Exported rows in their real consumers: they are accepted, and only the answers are trained.
 
 Offline, on a CPU, in an environment of their own: `make test-consumers`.
 """
@@ -21,7 +21,7 @@ from support.training_rows import make_pairs, rows_of
 from flowai.finetune.check.checker import CheckOptions, check_file
 from flowai.finetune.export.token_counts import TrainingTokenCounter
 from flowai.finetune.export.trainer_configs import TrainingSetInfo, card_header, trainer_configs
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, encode_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def ship(directory: Path, name: FormatName, pairs: list[Pair]) -> dict[Split, li
     splits: dict[Split, list[TrainingRow]] = {"train": rows[: len(rows) // 2], "validation": rows[len(rows) // 2 :]}
     tally = TrainingTokenCounter()
     for split, part in splits.items():
-        (directory / FILES[split]).write_bytes(b"".join(line_of(row) for row in part))
+        (directory / FILES[split]).write_bytes(b"".join(encode_row(row) for row in part))
         for row in part:
             tally.add(split, row)
     shipment = TrainingSetInfo(files=FILES, dataset="geo", longest_tokens=tally.totals().longest_tokens)
@@ -88,7 +88,7 @@ def test_datasets_reads_every_split_with_one_fixed_schema(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_the_schema_does_not_hang_on_what_the_rows_hold(tmp_path: Path, name: FormatName) -> None:
+def test_the_schema_does_not_depend_on_the_rows(tmp_path: Path, name: FormatName) -> None:
     def schema(directory: str, pairs: list[Pair]) -> Any:
         (tmp_path / directory).mkdir()
         ship(tmp_path / directory, name, pairs)
@@ -144,7 +144,7 @@ def test_trl_sees_tool_calls_as_they_were_written(tmp_path: Path, model: Path) -
 
 
 @pytest.mark.parametrize("name", ["trl-dpo", "kto"])
-def test_trl_takes_one_step_of_preferences(tmp_path: Path, model: Path, name: FormatName) -> None:
+def test_trl_trains_one_step_on_preferences(tmp_path: Path, model: Path, name: FormatName) -> None:
     rows = ship(tmp_path, name, PAIRS)["train"]
     trainer = trainer_of(tmp_path, name, model)
     tokenizer = make_tokenizer()
@@ -214,7 +214,7 @@ def test_our_check_finds_what_together_refuses(tmp_path: Path, broken: str) -> N
     rows = rows_of("openai", PAIRS[:12])
     BROKEN_FOR_TOGETHER[broken](rows[0])
     file = tmp_path / "train.jsonl"
-    file.write_bytes(b"".join(line_of(row) for row in rows))
+    file.write_bytes(b"".join(encode_row(row) for row in rows))
     assert not together_check(file)["is_check_passed"]
     report = check_file(file, "train.jsonl", CheckOptions())
     assert [problem.line for problem in report.problems if problem.level == "error"][:1] == [1]

@@ -1,4 +1,4 @@
-"""No case of an evaluation is trained on: however it was laid out or edited; and what is only similar stays."""
+"""Evaluation cases are found in any layout and after edits; texts that are only similar are kept."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_first_of_equal_cases_is_named_whatever_their_order() -> None:
         assert leak.case.id == "1"
 
 
-def test_short_cases_do_not_take_half_of_the_data_away() -> None:
+def test_short_cases_do_not_exclude_half_of_the_data() -> None:
     leaks = leaks_of("hi", "ok 👍", "", "🐕", "JavaScript", "Postponed.", "a quiet forest")
     assert [case.text for case in leaks.too_short] == ["hi", "ok 👍", "", "🐕"]
     for harmless in ("hi", "Hi!", "Write it in JavaScript, please.", "The talk was postponed.", "a forest", "🐕"):
@@ -99,7 +99,7 @@ def test_short_cases_do_not_take_half_of_the_data_away() -> None:
     assert reason(leaks.find("3 colors. Theme: a quiet forest")) == "leak_substring"
 
 
-def test_every_text_of_a_pair_is_looked_at() -> None:
+def test_every_text_of_a_pair_is_searched() -> None:
     leaks = leaks_of(NOTICE)
     ask = {"role": "user", "content": "Go on."}
     arguments = {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"text": NOTICE})}}
@@ -179,7 +179,7 @@ def test_planted_exercises_are_found_and_unrelated_ones_stay(shared_data: Path) 
     assert len([text for text in others if leaks.find(text)]) <= 0.005 * len(others)  # some exercises are twins
 
 
-def test_texts_without_end_that_stand_in_every_case_take_bounded_time() -> None:
+def test_endless_texts_in_every_case_need_bounded_time() -> None:
     leaks = leaks_of(*(f"{'0' * 15} and then comes number {number * 7919}" for number in range(900)))
     assert leaks.find("0" * 200_000 + "\ud800") is None
     assert reason(leaks.find("0" * 40_000 + " and then comes number 79190")) == "leak_substring"

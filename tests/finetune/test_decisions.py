@@ -1,4 +1,4 @@
-"""Decisions: what holds in the end, what reviewers disagree on, and what becomes of a pair."""
+"""Decisions: consensus, disputes, and their effect on a pair."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from flowai.finetune.decisions.decisions import (
     ReviewDecision,
     agreements,
-    apply,
+    apply_consensus,
     consensus_by_pair,
     decision_step,
-    merged,
+    merge,
     reviewer_counts,
 )
 from flowai.finetune.records import Pair, Quarantined
@@ -29,7 +29,7 @@ BEGIN = datetime(2026, 5, 2, tzinfo=UTC)
 
 
 def told(*lines: str) -> list[ReviewDecision]:
-    """Make decisions of `reviewer action pair [text]`, a second apart."""
+    """Build decisions of `reviewer action pair [text]`, a second apart."""
     made = []
     for second, line in enumerate(lines):
         reviewer, action, pair, *text = line.split(maxsplit=3)
@@ -77,7 +77,7 @@ def held(**changes: Any) -> Quarantined:
         (["ann edit c1 one", "bob edit c1 other", "cid accept c1"], None),
     ],
 )
-def test_what_holds_in_the_end(lines: list[str], holds: str | None) -> None:
+def test_the_decision_that_holds(lines: list[str], holds: str | None) -> None:
     ruling = consensus_by_pair(told(*lines)).get("c1")
     held = None if ruling is None else ruling.decision
     assert (None if held is None else held.action) == holds
@@ -87,7 +87,7 @@ def test_a_disagreement_is_named_and_keeps_the_pair_out() -> None:
     ruling = consensus_by_pair(told("ann accept c1", "bob reject c1"))["c1"]
     assert ruling.decision is None
     for given_ in (pair(), held()):
-        out = apply(given_, ruling)
+        out = apply_consensus(given_, ruling)
         assert isinstance(out, Quarantined)
         assert out.reason == "disputed"
         assert out.detail == "ann: accept, bob: reject"
@@ -101,12 +101,12 @@ def test_files_merge_in_any_order_and_as_often_as_one_likes(words: list[tuple[st
     parts = [[one for one in decisions if one.reviewer == who] for who in "ab"]
     shuffled = random.Random(1).sample(decisions, len(decisions))  # noqa: S311 - a shuffle to repeat
     expected = consensus_by_pair(decisions)
-    assert consensus_by_pair(merged(parts[1], parts[0])) == expected
-    assert consensus_by_pair(merged(shuffled, decisions, parts[0])) == expected
+    assert consensus_by_pair(merge(parts[1], parts[0])) == expected
+    assert consensus_by_pair(merge(shuffled, decisions, parts[0])) == expected
 
 
 @pytest.mark.parametrize("given_", [pair(), held()], ids=["pair", "held"])
-def test_decisions_do_what_they_say(given_: Pair | Quarantined) -> None:
+def test_decisions_are_applied(given_: Pair | Quarantined) -> None:
     def done(line: str) -> Pair | Quarantined:
         return decision_step(told(line))(given_)
 
@@ -128,17 +128,17 @@ def test_an_accepted_bad_example_stays_one_and_an_edited_one_becomes_good() -> N
     assert decision_step(told("ann edit c1 Right."))(rejected) == pair(opinion="edited", edit="Right.")
 
 
-def test_a_line_that_no_person_may_let_in_stays_out() -> None:
+def test_a_line_that_no_reviewer_may_accept_stays_out() -> None:
     out = Quarantined(id="c1", step="quality", reason="refusal")
     assert decision_step(told("ann accept c1"))(out) is out
 
 
-def test_reviewers_are_counted_by_the_pairs_they_have_a_word_on() -> None:
+def test_reviewers_are_counted_by_the_pairs_they_decided() -> None:
     lines = told("bob accept c1", "bob reject c1", "ann reject c1", "bob accept c2", "bob skip c3", "bob undo c2")
     assert reviewer_counts(lines) == {"ann": 1, "bob": 1}
 
 
-def test_first_words_make_the_agreement() -> None:
+def test_first_decisions_make_the_agreement() -> None:
     lines = told("ann accept c1", "bob reject c1", "bob accept c1", "ann accept c2", "bob skip c2", "bob accept c2")
     (names, found), *others = agreements(lines).items()
     assert not others
@@ -165,7 +165,7 @@ def test_first_words_make_the_agreement() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_decision_is_refused(changes: dict[str, Any]) -> None:
+def test_an_invalid_decision_is_refused(changes: dict[str, Any]) -> None:
     facts = {"at": "2026-05-02T12:00:00Z", "reviewer": "ann", "pair": "c1", "action": "accept", **changes}
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(facts, ReviewDecision)

@@ -1,4 +1,4 @@
-"""Decisions on disk: only ever added to, whole after a kill, passed on as CSV and JSONL and back."""
+"""Decisions on disk: append-only, intact after a kill, exported as CSV and JSONL and imported again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowai.errors import ProjectError, UsageError
-from flowai.finetune.decisions.decision_files import check_ending, read_decisions, written
+from flowai.finetune.decisions.decision_files import check_ending, encode_decisions, read_decisions
 from flowai.finetune.decisions.decision_log import DecisionLog
 from flowai.finetune.decisions.decisions import ReviewDecision
 
@@ -33,69 +33,69 @@ def decision(pair: str = "c1", second: int = 0, **changes: object) -> ReviewDeci
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> DecisionLog:
+def log(tmp_path: Path) -> DecisionLog:
     return DecisionLog(tmp_path / "finetune" / "chat" / "decisions.jsonl", name="decisions.jsonl")
 
 
-def test_what_was_added_is_there_for_the_next(book: DecisionLog) -> None:
-    first, second = book.add(decision()), book.add(decision(second=1, action="reject"))
-    again = DecisionLog(book.path, name="again")
+def test_an_added_decision_is_there_for_the_next_reader(log: DecisionLog) -> None:
+    first, second = log.add(decision()), log.add(decision(second=1, action="reject"))
+    again = DecisionLog(log.path, name="again")
     assert again.decisions == (first, second)
     assert again.for_pair("c1") == (first, second)
     assert again.for_pair("c2") == ()
 
 
-def test_what_comes_last_is_last_whatever_the_clock_says(book: DecisionLog) -> None:
-    book.add(decision(second=60))
-    late = book.add(decision(second=0, action="reject"))
-    assert book.decisions[-1] == late
+def test_the_last_line_is_last_whatever_the_clock_shows(log: DecisionLog) -> None:
+    log.add(decision(second=60))
+    late = log.add(decision(second=0, action="reject"))
+    assert log.decisions[-1] == late
     assert late.at > BEGIN + timedelta(seconds=60)
 
 
-def test_another_process_may_add_and_version_control_may_replace(book: DecisionLog) -> None:
-    book.add(decision())
-    other = DecisionLog(book.path, name="other")
+def test_another_process_may_add_and_version_control_may_replace(log: DecisionLog) -> None:
+    log.add(decision())
+    other = DecisionLog(log.path, name="other")
     other.add(decision("c2", reviewer="bob"))
-    assert [one.pair for one in book.decisions] == ["c1", "c2"]
-    merged = book.path.read_bytes()
-    book.path.unlink()
-    book.path.write_bytes(merged)
-    book.add(decision("c3"))
-    assert len(DecisionLog(book.path, name="again").decisions) == 3
+    assert [one.pair for one in log.decisions] == ["c1", "c2"]
+    merged = log.path.read_bytes()
+    log.path.unlink()
+    log.path.write_bytes(merged)
+    log.add(decision("c3"))
+    assert len(DecisionLog(log.path, name="again").decisions) == 3
 
 
-def test_a_torn_line_is_named_and_costs_no_other(book: DecisionLog) -> None:
-    book.add(decision())
-    with book.path.open("ab") as stream:
+def test_a_torn_line_is_named_and_costs_no_other(log: DecisionLog) -> None:
+    log.add(decision())
+    with log.path.open("ab") as stream:
         stream.write(b'{"at":"2026-05-02T00:00:01Z","revie')
-    book.add(decision("c2"))
-    assert [one.pair for one in book.decisions] == ["c1", "c2"]
-    assert book.damaged == (2,)
+    log.add(decision("c2"))
+    assert [one.pair for one in log.decisions] == ["c1", "c2"]
+    assert log.damaged == (2,)
 
 
-def test_a_line_that_says_something_else_is_an_error(book: DecisionLog) -> None:
-    book.add(decision())
-    with book.path.open("ab") as stream:
+def test_a_line_that_is_not_a_decision_is_an_error(log: DecisionLog) -> None:
+    log.add(decision())
+    with log.path.open("ab") as stream:
         stream.write(b'{"at":"2026-05-02T00:00:01Z","reviewer":"ann","pair":"c1","action":"adopt"}\n')
     with pytest.raises(ProjectError, match=r"name:2: .*adopt"):
-        DecisionLog(book.path, name="name")
+        DecisionLog(log.path, name="name")
 
 
-def test_what_is_taken_in_twice_counts_once(book: DecisionLog) -> None:
-    book.add(decision())
+def test_an_import_twice_counts_once(log: DecisionLog) -> None:
+    log.add(decision())
     others = [decision(), decision("c2", reviewer="bob"), decision("c2", reviewer="bob")]
-    assert book.import_decisions(others) == 1
-    assert book.import_decisions(others) == 0
+    assert log.import_decisions(others) == 1
+    assert log.import_decisions(others) == 0
 
 
 @given(text=HOSTILE | TEXTS, note=HOSTILE | TEXTS, pair=(HOSTILE | TEXTS).filter(bool))
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
-def test_files_come_back_as_they_went(
+def test_an_exported_file_is_imported_unchanged(
     tmp_path_factory: pytest.TempPathFactory, ending: str, text: str, note: str, pair: str
 ) -> None:
     decisions = (decision(pair, note=note), decision(pair, 1, action="edit", text=f"{text}x"))
     path = tmp_path_factory.mktemp("passed") / f"on{ending}"
-    path.write_bytes(written(decisions, ending))
+    path.write_bytes(encode_decisions(decisions, ending))
     assert read_decisions(path, name="on", ending=ending) == decisions
 
 
@@ -105,7 +105,7 @@ def test_no_cell_is_a_formula() -> None:
         decision("+x", note="@SUM(A1)"),
         decision("\t=1", note="-2+3"),
     ]
-    rows = list(csv.reader(io.StringIO(written(decisions, ".csv").decode("utf-8-sig"), newline="")))
+    rows = list(csv.reader(io.StringIO(encode_decisions(decisions, ".csv").decode("utf-8-sig"), newline="")))
     assert all(cell[:1] not in tuple("=+-@\t\r\n") for row in rows for cell in row if cell)
 
 
@@ -141,5 +141,5 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
 def test_a_long_answer_fits_into_a_cell(tmp_path: Path) -> None:
     long = decision(action="edit", text="word " * 300_000)
     path = tmp_path / "long.csv"
-    path.write_bytes(written([long], ".csv"))
+    path.write_bytes(encode_decisions([long], ".csv"))
     assert read_decisions(path, name="long.csv", ending=".csv") == (long,)

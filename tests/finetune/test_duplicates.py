@@ -1,4 +1,4 @@
-"""Pairs that say the same leave one behind: found without comparing all, whatever order they come in."""
+"""Duplicates: one pair of each cluster is kept, found without comparing all, in any order."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def sentence(seed: int, count: int) -> str:
         (ASKED.replace("pumps in the north hall", "cranes at the quay"), ANSWERED.replace("2", "3"), None),
     ],
 )
-def test_request_and_answer_must_both_be_alike(
+def test_request_and_answer_must_both_be_similar(
     request_: str, answer: str, reason: Literal["exact_duplicate", "near_duplicate"] | None
 ) -> None:
     assert fates([asked("a"), asked("b", request_, answer, minute=1)])["b"] == DuplicateResult(
@@ -116,7 +116,7 @@ def test_code_that_differs_in_one_sign_is_not_the_same() -> None:
     assert found["b"].reason is None
 
 
-def test_an_edited_answer_stays_over_an_accepted_one_and_the_earlier_over_the_later() -> None:
+def test_an_edited_answer_is_kept_before_an_accepted_one_and_the_earlier_before_the_later() -> None:
     pairs = [
         asked("late", minute=9),
         asked("early", minute=1),
@@ -128,7 +128,7 @@ def test_an_edited_answer_stays_over_an_accepted_one_and_the_earlier_over_the_la
     assert fates(pairs[:3])["late"].keeper == "early"
 
 
-def test_the_earliest_pair_says_on_which_side_its_cluster_lies() -> None:
+def test_the_earliest_pair_decides_the_split_of_its_cluster() -> None:
     pairs = [asked("first", minute=1), asked("edited", opinion="edited", minute=2), asked("second", minute=3)]
     splits: dict[str, Split] = {"first": "test", "edited": "train", "second": "test"}
     assert {fate.keeper for fate in fates(pairs, splits).values()} == {"first"}
@@ -214,7 +214,7 @@ def test_the_order_of_pairs_changes_nothing(pairs: list[Pair], random: Random) -
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=60), st.integers(1, 12))
-def test_equal_stretches_have_equal_numbers_and_others_do_not(text: str, length: int) -> None:
+def test_equal_shingles_have_equal_hashes_and_others_do_not(text: str, length: int) -> None:
     plain = folded(text)
     stretches = [plain[at : at + length] for at in range(max(1, len(plain) - length + 1))] if plain else []
     numbers = shingles(plain, length).tolist()
@@ -247,6 +247,6 @@ def test_a_table_larger_than_its_block_is_read_back(tmp_path: Path) -> None:
         assert [names_[at] for at in (0, 4_096, 8_999)] == ["name 0 é", "name 4096 é", "name 8999 é"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError, match="cannot write"):
         Duplicates(tmp_path / "missing")

@@ -22,7 +22,7 @@ from support.training_rows import (
 
 from flowai.errors import UsageError
 from flowai.finetune.check.rows import check_row, detect_format
-from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, format_of, line_of
+from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName, encode_row, find_format
 from flowai.finetune.formats.conversation import FormatViolation
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PREFERRING: tuple[FormatName, ...] = ("openai-dpo", "trl-dpo")
 
 
 def unfit(name: FormatName, pair: Pair) -> str:
-    """Give the rule for which a format refuses a pair."""
+    """Return the rule by which a format refuses a pair."""
     made = FORMATS[name].rows(pair)
     assert isinstance(made, FormatViolation), made
     return made.rule
@@ -171,13 +171,13 @@ IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
         ),
     ],
 )
-def test_what_no_format_can_hold_is_named(messages: list[dict[str, Any]], rule: str) -> None:
+def test_requests_that_no_format_can_represent_are_named(messages: list[dict[str, Any]], rule: str) -> None:
     for name in FORMAT_NAMES:
         assert unfit(name, make_pair(tuple(messages), edit="b")) == rule
 
 
 @pytest.mark.parametrize("name", IMITATING)
-def test_a_rejected_answer_is_nothing_to_imitate(name: FormatName) -> None:
+def test_a_rejected_answer_is_not_imitated(name: FormatName) -> None:
     assert unfit(name, make_pair(opinion="rejected")) == "answer/rejected"
 
 
@@ -204,7 +204,7 @@ def test_templates_want_one_system_message_at_the_top_and_a_question() -> None:
         assert unfit(name, make_pair(alone)) == "roles/no_request"
 
 
-def test_llamafactory_takes_neither_two_users_in_a_row_nor_calls_with_a_text() -> None:
+def test_llamafactory_accepts_neither_two_users_in_a_row_nor_calls_with_a_text() -> None:
     assert unfit("llamafactory", make_pair((USER, USER))) == "roles/order"
     talking = (USER, {**CALLING, "content": "Let me look."}, RESULT)
     assert unfit("llamafactory", make_pair(talking)) == "tools/with_text"
@@ -215,7 +215,7 @@ def test_llamafactory_takes_neither_two_users_in_a_row_nor_calls_with_a_text() -
 
 
 def test_a_line_is_one_line_for_every_reader() -> None:
-    line = line_of({"text": "a\u2028b\u2029c\x85d\ne\r"})
+    line = encode_row({"text": "a\u2028b\u2029c\x85d\ne\r"})
     assert len(line.decode().splitlines()) == 1
     assert json.loads(line) == {"text": "a\u2028b\u2029c\x85d\ne\r"}
     assert line.endswith(b"}\n")
@@ -223,7 +223,7 @@ def test_a_line_is_one_line_for_every_reader() -> None:
 
 def test_an_unknown_format_is_named_with_its_neighbour() -> None:
     with pytest.raises(UsageError, match="found `trl-kto`") as caught:
-        format_of("trl-kto")
+        find_format("trl-kto")
     assert caught.value.hint is not None
     assert "llamafactory" in caught.value.hint
 
@@ -259,12 +259,12 @@ def test_whatever_the_pair_its_rows_pass_the_check_or_the_reason_has_a_name(
         assert made.detail
         return
     for row in made:
-        assert json.loads(line_of(row)) == row
+        assert json.loads(encode_row(row)) == row
         rules = {found.rule for found in check_row(name, row)} - {"roles/together", "roles/repeated"}
         assert rules == set(), row
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
 def test_the_same_pairs_give_the_same_bytes(name: FormatName) -> None:
-    once = [line_of(row) for row in rows_of(name, make_pairs(20))]
-    assert once == [line_of(row) for row in rows_of(name, make_pairs(20))]
+    once = [encode_row(row) for row in rows_of(name, make_pairs(20))]
+    assert once == [encode_row(row) for row in rows_of(name, make_pairs(20))]

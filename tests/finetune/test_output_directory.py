@@ -1,4 +1,4 @@
-"""An export's directory: whole or not there, and nobody else's files are touched."""
+"""An export's directory: complete or missing, and no other files are touched."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def export(path: Path, text: str, *, replace: bool = False) -> None:
         (place / "train.jsonl").write_text(text)
 
 
-def test_it_stands_whole_at_the_end_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_the_directory_is_complete_at_the_end_with_nothing_beside_it(tmp_path: Path) -> None:
     export(tmp_path / "deep" / "out", "one")
     assert (tmp_path / "deep" / "out" / "train.jsonl").read_text() == "one"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
 
 
-def test_what_fails_leaves_nothing_new_and_the_old_untouched(tmp_path: Path) -> None:
+def test_a_failed_export_leaves_the_old_one_unchanged(tmp_path: Path) -> None:
     export(tmp_path / "out", "old")
 
     def fail() -> None:
@@ -41,7 +41,7 @@ def test_what_fails_leaves_nothing_new_and_the_old_untouched(tmp_path: Path) -> 
     assert (tmp_path / "out" / "train.jsonl").read_text() == "old"
 
 
-def test_what_a_killed_export_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_export_are_removed(tmp_path: Path) -> None:
     left = tmp_path / ".out.partial"
     (left / "deep").mkdir(parents=True)
     (left / "train.jsonl").write_text("half")
@@ -50,27 +50,27 @@ def test_what_a_killed_export_left_is_no_obstacle(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_a_directory_that_stands_there_is_named(tmp_path: Path) -> None:
+def test_an_existing_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="something else stands there"):
+    with pytest.raises(UsageError, match="not an export, and not empty"):
         export(tmp_path / "mine", "new", replace=True)
     (tmp_path / "file").write_text("a file")
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="not an export"):
         export(tmp_path / "file", "new", replace=True)
     export(tmp_path / "out", "old")
-    with pytest.raises(UsageError, match="an export stands there already"):
+    with pytest.raises(UsageError, match="the directory has an export already"):
         export(tmp_path / "out", "new")
     export(tmp_path / "out", "new", replace=True)
     assert (tmp_path / "out" / "train.jsonl").read_text() == "new"
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
-def test_two_exports_to_one_place_do_not_mix(tmp_path: Path) -> None:
+def test_two_exports_to_one_directory_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / ".out.partial").mkdir()
     other = os.open(tmp_path / ".out.partial", os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(InfrastructureError, match="another export is writing there"):
+    with pytest.raises(InfrastructureError, match="another export writes to it"):
         export(tmp_path / "out", "new")
     os.close(other)
     export(tmp_path / "out", "new")

@@ -1,4 +1,4 @@
-"""Golden pairs: what a user said last decides, an edit is told from a rewrite, and nothing judged is lost."""
+"""Golden pairs: the last feedback decides, edits differ from rewrites, and no judged call is lost."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from flowai.events import CallEvent, Content, FeedbackEvent
 from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
-from flowai.finetune.pairs.edits import kind_of_edit
-from flowai.finetune.pairs.pair_store import open_bench
-from flowai.finetune.pairs.pairing import FeedbackItem, pair_of, review_of, user_verdict
+from flowai.finetune.pairs.edits import classify_edit
+from flowai.finetune.pairs.pair_store import open_pair_store
+from flowai.finetune.pairs.pairing import FeedbackItem, build_pair, quarantine_doubtful_edit, user_verdict
 from flowai.finetune.records import Pair, Quarantined
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def words(*spoken: FeedbackVerdict) -> list[FeedbackItem]:
         (["edited", "rejected", "saved"], "accepted", None),
     ],
 )
-def test_the_last_word_counts_and_praise_of_an_edit_keeps_it(
+def test_the_last_feedback_counts_and_positive_feedback_keeps_an_edit(
     spoken: list[FeedbackVerdict], opinion: str, text: str | None
 ) -> None:
     assert user_verdict(words(*spoken)) == (opinion, text)
@@ -105,12 +105,12 @@ def test_the_last_word_counts_and_praise_of_an_edit_keeps_it(
         ("[" * 5000, "[" * 5000 + ".", "trivial"),
     ],
 )
-def test_an_edit_is_told_from_a_touch_and_from_a_rewrite(answer: str, edit: str, kind: str) -> None:
-    assert kind_of_edit(answer, edit) == kind
+def test_real_edits_differ_from_trivial_ones_and_rewrites(answer: str, edit: str, kind: str) -> None:
+    assert classify_edit(answer, edit) == kind
 
 
-def test_an_accepted_answer_is_what_a_model_should_say() -> None:
-    pair = pair_of(call(served_model="gpt-4o-mini-2024"), words("saved"))
+def test_an_accepted_answer_is_learned() -> None:
+    pair = build_pair(call(served_model="gpt-4o-mini-2024"), words("saved"))
     assert isinstance(pair, Pair)
     assert pair.opinion == "accepted"
     assert pair.answer == "The merger was stopped."
@@ -120,16 +120,16 @@ def test_an_accepted_answer_is_what_a_model_should_say() -> None:
     assert pair.messages == (ASKED,)
 
 
-def test_an_edit_is_what_a_model_should_say_in_place_of_its_answer() -> None:
-    pair = pair_of(call(), words("edited"))
+def test_an_edit_is_learned_instead_of_the_answer() -> None:
+    pair = build_pair(call(), words("edited"))
     assert isinstance(pair, Pair)
     assert pair.opinion == "edited"
     assert pair.answer == "text 0"
     assert pair.output == "The merger was stopped."
 
 
-def test_nobody_should_say_a_rejected_answer() -> None:
-    pair = pair_of(call(), words("rejected"))
+def test_a_rejected_answer_is_not_learned() -> None:
+    pair = build_pair(call(), words("rejected"))
     assert isinstance(pair, Pair)
     assert pair.opinion == "rejected"
     assert pair.answer is None
@@ -146,8 +146,8 @@ def test_nobody_should_say_a_rejected_answer() -> None:
         ({"finish_reason": "length"}, "accepted", "truncated"),
     ],
 )
-def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: FeedbackVerdict, reason: str) -> None:
-    made = pair_of(call(**changes), words(spoken))
+def test_calls_without_a_pair_have_a_reason(changes: dict[str, Any], spoken: FeedbackVerdict, reason: str) -> None:
+    made = build_pair(call(**changes), words(spoken))
     assert isinstance(made, Quarantined)
     assert made.id == "c1"
     assert made.reason == reason
@@ -156,39 +156,39 @@ def test_what_gives_no_pair_is_named(changes: dict[str, Any], spoken: FeedbackVe
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "no_text"), ("", "empty"), (" \n", "empty")])
 def test_an_edit_without_a_text_gives_no_pair(text: str | None, reason: str) -> None:
-    made = pair_of(call(), [FeedbackItem(at_us=0, verdict="edited", text=text)])
+    made = build_pair(call(), [FeedbackItem(at_us=0, verdict="edited", text=text)])
     assert isinstance(made, Quarantined)
     assert made.reason == reason
 
 
 def test_a_cut_off_answer_that_was_edited_is_a_pair() -> None:
-    assert isinstance(pair_of(call(finish_reason="length"), words("edited")), Pair)
+    assert isinstance(build_pair(call(finish_reason="length"), words("edited")), Pair)
 
 
-def test_touches_and_rewrites_go_to_a_person_with_all_they_need() -> None:
-    pair = pair_of(call(), [FeedbackItem(at_us=0, verdict="edited", text="the merger was stopped")])
+def test_trivial_edits_and_rewrites_go_to_a_reviewer_with_their_pair() -> None:
+    pair = build_pair(call(), [FeedbackItem(at_us=0, verdict="edited", text="the merger was stopped")])
     assert isinstance(pair, Pair)
-    held = review_of(pair)
+    held = quarantine_doubtful_edit(pair)
     assert held is not None
     assert held.reason == "trivial_edit"
     assert held.needs_review is True
     assert held.pair == pair
-    assert review_of(msgspec.structs.replace(pair, edit="The merger was not approved.")) is None
-    assert review_of(msgspec.structs.replace(pair, opinion="accepted", edit=None)) is None
+    assert quarantine_doubtful_edit(msgspec.structs.replace(pair, edit="The merger was not approved.")) is None
+    assert quarantine_doubtful_edit(msgspec.structs.replace(pair, opinion="accepted", edit=None)) is None
 
 
-def gathered(
+def collected(
     tmp_path: Path, events: list[Event], wanted: PairSelector | None = None
 ) -> tuple[list[Pair], list[Quarantined], Funnel]:
     home = tmp_path / str(len(list(tmp_path.iterdir())))
     home.mkdir()
-    kept_out: list[Quarantined] = []
-    with open_bench(home) as bench:
-        funnel = collect_pairs(lambda: events, wanted or PairSelector(feature="summarization"), bench, kept_out.append)
-        return list(bench.pairs()), kept_out, funnel
+    rejected: list[Quarantined] = []
+    with open_pair_store(home) as store:
+        funnel = collect_pairs(lambda: events, wanted or PairSelector(feature="summarization"), store, rejected.append)
+        return list(store.pairs()), rejected, funnel
 
 
-def test_only_judged_calls_of_users_of_the_feature_in_time_are_gathered(tmp_path: Path) -> None:
+def test_only_judged_calls_of_users_in_the_time_range_are_collected(tmp_path: Path) -> None:
     late = NOON + timedelta(days=2)
     events: list[Event] = [
         call("c1"),
@@ -202,18 +202,18 @@ def test_only_judged_calls_of_users_of_the_feature_in_time_are_gathered(tmp_path
         said("accepted", "late", after_s=999_999),
     ]
     wanted = PairSelector(feature="summarization", since=NOON, until=late)
-    pairs, kept_out, funnel = gathered(tmp_path, events, wanted)
+    pairs, rejected, funnel = collected(tmp_path, events, wanted)
     assert [pair.id for pair in pairs] == ["c1"]
-    assert kept_out == []
-    assert funnel == Funnel(call_count=5, wanted_count=2, judged_count=1, content_count=1, pair_count=1)
+    assert rejected == []
+    assert funnel == Funnel(call_count=5, selected_count=2, judged_count=1, content_count=1, pair_count=1)
 
 
-def test_words_without_a_call_are_reported(tmp_path: Path) -> None:
-    _, kept_out, _ = gathered(tmp_path, [said("edited", "gone", text="better")])
-    assert [(one.id, one.reason) for one in kept_out] == [("gone", "no_call")]
+def test_feedback_without_a_call_is_reported(tmp_path: Path) -> None:
+    _, rejected, _ = collected(tmp_path, [said("edited", "gone", text="better")])
+    assert [(one.id, one.reason) for one in rejected] == [("gone", "no_call")]
 
 
-def test_a_line_that_stands_twice_counts_once_and_two_stories_count_never(tmp_path: Path) -> None:
+def test_a_repeated_line_counts_once_and_conflicting_lines_never(tmp_path: Path) -> None:
     events: list[Event] = [
         call("same"),
         call("same"),
@@ -223,17 +223,17 @@ def test_a_line_that_stands_twice_counts_once_and_two_stories_count_never(tmp_pa
         call("half", content=None),
         *(said("accepted", name) for name in ("same", "two", "half")),
     ]
-    pairs, kept_out, _ = gathered(tmp_path, events)
+    pairs, rejected, _ = collected(tmp_path, events)
     assert [pair.id for pair in pairs] == ["same"]
-    assert [(one.id, one.reason) for one in kept_out] == [("half", "conflicting"), ("two", "conflicting")]
+    assert [(one.id, one.reason) for one in rejected] == [("half", "conflicting"), ("two", "conflicting")]
 
 
-def test_a_session_s_pairs_stand_together(tmp_path: Path) -> None:
+def test_pairs_of_a_session_are_consecutive(tmp_path: Path) -> None:
     events: list[Event] = []
     for number, session in enumerate(["s1", "s2", None, "s1", "s2"]):
         events.append(call(f"c{number}", at=NOON + timedelta(minutes=number), session=session))
         events.append(said("accepted", f"c{number}"))
-    pairs, _, _ = gathered(tmp_path, events)
+    pairs, _, _ = collected(tmp_path, events)
     assert [pair.id for pair in pairs] == ["c0", "c3", "c1", "c4", "c2"]
 
 
@@ -244,7 +244,7 @@ VERDICTS = st.sampled_from(["accepted", "rejected", "edited", "saved", "thumbs_d
     spoken=st.lists(st.tuples(st.integers(0, 8), VERDICTS, st.integers(0, 3)), max_size=30),
     order=st.randoms(use_true_random=False),
 )
-def test_every_judged_call_is_a_pair_or_reported_and_order_says_nothing(
+def test_every_judged_call_is_a_pair_or_reported_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, spoken: list[tuple[int, FeedbackVerdict, int]], order: Any
 ) -> None:
     tmp_path = tmp_path_factory.mktemp("log")
@@ -252,8 +252,8 @@ def test_every_judged_call_is_a_pair_or_reported_and_order_says_nothing(
     for number, verdict, second in spoken:
         text = f"another text {second}" if verdict == "edited" and second else None
         events.append(said(verdict, f"c{number}", after_s=second, text=text))
-    pairs, kept_out, _ = gathered(tmp_path, events)
-    ids = [pair.id for pair in pairs] + [one.id for one in kept_out]
+    pairs, rejected, _ = collected(tmp_path, events)
+    ids = [pair.id for pair in pairs] + [one.id for one in rejected]
     assert sorted(ids) == sorted({f"c{number}" for number, _, _ in spoken})
     order.shuffle(events)
-    assert gathered(tmp_path, events)[:2] == (pairs, kept_out)
+    assert collected(tmp_path, events)[:2] == (pairs, rejected)

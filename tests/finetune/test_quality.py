@@ -1,4 +1,4 @@
-"""What no training can use is found: empty, unreadable, out of bounds, refusing, looping, toxic, foreign."""
+"""Quality checks: empty, unreadable, out of limits, refusing, looping, toxic, in another language."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def reason(output: str, rules: QualityLimits | None = None, request: str = "Wher
         ("x" * 300_000, "too_long"),
     ],
 )
-def test_a_fault_has_its_reason(output: str, expected: str | None) -> None:
+def test_a_problem_has_its_reason(output: str, expected: str | None) -> None:
     assert reason(output) == expected
 
 
-def test_an_empty_request_and_an_unreadable_tool_answer_are_faults() -> None:
+def test_an_empty_request_and_an_unreadable_tool_answer_are_problems() -> None:
     assert reason("To the sea.", request=" ") == "empty"
     broken = (*ASK, {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "\x01"}]})
     fault = quality_problem(make_pair(broken), QualityLimits())
@@ -63,7 +63,7 @@ def test_an_empty_request_and_an_unreadable_tool_answer_are_faults() -> None:
     assert fault.detail == "U+0001 in a text"
 
 
-def test_bounds_are_the_rules_own() -> None:
+def test_limits_are_inclusive() -> None:
     assert reason("To the sea.", QualityLimits(min_answer_chars=11)) is None
     assert reason("To the sea", QualityLimits(min_answer_chars=11)) == "too_short"
     assert reason("Yes.", QualityLimits(min_request_chars=100)) == "too_short"
@@ -131,7 +131,7 @@ def test_what_only_sounds_like_a_refusal_is_an_answer(answer: str) -> None:
     assert not is_refusal(answer)
 
 
-def test_loops_are_told_from_what_has_a_form() -> None:
+def test_loops_differ_from_regular_text() -> None:
     table = "| a | b |\n|---|---|\n" + "".join(f"| row {row} | value {row * 7 % 13} |\n" for row in range(60))
     chart = json.dumps({"nodes": [{"id": f"n{row}", "label": "Step", "row": row} for row in range(60)]})
     for fine in (table, chart, LOG, (ROOT / "datasets" / "summary.jsonl").read_text(encoding="utf-8"), "ha " * 20):
@@ -146,7 +146,7 @@ def test_any_text_is_judged(text: str) -> None:
 
 
 @detects_toxicity
-def test_toxic_texts_are_told_from_technical_ones() -> None:
+def test_toxic_texts_differ_from_technical_ones() -> None:
     toxic = ["You are a fucking idiot.", "Shut up, bitch!", "go kill yourself"]
     toxic += ["The report is fine. " * 60 + "You fucking moron." + " And so on." * 60, "what an a\u200bss\u200bhole"]
     fine = ["Kill the process with kill -9.", "The master database and its slaves.", "", "to the sea", LOG]
@@ -165,7 +165,7 @@ def test_exercises_and_our_own_pages_are_not_toxic(shared_data: Path) -> None:
 
 
 @detects_language
-def test_languages_that_nobody_expects_are_named() -> None:
+def test_unexpected_languages_are_named() -> None:
     expected = Languages(["en", "de"])
     assert expected.other_language("The river goes to the sea, and the sea goes nowhere at all.") is None
     assert expected.other_language("Der Fluss fließt in das Meer, und das Meer fließt nirgendwohin.") is None
@@ -187,7 +187,7 @@ def test_a_language_that_does_not_exist_is_an_error() -> None:
         Languages(["english"])
 
 
-def test_without_the_packages_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_packages_the_error_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toxicity, "can_detect", lambda: False)
     monkeypatch.setattr(language, "can_detect", lambda: False)
     with pytest.raises(UsageError, match="alt-profanity-check is not installed") as missing:

@@ -1,4 +1,4 @@
-"""A row's side is its own for ever; no user, session or cluster lies on two."""
+"""A row's split never changes; no user, session or cluster is in two."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def test_the_split_of_a_user_is_the_same_on_every_machine() -> None:
 
 
 @pytest.mark.parametrize("shares", [(0.9, 0.05, 0.06), (1.2, -0.1, -0.1), (0.0, 0.0, 0.0)])
-def test_shares_must_be_shares(shares: tuple[float, float, float]) -> None:
-    with pytest.raises(UsageError, match="together 1"):
+def test_invalid_shares_are_refused(shares: tuple[float, float, float]) -> None:
+    with pytest.raises(UsageError, match="with the sum 1"):
         SplitRatios(train=shares[0], validation=shares[1], test=shares[2])
 
 
@@ -119,7 +119,7 @@ rows = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(rows, rows, st.randoms(use_true_random=False))
-def test_new_rows_never_move_a_row_and_no_group_lies_on_two_sides(
+def test_new_rows_never_move_a_row_and_no_group_is_in_two_splits(
     old: list[Pair], new: list[Pair], random: Random
 ) -> None:
     both = list({pair.id: pair for pair in (*old, *new)}.values())
@@ -137,7 +137,7 @@ def test_new_rows_never_move_a_row_and_no_group_lies_on_two_sides(
 
 @settings(max_examples=40, deadline=None)
 @given(rows, rows)
-def test_what_a_cluster_says_stays_on_its_side_while_the_log_only_grows(old: list[Pair], new: list[Pair]) -> None:
+def test_a_cluster_stays_in_its_split_while_the_log_grows(old: list[Pair], new: list[Pair]) -> None:
     later = [
         msgspec.structs.replace(pair, id=f"later-{pair.id}", at="2026-06-01T00:00:00Z", session=None) for pair in new
     ]

@@ -1,4 +1,4 @@
-"""What lies beside the rows: files that their consumers parse, limits that cut no answer off, totals, a price."""
+"""Files beside the rows: consumers can parse them, limits cut no answer off, totals, a price."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_trl_script_parses_and_names_its_columns(name: FormatName, model: st
 
 @pytest.mark.parametrize("name", ["axolotl", "llamafactory"])
 @pytest.mark.parametrize("model", [BASE_MODEL, HOSTILE])
-def test_yaml_holds_what_was_given(name: FormatName, model: str) -> None:
+def test_yaml_contains_the_given_values(name: FormatName, model: str) -> None:
     files = trainer_configs(name, TrainingSetInfo(files=FILES, dataset="geo", base_model=model, longest_tokens=3000))
     config = yaml.safe_load(files[f"{name}.yaml"])
     assert model in config.values()
@@ -130,5 +130,5 @@ def test_a_proxy_count_names_its_tokenizer(model: str | None, expected: tuple[st
     assert tokenizer_of(model) == expected
 
 
-def test_a_text_of_spaces_without_end_is_counted() -> None:
+def test_a_very_long_text_of_spaces_is_counted() -> None:
     assert TrainingTokenCounter().count({"completion": " " * 1_000_000})[0] > 1000

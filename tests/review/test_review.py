@@ -1,4 +1,4 @@
-"""The review page's server: who may come in, what other pages of the same browser cannot do, and what is answered."""
+"""The review page's server: login, requests of other pages in the same browser, and answers."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def pair(number: int) -> Pair:
 
 
 @contextmanager
-def served(book: DecisionLog) -> Iterator[Addresses]:
-    """Serve a desk in a thread while the block runs."""
-    desk = ReviewQueue(
+def served(log: DecisionLog) -> Iterator[Addresses]:
+    """Serve a review queue in a thread while the block runs."""
+    queue = ReviewQueue(
         feature="chat",
         reviewer="ann",
-        given=[pair(0), pair(1)],
-        book=book,
+        candidates=[pair(0), pair(1)],
+        decision_log=log,
         labels={},
         now=lambda: datetime(2026, 5, 2, tzinfo=UTC),
     )
@@ -56,7 +56,7 @@ def served(book: DecisionLog) -> Iterator[Addresses]:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(lambda: loop.call_soon_threadsafe(ended.set))
-        async with serve_review_page(desk, port=0, random_bytes=os.urandom, on_bug=bugs.append) as addresses:
+        async with serve_review_page(queue, port=0, random_bytes=os.urandom, on_bug=bugs.append) as addresses:
             found.append(addresses)
             up.set()
             await ended.wait()
@@ -73,51 +73,51 @@ def served(book: DecisionLog) -> Iterator[Addresses]:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> DecisionLog:
+def log(tmp_path: Path) -> DecisionLog:
     return DecisionLog(tmp_path / "decisions.jsonl", name="decisions.jsonl")
 
 
 @pytest.fixture
-def addresses(book: DecisionLog) -> Iterator[Addresses]:
-    with served(book) as found:
+def addresses(log: DecisionLog) -> Iterator[Addresses]:
+    with served(log) as found:
         yield found
 
 
 @pytest.fixture
 def base(addresses: Addresses) -> str:
-    return addresses.lasting.partition("/?")[0]
+    return addresses.reusable.partition("/?")[0]
 
 
 @pytest.fixture
 def page(addresses: Addresses, base: str) -> Iterator[Client]:
-    """A client that came in."""
+    """Return a client with a session."""
     with Client(base_url=base, follow_redirects=True) as client:
-        assert client.get(addresses.lasting).status_code == 200
+        assert client.get(addresses.reusable).status_code == 200
         yield client
 
 
-def test_the_address_lets_in_and_leaves_no_token_behind(addresses: Addresses) -> None:
+def test_the_address_logs_in_and_leaves_no_token_behind(addresses: Addresses) -> None:
     with Client() as client:
-        told = client.get(addresses.lasting)
+        told = client.get(addresses.reusable)
         assert told.status_code == 303
         assert told.headers["location"] == "/"
         cookie = told.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
-        assert addresses.lasting.partition("token=")[2] not in cookie
-        assert client.get(addresses.lasting.partition("?")[0]).status_code == 200
+        assert addresses.reusable.partition("token=")[2] not in cookie
+        assert client.get(addresses.reusable.partition("?")[0]).status_code == 200
 
 
-def test_what_a_browser_is_started_with_lets_in_once(addresses: Addresses) -> None:
-    assert httpx.get(addresses.once).status_code == 303
-    assert httpx.get(addresses.once).status_code == 401
-    assert httpx.get(addresses.lasting).status_code == 303
+def test_the_address_for_the_browser_works_once(addresses: Addresses) -> None:
+    assert httpx.get(addresses.single_use).status_code == 303
+    assert httpx.get(addresses.single_use).status_code == 401
+    assert httpx.get(addresses.reusable).status_code == 303
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/?token=", "/?token=guess", "/?token=%ff", "/review.js", "/api/desk", "/api/pairs/0", "/nothing"]
+    "path", ["/", "/?token=", "/?token=guess", "/?token=%ff", "/review.js", "/api/queue", "/api/pairs/0", "/nothing"]
 )
-def test_nobody_else_comes_in(base: str, path: str) -> None:
+def test_requests_without_a_session_are_refused(base: str, path: str) -> None:
     told = httpx.get(base + path, headers={"cookie": "flowai-review-1=x; \x22; a"})
     assert told.status_code == 401
     assert "flowai finetune review" in told.json()["error"]["message"]
@@ -136,17 +136,17 @@ def test_nobody_else_comes_in(base: str, path: str) -> None:
     ],
 )
 def test_pages_of_other_sites_do_not_get_through_even_with_the_cookie(
-    page: Client, book: DecisionLog, headers: dict[str, str], status: int
+    page: Client, log: DecisionLog, headers: dict[str, str], status: int
 ) -> None:
-    assert page.get("/api/desk", headers=headers).status_code == status
+    assert page.get("/api/queue", headers=headers).status_code == status
     told = page.post("/api/pairs/0/decisions", json={"action": "accept"}, headers=headers)
     assert told.status_code == status
     assert "access-control-allow-origin" not in told.headers
-    assert book.decisions == ()
+    assert log.decisions == ()
 
 
-@pytest.mark.parametrize("path", ["/", "/review.js", "/review.css", "/api/desk", "/api/pairs/0", "/nothing"])
-def test_every_answer_says_what_a_browser_may_do_with_it(page: Client, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/review.js", "/review.css", "/api/queue", "/api/pairs/0", "/nothing"])
+def test_every_answer_has_the_security_headers(page: Client, path: str) -> None:
     headers = page.get(path).headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -157,7 +157,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(page: Client, path: str
     assert headers["cache-control"] == "no-store"
 
 
-def test_the_page_holds_nothing_inline_and_asks_nobody_else(page: Client) -> None:
+def test_the_page_has_nothing_inline_and_requests_no_other_host(page: Client) -> None:
     assert re.search(r"\s(on\w+|style)=|<script>|<style>", page.get("/").text) is None
     for path in ("/", "/review.js", "/review.css"):
         assert (
@@ -182,45 +182,45 @@ def test_the_page_holds_nothing_inline_and_asks_nobody_else(page: Client) -> Non
         ("/api/undo", b"", 400),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_decides_nothing(
-    page: Client, book: DecisionLog, path: str, body: bytes, status: int
+def test_invalid_requests_are_refused_and_decide_nothing(
+    page: Client, log: DecisionLog, path: str, body: bytes, status: int
 ) -> None:
     told = page.post(path, content=body, headers=JSON)
     assert told.status_code == status
     assert told.json()["error"]["message"]
-    assert book.decisions == ()
+    assert log.decisions == ()
 
 
-def test_a_form_cannot_decide(page: Client, book: DecisionLog) -> None:
+def test_a_form_cannot_decide(page: Client, log: DecisionLog) -> None:
     assert page.post("/api/pairs/0/decisions", data={"action": "accept"}).status_code == 415
     assert page.post("/api/undo", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
     assert page.get("/api/pairs/0/decisions").status_code == 405
-    assert book.decisions == ()
+    assert log.decisions == ()
 
 
-def test_a_decision_is_on_disk_before_it_is_answered(page: Client, book: DecisionLog) -> None:
+def test_a_decision_is_on_disk_before_it_is_answered(page: Client, log: DecisionLog) -> None:
     told = page.post("/api/pairs/1/decisions", json={"action": "edit", "text": "Say no more.", "note": " short "})
     assert told.json()["decided_count"] == 1
-    (line,) = DecisionLog(book.path, name="again").decisions
+    (line,) = DecisionLog(log.path, name="again").decisions
     assert line.pair == "c1"
     assert line.action == "edit"
     assert line.text == "Say no more."
     assert line.note == "short"
-    assert page.post("/api/undo", json={}).json()["place"] == 1
-    assert page.post("/api/undo", json={}).json()["place"] is None
+    assert page.post("/api/undo", json={}).json()["position"] == 1
+    assert page.post("/api/undo", json={}).json()["position"] is None
 
 
-def test_a_disk_that_refuses_is_told(page: Client, book: DecisionLog) -> None:
-    book.path.mkdir()
+def test_a_failing_disk_is_reported(page: Client, log: DecisionLog) -> None:
+    log.path.mkdir()
     told = page.post("/api/pairs/0/decisions", json={"action": "accept"})
     assert told.status_code >= 400
     assert told.json()["error"]["message"]
 
 
-def test_tokens_are_long_and_their_own(book: DecisionLog) -> None:
-    del book
+def test_tokens_are_long_and_their_own(log: DecisionLog) -> None:
+    del log
     one, other = LoginToken(os.urandom), LoginToken(os.urandom)
-    tokens = {one.token, one.token_once, other.token, other.token_once}
+    tokens = {one.token, one.single_use_token, other.token, other.single_use_token}
     assert len(tokens) == 4
     assert all(len(token) == 64 for token in tokens)
     assert not other.accepts(one.token)

@@ -91,9 +91,9 @@ def decisions(project: SampleProject) -> list[tuple[str, str]]:
     return [(one["action"], one["pair"]) for one in map(json.loads, lines)]
 
 
-def at(browser: Browser, place: int) -> None:
-    """Wait until a pair is shown, and nothing is under way."""
-    browser.wait_for(f"sight !== null && sight.place === {place} && !busy")
+def at(browser: Browser, position: int) -> None:
+    """Wait until a pair is shown, and no action is running."""
+    browser.wait_for(f"item !== null && item.position === {position} && !busy")
 
 
 def test_a_whole_review_by_keys(browser: Browser, project: SampleProject) -> None:
@@ -117,11 +117,11 @@ def test_a_whole_review_by_keys(browser: Browser, project: SampleProject) -> Non
         assert "only case, spacing or punctuation changed" in browser.text("#notes")
         assert browser.evaluate("document.querySelectorAll('#edit del, #edit ins').length") > 1
         browser.press("s")
-        browser.wait_for("document.getElementById('status').textContent.includes('Nothing else is left')")
+        browser.wait_for("document.getElementById('status').textContent.includes('No other pair is open')")
         assert browser.text("#progress") == "4 of 4 decided"
         browser.press("k")
         at(browser, 2)
-        assert browser.text("#mine ins").strip() == "And so on, jar."
+        assert browser.text("#own ins").strip() == "And so on, jar."
         browser.press("e")
         browser.write("not kept")
         browser.press("Escape")
@@ -145,7 +145,7 @@ def test_a_whole_review_by_keys(browser: Browser, project: SampleProject) -> Non
     assert json.loads(lines[2])["text"] == sentence(2) + " And so on, jar."
 
 
-def test_nothing_that_a_pair_says_runs_or_calls_home(browser: Browser, project: SampleProject) -> None:
+def test_no_text_of_a_pair_runs_or_sends_a_request(browser: Browser, project: SampleProject) -> None:
     everything = "\n".join(HOSTILE)
     parts = [{"type": "text", "text": everything}, {"type": "image_url", "image_url": {"url": "http://evil.example/"}}]
     tool = {"id": "t", "type": "function", "function": {"name": HOSTILE[0], "arguments": json.dumps({"x": everything})}}
@@ -190,7 +190,7 @@ def test_nothing_that_a_pair_says_runs_or_calls_home(browser: Browser, project: 
         at(browser, 1)
         browser.press("k")
         at(browser, 0)
-        for selector in ("#messages", "#output", "#edit-text", "#mine-text", "#notes", "#others-list", "#facts"):
+        for selector in ("#messages", "#output", "#edit-text", "#own-text", "#notes", "#others-list", "#facts"):
             assert "hacked" in browser.text(selector), selector
         assert HOSTILE[0] in browser.text("#notes")
         assert "U+202E" in browser.text("#messages")
@@ -205,7 +205,7 @@ def test_nothing_that_a_pair_says_runs_or_calls_home(browser: Browser, project: 
         assert browser.complaints == []
 
 
-def test_a_script_that_came_in_after_all_would_not_run(browser: Browser, project: SampleProject) -> None:
+def test_an_injected_script_would_not_run(browser: Browser, project: SampleProject) -> None:
     log(project, accepted(0))
     with reviewing(project) as (_, address):
         browser.open(address)
@@ -226,9 +226,9 @@ def test_undo_goes_back_and_reload_stays(browser: Browser, project: SampleProjec
     with reviewing(project) as (_, address):
         browser.open(address)
         at(browser, 0)
-        for place in (1, 2):
+        for position in (1, 2):
             browser.press("a")
-            at(browser, place)
+            at(browser, position)
         browser.press("u")
         at(browser, 1)
         assert browser.text("#progress") == "1 of 4 decided"
@@ -238,7 +238,7 @@ def test_undo_goes_back_and_reload_stays(browser: Browser, project: SampleProjec
         at(browser, 3)
         browser.reload()
         at(browser, 3)
-        assert browser.text("#where") == "Pair 4 of 4"
+        assert browser.text("#position") == "Pair 4 of 4"
         browser.press("u")
         at(browser, 0)
         browser.press("u")
@@ -251,17 +251,17 @@ def test_a_killed_server_loses_nothing_that_the_page_counts(browser: Browser, pr
     with reviewing(project) as (process, address):
         browser.open(address)
         at(browser, 0)
-        for place in (1, 2, 3):
+        for position in (1, 2, 3):
             browser.press("a")
-            at(browser, place)
+            at(browser, position)
         browser.press("r")
         process.kill()
         browser.press("a")
         browser.wait_for("!busy")
         browser.press("a")
-        browser.wait_for("!document.getElementById('trouble').hidden")
-        assert "the server is gone" in browser.text("#trouble")
-        counted = browser.evaluate("desk.decided_count")
+        browser.wait_for("!document.getElementById('error').hidden")
+        assert "the server has stopped" in browser.text("#error")
+        counted = browser.evaluate("queue.decided_count")
     on_disk = [pair for _, pair in decisions(project)]
     assert on_disk[:3] == ["c0", "c1", "c2"]
     assert len(on_disk) >= counted
@@ -269,9 +269,9 @@ def test_a_killed_server_loses_nothing_that_the_page_counts(browser: Browser, pr
         stream.write('{"at":"2026-05-02T00:')  # the machine died, too
     with reviewing(project) as (_, address):
         browser.open(address)
-        browser.wait_for("sight !== null && !busy")
-        assert browser.evaluate("desk.decided_count") == len(on_disk)
-        assert browser.evaluate("sight.place") == len(on_disk)
+        browser.wait_for("item !== null && !busy")
+        assert browser.evaluate("queue.decided_count") == len(on_disk)
+        assert browser.evaluate("item.position") == len(on_disk)
         browser.press("a")
         at(browser, len(on_disk) + 1)
 
@@ -287,7 +287,7 @@ def test_everything_can_be_read_and_reached(
         at(browser, 0)
         browser.look(width, 900, is_dark=is_dark)
         assert browser.evaluate("document.documentElement.scrollWidth") <= width
-        assert browser.evaluate(LEAST_CONTRAST) >= 4.5
+        assert browser.evaluate(MIN_CONTRAST) >= 4.5
         assert browser.evaluate(UNNAMED) == []
         browser.press("e")
         browser.wait_for("document.activeElement.id === 'draft'")
@@ -298,7 +298,7 @@ def test_everything_can_be_read_and_reached(
 LONG_WORD = "".join(f"{number * 7919:x}" for number in range(60))
 
 # Source: WCAG 2.2, relative luminance and contrast ratio; 4.5 is its level AA for text.
-LEAST_CONTRAST = """
+MIN_CONTRAST = """
 (() => {
   const parse = (text) => text.match(/[0-9.]+/g).map(Number);
   const luminance = (rgb) => {
@@ -306,21 +306,21 @@ LEAST_CONTRAST = """
       .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const ground = (node) => {
+  const background = (node) => {
     for (let at = node; at; at = at.parentElement) {
       const colour = parse(getComputedStyle(at).backgroundColor);
       if (colour.length === 3 || colour[3] === 1) return colour.slice(0, 3);
     }
     return [255, 255, 255];
   };
-  let least = 99;
+  let minimum = 99;
   for (const node of document.querySelectorAll("body *")) {
     const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim());
     if (!own || !node.checkVisibility()) continue;
-    const [one, other] = [parse(getComputedStyle(node).color).slice(0, 3), ground(node)].map(luminance);
-    least = Math.min(least, (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05));
+    const [one, other] = [parse(getComputedStyle(node).color).slice(0, 3), background(node)].map(luminance);
+    minimum = Math.min(minimum, (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05));
   }
-  return least;
+  return minimum;
 })()
 """
 

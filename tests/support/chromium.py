@@ -44,12 +44,12 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def find_chromium() -> str | None:
-    """Give the browser's program; None where there is none."""
+    """Return the path of the browser; None without one."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Browser:
-    """One page of a running browser.
+    """A page of a running browser.
 
     Args:
         commands: where commands are written.
@@ -65,14 +65,14 @@ class Browser:
         self._last_id = 0
         self._page: str | None = None
         self.requested: list[str] = []
-        """Every address that was asked for."""
+        """Every requested address."""
         self.complaints: list[str] = []
-        """What stands in the console: exceptions, errors, and what the page's policy refused."""
+        """Messages of the console: exceptions, errors, and refusals by the page's policy."""
         self.dialogs: list[str] = []
         """Messages of `alert` and its like; none should come."""
 
     def open(self, address: str) -> None:
-        """Go to an address, and wait until it is there."""
+        """Open an address, and wait until it is loaded."""
         if self._page is None:
             target = self._ask("Target.createTarget", url="about:blank")["targetId"]
             self._page = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -88,7 +88,7 @@ class Browser:
         self.wait_for("!window.isOld && document.readyState === 'complete'")
 
     def evaluate(self, expression: str) -> Any:
-        """Give the value of an expression on the page."""
+        """Return the value of an expression on the page."""
         how = {"returnByValue": True, "awaitPromise": True, "allowUnsafeEvalBlockedByCSP": False}
         told = self._ask("Runtime.evaluate", expression=expression, **how)
         if "exceptionDetails" in told:
@@ -96,7 +96,7 @@ class Browser:
         return told["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
-        """Wait until an expression is true on the page, and give its value."""
+        """Wait until an expression is true on the page, and return its value."""
         end_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < end_s:
             try:
@@ -109,11 +109,11 @@ class Browser:
         raise AssertionError(f"never true on the page: {expression}")
 
     def text(self, selector: str) -> str:
-        """Give what stands in an element."""
+        """Return the text of an element."""
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).textContent"))
 
     def press(self, key: str, *, ctrl: bool = False) -> None:
-        """Press a key, as a person does."""
+        """Press a key, as a user does."""
         facts: dict[str, Any] = {"key": key, "modifiers": 2 if ctrl else 0, "windowsVirtualKeyCode": _KEYS.get(key, 0)}
         if len(key) == 1:
             facts |= {"text": key}
@@ -124,21 +124,21 @@ class Browser:
         self._ask("Input.dispatchKeyEvent", type="keyUp", **facts)
 
     def write(self, text: str) -> None:
-        """Put text where the cursor is."""
+        """Insert text at the cursor."""
         self._ask("Input.insertText", text=text)
 
     def look(self, width: int, height: int, *, is_dark: bool = False) -> None:
-        """Give the window a size, and the person a taste."""
+        """Set the window's size and the colour scheme."""
         self._ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         taste = [{"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}]
         self._ask("Emulation.setEmulatedMedia", features=taste)
 
     def screenshot(self, path: Path) -> None:
-        """Write what is seen into a PNG file."""
+        """Write a screenshot to a PNG file."""
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"]))
 
     def cookies(self) -> list[dict[str, Any]]:
-        """Give the page's cookies."""
+        """Return the page's cookies."""
         found: list[dict[str, Any]] = self._ask("Network.getCookies")["cookies"]
         return found
 

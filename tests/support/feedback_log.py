@@ -1,4 +1,4 @@
-"""An event log of judged calls, for tests of what is made of it."""
+"""An event log of judged calls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VERBS = ("closes", "was painted", "grew", "needs repair", "was sold", "opened ag
 
 
 def sentence(number: int) -> str:
-    """Give a sentence that no other number gives."""
+    """Return a sentence that is unique to the number."""
     topic, verb = TOPICS[number % len(TOPICS)], VERBS[number // len(TOPICS) % len(VERBS)]
     words = " ".join(f"item{(number * 7919 + place * 104729) % 100_003}" for place in range(12))
     return f"A note says {topic} {verb}, with {words}."
 
 
 def call_line(number: int, **changes: Any) -> dict[str, Any]:
-    """Give a call of the feature `chat` as the log has it."""
+    """Return the log line of a call of the feature `chat`."""
     at = NOON + timedelta(seconds=number)
     request = changes.pop("request", f"Repeat this. {sentence(number)}")
     messages = changes.pop("messages", [{"role": "user", "content": request}])
@@ -49,7 +49,7 @@ def call_line(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def said_line(number: int, verdict: str, text: str | None = None, **changes: Any) -> dict[str, Any]:
-    """Give what a user said of a call."""
+    """Return the log line of a user's feedback on a call."""
     at = NOON + timedelta(seconds=number + 5)
     line = {
         "kind": "feedback",

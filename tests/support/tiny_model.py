@@ -28,7 +28,7 @@ _TEMPLATE = """\
 
 
 def make_tokenizer() -> Any:
-    """Make a tokenizer whose tokens are bytes and the template's marks."""
+    """Build a tokenizer whose tokens are bytes and the template's marks."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

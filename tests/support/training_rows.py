@@ -41,7 +41,7 @@ def make_pair(
     opinion: UserVerdict = "accepted",
     edit: str | None = None,
 ) -> Pair:
-    """Make a pair; an edit makes its opinion `edited`."""
+    """Build a pair; with an edit its opinion is `edited`."""
     said: UserVerdict = opinion if edit is None else "edited"
     return Pair(
         id=id, at="2026-05-02T10:00:00Z", feature="geo", messages=messages, output=output, opinion=said, edit=edit
@@ -49,7 +49,7 @@ def make_pair(
 
 
 def make_pairs(count: int) -> list[Pair]:
-    """Make pairs of every kind of request and opinion in turn, each with texts of its own; plain ones first.
+    """Build pairs of every kind of request and opinion in turn, each with texts of its own; plain ones first.
 
     The first rows hold no tool call: a loader that guesses a schema from them would stumble later.
     """
@@ -63,13 +63,13 @@ def make_pairs(count: int) -> list[Pair]:
 
 
 def rows_of(name: FormatName, pairs: list[Pair]) -> list[TrainingRow]:
-    """Give the rows of those pairs that the format can hold."""
+    """Return the rows of those pairs that the format can represent."""
     made = [FORMATS[name].rows(pair) for pair in pairs]
     return [row for rows in made if not isinstance(rows, FormatViolation) for row in rows]
 
 
 def row_of(name: FormatName, messages: tuple[dict[str, Any], ...] = SEVERAL_TURNS) -> TrainingRow:
-    """Give one good row of a format."""
+    """Return a valid row of a format."""
     rows = FORMATS[name].rows(make_pair(messages, edit="To the North Sea."))
     assert not isinstance(rows, FormatViolation)
     return rows[0]

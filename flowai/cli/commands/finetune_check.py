@@ -47,10 +47,9 @@ def command(
     """
     from flowai.cli import console
     from flowai.errors import ExitCode
-    from flowai.finetune.check.checker import FileToCheck, run_finetune_check
+    from flowai.finetune.check.checker import run_finetune_check
 
-    asked = FileToCheck(file=file, format=format, max_tokens=max_tokens, model=model, show_count=show)
-    report = run_finetune_check(asked)
+    report = run_finetune_check(file, format=format, max_tokens=max_tokens, model=model, show_count=show)
     if json:
         console.print_json(report)
     else:
@@ -62,7 +61,7 @@ def command(
 def _show(report: CheckReport) -> None:
     from flowai.cli import console
 
-    source = "as told" if report.format_source == "told" else "by its keys"
+    source = "from --format" if report.format_source == "option" else "by its keys"
     kind = f"{report.format} ({source})" if report.format else "no known format"
     size = f"{report.file_bytes / 1e6:,.1f} MB" if report.file_bytes >= 1e5 else f"{report.file_bytes:,} bytes"  # noqa: PLR2004 - 0.1 MB
     console.print_line(f"{report.file}   {kind}   {report.row_count:,} rows   {size}")
@@ -92,5 +91,5 @@ def _verdict(report: CheckReport) -> str:
     if report.broken_row_count:
         return f"BROKEN  {report.broken_row_count:,} of {report.row_count:,} rows{warned}"
     if report.error_count:
-        return f"BROKEN  the file itself; its {report.row_count:,} rows are whole{warned}"
-    return f"WHOLE  all {report.row_count:,} rows{warned}"
+        return f"BROKEN  the file itself; its {report.row_count:,} rows are valid{warned}"
+    return f"OK  all {report.row_count:,} rows{warned}"

@@ -141,7 +141,7 @@ def _show(exported: ExportResult) -> None:
 
     manifest, funnel = exported.manifest, exported.manifest.funnel
     console.print_line(
-        f"{manifest.feature} -> {manifest.format}   {funnel.wanted_count:,} calls   {funnel.judged_count:,} judged   "
+        f"{manifest.feature} -> {manifest.format}   {funnel.selected_count:,} calls   {funnel.judged_count:,} judged   "
         f"{funnel.pair_count:,} pairs"
     )
     console.print_table(
@@ -151,7 +151,7 @@ def _show(exported: ExportResult) -> None:
                 one.step,
                 f"{one.in_count:,}",
                 f"{one.out_count:,}",
-                ", ".join(f"{name} {count:,}" for name, count in (*one.kept_out.items(), *one.findings.items())),
+                ", ".join(f"{name} {count:,}" for name, count in (*one.rejected.items(), *one.findings.items())),
             )
             for one in manifest.steps
         ],

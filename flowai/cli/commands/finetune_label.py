@@ -50,7 +50,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     from flowai.review.candidates import CandidateSelection
 
     options = LabelOptions(
-        looked=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
+        selection=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
         model=model,
         limit=limit,
         budget_usd=budget_usd,

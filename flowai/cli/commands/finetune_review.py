@@ -61,7 +61,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         reviewed = _pass_on(context, feature, export, take_in, screen)
     else:
         options = ReviewOptions(
-            looked=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
+            selection=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
             reviewer=reviewer or console.current_user(os.environ).partition("@")[0],
             port=port,
         )
@@ -104,12 +104,12 @@ class _ReviewScreen:
         self.say(
             f"{opened.feature}: {opened.remaining_count:,} of {opened.pair_count:,} pairs wait for {opened.reviewer}"
         )
-        self.say(f"{opened.addresses.lasting}   Ctrl-C ends it")
+        self.say(f"{opened.addresses.reusable}   Ctrl-C ends it")
         console.flush()
         if self._opens_browser:
             import webbrowser
 
-            webbrowser.open(opened.addresses.once)
+            webbrowser.open(opened.addresses.single_use)
 
     def show_error(self, error: BaseException) -> None:
         from flowai.cli import console

@@ -1,4 +1,4 @@
-"""Reads the lines of a training file, whatever they hold, in bounded memory."""
+"""Reads the lines of any training file, in bounded memory."""
 
 from __future__ import annotations
 
@@ -30,50 +30,50 @@ _MAGIC = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One line."""
+    """A line of a training file."""
 
     number: int
     """From 1."""
     value: Any = None
-    """What it holds; only where nothing is wrong with it."""
-    found: tuple[ProblemMatch, ...] = ()
-    """What is wrong with it; a warning leaves the value usable."""
+    """Parsed JSON; None for an unreadable line."""
+    problems: tuple[ProblemMatch, ...] = ()
+    """Problems of the line; with warnings alone, `value` is set."""
     is_row: bool = True
-    """Whether it stands for a row: not blank."""
+    """Whether the line is not blank."""
 
 
-def head_of(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
-    """Look at a file's first bytes.
+def check_head(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
+    """Check the first bytes of a file.
 
     Returns:
-        Its size in bytes, and why it cannot be read line by line, if so.
+        Its size in bytes, and the problem that prevents reading it line by line, if any.
 
     Raises:
-        DatasetError: missing, a directory, or not readable.
+        DatasetError: the file does not exist, is a directory, or cannot be read.
     """
     if not path.exists():
         raise DatasetError("no such file", place=Place(file=name))
     if not path.is_file():  # a pipe cannot be read twice, and may never end
-        what = "is a directory" if path.is_dir() else "is not an ordinary file"
-        raise DatasetError(f"{what}; expected a JSONL file", place=Place(file=name))
+        problem = "is a directory" if path.is_dir() else "is not an ordinary file"
+        raise DatasetError(f"{problem}; expected a JSONL file", place=Place(file=name))
     try:
         with path.open("rb") as stream:
             head = stream.read(4096)
         size = path.stat().st_size
     except OSError as error:
         raise DatasetError(f"cannot be read: {error.strerror}", place=Place(file=name)) from None
-    return size, _wrong_head(head)
+    return size, _head_problem(head)
 
 
-def _wrong_head(head: bytes) -> ProblemMatch | None:
-    for magic, what in _MAGIC.items():
+def _head_problem(head: bytes) -> ProblemMatch | None:
+    for magic, kind in _MAGIC.items():
         if head.startswith(magic):
-            return ProblemMatch(rule="file/binary", problem=what)
+            return ProblemMatch(rule="file/binary", problem=kind)
     if head.startswith(_WIDE_MARKS):
         return ProblemMatch(rule="file/encoding", problem="a UTF-16 or UTF-32 byte-order mark")
     if head.count(0) > len(head) // 8:
         return ProblemMatch(
-            rule="file/encoding", problem="a zero byte after nearly every character: UTF-16 without its mark"
+            rule="file/encoding", problem="a zero byte after nearly every character: UTF-16 without byte-order mark"
         )
     if b"\0" in head:
         return ProblemMatch(rule="file/binary", problem="zero bytes")
@@ -82,11 +82,11 @@ def _wrong_head(head: bytes) -> ProblemMatch | None:
     return None if head.removeprefix(_BOM).strip() else ProblemMatch(rule="file/empty")
 
 
-def lines_of(path: Path, name: str) -> Iterator[Line]:
-    """Read a file's lines in bounded memory.
+def iter_lines(path: Path, name: str) -> Iterator[Line]:
+    """Yield a file's lines in bounded memory.
 
     Raises:
-        DatasetError: the disk fails on the way.
+        DatasetError: the disk fails.
     """
     try:
         with path.open("rb") as stream:
@@ -96,7 +96,7 @@ def lines_of(path: Path, name: str) -> Iterator[Line]:
                 if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
                     while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                         pass
-                    yield Line(number=number, found=(ProblemMatch(rule="line/too_long"),))
+                    yield Line(number=number, problems=(ProblemMatch(rule="line/too_long"),))
                 else:
                     yield read_line(raw, number)
     except OSError as error:
@@ -104,7 +104,7 @@ def lines_of(path: Path, name: str) -> Iterator[Line]:
 
 
 def read_line(raw: bytes, number: int) -> Line:
-    """Read one line; never raises."""
+    """Parse a line; errors are in its problems."""
     marks: list[ProblemMatch] = []
     if number == 1 and raw.startswith(_BOM):
         raw = raw[len(_BOM) :]
@@ -112,11 +112,11 @@ def read_line(raw: bytes, number: int) -> Line:
     if raw.endswith(b"\r\n"):
         marks.append(ProblemMatch(rule="line/crlf"))
     if not raw.strip():
-        return Line(number=number, found=(*marks, ProblemMatch(rule="line/blank")), is_row=False)
+        return Line(number=number, problems=(*marks, ProblemMatch(rule="line/blank")), is_row=False)
     parsed = _parse(raw)
     if isinstance(parsed, ProblemMatch):
-        return Line(number=number, found=(*marks, parsed))
-    return Line(number=number, value=parsed, found=tuple(marks))
+        return Line(number=number, problems=(*marks, parsed))
+    return Line(number=number, value=parsed, problems=tuple(marks))
 
 
 def _parse(raw: bytes) -> Any | ProblemMatch:  # noqa: ANN401 - JSON is anything
@@ -128,18 +128,18 @@ def _parse(raw: bytes) -> Any | ProblemMatch:  # noqa: ANN401 - JSON is anything
         return ProblemMatch(rule=error.rule, problem=error.what)
 
 
-def texts_of(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON is anything
-    """Give every string of a value, keys of objects too, with the way to it; any depth."""
-    open_values = [(key, value)]
-    while open_values:
-        way, item = open_values.pop()
+def iter_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON is anything
+    """Yield every string of a value with its path, keys of objects included; at any depth."""
+    stack = [(key, value)]
+    while stack:
+        path, item = stack.pop()
         if isinstance(item, str):
-            yield way, item
+            yield path, item
         elif isinstance(item, list):
-            open_values += [(f"{way}[{index}]", inner) for index, inner in reversed(list(enumerate(item)))]
+            stack += [(f"{path}[{index}]", inner) for index, inner in reversed(list(enumerate(item)))]
         elif isinstance(item, dict):
-            yield from ((way, name) for name in item)
-            open_values += [
-                (f"{way}.{printable(name)}" if way else printable(name), inner)
+            yield from ((path, name) for name in item)
+            stack += [
+                (f"{path}.{printable(name)}" if path else printable(name), inner)
                 for name, inner in reversed(item.items())
             ]

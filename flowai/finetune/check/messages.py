@@ -1,4 +1,4 @@
-"""The rules of a list of chat messages: their shape, their order, their tool calls."""
+"""Rules for a list of chat messages: their shape, their order, their tool calls."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ CHAT_ROLES = frozenset({"system", "user", "assistant", "tool"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
-    """What a consumer takes in a message."""
+    """Messages that a consumer accepts."""
 
     roles: frozenset[str] = CHAT_ROLES
-    """Roles it knows."""
     keys: frozenset[str] | None = None
-    """Keys it takes; None where others are passed over."""
+    """Allowed keys; None if unknown keys are ignored."""
     parts: frozenset[str] = frozenset({"text"})
-    """Kinds of content parts."""
+    """Allowed types of content parts."""
     arguments_are_text: bool = False
-    """Whether a tool call's arguments must be JSON written as a text."""
-    late_system: bool = False
-    """Whether a system message may stand anywhere."""
+    """Whether a tool call's arguments must be JSON as text."""
+    allows_late_system: bool = False
+    """Whether a system message may follow other messages."""
 
 
 OPENAI = Dialect(
@@ -40,47 +39,36 @@ OPENAI = Dialect(
     ),
     parts=frozenset({"text", "image_url", "refusal"}),
     arguments_are_text=True,
-    late_system=True,
+    allows_late_system=True,
 )
 CHAT_TEMPLATE_DIALECT = Dialect(parts=frozenset({"text", "image"}))
 
 LastRole = Literal["answer", "request", "anything"]
-"""What a list of messages must end with."""
+"""Required end of a list of messages."""
 
 
 def check_messages(value: Any, key: str, dialect: Dialect, *, ends: LastRole) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Check a list of messages.
-
-    Args:
-        value: what stands there.
-        key: the way to it.
-        dialect: what the consumer takes.
-        ends: what it must end with.
-    """
+    """Yield the problems of a list of messages, found at `key`, which must end with `ends`."""
     if not isinstance(value, list):
         yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(value)}, expected a list of messages")
         return
     if not value:
         yield ProblemMatch(rule="messages/empty", key=key)
         return
-    whole = True
+    has_problem = False
     for index, message in enumerate(value):
-        for found in _shape(message, f"{key}[{index}]", dialect):
-            whole = False
-            yield found
-    if whole:
+        for problem in _shape(message, f"{key}[{index}]", dialect):
+            has_problem = True
+            yield problem
+    if not has_problem:
         yield from _order(value, key, dialect, ends)
         yield from _tools(value, key, dialect)
 
 
 def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Check what a message says.
+    """Yield the problems of a message's content.
 
-    Args:
-        value: its content.
-        key: the way to it.
-        dialect: what the consumer takes.
-        may_be_empty: whether it may say nothing: a tool, or an assistant that only calls tools.
+    `may_be_empty` is for tools, and for assistants that only call tools.
     """
     if value is None:
         if not may_be_empty:
@@ -95,18 +83,18 @@ def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool)
 
 
 def messages_in(value: Any) -> list[JsonObject]:  # noqa: ANN401 - any file
-    """Give what can be read as messages: the objects of a list, if it is one."""
+    """Return the objects of a list; none for other values."""
     return [message for message in value if isinstance(message, dict)] if isinstance(value, list) else []
 
 
 def type_of(value: Any) -> str:  # noqa: ANN401 - JSON is anything
-    """Name a JSON value's type for a person."""
+    """Return the name of a JSON value's type, with its article."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 
 
 def check_definitions(value: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Check tool definitions: a list of functions with names, or the same as JSON text."""
+    """Yield the problems of tool definitions: a list of functions with names, or the same as JSON text."""
     if isinstance(value, str):
         try:
             value = parse_json(value) if value.strip() else []
@@ -119,12 +107,12 @@ def check_definitions(value: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: 
         yield ProblemMatch(rule="tools/definition", key=key, problem=f"found {type_of(value)}, expected a list")
         return
     for index, tool in enumerate(value):
-        if not defined_name(tool):
+        if not function_name(tool):
             yield ProblemMatch(rule="tools/definition", key=f"{key}[{index}]", problem="no name")
 
 
-def defined_name(tool: Any) -> str:  # noqa: ANN401 - any file
-    """Give the name of the function that a definition defines; empty where there is none."""
+def function_name(tool: Any) -> str:  # noqa: ANN401 - any file
+    """Return the name of a tool's function; empty without one."""
     function = tool.get("function", tool) if isinstance(tool, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) else ""
@@ -147,17 +135,17 @@ def _shape(message: Any, key: str, dialect: Dialect) -> Iterator[ProblemMatch]: 
     if dialect.keys is not None:
         for name in sorted(message.keys() - dialect.keys):
             yield ProblemMatch(rule="message/unknown_key", key=key, problem=f"`{printable(name)}`")
-    calls = message.get("tool_calls") is not None or message.get("function_call") is not None
+    has_calls = message.get("tool_calls") is not None or message.get("function_call") is not None
     if "content" not in message:
-        if not calls:
+        if not has_calls:
             yield ProblemMatch(rule="content/missing", key=key)
     else:
-        silent = calls or role in ("tool", "function") or bool(message.get("refusal"))
-        yield from check_content(message["content"], f"{key}.content", dialect, may_be_empty=silent)
+        may_be_empty = has_calls or role in ("tool", "function") or bool(message.get("refusal"))
+        yield from check_content(message["content"], f"{key}.content", dialect, may_be_empty=may_be_empty)
 
 
 def _parts(parts: list[Any], key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[ProblemMatch]:
-    whole, said = True, may_be_empty
+    has_problem, has_content = False, may_be_empty
     for index, part in enumerate(parts):
         kind = part.get("type") if isinstance(part, dict) else None
         if (
@@ -165,14 +153,14 @@ def _parts(parts: list[Any], key: str, dialect: Dialect, *, may_be_empty: bool) 
             or kind not in dialect.parts
             or (kind == "text" and not isinstance(part.get("text"), str))
         ):
-            whole = False
-            what = (
+            has_problem = True
+            problem = (
                 "a text part without its text" if kind == "text" else f"found a part of type `{printable(str(kind))}`"
             )
-            yield ProblemMatch(rule="content/part", key=f"{key}[{index}]", problem=what)
+            yield ProblemMatch(rule="content/part", key=f"{key}[{index}]", problem=problem)
         else:
-            said = said or kind != "text" or bool(part["text"].strip())
-    if whole and not said:
+            has_content = has_content or kind != "text" or bool(part["text"].strip())
+    if not has_problem and not has_content:
         yield ProblemMatch(rule="content/empty", key=key)
 
 
@@ -180,7 +168,7 @@ def _order(messages: list[JsonObject], key: str, dialect: Dialect, ends: LastRol
     roles = ["system" if message["role"] == "developer" else message["role"] for message in messages]
     for index, (before, role) in enumerate(pairwise(roles), start=1):
         place = f"{key}[{index}].role"
-        if role == "system" and not dialect.late_system:
+        if role == "system" and not dialect.allows_late_system:
             yield ProblemMatch(rule="roles/system", key=place)
         elif role == before == "assistant" and not messages[index - 1].get("tool_calls"):
             yield ProblemMatch(rule="roles/order", key=place, problem="an assistant's message after an assistant's")
@@ -203,39 +191,37 @@ def _answered(roles: list[str], key: str, last: str) -> Iterator[ProblemMatch]:
 
 
 def _tools(messages: list[JsonObject], key: str, dialect: Dialect) -> Iterator[ProblemMatch]:
-    """Hold calls against their answers; those of the last message are what is learned, and nobody has answered yet."""
-    waiting: set[str] | None = set()  # None: broken calls, whose answers cannot be told
+    """Yield unmatched tool calls and answers; calls of the last message are to be learned and need no answer."""
+    unanswered: set[str] | None = set()  # None after invalid calls, whose answers cannot be matched
     for index, message in enumerate(messages):
         place = f"{key}[{index}]"
         if message["role"] == "tool":
-            answered = message.get("tool_call_id")
-            if waiting is not None and (not isinstance(answered, str) or answered not in waiting):
+            call_id = message.get("tool_call_id")
+            if unanswered is not None and (not isinstance(call_id, str) or call_id not in unanswered):
                 yield ProblemMatch(rule="tools/without_call", key=place)
-                waiting = None
-            elif waiting is not None and isinstance(answered, str):
-                waiting.discard(answered)
+                unanswered = None
+            elif unanswered is not None and isinstance(call_id, str):
+                unanswered.discard(call_id)
             continue
-        if waiting:
-            yield ProblemMatch(
-                rule="tools/unanswered", key=place, problem=f"{len(waiting)} calls wait for their answers"
-            )
-        waiting = set()
+        if unanswered:
+            yield ProblemMatch(rule="tools/unanswered", key=place, problem=f"{len(unanswered)} calls have no answer")
+        unanswered = set()
         calls = message.get("tool_calls")
         if calls is not None:
             problems = list(_calls(calls, f"{place}.tool_calls", message["role"], dialect))
             yield from problems
-            waiting = None if problems else set(_ids(calls))
+            unanswered = None if problems else set(_ids(calls))
 
 
 def _ids(calls: Any) -> list[str]:  # noqa: ANN401 - any file
-    found = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    return [id_ for id_ in found if isinstance(id_, str)]
+    ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return [id_ for id_ in ids if isinstance(id_, str)]
 
 
 def _calls(calls: Any, key: str, role: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(calls, list) or not calls or role != "assistant":
-        what = f"found {type_of(calls)}" if not isinstance(calls, list) else "empty" if not calls else f"on `{role}`"
-        yield ProblemMatch(rule="tools/calls", key=key, problem=what)
+        found = f"found {type_of(calls)}" if not isinstance(calls, list) else "empty" if not calls else f"on `{role}`"
+        yield ProblemMatch(rule="tools/calls", key=key, problem=found)
         return
     ids = _ids(calls)
     if len(set(ids)) < len(ids):
@@ -252,18 +238,13 @@ def _call(call: Any, key: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # n
     if dialect.arguments_are_text and (not isinstance(call.get("id"), str) or call.get("type") != "function"):
         yield ProblemMatch(rule="tools/call", key=key, problem="no `id`, or a `type` other than `function`")
     if not are_arguments_valid(function.get("arguments"), as_text=dialect.arguments_are_text):
-        wanted = "a JSON object written as a text" if dialect.arguments_are_text else "a JSON object"
+        expected = "a JSON object written as a text" if dialect.arguments_are_text else "a JSON object"
         found = type_of(function.get("arguments"))
         yield ProblemMatch(
-            rule="tools/arguments", key=f"{key}.function.arguments", problem=f"found {found}, expected {wanted}"
+            rule="tools/arguments", key=f"{key}.function.arguments", problem=f"found {found}, expected {expected}"
         )
 
 
 def are_arguments_valid(value: Any, *, as_text: bool) -> bool:  # noqa: ANN401 - any file
-    """Say whether a tool call's arguments are a JSON object.
-
-    Args:
-        value: what stands there.
-        as_text: whether only a text will do.
-    """
+    """Return whether a tool call's arguments are a JSON object, or one as text; with `as_text` only the latter."""
     return is_object(value) if isinstance(value, str) else isinstance(value, dict) and not as_text

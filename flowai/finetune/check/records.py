@@ -1,4 +1,4 @@
-"""What `finetune check` looks for and what it reports: the rules by their names, problems, the report."""
+"""Rules and report of `flowai finetune check`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flowai.finetune.formats.catalog import FormatName
 SCHEMA_VERSION = 1
 
 Level = Literal["error", "warning"]
-"""`error`: a consumer refuses the row, or trains on nothing or on the wrong thing. `warning`: look at it."""
+"""`error`: a consumer refuses the row, or trains on nothing or on the wrong text. `warning`: worth a look."""
 
 ERRORS: dict[str, str] = {
     # the file
-    "file/empty": "the file holds no rows",
-    "file/binary": "not text: an archive, Parquet, or bytes without meaning",
+    "file/empty": "the file has no rows",
+    "file/binary": "not text: an archive, Parquet, or other binary data",
     "file/encoding": "UTF-16 or UTF-32; every consumer reads UTF-8",
     "file/array": "one JSON array; every consumer reads one object per line",
     "file/format": "no row has the keys of a known format",
@@ -31,8 +31,8 @@ ERRORS: dict[str, str] = {
     "json/syntax": "not JSON",
     "json/trailing": "something follows the object",
     "json/nan": "NaN or Infinity, which JSON does not have",
-    "json/duplicate_key": "a key stands twice; readers keep one of the two",
-    "json/huge_number": "a number that 64 bits cannot hold",
+    "json/duplicate_key": "a key is there twice; readers keep one of the two",
+    "json/huge_number": "a number that does not fit 64 bits",
     "json/surrogate": "half of a character, which cannot be written as UTF-8",
     "json/too_deep": "nested more than 64 levels deep",
     # rows
@@ -40,7 +40,7 @@ ERRORS: dict[str, str] = {
     "row/missing_key": "a key that the format needs is missing",
     "row/unknown_key": "a key that the consumer refuses",
     "row/key_type": "a value of the wrong type",
-    "row/type_changes": "a key holds another type than in the rows before; a loader has one schema for a file",
+    "row/type_changes": "a key has another type than in the rows before; a loader has one schema for a file",
     "row/other_format": "a row of another format than the rest of the file",
     # messages
     "messages/empty": "no messages",
@@ -56,46 +56,46 @@ ERRORS: dict[str, str] = {
     "content/empty": "an empty text; there is nothing to learn or to answer",
     # order
     "roles/system": "a system message that is not the first",
-    "roles/order": "roles that do not follow each other as the format wants",
+    "roles/order": "roles are not in the order that the format requires",
     "roles/last": "the row does not end with an answer",
-    "roles/no_request": "nobody asks anything",
+    "roles/no_request": "no user's message",
     "roles/no_answer": "no answer to learn",
     # what is trained
     "weight/value": "a weight other than 0 or 1",
-    "weight/role": "a weight on a message that is no answer",
+    "weight/role": "a weight on a message that is not an answer",
     "training/type": "`training` is neither true nor false",
     "trained/none": "no token of the row would be trained",
     # tools
     "tools/calls": "tool calls that are not a list of at least one",
     "tools/call": "a tool call without id, type, function or name",
-    "tools/arguments": "arguments that are not a JSON object, or not written as the format wants",
+    "tools/arguments": "arguments that are not a JSON object, or not written as the format requires",
     "tools/duplicate_id": "two calls with one id",
     "tools/without_call": "a tool's answer to no call",
-    "tools/unanswered": "a call without an answer before the talk goes on",
+    "tools/unanswered": "a call without an answer before the next message",
     "tools/definition": "a tool definition without a name, or not a list of them",
     # preferences and labels
     "output/count": "not exactly one message",
-    "output/role": "an output that is not an assistant's",
+    "output/role": "an output that is not an assistant's message",
     "preference/same": "the better and the worse answer are the same",
-    "preference/prompt": "the two conversations do not begin alike",
+    "preference/prompt": "the two conversations begin differently",
     "label/type": "the label is neither true nor false",
     "history/pairs": "a history that is not a list of question and answer",
     # size
     "tokens/over_limit": "more tokens than `--max-tokens`",
 }
-"""Rules a broken row breaks, and what each means."""
+"""Rules that make a row broken, with their meanings."""
 
 WARNINGS: dict[str, str] = {
-    "file/few_rows": "fewer than 10 rows; OpenAI wants at least 10",
-    "file/large": "more than 512 MB; OpenAI takes less",
-    "file/one_label": "all labels are the same; KTO learns from the difference",
+    "file/few_rows": "fewer than 10 rows; OpenAI requires at least 10",
+    "file/large": "more than 512 MB; OpenAI accepts less",
+    "file/one_label": "all labels are equal; KTO learns from the difference",
     "line/crlf": "Windows line ends",
     "roles/repeated": "two messages in a row of one role; some chat templates, and Together, refuse them",
-    "roles/together": "tool calls or names of tools; OpenAI takes them, Together's file check does not",
+    "roles/together": "tool calls or names of tools; OpenAI accepts them, Together's file check does not",
     "tools/undeclared": "a call of a function that `tools` does not define",
     "text/control_character": "a control character in a text: binary data?",
-    "text/control_token": "a control token of a chat template in a text: it may end a turn in the middle",
-    "text/secret": "a text holds what looks like a key",
+    "text/control_token": "a control token of a chat template in a text: it may end a turn too early",
+    "text/secret": "a text that looks like a secret key",
 }
 """Rules that only warn."""
 
@@ -105,79 +105,70 @@ NonNegativeInt = Annotated[int, Meta(ge=0)]
 
 
 def level_of(rule: str) -> Level:
-    """Say how grave a rule is."""
+    """Return the level of a rule."""
     return "error" if rule in ERRORS else "warning"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProblemMatch:
-    """A broken rule, within one row."""
+    """A broken rule within a row."""
 
     rule: str
-    """Its name."""
     key: str = ""
-    """The way to the value (`messages[2].content`); empty for the row itself."""
+    """Path of the value (`messages[2].content`); empty for the row itself."""
     problem: str = ""
-    """What was found, for a person; never a text out of the file, beyond a short name of a role or key."""
+    """Found and expected; never a text of the file, beyond a short name of a role or key."""
 
 
 class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """A broken rule and its place."""
+    """A broken rule with its position."""
 
     line: NonNegativeInt
     """Line in the file, from 1; 0 for the file itself."""
     rule: str
-    """Its name."""
     level: Level
-    """How grave it is."""
     key: str = ""
-    """The way to the value; empty for the row itself."""
+    """Path of the value; empty for the row itself."""
     problem: str = ""
-    """What was found."""
+    """Found and expected."""
 
 
 class RuleCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a rule was broken."""
+    """Count of one broken rule."""
 
     rule: str
-    """Its name."""
     level: Level
-    """How grave it is."""
     count: NonNegativeInt
-    """Times; one row may break it more than once."""
+    """A row may break a rule more than once."""
     first_line: NonNegativeInt
-    """The first line that breaks it; 0 for the file itself."""
+    """First line that breaks it; 0 for the file itself."""
     meaning: str
-    """What the rule says."""
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found."""
+    """Result of a check."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     file: str
-    """The file, as it was named."""
     format: FormatName | None
-    """The format it was held against; None where it could not be told."""
-    format_source: Literal["told", "detected"]
-    """`told` on the command line, or `detected` by the rows' keys."""
+    """None if it could not be detected."""
+    format_source: Literal["option", "detected"]
+    """`option` of the command line, or `detected` from the rows' keys."""
     file_bytes: NonNegativeInt
-    """Its size."""
     row_count: NonNegativeInt
     """Lines that are not blank."""
     broken_row_count: NonNegativeInt
-    """Rows with at least one error; `row_count` less these are whole."""
+    """Rows with at least one error."""
     warned_row_count: NonNegativeInt
     """Rows with warnings only."""
     rules: tuple[RuleCount, ...]
-    """What was broken, errors first, the most frequent first."""
+    """Broken rules, errors first, then the most frequent."""
     problems: tuple[RowProblem, ...]
-    """The first errors and the first warnings, in order of lines."""
+    """The first errors and the first warnings, by line."""
     tokenizer: str | None = None
-    """Who counted tokens; None where no limit was asked for."""
+    """None without a token limit."""
     tokenizer_is_proxy: bool = False
-    """Whether the model that will be trained has another one."""
+    """Whether the model to train has another tokenizer."""
 
     @property
     def error_count(self) -> int:
@@ -186,5 +177,5 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def problem_count(self) -> int:
-        """Everything found, warnings too; more than `problems` shows where there are many."""
+        """Errors and warnings; may be more than the listed `problems`."""
         return sum(rule.count for rule in self.rules)

@@ -1,4 +1,4 @@
-"""The rules of a row, for each format; and which format a row is of.
+"""Rules for a row of each format, and detection of a row's format.
 
 Sources: OpenAI's OpenAPI document 2.3 (`FineTuneChatRequestInput`, `FineTunePreferenceRequestInput`) and its cookbook's
 "Data preparation and analysis for chat model fine-tuning"; `together` 1.5, `utils/files.py`; TRL 1.16, "Dataset
@@ -18,7 +18,7 @@ from flowai.finetune.check.messages import (
     check_content,
     check_definitions,
     check_messages,
-    defined_name,
+    function_name,
     messages_in,
     type_of,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TrainingRow = dict[str, Any]
 RowCheck = Callable[[TrainingRow], Iterator[ProblemMatch]]
 
-_SIGNS: tuple[tuple[FormatName, frozenset[str]], ...] = (
+_MARKER_KEYS: tuple[tuple[FormatName, frozenset[str]], ...] = (
     ("openai-dpo", frozenset({"preferred_output", "non_preferred_output"})),
     ("llamafactory", frozenset({"conversations"})),
     ("llamafactory", frozenset({"instruction", "output"})),
@@ -43,27 +43,27 @@ _SIGNS: tuple[tuple[FormatName, frozenset[str]], ...] = (
 
 
 def detect_format(row: TrainingRow) -> FormatName | None:
-    """Say which format a row looks like, by its keys; None where it looks like none.
+    """Return the format that a row's keys suggest; None for unknown keys.
 
-    A row of which one key is missing is still known by the others. Chat rows are OpenAI's unless their messages say
-    `training`, as Axolotl's do.
+    A row with a missing key is detected by the others. Chat rows are OpenAI's, or Axolotl's if messages have
+    `training`.
     """
     if isinstance(row.get("messages"), list):
         return "axolotl" if any("training" in message for message in messages_in(row["messages"])) else "openai"
-    for name, keys in _SIGNS:
+    for name, keys in _MARKER_KEYS:
         if keys <= row.keys():
             return name
-    for name, keys in _SIGNS:
+    for name, keys in _MARKER_KEYS:
         if keys & row.keys():
             return name
     return "openai" if "messages" in row else "trl" if "text" in row or "prompt" in row else None
 
 
 def check_row(name: FormatName, row: TrainingRow) -> Iterator[ProblemMatch]:
-    """Check a row against a format."""
-    seen = detect_format(row)
-    if seen is not None and seen != name and not row.keys() & _KEYS[name]:
-        yield ProblemMatch(rule="row/other_format", problem=f"looks like `{seen}`")
+    """Yield the problems of a row in a format."""
+    detected = detect_format(row)
+    if detected is not None and detected != name and not row.keys() & _KEYS[name]:
+        yield ProblemMatch(rule="row/other_format", problem=f"looks like `{detected}`")
         return
     yield from _CHECKS[name](row)
 
@@ -91,7 +91,7 @@ def _openai(row: TrainingRow) -> Iterator[ProblemMatch]:
     if not problems:
         yield from _unlearned(messages)
     yield from _tools(row, messages, "messages")
-    if _speaks_of_tools(row, messages):
+    if _has_tools(row, messages):
         yield ProblemMatch(rule="roles/together")
 
 
@@ -118,17 +118,18 @@ def _tools(row: TrainingRow, messages: Any, key: str) -> Iterator[ProblemMatch]:
     yield from problems
     if problems or isinstance(row["tools"], str):
         return
-    known = {defined_name(tool) for tool in row["tools"]}
+    known = {function_name(tool) for tool in row["tools"]}
     for index, message in enumerate(messages_in(messages)):
         for call in messages_in(message.get("tool_calls")):
-            called = defined_name(call)
+            called = function_name(call)
             if called and called not in known:
                 yield ProblemMatch(rule="tools/undeclared", key=f"{key}[{index}]", problem=f"`{printable(called)}`")
 
 
-def _speaks_of_tools(row: TrainingRow, messages: Any) -> bool:  # noqa: ANN401 - any file
-    said = messages_in(messages)
-    return bool(row.get("tools")) or any(one.get("tool_calls") or one.get("role") == "tool" for one in said)
+def _has_tools(row: TrainingRow, messages: Any) -> bool:  # noqa: ANN401 - any file
+    return bool(row.get("tools")) or any(
+        message.get("tool_calls") or message.get("role") == "tool" for message in messages_in(messages)
+    )
 
 
 def _openai_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -151,7 +152,6 @@ def _openai_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
 
 
 def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Check a list that holds answers alone."""
     if isinstance(value, list) and exactly_one and len(value) != 1:
         yield ProblemMatch(rule="output/count", key=key, problem=f"found {len(value)} messages, expected 1")
         return
@@ -187,7 +187,7 @@ def _trl(row: TrainingRow) -> Iterator[ProblemMatch]:
 
 
 def _prompt(row: TrainingRow) -> Iterator[ProblemMatch]:
-    """Check a prompt, which is a text or messages, and that the answer is of the same kind."""
+    """Check a prompt, which is a text or messages, and that it has a user's message."""
     if "prompt" not in row:
         return
     prompt = row["prompt"]
@@ -227,7 +227,7 @@ def _trl_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
         for key in ("chosen", "rejected"):
             if key in row:
                 yield from _answer(row, key)
-    else:  # each conversation stands whole, the prompt twice
+    else:  # each conversation is complete, with its own copy of the prompt
         for key in ("chosen", "rejected"):
             if isinstance(row.get(key), str):
                 yield from _text(row[key], key)
@@ -265,7 +265,7 @@ def _axolotl(row: TrainingRow) -> Iterator[ProblemMatch]:
                 rule="training/type", key=f"messages[{index}].training", problem=f"found {type_of(flag)}"
             )
     if any(flag is not None for flag in flags) and not any(flags):
-        yield ProblemMatch(rule="trained/none", key="messages", problem="`training` is true nowhere")
+        yield ProblemMatch(rule="trained/none", key="messages", problem="`training` is true in no message")
 
 
 def _llamafactory(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -300,7 +300,7 @@ def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[ProblemMatch]:  # noqa: A
     if not turns:
         yield ProblemMatch(rule="messages/empty", key=key)
         return
-    problems = [found for index, turn in enumerate(turns) for found in _turn(turn, f"{key}[{index}]")]
+    problems = [problem for index, turn in enumerate(turns) for problem in _turn(turn, f"{key}[{index}]")]
     yield from problems
     if problems:
         return
@@ -310,9 +310,9 @@ def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[ProblemMatch]:  # noqa: A
             yield ProblemMatch(rule="roles/system", key=f"{key}[{first + index}].from")
             return
         if turn["from"] not in (ANSWERING if index % 2 else ASKING):
-            wanted = "gpt` or `function_call" if index % 2 else "human` or `observation"
-            what = f"found `{turn['from']}`, expected `{wanted}`"
-            yield ProblemMatch(rule="roles/order", key=f"{key}[{first + index}].from", problem=what)
+            expected = "gpt` or `function_call" if index % 2 else "human` or `observation"
+            problem = f"found `{turn['from']}`, expected `{expected}`"
+            yield ProblemMatch(rule="roles/order", key=f"{key}[{first + index}].from", problem=problem)
             return
     if len(turns[first:]) % 2 != int(ranked):
         yield ProblemMatch(rule="roles/last", key=key, problem=f"{len(turns[first:])} turns")
@@ -349,7 +349,7 @@ def _function_call(text: str, key: str) -> Iterator[ProblemMatch]:
         yield ProblemMatch(rule="tools/arguments", key=key, problem="a function_call that is not JSON")
         return
     for call in calls if isinstance(calls, list) else [calls]:
-        if not defined_name(call):
+        if not function_name(call):
             yield ProblemMatch(rule="tools/call", key=key, problem="no `name`")
         elif not are_arguments_valid(call.get("arguments"), as_text=False):
             yield ProblemMatch(rule="tools/arguments", key=key, problem="`arguments` is not a JSON object")
@@ -390,4 +390,4 @@ _KEYS: dict[FormatName, frozenset[str]] = {
     "axolotl": frozenset({"messages"}),
     "llamafactory": frozenset({"conversations", "instruction", "output"}),
 }
-"""Keys of which a row of the format has at least one."""
+"""A row of the format has at least one of its keys."""

@@ -1,4 +1,4 @@
-"""Tells in which language a text is, on this machine. Sole door to py3langid."""
+"""Detects the language of a text locally. The only module that imports py3langid."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 MIN_LETTER_COUNT = 20
-"""Letters and digits below which nobody can tell a language from another."""
+"""Letters and digits below which the language cannot be detected."""
 
-_SURE = 0.8  # how likely another language must be ...
-_UNLIKELY = 0.1  # ... and all the expected ones together
-_MAX_CHARACTER_COUNT = 2_000  # enough to be sure, and a long text takes no longer
+_SURE = 0.8  # minimum probability of another language ...
+_UNLIKELY = 0.1  # ... and maximum of all expected ones together
+_MAX_CHARACTER_COUNT = 2_000  # enough for a sure result, in bounded time
 _NO_LANGUAGE = "zxx"  # code, tables
 
 
 def can_detect() -> bool:
-    """Tell whether languages can be told at all: whether py3langid is installed."""
+    """Return whether py3langid is installed."""
     return find_spec("py3langid") is not None
 
 
 class Languages:
-    """Knows the expected languages; holds some 110 MB.
+    """Detects answers that are in none of the expected languages; needs about 110 MB.
 
     Args:
         expected: ISO 639-1 codes (`en`, `de`), at least one.
 
     Raises:
-        UsageError: py3langid is not installed, or it does not know a language.
+        UsageError: py3langid is not installed, or does not know a language.
     """
 
     def __init__(self, expected: Collection[str]) -> None:
@@ -48,20 +48,16 @@ class Languages:
         self._expected = frozenset(expected)
 
     def other_language(self, text: str) -> str | None:
-        """Give the language of a text that is surely in none of the expected ones.
+        """Return the ISO 639-1 code of a text that is surely in no expected language.
 
-        Args:
-            text: an answer.
-
-        Returns:
-            Its ISO 639-1 code; None when it may be expected, too short, or no language at all.
+        None if it may be in one, is too short, or is in no language at all.
         """
         beginning = text[:_MAX_CHARACTER_COUNT]
         if len(letters(beginning)) < MIN_LETTER_COUNT:
             return None
         ranked: list[tuple[str, float]] = self._identifier.rank(beginning)
         language, probability = ranked[0]
-        hope = sum(share for name, share in ranked if name in self._expected)
-        if language == _NO_LANGUAGE or probability < _SURE or hope > _UNLIKELY:
+        expected = sum(share for name, share in ranked if name in self._expected)
+        if language == _NO_LANGUAGE or probability < _SURE or expected > _UNLIKELY:
             return None
         return language

@@ -1,4 +1,4 @@
-"""Leads pairs through the steps of the cleaning, and counts what each did."""
+"""Runs pairs through the cleaning steps, and counts the results of each."""
 
 from __future__ import annotations
 
@@ -15,87 +15,80 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A pair that goes on."""
+    """A pair that passed a step."""
 
     pair: Pair
-    """As it goes on; another one where the step changed it."""
+    """A new object if the step changed it."""
     findings: Mapping[str, int] = field(default_factory=dict)
-    """What the step found in it and replaced, by kind."""
+    """Replaced values by entity type."""
 
 
 CleaningStep = Callable[[Pair], Kept | Quarantined]
-"""Looks at one pair: lets it go on, changed or not, or keeps it out."""
+"""Checks one pair: returns it, changed or not, or rejects it."""
 
 
 class StepCounter:
-    """Counts what one step does.
-
-    Args:
-        name: the step's name.
-    """
+    """Counts the results of one step."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._in_count = self._out_count = self._changed_count = 0
-        self._kept_out: Counter[QuarantineReason] = Counter()
+        self._rejected: Counter[QuarantineReason] = Counter()
         self._findings: Counter[str] = Counter()
 
     def passed(self, count: int = 1, *, changed: bool = False, findings: Mapping[str, int] | None = None) -> None:
-        """Count a pair that goes on, or several unchanged ones."""
+        """Count a pair that passed, or several unchanged ones."""
         self._in_count += count
         self._out_count += count
         self._changed_count += changed
         self._findings.update(findings or {})
 
-    def kept_out(self, one: Quarantined) -> None:
-        """Count a pair that does not."""
+    def rejected(self, quarantined: Quarantined) -> None:
+        """Count a rejected pair."""
         self._in_count += 1
-        self._kept_out[one.reason] += 1
+        self._rejected[quarantined.reason] += 1
 
     def count(self) -> StepCount:
-        """Give the counts; equal counts are equal to the byte."""
+        """Return the counts in a stable order."""
         return StepCount(
             step=self.name,
             in_count=self._in_count,
             out_count=self._out_count,
             changed_count=self._changed_count,
-            kept_out=dict(sorted(self._kept_out.items())),
+            rejected=dict(sorted(self._rejected.items())),
             findings=dict(sorted(self._findings.items())),
         )
 
 
 def clean(
-    pairs: Iterable[Pair], steps: Mapping[str, CleaningStep], keep_out: Callable[[Quarantined], None]
+    pairs: Iterable[Pair], steps: Mapping[str, CleaningStep], quarantine: Callable[[Quarantined], None]
 ) -> tuple[Iterator[Pair], Callable[[], tuple[StepCount, ...]]]:
-    """Lead pairs through steps, one pair at a time.
-
-    Args:
-        pairs: the pairs.
-        steps: by name, in order.
-        keep_out: told of each pair that does not come through.
+    """Run pairs through steps, one pair at a time, and pass rejected pairs to `quarantine`.
 
     Returns:
-        The pairs that come through; and what gives the counts, once they were all taken.
+        The pairs that pass, and a function that returns the counts; call it after all pairs were read.
     """
-    counted = {name: StepCounter(name) for name in steps}
+    counters = {name: StepCounter(name) for name in steps}
 
-    def led() -> Iterator[Pair]:
+    def passed() -> Iterator[Pair]:
         for pair in pairs:
-            left = _run_steps(pair, steps, counted)
-            if isinstance(left, Pair):
-                yield left
+            result = _run_steps(pair, steps, counters)
+            if isinstance(result, Pair):
+                yield result
             else:
-                keep_out(left)
+                quarantine(result)
 
-    return led(), lambda: tuple(one.count() for one in counted.values())
+    return passed(), lambda: tuple(counter.count() for counter in counters.values())
 
 
-def _run_steps(pair: Pair, steps: Mapping[str, CleaningStep], counted: Mapping[str, StepCounter]) -> Pair | Quarantined:
+def _run_steps(
+    pair: Pair, steps: Mapping[str, CleaningStep], counters: Mapping[str, StepCounter]
+) -> Pair | Quarantined:
     for name, step in steps.items():
-        outcome = step(pair)
-        if isinstance(outcome, Quarantined):
-            counted[name].kept_out(outcome)
-            return outcome
-        counted[name].passed(changed=outcome.pair is not pair, findings=outcome.findings)
-        pair = outcome.pair
+        result = step(pair)
+        if isinstance(result, Quarantined):
+            counters[name].rejected(result)
+            return result
+        counters[name].passed(changed=result.pair is not pair, findings=result.findings)
+        pair = result.pair
     return pair

@@ -1,4 +1,4 @@
-"""Finds pairs that a model should not learn from, whatever they say: empty, unreadable, too long, refusing, looping."""
+"""Finds pairs that no model should learn: empty, unreadable, too long, refusing, repeating."""
 
 from __future__ import annotations
 
@@ -18,90 +18,79 @@ if TYPE_CHECKING:
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
 _REPLACED = "\ufffd"
 _MAX_REPLACED_SHARE = 0.01
-_LOOP_LENGTH = 24  # characters; what repeats in tables and lists is shorter, or varies within
-_LOOP_LEAST_CHARACTER_COUNT = 400
-_LOOP_TAIL_COUNT = 1_000  # a loop goes on to the end
+_LOOP_LENGTH = 24  # characters; repetitions in tables and lists are shorter, or vary
+_LOOP_MIN_CHARACTER_COUNT = 400
+_LOOP_TAIL_COUNT = 1_000  # a loop continues to the end
 _LOOP_DISTINCT_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityLimits:
-    """What a pair must be like; the defaults only keep out what no training can use."""
+    """Limits for a pair; the defaults only reject what no training can use."""
 
     min_request_chars: int = 1
-    """Characters of what was asked, white space at the ends not counted."""
+    """Characters of the request, without white space at its ends."""
     min_answer_chars: int = 1
     """Characters of the answer, as above; a label may be one letter."""
     max_chars: int = 262_144
-    """Characters of all texts together; the default is about 65,536 tokens, the longest example that OpenAI trains
-    on."""
+    """Characters of all texts; the default is about 65,536 tokens, OpenAI's longest training example."""
     max_tokens: int | None = None
-    """Tokens of all texts together; None for no limit."""
+    """Tokens of all texts; None for no limit."""
     refusals: bool = True
-    """Whether answers that refuse are kept out."""
     repetitions: bool = True
-    """Whether answers that loop are kept out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QualityProblem:
-    """What is wrong with a pair."""
+    """A violated quality limit."""
 
     reason: QuarantineReason
-    """As a code."""
     detail: str
-    """What was found and expected; nothing of the text."""
+    """Found and expected; nothing of the text."""
 
 
 def quality_problem(
     pair: Pair, rules: QualityLimits, count_tokens: Callable[[str], int] | None = None
 ) -> QualityProblem | None:
-    """Find the first thing that is wrong with a pair.
+    """Return the first quality problem of a pair.
 
-    Args:
-        pair: the pair.
-        rules: what it must be like.
-        count_tokens: counts a text's tokens; None leaves `max_tokens` unchecked.
+    `max_tokens` is not checked without `count_tokens`.
     """
-    spoken = conversation_parts(pair)
+    parts = conversation_parts(pair)
     texts = list(all_texts(pair))
     return (
-        _short(folded(spoken.request), "request", rules.min_request_chars)
-        or _short(folded(spoken.answer), "answer", rules.min_answer_chars)
+        _short(folded(parts.request), "request", rules.min_request_chars)
+        or _short(folded(parts.answer), "answer", rules.min_answer_chars)
         or _unreadable(texts)
         or _long(texts, rules, count_tokens)
-        or _boilerplate_problem(spoken.answer, rules)
+        or _boilerplate_problem(parts.answer, rules)
     )
 
 
 def has_repetition(text: str) -> bool:
-    """Tell whether a text says the same over and over, as models do that do not find an end.
-
-    Args:
-        text: an answer; below 400 characters it is never a loop.
-    """
-    stretches = shingles(folded(text), _LOOP_LENGTH)[-_LOOP_TAIL_COUNT:]
-    if len(stretches) < _LOOP_LEAST_CHARACTER_COUNT - _LOOP_LENGTH:
+    """Return whether an answer of at least 400 characters repeats itself to the end, as looping models do."""
+    spans = shingles(folded(text), _LOOP_LENGTH)[-_LOOP_TAIL_COUNT:]
+    if len(spans) < _LOOP_MIN_CHARACTER_COUNT - _LOOP_LENGTH:
         return False
-    return distinct_share(stretches) < _LOOP_DISTINCT_SHARE
+    return distinct_share(spans) < _LOOP_DISTINCT_SHARE
 
 
-def _short(text: str, part: str, least: int) -> QualityProblem | None:
+def _short(text: str, part: str, min_count: int) -> QualityProblem | None:
     if not text:
-        return QualityProblem(reason="empty", detail=f"the {part} says nothing")
-    if len(text) < least:
+        return QualityProblem(reason="empty", detail=f"the {part} is empty")
+    if len(text) < min_count:
         return QualityProblem(
-            reason="too_short", detail=f"the {part} has {len(text)} characters, expected at least {least}"
+            reason="too_short", detail=f"the {part} has {len(text)} characters, expected at least {min_count}"
         )
     return None
 
 
 def _unreadable(texts: list[str]) -> QualityProblem | None:
     for text in texts:
-        if (found := _UNREADABLE.search(text)) is not None:
-            return QualityProblem(reason="binary", detail=f"U+{ord(found.group()):04X} in a text")
+        if (match := _UNREADABLE.search(text)) is not None:
+            return QualityProblem(reason="binary", detail=f"U+{ord(match.group()):04X} in a text")
         if text.count(_REPLACED) > _MAX_REPLACED_SHARE * len(text):
-            return QualityProblem(reason="binary", detail="more than one character in a hundred was lost (U+FFFD)")
+            return QualityProblem(reason="binary", detail="more than 1 % replacement characters (U+FFFD)")
     return None
 
 
@@ -121,5 +110,5 @@ def _boilerplate_problem(answer: str, rules: QualityLimits) -> QualityProblem | 
     if rules.refusals and is_refusal(answer):
         return QualityProblem(reason="refusal", detail="the answer begins with a refusal")
     if rules.repetitions and has_repetition(answer):
-        return QualityProblem(reason="repetition", detail="the answer says the same over and over")
+        return QualityProblem(reason="repetition", detail="the answer repeats itself")
     return None

@@ -1,7 +1,7 @@
-"""Tells whether an answer refuses instead of answering: "I'm sorry, but I can't help with that", in some languages.
+"""Detects answers that are refusals ("I'm sorry, but I can't help with that"), in several languages.
 
-Only the beginning is read, and only refusals in the first person of what models refuse: "we cannot refund tickets" and
-"I can't believe it" answer something.
+Only the beginning is read, and only a model's refusals in the first person count: "we cannot refund tickets" and "I
+can't believe it" are answers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _PATTERNS = (
 
 
 def is_refusal(answer: str) -> bool:
-    """Tell whether an answer begins with a refusal."""
+    """Return whether an answer begins with a refusal."""
     beginning = folded(answer[: 2 * _BEGINNING_CHARACTER_COUNT])[:_BEGINNING_CHARACTER_COUNT]
     return _refusal().search(beginning.replace("\u2019", "'")) is not None
 

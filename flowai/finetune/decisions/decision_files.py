@@ -1,7 +1,7 @@
-"""Decisions as files that people pass on: CSV for spreadsheets, JSONL for programs; both come back as they were.
+"""Reads and writes decisions as CSV for spreadsheets and JSONL for programs, without loss.
 
-A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula, and an edited answer may begin with
-anything. Such a cell gets a `'` before it, which spreadsheets take as "a text follows"; it is taken off again.
+Spreadsheets treat a cell that begins with `=`, `+`, `-` or `@` as a formula. Such a cell gets a leading `'`, which
+marks text in spreadsheets; it is removed on import.
 
 Source: OWASP, CSV Injection; RFC 4180.
 """
@@ -28,14 +28,14 @@ COLUMNS = ("at", "reviewer", "pair", "action", "text", "note")
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _ESCAPED = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _MAX_CELL = 1 << 27
-"""Characters; the standard library stops at 131,072 unless told."""
+"""Characters; the standard library's default is 131,072."""
 
 
 def check_ending(path: Path, option: str) -> str:
-    """Give a file's ending.
+    """Return the file extension of a path.
 
     Raises:
-        UsageError: it is none that we write.
+        UsageError: the extension is not supported.
     """
     ending = path.suffix.lower()
     if ending not in ENDINGS:
@@ -43,34 +43,34 @@ def check_ending(path: Path, option: str) -> str:
     return ending
 
 
-def written(decisions: Iterable[ReviewDecision], ending: str) -> bytes:
-    """Give decisions as the file of an ending."""
+def encode_decisions(decisions: Iterable[ReviewDecision], ending: str) -> bytes:
+    """Encode decisions as CSV or JSONL."""
     if ending == ".jsonl":
-        return b"".join(msgspec.json.encode(one) + b"\n" for one in decisions)
+        return b"".join(msgspec.json.encode(decision) + b"\n" for decision in decisions)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
-    for one in decisions:
-        row = msgspec.to_builtins(one)
-        writer.writerow([_escaped(row[name] or "") for name in COLUMNS])
-    # spreadsheets take a file without the mark for one of an older encoding
+    for decision in decisions:
+        row = msgspec.to_builtins(decision)
+        writer.writerow([_escape(row[name] or "") for name in COLUMNS])
+    # without the byte-order mark, spreadsheets assume an older encoding
     return stream.getvalue().encode("utf-8-sig")
 
 
 def read_decisions(path: Path, *, name: str, ending: str) -> tuple[ReviewDecision, ...]:
-    """Read a file that somebody passed on.
+    """Read a file of decisions.
 
     Raises:
-        ProjectError: it is not there, or a line is no decision; the line is named, and nothing of it is given.
+        ProjectError: the file does not exist, or a line is not a decision; then no decision is returned.
     """
     if not path.is_file():
         raise ProjectError("no such file", place=Place(file=name))
     if ending == ".csv":
         return _from_csv(path, name)
-    found = read_lines(path, ReviewDecision, name=name)
-    if found.damaged:
-        raise ProjectError("not valid JSON", place=Place(file=name, line=found.damaged[0]))
-    return found.records
+    lines = read_lines(path, ReviewDecision, name=name)
+    if lines.damaged:
+        raise ProjectError("not valid JSON", place=Place(file=name, line=lines.damaged[0]))
+    return lines.records
 
 
 def _from_csv(path: Path, name: str) -> tuple[ReviewDecision, ...]:
@@ -92,23 +92,23 @@ def _from_csv(path: Path, name: str) -> tuple[ReviewDecision, ...]:
 
 
 def _decision(row: dict[str, str | None], place: Place) -> ReviewDecision:
-    cells: dict[str, object] = {name: _plain(row[name] or "") for name in COLUMNS}
+    cells: dict[str, object] = {name: _unescape(row[name] or "") for name in COLUMNS}
     if cells["action"] != "edit" and not cells["text"]:
         del cells["text"]
     try:
         return msgspec.convert(cells, ReviewDecision)
     except msgspec.ValidationError as error:
-        what = str(error)
-        raise ProjectError(what[:1].lower() + what[1:], place=place, hint=_hint()) from None
+        problem = str(error)
+        raise ProjectError(problem[:1].lower() + problem[1:], place=place, hint=_hint()) from None
 
 
 def _hint() -> str:
-    return f"columns: {', '.join(COLUMNS)}; parted by commas, in UTF-8, as `--export` writes them"
+    return f"columns: {', '.join(COLUMNS)}; separated by commas, in UTF-8, as `--export` writes them"
 
 
-def _escaped(cell: str) -> str:
+def _escape(cell: str) -> str:
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
-def _plain(cell: str) -> str:
+def _unescape(cell: str) -> str:
     return cell[1:] if _ESCAPED.match(cell) else cell

@@ -1,7 +1,7 @@
-"""The file of decisions while somebody works with it: reads it, adds to it, sees what others add meanwhile.
+"""Decision log of a feature: reads it, appends to it, and sees lines that others add meanwhile.
 
-The file is opened anew for every decision: version control replaces files, and a decision written to a replaced one
-would be lost.
+The file is opened again for every decision, because version control replaces files: a decision written to a replaced
+file would be lost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from flowai.finetune.decisions.decisions import ReviewDecision, merged
+from flowai.finetune.decisions.decisions import ReviewDecision, merge
 from flowai.storage.files import FileFingerprint
 from flowai.storage.jsonl import AppendLog, read_lines
 
@@ -27,11 +27,11 @@ class DecisionLog:
     """The decisions on the pairs of one feature.
 
     Args:
-        path: the file; it need not be there yet.
-        name: how messages call it.
+        path: the file; it may not exist yet.
+        name: the path as messages show it.
 
     Raises:
-        ProjectError: a line of it is no decision.
+        ProjectError: a line is not a decision.
     """
 
     def __init__(self, path: Path, *, name: str) -> None:
@@ -41,22 +41,22 @@ class DecisionLog:
 
     @property
     def decisions(self) -> tuple[ReviewDecision, ...]:
-        """Every line of the file, in order of time."""
+        """All lines of the file, in order of time."""
         self._read()
         return self._decisions
 
     def for_pair(self, pair: str) -> tuple[ReviewDecision, ...]:
-        """Give the lines on one pair, in order of time."""
+        """Return the decisions on one pair, in order of time."""
         self._read()
         return tuple(self._by_pair.get(pair, ()))
 
     def add(self, decision: ReviewDecision) -> ReviewDecision:
-        """Write a decision; it is on disk when this returns.
+        """Append a decision; it is on disk when this returns.
 
-        Its time is put after all others': what came last is last, whatever the clock says.
+        Its time is made later than all others', so that the last line is the last decision, whatever the clock shows.
 
         Raises:
-            InfrastructureError: the disk is full or the file cannot be written; nothing was decided then.
+            InfrastructureError: the disk is full or the file cannot be written; then the decision is not stored.
         """
         self._read()
         if self._decisions and self._decisions[-1].at >= decision.at:
@@ -64,24 +64,23 @@ class DecisionLog:
         self._write((decision,))
         return decision
 
-    def import_decisions(self, others: Iterable[ReviewDecision]) -> int:
-        """Add what is not there yet, as it is; give how many that were.
+    def import_decisions(self, decisions: Iterable[ReviewDecision]) -> int:
+        """Append decisions that are not in the log yet, unchanged; return their number.
 
         Raises:
-            InfrastructureError: as `add`; what was added before is kept, and not added again.
+            InfrastructureError: as `add`; decisions written before are kept, and not added again.
         """
         known = set(self.decisions)
-        new = [one for one in merged(others) if one not in known]
+        new = [decision for decision in merge(decisions) if decision not in known]
         self._write(new)
         return len(new)
 
     def _write(self, decisions: Iterable[ReviewDecision]) -> None:
         with AppendLog(self.path) as log:
-            for one in decisions:
-                log.append(one)
+            for decision in decisions:
+                log.append(decision)
 
     def _read(self) -> None:
-        """Read the file again if it has changed."""
         fingerprint = FileFingerprint.of(self.path)
         if fingerprint != self._fingerprint:
             self._load(fingerprint)
@@ -89,8 +88,8 @@ class DecisionLog:
     def _load(self, fingerprint: FileFingerprint | None) -> None:
         lines = read_lines(self.path, ReviewDecision, name=self.name)
         self.damaged = lines.damaged
-        self._decisions = merged(lines.records)
+        self._decisions = merge(lines.records)
         self._by_pair: defaultdict[str, list[ReviewDecision]] = defaultdict(list)
-        for one in self._decisions:
-            self._by_pair[one.pair].append(one)
+        for decision in self._decisions:
+            self._by_pair[decision.pair].append(decision)
         self._fingerprint = fingerprint

@@ -1,7 +1,7 @@
-"""What reviewers decided of golden pairs: each decision one line, only ever added; what holds in the end.
+"""Review decisions on golden pairs, and the consensus of several reviewers.
 
-A reviewer's last word counts, unless they took it back. Of several reviewers' words the one that more of them say than
-any other holds; where none is, they disagree, and one more decision is needed.
+Each reviewer's last decision that was not undone counts. The decision shared by more reviewers than any other holds;
+without one the pair is disputed, and needs one more decision.
 """
 
 from __future__ import annotations
@@ -26,32 +26,28 @@ if TYPE_CHECKING:
 STEP = "review"
 
 ReviewAction = Literal["accept", "edit", "reject", "skip", "undo"]
-"""`accept`: the pair is right as it stands. `edit`: with this answer instead. `reject`: nothing is to be learned of it.
-`skip`: no word on it. `undo`: takes this reviewer's last decision on the pair back."""
+"""`accept`: the pair is right unchanged. `edit`: with this answer instead. `reject`: a model must not learn the pair.
+`skip`: no decision. `undo`: cancels this reviewer's last decision on the pair."""
 
 Reviewer = Annotated[str, Meta(pattern=r"^\w[\w .@+'-]{0,63}\Z")]
 
 
 class ReviewDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A decision: one line of the file."""
+    """A reviewer's decision: one line of the decision log."""
 
     schema_version: Literal[1] = 1
-    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When (RFC 3339, UTC); puts one reviewer's decisions in order."""
+    """Time (RFC 3339, UTC); orders the decisions."""
     reviewer: Reviewer
-    """Who decided."""
     pair: Annotated[str, Meta(min_length=1)]
-    """The pair's id."""
     action: ReviewAction
-    """What they decided."""
     text: str | None = None
-    """The answer as they edited it; None for other actions."""
+    """The answer as edited by the reviewer; None for other actions."""
     note: str = ""
-    """Why, in their words; empty without any."""
+    """The reviewer's reason; empty without one."""
 
     def __post_init__(self) -> None:
-        """Refuse a text where none belongs, and an edit without one."""
+        """Reject an edit without text, and text with other actions."""
         if self.action == "edit" and not (self.text or "").strip():
             raise ValueError("an edit needs a text")
         if self.action != "edit" and self.text is not None:
@@ -59,104 +55,99 @@ class ReviewDecision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def outcome(self) -> tuple[ReviewAction, str | None]:
-        """What becomes of the pair: decisions with one outcome agree."""
+        """Action and text; decisions with equal outcomes agree."""
         return self.action, self.text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consensus:
-    """What reviewers made of a pair."""
+    """The current decisions of all reviewers on a pair."""
 
-    words: tuple[ReviewDecision, ...]
-    """Each reviewer's last word, the oldest first; nobody's `skip`."""
+    decisions: tuple[ReviewDecision, ...]
+    """Each reviewer's last decision, oldest first; without `skip`."""
     decision: ReviewDecision | None
-    """What holds; None where they disagree."""
+    """The decision that holds; None if the pair is disputed."""
 
     @property
-    def told(self) -> str:
-        """Who said what, for a person."""
-        return ", ".join(f"{word.reviewer}: {word.action}" for word in self.words)
+    def summary(self) -> str:
+        """Each reviewer with their action, as a text."""
+        return ", ".join(f"{decision.reviewer}: {decision.action}" for decision in self.decisions)
 
 
-def merged(*several: Iterable[ReviewDecision]) -> tuple[ReviewDecision, ...]:
-    """Put decisions of several files together: in order of time, each once."""
-    return tuple(sorted({one: None for part in several for one in part}, key=lambda one: one.at))
+def merge(*groups: Iterable[ReviewDecision]) -> tuple[ReviewDecision, ...]:
+    """Merge decisions of several files: in order of time, without duplicates."""
+    return tuple(sorted({decision: None for group in groups for decision in group}, key=lambda decision: decision.at))
 
 
-def latest_by_reviewer(decisions: Iterable[ReviewDecision]) -> dict[str, dict[str, tuple[ReviewDecision, ...]]]:
-    """Give what was said and not taken back, in order of time: by pair, by reviewer; `skip` included."""
-    said: defaultdict[str, dict[str, list[ReviewDecision]]] = defaultdict(dict)
-    for one in merged(decisions):
-        words = said[one.pair].setdefault(one.reviewer, [])
-        if one.action != "undo":
-            words.append(one)
-        elif words:
-            words.pop()
+def active_decisions(decisions: Iterable[ReviewDecision]) -> dict[str, dict[str, tuple[ReviewDecision, ...]]]:
+    """Return the decisions that were not undone, in order of time: by pair, by reviewer; `skip` included."""
+    by_pair: defaultdict[str, dict[str, list[ReviewDecision]]] = defaultdict(dict)
+    for decision in merge(decisions):
+        active = by_pair[decision.pair].setdefault(decision.reviewer, [])
+        if decision.action != "undo":
+            active.append(decision)
+        elif active:
+            active.pop()
     return {
-        pair: {reviewer: tuple(words) for reviewer, words in by_reviewer.items() if words}
-        for pair, by_reviewer in said.items()
+        pair: {reviewer: tuple(active) for reviewer, active in by_reviewer.items() if active}
+        for pair, by_reviewer in by_pair.items()
     }
 
 
-def consensus_of(said: Mapping[str, tuple[ReviewDecision, ...]]) -> Consensus | None:
-    """Say what holds for a pair; None where nobody has a word on it.
-
-    Args:
-        said: what each reviewer said of it, as `latest_by_reviewer` gives it.
-    """
-    last = (words[-1] for words in said.values())
-    words = sorted((word for word in last if word.action != "skip"), key=lambda one: (one.at, one.reviewer))
-    if not words:
+def build_consensus(by_reviewer: Mapping[str, tuple[ReviewDecision, ...]]) -> Consensus | None:
+    """Return the consensus on a pair from its active decisions; None if no reviewer decided."""
+    last = (decisions[-1] for decisions in by_reviewer.values())
+    decisions = sorted((one for one in last if one.action != "skip"), key=lambda one: (one.at, one.reviewer))
+    if not decisions:
         return None
-    (first, most), *others = Counter(word.outcome for word in words).most_common(2)
-    held = None if others and others[0][1] == most else [word for word in words if word.outcome == first][-1]
-    return Consensus(words=tuple(words), decision=held)
+    (outcome, count), *others = Counter(decision.outcome for decision in decisions).most_common(2)
+    is_disputed = bool(others) and others[0][1] == count
+    decision = None if is_disputed else [one for one in decisions if one.outcome == outcome][-1]
+    return Consensus(decisions=tuple(decisions), decision=decision)
 
 
 def consensus_by_pair(decisions: Iterable[ReviewDecision]) -> dict[str, Consensus]:
-    """Say what reviewers made of each pair that they have a word on, by its id."""
-    found = ((pair, consensus_of(said)) for pair, said in latest_by_reviewer(decisions).items())
-    return {pair: ruling for pair, ruling in found if ruling is not None}
+    """Return the consensus on each pair with a decision, by the pair's id."""
+    results = ((pair, build_consensus(by_reviewer)) for pair, by_reviewer in active_decisions(decisions).items())
+    return {pair: consensus for pair, consensus in results if consensus is not None}
 
 
 def reviewer_counts(decisions: Iterable[ReviewDecision]) -> dict[str, int]:
-    """Count the pairs that each reviewer has a word on, by name."""
-    counts = Counter(word.reviewer for ruling in consensus_by_pair(decisions).values() for word in ruling.words)
+    """Count the pairs that each reviewer decided, by name."""
+    counts = Counter(
+        decision.reviewer for consensus in consensus_by_pair(decisions).values() for decision in consensus.decisions
+    )
     return dict(sorted(counts.items()))
 
 
 def agreements(decisions: Iterable[ReviewDecision]) -> dict[tuple[str, str], CohenKappa]:
-    """Say how far every two reviewers agree who have words on the same pairs.
+    """Return Cohen's kappa for every two reviewers who decided on the same pairs.
 
-    Their first words count, as far as they were not taken back: in the end everybody agrees with whoever they talked
-    to.
+    Each reviewer's first active decision counts: after a discussion everyone agrees.
     """
-    words: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for said in latest_by_reviewer(decisions).values():
-        firsts = {name: next((one.action for one in own if one.action != "skip"), None) for name, own in said.items()}
-        for one, other in combinations(sorted(firsts), 2):
-            mine, theirs = firsts[one], firsts[other]
-            if mine is not None and theirs is not None:
-                words[one, other].append((mine, theirs))
-    return {names: cohen_kappa(both) for names, both in sorted(words.items())}
+    actions: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for by_reviewer in active_decisions(decisions).values():
+        firsts = {
+            name: next((one.action for one in active if one.action != "skip"), None)
+            for name, active in by_reviewer.items()
+        }
+        for left, right in combinations(sorted(firsts), 2):
+            left_action, right_action = firsts[left], firsts[right]
+            if left_action is not None and right_action is not None:
+                actions[left, right].append((left_action, right_action))
+    return {names: cohen_kappa(both) for names, both in sorted(actions.items())}
 
 
-def apply(given: Pair | Quarantined, ruling: Consensus | None) -> Pair | Quarantined:
-    """Do with a pair what reviewers decided.
-
-    Args:
-        given: the pair; or what holds it, with the pair where a person may let it in.
-        ruling: what they made of it; None where nobody has a word on it.
-
-    Returns:
-        The pair as it goes on; or why it does not.
-    """
-    pair = given if isinstance(given, Pair) else given.pair
-    if ruling is None or pair is None:
-        return given
-    decision = ruling.decision
+def apply_consensus(candidate: Pair | Quarantined, consensus: Consensus | None) -> Pair | Quarantined:
+    """Return a pair, or a quarantined pair, as the reviewers decided; unchanged without a consensus."""
+    pair = candidate if isinstance(candidate, Pair) else candidate.pair
+    if consensus is None or pair is None:
+        return candidate
+    decision = consensus.decision
     if decision is None:
-        return Quarantined(id=pair.id, step=STEP, reason="disputed", detail=ruling.told, needs_review=True, pair=pair)
+        return Quarantined(
+            id=pair.id, step=STEP, reason="disputed", detail=consensus.summary, needs_review=True, pair=pair
+        )
     if decision.action == "reject":
         detail = f"by {decision.reviewer}" + (f": {decision.note}" if decision.note else "")
         return Quarantined(id=pair.id, step=STEP, reason="declined", detail=detail)
@@ -168,6 +159,6 @@ def apply(given: Pair | Quarantined, ruling: Consensus | None) -> Pair | Quarant
 
 
 def decision_step(decisions: Iterable[ReviewDecision]) -> Callable[[Pair | Quarantined], Pair | Quarantined]:
-    """Give what does with any pair what reviewers decided."""
-    known = consensus_by_pair(decisions)
-    return lambda given: apply(given, known.get(given.id))
+    """Return a function that applies the reviewers' decisions to a pair."""
+    by_pair = consensus_by_pair(decisions)
+    return lambda candidate: apply_consensus(candidate, by_pair.get(candidate.id))

@@ -1,4 +1,4 @@
-"""What a model says of a golden pair before a person looks at it."""
+"""Labels of golden pairs by a model, before a reviewer sees them."""
 
 from __future__ import annotations
 
@@ -14,44 +14,41 @@ Correct = Literal["yes", "no", "unsure"]
 
 
 class ModelJudgement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model is asked for."""
+    """A model's answer to the label prompt."""
 
     reason: Annotated[str, Meta(max_length=1000)]
-    """Why, in a sentence or two."""
+    """A sentence or two."""
     correct: Correct
     """Whether the answer is right."""
     category: Annotated[str, Meta(min_length=1, max_length=100)]
-    """What kind of request it is, in a few words."""
+    """Kind of request, in a few words."""
     quality: Annotated[int, Meta(ge=1, le=5)]
-    """Of the answer, 1 useless to 5 nothing to improve."""
+    """From 1 (useless) to 5 (nothing to improve)."""
 
 
 class Label(Struct, frozen=True, kw_only=True):
-    """A model's label: one line of the file."""
+    """A model's label for a pair: one line of the labels file."""
 
     schema_version: Literal[1] = 1
-    """Version of this format: 1."""
     at: Annotated[datetime, Meta(tz=True)]
-    """When (RFC 3339, UTC)."""
     pair: Annotated[str, Meta(min_length=1)]
-    """The pair's id."""
     model: str
-    """Who labelled, the registry's name."""
+    """Name in the registry."""
     prompt_hash: str
-    """Hash of the prompt it was asked with."""
+    """Hash of the label prompt."""
     judgement: ModelJudgement | None = None
-    """What it says; None where its answer cannot be used."""
+    """None if the model's answer cannot be parsed."""
     problem: str = ""
-    """What is wrong with its answer; empty where nothing is."""
+    """Error in the model's answer; empty without one."""
     cost_usd: Annotated[float, Meta(ge=0)] | None = None
-    """Of the call; None where the price is not known."""
+    """Cost of the call; None if the price is unknown."""
 
 
-def judgement_of(answer: str) -> ModelJudgement | str:
-    """Read a model's answer; a fence around the JSON is passed over.
+def parse_judgement(answer: str) -> ModelJudgement | str:
+    """Parse a model's answer, with or without a code fence.
 
     Returns:
-        The judgement; or what is wrong with the answer.
+        The judgement; or the error in the answer.
     """
     text = answer.strip()
     if text.startswith(_FENCE) and text.endswith(_FENCE):
@@ -61,20 +58,20 @@ def judgement_of(answer: str) -> ModelJudgement | str:
     except msgspec.ValidationError as error:
         return str(error)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return "the answer is not the JSON that was asked for"
+        return "the answer is not the requested JSON"
 
 
 def judgement_schema() -> dict[str, Any]:
-    """Give the JSON Schema of what a model is asked for: every field required, none more.
+    """Return the JSON Schema of a judgement; every field is required, no other is allowed.
 
-    Lengths are not in it: providers that hold a model to a schema refuse what they cannot hold it to.
+    Lengths are left out: providers refuse schema keywords that they cannot enforce.
     """
     (_, schemas) = msgspec.json.schema_components([ModelJudgement])
     schema: dict[str, Any] = schemas[ModelJudgement.__name__]
     kept = {"type", "enum", "minimum", "maximum"}
     properties = {
-        name: {"type": "string"} | {key: value for key, value in one.items() if key in kept}
-        for name, one in schema["properties"].items()
+        name: {"type": "string"} | {key: value for key, value in field.items() if key in kept}
+        for name, field in schema["properties"].items()
     }
     return {
         "type": "object",

@@ -1,4 +1,4 @@
-"""A table on disk that is written row by row and read column by column; memory holds what is asked for."""
+"""Table on disk, written by row and read by column, so that memory only contains the requested columns."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SPAN = [("name_start", "<i8"), ("name_size", "<u4")]
 
 
 class DiskTable:
-    """Rows of one shape, each with a name of any length. One thread uses it.
+    """Rows of one type, each with a name of any length; for one thread.
 
     Args:
-        path: a file that does not exist yet; a second one is made beside it for the names.
-        columns: names, types and shapes, as numpy's structured types are given.
+        path: a file that does not exist yet; a second file beside it contains the names.
+        columns: names, types and shapes, as for numpy's structured types.
     """
 
     def __init__(self, path: Path, columns: list[tuple[Any, ...]]) -> None:
@@ -47,11 +47,7 @@ class DiskTable:
         return self._written_count + self._filled_count
 
     def add(self, name: str, values: dict[str, Any]) -> None:
-        """Add a row.
-
-        Args:
-            name: its name.
-            values: one for each column.
+        """Append a row with one value per column.
 
         Raises:
             InfrastructureError: the disk is full.
@@ -69,7 +65,7 @@ class DiskTable:
         self._filled_count += 1
 
     def column(self, name: str) -> NDArray[Any]:
-        """Give one column of all rows."""
+        """Return one column of all rows."""
         self._flush()
         kind, shape = self._type[name].base, self._type[name].shape
         values = np.empty((self._written_count, *shape), dtype=kind)
@@ -80,7 +76,7 @@ class DiskTable:
         return values
 
     def names(self) -> Names:
-        """Give what finds a row's name; nothing is added afterwards."""
+        """Return the names by row; no row may be added afterwards."""
         self._names.flush()
         return Names(self._names.fileno(), self.column("name_start"), self.column("name_size"))
 
@@ -94,13 +90,7 @@ class DiskTable:
 
 
 class Names:
-    """The names of a table's rows, read from disk one at a time.
-
-    Args:
-        descriptor: the open file they lie in.
-        starts: where each begins in it, bytes.
-        sizes: how long each is, bytes.
-    """
+    """Names of a table's rows, read from disk one at a time."""
 
     def __init__(self, descriptor: int, starts: NDArray[np.int64], sizes: NDArray[np.uint32]) -> None:
         self._descriptor = descriptor
@@ -108,6 +98,6 @@ class Names:
         self._sizes = sizes
 
     def __getitem__(self, row: int) -> str:
-        """Give the name of a row."""
+        """Return the name of a row."""
         data = os.pread(self._descriptor, int(self._sizes[row]), int(self._starts[row]))
         return data.decode("utf-8", "surrogatepass")

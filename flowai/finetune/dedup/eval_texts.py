@@ -1,4 +1,4 @@
-"""Texts of the suites and datasets of a project, so that no training set contains an evaluation case."""
+"""Texts of a project's suites and datasets, to keep evaluation cases out of training sets."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from flowai.project import Project
 
 _REFERENCES = frozenset({"equals", "similar", "levenshtein"})
-"""Assertions whose value is an answer, whole; others hold fragments that any answer may hold."""
+"""Assertions whose value is a complete answer; others have fragments that any answer may contain."""
 
 _TEXT_ENDINGS = (".txt", ".md")
 
 
 def evaluation_texts(project: Project) -> Iterator[EvalText]:
-    """Give every text of every case: values of variables and expected answers, of suites and of tables by themselves.
+    """Yield every text of every case: values of variables and expected answers, of suites and of unused datasets too.
 
     Raises:
-        ProjectError: a suite or a dataset cannot be read: nothing could be said of its leaks.
+        ProjectError: a suite or a dataset cannot be read, so its leaks could not be found.
     """
     for suite in load_suites(project):
         for case in suite.cases:
@@ -34,18 +34,18 @@ def evaluation_texts(project: Project) -> Iterator[EvalText]:
                 yield EvalText(suite=suite.path, id=case.id, text=text)
     for path in sorted(project.datasets.rglob("*")):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(project.datasets).parts):
-            yield from _of_file(path, project)
+            yield from _texts_of_file(path, project)
 
 
-def _of_file(path: Path, project: Project) -> Iterator[EvalText]:
+def _texts_of_file(path: Path, project: Project) -> Iterator[EvalText]:
     name = project.show(path)
     if path.suffix.lower() in _TEXT_ENDINGS:
         yield EvalText(suite=name, id="", text=path.read_text(encoding="utf-8", errors="replace"))
         return
     if path.suffix.lower() not in SUFFIXES:
         raise DatasetError(
-            f"`{name}` cannot be looked through for leaks: found ending `{path.suffix}`",
-            hint=f"these can be read: {', '.join((*SUFFIXES, *_TEXT_ENDINGS))}; move other files out of `datasets/`",
+            f"`{name}` cannot be searched for leaks: found ending `{path.suffix}`",
+            hint=f"supported: {', '.join((*SUFFIXES, *_TEXT_ENDINGS))}; move other files out of `datasets/`",
         )
     for number, (test, _) in enumerate(read_tests(path, project), start=1):
         for text in _strings(test.get("vars", {})):

@@ -1,4 +1,4 @@
-"""Signatures of sets, by which sets that share much find each other without being compared.
+"""MinHash signatures: similar sets share a band of their signatures, so that they are found without comparisons.
 
 Source:
     Broder, On the resemblance and containment of documents (1997); Leskovec, Rajaraman, Ullman, Mining of Massive
@@ -20,13 +20,13 @@ SIGNATURE_COUNT = BAND_COUNT * _BAND_ROWS_COUNT
 """Numbers in a signature. A pair of similarity s shares a band with probability 1 - (1 - s^5)^16: 0.998 at 0.8,
 0.999999 at 0.9, 0.4 at 0.5, 0.005 at 0.2."""
 
-_SEED = 86  # another one makes other signatures; they live only as long as an export
-_BLOCK_COUNT = 4096  # shingles at a time, so that a long text needs no more memory than the processor's cache
+_SEED = 86  # signatures of different seeds are not comparable; none is stored
+_BLOCK_COUNT = 4096  # shingles at once, so that memory for a long text fits the processor's cache
 _HALF_BITS = 32
 
 
 class MinHash:
-    """Makes signatures; all of one kind, so that they can be compared."""
+    """Computes signatures; only those of one instance's seed are comparable."""
 
     def __init__(self) -> None:
         random = np.random.default_rng(_SEED)
@@ -37,13 +37,13 @@ class MinHash:
         ) + np.uint64(1)
 
     def signature(self, shingles: NDArray[np.uint64]) -> NDArray[np.uint32]:
-        """Give a set's signature: two sets agree in about as many of its numbers as their similarity says.
+        """Return the signature of a set: two agree in about the share of numbers that is the sets' similarity.
 
         Args:
-            shingles: repeated or not, in any order; evenly spread numbers.
+            shingles: evenly distributed numbers, in any order, with or without repetitions.
 
         Returns:
-            SIGNATURE_COUNT numbers; for an empty set the largest there are.
+            SIGNATURE_COUNT numbers; the maximum values for an empty set.
         """
         halves = (shingles >> np.uint64(_HALF_BITS)).astype(np.uint32)
         smallest = np.full(SIGNATURE_COUNT, np.iinfo(np.uint32).max, dtype=np.uint32)
@@ -54,7 +54,7 @@ class MinHash:
         return smallest
 
     def bands(self, signature: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """Give BAND_COUNT numbers: sets that share one at the same place are worth a comparison."""
+        """Return BAND_COUNT numbers; sets that share one at the same position should be compared."""
         rows = signature.reshape(BAND_COUNT, _BAND_ROWS_COUNT).astype(np.uint64)
         mixed: NDArray[np.uint64] = (rows * self._weights).sum(axis=1, dtype=np.uint64)
         mixed ^= mixed >> np.uint64(_HALF_BITS - 3)

@@ -1,7 +1,7 @@
-"""Finds pairs that say the same, or nearly, and chooses which of them stays.
+"""Finds exact and near duplicates, and chooses the pair of each cluster that is kept.
 
-Two pairs are alike when their requests, their answers and the turns before are, each part for itself: a long document
-that two questions share would else drown the questions, and a "yes" that two share the documents.
+Two pairs are near duplicates if their requests, their answers and the turns before are similar, each separately: a long
+document in two requests would otherwise outweigh the questions, and a common "yes" the documents.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from flowai.finetune.records import Pair, Split, UserVerdict
 
 THRESHOLD = 0.8
-"""Jaccard similarity of 5-character shingles from which two texts are near duplicates: one letter in fifty differs, or
-one word in ten."""
+"""Minimum Jaccard similarity of 5-character shingles of two near duplicates: one letter in fifty differs, or one word
+in ten."""
 
 _PREFERENCE: tuple[UserVerdict, ...] = ("edited", "accepted", "rejected")
-_ANSWER_SALT = np.uint64(0xA5A5A5A5A5A5A5A5)  # the same words asked and answered are not the same
+_ANSWER_SALT = np.uint64(0xA5A5A5A5A5A5A5A5)  # the same words in request and answer are different shingles
 
 _COLUMNS: list[tuple[Any, ...]] = [
     ("at_us", "<i8"),
     ("tie", "<u8"),
     ("preference", "u1"),
     ("split", "u1"),
-    ("said", "<u8"),
-    ("answered", "<u8"),
+    ("request", "<u8"),
+    ("answer", "<u8"),
     ("sketch", "u1", (SIGNATURE_COUNT // 2,)),
     *((f"band_{number}", "<u4") for number in range(BAND_COUNT)),
 ]
@@ -49,29 +49,28 @@ _COLUMNS: list[tuple[Any, ...]] = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DuplicateResult:
-    """What becomes of a pair."""
+    """Result for one pair: kept, or dropped as a duplicate."""
 
     id: str
-    """The pair."""
     reason: Literal["exact_duplicate", "near_duplicate"] | None
-    """Why it does not stay; None where it does."""
+    """None if the pair is kept."""
     keeper: str
-    """The pair of its cluster that stays; itself where it does."""
+    """Id of the cluster's pair that is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Parts:
+class _PairShingles:
     before: str
     request: NDArray[np.uint64]
     answer: NDArray[np.uint64]
 
 
 class Duplicates:
-    """Collects pairs, then says what becomes of each; 200 bytes of disk for a pair, and few of memory.
+    """Collects pairs and returns a result for each; 200 bytes of disk per pair, and little memory.
 
     Args:
-        directory: a place for what need not be in memory; it is thrown away afterwards.
-        threshold: similarity from which two are near duplicates, above 0 to 1.
+        directory: a temporary directory.
+        threshold: minimum similarity of near duplicates, above 0 to 1.
     """
 
     def __init__(self, directory: Path, *, threshold: float = THRESHOLD) -> None:
@@ -86,18 +85,14 @@ class Duplicates:
         self._table.__exit__()
 
     def add(self, pair: Pair, split: Split) -> None:
-        """Take note of a pair.
-
-        Args:
-            pair: as it would be written, its texts cleaned.
-            split: where it belongs by itself.
+        """Add a cleaned pair with its own split.
 
         Raises:
             ValueError: its time is not RFC 3339.
             InfrastructureError: the disk is full.
         """
-        spoken = conversation_parts(pair)
-        request, answer = folded(spoken.request), folded(spoken.answer)
+        parts = conversation_parts(pair)
+        request, answer = folded(parts.request), folded(parts.answer)
         both = np.concatenate([shingles(request), shingles(answer) ^ _ANSWER_SALT])
         signature = self._hash.signature(both)
         values = {
@@ -105,52 +100,51 @@ class Duplicates:
             "tie": hash_number(pair.id),
             "preference": _PREFERENCE.index(pair.opinion),
             "split": SPLITS.index(split),
-            "said": hash_number(spoken.before, request),
-            "answered": hash_number(answer),
+            "request": hash_number(parts.before, request),
+            "answer": hash_number(answer),
             "sketch": signature[::2].astype(np.uint8),
         }
         bands = self._hash.bands(signature)
         self._table.add(pair.id, values | {f"band_{number}": band for number, band in enumerate(bands)})
 
     def results(self, read: Callable[[str], Pair]) -> Iterator[DuplicateResult]:
-        """Say what becomes of each pair, in the order they were added; which it is does not depend on that order.
+        """Yield a result for each pair, in the order they were added; the results do not depend on that order.
 
-        The earliest pair of a cluster says in which split it is; of the pairs that belong there by themselves the
-        one stays that a user edited, or else accepted, and of several the earliest.
+        The earliest pair of a cluster decides its split. Among the pairs with that split, an edited one is kept, else
+        an accepted one; among several the earliest.
 
-        Args:
-            read: gives a pair again, by its id.
+        `read` returns a pair by its id.
         """
         order, times = self._order()
         names = self._table.names()
-        firsts = self._clusters(order, lambda place: read(names[int(order[place])]))
+        firsts = self._clusters(order, lambda position: read(names[int(order[position])]))
         keepers = _choose_kept(firsts, times, self._column("split", order))
         equal = np.ones(len(order), dtype=bool)
-        for name in ("said", "answered"):
+        for name in ("request", "answer"):
             digests = self._column(name, order)
             equal &= digests == digests[keepers]
-        for row, place in enumerate(_ranks(order)):
-            keeper = keepers[place]
+        for row, position in enumerate(_ranks(order)):
+            keeper = keepers[position]
             yield DuplicateResult(
                 id=names[row],
-                reason=None if keeper == place else "exact_duplicate" if equal[place] else "near_duplicate",
+                reason=None if keeper == position else "exact_duplicate" if equal[position] else "near_duplicate",
                 keeper=names[int(order[keeper])],
             )
 
     def _order(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Give the rows in the order of preference, and for each of them in that order its place in time."""
+        """Return the rows in order of preference, and the rank in time of each of them."""
         at_us, tie = self._table.column("at_us"), self._table.column("tie")
         order = np.lexsort((tie, at_us, self._table.column("preference"))).astype(np.int32)
         return order, _ranks(np.lexsort((tie, at_us)).astype(np.int32))[order]
 
     def _clusters(self, order: NDArray[np.int32], read: Callable[[int], Pair]) -> NDArray[np.int32]:
-        """Give for each row, in the order of preference, the first of its cluster."""
+        """Return the first row of each row's cluster, in order of preference."""
         clusters = Clusters(len(order))
-        clusters.join_equal(self._column("said", order), self._column("answered", order))
+        clusters.join_equal(self._column("request", order), self._column("answer", order))
         bands = (self._column(f"band_{number}", order) for number in range(BAND_COUNT))
-        sketches = self._table.column("sketch")  # the largest column by far: not copied into another order
-        alike = _Comparison(read, self._threshold).alike
-        clusters.join_alike(bands, lambda places: sketches[order[places]], alike, self._threshold)
+        sketches = self._table.column("sketch")  # by far the largest column: not copied into another order
+        find_similar = _Comparison(read, self._threshold).find_similar
+        clusters.join_similar(bands, lambda rows: sketches[order[rows]], find_similar, self._threshold)
         return clusters.representatives()
 
     def _column(self, name: str, order: NDArray[np.int32]) -> NDArray[Any]:
@@ -158,35 +152,30 @@ class Duplicates:
 
 
 class _Comparison:
-    """Compares pairs by what is said in them; remembers the one that many are compared with.
-
-    Args:
-        read: gives a pair by its place.
-        threshold: similarity from which two are alike.
-    """
+    """Compares pairs by their texts."""
 
     def __init__(self, read: Callable[[int], Pair], threshold: float) -> None:
         self._read = read
         self._threshold = threshold
 
-    def alike(self, head: int, others: list[int]) -> list[int]:
-        """Tell which of some pairs are alike with one."""
+    def find_similar(self, head: int, others: list[int]) -> list[int]:
+        """Return those of some pairs that are similar to one pair."""
         if not others:
             return []
-        one = _parts(self._read(head))
-        return [place for place in others if self._are_alike(one, _parts(self._read(place)))]
+        reference = _pair_shingles(self._read(head))
+        return [position for position in others if self._is_similar(reference, _pair_shingles(self._read(position)))]
 
-    def _are_alike(self, one: _Parts, other: _Parts) -> bool:
+    def _is_similar(self, left: _PairShingles, right: _PairShingles) -> bool:
         return (
-            similarity(one.request, other.request) >= self._threshold
-            and similarity(one.answer, other.answer) >= self._threshold
-            and (one.before == other.before or similarity(_set(one.before), _set(other.before)) >= self._threshold)
+            similarity(left.request, right.request) >= self._threshold
+            and similarity(left.answer, right.answer) >= self._threshold
+            and (left.before == right.before or similarity(_set(left.before), _set(right.before)) >= self._threshold)
         )
 
 
-def _parts(pair: Pair) -> _Parts:
-    spoken = conversation_parts(pair)
-    return _Parts(before=spoken.before, request=_set(spoken.request), answer=_set(spoken.answer))
+def _pair_shingles(pair: Pair) -> _PairShingles:
+    parts = conversation_parts(pair)
+    return _PairShingles(before=parts.before, request=_set(parts.request), answer=_set(parts.answer))
 
 
 def _set(text: str) -> NDArray[np.uint64]:
@@ -194,26 +183,26 @@ def _set(text: str) -> NDArray[np.uint64]:
 
 
 def _ranks(order: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Give each row's place in an order of rows."""
+    """Return each row's position in an order of rows."""
     ranks = np.empty_like(order)
     ranks[order] = np.arange(len(order), dtype=np.int32)
     return ranks
 
 
 def _choose_kept(firsts: NDArray[np.int32], times: NDArray[np.int32], splits: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Choose for each row the one of its cluster that stays.
+    """Return the row of each row's cluster that is kept.
 
     Args:
-        firsts: the cluster of each row, named by its first row; rows are in order of preference.
-        times: each row's place in time.
+        firsts: the cluster of each row, as its first row; rows are in order of preference.
+        times: each row's rank in time.
         splits: each row's split.
     """
     by_time = np.lexsort((times, firsts))
     _, begins = np.unique(firsts[by_time], return_index=True)
-    sides = np.empty(len(firsts), dtype=splits.dtype)  # by cluster; what names none is never looked at
-    sides[firsts[by_time[begins]]] = splits[by_time[begins]]
-    able = np.flatnonzero(splits == sides[firsts]).astype(np.int32)
+    cluster_splits = np.empty(len(firsts), dtype=splits.dtype)  # by cluster; other positions are never read
+    cluster_splits[firsts[by_time[begins]]] = splits[by_time[begins]]
+    eligible = np.flatnonzero(splits == cluster_splits[firsts]).astype(np.int32)
     keepers = np.empty(len(firsts), dtype=np.int32)
-    keepers[firsts[able[::-1]]] = able[::-1]  # the best one is written last
+    keepers[firsts[eligible[::-1]]] = eligible[::-1]  # the best one is written last
     chosen: NDArray[np.int32] = keepers[firsts]
     return chosen

@@ -1,4 +1,4 @@
-"""An index over the eight-letter stretches of many texts: which of them agree with another text, and where?"""
+"""Index of the eight-letter n-grams of many texts: finds those that share n-grams with another text, and where."""
 
 from __future__ import annotations
 
@@ -14,49 +14,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRAM_LETTER_COUNT = 8
-"""Letters in a stretch. In a text with one letter in twenty changed at least one stretch of ten survives between two
-changes, so none is overlooked."""
+"""Letters in an n-gram. In a text with one letter in twenty changed, one n-gram in ten survives between two changes, so
+no text is missed."""
 
 _MAX_TEXTS = 1_000
-"""A stretch that stands in more texts than this leads nowhere (it is the frame of a generated suite) and is left out of
-those texts that have rarer ones."""
+"""An n-gram in more texts than this is not selective (it is the frame of a generated suite) and is left out for texts
+with rarer ones."""
 
 _MAX_PLACES = 1_000_000
-"""Places that are looked at for one text, the rarest first: what stands in hundreds of texts is no clue."""
+"""Maximum positions examined per text, the rarest first."""
 
 _SLOTS_PER_GRAM = 16
-_LEAST_SLOT_BITS, _MOST_SLOT_BITS = 16, 24
+_MIN_SLOT_BITS, _MAX_SLOT_BITS = 16, 24
 _HASH_BITS = 64
 
 
 class Hits(NamedTuple):
-    """Places where a text agrees with one of the indexed ones."""
+    """Positions where a text agrees with an indexed one."""
 
     text: int
-    """Which of the indexed ones."""
+    """Number of the indexed text."""
     places: NDArray[np.int64]
-    """Letters from the beginning of the text that was looked up, ascending."""
+    """Offsets in the searched text, ascending."""
     shifts: NDArray[np.int64]
-    """For each place, by how many letters it lies further on than in the indexed text."""
+    """For each position, its offset minus the one in the indexed text."""
 
     def best_shift(self, slack: int) -> int:
-        """Find the shift that most places agree in, give or take insertions.
-
-        Args:
-            slack: by how many letters places that agree may differ, >= 0.
-
-        Returns:
-            The least of the shifts that agree.
-        """
+        """Return the smallest of the shifts that most positions share; they may differ by `slack` letters."""
         ordered = np.sort(self.shifts)
         counts = np.searchsorted(ordered, ordered + slack, side="right") - np.arange(len(ordered))
         return int(ordered[counts.argmax()])
 
     def longest_run(self) -> int:
-        """Count the stretches that stand in the indexed text and follow each other letter by letter.
+        """Return the length of the longest run of consecutive n-grams.
 
-        Returns:
-            The longest such run; 0 where it mostly repeats itself ("000000"): that is no passage of anything.
+        0 if it mostly repeats itself ("000000"), which is no passage of a text.
         """
         breaks = np.flatnonzero(np.diff(self.places) != 1)
         edges = np.concatenate([[0], breaks + 1, [len(self.places)]])
@@ -67,11 +59,11 @@ class Hits(NamedTuple):
 
 
 class GramIndex:
-    """The index; some 20 bytes for each letter of the texts.
+    """Index of texts; needs about 20 bytes per letter.
 
     Args:
-        texts: letters and digits; those shorter than a stretch are never found.
-        shares: for each text, the share of its stretches that must be in another one, above 0 to 1.
+        texts: letters and digits; texts shorter than an n-gram are never found.
+        shares: for each text, the share of its n-grams that must match, above 0 to 1.
     """
 
     def __init__(self, texts: Sequence[str], shares: Sequence[float]) -> None:
@@ -82,50 +74,49 @@ class GramIndex:
         self._keys, self._starts, self._counts = np.unique(grams, return_index=True, return_counts=True)
         self._gram_counts = np.bincount(owners, minlength=len(texts))
         self._needed = np.maximum(1, (np.asarray(shares) * self._gram_counts).astype(np.int64))
-        wanted_bits = max(1, len(self._keys) * _SLOTS_PER_GRAM).bit_length()
-        bits = min(max(wanted_bits, _LEAST_SLOT_BITS), _MOST_SLOT_BITS)
+        slot_bits = max(1, len(self._keys) * _SLOTS_PER_GRAM).bit_length()
+        bits = min(max(slot_bits, _MIN_SLOT_BITS), _MAX_SLOT_BITS)
         self._shift = np.uint64(_HASH_BITS - bits)
-        self._slots = np.zeros(1 << bits, dtype=bool)  # most stretches of a text are in no other: said in one look
+        self._slots = np.zeros(1 << bits, dtype=bool)  # a filter: most n-grams of a text are in no other
         self._slots[self._keys >> self._shift] = True
 
-    def search(self, text: str, *, most_needed: int, most_count: int) -> list[Hits]:
-        """Find the indexed texts that agree with a text in enough places.
+    def search(self, text: str, *, max_needed: int, max_count: int) -> list[Hits]:
+        """Return indexed texts that agree with a text, the greatest share first, then in order of the index.
 
         Args:
             text: letters and digits.
-            most_needed: how many places are always enough, >= 1: the text may be a part of a longer one.
-            most_count: how many to give at most, >= 1.
-
-        Returns:
-            Those that agree in the greatest share first; of equal ones the first indexed.
+            max_needed: matches that are always enough, >= 1: the text may be a part of a longer one.
+            max_count: maximum number of results, >= 1.
         """
         grams = shingles(text, GRAM_LETTER_COUNT)
-        where = np.flatnonzero(self._slots[grams >> self._shift])
-        if not where.size:
+        offsets = np.flatnonzero(self._slots[grams >> self._shift])
+        if not offsets.size:
             return []
-        found = np.searchsorted(self._keys, grams[where])
-        found[found == len(self._keys)] = 0
-        known = self._keys[found] == grams[where]
-        where, found = where[known], found[known]
-        counts = self._counts[found]
+        keys = np.searchsorted(self._keys, grams[offsets])
+        keys[keys == len(self._keys)] = 0
+        known = self._keys[keys] == grams[offsets]
+        offsets, keys = offsets[known], keys[known]
+        counts = self._counts[keys]
         if counts.sum() > _MAX_PLACES:
             rarest = np.argsort(counts, kind="stable")
             kept = np.sort(rarest[np.cumsum(counts[rarest]) <= _MAX_PLACES])
-            where, found, counts = where[kept], found[kept], counts[kept]
-        # the postings of each stretch, one after the other
-        flat = np.repeat(self._starts[found] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+            offsets, keys, counts = offsets[kept], keys[kept], counts[kept]
+        # the postings of each n-gram, concatenated
+        flat = np.repeat(self._starts[keys] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
         owners = self._owners[flat]
-        found_counts = np.bincount(owners, minlength=len(self._needed))
-        enough = np.flatnonzero(found_counts >= np.minimum(self._needed, most_needed))
-        shares = found_counts[enough] / np.minimum(self._gram_counts[enough], len(text))
-        best = enough[np.argsort(-shares, kind="stable")[:most_count]]
-        places = np.repeat(where, counts)
+        hit_counts = np.bincount(owners, minlength=len(self._needed))
+        enough = np.flatnonzero(hit_counts >= np.minimum(self._needed, max_needed))
+        shares = hit_counts[enough] / np.minimum(self._gram_counts[enough], len(text))
+        best = enough[np.argsort(-shares, kind="stable")[:max_count]]
+        places = np.repeat(offsets, counts)
         shifts = places - self._places[flat]
-        return [Hits(int(owner), places[mine], shifts[mine]) for owner in best if (mine := owners == owner).any()]
+        return [
+            Hits(int(owner), places[matches], shifts[matches]) for owner in best if (matches := owners == owner).any()
+        ]
 
 
 def _all_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int32]]:
-    """Give the stretches of all texts, sorted; of those that a text repeats only the first."""
+    """Return the n-grams of all texts, sorted; of those that a text repeats only the first."""
     grams, owners, places = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int32)], [np.empty(0, dtype=np.int32)]
     for owner, text in enumerate(texts):
         if len(text) < GRAM_LETTER_COUNT:
@@ -140,7 +131,7 @@ def _all_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int
 
 
 def _is_selective(grams: NDArray[np.uint64], owners: NDArray[np.int32], text_count: int) -> NDArray[np.bool_]:
-    """Tell which entries are rare enough, or belong to a text that has no rarer ones."""
+    """Return which entries are rare enough, or belong to a text without rarer ones."""
     _, inverse, counts = np.unique(grams, return_inverse=True, return_counts=True)
     rare = counts[inverse] <= _MAX_TEXTS
     has_rare = np.bincount(owners[rare], minlength=text_count) > 0

@@ -1,4 +1,4 @@
-"""A text as the overlapping stretches of characters it consists of, without differences that no reader would see."""
+"""Texts as sets of overlapping substrings (shingles), after normalisation of differences that no reader sees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHINGLE_CHARACTER_COUNT = 5
-"""Characters in a shingle that similarity is measured with: about a word, so that one typo spoils five of them."""
+"""Characters of a shingle for similarity: about a word, so that a typo changes five of them."""
 
 _SPACE = re.compile(r"\s+")
 _NO_WORD = re.compile(r"[\W_]+")
@@ -26,39 +26,39 @@ _WORD_BITS = 64
 
 
 def folded(text: str) -> str:
-    """Fold case, white space, Unicode forms and invisible characters; punctuation stays, since code lives by it."""
-    seen = normalise(text).text
-    if not seen.isascii():
-        seen = unicodedata.normalize("NFKC", seen)
-    return _SPACE.sub(" ", seen.casefold()).strip()
+    """Normalise case, white space, Unicode forms and invisible characters; keep punctuation, which matters in code."""
+    visible = normalise(text).text
+    if not visible.isascii():
+        visible = unicodedata.normalize("NFKC", visible)
+    return _SPACE.sub(" ", visible.casefold()).strip()
 
 
 def letters(text: str) -> str:
-    """Keep letters and digits only, without case and accents: what is left of a text however it is laid out.
+    """Return only letters and digits, without case and accents: independent of layout.
 
-    A Han character or a kana counts twice: it says as much as a few letters do, and lengths should mean the same.
+    A Han character or a kana counts twice, so that lengths mean about the same in all scripts.
     """
-    seen = normalise(text).text
-    if seen.isascii():
-        return _NO_WORD.sub("", seen.lower())
-    plain = _NO_WORD.sub("", unicodedata.normalize("NFKD", seen).casefold())
+    visible = normalise(text).text
+    if visible.isascii():
+        return _NO_WORD.sub("", visible.lower())
+    plain = _NO_WORD.sub("", unicodedata.normalize("NFKD", visible).casefold())
     return _DENSE.sub(r"\g<0>\g<0>", plain)
 
 
 def word_count(text: str) -> int:
-    """Count words; a Han character or a kana is one."""
+    """Count words; a Han character or a kana is a word."""
     return len(_WORD.findall(_DENSE.sub(r" \g<0> ", text)))
 
 
 def shingles(text: str, length: int = SHINGLE_CHARACTER_COUNT) -> NDArray[np.uint64]:
-    """Number every stretch of some characters; equal stretches have equal numbers, others as good as never.
+    """Hash every substring of `length` characters; collisions practically never happen.
 
     Args:
         text: folded, or letters only.
-        length: characters in a stretch, >= 1.
+        length: >= 1.
 
     Returns:
-        One number for each place where a stretch begins; a shorter text is one stretch, an empty one none.
+        A number per start position; a shorter text is one shingle, an empty text has none.
 
     Source:
         Polynomial rolling hash (Karp, Rabin 1987), here by doubling; the last steps are SplitMix64's.
@@ -69,39 +69,33 @@ def shingles(text: str, length: int = SHINGLE_CHARACTER_COUNT) -> NDArray[np.uin
     count = len(codes) - length + 1
     if count <= 0:
         return np.empty(0, dtype=np.uint64)
-    found = np.zeros(count, dtype=np.uint64)
+    hashes = np.zeros(count, dtype=np.uint64)
     block, size, done = codes, 1, 0  # block[i] hashes the `size` characters from i on
     while True:
         if length & size:
-            found = found * _power(size) + block[done : done + count]
+            hashes = hashes * _power(size) + block[done : done + count]
             done += size
         if done == length:
-            return _mixed(found)
+            return _mix(hashes)
         block = block[:-size] * _power(size) + block[size:]
         size *= 2
 
 
-def similarity(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
-    """Give the Jaccard similarity of two sets of shingles, 0 to 1; two empty ones are alike.
-
-    Args:
-        one: shingles without repetition (`numpy.unique`).
-        other: the same of the other text.
+def similarity(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> float:
+    """Return the Jaccard similarity of two sets of distinct shingles, 0 to 1; 1 for two empty sets.
 
     Source:
         Broder, On the resemblance and containment of documents (1997).
     """
-    shared = np.intersect1d(one, other, assume_unique=True).size
-    together = one.size + other.size - shared
-    return float(shared / together) if together else 1.0
+    shared = np.intersect1d(left, right, assume_unique=True).size
+    total = left.size + right.size - shared
+    return float(shared / total) if total else 1.0
 
 
 def containment(small: NDArray[np.uint64], large: NDArray[np.uint64]) -> float:
-    """Give the share of one text's shingles that are in another, 0 to 1; nothing is contained in anything.
+    """Return the share of one text's shingles that are in another, 0 to 1; 0 for an empty text.
 
-    Args:
-        small: shingles, each as often as the text has it: what a text repeats weighs more.
-        large: shingles, repeated or not.
+    Repeated shingles of the small text count repeatedly.
 
     Source:
         Broder (1997), as above.
@@ -109,17 +103,17 @@ def containment(small: NDArray[np.uint64], large: NDArray[np.uint64]) -> float:
     return float(np.isin(small, large).mean()) if small.size else 0.0
 
 
-def distinct_share(stretches: NDArray[np.uint64]) -> float:
-    """Give the share of shingles that are no repetition of another one, above 0 to 1; 1 where there are none."""
-    return len(np.unique(stretches)) / len(stretches) if len(stretches) else 1.0
+def distinct_share(spans: NDArray[np.uint64]) -> float:
+    """Return the share of distinct shingles, above 0 to 1; 1 for an empty text."""
+    return len(np.unique(spans)) / len(spans) if len(spans) else 1.0
 
 
 def _power(count: int) -> np.uint64:
     return np.uint64(pow(_ODD_FACTOR, count, 1 << _WORD_BITS))
 
 
-def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread what differs over all bits; in place."""
+def _mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Distribute differences over all bits, in place."""
     numbers ^= numbers >> np.uint64(30)
     numbers *= np.uint64(0xBF58476D1CE4E5B9)
     numbers ^= numbers >> np.uint64(27)

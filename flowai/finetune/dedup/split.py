@@ -1,6 +1,6 @@
-"""Says which rows train, which choose between trainings, and which judge; what is said once holds for ever.
+"""Assigns pairs to the training, validation and test split.
 
-A pair's split follows from the pair alone: from its user, else its session, else itself. So no new row can move it.
+The split depends only on the pair: on its user, else its session, else its id. So new data never moves a pair.
 """
 
 from __future__ import annotations
@@ -29,40 +29,37 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitRatios:
-    """How large the splits shall be: shares of the users, 0 to 1, together 1.
+    """Shares of the users in each split, 0 to 1, together 1.
 
     Raises:
-        UsageError: the shares are negative or not 1 together.
+        UsageError: a share is negative, or the sum is not 1.
     """
 
     train: float = 0.9
-    """What trains."""
     validation: float = 0.05
-    """What chooses between trainings."""
     test: float = 0.05
-    """What judges in the end."""
     salt: str = ""
-    """Makes another split of the same data; kept with the data set, or rows would move."""
+    """Another salt gives another split of the same data; a data set must keep its salt."""
 
     def __post_init__(self) -> None:
         shares = (self.train, self.validation, self.test)
         if min(shares) < 0 or abs(sum(shares) - 1) > _ROUNDING:
-            raise UsageError(f"the splits are {shares}; expected three shares from 0 to 1, together 1")
+            raise UsageError(f"the splits are {shares}, expected three shares from 0 to 1 with the sum 1")
 
 
 def split_of(pair: Pair, ratios: SplitRatios) -> Split:
-    """Say where a pair belongs by itself.
+    """Return the split of a pair.
 
-    Test lies at one end and train at the other, so that with other shares as few users move as can be.
+    Test is at one end of the hash range and train at the other: a change of the shares moves as few users as possible.
     """
-    place = hash_number("split", ratios.salt, *_unit(pair)) / _WHOLE
-    if place < ratios.test:
+    position = hash_number("split", ratios.salt, *_unit(pair)) / _WHOLE
+    if position < ratios.test:
         return "test"
-    return "validation" if place < ratios.test + ratios.validation else "train"
+    return "validation" if position < ratios.test + ratios.validation else "train"
 
 
 def hash_number(*texts: str) -> int:
-    """Give an evenly spread number, 0 to 2^64 - 1, the same on every machine: 8 bytes of SHA-256."""
+    """Hash texts to an evenly distributed number, 0 to 2^64 - 1, equal on every machine: 8 bytes of SHA-256."""
     whole = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
@@ -71,7 +68,6 @@ def hash_number(*texts: str) -> int:
 
 
 def _unit(pair: Pair) -> tuple[str, str, str]:
-    """Name who or what goes to one split as a whole."""
     if pair.user_hash:
         return "user", pair.tenant or "", pair.user_hash
     if pair.session:
@@ -83,10 +79,10 @@ _COLUMNS = [("at_us", "<i8"), ("tie", "<u8"), ("session", "<u8"), ("split", "u1"
 
 
 class Sessions:
-    """Collects pairs, then says which must be left out; 70 bytes of disk for a pair in a session, few of memory.
+    """Collects pairs and finds those whose session is in two splits; 70 bytes of disk per pair in a session.
 
     Args:
-        directory: a place for what need not be in memory; it is thrown away afterwards.
+        directory: a temporary directory.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -99,12 +95,7 @@ class Sessions:
         self._table.__exit__()
 
     def add(self, pair: Pair, split: Split) -> None:
-        """Take note of a pair.
-
-        Args:
-            pair: with or without a session.
-            split: where it belongs by itself.
-        """
+        """Add a pair with its own split; pairs without a session are ignored."""
         if not pair.session:
             return
         values = {
@@ -116,11 +107,11 @@ class Sessions:
         self._table.add(pair.id, values)
 
     def cross_split_pairs(self) -> Iterator[str]:
-        """Give the ids of pairs that must be left out, in the order they were added."""
+        """Yield the ids of pairs in another split than the first of their session, in the order they were added."""
         sessions, splits = self._table.column("session"), self._table.column("split")
         order = np.lexsort((self._table.column("tie"), self._table.column("at_us"), sessions))
-        _, begins, which = np.unique(sessions[order], return_index=True, return_inverse=True)
-        stray = np.zeros(len(order), dtype=bool)
-        stray[order] = splits[order] != splits[order][begins][which]
+        _, begins, inverse = np.unique(sessions[order], return_index=True, return_inverse=True)
+        conflicts = np.zeros(len(order), dtype=bool)
+        conflicts[order] = splits[order] != splits[order][begins][inverse]
         names = self._table.names()
-        return (names[int(row)] for row in np.flatnonzero(stray))
+        return (names[int(row)] for row in np.flatnonzero(conflicts))

@@ -1,6 +1,6 @@
-"""The dataset card: where a training set comes from, what was done to it, and what is in it, for people and machines.
+"""Dataset card and manifest of a training set: its sources, cleaning and content.
 
-No time of the export stands in it: the same events give the same bytes.
+They contain no time of the export: the same events give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,80 +18,67 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_LICENSE = "not stated"
-_STEP_COLUMNS = ("step", "in", "out", "changed", "kept out", "found and replaced")
+_STEP_COLUMNS = ("step", "in", "out", "changed", "rejected", "replaced")
 
 
 class CallOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls that pairs come from."""
+    """Origin of training rows: calls of one release, prompt and model."""
 
     release: str | None
-    """The release that served; None outside releases."""
+    """None for calls outside releases."""
     prompt_id: str | None
-    """The prompt; None for messages given as they were."""
+    """None for messages that were sent without a prompt of the project."""
     prompt_hash: str | None
-    """Its hash; None as above."""
     model: str | None
-    """Who answered; None where nobody says."""
     row_count: int
-    """Rows made of them."""
 
 
 class FileNote(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of training rows."""
+    """A file of training rows."""
 
     name: str
-    """In its directory."""
     split: Split
-    """What it is for."""
     row_count: int
-    """Lines in it."""
     sha256: str
-    """Of its bytes, hex."""
     tokens: int
-    """Of all it says; 0 for no rows."""
+    """Tokens of all rows."""
     trained_tokens: int
-    """Of what a model is to learn to say."""
+    """Tokens of the answers to learn."""
 
 
 class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything an export counted: a public format."""
+    """All counts of an export: a public format."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     feature: str
-    """Whose calls."""
     format: str
-    """The format of the rows."""
     licence: str
-    """Under which it may be used, as somebody stated it."""
+    """Licence of the rows, as stated by the user."""
     first_at: str | None
-    """The first pair's call (RFC 3339, UTC); None without rows."""
+    """Time of the first pair's call (RFC 3339, UTC); None without rows."""
     last_at: str | None
-    """The last one's."""
+    """Time of the last pair's call."""
     funnel: Funnel
-    """From calls to pairs."""
     steps: tuple[StepCount, ...]
-    """What each step of the cleaning did, in order; what goes into one came out of the one before."""
+    """Counts of each cleaning step, in order; the output of one step is the input of the next."""
     quarantined_count: int
-    """Lines of the quarantine file."""
     review_count: int
-    """Those that a person may let in."""
+    """Quarantined pairs that a reviewer may accept."""
     files: tuple[FileNote, ...]
-    """The files of rows."""
     sources: tuple[CallOrigin, ...]
-    """Calls that rows come from, most rows first."""
+    """Origins of the rows, most rows first."""
     opinions: dict[str, int]
-    """Rows by what users made of the answer."""
+    """Rows by the user's verdict on the answer."""
     reviewers: dict[str, int]
-    """Decisions by reviewer."""
+    """Pairs with a decision, by reviewer."""
     tokenizer: str
-    """What tokens were counted with; names the proxy where it is not the trained model's own."""
+    """Tokenizer of all counts; marked if it is a proxy for the trained model's own."""
     usd_per_million_tokens: float | None
-    """The price that the cost is worked out with; None where nobody named one."""
+    """Price for the cost estimate; None for no estimate."""
     epochs: int
-    """Passes over the training file that the cost is worked out with."""
+    """Passes over the training file, for the cost estimate."""
     cost_usd: float | None
-    """Of training, estimated; None without a price."""
+    """Estimated cost of training; None without a price."""
 
     @property
     def row_count(self) -> int:
@@ -100,7 +87,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sources:
-    """Gathers where rows come from."""
+    """Counts the origins of rows."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str | None, str | None, str | None, str | None]] = Counter()
@@ -109,23 +96,23 @@ class Sources:
         self.last_at: str | None = None
 
     def add(self, pair: Pair) -> None:
-        """Note the pair of a row."""
+        """Count the pair of a row."""
         self._counts[pair.release, pair.prompt_id, pair.prompt_hash, pair.model] += 1
         self.opinions[pair.opinion] += 1
         self.first_at = min(self.first_at or pair.at, pair.at)
         self.last_at = max(self.last_at or pair.at, pair.at)
 
     def to_list(self) -> tuple[CallOrigin, ...]:
-        """Give them, most rows first."""
-        listed = sorted(self._counts.items(), key=lambda one: (-one[1], [part or "" for part in one[0]]))
+        """Return the origins, most rows first."""
+        ordered = sorted(self._counts.items(), key=lambda item: (-item[1], [part or "" for part in item[0]]))
         return tuple(
             CallOrigin(release=release, prompt_id=prompt_id, prompt_hash=prompt_hash, model=model, row_count=count)
-            for (release, prompt_id, prompt_hash, model), count in listed
+            for (release, prompt_id, prompt_hash, model), count in ordered
         )
 
 
 def to_markdown(manifest: DatasetManifest) -> str:
-    """Give the card."""
+    """Render the dataset card."""
     return "\n\n".join(_parts(manifest)) + "\n"
 
 
@@ -134,7 +121,7 @@ def _parts(manifest: DatasetManifest) -> Iterator[str]:
     yield f"# Training set: {escape_markdown(manifest.feature)}, format {inline_code(manifest.format)}"
     yield f"Licence: {escape_markdown(manifest.licence)}"
     if manifest.licence == NO_LICENSE:
-        yield "> Nobody stated a licence: say whose data this is, and what it may be used for, before it is shared."
+        yield "> No licence was stated: state the owner of the data and its permitted use before you share it."
     opinions = ", ".join(f"{name} {n:,}" for name, n in manifest.opinions.items()) or "-"
     yield f"{manifest.row_count:,} rows, {manifest.first_at or '-'} to {manifest.last_at or '-'}; {opinions}."
     yield "## Files"
@@ -148,50 +135,48 @@ def _parts(manifest: DatasetManifest) -> Iterator[str]:
     yield f"Tokens are counted with {escape_markdown(manifest.tokenizer)}. {_cost(manifest)}"
     yield "## From calls to pairs"
     yield table(
-        ("question", "left"),
+        ("filter", "left"),
         [
             ("calls in the log", f"{funnel.call_count:,}"),
-            (f"of users of {manifest.feature}, in time", f"{funnel.wanted_count:,}"),
+            (f"of users of {manifest.feature}, in the time range", f"{funnel.selected_count:,}"),
             ("judged by a user", f"{funnel.judged_count:,}"),
-            ("their content is in the log", f"{funnel.content_count:,}"),
-            ("whole pairs", f"{funnel.pair_count:,}"),
+            ("with content in the log", f"{funnel.content_count:,}"),
+            ("complete pairs", f"{funnel.pair_count:,}"),
         ],
     )
     yield "## Cleaning"
-    yield table(
-        ("step", "in", "out", "changed", "kept out", "found and replaced"), [_step(one) for one in manifest.steps]
-    )
+    yield table(_STEP_COLUMNS, [_step(step) for step in manifest.steps])
     yield (
-        f"{manifest.quarantined_count:,} lines in `quarantine.jsonl` say what was kept out and why; "
-        f"{manifest.review_count:,} of them wait for a person: `flowai finetune review`."
+        f"`quarantine.jsonl` lists {manifest.quarantined_count:,} rejected calls with their reasons; "
+        f"{manifest.review_count:,} of them wait for a reviewer: `flowai finetune review`."
     )
     if manifest.reviewers:
         yield "## Reviewers"
         yield table(("reviewer", "decisions"), [(name, f"{n:,}") for name, n in manifest.reviewers.items()])
     yield "## Sources"
-    yield table(("release", "prompt", "hash", "model", "rows"), [_source(one) for one in manifest.sources])
+    yield table(("release", "prompt", "hash", "model", "rows"), [_source(source) for source in manifest.sources])
     yield "Personal data found by rules was replaced by placeholders; rules find most of it, not all of it."
 
 
-def _source(one: CallOrigin) -> tuple[str, ...]:
+def _source(source: CallOrigin) -> tuple[str, ...]:
     return (
-        one.release or "-",
-        one.prompt_id or "-",
-        (one.prompt_hash or "-")[:12],
-        one.model or "-",
-        f"{one.row_count:,}",
+        source.release or "-",
+        source.prompt_id or "-",
+        (source.prompt_hash or "-")[:12],
+        source.model or "-",
+        f"{source.row_count:,}",
     )
 
 
-def _step(one: StepCount) -> tuple[str, ...]:
-    kept_out = ", ".join(f"{reason} {count:,}" for reason, count in one.kept_out.items())
-    findings = ", ".join(f"{kind} {count:,}" for kind, count in one.findings.items())
-    changed = f"{one.changed_count:,}" if one.changed_count else ""
-    return (one.step, f"{one.in_count:,}", f"{one.out_count:,}", changed, kept_out, findings)
+def _step(step: StepCount) -> tuple[str, ...]:
+    rejected = ", ".join(f"{reason} {count:,}" for reason, count in step.rejected.items())
+    findings = ", ".join(f"{kind} {count:,}" for kind, count in step.findings.items())
+    changed = f"{step.changed_count:,}" if step.changed_count else ""
+    return (step.step, f"{step.in_count:,}", f"{step.out_count:,}", changed, rejected, findings)
 
 
 def _cost(manifest: DatasetManifest) -> str:
     if manifest.cost_usd is None:
-        return "No price was named, so that no cost is estimated: `--usd-per-million`."
-    price, passes = manifest.usd_per_million_tokens, manifest.epochs
-    return f"Training: about ${manifest.cost_usd:,.2f} ({passes} epochs at ${price:g} per million tokens)."
+        return "Training cost is not estimated: no price was given (`--usd-per-million`)."
+    price, epochs = manifest.usd_per_million_tokens, manifest.epochs
+    return f"Training: about ${manifest.cost_usd:,.2f} ({epochs} epochs at ${price:g} per million tokens)."

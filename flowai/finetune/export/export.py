@@ -1,7 +1,6 @@
-"""What `flowai finetune export` does: from the event log to the files that a model is trained with.
+"""Runs `flowai finetune export`: from the event log to training files.
 
-One pass makes pairs of judged calls and leads them through the steps that look at one pair; what is left lies on disk
-while sessions, duplicates and the format decide over it, so that memory does not grow with the log.
+Pairs are kept on disk between the steps, so that memory does not grow with the log.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.errors import InconclusiveError, UsageError
-from flowai.finetune.cleaning.filters import steps_of
+from flowai.finetune.cleaning.filters import cleaning_steps
 from flowai.finetune.cleaning.pipeline import StepCounter, clean
 from flowai.finetune.cleaning.quality import QualityLimits
 from flowai.finetune.dedup.near_duplicates import Duplicates
@@ -25,12 +24,12 @@ from flowai.finetune.export.output_directory import MANIFEST, open_output_direct
 from flowai.finetune.export.row_writer import RowFiles
 from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost
 from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
-from flowai.finetune.formats.catalog import Format, FormatName, format_of
+from flowai.finetune.formats.catalog import Format, FormatName, find_format
 from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
-from flowai.finetune.pairs.pair_store import PairStore, open_bench
+from flowai.finetune.pairs.pair_store import PairStore, open_pair_store
 from flowai.finetune.pairs.pairing import STEP
 from flowai.finetune.records import Quarantined, StepCount
-from flowai.finetune.session import open_session
+from flowai.finetune.session import open_session, training_set_directory
 from flowai.rendering.report_files import to_json
 from flowai.storage.files import write_atomic, writing
 
@@ -49,105 +48,95 @@ _BATCH_COUNT = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportOptions:
-    """What the command was asked."""
+    """Options of `flowai finetune export`."""
 
     feature: str
-    """Whose calls."""
     format: str
-    """The rows' format."""
     output: Path | None = None
-    """Directory to write; None for `finetune/FEATURE/FORMAT` in the project."""
+    """None for `finetune/FEATURE/FORMAT` in the project."""
     since: str | None = None
-    """Begin, as typed; None for all there is."""
+    """As typed; None for the whole log."""
     until: str | None = None
-    """End, as typed; None for now."""
+    """As typed; None for now."""
     releases: tuple[str, ...] = ()
-    """Only what these served; empty for all."""
+    """Empty for all releases."""
     replace: bool = False
-    """Whether an export that stands there may go."""
     ratios: SplitRatios = field(default_factory=SplitRatios)
-    """Shares of the splits."""
     rules: QualityLimits = field(default_factory=QualityLimits)
-    """What a pair must be like."""
     languages: tuple[str, ...] = ()
-    """Expected languages of answers; empty for any."""
+    """Expected languages of answers, ISO 639-1; empty for any."""
     toxicity: bool = True
-    """Whether toxic answers are kept out."""
     base_model: str | None = None
-    """The model to train, for the files beside the rows and the tokenizer; None where nobody said."""
+    """The model to train, for tokenizer and trainer configurations."""
     licence: str = NO_LICENSE
-    """Under which the rows may be used."""
     usd_per_million_tokens: float | None = None
-    """Price of training; None where nobody said."""
+    """Price of training; None for no cost estimate."""
     epochs: int = 3
-    """Passes over the training rows."""
+    """Passes over the training rows, for the cost estimate."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportResult:
-    """What came of it."""
+    """Result of `flowai finetune export`."""
 
     manifest: DatasetManifest
-    """What was counted."""
     directory: str
-    """Where it lies, as a person would type it."""
+    """Path as a user would type it."""
     files: tuple[str, ...]
-    """Everything in it, by name."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
 
 
 def run_export(context: CommandContext, options: ExportOptions) -> ExportResult:
-    """Export.
+    """Export the training set of a feature.
 
     Raises:
-        UsageError: an option is wrong, or something stands where the export would.
-        ProjectError: the registry, a suite or a dataset is wrong.
-        UndecidedError: nobody judged anything that was asked for.
+        UsageError: an option is invalid, or the output directory is not empty.
+        ProjectError: the registry, a suite or a dataset is invalid.
+        InconclusiveError: no selected call has feedback.
         InfrastructureError: the log cannot be read, or the disk is full.
     """
-    form = format_of(options.format)
+    format_ = find_format(options.format)
     if options.epochs < 1:
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")
-    ground = open_session(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
-    wanted = ground.wanted(options.since, options.until, options.releases)
-    target = options.output or ground.project.root / "finetune" / options.feature / form.name
-    name = ground.project.show(target)
-    with open_output_directory(target, name=name, replace=options.replace) as place:
-        manifest = _Export(ground, options, form, place).run(wanted)
-        files = tuple(sorted(path.name for path in place.iterdir()))
-    return ExportResult(manifest=manifest, directory=name, files=files, warnings=tuple(ground.warnings))
+    session = open_session(context, options.feature, options.rules, options.languages, toxicity=options.toxicity)
+    selector = session.selector(options.since, options.until, options.releases)
+    target = options.output or training_set_directory(session.project, options.feature) / format_.name
+    name = session.project.show(target)
+    with open_output_directory(target, name=name, replace=options.replace) as directory:
+        manifest = _Export(session, options, format_, directory).run(selector)
+        files = tuple(sorted(path.name for path in directory.iterdir()))
+    return ExportResult(manifest=manifest, directory=name, files=files, warnings=tuple(session.warnings))
 
 
 class _Export:
-    def __init__(self, ground: FinetuneSession, options: ExportOptions, form: Format, place: Path) -> None:
-        self._ground = ground
+    def __init__(self, session: FinetuneSession, options: ExportOptions, format_: Format, directory: Path) -> None:
+        self._session = session
         self._options = options
-        self._form = form
-        self._place = place
+        self._format = format_
+        self._directory = directory
         self._files = ExitStack()
         self._quarantined_count = self._review_count = 0
         self._sources = Sources()
 
-    def run(self, wanted: PairSelector) -> DatasetManifest:
+    def run(self, selector: PairSelector) -> DatasetManifest:
         with self._files:
-            with writing(self._place / QUARANTINE):
-                self._quarantine = self._files.enter_context((self._place / QUARANTINE).open("wb"))
-            home = self._place / "bench"
-            home.mkdir()
-            with open_bench(home) as bench:
-                funnel, made = self._gather(bench, wanted)
-                counts = [made, *self._clean(bench), *self._deduplicate_and_split(bench, home)]
+            with writing(self._directory / QUARANTINE):
+                self._quarantine_file = self._files.enter_context((self._directory / QUARANTINE).open("wb"))
+            temporary = self._directory / "temporary"
+            temporary.mkdir()
+            with open_pair_store(temporary) as store:
+                funnel, collected = self._collect(store, selector)
+                counts = [collected, *self._clean(store), *self._deduplicate_and_split(store, temporary)]
                 rows, formatted = (
-                    RowFiles(self._place, TrainingTokenCounter(self._options.base_model)),
+                    RowFiles(self._directory, TrainingTokenCounter(self._options.base_model)),
                     StepCounter("format"),
                 )
                 with rows:
-                    self._write(bench, rows, formatted)
+                    self._write(store, rows, formatted)
                     files, totals = rows.finish()
-            for left in home.iterdir():
-                left.unlink()
-            home.rmdir()
+            for path in temporary.iterdir():
+                path.unlink()
+            temporary.rmdir()
         cost = None
         if self._options.usd_per_million_tokens is not None:
             price, epochs = self._options.usd_per_million_tokens, self._options.epochs
@@ -155,7 +144,7 @@ class _Export:
         tokenizer = f"{totals.tokenizer}, a proxy for the trained model's own" if totals.is_proxy else totals.tokenizer
         manifest = DatasetManifest(
             feature=self._options.feature,
-            format=self._form.name,
+            format=self._format.name,
             licence=self._options.licence,
             first_at=self._sources.first_at,
             last_at=self._sources.last_at,
@@ -166,7 +155,7 @@ class _Export:
             files=files,
             sources=self._sources.to_list(),
             opinions=dict(sorted(self._sources.opinions.items())),
-            reviewers=self._ground.reviewers,
+            reviewers=self._session.reviewers,
             tokenizer=tokenizer,
             usd_per_million_tokens=self._options.usd_per_million_tokens,
             epochs=self._options.epochs,
@@ -175,122 +164,122 @@ class _Export:
         self._write_trainer_configs(manifest, totals.longest_tokens)
         return manifest
 
-    def _gather(self, bench: PairStore, wanted: PairSelector) -> tuple[Funnel, StepCount]:
-        counted = StepCounter(STEP)
-        funnel = collect_pairs(self._ground.events, wanted, bench, lambda one: self._add_to_quarantine(one, counted))
-        for line in self._ground.unreadable():
-            self._add_to_quarantine(line, counted)
+    def _collect(self, store: PairStore, selector: PairSelector) -> tuple[Funnel, StepCount]:
+        counter = StepCounter(STEP)
+        funnel = collect_pairs(
+            self._session.events, selector, store, lambda rejected: self._quarantine(rejected, counter)
+        )
+        for line in self._session.unreadable_lines():
+            self._quarantine(line, counter)
         if not funnel.judged_count:
-            raise InconclusiveError(_no_rows_reason(funnel, wanted), hint=_HINTS[_empty_reason(funnel)])
-        counted.passed(funnel.pair_count)
-        return funnel, counted.count()
+            raise InconclusiveError(_no_rows_reason(funnel, selector), hint=_HINTS[_empty_reason(funnel)])
+        counter.passed(funnel.pair_count)
+        return funnel, counter.count()
 
-    def _clean(self, bench: PairStore) -> Iterable[StepCount]:
-        """Lead pairs through the steps that look at one pair, and keep what is left with its split."""
-        left, counts = clean(bench.pairs(), steps_of(self._ground.cleaning), self._add_to_quarantine)
-        toxic = StepCounter("toxicity")
-        for pair in self._drop_toxic(left, toxic):
-            bench.accept(pair, split_of(pair, self._options.ratios))
-        return (*counts(), toxic.count()) if self._ground.toxicity else counts()
+    def _clean(self, store: PairStore) -> Iterable[StepCount]:
+        """Run the steps for single pairs, and store the remaining pairs with their split."""
+        pairs, counts = clean(store.pairs(), cleaning_steps(self._session.cleaning), self._quarantine)
+        counter = StepCounter("toxicity")
+        for pair in self._drop_toxic(pairs, counter):
+            store.add_cleaned(pair, split_of(pair, self._options.ratios))
+        return (*counts(), counter.count()) if self._session.toxicity else counts()
 
-    def _drop_toxic(self, pairs: Iterator[Pair], counted: StepCounter) -> Iterator[Pair]:
-        classifier = self._ground.toxicity
+    def _drop_toxic(self, pairs: Iterator[Pair], counter: StepCounter) -> Iterator[Pair]:
+        classifier = self._session.toxicity
         if classifier is None:
             yield from pairs
             return
-        while some := list(islice(pairs, _BATCH_COUNT)):
-            for pair, score in zip(some, classifier.scores([pair.answer or pair.output for pair in some]), strict=True):
-                # a rejected answer is there to be unlearned
-                if score < self._ground.toxic_from or pair.answer is None:
-                    counted.passed()
+        while batch := list(islice(pairs, _BATCH_COUNT)):
+            scores = classifier.scores([pair.answer or pair.output for pair in batch])
+            for pair, score in zip(batch, scores, strict=True):
+                # rejected answers are training data for what to avoid
+                if score < self._session.toxic_from or pair.answer is None:
+                    counter.passed()
                     yield pair
                 else:
                     detail = f"toxic with probability {score:.2f}"
-                    self._add_to_quarantine(
-                        Quarantined(id=pair.id, step=counted.name, reason="toxic", detail=detail), counted
-                    )
+                    self._quarantine(Quarantined(id=pair.id, step=counter.name, reason="toxic", detail=detail), counter)
 
-    def _deduplicate_and_split(self, bench: PairStore, home: Path) -> Iterator[StepCount]:
-        """Drop what cannot stand beside other pairs: strays of sessions, then duplicates."""
-        with Sessions(home) as sessions:
-            for pair, split in bench.kept():
+    def _deduplicate_and_split(self, store: PairStore, temporary: Path) -> Iterator[StepCount]:
+        """Drop pairs that conflict with others: sessions across splits, then duplicates."""
+        with Sessions(temporary) as sessions:
+            for pair, split in store.cleaned():
                 sessions.add(pair, split)
-            strays = frozenset(sessions.cross_split_pairs())
-        counted = StepCounter("sessions")
-        for pair, _ in bench.kept():
-            if pair.id not in strays:
-                counted.passed()
+            conflicts = frozenset(sessions.cross_split_pairs())
+        counter = StepCounter("sessions")
+        for pair, _ in store.cleaned():
+            if pair.id not in conflicts:
+                counter.passed()
             else:
-                self._drop(bench, pair.id, counted, "split_conflict", "its session began in another split")
-        yield counted.count()
-        counted = StepCounter("duplicates")
-        with Duplicates(home) as duplicates:
-            for pair, split in bench.kept():
+                self._drop(store, pair.id, counter, "split_conflict", "its session began in another split")
+        yield counter.count()
+        counter = StepCounter("duplicates")
+        with Duplicates(temporary) as duplicates:
+            for pair, split in store.cleaned():
                 duplicates.add(pair, split)
-            for fate in duplicates.results(bench.kept_pair):
-                if fate.reason is None:
-                    counted.passed()
+            for result in duplicates.results(store.cleaned_pair):
+                if result.reason is None:
+                    counter.passed()
                 else:
-                    self._drop(bench, fate.id, counted, fate.reason, f"pair {fate.keeper} stays")
-        yield counted.count()
+                    self._drop(store, result.id, counter, result.reason, f"pair {result.keeper} is kept")
+        yield counter.count()
 
     def _drop(
-        self, bench: PairStore, pair_id: str, counted: StepCounter, reason: QuarantineReason, detail: str
+        self, store: PairStore, pair_id: str, counter: StepCounter, reason: QuarantineReason, detail: str
     ) -> None:
-        self._add_to_quarantine(Quarantined(id=pair_id, step=counted.name, reason=reason, detail=detail), counted)
-        bench.drop(pair_id)
+        self._quarantine(Quarantined(id=pair_id, step=counter.name, reason=reason, detail=detail), counter)
+        store.drop(pair_id)
 
-    def _write(self, bench: PairStore, files: RowFiles, counted: StepCounter) -> None:
-        for pair, split in bench.kept():
-            made = self._form.rows(pair)
-            if not isinstance(made, tuple):
-                one = Quarantined(id=pair.id, step=counted.name, reason="format", detail=f"{made.rule}: {made.detail}")
-                self._add_to_quarantine(one, counted)
+    def _write(self, store: PairStore, files: RowFiles, counter: StepCounter) -> None:
+        for pair, split in store.cleaned():
+            rows = self._format.rows(pair)
+            if not isinstance(rows, tuple):
+                detail = f"{rows.rule}: {rows.detail}"
+                self._quarantine(Quarantined(id=pair.id, step=counter.name, reason="format", detail=detail), counter)
                 continue
-            counted.passed()
+            counter.passed()
             self._sources.add(pair)
-            for row in made:
+            for row in rows:
                 files.add(split, row)
 
-    def _add_to_quarantine(self, one: Quarantined, counted: StepCounter | None = None) -> None:
-        with writing(self._place / QUARANTINE):
-            self._quarantine.write(msgspec.json.encode(one) + b"\n")
+    def _quarantine(self, rejected: Quarantined, counter: StepCounter | None = None) -> None:
+        with writing(self._directory / QUARANTINE):
+            self._quarantine_file.write(msgspec.json.encode(rejected) + b"\n")
         self._quarantined_count += 1
-        self._review_count += one.needs_review
-        if counted is not None:
-            counted.kept_out(one)
+        self._review_count += rejected.needs_review
+        if counter is not None:
+            counter.rejected(rejected)
 
     def _write_trainer_configs(self, manifest: DatasetManifest, longest_tokens: int) -> None:
-        """Write what goes beside the rows."""
         files: dict[Split, str] = {file.split: file.name for file in manifest.files}
-        name: FormatName = self._form.name
+        name: FormatName = self._format.name
         if files:
-            shipment = TrainingSetInfo(
+            info = TrainingSetInfo(
                 files=files,
                 dataset=self._options.feature,
                 base_model=self._options.base_model or BASE_MODEL,
                 longest_tokens=longest_tokens or None,
             )
-            for companion, text in trainer_configs(name, shipment).items():
-                write_atomic(self._place / companion, text)
+            for config, text in trainer_configs(name, info).items():
+                write_atomic(self._directory / config, text)
         head = f"---\n{json.dumps(card_header(name, files), indent=1)}\n---\n\n" if files else ""
-        write_atomic(self._place / CARD, head + to_markdown(manifest))
-        write_atomic(self._place / MANIFEST, to_json(manifest))
+        write_atomic(self._directory / CARD, head + to_markdown(manifest))
+        write_atomic(self._directory / MANIFEST, to_json(manifest))
 
 
 _HINTS = {
-    "calls": "name the feature as the registry does, and look at `--since`",
-    "judged": "tell flowai what users made of answers: `Gateway.feedback`, or `POST /v1/feedback`",
+    "calls": "check the feature's name and `--since`",
+    "judged": "send the users' feedback to flowai: `Gateway.feedback`, or `POST /v1/feedback`",
 }
 
 
 def _empty_reason(funnel: Funnel) -> str:
-    return "judged" if funnel.wanted_count else "calls"
+    return "judged" if funnel.selected_count else "calls"
 
 
-def _no_rows_reason(funnel: Funnel, wanted: PairSelector) -> str:
-    since = f" since {wanted.since:%Y-%m-%d %H:%M} UTC" if wanted.since else ""
+def _no_rows_reason(funnel: Funnel, selector: PairSelector) -> str:
+    since = f" since {selector.since:%Y-%m-%d %H:%M} UTC" if selector.since else ""
     return (
-        f"no judged answers of `{wanted.feature}`{since}: {funnel.call_count:,} calls in the log, "
-        f"{funnel.wanted_count:,} of users of the feature in time, 0 of them judged"
+        f"no judged answers of `{selector.feature}`{since}: {funnel.call_count:,} calls in the log, "
+        f"{funnel.selected_count:,} of users of the feature in the time range, 0 of them judged"
     )

@@ -1,4 +1,4 @@
-"""The directory an export goes to: whole or not there at all, whatever happens meanwhile."""
+"""Output directory of an export: it appears complete and in one step, or not at all."""
 
 from __future__ import annotations
 
@@ -16,44 +16,41 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-"""What every export holds, by which one of ours is known."""
+"""Every export has this file; a directory without it is never overwritten."""
 
 _LOCK_LIMIT_S = 0.0
 
 
 @contextmanager
 def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
-    """Give a directory to write into; when nothing fails, it stands at `path` in one step.
+    """Yield an empty directory on the same disk, and rename it to `path` if the block ends without an error.
 
-    What a killed export left behind is removed first: it lies beside, under a name of its own.
+    A directory that a killed export left behind is removed first.
 
     Args:
-        path: where it shall stand.
-        name: how messages call it.
-        replace: whether an export that stands there may go.
-
-    Yields:
-        An empty directory on the same disk.
+        path: the final path.
+        name: the path as messages show it.
+        replace: whether an existing export is overwritten.
 
     Raises:
-        UsageError: something stands there already.
-        InfrastructureError: another export is writing there, or the place cannot be written.
+        UsageError: the directory is not empty.
+        InfrastructureError: another export writes to it, or it cannot be written.
     """
     _check(path, Place(file=name), replace=replace)
-    beside = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.partial")
     with writing(path):
-        beside.mkdir(parents=True, exist_ok=True)
-        handle = os.open(beside, os.O_RDONLY)
+        temporary.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_RDONLY)
     try:
         if not take_lock(handle, limit_s=_LOCK_LIMIT_S, clock_s=time.monotonic):
             place = Place(file=name)
-            raise InfrastructureError("another export is writing there", place=place, hint="wait until it is done")
-        _empty(beside)
+            raise InfrastructureError("another export writes to it", place=place, hint="wait until it has finished")
+        _empty(temporary)
         try:
-            yield beside
-            _put(beside, path)
+            yield temporary
+            _publish(temporary, path)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     finally:
         os.close(handle)
 
@@ -62,24 +59,24 @@ def _check(path: Path, place: Place, *, replace: bool) -> None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / MANIFEST).is_file():
-        raise UsageError("something else stands there", place=place, hint="name a new directory with `--output`")
+        raise UsageError("not an export, and not empty", place=place, hint="name a new directory with `--output`")
     if not replace:
-        raise UsageError("an export stands there already", place=place, hint="replace it: --force")
+        raise UsageError("the directory has an export already", place=place, hint="overwrite it with `--force`")
 
 
 def _empty(directory: Path) -> None:
     with writing(directory):
-        for left in directory.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left)
+        for path in directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
             else:
-                left.unlink()
+                path.unlink()
 
 
-def _put(beside: Path, path: Path) -> None:
+def _publish(temporary: Path, path: Path) -> None:
     with writing(path):
-        for written in sorted(beside.iterdir()):
-            descriptor = os.open(written, os.O_RDONLY)
+        for file in sorted(temporary.iterdir()):
+            descriptor = os.open(file, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
@@ -88,5 +85,5 @@ def _put(beside: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             path.rename(old)
-        beside.rename(path)
+        temporary.rename(path)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The files of training rows: one for each split, counted and hashed while they are written."""
+"""Writes training rows: one file per split, counted and hashed while it is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Self
 from flowai.finetune.dedup.split import SPLITS
 from flowai.finetune.export.dataset_card import FileNote
 from flowai.finetune.export.token_counts import SplitTokens, TrainingTokenCounter
-from flowai.finetune.formats.catalog import TrainingRow, line_of
+from flowai.finetune.formats.catalog import TrainingRow, encode_row
 from flowai.storage.files import writing
 
 if TYPE_CHECKING:
@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 
 
 class RowFiles:
-    """Writes rows; a split without rows has no file.
+    """Writes rows; a split without rows has no file."""
 
-    Args:
-        directory: where.
-        tally: counts tokens.
-    """
-
-    def __init__(self, directory: Path, tally: TrainingTokenCounter) -> None:
+    def __init__(self, directory: Path, token_counter: TrainingTokenCounter) -> None:
         self._directory = directory
-        self._tally = tally
+        self._token_counter = token_counter
         self._open = ExitStack()
         self._streams: dict[Split, IO[bytes]] = {}
         self._hashes = {split: hashlib.sha256() for split in SPLITS}
@@ -46,32 +41,30 @@ class RowFiles:
         Raises:
             InfrastructureError: the disk is full.
         """
-        line = line_of(row)
-        path = self._directory / name_of(split)
+        line = encode_row(row)
+        path = self._directory / file_name(split)
         with writing(path):
             if split not in self._streams:
                 self._streams[split] = self._open.enter_context(path.open("wb"))
             self._streams[split].write(line)
         self._hashes[split].update(line)
-        self._tally.add(split, row)
+        self._token_counter.add(split, row)
 
     def finish(self) -> tuple[tuple[FileNote, ...], TokenTotals]:
-        """Close the files, and say what is in them.
+        """Close the files, and return their metadata.
 
         Raises:
             InfrastructureError: the disk is full.
         """
         with writing(self._directory):
             self._open.close()
-        totals = self._tally.totals()
-        return tuple(self._note(split, totals.splits.get(split, SplitTokens())) for split in self._written()), totals
-
-    def _written(self) -> tuple[Split, ...]:
-        return tuple(split for split in SPLITS if split in self._streams)
+        totals = self._token_counter.totals()
+        splits = (split for split in SPLITS if split in self._streams)
+        return tuple(self._note(split, totals.splits.get(split, SplitTokens())) for split in splits), totals
 
     def _note(self, split: Split, tokens: SplitTokens) -> FileNote:
         return FileNote(
-            name=name_of(split),
+            name=file_name(split),
             split=split,
             row_count=tokens.row_count,
             sha256=self._hashes[split].hexdigest(),
@@ -80,6 +73,6 @@ class RowFiles:
         )
 
 
-def name_of(split: Split) -> str:
-    """Give the name of a split's file."""
+def file_name(split: Split) -> str:
+    """Return the name of a split's file."""
     return f"{split}.jsonl"

@@ -1,7 +1,6 @@
-"""How many tokens a training set has, and what training on it would cost.
+"""Token counts of training sets, and the estimated cost of training.
 
-Tokenizers are OpenAI's, whose tables lie in LiteLLM's package; nothing is downloaded. For any other model the count is
-a proxy, and says so by naming its tokenizer. Prices of training stand in no table that is installed: they are given.
+Tokenizers are OpenAI's, from LiteLLM's package; for other models the count is a proxy that names its tokenizer.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 _KNOWN = ("o200k_base", "cl100k_base")
 _ANSWERS = ("completion", "chosen", "rejected", "preferred_output", "non_preferred_output", "output")
-"""Columns whose every message is an answer."""
+"""Columns in which every message is an answer."""
 
 _NON_TEXT_KEYS = frozenset({"role", "from", "type", "id"})
 
@@ -30,16 +29,14 @@ class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one split."""
 
     row_count: NonNegativeInt = 0
-    """Rows."""
     tokens: NonNegativeInt = 0
-    """Of everything in them."""
+    """Tokens of all rows."""
     trained_tokens: NonNegativeInt = 0
-    """Of the answers that are learned."""
+    """Tokens of the answers to learn."""
     longest_tokens: NonNegativeInt = 0
-    """Of the longest row."""
 
     def plus(self, tokens: int, trained_tokens: int) -> SplitTokens:
-        """Give the totals with one more row."""
+        """Return the totals with one more row."""
         return SplitTokens(
             row_count=self.row_count + 1,
             tokens=self.tokens + tokens,
@@ -52,11 +49,10 @@ class TokenTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of a training set."""
 
     tokenizer: str
-    """Who counted."""
     is_proxy: bool
-    """Whether the model that is trained has another tokenizer."""
+    """Whether the model to train has another tokenizer."""
     splits: dict[Split, SplitTokens]
-    """Totals of each split that has rows."""
+    """Splits without rows are missing."""
 
     @property
     def longest_tokens(self) -> int:
@@ -65,16 +61,16 @@ class TokenTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrainingCost(msgspec.Struct, frozen=True, kw_only=True):
-    """What training would cost; an estimate."""
+    """Estimated cost of training."""
 
     usd: float
-    """US dollars, >= 0."""
+    """>= 0."""
     tokens: int
-    """Tokens that are paid: those of the training split, once per epoch."""
+    """Billed tokens: those of the training split, once per epoch."""
     epoch_count: int
-    """Times each row is seen, >= 1."""
+    """>= 1."""
     usd_per_million_tokens: float
-    """The price that was given, >= 0."""
+    """>= 0."""
 
 
 def training_cost(totals: TokenTotals, *, usd_per_million_tokens: float, epoch_count: int) -> TrainingCost:
@@ -93,11 +89,7 @@ def training_cost(totals: TokenTotals, *, usd_per_million_tokens: float, epoch_c
 
 
 class TrainingTokenCounter:
-    """Counts the tokens of rows as they come.
-
-    Args:
-        model: the model that will be trained; None where nobody said.
-    """
+    """Counts the tokens of rows; with a proxy tokenizer if the model's own is not installed."""
 
     def __init__(self, model: str | None = None) -> None:
         self.tokenizer, self.is_proxy = tokenizer_of(model)
@@ -110,7 +102,7 @@ class TrainingTokenCounter:
         self._splits[split] = self._splits.get(split, SplitTokens()).plus(tokens, trained)
 
     def count(self, row: dict[str, Any]) -> tuple[int, int]:
-        """Give a row's tokens, and those of its answers that are learned."""
+        """Return the tokens of a row, and those of its answers to learn."""
         self._encoding = self._encoding or load_encoding(self.tokenizer)
         tokens = trained_tokens = 0
         for message, trained in _messages(row):
@@ -120,12 +112,12 @@ class TrainingTokenCounter:
         return tokens, trained_tokens
 
     def totals(self) -> TokenTotals:
-        """Give what was counted so far."""
+        """Return the totals of all rows so far."""
         return TokenTotals(tokenizer=self.tokenizer, is_proxy=self.is_proxy, splits=dict(self._splits))
 
 
 def tokenizer_of(model: str | None) -> tuple[str, bool]:
-    """Give the installed tokenizer for a model, and whether it is a proxy for one that is not."""
+    """Return the tokenizer for a model, and whether it is a proxy because the model's own is not installed."""
     if model is not None:
         from tiktoken.model import encoding_name_for_model
 
@@ -139,43 +131,40 @@ def tokenizer_of(model: str | None) -> tuple[str, bool]:
 
 
 def row_bytes(row: dict[str, Any]) -> int:
-    """Give a number that a row cannot have more tokens than: no token is shorter than a byte."""
+    """Return an upper bound of a row's tokens: no token is shorter than a byte."""
     return sum(MESSAGE_TOKENS + sum(len(text.encode()) for text in _texts(message)) for message, _ in _messages(row))
 
 
 def _messages(row: dict[str, Any]) -> list[tuple[Any, bool]]:
-    """Give each message of a row, whatever its format, and whether it is learned."""
-    found: list[tuple[Any, bool]] = []
+    """Return every message of a row of any format, and whether it is learned."""
+    messages: list[tuple[Any, bool]] = []
     for column, value in row.items():
         if column in _ANSWERS:
-            found += [(message, True) for message in (value if isinstance(value, list) else [value])]
+            messages += [(message, True) for message in (value if isinstance(value, list) else [value])]
         elif isinstance(value, dict) and isinstance(value.get("messages"), list):  # OpenAI's preferences
-            found += [(message, False) for message in value["messages"]]
+            messages += [(message, False) for message in value["messages"]]
         elif isinstance(value, list):
-            found += [(message, _is_learned(message, last=message is value[-1], column=column)) for message in value]
+            messages += [(message, _is_learned(message, last=message is value[-1], column=column)) for message in value]
         else:
-            found.append((value, False))
-    return found
+            messages.append((value, False))
+    return messages
 
 
 def _is_learned(message: Any, *, last: bool, column: str) -> bool:  # noqa: ANN401 - a message of any file
-    """Say whether a message is learned: what it says of itself, else each answer; in LLaMA-Factory's rows the last."""
+    """Return the message's own mark, else whether it is an answer; in LLaMA-Factory's rows only the last one."""
     if not isinstance(message, dict) or column == "prompt":
         return False
-    said = message.get("training", message.get("weight"))
-    if said is not None:
-        return bool(said)
+    mark = message.get("training", message.get("weight"))
+    if mark is not None:
+        return bool(mark)
     return message.get("role") == "assistant" or (last and message.get("from") in ("gpt", "function_call"))
 
 
 def _texts(value: Any) -> list[str]:  # noqa: ANN401 - JSON is anything
-    """Give every text a consumer would write out, the names of roles left aside."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, list):
         return [text for item in value for text in _texts(item)]
     if isinstance(value, dict):
-        return [
-            text for key, item in value.items() if key not in {"role", "from", "type", "id"} for text in _texts(item)
-        ]
+        return [text for key, item in value.items() if key not in _NON_TEXT_KEYS for text in _texts(item)]
     return []

@@ -1,7 +1,7 @@
-"""What a consumer needs beside the rows: a training script for TRL, YAML for Axolotl and LLaMA-Factory, a schema.
+"""Configurations beside the rows: a training script for TRL, YAML for Axolotl and LLaMA-Factory, a schema.
 
-Each default that would cut answers off, or train on what nobody judged, is set here: SFTConfig and DPOConfig cut rows
-at 1,024 tokens from the end, where the answer is; LLaMA-Factory cuts at 2,048 and learns every assistant turn.
+They override every default that would cut answers off or train on unjudged text: SFTConfig and DPOConfig cut rows at
+1,024 tokens, from the end; LLaMA-Factory cuts at 2,048 and learns every assistant turn.
 
 Sources: TRL 1.16, SFTConfig, DPOConfig, KTOConfig; Axolotl, "Config Reference"; LLaMA-Factory, `data/README.md`.
 """
@@ -45,43 +45,42 @@ _PYTHON_TYPES: dict[Column, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSetInfo:
-    """What was written."""
+    """Facts about a written training set that trainer configurations need."""
 
     files: Mapping[Split, str]
-    """The name of each split's file, for splits that have rows; relative to the directory."""
+    """File names by split, relative to the directory; splits without rows are missing."""
     dataset: str
-    """The data set's name."""
     base_model: str = BASE_MODEL
-    """The model to train: a name on the Hub, or a directory."""
+    """A name on the Hub, or a directory."""
     longest_tokens: int | None = None
-    """Tokens of the longest row, a proxy count; None when not counted."""
+    """Tokens of the longest row, a proxy count; None if not counted."""
 
     @property
     def length_tokens(self) -> int:
-        """Tokens that a row may have without being cut, generously."""
+        """Maximum tokens of a row, with a margin so that no row is cut."""
         if self.longest_tokens is None:
             return _UNKNOWN_TOKENS
-        wanted = int(self.longest_tokens * _MARGIN) + _SPARE_TOKENS
-        return -(-wanted // _STEP_TOKENS) * _STEP_TOKENS
+        needed = int(self.longest_tokens * _MARGIN) + _SPARE_TOKENS
+        return -(-needed // _STEP_TOKENS) * _STEP_TOKENS
 
 
-def trainer_configs(name: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
-    """Give the files that go beside the rows, by name; none for OpenAI's formats, or where no row is for training."""
-    makers: dict[FormatName, Callable[[FormatName, TrainingSetInfo], dict[str, str]]] = {
+def trainer_configs(name: FormatName, info: TrainingSetInfo) -> dict[str, str]:
+    """Return the trainer's files by name; none for OpenAI's formats, or if no row is in the training split."""
+    builders: dict[FormatName, Callable[[FormatName, TrainingSetInfo], dict[str, str]]] = {
         "trl": _trl,
         "trl-dpo": _trl,
         "kto": _trl,
         "axolotl": _axolotl,
         "llamafactory": _llamafactory,
     }
-    maker = makers.get(name)
-    return maker(name, shipment) if maker is not None and "train" in shipment.files else {}
+    builder = builders.get(name)
+    return builder(name, info) if builder is not None and "train" in info.files else {}
 
 
 def card_header(name: FormatName, files: Mapping[Split, str]) -> dict[str, Any]:
-    """Give the part of a dataset card's YAML head that fixes the schema.
+    """Return the YAML header of a dataset card, which fixes the schema.
 
-    A directory with it in its README.md is read with `load_dataset(directory)`, every file alike.
+    With it in README.md, `load_dataset(directory)` reads every file with the same schema.
     """
     return {
         "configs": [
@@ -114,7 +113,7 @@ from trl import {config}, {trainer}
 
 HERE = Path(__file__).resolve().parent
 FILES = {files}
-# said, not guessed: a loader that guesses from the first rows stumbles over tool calls in later ones
+# declared: a schema detected from the first rows would not fit tool calls in later ones
 FEATURES = Features({features})
 
 
@@ -145,7 +144,7 @@ if __name__ == "__main__":
 '''
 
 
-def _trl(name: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
+def _trl(name: FormatName, info: TrainingSetInfo) -> dict[str, str]:
     config, trainer, extra = _TRAINERS[name]
     columns = FORMATS[name].columns
     types = {column: _PYTHON_TYPES[kind] for column, kind in columns.items()}
@@ -155,17 +154,15 @@ def _trl(name: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
         trainer=trainer,
         extra=extra,
         # Python reads JSON's escape of a character beyond U+FFFF as two characters
-        files=json.dumps(
-            {split: file for split, file in shipment.files.items() if split != "test"}, ensure_ascii=False
-        ),
+        files=json.dumps({split: file for split, file in info.files.items() if split != "test"}, ensure_ascii=False),
         features="{" + ", ".join(f"{json.dumps(column)}: {type_}" for column, type_ in types.items()) + "}",
-        model=repr(shipment.base_model),
-        length=shipment.length_tokens,
+        model=repr(info.base_model),
+        length=info.length_tokens,
     )
     return {"train_trl.py": script}
 
 
-def _axolotl(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
+def _axolotl(_: FormatName, info: TrainingSetInfo) -> dict[str, str]:
     def source(split: Split) -> dict[str, Any]:
         return {
             "path": ".",
@@ -179,11 +176,11 @@ def _axolotl(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
         }
 
     config: dict[str, Any] = {
-        "base_model": shipment.base_model,
+        "base_model": info.base_model,
         "chat_template": "tokenizer_default",
         "datasets": [source("train")],
         "val_set_size": 0,
-        "sequence_len": shipment.length_tokens,
+        "sequence_len": info.length_tokens,
         "excess_length_strategy": "raise",
         "adapter": "lora",
         "lora_r": 16,
@@ -196,11 +193,11 @@ def _axolotl(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
         "optimizer": "adamw_torch",
         "output_dir": "./trained",
     }
-    if "validation" in shipment.files:
+    if "validation" in info.files:
         config["test_datasets"] = [source("validation")]
     head = (
         "# axolotl train axolotl.yaml, in this directory: its README.md fixes the schema (datasets >= 4.7).\n"
-        "# Each message says itself whether it is learned (`training`).\n"
+        "# Each message states whether it is learned (`training`).\n"
     )
     return {"axolotl.yaml": head + _yaml(config)}
 
@@ -208,9 +205,9 @@ def _axolotl(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
 _TEMPLATES = {"llama-3": "llama3", "llama3": "llama3", "qwen": "qwen", "gemma": "gemma", "mistral": "mistral"}
 
 
-def _llamafactory(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
-    names = {split: f"{shipment.dataset}_{split}" for split in shipment.files}
-    info = {
+def _llamafactory(_: FormatName, info: TrainingSetInfo) -> dict[str, str]:
+    names = {split: f"{info.dataset}_{split}" for split in info.files}
+    datasets = {
         names[split]: {
             "file_name": file,
             "formatting": "sharegpt",
@@ -225,11 +222,11 @@ def _llamafactory(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
                 "system_tag": "system",
             },
         }
-        for split, file in shipment.files.items()
+        for split, file in info.files.items()
     }
-    model = shipment.base_model.lower()
+    model = info.base_model.lower()
     config: dict[str, Any] = {
-        "model_name_or_path": shipment.base_model,
+        "model_name_or_path": info.base_model,
         "template": next((known for part, known in _TEMPLATES.items() if part in model), "default"),
         "stage": "sft",
         "do_train": True,
@@ -238,7 +235,7 @@ def _llamafactory(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
         "dataset_dir": ".",
         "dataset": names["train"],
         "mask_history": True,
-        "cutoff_len": shipment.length_tokens,
+        "cutoff_len": info.length_tokens,
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": 8,
         "num_train_epochs": 3,
@@ -249,16 +246,16 @@ def _llamafactory(_: FormatName, shipment: TrainingSetInfo) -> dict[str, str]:
         config["eval_dataset"] = names["validation"]
     head = (
         "# llamafactory-cli train llamafactory.yaml, in this directory. `template` must be the model's own;\n"
-        "# `mask_history` trains the last answer alone: it is the one that was judged.\n"
+        "# `mask_history` trains only the last answer, the one that was judged.\n"
     )
     return {
-        "dataset_info.json": json.dumps(info, indent=2, ensure_ascii=False) + "\n",
+        "dataset_info.json": json.dumps(datasets, indent=2, ensure_ascii=False) + "\n",
         "llamafactory.yaml": head + _yaml(config),
     }
 
 
 def _yaml(value: dict[str, Any]) -> str:
-    import yaml  # only an export writes it
+    import yaml  # loaded only by exports
 
-    # ASCII: YAML 1.1 parsers fold U+0085, U+2028 and U+2029 where they stand unescaped
+    # ASCII: YAML 1.1 parsers fold unescaped U+0085, U+2028 and U+2029
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=120)

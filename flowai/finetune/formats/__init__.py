@@ -1,1 +1,1 @@
-"""Training formats and the rows they hold."""
+"""Training formats and their rows."""

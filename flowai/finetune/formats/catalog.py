@@ -1,7 +1,6 @@
-"""The formats a training set leaves in: what each is for, its one schema, and how a pair becomes its rows.
+"""The training formats: their columns, and the rows that a pair gives.
 
-Every row of a format has the same keys, and `columns` says what stands in them: whatever a message carries besides its
-role and text (tool calls, weights), a loader that is told the columns reads every file alike.
+Every row of a format has the same keys, so that a loader that knows the columns reads every file with one schema.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from flowai.finetune.formats.conversation import (
     FormatViolation,
     check_has_user_turn,
     check_system_turn_first,
-    conversation_of,
-    to_text,
+    check_text,
+    parse_conversation,
 )
 from flowai.finetune.formats.openai import chat_row
 from flowai.finetune.formats.openai import preference_row as openai_preference_row
@@ -39,7 +38,7 @@ TrainingRow = dict[str, Any]
 Rows = tuple[TrainingRow, ...]
 
 Column = Literal["messages", "turns", "object", "text", "flag"]
-"""What stands in a column: `messages`: a list of JSON objects. `turns`: a list of objects with the texts `from` and
+"""Content of a column: `messages`: a list of JSON objects. `turns`: a list of objects with the texts `from` and
 `value`. `object`: one JSON object. `text`, `flag`: a string, a boolean."""
 
 
@@ -48,23 +47,21 @@ TurnReader = Callable[["Pair"], "tuple[Turn, ...] | FormatViolation"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """One format."""
+    """A training format."""
 
     name: FormatName
-    """As typed."""
     title: str
-    """Whose it is and what it trains."""
     columns: Mapping[str, Column]
-    """Its keys in order, and what stands in each."""
+    """Keys in order, with their content."""
     rows: Callable[[Pair], Rows | FormatViolation]
-    """Makes the rows of a pair, at least one, or says why there are none."""
+    """Builds the rows of a pair, at least one, or returns why the format cannot represent it."""
 
 
-def format_of(name: str) -> Format:
-    """Give a format by its name.
+def find_format(name: str) -> Format:
+    """Return a format by its name.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no such format.
     """
     for known in FORMAT_NAMES:
         if known == name:
@@ -72,10 +69,10 @@ def format_of(name: str) -> Format:
     raise UsageError(f"--format: found `{name}`", hint=expected_one_of(FORMAT_NAMES, found=name))
 
 
-def line_of(row: TrainingRow) -> bytes:
-    """Write a row as its line; equal rows give equal bytes.
+def encode_row(row: TrainingRow) -> bytes:
+    """Encode a row as its line; equal rows give equal bytes.
 
-    Characters that some readers take for a line's end (U+0085, U+2028, U+2029) are escaped.
+    Characters that some readers treat as line ends (U+0085, U+2028, U+2029) are escaped.
     """
     line = msgspec.json.encode(row)
     for raw, escaped in _LINE_ENDS:
@@ -90,7 +87,7 @@ _LINE_ENDS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x
 def _sft_rows(
     read: TurnReader, write: Callable[[tuple[Turn, ...], str], TrainingRow | FormatViolation]
 ) -> Callable[[Pair], Rows | FormatViolation]:
-    """Make rows of a request and the answer to learn."""
+    """Return a function that builds the row of a request and the answer to learn."""
 
     def rows(pair: Pair) -> Rows | FormatViolation:
         request, answer = read(pair), _answer(pair)
@@ -105,7 +102,7 @@ def _sft_rows(
 def _preference_rows(
     read: TurnReader, write: Callable[[tuple[Turn, ...], str, str], TrainingRow]
 ) -> Callable[[Pair], Rows | FormatViolation]:
-    """Make rows of a request, a better and a worse answer."""
+    """Return a function that builds the row of a request, a better and a worse answer."""
 
     def rows(pair: Pair) -> Rows | FormatViolation:
         request, answers = read(pair), _better_and_worse(pair)
@@ -117,7 +114,7 @@ def _preference_rows(
 
 
 def _kto_rows(pair: Pair) -> Rows | FormatViolation:
-    """Give each answer with its label; an edit has two: the edited text is good, the model's is not."""
+    """Build a row per answer with its label; an edited pair gives two: the edit is good, the model's answer is not."""
     request = _for_chat_template(pair)
     if isinstance(request, FormatViolation):
         return request
@@ -127,15 +124,15 @@ def _kto_rows(pair: Pair) -> Rows | FormatViolation:
             return answers
         better, worse = answers
         return labelled_row(request, better, good=True), labelled_row(request, worse, good=False)
-    output = to_text(pair.output, "output")
+    output = check_text(pair.output, "output")
     if isinstance(output, FormatViolation):
         return output
     return (labelled_row(request, output, good=pair.opinion == "accepted"),)
 
 
 def _for_chat_template(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
-    """Give the request as a chat template can write it: at most one system message, at the top, and somebody asks."""
-    request = conversation_of(pair)
+    """Return the request for a chat template: at most one system message, at the top, and a user's or tool's turn."""
+    request = parse_conversation(pair)
     if isinstance(request, FormatViolation):
         return request
     return check_system_turn_first(request) or check_has_user_turn(request) or request
@@ -143,20 +140,20 @@ def _for_chat_template(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
 
 def _answer(pair: Pair) -> str | FormatViolation:
     if pair.opinion == "rejected":
-        return FormatViolation(rule="answer/rejected", detail="a rejected answer is nothing to imitate; `kto` holds it")
-    return to_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
+        return FormatViolation(rule="answer/rejected", detail="a rejected answer cannot be imitated; use `kto`")
+    return check_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
 
 
 def _better_and_worse(pair: Pair) -> tuple[str, str] | FormatViolation:
     if pair.opinion != "edited":
-        return FormatViolation(rule="answer/no_edit", detail="only an edit says which of two answers is the better one")
-    better, worse = to_text(pair.edit, "edit"), to_text(pair.output, "output")
+        return FormatViolation(rule="answer/no_edit", detail="only an edit shows which of two answers is better")
+    better, worse = check_text(pair.edit, "edit"), check_text(pair.output, "output")
     if isinstance(better, FormatViolation):
         return better
     if isinstance(worse, FormatViolation):
         return worse
     if better.strip() == worse.strip():
-        return FormatViolation(rule="preference/same", detail="the edit changes nothing but white space")
+        return FormatViolation(rule="preference/same", detail="the edit changes only white space")
     return better, worse
 
 
@@ -165,13 +162,13 @@ _ALL = (
         name="openai",
         title="OpenAI, Together: supervised",
         columns={"messages": "messages"},
-        rows=_sft_rows(conversation_of, chat_row),
+        rows=_sft_rows(parse_conversation, chat_row),
     ),
     Format(
         name="openai-dpo",
         title="OpenAI, Together: preferences",
         columns={"input": "object", "preferred_output": "messages", "non_preferred_output": "messages"},
-        rows=_preference_rows(conversation_of, openai_preference_row),
+        rows=_preference_rows(parse_conversation, openai_preference_row),
     ),
     Format(
         name="trl",
@@ -205,4 +202,4 @@ _ALL = (
     ),
 )
 
-FORMATS: dict[FormatName, Format] = {made.name: made for made in _ALL}
+FORMATS: dict[FormatName, Format] = {format_.name: format_ for format_ in _ALL}

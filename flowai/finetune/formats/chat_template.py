@@ -1,6 +1,6 @@
-"""Rows for trainers that write the text through a chat template: TRL and Axolotl.
+"""Rows for trainers that use a chat template: TRL and Axolotl.
 
-Templates write tool calls themselves, so that arguments stand as values here and as text in OpenAI's format.
+Templates write tool calls themselves: arguments are JSON values here, and text in OpenAI's format.
 
 Sources: TRL 1.16, "Dataset formats and types" (conversational prompt-completion, preference, unpaired preference);
 Axolotl, "Conversation", `type: chat_template` with `message_field_training`.
@@ -19,22 +19,22 @@ TrainingRow = dict[str, Any]
 
 
 def completion_row(turns: Iterable[Turn], answer: str) -> TrainingRow:
-    """Give TRL's prompt and completion: only the completion is trained."""
+    """Build TRL's prompt and completion; only the completion is trained."""
     return {"prompt": _messages(turns), "completion": [_answer(answer)]}
 
 
 def preference_row(turns: Iterable[Turn], better: str, worse: str) -> TrainingRow:
-    """Give TRL's preference with an explicit prompt."""
+    """Build TRL's preference with an explicit prompt."""
     return {"prompt": _messages(turns), "chosen": [_answer(better)], "rejected": [_answer(worse)]}
 
 
 def labelled_row(turns: Iterable[Turn], answer: str, *, good: bool) -> TrainingRow:
-    """Give TRL's unpaired preference, for KTO."""
+    """Build TRL's unpaired preference, for KTO."""
     return {**completion_row(turns, answer), "label": good}
 
 
 def axolotl_row(turns: Iterable[Turn], answer: str) -> TrainingRow:
-    """Give Axolotl's messages; `training` says of each whether it is learned, so that a row needs no other rule."""
+    """Build Axolotl's messages; each states in `training` whether it is learned."""
     messages = [{**message, "training": False} for message in _messages(turns)]
     return {"messages": [*messages, {**_answer(answer), "training": True}]}
 

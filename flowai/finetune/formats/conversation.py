@@ -1,7 +1,6 @@
-"""A pair's request as every format reads it: turns with one text each, and tool calls that have their answers.
+"""Parses a pair's request into turns that every format can represent: one text each, and answered tool calls.
 
-Only what all consumers agree on is a turn: a system text, a user's, an assistant's, a tool's. OpenAI's `developer` is
-the system of newer models; a list of text parts is one text.
+OpenAI's `developer` becomes `system`; a list of text parts becomes one text.
 """
 
 from __future__ import annotations
@@ -30,52 +29,50 @@ _ROLES: dict[str, Role] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormatViolation:
-    """Why a format cannot hold a pair."""
+    """Reason why a format cannot represent a pair."""
 
     rule: str
-    """The rule it breaks, by the names of `flowai finetune check`."""
+    """Rule of `flowai finetune check` that it breaks."""
     detail: str
-    """What was found, for a person; never the text itself."""
+    """Explanation for a reader; never the text itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """One tool call of an assistant."""
+class TurnToolCall:
+    """A tool call of an assistant."""
 
     id: str
-    """What the tool's answer names."""
+    """Named by the tool's answer."""
     name: str
-    """The function."""
     arguments: str
-    """Its arguments, a JSON object as text, as the model wrote them."""
+    """JSON object as text, as the model wrote it."""
 
     def values(self) -> dict[str, Any]:
-        """Give the arguments as values, for consumers whose templates write the JSON themselves."""
+        """Return the arguments as JSON values, for consumers whose templates write the JSON themselves."""
         parsed: dict[str, Any] = json.loads(self.arguments)
         return parsed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """One message."""
+    """A message of a conversation."""
 
     role: Role
-    """Who speaks."""
     text: str
-    """What they say; empty only where a tool says nothing, or an assistant only calls tools."""
-    calls: tuple[Call, ...] = ()
-    """Tool calls, in order; only an assistant's."""
+    """Empty only for a tool's empty answer, or an assistant's message with tool calls only."""
+    calls: tuple[TurnToolCall, ...] = ()
+    """Only of an assistant."""
     call_id: str = ""
-    """Which call is answered; only a tool's."""
+    """Id of the answered tool call; only of a tool."""
     name: str = ""
-    """The participant's or the tool's name; empty where there is none."""
+    """Name of the participant or tool; empty without one."""
 
 
-def conversation_of(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
-    """Read a pair's request.
+def parse_conversation(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
+    """Parse a pair's request.
 
     Returns:
-        At least one turn, the last of them not an assistant's; or the first thing that no format can hold.
+        At least one turn, the last of them not an assistant's; or the first violation.
     """
     turns: list[Turn] = []
     for index, message in enumerate(pair.messages):
@@ -97,14 +94,14 @@ def check_system_turn_first(turns: Iterable[Turn]) -> FormatViolation | None:
 
 
 def check_has_user_turn(turns: Iterable[Turn]) -> FormatViolation | None:
-    """Return a violation if no turn is a user's or a tool's: chat templates want one before an answer."""
+    """Return a violation if no turn is a user's or a tool's: chat templates require one before an answer."""
     if any(turn.role in {"user", "tool"} for turn in turns):
         return None
-    return FormatViolation(rule="roles/no_request", detail="only a system message; a chat template wants a user's")
+    return FormatViolation(rule="roles/no_request", detail="only a system message; a chat template requires a user's")
 
 
-def to_text(text: str | None, key: str) -> str | FormatViolation:
-    """Give a text that can be trained on: there is one, and it can be written as UTF-8."""
+def check_text(text: str | None, key: str) -> str | FormatViolation:
+    """Return a text for training, or a violation if it is empty or cannot be encoded as UTF-8."""
     if text is None or not text.strip():
         return FormatViolation(rule="content/empty", detail=f"{key} is empty")
     return text if _is_encodable(text) else FormatViolation(rule="json/surrogate", detail=f"{key} has half a character")
@@ -117,7 +114,7 @@ def _turn(message: dict[str, Any], key: str) -> Turn | FormatViolation:
     text = _text(message.get("content"), key)
     if isinstance(text, FormatViolation):
         return text
-    calls = _calls(message, key) if role == "assistant" else ()
+    calls = _tool_calls(message, key) if role == "assistant" else ()
     if isinstance(calls, FormatViolation):
         return calls
     if not text.strip() and not calls and role != "tool":
@@ -133,10 +130,10 @@ def _name(message: dict[str, Any]) -> str:
 
 def _text(content: Any, key: str) -> str | FormatViolation:  # noqa: ANN401 - a message's content is a text, or parts
     parts = content if isinstance(content, list) else [content or ""]
-    found = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part for part in parts]
-    texts = [text for text in found if isinstance(text, str)]
+    values = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part for part in parts]
+    texts = [text for text in values if isinstance(text, str)]
     if len(texts) < len(parts):
-        return FormatViolation(rule="content/part", detail=f"{key}.content holds more than text")
+        return FormatViolation(rule="content/part", detail=f"{key}.content contains more than text")
     joined = "".join(texts)
     return (
         joined
@@ -145,8 +142,8 @@ def _text(content: Any, key: str) -> str | FormatViolation:  # noqa: ANN401 - a 
     )
 
 
-def _calls(message: dict[str, Any], key: str) -> tuple[Call, ...] | FormatViolation:
-    found: list[Call] = []
+def _tool_calls(message: dict[str, Any], key: str) -> tuple[TurnToolCall, ...] | FormatViolation:
+    parsed: list[TurnToolCall] = []
     for index, call in enumerate(message.get("tool_calls") or ()):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
@@ -156,33 +153,39 @@ def _calls(message: dict[str, Any], key: str) -> tuple[Call, ...] | FormatViolat
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not is_object(arguments):
             return FormatViolation(
-                rule="tools/arguments", detail=f"{key}.tool_calls[{index}]: arguments are no JSON object"
+                rule="tools/arguments", detail=f"{key}.tool_calls[{index}]: arguments are not a JSON object"
             )
-        made = Call(id=str(call.get("id") or ""), name=str(function.get("name") or ""), arguments=arguments)
-        if not made.id or not made.name or not _is_encodable(made.id + made.name + arguments):
+        parsed_call = TurnToolCall(
+            id=str(call.get("id") or ""), name=str(function.get("name") or ""), arguments=arguments
+        )
+        if (
+            not parsed_call.id
+            or not parsed_call.name
+            or not _is_encodable(parsed_call.id + parsed_call.name + arguments)
+        ):
             return FormatViolation(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no id or no name")
-        found.append(made)
-    return tuple(found)
+        parsed.append(parsed_call)
+    return tuple(parsed)
 
 
 def _order(turns: list[Turn]) -> FormatViolation | None:
-    waiting: set[str] = set()
+    unanswered: set[str] = set()
     for index, turn in enumerate(turns):
         key = f"messages[{index}]"
-        if turn.role == "tool" and turn.call_id in waiting:
-            waiting.discard(turn.call_id)
+        if turn.role == "tool" and turn.call_id in unanswered:
+            unanswered.discard(turn.call_id)
             continue
-        if turn.role == "tool" or waiting:
+        if turn.role == "tool" or unanswered:
             rule = "tools/without_call" if turn.role == "tool" else "tools/unanswered"
-            return FormatViolation(rule=rule, detail=f"{key}: a tool's answer and its call do not meet")
+            return FormatViolation(rule=rule, detail=f"{key}: a tool's answer and its call do not match")
         if turn.role == "assistant" and index and turns[index - 1].role == "assistant":
             return FormatViolation(rule="roles/order", detail=f"{key}: an assistant's message after an assistant's")
-        waiting = {call.id for call in turn.calls}
-        if len(waiting) < len(turn.calls):
-            return FormatViolation(rule="tools/duplicate_id", detail=f"{key}: two calls with one id")
+        unanswered = {call.id for call in turn.calls}
+        if len(unanswered) < len(turn.calls):
+            return FormatViolation(rule="tools/duplicate_id", detail=f"{key}: two calls with the same id")
     if turns[-1].role == "assistant":
         return FormatViolation(rule="roles/order", detail="the request ends with an assistant's message")
-    return FormatViolation(rule="tools/unanswered", detail="a call has no answer") if waiting else None
+    return FormatViolation(rule="tools/unanswered", detail="a call has no answer") if unanswered else None
 
 
 def _is_encodable(text: str) -> bool:

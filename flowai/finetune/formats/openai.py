@@ -1,4 +1,4 @@
-"""Rows for OpenAI's fine-tuning, which Together, Azure, Fireworks and others take too: chat and preference.
+"""Rows for OpenAI's fine-tuning, which Together, Azure, Fireworks and others accept too: chat and preference.
 
 Source: OpenAI's OpenAPI document 2.3, `FineTuneChatRequestInput` and `FineTunePreferenceRequestInput`.
 """
@@ -16,16 +16,16 @@ TrainingRow = dict[str, Any]
 
 
 def chat_row(turns: Iterable[Turn], answer: str) -> TrainingRow:
-    """Give the row to imitate an answer.
+    """Build the row of an answer to learn.
 
-    Only the last answer has weight 1: it alone was judged; earlier ones have rows of their own where they were too.
+    Only the last answer has weight 1, because only it was judged; judged earlier answers have rows of their own.
     """
     last = {"role": "assistant", "content": answer, "weight": 1}
     return {"messages": [*(_message(turn, weighted=True) for turn in turns), last]}
 
 
 def preference_row(turns: Iterable[Turn], better: str, worse: str) -> TrainingRow:
-    """Give the row to prefer one answer over another."""
+    """Build the row of a preferred answer and a worse one."""
     return {
         "input": {"messages": [_message(turn, weighted=False) for turn in turns]},
         "preferred_output": [{"role": "assistant", "content": better}],
@@ -34,7 +34,7 @@ def preference_row(turns: Iterable[Turn], better: str, worse: str) -> TrainingRo
 
 
 def _message(turn: Turn, *, weighted: bool) -> TrainingRow:
-    """Write a message; keys without a value are left out, because the API refuses null in most of them."""
+    """Write a message without empty keys: the API refuses null in most of them."""
     message: TrainingRow = {"role": turn.role, "content": turn.text}
     if turn.name and turn.role != "tool":
         message["name"] = turn.name

@@ -1,7 +1,7 @@
-"""Rows for LLaMA-Factory: its sharegpt format, the one that holds several turns and tool calls.
+"""Rows for LLaMA-Factory in its sharegpt format, the one with several turns and tool calls.
 
-Source: LLaMA-Factory, `data/README.md`: human and observation stand in odd places, gpt and function_call in even ones,
-their number is even; a broken row is dropped with a warning in the log. `data/formatter.py`: a function_call is JSON
+Source: LLaMA-Factory, `data/README.md`: human and observation have odd positions, gpt and function_call even ones,
+their number is even; an invalid row is dropped with a warning in the log. `data/formatter.py`: a function_call is JSON
 with `name` and `arguments`, or a list of them.
 """
 
@@ -26,17 +26,20 @@ CALLING = "function_call"
 
 
 def sharegpt_row(turns: Sequence[Turn], answer: str) -> TrainingRow | FormatViolation:
-    """Give the row to imitate an answer; `mask_history` in the training file leaves earlier answers out of the loss."""
+    """Build the row of an answer to learn; `mask_history` in the training file excludes earlier answers from the loss.
+
+    LLaMA-Factory requires that questions and answers alternate.
+    """
     system = turns[0].text if turns[0].role == "system" else ""
-    said: list[TrainingRow] = []
+    messages: list[TrainingRow] = []
     for turn in turns[1:] if system else turns:
         if turn.calls and turn.text.strip():
-            return FormatViolation(rule="tools/with_text", detail="an assistant's message with tool calls and a text")
+            return FormatViolation(rule="tools/with_text", detail="an assistant's message with tool calls and text")
         tag = CALLING if turn.calls else TAGS[turn.role]
-        if (tag in ASKING) == (len(said) % 2 == 1):
-            return FormatViolation(rule="roles/order", detail=f"`{tag}` where LLaMA-Factory wants its counterpart")
-        said.append({"from": tag, "value": _calls(turn) if turn.calls else turn.text})
-    return {"conversations": [*said, {"from": TAGS["assistant"], "value": answer}], "system": system}
+        if (tag in ASKING) == (len(messages) % 2 == 1):
+            return FormatViolation(rule="roles/order", detail=f"`{tag}` where LLaMA-Factory requires its counterpart")
+        messages.append({"from": tag, "value": _calls(turn) if turn.calls else turn.text})
+    return {"conversations": [*messages, {"from": TAGS["assistant"], "value": answer}], "system": system}
 
 
 def _calls(turn: Turn) -> str:

@@ -1,4 +1,4 @@
-"""Gathers the golden pairs of a feature out of an event log."""
+"""Collects the golden pairs of a feature from an event log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from flowai.events import CallEvent, FeedbackEvent
-from flowai.finetune.pairs.pairing import STEP, FeedbackItem, pair_of
+from flowai.finetune.pairs.pairing import STEP, FeedbackItem, build_pair
 from flowai.finetune.records import Quarantined
 from flowai.timestamps import to_us
 
@@ -19,27 +19,26 @@ if TYPE_CHECKING:
     from flowai.events import Event
     from flowai.finetune.pairs.pair_store import PairStore
 
-_OWN = ("library", "serve")
+_USER_ORIGINS = ("library", "serve")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairSelector:
-    """Which calls are wanted."""
+    """Filter for the calls of an export: feature, time range, releases."""
 
     feature: str
-    """Whose."""
     since: datetime | None = None
-    """Calls before are left out; None for all."""
+    """Inclusive; None for no limit."""
     until: datetime | None = None
-    """Calls at it or later are left out; None for all."""
+    """Exclusive; None for no limit."""
     releases: frozenset[str] = frozenset()
-    """Only calls these served; empty for all."""
+    """Empty for all releases."""
 
-    def holds(self, call: CallEvent) -> bool:
-        """Tell whether a call is wanted; what evaluations and judges asked is not."""
+    def matches(self, call: CallEvent) -> bool:
+        """Return whether a call is selected; calls of evaluations and judges never are."""
         return (
             call.feature == self.feature
-            and call.origin in _OWN
+            and call.origin in _USER_ORIGINS
             and (self.since is None or call.at >= self.since)
             and (self.until is None or call.at < self.until)
             and (not self.releases or call.release in self.releases)
@@ -47,65 +46,58 @@ class PairSelector:
 
 
 class Funnel(msgspec.Struct, kw_only=True):
-    """How many were left after each question."""
+    """Numbers of calls left after each filter."""
 
     call_count: int = 0
-    """Calls in the log, lines that stand there twice included."""
-    wanted_count: int = 0
-    """Those of the feature, in time, of users."""
+    """Calls in the log, repeated lines included."""
+    selected_count: int = 0
+    """Calls of users that match the feature, the time range and the releases."""
     judged_count: int = 0
-    """Those that a user judged."""
+    """Calls with feedback of a user."""
     content_count: int = 0
-    """Those whose content the log holds."""
+    """Judged calls with content in the log."""
     pair_count: int = 0
-    """Those that gave a pair."""
+    """Judged calls with a complete pair."""
 
 
 def collect_pairs(
     events: Callable[[], Iterable[Event]],
-    wanted: PairSelector,
-    bench: PairStore,
-    keep_out: Callable[[Quarantined], None],
+    selector: PairSelector,
+    store: PairStore,
+    quarantine: Callable[[Quarantined], None],
 ) -> Funnel:
-    """Gather.
+    """Collect pairs into the store, and pass every judged call without a complete pair to `quarantine`.
 
-    Args:
-        events: gives the log's events from the begin; called twice.
-        wanted: which calls.
-        bench: where the pairs go.
-        keep_out: told of everything that was judged and gives no pair.
-
-    Returns:
-        The counts.
+    `events` is called twice and returns the log from the beginning each time.
     """
     for event in events():
-        if isinstance(event, FeedbackEvent) and event.feature in (None, wanted.feature):
-            bench.add_feedback(
+        if isinstance(event, FeedbackEvent) and event.feature in (None, selector.feature):
+            store.add_feedback(
                 event.call_id, FeedbackItem(at_us=to_us(event.at), verdict=event.verdict, text=event.text)
             )
-    bench.close_words()
+    store.index_feedback()
     funnel = Funnel()
     for event in events():
         if isinstance(event, CallEvent):
-            _add_event(event, wanted, bench, funnel)
-    funnel.pair_count = bench.pair_count
-    for kept_out in bench.rejected():
-        keep_out(kept_out)
-    for call_id in bench.words_without_call():
-        detail = "somebody judged it, and no call has this id"
-        keep_out(Quarantined(id=call_id, step=STEP, reason="no_call", detail=detail))
+            _add_event(event, selector, store, funnel)
+    funnel.pair_count = store.pair_count
+    for rejected in store.rejected():
+        quarantine(rejected)
+    for call_id in store.feedback_without_call():
+        detail = "it has feedback, and no call in the log has this id"
+        quarantine(Quarantined(id=call_id, step=STEP, reason="no_call", detail=detail))
     return funnel
 
 
-def _add_event(call: CallEvent, wanted: PairSelector, bench: PairStore, funnel: Funnel) -> None:
+def _add_event(call: CallEvent, selector: PairSelector, store: PairStore, funnel: Funnel) -> None:
     funnel.call_count += 1
-    words = bench.feedback_of(call.call_id)
-    if words:
-        bench.mark_seen(call.call_id)
-    if not wanted.holds(call):
+    feedback = store.feedback_of(call.call_id)
+    if feedback:
+        store.mark_seen(call.call_id)
+    if not selector.matches(call):
         return
-    funnel.wanted_count += 1
-    if words:
+    funnel.selected_count += 1
+    if feedback:
         funnel.judged_count += 1
         funnel.content_count += call.content is not None
-        bench.add(pair_of(call, words))
+        store.add(build_pair(call, feedback))

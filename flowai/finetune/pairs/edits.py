@@ -1,4 +1,4 @@
-"""What changed between two texts, word by word."""
+"""Differences between an answer and its edit, word by word, and the kinds of edits."""
 
 from __future__ import annotations
 
@@ -12,128 +12,123 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-ChangeKind = Literal["same", "gone", "new"]
+ChangeKind = Literal["same", "removed", "added"]
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 _MAX_CELLS = 100_000_000
-"""Words of one text times those of the other: beyond it the table of their likeness takes more than about 15 MB."""
+"""Tokens of one text times tokens of the other; above it, the similarity table needs more than about 15 MB."""
 
 
 class DiffPart(Struct, frozen=True, kw_only=True):
-    """A stretch of text."""
+    """A part of two compared texts."""
 
     kind: ChangeKind
-    """`same`: in both. `gone`: in the first only. `new`: in the second only."""
+    """`same`: in both. `removed`: only in the first. `added`: only in the second."""
     text: str
-    """The stretch, never empty."""
+    """Never empty."""
 
 
 def word_diff(before: str, after: str) -> tuple[DiffPart, ...]:
-    """Say what changed.
+    """Compare two texts word by word.
 
-    Between two changes no white space alone stays: what a person would read as one change is one. Very long texts that
-    differ everywhere are told as one change.
-
-    Args:
-        before: the first text.
-        after: the second one.
+    Changes that only white space separates are one change, as a reader sees them. Very long texts that differ
+    everywhere are one change.
 
     Returns:
-        Pieces in order; all but the new ones make the first text, all but the gone ones the second.
+        Parts in order: `same` and `removed` give the first text, `same` and `added` the second.
     """
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
-    head = _alike_count(old, new)
-    tail = _alike_count(old[head:][::-1], new[head:][::-1])
-    body = _pieces(old[head : len(old) - tail], new[head : len(new) - tail])
+    head = _common_prefix_length(old, new)
+    tail = _common_prefix_length(old[head:][::-1], new[head:][::-1])
+    body = _changed_parts(old[head : len(old) - tail], new[head : len(new) - tail])
     ends = "".join(old[:head]), "".join(old[len(old) - tail :])
-    return tuple(_joined([("same", ends[0]), *body, ("same", ends[1])]))
+    return tuple(_merge_parts([("same", ends[0]), *body, ("same", ends[1])]))
 
 
-def _alike_count(old: list[str], new: list[str]) -> int:
-    """Count the words both begin with."""
-    differ = (place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other)
-    return next(differ, min(len(old), len(new)))
+def _common_prefix_length(old: list[str], new: list[str]) -> int:
+    different = (index for index, (left, right) in enumerate(zip(old, new, strict=False)) if left != right)
+    return next(different, min(len(old), len(new)))
 
 
-def _pieces(old: list[str], new: list[str]) -> Iterable[tuple[ChangeKind, str]]:
+def _changed_parts(old: list[str], new: list[str]) -> Iterable[tuple[ChangeKind, str]]:
     if not old or not new or len(old) * len(new) > _MAX_CELLS:
-        return [("gone", "".join(old)), ("new", "".join(new))]
-    from rapidfuzz.distance import Indel  # only pages show changes
+        return [("removed", "".join(old)), ("added", "".join(new))]
+    from rapidfuzz.distance import Indel  # loaded only when pages show changes
 
-    found: list[tuple[ChangeKind, str]] = []
+    parts: list[tuple[ChangeKind, str]] = []
     for step in Indel.opcodes(old, new):
         if step.tag == "equal":
-            found.append(("same", "".join(old[step.src_start : step.src_end])))
+            parts.append(("same", "".join(old[step.src_start : step.src_end])))
         else:
-            found.append(("gone", "".join(old[step.src_start : step.src_end])))
-            found.append(("new", "".join(new[step.dest_start : step.dest_end])))
-    return found
+            parts.append(("removed", "".join(old[step.src_start : step.src_end])))
+            parts.append(("added", "".join(new[step.dest_start : step.dest_end])))
+    return parts
 
 
-def _joined(pieces: list[tuple[ChangeKind, str]]) -> Iterator[DiffPart]:
-    """Put neighbours together: what went before what came, and white space between changes into both."""
-    last = max((place for place, (kind, text) in enumerate(pieces) if kind != "same" and text), default=-1)
-    gone = new = same = ""
-    for place, (kind, text) in enumerate(pieces):
+def _merge_parts(parts: list[tuple[ChangeKind, str]]) -> Iterator[DiffPart]:
+    """Yield merged neighbours: removed before added text, and white space between two changes as part of both."""
+    last = max((index for index, (kind, text) in enumerate(parts) if kind != "same" and text), default=-1)
+    removed = added = same = ""
+    for index, (kind, text) in enumerate(parts):
         if kind == "same":
-            if (gone or new) and not text.strip() and place < last:
-                gone, new = gone + text, new + text
+            if (removed or added) and not text.strip() and index < last:
+                removed, added = removed + text, added + text
             else:
-                yield from _change(gone, new)
-                gone = new = ""
+                yield from _replacement(removed, added)
+                removed = added = ""
                 same += text
             continue
         if text and same:
             yield DiffPart(kind="same", text=same)
             same = ""
-        gone, new = gone + text * (kind == "gone"), new + text * (kind == "new")
-    yield from _change(gone, new)
+        removed, added = removed + text * (kind == "removed"), added + text * (kind == "added")
+    yield from _replacement(removed, added)
     if same:
         yield DiffPart(kind="same", text=same)
 
 
-def _change(gone: str, new: str) -> Iterator[DiffPart]:
-    if gone:
-        yield DiffPart(kind="gone", text=gone)
-    if new:
-        yield DiffPart(kind="new", text=new)
+def _replacement(removed: str, added: str) -> Iterator[DiffPart]:
+    if removed:
+        yield DiffPart(kind="removed", text=removed)
+    if added:
+        yield DiffPart(kind="added", text=added)
 
 
 EditKind = Literal["real", "trivial", "rewrite"]
-"""`trivial`: the same words, up to case, spacing and punctuation. `rewrite`: hardly a word is left where it was."""
+"""`trivial`: the same words except for case, spacing and punctuation. `rewrite`: hardly any word is unchanged."""
 
 REWRITE_BELOW = 0.2
-"""Likeness of two texts, word by word, below which one is no edit of the other."""
+"""Similarity of two texts, word by word, below which an edit is a rewrite."""
 
 _WORD = re.compile(r"\w+")
 _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 
 
-def likeness(answer: str, edit: str) -> float:
-    """Give the share of words and signs that two texts have in common, in order: 0 for none, 1 for equal.
+def edit_similarity(answer: str, edit: str) -> float:
+    """Return the share of words and signs that two texts have in common, in order: 0 for none, 1 for equal texts.
 
     Twice the length of the longest common subsequence over both lengths.
 
     Source: rapidfuzz's normalised Indel similarity.
     """
-    from rapidfuzz.distance import Indel  # only exports compare texts
+    from rapidfuzz.distance import Indel  # loaded only when exports compare texts
 
     return Indel.normalized_similarity(_WORD_OR_SIGN.findall(answer), _WORD_OR_SIGN.findall(edit))
 
 
-def kind_of_edit(answer: str, edit: str) -> EditKind:
-    """Tell what kind of edit it is.
+def classify_edit(answer: str, edit: str) -> EditKind:
+    """Return the kind of an edit.
 
-    What changes a value of JSON, or makes JSON of what was none, is real, be it one sign: there signs carry meaning.
+    A change of a value in JSON, or of text into JSON, is always real, even if it is one character.
     """
     before, after = _json(answer), _json(edit)
     if before == after and (before is not None or _WORD.findall(answer.casefold()) == _WORD.findall(edit.casefold())):
         return "trivial"
-    return "rewrite" if likeness(answer, edit) < REWRITE_BELOW else "real"
+    return "rewrite" if edit_similarity(answer, edit) < REWRITE_BELOW else "real"
 
 
 def _json(text: str) -> str | None:
-    """Give a JSON object or list in one spelling; None where the text is none."""
+    """Return a JSON object or list in canonical form; None for other texts."""
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:

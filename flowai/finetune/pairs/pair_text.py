@@ -1,4 +1,4 @@
-"""Texts of a pair: earlier turns, request, answer. The words of the prompt itself are left out."""
+"""Texts of a pair: earlier turns, request, answer; without system and developer messages."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ if TYPE_CHECKING:
     from flowai.finetune.records import Pair
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
-_NOT_SAID = frozenset({"role", "type", "id", "tool_call_id"})
+_NON_TEXT_KEYS = frozenset({"role", "type", "id", "tool_call_id"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConversationParts:
-    """The parts of a pair that make it this one."""
+    """The parts of a conversation that distinguish a pair."""
 
     before: str
-    """The turns before: of a conversation, or a prompt's examples."""
+    """Turns before the request: of a conversation, or a prompt's examples."""
     request: str
-    """What was asked: everything after the last answer."""
+    """Everything after the last answer."""
     answer: str
-    """What a model should learn to say, or for a rejected pair what it said."""
+    """The answer to learn, or the output of a rejected pair."""
 
 
 def conversation_parts(pair: Pair) -> ConversationParts:
-    """Take a pair apart; where there are only instructions, they are the request."""
+    """Return the parts of a pair; a pair with only instructions has them as its request."""
     turns = [message for message in pair.messages if message.get("role") not in _INSTRUCTIONS] or list(pair.messages)
-    answered = [at for at, turn in enumerate(turns) if turn.get("role") == "assistant"]
-    asked = answered[-1] + 1 if answered else 0
-    if asked == len(turns):  # nothing was asked after the last answer: it was asked to go on
-        asked = 0
+    answers = [index for index, turn in enumerate(turns) if turn.get("role") == "assistant"]
+    start = answers[-1] + 1 if answers else 0
+    if start == len(turns):  # a request to continue the last answer
+        start = 0
     return ConversationParts(
-        before="\n".join(_strings(turns[:asked])),
-        request="\n".join(_strings(turns[asked:])),
+        before="\n".join(_strings(turns[:start])),
+        request="\n".join(_strings(turns[start:])),
         answer=pair.output if pair.answer is None else pair.answer,
     )
 
 
 def all_texts(pair: Pair) -> Iterator[str]:
-    """Give every text of a pair, instructions and arguments of tool calls included: each message's, the answer's."""
+    """Yield every text of a pair: of each message, instructions and tool arguments included, and of the answers."""
     yield from _strings(pair.messages)
     yield pair.output
     if pair.edit is not None:
@@ -49,13 +49,13 @@ def all_texts(pair: Pair) -> Iterator[str]:
 
 
 def _strings(messages: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Give the texts within messages, in order, however deep they lie."""
-    waiting: list[Any] = list(messages)[::-1]
-    while waiting:
-        value = waiting.pop()
+    """Yield the texts within messages, in order, at any depth."""
+    stack: list[Any] = list(messages)[::-1]
+    while stack:
+        value = stack.pop()
         if isinstance(value, str):
             yield value
         elif isinstance(value, dict):
-            waiting.extend(inner for key, inner in reversed(value.items()) if key not in _NOT_SAID)
+            stack.extend(inner for key, inner in reversed(value.items()) if key not in _NON_TEXT_KEYS)
         elif isinstance(value, (list, tuple)):
-            waiting.extend(reversed(value))
+            stack.extend(reversed(value))

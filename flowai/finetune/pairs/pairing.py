@@ -1,15 +1,11 @@
-"""Makes golden pairs of calls and of what their users said.
-
-One pair serves every format: its answer is a row to imitate, an edit is also preferred over the model's own answer, and
-each is good or bad by itself.
-"""
+"""Builds golden pairs from calls and their users' feedback. One pair serves every training format."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.finetune.pairs.edits import kind_of_edit
+from flowai.finetune.pairs.edits import classify_edit
 from flowai.finetune.records import Pair, Quarantined
 from flowai.timestamps import format_rfc3339
 
@@ -29,58 +25,52 @@ FEEDBACK_PRECEDENCE: dict[FeedbackVerdict, int] = {
     "thumbs_up": 4,
     "saved": 5,
 }
-"""Of words said at the same moment the last of these counts, as in verdicts and figures."""
+"""Order of feedback with equal times: the last of these counts, as in verdicts and metrics."""
 
-_BAD: frozenset[FeedbackVerdict] = frozenset({"rejected", "thumbs_down"})
+_NEGATIVE: frozenset[FeedbackVerdict] = frozenset({"rejected", "thumbs_down"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FeedbackItem:
-    """One thing a user said of an answer."""
+    """A user's feedback on an answer."""
 
     at_us: int
-    """When, microseconds since 1970."""
+    """Microseconds since 1970, UTC."""
     verdict: FeedbackVerdict
-    """What."""
     text: str | None = None
-    """The answer as they edited it; None for other verdicts, or where it was not kept."""
+    """The edited answer; None for other verdicts, or if it was not stored."""
 
 
-def user_verdict(words: Iterable[FeedbackItem]) -> tuple[UserVerdict, str | None]:
-    """Give what a user made of an answer in the end, and the text of their edit.
+def user_verdict(feedback: Iterable[FeedbackItem]) -> tuple[UserVerdict, str | None]:
+    """Return the user's final verdict on an answer, and the text of their edit.
 
-    The last word counts. A good word after an edit is said of the edited text, so that the edit stands.
+    The last feedback counts. Positive feedback after an edit refers to the edited text, so the edit is kept.
 
     Args:
-        words: at least one, in any order.
+        feedback: at least one item, in any order.
 
     Returns:
-        The opinion; for `edited` the text, None where it was not kept.
+        The verdict; for `edited` the text, None if it was not stored.
     """
-    opinion: UserVerdict = "rejected"
+    verdict: UserVerdict = "rejected"
     text: str | None = None
-    for word in sorted(words, key=lambda one: (one.at_us, FEEDBACK_PRECEDENCE[one.verdict], one.text or "")):
-        if word.verdict == "edited":
-            opinion, text = "edited", word.text
-        elif word.verdict in _BAD:
-            opinion, text = "rejected", None
-        elif opinion != "edited":
-            opinion = "accepted"
-    return opinion, text
+    for item in sorted(feedback, key=lambda item: (item.at_us, FEEDBACK_PRECEDENCE[item.verdict], item.text or "")):
+        if item.verdict == "edited":
+            verdict, text = "edited", item.text
+        elif item.verdict in _NEGATIVE:
+            verdict, text = "rejected", None
+        elif verdict != "edited":
+            verdict = "accepted"
+    return verdict, text
 
 
-def pair_of(call: CallEvent, words: Iterable[FeedbackItem]) -> Pair | Quarantined:
-    """Make the pair of a call that was judged.
-
-    Args:
-        call: the call.
-        words: what its user said, at least one.
-    """
-    opinion, edit = user_verdict(words)
+def build_pair(call: CallEvent, feedback: Iterable[FeedbackItem]) -> Pair | Quarantined:
+    """Build the pair of a call with at least one feedback item, or return why there is none."""
+    opinion, edit = user_verdict(feedback)
     content = call.content
-    fault = next(_problems(call, opinion, edit), None)
-    if fault is not None or content is None or content.output is None:
-        reason, detail = fault or ("no_content", "")
+    problem = next(_problems(call, opinion, edit), None)
+    if problem is not None or content is None or content.output is None:
+        reason, detail = problem or ("no_content", "")
         return Quarantined(id=call.call_id, step=STEP, reason=reason, detail=detail)
     return Pair(
         id=call.call_id,
@@ -101,36 +91,36 @@ def pair_of(call: CallEvent, words: Iterable[FeedbackItem]) -> Pair | Quarantine
 
 
 def _problems(call: CallEvent, opinion: UserVerdict, edit: str | None) -> Iterator[tuple[QuarantineReason, str]]:
-    """Give what keeps a call from being a pair, the weightiest first."""
+    """Yield the problems that prevent a pair, the most important first."""
     content = call.content
     if call.error_class is not None:
         yield "broken", f"the call failed: {call.error_class}"
     if content is None:
-        yield "no_content", "the log holds no content; set `log_content: redacted` for the feature"
+        yield "no_content", "the log has no content; set `log_content: redacted` for the feature"
     elif not content.messages:
         yield "broken", "the request has no message"
     elif not content.output:
         yield "empty", "the model answered without a text"
     if opinion == "edited" and edit is None:
-        yield "no_text", "the edit's text was not kept"
+        yield "no_text", "the text of the edit was not stored"
     elif opinion == "edited" and not (edit or "").strip():
-        yield "empty", "the user left nothing of the answer"
+        yield "empty", "the user deleted the whole answer"
     if opinion == "accepted" and call.finish_reason == "length":
-        yield "truncated", "the answer was cut off at its longest length"
+        yield "truncated", "the answer was cut off at its maximum length"
 
 
-def review_of(pair: Pair) -> Quarantined | None:
-    """Say whether a person should look at a pair before a model learns it: the edit says nothing, or all anew."""
+def quarantine_doubtful_edit(pair: Pair) -> Quarantined | None:
+    """Return the quarantine line of a trivial edit or a rewrite, which a reviewer must see first; else None."""
     if pair.opinion != "edited" or pair.edit is None:
         return None
-    kind = kind_of_edit(pair.output, pair.edit)
+    kind = classify_edit(pair.output, pair.edit)
     if kind == "real":
         return None
     return Quarantined(
         id=pair.id,
         step="review",
         reason="trivial_edit" if kind == "trivial" else "rewrite",
-        detail="only case, spacing or punctuation changed" if kind == "trivial" else "hardly a word was left",
+        detail="only case, spacing or punctuation changed" if kind == "trivial" else "hardly any word is unchanged",
         needs_review=True,
         pair=pair,
     )

@@ -1,7 +1,7 @@
-"""The review page's application: the page, and what it asks for and sends.
+"""HTTP application of the review page: its files and its JSON endpoints.
 
-What pairs say was written by models and strangers. It leaves as JSON, and the page shows it as text only; should that
-fail, the policy below lets nothing run, and nothing leave for other places.
+Texts of pairs are untrusted. They are sent as JSON and shown as text only; the content security policy blocks scripts
+and requests to other places even if that fails.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _HEADERS = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",  # the address holds the token
+    "referrer-policy": "no-referrer",  # the address contains the token
     "x-frame-options": "DENY",
 }
 _FILES = {
@@ -52,30 +52,32 @@ _WRITE_TIMEOUT_S = 30.0
 
 
 class DecisionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the page sends when the reviewer decides."""
+    """Decision that the page sends."""
 
     action: Literal["accept", "edit", "reject", "skip"]
-    """What."""
     text: str | None = None
-    """Of an edit, the answer."""
+    """The answer of an edit; None for other actions."""
     note: Annotated[str, Meta(max_length=2000)] = ""
-    """Why."""
 
 
 class ReviewApp:
-    """The application of one desk.
+    """ASGI application for one review queue.
 
     Args:
-        desk: the desk.
-        entry: knows who may come in.
-        on_bug: told of an exception that nothing expected; the page learns only that there was one.
+        queue: the review queue.
+        login_token: checks the token and the cookie of requests.
+        on_bug: called with every unexpected exception; the page only gets an internal error.
     """
 
     def __init__(
-        self, desk: ReviewQueue, entry: LoginToken, *, on_bug: Callable[[BaseException], None] = lambda _: None
+        self,
+        queue: ReviewQueue,
+        login_token: LoginToken,
+        *,
+        on_bug: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        self._desk = desk
-        self._entry = entry
+        self._queue = queue
+        self._login_token = login_token
         self._on_bug = on_bug
         self._limits = Serve()
         here = importlib.resources.files("flowai.review.web")
@@ -84,9 +86,9 @@ class ReviewApp:
             [
                 *(Route(path, _PageEndpoint(self._file), methods=["GET"]) for path in _FILES),
                 Route("/favicon.ico", _PageEndpoint(self._not_found), methods=["GET"]),
-                Route("/api/desk", _PageEndpoint(self._overview), methods=["GET"]),
-                Route("/api/pairs/{place:int}", _PageEndpoint(self._sight), methods=["GET"]),
-                Route("/api/pairs/{place:int}/decisions", _PageEndpoint(self._decide), methods=["POST"]),
+                Route("/api/queue", _PageEndpoint(self._overview), methods=["GET"]),
+                Route("/api/pairs/{position:int}", _PageEndpoint(self._item), methods=["GET"]),
+                Route("/api/pairs/{position:int}/decisions", _PageEndpoint(self._decide), methods=["POST"]),
                 Route("/api/undo", _PageEndpoint(self._undo), methods=["POST"]),
             ],
             redirect_slashes=False,
@@ -94,25 +96,23 @@ class ReviewApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; the edge: nothing but a cancellation gets out."""
+        """Answer one request; no exception except a cancellation leaves this method."""
         outlet = ResponseWriter(send, _WRITE_TIMEOUT_S)
-        # a route that is found but does not know the method raises what we catch only if it thinks itself in an app
+        # Starlette raises the exception that we catch for a wrong method only inside an app
         scope["app"] = self
         scope["flowai.outlet"] = outlet
         try:
-            problem = await self._answered(scope, receive, send, outlet)
+            problem = await self._answer(scope, receive, send, outlet)
         except ClientGoneError:
             return
-        except Exception as bug:  # noqa: BLE001 - the edge: whatever else escapes is our bug
+        except Exception as bug:  # noqa: BLE001 - the outermost handler: any other exception is a bug
             self._on_bug(bug)
             problem = INTERNAL_ERROR
         if problem is not None and not outlet.has_begun:
             await send_whole(outlet, problem.status, {**_HEADERS, **problem.all_headers()}, problem.body())
 
-    async def _answered(
-        self, scope: Scope, receive: Receive, send: Send, outlet: ResponseWriter
-    ) -> ErrorResponse | None:
-        """Answer; give what is wrong, where something is."""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, outlet: ResponseWriter) -> ErrorResponse | None:
+        """Answer a request; return the error response of an expected error."""
         try:
             if not await self._login(scope, outlet):
                 await self._router(scope, receive, send)
@@ -123,17 +123,17 @@ class ReviewApp:
         return None
 
     async def _login(self, scope: Scope, outlet: ResponseWriter) -> bool:
-        """Check who asks; whoever brings the token is given the cookie, and sent on to an address without it."""
+        """Authenticate a request; one with the token gets the cookie and a redirect to an address without token."""
         headers = Headers(scope=scope)
         validate_headers(headers)
         check_browser(headers, is_local=True)
         port = scope["server"][1]
         token = Request(scope).query_params.get("token") if scope["path"] == "/" else None
-        if token is not None and self._entry.accepts(token):
-            moved = {**_HEADERS, "location": "/", "set-cookie": self._entry.cookie(port)}
-            await send_whole(outlet, 303, moved, b"")
+        if token is not None and self._login_token.accepts(token):
+            redirect = {**_HEADERS, "location": "/", "set-cookie": self._login_token.cookie(port)}
+            await send_whole(outlet, 303, redirect, b"")
             return True
-        if not self._entry.has_session(headers, port):
+        if not self._login_token.has_cookie(headers, port):
             raise error_response(401, "open the address that `flowai finetune review` printed", code="no_token")
         return False
 
@@ -146,33 +146,33 @@ class ReviewApp:
         await outlet.end()
 
     async def _overview(self, _: Request, outlet: ResponseWriter) -> None:
-        await self._send_json(outlet, self._desk.overview())
+        await self._send_json(outlet, self._queue.overview())
 
-    async def _sight(self, request: Request, outlet: ResponseWriter) -> None:
-        await self._send_json(outlet, self._desk.item(request.path_params["place"]))
+    async def _item(self, request: Request, outlet: ResponseWriter) -> None:
+        await self._send_json(outlet, self._queue.item(request.path_params["position"]))
 
     async def _decide(self, request: Request, outlet: ResponseWriter) -> None:
         body = decode_body(await read_json_object(request, self._limits), DecisionBody)
-        self._desk.decide(request.path_params["place"], body.action, text=body.text, note=body.note.strip())
-        await self._send_json(outlet, self._desk.overview())
+        self._queue.decide(request.path_params["position"], body.action, text=body.text, note=body.note.strip())
+        await self._send_json(outlet, self._queue.overview())
 
     async def _undo(self, request: Request, outlet: ResponseWriter) -> None:
-        await read_json_object(request, self._limits)  # also keeps forms of other pages out
-        place = self._desk.undo()
-        await self._send_json(outlet, _Undone(position=place, desk=self._desk.overview()))
+        await read_json_object(request, self._limits)  # a JSON body also keeps out forms of other pages
+        position = self._queue.undo()
+        await self._send_json(outlet, _UndoResult(position=position, queue=self._queue.overview()))
 
     async def _send_json(self, outlet: ResponseWriter, record: Struct) -> None:
         await send_whole(outlet, 200, {**_HEADERS, "content-type": _JSON}, msgspec.json.encode(record))
 
 
-class _Undone(Struct, frozen=True, kw_only=True):
+class _UndoResult(Struct, frozen=True, kw_only=True):
     position: int | None
-    desk: Struct
+    queue: Struct
 
 
 @dataclass(frozen=True, slots=True)
 class _PageEndpoint:
-    """An endpoint as the router wants it."""
+    """Endpoint with the arguments that Starlette's router passes."""
 
     work: Callable[[Request, ResponseWriter], Awaitable[None]]
 
@@ -181,4 +181,4 @@ class _PageEndpoint:
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise error_response(404, "there is nothing here", code="not_found")
+    raise error_response(404, "no such path", code="not_found")

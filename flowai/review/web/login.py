@@ -1,7 +1,7 @@
-"""The entry to the review page: a secret in the address once, a cookie afterwards.
+"""Authentication of the review page: a token in the address, then a cookie.
 
-Being on this machine is not enough: other people may be, and pages of other sites are in the same browser. The address
-that is handed to a browser stands in the list of processes, which others can read: it lets in once.
+Loopback is not enough: other users of the machine and pages of other sites can reach the port. Other users can also
+read the browser's command line, so the address that starts it works only once.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ _RANDOM_BYTES = 32
 
 
 class LoginToken:
-    """Knows who may come in.
+    """Checks tokens and cookies.
 
     Args:
-        random_bytes: gives that many bytes nobody can guess (`secrets.token_bytes`).
+        random_bytes: returns that many unpredictable bytes (`secrets.token_bytes`).
     """
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._cookie = random_bytes(_RANDOM_BYTES).hex()
         self.token = random_bytes(_RANDOM_BYTES).hex()
-        self.token_once = random_bytes(_RANDOM_BYTES).hex()
+        self.single_use_token = random_bytes(_RANDOM_BYTES).hex()
         self._used = False
 
     def accepts(self, token: str) -> bool:
-        """Tell whether a token opens; the one for once does so once.
+        """Return whether a token is valid; the single-use token is so only once.
 
-        Every token is compared to its end, so that time does not tell how near a guess came.
+        Comparisons take constant time, so that time does not show how close a guess is.
         """
-        given = token.encode("utf-8", "surrogateescape")
-        lasting = hmac.compare_digest(self.token.encode(), given)
-        once = hmac.compare_digest(self.token_once.encode(), given) and not self._used
-        self._used = self._used or once
-        return lasting or once
+        candidate = token.encode("utf-8", "surrogateescape")
+        is_reusable = hmac.compare_digest(self.token.encode(), candidate)
+        is_single_use = hmac.compare_digest(self.single_use_token.encode(), candidate) and not self._used
+        self._used = self._used or is_single_use
+        return is_reusable or is_single_use
 
     def cookie(self, port: int) -> str:
-        """Give the header that sets the cookie; its name tells servers on other ports apart, which cookies do not."""
+        """Return the Set-Cookie header; the name has the port, because cookies are shared by all ports of a host."""
         return f"{_name(port)}={self._cookie}; Path=/; HttpOnly; SameSite=Strict"
 
-    def has_session(self, headers: Headers, port: int) -> bool:
-        """Tell whether a request carries the cookie."""
+    def has_cookie(self, headers: Headers, port: int) -> bool:
+        """Return whether a request has the cookie."""
         try:
-            found = SimpleCookie(headers.get("cookie", "")).get(_name(port))
+            cookie = SimpleCookie(headers.get("cookie", "")).get(_name(port))
         except CookieError:
-            found = None
-        return hmac.compare_digest(self._cookie.encode(), (found.value if found else "").encode())
+            cookie = None
+        return hmac.compare_digest(self._cookie.encode(), (cookie.value if cookie else "").encode())
 
 
 def _name(port: int) -> str:

@@ -1,59 +1,59 @@
 "use strict";
 
-// Everything that pairs say was written by models and strangers: it reaches the page as text (`textContent`, text
-// nodes), never as markup. The page's policy (see review.py) lets no other way work.
+// Texts of pairs are untrusted: they are inserted as text only (`textContent`, text nodes), never as markup. The content
+// security policy (see app.py) blocks everything else.
 
-const LONGEST = 20000; // characters shown at once
-const SIGNS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
-const WORDS = { accept: "accepted", edit: "edited", reject: "rejected", skip: "skipped" };
+const MAX_SHOWN_CHARACTERS = 20000; // longer texts get a button
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
+const ACTIONS = { accept: "accepted", edit: "edited", reject: "rejected", skip: "skipped" };
 const OPINIONS = {
-  accepted: "The user accepted the answer. If you accept the pair, it is what a model learns.",
-  edited: "The user edited the answer. If you accept the pair, the edit is what a model learns.",
-  rejected: "The user rejected the answer. If you accept the pair, a model learns not to say so.",
+  accepted: "The user accepted the answer. If you accept the pair, a model learns this answer.",
+  edited: "The user edited the answer. If you accept the pair, a model learns the edit.",
+  rejected: "The user rejected the answer. If you accept the pair, a model learns to avoid it.",
 };
 
 const $ = (id) => document.getElementById(id);
 
-let desk = null; // the overview
-let sight = null; // the pair that is shown
-let busy = false;
+let queue = null; // the overview
+let item = null; // the shown pair
+let busy = false; // an action is running
 
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.append(text);
-  return made;
+function createElement(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.append(text);
+  return element;
 }
 
-// Put text into a node: characters that cannot be seen are named, what is very long is cut until somebody asks.
-function put(node, text, longest = LONGEST) {
-  const shown = text.length > longest ? text.slice(0, longest) : text;
-  let last = 0;
-  for (const found of shown.matchAll(SIGNS)) {
-    node.append(shown.slice(last, found.index));
-    const code = found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    const sign = make("span", "sign", "U+" + code);
-    sign.title = "a character that cannot be seen";
+// Append text to a node: invisible characters are shown by their code, long texts are cut until the reviewer asks.
+function appendText(node, text, maxCharacters = MAX_SHOWN_CHARACTERS) {
+  const shown = text.length > maxCharacters ? text.slice(0, maxCharacters) : text;
+  let end = 0;
+  for (const match of shown.matchAll(INVISIBLE)) {
+    node.append(shown.slice(end, match.index));
+    const code = match[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    const sign = createElement("span", "sign", "U+" + code);
+    sign.title = "invisible character";
     node.append(sign);
-    last = found.index + found[0].length;
+    end = match.index + match[0].length;
   }
-  node.append(shown.slice(last));
+  node.append(shown.slice(end));
   if (shown.length === text.length) return;
-  const more = make("button", "more", `show all ${text.length.toLocaleString("en")} characters`);
+  const more = createElement("button", "more", `show all ${text.length.toLocaleString("en")} characters`);
   more.type = "button";
   more.addEventListener("click", () => {
     node.replaceChildren();
-    put(node, text, Infinity);
+    appendText(node, text, Infinity);
   });
   node.append(more);
 }
 
-function putChanges(node, pieces) {
-  const tags = { same: "span", gone: "del", new: "ins" };
-  for (const piece of pieces) {
-    const part = make(tags[piece.kind]);
-    put(part, piece.text);
-    node.append(part);
+function appendChanges(node, parts) {
+  const tags = { same: "span", removed: "del", added: "ins" };
+  for (const part of parts) {
+    const element = createElement(tags[part.kind]);
+    appendText(element, part.text);
+    node.append(element);
   }
 }
 
@@ -74,12 +74,12 @@ function showMessages(messages) {
   $("messages").replaceChildren(
     ...messages.map((message) => {
       const role = String(message.role);
-      const box = make("div", "message");
+      const box = createElement("div", "message");
       if (["system", "developer"].includes(role)) box.classList.add(role);
-      box.append(make("span", "role", role));
-      const text = make("div");
+      box.append(createElement("span", "role", role));
+      const text = createElement("div");
       text.dir = "auto";
-      put(text, contentOf(message));
+      appendText(text, contentOf(message));
       box.append(text);
       return box;
     }),
@@ -87,26 +87,26 @@ function showMessages(messages) {
 }
 
 function labelText(label) {
-  const said = label.judgement;
-  if (!said) return `${label.model} gave no label: ${label.problem}`;
-  const right = { yes: "correct", no: "not correct", unsure: "unsure whether correct" }[said.correct];
-  return `${label.model}: quality ${said.quality} of 5, ${right}, ${said.category}. ${said.reason}`;
+  const judgement = label.judgement;
+  if (!judgement) return `${label.model} gave no label: ${label.problem}`;
+  const correct = { yes: "correct", no: "not correct", unsure: "unsure whether correct" }[judgement.correct];
+  return `${label.model}: quality ${judgement.quality} of 5, ${correct}, ${judgement.category}. ${judgement.reason}`;
 }
 
 function showNotes() {
   const notes = [];
   const add = (className, text) => {
-    const note = make("li", className);
-    put(note, text);
+    const note = createElement("li", className);
+    appendText(note, text);
     notes.push(note);
   };
-  if (sight.entry.disputed) add("warn", "Reviewers disagree. The pair stays out until more of you say the same than anything else.");
-  if (sight.held) add("warn", `Held back (${sight.held}): ${sight.detail}`);
-  add("", OPINIONS[sight.opinion] || sight.opinion);
-  for (const label of sight.labels) add("", labelText(label));
-  if (sight.mine) {
-    const why = sight.mine.note ? `: ${sight.mine.note}` : "";
-    add("done", `You ${WORDS[sight.mine.action]} it${why}`);
+  if (item.row.disputed) add("warn", "Reviewers disagree. The pair is not exported until one decision has more reviewers than any other.");
+  if (item.quarantine_reason) add("warn", `Waits for review (${item.quarantine_reason}): ${item.detail}`);
+  add("", OPINIONS[item.opinion] || item.opinion);
+  for (const label of item.labels) add("", labelText(label));
+  if (item.own_decision) {
+    const note = item.own_decision.note ? `: ${item.own_decision.note}` : "";
+    add("done", `You ${ACTIONS[item.own_decision.action]} it${note}`);
   }
   $("notes").replaceChildren(...notes);
 }
@@ -117,13 +117,13 @@ function fill(id, draw) {
   draw(node);
 }
 
-function showWords(node, words) {
-  for (const word of words) {
-    const box = make("div", "message");
-    put(box, `${word.reviewer} ${WORDS[word.action]} it${word.note ? ": " + word.note : ""}`);
-    if (word.changes.length) {
-      const changed = make("div");
-      putChanges(changed, word.changes);
+function showDecisions(node, decisions) {
+  for (const decision of decisions) {
+    const box = createElement("div", "message");
+    appendText(box, `${decision.reviewer} ${ACTIONS[decision.action]} it${decision.note ? ": " + decision.note : ""}`);
+    if (decision.changes.length) {
+      const changed = createElement("div");
+      appendChanges(changed, decision.changes);
       box.append(changed);
     }
     node.append(box);
@@ -131,139 +131,139 @@ function showWords(node, words) {
 }
 
 function show() {
-  const count = desk.entries.length;
-  $("where").textContent = `Pair ${sight.place + 1} of ${count}`;
-  const facts = [sight.id, sight.at, sight.model, sight.prompt, sight.release].filter(Boolean);
-  fill("facts", (node) => put(node, facts.join(" · ")));
+  const count = queue.rows.length;
+  $("position").textContent = `Pair ${item.position + 1} of ${count}`;
+  const facts = [item.id, item.at, item.model, item.prompt, item.release].filter(Boolean);
+  fill("facts", (node) => appendText(node, facts.join(" · ")));
   showNotes();
-  showMessages(sight.messages);
-  fill("output", (node) => put(node, sight.output));
-  $("edit").hidden = sight.edit === null;
-  fill("edit-text", (node) => putChanges(node, sight.changes));
-  $("mine").hidden = !(sight.mine && sight.mine.action === "edit");
-  fill("mine-text", (node) => putChanges(node, sight.mine ? sight.mine.changes : []));
-  $("others").hidden = sight.others.length === 0;
-  fill("others-list", (node) => showWords(node, sight.others));
+  showMessages(item.messages);
+  fill("output", (node) => appendText(node, item.output));
+  $("edit").hidden = item.edit === null;
+  fill("edit-text", (node) => appendChanges(node, item.changes));
+  $("own").hidden = !(item.own_decision && item.own_decision.action === "edit");
+  fill("own-text", (node) => appendChanges(node, item.own_decision ? item.own_decision.changes : []));
+  $("others").hidden = item.other_decisions.length === 0;
+  fill("others-list", (node) => showDecisions(node, item.other_decisions));
   closeEditor();
-  $("note").value = sight.mine ? sight.mine.note : "";
+  $("note").value = item.own_decision ? item.own_decision.note : "";
   for (const button of document.querySelectorAll("footer [data-key]")) {
     const action = { a: "accept", e: "edit", r: "reject", s: "skip" }[button.dataset.key];
-    if (action) button.setAttribute("aria-pressed", String(Boolean(sight.mine) && sight.mine.action === action));
+    if (action) button.setAttribute("aria-pressed", String(Boolean(item.own_decision) && item.own_decision.action === action));
   }
   showProgress();
-  location.replace("#" + encodeURIComponent(sight.id)); // a reload comes back to it
+  location.replace("#" + encodeURIComponent(item.id)); // a reload shows the same pair
 }
 
 function showProgress() {
-  $("feature").textContent = desk.feature;
-  $("reviewer").textContent = desk.reviewer;
-  $("bar").max = desk.entries.length || 1;
-  $("bar").value = desk.decided_count;
-  $("progress").textContent = `${desk.decided_count} of ${desk.entries.length} decided`;
-  document.title = `${desk.decided_count}/${desk.entries.length} Review ${desk.feature}`;
+  $("feature").textContent = queue.feature;
+  $("reviewer").textContent = queue.reviewer;
+  $("bar").max = queue.rows.length || 1;
+  $("bar").value = queue.decided_count;
+  $("progress").textContent = `${queue.decided_count} of ${queue.rows.length} decided`;
+  document.title = `${queue.decided_count}/${queue.rows.length} Review ${queue.feature}`;
 }
 
-function say(text) {
+function showStatus(text) {
   $("status").textContent = text;
 }
 
-function trouble(text) {
-  $("trouble").hidden = !text;
-  $("trouble").textContent = text || "";
+function showError(text) {
+  $("error").hidden = !text;
+  $("error").textContent = text || "";
 }
 
-async function ask(path, body) {
-  const sent = body === undefined
+async function request(path, body) {
+  const options = body === undefined
     ? {}
     : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-  let answer, text;
+  let response, text;
   try {
-    answer = await fetch(path, sent);
-    text = await answer.text(); // a server that dies half-way through its answer is gone as well
+    response = await fetch(path, options);
+    text = await response.text(); // fails if the server stops during its response
   } catch {
-    throw new Error("the server is gone; start `flowai finetune review` again. What the page counts as decided is on disk.");
+    throw new Error("the server has stopped; start `flowai finetune review` again. Every decision that the page counts is on disk.");
   }
-  if (answer.ok) return JSON.parse(text);
-  let told = {};
+  if (response.ok) return JSON.parse(text);
+  let problem = {};
   try {
-    told = JSON.parse(text);
+    problem = JSON.parse(text);
   } catch {
-    // no JSON: the status must do
+    // not JSON: the status is the message
   }
-  throw new Error((told.error && told.error.message) || `the server said ${answer.status}`);
+  throw new Error((problem.error && problem.error.message) || `the server answered with status ${response.status}`);
 }
 
-// One thing at a time: a key that comes too early would decide a pair that nobody has seen.
-async function alone(work) {
+// Only one action at a time: an early key would decide a pair that the reviewer has not seen.
+async function runAlone(work) {
   if (busy) return;
   busy = true;
   try {
     await work();
-    trouble("");
+    showError("");
   } catch (error) {
-    trouble(error.message);
+    showError(error.message);
   } finally {
     busy = false;
   }
 }
 
-async function go(place) {
-  sight = await ask(`/api/pairs/${place}`);
+async function openPair(position) {
+  item = await request(`/api/pairs/${position}`);
   show();
   window.scrollTo(0, 0);
   $("main").focus({ preventScroll: true });
 }
 
-const isOpen = (entry) => entry.action === null || entry.disputed;
+const isOpen = (row) => row.action === null || row.disputed;
 
-// The next pair that needs a decision, after a place and around; -1 where there is none but that place itself.
-function nextOpen(place) {
-  const count = desk.entries.length;
+// Position of the next open pair, from the start again after the end; -1 if no other pair is open.
+function nextOpen(position) {
+  const count = queue.rows.length;
   for (let step = 1; step < count; step++) {
-    if (isOpen(desk.entries[(place + step) % count])) return (place + step) % count;
+    if (isOpen(queue.rows[(position + step) % count])) return (position + step) % count;
   }
   return -1;
 }
 
-const decide = (action, text) => alone(async () => {
-  const place = sight.place;
+const decide = (action, text) => runAlone(async () => {
+  const position = item.position;
   const note = $("note").value;
   const body = text === undefined ? { action, note } : { action, text, note };
-  desk = await ask(`/api/pairs/${place}/decisions`, body);
-  const next = nextOpen(place);
-  await go(next < 0 ? place : next);
-  if (next >= 0) say(`Pair ${place + 1} ${WORDS[action]}.`);
-  else say(`Pair ${place + 1} ${WORDS[action]}. Nothing else is left to decide: press Ctrl-C in the terminal.`);
+  queue = await request(`/api/pairs/${position}/decisions`, body);
+  const next = nextOpen(position);
+  await openPair(next < 0 ? position : next);
+  if (next >= 0) showStatus(`Pair ${position + 1} ${ACTIONS[action]}.`);
+  else showStatus(`Pair ${position + 1} ${ACTIONS[action]}. No other pair is open: press Ctrl-C in the terminal.`);
 });
 
-const undo = () => alone(async () => {
-  const told = await ask("/api/undo", {});
-  desk = told.desk;
-  if (told.place === null) {
-    say("There is nothing to undo.");
+const undo = () => runAlone(async () => {
+  const result = await request("/api/undo", {});
+  queue = result.queue;
+  if (result.position === null) {
+    showStatus("There is nothing to undo.");
     return;
   }
-  await go(told.place);
-  say(`Pair ${told.place + 1}: your last decision is taken back.`);
+  await openPair(result.position);
+  showStatus(`Pair ${result.position + 1}: your last decision is undone.`);
 });
 
-const move = (step) => alone(async () => {
-  const place = sight.place + step;
-  if (place < 0 || place >= desk.entries.length) {
-    say(step < 0 ? "This is the first pair." : "This is the last pair.");
+const move = (step) => runAlone(async () => {
+  const position = item.position + step;
+  if (position < 0 || position >= queue.rows.length) {
+    showStatus(step < 0 ? "This is the first pair." : "This is the last pair.");
     return;
   }
-  await go(place);
-  say("");
+  await openPair(position);
+  showStatus("");
 });
 
 function openEditor() {
   if (busy) return;
   $("editor").hidden = false;
-  $("draft").value = sight.draft;
+  $("draft").value = item.draft;
   $("draft").focus({ preventScroll: true });
   $("editor").scrollIntoView({ block: "nearest" });
-  say("Ctrl Enter saves, Esc cancels.");
+  showStatus("Ctrl Enter saves, Esc cancels.");
 }
 
 function closeEditor() {
@@ -272,13 +272,13 @@ function closeEditor() {
 }
 
 function isChanged() {
-  return !$("editor").hidden && $("draft").value !== sight.draft.replace(/\r\n?/g, "\n");
+  return !$("editor").hidden && $("draft").value !== item.draft.replace(/\r\n?/g, "\n");
 }
 
 function save() {
   const text = $("draft").value;
   if (!text.trim()) {
-    say("An edit needs a text; reject the pair where nothing is to be learned.");
+    showStatus("An edit needs a text; reject the pair if a model must not learn it.");
     return;
   }
   decide("edit", text);
@@ -297,12 +297,12 @@ const KEYS = {
 };
 
 function onKey(event) {
-  if ($("help").open || !sight || event.isComposing) return;
+  if ($("help").open || !item || event.isComposing) return;
   if (event.target === $("draft")) {
     if (event.key === "Escape") {
       closeEditor();
       $("main").focus();
-      say("Nothing was changed.");
+      showStatus("The edit was cancelled.");
     } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
     else return;
     event.preventDefault();
@@ -323,28 +323,28 @@ function onKey(event) {
   }
 }
 
-async function begin() {
-  desk = await ask("/api/desk");
-  if (!desk.entries.length) {
+async function start() {
+  queue = await request("/api/queue");
+  if (!queue.rows.length) {
     showProgress();
     return;
   }
-  let wanted = "";
+  let id = "";
   try {
-    wanted = decodeURIComponent(location.hash.slice(1));
+    id = decodeURIComponent(location.hash.slice(1));
   } catch {
-    // an address that somebody wrote by hand
+    // an address typed by hand
   }
-  const before = desk.entries.findIndex((entry) => entry.id === wanted);
-  await go(before >= 0 ? before : Math.max(0, desk.entries.findIndex(isOpen)));
+  const position = queue.rows.findIndex((row) => row.id === id);
+  await openPair(position >= 0 ? position : Math.max(0, queue.rows.findIndex(isOpen)));
 }
 
 document.addEventListener("keydown", onKey);
 for (const button of document.querySelectorAll("footer [data-key]")) {
   button.addEventListener("click", () => {
-    if (!sight) return;
+    if (!item) return;
     if ($("editor").hidden) KEYS[button.dataset.key]();
-    else say("Save the edit or cancel it first.");
+    else showStatus("Save the edit or cancel it first.");
   });
 }
 $("help-open").addEventListener("click", () => $("help").showModal());
@@ -357,6 +357,6 @@ $("cancel").addEventListener("click", () => {
   $("main").focus();
 });
 window.addEventListener("beforeunload", (event) => {
-  if (sight && isChanged()) event.preventDefault();
+  if (item && isChanged()) event.preventDefault();
 });
-alone(begin);
+runAlone(start);

@@ -1,4 +1,4 @@
-"""The server of the review page: loopback only, a free port unless one is named, one reviewer."""
+"""Server of the review page: loopback only, for one reviewer."""
 
 from __future__ import annotations
 
@@ -20,37 +20,31 @@ _MAX_CONNECTIONS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Addresses:
-    """Where the page is."""
+    """Addresses of the page, with their tokens."""
 
-    lasting: str
-    """Lets in until the server ends; for a person's eyes."""
-    once: str
-    """Lets in once; for a browser that is started with it."""
+    reusable: str
+    """Valid until the server ends; for the terminal."""
+    single_use: str
+    """Valid once; for a browser that is started with it."""
 
 
 @asynccontextmanager
 async def serve_review_page(
-    desk: ReviewQueue,
+    queue: ReviewQueue,
     *,
     port: int,
     random_bytes: Callable[[int], bytes],
     on_bug: Callable[[BaseException], None] = lambda _: None,
 ) -> AsyncIterator[Addresses]:
-    """Serve a desk while the block runs.
-
-    Args:
-        desk: the desk.
-        port: port, 0 to 65535; 0 takes a free one.
-        random_bytes: gives that many bytes nobody can guess.
-        on_bug: told of an exception that nothing expected.
+    """Serve a review queue while the block runs; port 0 means a free port.
 
     Raises:
-        InfrastructureError: the port is taken or not ours to take.
+        InfrastructureError: the port is in use or not permitted.
     """
-    entry = LoginToken(random_bytes)
-    server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), most_connections_count=_MAX_CONNECTIONS)
+    token = LoginToken(random_bytes)
+    server = quiet_server(ReviewApp(queue, token, on_bug=on_bug), most_connections_count=_MAX_CONNECTIONS)
     try:
         base = f"http://{LOOPBACK}:{await server.start(LOOPBACK, port)}/?token="
-        yield Addresses(lasting=base + entry.token, once=base + entry.token_once)
+        yield Addresses(reusable=base + token.token, single_use=base + token.single_use_token)
     finally:
         await server.stop()
