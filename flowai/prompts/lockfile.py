@@ -35,7 +35,6 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Prompt id or model name."""
     locked: str
-    """Hash in the lock, hex."""
     current: str | None
     """Hash now, hex; None if it no longer exists."""
 
@@ -44,9 +43,7 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Content of the lock file."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of the file's format."""
     releases: dict[str, LockedRelease] = {}
-    """By release name."""
 
     @classmethod
     def read(cls, path: Path, *, name: str = "prompts.lock") -> PromptLock:

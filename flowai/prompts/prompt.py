@@ -38,9 +38,7 @@ class Prompt:
     """SHA-256 over its bytes and its partials', hex."""
     settings: FrontMatter
     program: Program
-    """The compiled template."""
     file: str
-    """Name of its file in errors."""
 
     @property
     def model(self) -> str | None:

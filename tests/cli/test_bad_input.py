@@ -1,4 +1,4 @@
-"""Bad input: one clear error with its place, a hint, the promised exit code, and never a traceback."""
+"""Bad input: one clear error with its location, a hint, the promised exit code, and never a traceback."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_wrong_encoding_names_the_line(flowai: Flowai, project: SampleProject)
     assert "UTF-8" in ran.err
 
 
-def test_a_damaged_cache_names_the_way_around_it(flowai: Flowai, project: SampleProject) -> None:
+def test_a_damaged_cache_is_an_error_with_a_workaround(flowai: Flowai, project: SampleProject) -> None:
     project.write(".flowai/cache/cache.db", "not a database" * 100)
     ran = flowai("eval")
     assert ran.code == 4
@@ -138,7 +138,7 @@ def test_a_damaged_cache_names_the_way_around_it(flowai: Flowai, project: Sample
     assert flowai("eval", "--no-cache").code == 0
 
 
-def test_a_case_the_prompt_cannot_take_names_case_and_line(flowai: Flowai, project: SampleProject) -> None:
+def test_a_case_that_does_not_fit_the_prompt_is_named_with_its_line(flowai: Flowai, project: SampleProject) -> None:
     project.cases(case("good"), case("bad", vars={"txt": "typo"}))
     ran = flowai("eval")
     assert ran.code == 3

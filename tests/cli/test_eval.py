@@ -47,7 +47,7 @@ def test_a_run_that_passes(flowai: Flowai, project: SampleProject, provider: Scr
     assert asked.body["max_tokens"] == 50
 
 
-def test_the_second_run_is_cached_and_calls_nobody(
+def test_the_second_run_is_cached_and_calls_no_model(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     flowai("eval")
@@ -70,14 +70,14 @@ def test_no_cache_asks_again(flowai: Flowai, provider: ScriptedProvider) -> None
     assert len(provider.asked) == 4
 
 
-def test_each_repeat_is_an_answer_of_its_own(flowai: Flowai, provider: ScriptedProvider) -> None:
+def test_each_repeat_has_its_own_answer(flowai: Flowai, provider: ScriptedProvider) -> None:
     flowai("eval", "--repeat", "2")
     assert len(provider.asked) == 4
     assert "6 cached" not in flowai("eval", "--repeat", "3").out
     assert len(provider.asked) == 6
 
 
-def test_a_failing_case_shows_place_reason_and_output(flowai: Flowai, project: SampleProject) -> None:
+def test_a_failing_case_shows_location_reason_and_output(flowai: Flowai, project: SampleProject) -> None:
     project.cases(case("good"), case("bad", want="bye"))
     ran = flowai("eval", "prompts/echo_v1.prompt")
     assert ran.code == 1
@@ -112,14 +112,14 @@ def test_errors_outrank_failures_and_can_be_retried(
     assert ("has no errors" in nothing.err) is True
 
 
-def test_an_answer_that_nothing_judges_is_undecided(flowai: Flowai, project: SampleProject) -> None:
+def test_an_answer_without_a_judgement_is_inconclusive(flowai: Flowai, project: SampleProject) -> None:
     project.cases({"id": "a", "vars": {"text": "x"}})
     ran = flowai("eval")
     assert ran.code == 5
     assert ("unscored 1" in ran.out) is True
 
 
-def test_a_text_over_the_context_fails_with_the_reason(flowai: Flowai, provider: ScriptedProvider) -> None:
+def test_a_text_longer_than_the_context_fails_with_the_reason(flowai: Flowai, provider: ScriptedProvider) -> None:
     error = {"message": "maximum context length is 8 tokens", "code": "context_length_exceeded"}
     provider.answerer = lambda _: Reply(status=400, error=error)
     ran = flowai("eval", "-n", "1")
@@ -156,7 +156,7 @@ def test_models_can_be_named_on_the_command_line(flowai: Flowai, provider: Scrip
     assert "unpriced" in ran.out
 
 
-def test_what_broke_and_what_was_fixed_is_named(flowai: Flowai, project: SampleProject) -> None:
+def test_regressions_and_fixes_are_named(flowai: Flowai, project: SampleProject) -> None:
     project.cases(case("one"), case("two", want="bye"))
     flowai("eval")
     project.cases(case("one", want="bye"), case("two"))
@@ -206,7 +206,7 @@ def test_record_then_replay_gives_the_same_bytes_without_a_provider(
     assert not list((project.root / ".flowai" / "runs").glob("000[2-9]")), "a replay is no run"
 
 
-def test_a_replay_without_the_recorded_answer_says_how_to_mend_it(flowai: Flowai, project: SampleProject) -> None:
+def test_a_replay_without_the_recorded_answer_says_how_to_fix_it(flowai: Flowai, project: SampleProject) -> None:
     flowai("eval", "--record", "rec.jsonl")
     project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
     ran = flowai("eval", "--replay", "rec.jsonl")
@@ -246,7 +246,7 @@ def test_changed_bytes_of_a_released_prompt_are_warned_about(flowai: Flowai, pro
     assert "(changed)" in ran.out
 
 
-def test_secrets_reach_nothing_that_is_written_or_shown(
+def test_secrets_are_in_no_file_and_on_no_screen(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     shaped = "sk-proj-" + "Ab3" * 20

@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed, short of disk, or not alone: nothing finished is lost, and they can go on."""
+"""Runs that are interrupted, killed, out of disk space, or concurrent lose no finished trial and can be resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMIT_S = 240.0
 
 @contextmanager
 def started(project: SampleProject, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a command in a process of its own; it is gone afterwards, whatever the test did."""
+    """Run a command in its own process; it is terminated afterwards in any case."""
     process = subprocess.Popen(
         [sys.executable, "-m", "flowai", *arguments],
         cwd=project.root,
@@ -45,7 +45,7 @@ def started(project: SampleProject, *arguments: str, **options: Any) -> Iterator
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for another process to get there."""
+    """Wait for a condition that another process fulfils."""
     until_s = time.monotonic() + LIMIT_S
     while not holds():
         assert time.monotonic() < until_s, "it never came to that"
@@ -62,7 +62,7 @@ def trials_in(project: SampleProject) -> int:
 
 
 def undisturbed(report: dict[str, Any]) -> dict[str, Any]:
-    """Leave out times, and which call or cache an answer came from."""
+    """Remove times, and the call or cache that an answer came from."""
     times = {"elapsed_s", "started_at", "concurrency_achieved", "run_id", "changes"}
     kept = {key: value for key, value in report.items() if key not in times}
     of_trial = {"latency_ms", "ttft_ms", "call_id"}
@@ -73,7 +73,7 @@ def undisturbed(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def half_then_wait(seen: list[str], answered: int) -> Callable[[Asked], Reply]:
-    """Answer the first calls; leave the others waiting."""
+    """Answer the first calls; let the others wait."""
 
     def answer(asked: Asked) -> Reply:
         seen.append(asked.body["messages"][-1]["content"])
@@ -100,7 +100,7 @@ def test_kill_9_and_resume_give_the_report_of_an_undisturbed_run(
     assert undisturbed(resumed) == undisturbed(project.report("0002"))
 
 
-def test_ctrl_c_keeps_results_and_says_how_to_go_on(
+def test_ctrl_c_keeps_results_and_says_how_to_continue(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     provider.answerer = half_then_wait([], answered=1)
@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_error_and_loses_nothing_written(
     assert provider.request_count < 40 + kept
 
 
-def test_two_runs_at_once_do_not_meet(flowai: Flowai, project: SampleProject) -> None:
+def test_two_runs_at_once_do_not_conflict(flowai: Flowai, project: SampleProject) -> None:
     project.cases(*(case(f"c{number}") for number in range(10)))
     with started(project, "eval") as process:
         ran = flowai("eval")
@@ -165,7 +165,7 @@ def test_two_runs_at_once_do_not_meet(flowai: Flowai, project: SampleProject) ->
     assert {path.name for path in (project.root / "reports").iterdir()} == {"0001", "0002"}
 
 
-def test_a_run_that_is_being_written_is_not_resumed_beside_it(
+def test_a_run_in_use_by_another_process_is_not_resumed(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     provider.answerer = half_then_wait([], answered=1)
@@ -188,7 +188,7 @@ def test_watch_runs_again_when_a_prompt_is_saved(project: SampleProject) -> None
     assert "Traceback" not in err
 
 
-def test_a_reader_that_goes_away_is_no_error(project: SampleProject) -> None:
+def test_a_closed_pipe_is_no_error(project: SampleProject) -> None:
     done = subprocess.run(  # noqa: S602 - the pipe is what is tested; nothing in it comes from outside
         f"{sys.executable} -m flowai eval --json | head -c 10",
         shell=True,

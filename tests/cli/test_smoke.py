@@ -1,4 +1,4 @@
-"""`flowai smoke`: what blocks a deploy, what does not, and what CI systems are told."""
+"""`flowai smoke`: what blocks a deployment, what does not, and the output for CI systems."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_good_release_may_be_deployed(flowai: Flowai, project: SampleProject, 
     assert {(event.origin, event.release) for event in events if isinstance(event, CallEvent)} == {("smoke", "v1")}
 
 
-def test_it_is_never_answered_from_the_cache(flowai: Flowai, provider: ScriptedProvider) -> None:
+def test_answers_never_come_from_the_cache(flowai: Flowai, provider: ScriptedProvider) -> None:
     flowai("smoke")
     flowai("smoke")
     assert provider.request_count == 4
@@ -128,7 +128,7 @@ def test_a_dead_endpoint_names_itself(flowai: Flowai) -> None:
     assert "connection refused at 127.0.0.1:9" in ran.out
 
 
-def test_a_backend_of_ones_own(
+def test_a_custom_backend(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = (project.root / "registry.yaml").read_text()
@@ -141,7 +141,7 @@ def test_a_backend_of_ones_own(
     assert provider.asked[-1].headers["authorization"] == "bearer key-of-the-backend"
 
 
-def test_github_is_told_where_to_look(
+def test_github_annotations_name_file_and_line(
     flowai: Flowai, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

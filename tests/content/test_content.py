@@ -1,4 +1,4 @@
-"""The project's own prompts, suites and datasets: they load, hold together, and cover what they promise."""
+"""The project's own prompts, suites and datasets: they load, are consistent, and cover the documented cases."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_prompt_is_ready_to_ship(prompt_id: str) -> None:
 
 
 @pytest.mark.parametrize("prompt_id", PROMPT_IDS)
-def test_a_prompt_keeps_its_own_promise_in_its_examples(prompt_id: str) -> None:
+def test_a_prompt_s_examples_are_valid_by_its_schema(prompt_id: str) -> None:
     prompt = PROMPTS.load(prompt_id)
     case = next(case for path in SUITES for case in suite(path).cases if prompt_id in suite(path).prompts)
     answers = [m.text for m in prompt.render(prompt.select(case.vars)).messages if m.role == "model"]
@@ -119,7 +119,7 @@ def test_a_prompt_keeps_its_own_promise_in_its_examples(prompt_id: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "least_count"), SUITES.items())
-def test_a_suite_has_cases_with_checks_that_can_be_checked(path: str, least_count: int) -> None:
+def test_a_suite_has_cases_whose_assertions_compile(path: str, least_count: int) -> None:
     cases = suite(path).cases
     assert len(cases) >= least_count
     assert len({case.id for case in cases}) == len(cases)
@@ -140,18 +140,18 @@ def test_every_case_renders_and_none_changes_the_structure(path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "kinds"), KINDS.items())
-def test_the_hard_cases_are_there(path: str, kinds: set[str]) -> None:
+def test_hard_cases_exist(path: str, kinds: set[str]) -> None:
     assert kinds <= {case.metadata["kind"] for case in suite(path).cases}
 
 
 @pytest.mark.parametrize("path", ["evals/summary_v1.yaml", "evals/summary_v2.yaml", "evals/decision_node.yaml"])
-def test_other_scripts_are_there(path: str) -> None:
+def test_cases_in_other_scripts_exist(path: str) -> None:
     letters = {letter for case in suite(path).cases for value in case.vars.values() for letter in value}
     assert {unicodedata.name(letter).split()[0] for letter in letters if letter.isalpha()} >= SCRIPTS
 
 
 def written(path: str, answer: object) -> str:
-    """Give a good answer in the suite's own form; the two summaries share their words."""
+    """Return a good answer in the suite's own format; the two summaries share their words."""
     if path == "evals/summary_v2.yaml":
         answer = {"summary": answer, "key_points": []}
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)

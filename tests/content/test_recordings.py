@@ -50,7 +50,7 @@ def test_it_replays_with_the_known_result(suite: str, capsys: pytest.CaptureFixt
     assert {trial["cache"] for trial in report["trials"]} == {"replay"}
 
 
-def test_twice_the_same_bytes_times_aside(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_replays_have_the_same_bytes_except_times(capsys: pytest.CaptureFixture[str]) -> None:
     reports = []
     for _ in range(2):
         _, report = replay("summary_v2", capsys)

@@ -1,4 +1,4 @@
-"""Decisions: the table of what follows from which figures."""
+"""Gate decisions by totals and limits."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from flowai.evals.reports import Gate, Trial, totals_of
         (["pass"], Gate(metrics={"tone": 0.5}), "inconclusive"),
     ],
 )
-def test_what_follows(outcomes: list[str], gate: Gate | None, verdict: str) -> None:
+def test_decision(outcomes: list[str], gate: Gate | None, verdict: str) -> None:
     trials = [trial(str(number), outcome) for number, outcome in enumerate(outcomes)]
     assert decide({"s": totals_of(trials)}, {"s": gate}).verdict == verdict
 
 
-def test_no_trials_are_never_good_news() -> None:
+def test_no_trials_are_inconclusive() -> None:
     assert decide({}, {}).verdict == "inconclusive"
     assert decide({"s": totals_of([])}, {}).verdict == "inconclusive"
 
@@ -51,13 +51,13 @@ def test_an_unknown_price_does_not_meet_a_cost_limit() -> None:
     assert decision.checks[0].observed is None
 
 
-def test_each_suite_has_its_own_gate_and_all_must_hold() -> None:
+def test_each_suite_has_its_own_gate_and_all_must_be_met() -> None:
     good, bad = totals_of([trial()]), totals_of([trial(outcome="fail")])
     assert decide({"a": good, "b": bad}, {"b": Gate(pass_rate=0.0)}).verdict == "pass"
     assert decide({"a": good, "b": bad}, {}).verdict == "fail"
 
 
-def test_the_checks_let_a_reader_redo_the_decision() -> None:
+def test_the_checks_explain_the_decision() -> None:
     (check,) = decide({"s": totals_of([trial(), trial("b", "fail")])}, {"s": Gate(pass_rate=0.95)}).checks
     assert check.suite == "s"
     assert check.metric == "pass_rate"

@@ -30,7 +30,7 @@ class DictPartials:
 
 @pytest.fixture(scope="session")
 def make_prompt() -> MakePrompt:
-    """Read a prompt from text: `make_prompt("Hi {{name}}", partial="...")`."""
+    """Parse a prompt from text: `make_prompt("Hi {{name}}", partial="...")`."""
 
     def make(text: str, **partials: str) -> Prompt:
         return parse_prompt(

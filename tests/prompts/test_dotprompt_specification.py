@@ -2,7 +2,7 @@
 
 They run in the lenient mode, because dotprompt lets variables be missing. The reference runtime renders to one string
 and splits it at markers, so a value that carries a marker makes structure there. None of the 117 cases asserts that, so
-all of them pass as they are; EXCEPTIONS names what such a value does in the reference, the test what it does here.
+all of them pass unchanged; EXCEPTIONS has the reference's result for such a value, the test the result here.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ INNOCENT_TWINS = [
 
 @pytest.mark.parametrize("policy", ["allow", "neutralise", "reject"])
 @pytest.mark.parametrize("twin", INNOCENT_TWINS)
-def test_innocent_twins_pass_every_policy_untouched(twin: str, policy: str, make_prompt: MakePrompt) -> None:
+def test_similar_harmless_texts_are_unchanged_by_every_policy(twin: str, policy: str, make_prompt: MakePrompt) -> None:
     prompt = make_prompt(with_policy('{{role "system"}}be kind{{role "user"}}{{value}}', policy))
 
     messages = prompt.render({"value": twin}).messages
@@ -227,7 +227,9 @@ def test_reject_refuses_a_control_token_in_any_disguise(token: str, make_prompt:
         ("{{#each a}}{{this}}{{/each}}", {"a": ["<", "|", "eot_id", "|", ">"]}),
     ],
 )
-def test_a_control_token_in_pieces_is_found(template: str, values: dict[str, Any], make_prompt: MakePrompt) -> None:
+def test_a_control_token_split_over_values_is_found(
+    template: str, values: dict[str, Any], make_prompt: MakePrompt
+) -> None:
     rejecting = make_prompt(with_policy(template, "reject"))
     neutralising = make_prompt(with_policy(template, "neutralise"))
 

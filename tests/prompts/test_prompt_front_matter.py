@@ -1,4 +1,4 @@
-"""Front matter and schemas: what they give, and what their errors say."""
+"""Front matter and schemas: settings and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowai.prompts import Prompt
 MakePrompt = Callable[..., Prompt]
 
 
-def test_front_matter_gives_the_settings(make_prompt: MakePrompt) -> None:
+def test_front_matter_is_parsed(make_prompt: MakePrompt) -> None:
     prompt = make_prompt(
         "---\nmodel: smollm2\nconfig: {temperature: 0, maxOutputTokens: 90, stopSequences: [x]}\n"
         "input: {schema: {text: string}, default: {text: hi}}\n"
@@ -46,7 +46,7 @@ def test_no_front_matter_means_the_whole_file_is_the_template(make_prompt: MakeP
     assert make_prompt(text).render({}).messages[0].text == text
 
 
-def test_an_empty_file_says_nothing(make_prompt: MakePrompt) -> None:
+def test_an_empty_file_is_an_empty_prompt(make_prompt: MakePrompt) -> None:
     assert make_prompt("").render({}).messages == ()
 
 
@@ -136,7 +136,7 @@ input:
 """
 
 
-def test_optional_variables_may_be_left_out_or_null(make_prompt: MakePrompt) -> None:
+def test_optional_variables_may_be_absent_or_null(make_prompt: MakePrompt) -> None:
     prompt = make_prompt(TYPED)
 
     assert prompt.render({"text": "t"}).messages[0].text == "t\n  \n"
@@ -181,7 +181,7 @@ def test_without_a_schema_the_template_is_the_contract(make_prompt: MakePrompt) 
     assert prompt.render({}, strict=False).messages[0].text == "\n"
 
 
-def test_a_prompt_that_takes_everything_selects_everything(make_prompt: MakePrompt) -> None:
+def test_a_prompt_that_accepts_everything_selects_everything(make_prompt: MakePrompt) -> None:
     prompt = make_prompt("{{json this}}")
 
     assert prompt.select({"a": 1}) == {"a": 1}
@@ -208,7 +208,7 @@ def test_a_template_that_contradicts_its_schema_is_refused(make_prompt: MakeProm
         ("{type: string, minLength: -1}", "ab", "not a valid JSON Schema"),
     ],
 )
-def test_rarer_keywords_are_left_to_jsonschema(schema: str, value: str, what: str, make_prompt: MakePrompt) -> None:
+def test_other_keywords_are_left_to_jsonschema(schema: str, value: str, what: str, make_prompt: MakePrompt) -> None:
     prompt = make_prompt(f"---\ninput:\n  schema: {{type: object, properties: {{a: {schema}}}}}\n---\n{{{{a}}}}")
 
     with pytest.raises(PromptError, match=r".") as caught:

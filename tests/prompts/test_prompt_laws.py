@@ -38,7 +38,7 @@ TEXT = st.lists(st.one_of(st.text(max_size=8), SPICE), max_size=8).map("".join)
 
 
 @given(value=TEXT)
-def test_a_value_comes_out_as_it_went_in(value: str, make_prompt: MakePrompt) -> None:
+def test_a_value_is_rendered_unchanged(value: str, make_prompt: MakePrompt) -> None:
     prompt = make_prompt('{{role "system"}}[{{value}}]{{role "user"}}{{#each list}}{{this}}{{/each}}')
 
     messages = prompt.render({"value": value, "list": ["a", value, "b"]}).messages
@@ -71,7 +71,7 @@ def test_neutralising_can_be_undone(text: str) -> None:
 
 
 @given(value=TEXT)
-def test_untrusted_text_stands_whole_between_its_marks(value: str, make_prompt: MakePrompt) -> None:
+def test_untrusted_text_is_complete_between_its_marks(value: str, make_prompt: MakePrompt) -> None:
     prompt = make_prompt("---\nflowai: {untrusted: [value]}\n---\n{{value}}")
 
     first, second = prompt.render({"value": value}), prompt.render({"value": value})

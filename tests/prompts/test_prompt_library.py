@@ -25,7 +25,7 @@ def write(project: Project, name: str, text: str) -> Path:
     return path
 
 
-def test_ids_and_files_name_each_other(project: Project) -> None:
+def test_ids_and_files_correspond(project: Project) -> None:
     single = write(project, "summary_v1.prompt", "one {{text}}")
     held = write(project, "summary_v2/detailed.prompt", "two {{> tone}}")
     write(project, "summary_v2/_tone.prompt", "kindly")
@@ -46,7 +46,7 @@ def test_ids_and_files_name_each_other(project: Project) -> None:
     assert library.load("prompts/team/code_v1").render({}).messages[0].text == "three briefly"
 
 
-def test_a_prompt_is_read_again_only_when_a_file_changes(project: Project) -> None:
+def test_a_prompt_is_parsed_again_only_when_a_file_changes(project: Project) -> None:
     path = write(project, "a_v1.prompt", "a {{> p}}")
     partial = write(project, "_p.prompt", "old")
     library = PromptLibrary(project)
@@ -86,7 +86,7 @@ def test_a_prompt_outside_the_project_is_refused(prompt_id: str, project: Projec
 
 
 @pytest.mark.parametrize("prompt_id", ["", ".", "prompts", "prompts/\0", "x" * 5000, "prompts/" + "y" * 300])
-def test_a_senseless_id_is_one_clear_error(prompt_id: str, project: Project) -> None:
+def test_an_invalid_id_is_one_clear_error(prompt_id: str, project: Project) -> None:
     with pytest.raises(PromptError):
         PromptLibrary(project).load(prompt_id)
 
@@ -99,7 +99,7 @@ def test_a_partial_outside_the_project_is_not_found(project: Project) -> None:
         PromptLibrary(project).load("prompts/a_v1")
 
 
-def test_wrong_bytes_are_named_by_their_line(project: Project) -> None:
+def test_invalid_bytes_are_reported_with_their_line(project: Project) -> None:
     (project.prompts / "a_v1.prompt").write_bytes(b"fine\n\xff\xfe")
 
     with pytest.raises(PromptError, match="not UTF-8") as caught:
@@ -121,7 +121,7 @@ def test_a_directory_holds_exactly_one_prompt(project: Project) -> None:
         library.load("prompts/a_v1")
 
 
-def test_what_is_no_prompt_has_no_id(project: Project) -> None:
+def test_other_files_have_no_id(project: Project) -> None:
     library = PromptLibrary(project)
     for name, what in [("_p.prompt", "partial"), ("notes.txt", "not a prompt file")]:
         with pytest.raises(PromptError, match=what):
@@ -150,7 +150,7 @@ def test_the_lock_is_written_sorted_and_read_back(project: Project) -> None:
     assert text.endswith("}\n")
 
 
-def test_the_lock_says_what_changed() -> None:
+def test_the_lock_lists_changes() -> None:
     locked = LockedRelease(prompts={"prompts/a_v1": "11", "prompts/b_v1": "22"}, models={"m": "33", "n": "44"})
     lock = PromptLock().with_release("v1", locked)
 

@@ -1,4 +1,4 @@
-"""The template language beyond the specification's cases, and what its errors say."""
+"""The template language beyond the specification's cases, and its errors."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_wrong_value_names_the_line_that_uses_it(
     assert caught.value.hint
 
 
-def test_values_nested_without_end_are_an_error(make_prompt: MakePrompt) -> None:
+def test_values_nested_too_deep_are_an_error(make_prompt: MakePrompt) -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -207,7 +207,7 @@ def test_values_nested_without_end_are_an_error(make_prompt: MakePrompt) -> None
         make_prompt("---\nflowai: {untrusted: [a]}\n---\n{{a.length}}").render({"a": deep})
 
 
-def test_a_condition_may_ask_for_what_is_not_there(make_prompt: MakePrompt) -> None:
+def test_a_condition_may_test_a_missing_field(make_prompt: MakePrompt) -> None:
     prompt = make_prompt("{{#each a}}{{#if note}}{{note}}{{else}}-{{/if}}{{/each}}{{#if @auth.email}}in{{/if}}")
 
     assert text_of(prompt, {"a": [{"note": "n"}, {}]}) == "n-"
@@ -219,7 +219,7 @@ def test_a_value_never_reaches_attributes(make_prompt: MakePrompt) -> None:
     assert text_of(prompt, {"a": "x", "b": {}}, strict=False) == ""
 
 
-def test_untrusted_text_is_marked_wherever_it_goes(make_prompt: MakePrompt) -> None:
+def test_untrusted_text_is_marked_wherever_it_is_used(make_prompt: MakePrompt) -> None:
     prompt = make_prompt(
         "---\nflowai: {untrusted: [docs]}\n---\n"
         "{{#each docs}}{{title}}|{{#with body}}{{this}}{{/with}}{{#each this}}{{@index}}{{@key}}{{/each}}{{/each}}"
@@ -237,7 +237,7 @@ def test_untrusted_text_is_marked_wherever_it_goes(make_prompt: MakePrompt) -> N
     assert text == f"{marked('T')}|{marked('B')}{keys}{marked(as_json)}{marked('T')}N"
 
 
-def test_everything_at_once_counts_as_untrusted(make_prompt: MakePrompt) -> None:
+def test_all_values_at_once_count_as_untrusted(make_prompt: MakePrompt) -> None:
     prompt = make_prompt("---\nflowai: {untrusted: [a]}\n---\n{{json this}}{{#each this}}{{this}}{{/each}}")
 
     assert text_of(prompt, {"a": 1}, nonce="0123456789ab").count("<untrusted-0123456789ab>") == 2
@@ -246,7 +246,7 @@ def test_everything_at_once_counts_as_untrusted(make_prompt: MakePrompt) -> None
 @pytest.mark.parametrize(
     ("nonce", "what"), [("short", "nonce"), ("has space here", "nonce"), ("insidevalue", "contains")]
 )
-def test_a_nonce_that_protects_nothing_is_refused(nonce: str, what: str, make_prompt: MakePrompt) -> None:
+def test_an_unsafe_nonce_is_refused(nonce: str, what: str, make_prompt: MakePrompt) -> None:
     prompt = make_prompt("---\nflowai: {untrusted: [a]}\n---\n{{a}}")
 
     with pytest.raises(PromptError, match=what):

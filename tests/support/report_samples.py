@@ -1,4 +1,4 @@
-"""Trials and reports that several tests build on."""
+"""Trials and reports for several tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowai.evals.reports import AssertionResult, Failure, Gate, PromptVersion, 
 
 
 def trial(case: str = "a", outcome: str = "pass", **changes: Any) -> Trial:
-    """Give a trial; what a test does not care about has a plain value."""
+    """Build a trial; other fields have plain defaults."""
     facts: dict[str, Any] = {
         "key": f"evals/s.yaml::{case}::prompts/p_v1::m::0",
         "suite": "evals/s.yaml",
@@ -39,7 +39,7 @@ def trial(case: str = "a", outcome: str = "pass", **changes: Any) -> Trial:
 
 
 def report(trials: list[Trial], gate: Gate | None = None, **changes: Any) -> Report:
-    """Give a report of trials of one suite."""
+    """Build a report of trials of one suite."""
     totals = totals_of(trials)
     facts: dict[str, Any] = {
         "kind": "eval",

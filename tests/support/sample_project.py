@@ -1,4 +1,4 @@
-"""A small project on disk whose model is a scripted provider; tests of commands stand in it."""
+"""A small project on disk whose model is a scripted provider, for tests of commands."""
 
 from __future__ import annotations
 
@@ -38,13 +38,7 @@ flowai: {feature: chat}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ran:
-    """What a command did.
-
-    Args:
-        code: exit status.
-        out: all of stdout.
-        err: all of stderr.
-    """
+    """Exit status and output of a command."""
 
     code: int
     out: str
@@ -53,7 +47,7 @@ class Ran:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleProject:
-    """Where the project lies."""
+    """Files of the project."""
 
     root: Path
 
@@ -73,12 +67,12 @@ class SampleProject:
         return loaded
 
     def everything_written(self) -> bytes:
-        """Give the bytes of every file below the root."""
+        """Return the bytes of every file of the project."""
         return b"\n".join(path.read_bytes() for path in sorted(self.root.rglob("*")) if path.is_file())
 
 
 def case(case_id: str, want: str = "hello", text: str | None = None, **changes: Any) -> dict[str, Any]:
-    """Give a case that wants the answer to contain a word."""
+    """Build a case whose answer must contain a word."""
     return {
         "id": case_id,
         "vars": {"text": text or f"text of {case_id}"},

@@ -55,21 +55,17 @@ class EvalOptions:
     concurrency: int = DEFAULT_CONCURRENCY
     """Maximum number of calls in flight, >= 1."""
     cached: bool = True
-    """Read and write the exact cache."""
     replay: Path | None = None
     """Recording, or directory of recordings, to use instead of models."""
     record: Path | None = None
-    """File to record answers into."""
     call_on_miss: bool = False
     """Call a model for answers that the replay does not have, and record them there."""
     fail_fast: bool = False
-    """Stop at the first trial that fails or has an error."""
     resume: bool = False
     """Continue the last unfinished run of the same plan."""
     retry_errors: bool = False
     """Run the errors of the last run of the same plan again, keep its other trials."""
     outputs: tuple[Path, ...] = ()
-    """Additional files to write the report to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +74,6 @@ class EvalResult:
 
     report: Report
     directory: Path
-    """Directory of the standard report files."""
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:

@@ -19,11 +19,9 @@ class TrialTarget:
     """Prompt, model and parameters that a case is tried on."""
 
     prompt: str
-    """Prompt id."""
     model: str
     """Name in the registry, or LiteLLM's."""
     feature: str | None
-    """Feature in the registry; None if none is known."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Sampling parameters of the release, by LiteLLM's names; they override the prompt's own."""
 
@@ -45,7 +43,6 @@ class PlannedTrial:
     case: Case
     target: TrialTarget
     repeat: int
-    """From 0."""
 
     @property
     def key(self) -> str:

@@ -31,7 +31,6 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     plan_digest: str
     """Hash of everything that determines the trials; runs with equal digests can be resumed."""
     started_at: str
-    """UTC, RFC 3339."""
 
 
 class TrialRecord(msgspec.Struct, frozen=True, kw_only=True, tag="trial"):
@@ -61,7 +60,6 @@ class PastRun:
     """Its newest first line."""
     finished: bool
     trials: dict[str, Trial]
-    """By key, the newest of each."""
 
 
 class RunLog:

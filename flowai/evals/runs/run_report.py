@@ -39,12 +39,9 @@ class RunFacts:
     """Facts about a run that its trials do not contain."""
 
     kind: Literal["eval", "smoke"]
-    """Command of the run."""
     run_id: str
     target: str
-    """As typed."""
     started_at: str
-    """UTC, RFC 3339."""
     elapsed_s: float
     """Wall time; of the last part only, if the run was resumed."""
     calls_wall_s: float
@@ -52,11 +49,8 @@ class RunFacts:
     in_flight_s: float
     """Sum of the calls' durations during that time."""
     concurrency_limit: int
-    """Maximum number of calls in flight."""
     changes: Changes | None = None
-    """Since the last run."""
     against_baseline: tuple[Changes, ...] = ()
-    """Compared with baseline prompts."""
     warnings: tuple[str, ...] = ()
 
 

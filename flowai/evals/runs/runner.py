@@ -34,11 +34,9 @@ class PreparedTrial:
     cache_key: str
     """Key in the exact cache; includes the repeat."""
     prompt_hash: str
-    """Hex."""
     promises_json: bool
     """Whether the prompt or an assertion promises JSON."""
     logs_content: bool = False
-    """Whether the feature logs request and answer in the event log."""
 
 
 class TrialCache(Protocol):
@@ -58,12 +56,9 @@ class TrialCallbacks:
     """Dependencies of the runner."""
 
     judge: Callable[[PreparedTrial, Completion], Judgement]
-    """Apply the case's assertions to an answer."""
     redact: Callable[[str], str]
-    """Replace secrets in a text."""
     new_call_id: Callable[[], str]
     clock_s: Callable[[], float]
-    """Monotonic clock."""
     on_call: Callable[[PreparedTrial, str | None, Completion | CallError, float], None]
     """Called for every answer not from the cache: call id (None for a replay), result, latency in milliseconds."""
     on_trial: Callable[[Trial], None]

@@ -43,11 +43,8 @@ class Forecast:
 
     trial_count: int
     cached_count: int
-    """Trials whose answer is cached."""
     call_count: int
-    """Calls of models."""
     models: tuple[str, ...]
-    """Models that will be called."""
     cost_usd: float | None
     """Rough estimate; None if a price is not known."""
 
@@ -209,15 +206,11 @@ class CallOptions:
     """Options of the calls to models."""
 
     origin: Literal["eval", "smoke"]
-    """Origin in the call events."""
     concurrency: int
-    """Maximum number of calls in flight, >= 1."""
     cache: TrialCache | None
-    """Store of answers; None for none."""
     source_of: Callable[[Request], AnswerSource] = lambda _: "miss"
     """Return the source of the answer to a request, after it came."""
     release: str | None = None
-    """Release in the call events."""
     logs_calls: bool = True
     """False if the called server logs the call events itself."""
 

@@ -60,7 +60,6 @@ class SmokeOptions:
     pattern: str | None = None
     """Regular expression for a case's id or description."""
     outputs: tuple[Path, ...] = ()
-    """Additional files to write the report to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +68,9 @@ class SmokeResult:
 
     report: Report
     release: str
-    """The release that was checked."""
     current: str
     """The release that serves."""
     junit: Path
-    """Path of the JUnit file."""
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:

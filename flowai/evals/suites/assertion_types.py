@@ -19,11 +19,8 @@ class AssertionType:
     """Fields that an assertion of one type may have."""
 
     value: Requirement = "required"
-    """Whether a value is required, optional or forbidden."""
     threshold: bool = False
-    """Whether a threshold is allowed."""
     is_list: bool = False
-    """Whether the value is a list of texts."""
 
 
 ASSERT_SET = "assert-set"

@@ -83,10 +83,8 @@ class AssertionTemplate:
     """An assertion before its variables are substituted."""
 
     assertion: Assertion
-    """As in the file."""
     node: YamlNode
     has_variables: bool
-    """Whether each case needs its own copy."""
 
     def for_case(self, variables: dict[str, Any], case: str) -> Assertion:
         """Return the assertion with the case's variables."""

@@ -18,7 +18,6 @@ class Assertion(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     """Without `not-` (`contains`)."""
     negated: bool = False
-    """Whether it has `not-`."""
     value: Any = None
     """Variables are already substituted."""
     threshold: float | None = None
@@ -69,20 +68,17 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """From the project's root (`evals/summary.yaml`)."""
     cases: tuple[Case, ...]
-    """At least one."""
     description: str | None = None
     prompts: tuple[str, ...] = ()
     """Prompt ids (`prompts/summary_v2`), in order, each once; empty if the file names none."""
     models: tuple[str, ...] = ()
     """The registry's names or LiteLLM's, in order, each once; empty if the file names none."""
     feature: str | None = None
-    """Feature in the registry."""
     repeats: int = 1
     """Trials per case, >= 1."""
     gate: Gate | None = None
     """None for the default: every case passes."""
     baseline: str | None = None
-    """Prompt id to compare with."""
 
 
 def iterate_assertions(assertions: Iterable[Assertion]) -> Iterator[Assertion]:

@@ -45,7 +45,6 @@ class Columns:
     """The columns of a table by their meaning."""
 
     variables: tuple[str, ...]
-    """Plain columns."""
     expected: tuple[tuple[str, str], ...]
     """Columns of assertions, with the number in their names (`""`, `"1"`)."""
     thresholds: dict[str, str]

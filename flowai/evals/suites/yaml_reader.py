@@ -28,11 +28,8 @@ class SuiteFile:
 
     project: Project
     path: Path
-    """Absolute."""
     name: str
-    """Its name in errors."""
     kind: type[ProjectError]
-    """Class of its errors."""
     document: Document | None = None
     """Line numbers of its values; None for tables."""
     is_table: bool = False
@@ -47,7 +44,6 @@ class YamlNode:
     line: int
     """Line of the value, or of its row, from 1."""
     keys: PathKeys = ()
-    """Keys from the document's root to the value."""
 
     @property
     def location(self) -> str:

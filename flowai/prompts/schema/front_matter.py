@@ -47,22 +47,17 @@ class FrontMatter:
     input_schema: Schema | None = None
     """JSON Schema of the values."""
     input_place: Place | None = None
-    """Location of the input schema."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Values for variables that are not passed."""
     output_schema: Schema | None = None
     """JSON Schema of the answer; None for free text."""
     promises_json: bool = False
-    """Whether the answer should be JSON."""
     policy: Policy = "allow"
-    """For control tokens in values."""
     untrusted: frozenset[str] = frozenset()
     """Variables whose values get marks."""
     untrusted_place: Place | None = None
     ext: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Keys with a dot, grouped by the part before the last dot."""
     raw: Mapping[str, Any] = field(default_factory=dict)
-    """All keys, as parsed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

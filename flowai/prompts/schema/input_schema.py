@@ -39,17 +39,14 @@ class InputSchema:
     """Requirements of a prompt for its values."""
 
     file: str
-    """Name of the prompt's file."""
     schema: Schema | None
     """None if only the template defines the variables."""
     schema_place: Place | None
-    """Location of the schema."""
     uses: Mapping[str, Place]
     """Variables in the template, each with the location of its first use."""
     uses_all: bool
     """Whether the template uses all values at once; then it accepts any name."""
     defaults: Mapping[str, Any]
-    """Values for variables that are not passed."""
 
     @cached_property
     def _properties(self) -> Mapping[str, Any]:

@@ -31,9 +31,7 @@ class SchemaSource:
     """Location of a schema."""
 
     document: Document
-    """The front matter."""
     keys: tuple[str | int, ...]
-    """Path to the schema in it."""
     named: Mapping[str, Schema]
     """Schemas that may be used by name."""
 

@@ -49,7 +49,6 @@ class Scope:
     """Compile-time view of a context: the variables that its contents come from."""
 
     parent: Scope | None = None
-    """The enclosing context."""
     origin: ValueOrigin | None = None
     """Variables that `this` comes from; None for the outermost, where each name is a variable of its own."""
     overrides: Mapping[str, ValueOrigin] = field(default_factory=dict)

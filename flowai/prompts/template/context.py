@@ -16,13 +16,11 @@ class RenderState(msgspec.Struct, frozen=True, kw_only=True):
     """State of one render."""
 
     builder: MessageBuilder
-    """Collects the conversation."""
     data: Mapping[str, Any]
     """Values of `@name`."""
     root: Mapping[str, Any]
     """Value of `@root`."""
     nonce: str
-    """For the marks around untrusted values."""
     needs_data: bool
     """Whether a missing `@name` is an error."""
     needs_values: bool
@@ -34,7 +32,6 @@ class RenderContext(msgspec.Struct, frozen=True):
 
     state: RenderState
     this: Any
-    """The context's value."""
     parent: RenderContext | None
     """The enclosing context; None for the outermost."""
     loop: Mapping[str, Any]

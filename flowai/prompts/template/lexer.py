@@ -65,7 +65,6 @@ class Tag:
     words: tuple[TagWord, ...]
     """Its content, without that character."""
     place: Place
-    """File and line of its `{{`."""
     trim_before: bool = False
     """Whether it begins with `{{~`."""
     trim_after: bool = False

@@ -21,9 +21,7 @@ class TextSource:
     """Source of a value, for errors."""
 
     name: str
-    """As written in the template."""
     place: Place
-    """Location of its tag."""
 
 
 class MessageBuilder:

@@ -17,7 +17,6 @@ class Path:
     text: str
     """As written, for errors."""
     place: Place
-    """Location of its tag."""
     is_data: bool = False
     """Whether it begins with `@`."""
     depth: int = 0
@@ -141,7 +140,6 @@ class Include:
     fields: tuple[tuple[str, Expression], ...]
     """Names that override the context's."""
     body: Nodes
-    """The partial's own nodes."""
 
 
 Node = Text | Output | Json | Media | SetRole | History | Section | If | Equals | Each | With | Include

@@ -53,7 +53,6 @@ class PartialSource:
     text: str
     """The whole text; partials have no front matter."""
     file: str
-    """Name for errors."""
 
 
 class Partials(Protocol):

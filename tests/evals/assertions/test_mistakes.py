@@ -1,4 +1,4 @@
-"""Wrong assertions are found before any call, with their place and a way out."""
+"""Wrong assertions are reported before any call, with location and hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference names every type, and its examples are read as they stand there."""
+"""The reference names every type, and its examples compile unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How checks add up: weights, thresholds, sets, and what could not be judged."""
+"""Scores of cases: weights, thresholds, sets, and checks that could not be judged."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_metrics_inside_a_set_are_collected_without_counting_twice() -> None:
     ]
 
 
-def test_cases_share_what_they_have_in_common() -> None:
+def test_cases_share_compiled_assertions() -> None:
     schema = {"type": "object"}
     own = [Assertion(type="is-json", value=dict(schema)) for _ in range(2)]
     cases = [Case(id=str(number), vars={}, assertions=(YES, assertion)) for number, assertion in enumerate(own)]
@@ -110,7 +110,7 @@ CHECKS = st.builds(
 
 
 @given(st.lists(CHECKS, max_size=8), st.none() | st.floats(0, 1))
-def test_a_score_lies_between_0_and_1(checks: list[AssertionResult], threshold: float | None) -> None:
+def test_a_score_is_between_0_and_1(checks: list[AssertionResult], threshold: float | None) -> None:
     _, score = aggregate(checks, threshold)
     assert 0 <= score <= 1
 

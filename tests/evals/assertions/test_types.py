@@ -1,4 +1,4 @@
-"""Each assertion type on answers that hold and that do not; every pair is checked with `not-` too."""
+"""Each assertion type on answers that pass and that fail; every pair is checked with `not-` too."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def check(name: str, value: object, answer: Answer, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize(("name", "value", "text"), HOLDS)
-def test_what_holds_passes_and_its_opposite_fails(name: str, value: object, text: str) -> None:
+def test_a_passing_check_passes_and_its_opposite_fails(name: str, value: object, text: str) -> None:
     held = check(name, value, Answer(text=text))
     assert held.passed is True
     assert held.score == 1.0
@@ -107,9 +107,7 @@ def test_what_holds_passes_and_its_opposite_fails(name: str, value: object, text
 
 
 @pytest.mark.parametrize(("name", "value", "text", "reason"), FAILS)
-def test_what_does_not_hold_fails_with_a_reason_and_its_opposite_passes(
-    name: str, value: object, text: str, reason: str
-) -> None:
+def test_a_failing_check_has_a_reason_and_its_opposite_passes(name: str, value: object, text: str, reason: str) -> None:
     failed = check(name, value, Answer(text=text))
     assert failed.passed is False
     assert failed.score == 0.0
@@ -143,7 +141,7 @@ def test_what_does_not_hold_fails_with_a_reason_and_its_opposite_passes(
         ("levenshtein", "abc", 0, Answer(text="abd"), False, 'levenshtein distance to "abc" > 0'),
     ],
 )
-def test_limits_are_undecided_where_nothing_was_measured(
+def test_limits_are_not_judged_without_a_measurement(
     name: str,
     value: object,
     threshold: float | None,

@@ -1,4 +1,4 @@
-"""The HTML page: one file that loads and runs nothing, says what the Markdown says, and is safe with hostile output."""
+"""The HTML page: one file that loads and runs nothing, has the Markdown's content, and is safe with hostile output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOID = {"meta"}
 
 
 class Page(HTMLParser):
-    """Reads a page: its elements, their attributes, the text of each; refuses tags that do not nest."""
+    """Parses a page: elements, attributes, texts; refuses tags that do not nest."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -85,12 +85,12 @@ def test_it_has_the_figures_of_the_markdown_report() -> None:
     ("trials", "word"),
     [([trial()], "GATE MET"), ([trial("b", "fail")], "GATE NOT MET"), ([trial("d", "unscored")], "INCONCLUSIVE")],
 )
-def test_the_verdict_stands_in_words(trials: list[Trial], word: str) -> None:
+def test_the_verdict_is_in_words(trials: list[Trial], word: str) -> None:
     page = Page(to_html(report(trials)))
     assert page.texts["p"][0].split(maxsplit=1)[1] == word
 
 
-def test_what_did_not_pass_comes_first_and_open() -> None:
+def test_unpassed_trials_come_first_and_open() -> None:
     made = report([trial(), trial("u", "unscored"), trial("e", "error"), trial("f", "fail")])
     page = Page(to_html(made))
     assert page.texts["h3"] == [" f", " e", " u"]
@@ -99,7 +99,7 @@ def test_what_did_not_pass_comes_first_and_open() -> None:
     assert text.index("<details") > text.rindex("<article")
 
 
-def test_changes_lead_to_their_trials() -> None:
+def test_changes_link_to_their_trials() -> None:
     key = "evals/s.yaml::b::prompts/p_v1::m::0"
     changes = Changes(run_id="0006", regressions=(key,), fixes=("evals/s.yaml::gone",), shared_count=2)
     page = Page(to_html(report([trial(), trial("b", "fail")], changes=changes)))
@@ -108,7 +108,7 @@ def test_changes_lead_to_their_trials() -> None:
     assert targets[str(link)] == "article"
 
 
-def test_hostile_texts_stay_texts() -> None:
+def test_hostile_texts_remain_text() -> None:
     check = AssertionResult(type="contains", passed=False, score=0.0, reason=HOSTILE, place=HOSTILE, metric=HOSTILE)
     facts = dict.fromkeys(("key", "place", "prompt", "model", "finish_reason", "output"), HOSTILE)
     bad = trial(HOSTILE, "fail", checks=(check,), **facts)
@@ -125,7 +125,7 @@ def test_hostile_texts_stay_texts() -> None:
 
 
 @given(st.text(min_size=1))
-def test_an_answer_is_shown_as_it_is(output: str) -> None:
+def test_an_answer_is_shown_unchanged(output: str) -> None:
     shown = Page(to_html(report([trial(outcome="fail", output=output)]))).texts["pre"][0]
     assert shown[0] == "\n", "the line feed that parsers drop"
     for found, expected in zip(shown[1:], output, strict=True):

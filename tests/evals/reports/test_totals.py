@@ -1,4 +1,4 @@
-"""Sums over trials: what counts where, and what changed between runs."""
+"""Totals of trials, and changes between runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_every_trial_is_counted_once(drawn: list[str]) -> None:
         assert totals.pass_rate == totals.pass_count / (totals.pass_count + totals.fail_count)
 
 
-def test_a_request_that_cannot_be_answered_fails_but_is_no_answer() -> None:
+def test_a_request_that_cannot_be_answered_fails_without_an_answer() -> None:
     refused = Failure(kind="ContextTooLongError", message="too long")
     totals = totals_of([trial(), trial("b", "fail", failure=refused, output=None, cost_usd=None, latency_ms=None)])
     assert totals.fail_count == 1
@@ -65,7 +65,7 @@ def test_groups_keep_suites_prompts_and_models_apart() -> None:
     assert [(group.model, group.totals.trial_count) for group in groups] == [("m", 2), ("n", 1)]
 
 
-def test_changes_name_what_broke_and_what_was_fixed() -> None:
+def test_changes_name_regressions_and_fixes() -> None:
     before = [trial("a"), trial("b", "fail"), trial("c"), trial("gone"), trial("d", "error")]
     now = [trial("a", "fail"), trial("b"), trial("c"), trial("new"), trial("d")]
     changes = changes_between("0006", {old.key: old for old in before}, now)
@@ -75,5 +75,5 @@ def test_changes_name_what_broke_and_what_was_fixed() -> None:
     assert [key.split("::")[1] for key in changes.fixes] == ["b"]
 
 
-def test_runs_that_share_nothing_have_no_changes() -> None:
+def test_runs_without_shared_trials_have_no_changes() -> None:
     assert changes_between("0006", {}, [trial()]) is None

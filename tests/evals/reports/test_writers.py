@@ -1,4 +1,4 @@
-"""Report files: whole, equal for equal runs, and safe with hostile output."""
+"""Report files: complete, equal for equal runs, and safe with hostile output."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_junit_counts_and_parses() -> None:
     assert cases[0].get("time") == "0.800"
 
 
-def test_the_ending_chooses_the_form(tmp_path: Path) -> None:
+def test_the_suffix_selects_the_format(tmp_path: Path) -> None:
     made = report([trial()])
     write_reports(made, [tmp_path / "r.json", tmp_path / "deep" / "r.MD", tmp_path / "r.xml"], WRITERS)
     assert (tmp_path / "r.json").read_bytes() == to_json(made)
@@ -84,7 +84,7 @@ def test_the_ending_chooses_the_form(tmp_path: Path) -> None:
     assert (tmp_path / "r.xml").read_bytes() == to_junit(made)
 
 
-def test_an_unknown_ending_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"found ending `\.pdf`"):
         write_reports(report([trial()]), [tmp_path / "r.json", tmp_path / "r.pdf"], WRITERS)
     assert list(tmp_path.iterdir()) == []

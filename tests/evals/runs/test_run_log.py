@@ -37,7 +37,7 @@ def test_runs_are_numbered_and_read_newest_first(tmp_path: Path) -> None:
     assert runs[0].trials[trial().key] == trial()
 
 
-def test_numbers_go_on_above_9999(tmp_path: Path) -> None:
+def test_numbers_continue_above_9999(tmp_path: Path) -> None:
     (tmp_path / "9999").mkdir()
     with closing(new_run(tmp_path)) as log:
         assert log.run_id == "10000"
@@ -48,7 +48,7 @@ def test_two_runs_at_once_get_two_numbers(tmp_path: Path) -> None:
         assert one.run_id != other.run_id
 
 
-def test_a_run_is_written_by_one_process_only(tmp_path: Path) -> None:
+def test_only_one_process_writes_a_run(tmp_path: Path) -> None:
     with (
         closing(new_run(tmp_path)) as log,
         pytest.raises(InfrastructureError, match="in use by another process"),
@@ -58,7 +58,7 @@ def test_a_run_is_written_by_one_process_only(tmp_path: Path) -> None:
         pass  # free again
 
 
-def test_a_torn_line_costs_that_trial_only(tmp_path: Path) -> None:
+def test_a_torn_line_loses_only_its_trial(tmp_path: Path) -> None:
     with closing(new_run(tmp_path)) as log:
         log.start(started(log.run_id))
         log.add(trial("a"))
@@ -82,7 +82,7 @@ def test_a_later_line_replaces_an_earlier_one(tmp_path: Path) -> None:
     assert run.trials[trial().key].outcome == "pass"
 
 
-def test_other_targets_are_passed_over_by_their_first_line(tmp_path: Path) -> None:
+def test_other_targets_are_skipped_by_their_first_line(tmp_path: Path) -> None:
     with closing(new_run(tmp_path)) as log:
         log.start(started(log.run_id, "other"))
     (tmp_path / "0002").mkdir()

@@ -110,7 +110,7 @@ def test_the_special_columns_of_csv(table: Callable[[str, str | bytes], Suite]) 
         ("trajectory:tool-used: x", "trajectory:tool-used", "x", None),
     ],
 )
-def test_an_expectation_in_short(
+def test_an_assertion_in_shorthand(
     table: Callable[[str, str | bytes], Suite], cell: str, spelling: str, value: object, threshold: float | None
 ) -> None:
     (check,) = table(".jsonl", json.dumps({"text": "x", "__expected": cell})).cases[0].assertions
@@ -128,7 +128,9 @@ def test_flat_rows_are_variables(table: Callable[[str, str | bytes], Suite]) -> 
     assert suite.cases[1].assertions[0].value == 5
 
 
-def test_texts_in_tables_are_data_and_name_no_files(table: Callable[[str, str | bytes], Suite], write: Write) -> None:
+def test_texts_in_tables_are_data_and_never_file_references(
+    table: Callable[[str, str | bytes], Suite], write: Write
+) -> None:
     write("datasets/schema.json", '{"type": "object"}')
     row = {
         "vars": {"text": "file://../registry.yaml"},
@@ -142,7 +144,7 @@ def test_texts_in_tables_are_data_and_name_no_files(table: Callable[[str, str | 
     assert [check.value for check in case.assertions] == ["file://../registry.yaml", {"type": "object"}]
 
 
-def test_tables_may_be_named_from_the_root_and_by_a_pattern(project: Project, write: Write) -> None:
+def test_tables_may_be_relative_to_the_root_or_a_pattern(project: Project, write: Write) -> None:
     for name in ("a", "b1", "b2"):
         write(f"datasets/{name}.csv", "text\nx\n")
     suite = load_suite(write("evals/x.yaml", "tests: [datasets/a.csv, file://../datasets/b*.csv]"), project)

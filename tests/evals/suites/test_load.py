@@ -1,4 +1,4 @@
-"""Suites as people write them, and what comes of them."""
+"""Suites as files, and the records they are loaded into."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ONE_TEST = "tests: [{vars: {text: a}}]\n"
 
 
-def test_a_whole_suite(suite_of: Read) -> None:
+def test_a_complete_suite(suite_of: Read) -> None:
     suite = suite_of(
         """\
 description: Summaries
@@ -88,13 +88,13 @@ flowai:
     assert second.assertions[0] is manners
 
 
-def test_lists_spread_into_every_combination(suite_of: Read) -> None:
+def test_lists_expand_to_every_combination(suite_of: Read) -> None:
     suite = suite_of("tests: [{id: c, vars: {a: [1, 2], b: x, c: [p, q]}}]")
     assert [case.id for case in suite.cases] == ["c-1", "c-2", "c-3", "c-4"]
     assert [(case.vars["a"], case.vars["c"]) for case in suite.cases] == [(1, "p"), (1, "q"), (2, "p"), (2, "q")]
 
 
-def test_lists_stay_lists_where_the_test_says_so(suite_of: Read) -> None:
+def test_lists_remain_lists_with_the_option(suite_of: Read) -> None:
     suite = suite_of(
         "defaultTest: {options: {disableVarExpansion: true}}\n"
         "tests: [{vars: {a: [1, 2]}, assert: [{type: contains-any, value: '{{a}}'}]}]"
@@ -103,7 +103,7 @@ def test_lists_stay_lists_where_the_test_says_so(suite_of: Read) -> None:
     assert suite.cases[0].assertions[0].value == [1, 2]
 
 
-def test_an_id_is_given_or_made_of_the_description_or_counted(suite_of: Read) -> None:
+def test_an_id_is_set_or_made_from_the_description_or_counted(suite_of: Read) -> None:
     suite = suite_of(
         "tests: [{id: 7}, {metadata: {id: seven}}, {description: 'Über 100 %: «naïve»!'}, {description: '?!'}, {}]"
     )
@@ -119,7 +119,7 @@ def test_two_cases_with_one_id_are_both_named(suite_of: Read, write: Write) -> N
     assert caught.value.hint is not None
 
 
-def test_variables_are_filled_in_as_plain_data(suite_of: Read) -> None:
+def test_variables_are_substituted_as_plain_data(suite_of: Read) -> None:
     suite = suite_of(
         """\
 tests:
@@ -166,14 +166,14 @@ tests:
     assert suite.cases[0].assertions[0].value == {"type": "object"}
 
 
-def test_defaults_may_stand_in_a_file(suite_of: Read, write: Write) -> None:
+def test_defaults_may_be_in_a_file(suite_of: Read, write: Write) -> None:
     write("evals/shared/default.yaml", "assert:\n  - type: is-json\n")
     suite = suite_of(f"defaultTest: file://shared/default.yaml\n{ONE_TEST}")
     assert suite.cases[0].assertions[0].place == "evals/shared/default.yaml:2"
     assert suite.cases[0].promises_json
 
 
-def test_a_test_may_go_without_the_default_assertions(suite_of: Read) -> None:
+def test_a_test_may_disable_the_default_assertions(suite_of: Read) -> None:
     suite = suite_of("defaultTest: {assert: [{type: is-json}]}\ntests: [{options: {disableDefaultAsserts: true}}, {}]")
     assert [len(case.assertions) for case in suite.cases] == [0, 1]
 

@@ -1,4 +1,4 @@
-"""The suite in the reference loads as it stands there."""
+"""The suite in the reference loads unchanged."""
 
 from __future__ import annotations
 
