@@ -54,8 +54,8 @@ class Fault:
     """Something that broke.
 
     Args:
-        kind: failure kind of the calls: `error`, `invalid_json`, `slow`, `truncated`, `rejected_by_user`, `expensive` or
-            `fallback_used`.
+        kind: failure kind of the calls: `error`, `invalid_json`, `slow`, `truncated`, `rejected_by_user`, `expensive`
+            or `fallback_used`.
         where: attribute and value of the calls that meet it; all must hold.
         rate: how many of them meet it, 0 to 1.
         message: what an error says; `{n}` is another number each time.
@@ -106,7 +106,7 @@ def write_incidents(directory: Path, incidents: Sequence[Incident], *, seed: int
 
 
 def events_of(incident: Incident, *, seed: int) -> Iterator[Event]:
-    """Give a day's events, in order of time."""
+    """Yield a day's events, in order of time."""
     rng = random.Random(seed * 1000 + incident.day)  # noqa: S311 - a simulation
     begin = incident.since - timedelta(hours=BASELINE_HOURS)
     step = timedelta(hours=BASELINE_HOURS + INCIDENT_HOURS + RECOVERY_HOURS) / incident.calls_count
