@@ -46,7 +46,7 @@ class Arms:
     failures: tuple[Counts, ...]
 
     def pair(self, arm: int, other: int) -> Histories:
-        """Give one arm as the candidate, another as its control."""
+        """Return one arm as the candidate, another as its control."""
         return Histories(n1=self.users[arm], n0=self.users[other], k1=self.failures[arm], k0=self.failures[other])
 
 
@@ -100,7 +100,7 @@ def no_difference(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 
 
 def _alarms(rng: np.random.Generator, runs: int, count: int) -> Counts:
-    """Say of each run whether any guardrail of any arm is called worse."""
+    """Return by run whether any guardrail of any arm is called worse."""
     alphas = split_alpha(ALPHA / (count * (count - 1)), {name: SEVERITIES[name] for name in GUARDRAILS})  # type: ignore[index]
     acted = np.zeros(runs, dtype=np.int64)
     for name in GUARDRAILS:
@@ -124,7 +124,7 @@ def difference(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 
 
 def _ends(rng: np.random.Generator, runs: int, rates: list[float]) -> Counts:
-    """Give users in an arm until the last arm has won; a very large number for never."""
+    """Return users in an arm until the last arm has won; a very large number for never."""
     cells = CELLS // 4
     arms = _play(rng, runs, rates, cells)
     at = _wins(arms)[:, -1]
@@ -133,7 +133,7 @@ def _ends(rng: np.random.Generator, runs: int, rates: list[float]) -> Counts:
 
 
 def _fixed_size(low: float, high: float, alpha: float) -> float:
-    """Give users in each arm for a one-sided z-test of two proportions with a power of 80 %.
+    """Return users in each arm for a one-sided z-test of two proportions with a power of 80 %.
 
     Source: Fleiss, Levin and Paik, Statistical Methods for Rates and Proportions (2003), 4.2, without the continuity
     correction.

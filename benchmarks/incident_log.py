@@ -106,7 +106,7 @@ def write_incidents(directory: Path, incidents: Sequence[Incident], *, seed: int
 
 
 def events_of(incident: Incident, *, seed: int) -> Iterator[Event]:
-    """Give a day's events, in order of time."""
+    """Yield a day's events, in order of time."""
     rng = random.Random(seed * 1000 + incident.day)  # noqa: S311 - a simulation
     begin = incident.since - timedelta(hours=BASELINE_HOURS)
     step = timedelta(hours=BASELINE_HOURS + INCIDENT_HOURS + RECOVERY_HOURS) / incident.calls_count

@@ -63,7 +63,7 @@ ALPHAS = split_alpha(ALPHA, {name: severity for name, severity in SEVERITIES.ite
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """What is the same of all metrics: the canary's share, by cell or for all, and what is counted in a cell."""
+    """Parameters that all metrics share: the canary's share, by cell or constant, and the calls per cell."""
 
     share: Numbers | float = 0.1
     units: float = CALLS_PER_CELL
@@ -96,7 +96,7 @@ def _false_rollbacks(runs: int, play: Callable[[Metric, int], Histories], begins
 RAMP = np.repeat([0.01, 0.1, 0.5], [24 * CELLS_PER_HOUR, 72 * CELLS_PER_HOUR, 72 * CELLS_PER_HOUR])
 STAGES = (24 * CELLS_PER_HOUR, 96 * CELLS_PER_HOUR)
 DRIFT = np.linspace(1, 3, CELLS)
-"""What the rates of both arms are multiplied by while they drift."""
+"""Factors of both arms' rates during the drift."""
 
 
 def no_difference(rng: np.random.Generator, runs: int) -> Iterator[Row]:
@@ -133,7 +133,7 @@ def no_difference(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 
 
 def _hourly(cells: Histories) -> Histories:
-    """Give what there was of everything so far at the end of each hour."""
+    """Return what there was of everything so far at the end of each hour."""
     parts = (np.cumsum(each, axis=-1)[:, CELLS_PER_HOUR - 1 :: CELLS_PER_HOUR] for each in _parts(cells))
     n1, n0, k1, k0 = parts
     return Histories(n1=n1, n0=n0, k1=k1, k0=k0)
@@ -191,7 +191,7 @@ def _returning(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 
 
 def _until_first_failure(rng: np.random.Generator, rates: Numbers) -> tuple[Counts, Counts]:
-    """Give users at risk and failures by cell; a visit without a failure is about as likely whatever the rate."""
+    """Return users at risk and failures by cell; a visit without a failure is about as likely whatever the rate."""
     runs, users = rates.shape
     last = rng.geometric(np.maximum(rates * VISITS, 1e-12)) - 1
     index = np.arange(runs)[:, None] * (CELLS + 1) + np.minimum(last, CELLS)
@@ -201,7 +201,7 @@ def _until_first_failure(rng: np.random.Generator, rates: Numbers) -> tuple[Coun
 
 
 def _by_call(rng: np.random.Generator, runs: int) -> Iterator[Row]:
-    """Look after each of 20,000 calls: each is a cell of its own."""
+    """Return the verdict after each of 20,000 calls: each is a cell of its own."""
 
     def play(m: Metric, some: int) -> Histories:
         n1 = rng.binomial(1, 0.1, (some, 20_000))
@@ -213,14 +213,14 @@ def _by_call(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 
 
 def _calls_until(histories: Histories, evidence: Numbers, alpha: float) -> Numbers:
-    """Give each run's candidate calls until it acts; inf for never."""
+    """Return each run's candidate calls until it acts; inf for never."""
     acted = evidence >= math.log(1 / alpha)
     calls = np.take_along_axis(np.cumsum(histories.n1, axis=-1), acted.argmax(-1)[:, None], axis=-1)[:, 0]
     return np.where(acted.any(-1), calls, np.inf)
 
 
 def _seen(calls: Numbers) -> tuple[float, str]:
-    """Give the median, and it with what four in five need, spelled."""
+    """Return the median, and it with what four in five need, spelled."""
     seen, late = (float(np.quantile(calls, share, method="inverted_cdf")) for share in (0.5, 0.8))
     return seen, f"{seen:,.0f} calls (80 %: {late:,.0f})"
 
@@ -253,7 +253,7 @@ def _changes(rng: np.random.Generator, runs: int) -> Iterator[Change]:
 
 
 def _slower(above: Numbers, steps: float) -> Numbers:
-    """Give the share above a threshold after normal values moved up by so many standard deviations."""
+    """Return the share above a threshold after normal values moved up by so many standard deviations."""
     normal = NormalDist()
     return np.asarray(np.vectorize(lambda share: 1 - normal.cdf(normal.inv_cdf(1 - share) - steps))(above))
 
@@ -318,7 +318,7 @@ def mismatch(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 def _mismatch_ends(
     rng: np.random.Generator, runs: int, shares: tuple[float, ...], delivered: tuple[float, ...]
 ) -> Numbers:
-    """Give each run's assignments until a mismatch is called; inf for not within `MOST_ASSIGNMENTS`."""
+    """Return each run's assignments until a mismatch is called; inf for not within `MOST_ASSIGNMENTS`."""
     found = []
     for _ in range(math.ceil(runs / 100)):
         counts = np.cumsum(rng.multinomial(10, delivered, (100, MOST_ASSIGNMENTS // 10)), axis=1)

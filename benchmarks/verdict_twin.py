@@ -60,7 +60,7 @@ def joined(cells: Histories, begins: Sequence[int] = ()) -> Histories:
 
 
 def log_e(histories: Histories, claim: exact.Alternative, *, rare: bool, margin: float = 0.0) -> Numbers:
-    """Give the evidence after each block: the twin of `RatioEProcess` (rare) and of `RateEProcess`."""
+    """Return the evidence after each block: the twin of `RatioEProcess` (rare) and of `RateEProcess`."""
     bets, weights = _grid(claim, rare=rare, margin=margin)
     both = (histories.n1 > 0) & (histories.n0 > 0)
     share = np.where(both, histories.n1 / np.maximum(histories.n1 + histories.n0, 1), 0.5)
@@ -84,7 +84,7 @@ def log_e(histories: Histories, claim: exact.Alternative, *, rare: bool, margin:
 
 
 def _grid(claim: exact.Alternative, *, rare: bool, margin: float) -> tuple[Sequence[float], Sequence[float]]:
-    """Give the bets of a construction and their weights."""
+    """Return the bets of a construction and their weights."""
     if rare:
         return exact.RATE_RATIOS, exact.RATIO_WEIGHTS
     if claim == "not_worse" and margin > 0:
@@ -103,10 +103,10 @@ def _centres(histories: Histories, share: Numbers, *, rare: bool, margin: float)
 
 
 def mismatch_log_e(counts: Counts, shares: Sequence[float]) -> Numbers:
-    """Give the evidence of a mismatch: the twin of `srm_log_e_value`; arms along the last axis."""
+    """Return the evidence of a mismatch: the twin of `srm_log_e_value`; arms along the last axis."""
 
     def rising(prior: float, most: int) -> Numbers:
-        """Give the logarithm of prior (prior + 1) ... by the number of factors."""
+        """Return the logarithm of prior (prior + 1) ... by the number of factors."""
         return np.concatenate(([0.0], np.cumsum(np.log(prior + np.arange(most)))))
 
     total = counts.sum(-1)

@@ -62,11 +62,8 @@ def _repeated_lines(lines: int, kept: int, calls: int) -> dict[ProblemKind, int]
 def join_feedback(log: Log, is_in_time: str) -> None:
     """Build `calls` from `call_lines` and the last feedback of each call; of equal times the stronger verdict counts.
 
-    The join runs in parts, so that memory does not grow with the log.
-
-    Args:
-        log: holds `call_lines`.
-        is_in_time: SQL condition on `feedback_us` and `at_us` under which feedback counts.
+    The join runs in parts, so that memory does not grow with the log. `is_in_time` is an SQL condition on `feedback_us`
+    and `at_us` under which feedback counts.
     """
     log.fetch(f"""
         CREATE TABLE feedback AS
@@ -110,5 +107,5 @@ _COST = (
 
 def bucket(column: str) -> str:
     """Return SQL for the 1 % log bucket of a time in milliseconds; NULL for NULL or a negative time."""
-    held = f"least(greatest({column}, {_MIN_MS}), {_MAX_MS})"
-    return f"CASE WHEN {column} >= 0 THEN CAST(floor(ln({held}) / ln(1.01)) AS SMALLINT) END"
+    clamped = f"least(greatest({column}, {_MIN_MS}), {_MAX_MS})"
+    return f"CASE WHEN {column} >= 0 THEN CAST(floor(ln({clamped}) / ln(1.01)) AS SMALLINT) END"

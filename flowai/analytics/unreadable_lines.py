@@ -26,10 +26,6 @@ class _LogLine(msgspec.Struct):
 def first_unreadable(directories: Sequence[Path], time_range: TimeRange) -> tuple[LogLocation, ...]:
     """Return file and number of the first lines that are not events; at most `MAX_PLACES`.
 
-    Args:
-        directories: together they form the log.
-        time_range: files of other days are not opened.
-
     Raises:
         InfrastructureError: a file cannot be read.
     """

@@ -179,11 +179,8 @@ class UsageReport(ReportRecord, frozen=True, kw_only=True):
 def measure_usage(log: Log, time_range: TimeRange, by: Sequence[GroupBy], *, now_us: int) -> UsageReport:
     """Compute the usage figures of a time range.
 
-    Args:
-        log: opened with `COLUMNS` over the time range.
-        time_range: calls outside are excluded; feedback counts up to its end.
-        by: groupings of the rows.
-        now_us: later lines are from the future, microseconds since 1970.
+    The log must be opened with `COLUMNS` over the time range. Feedback counts up to its end; lines after `now_us` are
+    from the future.
     """
     problems = [DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": now_us})]
     columns = ", ".join(BY_COLUMNS[one] for one in by)

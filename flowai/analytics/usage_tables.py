@@ -28,9 +28,7 @@ class Table:
 def tables(report: UsageReport, *, max_name_chars: int = 28) -> tuple[Table, Table]:
     """Return a table of traffic and speed and a table of quality and cost, so that each fits on a screen.
 
-    Args:
-        report: the report.
-        max_name_chars: longer names are cut.
+    Names longer than `max_name_chars` are cut.
     """
     names = [
         tuple(markdown.one_line(row.group[one] or MISSING_TEXT, max_name_chars) for one in report.by)
@@ -60,18 +58,7 @@ def _speed_cells(row: UsageRow) -> tuple[str, ...]:
     )
 
 
-_QUALITY_COLUMNS = (
-    "JSON",
-    "accepted",
-    "CSAT",
-    "saved",
-    "hallucinated",
-    "hits",
-    "degraded",
-    "tokens in",
-    "out",
-    "cost",
-)
+_QUALITY_COLUMNS = ("JSON", "accepted", "CSAT", "saved", "hallucinated", "hits", "degraded", "tokens in", "out", "cost")
 
 
 def _quality_cells(row: UsageRow) -> tuple[str, ...]:

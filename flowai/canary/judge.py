@@ -39,13 +39,7 @@ def evaluate_rollout(
 ) -> CanaryReport:
     """Compute the report of a rollout.
 
-    Args:
-        counts: counts of its calls.
-        spec: what was counted, with the arms of a rollout.
-        rules: alpha, guardrails and margins.
-        replay: also compute the verdict at each earlier hour.
-        doubts: reasons why the rollout's history is inconsistent.
-        warnings: further warnings.
+    `doubts` are reasons why its history is inconsistent; with `replay` the verdict at each earlier hour is included.
     """
     sides = spec.sides
     pair = ArmPair(candidate=sides.candidates[0], control=sides.control, extra_control=sides.extra_control)

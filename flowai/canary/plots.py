@@ -56,8 +56,8 @@ class _Frame:
 
     def y(self, value: float) -> float:
         low, high = self.y_range
-        held = min(max(value, low), high)
-        return HEIGHT - BOTTOM - (held - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
+        clamped = min(max(value, low), high)
+        return HEIGHT - BOTTOM - (clamped - low) / ((high - low) or 1) * (HEIGHT - TOP - BOTTOM)
 
 
 def svgs_of(report: CanaryReport) -> dict[str, str]:

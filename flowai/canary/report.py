@@ -28,11 +28,7 @@ if TYPE_CHECKING:
     from flowai.rendering.report_files import Writers
     from flowai.workspace.workspace import CommandContext, Workspace
 
-WRITERS: Writers[CanaryReport] = {
-    ".json": to_json,
-    ".md": to_markdown,
-    ".html": to_html,
-}
+WRITERS: Writers[CanaryReport] = {".json": to_json, ".md": to_markdown, ".html": to_html}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,12 +52,6 @@ def measure_baseline_latency(
 
     The query reads one hour, then eight times as much, until every feature has enough answers or the log ends; the
     result does not depend on it.
-
-    Args:
-        log: with the view `selected`.
-        spec: selects the baseline and the first hour.
-        column: `latency_ms` or `ttft_ms`.
-        features: features that have calls.
     """
     sides = spec.sides
     is_base = one_of_sql("side", (sides.control, *((sides.extra_control,) if sides.extra_control else ())))

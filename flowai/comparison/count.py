@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 def count_log(directories: Sequence[Path], spec: ComparisonSpec) -> Counts:
     """Count the calls of each arm in a log, and locate the first unreadable lines.
 
-    Args:
-        directories: together they form the log.
-        spec: what is counted.
-
     Raises:
         InfrastructureError: the log cannot be read.
     """
@@ -43,9 +39,7 @@ def count_log(directories: Sequence[Path], spec: ComparisonSpec) -> Counts:
 def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
     """Count the calls of each arm in an open log.
 
-    Args:
-        log: opened with `spec.COLUMNS` over the time range of `spec`.
-        spec: what is counted.
+    The log must be opened with `COLUMNS` over the time range of `spec`.
 
     Returns:
         The counts; they do not depend on the order of events or files.

@@ -212,11 +212,11 @@ class Comparison:
 def _running_totals(cells: Sequence[TimeBucket], pair: ArmPair, stage: int) -> _RunningTotals:
     sums = _RunningTotals(untils_us=[], numbers=[])
     count = failed = control_count = control_failed = 0
-    nobody = (0, 0)
+    no_users = (0, 0)
     for cell in cells:
         if cell.stage == stage:
-            more, more_failed = cell.sides.get(pair.candidate, nobody)
-            control_more, control_more_failed = cell.sides.get(pair.control, nobody)
+            more, more_failed = cell.sides.get(pair.candidate, no_users)
+            control_more, control_more_failed = cell.sides.get(pair.control, no_users)
             count, failed = count + more, failed + more_failed
             control_count, control_failed = control_count + control_more, control_failed + control_more_failed
             sums.untils_us.append(cell.at_us + CELL_US)

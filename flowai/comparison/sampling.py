@@ -46,8 +46,7 @@ class SamplingSchedule:
 def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:
     """Return the schedule for the calls of an arm.
 
-    Args:
-        calls: numbers of calls by the start of a cell, microseconds since 1970.
+    `calls` holds numbers of calls by the start of a cell, microseconds since 1970.
     """
     halvings: list[int] = []
     so_far = 0

@@ -32,14 +32,7 @@ COLUMNS = (
 )
 """Columns that the log must be opened with."""
 
-METRICS: tuple[Metric, ...] = (
-    "error_rate",
-    "json_valid",
-    "slow_calls",
-    "acceptance",
-    "hallucination",
-    "slow_ttft",
-)
+METRICS: tuple[Metric, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance", "hallucination", "slow_ttft")
 """Metrics of a rollout; guardrails, or only shown."""
 
 SETTLING_US = 60_000_000

@@ -22,7 +22,7 @@ MIN_COUNT = 50
 
 METRIC_LABELS: dict[Metric, str] = {
     "error_rate": "error rate",
-    "json_valid": "JSON valid",
+    "json_valid": "valid JSON",
     "slow_calls": "slow calls",
     "slow_ttft": "slow TTFT",
     "acceptance": "acceptance",
@@ -117,12 +117,7 @@ def decide(
     """Return the verdict and its reasons, the most important first.
 
     Reasons of invalidity come first: the evidence may be wrong either way. An inferior guardrail outranks one without
-    data: a candidate whose calls all fail gets no feedback.
-
-    Args:
-        statuses: status by metric.
-        findings: of guardrails and other metrics.
-        doubts: reasons why the comparison is invalid.
+    data: a candidate whose calls all fail gets no feedback. `doubts` are reasons why the comparison is invalid.
     """
     guards = [finding.name for finding in findings if finding.is_guardrail]
     worse_reasons = tuple(
@@ -146,9 +141,7 @@ def decide(
 def exit_code(verdict: CanaryVerdict, fail_on: frozenset[CanaryVerdict] | None) -> ExitCode:
     """Return the exit status of a verdict.
 
-    Args:
-        verdict: the verdict.
-        fail_on: the only verdicts with a status other than 0; None for the default rule.
+    With `fail_on`, only its verdicts have a status other than 0.
     """
     from flowai.errors import ExitCode
 

@@ -71,14 +71,7 @@ class _PairComparison:
 def evaluate_experiment(
     counts: Counts, spec: ComparisonSpec, rules: ExperimentRules, *, warnings: tuple[str, ...] = ()
 ) -> ExperimentReport:
-    """Compute the report of an experiment.
-
-    Args:
-        counts: counts of its calls.
-        spec: what was counted, with the arms of the experiment.
-        rules: goal, alpha, guardrails and margins.
-        warnings: further warnings.
-    """
+    """Compute the report of an experiment."""
     arms = _arms(spec)
     comparisons = {
         (one, other): _compare_arms(counts, spec, rules, one, other) for one in arms for other in arms if one != other

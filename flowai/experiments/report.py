@@ -36,11 +36,7 @@ if TYPE_CHECKING:
 MAX_SEARCH_RANGE = timedelta(days=90)
 """Range in which an experiment's first call is searched; a log may hold years, in an object store."""
 
-WRITERS: Writers[ExperimentReport] = {
-    ".json": to_json,
-    ".md": to_markdown,
-    ".html": to_html,
-}
+WRITERS: Writers[ExperimentReport] = {".json": to_json, ".md": to_markdown, ".html": to_html}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

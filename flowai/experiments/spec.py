@@ -25,14 +25,6 @@ def experiment_spec(
 
     Calls of `dogfood` are left out, as in a rollout. The whole time range is one stage without a control of its own:
     all arms have equal shares from start to end, whatever rollout is active.
-
-    Args:
-        experiment: its name.
-        arms: in the registry's order; at least two.
-        feature: the feature of the experiment.
-        time_range: the time range.
-        feedback_us: microseconds after a call in which feedback and scores count.
-        now_us: the time, microseconds since 1970.
     """
     sides = experiment_sides(experiment, arms)
     return ComparisonSpec(
@@ -48,10 +40,7 @@ def experiment_spec(
 def start_of(directories: Path | Sequence[Path], experiment: str, time_range: TimeRange) -> int | None:
     """Return the time of an experiment's first call: evidence must always start at the same call.
 
-    Args:
-        directories: one directory, or several that form one log.
-        experiment: its name.
-        time_range: earlier calls are left out.
+    Calls before the time range are left out.
 
     Returns:
         Microseconds since 1970; None if there is no call of it.

@@ -62,9 +62,7 @@ def _rate(metric: MetricReport) -> str:
 def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:
     """Return rows that compare the leader's goal with each other arm, and a row per inferior guardrail.
 
-    Args:
-        report: the report.
-        whole: return every metric of every pair that has data.
+    With `whole`, return every metric of every pair that has data.
     """
     if whole:
         return [

@@ -145,10 +145,6 @@ class CaseWriter:
 def variables_of(prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, str] | None:
     """Derive a prompt's variables from messages; None unless they render to exactly those messages.
 
-    Args:
-        prompt: the prompt, in its current version.
-        messages: OpenAI's chat format.
-
     Raises:
         PromptError: the prompt does not accept texts.
     """

@@ -38,11 +38,7 @@ if TYPE_CHECKING:
     from flowai.rollouts.session import RolloutSession
     from flowai.workspace.workspace import CommandContext
 
-WRITERS: Writers[PostmortemReport] = {
-    ".json": to_json,
-    ".md": to_markdown,
-    ".html": to_html,
-}
+WRITERS: Writers[PostmortemReport] = {".json": to_json, ".md": to_markdown, ".html": to_html}
 _ORDER = ("release", "first bad call", "more than usual", "alert", "canary report", "rollback", "recovery")
 """Order of moments in the same second."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")

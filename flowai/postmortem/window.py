@@ -33,11 +33,7 @@ BASELINE_TIMES = 3
 def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> IncidentWindow:
     """Choose the time ranges of an incident.
 
-    Args:
-        ledger: the environment's ledger.
-        options: options of the command.
-        current: the registry's current release, if the ledger has none.
-        now: the time, UTC.
+    `current` is the registry's current release, for ledgers without one.
 
     Raises:
         InconclusiveError: no start was named, and the ledger has no rollback.

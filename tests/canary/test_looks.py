@@ -1,4 +1,4 @@
-"""Who is looked at closely, what judges and users say, arms instead of variants, and what was known at an hour."""
+"""Sampling of users, scores and feedback, arms instead of variants, and verdicts at earlier hours."""
 
 from __future__ import annotations
 

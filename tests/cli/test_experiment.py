@@ -76,7 +76,7 @@ def test_the_report_is_one_screen_and_three_files(experiment: Experiment, projec
     assert ran.code == 0, ran.out + ran.err
     assert lines[0].startswith("tone   chat   goal save rate   6 h 00 min   ")
     assert lines[0].endswith("split ok")
-    assert lines[1].startswith("arm  users  calls  save rate  error rate  JSON valid  slow calls  acceptance  p95  ")
+    assert lines[1].startswith("arm  users  calls  save rate  error rate  valid JSON  slow calls  acceptance  p95  ")
     assert [line.split()[0] for line in lines[2:4]] == ["A", "B"]
     assert lines[5].startswith("save rate  B against A  +")
     assert lines[5].endswith("40          better")

@@ -1,4 +1,4 @@
-"""What follows from figures: pure, so that every line of the rule can be tried."""
+"""Verdicts from counts and evidence: pure functions, so that every rule is tested."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_a_finding_tells_whom_it_met_and_shows_the_shortest_calls(tmp_path: Path
 
 
 def test_repeats_of_one_user_are_one_sign(tmp_path: Path) -> None:
-    """One user whose calls all fail, again and again, is one failure in five minutes; not a broken tenant."""
+    """A user whose calls all fail counts as a single failure in five minutes, not as a broken tenant."""
 
     def one_user_insists(facts: Facts, rng: random.Random) -> None:
         if rng.random() < 0.1:

@@ -1,4 +1,4 @@
-"""How many more calls: near the truth, repeatable, and no promise where there is none."""
+"""Forecast of the calls needed: near the truth, repeatable, None if there is no forecast."""
 
 from __future__ import annotations
 

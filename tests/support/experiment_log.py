@@ -1,4 +1,4 @@
-"""Writes event logs of experiments that never were: arms, failures, saves, drawn from a seed, by the real log."""
+"""Writes synthetic event logs of experiments through the real event log: arms, failures, saves, from a seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """How an arm behaves: rates, 0 to 1, and times."""
+    """Rates, 0 to 1, latency and cost of an arm."""
 
     save_rate: float = 0.30
     error_rate: float = 0.01
@@ -49,7 +49,7 @@ class Trial:
 
 
 def experiment_events(trial: Trial) -> Iterator[Event]:
-    """Give the events of an experiment, in order of time."""
+    """Yield the events of an experiment, in order of time."""
     rng = random.Random(trial.seed)  # noqa: S311 - a simulation
     step = timedelta(hours=trial.hours) / trial.calls_count
     for number in range(trial.calls_count):

@@ -1,7 +1,4 @@
-"""A project after an incident: its releases, its ledger, and an event log in which something broke.
-
-In: what broke. Out: files on disk. Must never know how it is found.
-"""
+"""A project after an incident: its releases, its ledger, and an event log with a planted fault."""
 
 from __future__ import annotations
 
@@ -23,9 +20,9 @@ if TYPE_CHECKING:
     from flowai.events import Event
 
 BEGIN = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
-"""When the rollout began; the log begins three hours earlier."""
+"""Start of the rollout; the log starts three hours earlier."""
 LEFT = BEGIN + timedelta(hours=1)
-"""When it was rolled back; the log ends an hour later."""
+"""Time of the rollback; the log ends an hour later."""
 
 REGISTRY = """\
 schema_version: 1
@@ -84,7 +81,7 @@ class Day:
 
 
 def events_of(day: Day) -> Iterator[Event]:
-    """Give the events of a log, in order of time."""
+    """Yield the events of a log, in order of time."""
     rng = random.Random(day.seed)  # noqa: S311 - a simulation
     begin = BEGIN - timedelta(hours=3)
     for number in range(day.calls_count):
@@ -163,7 +160,7 @@ def write_log(directory: Path, day: Day, *, process: str = "web-1") -> Path:
 
 
 def ledger_lines() -> list[Facts]:
-    """Give the ledger: published, and rolled back an hour later."""
+    """Return the ledger: published, and rolled back an hour later."""
     steps: list[Facts] = [
         {"id": "a", "at": BEGIN, "actor": "ann@build", "action": "publish", "to_stage": 30},
         {

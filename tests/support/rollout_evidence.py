@@ -1,7 +1,4 @@
-"""What a rollout rests on: calls of our own people in the event log, canary reports.
-
-In: a release project, what is to be said. Out: files in it. Must never know what follows.
-"""
+"""Writes the evidence of a rollout into a release project: dogfood calls in the event log, canary reports."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def dogfood(project: ReleaseProject, count: int, **changes: Any) -> None:
-    """Log calls of our own people."""
+    """Write dogfood calls to the event log."""
     log = EventLog(project.root / ".flowai" / "events", "library-1", Redactor(), lambda: datetime.now(UTC))
     for number in range(count):
         facts: dict[str, Any] = {
@@ -44,7 +41,7 @@ def dogfood(project: ReleaseProject, count: int, **changes: Any) -> None:
 
 
 def canary_report(project: ReleaseProject, verdict: str, **changes: Any) -> None:
-    """Write the report of the stage that is on."""
+    """Write the canary report of the active stage."""
     nothing = Range(estimate=None, low=None, high=None)
     facts: dict[str, Any] = {
         "verdict": verdict,

@@ -1,4 +1,4 @@
-"""Writes event logs of rollouts that never were: users, failures, feedback, drawn from a seed, by the real log."""
+"""Writes synthetic event logs of rollouts through the real event log: users, failures, feedback, from a seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEGIN = datetime(2026, 5, 4, 8, 0, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
-    """How one side of a rollout behaves: rates, 0 to 1, and times."""
+    """Rates, 0 to 1, latency and cost of an arm of a rollout."""
 
     error_rate: float = 0.01
     bad_json_rate: float = 0.005
@@ -53,12 +53,12 @@ class Scenario:
 
     @property
     def end(self) -> datetime:
-        """When it was over."""
+        """End of the rollout."""
         return self.begin + timedelta(hours=self.hours)
 
 
 def events_of(scenario: Scenario) -> Iterator[Event]:
-    """Give the events of a rollout, in order of time."""
+    """Yield the events of a rollout, in order of time."""
     rng = random.Random(scenario.seed)  # noqa: S311 - a simulation
     step = timedelta(hours=scenario.hours) / scenario.calls_count
     for number in range(scenario.calls_count):

@@ -159,9 +159,7 @@ class CallFacts:
 def build_call_facts(log: Log, question: IncidentQuestion) -> CallFacts:
     """Build the tables `calls` and `facts`.
 
-    Args:
-        log: opened with `COLUMNS` over the time range of `question`.
-        question: the incident.
+    The log must be opened with `COLUMNS` over the time range of `question`.
     """
     problems = [
         DataProblem(kind=kind, count=count) for kind, count in log.fetch(PROBLEMS, {"future_us": question.now_us})

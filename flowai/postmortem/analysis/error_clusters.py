@@ -65,9 +65,7 @@ def mask(message: str) -> str:
 def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -> tuple[Cluster, ...]:
     """Join messages into clusters; those of the baseline alone are left out.
 
-    Args:
-        messages: counted messages.
-        redact: removes secrets from a text.
+    `redact` removes secrets from a text.
     """
     builders: dict[tuple[str, str], _ClusterBuilder] = {}
     for one in messages:

@@ -52,13 +52,7 @@ class _StoredContent(msgspec.Struct):
 
 
 def describe(log: Log, finding: Finding, condition: str) -> Finding:
-    """Return a finding with its users, cost and symptoms.
-
-    Args:
-        log: with the table `facts`.
-        finding: the finding.
-        condition: SQL condition of its calls.
-    """
+    """Return a finding with its users, cost and symptoms."""
     bit = KINDS.index(finding.kind)
     impacted = f"era = {INCIDENT} AND bad >> {bit} & 1 = 1"
     ((users, sessions, cost),) = log.fetch(f"""
@@ -101,9 +95,7 @@ def _symptoms(log: Log, finding: Finding, impacted: str, before: str) -> Iterabl
 def impact_of(log: Log, impacted: Sequence[tuple[Finding, str]]) -> Impact:
     """Count calls, users and cost of all findings, each call once; failed calls count too.
 
-    Args:
-        log: with the table `facts`.
-        impacted: findings with the SQL condition of their calls.
+    `impacted` holds the findings with the SQL conditions of their calls.
     """
     any_of = [f"(bad >> {KINDS.index(one.kind)} & 1 = 1 AND {condition})" for one, condition in impacted]
     where = f"era = {INCIDENT} AND (failed OR {' OR '.join(any_of) or 'FALSE'})"
@@ -140,9 +132,7 @@ def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
 def samples(log: Log, impacted: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, ...]]:
     """Return the shortest calls of each finding; those with content first.
 
-    Args:
-        log: with the table `facts`.
-        impacted: findings with the SQL condition of their calls.
+    `impacted` holds the findings with the SQL conditions of their calls.
     """
     log.fetch("CREATE TEMP TABLE pool (finding UTINYINT, call UBIGINT)")
     for number, (one, condition) in enumerate(impacted):

@@ -89,10 +89,8 @@ def investigate(
 ) -> tuple[Investigation, list[tuple[Sample, ...]]]:
     """Investigate an incident; return the result, and the shortest calls of each finding.
 
-    Args:
-        log: opened with `call_facts.COLUMNS` over the time range of `question`.
-        question: the incident.
-        redact: removes secrets from a text.
+    The log must be opened with `call_facts.COLUMNS` over the time range of `question`. `redact` removes secrets from a
+    text.
     """
     facts = build_call_facts(log, question)
     context = _InvestigationContext(log=log, question=question, codes=facts.codes, redact=redact)

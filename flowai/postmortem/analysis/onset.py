@@ -22,9 +22,7 @@ MIN_BAD = 3
 def anomalous_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
     """Return for each slice whether far more calls failed than before.
 
-    Args:
-        buckets: ordered by time.
-        rate: failure rate of the baseline, 0 to 1.
+    `rate` is the failure rate of the baseline, 0 to 1.
     """
     usual = min(1.0, max(rate, MIN_RATE))
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from flowai.analytics.event_query import TimeRange
 from flowai.analytics.records import CountOfTotal, DataProblem, ReportRecord
@@ -24,17 +24,7 @@ FailureKind = Literal[
 `failed_evaluation`: a score did not pass. `slow`, `expensive`: above the baseline's p95. `fallback_used`: the first
 attempt failed, a later one answered. `degraded`: the last resort answered."""
 
-KINDS: tuple[FailureKind, ...] = (
-    "error",
-    "invalid_json",
-    "truncated",
-    "rejected_by_user",
-    "failed_evaluation",
-    "slow",
-    "expensive",
-    "fallback_used",
-    "degraded",
-)
+KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 FAILURE_KINDS: frozenset[FailureKind] = frozenset(
     {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}

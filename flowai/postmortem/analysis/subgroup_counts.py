@@ -46,9 +46,7 @@ class SubgroupCounter:
     ) -> dict[FailureKind, SubgroupCounts]:
         """Count calls at risk and failures by subgroup.
 
-        Args:
-            kinds: empty for all.
-            inside: count only calls of this subgroup.
+        No kinds select all; `inside` limits the count to the calls of a subgroup.
         """
         selected = tuple(kinds) or self.kinds
         table = "facts"

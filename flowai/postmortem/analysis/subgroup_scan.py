@@ -137,14 +137,7 @@ def _divergence(failures: int, count: int, rate: float) -> float:
 
 
 class _Scan:
-    """A scan of all subgroups.
-
-    Args:
-        cells: counts by subgroup.
-        tested_count: number of tested subgroups.
-        strata: as in `find_subgroups`.
-        timely: as in `find_subgroups`.
-    """
+    """A scan of all subgroups."""
 
     def __init__(self, cells: SubgroupCounts, tested_count: int, strata: int, timely: int) -> None:
         self._cells = cells

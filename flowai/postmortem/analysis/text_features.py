@@ -55,8 +55,7 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{2,}")
 def language_sql(source: str) -> str:
     """Return SQL for a table's calls with their `language`; NULL if it is not detected.
 
-    Args:
-        source: a table with `call` and `words`, as `words_sql` builds them.
+    The table has the columns `call` and `words`, the latter by `words_sql`.
     """
     scripts = " ".join(f"WHEN regexp_matches(head, '{pattern}') THEN '{name}'" for name, pattern in SCRIPTS.items())
     counts = [
@@ -79,10 +78,6 @@ def language_sql(source: str) -> str:
 
 def distinctive_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], int]:
     """Return words, and phrases of up to three, that are in bad requests more often than in good ones.
-
-    Args:
-        bad: texts as `words_sql` builds them.
-        good: texts to compare with.
 
     Returns:
         At most `MAX_TERMS`, the most significant first, and the number of tested terms.
@@ -112,11 +107,7 @@ def words_sql(text: str) -> str:
 
 
 def term_sql(term: str) -> str:
-    """Return SQL that checks whether a term is in `words`: at the start of a word, unless its script has no spaces.
-
-    Args:
-        term: returned by `distinctive_terms`.
-    """
+    """Return SQL that checks whether a term is in `words`: at the start of a word, unless its script has no spaces."""
     return f"contains(words, {literal(term if _UNSPACED.fullmatch(term) else f' {term}')})"
 
 
