@@ -121,12 +121,12 @@ def validate(path: Path, *, future: datetime, shown: str) -> Validation:
         InfrastructureError: a file cannot be read.
     """
     if path.is_dir():
-        check = _Validator(_Findings(path), future)
+        check = _LakeValidator(_Findings(path), future)
         with hold_read_lock([path]):
             for name in days_of([path]):
                 check.day(path, name)
     else:
-        check = _Validator(_Findings(None), future)
+        check = _LakeValidator(_Findings(None), future)
         check.lines((path,))
     return check.findings.result(shown)
 
@@ -182,7 +182,7 @@ def _check_files(
     return intact
 
 
-class _Validator:
+class _LakeValidator:
     def __init__(self, findings: _Findings, future: datetime) -> None:
         self.findings = findings
         self._future = future
