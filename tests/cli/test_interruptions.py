@@ -110,7 +110,7 @@ def test_ctrl_c_keeps_results_and_says_how_to_continue(
         _, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert "interrupted; run 0001 keeps 1 finished trial" in err
-    assert "go on with the same command and --resume" in err
+    assert "continue with the same command and --resume" in err
     assert "Traceback" not in err
     provider.answerer = None
     assert flowai("eval", "prompts/echo_v1", "--resume").code == 0
@@ -173,7 +173,7 @@ def test_a_run_in_use_by_another_process_is_not_resumed(
         wait_until(lambda: trials_in(project) == 1)
         ran = flowai("eval", "--resume")
     assert ran.code == 4
-    assert ("run 0001 is being written by another process" in ran.err) is True
+    assert ("run 0001 is in use by another process" in ran.err) is True
 
 
 def test_watch_runs_again_when_a_prompt_is_saved(project: SampleProject) -> None:
