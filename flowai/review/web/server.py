@@ -48,7 +48,7 @@ async def serve_review_page(
         InfrastructureError: the port is taken or not ours to take.
     """
     entry = LoginToken(random_bytes)
-    server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), most_connections_count=_MAX_CONNECTIONS)
+    server = quiet_server(ReviewApp(desk, entry, on_bug=on_bug), max_connections=_MAX_CONNECTIONS)
     try:
         base = f"http://{LOOPBACK}:{await server.start(LOOPBACK, port)}/?token="
         yield Addresses(lasting=base + entry.token, once=base + entry.token_once)
