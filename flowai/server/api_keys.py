@@ -1,4 +1,4 @@
-"""API keys of callers: creates them, stores only hashes, and compares in constant time."""
+"""API keys of callers: created here, stored only as hashes, compared in constant time."""
 
 from __future__ import annotations
 
@@ -12,31 +12,24 @@ if TYPE_CHECKING:
     from flowai.registry import ServeKey
 
 PREFIX = "sk-flowai-"
-"""Redaction and secret scanners know keys that begin with `sk-`."""
+"""Redaction and secret scanners recognise keys that begin with `sk-`."""
 _RANDOM_BYTES = 32
 
 
 def new_key(random_bytes: Callable[[int], bytes]) -> str:
-    """Make a key of 32 random bytes.
-
-    Args:
-        random_bytes: gives that many bytes nobody can guess (`secrets.token_bytes`).
-
-    Returns:
-        The key, 74 characters.
-    """
+    """Build a key of 74 characters from 32 bytes of a secure source (`secrets.token_bytes`)."""
     return PREFIX + random_bytes(_RANDOM_BYTES).hex()
 
 
 def hash_of(key: str) -> str:
-    """Give what the registry keeps of a key: SHA-256, hex. A key is random and long, so that no salt is needed."""
+    """Return the hash that the registry stores: SHA-256, hex. A key is long and random, so that no salt is needed."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def tenant_of(key: str, keys: Mapping[str, ServeKey]) -> str | None:
-    """Tell whose a key is; None when it is nobody's.
+    """Return the tenant of a key; None for an unknown key.
 
-    Every hash is compared to its end, so that time tells neither how near a guess came nor which key it met.
+    Every hash is compared in full, so that the time reveals neither how close a guess is nor which key matches.
     """
     digest = hash_of(key)
     tenant = None

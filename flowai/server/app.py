@@ -1,4 +1,4 @@
-"""The ASGI application: the checks every request passes, the endpoints, and the edge where errors become answers."""
+"""ASGI application: checks of every request, endpoints, and conversion of errors into responses."""
 
 from __future__ import annotations
 
@@ -46,33 +46,28 @@ _ROUTES = frozenset(
     | {"/openapi.json"}
 )
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_WITHOUT_KEY = frozenset({"/healthz", "/readyz"})  # probes carry no key; they are told no names without one
+_WITHOUT_KEY = frozenset({"/healthz", "/readyz"})  # probes send no key; without one the response contains no names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppOptions:
-    """How the application behaves."""
+    """Options of the application."""
 
     is_local: bool = True
-    """Whether only this machine reaches it: then no key is needed while the registry has none."""
+    """Whether only this machine can reach the server: then no key is needed if the registry has none."""
     write_timeout_s: float = 30.0
-    """Seconds a caller may leave what was sent unread before it counts as gone, > 0."""
+    """Time until a caller that does not read its response counts as gone, > 0."""
     on_bug: Callable[[BaseException], None] = lambda _: None
-    """Told of an exception that nothing expected; the caller learns only that there was one."""
+    """Called with an unexpected exception; the caller gets no details of it."""
 
 
 class GatewayApp:
-    """The application of one gateway.
-
-    Args:
-        gateway: who answers.
-        options: how it behaves.
-    """
+    """The ASGI application of one gateway."""
 
     def __init__(self, gateway: GatewayProtocol, options: AppOptions | None = None) -> None:
         self._gateway = gateway
         self._options = options or AppOptions()
-        self.under_way = InFlightRequests()
+        self.in_flight = InFlightRequests()
         self.is_warm = False
         self._metrics = Metrics()
         self._chat_endpoint = ChatEndpoint(gateway, self._metrics)
@@ -94,31 +89,31 @@ class GatewayApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; the edge: nothing but a cancellation gets out."""
-        begun_s = time.perf_counter()
-        outlet = ResponseWriter(send, self._options.write_timeout_s)
-        # a route that is found but does not know the method raises what we catch only if it thinks itself in an app
+        """Answer one request; only a cancellation is raised."""
+        started_s = time.perf_counter()
+        writer = ResponseWriter(send, self._options.write_timeout_s)
+        # with `app` in the scope, a route without the requested method raises an HTTPException
         scope["app"] = self
-        scope["flowai.outlet"] = outlet
+        scope["flowai.writer"] = writer
         status = 500
         try:
-            status = await self._answered(scope, receive, send, outlet)
-        except Exception as bug:  # noqa: BLE001 - the edge: whatever else escapes is our bug
+            status = await self._answer(scope, receive, send, writer)
+        except Exception as bug:  # noqa: BLE001 - the outermost handler: any other exception is a bug
             self._options.on_bug(bug)
-            if not outlet.has_begun:
-                await send_whole(outlet, INTERNAL_ERROR.status, INTERNAL_ERROR.all_headers(), INTERNAL_ERROR.body())
+            if not writer.has_begun:
+                await send_whole(writer, INTERNAL_ERROR.status, INTERNAL_ERROR.all_headers(), INTERNAL_ERROR.body())
             else:
-                await outlet.end()
+                await writer.end()
         finally:
             self._metrics.requested(
                 route=_route(scope["path"]),
                 method=scope["method"] if scope["method"] in _METHODS else "other",
                 status=status,
-                duration_s=time.perf_counter() - begun_s,
+                duration_s=time.perf_counter() - started_s,
             )
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send, outlet: ResponseWriter) -> int:
-        """Answer, errors included; give the status."""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, writer: ResponseWriter) -> int:
+        """Answer the request, also with an error, and return the status."""
         try:
             await self._check(scope)
             await self._router(scope, receive, send)
@@ -129,83 +124,83 @@ class GatewayApp:
         except FlowaiError as error:
             problem = error_response_for(error)
         else:
-            return outlet.status or 500
-        if not outlet.has_begun:
-            await send_whole(outlet, problem.status, problem.all_headers(), problem.body())
-        return outlet.status or problem.status
+            return writer.status or 500
+        if not writer.has_begun:
+            await send_whole(writer, problem.status, problem.all_headers(), problem.body())
+        return writer.status or problem.status
 
     async def _check(self, scope: Scope) -> None:
-        """Let the request in, or not; note who asks."""
+        """Check the request, and store gateway status and caller in its scope."""
         headers = Headers(scope=scope)
         validate_headers(headers)
         check_browser(headers, is_local=self._options.is_local)
-        standing = await self._gateway.status()
-        scope["flowai.standing"] = standing
+        gateway_status = await self._gateway.status()
+        scope["flowai.status"] = gateway_status
         try:
-            scope["flowai.caller"] = caller_of(headers, standing.serve.keys, is_local=self._options.is_local)
+            scope["flowai.caller"] = caller_of(headers, gateway_status.serve.keys, is_local=self._options.is_local)
         except FlowaiError:
             if scope["path"] not in _WITHOUT_KEY:
                 raise
             scope["flowai.caller"] = None
 
     def _asgi(self, endpoint: Callable[[Request, ResponseWriter], Awaitable[None]]) -> ASGIApp:
-        """Make an ASGI application of an endpoint; the router would take a function for one that returns a response."""
+        """Return an ASGI application: the router expects that a plain function returns a response."""
         return _Endpoint(endpoint)
 
-    async def _chat(self, request: Request, outlet: ResponseWriter) -> None:
-        standing, caller = _request_state(request)
-        with self.under_way.slot(standing.serve.max_concurrency) as slot:
-            understood = chat_request(await read_json_object(request, standing.serve), standing, caller)
+    async def _chat(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, caller = _request_state(request)
+        with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
+            chat = chat_request(await read_json_object(request, gateway_status.serve), gateway_status, caller)
             slot.watch_disconnect(request.receive)
-            await self._chat_endpoint.answer(understood, slot, outlet)
+            await self._chat_endpoint.answer(chat, slot, writer)
 
-    async def _embeddings(self, request: Request, outlet: ResponseWriter) -> None:
-        standing, _ = _request_state(request)
-        with self.under_way.slot(standing.serve.max_concurrency) as slot:
-            body = decode_body(await read_json_object(request, standing.serve), EmbeddingsBody)
-            if body.model not in standing.models:
-                raise unknown_model(body.model, standing.models)
+    async def _embeddings(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
+        with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
+            body = decode_body(await read_json_object(request, gateway_status.serve), EmbeddingsBody)
+            if body.model not in gateway_status.models:
+                raise unknown_model(body.model, gateway_status.models)
             slot.watch_disconnect(request.receive)
             texts = (body.input,) if isinstance(body.input, str) else tuple(body.input)
             vectors = await self._gateway.embed(body.model, texts)
             reply = embeddings_reply(body.model, vectors, as_base64=body.encoding_format == "base64")
-            await send_whole(outlet, 200, _JSON, msgspec.json.encode(reply))
+            await send_whole(writer, 200, _JSON, msgspec.json.encode(reply))
 
-    async def _feedback(self, request: Request, outlet: ResponseWriter) -> None:
-        standing, _ = _request_state(request)
-        with self.under_way.slot(standing.serve.max_concurrency):
-            body = decode_body(await read_json_object(request, standing.serve), FeedbackBody)
+    async def _feedback(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
+        with self.in_flight.slot(gateway_status.serve.max_concurrency):
+            body = decode_body(await read_json_object(request, gateway_status.serve), FeedbackBody)
             call_id = body.call_id.removeprefix(ID_PREFIX)
             try:
                 await self._gateway.feedback(call_id, verdict=body.verdict, text=body.text, user=body.user)
             except UsageError as error:
                 raise error_response(400, error.what, param="call_id") from None
             self._metrics.feedback_received(body.verdict)
-            await send_whole(outlet, 200, _JSON, msgspec.json.encode({"status": "noted", "call_id": call_id}))
+            await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
 
-    async def _models(self, request: Request, outlet: ResponseWriter) -> None:
-        standing, _ = _request_state(request)
-        names = [*sorted(standing.features), *sorted(standing.models - standing.features)]
-        reply = ModelsReply(data=tuple(_model_reply(name, standing) for name in names))
-        await send_whole(outlet, 200, _JSON, msgspec.json.encode(reply))
+    async def _models(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
+        names = [*sorted(gateway_status.features), *sorted(gateway_status.models - gateway_status.features)]
+        reply = ModelsReply(data=tuple(_model_reply(name, gateway_status) for name in names))
+        await send_whole(writer, 200, _JSON, msgspec.json.encode(reply))
 
-    async def _model(self, request: Request, outlet: ResponseWriter) -> None:
-        standing, _ = _request_state(request)
+    async def _model(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
         name = request.path_params["name"]
-        known = standing.features | standing.models
+        known = gateway_status.features | gateway_status.models
         if name not in known:
             raise unknown_model(name, known)
-        await send_whole(outlet, 200, _JSON, msgspec.json.encode(_model_reply(name, standing)))
+        await send_whole(writer, 200, _JSON, msgspec.json.encode(_model_reply(name, gateway_status)))
 
-    async def _healthz(self, _: Request, outlet: ResponseWriter) -> None:
-        await send_whole(outlet, 200, _JSON, b'{"status":"alive"}')
+    async def _healthz(self, _: Request, writer: ResponseWriter) -> None:
+        await send_whole(writer, 200, _JSON, b'{"status":"alive"}')
 
-    async def _readyz(self, request: Request, outlet: ResponseWriter) -> None:
-        standing: GatewayStatus = request.scope["flowai.standing"]
+    async def _readyz(self, request: Request, writer: ResponseWriter) -> None:
+        standing: GatewayStatus = request.scope["flowai.status"]
         state = "ready"
         if standing.release is None:
             state = "no release"
-        if self.under_way.is_draining:
+        if self.in_flight.is_draining:
             state = "draining"
         shown: dict[str, object] = {"status": state}
         if request.scope["flowai.caller"] is not None:
@@ -215,43 +210,41 @@ class GatewayApp:
                 "warm": self.is_warm,
                 "degraded": standing.degraded,
                 "open_breakers": standing.open_breakers,
-                "calls_under_way_count": len(self.under_way),
+                "in_flight_count": len(self.in_flight),
             }
-        await send_whole(outlet, 200 if state == "ready" else 503, _JSON, msgspec.json.encode(shown))
+        await send_whole(writer, 200 if state == "ready" else 503, _JSON, msgspec.json.encode(shown))
 
-    async def _prometheus(self, request: Request, outlet: ResponseWriter) -> None:
-        standing, _ = _request_state(request)
-        text = self._metrics.text(standing, under_way_count=len(self.under_way))
-        await send_whole(outlet, 200, {"content-type": CONTENT_TYPE}, text)
+    async def _prometheus(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
+        text = self._metrics.text(gateway_status, in_flight_count=len(self.in_flight))
+        await send_whole(writer, 200, {"content-type": CONTENT_TYPE}, text)
 
-    async def _document(self, _: Request, outlet: ResponseWriter) -> None:
-        await send_whole(outlet, 200, _JSON, self._openapi)
+    async def _document(self, _: Request, writer: ResponseWriter) -> None:
+        await send_whole(writer, 200, _JSON, self._openapi)
 
 
 class _Endpoint:
-    """An endpoint as the router wants it."""
-
     def __init__(self, work: Callable[[Request, ResponseWriter], Awaitable[None]]) -> None:
         self._work = work
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._work(Request(scope, receive, send), scope["flowai.outlet"])
+        await self._work(Request(scope, receive, send), scope["flowai.writer"])
 
 
 def _request_state(request: Request) -> tuple[GatewayStatus, Caller]:
-    return request.scope["flowai.standing"], request.scope["flowai.caller"]
+    return request.scope["flowai.status"], request.scope["flowai.caller"]
 
 
-def _model_reply(name: str, standing: GatewayStatus) -> ModelReply:
-    return ModelReply(id=name, owned_by="flowai:feature" if name in standing.features else "flowai:model")
+def _model_reply(name: str, gateway_status: GatewayStatus) -> ModelReply:
+    return ModelReply(id=name, owned_by="flowai:feature" if name in gateway_status.features else "flowai:model")
 
 
 def _route(path: str) -> str:
-    """Give a path as metrics may name it: anyone can ask for any path."""
+    """Return the route for metrics, one of a fixed set: callers can request any path."""
     if path in _ROUTES:
         return path
     return "/v1/models/{name}" if path.startswith("/v1/models/") else "other"
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise error_response(404, "there is nothing here; /openapi.json lists what there is", code="not_found")
+    raise error_response(404, "no such path; /openapi.json lists all paths", code="not_found")

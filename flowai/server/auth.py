@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: keys, tenants, sessions, and pages in browsers that must not reach a local server."""
+"""Authentication of callers (keys, tenants, sessions), and protection of a local server from pages in a browser."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The caller of a request."""
 
     tenant: str | None = None
-    """Whose data it is; None where there is one tenant only."""
     session: str | None = None
-    """The conversation; None without one."""
+    """Id of the conversation."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """The request's headers without credentials, lower-case names."""
+    """Headers without credentials, lower-case names."""
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address or name is reached from this machine only."""
+    """Return whether an address or name is reachable from this machine only."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -50,7 +49,7 @@ def is_loopback(host: str) -> bool:
 
 
 def validate_headers(headers: Headers) -> None:
-    """Refuse a head that is larger than any honest one.
+    """Refuse too many or too long headers.
 
     Raises:
         RefusedError: 431.
@@ -62,17 +61,17 @@ def validate_headers(headers: Headers) -> None:
 
 
 def check_browser(headers: Headers, *, is_local: bool) -> None:
-    """Refuse what a page of another site makes a browser send.
+    """Refuse requests that a page of another site sends through a browser.
 
-    A name that an attacker points at 127.0.0.1 still stands in `Host`; a page of another site is named by `Origin` and
-    by `Sec-Fetch-Site`. There are no CORS headers either, so that no page can read an answer.
+    DNS rebinding shows in `Host`, a page of another site in `Origin` and `Sec-Fetch-Site`. The server sends no CORS
+    headers, so that no page can read a response.
 
     Args:
-        headers: the request's.
-        is_local: whether the server listens on this machine only, where being on it is all it takes to be let in.
+        headers: of the request.
+        is_local: whether the server listens on this machine only, so that callers may need no key.
 
     Raises:
-        RefusedError: 403 a foreign page; 421 a foreign name.
+        RefusedError: 403 page of another site; 421 foreign host name.
     """
     host = headers.get("host", "")
     if is_local:
@@ -80,21 +79,21 @@ def check_browser(headers: Headers, *, is_local: bool) -> None:
         if match is None or not is_loopback(match[1]):
             raise error_response(421, "the `Host` is not this machine", code="wrong_host")
     origin = headers.get("origin")
-    foreign = origin is not None and origin.partition("://")[2] != host
-    if foreign or headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+    is_foreign = origin is not None and origin.partition("://")[2] != host
+    if is_foreign or headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         raise error_response(403, "pages of other sites may not call this server", code="foreign_origin")
 
 
 def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool) -> Caller:
-    """Tell who asks.
+    """Authenticate a request and return its caller.
 
     Args:
-        headers: the request's.
-        keys: the registry's.
-        is_local: whether the server listens on this machine only; then no key is needed while there are none.
+        headers: of the request.
+        keys: of the registry.
+        is_local: whether the server listens on this machine only; then no key is needed if there are none.
 
     Raises:
-        RefusedError: 401 no key or a wrong one; 400 a session or tenant that cannot be one.
+        RefusedError: 401 missing or unknown key; 400 invalid session or tenant.
     """
     if keys or not is_local:
         tenant: str | None = _tenant_by_key(headers, keys)
@@ -118,8 +117,8 @@ def _tenant_by_key(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
     return tenant
 
 
-def _header_value(headers: Headers, name: str, shape: re.Pattern[str], expected: str) -> str | None:
+def _header_value(headers: Headers, name: str, pattern: re.Pattern[str], expected: str) -> str | None:
     value = headers.get(name)
-    if value is not None and shape.fullmatch(value) is None:
+    if value is not None and pattern.fullmatch(value) is None:
         raise error_response(400, f"the header `{name}` is not {expected}", code="invalid_header", param=name)
     return value

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`: a body becomes an Ask, the answer goes back whole or as server-sent events.
+"""`POST /v1/chat/completions`: the answer is one body or server-sent events.
 
 Source: OpenAI API reference, Create chat completion; WHATWG HTML, Server-sent events.
 """
@@ -26,7 +26,7 @@ from flowai.server.errors import INTERNAL_ERROR, ClientGoneError, RefusedError, 
 from flowai.server.http.request_body import decode_body
 from flowai.server.http.response_writer import send_whole
 from flowai.server.response_headers import answer_headers
-from flowai.server.schemas.requests import FORWARDED_PARAMS, NO_OP_VALUES, WHOLE_NUMBERS, ChatBody, SamplingParams
+from flowai.server.schemas.requests import FORWARDED_PARAMS, NO_OP_VALUES, WHOLE_NUMBERS, ChatBody, FlowaiOptions
 from flowai.server.schemas.responses import ChunkBuilder, chat_reply
 
 if TYPE_CHECKING:
@@ -42,50 +42,41 @@ if TYPE_CHECKING:
 _STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # nginx would collect the pieces
+    "x-accel-buffering": "no",  # otherwise nginx buffers the chunks
 }
 _DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatRequest:
-    """A chat request, understood."""
+    """A parsed chat request."""
 
     ask: CompletionRequest
-    """What to ask the gateway."""
     is_stream: bool = False
-    """Whether the answer goes out piece by piece."""
     include_usage: bool = False
-    """Whether a stream ends with the tokens used."""
     on_break: OnStreamBreak = "error"
-    """What happens when a stream dies in the middle."""
 
 
-def chat_request(value: dict[str, Any], standing: GatewayStatus, caller: Caller) -> ChatRequest:
-    """Understand a body.
-
-    Args:
-        value: the parsed body.
-        standing: which features and models there are.
-        caller: who asks.
+def chat_request(value: dict[str, Any], gateway_status: GatewayStatus, caller: Caller) -> ChatRequest:
+    """Build a request for the gateway from a parsed body.
 
     Raises:
         RefusedError: 400 a parameter is wrong, contradicts another or cannot be honoured; 404 no such feature or model.
     """
-    value = _plain(value)
+    value = _drop_no_op_params(value)
     body = decode_body(value, ChatBody)
-    is_feature = body.model in standing.features
-    if not is_feature and body.model not in standing.models:
-        raise unknown_model(body.model, standing.features | standing.models)
+    is_feature = body.model in gateway_status.features
+    if not is_feature and body.model not in gateway_status.models:
+        raise unknown_model(body.model, gateway_status.features | gateway_status.models)
     if body.response_format is not None and (body.response_format.type == "json_schema") == (
         body.response_format.json_schema is None
     ):
         raise error_response(
-            400, "`json_schema` goes with the type `json_schema`, and only with it", param="response_format"
+            400, "`json_schema` is required with the type `json_schema`, and only then", param="response_format"
         )
     if body.stream_options is not None and not body.stream:
-        raise error_response(400, "`stream_options` goes with `stream: true` only", param="stream_options")
-    wishes = body.flowai or SamplingParams()
+        raise error_response(400, "`stream_options` is valid only with `stream: true`", param="stream_options")
+    options = body.flowai or FlowaiOptions()
     messages = value.get("messages") or None
     ask = CompletionRequest(
         feature=body.model if is_feature else None,
@@ -98,86 +89,81 @@ def chat_request(value: dict[str, Any], standing: GatewayStatus, caller: Caller)
         tenant=caller.tenant,
         session=caller.session,
         headers=caller.headers,
-        use_cache=wishes.cache,
+        use_cache=options.cache,
     )
     return ChatRequest(
         ask=ask,
         is_stream=bool(body.stream),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
-        on_break=wishes.on_break,
+        on_break=options.on_break,
     )
 
 
 def _variables(body: ChatBody, *, is_feature: bool) -> dict[str, Any] | None:
-    """Give the prompt's variables; exactly one of variables and messages must say what is asked."""
+    """Return the prompt's variables; exactly one of variables and messages is required."""
     if body.prompt_variables is None:
         if not body.messages:
             raise error_response(
                 400,
-                "give `messages`, or `prompt_variables` for the feature's own prompt",
+                "send `messages`, or `prompt_variables` for the feature's own prompt",
                 code="missing_required_parameter",
                 param="messages",
             )
         return None
     if body.messages:
-        text = "`messages` and `prompt_variables` exclude each other: a feature's prompt brings its own messages"
+        text = "`messages` and `prompt_variables` exclude each other: a feature's prompt has its own messages"
         raise error_response(400, text, param="prompt_variables")
     if not is_feature:
-        text = f"`{body.model}` is a model and has no prompt: `prompt_variables` go with a feature"
+        text = f"`{body.model}` is a model and has no prompt: `prompt_variables` need a feature"
         raise error_response(400, text, param="prompt_variables")
     return body.prompt_variables
 
 
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Drop parameters that ask for what happens anyway, and refuse the same where they ask for more."""
-    kept = {}
-    for name, given in value.items():
-        if given is None:  # absent, in OpenAI's API; inside messages it may mean something
+def _drop_no_op_params(value: dict[str, Any]) -> dict[str, Any]:
+    """Drop parameters with a value that has no effect, and refuse their other values."""
+    params = {}
+    for name, found in value.items():
+        if found is None:  # means absent in OpenAI's API
             continue
         if name in NO_OP_VALUES:
-            if not any(given == neutral and type(given) is type(neutral) for neutral in NO_OP_VALUES[name]):
-                text = f"`{name}`: only {_listed(NO_OP_VALUES[name])} is supported"
+            if not any(found == neutral and type(found) is type(neutral) for neutral in NO_OP_VALUES[name]):
+                text = f"`{name}`: only {_format_values(NO_OP_VALUES[name])} is supported"
                 raise error_response(400, text, code="unsupported_parameter", param=name)
-        elif name in WHOLE_NUMBERS and isinstance(given, float) and given.is_integer():
-            kept[name] = int(given)
+        elif name in WHOLE_NUMBERS and isinstance(found, float) and found.is_integer():
+            params[name] = int(found)
         else:
-            kept[name] = given
-    return kept
+            params[name] = found
+    return params
 
 
-def _listed(values: tuple[Any, ...]) -> str:
+def _format_values(values: tuple[Any, ...]) -> str:
     return " or ".join(msgspec.json.encode(value).decode() for value in values)
 
 
 def unknown_model(name: str, known: frozenset[str]) -> RefusedError:
-    """Give the error for a name that is neither a feature nor a model; OpenAI's code and status."""
+    """Build the error for a name that is neither a feature nor a model, with OpenAI's code and status."""
     text = f"no feature or model `{name}`; {expected_one_of(known, found=name)}"
     return error_response(404, text, code="model_not_found", param="model")
 
 
 class ChatEndpoint:
-    """Answers chat requests.
-
-    Args:
-        gateway: who answers.
-        metrics: counts.
-    """
+    """Endpoint for chat requests."""
 
     def __init__(self, gateway: GatewayProtocol, metrics: Metrics) -> None:
         self._gateway = gateway
         self._metrics = metrics
         self._encoder = msgspec.json.Encoder()
 
-    async def answer(self, request: ChatRequest, slot: InFlightRequest, outlet: ResponseWriter) -> None:
-        """Answer one request, whole or piece by piece.
+    async def answer(self, request: ChatRequest, slot: InFlightRequest, writer: ResponseWriter) -> None:
+        """Answer one request, as one body or as a stream.
 
         Raises:
-            FlowaiError: nothing was sent yet, and the caller is to be told why.
+            FlowaiError: the call failed before anything was sent.
         """
-        begun_s = time.perf_counter()
+        started_s = time.perf_counter()
         try:
             if request.is_stream:
-                answer = await self._stream(request, slot, outlet)
+                answer = await self._stream(request, slot, writer)
             else:
                 answer = await self._gateway.complete_request(request.ask)
         except (FlowaiError, asyncio.CancelledError) as error:
@@ -185,61 +171,61 @@ class ChatEndpoint:
             self._metrics.failed(
                 feature=request.ask.feature,
                 model=request.ask.model,
-                error="Cancelled" if was_left else type(error).__name__,  # as the event says it
-                duration_s=time.perf_counter() - begun_s,
+                error="Cancelled" if was_left else type(error).__name__,  # as in the call's event
+                duration_s=time.perf_counter() - started_s,
             )
-            if isinstance(error, FlowaiError) and outlet.has_begun:
-                return  # the stream has told its caller itself
+            if isinstance(error, FlowaiError) and writer.has_begun:
+                return  # the stream has ended with an error event
             raise
         self._metrics.answered(answer)
         if not request.is_stream:
             body = self._encoder.encode(chat_reply(answer, int(time.time())))
-            await send_whole(outlet, 200, {"content-type": "application/json", **answer_headers(answer)}, body)
+            await send_whole(writer, 200, {"content-type": "application/json", **answer_headers(answer)}, body)
 
-    async def _stream(self, request: ChatRequest, slot: InFlightRequest, outlet: ResponseWriter) -> CompletionResult:
-        """Send an answer piece by piece; one that cannot be finished ends with an error event, without [DONE]."""
+    async def _stream(self, request: ChatRequest, slot: InFlightRequest, writer: ResponseWriter) -> CompletionResult:
+        """Send an answer in chunks; a stream that fails ends with an error event, without [DONE]."""
         try:
             async with aclosing(self._gateway.stream_request(request.ask, on_break=request.on_break)) as items:
-                return await self._forward(items, request, outlet)
+                return await self._forward(items, request, writer)
         except FlowaiError as error:
-            if outlet.has_begun:
-                await self._end_badly(error, outlet)
+            if writer.has_begun:
+                await self._end_with_error(error, writer)
             raise
         except asyncio.CancelledError:
-            if outlet.has_begun and slot.ended_by is not None and not isinstance(slot.ended_by, ClientGoneError):
-                await self._end_badly(slot.ended_by, outlet)
+            if writer.has_begun and slot.ended_by is not None and not isinstance(slot.ended_by, ClientGoneError):
+                await self._end_with_error(slot.ended_by, writer)
             raise
         except Exception:
-            if outlet.has_begun:  # a bug of ours: its caller must not take half an answer for a whole one
-                await outlet.end(self._frame(INTERNAL_ERROR.as_object()))
+            if writer.has_begun:  # a bug; the caller must not mistake a partial answer for a complete one
+                await writer.end(self._frame(INTERNAL_ERROR.as_object()))
             raise
 
     async def _forward(
-        self, items: AsyncGenerator[StreamEvent, None], request: ChatRequest, outlet: ResponseWriter
+        self, items: AsyncGenerator[StreamEvent, None], request: ChatRequest, writer: ResponseWriter
     ) -> CompletionResult:
-        maker: ChunkBuilder | None = None
+        builder: ChunkBuilder | None = None
         answer: CompletionResult | None = None
         async for item in items:
             if isinstance(item, StreamStarted):
-                maker = ChunkBuilder(item, int(time.time()), include_usage=request.include_usage)
-                await outlet.begin(200, _STREAM_HEADERS | answer_headers(item))
-                await outlet.more(self._frame(maker.first(item)))
-            elif maker is None:
+                builder = ChunkBuilder(item, int(time.time()), include_usage=request.include_usage)
+                await writer.begin(200, _STREAM_HEADERS | answer_headers(item))
+                await writer.more(self._frame(builder.first(item)))
+            elif builder is None:
                 break
             elif isinstance(item, TextChunk):
-                await outlet.more(self._frame(maker.piece(item)))
+                await writer.more(self._frame(builder.text(item)))
             elif isinstance(item, StreamRestarted):
-                await outlet.more(self._frame(maker.restarted(item)))
+                await writer.more(self._frame(builder.restarted(item)))
             else:
                 answer = item
-                await outlet.more(b"".join(self._frame(chunk) for chunk in maker.last(item)))
+                await writer.more(b"".join(self._frame(chunk) for chunk in builder.last(item)))
         if answer is None:
             raise MalformedAnswerError("the stream ended without its end", provider="gateway", model="unknown")
-        await outlet.end(_DONE)
+        await writer.end(_DONE)
         return answer
 
-    async def _end_badly(self, error: FlowaiError, outlet: ResponseWriter) -> None:
-        await outlet.end(self._frame(error_response_for(error).as_object()))
+    async def _end_with_error(self, error: FlowaiError, writer: ResponseWriter) -> None:
+        await writer.end(self._frame(error_response_for(error).as_object()))
 
     def _frame(self, payload: object) -> bytes:
         return b"data: " + self._encoder.encode(payload) + b"\n\n"

@@ -1,4 +1,4 @@
-"""What a caller is told when a request fails: the status and OpenAI's error object, for each of our errors."""
+"""Conversion of errors into HTTP responses: status and OpenAI's error object."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_MESSAGE_CHARACTERS = 2000
-_SERVER = 500  # from here on the fault is not the caller's
-CLIENT_GONE = 499  # nginx's number for a caller that left; seen in metrics only
+_SERVER = 500
+CLIENT_GONE = 499  # nginx's status for a caller that disconnected; only in metrics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorResponse:
-    """What the caller is told."""
+    """Response to a failed request."""
 
     status: int
     """HTTP status, 400 to 599."""
     message: str
-    """What is wrong, secrets redacted."""
+    """Redacted."""
     type: str = "invalid_request_error"
-    """OpenAI's kind: `invalid_request_error`, `insufficient_quota`, `server_error`."""
+    """`invalid_request_error`, `insufficient_quota` or `server_error`; OpenAI's types."""
     code: str | None = None
-    """What a program can branch on; None when the status says it all."""
+    """Machine-readable reason."""
     param: str | None = None
-    """The parameter at fault, dotted (`messages.0.content`); None when none is."""
+    """The invalid parameter, dotted (`messages.0.content`)."""
     retry_after_s: float | None = None
-    """Seconds until trying again makes sense, >= 0; None when nobody knows."""
+    """Time until a retry makes sense, >= 0; None when unknown."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Further headers of the answer."""
+    """Additional headers."""
 
     def body(self) -> bytes:
-        """Give OpenAI's error object as JSON."""
+        """Return OpenAI's error object as JSON."""
         return msgspec.json.encode(self.as_object())
 
     def as_object(self) -> dict[str, dict[str, str | None]]:
-        """Give OpenAI's error object."""
+        """Return OpenAI's error object."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def all_headers(self) -> dict[str, str]:
-        """Give the headers of the answer; Retry-After in whole seconds, rounded up."""
+        """Return the headers of the response; Retry-After in whole seconds, rounded up."""
         headers = {"content-type": "application/json", **self.headers}
         if self.retry_after_s is not None:
             headers["retry-after"] = str(max(1, math.ceil(self.retry_after_s)))
@@ -69,11 +69,7 @@ class ErrorResponse:
 
 
 class RefusedError(FlowaiError):
-    """The server refuses a request by itself, before the gateway sees it.
-
-    Args:
-        problem: what the caller is told.
-    """
+    """The server refuses a request before the gateway gets it."""
 
     def __init__(self, problem: ErrorResponse) -> None:
         super().__init__(problem.message)
@@ -81,10 +77,10 @@ class RefusedError(FlowaiError):
 
 
 class ClientGoneError(FlowaiError):
-    """The caller left before its answer was whole; nobody is told."""
+    """The caller disconnected before the end of its answer; there is no response."""
 
     def __init__(self) -> None:
-        super().__init__("the caller left")
+        super().__init__("the caller disconnected")
 
 
 def error_response(
@@ -96,12 +92,12 @@ def error_response(
     retry_after_s: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> RefusedError:
-    """Give the error for a request that is refused; its message is redacted, its type follows from the status."""
+    """Build the error for a refused request; the message is redacted, the type follows from the status."""
     kind = "invalid_request_error" if status < _SERVER else "server_error"
     return RefusedError(
         ErrorResponse(
             status=status,
-            message=_shown(message),
+            message=_redacted(message),
             type=kind,
             code=code,
             param=param,
@@ -117,17 +113,17 @@ INTERNAL_ERROR = ErrorResponse(
 
 
 def error_response_for(error: FlowaiError) -> ErrorResponse:
-    """Say what the caller is told of an error."""
+    """Build the response for an error."""
     if isinstance(error, RefusedError):
         return error.problem
     if isinstance(error, BudgetError):
-        return _of_budget(error)
+        return _budget_response(error)
     if isinstance(error, CallError):
-        return _of_call(error)
+        return _call_response(error)
     for kind, status, code, param in _SERVER_ERRORS:
         if isinstance(error, kind):
-            side = "invalid_request_error" if status < _SERVER else "server_error"
-            return ErrorResponse(status=status, message=_message(error), type=side, code=code, param=param)
+            error_type = "invalid_request_error" if status < _SERVER else "server_error"
+            return ErrorResponse(status=status, message=_message(error), type=error_type, code=code, param=param)
     return INTERNAL_ERROR
 
 
@@ -137,11 +133,11 @@ _SERVER_ERRORS: tuple[tuple[type[FlowaiError], int, str | None, str | None], ...
     (ProjectError, 500, "misconfigured", None),
     (InfrastructureError, 503, "unavailable", None),
 )
-"""Status, code and parameter of failures that no provider has to do with; the first class that fits counts."""
+"""Status, code and parameter of failures without a provider; the first matching class counts."""
 
 
-def _of_budget(error: BudgetError) -> ErrorResponse:
-    """A day's money comes back with the day; a request over its token limit never fits."""
+def _budget_response(error: BudgetError) -> ErrorResponse:
+    """Build the response for a budget: a daily one is renewed, a request above its token limit never succeeds."""
     if error.retry_after_s is None:
         return ErrorResponse(status=400, message=_message(error), code="token_budget_exceeded")
     return ErrorResponse(
@@ -150,7 +146,7 @@ def _of_budget(error: BudgetError) -> ErrorResponse:
         type="insufficient_quota",
         code="insufficient_quota",
         retry_after_s=error.retry_after_s,
-        headers={"x-should-retry": "false"},  # OpenAI's clients would try twice more within seconds
+        headers={"x-should-retry": "false"},  # otherwise OpenAI's clients retry twice within seconds
     )
 
 
@@ -159,23 +155,23 @@ _CLIENT_ERRORS: tuple[tuple[type[CallError], str], ...] = (
     (ContextTooLongError, "context_length_exceeded"),
     (InvalidRequestError, "invalid_request"),
 )
-"""What the caller can mend, and its code; the names are OpenAI's where it has them."""
+"""Errors that the caller can fix, with their codes; OpenAI's names where they exist."""
 
 
-def _of_call(error: CallError) -> ErrorResponse:
+def _call_response(error: CallError) -> ErrorResponse:
     for kind, code in _CLIENT_ERRORS:
         if isinstance(error, kind):
             return ErrorResponse(status=400, message=_message(error), code=code)
-    status, code = _of_provider(error)
+    status, code = _provider_status(error)
     return ErrorResponse(
         status=status, message=_message(error), type="server_error", code=code, retry_after_s=error.retry_after_s
     )
 
 
-def _of_provider(error: FlowaiError) -> tuple[int, str]:
-    """Tell apart: not now (503), too slow (504), broken (502); of several failures the last one speaks."""
+def _provider_status(error: FlowaiError) -> tuple[int, str]:
+    """Return status and code: rate-limited or resting 503, too slow 504, others 502; of several failures the last."""
     if isinstance(error, AllModelsFailedError):
-        return _of_provider(error.failures[-1]) if error.failures else (503, "providers_resting")
+        return _provider_status(error.failures[-1]) if error.failures else (503, "providers_resting")
     if isinstance(error, RateLimitedError):
         return 503, "provider_rate_limited"
     if isinstance(error, TimedOutError):
@@ -184,10 +180,10 @@ def _of_provider(error: FlowaiError) -> tuple[int, str]:
 
 
 def _message(error: FlowaiError) -> str:
-    """Give what is wrong without the place: a file of the operator's is nothing to the caller."""
-    return _shown(error.what)
+    """Return an error's text without its place: callers must not see the operator's files."""
+    return _redacted(error.what)
 
 
-def _shown(text: str) -> str:
+def _redacted(text: str) -> str:
     shown = redact(text)
     return shown if len(shown) <= _MAX_MESSAGE_CHARACTERS else shown[:_MAX_MESSAGE_CHARACTERS] + "…"

@@ -1,4 +1,4 @@
-"""The HTTP server around an application: opens a port, serves, drains, ends."""
+"""HTTP server of a gateway: opens a port, serves, drains, stops."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from flowai.server.protocol import GatewayProtocol
 
-_SPARE_CONNECTIONS_COUNT = 512  # for probes, idle connections and those that are told to come back
+_SPARE_CONNECTIONS = 512  # for probes, idle connections and refused requests
 
 
 class HttpServer:
-    """Serves one gateway at one address; used within one event loop.
+    """Server of one gateway at one address; used within one event loop.
 
     Args:
-        gateway: who answers; it is neither opened nor closed here.
+        gateway: the gateway; the server neither opens nor closes it.
         host: address or name to listen on.
-        port: port, 0 to 65535; 0 takes a free one.
-        options: how the application behaves; None for the defaults of the address.
+        port: 0 to 65535; 0 for a free port.
+        options: of the application; None for the defaults of the address.
     """
 
     def __init__(
@@ -37,45 +37,38 @@ class HttpServer:
         self._server: EmbeddedServer | None = None
 
     async def start(self) -> str:
-        """Open the port and serve.
-
-        Returns:
-            The address: `http://127.0.0.1:8080`.
+        """Open the port, serve in the background, and return the address: `http://127.0.0.1:8080`.
 
         Raises:
             UsageError: no such address on this machine.
-            InfrastructureError: the port is taken or not ours to take.
+            InfrastructureError: the port is in use or not permitted.
         """
         limits = (await self._gateway.status()).serve
-        most_connections_count = limits.max_concurrency + _SPARE_CONNECTIONS_COUNT
-        self._server = quiet_server(self.app, most_connections_count=most_connections_count)
+        max_connections = limits.max_concurrency + _SPARE_CONNECTIONS
+        self._server = quiet_server(self.app, max_connections=max_connections)
         port = await self._server.start(self._host, self._port)
         return f"http://[{self._host}]:{port}" if ":" in self._host else f"http://{self._host}:{port}"
 
     async def warm_up(self) -> None:
-        """Do now what the first call would wait for; `/readyz` says when it is done."""
+        """Load now what the first call needs; `/readyz` shows when it is done."""
         await self._gateway.warm_up()
         self.app.is_warm = True
 
-    async def drain(self, for_s: float) -> int:
-        """Accept no more, and wait for the calls under way.
+    async def drain(self, timeout_s: float) -> int:
+        """Accept no more connections, wait for running calls, and return the number of calls that were cut.
 
-        Args:
-            for_s: seconds to wait, >= 0; calls that take longer are cut and told so.
-
-        Returns:
-            How many were cut.
+        Calls that are not done after `timeout_s` (>= 0) get an error.
         """
         if self._server is not None:
             self._server.stop_accepting()
-        return await self.app.under_way.drain(for_s)
+        return await self.app.in_flight.drain(timeout_s)
 
     def cut(self) -> int:
-        """End every call now; give how many there were."""
-        return self.app.under_way.cut()
+        """End all running calls with an error; return their number."""
+        return self.app.in_flight.cut()
 
     async def stop(self) -> None:
-        """End; calls still under way are cut."""
+        """Stop the server; running calls are cut."""
         self.cut()
         if self._server is not None:
             await self._server.stop()
@@ -86,20 +79,14 @@ class HttpServer:
 async def running(
     gateway: GatewayProtocol, *, host: str = LOOPBACK, port: int = 0, options: AppOptions | None = None
 ) -> AsyncIterator[str]:
-    """Serve a gateway while the block runs; calls still under way at its end are cut.
-
-    Args:
-        gateway: who answers; it is neither opened nor closed here.
-        host: address or name to listen on.
-        port: port, 0 to 65535; 0 takes a free one.
-        options: how the application behaves; None for the defaults of the address.
+    """Serve a gateway while the block runs, as `HttpServer` does.
 
     Yields:
         The address: `http://127.0.0.1:40123`; OpenAI's base URL is this and `/v1`.
 
     Raises:
         UsageError: no such address on this machine.
-        InfrastructureError: the port is taken or not ours to take.
+        InfrastructureError: the port is in use or not permitted.
     """
     server = HttpServer(gateway, host=host, port=port, options=options)
     address = await server.start()

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the server, made of the records that check bodies and encode answers.
+"""OpenAPI document of the server, built from the records of bodies and answers.
 
 Source: OpenAPI Specification 3.2 (`itemSchema` describes one event of a stream).
 """
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 _RECORDS = (ChatBody, EmbeddingsBody, FeedbackBody, ChatReply, ChunkReply, EmbeddingsReply, ModelReply, ModelsReply)
 _REF = "#/components/schemas/"
 _ERRORS: Mapping[str, str] = {
-    "400": "a parameter, the variables, the content policy, the context's length or the token budget stands against it",
-    "401": "no key, or a wrong one",
-    "403": "a page of another site asked",
+    "400": "invalid parameter or variables, or above the context's length, the content policy or the token budget",
+    "401": "missing or unknown key",
+    "403": "request from a page of another site",
     "404": "no such feature, model or path",
-    "405": "this path takes another method",
-    "408": "the body took too long",
+    "405": "method not allowed for this path",
+    "408": "the body did not arrive in time",
     "413": "the body is too long",
-    "415": "the body is no plain JSON",
+    "415": "the body is not plain JSON",
     "421": "the `Host` is not this machine",
-    "429": "the feature's money of the day is spent; `Retry-After` says when a new day begins",
+    "429": "the feature's daily budget is used up; `Retry-After` is the time until the next day",
     "431": "too many or too long headers",
-    "500": "the project is set up wrongly, or a bug in flowai",
-    "502": "every model that may answer failed",
-    "503": "not now: overloaded, shutting down, or the providers ask to be left alone",
+    "500": "the project is misconfigured, or a bug in flowai",
+    "502": "all models of the fallback chain failed",
+    "503": "overloaded, shutting down, or all providers rate-limited or behind open circuit breakers",
     "504": "no model answered in time",
 }
 _ANSWER_HEADERS: Mapping[str, str] = {
-    "X-Flowai-Call-Id": "identity of the call, for feedback and the event log",
+    "X-Flowai-Call-Id": "id of the call, for feedback and the event log",
     "X-Flowai-Release": "the release that served",
-    "X-Flowai-Variant": "which side of a rollout served",
-    "X-Flowai-Model": "the registry's name of the model that answers; a stream that begins anew may end with another",
+    "X-Flowai-Variant": "variant of the rollout",
+    "X-Flowai-Model": "name of the model in the registry; a stream that restarts may end with another",
     "X-Flowai-Degraded": "`true` when the last resort answers, else `false`",
-    "X-Flowai-Disclaimer": "what the user is to be told then; percent-encoded UTF-8 beyond printable ASCII",
+    "X-Flowai-Disclaimer": "text for the user with a degraded answer; percent-encoded UTF-8 beyond printable ASCII",
     "X-Flowai-Cache": "`miss`, `exact` or `semantic`",
 }
 
 
 def openapi_document() -> dict[str, Any]:
-    """Give the document."""
+    """Build the document."""
     return {
         "openapi": "3.2.0",
         "info": {
@@ -60,12 +60,12 @@ def openapi_document() -> dict[str, Any]:
                 "post": _operation("embed texts", "EmbeddingsReply", "EmbeddingsBody", tag="models"),
             },
             "/v1/feedback": {"post": _feedback()},
-            "/v1/models": {"get": _operation("list what can be asked", "ModelsReply", tag="models")},
+            "/v1/models": {"get": _operation("list features and models", "ModelsReply", tag="models")},
             "/v1/models/{name}": {"get": _model()},
-            "/healthz": {"get": _plain("say that the process lives", _object("status"), tag="operation")},
+            "/healthz": {"get": _plain("check that the process runs", _object("status"), tag="operation")},
             "/readyz": {"get": _ready()},
-            "/metrics": {"get": _plain("give numbers for Prometheus", {"type": "string"}, kind="text/plain")},
-            "/openapi.json": {"get": _plain("give this document", {"type": "object"})},
+            "/metrics": {"get": _plain("return metrics for Prometheus", {"type": "string"}, kind="text/plain")},
+            "/openapi.json": {"get": _plain("return this document", {"type": "object"})},
         },
         "components": {
             "schemas": _schemas(),
@@ -76,11 +76,11 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    """Give the schemas of all records, and what their fields have to do with each other."""
+    """Return the schemas of all records, with the dependencies between their fields."""
     _, schemas = schema_components(_RECORDS, ref_template=_REF + "{name}")
     chat = schemas["ChatBody"]
     for name, values in NO_OP_VALUES.items():
-        chat["properties"][name] = {"enum": [*values, None], "description": "nothing else is supported"}
+        chat["properties"][name] = {"enum": [*values, None], "description": "no other value is supported"}
     chat["oneOf"] = [
         {
             "required": ["messages"],
@@ -120,25 +120,25 @@ def _schemas() -> dict[str, Any]:
 
 
 def _chat() -> dict[str, Any]:
-    operation = _operation("ask a feature or a model", "ChatReply", "ChatBody", tag="models")
-    good = operation["responses"]["200"]
-    good["headers"] = {
+    operation = _operation("complete a chat with a feature or a model", "ChatReply", "ChatBody", tag="models")
+    success = operation["responses"]["200"]
+    success["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _ANSWER_HEADERS.items()
     }
-    text = "a ChunkReply, or `[DONE]` at the end; a stream that dies ends with an Error instead, without `[DONE]`"
+    text = "a ChunkReply, or `[DONE]` at the end; a stream that fails ends with an Error, without `[DONE]`"
     event = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string", "description": text}}}
-    good["content"]["text/event-stream"] = {"itemSchema": event}  # with `stream: true`
+    success["content"]["text/event-stream"] = {"itemSchema": event}  # with `stream: true`
     return operation
 
 
 def _feedback() -> dict[str, Any]:
-    operation = _operation("say what became of an answer", "FeedbackBody", "FeedbackBody", tag="feedback")
+    operation = _operation("record feedback on an answer", "FeedbackBody", "FeedbackBody", tag="feedback")
     operation["responses"]["200"]["content"]["application/json"]["schema"] = _object("status", "call_id")
     return operation
 
 
 def _model() -> dict[str, Any]:
-    operation = _operation("look one of them up", "ModelReply", tag="models")
+    operation = _operation("return one feature or model", "ModelReply", tag="models")
     operation["parameters"] += [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
     return operation
 
@@ -154,12 +154,12 @@ def _ready() -> dict[str, Any]:
             "warm": {"type": "boolean"},
             "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
             "open_breakers": {"type": "array", "items": {"type": "string"}},
-            "calls_under_way_count": {"type": "integer"},
+            "in_flight_count": {"type": "integer"},
         },
     }
-    operation = _plain("say whether calls can be answered", schema)
+    operation = _plain("check whether the server can answer calls", schema)
     operation["responses"]["503"] = {
-        "description": "no release serves, or the server ends",
+        "description": "no release serves, or the server shuts down",
         "content": {"application/json": {"schema": schema}},
     }
     return operation
@@ -172,10 +172,10 @@ def _operation(summary: str, reply: str, body: str | None = None, *, tag: str) -
             "required": True,
             "content": {"application/json": {"schema": {"$ref": _REF + body}}},
         }
-        operation["parameters"] = [_header("X-Session-Id", r"^[\x21-\x7e]{1,256}$", "the conversation")]
+        operation["parameters"] = [_header("X-Session-Id", r"^[\x21-\x7e]{1,256}$", "id of the conversation")]
     operation["parameters"] = [
         *operation.get("parameters", []),
-        _header("X-Tenant", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "whose data it is; only where no keys are set up"),
+        _header("X-Tenant", r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$", "tenant; only without keys in the registry"),
     ]
     return operation
 

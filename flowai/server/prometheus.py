@@ -1,4 +1,4 @@
-"""The numbers of one server for Prometheus: seconds, `_total`, and labels whose values the registry bounds.
+"""Prometheus metrics of one server; the registry limits the values of all labels.
 
 Source: Prometheus, Metric and label naming; Text-based format 0.0.4.
 """
@@ -21,27 +21,27 @@ _NONE = "none"
 
 
 class Metrics:
-    """Counts what one server does; nothing is shared with other servers of the process."""
+    """Metrics of one server, not shared with other servers of the process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         by_call = ("feature", "release", "variant", "model")
         self._calls = Counter(
             "flowai_calls",
-            "Calls by how they ended: ok, degraded, or the class of the error.",
+            "Calls by outcome: ok, degraded, or the class of the error.",
             (*by_call, "cache", "outcome"),
             registry=self._registry,
         )
         self._call_s = Histogram(
             "flowai_call_duration_seconds",
-            "From the request to the whole answer.",
+            "Time from the request to the complete answer.",
             ("feature", "cache"),
             buckets=_CALL_BUCKETS_S,
             registry=self._registry,
         )
         self._first_s = Histogram(
             "flowai_first_token_seconds",
-            "From the request to the first token.",
+            "Time from the request to the first token.",
             ("feature", "model"),
             buckets=_CALL_BUCKETS_S,
             registry=self._registry,
@@ -50,7 +50,7 @@ class Metrics:
             "flowai_tokens", "Tokens used.", ("feature", "model", "direction"), registry=self._registry
         )
         self._cost = Counter(
-            "flowai_cost_usd", "US dollars of answers whose price is known.", by_call, registry=self._registry
+            "flowai_cost_usd", "Cost of answers with a known price, US dollars.", by_call, registry=self._registry
         )
         self._feedback = Counter("flowai_feedback", "Feedback by verdict.", ("verdict",), registry=self._registry)
         self._requests = Counter(
@@ -58,22 +58,25 @@ class Metrics:
         )
         self._request_s = Histogram(
             "flowai_http_request_duration_seconds",
-            "From a request's head to the end of its answer.",
+            "Time from a request's head to the end of its answer.",
             ("route",),
             buckets=_HTTP_BUCKETS_S,
             registry=self._registry,
         )
-        self._under_way = Gauge("flowai_calls_under_way", "Calls that run now.", registry=self._registry)
+        self._in_flight = Gauge("flowai_calls_in_flight", "Running calls.", registry=self._registry)
         self._trouble = Gauge(
-            "flowai_trouble", "1 where the gateway works on with less.", ("kind",), registry=self._registry
+            "flowai_trouble", "1 if a part of the gateway does not work.", ("kind",), registry=self._registry
         )
         self._open = Gauge(
-            "flowai_breaker_open", "1 where a provider is left alone.", ("provider",), registry=self._registry
+            "flowai_breaker_open",
+            "1 if a provider's circuit breaker is open.",
+            ("provider",),
+            registry=self._registry,
         )
         self._release = Gauge(
             "flowai_release_info", "1 for the release that serves.", ("release", "candidate"), registry=self._registry
         )
-        self._held = Gauge("flowai_events_held", "Events that wait for the log.", registry=self._registry)
+        self._held = Gauge("flowai_events_held", "Events that are not written yet.", registry=self._registry)
         self._dropped = Counter("flowai_events_dropped", "Events that were lost.", registry=self._registry)
         self._dropped_count = 0
         ProcessCollector(registry=self._registry)
@@ -96,13 +99,13 @@ class Metrics:
             self._cost.labels(*by_call).inc(answer.cost_usd)
 
     def failed(self, *, feature: str | None, model: str | None, error: str, duration_s: float) -> None:
-        """Count a call without an answer.
+        """Count a failed call of a feature, or of a model without a feature.
 
         Args:
-            feature: the feature; None when a model was asked on its own.
-            model: the model that was asked on its own; None for a feature.
+            feature: None for a call of a model.
+            model: None for a call of a feature.
             error: class of the error.
-            duration_s: seconds from the request to the failure, >= 0.
+            duration_s: time from the request to the failure, >= 0.
         """
         self._calls.labels(feature or _NONE, _NONE, _NONE, model or _NONE, "miss", error).inc()
         self._call_s.labels(feature or _NONE, "miss").observe(duration_s)
@@ -115,25 +118,25 @@ class Metrics:
         """Count an HTTP request.
 
         Args:
-            route: one of the server's own paths, or `other`.
-            method: one of HTTP's own methods, or `other`.
-            status: of the answer; 499 when the caller left.
-            duration_s: seconds from its head to the end of the answer, >= 0.
+            route: one of the server's paths, or `other`.
+            method: an HTTP method, or `other`.
+            status: of the answer; 499 when the caller disconnected.
+            duration_s: time from its head to the end of the answer, >= 0.
         """
         self._requests.labels(route, method, str(status)).inc()
         self._request_s.labels(route).observe(duration_s)
 
-    def text(self, standing: GatewayStatus, *, under_way_count: int) -> bytes:
-        """Give everything in Prometheus' text format."""
-        self._under_way.set(under_way_count)
+    def text(self, gateway_status: GatewayStatus, *, in_flight_count: int) -> bytes:
+        """Render all metrics in Prometheus' text format."""
+        self._in_flight.set(in_flight_count)
         for kind in get_args(DegradedReason):
-            self._trouble.labels(kind).set(kind in standing.degraded)
+            self._trouble.labels(kind).set(kind in gateway_status.degraded)
         self._open.clear()
-        for provider in standing.open_breakers:
+        for provider in gateway_status.open_breakers:
             self._open.labels(provider).set(1)
         self._release.clear()
-        self._release.labels(standing.release or _NONE, standing.candidate or _NONE).set(1)
-        self._held.set(standing.held_event_count)
-        self._dropped.inc(max(0, standing.dropped_event_count - self._dropped_count))
-        self._dropped_count = standing.dropped_event_count
+        self._release.labels(gateway_status.release or _NONE, gateway_status.candidate or _NONE).set(1)
+        self._held.set(gateway_status.held_event_count)
+        self._dropped.inc(max(0, gateway_status.dropped_event_count - self._dropped_count))
+        self._dropped_count = gateway_status.dropped_event_count
         return generate_latest(self._registry)

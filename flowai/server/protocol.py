@@ -1,4 +1,4 @@
-"""What the HTTP server needs of a gateway: to ask, to stream, to embed, to note feedback, and how things stand."""
+"""Protocol of the gateway for the HTTP server."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
 
 
 class GatewayProtocol(Protocol):
-    """A gateway, as far as HTTP needs it; see `flowai.gateway.gateway.Gateway` for what each method promises."""
+    """The methods that the HTTP server uses; `flowai.gateway.gateway.Gateway` documents them."""
 
     async def complete_request(self, ask: CompletionRequest) -> CompletionResult:
-        """Give a whole answer."""
+        """Return a complete answer."""
         ...
 
     def stream_request(
         self, ask: CompletionRequest, *, on_break: OnStreamBreak = "error"
     ) -> AsyncGenerator[StreamEvent]:
-        """Give an answer piece by piece."""
+        """Yield an answer in chunks."""
         ...
 
     async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
-        """Give one vector per text."""
+        """Return one vector per text."""
         ...
 
     async def feedback(
         self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
     ) -> None:
-        """Note what a person made of an answer."""
+        """Record a user's feedback on an answer."""
         ...
 
     async def status(self) -> GatewayStatus:
-        """Say how things stand; asked with every request."""
+        """Return the status; called for every request."""
         ...
 
     async def warm_up(self) -> None:
-        """Do now what the first call would wait for."""
+        """Load now what the first call needs."""
         ...

@@ -1,4 +1,4 @@
-"""The response headers that say how flowai came to an answer."""
+"""Response headers that describe an answer: call id, release, variant, model, cache."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from flowai.gateway.records import CompletionResult, StreamStarted
 
 
-def answer_headers(what: CompletionResult | StreamStarted) -> dict[str, str]:
-    """Give the headers that say how flowai came to an answer."""
+def answer_headers(answer: CompletionResult | StreamStarted) -> dict[str, str]:
+    """Return the headers that describe an answer."""
     headers = {
-        "x-flowai-call-id": what.call_id,
-        "x-flowai-model": what.model,
-        "x-flowai-degraded": "true" if what.degraded else "false",
-        "x-flowai-cache": what.cache,
+        "x-flowai-call-id": answer.call_id,
+        "x-flowai-model": answer.model,
+        "x-flowai-degraded": "true" if answer.degraded else "false",
+        "x-flowai-cache": answer.cache,
     }
-    if what.release is not None:
-        headers["x-flowai-release"] = what.release
-    if what.variant is not None:
-        headers["x-flowai-variant"] = what.variant
-    if what.disclaimer is not None:
-        headers["x-flowai-disclaimer"] = what.disclaimer
+    if answer.release is not None:
+        headers["x-flowai-release"] = answer.release
+    if answer.variant is not None:
+        headers["x-flowai-variant"] = answer.variant
+    if answer.disclaimer is not None:
+        headers["x-flowai-disclaimer"] = answer.disclaimer
     return {name: _header_value(value) for name, value in headers.items()}
 
 
@@ -30,5 +30,5 @@ _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
 def _header_value(text: str) -> str:
-    """Keep printable ASCII, and percent-encode the UTF-8 of all else: no text can begin a header of its own."""
+    """Keep printable ASCII and percent-encode the rest, so that no text can inject a header."""
     return quote(text, safe=_PLAIN)

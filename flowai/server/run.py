@@ -1,4 +1,4 @@
-"""What `flowai serve` does: opens the gateway, serves it until a signal comes, drains, ends; makes keys for callers."""
+"""`flowai serve`: opens the gateway, serves until a signal, drains, stops; also creates keys for callers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from flowai.server.http_server import HttpServer
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what the registry takes for a name
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names that the registry accepts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeOptions:
-    """What to serve, and where."""
+    """Options of `flowai serve`."""
 
     start: Path
     """The project's directory, or one below it."""
@@ -36,46 +36,43 @@ class ServeOptions:
     host: str = "127.0.0.1"
     """Address or name to listen on."""
     port: int = 8080
-    """Port, 0 to 65535; 0 takes a free one."""
+    """0 to 65535; 0 for a free port."""
     drain_s: float = 30.0
-    """Seconds that calls under way get when the server is told to end, >= 0."""
+    """Time for running calls after the signal, >= 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerInfo:
-    """A server that takes calls."""
+    """A running server."""
 
     address: str
     """`http://127.0.0.1:8080`."""
-    standing: GatewayStatus
-    """How the gateway stands."""
+    gateway_status: GatewayStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServeResult:
-    """How a server ended."""
+    """Result of `flowai serve`."""
 
     cut_count: int
-    """Calls that were cut because they took longer than they were given."""
+    """Calls that were cut because they took longer than `drain_s`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewKey:
-    """A key for a caller; it is not kept anywhere."""
+    """A new key for a caller; it is not stored."""
 
     key: str
-    """The key itself."""
     tenant: str
-    """Whose it is."""
     lines: tuple[str, ...]
-    """What to put into the registry, YAML."""
+    """YAML to add to the registry."""
 
 
-def make_key(tenant: str) -> NewKey:
-    """Make a key for a tenant.
+def create_key(tenant: str) -> NewKey:
+    """Create a key for a tenant.
 
     Raises:
-        UsageError: the registry would not take such a name.
+        UsageError: the registry does not accept such a name.
     """
     if _TENANT.fullmatch(tenant) is None:
         raise UsageError(f"`{tenant}` cannot name a tenant", hint="letters, digits, `_`, `-` and `.`")
@@ -95,15 +92,15 @@ def run_serve(
     """Serve until SIGTERM or SIGINT; a second signal ends at once.
 
     Args:
-        options: what and where.
-        on_ready: told once calls are taken.
-        on_drain: told, with the number of calls under way, that no more are taken.
-        on_error: told what no caller is told: exceptions that nothing expected, and a model of this machine that does
-            not start.
+        options: options of the command.
+        on_ready: called when the server accepts calls.
+        on_drain: called with the number of running calls when the server accepts no more.
+        on_error: called with errors that callers do not see: unexpected exceptions, and a local model that does not
+            start.
 
     Raises:
-        UsageError: the address can be reached from other machines and the registry has no keys; no such address.
-        InfrastructureError: the port is taken.
+        UsageError: other machines can reach the address and the registry has no keys; no such address.
+        InfrastructureError: the port is in use.
         ProjectError: a file of the project is wrong.
     """
     return asyncio.run(_serve(options, on_ready, on_drain, on_error))
@@ -120,40 +117,40 @@ async def _serve(
     from flowai.server.http_server import HttpServer
 
     async with Gateway(options.start, env=options.env, origin="serve") as gateway:
-        standing = await gateway.status()
+        gateway_status = await gateway.status()
         is_local = is_loopback(options.host)
-        if not is_local and not standing.serve.keys:
+        if not is_local and not gateway_status.serve.keys:
             raise UsageError(
-                f"`{options.host}` can be reached from other machines, and the registry has no keys",
-                hint="make one with `flowai serve --new-key TENANT` and put its lines into the registry",
+                f"other machines can reach `{options.host}`, but the registry has no keys",
+                hint="create one with `flowai serve --new-key TENANT` and add its lines to the registry",
             )
         app_options = AppOptions(is_local=is_local, on_bug=on_error)
         server = HttpServer(gateway, host=options.host, port=options.port, options=app_options)
         signals = _Signals()
         address = await server.start()
-        warming = asyncio.create_task(_warm_up(server, on_error))  # after the port is open: nobody waits for it
+        warm_up_task = asyncio.create_task(_warm_up(server, on_error))  # after the port is open: nothing waits for it
         try:
-            on_ready(ServerInfo(address=address, standing=standing))
+            on_ready(ServerInfo(address=address, gateway_status=gateway_status))
             await signals.first.wait()
-            on_drain(len(server.app.under_way))
+            on_drain(len(server.app.in_flight))
             return ServeResult(cut_count=await _drain(server, options.drain_s, signals))
         finally:
-            warming.cancel()
+            warm_up_task.cancel()
             with suppress(asyncio.CancelledError):
-                await warming
+                await warm_up_task
             await server.stop()
-            signals.forget()
+            signals.remove_handlers()
 
 
 async def _warm_up(server: HttpServer, on_error: Callable[[BaseException], None]) -> None:
     try:
         await server.warm_up()
-    except FlowaiError as error:  # the calls that need it will meet the same
+    except FlowaiError as error:  # calls that need the same will fail with it
         on_error(error)
 
 
 class _Signals:
-    """The first and the second request to end."""
+    """Events of the first and the second signal."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
@@ -165,16 +162,16 @@ class _Signals:
     def _on_signal(self) -> None:
         (self.second if self.first.is_set() else self.first).set()
 
-    def forget(self) -> None:
+    def remove_handlers(self) -> None:
         for number in _SIGNALS:
             self._loop.remove_signal_handler(number)
 
 
-async def _drain(server: HttpServer, for_s: float, signals: _Signals) -> int:
-    """Wait for the calls under way, until their time is over or a second signal comes; give how many were cut."""
-    draining = asyncio.create_task(server.drain(for_s))
-    hurry = asyncio.create_task(signals.second.wait())
-    await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+async def _drain(server: HttpServer, timeout_s: float, signals: _Signals) -> int:
+    """Wait for running calls until the time limit or a second signal; return how many were cut."""
+    draining = asyncio.create_task(server.drain(timeout_s))
+    second_signal = asyncio.create_task(signals.second.wait())
+    await asyncio.wait({draining, second_signal}, return_when=asyncio.FIRST_COMPLETED)
     cut_count = 0 if draining.done() else server.cut()
-    hurry.cancel()
+    second_signal.cancel()
     return cut_count + await draining

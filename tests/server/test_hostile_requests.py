@@ -344,7 +344,7 @@ def test_one_call_too_many_is_told_to_come_back(server: ServedGateway, gateway: 
     second = post(server)
     assert problem(second) == (503, "overloaded")
     assert second.headers["retry-after"] == "1"
-    assert server.http.get("/readyz").json()["calls_under_way_count"] == 1
+    assert server.http.get("/readyz").json()["in_flight_count"] == 1
     go_on.set()
     first.join(20)
     assert answers == [200]
@@ -388,7 +388,7 @@ def test_a_caller_that_does_not_read_is_left(gateway: ScriptedGateway) -> None:
         body = json.dumps(GOOD | {"stream": True}).encode()
         line.sendall(head(len(body)) + body)
         assert gateway.begun.wait(20)
-        while own.http.get("/readyz").json()["calls_under_way_count"]:
+        while own.http.get("/readyz").json()["in_flight_count"]:
             pass
         assert "[DONE]" not in until_closed(line).decode()
 

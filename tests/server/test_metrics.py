@@ -120,9 +120,9 @@ def test_it_says_when_it_is_warm(server: ServedGateway) -> None:
     assert server.http.get("/readyz").json()["warm"] is True
 
 
-def test_feedback_is_noted(gateway: ScriptedGateway, server: ServedGateway) -> None:
+def test_feedback_is_recorded(gateway: ScriptedGateway, server: ServedGateway) -> None:
     body = {"call_id": "chatcmpl-c1", "verdict": "edited", "text": "better", "user": "u"}
-    assert server.http.post("/v1/feedback", json=body).json() == {"status": "noted", "call_id": "c1"}
+    assert server.http.post("/v1/feedback", json=body).json() == {"status": "recorded", "call_id": "c1"}
     assert gateway.noted == [("c1", "edited", "better", "u")]
     assert server.http.post("/v1/feedback", json={"call_id": "c1", "verdict": "meh"}).status_code == 400
     assert samples(server.http)["flowai_feedback_total{verdict=edited}"] == 1

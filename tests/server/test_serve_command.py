@@ -263,5 +263,5 @@ def test_a_caller_that_leaves_frees_its_provider(project: SampleProject, provide
         with pytest.raises(openai.APITimeoutError):
             client.chat.completions.create(model="chat", messages=HELLO, timeout=0.5)
         assert provider.request_count == 1
-        while http.get("/readyz").json()["calls_under_way_count"] or provider.open_connections:
+        while http.get("/readyz").json()["in_flight_count"] or provider.open_connections:
             pass

@@ -68,7 +68,7 @@ class _ServeScreen:
         self._json = json
 
     def ready(self, serving: ServerInfo) -> None:
-        standing = serving.standing
+        standing = serving.gateway_status
         if self._json:
             import msgspec
 
@@ -100,9 +100,9 @@ class _ServeScreen:
 
 def _show_new_key(tenant: str, *, json: bool) -> None:
     from flowai.cli import console
-    from flowai.server.run import make_key
+    from flowai.server.run import create_key
 
-    made = make_key(tenant)
+    made = create_key(tenant)
     if json:
         console.print_json({"key": made.key, "tenant": made.tenant, "registry": "\n".join(made.lines)})
         return

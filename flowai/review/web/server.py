@@ -42,7 +42,7 @@ async def serve_review_page(
         InfrastructureError: the port is in use or not permitted.
     """
     token = LoginToken(random_bytes)
-    server = quiet_server(ReviewApp(queue, token, on_bug=on_bug), most_connections_count=_MAX_CONNECTIONS)
+    server = quiet_server(ReviewApp(queue, token, on_bug=on_bug), max_connections=_MAX_CONNECTIONS)
     try:
         base = f"http://{LOOPBACK}:{await server.start(LOOPBACK, port)}/?token="
         yield Addresses(reusable=base + token.token, single_use=base + token.single_use_token)

@@ -1,7 +1,7 @@
-"""One HTTP connection: uvicorn's, with a time limit for a request's head and an answer for a head that is none.
+"""uvicorn's HTTP connection with a time limit for a request's head and a response to a malformed head.
 
-uvicorn 0.54 waits for ever for the rest of a head, names every protocol error 400, and fails on one that comes after an
-answer has begun.
+uvicorn 0.54 has no time limit for a head, answers every protocol error with 400, and fails on an error after the start
+of a response.
 """
 
 from __future__ import annotations
@@ -20,47 +20,47 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 HEAD_TIMEOUT_S = 10.0
-"""Seconds from a request's first byte, or from the connection, to the end of its head."""
+"""Time from a request's first byte, or from the connection, to the end of its head."""
 _MAX_UNREAD_S = 5.0
 _TOO_LARGE = 431
 
 
 class LimitedConnection(H11Protocol):
-    """A connection that does not wait for ever."""
+    """A connection with time limits."""
 
     head_timeout_s = HEAD_TIMEOUT_S
 
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start the time limit for a head."""
         super().connection_made(transport)
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
+        """Stop the time limit."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; half a head starts the clock, a whole one stops it."""
+        """Read bytes; a partial head starts the time limit, a complete one stops it."""
         super().data_received(data)
         self._check_progress()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request; one that was answered before it was all there must come to its end soon."""
+        """Continue with the next request; a request that was answered before its end gets a short time limit."""
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self.loop.call_later(_MAX_UNREAD_S, self._close_unread, self.cycle)
         self._check_progress()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with OpenAI's error object, where an answer can still be given."""
+        """Answer malformed HTTP with OpenAI's error object, if a response is still possible."""
         error = sys.exc_info()[1]
         status = getattr(error, "error_status_hint", 400)
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it as always there
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn declares it as never None
         if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True  # the running answer has nobody to go to
+            cycle.disconnected = True  # the running response cannot be delivered
             cycle.message_event.set()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()

@@ -1,4 +1,4 @@
-"""Calls under way: how many there may be, and their end when the caller leaves or the server must."""
+"""Running calls of a server: their limit, and their end when the caller disconnects or the server shuts down."""
 
 from __future__ import annotations
 
@@ -19,31 +19,27 @@ _RETRY_AFTER_S = 1.0
 
 
 class InFlightRequest:
-    """One call's place; whoever ends it says why.
-
-    Args:
-        task: the call's own task.
-    """
+    """A running call; `ended_by` is the reason of an early end."""
 
     def __init__(self, task: asyncio.Task[object]) -> None:
         self._task = task
-        self._watch: asyncio.Task[None] | None = None
+        self._disconnect_task: asyncio.Task[None] | None = None
         self.ended_by: FlowaiError | None = None
 
     def end(self, reason: FlowaiError) -> None:
-        """Cancel the call; it meets the reason instead of a cancellation."""
+        """Cancel the call; it raises the reason instead of a CancelledError."""
         if self.ended_by is None:
             self.ended_by = reason
             self._task.cancel()
 
     def watch_disconnect(self, receive: Receive) -> None:
-        """End the call when its caller leaves; from now on nobody else may read the request."""
-        self._watch = asyncio.create_task(self._until_gone(receive))
+        """End the call when its caller disconnects; from now on no other code may read the request."""
+        self._disconnect_task = asyncio.create_task(self._until_gone(receive))
 
     def close(self) -> None:
-        """Stop watching."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Stop waiting for a disconnect."""
+        if self._disconnect_task is not None:
+            self._disconnect_task.cancel()
 
     async def _until_gone(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -52,7 +48,7 @@ class InFlightRequest:
 
 
 class InFlightRequests:
-    """All calls of one server; used within its event loop."""
+    """The running calls of one server; used within its event loop."""
 
     def __init__(self) -> None:
         self._slots: set[InFlightRequest] = set()
@@ -65,21 +61,18 @@ class InFlightRequests:
 
     @contextmanager
     def slot(self, limit: int) -> Iterator[InFlightRequest]:
-        """Hold a call's place while it runs.
-
-        Args:
-            limit: how many may run at one time.
+        """Register a call while the block runs; at most `limit` at the same time.
 
         Raises:
-            RefusedError: 503, the server is full or ends.
-            ClientGoneError: the caller left meanwhile.
+            RefusedError: 503, the limit is reached or the server shuts down.
+            ClientGoneError: the caller disconnected.
         """
         if self.is_draining:
             raise error_response(
                 503, "the gateway is shutting down", code="shutting_down", headers={"connection": "close"}
             )
         if len(self._slots) >= limit:
-            text = f"the gateway is answering {limit} calls already"
+            text = f"the gateway already answers {limit} calls, its limit"
             raise error_response(503, text, code="overloaded", retry_after_s=_RETRY_AFTER_S)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: servers run requests in tasks
@@ -99,27 +92,20 @@ class InFlightRequests:
             if not self._slots:
                 self._idle.set()
 
-    async def drain(self, for_s: float) -> int:
-        """Let no call begin any more, and wait for those under way.
-
-        Args:
-            for_s: seconds to wait, >= 0.
-
-        Returns:
-            How many calls were cut because they took longer.
-        """
+    async def drain(self, timeout_s: float) -> int:
+        """Refuse new calls, wait for the running ones, and return how many were cut after `timeout_s` (>= 0)."""
         self.is_draining = True
         try:
-            async with asyncio.timeout(for_s):
+            async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
         except TimeoutError:
             return self.cut()
         return 0
 
     def cut(self) -> int:
-        """End every call now; give how many there were."""
+        """End all calls with an error; return their number."""
         self.is_draining = True
         slots = list(self._slots)
         for slot in slots:
-            slot.end(error_response(503, "the gateway shut down before the answer was whole", code="shutting_down"))
+            slot.end(error_response(503, "the gateway shut down before the answer was complete", code="shutting_down"))
         return len(slots)

@@ -1,4 +1,4 @@
-"""A port of this machine, and uvicorn's server on it."""
+"""Listening socket, and uvicorn's server on it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 LOOPBACK = "127.0.0.1"
-_BACKLOG_COUNT = 1024
-_CUT_GRACE_S = 2  # what calls that were cut get to say so
+_BACKLOG_CONNECTIONS = 1024
+_CUT_GRACE_S = 2  # for the error responses of calls that were cut
 
 
 class EmbeddedServer(uvicorn.Server):
-    """uvicorn's server, which tells when it is up and leaves signals to us."""
+    """uvicorn's server, without signal handlers and with an event for its start."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -33,13 +33,13 @@ class EmbeddedServer(uvicorn.Server):
         self._task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
+        """Start, and set the event."""
         await super().startup(sockets)
         self._is_up.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Install no handlers: uvicorn would kill the process with the same signal once it has ended in good order."""
+        """Install no handlers: uvicorn's would raise the signal again after a graceful exit."""
         yield
 
     async def start(self, host: str, port: int) -> int:
@@ -47,7 +47,7 @@ class EmbeddedServer(uvicorn.Server):
 
         Raises:
             UsageError: no such address on this machine.
-            InfrastructureError: the port is taken or not ours to take.
+            InfrastructureError: the port is in use or not permitted.
         """
         listener = await _listen(host, port)
         self._task = asyncio.create_task(self.serve(sockets=[listener]))
@@ -55,25 +55,20 @@ class EmbeddedServer(uvicorn.Server):
         return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
-        """End; may be called twice."""
+        """Stop the server; may be called twice."""
         if self._task is not None:
             self.should_exit = True
             await self._task
             self._task = None
 
     def stop_accepting(self) -> None:
-        """Close the port; connections that are open stay."""
+        """Close the port; open connections stay."""
         for server in self.servers:
             server.close()
 
 
-def quiet_server(app: Any, *, most_connections_count: int) -> EmbeddedServer:  # noqa: ANN401 - an ASGI application
-    """Put uvicorn around an application: HTTP alone, bounded, silent.
-
-    Args:
-        app: the application.
-        most_connections_count: connections at a time, >= 1; who comes above is told to come back.
-    """
+def quiet_server(app: Any, *, max_connections: int) -> EmbeddedServer:  # noqa: ANN401 - an ASGI application
+    """Build a server for an application: HTTP only, without logs; above `max_connections` (>= 1) it answers 503."""
     config = uvicorn.Config(
         app,
         http=LimitedConnection,
@@ -85,28 +80,23 @@ def quiet_server(app: Any, *, most_connections_count: int) -> EmbeddedServer:  #
         server_header=False,
         proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        limit_concurrency=most_connections_count,
+        limit_concurrency=max_connections,
         timeout_graceful_shutdown=_CUT_GRACE_S,
-        backlog=_BACKLOG_COUNT,
+        backlog=_BACKLOG_CONNECTIONS,
     )
     return EmbeddedServer(config)
 
 
 async def _listen(host: str, port: int) -> socket.socket:
-    """Open the port; the first address of a name counts.
-
-    Raises:
-        UsageError: no such address on this machine.
-        InfrastructureError: the port is taken or not ours to take.
-    """
+    """Open the port at the first address of a name."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
+        addresses = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError:
         raise _no_address(host) from None
-    family, kind, protocol, _, address = found[0]
-    # asyncio switches Nagle's delay off only for sockets that say they are TCP: without it each answer takes 40 ms
+    family, kind, protocol, _, address = addresses[0]
+    # with the protocol set, asyncio disables Nagle's algorithm, which delays each answer by 40 ms
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -117,11 +107,11 @@ async def _listen(host: str, port: int) -> socket.socket:
             raise _no_address(host) from None
         raise InfrastructureError(
             f"cannot listen on `{host}:{port}`: {error.strerror or error}",
-            hint="another process has the port, or it is not yours to take; port 0 takes a free one",
+            hint="another process uses the port, or it needs more permissions; port 0 is any free port",
         ) from None
     listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
     return listener
 
 
 def _no_address(host: str) -> UsageError:
-    return UsageError(f"`{host}` is no address of this machine", hint="`127.0.0.1`, or `0.0.0.0` for all of them")
+    return UsageError(f"`{host}` is not an address of this machine", hint="use `127.0.0.1`, or `0.0.0.0` for all")

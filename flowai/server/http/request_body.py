@@ -1,4 +1,4 @@
-"""Reads a request's body: bounded in bytes and in time, one JSON object, checked against a record."""
+"""Reads a request's body, one JSON object with limits of size and time, and converts it into a record."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
-MAX_DEPTH_COUNT = 64  # far above any real schema of a tool; below what any later step recurses into
-_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+MAX_DEPTH = 64  # more than any real tool schema has, less than the recursion limit
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(.*)`$")
 
@@ -29,8 +29,8 @@ async def read_json_object(request: Request, limits: Serve) -> dict[str, Any]:
     """Read the body as one JSON object.
 
     Raises:
-        RefusedError: 415 another content type, 413 too long, 408 too slow, 400 no JSON object or too deep.
-        ClientGoneError: the caller left in the middle.
+        RefusedError: 415 another content type, 413 too long, 408 too slow, 400 not a JSON object or too deep.
+        ClientGoneError: the caller disconnected.
     """
     _check_type(request)
     raw = await _read(request, limits)
@@ -43,30 +43,30 @@ async def read_json_object(request: Request, limits: Serve) -> dict[str, Any]:
         raise _too_deep() from None
     if not isinstance(value, dict):
         raise error_response(400, "the body is not a JSON object", code="invalid_json")
-    if _is_deeper_than(value, MAX_DEPTH_COUNT):
+    if _is_deeper_than(value, MAX_DEPTH):
         raise _too_deep()
     return value
 
 
 def decode_body(value: dict[str, Any], record: type[Record]) -> Record:
-    """Make a record of a parsed body.
+    """Convert a parsed body into a record.
 
     Raises:
-        RefusedError: 400; names the parameter, what was found and what was expected.
+        RefusedError: 400, with the parameter, found and expected.
     """
     try:
         return msgspec.convert(value, record)
     except msgspec.ValidationError as error:
-        raise _wrong(str(error)) from None
+        raise _validation_error(str(error)) from None
 
 
 def _check_type(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    # besides being wrong, a form or plain text is what a page in a browser can send without asking first
-    if kind != "application/json":
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # a form or plain text is also what a page in a browser can send without a CORS preflight
+    if content_type != "application/json":
         raise error_response(415, "send the body as `content-type: application/json`", code="unsupported_media_type")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise error_response(415, "compressed bodies are not read; send it as it is", code="unsupported_media_type")
+        raise error_response(415, "compressed bodies are not supported", code="unsupported_media_type")
 
 
 async def _read(request: Request, limits: Serve) -> bytes:
@@ -99,13 +99,13 @@ def _too_long(limits: Serve) -> RefusedError:
 
 
 def _too_deep() -> RefusedError:
-    return error_response(400, f"the body is nested more than {MAX_DEPTH_COUNT} levels deep", code="invalid_json")
+    return error_response(400, f"the body is nested more than {MAX_DEPTH} levels deep", code="invalid_json")
 
 
-def _is_deeper_than(value: object, most: int) -> bool:
-    """Walk level by level, so that depth itself cannot break the walk."""
+def _is_deeper_than(value: object, max_depth: int) -> bool:
+    """Check level by level, without recursion."""
     level = [value]
-    for _ in range(most):
+    for _ in range(max_depth):
         level = [child for parent in level for child in _children(parent) if isinstance(child, (dict, list))]
         if not level:
             return False
@@ -119,17 +119,17 @@ def _children(value: object) -> Iterator[object]:
         yield from value
 
 
-def _wrong(text: str) -> RefusedError:
-    """Turn msgspec's words into ours: the place becomes OpenAI's `param`."""
-    place = _PLACE.search(text)
-    what = text[: place.start()] if place else text
-    way = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", place[1]).strip(".") if place else ""
+def _validation_error(text: str) -> RefusedError:
+    """Convert msgspec's message into an error; its path becomes OpenAI's `param`."""
+    match = _PATH.search(text)
+    what = text[: match.start()] if match else text
+    path = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", match[1]).strip(".") if match else ""
     named = _UNKNOWN.search(what) or _MISSING.search(what)
     if named:
-        way = f"{way}.{named[1]}" if way else named[1]
+        path = f"{path}.{named[1]}" if path else named[1]
         problem = "is not supported" if _UNKNOWN.search(what) else "is missing"
         code = "unsupported_parameter" if _UNKNOWN.search(what) else "missing_required_parameter"
-        return error_response(400, f"`{way}` {problem}", code=code, param=way)
+        return error_response(400, f"`{path}` {problem}", code=code, param=path)
     return error_response(
-        400, f"`{way or 'body'}`: {what[:1].lower()}{what[1:]}", code="invalid_type", param=way or None
+        400, f"`{path or 'body'}`: {what[:1].lower()}{what[1:]}", code="invalid_type", param=path or None
     )

@@ -1,4 +1,4 @@
-"""The way out to one caller: head, pieces, end; a caller that does not read is left."""
+"""Writes a response: head, chunks, end; a caller that does not read counts as gone."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
-"""On every answer: nothing of it is kept or guessed at by what lies between."""
+"""On every response, against caching and content sniffing."""
 
 
 class ResponseWriter:
-    """What goes out in answer to one request.
+    """Writer of one response.
 
     Args:
-        send: ASGI's.
-        write_timeout_s: seconds a caller may leave what was sent unread before it counts as gone, > 0.
+        send: ASGI's `send`.
+        write_timeout_s: time until a caller that does not read counts as gone, > 0.
     """
 
     def __init__(self, send: Send, write_timeout_s: float) -> None:
@@ -34,7 +34,7 @@ class ResponseWriter:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the head is out, so that the status can no longer change."""
+        """True when the head was sent, so that the status can no longer change."""
         return self.status is not None
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -46,15 +46,15 @@ class ResponseWriter:
         await self._send_message({"type": "http.response.start", "status": status, "headers": lines})
 
     async def more(self, data: bytes) -> None:
-        """Send a piece.
+        """Send a chunk.
 
         Raises:
-            ClientGoneError: the caller reads no more.
+            ClientGoneError: the caller does not read.
         """
         await self._send_message({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
-        """Send the last piece."""
+        """Send the last chunk."""
         await self._send_message({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _send_message(self, message: Message) -> None:
@@ -65,7 +65,7 @@ class ResponseWriter:
             raise ClientGoneError from None
 
 
-async def send_whole(outlet: ResponseWriter, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Send a whole answer."""
-    await outlet.begin(status, {**headers, "content-length": str(len(body))})
-    await outlet.end(body)
+async def send_whole(writer: ResponseWriter, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Send a complete response."""
+    await writer.begin(status, {**headers, "content-length": str(len(body))})
+    await writer.end(body)

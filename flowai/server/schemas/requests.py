@@ -1,4 +1,4 @@
-"""What callers send: the bodies of each endpoint, as records that check and that the OpenAPI document is made of.
+"""Request bodies of each endpoint; the records validate them and are the source of the OpenAPI document.
 
 Source: OpenAI API reference, Create chat completion, Create embeddings; `prompt_variables` as LiteLLM's proxy names it.
 """
@@ -19,41 +19,41 @@ TokenLimit = Annotated[int, Meta(ge=1, le=1 << 31)]
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A parameter nobody knows is an error, never passed over in silence."""
+    """Base of bodies: an unknown parameter is an error."""
 
 
 class ContentPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a message's content, as the model's provider takes it."""
+    """A part of a message's content, in the provider's format."""
 
     type: Annotated[str, Meta(min_length=1)]
     """`text`, `image_url`, ..."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One message; further keys (`name`, `tool_calls`, `tool_call_id`) are passed on."""
+    """A message; other keys (`name`, `tool_calls`, `tool_call_id`) are forwarded."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    """Who speaks."""
+    """Author of the message."""
     content: str | list[ContentPart] | None = None
-    """What was said; null for an assistant that only called tools."""
+    """The text; null for an assistant that only called tools."""
 
 
 class StreamOptions(_Body, frozen=True):
-    """What a stream carries besides the answer."""
+    """Options of a stream."""
 
     include_usage: bool | None = None
-    """A last chunk with the tokens used."""
+    """Whether to send a last chunk with the token counts."""
     include_obfuscation: bool | None = None
-    """Accepted; nothing is obfuscated."""
+    """Accepted without effect."""
 
 
 class Function(msgspec.Struct, frozen=True, kw_only=True):
     """A function that the model may call."""
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
-    """Its name."""
+    """Name of the function."""
     description: str | None = None
-    """When to call it."""
+    """Purpose of the function, for the model."""
     parameters: dict[str, Any] | None = None
     """JSON Schema of its arguments."""
     strict: bool | None = None
@@ -64,7 +64,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the model may call."""
 
     type: Literal["function"]
-    """Functions are the only kind."""
+    """Always `function`."""
     function: Function
     """The function."""
 
@@ -73,63 +73,63 @@ class FunctionName(msgspec.Struct, frozen=True, kw_only=True):
     """The function that must be called."""
 
     name: Annotated[str, Meta(min_length=1)]
-    """Its name."""
+    """Name of the function."""
 
 
 class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
     """The tool that must be called."""
 
     type: Literal["function"]
-    """Functions are the only kind."""
+    """Always `function`."""
     function: FunctionName
-    """Which one."""
+    """The function."""
 
 
 class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON Schema that the answer must follow."""
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
-    """Its name."""
+    """Name of the schema."""
     description: str | None = None
-    """What it is for."""
+    """Purpose of the schema, for the model."""
     schema: dict[str, Any] | None = None
     """The schema."""
     strict: bool | None = None
-    """Whether the provider is to enforce it."""
+    """Whether the provider must enforce it."""
 
 
 class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """What the answer must be."""
+    """Format of the answer."""
 
     type: Literal["text", "json_object", "json_schema"]
     """Free text, any JSON object, or JSON that follows a schema."""
     json_schema: NamedSchema | None = None
-    """The schema; with `json_schema` only."""
+    """The schema; only with the type `json_schema`."""
 
 
-class SamplingParams(_Body, frozen=True):
-    """What flowai understands beyond OpenAI's parameters."""
+class FlowaiOptions(_Body, frozen=True):
+    """Parameters beyond OpenAI's."""
 
     on_break: Literal["error", "restart"] = "error"
-    """When a stream dies in the middle: `error` ends it with an error event, `restart` begins anew with the next model,
-    announced by a chunk whose `flowai.restarted` is true: forget all pieces before it."""
+    """If a stream breaks off: `error` ends it with an error event, `restart` starts over with the next model, after a
+    chunk with `flowai.restarted: true`: discard all chunks before it."""
     cache: bool = True
-    """False to ask a model in any case."""
+    """False to bypass the cache."""
 
 
 class ChatBody(_Body, frozen=True):
     """A chat request."""
 
     model: ModelName
-    """A feature, or a model of the registry; a feature wins where both have the name."""
+    """Name of a feature, or of a model in the registry; if both exist, the feature."""
     messages: list[Message] | None = None
     """The conversation; not with `prompt_variables`."""
     prompt_variables: dict[str, Any] | None = None
     """The variables of the feature's prompt; `messages` is then absent or empty."""
     stream: bool | None = None
-    """Whether the answer comes piece by piece."""
+    """Whether the answer is streamed."""
     stream_options: StreamOptions | None = None
-    """What a stream carries besides the answer."""
+    """Options of a stream."""
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     """0 to 2."""
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -139,37 +139,37 @@ class ChatBody(_Body, frozen=True):
     presence_penalty: Penalty | None = None
     """-2 to 2."""
     max_tokens: TokenLimit | None = None
-    """Most tokens of the answer."""
+    """Maximum number of tokens of the answer."""
     max_completion_tokens: TokenLimit | None = None
     """The same under OpenAI's newer name."""
     stop: str | Annotated[list[str], Meta(max_length=4)] | None = None
-    """Where to stop: a text, or up to four."""
+    """Stop sequence, or up to four of them."""
     seed: Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)] | None = None
-    """For answers that can be repeated, where the provider can; at most 2^53 either way, as far as JSON goes."""
+    """Seed for reproducible answers, if the provider supports it; -2^53 to 2^53, the exact integers of JSON."""
     logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     """Token id -> -100 to 100."""
     tools: Annotated[list[Tool], Meta(min_length=1, max_length=128)] | None = None
-    """What the model may call."""
+    """Tools that the model may call."""
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
-    """Whether and what it must call."""
+    """Whether the model must call a tool, and which."""
     parallel_tool_calls: bool | None = None
-    """Whether it may call several at once."""
+    """Whether the model may call several tools at once."""
     response_format: ResponseFormat | None = None
-    """What the answer must be."""
+    """Format of the answer."""
     reasoning_effort: ShortText | None = None
-    """How long a reasoning model may think, in the provider's words."""
+    """Effort of a reasoning model; the provider defines the values."""
     verbosity: ShortText | None = None
-    """How long the answer should be, in the provider's words."""
+    """Length of the answer; the provider defines the values."""
     user: ShortText | None = None
-    """Who asks; decides the side of a rollout and the arm of an experiment; only a hash is kept."""
+    """Id of the user; it decides the variant of a rollout and the arm of an experiment. Only a hash is stored."""
     safety_identifier: ShortText | None = None
     """The same under OpenAI's newer name; `user` wins."""
     prompt_cache_key: ShortText | None = None
-    """Accepted and not passed on: it changes no answer."""
+    """Accepted and not forwarded: it has no effect on answers."""
     prompt_cache_retention: ShortText | None = None
-    """Accepted and not passed on."""
-    flowai: SamplingParams | None = None
-    """What flowai understands beyond OpenAI's parameters."""
+    """Accepted and not forwarded."""
+    flowai: FlowaiOptions | None = None
+    """Parameters beyond OpenAI's."""
 
 
 FORWARDED_PARAMS = (
@@ -188,10 +188,10 @@ FORWARDED_PARAMS = (
     "reasoning_effort",
     "verbosity",
 )
-"""Parameters that go to the model as they came."""
+"""Parameters that are forwarded to the model unchanged."""
 
 WHOLE_NUMBERS = ("max_tokens", "max_completion_tokens", "seed")
-"""Parameters that may be written as `100.0`: to JSON that is a whole number too."""
+"""Parameters that may be written as `100.0`, a whole number in JSON."""
 
 NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -201,33 +201,33 @@ NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     "service_tier": ("auto", "default"),
 }
-"""Parameters that cannot be honoured, and the values that ask for nothing: those are accepted, others refused."""
+"""Unsupported parameters with their values without effect, which are accepted; other values are refused."""
 
 
 class EmbeddingsBody(_Body, frozen=True):
     """Texts to embed."""
 
     model: ModelName
-    """A model of the registry."""
+    """Name of a model in the registry."""
     input: (
         Annotated[str, Meta(min_length=1)]
         | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=2048)]
     )
-    """One text, or up to 2,048; token ids are not taken."""
+    """A text, or up to 2,048 texts; token ids are not supported."""
     encoding_format: Literal["float", "base64"] | None = None
     """Numbers, or base64 of 32-bit floats, little-endian."""
     user: ShortText | None = None
-    """Accepted and not passed on."""
+    """Accepted and not forwarded."""
 
 
 class FeedbackBody(_Body, frozen=True):
-    """What a person made of an answer."""
+    """A user's feedback on an answer."""
 
     call_id: Annotated[str, Meta(min_length=1, max_length=256)]
-    """The call, as `X-Flowai-Call-Id` or the answer's `id` names it."""
+    """Id of the call: `X-Flowai-Call-Id`, or the answer's `id`."""
     verdict: FeedbackVerdict
-    """What became of the answer."""
+    """The user's verdict."""
     text: str | None = None
-    """The person's version of it, with `edited`."""
+    """The user's version of the answer, with `edited`."""
     user: ShortText | None = None
-    """Who says so; only a hash is kept."""
+    """Id of the user; only a hash is stored."""

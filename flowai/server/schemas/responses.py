@@ -1,4 +1,4 @@
-"""What callers get: the answers of each endpoint in OpenAI's shapes, made from the gateway's records.
+"""Response bodies of each endpoint in OpenAI's format, built from the gateway's records.
 
 Source: OpenAI API reference, The chat completion object, The chat completion chunk object, The embedding object.
 """
@@ -21,25 +21,25 @@ ID_PREFIX = "chatcmpl-"
 
 
 class ReplyMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model said."""
+    """The model's message."""
 
     role: Literal["assistant"] = "assistant"
-    """Always the assistant."""
+    """Always `assistant`."""
     content: str | None
-    """The text; null when it only calls tools."""
+    """The text; null when the model only calls tools."""
     refusal: None = None
-    """Always null: a refusal by policy is an error here."""
+    """Always null: a refusal by the content policy is an error."""
     tool_calls: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
-    """The calls, in order; absent without any."""
+    """Tool calls, in order; absent without any."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """The one answer."""
+    """The answer."""
 
     index: int = 0
     """Always 0."""
     message: ReplyMessage
-    """What the model said."""
+    """The model's message."""
     logprobs: None = None
     """Always null."""
     finish_reason: str
@@ -47,149 +47,149 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens used."""
+    """Token counts."""
 
     prompt_tokens: int
-    """Of the request."""
+    """Tokens of the request."""
     completion_tokens: int
-    """Of the answer."""
+    """Tokens of the answer."""
     total_tokens: int
-    """Of both."""
+    """Sum of both."""
 
 
 class FlowaiExtension(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How flowai came to the answer; keys without a value are absent."""
+    """Origin of the answer; keys without a value are absent."""
 
     call_id: str
-    """Identity of the call."""
+    """Id of the call."""
     feature: str | None = None
-    """The feature."""
+    """Name of the feature."""
     release: str | None = None
-    """The release that served."""
+    """Release that served the call."""
     variant: Variant | None = None
-    """Which side of a rollout served."""
+    """Variant of the rollout."""
     experiment: str | None = None
-    """The experiment it took part in."""
+    """Name of the experiment."""
     arm: str | None = None
-    """The experiment's arm."""
+    """Arm of the experiment."""
     model: str
-    """The registry's name of the model that answered."""
+    """Name of the answering model in the registry."""
     served_model: str | None = None
-    """The name the provider reports."""
+    """Name that the provider reports."""
     degraded: bool = False
     """True when the last resort answered."""
     disclaimer: str | None = None
-    """What the user is to be told then."""
+    """Text for the user with such an answer."""
     cache: CacheStatus = "miss"
-    """`exact` or `semantic` when the answer came from there."""
+    """`miss`, or the cache that the answer came from: `exact`, `semantic`."""
     cost_usd: float | None = None
-    """US dollars."""
+    """Cost of the call, US dollars."""
     restarted: bool = False
-    """True on the chunk of a stream that began anew: forget all pieces before it."""
+    """True on the chunk after which a stream starts over: discard all chunks before it."""
     reason: str | None = None
-    """Why it began anew."""
+    """Reason of the restart."""
 
 
 class ChatReply(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer."""
+    """A complete answer."""
 
     id: str
-    """`chatcmpl-` and the call's identity."""
+    """`chatcmpl-` and the id of the call."""
     object: Literal["chat.completion"] = "chat.completion"
     """Always `chat.completion`."""
     created: int
     """Seconds since the epoch."""
     model: str
-    """The registry's name of the model that answered."""
+    """Name of the answering model in the registry."""
     choices: tuple[Choice, ...]
-    """One."""
+    """Always one."""
     usage: Usage | None
-    """Tokens used; null when the provider did not report them."""
+    """Token counts; null when the provider does not report them."""
     flowai: FlowaiExtension
-    """How flowai came to it."""
+    """Origin of the answer."""
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a chunk adds."""
+    """New content of a chunk."""
 
     role: str | None = None
-    """On the first chunk only."""
+    """Only on the first chunk."""
     content: str | None = None
-    """More text."""
+    """New text."""
     tool_calls: list[dict[str, Any]] | None = None
-    """More of the tool calls, as the provider sent them."""
+    """Deltas of tool calls, as the provider sent them."""
 
 
 class ChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """The one answer, in part."""
+    """A part of the answer."""
 
     index: int = 0
     """Always 0."""
     delta: Delta
-    """What it adds."""
+    """New content."""
     logprobs: None = None
     """Always null."""
     finish_reason: str | None = None
-    """Null until the end."""
+    """Null until the last chunk of the answer."""
 
 
 class ChunkReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of a stream."""
+    """A chunk of a stream."""
 
     id: str
-    """As in the whole answer."""
+    """`chatcmpl-` and the id of the call."""
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     """Always `chat.completion.chunk`."""
     created: int
     """Seconds since the epoch, the same on all chunks."""
     model: str
-    """The registry's name of the model that answers."""
+    """Name of the answering model in the registry."""
     choices: tuple[ChunkChoice, ...]
-    """One, or none on chunks that carry no answer."""
+    """One; none on chunks without content."""
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
-    """On the last chunk, where it was asked for."""
+    """On the last chunk, if requested."""
     flowai: FlowaiExtension | msgspec.UnsetType = msgspec.UNSET
-    """On chunks that say how flowai came to the answer."""
+    """Origin of the answer; on the first and last chunk, and after a restart."""
 
 
 class EmbeddingReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector."""
+    """Vector of a text."""
 
     object: Literal["embedding"] = "embedding"
     """Always `embedding`."""
     index: int
-    """Which text it belongs to."""
+    """Position of the text in the request."""
     embedding: list[float] | str
     """Numbers, or base64 of 32-bit floats, little-endian."""
 
 
 class EmbeddingsUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens used."""
+    """Token counts."""
 
     prompt_tokens: int
-    """Of all texts; 0 when not reported."""
+    """Tokens of all texts; 0 when not reported."""
     total_tokens: int
-    """The same."""
+    """Equal to `prompt_tokens`."""
 
 
 class EmbeddingsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector per text, in order."""
+    """Vectors in the order of the texts."""
 
     object: Literal["list"] = "list"
     """Always `list`."""
     model: str
-    """The registry's name of the model."""
+    """Name of the model in the registry."""
     data: tuple[EmbeddingReply, ...]
     """The vectors."""
     usage: EmbeddingsUsage
-    """Tokens used."""
+    """Token counts."""
 
 
 class ModelReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that can be asked."""
+    """A feature or a model."""
 
     id: str
-    """Its name."""
+    """Name in the registry."""
     object: Literal["model"] = "model"
     """Always `model`."""
     created: int = 0
@@ -199,16 +199,16 @@ class ModelReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelsReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that can be asked: features first."""
+    """All features, then all models."""
 
     object: Literal["list"] = "list"
     """Always `list`."""
     data: tuple[ModelReply, ...]
-    """What there is."""
+    """Features and models."""
 
 
 def usage_of(answer: CompletionResult) -> Usage | None:
-    """Give the tokens of an answer; None unless both numbers are known."""
+    """Return the token counts of an answer; None unless both are known."""
     if answer.input_tokens is None or answer.output_tokens is None:
         return None
     return Usage(
@@ -219,12 +219,12 @@ def usage_of(answer: CompletionResult) -> Usage | None:
 
 
 def finish_reason_of(answer: CompletionResult) -> str:
-    """Give why an answer ended; clients insist on a reason."""
+    """Return the finish reason of an answer, with a default: clients require one."""
     return answer.finish_reason or ("tool_calls" if answer.tool_calls else "stop")
 
 
 def flowai_extension(answer: CompletionResult) -> FlowaiExtension:
-    """Say how flowai came to an answer."""
+    """Return the origin of an answer."""
     return FlowaiExtension(
         call_id=answer.call_id,
         feature=answer.feature,
@@ -242,7 +242,7 @@ def flowai_extension(answer: CompletionResult) -> FlowaiExtension:
 
 
 def chat_reply(answer: CompletionResult, created: int) -> ChatReply:
-    """Give a whole answer in OpenAI's shape."""
+    """Convert an answer into OpenAI's format."""
     message = ReplyMessage(
         content=answer.text or (None if answer.tool_calls else ""),
         tool_calls=list(answer.tool_calls) if answer.tool_calls else msgspec.UNSET,
@@ -258,12 +258,12 @@ def chat_reply(answer: CompletionResult, created: int) -> ChatReply:
 
 
 class ChunkBuilder:
-    """Makes the chunks of one stream.
+    """Builder of the chunks of one stream.
 
     Args:
-        started: who answers.
+        started: the stream's first event.
         created: seconds since the epoch.
-        include_usage: whether the caller wants the tokens used.
+        include_usage: whether the caller requested token counts.
     """
 
     def __init__(self, started: StreamStarted, created: int, *, include_usage: bool) -> None:
@@ -273,8 +273,8 @@ class ChunkBuilder:
         self._include_usage = include_usage
 
     def first(self, started: StreamStarted) -> ChunkReply:
-        """Give the chunk before any text: the role, and how flowai comes to the answer."""
-        what = FlowaiExtension(
+        """Build the chunk before any text, with role and origin."""
+        extension = FlowaiExtension(
             call_id=started.call_id,
             feature=started.feature,
             release=started.release,
@@ -284,17 +284,17 @@ class ChunkBuilder:
             disclaimer=started.disclaimer,
             cache=started.cache,
         )
-        return self._chunk(Delta(role="assistant", content=""), what=what)
+        return self._chunk(Delta(role="assistant", content=""), extension=extension)
 
-    def piece(self, piece: TextChunk) -> ChunkReply:
-        """Give more of the answer."""
-        calls = list(piece.tool_calls) if piece.tool_calls else None
-        return self._chunk(Delta(content=piece.text or None, tool_calls=calls))
+    def text(self, chunk: TextChunk) -> ChunkReply:
+        """Build a chunk of the answer."""
+        calls = list(chunk.tool_calls) if chunk.tool_calls else None
+        return self._chunk(Delta(content=chunk.text or None, tool_calls=calls))
 
     def restarted(self, restarted: StreamRestarted) -> ChunkReply:
-        """Announce that all pieces so far are void."""
+        """Build the chunk that voids all earlier ones."""
         self._model = restarted.model
-        what = FlowaiExtension(
+        extension = FlowaiExtension(
             call_id=self._call_id,
             model=restarted.model,
             degraded=restarted.degraded,
@@ -302,11 +302,11 @@ class ChunkBuilder:
             restarted=True,
             reason=restarted.reason,
         )
-        return self._chunk(None, what=what)
+        return self._chunk(None, extension=extension)
 
     def last(self, answer: CompletionResult) -> tuple[ChunkReply, ...]:
-        """Give the end of a good stream: the reason, how flowai came to it, and the tokens if they were asked for."""
-        end = self._chunk(Delta(), finish_reason=finish_reason_of(answer), what=flowai_extension(answer))
+        """Build the last chunks of a complete stream: finish reason and origin, and token counts if requested."""
+        end = self._chunk(Delta(), finish_reason=finish_reason_of(answer), extension=flowai_extension(answer))
         if not self._include_usage:
             return (end,)
         return end, msgspec.structs.replace(self._chunk(None), usage=usage_of(answer))
@@ -316,7 +316,7 @@ class ChunkBuilder:
         delta: Delta | None,
         *,
         finish_reason: str | None = None,
-        what: FlowaiExtension | msgspec.UnsetType = msgspec.UNSET,
+        extension: FlowaiExtension | msgspec.UnsetType = msgspec.UNSET,
     ) -> ChunkReply:
         choices = () if delta is None else (ChunkChoice(delta=delta, finish_reason=finish_reason),)
         return ChunkReply(
@@ -325,12 +325,12 @@ class ChunkBuilder:
             model=self._model,
             choices=choices,
             usage=None if self._include_usage else msgspec.UNSET,
-            flowai=what,
+            flowai=extension,
         )
 
 
 def embeddings_reply(model: str, vectors: Embeddings, *, as_base64: bool) -> EmbeddingsReply:
-    """Give vectors in OpenAI's shape."""
+    """Convert vectors into OpenAI's format."""
     rows = tuple(
         EmbeddingReply(index=index, embedding=_base64(vector) if as_base64 else list(vector))
         for index, vector in enumerate(vectors.vectors)

@@ -223,8 +223,8 @@ WRONG = [
     ("tests: [{path: file://gen.py}]", "`path` is not supported"),
     ("tests: https://example.org/t.csv", "is not a file of the project"),
     ("tests: file://../datasets/*.csv", "nothing matches"),
-    ("tests: file://../../secret.csv", "outside the project"),
-    ("tests: file:///etc/passwd", "outside the project"),
+    ("tests: file://../../secret.csv", "is outside the project"),
+    ("tests: file:///etc/passwd", "is outside the project"),
     ("tests: [{vars: {a: file://../.env}}]", "is a hidden file"),
     ("tests: [{vars: {a: file://nope.txt}}]", "`evals/nope.txt` is not a file"),
     ("tests: [{vars: {a: file://x.png}}]", "`evals/x.png` is not a file"),
@@ -269,7 +269,7 @@ def test_a_suite_outside_the_project_is_refused(project: Project, tmp_path: Path
     outside.write_text(ONE_TEST)
     (project.evals / "link.yaml").symlink_to(outside)
     for path in (outside, project.evals / "link.yaml"):
-        with pytest.raises(SuiteError, match="outside the project"):
+        with pytest.raises(SuiteError, match="is outside the project"):
             load_suite(path, project)
 
 
