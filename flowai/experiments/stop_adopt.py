@@ -15,7 +15,7 @@ from flowai.registry.fields import NAME, TYPE_DESCRIPTIONS
 from flowai.registry.writer import EntryEdit, edit_entries
 from flowai.releases.ledger import LedgerEntry, entry_id, open_ledger
 from flowai.rollouts.release_event import log_step
-from flowai.rollouts.session import open_ground
+from flowai.rollouts.session import open_rollout_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,8 +104,8 @@ def stop(context: CommandContext, options: StopOptions) -> EndResult:
         ProjectError: the registry is wrong, or cannot be changed without touching what stands around.
         InfrastructureError: a file cannot be written.
     """
-    with open_ground(context, env=options.env) as ground:
-        serves = ground.serving(ground.status_of()).name
+    with open_rollout_session(context, env=options.env) as ground:
+        serves = ground.serving(ground.release_status()).name
         if options.name not in ground.registry.experiments:
             return _already_ended(ground, options.name, serves)
         experiment = ground.registry.experiments[options.name]
@@ -132,8 +132,8 @@ def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     _check_force(options)
-    with open_ground(context, env=options.env) as ground:
-        registry, name, standing = ground.registry, options.name, ground.status_of()
+    with open_rollout_session(context, env=options.env) as ground:
+        registry, name, standing = ground.registry, options.name, ground.release_status()
         serves = ground.serving(standing).name
         if name not in registry.experiments:
             return _adopted(_already_ended(ground, name, serves))
@@ -280,7 +280,7 @@ def _entry(
         actor=ground.context.user,
         action=action,
         release="",
-        reason=ground.clean(reason),
+        reason=ground.redact(reason),
         evidence=evidence,
         experiment=name,
     )

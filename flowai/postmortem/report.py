@@ -22,7 +22,7 @@ from flowai.prompts import PromptLibrary
 from flowai.rendering.formatting import span
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.rollouts.listing import compare_releases
-from flowai.rollouts.session import open_ground
+from flowai.rollouts.session import open_rollout_session
 from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
 from flowai.workspace.event_source import open_event_source
 
@@ -77,7 +77,7 @@ def run_postmortem(context: CommandContext, options: PostmortemOptions) -> Postm
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     check_endings(options.outputs, WRITERS)
-    with open_ground(context, env=options.env, writes=False) as ground:
+    with open_rollout_session(context, env=options.env, writes=False) as ground:
         registry, project = ground.registry, ground.source.project
         if ground.source.is_remote:
             hint = "run it in a checkout, or where FLOWAI_REGISTRY names a file"
@@ -119,7 +119,7 @@ def _report(
         release=release,
         serving=serves,
         rollback_by=rollback.actor if rollback else None,
-        reason=ground.clean(rollback.reason) if rollback else None,
+        reason=ground.redact(rollback.reason) if rollback else None,
         timeline=timeline,
         investigation=found,
         differences=difference.differences if difference else (),
@@ -198,7 +198,7 @@ def _after_s(at: str, first: str | None) -> int | None:
 def _steps(ground: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
     for entry in (*window.steps, *([window.rollback] if window.rollback else [])):
         what = "rollback" if entry.action == "rollback" else "release"
-        yield Moment(at=_of(entry), what=what, detail=ground.clean(_step_words(entry)) or "")
+        yield Moment(at=_of(entry), what=what, detail=ground.redact(_step_words(entry)) or "")
 
 
 def _of(entry: LedgerEntry) -> str:

@@ -29,10 +29,10 @@ import flowai.rollouts.rollback as command, flowai.rollouts.notify as after
 import flowai.rollouts.rollback_entry as record
 from flowai.notifications.outbox import Outbox
 from flowai.storage.jsonl import AppendLog
-from flowai.state.sqlite_store import FileState
-from flowai.state.redis_store import RedisState
+from flowai.state.sqlite_store import SqliteStateStore
+from flowai.state.redis_store import RedisStateStore
 
-Store = {"FileState": FileState, "RedisState": RedisState}[sys.argv[2]]
+Store = {"SqliteStateStore": SqliteStateStore, "RedisStateStore": RedisStateStore}[sys.argv[2]]
 left = int(sys.argv[1])
 
 
