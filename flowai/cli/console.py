@@ -107,7 +107,7 @@ _COLOURS = {
     "NOTHING CHANGED": "yellow",
     "warn": "yellow",
     "BROKEN": "red",
-    "WHOLE": "green",
+    "OK": "green",
     "NO LIVE PROCESS SEEN": "yellow",
     "ALERT": "red",
     "ROLLED BACK": "yellow",

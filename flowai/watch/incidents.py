@@ -75,10 +75,9 @@ def update_incidents(
     resolved: list[Incident] = []
     for incident in incidents:
         is_failing = any(incident.covers(cause) for cause in causes)
-        is_healthy = all(
-            health.is_healthy(rule) or not health.window.call_count for health in _healths(windows, incident)
-        )
-        calls = sum(health.window.call_count for health in _healths(windows, incident))
+        healths = _healths(windows, incident)
+        is_healthy = all(health.is_healthy(rule) or not health.window.call_count for health in healths)
+        calls = sum(health.window.call_count for health in healths)
         updated = msgspec.structs.replace(
             incident,
             last_failing_at=now if is_failing or not is_healthy else incident.last_failing_at,

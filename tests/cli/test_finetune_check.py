@@ -36,7 +36,7 @@ def test_a_whole_file(file: Path, command: Command) -> None:
     rows = len(file.read_bytes().splitlines())
     assert ran.out.splitlines() == [
         f"train.jsonl   openai (by its keys)   {rows} rows   {file.stat().st_size:,} bytes",
-        f"WHOLE  all {rows} rows",
+        f"OK  all {rows} rows",
     ]
 
 

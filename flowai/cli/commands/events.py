@@ -54,8 +54,8 @@ def compact(
         return
     if not done.days:
         console.print_line(f"nothing to do: no closed lines before {done.before}")
-    for one in done.skipped:
-        console.print_line(f"left for later  {one.file}: {one.reason}")
+    for skipped in done.skipped:
+        console.print_line(f"skipped  {skipped.file}: {skipped.reason}")
     if done.removed_count or done.kept_count:
         where = f"{done.kept_count:,} files of lines kept" if keep else f"{done.removed_count:,} files of lines removed"
         console.print_line(where)
@@ -114,8 +114,8 @@ def sync(
         if done.waiting_count:
             files = formatting.count(done.waiting_count, "file of lines", "files of lines")
             console.print_line(f"{files} not compacted yet: `flowai events compact`")
-        for one in done.conflicts:
-            console.print_styled(f"FAILED  {one.key}: {one.reason}")
+        for conflict in done.conflicts:
+            console.print_styled(f"FAILED  {conflict.key}: {conflict.reason}")
     if done.conflicts:
         raise typer.Exit(ExitCode.GATE_NOT_MET)
 
@@ -143,21 +143,21 @@ def validate(
     from flowai.rendering.markdown import one_line
     from flowai.workspace.lake_commands import run_validate
 
-    found = run_validate(console.command_context(env), path)
+    result = run_validate(console.command_context(env), path)
     if json:
-        console.print_json(found)
+        console.print_json(result)
     else:
-        kinds = ", ".join(f"{name} {count:,}" for name, count in found.kinds.items()) or "no events"
+        kinds = ", ".join(f"{name} {count:,}" for name, count in result.kinds.items()) or "no events"
         console.print_line(
-            f"{one_line(found.place, _MAX_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
+            f"{one_line(result.place, _MAX_PATH_CHARS)}  {formatting.count(result.file_count, 'file')}: {kinds}"
         )
-        for problem, count in found.problems.items():
+        for problem, count in result.problems.items():
             console.print_styled(f"BROKEN  {problem.replace('_', ' ')}: {count:,}")
-            for one in found.places:
-                if one.problem == problem:
-                    where = one.file if one.line is None else f"{one.file}:{one.line}"
-                    console.print_line("  " + one_line("  ".join(filter(None, (where, one.detail))), _MAX_PATH_CHARS))
-        if not found.problems:
-            console.print_styled("WHOLE  nothing is wrong")
-    if found.problems:
+            for place in result.places:
+                if place.problem == problem:
+                    where = place.file if place.line is None else f"{place.file}:{place.line}"
+                    console.print_line("  " + one_line("  ".join(filter(None, (where, place.detail))), _MAX_PATH_CHARS))
+        if not result.problems:
+            console.print_styled("OK  no problems found")
+    if result.problems:
         raise typer.Exit(ExitCode.GATE_NOT_MET)

@@ -92,5 +92,5 @@ def _verdict(report: CheckReport) -> str:
     if report.broken_row_count:
         return f"BROKEN  {report.broken_row_count:,} of {report.row_count:,} rows{warned}"
     if report.error_count:
-        return f"BROKEN  the file itself; its {report.row_count:,} rows are whole{warned}"
-    return f"WHOLE  all {report.row_count:,} rows{warned}"
+        return f"BROKEN  the file itself; its {report.row_count:,} rows are valid{warned}"
+    return f"OK  all {report.row_count:,} rows{warned}"
