@@ -1,4 +1,4 @@
-"""What commands print with: lines, tables, JSON; and the project they stand in."""
+"""Output of commands: lines, tables, JSON, errors; and the context of the process."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ def project() -> Project:
 
 
 def current_user(environ: Mapping[str, str]) -> str:
-    """Say who runs a command, as far as the machine knows: `ann@build-7`."""
+    """Return user and host of the process: `ann@build-7`."""
     import socket
 
     names = (environ.get(name) for name in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "SUDO_USER", "USER", "LOGNAME"))
     name = next((name for name in names if name), "unknown")
-    return f"{name}@{socket.gethostname()}".encode(errors="replace").decode()  # a variable may hold any bytes
+    return f"{name}@{socket.gethostname()}".encode(errors="replace").decode()  # a variable can contain any bytes
 
 
 def command_context(env: str | None = None) -> CommandContext:
-    """Build the context of the command that runs in this process."""
+    """Build the context of the running command."""
     from flowai.workspace.workspace import CommandContext
 
     return CommandContext(directory=Path.cwd(), user=current_user(os.environ), env=env)
 
 
 def flush() -> None:
-    """Show what was printed so far, also where nobody watches."""
+    """Flush stdout."""
     sys.stdout.flush()
 
 
 def print_line(text: str = "") -> None:
-    """Print one plain line to stdout."""
+    """Print a line to stdout."""
     sys.stdout.write(f"{text}\n")
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document to stdout, indented, with a line feed at its end."""
+    """Print a JSON document to stdout, indented, with a final line feed."""
     import msgspec
 
     raw = document if isinstance(document, bytes) else msgspec.json.encode(document, order="deterministic")
@@ -64,25 +64,25 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns to stdout: the first to the left, numbers to the right."""
+    """Print a table to stdout: the first column aligned left, the others right."""
     for line in aligned([columns, *rows], "<".ljust(len(columns), ">")):
         print_line(line)
 
 
 def wants_progress() -> bool:
-    """Tell whether a person watches stderr: a terminal, and no wish for plain output."""
+    """Return whether to draw progress: stderr is a terminal, without NO_COLOR or TERM=dumb."""
     return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def stderr() -> Console:
-    """Give the console for progress."""
+    """Return rich's console for progress."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def print_progress_line(text: str) -> None:
-    """Print one plain line to stderr."""
+    """Print a line to stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
@@ -107,7 +107,7 @@ _COLOURS = {
     "NOTHING CHANGED": "yellow",
     "warn": "yellow",
     "BROKEN": "red",
-    "WHOLE": "green",
+    "OK": "green",
     "NO LIVE PROCESS SEEN": "yellow",
     "ALERT": "red",
     "ROLLED BACK": "yellow",
@@ -118,11 +118,11 @@ _COLOURS = {
     "INVALID": "yellow",
     "OK": "green",
 }
-"""Words that may begin a line, and their colours; the word alone says it all."""
+"""First words of result lines and their colours; the word alone is enough to understand the line."""
 
 
 def print_styled(line: str) -> None:
-    """Print a line whose first word is a result; coloured on a terminal, unless NO_COLOR is set."""
+    """Print a line; colour its first word on a terminal if it is a result, unless NO_COLOR is set."""
     mark = next((word for word in sorted(_COLOURS, key=len, reverse=True) if line.startswith(word)), None)
     if mark is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from typer import style
@@ -132,7 +132,7 @@ def print_styled(line: str) -> None:
 
 
 def print_error(error: FlowaiError) -> None:
-    """Print an error and its hint to stderr; secrets never."""
+    """Print an error and its hint to stderr, secrets redacted."""
     from flowai.redaction import redact
 
     sys.stderr.write(f"error: {redact(str(error))}\n")
@@ -142,7 +142,7 @@ def print_error(error: FlowaiError) -> None:
 
 
 def print_traceback(error: BaseException) -> None:
-    """Print where an error comes from to stderr; secrets never."""
+    """Print a traceback to stderr, secrets redacted."""
     import traceback
 
     from flowai.redaction import redact

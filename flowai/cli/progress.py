@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; all of it on stderr."""
+"""Progress of a run on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunProgress:
-    """Follows one run; use it as a context manager, so that the bar is gone when the run ends or breaks."""
+    """Progress of a run; a context manager that removes the bar at the end."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -30,7 +30,7 @@ class RunProgress:
         self._cost_usd = 0.0
 
     def forecast(self, forecast: Forecast) -> None:
-        """Say how many calls come and roughly what they cost; start the bar."""
+        """Print the number of calls and their estimated cost; start the bar."""
         self._total_count = forecast.trial_count
         if not forecast.call_count:
             return
@@ -39,7 +39,7 @@ class RunProgress:
             self._start()
 
     def ready(self, model: str, load_s: float) -> None:
-        """Say that a local model is loaded; its time is not counted."""
+        """Print that a local model is loaded; latency excludes its start."""
         console.print_progress_line(f"{model} ready in {load_s:.1f} s (not counted)")
 
     def trial(self, trial: Trial) -> None:
@@ -83,7 +83,6 @@ class RunProgress:
         return f"pass rate {formatting.rate(rate)}, {formatting.dollars(self._cost_usd)}"
 
     def _is_tenth_done(self) -> bool:
-        """Whether this trial completed another tenth of the run."""
         tenth = max(1, self._total_count // 10)
         return self._done_count % tenth == 0
 
@@ -92,7 +91,7 @@ def _forecast_line(forecast: Forecast) -> str:
     calls = formatting.count(forecast.call_count, "call")
     cached = f" ({forecast.cached_count} of {forecast.trial_count} answers are cached)" if forecast.cached_count else ""
     if forecast.cost_usd is None:
-        price = "price not known"
+        price = "price unknown"
     elif forecast.cost_usd == 0:
         price = "no cost"
     else:

@@ -1,4 +1,4 @@
-"""The screen of a finished run, line by line: who was tried, what it came to, what did not pass, what to do next."""
+"""Screen of a finished run: prompts and models, totals, failed trials, verdict."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_RUN_COUNT = 10
 
 
 def head_lines(report: Report) -> Iterator[str]:
-    """Say who was tried: a line for each prompt on each model, with its own figures where there are several."""
+    """Yield a line for each prompt on each model; with its own figures if there are several."""
     prompts = {prompt.id: f"{prompt.id} @{prompt.hash[:6]} ({prompt.state})" for prompt in report.prompts}
     rows = []
     for group in report.groups:
@@ -33,7 +33,7 @@ def head_lines(report: Report) -> Iterator[str]:
 
 
 def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
-    """Say what it came to, in two lines."""
+    """Yield the totals in two lines."""
     outcomes = f"pass {totals.pass_count}  fail {totals.fail_count}  error {totals.error_count}"
     rate = f"pass rate {totals.pass_count}/{totals.pass_count + totals.fail_count}"
     unpriced = f" + {totals.unpriced_count} unpriced" if totals.unpriced_count else ""
@@ -53,11 +53,11 @@ def figure_lines(totals: Totals, elapsed_s: float) -> Iterator[str]:
 
 
 def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
-    """Show what did not pass, with place, reason and output; everything where the run was small.
+    """Yield a line per trial that did not pass, with place, reason and output; all trials of a small run.
 
     Args:
         trials: all trials.
-        again: command that runs the errors again.
+        again: command that retries the errors.
     """
     shown = [trial for trial in trials if trial.outcome != "pass" or len(trials) <= SMALL_RUN_COUNT]
     several = len({(trial.prompt, trial.model) for trial in trials}) > 1
@@ -75,7 +75,7 @@ def trial_lines(trials: Sequence[Trial], *, again: str) -> Iterator[str]:
 
 
 def _name(trial: Trial, *, several: bool) -> str:
-    """Name a trial: its case, and what it was tried on where that differs."""
+    """Name a trial: its case, and prompt and model if there are several."""
     repeat = f" #{trial.repeat + 1}" if trial.repeat else ""
     return f"{trial.case}{repeat} ({trial.prompt}, {trial.model})" if several else f"{trial.case}{repeat}"
 
@@ -93,7 +93,7 @@ def _failure_reason(trial: Trial, again: str) -> Iterator[str]:
 
 
 def change_line(changes: Changes) -> str:
-    """Say what broke and what was fixed since the last run, or against a baseline."""
+    """Return the regressions and fixes since the last run, or compared with a baseline."""
     parts = []
     for word, keys in (("broke", changes.regressions), ("fixed", changes.fixes)):
         cases = ", ".join(dict.fromkeys(key.split("::")[1] for key in keys))
@@ -103,7 +103,7 @@ def change_line(changes: Changes) -> str:
 
 
 def verdict_line(report: Report, place: str) -> str:
-    """Say whether the gate is met, by which limit not, and where the evidence lies."""
+    """Return the verdict, the unmet limits, and the path of the report."""
     unmet = [check for check in report.decision.checks if check.passed is not True]
     parts = [VERDICT_WORDS[report.decision.verdict], *(_limit(check) for check in unmet[:3]), place]
     return "  ".join(parts)

@@ -15,7 +15,7 @@ from flowai.registry.fields import NAME, TYPE_DESCRIPTIONS
 from flowai.registry.writer import EntryEdit, edit_entries
 from flowai.releases.ledger import LedgerEntry, entry_id, open_ledger
 from flowai.rollouts.release_event import log_step
-from flowai.rollouts.session import open_ground
+from flowai.rollouts.session import open_rollout_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,8 +96,8 @@ def stop(context: CommandContext, options: StopOptions) -> EndResult:
         ProjectError: the registry is wrong, or cannot be changed without touching other entries.
         InfrastructureError: a file cannot be written.
     """
-    with open_ground(context, env=options.env) as session:
-        serving = session.serving(session.status_of()).name
+    with open_rollout_session(context, env=options.env) as session:
+        serving = session.serving(session.release_status()).name
         if options.name not in session.registry.experiments:
             return _already_ended(session, options.name, serving)
         experiment = session.registry.experiments[options.name]
@@ -124,8 +124,8 @@ def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     _check_force(options)
-    with open_ground(context, env=options.env) as session:
-        registry, name, status = session.registry, options.name, session.status_of()
+    with open_rollout_session(context, env=options.env) as session:
+        registry, name, status = session.registry, options.name, session.release_status()
         serving = session.serving(status).name
         if name not in registry.experiments:
             return _require_adopted(_already_ended(session, name, serving))
@@ -278,7 +278,7 @@ def _entry(
         actor=session.context.user,
         action=action,
         release="",
-        reason=session.clean(reason),
+        reason=session.redact(reason),
         evidence=evidence,
         experiment=name,
     )

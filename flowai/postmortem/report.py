@@ -23,7 +23,7 @@ from flowai.prompts import PromptLibrary
 from flowai.rendering.formatting import count, span
 from flowai.rendering.report_files import check_endings, to_json, write_reports
 from flowai.rollouts.listing import compare_releases
-from flowai.rollouts.session import open_ground
+from flowai.rollouts.session import open_rollout_session
 from flowai.timestamps import format_rfc3339, format_us, parse_rfc3339
 from flowai.workspace.event_source import open_event_source
 
@@ -62,7 +62,7 @@ def run_postmortem(context: CommandContext, options: PostmortemOptions) -> Postm
         InfrastructureError: the log cannot be read, or a file cannot be written.
     """
     check_endings(options.outputs, WRITERS)
-    with open_ground(context, env=options.env, writes=False) as session:
+    with open_rollout_session(context, env=options.env, writes=False) as session:
         registry, project = session.registry, session.source.project
         if session.source.is_remote:
             hint = "run it in a checkout, or where FLOWAI_REGISTRY names a file"
@@ -104,7 +104,7 @@ def _report(
         release=release,
         serving=serving,
         rollback_by=rollback.actor if rollback else None,
-        reason=session.clean(rollback.reason) if rollback else None,
+        reason=session.redact(rollback.reason) if rollback else None,
         timeline=timeline,
         investigation=investigation,
         differences=difference.differences if difference else (),
@@ -191,7 +191,7 @@ def _after_s(at: str, first: str | None) -> int | None:
 def _release_steps(session: RolloutSession, window: IncidentWindow) -> Iterator[Moment]:
     for entry in (*window.steps, *([window.rollback] if window.rollback else [])):
         what = "rollback" if entry.action == "rollback" else "release"
-        yield Moment(at=_step_time(entry), what=what, detail=session.clean(_step_text(entry)) or "")
+        yield Moment(at=_step_time(entry), what=what, detail=session.redact(_step_text(entry)) or "")
 
 
 def _step_time(entry: LedgerEntry) -> str:

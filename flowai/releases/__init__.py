@@ -1,1 +1,1 @@
-"""What happens to releases: published, promoted, rolled back, and the ledger of it."""
+"""Releases of an environment: registry, ledger, stages, rollback plan, running processes."""

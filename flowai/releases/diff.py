@@ -1,4 +1,4 @@
-"""What differs between two releases, feature by feature."""
+"""Differences between two releases, by feature."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from flowai.registry import Registry, binding, features_of
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that one feature uses differently."""
+    """A setting that a feature uses differently in two releases."""
 
     feature: str
-    """The feature."""
     what: str
-    """`prompt`, `model`, `params.NAME`, or `feature` where one release does not bind it at all."""
+    """`prompt`, `model`, `params.NAME`, or `feature` if only one release binds it."""
     before: str | None
-    """As the first release has it; None where it has none."""
+    """Value in the first release; None if it has none."""
     after: str | None
-    """As the second has it; None where it has none."""
+    """Value in the second release; None if it has none."""
 
 
 def differences(registry: Registry, before: str, after: str) -> tuple[Difference, ...]:
@@ -26,28 +25,28 @@ def differences(registry: Registry, before: str, after: str) -> tuple[Difference
     Raises:
         UsageError: there is no such release.
     """
-    found: list[Difference] = []
+    result: list[Difference] = []
     old, new = features_of(registry, before), features_of(registry, after)
     for feature in dict.fromkeys((*old, *new)):
         if (feature in old) != (feature in new):
-            said = ("bound", None) if feature in old else (None, "bound")
-            found.append(Difference(feature=feature, what="feature", before=said[0], after=said[1]))
+            before_text, after_text = ("bound", None) if feature in old else (None, "bound")
+            result.append(Difference(feature=feature, what="feature", before=before_text, after=after_text))
             continue
-        one, other = _facts(registry, before, feature), _facts(registry, after, feature)
-        found += [
-            Difference(feature=feature, what=what, before=one.get(what), after=other.get(what))
-            for what in dict.fromkeys((*one, *other))
-            if one.get(what) != other.get(what)
+        old_settings, new_settings = _settings(registry, before, feature), _settings(registry, after, feature)
+        result += [
+            Difference(feature=feature, what=what, before=old_settings.get(what), after=new_settings.get(what))
+            for what in dict.fromkeys((*old_settings, *new_settings))
+            if old_settings.get(what) != new_settings.get(what)
         ]
-    return tuple(found)
+    return tuple(result)
 
 
 def changed_features(registry: Registry, before: str, after: str) -> tuple[str, ...]:
-    """Give the features that two releases serve differently."""
-    return tuple(dict.fromkeys(one.feature for one in differences(registry, before, after)))
+    """Return the features that two releases serve differently."""
+    return tuple(dict.fromkeys(difference.feature for difference in differences(registry, before, after)))
 
 
-def _facts(registry: Registry, release: str, feature: str) -> dict[str, str]:
+def _settings(registry: Registry, release: str, feature: str) -> dict[str, str]:
     bound = binding(registry, release, feature)
     params = {f"params.{name}": msgspec.json.encode(value).decode() for name, value in sorted(bound.params.items())}
     model = bound.model if bound.tier is None else f"{bound.tier} ({bound.model})"

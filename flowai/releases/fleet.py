@@ -1,4 +1,4 @@
-"""Reaches the processes of an environment through the store they share: overlay, heartbeats, confirmation."""
+"""The running processes of an environment, reached through shared state: overlay, heartbeats, confirmation."""
 
 from __future__ import annotations
 
@@ -19,37 +19,35 @@ if TYPE_CHECKING:
     from flowai.releases.registry_source import RegistrySource
     from flowai.state import Heartbeat, Overlay, StateStore
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-LIMIT_S = 1.0
-"""One question to the store; Redis itself gives up earlier."""
-CONFIRM_LIMIT_S = 1.8
-"""So that the whole command stays within two seconds."""
-POLL_S = 0.02
+STATE_TIMEOUT_S = 1.0
+"""Timeout of one request to the state store; the Redis client gives up earlier."""
+CONFIRM_TIMEOUT_S = 1.8
+"""Keeps the whole command within two seconds."""
+POLL_INTERVAL_S = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confirmation:
-    """Which processes follow an overlay."""
+    """Last heartbeats of the live processes, by whether they follow an overlay."""
 
     confirmed: tuple[Heartbeat, ...] = ()
-    """Those that do."""
     unconfirmed: tuple[Heartbeat, ...] = ()
-    """Those that do not, as they spoke last."""
 
     @property
     def count(self) -> int:
-        """How many processes live."""
+        """Number of live processes."""
         return len(self.confirmed) + len(self.unconfirmed)
 
 
 class Fleet:
-    """The running processes of an environment; has an event loop of its own.
+    """The running processes of an environment; owns an event loop.
 
     Args:
-        named: the store's place as a person names it; None for what the registry says.
-        start: directory that a named place is relative to.
-        now: the time, UTC.
+        named: address or directory of the state store, as typed; None for the registry's `state`.
+        start: base directory of `named`.
+        now: clock, UTC.
     """
 
     def __init__(self, named: str | None, start: Path, *, now: Callable[[], datetime]) -> None:
@@ -63,14 +61,14 @@ class Fleet:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a store to ask."""
+        """True while the state store is open."""
         return self._state is not None
 
     def open(self, source: RegistrySource) -> None:
-        """Open the store of a registry; if its address has changed, the old store is closed.
+        """Open the state store of a registry; close the previous store if the address changed.
 
         Raises:
-            FlowaiError: the address is not known, or wrong.
+            FlowaiError: the address is unknown or invalid.
         """
         address, directory = state_address(source, self._named, self._start)
         if self._state is None or address != self.address:
@@ -79,11 +77,11 @@ class Fleet:
             self.address = address
         self._environment = source.environment or ""
 
-    def look(self) -> tuple[Overlay | None, Sequence[Heartbeat]]:
-        """Return the overlay in force and the live processes.
+    def read(self) -> tuple[Overlay | None, Sequence[Heartbeat]]:
+        """Return the active overlay and the heartbeats of the live processes.
 
         Raises:
-            InfrastructureError: the store is away.
+            InfrastructureError: the store is unreachable.
         """
 
         async def read(state: StateStore) -> tuple[Overlay | None, Sequence[Heartbeat]]:
@@ -93,18 +91,18 @@ class Fleet:
         return self._runner.run(read(self._opened()))
 
     def write_overlay(self, overlay: Overlay) -> None:
-        """Put an overlay in force.
+        """Activate an overlay.
 
         Raises:
-            InfrastructureError: the store is away.
+            InfrastructureError: the store is unreachable.
         """
         self._runner.run(_within(self._opened().write_overlay(self._environment, overlay)))
 
     def confirm(self, overlay: Overlay, *, clock_s: Callable[[], float]) -> Confirmation:
-        """Wait until every live process follows an overlay; not longer than the limit.
+        """Wait until every live process follows an overlay, at most `CONFIRM_TIMEOUT_S`.
 
         Raises:
-            InfrastructureError: the store is away.
+            InfrastructureError: the store is unreachable.
         """
         return self._runner.run(_confirm(self._opened(), self._environment, overlay, clock_s=clock_s))
 
@@ -112,7 +110,7 @@ class Fleet:
         """Close the store."""
         state, self._state = self._state, None
         if state is not None:
-            with suppress(InfrastructureError):  # the command's end closes it all the same
+            with suppress(InfrastructureError):  # the end of the process closes it too
                 self._runner.run(_within(state.aclose()))
 
     def close(self) -> None:
@@ -122,38 +120,33 @@ class Fleet:
 
     def _opened(self) -> StateStore:
         if self._state is None:
-            raise InfrastructureError("what processes share is not open")
+            raise InfrastructureError("the shared state is not open")
         return self._state
 
 
 async def _confirm(
     state: StateStore, environment: str, overlay: Overlay, *, clock_s: Callable[[], float]
 ) -> Confirmation:
-    end_s = clock_s() + CONFIRM_LIMIT_S
+    end_s = clock_s() + CONFIRM_TIMEOUT_S
     while True:
-        beats = await _within(state.heartbeats(environment))
-        found = Confirmation(
-            confirmed=tuple(beat for beat in beats if has_applied(beat, overlay)),
-            unconfirmed=tuple(beat for beat in beats if not has_applied(beat, overlay)),
+        heartbeats = await _within(state.heartbeats(environment))
+        result = Confirmation(
+            confirmed=tuple(heartbeat for heartbeat in heartbeats if has_applied(heartbeat, overlay)),
+            unconfirmed=tuple(heartbeat for heartbeat in heartbeats if not has_applied(heartbeat, overlay)),
         )
-        if not found.unconfirmed or clock_s() >= end_s:
-            return found
-        await asyncio.sleep(POLL_S)
+        if not result.unconfirmed or clock_s() >= end_s:
+            return result
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
-def has_applied(beat: Heartbeat, overlay: Overlay) -> bool:
-    """Tell whether a process serves what an overlay says."""
-    serves = beat.release == overlay.release if overlay.release else beat.release not in overlay.bad
-    return beat.overlay_epoch >= overlay.epoch and serves and beat.candidate not in overlay.bad
+def has_applied(heartbeat: Heartbeat, overlay: Overlay) -> bool:
+    """Return whether a process serves the release of an overlay, and no bad one."""
+    has_release = heartbeat.release == overlay.release if overlay.release else heartbeat.release not in overlay.bad
+    return heartbeat.overlay_epoch >= overlay.epoch and has_release and heartbeat.candidate not in overlay.bad
 
 
-async def _within(act: Awaitable[Found]) -> Found:
-    """Wait for the store, within its limit.
-
-    Raises:
-        InfrastructureError: it is away, or said nothing in time.
-    """
+async def _within(request: Awaitable[Result]) -> Result:
     try:
-        return await asyncio.wait_for(act, LIMIT_S)
+        return await asyncio.wait_for(request, STATE_TIMEOUT_S)
     except TimeoutError:
-        raise InfrastructureError(f"what processes share said nothing within {LIMIT_S:.0f} s") from None
+        raise InfrastructureError(f"the shared state did not answer within {STATE_TIMEOUT_S:.0f} s") from None

@@ -1,4 +1,4 @@
-"""What a release is made of, as hashes, and whether it still is."""
+"""Hashes of the prompts and models of a release, and whether they changed since it was published."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def model_hash(entry: ModelEntry) -> str:
-    """Hash what decides a model's answers; whose key pays for it does not."""
+    """Return the hash of a model entry, without its API key: the key does not change answers."""
     return entry_hash({"model": entry.model, "api_base": entry.api_base, "file": entry.file})
 
 
 def locked_release(registry: Registry, release: str, library: PromptLibrary) -> LockedRelease:
-    """Give the hashes of a release's prompts, and of the models it asks first.
+    """Return the hashes of a release's prompts and of its first models.
 
     Raises:
-        PromptError: a prompt is missing or wrong.
+        PromptError: a prompt is missing or invalid.
         UsageError: there is no such release.
     """
     bound = [binding(registry, release, feature) for feature in features_of(registry, release)]
@@ -36,7 +36,7 @@ def locked_release(registry: Registry, release: str, library: PromptLibrary) -> 
 
 
 def changes_since(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> list[Change]:
-    """List what is no longer as a release was published with; nothing for one that never was."""
+    """Return the prompts and models that changed since a release was published; empty if it never was."""
     locked = lock.releases.get(release)
     if locked is None:
         return []
@@ -46,22 +46,22 @@ def changes_since(registry: Registry, lock: PromptLock, library: PromptLibrary, 
 
 
 def integrity_problem(registry: Registry, lock: PromptLock, library: PromptLibrary, release: str) -> str:
-    """Return how a release differs from what was published; empty where it does not."""
+    """Return a text about how a release differs from its published state; empty if it does not."""
     locked = lock.releases.get(release)
     if locked is None:
-        return f"`{release}` was never published: `prompts.lock` does not know it"
+        return f"`{release}` was never published: it is not in `prompts.lock`"
     changed = [f"{change.kind} `{change.name}`" for change in changes_since(registry, lock, library, release)]
     if changed:
-        return f"not as `{release}` was published: {', '.join(changed)}"
+        return f"`{release}` changed after it was published: {', '.join(changed)}"
     try:
         is_same = locked_release(registry, release, library) == locked
     except FlowaiError as error:
         return str(error)
-    return "" if is_same else f"`{release}` uses other prompts or models than it was published with"
+    return "" if is_same else f"`{release}` uses other prompts or models than when it was published"
 
 
 def _hash(library: PromptLibrary, name: str) -> str | None:
-    """Give a prompt's hash; None for one that is gone or cannot be read."""
+    """Return a prompt's hash; None if it is missing or unreadable."""
     try:
         return library.load(name).hash
     except PromptError:

@@ -1,4 +1,4 @@
-"""The ledger of an environment: each step of its releases, who took it, when, and on what evidence; only added to."""
+"""The ledger of an environment: an append-only file with each release step, its time, actor and evidence."""
 
 from __future__ import annotations
 
@@ -21,86 +21,84 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 LedgerAction = Literal["publish", "promote", "complete", "rollback", "stop", "adopt"]
-"""`publish`: a rollout begins. `promote`: it moves a stage. `complete`: its release became current. `rollback`:
-releases were left and are bad. `stop`: an experiment was ended. `adopt`: an arm of it was made a release."""
+"""`publish`: a rollout started. `promote`: it moved to the next stage. `complete`: its release became current.
+`rollback`: releases stopped serving and are bad. `stop`: an experiment ended. `adopt`: an arm became a release."""
 
 
 def entry_id(action: LedgerAction, at: datetime, name: str) -> str:
-    """Return the identity of a step: what was done, when, to which release or experiment."""
+    """Return the id of a step: action, time, and release or experiment."""
     return f"{action}-{at:%Y%m%dT%H%M%S.%fZ}-{name}"
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One step."""
+    """A release step in the ledger."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of this format: 1."""
     id: str
-    """Names the step; two lines with one id are one step, written again by who could not know of the first."""
+    """Identifies the step; a second line with the same id is ignored: a retry wrote it."""
     at: Annotated[datetime, msgspec.Meta(tz=True)]
-    """When it was taken (RFC 3339, UTC)."""
+    """Time of the step (RFC 3339, UTC)."""
     actor: str
-    """Who took it, as far as the machine knows (`ann@build-7`)."""
+    """User and host that ran the command (`ann@build-7`)."""
     action: LedgerAction
-    """What was done."""
     release: str
-    """The release it is about; of a rollback the one that was left; empty where an experiment was stopped."""
+    """Release of the step; for a rollback the release that stopped serving; empty for a stopped experiment."""
     serving: str | None = None
-    """The baseline afterwards; None where it did not change."""
+    """Baseline after the step; None if unchanged."""
     rolled_back: tuple[str, ...] = ()
-    """Of a rollback: every release that was left and marked bad."""
+    """For a rollback: every release that stopped serving and is marked bad."""
     from_stage: int | str | None = None
-    """Stage before, `dogfood` or a percentage; None where there was none."""
+    """Stage before the step: `dogfood` or a percentage; None without a rollout."""
     to_stage: int | str | None = None
-    """Stage afterwards; None where no rollout is on any more."""
+    """Stage after the step; None if no rollout is active."""
     forced: bool = False
-    """Whether a rule was overridden."""
+    """Whether the step was taken without the required evidence."""
     reason: str | None = None
-    """Why, in a person's words."""
     evidence: dict[str, Any] = {}
-    """What it rests on: smoke, counts, confirmed processes, what an experiment was."""
+    """Smoke result, counts, confirmed processes, or the ended experiment."""
     report_digest: str | None = None
-    """Digest of the report it rests on; None where it rests on none."""
+    """Digest of the report that is the evidence."""
     experiment: str | None = None
-    """The experiment that ended; None for rollouts."""
+    """Experiment that ended; None for rollouts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """What stands in a ledger."""
+    """Content of a ledger."""
 
     entries: tuple[LedgerEntry, ...] = ()
-    """The steps, oldest first, each once."""
+    """Steps, oldest first, each once."""
     damaged: tuple[int, ...] = ()
-    """Lines that cannot be read, counted from 1; they are passed over, not repaired."""
+    """Numbers of unreadable lines, counted from 1; they are skipped."""
     file: str
-    """The file, as a person would type it."""
+    """Path of the file, for messages."""
 
     @property
-    def last(self) -> LedgerEntry | None:
-        """The newest step of a rollout; the end of an experiment changes none."""
+    def last_step(self) -> LedgerEntry | None:
+        """Newest step of a rollout or rollback; steps of experiments are skipped."""
         return next((one for one in reversed(self.entries) if one.experiment is None), None)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know: each damaged line."""
-        return tuple(f"{self.file}:{line}: not a line of the ledger; it is passed over" for line in self.damaged)
+        """A warning for each unreadable line."""
+        return tuple(f"{self.file}:{line}: not a line of the ledger; it is skipped" for line in self.damaged)
 
-    def newest(self, release: str, *actions: LedgerAction) -> LedgerEntry | None:
-        """Give the newest step of a release among these actions."""
+    def latest(self, release: str, *actions: LedgerAction) -> LedgerEntry | None:
+        """Return the newest step of a release with one of these actions."""
         return next((one for one in reversed(self.entries) if one.release == release and one.action in actions), None)
 
 
 def ledger_file(project: Project, environment: str | None) -> Path:
-    """Give the ledger's file of an environment."""
+    """Return the path of an environment's ledger."""
     return project.ledger / f"{environment or 'default'}.jsonl"
 
 
 def read_ledger(project: Project, environment: str | None) -> Ledger:
-    """Read a ledger; one that does not exist is empty.
+    """Read a ledger; a missing file is an empty ledger.
 
     Raises:
-        ProjectError: the file cannot be read at all.
+        ProjectError: the file cannot be read.
     """
     path = ledger_file(project, environment)
     shown = project.show(path)
@@ -128,7 +126,7 @@ def read_ledger(project: Project, environment: str | None) -> Ledger:
 
 
 def open_ledger(project: Project, environment: str | None) -> AppendLog:
-    """Open a ledger to add steps to it; what `append` has taken, a killed process does not lose.
+    """Open a ledger for appending; each appended entry survives a kill of the process.
 
     Raises:
         InfrastructureError: the file cannot be written.
@@ -136,22 +134,24 @@ def open_ledger(project: Project, environment: str | None) -> AppendLog:
     return AppendLog(ledger_file(project, environment))
 
 
-_WHY = "by hand, or elsewhere"
+_MANUAL = "by hand, or on another machine"
 
 
 def find_inconsistencies(registry: Registry, ledger: Ledger) -> tuple[str, ...]:
-    """Say where the registry's rollout is not what the ledger says; nothing where there is no ledger yet."""
-    rollout, last = registry.rollout, ledger.last
+    """Return warnings about rollout steps on which registry and ledger disagree; empty without a ledger."""
+    rollout, last = registry.rollout, ledger.last_step
     if last is None:
         return ()
     if rollout is None:
         if last.action in ("publish", "promote") and last.release not in (registry.current, *registry.bad):
-            return (f"the rollout of `{last.release}` is in `{ledger.file}`, but not in the registry: ended {_WHY}",)
+            return (f"the rollout of `{last.release}` is in `{ledger.file}`, but not in the registry: ended {_MANUAL}",)
         return ()
-    step = ledger.newest(rollout.candidate, "publish", "promote")
+    step = ledger.latest(rollout.candidate, "publish", "promote")
     if step is None:
-        return (f"`{ledger.file}` knows nothing of the rollout of `{rollout.candidate}`: begun {_WHY}",)
+        return (
+            f"the rollout of `{rollout.candidate}` is in the registry, but not in `{ledger.file}`: started {_MANUAL}",
+        )
     if step.to_stage != rollout.stage:
-        said = f"`{ledger.file}` has `{rollout.candidate}` at `{step.to_stage}`, the registry at `{rollout.stage}`"
-        return (f"{said}: moved {_WHY}",)
+        stages = f"`{ledger.file}` has `{rollout.candidate}` at `{step.to_stage}`, the registry at `{rollout.stage}`"
+        return (f"{stages}: changed {_MANUAL}",)
     return ()

@@ -1,4 +1,4 @@
-"""Opens the registry that a release command works on: in a checkout, by path, or by URL, and the environment in it."""
+"""Opens the registry of a release command, in a checkout, by path or by URL, and selects its environment."""
 
 from __future__ import annotations
 
@@ -25,33 +25,32 @@ if TYPE_CHECKING:
 
 REGISTRY_VARIABLE = "FLOWAI_REGISTRY"
 DEFAULT_ENVIRONMENT = "default"
-"""How the plain registry is named where other environments stand beside it."""
-FETCH_LIMIT_S = 3.0
+"""Name of registry.yaml itself if there are other environments."""
+FETCH_TIMEOUT_S = 3.0
 MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrySource:
-    """A registry and the place it came from."""
+    """A registry with its project, environment and variables."""
 
     project: Project
-    """Where it lies; without a checkout a directory of its own that goes with this record."""
+    """For a fetched registry: a temporary directory."""
     environment: str | None
-    """The environment; None for the plain registry."""
+    """Environment; None for the plain registry."""
     environ: Mapping[str, str]
-    """The variables, those of the checkout's .env under the process's."""
+    """Variables of the process, and those of the checkout's .env that it does not set."""
     registry: Registry | None
-    """The registry; None when it cannot be read."""
+    """None if it cannot be read; then `error` says why."""
     error: FlowaiError | None = None
-    """Why not; None when it could be."""
     is_remote: bool = False
-    """Whether there is no checkout, since it came over the network or was not found; nothing is written."""
+    """Whether there is no checkout: the registry was fetched or not found. Nothing is written."""
     is_writable: bool = True
     """Whether its file may be changed."""
 
     @property
     def own_file(self) -> str:
-        """The file that holds flowai's own keys, as a person would type it."""
+        """Name of the file that contains flowai's own keys."""
         if self.registry is not None:
             return self.registry.own_file
         stem = self.project.registry
@@ -59,14 +58,14 @@ class RegistrySource:
 
     @property
     def redactor(self) -> Redactor:
-        """Removes the secrets that the registry and the variables hold, as far as they could be read."""
+        """Redactor of the secrets in the registry and the variables."""
         return Redactor() if self.registry is None else Redactor(secret_values(self.registry, self.environ))
 
     def require_registry(self) -> Registry:
         """Return the registry.
 
         Raises:
-            FlowaiError: it could not be read; the original error.
+            FlowaiError: the registry could not be read; the original error.
         """
         if self.registry is None:
             raise self.error or InfrastructureError("the registry cannot be read")
@@ -77,53 +76,50 @@ class RegistrySource:
 def open_source(
     start: Path, *, named: str | None, env: str | None, environ: Mapping[str, str]
 ) -> Iterator[RegistrySource]:
-    """Open the registry; without a checkout it lies in a directory that is gone at the end.
+    """Open the registry; a fetched one is stored in a temporary directory until the end.
 
     Args:
         start: directory to search from.
-        named: path or URL of the registry; None for FLOWAI_REGISTRY, and without it the nearest one upwards.
-        env: the environment; None for FLOWAI_ENV or the only one there is; `default` for the plain registry.
-        environ: the process environment.
+        named: path or URL of the registry; None for FLOWAI_REGISTRY, then the nearest one upwards.
+        env: environment; None for FLOWAI_ENV or the only one; `default` for the plain registry.
+        environ: variables of the process.
 
     Yields:
-        The source. A registry that is wrong or away is no error here: what processes share may still be reached.
+        The source. An invalid or unreachable registry is no error: the shared state may still be reachable.
 
     Raises:
-        UsageError: several environments exist and none was named, there is none of that name, or no such URL can be.
+        UsageError: several environments and none named, an unknown environment, or an invalid URL.
     """
-    where = named or environ.get(REGISTRY_VARIABLE)
-    asked = env or environ.get(ENVIRONMENT_VARIABLE) or None
-    if where and where.lower().startswith(("http://", "https://")):
+    path_or_url = named or environ.get(REGISTRY_VARIABLE)
+    requested = env or environ.get(ENVIRONMENT_VARIABLE) or None
+    if path_or_url and path_or_url.lower().startswith(("http://", "https://")):
         with tempfile.TemporaryDirectory(prefix="flowai-") as directory:
-            yield _remote(where, Path(directory), asked, environ)
+            yield _open_remote(path_or_url, Path(directory), requested, environ)
         return
     try:
-        project = _project(start, where, environ)
+        project = _find_registry(start, path_or_url, environ)
     except ProjectError as error:
-        source = _not_found_error(start, asked, environ, error)
+        source = _missing_source(start, requested, environ, error)
     else:
-        base, said = _split(project.registry)
-        if named and said:  # as by URL; FLOWAI_REGISTRY names to all who read it a registry that stands alone
-            _check_single_source(said, asked)
-            project, env = Project(root=project.root, registry=base), said
-        source = _opened(project, env, environ)
+        base, named_env = _split_environment(project.registry)
+        if named and named_env:  # as by URL; the file in FLOWAI_REGISTRY is complete for every reader
+            _check_single_source(named_env, requested)
+            project, env = Project(root=project.root, registry=base), named_env
+        source = _open_local(project, env, environ)
     yield source
 
 
 def state_address(source: RegistrySource, named: str | None, start: Path) -> tuple[str, Path]:
-    """Find where processes share what they know.
+    """Return the address of the shared state, and its base directory.
 
     Args:
         source: the registry.
-        named: the place, as a person names it; None for what the registry says.
-        start: directory that a named place is relative to.
-
-    Returns:
-        The address, and the directory it is relative to.
+        named: Redis URL or directory, as typed; None for the registry's `state`.
+        start: base directory of `named`.
 
     Raises:
-        MissingKeyError: the registry names a variable in it that is not set.
-        InfrastructureError: it lies on another machine, or nobody says where.
+        MissingKeyError: a variable in the registry's `state` is not set.
+        InfrastructureError: the state is on another machine, or its address is unknown.
     """
     if named:
         return named, start
@@ -133,33 +129,28 @@ def state_address(source: RegistrySource, named: str | None, start: Path) -> tup
             return address, source.project.root
     elif not source.is_remote and source.project.local.is_dir():
         return str(source.project.local), source.project.root
-    raise InfrastructureError(
-        "what processes share lies where this command cannot see it", hint="name it: `--state redis://...`"
-    )
+    raise InfrastructureError("the address of the shared state is unknown here", hint="name it: `--state redis://...`")
 
 
-def _project(start: Path, where: str | None, environ: Mapping[str, str]) -> Project:
-    """Find the project, by the path of its registry where one is named."""
-    if where and not (start / where).is_file():
-        raise ProjectError(f"the registry `{where}` is not a file", hint="name a registry.yaml, by path or by URL")
-    return find_project(start, {**environ, REGISTRY_VARIABLE: where or ""})
+def _find_registry(start: Path, path: str | None, environ: Mapping[str, str]) -> Project:
+    if path and not (start / path).is_file():
+        raise ProjectError(f"the registry `{path}` is not a file", hint="name a registry.yaml, by path or by URL")
+    return find_project(start, {**environ, REGISTRY_VARIABLE: path or ""})
 
 
-def _split(file: Path) -> tuple[Path, str | None]:
-    """Tell the plain registry and the environment of a file beside it (`registry.prod.yaml`); else the file itself."""
+def _split_environment(file: Path) -> tuple[Path, str | None]:
+    """Split `registry.prod.yaml` into the plain registry and the environment, if the plain registry exists."""
     stem, _, environment = file.stem.rpartition(".")
     base = file.with_name(f"{stem}{file.suffix}")
     return (base, environment) if stem and base.is_file() else (file, None)
 
 
-def _check_single_source(said: str, asked: str | None) -> None:
-    """Refuse an environment other than the one whose file was named."""
-    if asked not in (None, said):
-        raise UsageError(f"the registry that was named is the one of `{said}`, not of `{asked}`")
+def _check_single_source(named_env: str, requested: str | None) -> None:
+    if requested not in (None, named_env):
+        raise UsageError(f"--registry names the environment `{named_env}`, --env or FLOWAI_ENV `{requested}`")
 
 
-def _not_found_error(start: Path, env: str | None, environ: Mapping[str, str], error: FlowaiError) -> RegistrySource:
-    """Give what can be said without a registry."""
+def _missing_source(start: Path, env: str | None, environ: Mapping[str, str], error: FlowaiError) -> RegistrySource:
     return RegistrySource(
         project=Project(root=start, registry=start / REGISTRY_FILE),
         environment=None if env == DEFAULT_ENVIRONMENT else env,
@@ -171,7 +162,7 @@ def _not_found_error(start: Path, env: str | None, environ: Mapping[str, str], e
     )
 
 
-def _opened(project: Project, env: str | None, environ: Mapping[str, str]) -> RegistrySource:
+def _open_local(project: Project, env: str | None, environ: Mapping[str, str]) -> RegistrySource:
     registry, problem = None, None
     variables: Mapping[str, str] = environ
     try:
@@ -179,25 +170,25 @@ def _opened(project: Project, env: str | None, environ: Mapping[str, str]) -> Re
     except FlowaiError as error:
         problem = error
     env = env or variables.get(ENVIRONMENT_VARIABLE) or None
-    variables = {name: value for name, value in variables.items() if name != ENVIRONMENT_VARIABLE}  # chosen above
-    chosen = _chosen(project, env, variables)
+    variables = {name: value for name, value in variables.items() if name != ENVIRONMENT_VARIABLE}  # used above
+    selected = _choose_environment(project, env, variables)
     if problem is None:
         try:
-            registry = load_registry(project, env=chosen, environ=variables)
+            registry = load_registry(project, env=selected, environ=variables)
         except FlowaiError as error:
             problem = error
     return RegistrySource(
         project=project,
-        environment=chosen,
+        environment=selected,
         environ=variables,
         registry=registry,
         error=problem,
-        is_writable=_is_writable(project, chosen),
+        is_writable=_is_writable(project, selected),
     )
 
 
-def _chosen(project: Project, env: str | None, environ: Mapping[str, str]) -> str | None:
-    """Choose the environment; production is never changed by a guess."""
+def _choose_environment(project: Project, env: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the environment; never guess among several."""
     known = environments(project)
     if env == DEFAULT_ENVIRONMENT and DEFAULT_ENVIRONMENT not in known:
         return None
@@ -206,15 +197,15 @@ def _chosen(project: Project, env: str | None, environ: Mapping[str, str]) -> st
         return env
     if not known:
         return None
-    has_plain = _serves_itself(project, environ)
+    has_plain = _has_current(project, environ)
     if len(known) == 1 and not has_plain:
         return known[0]
     listed = ", ".join(f"`{name}`" for name in (*known, *((DEFAULT_ENVIRONMENT,) if has_plain else ())))
     raise UsageError(f"several environments exist: {listed}", hint=f"name one: `--env {known[0]}`, or set FLOWAI_ENV")
 
 
-def _serves_itself(project: Project, environ: Mapping[str, str]) -> bool:
-    """Tell whether the plain registry is an environment of its own; one that cannot be read may be."""
+def _has_current(project: Project, environ: Mapping[str, str]) -> bool:
+    """Return whether the plain registry is an environment itself; assume so if it cannot be read."""
     try:
         return load_registry(project, env=None, environ=environ).current is not None
     except FlowaiError:
@@ -222,7 +213,7 @@ def _serves_itself(project: Project, environ: Mapping[str, str]) -> bool:
 
 
 def _is_writable(project: Project, env: str | None) -> bool:
-    """Tell whether the file may be changed; a file without any write permission is left alone by everyone."""
+    """Return whether the file may be changed; a file without any write permission stays unchanged even for root."""
     import os
 
     try:
@@ -234,34 +225,34 @@ def _is_writable(project: Project, env: str | None) -> bool:
         return False
 
 
-def _remote(url: str, directory: Path, env: str | None, environ: Mapping[str, str]) -> RegistrySource:
-    """Fetch a registry, and what it extends, into a directory."""
+def _open_remote(url: str, directory: Path, env: str | None, environ: Mapping[str, str]) -> RegistrySource:
+    """Fetch a registry and its base file into a directory."""
     try:
         name = Path(urlsplit(url).path).name or REGISTRY_FILE
     except ValueError as error:
         raise UsageError(f"the registry's URL cannot be read: {error}") from None
     project = Project(root=directory, registry=directory / name)
-    chosen = None if env == DEFAULT_ENVIRONMENT else env
+    selected = None if env == DEFAULT_ENVIRONMENT else env
     registry, problem = None, None
     try:
-        text = _fetched(url, directory / name)
-        base = _extended(text, name)
-        if base is not None:  # the URL names an environment's file
-            _fetched(_environment_sibling(url, base), directory / base)
+        text = _fetch(url, directory / name)
+        base = _base_file(text, name)
+        if base is not None:  # the file of an environment
+            _fetch(_environment_sibling(url, base), directory / base)
             project = Project(root=directory, registry=directory / base)
-            chosen = name.removeprefix(f"{Path(base).stem}.").removesuffix(Path(base).suffix)
-            _check_single_source(chosen, env)
-        elif chosen is not None:
-            other = f"{Path(name).stem}.{chosen}{Path(name).suffix}"
-            _fetched(_environment_sibling(url, other), directory / other)
-        registry = load_registry(project, env=chosen, environ=environ)
+            selected = name.removeprefix(f"{Path(base).stem}.").removesuffix(Path(base).suffix)
+            _check_single_source(selected, env)
+        elif selected is not None:
+            other = f"{Path(name).stem}.{selected}{Path(name).suffix}"
+            _fetch(_environment_sibling(url, other), directory / other)
+        registry = load_registry(project, env=selected, environ=environ)
     except UsageError:
         raise
     except FlowaiError as error:
         problem = error
     return RegistrySource(
         project=project,
-        environment=chosen,
+        environment=selected,
         environ=environ,
         registry=registry,
         error=problem,
@@ -275,7 +266,7 @@ def _environment_sibling(url: str, name: str) -> str:
     return parts._replace(path=f"{parts.path.rpartition('/')[0]}/{name}").geturl()
 
 
-def _extended(text: str, name: str) -> str | None:
+def _base_file(text: str, name: str) -> str | None:
     value = parse_yaml(text, name=name, kind=RegistryError).value
     base = value.get("extends") if isinstance(value, dict) else None
     if base is not None and (not isinstance(base, str) or "/" in base or base.startswith(".")):
@@ -283,21 +274,21 @@ def _extended(text: str, name: str) -> str | None:
     return base
 
 
-def _fetched(url: str, path: Path) -> str:
-    """Fetch a file; the URL's own credentials are not shown in errors."""
+def _fetch(url: str, path: Path) -> str:
+    """Fetch a file; errors do not show the credentials of the URL."""
     import http.client
     import urllib.error
     import urllib.request
 
     parts = urlsplit(url)
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    data, end_s = b"", time.monotonic() + FETCH_LIMIT_S
+    data, end_s = b"", time.monotonic() + FETCH_TIMEOUT_S
     try:
-        with urllib.request.urlopen(url, timeout=FETCH_LIMIT_S) as reply:  # noqa: S310 - http(s) only, see open_source
-            while len(data) <= MAX_BYTES and (piece := reply.read1(MAX_BYTES)):
-                data += piece
-                if time.monotonic() > end_s:  # it drips
-                    raise TimeoutError(f"not whole after {FETCH_LIMIT_S:.0f} s")
+        with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as reply:  # noqa: S310 - http(s) only, see open_source
+            while len(data) <= MAX_BYTES and (chunk := reply.read1(MAX_BYTES)):
+                data += chunk
+                if time.monotonic() > end_s:  # a slow server
+                    raise TimeoutError(f"incomplete after {FETCH_TIMEOUT_S:.0f} s")
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()

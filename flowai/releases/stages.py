@@ -1,4 +1,4 @@
-"""The stages of a rollout: which comes next, who joins there, and whether its evidence is enough."""
+"""Stages of a rollout: the next stage, newly exposed features, and the evidence that a stage requires."""
 
 from __future__ import annotations
 
@@ -18,48 +18,44 @@ if TYPE_CHECKING:
 StageNumber = int | Literal["dogfood"]
 FULL_ROLLOUT = 100
 DOGFOOD_MIN_CALLS = 20
-"""Answered calls that show the candidate works at all; how well it works is for the canary to say."""
+"""Enough to show that the candidate works at all; the canary measures how well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageEvidence:
-    """Whether a stage may be left."""
+    """Evidence for promoting a rollout from its current stage."""
 
     is_enough: bool
-    """Whether it may."""
     blocked_by: str = ""
-    """What is missing; empty where nothing is."""
+    """Reasons against the promotion; empty if there are none."""
     hint: str | None = None
-    """What to do about it; None where nothing is missing."""
+    """Next step of the user; None if nothing is missing."""
     candidate_is_worse: bool = False
-    """Whether the candidate was found to be worse, rather than not yet known to be good."""
+    """True if the candidate is proven worse; False also if the evidence is not enough."""
     evidence: dict[str, Any] = field(default_factory=dict)
-    """What it rests on, for the ledger."""
+    """Figures for the ledger."""
     report_digest: str | None = None
-    """Digest of the canary report; None where none was looked at."""
+    """Digest of the canary report; None if none was read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryReportSummary:
-    """What the last canary report of a stage said."""
+    """Summary of the last canary report of a stage."""
 
     verdict: str
-    """Its verdict."""
     reasons: tuple[str, ...]
-    """Why."""
     until: datetime
-    """End of the stretch it looked at, UTC."""
+    """End of its time range, UTC."""
     digest: str
-    """Its digest."""
-    is_whole: bool
-    """Whether the digest fits what stands in it."""
+    is_intact: bool
+    """Whether the digest matches the content."""
 
 
 def next_stage(registry: Registry, stage: StageNumber) -> StageNumber | None:
-    """Give the stage after one; None after the last, which is 100 %.
+    """Return the next stage; None after the last, which is 100 %.
 
     Raises:
-        RegistryError: the stage is none of the policy's.
+        RegistryError: the stage is not in the policy, and no later one is.
     """
     stages = registry.policies.canary.stages
     if stage in stages:
@@ -68,116 +64,120 @@ def next_stage(registry: Registry, stage: StageNumber) -> StageNumber | None:
     if not higher:
         listed = ", ".join(map(str, stages))
         raise RegistryError(
-            f"the rollout stands at `{stage}`, which is none of its stages: {listed}",
+            f"the rollout is at stage `{stage}`, expected one of {listed}",
             hint=f"change `rollout.stage` in `{registry.own_file}` to one of them",
         )
-    return higher[0]  # the policy changed meanwhile: on to the next share it has
+    return higher[0]  # the policy changed meanwhile: continue with its next percentage
 
 
 def newly_exposed(registry: Registry, before: StageNumber, after: StageNumber) -> tuple[str, ...]:
-    """Give the critical features that take part from one stage on."""
+    """Return the critical features that join the rollout at stage `after`."""
     start = registry.policies.canary.critical_from
     old = before if isinstance(before, int) else 0
     new = after if isinstance(after, int) else 0
     return tuple(name for name, one in registry.features.items() if one.critical and old < start <= new)
 
 
-def began_at(ledger: Ledger, candidate: str, stage: StageNumber, started_at: datetime | None) -> datetime | None:
-    """Say when a rollout reached the stage it is at; None when nobody knows."""
-    entry = ledger.newest(candidate, "publish", "promote")
+def stage_started_at(
+    ledger: Ledger, candidate: str, stage: StageNumber, started_at: datetime | None
+) -> datetime | None:
+    """Return when a rollout reached its current stage; None if unknown."""
+    entry = ledger.latest(candidate, "publish", "promote")
     if entry is not None and entry.to_stage == stage:
         return entry.at
     return started_at if entry is None else None
 
 
-def with_warning(proof: StageEvidence, why: str, hint: str) -> StageEvidence:
-    """Give a proof that is not enough for one more reason; the same one where there is none."""
+def with_blocker(evidence: StageEvidence, why: str, hint: str) -> StageEvidence:
+    """Return the evidence with one more blocker; unchanged if `why` is empty."""
     if not why:
-        return proof
-    whole = "; ".join(part for part in (proof.blocked_by, why) if part)
-    return replace(proof, is_enough=False, blocked_by=whole, hint=proof.hint or hint)
+        return evidence
+    blockers = "; ".join(part for part in (evidence.blocked_by, why) if part)
+    return replace(evidence, is_enough=False, blocked_by=blockers, hint=evidence.hint or hint)
 
 
-def dogfood_proof(
+def dogfood_evidence(
     *, smoke: str | None, answered_count: int, failed_count: int, unusable: Mapping[str, int]
 ) -> StageEvidence:
-    """Judge the first stage: smoke passed, and our own people were answered often enough.
+    """Return the evidence of the dogfood stage: smoke passed, and enough calls were answered.
 
     Args:
-        smoke: what smoke said when the release was published; None where nobody knows.
-        answered_count: dogfood calls that were answered, >= 0.
-        failed_count: dogfood calls that were not, >= 0.
-        unusable: lines of the log that count for nothing, by what is wrong with them.
+        smoke: decision of smoke when the release was published; None if unknown.
+        answered_count: answered dogfood calls.
+        failed_count: failed dogfood calls.
+        unusable: skipped lines of the event log, by problem.
     """
     evidence: dict[str, Any] = {"smoke": smoke, "answered_count": answered_count, "failed_count": failed_count}
     if unusable:
         evidence["unusable"] = dict(unusable)
     if smoke != "pass":
-        hint = "see what `flowai smoke` says, then why it may go on: --force --reason"
+        hint = "run `flowai smoke`; to promote without it: --force --reason"
         return StageEvidence(
-            is_enough=False, blocked_by=f"smoke is `{smoke or 'unknown'}`", hint=hint, evidence=evidence
+            is_enough=False,
+            blocked_by=f"smoke: found `{smoke or 'unknown'}`, expected `pass`",
+            hint=hint,
+            evidence=evidence,
         )
     if answered_count < DOGFOOD_MIN_CALLS:
         lost = ", ".join(f"{count:,} lines {kind.replace('_', ' ')}" for kind, count in unusable.items())
-        why = f"{answered_count} answered dogfood calls, {DOGFOOD_MIN_CALLS} are needed ({failed_count} failed)"
-        why += f"; of the event log count for nothing: {lost}" if lost else ""
+        why = f"{answered_count} answered dogfood calls, expected at least {DOGFOOD_MIN_CALLS} ({failed_count} failed)"
+        why += f"; skipped in the event log: {lost}" if lost else ""
         return StageEvidence(
             is_enough=False,
             blocked_by=why,
-            hint="call with the flag's header, see `flag` in the registry",
+            hint="send calls with the header of `flag` in the registry",
             evidence=evidence,
         )
     return StageEvidence(is_enough=True, evidence=evidence)
 
 
-def canary_proof(
-    said: CanaryReportSummary | None, *, not_before: datetime | None, not_after: datetime, again: str
+def canary_evidence(
+    report: CanaryReportSummary | None, *, not_before: datetime | None, not_after: datetime, report_command: str
 ) -> StageEvidence:
-    """Judge a percentage by the last canary report of it.
+    """Return the evidence of a percentage: its last canary report.
 
     Args:
-        said: the report; None when there is none.
-        not_before: when the stage began, or the newest step before it; None when nobody knows.
-        not_after: the time, and how far another machine's clock may be ahead.
-        again: command that makes a new report.
+        report: the report; None if there is none.
+        not_before: start of the stage, or the newest step before it; None if unknown.
+        not_after: the time plus the tolerated clock skew.
+        report_command: command that writes a new report.
     """
-    if said is None:
-        return StageEvidence(is_enough=False, blocked_by="there is no canary report of this stage", hint=again)
-    proof = StageEvidence(is_enough=True, evidence={"verdict": said.verdict, "until": said.until.isoformat()})
-    why, hint, is_worse = "", again, False
-    if not said.is_whole:
-        why = "the canary report was changed after it was written"
-    elif not_before is not None and said.until < not_before:
+    if report is None:
+        return StageEvidence(is_enough=False, blocked_by="there is no canary report of this stage", hint=report_command)
+    why, hint, is_worse = "", report_command, False
+    if not report.is_intact:
+        why = "the canary report was edited after it was written"
+    elif not_before is not None and report.until < not_before:
         why = "the canary report is older than the stage"
-    elif said.until > not_after:
-        why = f"the canary report looks into the future: until {said.until:%Y-%m-%d %H:%M} UTC"
-    elif said.verdict == "rollback":
-        why, hint, is_worse = f"the verdict is `rollback`: {'; '.join(said.reasons)}", "flowai rollback", True
-    elif said.verdict != "promote":
-        why = f"the verdict is `{said.verdict}`: {'; '.join(said.reasons)}"
+    elif report.until > not_after:
+        why = f"the canary report ends in the future: until {report.until:%Y-%m-%d %H:%M} UTC"
+    elif report.verdict == "rollback":
+        why, hint, is_worse = f"the verdict is `rollback`: {'; '.join(report.reasons)}", "flowai rollback", True
+    elif report.verdict != "promote":
+        why = f"the verdict is `{report.verdict}`: {'; '.join(report.reasons)}"
     return StageEvidence(
         is_enough=not why,
         blocked_by=why,
         hint=hint if why else None,
         candidate_is_worse=is_worse,
-        evidence=proof.evidence,
-        report_digest=said.digest,
+        evidence={"verdict": report.verdict, "until": report.until.isoformat()},
+        report_digest=report.digest,
     )
 
 
-def soak_proof(registry: Registry, *, stage_began_at: datetime | None, now: datetime) -> StageEvidence:
-    """Judge 100 %: whether it was watched for long enough."""
+def soak_evidence(registry: Registry, *, started_at: datetime | None, now: datetime) -> StageEvidence:
+    """Return the evidence of the last stage: the soak is over."""
     soak_s = registry.policies.canary.soak_s
-    if stage_began_at is None:
+    if started_at is None:
         return StageEvidence(
-            is_enough=False, blocked_by="the ledger does not say when 100 % began", hint="--force --reason"
+            is_enough=False, blocked_by="the ledger does not contain the start of 100 %", hint="--force --reason"
         )
-    passed_s = (now - stage_began_at).total_seconds()
+    passed_s = (now - started_at).total_seconds()
     evidence = {"soaked_s": round(passed_s), "soak_s": soak_s}
     if passed_s < soak_s:
-        until = stage_began_at + timedelta(seconds=soak_s)
+        until = started_at + timedelta(seconds=soak_s)
         why = f"it soaks until {until:%Y-%m-%d %H:%M} UTC"
         return StageEvidence(
-            is_enough=False, blocked_by=why, hint="`flowai watch` looks at it meanwhile", evidence=evidence
+            is_enough=False, blocked_by=why, hint="`flowai watch` checks it meanwhile", evidence=evidence
         )
     return StageEvidence(is_enough=True, evidence=evidence)

@@ -1,1 +1,1 @@
-"""Operations."""
+"""Release commands: publish, promote, roll back, list, compare."""

@@ -1,4 +1,4 @@
-"""What follows a rollback or a completed rollout, best effort: version targets, alerts, what a person should know."""
+"""After a rollback or a completed rollout, best effort: version targets, alerts, warnings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 
 class RolloutNotifier:
-    """The messages of a rollback.
-
-    Args:
-        context: the command's context.
-        source: the registry.
-        on_step: called with each step when it is done.
-    """
+    """Queues and delivers the messages of a rollback or a completed rollout."""
 
     def __init__(
         self, context: CommandContext, source: RegistrySource, on_step: Callable[[RollbackStep], None] = lambda _: None
@@ -40,36 +34,36 @@ class RolloutNotifier:
         self._redactor = source.redactor
 
     def queue(self, plan: RollbackPlan, entry: LedgerEntry) -> tuple[RollbackStep, ...]:
-        """Keep the messages of a rollback before the first is sent; never fails."""
+        """Queue the messages of a rollback; return a pending step if that fails."""
         registry, environment = self._source.registry, self._source.environment or "default"
         if registry is None:
             return ()
-        left = ", ".join(plan.rolled_back)
+        rolled_back = ", ".join(plan.rolled_back)
         reason = f": {entry.reason}" if entry.reason else ""
         alert = Alert(
             cause=f"flowai/{environment}/release/{plan.rolled_back[-1]}",
-            summary=self._redactor.text(f"{left} is rolled back to {plan.serving}{reason}"),
+            summary=self._redactor.text(f"{rolled_back} is rolled back to {plan.serving}{reason}"),
             severity="warning",
             source=f"flowai {environment}",
             at=entry.at,
-            details={"leaves": list(plan.rolled_back), "serves": plan.serving, "who": entry.actor},
+            details={"rolled_back": list(plan.rolled_back), "serving": plan.serving, "actor": entry.actor},
         )
         try:
             self.queue_version(plan.serving, id=entry.id)
             self._outbox.queue(deliveries(alert, registry.alerts, id=entry.id))
         except FlowaiError as error:
-            return (self._told(RollbackStep(name="outbox", status="pending", detail=str(error))),)
+            return (self._report(RollbackStep(name="outbox", status="pending", detail=str(error))),)
         return ()
 
     def queue_version(self, release: str, *, id: str) -> None:  # noqa: A002 - the field's own name
-        """Keep a message for each version target; a later one for the same target replaces it.
+        """Queue a message for each version target; it replaces an earlier one for the same target.
 
         Raises:
             InfrastructureError: the outbox cannot be written.
         """
         registry, environment = self._source.registry, self._source.environment or "default"
         targets = () if registry is None else registry.version_targets
-        if self._source.is_remote:  # its files are not here
+        if self._source.is_remote:  # its dotenv files are on another machine
             targets = tuple(target for target in targets if not target.startswith("dotenv:"))
         self._outbox.queue(
             [
@@ -85,21 +79,21 @@ class RolloutNotifier:
         )
 
     def deliver(self, *, only_due: bool = False) -> tuple[RollbackStep, ...]:
-        """Send what waits, from earlier runs too; each message is tried once.
+        """Send queued messages, also those of earlier runs; try each once.
 
         Args:
-            only_due: leave alone what has to wait before it is tried again; a person who asks tries everything.
+            only_due: skip messages whose next attempt is not due; commands of a user try all.
         """
         registry = self._source.registry
         if registry is None:
             return ()
-        found = {**senders(registry.alerts, self._source.environ), "version": self._write_version}
+        all_senders = {**senders(registry.alerts, self._source.environ), "version": self._write_version}
         try:
-            outcomes = self._outbox.deliver(found, only_due=only_due)
+            outcomes = self._outbox.deliver(all_senders, only_due=only_due)
         except FlowaiError as error:
-            return (self._told(RollbackStep(name="outbox", status="pending", detail=str(error))),)
+            return (self._report(RollbackStep(name="outbox", status="pending", detail=str(error))),)
         return tuple(
-            self._told(
+            self._report(
                 RollbackStep(
                     name=VERSION_VARIABLE if one.delivery.to == "version" else one.delivery.label,
                     status="done" if one.error is None else "pending",
@@ -111,13 +105,12 @@ class RolloutNotifier:
         )
 
     def _detail(self, delivery: Delivery, error: str | None) -> str:
-        where = delivery.label if delivery.to == "version" else "told"
         if error is None:
-            return where
-        kept = "nothing is kept here" if self._source.is_remote else "queued"
+            return delivery.label if delivery.to == "version" else "notified"
+        kept = "not queued: no checkout" if self._source.is_remote else "queued"
         return f"{delivery.label}: {error}; {kept}" if delivery.to == "version" else f"{error}; {kept}"
 
-    def _told(self, step: RollbackStep) -> RollbackStep:
+    def _report(self, step: RollbackStep) -> RollbackStep:
         self._on_step(step)
         return step
 
@@ -133,11 +126,11 @@ class RolloutNotifier:
             raise DeliveryError(self._redactor.text(version_error(error))) from None
 
     def warnings(self, plan: RollbackPlan) -> tuple[str, ...]:
-        """Say which prompts of the release that serves now are not what was published; never fails."""
+        """Return warnings about prompts and models of the serving release that changed after publication."""
         source = self._source
         if source.registry is None or source.is_remote:
             return ()
-        from flowai.prompts import PromptLibrary, PromptLock  # after everything that counts is done
+        from flowai.prompts import PromptLibrary, PromptLock  # slow to import; the rollback is done
         from flowai.releases.integrity import changes_since
 
         try:
@@ -145,4 +138,4 @@ class RolloutNotifier:
             changes = changes_since(source.registry, lock, PromptLibrary(source.project), plan.serving)
         except FlowaiError as error:
             return (f"prompts.lock could not be checked: {error}",)
-        return tuple(f"{one.kind} `{one.name}` is not what `{one.release}` was published with" for one in changes)
+        return tuple(f"{one.kind} `{one.name}` changed after `{one.release}` was published" for one in changes)

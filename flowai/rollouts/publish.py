@@ -1,4 +1,4 @@
-"""What `flowai release publish` does: locks a release, and begins its rollout."""
+"""`flowai release publish`: locks a release and starts its rollout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowai.registry import Rollout
 from flowai.releases.diff import Difference, changed_features, differences
 from flowai.releases.integrity import changes_since, locked_release
 from flowai.releases.ledger import LedgerEntry, entry_id
-from flowai.rollouts.session import open_ground
+from flowai.rollouts.session import open_rollout_session
 
 if TYPE_CHECKING:
     from flowai.evals.runs.trials import Observer
@@ -24,112 +24,100 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishOptions:
-    """What was asked for."""
+    """Options of `flowai release publish`."""
 
     release: str
-    """The release."""
     env: str | None = None
-    """The environment; None for FLOWAI_ENV or the only one."""
+    """None for FLOWAI_ENV or the only environment."""
     smoke: bool = True
     """Whether smoke must pass first."""
     reason: str | None = None
-    """Why smoke may be left out, or what this release is for."""
 
 
 class PublishResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """Result of `flowai release publish`."""
 
     schema_version: int = 1
-    """Version of this format: 1."""
     environment: str | None
-    """The environment; None for the plain registry."""
+    """Environment; None for the plain registry."""
     release: str
-    """The candidate."""
+    """Candidate."""
     serving: str
-    """The baseline, which serves all others."""
+    """Baseline."""
     stage: int | str | None
-    """The stage its rollout begins with; None where it did not begin."""
+    """Stage of the rollout; None if smoke did not pass."""
     changed: bool
-    """Whether this run began it; False where it was on already."""
+    """Whether this run started the rollout; False if it was active before."""
     smoke: str
-    """What smoke said: `pass`, `fail`, `errors`, ...; `skipped` where it was left out."""
+    """Decision of smoke (`pass`, `fail`, ...), or `skipped`."""
     differences: tuple[Difference, ...]
-    """What features use, instead of what the baseline does."""
+    """Differences between baseline and candidate."""
     registry_file: str
-    """The file that was changed."""
     warnings: tuple[str, ...] = ()
-    """What a person should know; one line each."""
 
 
 def publish(context: CommandContext, options: PublishOptions, observer: Observer) -> PublishResult:
     """Publish a release.
 
-    Args:
-        context: the command's context.
-        options: what was asked for.
-        observer: who follows smoke.
-
-    Returns:
-        What came of it; smoke that did not pass is no error, but no rollout begins.
+    If smoke does not pass, the result has no stage and no rollout starts; that is no error.
 
     Raises:
-        UsageError: it serves already, is bad, another rollout is on, or an experiment runs in a feature it changes.
-        PromptError: a prompt of it is not what was published under this name.
-        ProjectError: a file is wrong.
+        UsageError: it already serves, is bad, a rollout is active, or an experiment runs in a feature it changes.
+        PromptError: one of its prompts was published before with other content.
+        ProjectError: a file is invalid.
         InfrastructureError: a file cannot be written.
     """
-    with open_ground(context, env=options.env) as ground:
-        registry, name = ground.registry, options.release
+    with open_rollout_session(context, env=options.env) as session:
+        registry, name = session.registry, options.release
         registry.release(name)
-        standing = ground.status_of()
-        if name in standing.bad:
-            hint = "give what you mended a new name"
+        status = session.release_status()
+        if name in status.bad:
+            hint = "publish the fixed release under a new name"
             raise UsageError(f"`{name}` is marked bad and is never served again", hint=hint)
-        baseline = ground.serving(standing).name
+        baseline = session.serving(status).name
         rollout = registry.rollout
         if rollout is not None and rollout.candidate == name:
-            return _already_published(ground, options, rollout, baseline)
-        _refuse(ground, standing, name, baseline)
-        library = PromptLibrary(ground.source.project)
-        lock = _locked(ground, name, library)
-        smoke = _smoke(ground, name, observer) if options.smoke else "skipped"
+            return _already_published(session, options, rollout, baseline)
+        _check_publishable(session, status, name, baseline)
+        library = PromptLibrary(session.source.project)
+        lock = _add_to_lock(session, name, library)
+        smoke = _smoke(session, name, observer) if options.smoke else "skipped"
         if smoke not in ("pass", "skipped"):
-            return _result(ground, options, baseline, smoke=smoke, stage=None)
-        lock.write(ground.source.project.prompts_lock)
-        begun = Rollout(
+            return _result(session, options, baseline, smoke=smoke, stage=None)
+        lock.write(session.source.project.prompts_lock)
+        new_rollout = Rollout(
             candidate=name, stage=registry.policies.canary.stages[0], started_at=context.now().replace(microsecond=0)
         )
 
-        def begin(own: ManagedKeys) -> ManagedKeys:
-            return msgspec.structs.replace(own, rollout=begun)
+        def start(own: ManagedKeys) -> ManagedKeys:
+            return msgspec.structs.replace(own, rollout=new_rollout)
 
-        warnings = ground.apply_step(_entry(ground, options, begun, smoke), rollout, begin)
-        done = _result(ground, options, baseline, smoke=smoke, stage=begun.stage, warnings=warnings)
-        return msgspec.structs.replace(done, is_new=True)
+        warnings = session.apply_step(_entry(session, options, new_rollout, smoke), rollout, start)
+        result = _result(session, options, baseline, smoke=smoke, stage=new_rollout.stage, warnings=warnings)
+        return msgspec.structs.replace(result, changed=True)
 
 
 def _already_published(
-    ground: RolloutSession, options: PublishOptions, rollout: Rollout, baseline: str
+    session: RolloutSession, options: PublishOptions, rollout: Rollout, baseline: str
 ) -> PublishResult:
-    """Say that it is on already; where the one who began it was killed before it could say so, say that for it."""
-    entry = ground.ledger.newest(rollout.candidate, "publish")
+    """Return the active rollout; record its start if the command that started it was killed before."""
+    entry = session.ledger.latest(rollout.candidate, "publish")
     warnings: tuple[str, ...] = ()
     if entry is None:
-        entry = _entry(ground, options, rollout, "unknown")
-        warnings = ground.record_missed_step(entry)
+        entry = _entry(session, options, rollout, "unknown")
+        warnings = session.record_missed_step(entry)
     smoke = str(entry.evidence.get("smoke"))
-    return _result(ground, options, baseline, smoke=smoke, stage=rollout.stage, warnings=warnings)
+    return _result(session, options, baseline, smoke=smoke, stage=rollout.stage, warnings=warnings)
 
 
-def _refuse(ground: RolloutSession, standing: ReleaseStatus, name: str, baseline: str) -> None:
-    """Refuse what cannot be rolled out now."""
-    registry = ground.registry
+def _check_publishable(session: RolloutSession, status: ReleaseStatus, name: str, baseline: str) -> None:
+    registry = session.registry
     if name in {baseline, registry.current}:
-        raise UsageError(f"`{name}` serves already")
+        raise UsageError(f"`{name}` already serves")
     rollout = registry.rollout
-    if rollout is not None and rollout.candidate not in standing.bad:
+    if rollout is not None and rollout.candidate not in status.bad:
         raise UsageError(
-            f"the rollout of `{rollout.candidate}` is on", hint="one at a time: promote it, or `flowai rollback`"
+            f"the rollout of `{rollout.candidate}` is active", hint="one at a time: promote it, or `flowai rollback`"
         )
     changed = changed_features(registry, baseline, name)
     for experiment, entry in registry.experiments.items():
@@ -140,45 +128,49 @@ def _refuse(ground: RolloutSession, standing: ReleaseStatus, name: str, baseline
             )
 
 
-def _locked(ground: RolloutSession, name: str, library: PromptLibrary) -> PromptLock:
-    """Give the lock with this release in it; what was ever released must still be what it was."""
-    registry, file = ground.registry, ground.source.project.prompts_lock
+def _add_to_lock(session: RolloutSession, name: str, library: PromptLibrary) -> PromptLock:
+    """Return the lock with this release added.
+
+    Raises:
+        PromptError: a prompt or model changed after a release with it was published.
+    """
+    registry, file = session.registry, session.source.project.prompts_lock
     lock = PromptLock.read(file)
     locked = locked_release(registry, name, library)
     prompts: dict[str, str | None] = dict(locked.prompts)
     for change in (*lock.changes(prompts=prompts), *changes_since(registry, lock, library, name)):
         raise PromptError(
-            f"{change.kind} `{change.name}` is not what release `{change.release}` was published with",
-            place=Place(file=ground.source.project.show(file)),
+            f"{change.kind} `{change.name}` changed after release `{change.release}` was published",
+            place=Place(file=session.source.project.show(file)),
             hint="releases never change: undo the change, or give it a new name and a new release",
         )
     return lock.with_release(name, locked)
 
 
-def _smoke(ground: RolloutSession, name: str, observer: Observer) -> str:
-    from flowai.evals.smoke.smoke import SmokeOptions, run_smoke  # with --no-smoke nothing of it is needed
+def _smoke(session: RolloutSession, name: str, observer: Observer) -> str:
+    from flowai.evals.smoke.smoke import SmokeOptions, run_smoke  # not needed with --no-smoke
 
-    return run_smoke(ground.context, SmokeOptions(release=name), observer).report.decision.verdict
+    return run_smoke(session.context, SmokeOptions(release=name), observer).report.decision.verdict
 
 
-def _entry(ground: RolloutSession, options: PublishOptions, rollout: Rollout, smoke: str) -> LedgerEntry:
-    at = ground.context.now()
+def _entry(session: RolloutSession, options: PublishOptions, rollout: Rollout, smoke: str) -> LedgerEntry:
+    at = session.context.now()
     evidence: dict[str, Any] = {"smoke": smoke}
     return LedgerEntry(
         id=entry_id("publish", at, rollout.candidate),
         at=at,
-        actor=ground.context.user,
+        actor=session.context.user,
         action="publish",
         release=rollout.candidate,
         to_stage=rollout.stage,
         forced=not options.smoke,
-        reason=ground.clean(options.reason),
+        reason=session.redact(options.reason),
         evidence=evidence,
     )
 
 
 def _result(
-    ground: RolloutSession,
+    session: RolloutSession,
     options: PublishOptions,
     baseline: str,
     *,
@@ -187,13 +179,13 @@ def _result(
     warnings: tuple[str, ...] = (),
 ) -> PublishResult:
     return PublishResult(
-        environment=ground.source.environment,
+        environment=session.source.environment,
         release=options.release,
         serving=baseline,
         stage=stage,
         changed=False,
         smoke=smoke,
-        differences=differences(ground.registry, baseline, options.release),
-        registry_file=ground.source.own_file,
-        warnings=(*ground.ledger.warnings, *warnings),
+        differences=differences(session.registry, baseline, options.release),
+        registry_file=session.source.own_file,
+        warnings=(*session.ledger.warnings, *warnings),
     )

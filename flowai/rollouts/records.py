@@ -1,4 +1,4 @@
-"""The records of a rollback: what was asked for, its steps, and what came of it."""
+"""Records of a rollback: options, steps, result."""
 
 from __future__ import annotations
 
@@ -17,109 +17,102 @@ if TYPE_CHECKING:
 
 
 StepStatus = Literal["done", "pending", "failed", "skipped"]
-"""`done`; `pending`: it waits in the outbox, or for the same command; `failed`: it could not be done; `skipped`: there
-was nothing to do, or it must not be done from here."""
+"""`pending`: in the outbox, or done by the next run of the command. `skipped`: nothing to do, or not allowed here."""
 
 
 class RollbackStep(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a rollback."""
+    """A step of a rollback."""
 
     name: str
-    """What it is about (`live overlay`, `registry.prod.yaml`, `PagerDuty`)."""
+    """`live overlay`, `registry.prod.yaml`, `PagerDuty` ..."""
     status: StepStatus
-    """See `StepStatus`."""
     detail: str
-    """What came of it, in a few words, secrets redacted."""
+    """Result in a few words, secrets redacted."""
     elapsed_ms: float | None = None
-    """How long it took, >= 0; None where there was nothing to wait for."""
+    """None if nothing was waited for."""
 
 
 class RollbackResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a rollback."""
+    """Result of `flowai rollback`."""
 
     schema_version: int = 1
-    """Version of this format: 1."""
     environment: str | None
-    """The environment; None for the plain registry."""
+    """Environment; None for the plain registry."""
     rolled_back: tuple[str, ...]
-    """Releases that were left and marked bad, the candidate last; empty where nothing was to be left."""
+    """Releases that stopped serving and are marked bad, the candidate last; empty if there were none."""
     serving: str
-    """The release that serves."""
+    """Release that serves now."""
     stage: int | str | None
-    """Stage of the rollout that ended; None where none did."""
+    """Stage of the rollout that ended; None if none did."""
     good_since: str | None
-    """Day on which `serves` completed its own rollout; None where the ledger does not say."""
+    """Day on which `serving` completed its own rollout; None if the ledger does not contain it."""
     changed: bool
-    """Whether this run decided it; False where an earlier one had."""
+    """Whether this run decided; False if it completed an earlier run."""
     is_dry_run: bool
-    """Whether nothing was changed."""
     reason: str | None
-    """Why, in a person's words."""
     differences: tuple[Difference, ...]
-    """What features use now, instead of what."""
+    """Differences between the rolled back and the serving release."""
     steps: tuple[RollbackStep, ...]
-    """What was done, in order."""
+    """In order."""
     process_count: int
-    """Live processes, >= 0."""
+    """Number of live processes."""
     unconfirmed: tuple[str, ...]
-    """Live processes that do not confirm, and what they said last."""
+    """Live processes that did not confirm, with their last heartbeat."""
     unreachable: tuple[str, ...]
-    """Processes that could not be told, as far as they are known."""
+    """Known processes that could not be notified."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
     registry_file: str
-    """The file that holds flowai's own keys."""
+    """File that contains flowai's own keys."""
     is_in_git: bool
-    """Whether that file was changed here, so that it is to be committed."""
+    """Whether that file was changed in this checkout and must be committed."""
     since: str
-    """From when on a post-mortem should look (RFC 3339, UTC)."""
+    """Start of the time range for a post-mortem (RFC 3339, UTC)."""
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether nothing that decides what serves has failed."""
+        """True if no step failed."""
         return not any(step.status == "failed" for step in self.steps)
 
     @property
     def pending(self) -> tuple[RollbackStep, ...]:
-        """What the same command will try again."""
+        """Steps that the next run of the command retries."""
         return tuple(step for step in self.steps if step.status == "pending")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RollbackOptions:
-    """What was asked for."""
+    """Options of `flowai rollback`."""
 
     to: str | None = None
-    """The release that shall serve; None for the newest known good."""
+    """Release that should serve; None for the newest known good one."""
     reason: str | None = None
-    """Why."""
     env: str | None = None
-    """The environment; None for FLOWAI_ENV or the only one."""
+    """None for FLOWAI_ENV or the only environment."""
     state: str | None = None
-    """Where processes share what they know; None for what the registry says."""
+    """Redis URL or directory of the shared state; None for the registry's `state`."""
     registry: str | None = None
     """Path or URL of the registry; None for FLOWAI_REGISTRY or the nearest one."""
     force: bool = False
-    """Whether `to` may be a release that was never good."""
+    """Whether `to` may be a release that was never known good."""
     dry_run: bool = False
-    """Only say what would be done."""
 
 
-def changed_keys(own: ManagedKeys, wanted: ManagedKeys) -> list[str]:
-    """Say in words what changes in the registry."""
-    told = ["rollout ended"] if own.rollout is not None and wanted.rollout is None else []
-    told += [f"current: {wanted.current}"] if own.current != wanted.current else []
-    added = [name for name in wanted.bad if name not in own.bad]
-    return [*told, *([f"bad: {', '.join(added)}"] if added else [])]
+def changed_keys(old: ManagedKeys, new: ManagedKeys) -> list[str]:
+    """Return the changes of the registry's keys as texts."""
+    changes = ["rollout ended"] if old.rollout is not None and new.rollout is None else []
+    changes += [f"current: {new.current}"] if old.current != new.current else []
+    added = [name for name in new.bad if name not in old.bad]
+    return [*changes, *([f"bad: {', '.join(added)}"] if added else [])]
 
 
-def last_heartbeat_text(beat: Heartbeat, now: datetime) -> str:
-    """Say who a process is, and what it said last."""
-    serves = beat.release if beat.candidate is None else f"{beat.release} and {beat.candidate}"
-    return f"{beat.process} on {beat.host} (pid {beat.pid}) serves {serves}, heard {_ago(now - beat.at)} ago"
+def last_heartbeat_text(heartbeat: Heartbeat, now: datetime) -> str:
+    """Return a process's name, host and last heartbeat as text."""
+    serving = heartbeat.release if heartbeat.candidate is None else f"{heartbeat.release} and {heartbeat.candidate}"
+    age = _format_age(now - heartbeat.at)
+    return f"{heartbeat.process} on {heartbeat.host} (pid {heartbeat.pid}) serves {serving}, last heartbeat {age} ago"
 
 
-def _ago(passed: timedelta) -> str:
-    """Give a short span of time (`4 s`, `3 min`)."""
-    passed_s = max(0.0, passed.total_seconds())
-    return f"{passed_s:.0f} s" if passed_s < 100 else f"{passed_s / 60:.0f} min"  # noqa: PLR2004 - as people say it
+def _format_age(age: timedelta) -> str:
+    """Format an age: `4 s`, `3 min`."""
+    age_s = max(0.0, age.total_seconds())
+    return f"{age_s:.0f} s" if age_s < 100 else f"{age_s / 60:.0f} min"  # noqa: PLR2004 - readable in seconds

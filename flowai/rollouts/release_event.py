@@ -1,4 +1,4 @@
-"""Puts a step of a rollout into the event log, beside the calls that it changed; the ledger is the record of it."""
+"""Writes a release step into the event log, for reports; the ledger stays the record of truth."""
 
 from __future__ import annotations
 
@@ -15,37 +15,32 @@ if TYPE_CHECKING:
     from flowai.releases.ledger import LedgerEntry
     from flowai.releases.registry_source import RegistrySource
 
-WRITE_LIMIT_S = 0.5
-"""A disk that hangs is left to itself after this."""
+WRITE_TIMEOUT_S = 0.5
+"""A write to a hanging disk is abandoned after this time."""
 
 
 def log_step(source: RegistrySource, entry: LedgerEntry) -> tuple[str, ...]:
-    """Write the event of a step, within the limit.
+    """Write the event of a step, within `WRITE_TIMEOUT_S`; return warnings if that failed.
 
-    Args:
-        source: the registry; one from the network has no log here.
-        entry: the step.
-
-    Returns:
-        A warning where the log has no line of it; else nothing.
+    A fetched registry has no event log on this machine: nothing is written.
     """
     registry = source.registry
     if registry is None or source.is_remote:
         return ()
-    told: list[str] = []
+    problems: list[str] = []
 
     def write() -> None:
         try:
             _write(events_directory(registry, source.project), source, entry)
         except FlowaiError as error:
-            told.append(str(error))
+            problems.append(str(error))
 
     writer = threading.Thread(target=write, name="flowai-release-event", daemon=True)
     writer.start()
-    writer.join(WRITE_LIMIT_S)
+    writer.join(WRITE_TIMEOUT_S)
     if writer.is_alive():
-        told.append(f"not written within {WRITE_LIMIT_S} s")
-    return tuple(f"the event log has no line of this: {why}" for why in told)
+        problems.append(f"not written within {WRITE_TIMEOUT_S} s")
+    return tuple(f"the event log lacks this step: {problem}" for problem in problems)
 
 
 def _write(directory: Path, source: RegistrySource, entry: LedgerEntry) -> None:

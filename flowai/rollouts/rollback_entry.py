@@ -1,4 +1,4 @@
-"""The record of a rollback: what the ledger says of what came before, and the line it gets for this one."""
+"""The ledger of a rollback: earlier steps, and the entry of this one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 class RollbackLedger:
-    """The ledger's side of one rollback; a registry from the network has no ledger here.
-
-    Args:
-        context: the command's context.
-        source: the registry.
-    """
+    """Reads and writes the ledger for one rollback; a fetched registry has no ledger on this machine."""
 
     def __init__(self, context: CommandContext, source: RegistrySource) -> None:
         self._context = context
@@ -35,43 +30,43 @@ class RollbackLedger:
         self._ledger: Ledger | None = None
 
     @property
-    def last(self) -> LedgerEntry | None:
-        """The newest step of the ledger; None where nobody knows one."""
-        return None if self._ledger is None else self._ledger.last
+    def last_step(self) -> LedgerEntry | None:
+        """Newest step of the ledger; None if unknown."""
+        return None if self._ledger is None else self._ledger.last_step
 
     def read(self) -> tuple[str, ...]:
-        """Read the ledger; give what is wrong with it, one line each."""
+        """Read the ledger; return warnings."""
         if self._source.is_remote:
             return ()
         try:
             self._ledger = read_ledger(self._source.project, self._source.environment)
         except FlowaiError as error:
-            return (f"the ledger: {error}",)
+            return (f"the ledger cannot be read: {error}",)
         return self._ledger.warnings
 
     def good_since(self, release: str) -> str | None:
-        """Give the day on which a release completed its rollout; None where nobody knows."""
-        entry = None if self._ledger is None else self._ledger.newest(release, "complete")
+        """Return the day on which a release completed its rollout; None if unknown."""
+        entry = None if self._ledger is None else self._ledger.latest(release, "complete")
         return None if entry is None else f"{entry.at:%Y-%m-%d}"
 
     def since(self, plan: RollbackPlan, entry: LedgerEntry | None = None) -> str:
-        """Say from when on a post-mortem should look: when what was left began, else an hour before it was left."""
+        """Return the start for a post-mortem: that of the rolled back release, else an hour before the rollback."""
         if entry is not None and "since" in entry.evidence:
             return str(entry.evidence["since"])
-        registry, began_at = self._source.registry, None
+        registry, started_at = self._source.registry, None
         if registry is not None and registry.rollout is not None and registry.rollout.candidate in plan.rolled_back:
-            began_at = registry.rollout.started_at
-        if began_at is None and self._ledger is not None and plan.rolled_back:
-            step = self._ledger.newest(plan.rolled_back[-1], "publish", "promote", "complete")
-            began_at = None if step is None else step.at
-        left_at = self._at if entry is None else entry.at
-        return f"{began_at or left_at - timedelta(hours=1):%Y-%m-%dT%H:%MZ}"
+            started_at = registry.rollout.started_at
+        if started_at is None and self._ledger is not None and plan.rolled_back:
+            step = self._ledger.latest(plan.rolled_back[-1], "publish", "promote", "complete")
+            started_at = None if step is None else step.at
+        rolled_back_at = self._at if entry is None else entry.at
+        return f"{started_at or rolled_back_at - timedelta(hours=1):%Y-%m-%dT%H:%MZ}"
 
-    def entry(
-        self, plan: RollbackPlan, overlay: Overlay | None, found: Confirmation, options: RollbackOptions
+    def build_entry(
+        self, plan: RollbackPlan, overlay: Overlay | None, confirmation: Confirmation, options: RollbackOptions
     ) -> LedgerEntry:
-        """Give the ledger's line; the one that an earlier run of this rollback wrote, where there is one."""
-        last = self.last
+        """Return the ledger entry; reuse that of an earlier run of the same rollback."""
+        last = self.last_step
         if (
             not plan.changed
             and last is not None
@@ -79,13 +74,13 @@ class RollbackLedger:
             and (last.serving, set(last.rolled_back)) == (plan.serving, set(plan.rolled_back))
         ):
             return last
-        at, left = self._at if overlay is None else overlay.at, plan.rolled_back[-1]
+        at, release = self._at if overlay is None else overlay.at, plan.rolled_back[-1]
         entry = LedgerEntry(
-            id=entry_id("rollback", at, left),
+            id=entry_id("rollback", at, release),
             at=at,
             actor=self._context.user,
             action="rollback",
-            release=plan.ends_rollout_of or left,
+            release=plan.ends_rollout_of or release,
             serving=plan.serving,
             rolled_back=plan.rolled_back,
             from_stage=plan.stage or ("?" if plan.ends_rollout_of else None),
@@ -93,19 +88,19 @@ class RollbackLedger:
             reason=options.reason or (None if overlay is None else overlay.reason),
         )
         evidence: dict[str, object] = {
-            "confirmed": [beat.process for beat in found.confirmed],
-            "silent": [beat.process for beat in found.unconfirmed],
+            "confirmed": [beat.process for beat in confirmation.confirmed],
+            "unconfirmed": [beat.process for beat in confirmation.unconfirmed],
             "since": self.since(plan, entry),
         }
         return msgspec.structs.replace(entry, evidence=evidence)
 
-    def knows(self, entry: LedgerEntry) -> bool:
-        """Tell whether nothing is to be written: the line stands there, or there is no ledger here."""
+    def contains(self, entry: LedgerEntry) -> bool:
+        """Return whether there is nothing to append: the ledger contains the entry, or is on another machine."""
         ledger = self._ledger
         return self._source.is_remote or (ledger is not None and any(one.id == entry.id for one in ledger.entries))
 
     def write(self, entry: LedgerEntry) -> None:
-        """Add the line.
+        """Append the entry.
 
         Raises:
             InfrastructureError: the ledger cannot be written.
@@ -113,6 +108,6 @@ class RollbackLedger:
         with open_ledger(self._source.project, self._source.environment) as ledger:
             ledger.append(entry)
 
-    def log(self, entry: LedgerEntry) -> tuple[str, ...]:
-        """Say it in the event log too; give a warning where that does not work."""
+    def log_event(self, entry: LedgerEntry) -> tuple[str, ...]:
+        """Write the event of the step; return warnings."""
         return log_step(self._source, entry)

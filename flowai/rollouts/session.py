@@ -1,4 +1,4 @@
-"""What publishing and promoting stand on: an opened registry that may be changed, its ledger, what processes share."""
+"""An open environment for release commands: registry, ledger, and shared state."""
 
 from __future__ import annotations
 
@@ -26,56 +26,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReleaseStatus:
-    """How an environment's releases stand, by its files and by what its processes are told."""
+    """Release state of an environment, from its files and the live overlay."""
 
     live: str | None
-    """The release that a rollback put in front of `current`; None when none did."""
+    """Release of a rollback's overlay, which overrides `current`; None without one."""
     bad: frozenset[str]
-    """Releases that are never to be served again, whoever says so."""
+    """Bad releases of registry and overlay."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolloutSession:
-    """An environment whose releases are to be changed."""
+    """An open environment."""
 
     context: CommandContext
-    """The command's context, with the project, environment and variables that were found."""
+    """With the resolved project, environment and variables."""
     source: RegistrySource
-    """The registry's place."""
     registry: Registry
-    """The registry."""
     ledger: Ledger
-    """Its ledger."""
 
-    def clean(self, text: str | None) -> str | None:
-        """Take secrets out of what a person wrote."""
+    def redact(self, text: str | None) -> str | None:
+        """Replace secrets in a text of the user."""
         return None if text is None else self.source.redactor.text(text)
 
     def apply_step(
         self, entry: LedgerEntry, rollout: Rollout | None, change: Callable[[ManagedKeys], ManagedKeys]
     ) -> tuple[str, ...]:
-        """Take a step: change the registry, then say so in the ledger and the event log.
+        """Apply a step: edit the registry, then append to ledger and event log; return warnings.
 
-        The ledger is opened first: one that cannot be written stops the step before anything is changed.
+        The ledger is opened first: if it cannot be written, nothing changes.
 
         Args:
             entry: the step.
-            rollout: the rollout that was looked at when it was decided.
-            change: of flowai's own keys.
-
-        Returns:
-            What a person should know; one line each.
+            rollout: rollout on which the decision is based.
+            change: edit of flowai's own keys.
 
         Raises:
-            UsageError: somebody moved the rollout meanwhile.
+            UsageError: the rollout changed meanwhile.
             InfrastructureError: a file cannot be written.
         """
 
         def checked(own: ManagedKeys) -> ManagedKeys:
             if own.rollout != rollout:
-                raise UsageError("the rollout was changed meanwhile", hint="look again: `flowai release list`")
+                raise UsageError("the rollout changed meanwhile", hint="check it with `flowai release list`")
             return change(own)
 
         source = self.source
@@ -87,10 +80,7 @@ class RolloutSession:
         return log_step(source, entry)
 
     def record_missed_step(self, entry: LedgerEntry) -> tuple[str, ...]:
-        """Add a step that was taken, but never written down, to the ledger and the event log.
-
-        Returns:
-            What a person should know; one line each.
+        """Append a step that was done but not recorded to ledger and event log; return warnings.
 
         Raises:
             InfrastructureError: the ledger cannot be written.
@@ -99,42 +89,42 @@ class RolloutSession:
             ledger.append(entry)
         return log_step(self.source, entry)
 
-    def status_of(self) -> ReleaseStatus:
-        """Say how its releases stand; the live overlay counts, where it can be reached."""
+    def release_status(self) -> ReleaseStatus:
+        """Return the release state, with the live overlay if it is reachable."""
         overlay, warnings = None, self.ledger.warnings
         try:
             overlay = self.overlay()
         except FlowaiError as error:
-            warnings = (*warnings, f"the live overlay is not known: {error}")
+            warnings = (*warnings, f"the live overlay cannot be read: {error}")
         if overlay is None:
             return ReleaseStatus(live=None, bad=frozenset(self.registry.bad), warnings=warnings)
         return ReleaseStatus(live=overlay.release, bad=frozenset({*self.registry.bad, *overlay.bad}), warnings=warnings)
 
-    def serving(self, standing: ReleaseStatus) -> ServingRelease:
-        """Say which release serves all who take part in no rollout.
+    def serving(self, status: ReleaseStatus) -> ServingRelease:
+        """Return the release that serves outside of rollouts.
 
         Raises:
-            RegistryError: none may.
+            RegistryError: no release may serve.
         """
-        return resolve_release(self.registry, self.source.environ, live=standing.live, bad=standing.bad)
+        return resolve_release(self.registry, self.source.environ, live=status.live, bad=status.bad)
 
     def overlay(self) -> Overlay | None:
         """Return the live overlay.
 
         Raises:
-            InfrastructureError: what processes share is away.
+            InfrastructureError: the shared state is unreachable.
         """
         with self._fleet() as fleet:
-            return fleet.look()[0]
+            return fleet.read()[0]
 
-    def take_back_overlay(self, at: datetime) -> None:
-        """Let the registry decide again what serves, after a rollback's overlay did; what is bad stays bad.
+    def clear_overlay(self, at: datetime) -> None:
+        """Clear the release of a rollback's overlay, so that the registry decides again; keep its bad releases.
 
         Raises:
-            InfrastructureError: what processes share is away.
+            InfrastructureError: the shared state is unreachable.
         """
         with self._fleet() as fleet:
-            old, _ = fleet.look()
+            old, _ = fleet.read()
             if old is not None and old.serving is not None:
                 bad = tuple(dict.fromkeys((*self.registry.bad, *old.bad)))
                 fleet.write_overlay(Overlay(epoch=old.epoch + 1, bad=bad, at=at))
@@ -147,21 +137,18 @@ class RolloutSession:
 
 
 @contextmanager
-def open_ground(context: CommandContext, *, env: str | None, writes: bool = True) -> Iterator[RolloutSession]:
+def open_rollout_session(context: CommandContext, *, env: str | None, writes: bool = True) -> Iterator[RolloutSession]:
     """Open an environment.
 
     Args:
-        context: the command's context.
-        env: the environment; None for FLOWAI_ENV or the only one.
-        writes: whether its registry is to be changed.
-
-    Yields:
-        The ground.
+        context: directory, user, variables and clocks.
+        env: environment; None for FLOWAI_ENV or the only one.
+        writes: whether the registry must be writable.
 
     Raises:
-        ProjectError: the registry is wrong.
+        ProjectError: the registry is invalid.
         UsageError: several environments and none named.
-        InfrastructureError: it cannot be changed from here.
+        InfrastructureError: the registry must be writable and is not.
     """
     with open_source(context.directory, named=None, env=env, environ=context.environ) as source:
         registry = source.require_registry()
@@ -169,7 +156,7 @@ def open_ground(context: CommandContext, *, env: str | None, writes: bool = True
             raise InfrastructureError(
                 "the registry cannot be changed here",
                 place=Place(file=source.own_file),
-                hint="work in a checkout whose files may be written",
+                hint="run the command in a checkout with writable files",
             )
         ledger = read_ledger(source.project, source.environment)
         opened = replace(context, found_project=source.project, environ=source.environ, env=source.environment)

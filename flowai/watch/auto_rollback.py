@@ -1,4 +1,4 @@
-"""Rolls back the release that a watch found to blame: that one and no other, whatever happened meanwhile."""
+"""Rolls back the release of an incident, and only that release, whatever happened meanwhile."""
 
 from __future__ import annotations
 
@@ -18,37 +18,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutoRollbackResult:
-    """What came of it."""
+    """Result of an automatic rollback."""
 
     serving: str | None
-    """The release that serves; None where it was not done, or not wholly."""
+    """Release that serves now; None if the rollback is not complete."""
     message: str
-    """In words."""
     is_moot: bool = False
-    """Whether the release was no longer there to be left."""
+    """Whether the release had already stopped serving."""
 
 
 class _NoLongerNeededError(Exception):
-    """The rollback would leave another release than the one to blame."""
+    """The plan does not roll back the release of the incident."""
 
 
 def roll_back(
     context: CommandContext, incident: Incident, *, environment: str | None, state: str | None, reason: str
 ) -> AutoRollbackResult:
-    """Roll back; to do it again finishes what an earlier try began.
+    """Roll back the release of an incident; a retry completes an earlier attempt.
 
     Args:
-        context: the command's context.
-        incident: its release is left.
-        environment: the environment; None for the plain registry.
-        state: where processes share what they know; None for what the registry says.
-        reason: why, for the ledger.
+        context: directory, user, variables and clocks.
+        incident: incident of kind `release`.
+        environment: environment; None for the plain registry.
+        state: Redis URL or directory of the shared state; None for the registry's `state`.
+        reason: recorded in the ledger.
     """
 
     def check(result: RollbackResult) -> None:
-        if (
-            incident.name not in result.rolled_back
-        ):  # somebody was quicker: the next best release must not be left for it
+        if incident.name not in result.rolled_back:  # already rolled back: the release that serves now is not bad
             raise _NoLongerNeededError
 
     options = RollbackOptions(reason=reason, env=environment or DEFAULT_ENVIRONMENT, state=state)
@@ -58,12 +55,12 @@ def roll_back(
         return AutoRollbackResult(serving=None, is_moot=True, message=f"{incident.name} is no longer rolled out")
     except FlowaiError as error:
         return AutoRollbackResult(serving=None, message=f"{incident.name} could not be rolled back: {error}")
-    undone = [f"{step.name}: {step.detail}" for step in result.steps if step.status in ("failed", "pending")]
-    steps = "; ".join(dict.fromkeys(undone))
+    incomplete = [f"{step.name}: {step.detail}" for step in result.steps if step.status in ("failed", "pending")]
+    steps = "; ".join(dict.fromkeys(incomplete))
     if not result.is_confirmed:
         return AutoRollbackResult(serving=None, message=f"{incident.name} -> {result.serving} is not complete: {steps}")
-    heard = f"{result.process_count} of {result.process_count} processes confirm"
-    seen = heard if result.process_count else "no live process seen"
+    confirmed = f"{result.process_count} of {result.process_count} processes confirm"
+    processes = confirmed if result.process_count else "no live process seen"
     commit = f"commit {result.registry_file} before the next deploy" if result.is_in_git else ""
-    said = (f"{incident.name} -> {result.serving}", seen, steps, commit)
-    return AutoRollbackResult(serving=result.serving, message="; ".join(part for part in said if part))
+    parts = (f"{incident.name} -> {result.serving}", processes, steps, commit)
+    return AutoRollbackResult(serving=result.serving, message="; ".join(part for part in parts if part))

@@ -1,4 +1,4 @@
-"""Finds the causes behind failing calls, so that one trouble is told once: a release, a provider, a feature."""
+"""Groups failing calls by cause (release, provider, feature, service), so that each problem raises one alert."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ if TYPE_CHECKING:
     from flowai.watch.error_rates import AlertRule, BurnWindows, CountKey, Health
 
 CauseKind = Literal["release", "provider", "feature", "service"]
-"""`service`: calls fail, and neither one feature nor one provider stands out."""
+"""`service`: calls fail, and no single feature or provider explains them."""
 
 MIN_FAILED_COUNT = 3
-"""A provider is the cause when so many calls failed besides those of the feature that suffers most from it."""
+"""A provider is the cause if this many of its calls failed outside of the feature with the most failures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentCause:
-    """One trouble."""
+    """A cause of too many failing calls."""
 
     kind: CauseKind
-    """What fails."""
     name: str = ""
-    """Which; empty for the service."""
+    """Name of the release, provider or feature; empty for the service."""
     features: tuple[str, ...] = ()
-    """Of a release: those it changed."""
+    """For a release: the features that it changed."""
     health: Health
-    """How its calls go."""
+    """Counts of its calls."""
     errors: Mapping[str, int] = field(default_factory=dict)
-    """Failures in the window by class, the most frequent first."""
+    """Failures in the window by error class, most frequent first."""
 
 
 def is_caused_by(kind: CauseKind, name: str, features: tuple[str, ...], cell: CountKey) -> bool:
-    """Tell whether a call belongs to a cause."""
+    """Return whether a call belongs to a cause."""
     if kind == "release":
         return cell.release == name and cell.feature in features
     if kind == "provider":
@@ -44,100 +43,103 @@ def is_caused_by(kind: CauseKind, name: str, features: tuple[str, ...], cell: Co
 
 
 def find_causes(
-    spans: BurnWindows, rule: AlertRule, suspect: CandidateRelease | None, blame: Attribution | None
+    windows: BurnWindows, rule: AlertRule, suspect: CandidateRelease | None, attribution: Attribution | None
 ) -> tuple[IncidentCause, ...]:
-    """Find what burns, and name each cause once.
-
-    Calls that a cause explains are taken away before the next is looked for.
+    """Find the causes of too many failures; each call is explained by at most one.
 
     Args:
-        spans: calls, without those that an open incident explains.
-        rule: when failures are too many.
-        suspect: the release being rolled out; None where none is.
-        blame: what the evidence says of it.
+        windows: calls without those of open incidents.
+        rule: alert rule.
+        suspect: candidate of the rollout; None without one.
+        attribution: its attribution.
 
     Returns:
-        The causes, a release first; none where nothing burns.
+        The causes, a release first.
     """
-    found: list[IncidentCause] = []
-    if suspect is not None and (_is_suspected(spans, rule, suspect) or (blame and blame.verdict == "to_blame")):
-        cause = _cause(spans, "release", suspect.release, suspect.is_own_call, tuple(sorted(suspect.changed)))
-        found.append(cause)
-        spans = spans.without(suspect.is_own_call)
-    while (kind_name := _exceeding(spans, rule)) is not None:
+    causes: list[IncidentCause] = []
+    is_proven = attribution is not None and attribution.verdict == "candidate_worse"
+    if suspect is not None and (is_proven or _is_suspected(windows, rule, suspect)):
+        cause = _cause(windows, "release", suspect.release, suspect.is_own_call, tuple(sorted(suspect.changed)))
+        causes.append(cause)
+        windows = windows.without(suspect.is_own_call)
+    while (kind_name := _exceeding(windows, rule)) is not None:
         kind, name = kind_name
 
         def accepts(cell: CountKey, kind: CauseKind = kind, name: str = name) -> bool:
             return is_caused_by(kind, name, (), cell)
 
-        found.append(_cause(spans, kind, name, accepts))
-        spans = spans.without(accepts)
-    return tuple(found)
+        causes.append(_cause(windows, kind, name, accepts))
+        windows = windows.without(accepts)
+    return tuple(causes)
 
 
 def _cause(
-    spans: BurnWindows, kind: CauseKind, name: str, accepts: Callable[[CountKey], bool], features: tuple[str, ...] = ()
+    windows: BurnWindows,
+    kind: CauseKind,
+    name: str,
+    accepts: Callable[[CountKey], bool],
+    features: tuple[str, ...] = (),
 ) -> IncidentCause:
     return IncidentCause(
-        kind=kind, name=name, features=features, health=spans.of(accepts), errors=spans.errors(accepts)
+        kind=kind, name=name, features=features, health=windows.of(accepts), errors=windows.errors(accepts)
     )
 
 
-def _is_suspected(spans: BurnWindows, rule: AlertRule, suspect: CandidateRelease) -> bool:
-    """Tell whether a feature burns that would be well without the release; that is no proof yet."""
+def _is_suspected(windows: BurnWindows, rule: AlertRule, suspect: CandidateRelease) -> bool:
+    """Return whether a changed feature fails and its control does not; this is no proof yet."""
     for feature in sorted(suspect.changed):
-        whole = _of_feature(spans, feature)
+        whole = _of_feature(windows, feature)
         own = whole.of(suspect.is_own_call)
         if not own.is_elevated(rule) or not (own.exceeds_threshold(rule) or whole.of(_any).exceeds_threshold(rule)):
             continue
-        if _control_calls(spans, suspect, feature).is_healthy(rule):
+        if _control_calls(windows, suspect, feature).is_healthy(rule):
             return True
     return False
 
 
-def _control_calls(spans: BurnWindows, suspect: CandidateRelease, feature: str) -> Health:
-    """Give the calls that stand against a feature of the release."""
-    if not suspect.is_whole:
-        return _of_feature(spans, feature).of(lambda cell: suspect.side(cell) == "witness")
-    providers = {cell.provider for cell in spans.window if suspect.is_own_call(cell) and cell.feature == feature}
-    return spans.of(lambda cell: cell.provider in providers and suspect.side(cell) == "witness")
+def _control_calls(windows: BurnWindows, suspect: CandidateRelease, feature: str) -> Health:
+    """Return the counts of the control of a feature."""
+    if not suspect.is_full:
+        return _of_feature(windows, feature).of(lambda cell: suspect.side(cell) == "control")
+    providers = {cell.provider for cell in windows.window if suspect.is_own_call(cell) and cell.feature == feature}
+    return windows.of(lambda cell: cell.provider in providers and suspect.side(cell) == "control")
 
 
-def _exceeding(spans: BurnWindows, rule: AlertRule) -> tuple[CauseKind, str] | None:
-    """Name one cause of what burns, the widest first; None where nothing does."""
-    cells = spans.cells()
+def _exceeding(windows: BurnWindows, rule: AlertRule) -> tuple[CauseKind, str] | None:
+    """Return a cause that exceeds the threshold, providers first; None if there is none."""
+    cells = windows.cells()
     for provider in sorted({cell.provider for cell in cells} - {""}):
-        its = _of_provider(spans, provider)
-        if not its.of(_any).exceeds_threshold(rule):
+        provider_calls = _of_provider(windows, provider)
+        if not provider_calls.of(_any).exceeds_threshold(rule):
             continue
-        feature = _only_feature(its, rule)
+        feature = _only_feature(provider_calls, rule)
         return ("provider", provider) if feature is None else ("feature", feature)
     for feature in sorted({cell.feature for cell in cells} - {""}):
-        if _of_feature(spans, feature).of(_any).exceeds_threshold(rule):
+        if _of_feature(windows, feature).of(_any).exceeds_threshold(rule):
             return "feature", feature
-    return ("service", "") if spans.of(_any).exceeds_threshold(rule) else None
+    return ("service", "") if windows.of(_any).exceeds_threshold(rule) else None
 
 
-def _only_feature(spans: BurnWindows, rule: AlertRule) -> str | None:
-    """Name the one feature that fails among a provider's calls; None where others do too."""
+def _only_feature(windows: BurnWindows, rule: AlertRule) -> str | None:
+    """Return the only feature that fails at a provider; None if others fail too."""
     failures: dict[str, int] = {}
-    for cell, count in spans.long.items():
+    for cell, count in windows.long.items():
         if cell.error:
             failures[cell.feature] = failures.get(cell.feature, 0) + count
     worst = max(sorted(failures), key=failures.__getitem__, default="")
-    others = spans.of(lambda cell: cell.feature != worst)
+    others = windows.of(lambda cell: cell.feature != worst)
     for tally in (others.window, others.long):
         if tally.rate > rule.error_rate and tally.failure_count >= MIN_FAILED_COUNT:
             return None
     return worst or None
 
 
-def _of_feature(spans: BurnWindows, feature: str) -> BurnWindows:
-    return spans.without(lambda cell: cell.feature != feature)
+def _of_feature(windows: BurnWindows, feature: str) -> BurnWindows:
+    return windows.without(lambda cell: cell.feature != feature)
 
 
-def _of_provider(spans: BurnWindows, provider: str) -> BurnWindows:
-    return spans.without(lambda cell: cell.provider != provider)
+def _of_provider(windows: BurnWindows, provider: str) -> BurnWindows:
+    return windows.without(lambda cell: cell.provider != provider)
 
 
 def _any(_: CountKey) -> bool:

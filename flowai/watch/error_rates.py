@@ -1,7 +1,7 @@
-"""How many calls fail, minute by minute, and when that is too many.
+"""Failure counts by minute, and the alert rule.
 
-Source: Google, The Site Reliability Workbook (2018), chapter 5, "Alerting on SLOs", sections on multiple windows: an
-alert needs a long window, so that it means something, and a short one, so that it ends when the trouble does.
+Source: Google, The Site Reliability Workbook (2018), chapter 5, "Alerting on SLOs", sections on multiple windows: a
+long window makes an alert significant, a short one ends it soon after the problem.
 """
 
 from __future__ import annotations
@@ -17,73 +17,68 @@ if TYPE_CHECKING:
 
 LONG_MINUTES = 60
 SHORT_MINUTES = 5
-MAX_CELLS = 5_000
-"""So many different cells are told apart in a minute; the rest is counted as one, so that memory stays small."""
+MAX_KEYS_PER_MINUTE = 5_000
+"""Bounds the memory: further keys of a minute are counted as one."""
 
 
 class CountKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What calls have in common that are counted together; empty where a call has no such thing."""
+    """Attributes of calls that are counted together; empty if unknown."""
 
     feature: str = ""
-    """The feature."""
     provider: str = ""
-    """Who was asked first."""
+    """Provider of the first attempt."""
     release: str = ""
-    """The release that served."""
     variant: str = ""
-    """Which side of a rollout served."""
     error: str = ""
-    """Class of the error the caller got; empty where it got an answer."""
+    """Error class; empty if the call was answered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AlertRule:
-    """When failures are too many."""
+    """Limits above which failures raise an alert."""
 
     error_rate: float
-    """Share of failed calls that is still borne, 0 to 1."""
+    """Maximum failure rate, 0 to 1."""
     window_minutes: int
-    """Over how many minutes, >= 1."""
+    """>= 1."""
     min_calls: int
-    """Fewer calls than this say nothing, >= 1."""
+    """Minimum number of calls for an alert, >= 1."""
 
     @property
     def keep_minutes(self) -> int:
-        """How far back calls are needed."""
+        """Age up to which counts are needed, in minutes."""
         return max(LONG_MINUTES, self.window_minutes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallCount:
-    """Calls of a stretch of time."""
+    """Calls, and those of them that failed; or users, and those with a failure."""
 
     call_count: int = 0
-    """Calls, >= 0."""
     failure_count: int = 0
-    """Those that failed, 0 to `call_count`."""
 
     @property
     def rate(self) -> float:
-        """Share of calls that failed, 0 to 1; 0 without calls."""
+        """Failure rate, 0 to 1; 0 without calls."""
         return self.failure_count / self.call_count if self.call_count else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
-    """How some of the calls go."""
+    """Counts of some calls in the three windows."""
 
     window: CallCount = CallCount()
-    """Over the rule's window."""
+    """The rule's window."""
     short: CallCount = CallCount()
-    """Over 5 minutes."""
+    """5 minutes."""
     long: CallCount = CallCount()
-    """Over 60 minutes."""
+    """60 minutes."""
 
     def exceeds_threshold(self, rule: AlertRule) -> bool:
-        """Tell whether somebody must know: too many fail over the window, or over both an hour and five minutes.
+        """Return whether the rate exceeds the limit in the window, or in both the last hour and five minutes.
 
-        The second finds what a window with few calls cannot: `min_calls` are gathered over the hour. The budget that
-        burns is the error rate which the rule still bears, so that the burn rate of both windows is 1.
+        The second condition finds failures of features with few calls: `min_calls` are counted over the hour. The error
+        budget is the rule's limit, so the burn rate threshold of both windows is 1.
         """
         limit = rule.error_rate
         if self.window.call_count >= rule.min_calls and self.window.rate > limit:
@@ -91,33 +86,30 @@ class Health:
         return self.long.call_count >= rule.min_calls and self.long.rate > limit and self.short.rate > limit
 
     def is_elevated(self, rule: AlertRule) -> bool:
-        """Tell whether too many fail in the window, however few the calls."""
+        """Return whether the rate exceeds the limit in the window, even with few calls."""
         return self.window.rate > rule.error_rate
 
     def is_healthy(self, rule: AlertRule) -> bool:
-        """Tell whether there are calls, and few of them fail; no calls are no good news."""
+        """Return whether there are calls and their rate is within the limit."""
         return self.window.call_count > 0 and not self.is_elevated(rule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BurnWindows:
-    """Counts of calls by cell, over the three stretches that the rule looks at."""
+    """Counts of calls by key in the three windows, see `Health`."""
 
     window: Mapping[CountKey, int]
-    """Over the rule's window."""
     short: Mapping[CountKey, int]
-    """Over 5 minutes."""
     long: Mapping[CountKey, int]
-    """Over 60 minutes."""
 
     def of(self, accepts: Callable[[CountKey], bool]) -> Health:
-        """Add up the calls of some cells."""
+        """Return the totals of some keys."""
         return Health(
             window=_tally(self.window, accepts), short=_tally(self.short, accepts), long=_tally(self.long, accepts)
         )
 
     def without(self, drops: Callable[[CountKey], bool]) -> BurnWindows:
-        """Give the calls of all other cells."""
+        """Return the counts of all other keys."""
 
         def rest(counts: Mapping[CountKey, int]) -> dict[CountKey, int]:
             return {cell: count for cell, count in counts.items() if not drops(cell)}
@@ -125,61 +117,56 @@ class BurnWindows:
         return BurnWindows(window=rest(self.window), short=rest(self.short), long=rest(self.long))
 
     def cells(self) -> set[CountKey]:
-        """Give every cell there is."""
+        """Return all keys."""
         return {*self.window, *self.long}
 
     def errors(self, accepts: Callable[[CountKey], bool]) -> dict[str, int]:
-        """Count the failures of some cells in the window by class, the most frequent first."""
-        found: dict[str, int] = defaultdict(int)
+        """Count failures in the window by error class, most frequent first."""
+        counts: dict[str, int] = defaultdict(int)
         for cell, count in self.window.items():
             if cell.error and accepts(cell):
-                found[cell.error] += count
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+                counts[cell.error] += count
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 class MinuteCounts:
-    """Calls by minute and cell, of the last minutes only."""
+    """Counts of recent calls by minute and key."""
 
     def __init__(self) -> None:
         self._minutes: dict[int, dict[CountKey, int]] = {}
 
     @property
     def newest_minute(self) -> int | None:
-        """The last minute that has calls; None when none has."""
+        """Newest minute with calls."""
         return max(self._minutes, default=None)
 
     def add(self, minute: int, cell: CountKey) -> None:
-        """Count a call.
-
-        Args:
-            minute: when it began, minutes since 1970 (UTC).
-            cell: where it belongs.
-        """
+        """Count a call that started in a minute since 1970 (UTC)."""
         cells = self._minutes.setdefault(minute, {})
         if cell in cells:
             cells[cell] += 1
-        elif len(cells) < MAX_CELLS:
+        elif len(cells) < MAX_KEYS_PER_MINUTE:
             cells[cell] = 1
         else:
             other = CountKey(error="(other)" if cell.error else "")
             cells[other] = cells.get(other, 0) + 1
 
-    def forget(self, before_minute: int) -> None:
+    def drop_before(self, before_minute: int) -> None:
         """Drop older minutes."""
-        for minute in [one for one in self._minutes if one < before_minute]:
+        for minute in [minute for minute in self._minutes if minute < before_minute]:
             del self._minutes[minute]
 
     def since(self, minute: int) -> dict[CountKey, int]:
-        """Add up the calls from a minute on."""
-        found: dict[CountKey, int] = defaultdict(int)
-        for one, cells in self._minutes.items():
-            if one >= minute:
+        """Return the totals since a minute."""
+        totals: dict[CountKey, int] = defaultdict(int)
+        for each, cells in self._minutes.items():
+            if each >= minute:
                 for cell, count in cells.items():
-                    found[cell] += count
-        return dict(found)
+                    totals[cell] += count
+        return dict(totals)
 
-    def spans(self, now_minute: int, rule: AlertRule) -> BurnWindows:
-        """Give what the rule looks at; each stretch has the minute that is not over besides its whole ones."""
+    def windows(self, now_minute: int, rule: AlertRule) -> BurnWindows:
+        """Return the three windows of a rule; each includes the current, incomplete minute."""
         return BurnWindows(
             window=self.since(now_minute - rule.window_minutes),
             short=self.since(now_minute - SHORT_MINUTES),

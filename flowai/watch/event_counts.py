@@ -1,4 +1,4 @@
-"""Counts what the event log gained since the last look."""
+"""Counts the new events of the log at each check."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far ahead of ours another machine's clock may be; its calls count as of now."""
+"""Tolerated clock skew; calls within it count as of now."""
 
 _COUNTED_ORIGINS = ("library", "serve")
-_LEFT = "Cancelled"  # a caller who leaves is no failure of a model (decision 0030)
+_CANCELLED = "Cancelled"  # a cancelled call is no failure of a model (decision 0030)
 
 
 class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed of a line; see `CallEvent` for the fields."""
+    """The fields of `CallEvent` that are needed."""
 
     kind: str = ""
     schema_version: int = 0
@@ -48,16 +48,12 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventCounter:
-    """Follows the log.
-
-    Args:
-        directory: the log.
-    """
+    """Follows the event log in a directory; counts calls and samples users."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.counts = MinuteCounts()
-        self.units = UserSample()
+        self.users = UserSample()
         self._tail = EventTail(directory, CallRow)
         self._problems: Counter[str] = Counter()
         self._is_first = True
@@ -66,27 +62,27 @@ class EventCounter:
         self._from_minute = 0
 
     def read(self, now: datetime, *, keep_minutes: int) -> tuple[tuple[str, ...], bool]:
-        """Read what is new, forget what is old.
+        """Count new events and drop old counts.
 
         Args:
             now: the time, UTC.
-            keep_minutes: how far back calls are needed.
+            keep_minutes: age up to which counts are needed.
 
         Returns:
-            What could not be used, one line each; whether the log itself could not be read.
+            Warnings about skipped lines, and whether the log could not be read.
         """
         self._now, self._now_minute = now, minute_of(now)
         self._from_minute = self._now_minute - keep_minutes
         self._problems.clear()
         report = self._tail.read(self._count, since=now - timedelta(minutes=keep_minutes + 1))
-        self.counts.forget(self._from_minute)
-        self.units.forget(self._now_minute - LONG_MINUTES)
+        self.counts.drop_before(self._from_minute)
+        self.users.drop_before(self._now_minute - LONG_MINUTES)
         if self._is_first:
-            del self._problems["late"]  # where reading began
+            del self._problems["late"]  # the first read starts within a minute
         self._is_first = False
         self._problems["unreadable"] = report.unreadable_count
-        said = [_words(kind, count) for kind, count in sorted(self._problems.items()) if count]
-        return (*said, *(f"the event log: {error}" for error in report.errors)), bool(report.errors)
+        warnings = [_warning(kind, count) for kind, count in sorted(self._problems.items()) if count]
+        return (*warnings, *(f"the event log: {error}" for error in report.errors)), bool(report.errors)
 
     def _count(self, line: CallRow) -> None:
         if line.kind != "call":
@@ -97,7 +93,7 @@ class EventCounter:
         if line.at is None or not line.call_id:
             self._problems["broken"] += 1
             return
-        if line.origin not in _COUNTED_ORIGINS or line.error_class == _LEFT or line.variant == "dogfood":
+        if line.origin not in _COUNTED_ORIGINS or line.error_class == _CANCELLED or line.variant == "dogfood":
             return
         minute = minute_of(line.at)
         if minute > self._now_minute:
@@ -110,7 +106,7 @@ class EventCounter:
             return
         cell = CountKey(
             feature=line.feature or "",
-            # who was asked first: the last one may be a fallback, and nobody was where breakers are open
+            # of the first attempt: the last one may be a fallback, and with open breakers there is no provider
             provider=(line.attempts[0].provider if line.attempts else line.provider) or "",
             release=line.release or "",
             variant=line.variant or "",
@@ -118,23 +114,23 @@ class EventCounter:
         )
         self.counts.add(minute, cell)
         if line.cache == "miss" and minute >= self._now_minute - LONG_MINUTES:
-            self.units.add(minute, line.user_hash or line.session or line.call_id, cell)
+            self.users.add(minute, line.user_hash or line.session or line.call_id, cell)
 
 
 def minute_of(moment: datetime) -> int:
-    """Give the minute of a moment, minutes since 1970 (UTC)."""
+    """Return a time as minutes since 1970 (UTC)."""
     return int(moment.timestamp() // 60)
 
 
-_WORDS = {
+_PROBLEM_TEXTS = {
     "broken": "lacks a field",
-    "future": "lies in the future: is a clock wrong?",
+    "future": "is in the future: is a clock wrong?",
     "late": "is too old to count: is a clock wrong?",
     "unknown_version": "is of an unknown schema version",
     "unreadable": "cannot be read",
 }
 
 
-def _words(kind: str, count: int) -> str:
+def _warning(kind: str, count: int) -> str:
     lines = "a line" if count == 1 else f"each of {count:,} lines"
-    return f"the event log: {lines} {_WORDS[kind]}"
+    return f"the event log: {lines} {_PROBLEM_TEXTS[kind]}"

@@ -1,4 +1,4 @@
-"""What a watch must still know after it was killed: the incidents it opened. One file for an environment."""
+"""The open incidents of an environment in a file, so that a killed watch continues with them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LOCK_LIMIT_S = 10.0
+LOCK_TIMEOUT_S = 10.0
 SCHEMA_VERSION = 1
 
 
 class IncidentState(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered."""
+    """Content of the file."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     incidents: tuple[Incident, ...] = ()
-    """Those open."""
+    """Open incidents."""
     resolved: tuple[Incident, ...] = ()
-    """Those that ended, as long as it is not certain that their messages are kept."""
+    """Resolved incidents, until their messages are queued."""
 
 
 class IncidentStore:
-    """The file.
+    """The file of open incidents; created with the first one.
 
     Args:
-        path: where it lies; made with the first incident.
-        clock_s: a clock that never goes back, seconds.
+        path: path of the file.
+        clock_s: monotonic clock, seconds.
     """
 
     def __init__(self, path: Path, *, clock_s: Callable[[], float]) -> None:
@@ -44,10 +43,10 @@ class IncidentStore:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Keep other watches from deciding; tells whether that was possible in time.
+        """Lock out other watches; yield False if the lock was not free within `LOCK_TIMEOUT_S`.
 
         Raises:
-            InfrastructureError: the place cannot be written.
+            InfrastructureError: the lock file cannot be written.
         """
         lock = self._path.with_suffix(".lock")
         with writing(lock):
@@ -55,32 +54,32 @@ class IncidentStore:
             stream = lock.open("ab")
         with stream:
             with writing(lock):
-                is_alone = take_lock(stream, limit_s=LOCK_LIMIT_S, clock_s=self._clock_s)
+                is_alone = take_lock(stream, limit_s=LOCK_TIMEOUT_S, clock_s=self._clock_s)
             yield is_alone
 
     def load(self) -> tuple[IncidentState, str | None]:
-        """Give what is remembered, and what is wrong with the file; what could not be saved is not forgotten."""
+        """Return the state, or the unsaved one after a failed save, and a warning about an invalid file."""
         if self._unsaved is not None:
             return self._unsaved, None
         try:
-            memory = msgspec.json.decode(self._path.read_bytes(), type=IncidentState)
+            state = msgspec.json.decode(self._path.read_bytes(), type=IncidentState)
         except FileNotFoundError:
             return IncidentState(), None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            return IncidentState(), f"`{self._path.name}` cannot be read, open incidents are forgotten: {error}"
-        if memory.schema_version != SCHEMA_VERSION:
-            return IncidentState(), f"`{self._path.name}` is of schema version {memory.schema_version}; it is not used"
-        return memory, None
+            return IncidentState(), f"`{self._path.name}` cannot be read, its open incidents are lost: {error}"
+        if state.schema_version != SCHEMA_VERSION:
+            return IncidentState(), f"`{self._path.name}` is of schema version {state.schema_version}; it is ignored"
+        return state, None
 
-    def save(self, memory: IncidentState) -> None:
-        """Keep it.
+    def save(self, state: IncidentState) -> None:
+        """Write the state.
 
         Raises:
-            InfrastructureError: the disk is full, or the place cannot be written.
+            InfrastructureError: the file cannot be written.
         """
-        self._unsaved = memory
-        data = msgspec.json.format(msgspec.json.encode(memory), indent=1)
-        if not self._path.exists() and memory == IncidentState():
+        self._unsaved = state
+        data = msgspec.json.format(msgspec.json.encode(state), indent=1)
+        if not self._path.exists() and state == IncidentState():
             self._unsaved = None
             return
         write_atomic(self._path, data + b"\n")

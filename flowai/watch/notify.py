@@ -1,4 +1,4 @@
-"""What incidents say: messages in the outbox, lines in the event log; each once, however often a watch is killed."""
+"""Queues alerts of incidents and writes them to the event log, each once, even if a watch is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flowai.events import AlertEvent, EventLog
 from flowai.events.lake.catalog import has_file_for_day
 from flowai.notifications.records import Alert
 from flowai.notifications.routing import deliveries
-from flowai.watch import wording as words
+from flowai.watch import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,73 +25,61 @@ NotificationAction = Literal["trigger", "resolve"]
 
 
 class NotificationQueue:
-    """The messages of incidents.
+    """Queues the messages of incidents.
 
-    A message is named by its incident and by what it says, so that the outbox takes it once; whatever a process that
-    was killed had not queued is queued by the next.
-
-    Args:
-        outbox: where they wait.
+    A message id contains the incident and the action, so that the outbox accepts it once; the next watch queues the
+    messages that a killed process did not.
     """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._kept: set[str] = set()
+        self._queued: set[str] = set()
 
-    def queue(self, standing: ObservedRelease, memory: IncidentState, now: datetime) -> tuple[str, ...]:
-        """Make sure that every message of these incidents waits in the outbox, or went out.
-
-        Args:
-            standing: who is told, what is secret, where the log lies.
-            memory: the incidents.
-            now: the time, UTC.
-
-        Returns:
-            Why not; nothing when all are kept.
-        """
+    def queue(self, observed: ObservedRelease, state: IncidentState, now: datetime) -> tuple[str, ...]:
+        """Queue all messages of these incidents that are not queued yet; return the problems."""
         problems: list[str] = []
-        for incident in (*memory.incidents, *memory.resolved):
-            problems += self._queue_alert(standing, incident, "trigger", incident.opened_at)
+        for incident in (*state.incidents, *state.resolved):
+            problems += self._queue_alert(observed, incident, "trigger", incident.opened_at)
             problems += self._enqueue_once(
-                f"{incident.id}/event", "the event log has no line of it yet", partial(_log, standing, incident)
+                f"{incident.id}/event", "the event log lacks the alert", partial(_log, observed, incident)
             )
-        for incident in memory.resolved:
-            problems += self._queue_alert(standing, incident, "resolve", now)
+        for incident in state.resolved:
+            problems += self._queue_alert(observed, incident, "resolve", now)
         return tuple(dict.fromkeys(problems))
 
     def _queue_alert(
-        self, standing: ObservedRelease, incident: Incident, action: NotificationAction, at: datetime
+        self, observed: ObservedRelease, incident: Incident, action: NotificationAction, at: datetime
     ) -> list[str]:
         name = f"{incident.id}/{action}"
-        messages = deliveries(_alert(standing, incident, action, at), standing.registry.alerts, id=name)
-        return self._enqueue_once(name, "nobody is told yet", lambda: self._outbox.queue(messages))
+        messages = deliveries(_alert(observed, incident, action, at), observed.registry.alerts, id=name)
+        return self._enqueue_once(name, "the alert is not queued yet", lambda: self._outbox.queue(messages))
 
     def _enqueue_once(self, name: str, failed: str, act: Callable[[], None]) -> list[str]:
-        if name in self._kept:
+        if name in self._queued:
             return []
         try:
             act()
         except FlowaiError as error:
             return [f"{failed}: {error}"]
-        self._kept.add(name)
+        self._queued.add(name)
         return []
 
 
-def _alert(standing: ObservedRelease, incident: Incident, action: NotificationAction, at: datetime) -> Alert:
+def _alert(observed: ObservedRelease, incident: Incident, action: NotificationAction, at: datetime) -> Alert:
     return Alert(
         cause=incident.cause,
         action=action,
-        summary=incident.summary if action == "trigger" else words.recovery_text(incident, at),
+        summary=incident.summary if action == "trigger" else wording.recovery_text(incident, at),
         severity=incident.severity,
-        source=f"flowai {standing.source.environment or 'default'}",
+        source=f"flowai {observed.source.environment or 'default'}",
         at=at,
         details=incident.details,
     )
 
 
-def _log(standing: ObservedRelease, incident: Incident) -> None:
-    """Put an incident into the event log, in a file of its own, by which the next process sees that it is there."""
-    if has_file_for_day(standing.events, incident.id, incident.opened_at):
+def _log(observed: ObservedRelease, incident: Incident) -> None:
+    """Write an incident into a file of its own in the event log; the next process sees by the file that it is there."""
+    if has_file_for_day(observed.events, incident.id, incident.opened_at):
         return
     event = AlertEvent(
         at=incident.opened_at,
@@ -101,5 +89,5 @@ def _log(standing: ObservedRelease, incident: Incident) -> None:
         provider=incident.name if incident.kind == "provider" else None,
         release=incident.name if incident.kind == "release" else None,
     )
-    with EventLog(standing.events, incident.id, standing.redactor, lambda: incident.opened_at) as log:
+    with EventLog(observed.events, incident.id, observed.redactor, lambda: incident.opened_at) as log:
         log.append(event)

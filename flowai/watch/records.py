@@ -1,4 +1,4 @@
-"""The records of `flowai watch`: what was asked for, what each look found, how it ended."""
+"""Records of `flowai watch`: options, result of each check, and end."""
 
 from __future__ import annotations
 
@@ -15,125 +15,110 @@ SCHEMA_VERSION = 1
 MAX_ROLLBACK_TRIES = 5
 
 Status = Literal["ok", "no_calls", "alert"]
-"""`ok`: nothing burns. `no_calls`: nothing came in the window, so nobody knows. `alert`: an incident is open."""
+"""`no_calls`: no calls in the window, so the state is unknown. `alert`: an incident is open."""
 
-WatchEventKind = Literal["opened", "resolved", "rolled_back", "rollback_failed", "told", "waits"]
-"""`opened`, `resolved`: an incident. `rolled_back`, `rollback_failed`: its release. `told`: a message went out.
-`waits`: it did not, and will be tried again."""
+WatchEventKind = Literal["opened", "resolved", "rolled_back", "rollback_failed", "notified", "waiting"]
+"""`opened`, `resolved`: an incident. `rolled_back`, `rollback_failed`: its release. `notified`: a message was
+delivered. `waiting`: its delivery failed and will be retried."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchOptions:
-    """What was asked for."""
+    """Options of `flowai watch`."""
 
     env: str | None = None
-    """The environment; None for FLOWAI_ENV or the only one."""
+    """None for FLOWAI_ENV or the only environment."""
     state: str | None = None
-    """Where processes share what they know; None for what the registry says."""
+    """Redis URL or directory of the shared state; None for the registry's `state`."""
     interval_s: float = 30.0
-    """Seconds between two looks, > 0."""
+    """Time between two checks."""
     for_s: float | None = None
-    """Seconds after which it ends, > 0; None for never."""
+    """Time after which the watch ends; None for never."""
     once: bool = False
-    """Whether to look only once."""
     dry_run: bool = False
-    """Only say what would be done."""
 
 
 class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that changed at a look."""
+    """A change at a check."""
 
     event: WatchEventKind
-    """See `WatchEventKind`."""
     message: str
-    """In words, secrets redacted."""
+    """Secrets redacted."""
     cause: str | None = None
-    """The incident's cause; None where it is about no incident."""
+    """Cause of the incident; None for deliveries."""
     is_dry_run: bool = False
-    """Whether it is only what would have been done."""
 
 
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
-    """How the release that is being rolled out fares."""
+    """Attribution of failures to the candidate of the rollout."""
 
     release: str
-    """The release."""
     stage: int
-    """The percentage it has reached."""
+    """Percentage."""
     baseline: str
-    """What serves otherwise."""
     verdict: AttributionVerdict
-    """See `flowai.watch.attribution.Verdict`."""
     user_count: int
-    """Users of the last hour (or a random part of them) that the release served, >= 0."""
+    """Users of the candidate in the last hour, or a random sample of them."""
     failed_user_count: int
-    """Those who met a failure."""
-    witness_count: int
-    """Users who stand against them."""
-    failed_witness_count: int
-    """Those who met a failure."""
+    """Users of the candidate with a failure."""
+    control_user_count: int
+    """Users of the control."""
+    failed_control_user_count: int
+    """Users of the control with a failure."""
     log_e: float
-    """Natural logarithm of the evidence that the release fails more often."""
+    """Natural logarithm of the e-value that the candidate fails more often."""
 
 
 class WatchTick(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look found."""
+    """Result of a check."""
 
     schema_version: int = SCHEMA_VERSION
-    """Version of this format: 1."""
     at: datetime
-    """When (RFC 3339, UTC)."""
+    """Time of the check (RFC 3339, UTC)."""
     environment: str | None
-    """The environment; None for the plain registry."""
+    """Environment; None for the plain registry."""
     status: Status
-    """See `Status`."""
     window_s: float
-    """Seconds that the counts below are about."""
+    """Length of the window of the next two counts."""
     call_count: int
-    """Calls in the window, >= 0."""
     failure_count: int
-    """Those that failed."""
     since_last_call_s: float | None
-    """Seconds since the last call, in whole minutes; None when none came in an hour."""
+    """Time since the last call, in whole minutes; None if there was none in the last hour."""
     rollout: RolloutView | None
-    """The release that is being rolled out; None where none is, or only to ourselves."""
+    """None without a rollout, and in the dogfood stage."""
     incidents: tuple[Incident, ...]
-    """Those open."""
+    """Open incidents."""
     events: tuple[WatchEvent, ...]
-    """What changed."""
     warnings: tuple[str, ...]
-    """What a person should know; one line each."""
     has_errors: bool
-    """Whether something that had to be done could not be."""
+    """Whether an action or a read failed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchHead:
-    """What is watched."""
+    """Rule and recipients of a watch."""
 
     environment: str | None
-    """The environment; None for the plain registry."""
+    """Environment; None for the plain registry."""
     error_rate: float
-    """Share of failed calls that is borne, 0 to 1."""
+    """Maximum failure rate, 0 to 1."""
     window_s: float
-    """Over which it is measured, seconds."""
     min_calls: int
-    """Fewer calls say nothing."""
+    """Minimum number of calls for an alert."""
     recipients: tuple[str, ...]
-    """Who is told."""
+    """Labels of the alert channels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchEnd:
-    """How it ended."""
+    """End of a watch."""
 
     open_count: int
     """Incidents that stay open."""
     has_rolled_back: bool
-    """Whether a release was rolled back, or would have been."""
+    """Whether a release was rolled back; in a dry run: would have been."""
     has_seen_calls: bool
-    """Whether there were any calls."""
     has_errors: bool
-    """Whether the last look could not do what it had to."""
+    """Whether an action or a read failed at the last check."""
     is_stopped: bool
-    """Whether it was told to stop."""
+    """Whether a signal ended it."""

@@ -1,7 +1,6 @@
-"""What a watch stands on: the registry as it is now, the live overlay, and the release that is being rolled out.
+"""Registry, live overlay and active rollout of a watch, refreshed at each check.
 
-A registry that was edited into something wrong is not used: the last good one stays, and the watch says so. What
-processes share may be away: then the last overlay that was seen stays.
+If the registry becomes invalid or the shared state unreachable, the last good one is used, with a warning.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from flowai.releases.diff import changed_features
 from flowai.releases.fleet import Fleet
 from flowai.releases.ledger import ledger_file, read_ledger
 from flowai.releases.registry_source import DEFAULT_ENVIRONMENT, RegistrySource, open_source
-from flowai.releases.stages import FULL_ROLLOUT, began_at
+from flowai.releases.stages import FULL_ROLLOUT, stage_started_at
 from flowai.state import Overlay
 from flowai.storage.files import read_fingerprints
 from flowai.watch.attribution import CandidateRelease
@@ -36,44 +35,37 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import CommandContext
 
 GRACE_PERIOD = timedelta(minutes=1)
-"""So long after a step of a rollout calls of the stage before may still end."""
+"""Time after a rollout step in which calls of the previous stage may still end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActiveRollout:
-    """A release that is being rolled out."""
+    """A rollout that has reached a percentage."""
 
     suspect: CandidateRelease
-    """The release."""
     stage: int
-    """The percentage it has reached."""
+    """Percentage."""
     baseline: str
-    """What serves otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedRelease:
-    """How things stand at a look."""
+    """State of an environment at a check; the last valid one."""
 
     source: RegistrySource
-    """The registry's place; the last good one."""
     registry: Registry
-    """The registry."""
     events: Path
-    """The event log's directory."""
+    """Directory of the event log."""
     rule: AlertRule
-    """When failures are too many."""
     redactor: Redactor
-    """Takes secrets out."""
-    rolled: ActiveRollout | None = None
-    """The release that is being rolled out; None where none is, or only to ourselves."""
+    rollout: ActiveRollout | None = None
+    """None without a rollout, and in the dogfood stage."""
     warnings: tuple[str, ...] = ()
-    """What a person should know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _RegistryRead:
-    """What was read from files."""
+    """Content of the files."""
 
     source: RegistrySource
     registry: Registry
@@ -83,16 +75,12 @@ class _RegistryRead:
 
 
 class WatchSession:
-    """Looks at files and at what processes share.
-
-    Args:
-        context: the command's context.
-        options: environment and state, as asked for.
+    """Reads files and shared state; files again only if they changed.
 
     Raises:
         UsageError: several environments and none named.
-        ProjectError: the registry is wrong, or there is none.
-        InfrastructureError: it lies on another machine.
+        ProjectError: the registry is missing or invalid.
+        InfrastructureError: the registry is on another machine.
     """
 
     def __init__(self, context: CommandContext, options: WatchOptions) -> None:
@@ -101,19 +89,19 @@ class WatchSession:
         self._fleet = Fleet(options.state, context.directory, now=context.now)
         self._overlay: Overlay | None = None
         self._error: str | None = None
-        self._seen: tuple[str, int, datetime] | None = None
+        self._first_seen: tuple[str, int, datetime] | None = None
         self._read = self._read_files()
         self._env = self._read.source.environment or DEFAULT_ENVIRONMENT
-        self._fingerprints = self._look_at_files()
+        self._fingerprints = self._fingerprint_files()
 
     def close(self) -> None:
-        """Close the connection to the processes."""
+        """Close the connection to the shared state."""
         self._fleet.close()
 
     def refresh(self) -> ObservedRelease:
-        """Read what changed."""
+        """Read changed files and the overlay."""
         self._refresh()
-        state_error = self._look_at_state()
+        state_error = self._read_overlay()
         read = self._read
         policy = read.registry.policies.alert
         rule = AlertRule(
@@ -123,28 +111,28 @@ class WatchSession:
         )
         warnings = [*read.warnings]
         if self._error is not None:
-            warnings.append(f"the registry is wrong, the last good one is used: {self._error}")
+            warnings.append(f"the registry is invalid, the last valid one is used: {self._error}")
         if state_error is not None:
-            warnings.append(f"what processes share is away: {state_error}")
-        rolled = None
+            warnings.append(f"the shared state is unreachable: {state_error}")
+        rollout = None
         try:
-            rolled = self._rolled(read)
+            rollout = self._active_rollout(read)
         except FlowaiError as error:
-            warnings.append(f"the rollout is not judged: {error}")
+            warnings.append(f"the rollout is not checked: {error}")
         return ObservedRelease(
             source=read.source,
             registry=read.registry,
             events=read.events,
             rule=rule,
             redactor=read.source.redactor,
-            rolled=rolled,
+            rollout=rollout,
             warnings=tuple(warnings),
         )
 
     # --- files ---
 
     def _refresh(self) -> None:
-        fingerprints = self._look_at_files()
+        fingerprints = self._fingerprint_files()
         if fingerprints == self._fingerprints:
             return
         try:
@@ -158,7 +146,7 @@ class WatchSession:
         with open_source(context.directory, named=None, env=self._env, environ=context.environ) as source:
             if source.is_remote:
                 raise InfrastructureError(
-                    "the registry lies on another machine, and so does its event log",
+                    "the registry is on another machine, and so is its event log",
                     hint="run `flowai watch` in the checkout whose processes write the log",
                 )
             registry = source.require_registry()
@@ -167,7 +155,7 @@ class WatchSession:
             if registry.rollout is not None:
                 ledger = read_ledger(source.project, source.environment)
                 warnings = ledger.warnings
-                stage_at = began_at(
+                stage_at = stage_started_at(
                     ledger, registry.rollout.candidate, registry.rollout.stage, registry.rollout.started_at
                 )
             return _RegistryRead(
@@ -178,31 +166,31 @@ class WatchSession:
                 stage_at=stage_at,
             )
 
-    def _look_at_files(self) -> dict[str, FileFingerprint]:
-        """Read the fingerprints of the files that a registry may be made of."""
+    def _fingerprint_files(self) -> dict[str, FileFingerprint]:
+        """Read the fingerprints of the files that the registry may depend on."""
         project = self._read.source.project
         files = [*project.registry.parent.glob(f"*{project.registry.suffix}"), project.dotenv]
         files.append(ledger_file(project, self._read.source.environment))
         return read_fingerprints(files)
 
-    # --- what processes share ---
+    # --- shared state ---
 
-    def _look_at_state(self) -> str | None:
-        """Read the overlay; return why it could not be."""
+    def _read_overlay(self) -> str | None:
+        """Read the overlay; return the error, if any."""
         try:
             self._fleet.open(self._read.source)
-            self._overlay, _ = self._fleet.look()
+            self._overlay, _ = self._fleet.read()
         except FlowaiError as error:
             return str(error)
         return None
 
     # --- the rollout ---
 
-    def _rolled(self, read: _RegistryRead) -> ActiveRollout | None:
-        """Find the release that is being rolled out.
+    def _active_rollout(self, read: _RegistryRead) -> ActiveRollout | None:
+        """Return the active rollout.
 
         Raises:
-            RegistryError: nothing else could serve.
+            RegistryError: no other release can serve.
         """
         registry, overlay, rollout = read.registry, self._overlay, read.registry.rollout
         bad = {*registry.bad, *(overlay.bad if overlay else ())}
@@ -214,13 +202,13 @@ class WatchSession:
             registry, read.source.environ, live=overlay.release if overlay else None, bad={*bad, rollout.candidate}
         ).name
         stage = int(rollout.stage)
-        if self._seen is None or self._seen[:2] != (rollout.candidate, stage):
-            self._seen = (rollout.candidate, stage, self._context.now())
-        began = (read.stage_at or self._seen[2]) + GRACE_PERIOD
+        if self._first_seen is None or self._first_seen[:2] != (rollout.candidate, stage):
+            self._first_seen = (rollout.candidate, stage, self._context.now())
+        started_at = (read.stage_at or self._first_seen[2]) + GRACE_PERIOD
         suspect = CandidateRelease(
             release=rollout.candidate,
             changed=frozenset(changed_features(registry, baseline, rollout.candidate)),
-            is_whole=stage >= FULL_ROLLOUT,
-            since_minute=math.ceil(began.timestamp() / 60),
+            is_full=stage >= FULL_ROLLOUT,
+            since_minute=math.ceil(started_at.timestamp() / 60),
         )
         return ActiveRollout(suspect=suspect, stage=stage, baseline=baseline)

@@ -1,4 +1,4 @@
-"""Waits, and ends the wait when the process is told to stop: Ctrl-C or SIGTERM; a second one ends at once."""
+"""Waiting that Ctrl-C or SIGTERM ends; a second signal ends the process at once."""
 
 from __future__ import annotations
 
@@ -13,36 +13,32 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignal:
-    """A context manager for the main thread; what is under way when a signal comes is done to its end."""
+    """Context manager for the main thread; a running check is completed after the first signal."""
 
     def __init__(self) -> None:
-        self._came = threading.Event()
+        self._stop = threading.Event()
         self._number: int | None = None
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     @property
     def is_interrupt(self) -> bool:
-        """Whether a person stopped it by Ctrl-C."""
+        """True if the signal was Ctrl-C."""
         return self._number == signal.SIGINT
 
     def wait(self, for_s: float) -> bool:
-        """Wait; tells whether to stop.
+        """Wait `for_s` seconds; return whether a signal arrived."""
+        return self._stop.wait(for_s)
 
-        Args:
-            for_s: seconds, >= 0.
-        """
-        return self._came.wait(for_s)
-
-    def _come(self, number: int, _: FrameType | None) -> None:
-        if self._came.is_set():
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self._stop.is_set():
             raise KeyboardInterrupt
         self._number = number
-        self._came.set()
+        self._stop.set()
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._come) for number in _SIGNALS}
+        self._previous_handlers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""A watch in words: what fails, how much of it, and who is to blame."""
+"""Texts of `flowai watch`: subject, failure rate, attribution, recovery."""
 
 from __future__ import annotations
 
@@ -21,53 +21,54 @@ _MAX_ERRORS = 5
 
 
 def subject(kind: CauseKind, name: str) -> str:
-    """Name what fails: `provider openai`, `v2`."""
+    """Name a cause: `provider openai`, `v2`."""
     shown = one_line(name, MAX_NAME_LENGTH)
     return shown if kind == "release" else "the service" if kind == "service" else f"{kind} {shown}"
 
 
 def share(tally: CallCount) -> str:
-    """Say how many of how many: `12 of 80 calls failed (15.0 %)`."""
+    """Format counts: `12 of 80 calls failed (15.0 %)`."""
     calls = formatting.count(tally.call_count, "call")
     return f"{tally.failure_count:,} of {calls} failed ({formatting.rate(tally.rate)})"
 
 
 def incident_summary(
-    cause: IncidentCause, rule: AlertRule, rolled: ActiveRollout | None, blame: Attribution | None
+    cause: IncidentCause, rule: AlertRule, rollout: ActiveRollout | None, attribution: Attribution | None
 ) -> str:
-    """Say what burns, since when it counts as too much, and what the release being rolled out has to do with it."""
+    """Return the text of an alert: counts, limit, errors, and the attribution to the rollout's candidate."""
     health = cause.health
     is_fast = health.window.call_count >= rule.min_calls and health.window.rate > rule.error_rate
     minutes, tally = (rule.window_minutes, health.window) if is_fast else (60, health.long)
     limit = formatting.format_number(round(rule.error_rate * 100, 2))
     line = f"{subject(cause.kind, cause.name)}: {share(tally)} in {minutes} min, limit {limit} %"
     errors = ", ".join(f"{one_line(name, 40)} {count:,}" for name, count in list(cause.errors.items())[:3])
-    return "; ".join(part for part in (line, errors, _about_release(cause, rolled, blame)) if part)
+    return "; ".join(part for part in (line, errors, _about_release(cause, rollout, attribution)) if part)
 
 
-def _about_release(cause: IncidentCause, rolled: ActiveRollout | None, blame: Attribution | None) -> str:
-    if rolled is None or blame is None:
+def _about_release(cause: IncidentCause, rollout: ActiveRollout | None, attribution: Attribution | None) -> str:
+    if rollout is None or attribution is None:
         return ""
-    release = rolled.suspect.release
+    release = rollout.suspect.release
     if cause.kind == "release":
-        return blame_text(rolled, blame) if blame.verdict == "to_blame" else f"not proven to be {release}"
-    if blame.verdict == "both_suffer":
-        return f"{release} is not to blame: {_against(rolled)} too"
-    if cause.kind == "feature" and cause.name in rolled.suspect.changed and rolled.suspect.is_whole:
-        return f"{release}, at 100 %, changed it, and nothing says whether it is to blame: `flowai rollback` if it is"
+        is_proven = attribution.verdict == "candidate_worse"
+        return attribution_text(rollout, attribution) if is_proven else f"not proven to be caused by {release}"
+    if attribution.verdict == "both_worse":
+        return f"not caused by {release}: {_control_fails_text(rollout)} too"
+    if cause.kind == "feature" and cause.name in rollout.suspect.changed and rollout.suspect.is_full:
+        return f"{release}, at 100 %, changed it; the cause is not proven: if it is {release}, run `flowai rollback`"
     return ""
 
 
-def _against(rolled: ActiveRollout) -> str:
-    return "features that it did not change fail" if rolled.suspect.is_whole else f"{rolled.baseline} fails"
+def _control_fails_text(rollout: ActiveRollout) -> str:
+    return "features that it did not change fail" if rollout.suspect.is_full else f"{rollout.baseline} fails"
 
 
-def blame_text(rolled: ActiveRollout, blame: Attribution) -> str:
-    """Say why a release is to blame."""
-    against = "features that it did not change" if rolled.suspect.is_whole else rolled.baseline
+def attribution_text(rollout: ActiveRollout, attribution: Attribution) -> str:
+    """Return the reason why a candidate is responsible."""
+    control = "features that it did not change" if rollout.suspect.is_full else rollout.baseline
     return (
-        f"{rolled.suspect.release} at {rolled.stage} % is to blame: {_users(blame.accused)} failed, "
-        f"with {against} {_users(blame.witness)}"
+        f"{rollout.suspect.release} at {rollout.stage} % is worse: {_users(attribution.candidate)} failed, "
+        f"with {control} {_users(attribution.control)}"
     )
 
 
@@ -75,27 +76,27 @@ def _users(tally: CallCount) -> str:
     return f"{tally.failure_count:,} of {formatting.count(tally.call_count, 'user')}"
 
 
-def details(cause: IncidentCause, blame: Attribution | None) -> dict[str, object]:
-    """Give the figures that go with an alert."""
+def details(cause: IncidentCause, attribution: Attribution | None) -> dict[str, object]:
+    """Return the figures of an alert."""
     health = cause.health
     calls = {
         name: {"call_count": one.call_count, "failure_count": one.failure_count}
         for name, one in (("window", health.window), ("5m", health.short), ("60m", health.long))
     }
-    found: dict[str, object] = {
+    figures: dict[str, object] = {
         "kind": cause.kind,
         "name": one_line(cause.name, MAX_NAME_LENGTH),
         "calls": calls,
         "errors": {one_line(name, 40): count for name, count in list(cause.errors.items())[:_MAX_ERRORS]},
     }
-    if blame is not None:
-        found["verdict"], found["log_e"] = blame.verdict, round(blame.log_e, 2)
-    return found
+    if attribution is not None:
+        figures["verdict"], figures["log_e"] = attribution.verdict, round(attribution.log_e, 2)
+    return figures
 
 
 def recovery_text(incident: Incident, now: datetime) -> str:
-    """Say that an incident ended, how, and after what time."""
+    """Return the text about the end of an incident and its duration."""
     minutes = max(1, round((now - incident.opened_at) / timedelta(minutes=1)))
-    serves = f"; {incident.rolled_back_to} serves" if incident.rolled_back_to else ""
-    how = "no calls for a day" if now - incident.called_at >= INCIDENT_EXPIRY else "well again"
-    return f"{subject(incident.kind, incident.name)}: {how}, after {minutes} min{serves}"
+    serving = f"; {incident.rolled_back_to} serves" if incident.rolled_back_to else ""
+    how = "no calls for a day" if now - incident.last_call_at >= INCIDENT_EXPIRY else "recovered"
+    return f"{subject(incident.kind, incident.name)}: {how}, after {minutes} min{serving}"

@@ -1,1 +1,1 @@
-"""What every command opens: registry, state, events."""
+"""Context of a command: project, registry, event log."""

@@ -1,4 +1,4 @@
-"""Where a command finds the event log: a directory, or an object store brought here for the days it asks for."""
+"""The event log of a command: a directory, or a local copy of the requested days of an object store."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def open_event_source(
 ) -> Iterator[tuple[Path, ...]]:
     """Open the event log for reading.
 
-    Where the registry names an object store, its days are brought here first; events that were written here and not
-    shipped yet are read with them, each once.
+    The requested days of an object store are copied to this machine first. Local events that are not synced yet are
+    read too; each event counts once.
 
     Args:
         registry: names the log.
-        project: where it lies, and where what was brought is kept.
-        environ: variables, the store's credentials among them.
-        days: the first and the last day that matter; None for all.
+        project: directory of the log and of the copies.
+        environ: variables, with the store's credentials.
+        days: first and last day; None for all.
 
     Yields:
-        Directories that hold one log together.
+        Directories that together contain the log.
 
     Raises:
-        RegistryError: the registry names a store that is not known.
-        UsageError: a directory lies outside the project, or the extra `lake` is not installed.
-        InfrastructureError: the store is away, refuses or lacks something, or the disk is full.
+        RegistryError: the registry names an unknown kind of store.
+        UsageError: a directory is outside the project, or the extra `lake` is not installed.
+        InfrastructureError: the store is unreachable, refuses the request or lacks a file, or the disk is full.
     """
-    here = events_directory(registry, project)
+    local = events_directory(registry, project)
     address = events_store(registry, project)
     if address is None:
-        yield (here,)
+        yield (local,)
         return
     from flowai.events.lake.local_copy import DownloadOptions, local_copy
     from flowai.events.lake.object_store import open_store
@@ -56,19 +56,19 @@ def open_event_source(
         return days is None or day is None or days[0] <= day <= days[1]
 
     cache = project.lake / name_of(address)
-    wanted = DownloadOptions(
-        is_needed=is_day, local_directories=(here,), max_bytes=_most_bytes(environ), clock_s=time.monotonic
+    download = DownloadOptions(
+        is_needed=is_day, local_directories=(local,), max_bytes=_max_bytes(environ), clock_s=time.monotonic
     )
-    with local_copy(open_store(address, environ), cache, wanted):
-        yield (here, cache)
+    with local_copy(open_store(address, environ), cache, download):
+        yield (local, cache)
 
 
 def name_of(address: str) -> str:
-    """Give the name under which something about an address is kept."""
+    """Return the file name for data about an address."""
     return hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
 
 
-def _most_bytes(environ: Mapping[str, str]) -> int:
+def _max_bytes(environ: Mapping[str, str]) -> int:
     from flowai.events.lake.local_copy import MAX_BYTES
 
     text = environ.get(CACHE_VARIABLE)

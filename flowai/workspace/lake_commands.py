@@ -1,4 +1,4 @@
-"""What `flowai events compact`, `sync` and `validate` do."""
+"""`flowai events compact`, `sync` and `validate`."""
 
 from __future__ import annotations
 
@@ -23,60 +23,60 @@ if TYPE_CHECKING:
     from flowai.workspace.workspace import CommandContext
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far ahead of ours another machine's clock may be."""
+"""Tolerated clock skew between machines."""
 
 OPEN_DAYS = 2
-"""Today and yesterday stay lines: running gateways look there for the call that feedback is about."""
+"""Today and yesterday stay JSONL: running gateways search there for the call of a feedback."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CompactOptions:
-    """What `events compact` was asked."""
+    """Options of `flowai events compact`."""
 
     before: str | None = None
-    """Compact days before this one, as typed; None for all but today and yesterday."""
+    """First day that is not compacted, as typed; None for yesterday."""
     keep: bool = False
-    """Put lines aside instead of removing them."""
+    """Keep the JSONL files in `compacted/` instead of removing them."""
 
 
 def run_compact(context: CommandContext, options: CompactOptions, on_day: Callable[[DayResult], None]) -> Compaction:
-    """Compact the log that is written here.
+    """Compact the local event log.
 
     Raises:
-        UsageError: the date is none, or lies in the future.
-        ProjectError: the registry is wrong.
-        InfrastructureError: another compaction is at work, or the disk is full; nothing is lost.
+        UsageError: the date is invalid or in the future.
+        ProjectError: the registry is invalid.
+        InfrastructureError: another compaction is running, or the disk is full; nothing is lost.
     """
     today = context.now().date()
     before = today - timedelta(days=OPEN_DAYS - 1) if options.before is None else _date(options.before)
     if before > today:
         raise UsageError(
             f"--before: found `{before}`, and today is {today} (UTC)",
-            hint="a day that is not over cannot be closed; the latest that may be named is today",
+            hint="only past days can be compacted; the latest valid date is today",
         )
     registry, _ = _registry(context)
-    order = CompactionSettings(before=before, should_back_up=options.keep, clock_s=context.clock_s, on_day=on_day)
-    return compact(events_directory(registry, context.project), order)
+    settings = CompactionSettings(before=before, should_back_up=options.keep, clock_s=context.clock_s, on_day=on_day)
+    return compact(events_directory(registry, context.project), settings)
 
 
 def run_sync(context: CommandContext, target: str | None, on_copied: Callable[[str, int], None]) -> SyncReport:
-    """Copy what is compacted to an object store or another directory.
+    """Copy compacted files to an object store or another directory.
 
     Args:
-        context: the command's context.
-        target: where to, as typed; None for the store that the registry names.
-        on_copied: told each file.
+        context: directory, user, variables and clocks.
+        target: address or directory, as typed; None for the store of the registry.
+        on_copied: called with each file and its size in bytes.
 
     Raises:
-        UsageError: there is no target, or it is none.
-        ProjectError: the registry is wrong.
-        InfrastructureError: the target is away or refuses; what was copied is kept.
+        UsageError: the target is missing or invalid.
+        ProjectError: the registry is invalid.
+        InfrastructureError: the target is unreachable or refuses; copied files stay there.
     """
     registry, environ = _registry(context)
     address = target or events_store(registry, context.project)
     if address is None:
         raise UsageError(
-            "where to? the registry names no object store",
+            "no target: the registry names no object store",
             hint="`flowai events sync s3://bucket/prefix`, or `events: s3://bucket/prefix` in the registry",
         )
     directory = events_directory(registry, context.project)
@@ -89,17 +89,17 @@ def run_sync(context: CommandContext, target: str | None, on_copied: Callable[[s
 
 
 def run_validate(context: CommandContext, place: str | None) -> Validation:
-    """Check a log.
+    """Validate an event log.
 
     Args:
-        context: the command's context.
-        place: a directory, a file of lines or an address, as typed; None for the log that is written here.
+        context: directory, user, variables and clocks.
+        place: directory, JSONL file or address, as typed; None for the local event log.
 
     Raises:
-        UsageError: there is no such place.
-        UndecidedError: nothing was logged yet.
-        ProjectError: the registry is wrong.
-        InfrastructureError: a file cannot be read, or the store is away.
+        UsageError: the file or directory does not exist.
+        InconclusiveError: the event log is empty.
+        ProjectError: the registry is invalid.
+        InfrastructureError: a file cannot be read, or the store is unreachable.
     """
     if place is not None and is_address(place):
         return validate_store(open_store(place, environment_of(context.project, context.environ)))

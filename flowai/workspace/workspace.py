@@ -1,4 +1,4 @@
-"""A project opened for a command: its registry, prompts, variables and redactor, loaded once."""
+"""The project of a command: registry, prompts, variables and redactor, loaded once."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def _new_id() -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommandContext:
-    """The process that runs a command: directory, user, variables and clocks; tests pass their own."""
+    """Directory, user, variables and clocks of a command; tests pass their own."""
 
     directory: Path
-    """The project is searched from here upwards."""
+    """Start of the upward search for the project."""
     found_project: Project | None = None
-    """The project where it was found before; None to search for it."""
+    """Project if already known; None to search for it."""
     user: str = "unknown"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     env: str | None = None
-    """The environment asked for; None for FLOWAI_ENV or none."""
+    """Environment; None for FLOWAI_ENV or none."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock_s: Callable[[], float] = time.perf_counter
     """Monotonic."""
@@ -60,7 +60,7 @@ class CommandContext:
 
     @property
     def project(self) -> Project:
-        """The project of the directory.
+        """Project of the directory.
 
         Raises:
             ProjectError: there is none.
@@ -68,46 +68,44 @@ class CommandContext:
         return self.found_project or find_project(self.directory, self.environ)
 
     def runtime_options(self) -> RuntimeOptions:
-        """Return the options of a gateway that runs on the same variables, clocks and ids."""
-        from flowai.gateway.runtime import RuntimeOptions  # few commands call models
+        """Return gateway options with the same variables, clocks and ids."""
+        from flowai.gateway.runtime import RuntimeOptions  # slow to import
 
         return RuntimeOptions(environ=self.environ, now=self.now, clock_s=self.clock_s, new_id=self.new_id)
 
     def timestamp(self) -> str:
-        """Give the time as reports spell it: UTC, RFC 3339, whole seconds."""
+        """Return the time in the format of reports: UTC, RFC 3339, whole seconds."""
         return format_rfc3339(self.now(), whole_seconds=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """A project that was opened for a command."""
+    """An open project."""
 
     context: CommandContext
     project: Project
     environ: Mapping[str, str]
-    """The process environment with the project's .env under it."""
+    """Variables of the process, and those of .env that it does not set."""
     registry: Registry
-    """With the models that were named on the command line."""
+    """With entries for models named on the command line."""
     release: str
-    """The release that serves."""
+    """Serving release, or the one named on the command line."""
     library: PromptLibrary
     redactor: Redactor
-    """Removes known keys and key shapes from anything written."""
     warnings: tuple[str, ...]
-    """For the user; one line each."""
 
     @property
     def events(self) -> Path:
-        """The directory that events are written to; who reads them asks `open_event_source`, which knows object stores.
+        """Directory that events are written to; to read them, use `open_event_source`.
 
         Raises:
-            RegistryError: the registry names an object store that is not known.
-            UsageError: it lies outside the project.
+            RegistryError: the registry names an unknown kind of store.
+            UsageError: the directory is outside the project.
         """
         return events_directory(self.registry, self.project)
 
     def with_models(self, names: Iterable[str]) -> Workspace:
-        """Give the workspace with entries for LiteLLM's names that the registry does not have.
+        """Return the workspace with entries for LiteLLM's names that the registry does not have.
 
         Raises:
             UsageError: a name is neither in the registry nor one of LiteLLM's.
@@ -115,15 +113,15 @@ class Workspace:
         return replace(self, registry=_with_models(self.registry, names))
 
     def endpoint(self, model: str) -> Endpoint:
-        """Describe a model as the registry has it: nothing looked up, so that it needs no key and no weights."""
+        """Return a model's endpoint without resolving key and weights, which may be missing."""
         return endpoint_as_written(self.registry, model)
 
     def resolve_endpoint(self, model: str) -> Endpoint:
-        """Give a model as it can be called: key, address and weights looked up.
+        """Return a model's endpoint with key, address and weights.
 
         Raises:
             MissingKeyError: a variable is not set.
-            RegistryError: the weights are not there.
+            RegistryError: the weights are missing.
         """
         return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
@@ -132,12 +130,12 @@ def open_workspace(context: CommandContext, *, models: Iterable[str] = (), relea
     """Open a project.
 
     Args:
-        context: the command's context.
+        context: directory, user, variables and clocks.
         models: names from the command line; LiteLLM's names need no entry in the registry.
-        release: the release to work with; None for the one that serves.
+        release: release to use; None for the serving one.
 
     Raises:
-        ProjectError: the registry, .env or anything it names is wrong.
+        ProjectError: the registry, .env or a named file is invalid.
         UsageError: a model or release is unknown.
     """
     project = context.project
@@ -162,7 +160,6 @@ def open_workspace(context: CommandContext, *, models: Iterable[str] = (), relea
 
 
 def _with_models(registry: Registry, names: Iterable[str]) -> Registry:
-    """Add entries for LiteLLM's names that the registry does not have."""
     added = {}
     for name in names:
         if name in registry.models:

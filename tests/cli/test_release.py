@@ -59,9 +59,9 @@ def test_publishing_locks_the_release_and_begins_its_rollout(place: Path, releas
     ("own", "name", "says"),
     [
         (GOOD_V1, "v9", "no release `v9`"),
-        (GOOD_V1, "v1", "serves already"),
+        (GOOD_V1, "v1", "already serves"),
         (GOOD_V1 + "bad: [v2]\n", "v2", "marked bad"),
-        (ROLLING, "v3", "the rollout of `v2` is on"),
+        (ROLLING, "v3", "the rollout of `v2` is active"),
         (
             GOOD_V1 + "experiments: {words: {feature: chat, arms: {A: {}, B: {}}, goal: save_rate}}\n",
             "v2",
@@ -93,7 +93,7 @@ def test_a_prompt_that_changed_since_any_release_stops_it(place: Path, release: 
     project.write("prompts/a_v1.prompt", "changed\n")  # v2 used it, and so does v3
     ran = release("publish", "v3", "--no-smoke")
     assert ran.code == PROJECT
-    assert ("`prompts/a_v1` is not what release `v2` was published with" in ran.err) is True
+    assert ("`prompts/a_v1` changed after release `v2` was published" in ran.err) is True
     assert project.keys().get("rollout") is None
 
 
@@ -126,7 +126,7 @@ def test_dogfood_goes_on_after_smoke_and_enough_answered_calls(
     dogfood(project, 30, at=datetime.now(UTC) - timedelta(days=1))
     ran = release("promote")
     assert ran.code == NOT_YET, ran.out
-    assert ("19 answered dogfood calls, 20 are needed (30 failed)" in ran.out) is True, ran.out
+    assert ("19 answered dogfood calls, expected at least 20 (30 failed)" in ran.out) is True, ran.out
     dogfood(project, 1, release="v2", session="one more")
     ran = release("promote", "v2")
     assert ran.code == DONE, ran.out
@@ -146,7 +146,7 @@ def test_without_smoke_dogfood_goes_on_by_force_only(place: Path, release: Comma
     entry = project.entries()[-1]
     assert entry.forced is True
     assert entry.reason == "seen by hand"
-    assert entry.evidence["overridden"] == "smoke is `skipped`"
+    assert entry.evidence["overridden"] == "smoke: found `skipped`, expected `pass`"
 
 
 def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_join(
@@ -156,7 +156,7 @@ def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_joi
     canary_report(project, "promote")
     ran = release("promote")
     assert ran.code == DONE, ran.out + ran.err
-    assert "critical features join: plan" in ran.out
+    assert "critical features exposed now: plan" in ran.out
     assert project.keys()["rollout"]["stage"] == 25
     (entry,) = project.entries()
     assert entry.action == "promote"
@@ -189,7 +189,7 @@ def test_a_report_that_does_not_belong_here_is_none(place: Path, release: Comman
     path.write_text(path.read_text().replace('"hold"', '"promote"'))
     ran = release("promote")
     assert ran.code == NOT_YET
-    assert ("was changed after it was written" in ran.out) is True
+    assert ("was edited after it was written" in ran.out) is True
     path.write_text("{")
     assert release("promote").code == NOT_YET
 
@@ -223,7 +223,7 @@ def test_after_the_soak_it_is_current_and_known_good(place: Path, release: Comma
     assert entry.evidence["soak_s"] == 86_400.0
     none = release("promote")
     assert none.code == NOT_YET
-    assert ("no rollout is on" in none.err) is True
+    assert ("no active rollout" in none.err) is True
 
 
 def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
@@ -241,7 +241,7 @@ def test_a_completion_that_was_killed_half_way_is_finished_by_running_it_again(
     ran = release("promote")
     assert ran.code == DONE
     assert ("PENDING" in ran.out) is True
-    assert ("Finish what is pending" in ran.out) is True
+    assert ("Complete pending steps" in ran.out) is True
     assert [entry.action for entry in project.entries()] == ["promote", "promote", "complete"]
     assert (place / ".env").read_text() == "AI_MODEL_VERSION=v2\n"
     assert release("promote").code == DONE, "it tries what is pending"
@@ -260,7 +260,7 @@ def test_a_rollback_s_overlay_does_not_outlive_the_next_release(
     release("publish", "v3", "--no-smoke")
     for _ in range(6):
         done = release("promote", "--force", "--reason", "test")
-    assert "no rollout is on" in done.err
+    assert "no active rollout" in done.err
     overlay = project.overlay()
     assert overlay is not None
     assert overlay.epoch == 2
@@ -268,7 +268,7 @@ def test_a_rollback_s_overlay_does_not_outlive_the_next_release(
     assert overlay.serving is None
     assert overlay.bad == ("v2",)
     listed = json.loads(release("list", "--json").out)
-    assert listed["serves"] == "v3"
+    assert listed["serving"] == "v3"
     assert rollback().code == DONE
     assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2", "v3"], "bad": ["v2", "v3"]}
 
@@ -292,7 +292,7 @@ def test_another_candidate_than_the_one_meant_is_refused(place: Path, release: C
     release_project(place, ROLLING)
     ran = release("promote", "v3")
     assert ran.code == USAGE
-    assert ("the one of `v2`" in ran.err) is True
+    assert ("that of `v2`" in ran.err) is True
 
 
 # --- list and diff ---
@@ -304,7 +304,7 @@ def test_the_list_says_how_each_stands(place: Path, release: Command) -> None:
     assert ran.code == DONE
     lines = {line.split()[0]: " ".join(line.split()) for line in ran.out.splitlines()}
     assert "known good" in lines["v0"]
-    assert "serves, current, known good" in lines["v1"]
+    assert "serving, current, known good" in lines["v1"]
     assert "candidate 5 %" in lines["v2"]
     assert "bad" in lines["v3"]
 
@@ -318,7 +318,7 @@ def test_the_difference_names_prompts_models_and_parameters(place: Path, release
     assert "chat: params.temperature - -> 0" in ran.out
     assert '-{{role "user"}}Version 2.' in ran.out
     assert "chat: model m -> n" in release("diff", "v1", "v3").out
-    assert "nothing differs" in release("diff", "v1", "v1").out
+    assert "no differences" in release("diff", "v1", "v1").out
 
 
 def test_several_environments_are_never_guessed(place: Path, release: Command) -> None:

@@ -51,9 +51,9 @@ def test_a_stage_that_was_moved_by_hand_is_named_and_has_no_begin(rolling: Relea
     edit(rolling, "stage: 5", "stage: 100")
     ran = release("promote")
     assert ran.code == NOT_YET
-    assert "has `v2` at `5`, the registry at `100`: moved by hand, or elsewhere" in ran.out
-    assert "the ledger does not say when 100 % began" in ran.out
-    assert "moved by hand, or elsewhere" in release("list").out
+    assert "has `v2` at `5`, the registry at `100`: changed by hand, or on another machine" in ran.out
+    assert "the ledger does not contain the start of 100 %" in ran.out
+    assert "changed by hand, or on another machine" in release("list").out
 
 
 def test_a_rollout_that_was_ended_by_hand_is_named(rolling: ReleaseProject, release: Command) -> None:
@@ -72,13 +72,19 @@ def test_a_rollout_that_was_begun_by_hand_is_not_promoted_on_a_report(
     assert ran.code == NOT_YET, ran.out
     assert ("`v3` was never published" in ran.out) is True, ran.out
     assert ("publish v3" in ran.out) is True, ran.out
-    assert "knows nothing of the rollout of `v3`: begun by hand, or elsewhere" in ran.out
+    assert (
+        "the rollout of `v3` is in the registry, but not in `.flowai/ledger/default.jsonl`: started by hand" in ran.out
+    )
 
 
 @pytest.mark.parametrize(
     ("pattern", "by", "says"),
     [
-        (r"prompts/a_v3, params", "prompts/a_v2, params", "`v2` uses other prompts or models than it was published"),
+        (
+            r"prompts/a_v3, params",
+            "prompts/a_v2, params",
+            "`v2` uses other prompts or models than when it was published",
+        ),
         (r"m: \{model: openai/gpt-4o-mini\}", "m: {model: openai/gpt-5}", "model `m`"),
     ],
     ids=["another prompt", "another model"],
@@ -101,7 +107,7 @@ def test_a_prompt_that_was_changed_since_is_not_promoted(rolling: ReleaseProject
     rolling.write("prompts/a_v3.prompt", "changed\n")
     ran = release("promote")
     assert ran.code == NOT_YET, ran.out
-    assert ("not as `v2` was published: prompt `prompts/a_v3`" in ran.out) is True, ran.out
+    assert ("`v2` changed after it was published: prompt `prompts/a_v3`" in ran.out) is True, ran.out
 
 
 def test_what_a_rollback_called_bad_is_not_published_though_the_registry_does_not_know(
@@ -148,7 +154,7 @@ def test_a_report_of_another_stage_or_of_the_future_proves_nothing(rolling: Rele
     canary_report(rolling, "promote", until=(datetime.now(UTC) + timedelta(hours=1)).isoformat())
     ran = release("promote")
     assert ran.code == NOT_YET
-    assert ("looks into the future" in ran.out) is True
+    assert ("ends in the future" in ran.out) is True
     canary_report(rolling, "promote")
     assert release("promote").code == DONE
 
@@ -184,11 +190,11 @@ def test_a_damaged_publish_line_leaves_smoke_unknown(place: Path, release: Comma
     project.write(".flowai/ledger/default.jsonl", '{"schema_version":1,"id":"publish-')
     ran = release("promote")
     assert ran.code == NOT_YET
-    assert ("smoke is `unknown`" in ran.out) is True
+    assert ("smoke: found `unknown`, expected `pass`" in ran.out) is True
     assert "default.jsonl:1: not a line of the ledger" in ran.out
     assert release("publish", "v2", "--no-smoke").code == DONE
     assert [entry.evidence["smoke"] for entry in project.entries()] == ["unknown"], "it is written down again"
-    assert "smoke is `unknown`" in release("promote").out
+    assert "smoke: found `unknown`, expected `pass`" in release("promote").out
 
 
 def test_a_damaged_lock_stops_it(rolling: ReleaseProject, release: Command) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Command = Callable[..., Ran]
 
 DONE = 0
-NO_LINE = "warning: the event log has no line of this"
+NO_LINE = "warning: the event log lacks this step"
 
 
 def steps(project: ReleaseProject) -> list[ReleaseEvent]:
@@ -87,7 +87,7 @@ def test_a_log_on_a_disk_that_hangs_is_left_to_itself(
 ) -> None:
     project = release_project(place)
     answers = threading.Event()
-    monkeypatch.setattr("flowai.rollouts.release_event.WRITE_LIMIT_S", 0.01)
+    monkeypatch.setattr("flowai.rollouts.release_event.WRITE_TIMEOUT_S", 0.01)
     monkeypatch.setattr(EventLog, "append", lambda *_: answers.wait())
     ran = rollback()
     answers.set()

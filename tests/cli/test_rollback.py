@@ -74,7 +74,7 @@ def test_running_it_again_changes_nothing_and_says_so(place: Path, rollback: Com
     before = (place / "registry.yaml").read_bytes(), project.overlay(), project.entries()
     ran = rollback()
     assert ran.code == DONE
-    assert "rolled back before" in ran.out
+    assert "already rolled back" in ran.out
     assert ((place / "registry.yaml").read_bytes(), project.overlay(), project.entries()) == before
 
 
@@ -185,21 +185,21 @@ def test_json_is_one_document(place: Path, rollback: Command) -> None:
 def test_a_process_that_does_not_confirm_is_named(
     place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
     project = release_project(place)
     project.beat("library-good", release="v1", overlay_epoch=1)
     project.beat("serve-deaf", release="v2")
     ran = rollback()
     assert ran.code == INFRASTRUCTURE
     assert "1 of 2 confirm v1" in ran.out
-    assert "does not confirm: serve-deaf on h1 (pid 7) serves v2" in ran.out
+    assert "unconfirmed: serve-deaf on h1 (pid 7) serves v2" in ran.out
     assert project.keys()["current"] == "v1", "the rest is done all the same"
 
 
 def test_what_every_live_process_is_pinned_to_is_what_is_left(
     place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
     project = release_project(place)
     project.beat(release="v3")
     rollback()
@@ -265,7 +265,7 @@ def test_a_changed_prompt_of_the_release_that_serves_is_warned_about(place: Path
     project.write("prompts.lock", json.dumps(lock))
     ran = rollback()
     assert ran.code == DONE
-    assert ("prompt `prompts/a_v2` is not what `v1` was published with" in ran.out) is True
+    assert ("prompt `prompts/a_v2` changed after `v1` was published" in ran.out) is True
 
 
 def test_a_damaged_ledger_is_named_and_passed_over(place: Path, rollback: Command) -> None:

@@ -48,7 +48,7 @@ def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, ro
 def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
     place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
     project = release_project(place)
     project.beat(release="v1", candidate="v2")
     project.write("registry.yaml", broken)
@@ -81,7 +81,7 @@ def test_a_current_changed_by_hand_after_a_rollback_is_told_about(place: Path, r
     text = (place / "registry.yaml").read_text().replace("current: v1", "current: v3")
     project.write("registry.yaml", text)
     ran = rollback()
-    assert "`current` says `v3`, but the rollback to `v1` holds" in ran.out
+    assert "`current` says `v3`, but the rollback to `v1` stays active" in ran.out
     assert project.keys()["current"] == "v3", "what a person wrote stays"
 
 
@@ -110,7 +110,7 @@ def test_a_read_only_registry_does_not_fail_it(place: Path, rollback: Command) -
     (place / "registry.yaml").chmod(0o444)
     ran = rollback()
     assert ran.code == DONE
-    assert "is read-only, unchanged" in ran.out
+    assert "read-only, unchanged" in ran.out
     assert "was not changed here" in ran.out
     assert project.keys()["current"] == "v2"
     overlay = project.overlay()
@@ -155,8 +155,8 @@ def test_from_a_shell_without_a_checkout(tmp_path: Path, place: Path, rollback: 
     for named in (["--registry", f"{web}/registry.prod.yaml"], ["--registry", f"{web}/registry.yaml", "--env", "prod"]):
         ran = rollback(*named, "--state", state)
         assert ran.code == DONE, ran.err + ran.out
-    assert "v2 -> v1: rolled back before" in ran.out
-    assert "came from the network, unchanged" in ran.out
+    assert "v2 -> v1: already rolled back" in ran.out
+    assert "fetched, unchanged" in ran.out
     assert "AI_MODEL_VERSION" not in ran.out, "its .env is not here"
     assert list(place.iterdir()) == [], "nothing is left where the person stands"
     away = rollback("--registry", f"{web}/registry.prod.yaml")
@@ -196,12 +196,12 @@ def test_the_environment_of_a_registry_by_path_is_the_one_of_its_file(
 def test_there_is_no_registry_at_all_and_the_processes_are_told(
     place: Path, rollback: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
     project = release_project(tmp_path / "elsewhere")
     state = ("--state", str(project.root / ".flowai"))
     nobody = rollback(*state, "--to", "v1", "--force")
     assert nobody.code == PROJECT
-    assert ("no live process is seen" in nobody.err) is True
+    assert ("nor a live process can be read" in nobody.err) is True
     assert project.overlay() is None, "nothing is claimed"
     project.beat(release="v2")
     for named in ((), ("--registry", "gone.yaml"), ("--registry", "s3://bucket/registry.yaml")):
@@ -224,9 +224,9 @@ def test_a_server_that_misbehaves_holds_nothing_up(
     monkeypatch: pytest.MonkeyPatch,
     path: str,
 ) -> None:
-    monkeypatch.setattr("flowai.releases.registry_source.FETCH_LIMIT_S", 0.2)
+    monkeypatch.setattr("flowai.releases.registry_source.FETCH_TIMEOUT_S", 0.2)
     monkeypatch.setattr("flowai.releases.registry_source.MAX_BYTES", 1 << 16)
-    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_LIMIT_S", 0.05)
+    monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
     project = release_project(place)
     project.beat(release="v1", candidate="v2")
     ran = rollback("--registry", f"{bad_web}/{path}", "--state", str(place / ".flowai"))
@@ -310,7 +310,7 @@ def test_a_full_disk_does_not_keep_the_processes_from_being_told(place: Path, ro
         project = release_project(place, STEADY, shared=server.url)
         ran = subprocess.run([sys.executable, "-c", FULL], cwd=place, capture_output=True, text=True, check=False)
         assert ran.returncode == INFRASTRUCTURE, ran
-        assert "V1 SERVES WHERE IT IS KNOWN" in ran.stdout
+        assert "V1 SERVES WHERE REACHABLE" in ran.stdout
         overlay = project.overlay()
         assert rollback().code == DONE
         assert project.keys()["bad"] == ["v2"]
@@ -337,7 +337,7 @@ def test_neither_the_store_nor_the_ledger_would_tell_the_next_run(place: Path, r
     project.write(".flowai/ledger", "a file where a directory should be")
     ran = rollback()
     assert ran.code == INFRASTRUCTURE
-    assert ("as `flowai rollback --to v1`, or it leaves `v1` too" in ran.out) is True
+    assert ("as `flowai rollback --to v1`, or it rolls back `v1` too" in ran.out) is True
     assert "the same command" not in ran.out
     again = rollback("--to", "v1")
     assert again.code == INFRASTRUCTURE, "nobody could be asked"
@@ -352,5 +352,5 @@ def test_what_serves_already_is_asked_of_the_processes(place: Path, rollback: Co
     project.beat("serve-other", release="v1")
     ran = rollback("--to", "v2")
     assert ran.code == INFRASTRUCTURE
-    assert ("does not confirm: serve-other" in ran.out) is True
+    assert ("unconfirmed: serve-other" in ran.out) is True
     assert project.overlay() is None

@@ -84,7 +84,7 @@ def test_a_provider_down_is_one_incident_told_once_and_resolved_after_a_window(m
     world.calls(100, failed=70, feature="plan", variant="stable")
     tick = world.tick()
     assert [one.cause for one in tick.incidents] == ["flowai/default/provider/openai"]
-    assert "v2 is not to blame: v1 fails too" in world.said("opened")[0]
+    assert "not caused by v2: v1 fails too" in world.said("opened")[0]
     assert world.paged == [("trigger", "flowai/default/provider/openai")]
     hook = next(one for one in world.receiver.posted if "routing_key" not in one)
     assert hook["severity"] == "critical"
@@ -137,7 +137,7 @@ def test_a_candidate_to_blame_is_rolled_back_once(make: Callable[..., World]) ->
     world.both_arms(canary=(60, 40), stable=(900, 9))
     tick = world.tick()
     assert tick.rollout is not None
-    assert tick.rollout.verdict == "to_blame"
+    assert tick.rollout.verdict == "candidate_worse"
     assert tick.rollout.release == "v2"
     assert tick.rollout.baseline == "v1"
     assert world.said("rolled_back") == ["v2 -> v1; no live process seen; commit registry.yaml before the next deploy"]
@@ -147,7 +147,7 @@ def test_a_candidate_to_blame_is_rolled_back_once(make: Callable[..., World]) ->
     assert overlay.bad == ("v2",)
     (entry,) = world.project.entries()
     assert entry.actor == "flowai watch, ann@h1"
-    assert entry.reason == "v2 at 5 % is to blame: 40 of 60 users failed, with v1 9 of 900 users"
+    assert entry.reason == "v2 at 5 % is worse: 40 of 60 users failed, with v1 9 of 900 users"
     world.tick(later_s=30)
     world.tick(later_s=30, restarted=True)
     assert set(world.paged) == {("trigger", "flowai/default/release/v2")}, "one incident, whoever tells of it"
@@ -194,7 +194,7 @@ def test_during_the_soak_a_provider_down_or_a_lonely_feature_only_calls(make: Ca
     world = make(SOAKING)
     world.calls(100, failed=60, release="v2", variant="canary")
     world.tick()
-    assert "nothing says whether it is to blame: `flowai rollback` if it is" in world.said("opened")[0]
+    assert "the cause is not proven: if it is v2, run `flowai rollback`" in world.said("opened")[0]
     world.calls(100, failed=60, feature="plan", release="v2", variant="canary")
     world.tick(later_s=30)
     assert world.said("rolled_back") == []
@@ -225,7 +225,7 @@ def test_a_dry_run_says_it_all_and_does_nothing(make: Callable[..., World]) -> N
     world.tick(later_s=30)
     assert len(world.said("opened")) == 1
     assert world.said("rolled_back") == [
-        "v2 would be: v2 at 5 % is to blame: 40 of 60 users failed, with v1 9 of 900 users"
+        "would roll back v2: v2 at 5 % is worse: 40 of 60 users failed, with v1 9 of 900 users"
     ]
     assert (world.project.root / "registry.yaml").read_bytes() == before
     assert world.receiver.posted == []
@@ -312,11 +312,11 @@ def test_a_receiver_that_is_busy_is_told_later(make: Callable[..., World]) -> No
     world.receiver.script(Reply(status=429, headers={"Retry-After": "60"}), Reply(status=503))
     world.calls(100, failed=20, release="v2")
     world.tick()
-    assert len(world.said("waits")) == 2
+    assert len(world.said("waiting")) == 2
     world.tick(later_s=30)
-    assert world.said("told") == ["webhook: told"]
+    assert world.said("notified") == ["webhook: notified"]
     world.tick(later_s=40)
-    assert world.said("told") == ["webhook: told", "PagerDuty: told"]
+    assert world.said("notified") == ["webhook: notified", "PagerDuty: notified"]
 
 
 def test_a_registry_edited_into_something_wrong_is_not_used(make: Callable[..., World]) -> None:
@@ -328,7 +328,7 @@ def test_a_registry_edited_into_something_wrong_is_not_used(make: Callable[..., 
     path.write_text(good.replace("schema_version: 1", "schema_version: 7"))
     tick = world.tick(later_s=30)
     assert tick.status == "alert"
-    assert "the last good one is used: registry.yaml:1: schema_version" in tick.warnings[0]
+    assert "the last valid one is used: registry.yaml:1: schema_version" in tick.warnings[0]
     path.write_text(good + "policies: {alert: {error_rate: 0.5}}\n")
     tick = world.tick(later_s=30)
     assert tick.warnings == ()
@@ -343,7 +343,7 @@ def test_a_state_that_is_away_is_said_and_does_not_stop_it(make: Callable[..., W
     world = make(STEADY, state=str(tmp_path / "file"))
     world.calls(100, failed=20, release="v2")
     tick = world.tick()
-    assert tick.warnings[0].startswith("what processes share is away")
+    assert tick.warnings[0].startswith("the shared state is unreachable")
     assert world.paged == [("trigger", "flowai/default/feature/chat")]
 
 
@@ -394,7 +394,7 @@ def test_lines_that_cannot_be_used_are_named_and_the_others_count(make: Callable
     assert tick.status == "alert"
     assert tick.warnings == (
         "the event log: a line lacks a field",
-        "the event log: each of 3 lines lies in the future: is a clock wrong?",
+        "the event log: each of 3 lines is in the future: is a clock wrong?",
         "the event log: each of 2 lines is too old to count: is a clock wrong?",
         "the event log: a line is of an unknown schema version",
         "the event log: each of 4 lines cannot be read",
@@ -459,7 +459,7 @@ def test_once_says_how_things_stand(live: Callable[..., World], watch: Command) 
     assert ran.code == DONE
     head, status = ran.out.splitlines()
     assert head.startswith("watching the registry: more than 5 % of at least 50 calls fail in 5 min")
-    assert "tells PagerDuty, webhook" in head
+    assert "notifies PagerDuty, webhook" in head
     assert status.startswith("ok ")
     assert status.endswith("100 calls in 5 min, 0.0 % failed")
     world.calls(100, failed=50, release="v2")
@@ -482,8 +482,8 @@ def test_json_is_one_object_per_look(live: Callable[..., World], watch: Command)
     assert first["schema_version"] == 1
     assert first["status"] == "alert"
     assert first["call_count"] == 100
-    assert [one["what"] for one in first["happened"]] == ["opened", "told", "told"]
-    assert second["happened"] == []
+    assert [one["event"] for one in first["events"]] == ["opened", "notified", "notified"]
+    assert second["events"] == []
     assert [one["id"] for one in second["incidents"]] == [one["id"] for one in first["incidents"]]
 
 
@@ -572,7 +572,7 @@ def test_signals_end_it_in_good_order(live: Callable[..., World], number: signal
         out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == status
     assert out == ""
-    assert err == "stopped; 1 incident open, kept for the next watch\n"
+    assert err == "stopped; 1 incident open, stored for the next watch\n"
 
 
 def test_kill_9_while_it_sends_loses_nothing(live: Callable[..., World], watch: Command) -> None:
@@ -599,8 +599,8 @@ def test_two_at_once_open_one_incident_and_roll_back_once(live: Callable[..., Wo
     world.both_arms(canary=(60, 40), stable=(900, 9))
     with started(world, "--once", "--json") as one, started(world, "--once", "--json") as other:
         outs = [process.communicate(timeout=LIMIT_S)[0] for process in (one, other)]
-    happened = [one["what"] for out in outs for one in json.loads(out)["happened"]]
-    assert sorted(one for one in happened if one not in ("told", "waits")) == ["opened", "rolled_back"]
+    happened = [one["event"] for out in outs for one in json.loads(out)["events"]]
+    assert sorted(one for one in happened if one not in ("notified", "waiting")) == ["opened", "rolled_back"]
     assert len(world.project.entries()) == 1
     deadline = time.monotonic() + LIMIT_S
     while world.project.pending() and time.monotonic() < deadline:

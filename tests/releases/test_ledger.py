@@ -17,7 +17,7 @@ WHOLE = {
     "schema_version": 1,
     "id": "a",
     "at": "2026-05-02T09:30:00Z",
-    "who": "ann",
+    "actor": "ann",
     "action": "publish",
     "release": "v2",
 }
@@ -44,7 +44,7 @@ def line(**changes: Any) -> bytes:
         line(to_stage={}),
         line(release=None),
         line(evidence=[]),
-        line(leaves="v2"),
+        line(rolled_back="v2"),
     ],
     ids=lambda raw: raw.decode("latin-1")[-30:],
 )
@@ -55,7 +55,7 @@ def test_a_line_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path
     ledger = read_ledger(project, None)
     assert [entry.id for entry in ledger.entries] == ["a", "b"]
     assert ledger.damaged == (2,)
-    assert ledger.warnings == (".flowai/ledger/default.jsonl:2: not a line of the ledger; it is passed over",)
+    assert ledger.warnings == (".flowai/ledger/default.jsonl:2: not a line of the ledger; it is skipped",)
 
 
 def test_a_step_that_was_written_twice_is_one(tmp_path: Path) -> None:

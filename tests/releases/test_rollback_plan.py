@@ -63,7 +63,7 @@ def test_what_serves_is_never_bad_and_repeating_it_decides_nothing(
         return
     assert plan.serving not in plan.bad
     assert set(plan.rolled_back) <= set(plan.bad)
-    after = plan.own_keys(own)
+    after = plan.update_keys(own)
     assert set(own.bad) <= set(after.bad)
     assert after.rollout is None or after.rollout.candidate not in after.bad
     assert after.history == own.history, "what was good is remembered; `bad` says that it is no more"
@@ -75,8 +75,8 @@ def test_what_serves_is_never_bad_and_repeating_it_decides_nothing(
         assert again.changed is False
         assert again.serving == plan.serving
         assert (set(again.rolled_back) <= set(plan.bad)) is True
-        assert again.holds(overlay)
-        assert again.own_keys(after) == after
+        assert again.matches(overlay)
+        assert again.update_keys(after) == after
 
 
 @given(own=own_keys, pin=st.none() | names)
@@ -87,7 +87,7 @@ def test_the_registry_s_own_words_agree_with_the_overlay(own: ManagedKeys, pin: 
         return
     if not plan.rolled_back:
         return
-    after = plan.own_keys(own)
+    after = plan.update_keys(own)
     without = planned(after, overlay=overlay_of(plan), pin=pin)
     assert without.serving == plan.serving
     assert after.current not in after.bad
@@ -147,7 +147,7 @@ def test_a_release_that_was_called_bad_by_hand_is_left_where_it_still_serves() -
 
 
 def test_without_a_registry_and_without_processes_nothing_is_claimed() -> None:
-    with pytest.raises(UsageError, match="nobody knows what to leave"):
+    with pytest.raises(UsageError, match="the serving release is unknown"):
         plan_rollback(ObservedState(registry=None, environ={}), to="v1", force=True)
 
 

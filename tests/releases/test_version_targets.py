@@ -71,12 +71,12 @@ def test_a_command_gets_the_release_in_three_ways_and_no_shell(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("command:false", "ended with status 1"),
+        ("command:false", "exited with status 1"),
         ("command:no-such-program-here", "cannot be run"),
-        ("command:'", "not a command"),
-        ("command: ", "not a command"),
+        ("command:'", "cannot be parsed"),
+        ("command: ", "has no program"),
         ("dotenv:.", "directory"),
-        ("aws-secretsmanager:x", "not known to this version"),
+        ("aws-secretsmanager:x", "expected `dotenv:` or `command:`"),
     ],
 )
 def test_what_does_not_work_says_why(tmp_path: Path, target: str, says: str) -> None:
@@ -85,7 +85,7 @@ def test_what_does_not_work_says_why(tmp_path: Path, target: str, says: str) -> 
 
 
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flowai.releases.version_targets.COMMAND_LIMIT_S", 0.3)
+    monkeypatch.setattr("flowai.releases.version_targets.COMMAND_TIMEOUT_S", 0.3)
     (tmp_path / "hang.sh").write_text("sleep 60 & echo $! > child; wait\n")
     with pytest.raises(FlowaiError, match="took longer"):
         write_version("command:sh hang.sh", "v1", root=tmp_path, environ={"PATH": os.environ["PATH"]})

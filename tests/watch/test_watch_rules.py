@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from flowai.watch.attribution import CandidateRelease, UserSample, attribute
 from flowai.watch.causes import find_causes
-from flowai.watch.error_rates import LONG_MINUTES, MAX_CELLS, AlertRule, BurnWindows, CountKey, MinuteCounts
-from flowai.watch.incidents import INCIDENT_EXPIRY, Incident, update
+from flowai.watch.error_rates import LONG_MINUTES, MAX_KEYS_PER_MINUTE, AlertRule, BurnWindows, CountKey, MinuteCounts
+from flowai.watch.incidents import INCIDENT_EXPIRY, Incident, update_incidents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +33,7 @@ def spans(
             for _ in range(count):
                 cell = CountKey(feature=feature, provider=provider, release=release, variant=variant, error=error)
                 counts.add(NOW - ago, cell)
-    return counts.spans(NOW, rule)
+    return counts.windows(NOW, rule)
 
 
 def burns(*calls: Calls, failed: Iterable[Calls]) -> bool:
@@ -68,12 +68,12 @@ def test_counts_forget_and_stay_small() -> None:
     counts = MinuteCounts()
     for minute in range(200):
         counts.add(minute, CountKey(feature="a"))
-    counts.forget(140)
+    counts.drop_before(140)
     assert sum(counts.since(0).values()) == 60
-    for number in range(MAX_CELLS + 100):
+    for number in range(MAX_KEYS_PER_MINUTE + 100):
         counts.add(300, CountKey(feature=f"f{number}", error="E"))
-    assert len(counts.since(300)) == MAX_CELLS + 1
-    assert sum(counts.since(300).values()) == MAX_CELLS + 100
+    assert len(counts.since(300)) == MAX_KEYS_PER_MINUTE + 1
+    assert sum(counts.since(300).values()) == MAX_KEYS_PER_MINUTE + 100
 
 
 # --- causes ---
@@ -130,7 +130,7 @@ class Rollout:
         self.counts = MinuteCounts()
         self.units = UserSample()
         self.suspect = CandidateRelease(
-            release="v2", changed=frozenset({"chat"}), is_whole=is_whole, since_minute=NOW - LONG_MINUTES
+            release="v2", changed=frozenset({"chat"}), is_full=is_whole, since_minute=NOW - LONG_MINUTES
         )
         self._users = 0
 
@@ -158,11 +158,11 @@ class Rollout:
 
     @property
     def verdict(self) -> str:
-        return attribute(self.suspect, self.units, self.counts.spans(NOW, RULE), RULE).verdict
+        return attribute(self.suspect, self.units, self.counts.windows(NOW, RULE), RULE).verdict
 
     @property
     def causes(self) -> list[tuple[str, str]]:
-        found = self.counts.spans(NOW, RULE)
+        found = self.counts.windows(NOW, RULE)
         blame = attribute(self.suspect, self.units, found, RULE)
         return [(one.kind, one.name) for one in find_causes(found, RULE, self.suspect, blame)]
 
@@ -171,7 +171,7 @@ def test_a_canary_that_fails_where_the_baseline_does_not_is_to_blame() -> None:
     rollout = Rollout()
     rollout.call(40, failed=30)
     rollout.control(900, failed=9, variant="stable")
-    assert rollout.verdict == "to_blame"
+    assert rollout.verdict == "candidate_worse"
     assert rollout.causes == [("release", "v2")]
 
 
@@ -179,7 +179,7 @@ def test_a_canary_too_small_for_the_rate_s_rule_is_found_all_the_same() -> None:
     rollout = Rollout()
     rollout.call(9, failed=9)
     rollout.control(900, failed=3, variant="stable")
-    assert rollout.verdict == "to_blame"
+    assert rollout.verdict == "candidate_worse"
     assert rollout.causes == [("release", "v2")]
 
 
@@ -187,7 +187,7 @@ def test_both_arms_suffer() -> None:
     rollout = Rollout()
     rollout.call(300, failed=150)
     rollout.control(300, failed=140)
-    assert rollout.verdict == "both_suffer"
+    assert rollout.verdict == "both_worse"
     assert rollout.causes == [("feature", "chat")]
 
 
@@ -195,7 +195,7 @@ def test_a_broken_canary_is_to_blame_though_the_provider_is_not_well_either() ->
     rollout = Rollout()
     rollout.call(60, failed=60)
     rollout.control(600, failed=48)
-    assert rollout.verdict == "to_blame"
+    assert rollout.verdict == "candidate_worse"
 
 
 @pytest.mark.parametrize(("calls", "failed"), [(4, 4), (40, 1), (1_000, 40)])
@@ -226,7 +226,7 @@ def test_what_is_over_is_not_acted_on() -> None:
 def test_nobody_to_stand_against_blames_nobody() -> None:
     rollout = Rollout()
     rollout.call(100, failed=100)
-    assert rollout.verdict == "no_witness"
+    assert rollout.verdict == "no_control_traffic"
 
 
 def test_features_that_it_did_not_change_and_other_releases_accuse_nobody() -> None:
@@ -240,22 +240,22 @@ def test_features_that_it_did_not_change_and_other_releases_accuse_nobody() -> N
 
 def test_calls_of_an_earlier_stage_do_not_count() -> None:
     rollout = Rollout()
-    rollout.suspect = CandidateRelease(release="v2", changed=frozenset({"chat"}), is_whole=False, since_minute=NOW - 3)
+    rollout.suspect = CandidateRelease(release="v2", changed=frozenset({"chat"}), is_full=False, since_minute=NOW - 3)
     rollout.call(60, failed=60, ago=10)
     rollout.control(600, ago=10)
-    assert rollout.verdict == "no_witness"
+    assert rollout.verdict == "no_control_traffic"
 
 
 def test_at_100_percent_unchanged_features_of_the_provider_bear_witness() -> None:
     rollout = Rollout(is_whole=True)
     rollout.call(200, failed=150)
-    assert rollout.verdict == "no_witness"
+    assert rollout.verdict == "no_control_traffic"
     assert rollout.causes == [("feature", "chat")]
     rollout.call(200, failed=1, feature="plan", provider="other")
-    assert rollout.verdict == "no_witness", "another provider knows nothing"
+    assert rollout.verdict == "no_control_traffic", "another provider knows nothing"
     assert rollout.causes == [("feature", "chat")], "another provider knows nothing"
     rollout.call(200, failed=1, feature="plan")
-    assert rollout.verdict == "to_blame"
+    assert rollout.verdict == "candidate_worse"
     assert rollout.causes == [("release", "v2")]
 
 
@@ -263,7 +263,7 @@ def test_at_100_percent_a_provider_that_is_down_is_the_cause() -> None:
     rollout = Rollout(is_whole=True)
     rollout.call(200, failed=150)
     rollout.call(200, failed=120, feature="plan")
-    assert rollout.verdict == "both_suffer"
+    assert rollout.verdict == "both_worse"
     assert rollout.causes == [("provider", "p")]
 
 
@@ -271,20 +271,20 @@ def test_at_100_percent_features_may_differ_by_what_is_borne() -> None:
     rollout = Rollout(is_whole=True)
     rollout.call(5_000, failed=400)  # 8 %, and 4 % of the neighbour
     rollout.call(5_000, failed=200, feature="plan")
-    assert rollout.verdict != "to_blame"
+    assert rollout.verdict != "candidate_worse"
 
 
 def test_a_sample_of_users_is_enough_and_stays_small() -> None:
     rollout = Rollout()
-    rollout.units = UserSample(most_count=500)
+    rollout.units = UserSample(max_count=500)
     rollout.call(1_000, failed=900)
     rollout.control(9_000, failed=90)
     assert len(rollout.units) <= 500
-    assert rollout.verdict == "to_blame"
-    rollout.units.forget(NOW + 1)
+    assert rollout.verdict == "candidate_worse"
+    rollout.units.drop_before(NOW + 1)
     assert len(rollout.units) == 0
     for _ in range(20):
-        rollout.units.forget(NOW + 1)
+        rollout.units.drop_before(NOW + 1)
     rollout.call(100)
     assert len(rollout.units) == 100, "where few are left, all are drawn again"
 
@@ -299,15 +299,15 @@ def incident(**changes: object) -> Incident:
         "kind": "feature",
         "name": "a",
         "opened_at": NOON,
-        "unwell_at": NOON,
-        "called_at": NOON,
+        "last_failing_at": NOON,
+        "last_call_at": NOON,
         **changes,
     }
     return Incident(**facts)  # type: ignore[arg-type]
 
 
 def after(found: BurnWindows, one: Incident, minutes: float) -> str:
-    did = update([one], (), found, RULE, NOON + timedelta(minutes=minutes))
+    did = update_incidents([one], (), found, RULE, NOON + timedelta(minutes=minutes))
     return "resolved" if did.resolved else "kept" if did.kept else "lost"
 
 
@@ -319,8 +319,8 @@ SILENT = spans((0, 10, "b", "p"))
 def test_an_incident_ends_when_it_was_well_for_a_whole_window() -> None:
     assert after(WELL, incident(), 4.9) == "kept"
     assert after(WELL, incident(), 5) == "resolved"
-    (kept,) = update([incident()], (), ILL, RULE, NOON + timedelta(minutes=9)).kept
-    assert kept.unwell_at == NOON + timedelta(minutes=9)
+    (kept,) = update_incidents([incident()], (), ILL, RULE, NOON + timedelta(minutes=9)).kept
+    assert kept.last_failing_at == NOON + timedelta(minutes=9)
 
 
 def test_silence_is_no_recovery_until_a_day_has_passed() -> None:
@@ -331,10 +331,10 @@ def test_silence_is_no_recovery_until_a_day_has_passed() -> None:
 def test_what_is_open_is_not_opened_again_and_another_cause_is() -> None:
     burning = spans(failed=[(0, 60, "a", "p")])
     found = find_causes(burning, RULE, None, None)
-    did = update([incident()], found, burning, RULE, NOON)
+    did = update_incidents([incident()], found, burning, RULE, NOON)
     assert did.opened == ()
     assert len(did.kept) == 1
-    assert update([incident(name="z")], found, burning, RULE, NOON).opened == found
+    assert update_incidents([incident(name="z")], found, burning, RULE, NOON).opened == found
 
 
 def test_a_release_s_incident_ends_when_its_features_are_well_and_its_own_calls_too() -> None:
@@ -345,4 +345,4 @@ def test_a_release_s_incident_ends_when_its_features_are_well_and_its_own_calls_
     for number in range(1_000):
         release = "v2" if number < 10 else "v1"
         still.add(NOW, CountKey(feature="a", provider="p", release=release, error="E" if number < 10 else ""))
-    assert after(still.spans(NOW, RULE), one, 60) == "kept", "1 % of the calls still fail, and they are the release's"
+    assert after(still.windows(NOW, RULE), one, 60) == "kept", "1 % of the calls still fail, and they are the release's"

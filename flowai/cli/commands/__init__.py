@@ -1,1 +1,1 @@
-"""One file per command: options, help, output."""
+"""Commands, a file each: options, help, output."""

@@ -42,12 +42,12 @@ def stats(env: Env = None, json: JsonOption = False) -> None:
     from flowai.errors import ExitCode
 
     caches = _caches(env)
-    found = cache_stats(caches)
+    stores = cache_stats(caches)
     if json:
-        console.print_json({"caches": found})
+        console.print_json({"caches": stores})
     else:
-        _show(found, caches.redis_shown)
-    if any(one.error for one in found):
+        _show(stores, caches.redis_shown)
+    if any(store.error for store in stores):
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
@@ -73,33 +73,33 @@ def _caches(env: str | None) -> Caches:
     return find_caches(console.project(), env=env, environ=os.environ)
 
 
-def _show(found: tuple[CacheStats, ...], redis: str) -> None:
+def _show(stores: tuple[CacheStats, ...], redis: str) -> None:
     from flowai.cli import console
     from flowai.rendering import formatting
 
-    for one in found:
-        where = redis if one.store == "redis" else "disk"
-        size = "" if one.size_bytes is None else f"{formatting.size(one.size_bytes)} "
-        held = one.error or f"{formatting.count(one.entry_count, 'entry', 'entries')}   {size}on {where}"
-        console.print_line(f"{one.cache + ' cache':<14}   {held}")
-    rows = [row for one in found for row in _rows(one)]
+    for store in stores:
+        where = redis if store.store == "redis" else "disk"
+        size = "" if store.size_bytes is None else f"{formatting.size(store.size_bytes)} "
+        held = store.error or f"{formatting.count(store.entry_count, 'entry', 'entries')}   {size}on {where}"
+        console.print_line(f"{store.cache + ' cache':<14}   {held}")
+    rows = [row for store in stores for row in _rows(store)]
     if rows:
         console.print_table(_COLUMNS, rows)
 
 
-def _rows(found: CacheStats) -> list[tuple[str, ...]]:
+def _rows(stats: CacheStats) -> list[tuple[str, ...]]:
     from flowai.cache.stats import CacheUsage
     from flowai.rendering import formatting
 
     rows: list[tuple[str, ...]] = []
-    for feature in sorted({*found.entry_counts, *found.features}):
-        used = found.features.get(feature, CacheUsage())
+    for feature in sorted({*stats.entry_counts, *stats.features}):
+        used = stats.features.get(feature, CacheUsage())
         rows.append(
             (
                 feature,
-                found.cache,
-                found.store,
-                f"{found.entry_counts.get(feature, 0):,}",
+                stats.cache,
+                stats.store,
+                f"{stats.entry_counts.get(feature, 0):,}",
                 f"{used.hit_count:,}",
                 f"{used.miss_count:,}",
                 formatting.rate(used.hit_rate),

@@ -114,10 +114,10 @@ def _failing(text: str | None) -> frozenset[CanaryVerdict] | None:
         return None
     from flowai.errors import UsageError, expected_one_of
 
-    wanted: set[CanaryVerdict] = set()
-    for word in (part.strip() for part in text.split(",")):
-        known = next((verdict for verdict in _VERDICTS if verdict == word), None)
+    verdicts: set[CanaryVerdict] = set()
+    for name in (part.strip() for part in text.split(",")):
+        known = next((verdict for verdict in _VERDICTS if verdict == name), None)
         if known is None:
-            raise UsageError(f"--fail-on: no verdict `{word}`", hint=expected_one_of(_VERDICTS, found=word))
-        wanted.add(known)  # type: ignore[arg-type]
-    return frozenset(wanted)
+            raise UsageError(f"--fail-on: no verdict `{name}`", hint=expected_one_of(_VERDICTS, found=name))
+        verdicts.add(known)  # type: ignore[arg-type]
+    return frozenset(verdicts)

@@ -115,8 +115,8 @@ def sync(
         if done.skipped_count:
             files = formatting.count(done.skipped_count, "JSONL file", "JSONL files")
             console.print_line(f"{files} not compacted yet: `flowai events compact`")
-        for one in done.conflicts:
-            console.print_styled(f"FAILED  {one.key}: {one.reason}")
+        for conflict in done.conflicts:
+            console.print_styled(f"FAILED  {conflict.key}: {conflict.reason}")
     if done.conflicts:
         raise typer.Exit(ExitCode.GATE_NOT_MET)
 
@@ -144,21 +144,21 @@ def validate(
     from flowai.rendering.markdown import one_line
     from flowai.workspace.lake_commands import run_validate
 
-    found = run_validate(console.command_context(env), path)
+    result = run_validate(console.command_context(env), path)
     if json:
-        console.print_json(found)
+        console.print_json(result)
     else:
-        kinds = ", ".join(f"{name} {count:,}" for name, count in found.kinds.items()) or "no events"
+        kinds = ", ".join(f"{name} {count:,}" for name, count in result.kinds.items()) or "no events"
         console.print_line(
-            f"{one_line(found.target, _MAX_PATH_CHARS)}  {formatting.count(found.file_count, 'file')}: {kinds}"
+            f"{one_line(result.target, _MAX_PATH_CHARS)}  {formatting.count(result.file_count, 'file')}: {kinds}"
         )
-        for problem, count in found.problems.items():
+        for problem, count in result.problems.items():
             console.print_styled(f"FAILED  {problem.replace('_', ' ')}: {count:,}")
-            for one in found.locations:
+            for one in result.locations:
                 if one.problem == problem:
                     where = one.file if one.line is None else f"{one.file}:{one.line}"
                     console.print_line("  " + one_line("  ".join(filter(None, (where, one.detail))), _MAX_PATH_CHARS))
-        if not found.problems:
+        if not result.problems:
             console.print_styled("OK  no problems")
-    if found.problems:
+    if result.problems:
         raise typer.Exit(ExitCode.GATE_NOT_MET)

@@ -40,7 +40,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     export: Annotated[
         Path | None, typer.Option("--export", metavar="FILE", help="Write all decisions to this .csv or .jsonl file.")
     ] = None,
-    take_in: Annotated[
+    import_file: Annotated[
         Path | None, typer.Option("--import", metavar="FILE", help="Add the decisions of this .csv or .jsonl file.")
     ] = None,
     env: Env = None,
@@ -57,8 +57,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     context = console.command_context(env)
     screen = _ReviewScreen(json=json, opens_browser=not no_browser)
-    if export is not None or take_in is not None:
-        reviewed = _pass_on(context, feature, export, take_in, screen)
+    if export is not None or import_file is not None:
+        reviewed = _pass_on(context, feature, export, import_file, screen)
     else:
         options = ReviewOptions(
             selection=CandidateSelection(feature=feature, source=source, everything=everything, since=since),
@@ -73,14 +73,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
 
 def _pass_on(
-    context: CommandContext, feature: str | None, export: Path | None, take_in: Path | None, screen: _ReviewScreen
+    context: CommandContext, feature: str | None, export: Path | None, import_file: Path | None, screen: _ReviewScreen
 ) -> ReviewResult:
     """Import decisions, then export them."""
     from flowai.review.review import export_decisions, import_decisions
 
-    if take_in is not None:
-        added_count, reviewed = import_decisions(context, feature, take_in)
-        screen.say(f"added {added_count:,} decisions of {take_in}")
+    if import_file is not None:
+        added_count, reviewed = import_decisions(context, feature, import_file)
+        screen.say(f"added {added_count:,} decisions of {import_file}")
     if export is not None:
         reviewed = export_decisions(context, feature, export)
         screen.say(f"wrote {export}")
@@ -127,8 +127,8 @@ def _show(reviewed: ReviewResult) -> None:
 
     for warning in reviewed.warnings:
         console.print_line(f"warning: {warning}")
-    told = ", ".join(f"{action} {count:,}" for action, count in reviewed.actions.items())
-    console.print_line(f"{reviewed.decided_count:,} pairs decided ({told})")
+    actions = ", ".join(f"{action} {count:,}" for action, count in reviewed.actions.items())
+    console.print_line(f"{reviewed.decided_count:,} pairs decided ({actions})")
     for name, count in reviewed.reviewers.items():
         console.print_line(f"  {name}  {count:,}")
     for one in reviewed.agreement:
@@ -137,8 +137,8 @@ def _show(reviewed: ReviewResult) -> None:
         console.print_line(
             f"{names}: the same on {one.agreed_count:,} of {one.pairs_reviewed_by_both:,}, kappa {kappa}"
         )
-    for pair, told in list(reviewed.disputed.items())[:_MAX_SHOWN]:
-        console.print_line(f"DISPUTED  {pair}   {told}")
+    for pair, decisions in list(reviewed.disputed.items())[:_MAX_SHOWN]:
+        console.print_line(f"DISPUTED  {pair}   {decisions}")
     if len(reviewed.disputed) > _MAX_SHOWN:
         console.print_line(f"DISPUTED  and {len(reviewed.disputed) - _MAX_SHOWN:,} more")
     if reviewed.disputed:

@@ -34,13 +34,13 @@ def list_command(env: Env = None, json: JsonOption = False) -> None:
     from flowai.rendering.formatting import aligned
     from flowai.rollouts.listing import list_releases
 
-    found = list_releases(console.command_context(), env=env)
+    result = list_releases(console.command_context(), env=env)
     if json:
-        console.print_json(found)
+        console.print_json(result)
         return
-    for line in aligned([("release", "stands", "changes", "last step"), *_rows(found)], gap="   "):
+    for line in aligned([("release", "status", "changes", "last step"), *_rows(result)], gap="   "):
         console.print_line(line)
-    for warning in found.warnings:
+    for warning in result.warnings:
         console.print_line(f"warning: {warning}")
 
 
@@ -58,11 +58,11 @@ def diff_command(
     from flowai.rollouts.listing import diff_releases
 
     before, after = (None, first) if second is None else (first, second)
-    found = diff_releases(console.command_context(), before, after, env=env)
+    result = diff_releases(console.command_context(), before, after, env=env)
     if json:
-        console.print_json(found)
+        console.print_json(result)
         return
-    for line in _diff_lines(found):
+    for line in _diff_lines(result):
         console.print_line(line)
 
 
@@ -91,14 +91,14 @@ def publish_command(
     from flowai.rollouts.publish import PublishOptions, publish
 
     options = PublishOptions(release=release, env=env, smoke=not no_smoke, reason=reason)
-    done = publish(console.command_context(), options, _Quiet())
+    result = publish(console.command_context(), options, _Quiet())
     if json:
-        console.print_json(done)
+        console.print_json(result)
     else:
-        for line in _published_lines(done):
+        for line in _publish_lines(result):
             console.print_styled(line)
-    if done.stage is None:
-        raise typer.Exit(ExitCode.GATE_NOT_MET if done.smoke == "fail" else ExitCode.INFRASTRUCTURE)
+    if result.stage is None:
+        raise typer.Exit(ExitCode.GATE_NOT_MET if result.smoke == "fail" else ExitCode.INFRASTRUCTURE)
 
 
 @app.command(
@@ -130,14 +130,14 @@ def promote_command(
     from flowai.errors import ExitCode
     from flowai.rollouts.promote import PromoteOptions, promote
 
-    done = promote(console.command_context(), PromoteOptions(release=release, env=env, force=force, reason=reason))
+    result = promote(console.command_context(), PromoteOptions(release=release, env=env, force=force, reason=reason))
     if json:
-        console.print_json(done)
+        console.print_json(result)
     else:
-        for line in _promoted_lines(done):
+        for line in _promote_lines(result):
             console.print_styled(line)
-    if not done.changed:
-        raise typer.Exit(ExitCode.GATE_NOT_MET if done.candidate_is_worse else ExitCode.INCONCLUSIVE)
+    if not result.changed:
+        raise typer.Exit(ExitCode.GATE_NOT_MET if result.candidate_is_worse else ExitCode.INCONCLUSIVE)
 
 
 class _Quiet:
@@ -157,76 +157,77 @@ def _stage(stage: int | str | None) -> str:
     return f"{stage} %" if isinstance(stage, int) else str(stage)
 
 
-def _rows(found: ReleaseList) -> Iterator[tuple[str, ...]]:
+def _rows(result: ReleaseList) -> Iterator[tuple[str, ...]]:
     from flowai.rendering.markdown import one_line
 
-    for row in found.releases:
+    for row in result.releases:
         states = [f"candidate {_stage(row.stage)}" if word == "candidate" else word for word in row.states]
         if row.changed:
             states.append(f"CHANGED SINCE PUBLISHED: {', '.join(row.changed)}")
         last = "-"
-        if row.last is not None:
-            last = f"{row.last.action} {row.last.at:%Y-%m-%d %H:%M} by {one_line(row.last.actor, 40)}"
+        if (step := row.last_step) is not None:
+            last = f"{step.action} {step.at:%Y-%m-%d %H:%M} by {one_line(step.actor, 40)}"
         yield row.name, ", ".join(states) or "-", ", ".join(row.features), last
 
 
-def _diff_lines(found: ReleaseDiff) -> Iterator[str]:
+def _diff_lines(result: ReleaseDiff) -> Iterator[str]:
     from flowai.rendering.markdown import visible
 
-    yield f"{found.before} -> {found.after}"
-    if not found.differences:
-        yield "nothing differs"
-    yield from _differences(found.differences)
-    for text in found.texts.values():
+    yield f"{result.before} -> {result.after}"
+    if not result.differences:
+        yield "no differences"
+    yield from _difference_lines(result.differences)
+    for text in result.texts.values():
         yield ""
         yield from map(visible, text.splitlines())
 
 
-def _differences(found: tuple[Difference, ...]) -> Iterator[str]:
-    for one in found:
-        what = "" if one.what == "prompt" else f"{one.what} "
-        yield f"  {one.feature}: {what}{one.before or '-'} -> {one.after or '-'}"
+def _difference_lines(differences: tuple[Difference, ...]) -> Iterator[str]:
+    for difference in differences:
+        what = "" if difference.what == "prompt" else f"{difference.what} "
+        yield f"  {difference.feature}: {what}{difference.before or '-'} -> {difference.after or '-'}"
 
 
-def _published_lines(done: PublishResult) -> Iterator[str]:
-    for warning in done.warnings:
+def _publish_lines(result: PublishResult) -> Iterator[str]:
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    env = f" --env {done.environment}" if done.environment else ""
-    if done.stage is None:
-        yield f"NOT PUBLISHED  smoke: {done.smoke}   reports/smoke.xml"
-        yield f"again: flowai smoke --release {done.release}{env}"
+    env = f" --env {result.environment}" if result.environment else ""
+    if result.stage is None:
+        yield f"NOT PUBLISHED  smoke: {result.smoke}   reports/smoke.xml"
+        yield f"retry: flowai smoke --release {result.release}{env}"
         return
-    yield f"{done.serving} -> {done.release}"
-    yield from _differences(done.differences)
-    if not done.changed:
-        yield f"{done.release} is being rolled out already: {_stage(done.stage)}; nothing changed"
+    yield f"{result.serving} -> {result.release}"
+    yield from _difference_lines(result.differences)
+    if not result.changed:
+        yield f"{result.release} is already being rolled out: {_stage(result.stage)}; nothing changed"
         return
-    yield f"done     smoke               {done.smoke}"
+    yield f"done     smoke               {result.smoke}"
     yield "done     prompts.lock        its prompts and models are locked"
-    yield f"done     {done.registry_file:<19} rollout: {_stage(done.stage)}"
-    yield f"{done.release.upper()} IS BEING ROLLED OUT.  Commit {done.registry_file} and prompts.lock."
+    yield f"done     {result.registry_file:<19} rollout: {_stage(result.stage)}"
+    yield f"{result.release.upper()} IS BEING ROLLED OUT.  Commit {result.registry_file} and prompts.lock."
     yield f"Then: flowai release promote{env}"
 
 
-def _promoted_lines(done: PromoteResult) -> Iterator[str]:
-    for warning in done.warnings:
+def _promote_lines(result: PromoteResult) -> Iterator[str]:
+    for warning in result.warnings:
         yield f"warning: {warning}"
-    env = f" --env {done.environment}" if done.environment else ""
-    if not done.changed:
-        yield f"HOLD  {done.release} stays at {_stage(done.from_stage)}: {done.blocked_by}"
-        if done.hint:
-            yield f"hint: {done.hint}"
+    env = f" --env {result.environment}" if result.environment else ""
+    if not result.changed:
+        yield f"HOLD  {result.release} stays at {_stage(result.from_stage)}: {result.blocked_by}"
+        if result.hint:
+            yield f"hint: {result.hint}"
         return
-    if done.forced:
-        yield f"warning: forced, although {done.blocked_by}"
-    if done.newly_exposed:
-        yield f"critical features join: {', '.join(done.newly_exposed)}"
-    for step in done.steps:
+    if result.forced:
+        yield f"warning: forced, although {result.blocked_by}"
+    if result.newly_exposed:
+        yield f"critical features exposed now: {', '.join(result.newly_exposed)}"
+    for step in result.steps:
         yield f"{'done' if step.status == 'done' else 'PENDING':<8} {step.name:<19} {step.detail}"
-    if done.is_complete:
-        yield f"{done.release.upper()} IS CURRENT AND KNOWN GOOD.  Commit {done.registry_file}."
-        if any(step.status != "done" for step in done.steps):
-            yield f"Finish what is pending: flowai release promote{env}"
+    if result.is_complete:
+        yield f"{result.release.upper()} IS CURRENT AND KNOWN GOOD.  Commit {result.registry_file}."
+        if any(step.status != "done" for step in result.steps):
+            yield f"Complete pending steps: flowai release promote{env}"
         return
-    yield f"{done.release}: {_stage(done.from_stage)} -> {_stage(done.to_stage)}.  Commit {done.registry_file}."
-    yield f"Then: flowai canary-report{env}" if done.to_stage != 100 else f"It soaks; then: flowai release promote{env}"  # noqa: PLR2004 - percent
+    yield f"{result.release}: {_stage(result.from_stage)} -> {_stage(result.to_stage)}.  Commit {result.registry_file}."
+    is_soaking = result.to_stage == 100  # noqa: PLR2004 - percent
+    yield f"After the soak: flowai release promote{env}" if is_soaking else f"Then: flowai canary-report{env}"

@@ -68,30 +68,27 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     )
     screen = _RollbackScreen(quiet=json)
     result = run_rollback(console.command_context(), options, screen.plan, screen.step)
-    screen.show(lambda: console.print_json(result) if json else _print(last_lines(result)))
+    screen.show(lambda: console.print_json(result) if json else _print(result_lines(result)))
     if not result.is_confirmed:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
 
 
 class _RollbackScreen:
-    """Prints each step when it is done, since the first ones are what the person waits for.
-
-    Whoever watches may go away, and a log may have no room: what was begun is finished all the same.
-    """
+    """Prints each step when it is done; the rollback continues if stdout is closed or its disk is full."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
 
     def plan(self, result: RollbackResult) -> None:
         if not self._quiet:
-            self.show(lambda: _print(head_lines(result)))
+            self.show(lambda: _print(plan_lines(result)))
 
     def step(self, step: RollbackStep) -> None:
         if not self._quiet:
             self.show(lambda: _print((step_line(step),)))
 
     def show(self, printing: Callable[[], None]) -> None:
-        if sys.stdout is None:  # closed before we began
+        if sys.stdout is None:  # closed before the start
             return
         try:
             printing()
@@ -107,69 +104,69 @@ def _print(lines: Iterable[str]) -> None:
         console.print_styled(line)
 
 
-def head_lines(result: RollbackResult) -> Iterator[str]:
-    """Say what will be done, or was before."""
+def plan_lines(result: RollbackResult) -> Iterator[str]:
+    """Yield the plan: releases that stop serving, the serving release, and their differences."""
     if not result.rolled_back:
-        yield f"{result.serving} serves already; nothing is left"
+        yield f"{result.serving} already serves; nothing to roll back"
         return
-    left = " and ".join(result.rolled_back)
+    rolled_back = " and ".join(result.rolled_back)
     stage = "" if result.stage is None else f" (canary {result.stage}{' %' if isinstance(result.stage, int) else ''})"
     good = f" (known good since {result.good_since})" if result.good_since else ""
     if result.changed:
         is_are = "are" if len(result.rolled_back) > 1 else "is"
         will = "would be" if result.is_dry_run else is_are
-        yield f"{left}{stage} -> {result.serving}{good}; {left} {will} marked bad"
+        yield f"{rolled_back}{stage} -> {result.serving}{good}; {rolled_back} {will} marked bad"
     else:
-        yield f"{left} -> {result.serving}{good}: rolled back before; nothing new is decided"
-    for one in result.differences:
-        what = "" if one.what == "prompt" else f"{one.what} "
-        yield f"  {one.feature}: {what}{one.before or '-'} -> {one.after or '-'}"
+        yield f"{rolled_back} -> {result.serving}{good}: already rolled back; nothing new is decided"
+    for difference in result.differences:
+        what = "" if difference.what == "prompt" else f"{difference.what} "
+        yield f"  {difference.feature}: {what}{difference.before or '-'} -> {difference.after or '-'}"
 
 
 def step_line(step: RollbackStep) -> str:
-    """Give one step."""
-    took = "" if step.elapsed_ms is None else f"{step.elapsed_ms:8.0f} ms"
-    return f"{_WORDS[step.status]:<8} {step.name:<19} {step.detail:<36}{took}".rstrip()
+    """Format a step."""
+    elapsed = "" if step.elapsed_ms is None else f"{step.elapsed_ms:8.0f} ms"
+    return f"{_WORDS[step.status]:<8} {step.name:<19} {step.detail:<36}{elapsed}".rstrip()
 
 
-def last_lines(result: RollbackResult) -> Iterator[str]:
-    """Say what serves now, who may not know, and what to type next."""
+def result_lines(result: RollbackResult) -> Iterator[str]:
+    """Yield warnings, processes without confirmation, the verdict, and the next commands."""
     for warning in result.warnings:
         yield f"warning: {warning}"
     if result.is_dry_run:
-        yield f"NOTHING CHANGED  {result.process_count} live processes would be told"
+        yield f"NOTHING CHANGED  {result.process_count} live processes would be notified"
         return
     for name in result.unconfirmed[:_MAX_NAMES]:
-        yield f"  does not confirm: {name}"
+        yield f"  unconfirmed: {name}"
     if result.unreachable:
-        yield f"  may not know: {', '.join(result.unreachable[:_MAX_NAMES])}"
+        yield f"  unreachable: {', '.join(result.unreachable[:_MAX_NAMES])}"
     yield _verdict(result)
     if result.rolled_back and result.is_in_git:
         releases = " and ".join(result.rolled_back)
         yield f"Before the next deploy: git commit -m 'Roll back {releases}' {result.registry_file}"
     elif result.rolled_back:
-        what = f"set `current: {result.serving}`, and add {' and '.join(result.rolled_back)} to `bad`"
-        yield f"{result.registry_file} was not changed here: {what} in its repository"
+        edit = f"set `current: {result.serving}`, and add {' and '.join(result.rolled_back)} to `bad`"
+        yield f"{result.registry_file} was not changed here: {edit} in its repository"
     if result.rolled_back:
         env = f" --env {result.environment}" if result.environment else ""
         yield f"Then: flowai postmortem{env} --since {result.since}"
 
 
 def _verdict(result: RollbackResult) -> str:
-    serves = result.serving.upper()
+    serving = result.serving.upper()
     failed = [step.name for step in result.steps if step.status == "failed"]
-    is_known = "ledger" not in failed  # or the same command would decide anew
-    again = "  Finish what is pending: run the same command again." if result.pending and is_known else ""
+    is_recorded = "ledger" not in failed  # otherwise the same command decides again
+    retry = "  Complete pending steps: run the same command again." if result.pending and is_recorded else ""
     if result.unconfirmed:
-        return f"NOT CONFIRMED BY {len(result.unconfirmed)} OF {result.process_count} PROCESSES.{again}"
+        return f"NOT CONFIRMED BY {len(result.unconfirmed)} OF {result.process_count} PROCESSES.{retry}"
     if failed:
         done = any(
             step.status == "done" and step.name in ("live overlay", result.registry_file) for step in result.steps
         )
-        said = f"{serves} SERVES WHERE IT IS KNOWN" if done else "NOTHING CHANGED"
-        return f"{said}; could not be reached: {', '.join(failed)}.{again}"
+        state = f"{serving} SERVES WHERE REACHABLE" if done else "NOTHING CHANGED"
+        return f"{state}; failed: {', '.join(failed)}.{retry}"
     if not result.rolled_back:
-        return f"{serves} SERVES.{again}"
+        return f"{serving} SERVES.{retry}"
     if result.process_count == 0:
-        return f"NO LIVE PROCESS SEEN: only files and the overlay changed; processes follow when they start.{again}"
-    return f"{serves} SERVES EVERYWHERE.{again}"
+        return f"NO LIVE PROCESS SEEN: only files and the overlay changed; processes follow when they start.{retry}"
+    return f"{serving} SERVES EVERYWHERE.{retry}"

@@ -13,13 +13,13 @@ from flowai.cli.options import AnyEnv, DryRun, State
 if TYPE_CHECKING:
     from flowai.watch.records import WatchEnd, WatchEvent, WatchHead, WatchTick
 
-_WORDS = {
+_EVENT_WORDS = {
     "opened": "ALERT",
     "resolved": "RESOLVED",
     "rolled_back": "ROLLED BACK",
     "rollback_failed": "FAILED",
-    "told": "done",
-    "waits": "PENDING",
+    "notified": "done",
+    "waiting": "PENDING",
 }
 _STATUS_WORDS = {"ok": "ok", "no_calls": "no calls", "alert": "alert"}
 
@@ -76,7 +76,7 @@ def command(
 
 
 def exit_status(end: WatchEnd, *, is_interrupt: bool) -> int:
-    """Give the exit status that an end stands for."""
+    """Return the exit status of a watch."""
     from flowai.errors import ExitCode
 
     if end.is_stopped:
@@ -89,7 +89,7 @@ def exit_status(end: WatchEnd, *, is_interrupt: bool) -> int:
 
 
 class _WatchScreen:
-    """Prints what changes; on a terminal also a line that shows how things stand."""
+    """Prints changes; on a terminal also a status line."""
 
     def __init__(self, *, json: bool, interval: str, is_dry_run: bool) -> None:
         from flowai.cli import console
@@ -117,8 +117,8 @@ class _WatchScreen:
             if warning not in self._warnings:
                 self._print(f"warning: {warning}")
         self._warnings = tick.warnings
-        for one in tick.events:
-            self._print(happening_line(one, tick))
+        for event in tick.events:
+            self._print(event_line(event, tick))
         if tick.status != self._status:
             self._print(status_line(tick))
         self._status = tick.status
@@ -147,21 +147,20 @@ class _WatchScreen:
             self._has_line = False
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Clear the status line."""
         self._clear()
 
     def stopped(self, end: WatchEnd) -> None:
         from flowai.cli import console
         from flowai.rendering import formatting
 
-        stay = (
-            f"; {formatting.count(end.open_count, 'incident')} open, kept for the next watch" if end.open_count else ""
-        )
-        console.print_progress_line(f"stopped{stay}")
+        incidents = formatting.count(end.open_count, "incident")
+        open_text = f"; {incidents} open, stored for the next watch" if end.open_count else ""
+        console.print_progress_line(f"stopped{open_text}")
 
 
 def head_line(head: WatchHead, interval: str, *, is_dry_run: bool) -> str:
-    """Say what is watched."""
+    """Return the first line: environment, rule and recipients."""
     from flowai.rendering import formatting
 
     minutes = round(head.window_s / 60)
@@ -169,19 +168,19 @@ def head_line(head: WatchHead, interval: str, *, is_dry_run: bool) -> str:
     rule = f"more than {percent} % of at least {head.min_calls:,} calls fail"
     over = f"in {minutes} min, or in 60 min and still in 5" if minutes != 60 else "in 60 min"  # noqa: PLR2004 - an hour
     every = f" every {interval}" if interval else ""
-    told = ", ".join(head.recipients) if head.recipients else "nobody (the registry names no `alerts`)"
-    will = "would tell" if is_dry_run else "tells"
-    return f"watching {head.environment or 'the registry'}{every}: {rule} {over}; {will} {told}; times are UTC"
+    recipients = ", ".join(head.recipients) if head.recipients else "no recipient (the registry has no `alerts`)"
+    verb = "would notify" if is_dry_run else "notifies"
+    return f"watching {head.environment or 'the registry'}{every}: {rule} {over}; {verb} {recipients}; times are UTC"
 
 
-def happening_line(one: WatchEvent, tick: WatchTick) -> str:
-    """Say what changed."""
-    would = "(dry run) " if one.is_dry_run else ""
-    return f"{_WORDS[one.event]:<12}{tick.at:%H:%M:%S}  {would}{one.message}"
+def event_line(event: WatchEvent, tick: WatchTick) -> str:
+    """Format a change."""
+    dry_run = "(dry run) " if event.is_dry_run else ""
+    return f"{_EVENT_WORDS[event.event]:<12}{tick.at:%H:%M:%S}  {dry_run}{event.message}"
 
 
 def status_line(tick: WatchTick) -> str:
-    """Say how things stand."""
+    """Return the status line: calls, failure rate, rollout, open incidents."""
     from flowai.rendering import formatting
 
     parts = []
@@ -189,13 +188,13 @@ def status_line(tick: WatchTick) -> str:
         rate = formatting.rate(tick.failure_count / tick.call_count)
         parts.append(f"{formatting.count(tick.call_count, 'call')} in {round(tick.window_s / 60)} min, {rate} failed")
     elif tick.since_last_call_s is None:
-        parts.append("no calls for an hour or more: nobody knows how they would go")
+        parts.append("no calls for an hour or more: state unknown")
     else:
-        parts.append(f"no calls for {round(tick.since_last_call_s / 60)} min: nobody knows how they would go")
+        parts.append(f"no calls for {round(tick.since_last_call_s / 60)} min: state unknown")
     if tick.rollout is not None:
-        one = tick.rollout
-        users = formatting.count(one.user_count, "user")
-        parts.append(f"{one.release} at {one.stage} %: {one.failed_user_count:,} of {users} failed")
+        rollout = tick.rollout
+        users = formatting.count(rollout.user_count, "user")
+        parts.append(f"{rollout.release} at {rollout.stage} %: {rollout.failed_user_count:,} of {users} failed")
     if tick.incidents:
         parts.append(f"{formatting.count(len(tick.incidents), 'incident')} open")
     return f"{_STATUS_WORDS[tick.status]:<12}{tick.at:%H:%M:%S}  {'; '.join(parts)}"
