@@ -269,7 +269,7 @@ def test_a_suite_outside_the_project_is_refused(project: Project, tmp_path: Path
     outside.write_text(ONE_TEST)
     (project.evals / "link.yaml").symlink_to(outside)
     for path in (outside, project.evals / "link.yaml"):
-        with pytest.raises(SuiteError, match="is outside the project"):
+        with pytest.raises(SuiteError, match="outside the project"):
             load_suite(path, project)
 
 
