@@ -275,7 +275,7 @@ def test_the_ledger_tells_the_stages(flowai: Flowai, rollout: SampleProject) -> 
             "schema_version": 1,
             "id": action,
             "at": (BEGIN + timedelta(minutes=minutes)).isoformat(),
-            "who": "ann@build",
+            "actor": "ann@build",
             "action": action,
             "release": "v2",
             "from_stage": begin,

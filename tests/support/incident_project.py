@@ -165,14 +165,14 @@ def write_log(directory: Path, day: Day, *, process: str = "web-1") -> Path:
 def ledger_lines() -> list[Facts]:
     """Give the ledger: published, and rolled back an hour later."""
     steps: list[Facts] = [
-        {"id": "a", "at": BEGIN, "who": "ann@build", "action": "publish", "to_stage": 30},
+        {"id": "a", "at": BEGIN, "actor": "ann@build", "action": "publish", "to_stage": 30},
         {
             "id": "b",
             "at": LEFT,
-            "who": "bob@host",
+            "actor": "bob@host",
             "action": "rollback",
-            "serves": "v1",
-            "leaves": ["v2"],
+            "serving": "v1",
+            "rolled_back": ["v2"],
             "from_stage": 30,
             "reason": "INC-7",
         },
