@@ -81,7 +81,7 @@ def test_a_current_changed_by_hand_after_a_rollback_is_told_about(place: Path, r
     text = (place / "registry.yaml").read_text().replace("current: v1", "current: v3")
     project.write("registry.yaml", text)
     ran = rollback()
-    assert "`current` says `v3`, but the rollback to `v1` stays active" in ran.out
+    assert "`current` is `v3`, but the rollback to `v1` stays active" in ran.out
     assert project.keys()["current"] == "v3", "what a person wrote stays"
 
 
