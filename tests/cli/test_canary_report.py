@@ -60,7 +60,7 @@ def test_an_equal_candidate_is_promoted_in_one_screen(flowai: Flowai, rollout: S
     assert ran.code == 0, ran.out + ran.err
     assert lines[0].startswith("v2 against control (v1)   stage 50 %   12 h 00 min   ")
     assert lines[0].endswith("split ok")
-    assert [line.split()[0] for line in lines[1:6]] == ["metric", "error", "JSON", "slow", "acceptance"]
+    assert [line.split()[0] for line in lines[1:6]] == ["metric", "error", "valid", "slow", "acceptance"]
     assert "PROMOTE  every guardrail is non-inferior" in lines
     assert lines[-1] == "reports/canary/v2-50/report.md   report.html   report.json"
     written = {path.name for path in (rollout.root / "reports/canary/v2-50").iterdir()}
