@@ -116,7 +116,6 @@ _COLOURS = {
     "WORSE": "red",
     "NO WINNER YET": "yellow",
     "INVALID": "yellow",
-    "OK": "green",
 }
 """First words of result lines and their colours; the word alone is enough to understand the line."""
 
