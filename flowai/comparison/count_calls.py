@@ -88,7 +88,7 @@ def _add_calls(spec: ComparisonSpec, counts: Counts, version: Version, hour_us: 
         counts.calls.setdefault((version.side, version.stage, hour_us), CallCounts()).add(sums)
 
 
-def is_counted_sql(sides: ArmSelector, counts: Counts) -> str:
+def counted_sql(sides: ArmSelector, counts: Counts) -> str:
     """Return the SQL condition that a call's release is the one that counts for its arm; TRUE if there is no other."""
     conditions = (
         f'(side <> {literal(side)} OR "release" IS NOT DISTINCT FROM {literal(release)})'

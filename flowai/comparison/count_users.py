@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, bucket
 from flowai.analytics.event_query import ANSWERED, IS_FEEDBACK, IS_SCORE, literal
-from flowai.comparison.count_calls import LATENCY_METRICS, is_counted_sql
+from flowai.comparison.count_calls import LATENCY_METRICS, counted_sql
 from flowai.comparison.counts import TimeBucket
 from flowai.comparison.spec import CELL_US, HOUR_US, one_of_sql
 
@@ -60,7 +60,7 @@ def sample_users(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Samplin
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE sampled AS
         SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us,
-            unit_hash, key, {is_counted_sql(spec.sides, counts)} AND {_same_versions(spec, counts)} AS counts,
+            unit_hash, key, {counted_sql(spec.sides, counts)} AND {_same_versions(spec, counts)} AS counts,
             error_class IS NOT NULL AS failed, NOT json_valid AS invalid_json,
             {_slow_sql("slow_calls", counts)} AS slow_calls, {_slow_sql("slow_ttft", counts)} AS slow_ttft
         FROM (SELECT *, coalesce(unit_hash, hash(at_us)) AS key FROM selected)

@@ -125,13 +125,13 @@ def _compare_arms(
         environment=rules.environment,
     )
     comparison = Comparison.build(counts, spec, pair_rules, ArmPair(candidate=arm, control=other))
-    findings = [_is_decided(comparison, one) for one in comparison.findings()]
+    findings = [_decided_finding(comparison, one) for one in comparison.findings()]
     goal = next(one for one in findings if one.name == rules.goal)
     rest = (one for one in findings if one is not goal)
     return _PairComparison(comparison=comparison, findings=(replace(goal, alpha=rules.alpha / arm_count), *rest))
 
 
-def _is_decided(comparison: Comparison, finding: MetricFinding) -> MetricFinding:
+def _decided_finding(comparison: Comparison, finding: MetricFinding) -> MetricFinding:
     """Drop users whose feedback window has not ended: they have not failed to save yet."""
     if finding.name not in DELAYED_METRICS:
         return finding

@@ -196,20 +196,20 @@ class GatewayApp:
         await send_whole(writer, 200, _JSON, b'{"status":"alive"}')
 
     async def _readyz(self, request: Request, writer: ResponseWriter) -> None:
-        standing: GatewayStatus = request.scope["flowai.status"]
+        status: GatewayStatus = request.scope["flowai.status"]
         state = "ready"
-        if standing.release is None:
+        if status.release is None:
             state = "no release"
         if self.in_flight.is_draining:
             state = "draining"
         shown: dict[str, object] = {"status": state}
         if request.scope["flowai.caller"] is not None:
             shown |= {
-                "release": standing.release,
-                "candidate": standing.candidate,
+                "release": status.release,
+                "candidate": status.candidate,
                 "warm": self.is_warm,
-                "degraded": standing.degraded,
-                "open_breakers": standing.open_breakers,
+                "degraded": status.degraded,
+                "open_breakers": status.open_breakers,
                 "in_flight_count": len(self.in_flight),
             }
         await send_whole(writer, 200 if state == "ready" else 503, _JSON, msgspec.json.encode(shown))

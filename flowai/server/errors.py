@@ -169,7 +169,7 @@ def _call_response(error: CallError) -> ErrorResponse:
 
 
 def _provider_status(error: FlowaiError) -> tuple[int, str]:
-    """Return status and code: rate-limited or resting 503, too slow 504, others 502; of several failures the last."""
+    """Return status and code: rate-limited or backing off 503, too slow 504, others 502; of several failures the last."""
     if isinstance(error, AllModelsFailedError):
         return _provider_status(error.failures[-1]) if error.failures else (503, "providers_resting")
     if isinstance(error, RateLimitedError):

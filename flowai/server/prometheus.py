@@ -64,8 +64,8 @@ class Metrics:
             registry=self._registry,
         )
         self._in_flight = Gauge("flowai_calls_in_flight", "Running calls.", registry=self._registry)
-        self._trouble = Gauge(
-            "flowai_trouble", "1 if a part of the gateway does not work.", ("kind",), registry=self._registry
+        self._degraded = Gauge(
+            "flowai_degraded", "1 if a part of the gateway does not work.", ("kind",), registry=self._registry
         )
         self._open = Gauge(
             "flowai_breaker_open",
@@ -130,7 +130,7 @@ class Metrics:
         """Render all metrics in Prometheus' text format."""
         self._in_flight.set(in_flight_count)
         for kind in get_args(DegradedReason):
-            self._trouble.labels(kind).set(kind in gateway_status.degraded)
+            self._degraded.labels(kind).set(kind in gateway_status.degraded)
         self._open.clear()
         for provider in gateway_status.open_breakers:
             self._open.labels(provider).set(1)

@@ -59,10 +59,10 @@ def admit(
     )
 
 
-def _blocked_reason(window: CircuitWindow, *, now_s: float) -> Literal["open", "probing", "resting"]:
+def _blocked_reason(window: CircuitWindow, *, now_s: float) -> Literal["open", "probing", "backing_off"]:
     if window.open_until_s > now_s:
         return "open"
-    return "probing" if window.lease_until_s > now_s else "resting"
+    return "probing" if window.lease_until_s > now_s else "backing_off"
 
 
 def record_failure(

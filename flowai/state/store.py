@@ -51,7 +51,7 @@ class BreakerDecision(msgspec.Struct, frozen=True, kw_only=True):
     """Permission or refusal of one attempt."""
 
     is_admitted: bool
-    reason: Literal["open", "probing", "resting"] | None = None
+    reason: Literal["open", "probing", "backing_off"] | None = None
     """Why the attempt is refused; None when admitted."""
     probe: str | None = None
     """Lease of the fleet's only probe: return it with `record_success`, `record_failure` or `release_probe`. None for

@@ -149,7 +149,7 @@ def test_a_retry_after_beyond_it_is_not_and_the_provider_rests_for_everyone() ->
         world.complete(A)
     assert world.clock.waits_s == []
     assert world.complete(A, B).completion.text == "good"
-    assert world.said == ["a:resting", "b:ok"]
+    assert world.said == ["a:backing_off", "b:ok"]
     world.clock.now_s += 20.1
     assert world.complete(A, B).completion.text == "well again"
 

@@ -102,8 +102,8 @@ def test_what_goes_on_with_less_is_seen(gateway: ScriptedGateway, server: Served
     assert ready.json()["degraded"] == {"state_unavailable": "redis is away"}
     assert ready.json()["open_breakers"] == ["openai"]
     found = samples(server.http)
-    assert found["flowai_trouble{kind=state_unavailable}"] == 1
-    assert found["flowai_trouble{kind=event_log_unwritable}"] == 0
+    assert found["flowai_degraded{kind=state_unavailable}"] == 1
+    assert found["flowai_degraded{kind=event_log_unwritable}"] == 0
     assert found["flowai_breaker_open{provider=openai}"] == 1
     gateway.stands = replace(gateway.stands, held_event_count=3, dropped_event_count=2)
     found = [samples(server.http) for _ in range(2)][1]

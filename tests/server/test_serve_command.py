@@ -252,7 +252,7 @@ def test_trouble_on_the_way_is_told_and_secrets_are_not(project: SampleProject, 
             degraded = ready.json()["degraded"]
         assert "registry.yaml" in degraded["registry_invalid"]
         assert http.post("/v1/chat/completions", json=body).status_code == 200, "the last good registry serves"
-        assert 'flowai_trouble{kind="registry_invalid"} 1.0' in http.get("/metrics").text
+        assert 'flowai_degraded{kind="registry_invalid"} 1.0' in http.get("/metrics").text
 
 
 def test_a_caller_that_leaves_frees_its_provider(project: SampleProject, provider: ScriptedProvider) -> None:

@@ -101,7 +101,7 @@ class Remembered:
         if self.probes(now_s):
             return "probing"
         if self.rests(now_s):
-            return "resting"
+            return "backing_off"
         return "probe" if self.is_open else "go"
 
     def fail(self, now_s: float) -> None:

@@ -141,7 +141,7 @@ def test_a_provider_left_alone_is_left_alone_still_and_the_overlay_stays_in_forc
         assert seen.overlay == OVERLAY
         assert seen.breakers["alpha"].open_until_s == scene.clock.now_s + 290, "by this process's clock"
         assert (await guarded.admit("alpha", RULE)).retry_in_s == 290
-        assert (await guarded.admit("beta", RULE)).reason == "resting"
+        assert (await guarded.admit("beta", RULE)).reason == "backing_off"
         assert (await guarded.admit("gamma", RULE)).is_admitted
         scene.later(290)
         assert (await scene.remote.store.admit("alpha", RULE)).probe is not None

@@ -169,7 +169,7 @@ def test_a_provider_cannot_send_itself_away_for_ever(opening: Opening) -> None:
         for for_s in (math.nan, -1.0):
             await store.back_off("beta", for_s=for_s)
         admission = await store.admit("alpha", BreakerRule())
-        assert admission.reason == "resting"
+        assert admission.reason == "backing_off"
         assert admission.retry_in_s == DAY_S
         assert set((await store.shared("")).breakers) == {"alpha"}
 
@@ -218,10 +218,10 @@ def test_a_rest_outlives_the_probe(opening: Opening) -> None:
         await store.back_off("alpha", for_s=30)
         await store.record_success("alpha", probe=probe)
         admission = await store.admit("alpha", rule)
-        assert admission.reason == "resting"
+        assert admission.reason == "backing_off"
         assert admission.retry_in_s == 30
         view = (await store.shared("")).breakers["alpha"]
-        assert view.status == "closed", "resting is no open breaker"
-        assert view.failure_count == 0, "resting is no open breaker"
+        assert view.status == "closed", "back-off is not an open breaker"
+        assert view.failure_count == 0, "back-off is not an open breaker"
 
     with_store(opening, act)

@@ -187,7 +187,7 @@ ROWS: tuple[Row, ...] = (
     # --- the provider says that it cannot ---
     _moves_on("429 without Retry-After", "RateLimitedError 429", _limited(None)),
     _moves_on("429 with Retry-After", "RateLimitedError 429", _limited(20)),
-    _moves_on("the next call while that Retry-After lasts", "resting", _limited(20), before=1, requests=(0, 1)),
+    _moves_on("the next call while that Retry-After lasts", "backing_off", _limited(20), before=1, requests=(0, 1)),
     _stays(
         "429 with Retry-After within `max_wait`",
         WELL["primary"],

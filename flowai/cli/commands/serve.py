@@ -68,18 +68,18 @@ class _ServeScreen:
         self._json = json
 
     def ready(self, serving: ServerInfo) -> None:
-        standing = serving.gateway_status
+        status = serving.gateway_status
         if self._json:
             import msgspec
 
-            facts = {"address": serving.address, "release": standing.release, "warnings": standing.warnings}
+            facts = {"address": serving.address, "release": status.release, "warnings": status.warnings}
             sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
         else:
             from flowai.cli import console
 
-            for warning in standing.warnings:
+            for warning in status.warnings:
                 console.print_progress_line(f"warning: {warning}")
-            sys.stdout.write(f"serving {standing.release or 'no release'} at {serving.address}/v1\n")
+            sys.stdout.write(f"serving {status.release or 'no release'} at {serving.address}/v1\n")
         sys.stdout.flush()
 
     def drain(self, call_count: int) -> None:

@@ -43,7 +43,7 @@ _BUILDERS: dict[str, Callable[[Assertion, Schemas], CheckFunction]] = {
     "ends-with": _without_schemas(text.ends_with),
     "regex": _without_schemas(text.regex),
     "word-count": _without_schemas(text.word_count),
-    "is-json": structure.is_json,
+    "is-json": structure.valid_json,
     "contains-json": structure.contains_json,
     "levenshtein": _without_schemas(similarity.levenshtein),
     "latency": _without_schemas(limits.latency),

@@ -106,7 +106,7 @@ def equals_json(expected: dict[str, Any] | list[Any]) -> CheckFunction:
     return check
 
 
-def is_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
+def valid_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
     """Pass if the complete answer is JSON and valid by the JSON Schema, if there is one."""
     schema_problem = schemas.checker(assertion)
 

@@ -68,7 +68,7 @@ class GramIndex:
 
     def __init__(self, texts: Sequence[str], shares: Sequence[float]) -> None:
         grams, owners, places = _all_grams(texts)
-        keep = _is_selective(grams, owners, len(texts))
+        keep = _selective_grams(grams, owners, len(texts))
         grams, owners, places = grams[keep], owners[keep], places[keep]
         self._owners, self._places = owners, places
         self._keys, self._starts, self._counts = np.unique(grams, return_index=True, return_counts=True)
@@ -130,7 +130,7 @@ def _all_grams(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int
     return every[order], np.concatenate(owners)[order], np.concatenate(places)[order]
 
 
-def _is_selective(grams: NDArray[np.uint64], owners: NDArray[np.int32], text_count: int) -> NDArray[np.bool_]:
+def _selective_grams(grams: NDArray[np.uint64], owners: NDArray[np.int32], text_count: int) -> NDArray[np.bool_]:
     """Return which entries are rare enough, or belong to a text without rarer ones."""
     _, inverse, counts = np.unique(grams, return_inverse=True, return_counts=True)
     rare = counts[inverse] <= _MAX_TEXTS

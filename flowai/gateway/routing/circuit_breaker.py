@@ -65,7 +65,7 @@ class CircuitBreakers:
         if view.status == "probing" and view.lease_until_s > now_s:
             return BreakerDecision(is_admitted=False, reason="probing", retry_in_s=view.lease_until_s - now_s)
         if view.back_off_until_s > now_s:
-            return BreakerDecision(is_admitted=False, reason="resting", retry_in_s=view.back_off_until_s - now_s)
+            return BreakerDecision(is_admitted=False, reason="backing_off", retry_in_s=view.back_off_until_s - now_s)
         return None
 
     async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
