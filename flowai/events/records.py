@@ -23,10 +23,10 @@ AttemptStatus = Literal["ok", "error", "skipped"]
 """`ok`: the model answered. `error`: it failed. `skipped`: it was not called, for a SkipReason."""
 
 SkipReason = Literal["open", "probing", "backing_off", "same_provider", "too_small", "no_key", "no_weights", "deadline"]
-"""`open`, `probing`: state of its provider's circuit breaker. `backing_off`: its provider is in back-off. `same_provider`:
-another model of its provider had just failed. `too_small`: its context is not larger than the one that was too small.
-`no_key`: the variable of its key is not set. `no_weights`: the file of a local model is missing. `deadline`: no time is
-left."""
+"""`open`, `probing`: state of its provider's circuit breaker. `backing_off`: its provider is in back-off.
+`same_provider`: another model of its provider had just failed. `too_small`: its context is not larger than the one that
+was too small. `no_key`: the variable of its key is not set. `no_weights`: the file of a local model is missing.
+`deadline`: no time is left."""
 
 FeedbackVerdict = Literal["accepted", "rejected", "thumbs_up", "thumbs_down", "edited", "saved"]
 """A user's verdict on an answer."""

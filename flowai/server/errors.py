@@ -169,9 +169,9 @@ def _call_response(error: CallError) -> ErrorResponse:
 
 
 def _provider_status(error: FlowaiError) -> tuple[int, str]:
-    """Return status and code: rate-limited or backing off 503, too slow 504, others 502; of several failures the last."""
+    """Return status and code: 503 if rate-limited or backing off, 504 if too slow, else 502; of several failures the last."""
     if isinstance(error, AllModelsFailedError):
-        return _provider_status(error.failures[-1]) if error.failures else (503, "providers_resting")
+        return _provider_status(error.failures[-1]) if error.failures else (503, "providers_backing_off")
     if isinstance(error, RateLimitedError):
         return 503, "provider_rate_limited"
     if isinstance(error, TimedOutError):
