@@ -169,7 +169,7 @@ def _call_response(error: CallError) -> ErrorResponse:
 
 
 def _provider_status(error: FlowaiError) -> tuple[int, str]:
-    """Return status and code: 503 if rate-limited or backing off, 504 if too slow, else 502; of several failures the last."""
+    """Return status and code of the last failure: 503 if limited or backing off, 504 if too slow, else 502."""
     if isinstance(error, AllModelsFailedError):
         return _provider_status(error.failures[-1]) if error.failures else (503, "providers_backing_off")
     if isinstance(error, RateLimitedError):

@@ -220,7 +220,7 @@ ERRORS = [
     (ladder(provider(RateLimitedError), provider(ServerError)), openai.InternalServerError, 502, "provider_failed"),
     (ladder(provider(RateLimitedError)), openai.InternalServerError, 503, "provider_rate_limited"),
     (ladder(provider(TimedOutError)), openai.InternalServerError, 504, "provider_timed_out"),
-    (ladder(retry_after_s=7.2), openai.InternalServerError, 503, "providers_resting"),
+    (ladder(retry_after_s=7.2), openai.InternalServerError, 503, "providers_backing_off"),
     (provider(TimedOutError), openai.InternalServerError, 504, "provider_timed_out"),
     (MissingKeyError("needs the variable `K`"), openai.InternalServerError, 500, "misconfigured"),
     (InfrastructureError("no"), openai.InternalServerError, 503, "unavailable"),
