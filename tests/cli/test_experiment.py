@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Experiment = Callable[..., Ran]
 
+pytestmark = pytest.mark.slow  # each test counts a log of thousands of calls
+
 TONE = """\
 # what we try; ask ann
 experiments:

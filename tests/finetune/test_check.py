@@ -540,6 +540,7 @@ def ways(value: Any, way: tuple[str | int, ...] = ()) -> list[tuple[str | int, .
 SAMPLES = [(name, row_of(name, WITH_TOOLS)) for name in FORMAT_NAMES] + GOOD
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(data=st.data(), odd=ODD, name=st.sampled_from(FORMAT_NAMES))
 def test_no_row_is_too_odd_to_be_checked(data: st.DataObject, odd: Any, name: FormatName) -> None:

@@ -137,6 +137,7 @@ def test_the_earliest_pair_decides_the_split_of_its_cluster() -> None:
     assert {fate.keeper for fate in fates(later, {**splits, "better": "train"}).values()} == {"first"}
 
 
+@pytest.mark.slow
 def test_planted_near_duplicates_are_found_among_many_and_nothing_else() -> None:
     random = Random(4)  # noqa: S311 - a sample
     frame = "Please sum up this ticket in two sentences for the shift leader, and keep every number: "
@@ -200,6 +201,7 @@ def corpora(draw: st.DrawFn) -> list[Pair]:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(corpora(), st.randoms(use_true_random=False))
 def test_the_order_of_pairs_changes_nothing(pairs: list[Pair], random: Random) -> None:

@@ -120,6 +120,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_of_great_length_is_scrubbed(unit: str) -> None:
     # a search that is not linear would take hours here, and the test's time limit ends it
