@@ -36,12 +36,7 @@ class Caches:
 
 
 def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Caches:
-    """Return a project's caches.
-
-    Raises:
-        ProjectError: the registry is wrong, or names a variable that is not set.
-        UsageError: unknown environment.
-    """
+    """Return a project's caches. Raises ProjectError if the registry is wrong or names a variable that is not set."""
     variables = environment_of(project, environ)
     state = fill(load_registry(project, env=env, environ=variables).state, variables, owner="`state`")
     return Caches(project=project, redis_url=state if scheme_of(state) in REDIS_SCHEMES else None)
@@ -50,11 +45,7 @@ def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]
 def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
     """Count entries and savings of each cache; a cache that was never used is empty and is not created.
 
-    Returns:
-        Exact and semantic on disk, then both on Redis, if there is one; an unreachable Redis is reported in `error`.
-
-    Raises:
-        InfrastructureError: a file is damaged.
+    Exact and semantic on disk, then both on Redis, if there is one; an unreachable Redis is reported in `error`.
     """
     directory = caches.project.cache
     exact = CacheStats()
@@ -80,8 +71,7 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
 def clear_caches(caches: Caches) -> int:
     """Delete all answers and counts; return the number of answers.
 
-    Raises:
-        InfrastructureError: a file is damaged, or Redis is unreachable; caches cleared before stay empty.
+    If a cache cannot be cleared, those before it are.
     """
     directory = caches.project.cache
     count = clear_disk_vectors(directory / SEMANTIC_FILE)

@@ -38,11 +38,7 @@ def is_redis(state: str) -> bool:
 
 
 def open_redis(url: str) -> RedisConnection:
-    """Return a connection to a Redis; it connects at its first use.
-
-    Raises:
-        InfrastructureError: the extra `redis` is not installed, or the URL cannot be parsed.
-    """
+    """Return a connection that opens at its first use. Raises InfrastructureError without the extra `redis`."""
     try:
         from flowai.state.redis_connection import RedisConnection
     except ModuleNotFoundError as error:
@@ -89,11 +85,7 @@ def milliseconds(ttl_s: float) -> int:
 
 
 async def add_usage(connection: RedisConnection, cache: CacheKind, features: Mapping[str, CacheUsage]) -> None:
-    """Add to each feature's usage of a cache.
-
-    Raises:
-        InfrastructureError: Redis is unreachable or refused.
-    """
+    """Add to each feature's usage of a cache."""
     commands: list[Command] = [
         ("HINCRBYFLOAT", f"{_USAGE}{cache}:{feature}", field, amount)
         for feature, more in features.items()
@@ -104,11 +96,7 @@ async def add_usage(connection: RedisConnection, cache: CacheKind, features: Map
 
 
 async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
-    """Count entries and savings of both caches on a Redis: the exact one, then the semantic one.
-
-    Raises:
-        InfrastructureError: Redis is unreachable, or the extra is not installed.
-    """
+    """Count entries and savings of both caches on a Redis: the exact one, then the semantic one."""
     connection = open_redis(url)
     try:
         return (
@@ -120,11 +108,7 @@ async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
 
 
 async def clear_redis(url: str) -> int:
-    """Delete all answers and counts of both caches; return the number of answers.
-
-    Raises:
-        InfrastructureError: Redis is unreachable, or the extra is not installed.
-    """
+    """Delete all answers and counts of both caches; return the number of answers."""
     connection = open_redis(url)
     try:
         count = 0

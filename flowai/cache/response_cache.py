@@ -188,17 +188,10 @@ class ResponseCache:
 def open_response_cache(
     *, state: str, directory: Path, embedder: Embedder | None, rng: Random, semantic_error: str | None = None
 ) -> ResponseCache:
-    """Open the caches on the registry's `state`: on Redis, otherwise in files.
+    """Open the caches on the registry's `state`: on Redis, otherwise in files in `directory`.
 
-    Args:
-        state: the registry's `state`: `redis://...`, or a directory.
-        directory: directory of the files.
-        embedder: embeds texts; None for no semantic cache.
-        rng: source of the lifetimes' jitter.
-        semantic_error: why there is no embedder.
-
-    Returns:
-        The caches; `error` and `semantic_error` report those that could not be opened.
+    `embedder` is None for no semantic cache, `semantic_error` says why; `rng` is the source of the lifetimes' jitter.
+    The result's `error` and `semantic_error` report caches that could not be opened.
     """
     if is_redis(state):
         return _on_redis(state, embedder, rng, semantic_error)

@@ -47,10 +47,8 @@ CREATE TABLE IF NOT EXISTS usage (feature TEXT PRIMARY KEY, counts BLOB NOT NULL
 class DiskVectors:
     """Answers on disk, shared by processes; for one thread, which creates it.
 
-    Args:
-        file: the SQLite file; created when missing.
-        max_entries: above it the oldest entries are evicted, >= 1.
-        now_s: current time, seconds since the epoch.
+    Above `max_entries` (>= 1) the oldest are evicted. All methods raise InfrastructureError if the disk is full or the
+    file is damaged; stored answers stay unchanged.
     """
 
     def __init__(self, file: Path, *, max_entries: int = MAX_ENTRIES, now_s: Callable[[], float] = time.time) -> None:
@@ -65,11 +63,7 @@ class DiskVectors:
             self._connection = _connect(file)
 
     def nearest(self, partition: str, vector: bytes, *, above: float) -> list[Neighbour]:
-        """Return unexpired answers that are more similar than a limit, most similar first.
-
-        Raises:
-            InfrastructureError: the file is damaged.
-        """
+        """Return unexpired answers that are more similar than a limit, most similar first."""
         with self._guarded():
             table = self._table(partition, len(vector))
             while candidates := table.nearest(vector, above=above, max_count=MAX_NEIGHBOURS):
@@ -84,11 +78,7 @@ class DiskVectors:
         return []
 
     def add(self, entry: CacheEntry) -> None:
-        """Store an answer; it replaces one to the same text in the same partition.
-
-        Raises:
-            InfrastructureError: the disk is full or the file is damaged; stored answers are unchanged.
-        """
+        """Store an answer; it replaces one to the same text in the same partition."""
         text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
         with self._guarded(), self._connection:  # one transaction
             self._connection.execute("BEGIN IMMEDIATE")
@@ -110,11 +100,7 @@ class DiskVectors:
                 self._evict()
 
     def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to each feature's usage.
-
-        Raises:
-            InfrastructureError: the disk is full or the file is damaged.
-        """
+        """Add to each feature's usage."""
         with self._guarded(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             before = _usage(self._connection)
@@ -186,11 +172,7 @@ class _LoadedPartition:
 
 
 def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> CacheStats:
-    """Count entries and savings; a missing file is not created.
-
-    Raises:
-        InfrastructureError: the file is damaged.
-    """
+    """Count entries and savings; a missing file is not created."""
     if not file.is_file():
         return CacheStats(cache="semantic")
     try:
@@ -210,11 +192,7 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
 
 
 def clear_disk_vectors(file: Path) -> int:
-    """Delete all answers and counts; return the number of answers.
-
-    Raises:
-        InfrastructureError: the file is damaged.
-    """
+    """Delete all answers and counts; return the number of answers."""
     if not file.is_file():
         return 0
     try:

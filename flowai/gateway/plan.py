@@ -77,11 +77,8 @@ def plan_call(
 ) -> Plan:
     """Plan a call.
 
-    Raises:
-        UsageError: unknown feature or model, contradictory arguments.
-        PromptError: a variable is missing, unknown or wrong.
-        MissingKeyError: no candidate has its key.
-        RegistryError: no candidate has its weights.
+    Raises UsageError for an unknown feature or model or contradictory arguments, PromptError for wrong variables,
+    MissingKeyError if no candidate has its key, RegistryError if none has its weights.
     """
     _validate_request(request)
     unit = assignment_unit(user=request.user, session=request.session, call_id=call_id)
@@ -239,17 +236,10 @@ def build_request(
     params: Mapping[str, Any],
     feature: Feature | None,
 ) -> Request:
-    """Render a prompt and build its request.
+    """Render a prompt and build its request; unknown `values` are an error.
 
-    Args:
-        prompt: the prompt.
-        values: its variables; unknown ones are an error.
-        endpoint: the model.
-        params: the release's sampling parameters; they win over the prompt's `config`.
-        feature: its budget gives `max_tokens` where neither sets it, its timeout limits the call; None for neither.
-
-    Raises:
-        PromptError: a variable is missing, unknown, of the wrong type, or refused by the prompt's policy.
+    The release's `params` win over the prompt's `config`. The feature's budget gives `max_tokens` where neither sets
+    it, its timeout limits the call. Raises PromptError for wrong variables, or those that the prompt's policy refuses.
     """
     rendered = prompt.render(values)
     merged = {**prompt.config, **params}

@@ -139,8 +139,7 @@ class GatewayRuntime:
     def start(self, *, at_loop_end: Callable[[], Awaitable[None]]) -> None:
         """Start the maintenance task: file checks, overlay checks and heartbeats.
 
-        Args:
-            at_loop_end: called when the event loop ends before `aclose`.
+        `at_loop_end` is called when the event loop ends before `aclose`.
         """
         self._maintenance = asyncio.create_task(self._maintain(at_loop_end))
 
@@ -284,12 +283,7 @@ class GatewayRuntime:
 
 
 async def open_runtime(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> GatewayRuntime:
-    """Open a project for calls.
-
-    Raises:
-        ProjectError: a file is wrong, or no release can serve.
-        InfrastructureError: a directory of the project cannot be written.
-    """
+    """Open a project for calls; raises ProjectError if a file is wrong or no release can serve."""
     project = find_project(Path(start), settings.environ)
     reloader = await asyncio.to_thread(partial(HotReloader, project, settings.environ, env=env, prices=PriceTable()))
     snapshot, registry = reloader.snapshot, reloader.snapshot.registry

@@ -68,13 +68,7 @@ class DeliveryOutcome:
 
 
 class Outbox:
-    """The outbox of a project.
-
-    Args:
-        path: its file; the first message creates it.
-        now: returns the time, UTC.
-        clock_s: monotonic clock, seconds.
-    """
+    """The outbox of a project; the first message creates its file. `now` is UTC, `clock_s` monotonic."""
 
     def __init__(
         self, path: Path, *, now: Callable[[], datetime], clock_s: Callable[[], float] = time.monotonic
@@ -84,11 +78,7 @@ class Outbox:
         self._clock_s = clock_s
 
     def queue(self, deliveries: Sequence[Delivery]) -> None:
-        """Store messages, except those whose id was queued before.
-
-        Raises:
-            InfrastructureError: the file cannot be written.
-        """
+        """Store messages, except those whose id was queued before."""
         known = {line.id for line in self._lines()}
         new = [delivery for delivery in deliveries if delivery.id not in known]
         if not new:
@@ -120,15 +110,7 @@ class Outbox:
         return tuple(pending.values())
 
     def deliver(self, senders: Mapping[str, Sender], *, only_due: bool = False) -> tuple[DeliveryOutcome, ...]:
-        """Attempt each message once.
-
-        Args:
-            senders: by kind of receiver; messages to other receivers stay.
-            only_due: skip messages before their `retry_at`.
-
-        Raises:
-            InfrastructureError: the file cannot be written.
-        """
+        """Attempt each message to a receiver in `senders` once; `only_due` skips those before their `retry_at`."""
         if not self._path.exists():
             return ()
         outcomes: list[DeliveryOutcome] = []

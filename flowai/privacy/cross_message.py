@@ -58,8 +58,7 @@ class _Edge:
 def find_across_messages(texts: Sequence[MessageText], find: Callable[[str], Sequence[Span]]) -> dict[int, list[Span]]:
     """Find values across borders of `texts`, in the order of the conversation.
 
-    Returns:
-        Further spans by the index of the text; each covers the part of a value in its text.
+    Returns further spans by the index of the text; each covers the part of a value in its text.
     """
     spans_by_text: dict[int, list[Span]] = {}
     for order in _orders(texts):

@@ -35,11 +35,7 @@ class JsonString:
 
 
 class JsonTextWalk:
-    """A pass over a value; the order of the texts is always the same.
-
-    Args:
-        visit: returns the new text for a text.
-    """
+    """A pass over a value, always in the same order; `visit` returns the new text for a text."""
 
     def __init__(self, visit: Callable[[JsonString], str]) -> None:
         self._visit = visit

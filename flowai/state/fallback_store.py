@@ -52,13 +52,9 @@ def _shared_only(
 
 
 class FallbackStateStore:
-    """`StateStore` that falls back to a local store.
+    """`StateStore` that falls back to a local store, whose clock is `clock_s`.
 
-    Args:
-        shared: the store that processes share.
-        local: this process's own store.
-        clock_s: the clock of `local`, seconds since the epoch.
-        retry_interval_s: seconds between two attempts to reach the shared store, > 0; no call waits for it in between.
+    The shared store is tried again after `retry_interval_s` > 0 seconds; no call waits for it in between.
     """
 
     def __init__(
@@ -149,11 +145,7 @@ class FallbackStateStore:
     heartbeats = _shared_only(StateStore.heartbeats)
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Announce that this process is alive; the shared store only.
-
-        Raises:
-            InfrastructureError: the shared store is unreachable.
-        """
+        """Announce that this process is alive; the shared store only."""
         if not self._should_retry_shared():
             raise InfrastructureError(self.unavailable_reason or "the shared state is unreachable")
         await self._call_shared(lambda store: store.heartbeat(heartbeat, lifetime_s=lifetime_s))

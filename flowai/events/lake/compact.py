@@ -107,9 +107,8 @@ class CompactionSettings:
 def compact(directory: Path, settings: CompactionSettings) -> Compaction:
     """Compact a log; skip what was compacted before, finish what was interrupted.
 
-    Raises:
-        InfrastructureError: another compaction is running, the disk is full, or a file cannot be read; every event
-            still counts once.
+    Raises InfrastructureError if another compaction is running, the disk is full, or a file cannot be read; every event
+    still counts once.
     """
     if not directory.is_dir():
         return Compaction(before=settings.before.isoformat(), days=(), skipped=(), removed_count=0, backed_up_count=0)

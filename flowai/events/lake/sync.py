@@ -68,14 +68,8 @@ class _SourceFile:
 def sync(directory: Path, store: ObjectStore, *, record: Path, on_copied: Callable[[str, int], None]) -> SyncReport:
     """Copy the compacted files; skip those that were copied before, finish an interrupted copy.
 
-    Args:
-        directory: the log.
-        store: the target.
-        record: file that remembers verified copies; without it all copies are read back once.
-        on_copied: receives key and size of each file.
-
-    Raises:
-        InfrastructureError: the target is unreachable or refuses; files copied so far stay there.
+    The file `record` remembers verified copies; without it all copies are read back once. `on_copied` receives key and
+    size of each file. If it raises InfrastructureError, files copied so far stay there.
     """
     known = _read_record(record)
     with AppendLog(record) as log:

@@ -169,11 +169,7 @@ class AttemptPlanner:
             await self._deps.breakers.release_probe(attempt.candidate.endpoint.provider, probe=attempt.probe)
 
     async def record_failure(self, attempt: PlannedAttempt, error: FlowaiError) -> None:
-        """Record a failure and choose the next candidate.
-
-        Raises:
-            CallError: the request itself is at fault.
-        """
+        """Record a failure and choose the next candidate; raises CallError if the request itself is at fault."""
         self._append_attempt(attempt, error)
         self._failures.append(error)
         action = action_for(
