@@ -30,7 +30,6 @@ class CacheQuery:
     """Key of the exact cache."""
     feature: str
     tenant: str
-    """Owner of the data."""
     text: str
     """Text that is embedded and compared; empty if there is none."""
     kind: Literal["exact", "semantic"]

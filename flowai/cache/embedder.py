@@ -33,20 +33,16 @@ class Embedder(Protocol):
     @property
     def name(self) -> str:
         """Name of the model; vectors of two models are never compared."""
-        ...
 
     @property
     def is_ready(self) -> bool:
         """A text can be embedded now, without loading a model."""
-        ...
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector per text, all of one length."""
-        ...
 
     async def aclose(self) -> None:
         """Release threads; may be called twice."""
-        ...
 
 
 class ClientEmbedder:

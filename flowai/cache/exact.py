@@ -90,13 +90,12 @@ class ExactCache:
 
     def read(self, key: str) -> Completion | None:
         """Return a stored answer without counting; otherwise as `get`."""
-        try:
+        with self._catch_disk_errors():
             data = self._store.get(_ENTRY + key, retry=True)
+        try:
             return self._decoder.decode(data) if isinstance(data, bytes) else None
         except msgspec.DecodeError:  # written by another version: counts as missing
             return None
-        except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
 
     def put(self, key: str, completion: Completion, *, ttl_s: float | None = None) -> None:
         """Store an answer for `ttl_s` > 0 seconds; None until it is evicted."""
@@ -157,14 +156,11 @@ class ExactCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: Exception) -> InfrastructureError:
-        return InfrastructureError(
-            f"the cache cannot be used: {error}",
-            place=Place(file=str(self.directory)),
-            hint="is the disk full? `--no-cache` works without it; `flowai cache clear` deletes it",
-        )
+            raise InfrastructureError(
+                f"the cache cannot be used: {error}",
+                place=Place(file=str(self.directory)),
+                hint="is the disk full? `--no-cache` works without it; `flowai cache clear` deletes it",
+            ) from error
 
 
 def _open_store(directory: Path, size_limit_bytes: int) -> diskcache.Cache:

@@ -58,13 +58,13 @@ class DiskVectors:
         self._decoder = msgspec.json.Decoder(Completion)
         self._loaded: OrderedDict[str, _LoadedPartition] = OrderedDict()
         self._added_count = 0
-        with self._guarded():
+        with _guarded(self._file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _connect(file)
 
     def nearest(self, partition: str, vector: bytes, *, above: float) -> list[Neighbour]:
         """Return unexpired answers that are more similar than a limit, most similar first."""
-        with self._guarded():
+        with _guarded(self._file):
             table = self._table(partition, len(vector))
             while candidates := table.nearest(vector, above=above, max_count=MAX_NEIGHBOURS):
                 alive = self._alive([number for number, _ in candidates])
@@ -80,7 +80,7 @@ class DiskVectors:
     def add(self, entry: CacheEntry) -> None:
         """Store an answer; it replaces one to the same text in the same partition."""
         text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
-        with self._guarded(), self._connection:  # one transaction
+        with _guarded(self._file), self._connection:  # one transaction
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(
                 "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
@@ -101,7 +101,7 @@ class DiskVectors:
 
     def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to each feature's usage."""
-        with self._guarded(), self._connection:
+        with _guarded(self._file), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             before = _usage(self._connection)
             for feature, more in features.items():
@@ -153,13 +153,6 @@ class DiskVectors:
             (self._max_entries,),
         )
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise _unusable(self._file, error) from error
-
 
 class _LoadedPartition:
     """Vectors of a partition in memory, and the newest row among them."""
@@ -175,34 +168,28 @@ def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> 
     """Count entries and savings; a missing file is not created."""
     if not file.is_file():
         return CacheStats(cache="semantic")
-    try:
-        with closing(_connect(file)) as connection:
-            counts = connection.execute(
-                "SELECT feature, COUNT(*) FROM entry WHERE expires_at_s > ? GROUP BY feature", (now_s(),)
-            )
-            return stats_of(
-                "semantic",
-                "disk",
-                size_bytes=sum(part.stat().st_size for part in file.parent.glob(file.name + "*")),
-                entry_counts=dict(counts.fetchall()),
-                features=_usage(connection),
-            )
-    except (sqlite3.Error, OSError) as error:
-        raise _unusable(file, error) from error
+    with _guarded(file), closing(_connect(file)) as connection:
+        counts = connection.execute(
+            "SELECT feature, COUNT(*) FROM entry WHERE expires_at_s > ? GROUP BY feature", (now_s(),)
+        )
+        return stats_of(
+            "semantic",
+            "disk",
+            size_bytes=sum(part.stat().st_size for part in file.parent.glob(file.name + "*")),
+            entry_counts=dict(counts.fetchall()),
+            features=_usage(connection),
+        )
 
 
 def clear_disk_vectors(file: Path) -> int:
     """Delete all answers and counts; return the number of answers."""
     if not file.is_file():
         return 0
-    try:
-        with closing(_connect(file)) as connection:
-            count = connection.execute("DELETE FROM entry").rowcount
-            connection.execute("DELETE FROM usage")
-            connection.execute("VACUUM")
-            return int(count)
-    except (sqlite3.Error, OSError) as error:
-        raise _unusable(file, error) from error
+    with _guarded(file), closing(_connect(file)) as connection:
+        count = connection.execute("DELETE FROM entry").rowcount
+        connection.execute("DELETE FROM usage")
+        connection.execute("VACUUM")
+        return int(count)
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -227,9 +214,13 @@ def _usage(connection: sqlite3.Connection) -> dict[str, CacheUsage]:
     return features
 
 
-def _unusable(file: Path, error: Exception) -> InfrastructureError:
-    return InfrastructureError(
-        f"the semantic cache cannot be used: {error}",
-        place=Place(file=str(file)),
-        hint="is the disk full? delete the file to start over: it contains only cached answers",
-    )
+@contextmanager
+def _guarded(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise InfrastructureError(
+            f"the semantic cache cannot be used: {error}",
+            place=Place(file=str(file)),
+            hint="is the disk full? delete the file to start over: it contains only cached answers",
+        ) from error

@@ -51,11 +51,8 @@ class Plan:
     at: datetime
     """Time of the request, UTC."""
     resolved: ResolvedFeature
-    """Prompt, candidates and settings of the feature."""
     release: str | None
-    """The release; None for a model without a feature."""
     variant: Variant | None
-    """The rollout's variant; None outside rollouts."""
     experiment: str | None
     arm: str | None
     is_sticky: bool
@@ -63,7 +60,6 @@ class Plan:
     model_request: Request
     """The request to the first candidate."""
     cache_query: CacheQuery | None
-    """The caches' query; None when the call uses no cache."""
 
 
 def plan_call(

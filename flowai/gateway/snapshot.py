@@ -44,7 +44,6 @@ class ActiveRelease:
     release: str
     """The baseline."""
     candidate: str | None
-    """The release being rolled out; None for no active rollout."""
     warnings: tuple[str, ...]
     """One line per pinned release that was skipped."""
 
@@ -56,9 +55,7 @@ class ResolvedFeature:
     name: str | None
     """The feature; None for a model without a feature."""
     feature: Feature
-    """Its registry entry."""
     prompt: Prompt | None
-    """Its prompt; None for a model without a feature."""
     params: Mapping[str, Any]
     """Sampling parameters of the release and the arm."""
     candidates: tuple[ModelCandidate, ...]
@@ -79,7 +76,6 @@ class Snapshot:
     prompts: Mapping[str, Prompt | PromptError]
     """Prompts that a release or an arm names, by id; the error of a wrong one."""
     prices: PriceTable
-    """Prices and context sizes of models."""
     redactor: Redactor
     warnings: tuple[str, ...]
     """Problems for the operator, one line each."""

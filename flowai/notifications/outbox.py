@@ -34,10 +34,8 @@ class _OutboxLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     schema_version: int = SCHEMA_VERSION
     event: Literal["queued", "failed", "sent"]
     id: str
-    """Id of the message."""
     at: datetime
     delivery: Delivery | None = None
-    """The message, if it was queued."""
     error: str | None = None
     """Why an attempt failed, secrets redacted."""
     retry_at: datetime | None = None
@@ -63,7 +61,6 @@ class DeliveryOutcome:
 
     delivery: Delivery
     error: str | None
-    """Why it failed; None if it was sent."""
     elapsed_s: float
 
 

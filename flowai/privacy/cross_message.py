@@ -49,9 +49,7 @@ class _Edge:
     """Part of a text that is joined."""
 
     index: int
-    """Index of the text."""
     start: int
-    """Start of the part in the text."""
     text: str
 
 

@@ -29,7 +29,6 @@ class Recognizer(Protocol):
 
     def find(self, text: str) -> Iterable[Span]:
         """Find spans in a plain text."""
-        ...
 
 
 class Detector:

@@ -31,7 +31,6 @@ class JsonString:
     role: str = ""
     """Role of its message; empty outside messages."""
     is_key: bool = False
-    """Whether it is a field's name itself."""
 
 
 class JsonTextWalk:

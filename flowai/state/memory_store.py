@@ -94,16 +94,14 @@ class InMemoryStateStore:
         today = utc_day(now_s)
         spent_nano = self._spent_nano.get((today, account))
         if spent_nano is None:
-            self._delete_days_before(oldest_kept_day(now_s))
+            oldest = oldest_kept_day(now_s)
+            self._spent_nano = {key: spent for key, spent in self._spent_nano.items() if key[0] >= oldest}
             spent_nano = 0
         total_nano = spent_nano + nano_usd(amount_usd)
         if total_nano > limit_nano_usd(limit_usd):
             return None
         self._spent_nano[today, account] = total_nano
         return Reservation(account=account, day=today, amount_usd=amount_usd, held_by=self._held_by)
-
-    def _delete_days_before(self, oldest: str) -> None:
-        self._spent_nano = {key: spent for key, spent in self._spent_nano.items() if key[0] >= oldest}
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost."""

@@ -101,7 +101,6 @@ class CompactionSettings:
     clock_s: Callable[[], float]
     """Monotonic clock, seconds."""
     on_day: Callable[[DayResult], None]
-    """Receives the result of each day."""
 
 
 def compact(directory: Path, settings: CompactionSettings) -> Compaction:

@@ -36,7 +36,6 @@ class LakeRow:
     line: bytes
     """Its JSON, fields that this version does not know under `other_fields`."""
     digest: int
-    """See `LineReader.digest_of`."""
 
 
 class _Version(msgspec.Struct, frozen=True):

@@ -30,11 +30,9 @@ class DownloadOptions:
     """Options of a download."""
 
     is_needed: Callable[[date | None], bool]
-    """Whether a reader needs a day."""
     local_directories: Sequence[Path]
     """Directories of the same log on this machine; their files are not downloaded."""
     max_bytes: int
-    """Limit of the local copy."""
     clock_s: Callable[[], float]
     """Monotonic clock, seconds."""
 

@@ -65,7 +65,6 @@ class ObjectInfo:
     """Its name below the address."""
     byte_count: int
     etag: str | None
-    """The store's tag for this version; None if it has none."""
     modified_at: datetime
 
 

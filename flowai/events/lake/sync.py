@@ -125,7 +125,9 @@ class _Sync:
                     sha256=entry.sha256,
                 )
                 is_complete &= self._copy(file, remote.get(file.key))
-            last = _manifest_file(day, name)
+            data = (day / name).read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            last = _SourceFile(key=f"{day.name}/{name}", path=day / name, byte_count=len(data), sha256=digest)
             if is_complete and self._copy(last, remote.get(last.key)):
                 self._event_count += manifest.event_count
 
@@ -172,16 +174,6 @@ class _Sync:
         copied = SyncedFile(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
         self._known[file.key] = copied
         self._log.append(copied)
-
-
-def _manifest_file(day: Path, name: str) -> _SourceFile:
-    data = (day / name).read_bytes()
-    return _SourceFile(
-        key=f"{day.name}/{name}",
-        path=day / name,
-        byte_count=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
 
 
 def _damage_reason(file: _SourceFile) -> str | None:
