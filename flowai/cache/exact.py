@@ -183,8 +183,5 @@ def _open_store(directory: Path, size_limit_bytes: int) -> diskcache.Cache:
             return super().get(key, raw) if raw else ""
 
     return diskcache.Cache(
-        str(directory),
-        disk=BytesDisk,
-        size_limit=size_limit_bytes,
-        eviction_policy="least-recently-stored",
+        str(directory), disk=BytesDisk, size_limit=size_limit_bytes, eviction_policy="least-recently-stored"
     )

@@ -8,6 +8,7 @@ Keys:
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -97,27 +98,18 @@ async def add_usage(connection: RedisConnection, cache: CacheKind, features: Map
 
 async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
     """Count entries and savings of both caches on a Redis: the exact one, then the semantic one."""
-    connection = open_redis(url)
-    try:
-        return (
-            await _stats(connection, "exact", _ANSWER),
-            await _stats(connection, "semantic", SEMANTIC_VALUE),
-        )
-    finally:
-        await connection.aclose()
+    async with aclosing(open_redis(url)) as connection:
+        return await _stats(connection, "exact", _ANSWER), await _stats(connection, "semantic", SEMANTIC_VALUE)
 
 
 async def clear_redis(url: str) -> int:
     """Delete all answers and counts of both caches; return the number of answers."""
-    connection = open_redis(url)
-    try:
+    async with aclosing(open_redis(url)) as connection:
         count = 0
         for key in await _keys(connection, PREFIX):
             await connection.run(("UNLINK", key))
             count += key.startswith((_ANSWER, SEMANTIC_VALUE))
         return count
-    finally:
-        await connection.aclose()
 
 
 async def _stats(connection: RedisConnection, cache: CacheKind, prefix: str) -> CacheStats:

@@ -163,9 +163,7 @@ def _read_lines(
 
 
 def _read_parquet(
-    paths: Sequence[Path],
-    decode: Callable[[bytes | str], Event],
-    on_unreadable: Callable[[UnreadableLine], None],
+    paths: Sequence[Path], decode: Callable[[bytes | str], Event], on_unreadable: Callable[[UnreadableLine], None]
 ) -> Iterator[Event]:
     with open_parquet() as rows:
         for path in paths:

@@ -225,12 +225,7 @@ def _is_nondeterministic(params: Mapping[str, Any]) -> bool:
 
 
 def build_request(
-    prompt: Prompt,
-    values: Mapping[str, Any],
-    endpoint: Endpoint,
-    *,
-    params: Mapping[str, Any],
-    feature: Feature | None,
+    prompt: Prompt, values: Mapping[str, Any], endpoint: Endpoint, *, params: Mapping[str, Any], feature: Feature | None
 ) -> Request:
     """Render a prompt and build its request; unknown `values` are an error.
 
@@ -243,10 +238,7 @@ def build_request(
     if feature is not None:
         if feature.budget.completion_tokens is not None:
             merged.setdefault("max_tokens", feature.budget.completion_tokens)
-        limits = {
-            "first_token_timeout_s": feature.timeout.first_token_s,
-            "total_timeout_s": feature.timeout.total_s,
-        }
+        limits = {"first_token_timeout_s": feature.timeout.first_token_s, "total_timeout_s": feature.timeout.total_s}
     return Request(
         endpoint=endpoint,
         messages=tuple(openai_messages(rendered.messages)),

@@ -286,11 +286,7 @@ async def open_runtime(start: str | Path, env: str | None, origin: Origin, setti
     client = settings.connect(redactor, shared_process=origin == "library")
     embedder, semantic_error = _embedder(reloader, client)
     cache = open_response_cache(
-        state=state_address,
-        directory=project.cache,
-        embedder=embedder,
-        rng=settings.rng,
-        semantic_error=semantic_error,
+        state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
     )
     process = f"{origin}-{settings.new_id()[:12]}"
     now = settings.now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -97,12 +97,8 @@ class Outbox:
                 pending.pop(line.id, None)
             elif line.id in pending:
                 before = pending[line.id]
-                pending[line.id] = Pending(
-                    delivery=before.delivery,
-                    queued_at=before.queued_at,
-                    attempt_count=before.attempt_count + 1,
-                    error=line.error,
-                    retry_at=line.retry_at,
+                pending[line.id] = replace(
+                    before, attempt_count=before.attempt_count + 1, error=line.error, retry_at=line.retry_at
                 )
         return tuple(pending.values())
 

@@ -42,8 +42,7 @@ class PresidioFinder:
     def __init__(self, *, language: str = "en", min_score: float = _MIN_SCORE) -> None:
         if not is_presidio_installed():
             raise UsageError(
-                "Presidio is not installed",
-                hint="pip install presidio-analyzer, and a spaCy model to find names",
+                "Presidio is not installed", hint="pip install presidio-analyzer, and a spaCy model to find names"
             )
         self._language = language
         self._min_score = min_score

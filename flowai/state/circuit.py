@@ -81,10 +81,7 @@ def record_failure(
     recent = (*(at_s for at_s in window.failures_at_s if at_s > now_s - rule.window_s), now_s)
     opens = len(recent) > rule.failure_count
     return replace(
-        window,
-        failures_at_s=recent,
-        window_s=rule.window_s,
-        open_until_s=now_s + rule.open_s if opens else 0.0,
+        window, failures_at_s=recent, window_s=rule.window_s, open_until_s=now_s + rule.open_s if opens else 0.0
     )
 
 

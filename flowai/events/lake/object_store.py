@@ -113,10 +113,7 @@ class ObjectStore:
         with self._guard_errors(directory):
             return {
                 meta["path"]: ObjectInfo(
-                    key=meta["path"],
-                    byte_count=meta["size"],
-                    etag=meta["e_tag"],
-                    modified_at=meta["last_modified"],
+                    key=meta["path"], byte_count=meta["size"], etag=meta["e_tag"], modified_at=meta["last_modified"]
                 )
                 for batch in obstore.list(self._inner, directory)
                 for meta in batch

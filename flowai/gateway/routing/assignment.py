@@ -54,13 +54,7 @@ def bucket(salt: str, unit: str) -> int:
 
 
 def assign_variant(
-    *,
-    candidate: str,
-    stage: int | Literal["dogfood"],
-    unit: str,
-    critical: bool,
-    critical_from: int,
-    flagged: bool,
+    *, candidate: str, stage: int | Literal["dogfood"], unit: str, critical: bool, critical_from: int, flagged: bool
 ) -> Variant:
     """Return the rollout's variant of a call: the candidate serves `dogfood` and `canary`, else the baseline.
 

@@ -167,9 +167,4 @@ def _tool_call(call: object) -> dict[str, Any]:
     given = call if isinstance(call, dict) else {}
     function = given.get("function")
     named = function if isinstance(function, dict) else {}
-    return {
-        "type": "tool_call",
-        "id": given.get("id"),
-        "name": named.get("name"),
-        "arguments": named.get("arguments"),
-    }
+    return {"type": "tool_call", "id": given.get("id"), "name": named.get("name"), "arguments": named.get("arguments")}
