@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.cache.exact import ExactCache
+from flowai.cache.redis_store import clear_redis, is_redis, redis_stats
 from flowai.cache.sqlite_vectors import SEMANTIC_FILE, clear_disk_vectors, disk_vector_stats
 from flowai.cache.stats import CacheStats
 from flowai.errors import InfrastructureError
 from flowai.registry import environment_of, load_registry
 from flowai.registry.environment import fill
-from flowai.state.urls import REDIS_SCHEMES, scheme_of, shown_address
+from flowai.state.urls import shown_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,25 +37,16 @@ class Caches:
 
 
 def find_caches(project: Project, *, env: str | None, environ: Mapping[str, str]) -> Caches:
-    """Return a project's caches.
-
-    Raises:
-        ProjectError: the registry is wrong, or names a variable that is not set.
-        UsageError: unknown environment.
-    """
+    """Return a project's caches. Raises ProjectError if the registry is wrong or names a variable that is not set."""
     variables = environment_of(project, environ)
     state = fill(load_registry(project, env=env, environ=variables).state, variables, owner="`state`")
-    return Caches(project=project, redis_url=state if scheme_of(state) in REDIS_SCHEMES else None)
+    return Caches(project=project, redis_url=state if is_redis(state) else None)
 
 
 def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
     """Count entries and savings of each cache; a cache that was never used is empty and is not created.
 
-    Returns:
-        Exact and semantic on disk, then both on Redis, if there is one; an unreachable Redis is reported in `error`.
-
-    Raises:
-        InfrastructureError: a file is damaged.
+    Exact and semantic on disk, then both on Redis, if there is one; an unreachable Redis is reported in `error`.
     """
     directory = caches.project.cache
     exact = CacheStats()
@@ -65,8 +57,6 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
     if caches.redis_url is None:
         return stats
     import asyncio  # needed only for Redis
-
-    from flowai.cache.redis_store import redis_stats  # as above
 
     try:
         return (*stats, *asyncio.run(redis_stats(caches.redis_url)))
@@ -80,8 +70,7 @@ def cache_stats(caches: Caches) -> tuple[CacheStats, ...]:
 def clear_caches(caches: Caches) -> int:
     """Delete all answers and counts; return the number of answers.
 
-    Raises:
-        InfrastructureError: a file is damaged, or Redis is unreachable; caches cleared before stay empty.
+    If a cache cannot be cleared, those before it are.
     """
     directory = caches.project.cache
     count = clear_disk_vectors(directory / SEMANTIC_FILE)
@@ -90,8 +79,6 @@ def clear_caches(caches: Caches) -> int:
             count += cache.clear()
     if caches.redis_url is not None:
         import asyncio  # as above
-
-        from flowai.cache.redis_store import clear_redis  # as above
 
         count += asyncio.run(clear_redis(caches.redis_url))
     return count

@@ -30,7 +30,6 @@ class CacheQuery:
     """Key of the exact cache."""
     feature: str
     tenant: str
-    """Owner of the data."""
     text: str
     """Text that is embedded and compared; empty if there is none."""
     kind: Literal["exact", "semantic"]
@@ -60,21 +59,11 @@ def build_cache_query(
     policy: CachePolicy,
     variables: Mapping[str, Any] | None,
 ) -> CacheQuery:
-    """Build the query of both caches.
+    """Build the query of both caches; its kind is `exact` where no text can be compared.
 
-    Args:
-        request: the request to the first model.
-        feature: the feature; the model's name without one.
-        prompt_hash: hash of the prompt's bytes and its partials'; empty for messages without a prompt.
-        tenant: owner of the data.
-        policy: the feature's policy; its kind is `exact` or `semantic`.
-        variables: the prompt's variables; None for messages without a prompt.
-
-    Returns:
-        The query; its kind is `exact` where no text can be compared.
-
-    Raises:
-        UsageError: a value of the request cannot be encoded as JSON.
+    `request` goes to the first model; `feature` is the model's name without one; `prompt_hash` covers the prompt's
+    bytes and its partials', and is empty for messages without a prompt, as `variables` is None. Raises UsageError if a
+    value of the request cannot be encoded as JSON.
     """
     fixed = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
     text, rest = "", None

@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 
 class DiskExactStore:
-    """The exact cache on disk. Reads are inline and take microseconds; writes run in a thread.
-
-    Raises:
-        InfrastructureError: it is damaged or cannot be created.
-    """
+    """The exact cache on disk. Reads are inline and take microseconds; writes run in a thread."""
 
     def __init__(self, directory: Path) -> None:
         self._cache = ExactCache(directory)

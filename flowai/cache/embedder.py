@@ -33,20 +33,16 @@ class Embedder(Protocol):
     @property
     def name(self) -> str:
         """Name of the model; vectors of two models are never compared."""
-        ...
 
     @property
     def is_ready(self) -> bool:
         """A text can be embedded now, without loading a model."""
-        ...
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return one vector per text, all of one length."""
-        ...
 
     async def aclose(self) -> None:
         """Release threads; may be called twice."""
-        ...
 
 
 class ClientEmbedder:
@@ -61,11 +57,7 @@ class ClientEmbedder:
         self.name = " ".join(filter(None, (endpoint.model, endpoint.api_base)))
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Return one vector per text.
-
-        Raises:
-            CallError: the provider failed.
-        """
+        """Return one vector per text. Raises CallError if the provider failed."""
         request = EmbedRequest(endpoint=self._endpoint, texts=tuple(texts), total_timeout_s=self._timeout_s)
         return (await self._client.embed(request)).vectors
 
@@ -92,11 +84,7 @@ class LocalEmbedder:
         return self._model_future().done()
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Return one vector per text, after the model is loaded.
-
-        Raises:
-            InfrastructureError: the model cannot be loaded.
-        """
+        """Return one vector per text; raises InfrastructureError if the model cannot be loaded."""
         model = await asyncio.wrap_future(self._model_future())
         return await asyncio.wrap_future(self._pool.submit(_encode, model, list(texts)))
 

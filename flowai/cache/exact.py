@@ -31,21 +31,11 @@ _USAGE = "usage/"
 
 
 def cache_key(request: Request, *, feature: str, prompt_hash: str, tenant: str = "", repeat: int | None = 0) -> str:
-    """Return the key of a request: its partition, and everything else that can change the answer.
+    """Return the key of a request, `feature/` and 64 hex digits of everything that can change the answer.
 
-    Args:
-        request: the request; its API key and timeouts have no effect.
-        feature: the feature; the first part of the key, readable.
-        prompt_hash: hash of the prompt's bytes and its partials'.
-        tenant: owner of the data; empty without tenants.
-        repeat: number of the repetition in an evaluation; None for the gateway. Evaluations also store truncated
-            answers, so the two never share any.
-
-    Returns:
-        `feature/` and 64 hex digits.
-
-    Raises:
-        UsageError: a value of the request cannot be encoded as JSON.
+    Its API key and timeouts do not. `prompt_hash` covers the prompt's bytes and its partials'; `tenant` is empty
+    without tenants. `repeat` is the number of the repetition in an evaluation, None for the gateway: evaluations also
+    store truncated answers, so the two never share any. Raises UsageError if a value cannot be encoded as JSON.
     """
     partition = cache_partition(request, feature=feature, prompt_hash=prompt_hash, tenant=tenant)
     return f"{feature}/{digest((*partition, request.messages, repeat))}"
@@ -68,11 +58,7 @@ def cache_partition(request: Request, *, feature: str, prompt_hash: str, tenant:
 
 
 def digest(parts: tuple[Any, ...]) -> str:
-    """Hash JSON values, independent of the order of their keys: 64 hex digits.
-
-    Raises:
-        UsageError: a value cannot be encoded as JSON.
-    """
+    """Hash JSON values, independent of the order of their keys: 64 hex digits."""
     try:
         data = msgspec.json.encode(parts, order="deterministic")
     except UnicodeEncodeError:  # half of a surrogate pair: JSON can spell it, UTF-8 cannot
@@ -83,11 +69,9 @@ def digest(parts: tuple[Any, ...]) -> str:
 
 
 class ExactCache:
-    """Completions on disk, shared by processes.
+    """Completions on disk, shared by processes; above `size_limit_bytes` the oldest entries are evicted.
 
-    Args:
-        directory: the cache's directory; created when missing.
-        size_limit_bytes: above it, the oldest entries are evicted.
+    All methods raise InfrastructureError if the disk is full or the store is damaged; stored answers stay unchanged.
     """
 
     def __init__(self, directory: Path, *, size_limit_bytes: int = DEFAULT_SIZE_LIMIT_BYTES) -> None:
@@ -98,11 +82,7 @@ class ExactCache:
             self._store = _open_store(directory, size_limit_bytes)
 
     def get(self, key: str) -> Completion | None:
-        """Return a stored answer and count the hit or miss; None when it is missing, expired or unreadable.
-
-        Raises:
-            InfrastructureError: the store is damaged.
-        """
+        """Return a stored answer and count the hit or miss; None when it is missing, expired or unreadable."""
         completion = self.read(key)
         feature = key.partition("/")[0]
         self._pending[feature] = self._pending.get(feature, CacheUsage()) + cache_hit_usage(completion)
@@ -110,25 +90,15 @@ class ExactCache:
 
     def read(self, key: str) -> Completion | None:
         """Return a stored answer without counting; otherwise as `get`."""
-        try:
+        with self._catch_disk_errors():
             data = self._store.get(_ENTRY + key, retry=True)
+        try:
             return self._decoder.decode(data) if isinstance(data, bytes) else None
         except msgspec.DecodeError:  # written by another version: counts as missing
             return None
-        except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
 
     def put(self, key: str, completion: Completion, *, ttl_s: float | None = None) -> None:
-        """Store an answer.
-
-        Args:
-            key: its key.
-            completion: the answer.
-            ttl_s: lifetime, seconds, > 0; None until it is evicted.
-
-        Raises:
-            InfrastructureError: the disk is full or the store is damaged; stored answers are unchanged.
-        """
+        """Store an answer for `ttl_s` > 0 seconds; None until it is evicted."""
         with self._catch_disk_errors():
             self._store.set(_ENTRY + key, msgspec.json.encode(completion), expire=ttl_s, retry=True)
 
@@ -138,11 +108,7 @@ class ExactCache:
         self._pending.clear()
 
     def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to each feature's usage, in one transaction.
-
-        Raises:
-            InfrastructureError: the disk is full or the store is damaged.
-        """
+        """Add to each feature's usage, in one transaction."""
         if not features:
             return
         with self._catch_disk_errors(), self._store.transact(retry=True):
@@ -190,14 +156,11 @@ class ExactCache:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: Exception) -> InfrastructureError:
-        return InfrastructureError(
-            f"the cache cannot be used: {error}",
-            place=Place(file=str(self.directory)),
-            hint="is the disk full? `--no-cache` works without it; `flowai cache clear` deletes it",
-        )
+            raise InfrastructureError(
+                f"the cache cannot be used: {error}",
+                place=Place(file=str(self.directory)),
+                hint="is the disk full? `--no-cache` works without it; `flowai cache clear` deletes it",
+            ) from error
 
 
 def _open_store(directory: Path, size_limit_bytes: int) -> diskcache.Cache:
@@ -220,8 +183,5 @@ def _open_store(directory: Path, size_limit_bytes: int) -> diskcache.Cache:
             return super().get(key, raw) if raw else ""
 
     return diskcache.Cache(
-        str(directory),
-        disk=BytesDisk,
-        size_limit=size_limit_bytes,
-        eviction_policy="least-recently-stored",
+        str(directory), disk=BytesDisk, size_limit=size_limit_bytes, eviction_policy="least-recently-stored"
     )

@@ -8,6 +8,7 @@ Keys:
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -38,11 +39,7 @@ def is_redis(state: str) -> bool:
 
 
 def open_redis(url: str) -> RedisConnection:
-    """Return a connection to a Redis; it connects at its first use.
-
-    Raises:
-        InfrastructureError: the extra `redis` is not installed, or the URL cannot be parsed.
-    """
+    """Return a connection that opens at its first use. Raises InfrastructureError without the extra `redis`."""
     try:
         from flowai.state.redis_connection import RedisConnection
     except ModuleNotFoundError as error:
@@ -89,11 +86,7 @@ def milliseconds(ttl_s: float) -> int:
 
 
 async def add_usage(connection: RedisConnection, cache: CacheKind, features: Mapping[str, CacheUsage]) -> None:
-    """Add to each feature's usage of a cache.
-
-    Raises:
-        InfrastructureError: Redis is unreachable or refused.
-    """
+    """Add to each feature's usage of a cache."""
     commands: list[Command] = [
         ("HINCRBYFLOAT", f"{_USAGE}{cache}:{feature}", field, amount)
         for feature, more in features.items()
@@ -104,36 +97,19 @@ async def add_usage(connection: RedisConnection, cache: CacheKind, features: Map
 
 
 async def redis_stats(url: str) -> tuple[CacheStats, CacheStats]:
-    """Count entries and savings of both caches on a Redis: the exact one, then the semantic one.
-
-    Raises:
-        InfrastructureError: Redis is unreachable, or the extra is not installed.
-    """
-    connection = open_redis(url)
-    try:
-        return (
-            await _stats(connection, "exact", _ANSWER),
-            await _stats(connection, "semantic", SEMANTIC_VALUE),
-        )
-    finally:
-        await connection.aclose()
+    """Count entries and savings of both caches on a Redis: the exact one, then the semantic one."""
+    async with aclosing(open_redis(url)) as connection:
+        return await _stats(connection, "exact", _ANSWER), await _stats(connection, "semantic", SEMANTIC_VALUE)
 
 
 async def clear_redis(url: str) -> int:
-    """Delete all answers and counts of both caches; return the number of answers.
-
-    Raises:
-        InfrastructureError: Redis is unreachable, or the extra is not installed.
-    """
-    connection = open_redis(url)
-    try:
+    """Delete all answers and counts of both caches; return the number of answers."""
+    async with aclosing(open_redis(url)) as connection:
         count = 0
         for key in await _keys(connection, PREFIX):
             await connection.run(("UNLINK", key))
             count += key.startswith((_ANSWER, SEMANTIC_VALUE))
         return count
-    finally:
-        await connection.aclose()
 
 
 async def _stats(connection: RedisConnection, cache: CacheKind, prefix: str) -> CacheStats:

@@ -39,9 +39,7 @@ _MAX_SEARCHES = 4  # searches without the expired entries found before
 class RedisVectors:
     """Answers on Redis, shared by processes and machines.
 
-    Args:
-        connection: shared with the exact cache.
-        max_entries: vectors of one partition, >= 1; above it each new one evicts another.
+    Above `max_entries` (>= 1) vectors in one partition, each new one evicts another.
     """
 
     def __init__(self, connection: RedisConnection, *, max_entries: int = MAX_ENTRIES) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from flowai.cache.embedder import Embedder
     from flowai.cache.stats import CacheKind
+    from flowai.cache.vector_store import VectorStore
     from flowai.providers import Completion
 
 __all__ = [
@@ -48,19 +49,15 @@ class ExactStore(Protocol):
 
     async def get(self, key: str) -> Completion | None:
         """Return a stored answer; None when it is missing or expired."""
-        ...
 
     async def put(self, key: str, completion: Completion, *, ttl_s: float) -> None:
         """Store an answer."""
-        ...
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to each feature's usage."""
-        ...
 
     async def aclose(self) -> None:
         """Close files and connections; may be called twice."""
-        ...
 
 
 class ResponseCache:
@@ -188,47 +185,27 @@ class ResponseCache:
 def open_response_cache(
     *, state: str, directory: Path, embedder: Embedder | None, rng: Random, semantic_error: str | None = None
 ) -> ResponseCache:
-    """Open the caches on the registry's `state`: on Redis, otherwise in files.
+    """Open the caches on the registry's `state`: on Redis, otherwise in files in `directory`.
 
-    Args:
-        state: the registry's `state`: `redis://...`, or a directory.
-        directory: directory of the files.
-        embedder: embeds texts; None for no semantic cache.
-        rng: source of the lifetimes' jitter.
-        semantic_error: why there is no embedder.
-
-    Returns:
-        The caches; `error` and `semantic_error` report those that could not be opened.
+    `embedder` is None for no semantic cache, `semantic_error` says why; `rng` is the source of the lifetimes' jitter.
+    The result's `error` and `semantic_error` report caches that could not be opened.
     """
-    if is_redis(state):
-        return _on_redis(state, embedder, rng, semantic_error)
     error = None
     exact: ExactStore | None = None
+    vectors: VectorStore | None = None
     try:
-        exact = DiskExactStore(directory)
+        if is_redis(state):
+            connection = open_redis(state)
+            exact, vectors = RedisExactStore(connection), RedisVectors(connection)
+        else:
+            vectors = DiskVectorStore(directory / SEMANTIC_FILE)
+            exact = DiskExactStore(directory)
     except InfrastructureError as failure:
         error = str(failure)
-    semantic = None
-    if embedder is not None:
-        semantic = SemanticCache(store=DiskVectorStore(directory / SEMANTIC_FILE), embedder=embedder)
     return ResponseCache(
         exact=exact,
-        semantic=semantic,
+        semantic=None if vectors is None or embedder is None else SemanticCache(store=vectors, embedder=embedder),
         rng=rng,
         error=error,
-        semantic_error=_unavailable_reason(embedder, semantic_error),
+        semantic_error=None if embedder is not None else semantic_error or "no embedding model",
     )
-
-
-def _on_redis(url: str, embedder: Embedder | None, rng: Random, semantic_error: str | None) -> ResponseCache:
-    semantic_error = _unavailable_reason(embedder, semantic_error)
-    try:
-        connection = open_redis(url)
-    except InfrastructureError as failure:
-        return ResponseCache(exact=None, semantic=None, rng=rng, error=str(failure), semantic_error=semantic_error)
-    semantic = None if embedder is None else SemanticCache(store=RedisVectors(connection), embedder=embedder)
-    return ResponseCache(exact=RedisExactStore(connection), semantic=semantic, rng=rng, semantic_error=semantic_error)
-
-
-def _unavailable_reason(embedder: Embedder | None, error: str | None) -> str | None:
-    return None if embedder is not None else error or "no embedding model"

@@ -30,12 +30,9 @@ _EMBED_TIMEOUT_S = 2.0
 
 
 class SemanticCache:
-    """Answers by meaning.
+    """Answers by meaning; a call waits at most `embed_timeout_s` for its text's vector.
 
-    Args:
-        store: stores vectors and answers.
-        embedder: embeds texts.
-        embed_timeout_s: longest wait of a call for its text's vector, seconds, > 0.
+    All methods raise InfrastructureError if the store is unusable or a text cannot be embedded in time.
     """
 
     def __init__(self, *, store: VectorStore, embedder: Embedder, embed_timeout_s: float = _EMBED_TIMEOUT_S) -> None:
@@ -45,11 +42,7 @@ class SemanticCache:
         self._vectors: OrderedDict[bytes, bytes] = OrderedDict()  # a miss embeds, and soon after stores, the same text
 
     async def find(self, query: CacheQuery) -> CacheHit | None:
-        """Return a stored answer to a text with the same meaning; None at once while a model is loading.
-
-        Raises:
-            InfrastructureError: no vector within the timeout, or the store is unusable.
-        """
+        """Return a stored answer to a text with the same meaning; None at once while a model is loading."""
         if not self._embedder.is_ready:
             return None
         try:
@@ -70,11 +63,7 @@ class SemanticCache:
         return _key(query.text) in self._vectors
 
     async def store(self, query: CacheQuery, completion: Completion, *, ttl_s: float) -> None:
-        """Store an answer; waits until the model is loaded.
-
-        Raises:
-            InfrastructureError: the text cannot be embedded, or the store is unusable.
-        """
+        """Store an answer; waits until the model is loaded."""
         vector = await self._vector(query.text)
         if vector is not None:
             entry = CacheEntry(
@@ -88,11 +77,7 @@ class SemanticCache:
             await self._store.add(entry)
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to each feature's usage.
-
-        Raises:
-            InfrastructureError: the store is unusable.
-        """
+        """Add to each feature's usage."""
         await self._store.add_usage(features)
 
     async def aclose(self) -> None:

@@ -47,10 +47,8 @@ CREATE TABLE IF NOT EXISTS usage (feature TEXT PRIMARY KEY, counts BLOB NOT NULL
 class DiskVectors:
     """Answers on disk, shared by processes; for one thread, which creates it.
 
-    Args:
-        file: the SQLite file; created when missing.
-        max_entries: above it the oldest entries are evicted, >= 1.
-        now_s: current time, seconds since the epoch.
+    Above `max_entries` (>= 1) the oldest are evicted. All methods raise InfrastructureError if the disk is full or the
+    file is damaged; stored answers stay unchanged.
     """
 
     def __init__(self, file: Path, *, max_entries: int = MAX_ENTRIES, now_s: Callable[[], float] = time.time) -> None:
@@ -60,17 +58,13 @@ class DiskVectors:
         self._decoder = msgspec.json.Decoder(Completion)
         self._loaded: OrderedDict[str, _LoadedPartition] = OrderedDict()
         self._added_count = 0
-        with self._guarded():
+        with _guarded(self._file):
             file.parent.mkdir(parents=True, exist_ok=True)
             self._connection = _connect(file)
 
     def nearest(self, partition: str, vector: bytes, *, above: float) -> list[Neighbour]:
-        """Return unexpired answers that are more similar than a limit, most similar first.
-
-        Raises:
-            InfrastructureError: the file is damaged.
-        """
-        with self._guarded():
+        """Return unexpired answers that are more similar than a limit, most similar first."""
+        with _guarded(self._file):
             table = self._table(partition, len(vector))
             while candidates := table.nearest(vector, above=above, max_count=MAX_NEIGHBOURS):
                 alive = self._alive([number for number, _ in candidates])
@@ -84,13 +78,9 @@ class DiskVectors:
         return []
 
     def add(self, entry: CacheEntry) -> None:
-        """Store an answer; it replaces one to the same text in the same partition.
-
-        Raises:
-            InfrastructureError: the disk is full or the file is damaged; stored answers are unchanged.
-        """
+        """Store an answer; it replaces one to the same text in the same partition."""
         text = entry.text.encode("utf-8", "replace")  # SQLite refuses half a surrogate pair
-        with self._guarded(), self._connection:  # one transaction
+        with _guarded(self._file), self._connection:  # one transaction
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute(
                 "INSERT OR REPLACE INTO entry (partition, feature, text_hash, text, vector, completion, expires_at_s)"
@@ -110,12 +100,8 @@ class DiskVectors:
                 self._evict()
 
     def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
-        """Add to each feature's usage.
-
-        Raises:
-            InfrastructureError: the disk is full or the file is damaged.
-        """
-        with self._guarded(), self._connection:
+        """Add to each feature's usage."""
+        with _guarded(self._file), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             before = _usage(self._connection)
             for feature, more in features.items():
@@ -167,13 +153,6 @@ class DiskVectors:
             (self._max_entries,),
         )
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise _unusable(self._file, error) from error
-
 
 class _LoadedPartition:
     """Vectors of a partition in memory, and the newest row among them."""
@@ -186,45 +165,31 @@ class _LoadedPartition:
 
 
 def disk_vector_stats(file: Path, *, now_s: Callable[[], float] = time.time) -> CacheStats:
-    """Count entries and savings; a missing file is not created.
-
-    Raises:
-        InfrastructureError: the file is damaged.
-    """
+    """Count entries and savings; a missing file is not created."""
     if not file.is_file():
         return CacheStats(cache="semantic")
-    try:
-        with closing(_connect(file)) as connection:
-            counts = connection.execute(
-                "SELECT feature, COUNT(*) FROM entry WHERE expires_at_s > ? GROUP BY feature", (now_s(),)
-            )
-            return stats_of(
-                "semantic",
-                "disk",
-                size_bytes=sum(part.stat().st_size for part in file.parent.glob(file.name + "*")),
-                entry_counts=dict(counts.fetchall()),
-                features=_usage(connection),
-            )
-    except (sqlite3.Error, OSError) as error:
-        raise _unusable(file, error) from error
+    with _guarded(file), closing(_connect(file)) as connection:
+        counts = connection.execute(
+            "SELECT feature, COUNT(*) FROM entry WHERE expires_at_s > ? GROUP BY feature", (now_s(),)
+        )
+        return stats_of(
+            "semantic",
+            "disk",
+            size_bytes=sum(part.stat().st_size for part in file.parent.glob(file.name + "*")),
+            entry_counts=dict(counts.fetchall()),
+            features=_usage(connection),
+        )
 
 
 def clear_disk_vectors(file: Path) -> int:
-    """Delete all answers and counts; return the number of answers.
-
-    Raises:
-        InfrastructureError: the file is damaged.
-    """
+    """Delete all answers and counts; return the number of answers."""
     if not file.is_file():
         return 0
-    try:
-        with closing(_connect(file)) as connection:
-            count = connection.execute("DELETE FROM entry").rowcount
-            connection.execute("DELETE FROM usage")
-            connection.execute("VACUUM")
-            return int(count)
-    except (sqlite3.Error, OSError) as error:
-        raise _unusable(file, error) from error
+    with _guarded(file), closing(_connect(file)) as connection:
+        count = connection.execute("DELETE FROM entry").rowcount
+        connection.execute("DELETE FROM usage")
+        connection.execute("VACUUM")
+        return int(count)
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -249,9 +214,13 @@ def _usage(connection: sqlite3.Connection) -> dict[str, CacheUsage]:
     return features
 
 
-def _unusable(file: Path, error: Exception) -> InfrastructureError:
-    return InfrastructureError(
-        f"the semantic cache cannot be used: {error}",
-        place=Place(file=str(file)),
-        hint="is the disk full? delete the file to start over: it contains only cached answers",
-    )
+@contextmanager
+def _guarded(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise InfrastructureError(
+            f"the semantic cache cannot be used: {error}",
+            place=Place(file=str(file)),
+            hint="is the disk full? delete the file to start over: it contains only cached answers",
+        ) from error

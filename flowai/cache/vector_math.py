@@ -19,14 +19,7 @@ FLOAT_BYTES = 4
 
 
 def normalised_bytes(vector: Sequence[float]) -> bytes | None:
-    """Scale a vector to length 1.
-
-    Args:
-        vector: any length >= 1.
-
-    Returns:
-        32-bit floats, little-endian; None for a vector without direction (all zeros, or not finite).
-    """
+    """Scale a vector to length 1, as little-endian 32-bit floats; None without a direction (all zeros, not finite)."""
     values = np.asarray(vector, dtype="<f8")
     length = float(np.linalg.norm(values)) if values.ndim == 1 else 0.0
     if not 0.0 < length < float("inf"):  # false for NaN, too

@@ -27,7 +27,6 @@ class CacheEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Hex; only searches in the same partition find it."""
     feature: str
     text: str
-    """The text that was embedded."""
     vector: bytes
     """Its unit vector, 32-bit floats, little-endian."""
     completion: Completion
@@ -41,7 +40,6 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     similarity: float
     """Cosine, 0 to 1."""
     text: str
-    """The text it answers."""
     completion: Completion
 
 
@@ -51,7 +49,6 @@ class CachedValue(msgspec.Struct, frozen=True, kw_only=True):
     partition: str
     """The entry's partition, checked again when it is read."""
     text: str
-    """The text it answers."""
     completion: Completion
 
 
@@ -60,16 +57,12 @@ class VectorStore(Protocol):
 
     async def nearest(self, partition: str, vector: bytes, *, above: float) -> Sequence[Neighbour]:
         """Return at most `MAX_NEIGHBOURS` unexpired answers that are more similar than a limit, most similar first."""
-        ...
 
     async def add(self, entry: CacheEntry) -> None:
         """Store an answer; it replaces one to the same text in the same partition."""
-        ...
 
     async def add_usage(self, features: Mapping[str, CacheUsage]) -> None:
         """Add to each feature's usage."""
-        ...
 
     async def aclose(self) -> None:
         """Close files and connections; may be called twice."""
-        ...

@@ -27,15 +27,10 @@ PROCESS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class EventLog:
-    """Writes the events of one process; threads may share it.
+    """Writes the events of one process into `dt=YYYY-MM-DD/` directories; threads may share it.
 
-    The first event of a UTC day opens a new file.
-
-    Args:
-        directory: the log; contains `dt=YYYY-MM-DD/` directories.
-        process: name that no other process uses (host, process id, start): letters, digits, `_`, `.`, `-`.
-        redactor: removes secrets from every string before it is written.
-        clock: returns the time now, with a time zone.
+    The first event of a UTC day opens a new file. `process` is a name that no other process uses (host, process id,
+    start): letters, digits, `_`, `.`, `-`. `redactor` removes secrets from every string; `clock` is aware of its zone.
     """
 
     def __init__(self, directory: Path, process: str, redactor: Redactor, clock: Callable[[], datetime]) -> None:
@@ -50,12 +45,9 @@ class EventLog:
         self._file: AppendLog | None = None
 
     def append(self, event: Event) -> None:
-        """Write one event; when this returns, the kernel has it and a killed process does not lose it.
+        """Write one event, `at` in UTC; when this returns, the kernel has it and a killed process does not lose it.
 
-        The event's `at` is written in UTC.
-
-        Raises:
-            InfrastructureError: the disk is full or the directory cannot be written; no earlier line is damaged.
+        Raises InfrastructureError if the disk is full or the directory cannot be written; no earlier line is damaged.
         """
         if event.at.utcoffset():
             event = msgspec.structs.replace(event, at=event.at.astimezone(UTC))
@@ -171,9 +163,7 @@ def _read_lines(
 
 
 def _read_parquet(
-    paths: Sequence[Path],
-    decode: Callable[[bytes | str], Event],
-    on_unreadable: Callable[[UnreadableLine], None],
+    paths: Sequence[Path], decode: Callable[[bytes | str], Event], on_unreadable: Callable[[UnreadableLine], None]
 ) -> Iterator[Event]:
     with open_parquet() as rows:
         for path in paths:

@@ -55,14 +55,10 @@ class _Problems:
 
 
 class EventTail(Generic[Record]):
-    """Follows a log.
+    """Follows a log, which need not exist yet; fields that `record` lacks are ignored.
 
     A new file is read from the first line that is recent enough, however large the file is. An incomplete last line is
     left for the next read. A file that was replaced or became shorter is read again from its start.
-
-    Args:
-        directory: the log; it need not exist yet.
-        record: type of the lines; other fields are ignored.
     """
 
     def __init__(self, directory: Path, record: type[Record]) -> None:
@@ -72,11 +68,9 @@ class EventTail(Generic[Record]):
         self._positions: dict[str, _FilePosition] = {}
 
     def read(self, on_record: Callable[[Record], None], *, since: datetime) -> TailReport:
-        """Read what is new since the last read.
+        """Pass each record that is new since the last read to `on_record`, in the order of each file.
 
-        Args:
-            on_record: receives each record, in the order of each file.
-            since: older events may be passed or skipped. UTC.
+        Events before `since` (UTC) may be passed or skipped.
         """
         problems = _Problems()
         positions: dict[str, _FilePosition] = {}

@@ -46,11 +46,7 @@ class CallRunner:
         )
 
     def check_tokens(self) -> None:
-        """Check the request's length.
-
-        Raises:
-            BudgetError: it has more tokens than its feature allows.
-        """
+        """Check the request's length; raises BudgetError if it has more tokens than its feature allows."""
         resolved = self.plan.resolved
         self.runtime.budgets.check_tokens(resolved.name or "", resolved.feature.budget, self.plan.model_request)
 

@@ -99,12 +99,8 @@ def to_event(
 ) -> CallEvent:
     """Build the event of a call. The log removes secrets when it is written.
 
-    Args:
-        plan: the call.
-        result: the answer, or the caller's error; an error that is no FlowaiError means that the caller left.
-        origin: source of the call.
-        attempts: all attempts; empty when a cache answered.
-        latency_ms: from the request to the answer or failure.
+    `result` is the answer or the caller's error; an error that is no FlowaiError means that the caller left. `attempts`
+    is empty when a cache answered; `latency_ms` runs from the request to the answer or failure.
     """
     fields: dict[str, Any] = {}
     if isinstance(result, CompletionResult):

@@ -21,6 +21,7 @@ from flowai.gateway.records import CompletionRequest, CompletionResult, Explanat
 from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_runtime
 from flowai.gateway.single_flight import SingleFlight
 from flowai.gateway.telemetry.feedback import validate_score, with_call_fields
+from flowai.providers import EmbedRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -178,7 +179,8 @@ class Gateway:
         runtime = await self._runtime()
         if not texts:
             raise UsageError("`texts` is empty, expected at least one text")
-        return await runtime.embed(runtime.reloader.snapshot.endpoint(model), tuple(texts))
+        endpoint = runtime.reloader.snapshot.endpoint(model)
+        return await runtime.client.embed(EmbedRequest(endpoint=endpoint, texts=tuple(texts)))
 
     async def feedback(
         self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None

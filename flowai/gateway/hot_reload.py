@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 class HotReloader:
-    """The current snapshot of a project's files.
-
-    Raises:
-        ProjectError: a file is wrong, or no release can serve.
-    """
+    """The current snapshot of a project's files."""
 
     def __init__(self, project: Project, environ: Mapping[str, str], *, env: str | None, prices: PriceTable) -> None:
         self._project = project

@@ -51,11 +51,8 @@ class Plan:
     at: datetime
     """Time of the request, UTC."""
     resolved: ResolvedFeature
-    """Prompt, candidates and settings of the feature."""
     release: str | None
-    """The release; None for a model without a feature."""
     variant: Variant | None
-    """The rollout's variant; None outside rollouts."""
     experiment: str | None
     arm: str | None
     is_sticky: bool
@@ -63,7 +60,6 @@ class Plan:
     model_request: Request
     """The request to the first candidate."""
     cache_query: CacheQuery | None
-    """The caches' query; None when the call uses no cache."""
 
 
 def plan_call(
@@ -77,11 +73,8 @@ def plan_call(
 ) -> Plan:
     """Plan a call.
 
-    Raises:
-        UsageError: unknown feature or model, contradictory arguments.
-        PromptError: a variable is missing, unknown or wrong.
-        MissingKeyError: no candidate has its key.
-        RegistryError: no candidate has its weights.
+    Raises UsageError for an unknown feature or model or contradictory arguments, PromptError for wrong variables,
+    MissingKeyError if no candidate has its key, RegistryError if none has its weights.
     """
     _validate_request(request)
     unit = assignment_unit(user=request.user, session=request.session, call_id=call_id)
@@ -232,24 +225,12 @@ def _is_nondeterministic(params: Mapping[str, Any]) -> bool:
 
 
 def build_request(
-    prompt: Prompt,
-    values: Mapping[str, Any],
-    endpoint: Endpoint,
-    *,
-    params: Mapping[str, Any],
-    feature: Feature | None,
+    prompt: Prompt, values: Mapping[str, Any], endpoint: Endpoint, *, params: Mapping[str, Any], feature: Feature | None
 ) -> Request:
-    """Render a prompt and build its request.
+    """Render a prompt and build its request; unknown `values` are an error.
 
-    Args:
-        prompt: the prompt.
-        values: its variables; unknown ones are an error.
-        endpoint: the model.
-        params: the release's sampling parameters; they win over the prompt's `config`.
-        feature: its budget gives `max_tokens` where neither sets it, its timeout limits the call; None for neither.
-
-    Raises:
-        PromptError: a variable is missing, unknown, of the wrong type, or refused by the prompt's policy.
+    The release's `params` win over the prompt's `config`. The feature's budget gives `max_tokens` where neither sets
+    it, its timeout limits the call. Raises PromptError for wrong variables, or those that the prompt's policy refuses.
     """
     rendered = prompt.render(values)
     merged = {**prompt.config, **params}
@@ -257,10 +238,7 @@ def build_request(
     if feature is not None:
         if feature.budget.completion_tokens is not None:
             merged.setdefault("max_tokens", feature.budget.completion_tokens)
-        limits = {
-            "first_token_timeout_s": feature.timeout.first_token_s,
-            "total_timeout_s": feature.timeout.total_s,
-        }
+        limits = {"first_token_timeout_s": feature.timeout.first_token_s, "total_timeout_s": feature.timeout.total_s}
     return Request(
         endpoint=endpoint,
         messages=tuple(openai_messages(rendered.messages)),

@@ -32,7 +32,7 @@ from flowai.gateway.single_flight import SingleFlight
 from flowai.gateway.telemetry.event_writer import EventWriter
 from flowai.gateway.telemetry.spans import SpanExporter
 from flowai.project import find_project
-from flowai.providers import EmbedRequest, PriceTable, create_client
+from flowai.providers import PriceTable, create_client
 from flowai.providers.tokens import TokenCounter
 from flowai.registry import events_directory, features_of
 from flowai.registry.environment import fill
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from flowai.cache.embedder import Embedder
     from flowai.cache.response_cache import ResponseCache
     from flowai.events import Origin
-    from flowai.providers import Client, Embeddings, Endpoint
+    from flowai.providers import Client
     from flowai.redaction import Redactor
 
 MAINTENANCE_INTERVAL_S = 0.25
@@ -66,14 +66,6 @@ ALERT_CAUSES: dict[DegradedReason, AlertCause] = {
 """Degraded parts that raise an alert."""
 
 
-def _new_id() -> str:
-    return uuid.uuid4().hex
-
-
-def _connect(redactor: Redactor, *, shared_process: bool) -> Client:
-    return create_client(redactor=redactor, shared_process=shared_process)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RuntimeOptions:
     """Dependencies of a gateway that tests and other callers inject."""
@@ -85,11 +77,11 @@ class RuntimeOptions:
     clock_s: Callable[[], float] = time.perf_counter
     """Monotonic clock, seconds."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    new_id: Callable[[], str] = _new_id
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     """Returns unique ids."""
     rng: random.Random = field(default_factory=random.Random)
     """Source of jitter."""
-    connect: Callable[..., Client] = _connect
+    connect: Callable[..., Client] = lambda redactor, **options: create_client(redactor=redactor, **options)
     """Creates the client that calls models, from the redactor and whether LiteLLM is shared with other code of this
     process."""
     on_event: Callable[[Event], None] = lambda _: None
@@ -139,8 +131,7 @@ class GatewayRuntime:
     def start(self, *, at_loop_end: Callable[[], Awaitable[None]]) -> None:
         """Start the maintenance task: file checks, overlay checks and heartbeats.
 
-        Args:
-            at_loop_end: called when the event loop ends before `aclose`.
+        `at_loop_end` is called when the event loop ends before `aclose`.
         """
         self._maintenance = asyncio.create_task(self._maintain(at_loop_end))
 
@@ -166,10 +157,6 @@ class GatewayRuntime:
                 self._last_heartbeat = heartbeat
             except InfrastructureError:
                 self._last_heartbeat = None  # sent again at the next refresh
-
-    async def embed(self, endpoint: Endpoint, texts: tuple[str, ...]) -> Embeddings:
-        """Return one vector per text."""
-        return await self.client.embed(EmbedRequest(endpoint=endpoint, texts=texts))
 
     def alert(self, event: AlertEvent) -> None:
         """Write an alert, at most once an hour per cause, provider, model and feature."""
@@ -284,29 +271,22 @@ class GatewayRuntime:
 
 
 async def open_runtime(start: str | Path, env: str | None, origin: Origin, settings: RuntimeOptions) -> GatewayRuntime:
-    """Open a project for calls.
-
-    Raises:
-        ProjectError: a file is wrong, or no release can serve.
-        InfrastructureError: a directory of the project cannot be written.
-    """
+    """Open a project for calls; raises ProjectError if a file is wrong or no release can serve."""
     project = find_project(Path(start), settings.environ)
     reloader = await asyncio.to_thread(partial(HotReloader, project, settings.environ, env=env, prices=PriceTable()))
     snapshot, registry = reloader.snapshot, reloader.snapshot.registry
     redactor = CurrentRedactor(reloader)
+
+    def wall_s() -> float:
+        return settings.now().timestamp()
+
     state_address = fill(registry.state, snapshot.environ, owner="`state`")
-    wall_s = partial(_wall_s, settings)
-    state = FallbackStateStore(
-        open_state(state_address, project.root, clock_s=wall_s), InMemoryStateStore(wall_s), wall_s
-    )
+    shared_state = open_state(state_address, project.root, clock_s=wall_s)
+    state = FallbackStateStore(shared_state, InMemoryStateStore(wall_s), wall_s)
     client = settings.connect(redactor, shared_process=origin == "library")
     embedder, semantic_error = _embedder(reloader, client)
     cache = open_response_cache(
-        state=state_address,
-        directory=project.cache,
-        embedder=embedder,
-        rng=settings.rng,
-        semantic_error=semantic_error,
+        state=state_address, directory=project.cache, embedder=embedder, rng=settings.rng, semantic_error=semantic_error
     )
     process = f"{origin}-{settings.new_id()[:12]}"
     now = settings.now()
@@ -339,10 +319,7 @@ def _ignore_event(_: CallEvent) -> None:
 
 
 def _span_recorder(redactor: Redactor) -> Callable[[CallEvent], None]:
-    """Return the recorder of spans; without OpenTelemetry it does nothing."""
-    if find_spec("opentelemetry") is None:
-        return _ignore_event
-    return SpanExporter(redactor).record
+    return _ignore_event if find_spec("opentelemetry") is None else SpanExporter(redactor).record
 
 
 def _uses_semantic_cache(reloader: HotReloader) -> bool:
@@ -361,10 +338,6 @@ def _embedder(reloader: HotReloader, client: Client) -> tuple[Embedder | None, s
             return None, str(error)
     missing = local_embedder_missing()
     return (LocalEmbedder(), None) if missing is None else (None, missing)
-
-
-def _wall_s(settings: RuntimeOptions) -> float:
-    return settings.now().timestamp()
 
 
 def _parse_call_event(line: bytes, call_id: str) -> CallEvent | None:

@@ -25,19 +25,10 @@ class SingleFlight:
         self._flights: dict[str, _Flight] = {}
 
     async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """Start the work, or await the task that another caller started.
+        """Return the result of `work`, and whether another caller with an equal key had started it.
 
-        The task outlives the caller who started it while others wait; it is cancelled when no caller waits.
-
-        Args:
-            key: equal keys share one task.
-            work: creates the result; called for the first caller only.
-
-        Returns:
-            The result, and whether another caller had started the task.
-
-        Raises:
-            Exception: any error of the work; all waiting callers get the same.
+        The task outlives the caller who started it while others wait; it is cancelled when no caller waits. All waiting
+        callers get the same error.
         """
         flight = self._flights.get(key)
         is_shared = flight is not None

@@ -44,7 +44,6 @@ class ActiveRelease:
     release: str
     """The baseline."""
     candidate: str | None
-    """The release being rolled out; None for no active rollout."""
     warnings: tuple[str, ...]
     """One line per pinned release that was skipped."""
 
@@ -56,9 +55,7 @@ class ResolvedFeature:
     name: str | None
     """The feature; None for a model without a feature."""
     feature: Feature
-    """Its registry entry."""
     prompt: Prompt | None
-    """Its prompt; None for a model without a feature."""
     params: Mapping[str, Any]
     """Sampling parameters of the release and the arm."""
     candidates: tuple[ModelCandidate, ...]
@@ -79,7 +76,6 @@ class Snapshot:
     prompts: Mapping[str, Prompt | PromptError]
     """Prompts that a release or an arm names, by id; the error of a wrong one."""
     prices: PriceTable
-    """Prices and context sizes of models."""
     redactor: Redactor
     warnings: tuple[str, ...]
     """Problems for the operator, one line each."""
@@ -87,11 +83,7 @@ class Snapshot:
     _active_releases: dict[Overlay | None, ActiveRelease] = field(default_factory=dict, init=False, repr=False)
 
     def active_release(self, overlay: Overlay | None) -> ActiveRelease:
-        """Return the releases that serve under an overlay.
-
-        Raises:
-            RegistryError: every release is marked bad.
-        """
+        """Return the releases that serve under an overlay; raises RegistryError if all are marked bad."""
         active = self._active_releases.get(overlay)
         if active is None:
             active = self._active_releases[overlay] = self._resolve_active_release(overlay)
@@ -117,9 +109,7 @@ class Snapshot:
     ) -> ResolvedFeature:
         """Return everything that a feature uses in a release, and in an arm of an experiment.
 
-        Raises:
-            UsageError: unknown feature, or the release does not bind it.
-            PromptError: its prompt is wrong.
+        Raises UsageError if the feature is unknown or the release does not bind it, PromptError if its prompt is wrong.
         """
         key = (feature, release, arm or "")
         resolved = self._features.get(key)
@@ -131,11 +121,7 @@ class Snapshot:
         return resolved
 
     def resolve_model(self, model: str) -> ResolvedFeature:
-        """Return everything that calls of a model without a feature use: no fallback, no cache, no budget.
-
-        Raises:
-            UsageError: unknown model.
-        """
+        """Return everything that calls of a model without a feature use: no fallback, no cache, no budget."""
         key = (model,)
         resolved = self._features.get(key)
         if resolved is None:
@@ -154,13 +140,7 @@ class Snapshot:
         return resolved
 
     def endpoint(self, model: str) -> Endpoint:
-        """Return a model's endpoint.
-
-        Raises:
-            UsageError: unknown model.
-            MissingKeyError: its key is not set.
-            RegistryError: its weights are missing.
-        """
+        """Return a model's endpoint. Raises MissingKeyError without its key, RegistryError without its weights."""
         return endpoint_of(self.registry, model, self.environ, root=self.project.root)
 
     def _resolve_binding(self, bound: Binding) -> ResolvedFeature:
@@ -212,16 +192,8 @@ def load_snapshot(
 ) -> Snapshot:
     """Read all files of a project.
 
-    Args:
-        project: the project.
-        environ: the process environment; it wins over the project's .env.
-        env: the environment (`prod`); None for FLOWAI_ENV or none.
-        prices: prices of models.
-        previous: the snapshot before; it still has the released version of a released prompt whose file has changed.
-
-    Raises:
-        ProjectError: a file is wrong, or no release can serve.
-        UsageError: unknown environment.
+    `environ` wins over the project's .env. `previous` still has the released version of a released prompt whose file
+    has changed. Raises ProjectError if a file is wrong or no release can serve, UsageError for an unknown environment.
     """
     variables = environment_of(project, environ)
     registry = load_registry(project, env=env, environ=variables)

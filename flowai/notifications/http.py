@@ -23,16 +23,9 @@ _MAX_BODY_CHARS = 160
 def post_json(
     url: str, document: object, *, secrets: frozenset[str] = frozenset(), timeout_s: float = TIMEOUT_S
 ) -> None:
-    """Post a document; any other status than 2xx is a failure, also a redirect.
+    """Post a document; raises DeliveryError for any other status than 2xx, also a redirect.
 
-    Args:
-        url: http or https.
-        document: anything that msgspec encodes.
-        secrets: values to redact in errors.
-        timeout_s: time limit of the request.
-
-    Raises:
-        DeliveryError: the document was not delivered.
+    `secrets` are redacted in errors.
     """
     import http.client  # only if something is sent
     import urllib.error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -34,10 +34,8 @@ class _OutboxLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     schema_version: int = SCHEMA_VERSION
     event: Literal["queued", "failed", "sent"]
     id: str
-    """Id of the message."""
     at: datetime
     delivery: Delivery | None = None
-    """The message, if it was queued."""
     error: str | None = None
     """Why an attempt failed, secrets redacted."""
     retry_at: datetime | None = None
@@ -63,18 +61,11 @@ class DeliveryOutcome:
 
     delivery: Delivery
     error: str | None
-    """Why it failed; None if it was sent."""
     elapsed_s: float
 
 
 class Outbox:
-    """The outbox of a project.
-
-    Args:
-        path: its file; the first message creates it.
-        now: returns the time, UTC.
-        clock_s: monotonic clock, seconds.
-    """
+    """The outbox of a project; the first message creates its file. `now` is UTC, `clock_s` monotonic."""
 
     def __init__(
         self, path: Path, *, now: Callable[[], datetime], clock_s: Callable[[], float] = time.monotonic
@@ -84,11 +75,7 @@ class Outbox:
         self._clock_s = clock_s
 
     def queue(self, deliveries: Sequence[Delivery]) -> None:
-        """Store messages, except those whose id was queued before.
-
-        Raises:
-            InfrastructureError: the file cannot be written.
-        """
+        """Store messages, except those whose id was queued before."""
         known = {line.id for line in self._lines()}
         new = [delivery for delivery in deliveries if delivery.id not in known]
         if not new:
@@ -110,25 +97,13 @@ class Outbox:
                 pending.pop(line.id, None)
             elif line.id in pending:
                 before = pending[line.id]
-                pending[line.id] = Pending(
-                    delivery=before.delivery,
-                    queued_at=before.queued_at,
-                    attempt_count=before.attempt_count + 1,
-                    error=line.error,
-                    retry_at=line.retry_at,
+                pending[line.id] = replace(
+                    before, attempt_count=before.attempt_count + 1, error=line.error, retry_at=line.retry_at
                 )
         return tuple(pending.values())
 
     def deliver(self, senders: Mapping[str, Sender], *, only_due: bool = False) -> tuple[DeliveryOutcome, ...]:
-        """Attempt each message once.
-
-        Args:
-            senders: by kind of receiver; messages to other receivers stay.
-            only_due: skip messages before their `retry_at`.
-
-        Raises:
-            InfrastructureError: the file cannot be written.
-        """
+        """Attempt each message to a receiver in `senders` once; `only_due` skips those before their `retry_at`."""
         if not self._path.exists():
             return ()
         outcomes: list[DeliveryOutcome] = []

@@ -21,11 +21,7 @@ MAX_KEY_LENGTH = 255
 
 
 def send_to_pagerduty(alert: Alert, *, routing_key: str, url: str = EVENTS_URL) -> None:
-    """Trigger or resolve an incident.
-
-    Raises:
-        DeliveryError: PagerDuty did not accept it.
-    """
+    """Trigger or resolve an incident; raises DeliveryError if PagerDuty did not accept it."""
     post_json(url, {"routing_key": routing_key, **build_event(alert)}, secrets=frozenset({routing_key}))
 
 

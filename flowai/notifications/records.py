@@ -45,10 +45,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryError(Exception):
     """A message was not delivered; it stays in the outbox.
 
-    Args:
-        what: the reason, secrets redacted.
-        retry_after_s: wait that the receiver asks for, >= 0; None if it does not.
-        is_transient: whether a retry may help (429, 5xx, no connection); other failures need a person.
+    `what` is the reason, secrets redacted; `retry_after_s` the wait that the receiver asks for, >= 0. `is_transient`: a
+    retry may help (429, 5xx, no connection); other failures need a person.
     """
 
     def __init__(self, what: str, *, retry_after_s: float | None = None, is_transient: bool = True) -> None:

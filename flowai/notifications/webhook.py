@@ -15,11 +15,7 @@ SCHEMA_VERSION = 1
 
 
 def send_to_webhook(alert: Alert, *, url: str) -> None:
-    """Post an alert.
-
-    Raises:
-        DeliveryError: the receiver did not accept it.
-    """
+    """Post an alert; raises DeliveryError if the receiver did not accept it."""
     post_json(url, build_document(alert))
 
 

@@ -99,12 +99,7 @@ class AddressFinder:
         self._tail = AddressTail()
 
     def find(self, text: str, spans: Sequence[Span] = ()) -> Iterator[Span]:
-        """Find street addresses and PO boxes, with town, country and postal code after them.
-
-        Args:
-            text: plain text.
-            spans: spans found before; no address overlaps one.
-        """
+        """Find street addresses and PO boxes outside the given spans, with town, country and postal code after them."""
         limits = sorted(span.start for span in spans)
         done = 0
         for match in _BOX.finditer(text) if _BOX_HINT.search(text) else ():

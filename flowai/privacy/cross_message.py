@@ -49,17 +49,14 @@ class _Edge:
     """Part of a text that is joined."""
 
     index: int
-    """Index of the text."""
     start: int
-    """Start of the part in the text."""
     text: str
 
 
 def find_across_messages(texts: Sequence[MessageText], find: Callable[[str], Sequence[Span]]) -> dict[int, list[Span]]:
     """Find values across borders of `texts`, in the order of the conversation.
 
-    Returns:
-        Further spans by the index of the text; each covers the part of a value in its text.
+    Returns further spans by the index of the text; each covers the part of a value in its text.
     """
     spans_by_text: dict[int, list[Span]] = {}
     for order in _orders(texts):

@@ -29,19 +29,13 @@ class Recognizer(Protocol):
 
     def find(self, text: str) -> Iterable[Span]:
         """Find spans in a plain text."""
-        ...
 
 
 class Detector:
     """Finds private values and secrets; build it once.
 
-    Args:
-        regions: numbering plans that a national phone number may follow (ISO 3166-1 alpha-2).
-        known_secrets: literal secrets, found everywhere.
-        recognizers: further recognizers, such as Presidio's.
-
-    Raises:
-        UsageError: phonenumbers is not installed, or a region has no numbering plan.
+    `regions` are the numbering plans that a national phone number may follow (ISO 3166-1 alpha-2); `known_secrets` are
+    found everywhere. Raises UsageError if phonenumbers is not installed, or a region has no numbering plan.
     """
 
     def __init__(

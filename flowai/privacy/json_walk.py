@@ -31,15 +31,10 @@ class JsonString:
     role: str = ""
     """Role of its message; empty outside messages."""
     is_key: bool = False
-    """Whether it is a field's name itself."""
 
 
 class JsonTextWalk:
-    """A pass over a value; the order of the texts is always the same.
-
-    Args:
-        visit: returns the new text for a text.
-    """
+    """A pass over a value, always in the same order; `visit` returns the new text for a text."""
 
     def __init__(self, visit: Callable[[JsonString], str]) -> None:
         self._visit = visit

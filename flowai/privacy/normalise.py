@@ -41,9 +41,7 @@ class _Segment(NamedTuple):
     """A part of the plain text: copied from the original, or a replacement."""
 
     start: int
-    """Start in the plain text."""
     source: int
-    """Start in the original."""
     source_end: int
     copied: bool
     """Whether it was copied, so that positions in it correspond one to one."""

@@ -28,7 +28,6 @@ class DigitRun:
     """Digits with separators between them."""
 
     text: str
-    """The whole text."""
     start: int
     """Index of the first character: a digit, `+` or `(`."""
     end: int

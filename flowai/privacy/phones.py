@@ -75,11 +75,7 @@ _CACHE_SIZE = 4096
 class PhoneFinder:
     """Scores runs of digits as phone numbers; build it once.
 
-    Args:
-        regions: numbering plans that a national number may follow (ISO 3166-1 alpha-2), the likeliest first.
-
-    Raises:
-        UsageError: phonenumbers is not installed, or a region has no numbering plan.
+    `regions` are the numbering plans that a national number may follow (ISO 3166-1 alpha-2), the likeliest first.
     """
 
     def __init__(self, regions: Sequence[str] = REGIONS) -> None:

@@ -37,21 +37,12 @@ def is_presidio_installed() -> bool:
 
 
 class PresidioFinder:
-    """Calls Presidio; build it once, this takes seconds.
-
-    Args:
-        language: language of the texts (`en`).
-        min_score: Presidio's minimal score, 0 to 1.
-
-    Raises:
-        UsageError: Presidio is not installed.
-    """
+    """Calls Presidio, with scores from `min_score` (0 to 1); build it once, this takes seconds."""
 
     def __init__(self, *, language: str = "en", min_score: float = _MIN_SCORE) -> None:
         if not is_presidio_installed():
             raise UsageError(
-                "Presidio is not installed",
-                hint="pip install presidio-analyzer, and a spaCy model to find names",
+                "Presidio is not installed", hint="pip install presidio-analyzer, and a spaCy model to find names"
             )
         self._language = language
         self._min_score = min_score

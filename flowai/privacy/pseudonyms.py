@@ -46,14 +46,7 @@ _SPELLING: dict[EntityType, Callable[[str], str]] = {
 
 
 class Pseudonyms:
-    """Builds placeholders; one key per data set.
-
-    Args:
-        key: secret of the data set; at least 16 bytes.
-
-    Raises:
-        UsageError: the key is too short.
-    """
+    """Builds placeholders. `key` is the secret of the data set; raises UsageError below 16 bytes."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) < MIN_KEY_BYTES:

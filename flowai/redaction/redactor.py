@@ -22,10 +22,8 @@ MAX_DEPTH = 64  # deeper nesting is an attack on the stack
 class Redactor:
     """Redacts text and JSON; build it once, use it for everything.
 
-    Redacting twice changes nothing more. A text without secrets is returned unchanged.
-
-    Args:
-        known: literal secrets from the environment and the registry; those shorter than 8 characters are ignored.
+    Redacting twice changes nothing more. A text without secrets is returned unchanged. `known` are literal secrets from
+    the environment and the registry; those shorter than 8 characters are ignored.
     """
 
     def __init__(self, known: Iterable[str] = ()) -> None:
@@ -53,10 +51,7 @@ class Redactor:
         return text
 
     def spans(self, text: str) -> list[tuple[int, int, str]]:
-        """Return start, end and pattern name of each secret in `text`; they may overlap.
-
-        Use this when the text was normalised first.
-        """
+        """Return start, end and pattern name of each secret in a text that was normalised first; they may overlap."""
         spans = [
             (match.start(), match.end(), name)
             for value, name in self._known
@@ -71,13 +66,10 @@ class Redactor:
         return spans
 
     def value(self, value: Any) -> Any:  # noqa: ANN401 - JSON is anything
-        """Redact a JSON value: every string in it, keys of objects included.
+        """Redact every string of a JSON value, also keys of objects; nesting beyond 64 levels is replaced by a mark.
 
         A string under a name such as `api_key` or `password` is redacted in any case, unless it is shorter than 8
         characters, already a mark, or the name of a variable (`${OPENAI_API_KEY}`).
-
-        Returns:
-            A new value of the same shape; nesting beyond 64 levels is replaced by a mark.
         """
         return self._walk(value, MAX_DEPTH)
 

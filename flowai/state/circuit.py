@@ -73,25 +73,20 @@ def record_failure(
     A failure is in the window for `window_s` seconds, the end excluded.
     """
     if probe is not None:
-        return _reopen(window, rule, now_s=now_s) if _holds_probe(window, probe) else window
+        if not _holds_probe(window, probe):
+            return window
+        return replace(window, open_until_s=now_s + rule.open_s, probe="", lease_until_s=0.0)
     if window.open_until_s:
         return window
     recent = (*(at_s for at_s in window.failures_at_s if at_s > now_s - rule.window_s), now_s)
     opens = len(recent) > rule.failure_count
     return replace(
-        window,
-        failures_at_s=recent,
-        window_s=rule.window_s,
-        open_until_s=now_s + rule.open_s if opens else 0.0,
+        window, failures_at_s=recent, window_s=rule.window_s, open_until_s=now_s + rule.open_s if opens else 0.0
     )
 
 
 def _holds_probe(window: CircuitWindow, probe: str) -> bool:
     return probe != "" and window.probe == probe
-
-
-def _reopen(window: CircuitWindow, rule: BreakerRule, *, now_s: float) -> CircuitWindow:
-    return replace(window, open_until_s=now_s + rule.open_s, probe="", lease_until_s=0.0)
 
 
 def record_success(window: CircuitWindow, *, probe: str) -> CircuitWindow:

@@ -18,14 +18,9 @@ if TYPE_CHECKING:
 def open_state(address: str, root: Path, *, clock_s: Callable[[], float]) -> StateStore:
     """Open a store; close it with `aclose`. A damaged or unreachable store raises at its first use.
 
-    Args:
-        address: a directory (`.flowai`), `redis://...`, `rediss://...`, or `memory:` for this process only.
-        root: the project's root; a relative directory starts there.
-        clock_s: seconds since the epoch; Redis uses its own clock.
-
-    Raises:
-        ProjectError: the address has another scheme or cannot be parsed.
-        InfrastructureError: the extra `redis` is not installed.
+    `address` is a directory (`.flowai`) below `root`, `redis://...`, `rediss://...`, or `memory:` for this process
+    only. Redis uses its own clock. Raises ProjectError for another address, InfrastructureError without the extra
+    `redis`.
     """
     scheme = scheme_of(address)
     if scheme in REDIS_SCHEMES:

@@ -27,38 +27,23 @@ T = TypeVar("T")
 Parameters = ParamSpec("Parameters")
 
 
-def _with_fallback(
-    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, T]],
+def _forward(
+    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, T]], *, has_fallback: bool = True
 ) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, T]]:
-    """Build a method that calls the shared store, or the local one while the shared store is unreachable."""
+    """Build a method that calls the shared store; while it is unreachable, the local one, or it raises the error."""
 
     @wraps(method)
     async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
-        return await self._call(methodcaller(method.__name__, *args, **kwargs))
-
-    return call
-
-
-def _shared_only(
-    method: Callable[Concatenate[StateStore, Parameters], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[FallbackStateStore, Parameters], Coroutine[Any, Any, T]]:
-    """Build a method that calls the shared store only and raises InfrastructureError while it is unreachable."""
-
-    @wraps(method)
-    async def call(self: FallbackStateStore, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> T:
-        return await self._call_shared(methodcaller(method.__name__, *args, **kwargs))
+        operation = methodcaller(method.__name__, *args, **kwargs)
+        return await (self._call(operation) if has_fallback else self._call_shared(operation))
 
     return call
 
 
 class FallbackStateStore:
-    """`StateStore` that falls back to a local store.
+    """`StateStore` that falls back to a local store, whose clock is `clock_s`.
 
-    Args:
-        shared: the store that processes share.
-        local: this process's own store.
-        clock_s: the clock of `local`, seconds since the epoch.
-        retry_interval_s: seconds between two attempts to reach the shared store, > 0; no call waits for it in between.
+    The shared store is tried again after `retry_interval_s` > 0 seconds; no call waits for it in between.
     """
 
     def __init__(
@@ -135,25 +120,21 @@ class FallbackStateStore:
             self._last_seen[environment] = (self._clock_s(), result)
         return result
 
-    admit = _with_fallback(StateStore.admit)
-    record_failure = _with_fallback(StateStore.record_failure)
-    record_success = _with_fallback(StateStore.record_success)
-    release_probe = _with_fallback(StateStore.release_probe)
-    back_off = _with_fallback(StateStore.back_off)
-    reserve = _with_fallback(StateStore.reserve)
-    settle = _with_fallback(StateStore.settle)
-    spent_usd = _with_fallback(StateStore.spent_usd)
-    deregister = _with_fallback(StateStore.deregister)
-    write_overlay = _shared_only(StateStore.write_overlay)
-    clear_overlay = _shared_only(StateStore.clear_overlay)
-    heartbeats = _shared_only(StateStore.heartbeats)
+    admit = _forward(StateStore.admit)
+    record_failure = _forward(StateStore.record_failure)
+    record_success = _forward(StateStore.record_success)
+    release_probe = _forward(StateStore.release_probe)
+    back_off = _forward(StateStore.back_off)
+    reserve = _forward(StateStore.reserve)
+    settle = _forward(StateStore.settle)
+    spent_usd = _forward(StateStore.spent_usd)
+    deregister = _forward(StateStore.deregister)
+    write_overlay = _forward(StateStore.write_overlay, has_fallback=False)
+    clear_overlay = _forward(StateStore.clear_overlay, has_fallback=False)
+    heartbeats = _forward(StateStore.heartbeats, has_fallback=False)
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
-        """Announce that this process is alive; the shared store only.
-
-        Raises:
-            InfrastructureError: the shared store is unreachable.
-        """
+        """Announce that this process is alive; the shared store only."""
         if not self._should_retry_shared():
             raise InfrastructureError(self.unavailable_reason or "the shared state is unreachable")
         await self._call_shared(lambda store: store.heartbeat(heartbeat, lifetime_s=lifetime_s))

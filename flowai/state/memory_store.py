@@ -21,12 +21,7 @@ def random_id() -> str:
 
 
 class InMemoryStateStore:
-    """`StateStore` of one process and one event loop.
-
-    Args:
-        clock_s: seconds since the epoch.
-        new_id: returns unique ids, for leases and for this store.
-    """
+    """`StateStore` of one process and one event loop."""
 
     def __init__(self, clock_s: Callable[[], float], *, new_id: Callable[[], str] = random_id) -> None:
         self._clock_s = clock_s
@@ -38,12 +33,9 @@ class InMemoryStateStore:
         self._processes: dict[tuple[str, str], tuple[float, Heartbeat]] = {}  # by environment and process: end of life
 
     def load(self, environment: str, state: SharedState, *, ahead_s: float) -> None:
-        """Copy the state last read from another store, so that its open breakers stay open here.
+        """Replace all breakers and the overlay by the state last read from another store.
 
-        Args:
-            environment: the environment of the overlay in `state`.
-            state: replaces all breakers.
-            ahead_s: how far this store's clock is ahead of the other's, seconds.
+        This store's clock is `ahead_s` seconds ahead of the other's.
         """
         self._windows = {provider: _window_from_view(view, ahead_s) for provider, view in state.breakers.items()}
         if state.overlay is None:
@@ -102,16 +94,14 @@ class InMemoryStateStore:
         today = utc_day(now_s)
         spent_nano = self._spent_nano.get((today, account))
         if spent_nano is None:
-            self._delete_days_before(oldest_kept_day(now_s))
+            oldest = oldest_kept_day(now_s)
+            self._spent_nano = {key: spent for key, spent in self._spent_nano.items() if key[0] >= oldest}
             spent_nano = 0
         total_nano = spent_nano + nano_usd(amount_usd)
         if total_nano > limit_nano_usd(limit_usd):
             return None
         self._spent_nano[today, account] = total_nano
         return Reservation(account=account, day=today, amount_usd=amount_usd, held_by=self._held_by)
-
-    def _delete_days_before(self, oldest: str) -> None:
-        self._spent_nano = {key: spent for key, spent in self._spent_nano.items() if key[0] >= oldest}
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost."""

@@ -24,11 +24,7 @@ _DAY_S = 86_400
 
 
 def nano_usd(amount_usd: float) -> int:
-    """Return an amount in nano-dollars, rounded to the nearest.
-
-    Raises:
-        UsageError: not a number from 0 to `MAX_USD`.
-    """
+    """Return an amount in nano-dollars, rounded to the nearest; raises UsageError outside 0 to `MAX_USD`."""
     if not 0 <= amount_usd <= MAX_USD:
         raise UsageError(f"an amount of {amount_usd} US dollars; expected 0 to {MAX_USD:,.0f}")
     return round(amount_usd * _NANO_PER_USD)

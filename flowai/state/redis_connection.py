@@ -47,14 +47,8 @@ class _PendingCommand:
 class RedisConnection:
     """Connection that opens at its first use, in that event loop, and reopens after it broke.
 
-    Args:
-        url: as the redis library parses it.
-        purpose: what Redis is used for, as errors name it.
-        pause_s: seconds without a new attempt after a failure, >= 0; all commands fail at once meanwhile.
-        clock_s: monotonic.
-
-    Raises:
-        ValueError: the URL cannot be parsed; the message quotes nothing of it.
+    Errors name `purpose`. For `pause_s` after a failure, all commands fail at once. `clock_s` is monotonic. Raises
+    ValueError if the URL cannot be parsed; the message quotes nothing of it.
     """
 
     def __init__(
@@ -71,11 +65,7 @@ class RedisConnection:
         self._sender: asyncio.Task[None] | None = None
 
     async def send(self, *commands: Command) -> list[Any]:
-        """Send commands and return their replies: bytes, integers, lists; a ResponseError for a refused command.
-
-        Raises:
-            InfrastructureError: no connection or no reply within the timeouts.
-        """
+        """Send commands and return their replies: bytes, integers, lists; a ResponseError for a refused command."""
         if self._unavailable_reason is not None:
             now_s = self._clock_s()
             if now_s < self._try_at_s:
@@ -88,11 +78,7 @@ class RedisConnection:
         return await pending.replies
 
     async def run(self, *commands: Command) -> list[Any]:
-        """Send commands and return their replies.
-
-        Raises:
-            InfrastructureError: no connection, no reply within the timeouts, or a command was refused.
-        """
+        """Send commands and return their replies; raises InfrastructureError also if one was refused."""
         return [self.check_reply(reply) for reply in await self.send(*commands)]
 
     async def run_transaction(self, *commands: Command) -> list[Any]:
@@ -101,11 +87,7 @@ class RedisConnection:
         return [self.check_reply(reply) for reply in replies]
 
     def check_reply(self, reply: Any) -> Any:  # noqa: ANN401 - any reply
-        """Return a reply, unless Redis refused the command: full memory, or no permission.
-
-        Raises:
-            InfrastructureError: the command was refused.
-        """
+        """Return a reply; raises InfrastructureError if Redis refused the command (full memory, no permission)."""
         if isinstance(reply, ResponseError):
             raise self._error("refused", str(reply))
         return reply
@@ -183,10 +165,7 @@ async def _within(timeout_s: float, work: Coroutine[Any, Any, CommandResult]) ->
     """Await `work` for at most `timeout_s`, plus one short read of what has already arrived.
 
     Time in which this process was busy is not the server's: a reply in the socket buffer at the timeout is still read.
-    `asyncio.timeout` would discard it.
-
-    Raises:
-        TimeoutError: `work` was cancelled, which closes the connection.
+    `asyncio.timeout` would discard it. After a TimeoutError, `work` was cancelled, which closes the connection.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -53,13 +53,8 @@ def _script(name: str) -> _Script:
 class RedisStateStore:
     """`StateStore` of the processes that share a Redis; connects at its first use, in that event loop.
 
-    Args:
-        url: `redis://` or `rediss://` (TLS), as the redis library parses it.
-        clock_s: seconds since the epoch; None for the server's clock, which all machines share.
-        new_id: returns unique ids, for leases and for accounts.
-
-    Raises:
-        ValueError: the URL cannot be parsed; the message quotes nothing of it.
+    Without `clock_s` the server's clock counts, which all machines share. Raises ValueError if the URL cannot be
+    parsed; the message quotes nothing of it.
     """
 
     def __init__(

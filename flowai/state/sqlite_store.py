@@ -60,10 +60,7 @@ _heartbeat_decoder = msgspec.json.Decoder(Heartbeat)
 class SqliteStateStore:
     """`StateStore` of the processes of one machine; opens its file at the first use, in that thread.
 
-    Args:
-        directory: where the file is, on a local disk; created when missing.
-        clock_s: seconds since the epoch; the same for all processes.
-        new_id: returns unique ids, for leases and for the file.
+    `directory` is on a local disk and created when missing; `clock_s` is the same for all processes.
     """
 
     def __init__(self, directory: Path, clock_s: Callable[[], float], *, new_id: Callable[[], str] = random_id) -> None:

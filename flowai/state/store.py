@@ -124,7 +124,6 @@ class SharedState(msgspec.Struct, frozen=True, kw_only=True):
     breakers: Mapping[str, BreakerView] = {}
     """Providers that are not closed and quiet."""
     overlay: Overlay | None = None
-    """The environment's live overlay."""
     read_at_s: float = 0.0
     """When it was read, by the store's clock."""
 
@@ -138,11 +137,9 @@ class StateStore(Protocol):
 
     async def shared(self, environment: str) -> SharedState:
         """Read what every call reads."""
-        ...
 
     async def admit(self, provider: str, rule: BreakerRule) -> BreakerDecision:
         """Return whether an attempt may start; takes the probe's lease if one is due."""
-        ...
 
     async def record_failure(self, provider: str, rule: BreakerRule, *, probe: str | None = None) -> BreakerView:
         """Count a failure; opens the breaker above the limit, or again after a failed probe.
@@ -150,52 +147,39 @@ class StateStore(Protocol):
         Nothing changes for a failure of an earlier attempt while the breaker is open, or of a probe that lost its
         lease.
         """
-        ...
 
     async def record_success(self, provider: str, *, probe: str) -> None:
         """Close the breaker after a successful probe and clear its window; ordinary successes are not reported."""
-        ...
 
     async def release_probe(self, provider: str, *, probe: str) -> None:
         """Return a lease without a result (the caller left): the next attempt probes."""
-        ...
 
     async def back_off(self, provider: str, *, for_s: float) -> None:
         """Start a back-off of a provider; the later end of two counts."""
-        ...
 
     async def reserve(self, account: str, amount_usd: float, *, limit_usd: float) -> Reservation | None:
         """Reserve money for today (UTC); None above the limit. A reservation that is never settled stays spent."""
-        ...
 
     async def settle(self, reservation: Reservation, *, actual_usd: float) -> None:
         """Replace a reservation by the real cost, >= 0; a store that does not hold it only adds the cost."""
-        ...
 
     async def spent_usd(self, account: str) -> float:
         """Return what is spent and reserved today (UTC)."""
-        ...
 
     async def write_overlay(self, environment: str, overlay: Overlay) -> None:
         """Write an overlay; an older epoch than the current one changes nothing."""
-        ...
 
     async def clear_overlay(self, environment: str) -> None:
         """Remove the overlay."""
-        ...
 
     async def heartbeat(self, heartbeat: Heartbeat, *, lifetime_s: float) -> None:
         """Announce that this process is alive; without another heartbeat it counts as gone after its lifetime."""
-        ...
 
     async def heartbeats(self, environment: str) -> Sequence[Heartbeat]:
         """List the live processes of an environment, by name."""
-        ...
 
     async def deregister(self, environment: str, process: str) -> None:
         """Remove a process that exits."""
-        ...
 
     async def aclose(self) -> None:
         """Close files and connections; may be called twice."""
-        ...

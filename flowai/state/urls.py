@@ -16,11 +16,9 @@ def scheme_of(address: str) -> str:
 
 
 def redis_host(url: str) -> str:
-    """Return host, port and database of a Redis URL: `host:6379/0`.
+    """Return host, port and database of a Redis URL, `host:6379/0`; raises ValueError without quoting it.
 
-    Raises:
-        ValueError: it cannot be parsed; the message quotes nothing of it. A `/`, `#`, `@` or `?` in a password must be
-            percent-encoded, or the rest of the password would count as something else.
+    A `/`, `#`, `@` or `?` in a password must be percent-encoded, or the rest of the password counts as something else.
     """
     try:
         parts = urlsplit(url)

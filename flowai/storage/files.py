@@ -60,11 +60,7 @@ def encoding_problem(text: str) -> str | None:
 
 
 def check_encodable(value: object, *, place: Place, kind: type[ProjectError] = ProjectError) -> None:
-    """Check that UTF-8 can encode all text in a JSON value.
-
-    Raises:
-        ProjectError: (or `kind`) a text has an unpaired surrogate.
-    """
+    """Raise an error of class `kind` if a text in a JSON value has an unpaired surrogate."""
     problem = encoding_problem(json.dumps(value, ensure_ascii=False))
     if problem is not None:
         raise kind(problem, place=place, hint="write both halves of the pair, or remove the character")
@@ -73,13 +69,7 @@ def check_encodable(value: object, *, place: Place, kind: type[ProjectError] = P
 def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> str:
     """Read a UTF-8 file without a leading byte-order mark; line ends are kept.
 
-    Args:
-        path: the file.
-        name: the file in messages; default its path.
-        kind: class of the error.
-
-    Raises:
-        ProjectError: (or `kind`) the file is missing, unreadable, a directory, or not UTF-8; with the bad byte's line.
+    Raises `kind`, which calls the file `name`, if it is missing, unreadable, a directory, or not UTF-8.
     """
     shown = name or str(path)
     try:
@@ -101,8 +91,7 @@ def read_text(path: Path, *, name: str | None = None, kind: type[ProjectError] =
 def parse_yaml(text: str, *, name: str, kind: type[ProjectError] = ProjectError) -> Document:
     """Parse one YAML document, called `name` in messages; an empty text has the value None.
 
-    Raises:
-        ProjectError: (or `kind`) invalid syntax, a duplicate key, or a tag that would build an object.
+    Raises `kind` for invalid syntax, a duplicate key, or a tag that would build an object.
     """
     import yaml  # some commands never read YAML
 
@@ -157,11 +146,7 @@ def read_yaml(path: Path, *, name: str | None = None, kind: type[ProjectError] =
 
 
 def read_json(path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError) -> Any:  # noqa: ANN401 - JSON is anything
-    """Read a JSON file.
-
-    Raises:
-        ProjectError: (or `kind`) the file is missing, unreadable, or not JSON, or has an unpaired surrogate.
-    """
+    """Read a JSON file; raises `kind` if it is missing, unreadable, not JSON, or has an unpaired surrogate."""
     text = read_text(path, name=name, kind=kind)
     try:
         value = json.loads(text)
@@ -210,8 +195,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a file in one step: a reader sees the old content or the new, never half. Creates parent directories.
 
-    Raises:
-        InfrastructureError: the disk is full or the directory cannot be written; the old file is unchanged.
+    If it raises InfrastructureError, the old file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with writing(path):
@@ -242,18 +226,9 @@ def open_directory(path: Path) -> Iterator[int]:
 
 
 def take_lock(file: int | IO[bytes], *, limit_s: float, clock_s: Callable[[], float]) -> bool:
-    """Lock an open file or directory; the kernel frees the lock when the file is closed or its process dies.
+    """Lock an open file or directory within `limit_s`; return whether the lock was free.
 
-    Args:
-        file: the open file.
-        limit_s: longest wait, >= 0.
-        clock_s: monotonic clock, seconds.
-
-    Returns:
-        Whether the lock was free within the limit.
-
-    Raises:
-        OSError: the file system has no locks.
+    The kernel frees it when the file is closed or its process dies. Raises OSError if the file system has no locks.
     """
     end_s = clock_s() + limit_s
     while True:

@@ -34,16 +34,10 @@ def json_schema(*records: type[msgspec.Struct]) -> dict[str, Any]:
 def schema_components(
     records: Sequence[Any], *, ref_template: str
 ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-    """Build the schemas of records or unions, equal for all supported versions of msgspec.
+    """Return the schema of each record or union, and the definitions they refer to with `ref_template` (`{name}`).
 
-    Versions differ in how they indent a docstring, and in whether they list the keys of a mapping.
-
-    Args:
-        records: the records, or unions of them.
-        ref_template: reference to a definition, with `{name}` in it.
-
-    Returns:
-        The schema of each record, and the definitions that they refer to, each described by its first sentence.
+    Equal for all supported versions of msgspec, which differ in how they indent a docstring, and in whether they list
+    the keys of a mapping. Each definition is described by its first sentence.
     """
     schemas, definitions = msgspec.json.schema_components(records, ref_template=ref_template)
     for kind in records_in(*records):

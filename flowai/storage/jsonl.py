@@ -31,11 +31,7 @@ class Lines(Generic[Record]):
 
 
 def read_lines(path: Path, kind: type[Record], *, name: str) -> Lines[Record]:
-    """Read a file of `kind` records, called `name` in messages; a missing file is empty.
-
-    Raises:
-        ProjectError: the file cannot be read, or a line is JSON but not such a record.
-    """
+    """Read a file of `kind` records, called `name` in messages; a missing file is empty."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -61,13 +57,9 @@ def read_lines(path: Path, kind: type[Record], *, name: str) -> Lines[Record]:
 def iterate_jsonl(
     path: Path, *, name: str | None = None, kind: type[ProjectError] = ProjectError
 ) -> Iterator[tuple[int, Any]]:
-    """Read a JSONL file line by line, in constant memory.
+    """Yield line number from 1 and value of each line that is not blank, in constant memory.
 
-    Yields:
-        The line number from 1, and the parsed value; blank lines are skipped.
-
-    Raises:
-        ProjectError: (or `kind`) the file is missing or unreadable, or a line is not JSON or has an unpaired surrogate.
+    Raises `kind` if the file is missing or unreadable, or a line is not JSON or has an unpaired surrogate.
     """
     shown = name or str(path)
     try:
@@ -105,10 +97,9 @@ class AppendLog:
                 os.write(self._descriptor, b"\n")
 
     def lock(self) -> bool:
-        """Lock the file until it is closed, shared with other writers.
+        """Lock the file until it is closed, shared with other writers; return whether its path still names it.
 
-        Returns:
-            Whether its path still names it: if the file was removed meanwhile, open it again.
+        If the file was removed meanwhile, open it again.
         """
         with suppress(OSError):  # a file system without locks
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
@@ -118,11 +109,7 @@ class AppendLog:
             return False
 
     def append(self, record: object) -> None:
-        """Write one record (anything msgspec encodes) as one line.
-
-        Raises:
-            InfrastructureError: the disk is full; a half-written line is removed.
-        """
+        """Write one record (anything msgspec encodes) as one line; on a full disk, a half-written line is removed."""
         data = self._encoder.encode(record) + b"\n"
         with writing(self.path):
             written = os.write(self._descriptor, data)

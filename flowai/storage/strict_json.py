@@ -35,13 +35,9 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NotStrictError(ValueError):
-    """A text is not JSON of the dialect; its message is one short line.
+    """A text is not JSON of the dialect; its message is one short line, `what` was found by default.
 
-    Args:
-        rule: id of the violated rule (`json/nan`).
-        what: what was found; empty if the rule says it all.
-        problem: the message; default `what`.
-        position: index of the character at which the parser stopped; None if unknown.
+    `rule` is the id of the violated rule (`json/nan`), `position` the character at which the parser stopped.
     """
 
     def __init__(self, rule: str, what: str = "", *, problem: str = "", position: int | None = None) -> None:
@@ -52,11 +48,7 @@ class NotStrictError(ValueError):
 
 
 def parse_json(text: str, *, dialect: Dialect = "interoperable") -> Any:  # noqa: ANN401 - JSON is anything
-    """Parse a text that is one JSON value with optional white space around it.
-
-    Raises:
-        NotStrictError: the text is not JSON of this dialect.
-    """
+    """Parse a text that is one JSON value, or raise NotStrictError."""
     try:
         value = _DECODERS[dialect].decode(text)
     except (ValueError, RecursionError) as error:
@@ -70,14 +62,7 @@ def parse_json(text: str, *, dialect: Dialect = "interoperable") -> Any:  # noqa
 
 
 def parse_json_at(text: str, start: int, *, dialect: Dialect) -> tuple[Any, int]:
-    """Parse the JSON value that begins at a character; anything may follow.
-
-    Returns:
-        The value, and the index of the character after it.
-
-    Raises:
-        NotStrictError: no value of this dialect begins there.
-    """
+    """Return the JSON value that begins at a character, and the index after it; anything may follow."""
     try:
         return _DECODERS[dialect].raw_decode(text, start)
     except (ValueError, RecursionError) as error:

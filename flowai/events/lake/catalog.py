@@ -33,8 +33,7 @@ class LogFiles:
 def hold_read_lock(directories: Sequence[Path]) -> Iterator[None]:
     """Hold the log's read lock: no listed file is removed meanwhile; a compaction leaves that to the next one.
 
-    Args:
-        directories: the log; missing ones, and file systems without locks, are skipped.
+    Missing directories, and file systems without locks, are skipped.
     """
     with ExitStack() as stack:
         for directory in directories:
@@ -59,25 +58,14 @@ def date_of(name: str) -> date | None:
 
 
 def manifests_of(day: Path) -> dict[str, LakeManifest]:
-    """Return the manifests of a day by file name.
-
-    Raises:
-        InfrastructureError: one cannot be read.
-    """
+    """Return the manifests of a day by file name; raises InfrastructureError if one cannot be read."""
     return {path.name: read_manifest(path) for path in sorted(day.glob("manifest-*.json"))}
 
 
 def files_of_day(directories: Sequence[Path], name: str) -> LogFiles:
-    """Return the files of a day that count.
+    """Return the files of a day that count; `directories` together contain one log.
 
-    A file that is in several directories counts once: names contain the process or a digest.
-
-    Args:
-        directories: together they contain one log; the first one wins.
-        name: the day's directory.
-
-    Raises:
-        InfrastructureError: a manifest cannot be read.
+    A file that is in several of them counts once, in the first: names contain the process or a digest.
     """
     # JSONL files before manifests: a file that is compacted in between is then known as compacted
     lines = _by_name(directories, name, "*.jsonl")
@@ -109,11 +97,7 @@ def files_of_days(directories: Sequence[Path], is_needed: Callable[[date | None]
 
 
 def has_file_for_day(directory: Path, process: str, at: datetime) -> bool:
-    """Return whether a process has a file for the UTC day of a time, compacted or not.
-
-    Raises:
-        InfrastructureError: a manifest cannot be read.
-    """
+    """Return whether a process has a file for the UTC day of a time, compacted or not."""
     day, name = directory / f"dt={at.astimezone(UTC).date().isoformat()}", f"{process}.jsonl"
     if (day / name).exists():
         return True

@@ -101,15 +101,13 @@ class CompactionSettings:
     clock_s: Callable[[], float]
     """Monotonic clock, seconds."""
     on_day: Callable[[DayResult], None]
-    """Receives the result of each day."""
 
 
 def compact(directory: Path, settings: CompactionSettings) -> Compaction:
     """Compact a log; skip what was compacted before, finish what was interrupted.
 
-    Raises:
-        InfrastructureError: another compaction is running, the disk is full, or a file cannot be read; every event
-            still counts once.
+    Raises InfrastructureError if another compaction is running, the disk is full, or a file cannot be read; every event
+    still counts once.
     """
     if not directory.is_dir():
         return Compaction(before=settings.before.isoformat(), days=(), skipped=(), removed_count=0, backed_up_count=0)

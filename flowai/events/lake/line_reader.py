@@ -36,7 +36,6 @@ class LakeRow:
     line: bytes
     """Its JSON, fields that this version does not know under `other_fields`."""
     digest: int
-    """See `LineReader.digest_of`."""
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -55,11 +54,7 @@ class LineReader:
         self._nested = frozenset(name for name, kind in columns().items() if kind == "JSON")
 
     def read(self, line: bytes) -> LakeRow | LineProblem:
-        """Parse a line.
-
-        Args:
-            line: not blank; with its line end, unless it is torn.
-        """
+        """Parse a line, which is not blank and has its line end, unless it is torn."""
         if len(line) > MAX_LINE_BYTES:
             return "too_long"
         text = line.strip()
@@ -74,11 +69,7 @@ class LineReader:
             return "unreadable" if line.endswith(b"\n") else "torn"
 
     def event_of(self, line: str | bytes) -> Event:
-        """Return the event of a row of the lake.
-
-        Raises:
-            msgspec.DecodeError: it is not an event.
-        """
+        """Return the event of a row of the lake; raises msgspec.DecodeError if it is none."""
         event: Event = self._decode(line)
         return event
 
@@ -131,11 +122,9 @@ def digest_text(digest: int) -> str:
 
 
 def line_pieces(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield the lines of a file, in bounded memory.
+    """Yield the lines of a file with their ends, and True, in bounded memory.
 
-    Yields:
-        A line with its end, and True; or a piece of a line that is longer than `MAX_LINE_BYTES`, and whether it is
-        the line's last piece.
+    A line longer than `MAX_LINE_BYTES` comes in pieces, each with whether it is the line's last.
     """
     while piece := stream.readline(MAX_LINE_BYTES + 1):
         yield piece, piece.endswith(b"\n") or len(piece) <= MAX_LINE_BYTES

@@ -30,11 +30,9 @@ class DownloadOptions:
     """Options of a download."""
 
     is_needed: Callable[[date | None], bool]
-    """Whether a reader needs a day."""
     local_directories: Sequence[Path]
     """Directories of the same log on this machine; their files are not downloaded."""
     max_bytes: int
-    """Limit of the local copy."""
     clock_s: Callable[[], float]
     """Monotonic clock, seconds."""
 
@@ -43,9 +41,7 @@ class DownloadOptions:
 def local_copy(store: ObjectStore, directory: Path, options: DownloadOptions) -> Iterator[None]:
     """Download the needed days into a directory, and keep them there until the end; the oldest other days are removed.
 
-    Raises:
-        InfrastructureError: the store is unreachable, refuses, or lacks a file that a manifest names; the disk is
-            full; or the days exceed `max_bytes`.
+    Raises InfrastructureError also if a file that a manifest names is missing, or the days exceed `max_bytes`.
     """
     days = [name for name in store.directories() if name.startswith("dt=") and options.is_needed(date_of(name))]
     listed = {name: store.objects(name) for name in days}

@@ -127,16 +127,9 @@ def read_manifest(path: Path) -> LakeManifest:
 
 
 def parse_manifest(data: bytes, *, day: str, name: str, shown: str) -> LakeManifest:
-    """Parse a manifest.
+    """Parse the manifest `name` of a day's directory, called `shown` in messages.
 
-    Args:
-        data: content of the file.
-        day: directory of the file.
-        name: name of the file.
-        shown: the file in messages.
-
-    Raises:
-        InfrastructureError: the manifest is damaged, or of a newer version.
+    Raises InfrastructureError if it is damaged, or of a newer version.
     """
     place = Place(file=shown)
     hint = "copy the file again from its origin; `flowai events validate` lists what is damaged"

@@ -65,7 +65,6 @@ class ObjectInfo:
     """Its name below the address."""
     byte_count: int
     etag: str | None
-    """The store's tag for this version; None if it has none."""
     modified_at: datetime
 
 
@@ -75,11 +74,7 @@ def is_address(text: str) -> bool:
 
 
 def check_address(address: str) -> None:
-    """Check the address of an object store.
-
-    Raises:
-        UsageError: the scheme is unknown, the bucket is missing, or the address contains credentials.
-    """
+    """Raise UsageError for an unknown scheme, a missing bucket, or credentials in the address."""
     parts = urlsplit(address)
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"`{scheme}://`" for scheme in SCHEMES)
@@ -96,9 +91,7 @@ def check_address(address: str) -> None:
 class ObjectStore:
     """Objects below an address; created by `open_store`.
 
-    Args:
-        address: name of the store in messages.
-        inner: obstore's store.
+    All methods raise InfrastructureError if the store is unreachable or refuses.
     """
 
     def __init__(self, address: str, inner: Any) -> None:  # noqa: ANN401 - one of obstore's classes
@@ -106,11 +99,7 @@ class ObjectStore:
         self._inner = inner
 
     def directories(self) -> list[str]:
-        """Return the names of the directories below the address.
-
-        Raises:
-            InfrastructureError: (all methods) the store is unreachable or refuses.
-        """
+        """Return the names of the directories below the address."""
         import obstore
 
         with self._guard_errors(""):
@@ -124,21 +113,14 @@ class ObjectStore:
         with self._guard_errors(directory):
             return {
                 meta["path"]: ObjectInfo(
-                    key=meta["path"],
-                    byte_count=meta["size"],
-                    etag=meta["e_tag"],
-                    modified_at=meta["last_modified"],
+                    key=meta["path"], byte_count=meta["size"], etag=meta["e_tag"], modified_at=meta["last_modified"]
                 )
                 for batch in obstore.list(self._inner, directory)
                 for meta in batch
             }
 
     def put(self, key: str, path: Path) -> str | None:
-        """Write a new object in one step and return its etag.
-
-        Raises:
-            FileExistsError: the object exists.
-        """
+        """Write a new object in one step and return its etag; raises FileExistsError if it exists."""
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
@@ -186,14 +168,10 @@ class ObjectStore:
 
 
 def open_store(address: str, environ: Mapping[str, str]) -> ObjectStore:
-    """Open an address; no request is made yet.
+    """Open `s3://bucket/prefix`, or a directory, which is created; no request is made yet.
 
-    Args:
-        address: `s3://bucket/prefix`, or a directory, which is created.
-        environ: environment variables, with those of the project's .env.
-
-    Raises:
-        UsageError: the address is not supported, or the extra `lake` is not installed.
+    `environ` includes the project's .env. Raises UsageError if the address is not supported, or the extra `lake` is not
+    installed.
     """
     try:
         import obstore.store

@@ -40,15 +40,9 @@ class ParquetCodec:
         self._connection = connection
 
     def write(self, lines: Path, target: Path, *, group_rows: int) -> None:
-        """Write a Parquet file; equal lines give equal bytes.
+        """Write a JSONL file of rows, whose nested values are JSON, as Parquet; equal lines give equal bytes.
 
-        Args:
-            lines: a JSONL file of rows; nested values are JSON.
-            target: the file; its directory exists.
-            group_rows: see `rows_per_group`.
-
-        Raises:
-            InfrastructureError: the disk is full, or a line is not a row.
+        Raises InfrastructureError if the disk is full, or a line is not a row.
         """
         types = ", ".join(f"'{name}': '{kind}'" for name, kind in columns().items())
         names = ", ".join(f'"{name}"' for name in columns())
@@ -60,13 +54,9 @@ class ParquetCodec:
         self._query(f"COPY (SELECT {names} FROM {source}) TO {_literal(target)} ({options})", target)  # noqa: S608 - quoted above
 
     def read(self, path: Path) -> Iterator[tuple[str, str | None]]:
-        """Read a file, in its order.
+        """Yield each event's line and the fields that this version does not know, both JSON.
 
-        Yields:
-            An event's line, and the fields that this version does not know, both JSON.
-
-        Raises:
-            InfrastructureError: the file is damaged, or not Parquet.
+        Raises InfrastructureError if the file is damaged, or not Parquet.
         """
         source = f"read_parquet({_literal(path)}, hive_partitioning = false, file_row_number = true)"
         types = {row[0]: row[1] for row in self._query(f"DESCRIBE SELECT * FROM {source}", path)}  # noqa: S608 - as above

@@ -67,9 +67,7 @@ class StagedFile:
 class Staging:
     """Collects the lines of a day's files and writes them as Parquet.
 
-    Args:
-        directory: empty, on the log's own disk, so that files can be renamed into their place.
-        rows: writes and reads Parquet.
+    `directory` is empty and on the log's own disk, so that files can be renamed into their place.
     """
 
     def __init__(self, directory: Path, rows: ParquetCodec) -> None:
@@ -87,11 +85,7 @@ class Staging:
         self._unparsed_count = 0
 
     def add_file(self, path: Path) -> None:
-        """Add the lines of a file.
-
-        Raises:
-            InfrastructureError: the disk is full, or a file cannot be read.
-        """
+        """Add the lines of a file."""
         head = b""
         sha256 = hashlib.sha256()
         line_count = byte_count = 0
@@ -118,11 +112,7 @@ class Staging:
         )
 
     def finish(self) -> None:
-        """Write everything that is left to files.
-
-        Raises:
-            InfrastructureError: the disk is full, or the written rows differ from the lines.
-        """
+        """Write everything left to files; raises InfrastructureError if the written rows differ from the lines."""
         self._write_parts()
         if self._unparsed_count:
             digest, size = _sync_and_hash(self._unparsed_path)
@@ -232,12 +222,7 @@ class Staging:
 
 
 def events_digest(rows: ParquetCodec, reader: LineReader, path: Path) -> tuple[int, int]:
-    """Return the number of events in a Parquet file, and their digest.
-
-    Raises:
-        msgspec.DecodeError: a row is not an event.
-        InfrastructureError: the file cannot be read.
-    """
+    """Return the number of events in a Parquet file, and their digest; raises msgspec.DecodeError for another row."""
     count = digest = 0
     for line, others in rows.read(path):
         digest = add_digests(digest, reader.digest_of(reader.event_of(line), others))

@@ -68,14 +68,8 @@ class _SourceFile:
 def sync(directory: Path, store: ObjectStore, *, record: Path, on_copied: Callable[[str, int], None]) -> SyncReport:
     """Copy the compacted files; skip those that were copied before, finish an interrupted copy.
 
-    Args:
-        directory: the log.
-        store: the target.
-        record: file that remembers verified copies; without it all copies are read back once.
-        on_copied: receives key and size of each file.
-
-    Raises:
-        InfrastructureError: the target is unreachable or refuses; files copied so far stay there.
+    The file `record` remembers verified copies; without it all copies are read back once. `on_copied` receives key and
+    size of each file. If it raises InfrastructureError, files copied so far stay there.
     """
     known = _read_record(record)
     with AppendLog(record) as log:
@@ -131,7 +125,9 @@ class _Sync:
                     sha256=entry.sha256,
                 )
                 is_complete &= self._copy(file, remote.get(file.key))
-            last = _manifest_file(day, name)
+            data = (day / name).read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            last = _SourceFile(key=f"{day.name}/{name}", path=day / name, byte_count=len(data), sha256=digest)
             if is_complete and self._copy(last, remote.get(last.key)):
                 self._event_count += manifest.event_count
 
@@ -178,16 +174,6 @@ class _Sync:
         copied = SyncedFile(key=file.key, byte_count=file.byte_count, sha256=file.sha256, etag=etag)
         self._known[file.key] = copied
         self._log.append(copied)
-
-
-def _manifest_file(day: Path, name: str) -> _SourceFile:
-    data = (day / name).read_bytes()
-    return _SourceFile(
-        key=f"{day.name}/{name}",
-        path=day / name,
-        byte_count=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
 
 
 def _damage_reason(file: _SourceFile) -> str | None:

@@ -110,16 +110,7 @@ class _DuplicateFilter:
 
 
 def validate(path: Path, *, future: datetime, shown: str) -> Validation:
-    """Validate a log, or one JSONL file.
-
-    Args:
-        path: a directory or a file.
-        future: events after this time are problems.
-        shown: target in the result.
-
-    Raises:
-        InfrastructureError: a file cannot be read.
-    """
+    """Validate a log or one JSONL file, called `shown` in the result; events after `future` are problems."""
     if path.is_dir():
         check = _LakeValidator(_Findings(path), future)
         with hold_read_lock([path]):
@@ -132,11 +123,7 @@ def validate(path: Path, *, future: datetime, shown: str) -> Validation:
 
 
 def validate_store(store: ObjectStore) -> Validation:
-    """Validate the files of a lake in an object store against its manifests.
-
-    Raises:
-        InfrastructureError: the store is unreachable or refuses.
-    """
+    """Validate the files of a lake in an object store against its manifests."""
     findings = _Findings(None)
     for name in store.directories():
         if date_of(name) is None:

@@ -41,12 +41,9 @@ def assignment_unit(*, user: str | None, session: str | None, call_id: str) -> A
 def bucket(salt: str, unit: str) -> int:
     """Return the bucket of a unit: 0 to 9,999, uniform, independent between salts.
 
-    The first 8 bytes of SHA-256 over `salt`, a zero byte and `unit` in UTF-8, as a big-endian number, modulo 10,000.
-    The remainder favours low buckets by less than one part in 10^15.
-
-    Args:
-        salt: the assignment (`rollout:v2`); contains no zero byte.
-        unit: name of the unit, neither trimmed nor normalised nor case-folded. Half a surrogate pair counts as U+FFFD.
+    The first 8 bytes of SHA-256 over `salt` (`rollout:v2`, no zero byte in it), a zero byte and `unit` in UTF-8, as a
+    big-endian number, modulo 10,000. The remainder favours low buckets by less than one part in 10^15. `unit` is
+    neither trimmed nor normalised nor case-folded; half a surrogate pair counts as U+FFFD.
     """
     text = f"{salt}\0{unit}"
     try:
@@ -57,28 +54,13 @@ def bucket(salt: str, unit: str) -> int:
 
 
 def assign_variant(
-    *,
-    candidate: str,
-    stage: int | Literal["dogfood"],
-    unit: str,
-    critical: bool,
-    critical_from: int,
-    flagged: bool,
+    *, candidate: str, stage: int | Literal["dogfood"], unit: str, critical: bool, critical_from: int, flagged: bool
 ) -> Variant:
-    """Return the rollout's variant of a call.
-
-    The candidate serves `dogfood` and `canary`, the baseline `control` and `stable`.
+    """Return the rollout's variant of a call: the candidate serves `dogfood` and `canary`, else the baseline.
 
     The canary has the low end of the buckets; the control, of equal size as long as there are enough buckets, the high
-    end. So a larger share only adds users to the canary.
-
-    Args:
-        candidate: the release being rolled out.
-        stage: `dogfood`, or the percentage reached, 0 to 100.
-        unit: name of the assignment unit.
-        critical: the feature joins late.
-        critical_from: first percentage at which critical features join.
-        flagged: the request asks for the candidate, see `is_flagged`.
+    end. So a larger share only adds users to the canary. A `stage` is the percentage reached, 0 to 100, or `dogfood`;
+    `critical` features join at `critical_from` percent. `flagged` requests ask for the candidate, see `is_flagged`.
     """
     if flagged:
         return "dogfood"
@@ -97,10 +79,7 @@ def assign_variant(
 def assign_arm(*, experiment: str, arms: Collection[str], unit: str) -> str:
     """Return the experiment's arm of a call; all arms have equal shares, to one bucket.
 
-    Args:
-        experiment: its name.
-        arms: names of its arms, at least one; their order has no effect (they are sorted by code points).
-        unit: name of the assignment unit.
+    The order of `arms`, at least one, has no effect: they are sorted by code points.
     """
     names = sorted(arms)
     return names[bucket(f"experiment:{experiment}", unit) * len(names) // BUCKET_COUNT]
@@ -109,10 +88,7 @@ def assign_arm(*, experiment: str, arms: Collection[str], unit: str) -> str:
 def is_flagged(headers: Mapping[str, str], *, header: str, value: str) -> bool:
     """Return whether a request asks for the candidate.
 
-    Args:
-        headers: the caller's headers, unchecked.
-        header: name of the flag's header; ASCII case has no effect.
-        value: exact value that sets the flag, also within a comma-separated list; an empty one sets nothing.
+    The case of `header` has no effect; `value` is exact, also within a comma-separated list; an empty one sets nothing.
     """
     if not value:
         return False

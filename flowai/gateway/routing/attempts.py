@@ -23,7 +23,6 @@ from flowai.gateway.routing.prefill import as_instruction, prefill_of
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
-    from typing import Literal
 
     from flowai.errors import FlowaiError
     from flowai.events import SkipReason
@@ -72,14 +71,12 @@ class FallbackRequest:
     total_s: float
     """Deadline for all attempts together, seconds."""
     retry: Retry
-    """Retry policy for the same model."""
     breaker_rule: BreakerRule
     fallback_on_filtered: bool = False
     """Another model is called after a content-policy rejection."""
     attempts: list[Attempt] = field(default_factory=list)
     """All attempts so far; added here, so that a failed call has its attempts too."""
     alerts: list[tuple[FailureCause, FlowaiError]] = field(default_factory=list)
-    """Failures that raise an alert."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,10 +109,8 @@ class RoutingDeps:
 
     breakers: CircuitBreakers
     clock_s: Callable[[], float]
-    """Monotonic clock, seconds."""
     sleep: Callable[[float], Awaitable[None]]
     rng: random.Random
-    """Source of jitter."""
 
 
 class AttemptPlanner:
@@ -164,16 +159,12 @@ class AttemptPlanner:
 
     async def record_cancelled(self, attempt: PlannedAttempt) -> None:
         """Record that the caller left before an answer."""
-        self._append_attempt(attempt, None, status="error", kind=CANCELLED)
+        self._append_attempt(attempt, None, kind=CANCELLED)
         if attempt.probe is not None:
             await self._deps.breakers.release_probe(attempt.candidate.endpoint.provider, probe=attempt.probe)
 
     async def record_failure(self, attempt: PlannedAttempt, error: FlowaiError) -> None:
-        """Record a failure and choose the next candidate.
-
-        Raises:
-            CallError: the request itself is at fault.
-        """
+        """Record a failure and choose the next candidate; raises CallError if the request itself is at fault."""
         self._append_attempt(attempt, error)
         self._failures.append(error)
         action = action_for(
@@ -324,22 +315,15 @@ class AttemptPlanner:
         if wait_s:
             await breakers.back_off(provider, for_s=wait_s)
 
-    def _append_attempt(
-        self,
-        attempt: PlannedAttempt,
-        error: FlowaiError | None,
-        *,
-        status: Literal["ok", "error"] = "ok",
-        kind: str | None = None,
-    ) -> None:
-        endpoint = attempt.candidate.endpoint
+    def _append_attempt(self, attempt: PlannedAttempt, error: FlowaiError | None, *, kind: str | None = None) -> None:
+        endpoint, error_class = attempt.candidate.endpoint, kind if error is None else type(error).__name__
         self._fallback.attempts.append(
             Attempt(
                 model=endpoint.name,
                 provider=endpoint.provider,
-                status="error" if error is not None else status,
+                status="ok" if error_class is None else "error",
                 http_status=error.status if isinstance(error, CallError) else None,
-                error_class=kind if error is None else type(error).__name__,
+                error_class=error_class,
                 message=None if error is None else error.what,
                 at_ms=self._at_ms(attempt.started_s),
                 latency_ms=max(0.0, (self._deps.clock_s() - attempt.started_s) * 1000),

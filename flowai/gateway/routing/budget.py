@@ -34,11 +34,7 @@ class Budgets:
         self._now = now
 
     def check_tokens(self, feature: str, budget: Budget, request: Request) -> None:
-        """Check the length of a request.
-
-        Raises:
-            BudgetError: it has more tokens than the feature allows.
-        """
+        """Raise BudgetError if a request has more tokens than the feature allows."""
         limit = budget.prompt_tokens
         if limit is None:
             return
@@ -52,10 +48,9 @@ class Budgets:
     async def reserve(
         self, feature: str, budget: Budget, request: Request, endpoints: Iterable[Endpoint]
     ) -> Reservation | None:
-        """Reserve the cost of the most expensive candidate; None where the feature has no limit.
+        """Reserve the cost of the most expensive candidate; None without a limit.
 
-        Raises:
-            BudgetError: the day's budget is spent or reserved.
+        Raises BudgetError if nothing is left.
         """
         limit_usd = budget.usd_per_day
         if limit_usd is None:

@@ -22,13 +22,9 @@ ADMITTED = BreakerDecision(is_admitted=True)
 
 
 class CircuitBreakers:
-    """Circuit breakers of all providers.
+    """Circuit breakers of all providers, from a copy of the state at most `max_age_s` old when an attempt starts.
 
-    Args:
-        state: shared state.
-        environment: environment of the overlay that is read along.
-        clock_s: monotonic clock, seconds.
-        max_age_s: maximum age of the copy when an attempt starts, >= 0.
+    The overlay of `environment` is read along; `clock_s` is monotonic.
     """
 
     def __init__(

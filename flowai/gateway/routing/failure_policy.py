@@ -68,11 +68,8 @@ _NEVER_SENT = FailureAction(skips_provider=True)  # a local model that does not 
 def action_for(error: FlowaiError, *, is_primary: bool, fallback_on_filtered: bool) -> FailureAction:
     """Return what follows a failed attempt.
 
-    Args:
-        error: the failure.
-        is_primary: it is the release's own model. A fallback that refuses a prompt written for another model does not
-            prove that the caller is wrong.
-        fallback_on_filtered: the feature allows another model after a content-policy rejection.
+    `is_primary`: it is the release's own model. A fallback that refuses a prompt written for another model does not
+    prove that the caller is wrong. `fallback_on_filtered`: another model may follow a content-policy rejection.
     """
     action = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), _NEVER_SENT)
     if not action.is_caller_error:

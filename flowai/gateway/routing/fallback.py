@@ -40,11 +40,7 @@ class FallbackChain:
         self._deps = RoutingDeps(breakers=breakers, clock_s=clock_s, sleep=sleep, rng=rng)
 
     async def complete(self, fallback: FallbackRequest) -> AttemptSuccess:
-        """Return the first complete answer.
-
-        Raises:
-            CallError: no model answered, or the request is at fault; its attempts are in `fallback.attempts`.
-        """
+        """Return the first complete answer. If it raises CallError, the attempts are in `fallback.attempts`."""
         planner = AttemptPlanner(fallback, self._deps)
         while (attempt := await planner.next_attempt()) is not None:
             try:
@@ -62,18 +58,10 @@ class FallbackChain:
     async def stream(
         self, fallback: FallbackRequest, *, on_break: OnStreamBreak
     ) -> AsyncGenerator[PlannedAttempt | Chunk | AttemptSuccess]:
-        """Yield the first answer in chunks.
+        """Yield the PlannedAttempt whose model begins to answer, its chunks, and the AttemptSuccess last.
 
-        Args:
-            fallback: candidates, limits and request of one call.
-            on_break: what follows a stream that breaks after its first text.
-
-        Yields:
-            The PlannedAttempt whose model begins to answer, before its first text; its chunks; the AttemptSuccess last.
-            A second PlannedAttempt means that the answer starts over.
-
-        Raises:
-            CallError: as `complete`; also when a stream broke after its first text and `on_break` is `error`.
+        A second PlannedAttempt means that the answer starts over: a stream broke after its first text, and `on_break`
+        is not `error`. Otherwise that raises CallError, as in `complete`.
         """
         planner = AttemptPlanner(fallback, self._deps)
         while (attempt := await planner.next_attempt()) is not None:

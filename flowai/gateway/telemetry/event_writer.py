@@ -53,11 +53,7 @@ class EventWriter:
             self.flush()
 
     def write(self, event: Event) -> None:
-        """Write an event that a caller waits for.
-
-        Raises:
-            InfrastructureError: it is not in the log.
-        """
+        """Write an event that a caller waits for; raises InfrastructureError if it is not in the log."""
         self.flush()
         self.log.append(event)
         self._on_event(event)

@@ -29,11 +29,7 @@ def with_call_fields(feedback: FeedbackEvent, call: CallEvent | None, registry: 
 
 
 def validate_score(score: ScoreEvent) -> ScoreEvent:
-    """Check a score by the event schema.
-
-    Raises:
-        UsageError: no name, no call, a score outside 0 to 1, or a value of the wrong type.
-    """
+    """Check a score by the event schema; raises UsageError if it does not match."""
     try:
         return msgspec.convert(msgspec.to_builtins(score), ScoreEvent)
     except (msgspec.ValidationError, TypeError) as error:

@@ -42,17 +42,10 @@ SpanAttribute = str | bool | int | float | list[str]
 
 
 class SpanExporter:
-    """Exports finished calls to OpenTelemetry.
+    """Exports finished calls to OpenTelemetry; without a `tracer_provider`, to the process's own.
 
     The call's span follows the conventions (`chat MODEL`); its attempts have no operation and no tokens, so that each
     call and token is counted once. Almost free where the process samples or has no tracer provider.
-
-    Args:
-        redactor: redacts every text.
-        tracer_provider: receives the spans; None for the process's own.
-
-    Raises:
-        UsageError: OpenTelemetry is not installed.
     """
 
     def __init__(self, redactor: Redactor, *, tracer_provider: TracerProvider | None = None) -> None:
@@ -71,11 +64,9 @@ class SpanExporter:
         return self._context.get_current()
 
     def record(self, event: CallEvent, *, parent: Context | None = None) -> None:
-        """Create the spans of a call.
+        """Create the spans of a call; content is in them only if it is in the event.
 
-        Args:
-            event: the call; content is in the span only if it is in the event.
-            parent: the trace context of the call's start, see `current_context`; None for the current one.
+        `parent` is the trace context of the call's start, see `current_context`; None for the current one.
         """
         if not self._is_given and isinstance(self._trace.get_tracer_provider(), self._trace.ProxyTracerProvider):
             return  # the process has no tracer provider
@@ -176,9 +167,4 @@ def _tool_call(call: object) -> dict[str, Any]:
     given = call if isinstance(call, dict) else {}
     function = given.get("function")
     named = function if isinstance(function, dict) else {}
-    return {
-        "type": "tool_call",
-        "id": given.get("id"),
-        "name": named.get("name"),
-        "arguments": named.get("arguments"),
-    }
+    return {"type": "tool_call", "id": given.get("id"), "name": named.get("name"), "arguments": named.get("arguments")}
