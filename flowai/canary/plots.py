@@ -62,11 +62,7 @@ class _Frame:
 
 def svgs_of(report: CanaryReport) -> dict[str, str]:
     """Return the plots that have data, by file name."""
-    plots = {
-        "evidence.svg": evidence_svg(report),
-        "latency.svg": latency_svg(report),
-        "errors.svg": errors_svg(report),
-    }
+    plots = {"evidence.svg": evidence_svg(report), "latency.svg": latency_svg(report), "errors.svg": errors_svg(report)}
     return {name: svg for name, svg in plots.items() if svg}
 
 

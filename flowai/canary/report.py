@@ -63,14 +63,7 @@ class CanaryResult:
 
 
 def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:
-    """Compare the candidate with its control and write the report.
-
-    Raises:
-        UsageError: an option is wrong.
-        InconclusiveError: no rollout is active and none was named, or it has just started.
-        ProjectError: the registry is wrong.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
-    """
+    """Compare the candidate with its control and write the report; raises InconclusiveError without a rollout."""
     check_endings(options.outputs, WRITERS)
     workspace = open_workspace(context)
     if options.feature is not None:
@@ -95,12 +88,7 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     with places as directories:
         counts = count_log(directories, spec)
     report = evaluate_rollout(
-        counts,
-        spec,
-        _rules(workspace, counts),
-        replay=options.replay,
-        doubts=rollout.doubts,
-        warnings=rollout.warnings,
+        counts, spec, _rules(workspace, counts), replay=options.replay, doubts=rollout.doubts, warnings=rollout.warnings
     )
     # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
     # part: evidence is valid at every time

@@ -53,20 +53,10 @@ def rollout_of(
     until: datetime | None,
     now: datetime,
 ) -> RolloutHistory:
-    """Return the rollout and its stages.
+    """Return the rollout and its stages from `since` until before `until`.
 
-    Args:
-        workspace: the project.
-        candidate: the release; None for the active rollout's.
-        percent: its share, if no ledger knows it.
-        since: earlier times are left out.
-        until: this and later times are left out.
-        now: the time, UTC.
-
-    Raises:
-        InconclusiveError: no rollout is active, and no candidate was named; or it has just started.
-        UsageError: there is no such release; its stage is unknown; the end is before the start.
-        ProjectError: the ledger cannot be read.
+    `candidate` is None for the active rollout's, `percent` its share if no ledger knows it. Raises InconclusiveError if
+    no rollout is active and no candidate was named, or it has just started; UsageError if its stage is unknown.
     """
     registry = workspace.registry
     active = registry.rollout

@@ -64,14 +64,7 @@ class ExperimentResult:
 
 
 def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:
-    """Compare the arms and write the report.
-
-    Raises:
-        UsageError: an option is wrong, there is no such experiment, or it has ended.
-        InconclusiveError: the log has no call of it.
-        ProjectError: the registry is wrong, or the goal cannot be measured.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
-    """
+    """Compare the arms and write the report; raises InconclusiveError if the log has no call of the experiment."""
     check_endings(options.outputs, WRITERS)
     workspace = open_workspace(context)
     registry = workspace.registry

@@ -77,7 +77,6 @@ class ExperimentReport(ReportRecord, frozen=True, kw_only=True):
     goal_acts_at: float
     """Evidence at which an arm is better than another."""
     problems: tuple[DataProblem, ...]
-    """Lines that could not be used."""
     warnings: tuple[str, ...]
     needed_count: int | None
     """More users per arm until the leader wins, estimated; None if unknown or not needed."""

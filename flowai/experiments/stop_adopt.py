@@ -89,13 +89,7 @@ class EndResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stop(context: CommandContext, options: StopOptions) -> EndResult:
-    """End an experiment: the release alone serves its feature again.
-
-    Raises:
-        UsageError: there is no such experiment, or the registry changed during the command.
-        ProjectError: the registry is wrong, or cannot be changed without touching other entries.
-        InfrastructureError: a file cannot be written.
-    """
+    """End an experiment: the release alone serves its feature again."""
     with open_ground(context, env=options.env) as session:
         serving = session.serving(session.status_of()).name
         if options.name not in session.registry.experiments:
@@ -117,11 +111,7 @@ def stop(context: CommandContext, options: StopOptions) -> EndResult:
 def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
     """End an experiment and turn an arm into a release, ready to be published.
 
-    Raises:
-        InconclusiveError: no arm has won, or another one.
-        UsageError: there is no such experiment or arm, it was stopped, a rollout is active, the name is taken.
-        ProjectError: the registry is wrong, or cannot be changed without touching other entries.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
+    Raises InconclusiveError if no arm has won, or another one; UsageError if it was stopped, or a rollout is active.
     """
     _check_force(options)
     with open_ground(context, env=options.env) as session:
@@ -179,11 +169,7 @@ def _check_force(options: AdoptOptions) -> None:
 
 
 def _already_ended(session: RolloutSession, name: str, serving: str) -> EndResult:
-    """Return the result for an experiment that has ended already.
-
-    Raises:
-        UsageError: the ledger does not know it.
-    """
+    """Return the result for an experiment that has ended; raises UsageError if the ledger does not know it."""
     ended = end_entry(session.ledger, name)
     if ended is None:
         raise no_experiment(session.registry, session.ledger, name)

@@ -45,11 +45,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 class CaseWriter:
     """Adds cases to a project's datasets; no case twice, and existing lines do not change.
 
-    Args:
-        project: its datasets receive the cases.
-        library: the prompts.
-        redactor: removes secrets once more.
-        day: the incident's day, for file names.
+    `redactor` removes secrets once more; `day` is the incident's, for file names.
     """
 
     def __init__(self, project: Project, library: PromptLibrary, redactor: Redactor, day: str) -> None:
@@ -59,11 +55,7 @@ class CaseWriter:
         self._day = day
 
     def add(self, findings: Sequence[Finding], samples: Sequence[tuple[Sample, ...]]) -> AddedCases:
-        """Add the samples of findings as cases.
-
-        Raises:
-            InfrastructureError: a file cannot be written.
-        """
+        """Add the samples of findings as cases."""
         known = self._known()
         rows: dict[Path, list[dict[str, Any]]] = {}
         unasked = known_count = 0
@@ -145,8 +137,7 @@ class CaseWriter:
 def variables_of(prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, str] | None:
     """Derive a prompt's variables from messages; None unless they render to exactly those messages.
 
-    Raises:
-        PromptError: the prompt does not accept texts.
+    Raises PromptError if the prompt does not accept texts.
     """
     names = prompt.variables
     texts = [one.get("content") for one in messages]

@@ -55,11 +55,7 @@ class _Verdict(msgspec.Struct):
 def run_postmortem(context: CommandContext, options: PostmortemOptions) -> PostmortemResult:
     """Investigate an incident and write the report.
 
-    Raises:
-        UsageError: an option is wrong, or several environments exist and none was named.
-        InconclusiveError: no start was named, and the ledger has no rollback.
-        ProjectError: the registry or the ledger cannot be read.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
+    Raises InconclusiveError if no start was named, and the ledger has no rollback.
     """
     check_endings(options.outputs, WRITERS)
     with open_ground(context, env=options.env, writes=False) as session:

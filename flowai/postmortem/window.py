@@ -31,13 +31,9 @@ BASELINE_TIMES = 3
 
 
 def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> IncidentWindow:
-    """Choose the time ranges of an incident.
+    """Choose the time ranges of an incident; `current` is the registry's release, for ledgers without one.
 
-    `current` is the registry's current release, for ledgers without one.
-
-    Raises:
-        InconclusiveError: no start was named, and the ledger has no rollback.
-        UsageError: a time cannot be read, or the range is empty.
+    Raises InconclusiveError if no start was named and the ledger has no rollback.
     """
     past = [entry for entry in ledger.entries if entry.at <= now + timedelta(seconds=CLOCK_SKEW_S)]
     warnings = [*ledger.warnings]

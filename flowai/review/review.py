@@ -91,18 +91,10 @@ def run_review(
     on_open: Callable[[ReviewOpened], None],
     on_bug: Callable[[BaseException], None],
 ) -> ReviewResult:
-    """Serve the review page until SIGINT or SIGTERM.
+    """Serve the review page until SIGINT or SIGTERM; return the decisions at the end.
 
-    `on_open` is called when the page can be opened, `on_bug` for every unexpected exception.
-
-    Returns:
-        The decisions at the end.
-
-    Raises:
-        UsageError: an option is invalid.
-        ProjectError: the registry, a file of pairs or of decisions is invalid.
-        InconclusiveError: there are no pairs to review.
-        InfrastructureError: the port is in use.
+    `on_open` is called when the page can be opened, `on_bug` for every unexpected exception. Raises InconclusiveError
+    if there are no pairs to review.
     """
     checked_reviewer(options.reviewer)
     workspace = open_workspace(context)
@@ -155,13 +147,7 @@ async def _serve(
 
 
 def export_decisions(context: CommandContext, feature: str | None, path: Path) -> ReviewResult:
-    """Write all decisions on a feature's pairs to a file, undone ones included.
-
-    Raises:
-        UsageError: the file's extension is not supported, or no feature is named.
-        ProjectError: the registry or a decision is invalid.
-        InfrastructureError: the file cannot be written.
-    """
+    """Write all decisions on a feature's pairs to a file, undone ones included."""
     ending = check_ending(path, "--export")
     workspace = open_workspace(context)
     feature = resolve_feature(workspace, feature)
@@ -171,15 +157,9 @@ def export_decisions(context: CommandContext, feature: str | None, path: Path) -
 
 
 def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, ReviewResult]:
-    """Add a file's decisions to a feature's decision log; decisions that it has already are not added again.
+    """Add a file's decisions to a feature's decision log; return the number of new ones, and the result.
 
-    Returns:
-        The number of added decisions, and the result.
-
-    Raises:
-        UsageError: the file's extension is not supported, or no feature is named.
-        ProjectError: the registry or a line of the file is invalid; then no decision is added.
-        InfrastructureError: the decisions cannot be written.
+    Raises ProjectError if a line of the file is invalid; then no decision is added.
     """
     ending = check_ending(path, "--import")
     workspace = open_workspace(context)

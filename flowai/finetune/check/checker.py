@@ -55,11 +55,7 @@ class CheckOptions:
 
 
 def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
-    """Check a file, which the report calls `name`.
-
-    Raises:
-        DatasetError: the file does not exist, is a directory, or cannot be read.
-    """
+    """Check a file, which the report calls `name`; raises DatasetError if it cannot be read."""
     file_bytes, problem = check_head(path, name)
     checker = _Checker(options)
     if problem is not None:
@@ -233,12 +229,7 @@ def run_finetune_check(
     model: str | None = None,
     show_count: int = 20,
 ) -> CheckReport:
-    """Run `flowai finetune check` with its options as typed; no project is needed.
-
-    Raises:
-        UsageError: an option is invalid.
-        DatasetError: the file does not exist, is a directory, or cannot be read.
-    """
+    """Run `flowai finetune check` with its options as typed; no project is needed."""
     if max_tokens is not None and max_tokens <= 0:
         raise UsageError(f"--max-tokens: found {max_tokens}, expected more than 0")
     if show_count < 0:

@@ -43,13 +43,9 @@ class Line:
 
 
 def check_head(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
-    """Check the first bytes of a file.
+    """Return a file's size in bytes, and the problem that prevents reading it line by line, if any.
 
-    Returns:
-        Its size in bytes, and the problem that prevents reading it line by line, if any.
-
-    Raises:
-        DatasetError: the file does not exist, is a directory, or cannot be read.
+    Raises DatasetError if the file does not exist, is a directory, or cannot be read.
     """
     if not path.exists():
         raise DatasetError("no such file", place=Place(file=name))
@@ -83,11 +79,7 @@ def _head_problem(head: bytes) -> ProblemMatch | None:
 
 
 def iter_lines(path: Path, name: str) -> Iterator[Line]:
-    """Yield a file's lines in bounded memory.
-
-    Raises:
-        DatasetError: the disk fails.
-    """
+    """Yield a file's lines in bounded memory; raises DatasetError if the disk fails."""
     try:
         with path.open("rb") as stream:
             number = 0

@@ -66,10 +66,7 @@ def check_messages(value: Any, key: str, dialect: Dialect, *, ends: LastRole) ->
 
 
 def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Yield the problems of a message's content.
-
-    `may_be_empty` is for tools, and for assistants that only call tools.
-    """
+    """Yield the problems of a message's content; `may_be_empty` is for tools and their calls."""
     if value is None:
         if not may_be_empty:
             yield ProblemMatch(rule="content/null", key=key)

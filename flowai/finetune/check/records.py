@@ -128,9 +128,7 @@ class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     level: Level
     key: str = ""
-    """Path of the value; empty for the row itself."""
     problem: str = ""
-    """Found and expected."""
 
 
 class RuleCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,10 +43,9 @@ _MARKER_KEYS: tuple[tuple[FormatName, frozenset[str]], ...] = (
 
 
 def detect_format(row: TrainingRow) -> FormatName | None:
-    """Return the format that a row's keys suggest; None for unknown keys.
+    """Return the format that a row's keys suggest, even if one is missing; None for unknown keys.
 
-    A row with a missing key is detected by the others. Chat rows are OpenAI's, or Axolotl's if messages have
-    `training`.
+    Chat rows are OpenAI's, or Axolotl's if messages have `training`.
     """
     if isinstance(row.get("messages"), list):
         return "axolotl" if any("training" in message for message in messages_in(row["messages"])) else "openai"

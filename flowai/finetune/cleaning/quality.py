@@ -52,10 +52,7 @@ class QualityProblem:
 def quality_problem(
     pair: Pair, rules: QualityLimits, count_tokens: Callable[[str], int] | None = None
 ) -> QualityProblem | None:
-    """Return the first quality problem of a pair.
-
-    `max_tokens` is not checked without `count_tokens`.
-    """
+    """Return the first quality problem of a pair; `max_tokens` is not checked without `count_tokens`."""
     parts = conversation_parts(pair)
     texts = list(all_texts(pair))
     return (

@@ -66,12 +66,7 @@ class _PairShingles:
 
 
 class Duplicates:
-    """Collects pairs and returns a result for each; 200 bytes of disk per pair, and little memory.
-
-    Args:
-        directory: a temporary directory.
-        threshold: minimum similarity of near duplicates, above 0 to 1.
-    """
+    """Collects pairs and returns a result for each; 200 bytes of disk per pair, and little memory."""
 
     def __init__(self, directory: Path, *, threshold: float = THRESHOLD) -> None:
         self._table = DiskTable(directory / "duplicates.rows", _COLUMNS)
@@ -85,12 +80,7 @@ class Duplicates:
         self._table.__exit__()
 
     def add(self, pair: Pair, split: Split) -> None:
-        """Add a cleaned pair with its own split.
-
-        Raises:
-            ValueError: its time is not RFC 3339.
-            InfrastructureError: the disk is full.
-        """
+        """Add a cleaned pair with its own split."""
         parts = conversation_parts(pair)
         request, answer = folded(parts.request), folded(parts.answer)
         both = np.concatenate([shingles(request), shingles(answer) ^ _ANSWER_SALT])
@@ -111,9 +101,7 @@ class Duplicates:
         """Yield a result for each pair, in the order they were added; the results do not depend on that order.
 
         The earliest pair of a cluster decides its split. Among the pairs with that split, an edited one is kept, else
-        an accepted one; among several the earliest.
-
-        `read` returns a pair by its id.
+        an accepted one; among several the earliest. `read` returns a pair by its id.
         """
         order, times = self._order()
         names = self._table.names()
@@ -190,12 +178,9 @@ def _ranks(order: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _choose_kept(firsts: NDArray[np.int32], times: NDArray[np.int32], splits: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return the row of each row's cluster that is kept.
+    """Return the row of each row's cluster that is kept; rows are in order of preference.
 
-    Args:
-        firsts: the cluster of each row, as its first row; rows are in order of preference.
-        times: each row's rank in time.
-        splits: each row's split.
+    `firsts` holds the first row of each row's cluster, `times` each row's rank in time.
     """
     by_time = np.lexsort((times, firsts))
     _, begins = np.unique(firsts[by_time], return_index=True)

@@ -87,14 +87,7 @@ class ExportResult:
 
 
 def run_export(context: CommandContext, options: ExportOptions) -> ExportResult:
-    """Export the training set of a feature.
-
-    Raises:
-        UsageError: an option is invalid, or the output directory is not empty.
-        ProjectError: the registry, a suite or a dataset is invalid.
-        InconclusiveError: no selected call has feedback.
-        InfrastructureError: the log cannot be read, or the disk is full.
-    """
+    """Export the training set of a feature; raises InconclusiveError if no selected call has feedback."""
     format_ = find_format(options.format)
     if options.epochs < 1:
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")

@@ -25,16 +25,9 @@ _LOCK_LIMIT_S = 0.0
 def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
     """Yield an empty directory on the same disk, and rename it to `path` if the block ends without an error.
 
-    A directory that a killed export left behind is removed first.
-
-    Args:
-        path: the final path.
-        name: the path as messages show it.
-        replace: whether an existing export is overwritten.
-
-    Raises:
-        UsageError: the directory is not empty.
-        InfrastructureError: another export writes to it, or it cannot be written.
+    A directory that a killed export left behind is removed first; with `replace`, so is an existing export. Raises
+    UsageError for another directory that is not empty, InfrastructureError if another export writes to it. `name` is
+    the path as messages show it.
     """
     _check(path, Place(file=name), replace=replace)
     temporary = path.with_name(f".{path.name}.partial")

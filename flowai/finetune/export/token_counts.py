@@ -30,7 +30,6 @@ class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
 
     row_count: NonNegativeInt = 0
     tokens: NonNegativeInt = 0
-    """Tokens of all rows."""
     trained_tokens: NonNegativeInt = 0
     """Tokens of the answers to learn."""
     longest_tokens: NonNegativeInt = 0

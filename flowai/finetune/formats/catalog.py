@@ -58,11 +58,7 @@ class Format:
 
 
 def find_format(name: str) -> Format:
-    """Return a format by its name.
-
-    Raises:
-        UsageError: there is no such format.
-    """
+    """Return a format by its name; raises UsageError for an unknown one."""
     for known in FORMAT_NAMES:
         if known == name:
             return FORMATS[known]

@@ -69,11 +69,7 @@ class Turn:
 
 
 def parse_conversation(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
-    """Parse a pair's request.
-
-    Returns:
-        At least one turn, the last of them not an assistant's; or the first violation.
-    """
+    """Return the turns of a pair's request, the last of them not an assistant's; or the first violation."""
     turns: list[Turn] = []
     for index, message in enumerate(pair.messages):
         turn = _turn(message, f"messages[{index}]")

@@ -126,11 +126,7 @@ class PairStore:
 
 @contextmanager
 def open_pair_store(directory: Path) -> Iterator[PairStore]:
-    """Open a store in a temporary directory.
-
-    Raises:
-        InfrastructureError: the disk is full or fails.
-    """
+    """Open a store in a temporary directory; raises InfrastructureError if the disk is full or fails."""
     connection = sqlite3.connect(directory / "pairs.sqlite", isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -306,9 +306,7 @@ def _moments(context: _InvestigationContext) -> tuple[TimelineEvent, ...]:
     )
     return tuple(
         TimelineEvent(
-            at=format_us(at_us),
-            what=kind,
-            detail=context.redact(f"{cause}: {message}" if message else cause),
+            at=format_us(at_us), what=kind, detail=context.redact(f"{cause}: {message}" if message else cause)
         )
         for at_us, kind, cause, message in rows
     )

@@ -109,9 +109,7 @@ class Finding(ReportRecord, frozen=True, kw_only=True):
     is_new: bool
     """Whether there were too few such calls before to compare with."""
     user_count: int = 0
-    """Affected users."""
     session_count: int = 0
-    """Affected sessions."""
     cost_usd: float = 0.0
     """Of the failures."""
     symptoms: tuple[str, ...] = ()
@@ -131,13 +129,11 @@ class Cluster(ReportRecord, frozen=True, kw_only=True):
     baseline_count: int
     """Calls of the baseline."""
     user_count: int
-    """Users of the incident."""
     providers: tuple[str, ...]
     """Providers of the first attempt, most frequent first."""
     first_at: str
     """First call of the incident (RFC 3339, UTC)."""
     last_at: str
-    """Last call of the incident (RFC 3339, UTC)."""
     example: str
     """A message, redacted."""
 
@@ -149,7 +145,6 @@ class KindRow(ReportRecord, frozen=True, kw_only=True):
     incident: CountOfTotal
     """Calls at risk and failures in the incident."""
     baseline: CountOfTotal
-    """Calls at risk and failures in the baseline."""
 
 
 class Bucket(ReportRecord, frozen=True, kw_only=True):
@@ -181,9 +176,7 @@ class Impact(ReportRecord, frozen=True, kw_only=True):
     call_count: int = 0
     """Failures of the findings, and all errors."""
     user_count: int = 0
-    """Affected users."""
     session_count: int = 0
-    """Affected sessions."""
     anonymous_count: int = 0
     """Affected calls without a user."""
     wasted_usd: float = 0.0
@@ -209,15 +202,11 @@ class Investigation(ReportRecord, frozen=True, kw_only=True):
     """Result of an investigation."""
 
     call_count: int
-    """Calls of the incident."""
     baseline_count: int
-    """Calls of the baseline."""
     releases: dict[str, int]
     """Releases with their calls of the incident, most first."""
     baseline_releases: dict[str, int]
-    """Releases with their calls of the baseline, most first."""
     kinds: tuple[KindRow, ...]
-    """Frequency of each failure kind."""
     findings: tuple[Finding, ...]
     """Most failures above the expectation first."""
     tested_count: int
@@ -235,13 +224,9 @@ class Investigation(ReportRecord, frozen=True, kw_only=True):
     first_bad_at: str | None
     """First failure of the largest finding."""
     moments: tuple[TimelineEvent, ...]
-    """Alerts and release steps in the log."""
     impact: Impact
-    """Calls, users and cost of all findings."""
     content: ContentAvailability
-    """Calls and features with kept content."""
     problems: tuple[DataProblem, ...]
-    """Lines that could not be used."""
     warnings: tuple[str, ...]
 
 
@@ -250,7 +235,6 @@ class IncidentQuestion:
     """Time ranges and filter of an incident."""
 
     incident: TimeRange
-    """Time range of the failures."""
     baseline: TimeRange
     """Time range before it, to compare with."""
     after: TimeRange
