@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import CLOCK_SKEW_S, days_around
 from flowai.canary.judge import evaluate_rollout
-from flowai.canary.pages import to_html, to_markdown
+from flowai.canary.pages import canary_page
 from flowai.canary.plots import svgs_of
 from flowai.canary.stage_history import rollout_of
 from flowai.comparison.count import count_log
 from flowai.comparison.evidence import DecisionRules
+from flowai.comparison.page import page_writers
 from flowai.comparison.spec import METRICS, ComparisonSpec, rollout_sides
-from flowai.rendering.report_files import check_endings, to_json, write_reports
+from flowai.rendering.report_files import check_endings, write_reports
 from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 from flowai.workspace.event_source import open_event_source
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from flowai.rendering.report_files import Writers
     from flowai.workspace.workspace import CommandContext, Workspace
 
-WRITERS: Writers[CanaryReport] = {".json": to_json, ".md": to_markdown, ".html": to_html}
+WRITERS: Writers[CanaryReport] = page_writers(canary_page)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

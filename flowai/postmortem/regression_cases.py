@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.errors import FlowaiError
+from flowai.postmortem.analysis.records import FAILURE_KINDS
 from flowai.postmortem.report_records import AddedCases
 from flowai.postmortem.wording import KIND_LABELS, condition_text
 from flowai.prompts.openai_messages import openai_messages
@@ -35,10 +36,6 @@ MAX_CHARS = 20_000
 FALLBACK_VARIABLE = "request"
 """The variable with the last message, if the prompt's own variables could not be derived."""
 
-_CASES: frozenset[FailureKind] = frozenset(
-    {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}
-)
-"""Slow, expensive and degraded calls do not show how an answer should be."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -60,7 +57,7 @@ class CaseWriter:
         rows: dict[Path, list[dict[str, Any]]] = {}
         unasked = known_count = 0
         for finding, some in zip(findings, samples, strict=True):
-            for sample in some if finding.kind in _CASES else ():
+            for sample in some if finding.kind in FAILURE_KINDS else ():
                 row = self._case(finding, sample)
                 if row is None:
                     unasked += 1

@@ -109,7 +109,7 @@ def level_of(rule: str) -> Level:
     return "error" if rule in ERRORS else "warning"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ProblemMatch:
     """A broken rule within a row."""
 

@@ -131,7 +131,7 @@ class Duplicates:
         clusters.join_equal(self._column("request", order), self._column("answer", order))
         bands = (self._column(f"band_{number}", order) for number in range(BAND_COUNT))
         sketches = self._table.column("sketch")  # by far the largest column: not copied into another order
-        find_similar = _Comparison(read, self._threshold).find_similar
+        find_similar = _similarity_search(read, self._threshold)
         clusters.join_similar(bands, lambda rows: sketches[order[rows]], find_similar, self._threshold)
         return clusters.representatives()
 
@@ -139,26 +139,21 @@ class Duplicates:
         return self._table.column(name)[order]
 
 
-class _Comparison:
-    """Compares pairs by their texts."""
+def _similarity_search(read: Callable[[int], Pair], threshold: float) -> Callable[[int, list[int]], list[int]]:
+    """Return a function that returns those of some pairs that are similar to one pair, by their texts."""
 
-    def __init__(self, read: Callable[[int], Pair], threshold: float) -> None:
-        self._read = read
-        self._threshold = threshold
-
-    def find_similar(self, head: int, others: list[int]) -> list[int]:
-        """Return those of some pairs that are similar to one pair."""
-        if not others:
-            return []
-        reference = _pair_shingles(self._read(head))
-        return [position for position in others if self._is_similar(reference, _pair_shingles(self._read(position)))]
-
-    def _is_similar(self, left: _PairShingles, right: _PairShingles) -> bool:
+    def is_similar(left: _PairShingles, right: _PairShingles) -> bool:
         return (
-            similarity(left.request, right.request) >= self._threshold
-            and similarity(left.answer, right.answer) >= self._threshold
-            and (left.before == right.before or similarity(_set(left.before), _set(right.before)) >= self._threshold)
+            similarity(left.request, right.request) >= threshold
+            and similarity(left.answer, right.answer) >= threshold
+            and (left.before == right.before or similarity(_set(left.before), _set(right.before)) >= threshold)
         )
+
+    def find_similar(head: int, others: list[int]) -> list[int]:
+        reference = _pair_shingles(read(head)) if others else None
+        return [one for one in others if reference and is_similar(reference, _pair_shingles(read(one)))]
+
+    return find_similar
 
 
 def _pair_shingles(pair: Pair) -> _PairShingles:

@@ -120,10 +120,8 @@ class _Export:
             with open_pair_store(temporary) as store:
                 funnel, collected = self._collect(store, selector)
                 counts = [collected, *self._clean(store), *self._deduplicate_and_split(store, temporary)]
-                rows, formatted = (
-                    RowFiles(self._directory, TrainingTokenCounter(self._options.base_model)),
-                    StepCounter("format"),
-                )
+                formatted = StepCounter("format")
+                rows = RowFiles(self._directory, TrainingTokenCounter(self._options.base_model))
                 with rows:
                     self._write(store, rows, formatted)
                     files, totals = rows.finish()
@@ -165,7 +163,9 @@ class _Export:
         for line in self._session.unreadable_lines():
             self._quarantine(line, counter)
         if not funnel.judged_count:
-            raise InconclusiveError(_no_rows_reason(funnel, selector), hint=_HINTS[_empty_reason(funnel)])
+            feedback_hint = "send the users' feedback to flowai: `Gateway.feedback`, or `POST /v1/feedback`"
+            hint = feedback_hint if funnel.selected_count else "check the feature's name and `--since`"
+            raise InconclusiveError(_no_rows_reason(funnel, selector), hint=hint)
         counter.passed(funnel.pair_count)
         return funnel, counter.count()
 
@@ -258,16 +258,6 @@ class _Export:
         head = f"---\n{json.dumps(card_header(name, files), indent=1)}\n---\n\n" if files else ""
         write_atomic(self._directory / CARD, head + to_markdown(manifest))
         write_atomic(self._directory / MANIFEST, to_json(manifest))
-
-
-_HINTS = {
-    "calls": "check the feature's name and `--since`",
-    "judged": "send the users' feedback to flowai: `Gateway.feedback`, or `POST /v1/feedback`",
-}
-
-
-def _empty_reason(funnel: Funnel) -> str:
-    return "judged" if funnel.selected_count else "calls"
 
 
 def _no_rows_reason(funnel: Funnel, selector: PairSelector) -> str:

@@ -149,9 +149,6 @@ def _warnings(facts: CallFacts, unclustered_count: int) -> tuple[str, ...]:
     return (*facts.warnings, f"{unclustered_count:,} failed calls are not in clusters: too many messages")
 
 
-# --- findings ---
-
-
 def _findings(context: _InvestigationContext, kinds: tuple[FailureKind, ...]) -> tuple[list[tuple[Finding, str]], int]:
     """Scan every kind; return the findings with the condition of their calls, and the number of tested subgroups."""
     log = context.log
@@ -230,9 +227,6 @@ def _phrases(context: _InvestigationContext, kinds: tuple[FailureKind, ...]) -> 
             SELECT DISTINCT call, unnest(list_filter([{tests}], lambda one: one IS NOT NULL)) FROM texts
         """)  # noqa: S608 - terms are quoted
     return terms, tested_count
-
-
-# --- timeline, clusters, content ---
 
 
 def _buckets(context: _InvestigationContext, kind: FailureKind) -> tuple[int, tuple[Bucket, ...]]:

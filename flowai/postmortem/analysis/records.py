@@ -29,11 +29,11 @@ KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 FAILURE_KINDS: frozenset[FailureKind] = frozenset(
     {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}
 )
-"""Kinds whose answers were useless: their cost is wasted."""
+"""Kinds whose answers were useless: their cost is wasted, and they show how an answer should not be."""
 
 CallAttribute = Literal[
-    "release",
     "prompt",
+    "release",
     "feature",
     "model",
     "provider",
@@ -48,19 +48,7 @@ CallAttribute = Literal[
 """Attributes that calls are grouped by. `provider`: of the first attempt. `input`: tokens of the request. `phrase`:
 words in it."""
 
-ATTRIBUTES: tuple[CallAttribute, ...] = (
-    "prompt",
-    "release",
-    "feature",
-    "model",
-    "provider",
-    "variant",
-    "arm",
-    "tenant",
-    "language",
-    "input",
-    "time",
-)
+ATTRIBUTES: tuple[CallAttribute, ...] = tuple(name for name in get_args(CallAttribute) if name != "phrase")
 """Attributes with a single value per call; of two that select the same calls, the earlier one is reported."""
 
 
