@@ -76,7 +76,9 @@ def rollout_of(
             spans = []
     if not spans:
         begin = (active.started_at if active is not None and active.candidate == name else None) or now - UNKNOWN_BEGIN
-        spans = [_Span(percent=_from_options(percent, name), begin=begin, end=now, is_known=False)]
+        if percent is None:
+            raise UsageError(f"the stage of `{name}` is unknown", hint="name it: `--stage 5`")
+        spans = [_Span(percent=percent, begin=begin, end=now, is_known=False)]
     stages = tuple(_stages(spans, registry, since, until))
     if not stages and since is None and until is None:
         raise InconclusiveError(f"the rollout of `{name}` has just started", hint="try again in a minute")
@@ -85,12 +87,6 @@ def rollout_of(
             "the rollout has no calls between `--since` and `--until`", hint=f"the rollout started at {spans[0].begin}"
         )
     return RolloutHistory(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
-
-
-def _from_options(percent: int | None, name: str) -> int:
-    if percent is None:
-        raise UsageError(f"the stage of `{name}` is unknown", hint="name it: `--stage 5`")
-    return percent
 
 
 def _history(entries: Sequence[LedgerEntry], now: datetime) -> Iterator[_Span]:

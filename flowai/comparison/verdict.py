@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.analytics.records import CountOfTotal
+from flowai.errors import ExitCode
 from flowai.statistics.evalues import Block
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from flowai.analytics.records import Metric
     from flowai.comparison.records import CanaryVerdict, MetricStatus
-    from flowai.errors import ExitCode
 
 MIN_COUNT = 50
 """Minimum of users (or calls) per arm for a non-inferior status; from this number on, missing measurements are
@@ -135,10 +135,6 @@ def decide(
 
 def exit_code(verdict: CanaryVerdict, fail_on: frozenset[CanaryVerdict] | None) -> ExitCode:
     """Return the exit status of a verdict; with `fail_on`, only its verdicts have a status other than 0."""
-    from flowai.errors import ExitCode
-
-    if verdict == "promote" and fail_on is None:
-        return ExitCode.DONE
-    if fail_on is not None and verdict not in fail_on:
+    if verdict == "promote" if fail_on is None else verdict not in fail_on:
         return ExitCode.DONE
     return ExitCode.GATE_NOT_MET if verdict in ("rollback", "promote") else ExitCode.INCONCLUSIVE

@@ -118,7 +118,10 @@ def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
         registry, name, status = session.registry, options.name, session.status_of()
         serving = session.serving(status).name
         if name not in registry.experiments:
-            return _require_adopted(_already_ended(session, name, serving))
+            ended = _already_ended(session, name, serving)
+            if ended.action != "adopt":
+                raise UsageError(f"the experiment `{name}` has ended: {ended.ended}", hint="no arm can be adopted")
+            return ended
         experiment = registry.experiments[name]
         if options.arm is not None and options.arm not in experiment.arms:
             hint = expected_one_of(experiment.arms, found=options.arm)
@@ -187,12 +190,6 @@ def _already_ended(session: RolloutSession, name: str, serving: str) -> EndResul
         report_digest=ended.report_digest,
         warnings=session.ledger.warnings,
     )
-
-
-def _require_adopted(ended: EndResult) -> EndResult:
-    if ended.action != "adopt":
-        raise UsageError(f"the experiment `{ended.experiment}` has ended: {ended.ended}", hint="no arm can be adopted")
-    return ended
 
 
 def _check_winner(session: RolloutSession, options: AdoptOptions) -> ExperimentReport:

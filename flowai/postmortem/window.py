@@ -57,16 +57,12 @@ def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | 
     return IncidentWindow(
         question=_incident_question(since, until, end, options.feature, now),
         release=options.release or (rollback.release if rollback else None),
-        serving=rollback.serving if rollback and rollback.serving else _baseline(current, options.release),
+        serving=rollback.serving if rollback and rollback.serving else None if current == options.release else current,
         rollback=rollback,
         steps=tuple(entry for entry in past if entry is not rollback and since <= entry.at <= (end or now)),
         chosen_by=chosen_by,
         warnings=tuple(warnings),
     )
-
-
-def _baseline(current: str | None, release: str | None) -> str | None:
-    return None if current == release else current
 
 
 def _rollback(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowai.finetune.decisions.decision_log import DecisionLog
     from flowai.finetune.decisions.labels import Label
     from flowai.review.web.server import Addresses
-    from flowai.workspace.workspace import CommandContext
+    from flowai.workspace.workspace import CommandContext, Workspace
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -97,9 +97,7 @@ def run_review(
     if there are no pairs to review.
     """
     checked_reviewer(options.reviewer)
-    workspace = open_workspace(context)
-    feature = resolve_feature(workspace, options.selection.feature)
-    log = open_decision_log(workspace.project, feature)
+    workspace, feature, log = _open_log(context, options.selection.feature)
     labels: defaultdict[str, list[Label]] = defaultdict(list)
     for label in read_labels(workspace.project, feature):
         labels[label.pair].append(label)
@@ -128,6 +126,12 @@ def run_review(
     return _result(feature, log)
 
 
+def _open_log(context: CommandContext, feature: str | None) -> tuple[Workspace, str, DecisionLog]:
+    workspace = open_workspace(context)
+    name = resolve_feature(workspace, feature)
+    return workspace, name, open_decision_log(workspace.project, name)
+
+
 async def _serve(
     queue: ReviewQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
 ) -> None:
@@ -149,9 +153,7 @@ async def _serve(
 def export_decisions(context: CommandContext, feature: str | None, path: Path) -> ReviewResult:
     """Write all decisions on a feature's pairs to a file, undone ones included."""
     ending = check_ending(path, "--export")
-    workspace = open_workspace(context)
-    feature = resolve_feature(workspace, feature)
-    log = open_decision_log(workspace.project, feature)
+    _, feature, log = _open_log(context, feature)
     write_atomic(path, encode_decisions(log.decisions, ending))
     return _result(feature, log)
 
@@ -162,9 +164,7 @@ def import_decisions(context: CommandContext, feature: str | None, path: Path) -
     Raises ProjectError if a line of the file is invalid; then no decision is added.
     """
     ending = check_ending(path, "--import")
-    workspace = open_workspace(context)
-    feature = resolve_feature(workspace, feature)
-    log = open_decision_log(workspace.project, feature)
+    workspace, feature, log = _open_log(context, feature)
     added_count = log.import_decisions(read_decisions(path, name=workspace.project.show(path), ending=ending))
     return added_count, _result(feature, log)
 

@@ -22,7 +22,7 @@ from flowai.finetune.dedup.split import Sessions, SplitRatios, split_of
 from flowai.finetune.export.dataset_card import NO_LICENSE, DatasetManifest, Sources, to_markdown
 from flowai.finetune.export.output_directory import MANIFEST, open_output_directory
 from flowai.finetune.export.row_writer import RowFiles
-from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost
+from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost_usd
 from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import Format, FormatName, find_format
 from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
@@ -128,10 +128,8 @@ class _Export:
             for path in temporary.iterdir():
                 path.unlink()
             temporary.rmdir()
-        cost = None
-        if self._options.usd_per_million_tokens is not None:
-            price, epochs = self._options.usd_per_million_tokens, self._options.epochs
-            cost = training_cost(totals, usd_per_million_tokens=price, epoch_count=epochs).usd
+        price, epochs = self._options.usd_per_million_tokens, self._options.epochs
+        cost = None if price is None else training_cost_usd(totals, usd_per_million_tokens=price, epoch_count=epochs)
         tokenizer = f"{totals.tokenizer}, a proxy for the trained model's own" if totals.is_proxy else totals.tokenizer
         manifest = DatasetManifest(
             feature=self._options.feature,
@@ -148,8 +146,8 @@ class _Export:
             opinions=dict(sorted(self._sources.opinions.items())),
             reviewers=self._session.reviewers,
             tokenizer=tokenizer,
-            usd_per_million_tokens=self._options.usd_per_million_tokens,
-            epochs=self._options.epochs,
+            usd_per_million_tokens=price,
+            epochs=epochs,
             cost_usd=cost,
         )
         self._write_trainer_configs(manifest, totals.longest_tokens)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 """Every export has this file; a directory without it is never overwritten."""
 
-_LOCK_LIMIT_S = 0.0
-
 
 @contextmanager
 def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
@@ -35,7 +33,7 @@ def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[P
         temporary.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_RDONLY)
     try:
-        if not take_lock(handle, limit_s=_LOCK_LIMIT_S, clock_s=time.monotonic):
+        if not take_lock(handle, limit_s=0.0, clock_s=time.monotonic):
             place = Place(file=name)
             raise InfrastructureError("another export writes to it", place=place, hint="wait until it has finished")
         _empty(temporary)

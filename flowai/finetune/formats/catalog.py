@@ -79,8 +79,7 @@ def encode_row(row: TrainingRow) -> bytes:
     """
     line = msgspec.json.encode(row)
     for raw, escaped in _LINE_ENDS:
-        if raw in line:
-            line = line.replace(raw, escaped)
+        line = line.replace(raw, escaped)
     return line + b"\n"
 
 

@@ -24,7 +24,7 @@ _MASKS = re.compile(
 _MARKS = {"quoted": "<text>", "url": "<url>", "id": "<id>", "hex": "<hex>", "number": "<n>"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MessageCount:
     """Frequency of an error message."""
 

@@ -270,9 +270,8 @@ def _clusters(context: _InvestigationContext) -> tuple[tuple[Cluster, ...], int]
         ) AS facts ON hash(call_id) = call
         WHERE kind = 'call' GROUP BY 1, 2, 3 ORDER BY here DESC, 1, 2, 3
     """)  # noqa: S608 - numbers of ours
-    names = ("error_class", "message", "provider", "count", "baseline_count", "users", "first_us", "last_us")
     messages = (
-        MessageCount(**dict(zip(names, (*row[:5], tuple(row[5] or ()), *row[6:]), strict=True)))
+        MessageCount(*row[:5], users=tuple(row[5] or ()), first_us=row[6], last_us=row[7])
         for row in rows[:_MAX_MESSAGES]
     )
     return cluster(messages, redact=context.redact), sum(row[3] for row in rows[_MAX_MESSAGES:])
