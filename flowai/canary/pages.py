@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from flowai.canary.plots import svgs_of
 from flowai.canary.tables import ARM_COLUMNS, COLUMNS, arm_rows, headline, metric_rows, replay_rows, verdict_line
-from flowai.comparison import page
 from flowai.comparison.page import ComparisonPage
 
 if TYPE_CHECKING:
@@ -23,17 +22,8 @@ _NOTE = (
 )
 
 
-def to_markdown(report: CanaryReport) -> str:
-    """Return the report as Markdown; its plots are files in the same directory."""
-    return page.to_markdown(_page(report))
-
-
-def to_html(report: CanaryReport) -> str:
-    """Return the report as one HTML page with inline plots."""
-    return page.to_html(_page(report))
-
-
-def _page(report: CanaryReport) -> ComparisonPage:
+def canary_page(report: CanaryReport) -> ComparisonPage:
+    """Return the texts of a report."""
     return ComparisonPage(
         title=f"canary {report.candidate}, stage {report.stage}",
         verdict=verdict_line(report),

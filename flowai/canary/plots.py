@@ -36,13 +36,13 @@ svg { color-scheme: light dark; font: 12px system-ui, sans-serif; }
 """
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _PlotLine:
     name: str
     points: Sequence[tuple[float, float]]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Frame:
     """The axes of a plot and their ranges."""
 
@@ -62,11 +62,7 @@ class _Frame:
 
 def svgs_of(report: CanaryReport) -> dict[str, str]:
     """Return the plots that have data, by file name."""
-    plots = {
-        "evidence.svg": evidence_svg(report),
-        "latency.svg": latency_svg(report),
-        "errors.svg": errors_svg(report),
-    }
+    plots = {"evidence.svg": evidence_svg(report), "latency.svg": latency_svg(report), "errors.svg": errors_svg(report)}
     return {name: svg for name, svg in plots.items() if svg}
 
 
@@ -74,8 +70,7 @@ def evidence_svg(report: CanaryReport) -> str:
     """Return the plot of each guardrail's evidence over time; empty without data."""
     lines = [
         _PlotLine(
-            name=METRIC_LABELS[metric.name],
-            points=[(point.at_s, point.value) for point in report.plots.evidence[metric.name]],
+            METRIC_LABELS[metric.name], [(point.at_s, point.value) for point in report.plots.evidence[metric.name]]
         )
         for metric in report.metrics
         if report.plots.evidence.get(metric.name)
@@ -85,11 +80,7 @@ def evidence_svg(report: CanaryReport) -> str:
     if not values:
         return ""
     low, high = max(min((*values, -1.0)), -6.0), min(max((*values, acts + 0.5)), 12.0)
-    frame = _Frame(
-        title="evidence that the candidate is worse (decides at the red line)",
-        x_range=_span(lines),
-        y_range=(low, high),
-    )
+    frame = _Frame("evidence that the candidate is worse (decides at the red line)", _span(lines), (low, high))
     marks = [(float(power), f"10^{power}" if power else "1") for power in _whole_powers(low, high)]
     rule = f'<line class="act" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(acts):.1f}" y2="{frame.y(acts):.1f}"/>'
     return _svg(frame, lines, y_marks=marks, x_marks=_times(frame), extra=rule)
@@ -98,7 +89,7 @@ def evidence_svg(report: CanaryReport) -> str:
 def latency_svg(report: CanaryReport) -> str:
     """Return the plot of both arms' latency distributions; empty without data."""
     lines = [
-        _PlotLine(name=name, points=[(math.log10(edge), share) for edge, share in bars])
+        _PlotLine(name, [(math.log10(edge), share) for edge, share in bars])
         for name, bars in report.plots.latency.items()
         if bars
     ]
@@ -106,7 +97,7 @@ def latency_svg(report: CanaryReport) -> str:
         return ""
     top = max(share for line in lines for _, share in line.points)
     low, high = _span(lines)
-    frame = _Frame(title="latency of answers by a model (share of calls)", x_range=(low, high), y_range=(0.0, top))
+    frame = _Frame("latency of answers by a model (share of calls)", (low, high), (0.0, top))
     x_marks = [
         (math.log10(edge), f"{edge / 1000:g} s")
         for power in range(-1, 7)
@@ -119,14 +110,14 @@ def latency_svg(report: CanaryReport) -> str:
 def errors_svg(report: CanaryReport) -> str:
     """Return the plot of both arms' error rate by hour; empty without calls."""
     lines = [
-        _PlotLine(name=name, points=[(point.at_s, point.value) for point in points])
+        _PlotLine(name, [(point.at_s, point.value) for point in points])
         for name, points in report.plots.errors.items()
         if points
     ]
     if not lines:
         return ""
     top = max(0.01, *(value for line in lines for _, value in line.points))
-    frame = _Frame(title="error rate by hour (calls)", x_range=_span(lines), y_range=(0.0, top))
+    frame = _Frame("error rate by hour (calls)", _span(lines), (0.0, top))
     return _svg(frame, lines, y_marks=_percents(top), x_marks=_times(frame))
 
 

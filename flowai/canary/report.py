@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import CLOCK_SKEW_S, days_around
 from flowai.canary.judge import evaluate_rollout
-from flowai.canary.pages import to_html, to_markdown
+from flowai.canary.pages import canary_page
 from flowai.canary.plots import svgs_of
 from flowai.canary.stage_history import rollout_of
 from flowai.comparison.count import count_log
 from flowai.comparison.evidence import DecisionRules
+from flowai.comparison.page import page_writers
 from flowai.comparison.spec import METRICS, ComparisonSpec, rollout_sides
-from flowai.rendering.report_files import check_endings, to_json, write_reports
+from flowai.rendering.report_files import check_endings, write_reports
 from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 from flowai.workspace.event_source import open_event_source
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from flowai.rendering.report_files import Writers
     from flowai.workspace.workspace import CommandContext, Workspace
 
-WRITERS: Writers[CanaryReport] = {".json": to_json, ".md": to_markdown, ".html": to_html}
+WRITERS: Writers[CanaryReport] = page_writers(canary_page)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,14 +64,7 @@ class CanaryResult:
 
 
 def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:
-    """Compare the candidate with its control and write the report.
-
-    Raises:
-        UsageError: an option is wrong.
-        InconclusiveError: no rollout is active and none was named, or it has just started.
-        ProjectError: the registry is wrong.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
-    """
+    """Compare the candidate with its control and write the report; raises InconclusiveError without a rollout."""
     check_endings(options.outputs, WRITERS)
     workspace = open_workspace(context)
     if options.feature is not None:
@@ -95,12 +89,7 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     with places as directories:
         counts = count_log(directories, spec)
     report = evaluate_rollout(
-        counts,
-        spec,
-        _rules(workspace, counts),
-        replay=options.replay,
-        doubts=rollout.doubts,
-        warnings=rollout.warnings,
+        counts, spec, _rules(workspace, counts), replay=options.replay, doubts=rollout.doubts, warnings=rollout.warnings
     )
     # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
     # part: evidence is valid at every time

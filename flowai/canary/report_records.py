@@ -79,7 +79,6 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     splits: tuple[TrafficSplit, ...]
     """By stage."""
     problems: tuple[DataProblem, ...]
-    """Lines that could not be used."""
     warnings: tuple[str, ...]
     latency_p95: Range
     """Ratio of the candidate's p95 latency to the control's."""

@@ -53,20 +53,10 @@ def rollout_of(
     until: datetime | None,
     now: datetime,
 ) -> RolloutHistory:
-    """Return the rollout and its stages.
+    """Return the rollout and its stages from `since` until before `until`.
 
-    Args:
-        workspace: the project.
-        candidate: the release; None for the active rollout's.
-        percent: its share, if no ledger knows it.
-        since: earlier times are left out.
-        until: this and later times are left out.
-        now: the time, UTC.
-
-    Raises:
-        InconclusiveError: no rollout is active, and no candidate was named; or it has just started.
-        UsageError: there is no such release; its stage is unknown; the end is before the start.
-        ProjectError: the ledger cannot be read.
+    `candidate` is None for the active rollout's, `percent` its share if no ledger knows it. Raises InconclusiveError if
+    no rollout is active and no candidate was named, or it has just started; UsageError if its stage is unknown.
     """
     registry = workspace.registry
     active = registry.rollout
@@ -86,7 +76,9 @@ def rollout_of(
             spans = []
     if not spans:
         begin = (active.started_at if active is not None and active.candidate == name else None) or now - UNKNOWN_BEGIN
-        spans = [_Span(percent=_from_options(percent, name), begin=begin, end=now, is_known=False)]
+        if percent is None:
+            raise UsageError(f"the stage of `{name}` is unknown", hint="name it: `--stage 5`")
+        spans = [_Span(percent=percent, begin=begin, end=now, is_known=False)]
     stages = tuple(_stages(spans, registry, since, until))
     if not stages and since is None and until is None:
         raise InconclusiveError(f"the rollout of `{name}` has just started", hint="try again in a minute")
@@ -95,12 +87,6 @@ def rollout_of(
             "the rollout has no calls between `--since` and `--until`", hint=f"the rollout started at {spans[0].begin}"
         )
     return RolloutHistory(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
-
-
-def _from_options(percent: int | None, name: str) -> int:
-    if percent is None:
-        raise UsageError(f"the stage of `{name}` is unknown", hint="name it: `--stage 5`")
-    return percent
 
 
 def _history(entries: Sequence[LedgerEntry], now: datetime) -> Iterator[_Span]:

@@ -52,22 +52,14 @@ def headline(report: CanaryReport) -> str:
     stage = "dogfood" if report.stage == "dogfood" else f"{report.stage} %"
     users = "users" if report.unit == "user" else "calls"
     where = f" in {report.environment}" if report.environment else ""
-    counts = f"{candidate.unit_count:,} / {control.unit_count:,} {users}"
     parts = (
         f"{report.candidate} against control ({report.baseline}){where}",
         f"stage {stage}",
-        span(_length_s(report)),
-        counts,
+        span(seconds_between(report.since, report.until)),
+        f"{candidate.unit_count:,} / {control.unit_count:,} {users}",
+        format_split(one.e_value for one in report.splits) if report.splits else "no split",
     )
-    return "   ".join((*parts, _split(report)))
-
-
-def _length_s(report: CanaryReport) -> float:
-    return seconds_between(report.since, report.until)
-
-
-def _split(report: CanaryReport) -> str:
-    return format_split(one.e_value for one in report.splits) if report.splits else "no split"
+    return "   ".join(parts)
 
 
 def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
@@ -138,7 +130,7 @@ def _time_of(needed_count: int, report: CanaryReport) -> str:
     calls = report.arms["candidate"].call_count
     if not calls:
         return ""
-    seconds = needed_count * _length_s(report) / calls
+    seconds = needed_count * seconds_between(report.since, report.until) / calls
     return f" (about {span(max(seconds, 60))} at this rate)"
 
 

@@ -93,13 +93,8 @@ def accumulate(
 ) -> EvidenceSeries:
     """Accumulate the evidence for a metric.
 
-    Args:
-        metric: selects the e-process.
-        margin: tolerated difference of failure rates, 0 to below 1.
-        cells: in any order.
-        pair: the two arms.
-        until_us: cells that end later are open and add nothing.
-        delay_us: delay after its end at which a cell is known (feedback arrives late).
+    Cells that end after `until_us` are open and add nothing. A cell is known `delay_us` after its end: feedback arrives
+    late.
     """
     kind = RateEProcess if metric in FREQUENT_METRICS else RatioEProcess
     series = EvidenceSeries(worse=kind("worse"), safe=kind("not_worse", margin=margin))
@@ -114,11 +109,7 @@ def accumulate(
 
 
 def close_blocks(cells: Iterable[TimeBucket], pair: ArmPair, *, until_us: int) -> list[TimedBlock]:
-    """Join cells of one stage and feature until there are enough users; the open rest is left out.
-
-    Returns:
-        Blocks, by their ends, then features.
-    """
+    """Join cells of one stage and feature until there are enough users; the open rest is left out."""
     streams: dict[tuple[int, str], list[TimeBucket]] = {}
     for cell in cells:
         if cell.at_us + CELL_US <= until_us:

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 
 def count_log(directories: Sequence[Path], spec: ComparisonSpec) -> Counts:
-    """Count the calls of each arm in a log, and locate the first unreadable lines.
-
-    Raises:
-        InfrastructureError: the log cannot be read.
-    """
+    """Count the calls of each arm in a log, and locate the first unreadable lines."""
     with open_log(directories, COLUMNS, spec.time_range) as log:
         counts = count_arms(log, spec)
         if counts.problem_count("unreadable"):
@@ -37,12 +33,9 @@ def count_log(directories: Sequence[Path], spec: ComparisonSpec) -> Counts:
 
 
 def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
-    """Count the calls of each arm in an open log.
+    """Count the calls of each arm in a log that was opened with `COLUMNS` over the time range of `spec`.
 
-    The log must be opened with `COLUMNS` over the time range of `spec`.
-
-    Returns:
-        The counts; they do not depend on the order of events or files.
+    The counts do not depend on the order of events or files.
     """
     select_calls(log, spec)
     counts = Counts()

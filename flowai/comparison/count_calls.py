@@ -52,10 +52,7 @@ def traffic_by_arm(log: Log) -> dict[str, dict[int, int]]:
 
 
 def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
-    """Count calls of the compared arms, the versions that served them, and answers by latency bucket, in one pass.
-
-    The log is read once for all three.
-    """
+    """Count calls of the compared arms, the versions that served them, and answers by latency bucket, in one pass."""
     nothing = ", NULL" * 6
     times = " UNION ALL ".join(
         f"SELECT '{metric}', side, \"release\", feature, NULL, stage, {bucket(column)} AS place, count(*){nothing}"  # noqa: S608 - as below

@@ -124,14 +124,11 @@ class Counts:
         """Return calls and failed calls of an arm in a stage, not collapsed by user."""
         if metric in ("slow_calls", "slow_ttft"):
             return self._slow(metric, side, stage)
-        if metric in ("error_rate", "json_valid"):
-            sums = self.for_stage(side, stage)
-            numbers = (
-                (sums.call_count, sums.failed_count)
-                if metric == "error_rate"
-                else (sums.promised_json_count, sums.bad_json_count)
-            )
-            return CountOfTotal(count=numbers[0], failure_count=numbers[1])
+        sums = self.for_stage(side, stage)
+        if metric == "error_rate":
+            return CountOfTotal(count=sums.call_count, failure_count=sums.failed_count)
+        if metric == "json_valid":
+            return CountOfTotal(count=sums.promised_json_count, failure_count=sums.bad_json_count)
         hourly = [
             numbers
             for (name, of_side, of_stage, _), numbers in self.opinions.items()

@@ -169,10 +169,7 @@ class Comparison:
         recent = track.blocks[-_PACE_BLOCKS:]
         if not finding.is_guardrail or not recent:
             return None
-        paces = (
-            sum(one.block.candidate_count for one in recent),
-            sum(one.block.control_count for one in recent),
-        )
+        paces = (sum(one.block.candidate_count for one in recent), sum(one.block.control_count for one in recent))
         step = max(1 / len(recent), _PACE_UNITS / min(paces))
         pace = Block(
             candidate_count=round(paces[0] * step),

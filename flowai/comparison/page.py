@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from flowai.rendering import html_page, markdown
 from flowai.rendering.html_page import tag, trusted
 from flowai.rendering.markdown import escape_markdown
+from flowai.rendering.report_files import Report, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from flowai.rendering.report_files import Writers
 
 _MAX_CHARS = 2000
 _STYLE = "th, td { white-space: nowrap; }\n"
@@ -38,6 +41,15 @@ class ComparisonPage:
     footer: str
     plots: Mapping[str, str] = field(default_factory=dict)
     """SVG by file name; Markdown only links the files."""
+
+
+def page_writers(build: Callable[[Report], ComparisonPage]) -> Writers[Report]:
+    """Return the writers of a report: as JSON, as Markdown, as one HTML page."""
+    return {
+        ".json": to_json,
+        ".md": lambda report: to_markdown(build(report)),
+        ".html": lambda report: to_html(build(report)),
+    }
 
 
 def to_markdown(page: ComparisonPage) -> str:

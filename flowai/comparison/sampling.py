@@ -44,10 +44,7 @@ class SamplingSchedule:
 
 
 def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:
-    """Return the schedule for the calls of an arm.
-
-    `calls` holds numbers of calls by the start of a cell, microseconds since 1970.
-    """
+    """Return the schedule for an arm's numbers of calls by the start of a cell, microseconds since 1970."""
     halvings: list[int] = []
     so_far = 0
     for cell_us in sorted(calls):

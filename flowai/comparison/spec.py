@@ -129,8 +129,7 @@ class ComparisonSpec:
     def time_range(self) -> TimeRange:
         """From the start of the first stage to the end of the feedback window of the last stage."""
         return TimeRange(
-            since_us=self.stages[0].time_range.since_us,
-            until_us=self.stages[-1].time_range.until_us + self.feedback_us,
+            since_us=self.stages[0].time_range.since_us, until_us=self.stages[-1].time_range.until_us + self.feedback_us
         )
 
     @property

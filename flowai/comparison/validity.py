@@ -55,9 +55,7 @@ def problems_of(counts: Counts) -> tuple[DataProblem, ...]:
     """Return the unusable lines by problem, with the first unreadable ones."""
     return tuple(
         DataProblem(
-            kind=kind,
-            count=counts.problem_count(kind),
-            places=counts.unreadable if kind == "unreadable" else (),
+            kind=kind, count=counts.problem_count(kind), places=counts.unreadable if kind == "unreadable" else ()
         )
         for kind in sorted(counts.problems)
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.analytics.records import CountOfTotal
+from flowai.errors import ExitCode
 from flowai.statistics.evalues import Block
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from flowai.analytics.records import Metric
     from flowai.comparison.records import CanaryVerdict, MetricStatus
-    from flowai.errors import ExitCode
 
 MIN_COUNT = 50
 """Minimum of users (or calls) per arm for a non-inferior status; from this number on, missing measurements are
@@ -46,7 +46,6 @@ class MetricFinding:
 
     name: Metric
     is_guardrail: bool
-    """Whether the verdict depends on it."""
     candidate: CountOfTotal = _NOTHING
     control: CountOfTotal = _NOTHING
     """Users at risk in this stage, and failures."""
@@ -83,12 +82,8 @@ def status_of(finding: MetricFinding, *, safe_alpha: float) -> MetricStatus:
 
     It is non-inferior if the rollout's evidence shows it, the stage itself has enough users, and its calls do not
     contradict: users are at risk until their first failure only, so that a small group that always fails shows in calls
-    alone.
-
-    Args:
-        finding: counts and evidence.
-        safe_alpha: chance of a false `non_inferior`. All guardrails must be non-inferior at once, so that it is not
-            shared out.
+    alone. `safe_alpha`, the chance of a false `non_inferior`, is not shared out: all guardrails must be non-inferior at
+    once.
     """
     if not finding.applies:
         return "not_tested"
@@ -139,14 +134,7 @@ def decide(
 
 
 def exit_code(verdict: CanaryVerdict, fail_on: frozenset[CanaryVerdict] | None) -> ExitCode:
-    """Return the exit status of a verdict.
-
-    With `fail_on`, only its verdicts have a status other than 0.
-    """
-    from flowai.errors import ExitCode
-
-    if verdict == "promote" and fail_on is None:
-        return ExitCode.DONE
-    if fail_on is not None and verdict not in fail_on:
+    """Return the exit status of a verdict; with `fail_on`, only its verdicts have a status other than 0."""
+    if verdict == "promote" if fail_on is None else verdict not in fail_on:
         return ExitCode.DONE
     return ExitCode.GATE_NOT_MET if verdict in ("rollback", "promote") else ExitCode.INCONCLUSIVE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.comparison import page
 from flowai.comparison.page import ComparisonPage
 from flowai.experiments.tables import PAIR_COLUMNS, arm_columns, arm_rows, headline, pair_rows, verdict_line
 
@@ -23,17 +22,8 @@ _NOTE = (
 )
 
 
-def to_markdown(report: ExperimentReport) -> str:
-    """Return the report as Markdown."""
-    return page.to_markdown(_page(report))
-
-
-def to_html(report: ExperimentReport) -> str:
-    """Return the report as one HTML page."""
-    return page.to_html(_page(report))
-
-
-def _page(report: ExperimentReport) -> ComparisonPage:
+def experiment_page(report: ExperimentReport) -> ComparisonPage:
+    """Return the texts of a report."""
     return ComparisonPage(
         title=f"experiment {report.experiment}",
         verdict=verdict_line(report),

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, get_args
 
 from flowai.analytics.event_query import TimeRange, days_around
 from flowai.comparison.count import count_log
+from flowai.comparison.page import page_writers
 from flowai.errors import InconclusiveError, Place, RegistryError, UsageError, expected_one_of
 from flowai.experiments.judge import ExperimentRules, evaluate_experiment
-from flowai.experiments.pages import to_html, to_markdown
+from flowai.experiments.pages import experiment_page
 from flowai.experiments.report_records import Goal
 from flowai.experiments.spec import EXPERIMENT_METRICS, experiment_spec, start_of
 from flowai.releases.ledger import read_ledger
-from flowai.rendering.report_files import check_endings, to_json, write_reports
+from flowai.rendering.report_files import check_endings, write_reports
 from flowai.timestamps import parse_moment, parse_option_s, to_us
 from flowai.workspace.event_source import open_event_source
 from flowai.workspace.workspace import open_workspace
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 MAX_SEARCH_RANGE = timedelta(days=90)
 """Range in which an experiment's first call is searched; a log may hold years, in an object store."""
 
-WRITERS: Writers[ExperimentReport] = {".json": to_json, ".md": to_markdown, ".html": to_html}
+WRITERS: Writers[ExperimentReport] = page_writers(experiment_page)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,14 +65,7 @@ class ExperimentResult:
 
 
 def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:
-    """Compare the arms and write the report.
-
-    Raises:
-        UsageError: an option is wrong, there is no such experiment, or it has ended.
-        InconclusiveError: the log has no call of it.
-        ProjectError: the registry is wrong, or the goal cannot be measured.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
-    """
+    """Compare the arms and write the report; raises InconclusiveError if the log has no call of the experiment."""
     check_endings(options.outputs, WRITERS)
     workspace = open_workspace(context)
     registry = workspace.registry

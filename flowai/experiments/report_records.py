@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 # msgspec evaluates these annotations when records are built
 from flowai.analytics.records import SCHEMA_VERSION, DataProblem, ReportRecord
 from flowai.comparison.records import ArmReport, MetricReport
-
-if TYPE_CHECKING:
-    from flowai.errors import ExitCode
+from flowai.errors import ExitCode
 
 Goal = Literal["save_rate", "acceptance"]
 """Metrics that may decide an experiment."""
@@ -77,7 +75,6 @@ class ExperimentReport(ReportRecord, frozen=True, kw_only=True):
     goal_acts_at: float
     """Evidence at which an arm is better than another."""
     problems: tuple[DataProblem, ...]
-    """Lines that could not be used."""
     warnings: tuple[str, ...]
     needed_count: int | None
     """More users per arm until the leader wins, estimated; None if unknown or not needed."""
@@ -93,8 +90,6 @@ class ExperimentReport(ReportRecord, frozen=True, kw_only=True):
 
 def exit_code(verdict: ExperimentVerdict) -> ExitCode:
     """Return the exit status of a verdict: 0 for a winner, 1 for a worse guardrail, 5 otherwise."""
-    from flowai.errors import ExitCode
-
     if verdict == "winner":
         return ExitCode.DONE
     return ExitCode.GATE_NOT_MET if verdict == "worse" else ExitCode.INCONCLUSIVE

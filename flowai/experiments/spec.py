@@ -38,15 +38,9 @@ def experiment_spec(
 
 
 def start_of(directories: Path | Sequence[Path], experiment: str, time_range: TimeRange) -> int | None:
-    """Return the time of an experiment's first call: evidence must always start at the same call.
+    """Return the time of an experiment's first call in a time range, microseconds since 1970; None without one.
 
-    Calls before the time range are left out.
-
-    Returns:
-        Microseconds since 1970; None if there is no call of it.
-
-    Raises:
-        InfrastructureError: the log cannot be read.
+    Evidence must always start at the same call.
     """
     with open_log(directories, ("experiment",), time_range) as log:
         ((first_us,),) = log.fetch(

@@ -89,13 +89,7 @@ class EndResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def stop(context: CommandContext, options: StopOptions) -> EndResult:
-    """End an experiment: the release alone serves its feature again.
-
-    Raises:
-        UsageError: there is no such experiment, or the registry changed during the command.
-        ProjectError: the registry is wrong, or cannot be changed without touching other entries.
-        InfrastructureError: a file cannot be written.
-    """
+    """End an experiment: the release alone serves its feature again."""
     with open_rollout_session(context, env=options.env) as session:
         serving = session.serving(session.release_status()).name
         if options.name not in session.registry.experiments:
@@ -117,18 +111,17 @@ def stop(context: CommandContext, options: StopOptions) -> EndResult:
 def adopt(context: CommandContext, options: AdoptOptions) -> EndResult:
     """End an experiment and turn an arm into a release, ready to be published.
 
-    Raises:
-        InconclusiveError: no arm has won, or another one.
-        UsageError: there is no such experiment or arm, it was stopped, a rollout is active, the name is taken.
-        ProjectError: the registry is wrong, or cannot be changed without touching other entries.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
+    Raises InconclusiveError if no arm has won, or another one; UsageError if it was stopped, or a rollout is active.
     """
     _check_force(options)
     with open_rollout_session(context, env=options.env) as session:
         registry, name, status = session.registry, options.name, session.release_status()
         serving = session.serving(status).name
         if name not in registry.experiments:
-            return _require_adopted(_already_ended(session, name, serving))
+            ended = _already_ended(session, name, serving)
+            if ended.action != "adopt":
+                raise UsageError(f"the experiment `{name}` has ended: {ended.ended}", hint="no arm can be adopted")
+            return ended
         experiment = registry.experiments[name]
         if options.arm is not None and options.arm not in experiment.arms:
             hint = expected_one_of(experiment.arms, found=options.arm)
@@ -179,11 +172,7 @@ def _check_force(options: AdoptOptions) -> None:
 
 
 def _already_ended(session: RolloutSession, name: str, serving: str) -> EndResult:
-    """Return the result for an experiment that has ended already.
-
-    Raises:
-        UsageError: the ledger does not know it.
-    """
+    """Return the result for an experiment that has ended; raises UsageError if the ledger does not know it."""
     ended = end_entry(session.ledger, name)
     if ended is None:
         raise no_experiment(session.registry, session.ledger, name)
@@ -201,12 +190,6 @@ def _already_ended(session: RolloutSession, name: str, serving: str) -> EndResul
         report_digest=ended.report_digest,
         warnings=session.ledger.warnings,
     )
-
-
-def _require_adopted(ended: EndResult) -> EndResult:
-    if ended.action != "adopt":
-        raise UsageError(f"the experiment `{ended.experiment}` has ended: {ended.ended}", hint="no arm can be adopted")
-    return ended
 
 
 def _check_winner(session: RolloutSession, options: AdoptOptions) -> ExperimentReport:

@@ -41,7 +41,7 @@ def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
     rows = []
     for name, arm in report.arms.items():
         metrics = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
-        rates = (_rate(metrics[metric]) for metric in _shown(report))
+        rates = (rate(shown_rate(metric, metrics[metric].candidate.rate)) for metric in _shown(report))
         rows.append(
             (name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), format_cost(arm))
         )
@@ -53,10 +53,6 @@ def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
     known = {one.name for pair in report.pairs for one in pair.metrics if one.candidate.count}
     known.discard("slow_ttft")  # it correlates with slow calls, and lines are short
     return tuple(one.name for one in first if one.is_guardrail or one.name == report.goal or one.name in known)
-
-
-def _rate(metric: MetricReport) -> str:
-    return rate(shown_rate(metric.name, metric.candidate.rate))
 
 
 def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:

@@ -84,19 +84,6 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
             return self.edit
         return self.output if self.opinion == "accepted" else None
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All texts that would be written to a file: of the messages, the answer, the edit."""
-        texts = [text for message in self.messages for text in _texts(message.get("content"))]
-        return (*texts, self.output, *(() if self.edit is None else (self.edit,)))
-
-
-def _texts(content: Any) -> list[str]:  # noqa: ANN401 - a message's content is a text, or parts
-    if isinstance(content, str):
-        return [content]
-    parts = content if isinstance(content, list) else []
-    return [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
-
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     """A pair, or a line of the log, that is not in the training files: one line of the quarantine file."""

@@ -81,11 +81,7 @@ class FinetuneSession:
             yield Quarantined(id="", step=STEP, reason="broken", detail=f"{place}: {line.reason}")
 
     def selector(self, since: str | None, until: str | None, releases: tuple[str, ...]) -> PairSelector:
-        """Return the filter for calls.
-
-        Raises:
-            UsageError: a time cannot be parsed, the time range is empty, or there is no such release.
-        """
+        """Return the filter for calls; raises UsageError for a wrong time, an empty range or an unknown release."""
         now = self.workspace.context.now()
         begin = None if since is None else parse_moment(since, now=now, option="--since")
         end = None if until is None else parse_moment(until, now=now, option="--until")
@@ -99,12 +95,7 @@ class FinetuneSession:
 def open_session(
     context: CommandContext, feature: str, rules: QualityLimits, languages: tuple[str, ...], *, toxicity: bool
 ) -> FinetuneSession:
-    """Open a project for fine-tuning.
-
-    Raises:
-        UsageError: there is no such feature, or a required package is not installed.
-        ProjectError: the registry, a suite or a dataset is invalid.
-    """
+    """Open a project for fine-tuning; raises UsageError for an unknown feature or a missing package."""
     workspace = open_workspace(context)
     workspace.registry.feature(feature)
     warnings = list(workspace.warnings)
@@ -172,11 +163,7 @@ def training_set_directory(project: Project, feature: str) -> Path:
 
 
 def open_decision_log(project: Project, feature: str) -> DecisionLog:
-    """Open the decision log of a feature.
-
-    Raises:
-        ProjectError: a line is not a decision.
-    """
+    """Open the decision log of a feature."""
     path = training_set_directory(project, feature) / "decisions.jsonl"
     return DecisionLog(path, name=project.show(path))
 
@@ -195,21 +182,13 @@ def labels_file(project: Project, feature: str) -> Path:
 
 
 def read_labels(project: Project, feature: str) -> tuple[Label, ...]:
-    """Read the models' labels for a feature's pairs, in the order they were written.
-
-    Raises:
-        ProjectError: a line is not a label.
-    """
+    """Read the models' labels for a feature's pairs, in the order they were written."""
     path = labels_file(project, feature)
     return read_lines(path, Label, name=project.show(path)).records
 
 
 def resolve_feature(workspace: Workspace, name: str | None) -> str:
-    """Return the named feature, else the only one with training sets, else the only one of the registry.
-
-    Raises:
-        UsageError: there is no such feature, or there are several and none was named.
-    """
+    """Return the named feature, else the only one with training sets, else the only one of the registry."""
     if name is not None:
         workspace.registry.feature(name)
         return name

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flowai.errors import FlowaiError
+from flowai.postmortem.analysis.records import FAILURE_KINDS
 from flowai.postmortem.report_records import AddedCases
 from flowai.postmortem.wording import KIND_LABELS, condition_text
 from flowai.prompts.openai_messages import openai_messages
@@ -35,21 +36,13 @@ MAX_CHARS = 20_000
 FALLBACK_VARIABLE = "request"
 """The variable with the last message, if the prompt's own variables could not be derived."""
 
-_CASES: frozenset[FailureKind] = frozenset(
-    {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}
-)
-"""Slow, expensive and degraded calls do not show how an answer should be."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class CaseWriter:
     """Adds cases to a project's datasets; no case twice, and existing lines do not change.
 
-    Args:
-        project: its datasets receive the cases.
-        library: the prompts.
-        redactor: removes secrets once more.
-        day: the incident's day, for file names.
+    `redactor` removes secrets once more; `day` is the incident's, for file names.
     """
 
     def __init__(self, project: Project, library: PromptLibrary, redactor: Redactor, day: str) -> None:
@@ -59,16 +52,12 @@ class CaseWriter:
         self._day = day
 
     def add(self, findings: Sequence[Finding], samples: Sequence[tuple[Sample, ...]]) -> AddedCases:
-        """Add the samples of findings as cases.
-
-        Raises:
-            InfrastructureError: a file cannot be written.
-        """
+        """Add the samples of findings as cases."""
         known = self._known()
         rows: dict[Path, list[dict[str, Any]]] = {}
         unasked = known_count = 0
         for finding, some in zip(findings, samples, strict=True):
-            for sample in some if finding.kind in _CASES else ():
+            for sample in some if finding.kind in FAILURE_KINDS else ():
                 row = self._case(finding, sample)
                 if row is None:
                     unasked += 1
@@ -145,8 +134,7 @@ class CaseWriter:
 def variables_of(prompt: Prompt, messages: list[dict[str, Any]]) -> dict[str, str] | None:
     """Derive a prompt's variables from messages; None unless they render to exactly those messages.
 
-    Raises:
-        PromptError: the prompt does not accept texts.
+    Raises PromptError if the prompt does not accept texts.
     """
     names = prompt.variables
     texts = [one.get("content") for one in messages]

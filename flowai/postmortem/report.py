@@ -55,11 +55,7 @@ class _Verdict(msgspec.Struct):
 def run_postmortem(context: CommandContext, options: PostmortemOptions) -> PostmortemResult:
     """Investigate an incident and write the report.
 
-    Raises:
-        UsageError: an option is wrong, or several environments exist and none was named.
-        InconclusiveError: no start was named, and the ledger has no rollback.
-        ProjectError: the registry or the ledger cannot be read.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
+    Raises InconclusiveError if no start was named, and the ledger has no rollback.
     """
     check_endings(options.outputs, WRITERS)
     with open_rollout_session(context, env=options.env, writes=False) as session:
@@ -115,9 +111,6 @@ def _report(
     )
 
 
-# --- what changed ---
-
-
 def _sides(window: IncidentWindow, investigation: Investigation) -> tuple[str | None, str | None]:
     """Return the release of the incident and the one to compare with, from the log if the ledger has none."""
     release, serving = window.release, window.serving
@@ -147,9 +140,6 @@ def _difference(
         return compare_releases(session, serving, release), None
     except FlowaiError as error:
         return None, f"`{serving}` and `{release}` cannot be compared: {error}"
-
-
-# --- when ---
 
 
 def _timeline(session: RolloutSession, window: IncidentWindow, investigation: Investigation) -> Iterator[Moment]:
@@ -230,9 +220,6 @@ def _canary_reports(session: RolloutSession, window: IncidentWindow) -> Iterator
         inside = format_us(question.incident.since_us) <= at <= format_us(question.after.until_us)
         if one.candidate == window.release and one.verdict == "rollback" and inside:
             yield Moment(at=at, what="canary report", detail=f"{path.parent.name}: rollback")
-
-
-# --- warnings and follow-ups ---
 
 
 def _warnings(window: IncidentWindow, investigation: Investigation, problem_text: str | None) -> Iterator[str]:

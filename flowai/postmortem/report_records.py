@@ -44,7 +44,6 @@ class IncidentWindow:
     """Time range and releases of an incident."""
 
     question: IncidentQuestion
-    """The time ranges."""
     release: str | None
     """The release that was rolled back or named."""
     serving: str | None
@@ -76,7 +75,6 @@ class AddedCases(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, int]
     """Added cases by dataset."""
     already_present_count: int
-    """Cases that existed already."""
     unasked_count: int
     """Calls without kept content, which cannot be repeated."""
     unfilled_count: int
@@ -96,7 +94,6 @@ class PostmortemReport(msgspec.Struct, frozen=True, kw_only=True):
     baseline_since: str
     """Start of the preceding time range that the incident is compared with."""
     chosen_by: str
-    """How the time range was chosen."""
     feature: str | None
     """None for all features."""
     release: str | None
@@ -115,7 +112,6 @@ class PostmortemReport(msgspec.Struct, frozen=True, kw_only=True):
     texts: dict[str, str]
     """Unified diff of each changed prompt, by `old -> new`."""
     follow_ups: tuple[str, ...]
-    """Suggested actions."""
     added: AddedCases | None
     """None unless requested."""
     warnings: tuple[str, ...]

@@ -31,13 +31,9 @@ BASELINE_TIMES = 3
 
 
 def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | None, now: datetime) -> IncidentWindow:
-    """Choose the time ranges of an incident.
+    """Choose the time ranges of an incident; `current` is the registry's release, for ledgers without one.
 
-    `current` is the registry's current release, for ledgers without one.
-
-    Raises:
-        InconclusiveError: no start was named, and the ledger has no rollback.
-        UsageError: a time cannot be read, or the range is empty.
+    Raises InconclusiveError if no start was named and the ledger has no rollback.
     """
     past = [entry for entry in ledger.entries if entry.at <= now + timedelta(seconds=CLOCK_SKEW_S)]
     warnings = [*ledger.warnings]
@@ -61,16 +57,12 @@ def choose_window(ledger: Ledger, options: PostmortemOptions, *, current: str | 
     return IncidentWindow(
         question=_incident_question(since, until, end, options.feature, now),
         release=options.release or (rollback.release if rollback else None),
-        serving=rollback.serving if rollback and rollback.serving else _baseline(current, options.release),
+        serving=rollback.serving if rollback and rollback.serving else None if current == options.release else current,
         rollback=rollback,
         steps=tuple(entry for entry in past if entry is not rollback and since <= entry.at <= (end or now)),
         chosen_by=chosen_by,
         warnings=tuple(warnings),
     )
-
-
-def _baseline(current: str | None, release: str | None) -> str | None:
-    return None if current == release else current
 
 
 def _rollback(

@@ -173,9 +173,6 @@ def conclusion(report: PostmortemReport) -> str:
 
 
 def follow_ups(findings: Sequence[Finding], *, facts: Sequence[str]) -> tuple[str, ...]:
-    """Return suggested actions, one line each, duplicates removed.
-
-    `facts` are further actions from the timeline and the settings.
-    """
+    """Return suggested actions without duplicates; `facts` are further ones from the timeline and the settings."""
     drafted = [_ACTIONS[one.kind].format(where=condition_text(one.where)) for one in findings[:10]]
     return tuple(dict.fromkeys((*drafted, *facts)))

@@ -83,16 +83,10 @@ class LabelResult(Struct, frozen=True, kw_only=True):
 def run_label(
     context: CommandContext, options: LabelOptions, *, on_label: Callable[[Label, int, int], None] = lambda *_: None
 ) -> LabelResult:
-    """Label the selected pairs.
+    """Label the selected pairs; the same command continues an interrupted run.
 
-    `on_label` is called after each label with the number of labels so far and the total.
-
-    Raises:
-        UsageError: an option is invalid, or there is a budget and the model's price is unknown.
-        ProjectError: the registry or a file of pairs is invalid.
-        InconclusiveError: there are no pairs.
-        InfrastructureError: several calls failed in a row.
-        InterruptedRunError: the user stopped the run; the same command continues it.
+    `on_label` is called after each label with the number of labels so far and the total. Raises InconclusiveError if
+    there are no pairs, InfrastructureError if several calls failed in a row.
     """
     workspace = open_workspace(context)
     feature = resolve_feature(workspace, options.selection.feature)
@@ -133,11 +127,7 @@ def run_label(
 
 
 class SpendLimit:
-    """Enforces the budget of a run: the maximum cost of a call is reserved before it.
-
-    Raises:
-        UsageError: there is a budget and the model's price is unknown.
-    """
+    """Enforces the budget of a run: the maximum cost of a call is reserved before it, so its price must be known."""
 
     def __init__(self, workspace: Workspace, options: LabelOptions) -> None:
         self._limit_usd = options.budget_usd

@@ -48,13 +48,7 @@ class CandidateSelection:
 def select_candidates(
     context: CommandContext, workspace: Workspace, feature: str, selection: CandidateSelection
 ) -> list[Pair | Quarantined]:
-    """Return the selected pairs, in a stable order.
-
-    Raises:
-        UsageError: options contradict each other, or a time cannot be parsed.
-        InconclusiveError: there is no export yet, or no pair is selected.
-        ProjectError: a line of the file is neither a pair nor a quarantined pair.
-    """
+    """Return the selected pairs, in a stable order; raises InconclusiveError if there are none."""
     if selection.everything and selection.source is not None:
         raise UsageError("`--all` reads the log, `--from` a file", hint="use only one of them")
     if selection.since is not None and not selection.everything:

@@ -52,7 +52,6 @@ class ReviewerDecision(Struct, frozen=True, kw_only=True):
     changes: tuple[DiffPart, ...] = ()
     """Differences between the model's answer and the reviewer's edit; empty for other actions."""
     text: str | None = None
-    """The reviewer's edit; None for other actions."""
 
 
 class ReviewItem(Struct, frozen=True, kw_only=True):
@@ -70,7 +69,6 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
     quarantine_reason: str | None
     """Reason why the pair waits for a reviewer; None for a pair that would be exported."""
     detail: str
-    """Explanation of the reason; empty without one."""
     messages: tuple[dict[str, Any], ...]
     output: str
     edit: str | None
@@ -79,7 +77,6 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
     draft: str
     """Initial text of the editor."""
     own_decision: ReviewerDecision | None
-    """This reviewer's last decision; None without one."""
     other_decisions: tuple[ReviewerDecision, ...]
     """Decisions of other reviewers; empty unless the pair is disputed."""
     labels: tuple[Label, ...]
@@ -87,19 +84,7 @@ class ReviewItem(Struct, frozen=True, kw_only=True):
 
 
 class ReviewQueue:
-    """The review queue of one reviewer.
-
-    Args:
-        feature: the feature of the pairs.
-        reviewer: name of the reviewer.
-        candidates: pairs, and quarantined pairs that a reviewer may accept; others are ignored.
-        decision_log: decisions of all reviewers on the feature's pairs.
-        labels: labels by models, by the pair's id.
-        now: returns the current time, UTC.
-
-    Raises:
-        UsageError: the reviewer's name is invalid.
-    """
+    """The review queue of one reviewer; candidates without a pair are ignored, `labels` are by the pair's id."""
 
     def __init__(
         self,
@@ -138,11 +123,7 @@ class ReviewQueue:
         return Overview(feature=self._feature, reviewer=self._reviewer, rows=rows, decided_count=decided_count)
 
     def item(self, position: int) -> ReviewItem:
-        """Return a pair with its decisions and labels.
-
-        Raises:
-            UsageError: there is no such position.
-        """
+        """Return a pair with its decisions and labels."""
         pair = self._pair_at(position)
         decisions, consensus = self._decisions(pair.id)
         quarantined = self._quarantined.get(pair.id)
@@ -171,12 +152,7 @@ class ReviewQueue:
         )
 
     def decide(self, position: int, action: ReviewAction, *, text: str | None = None, note: str = "") -> ReviewDecision:
-        """Store the reviewer's decision; an equal last decision is not stored again.
-
-        Raises:
-            UsageError: there is no such position, or an edit has no text.
-            InfrastructureError: the decision could not be stored.
-        """
+        """Store the reviewer's decision; an equal last decision is not stored again."""
         pair = self._pair_at(position).id
         try:
             decision = ReviewDecision(
@@ -190,14 +166,7 @@ class ReviewQueue:
         return self._decision_log.add(decision)
 
     def undo(self) -> int | None:
-        """Undo the reviewer's last decision on a pair of the queue.
-
-        Returns:
-            The position of the pair; None if there is nothing to undo.
-
-        Raises:
-            InfrastructureError: as `decide`.
-        """
+        """Undo the reviewer's last decision on a pair of the queue; return its position, None without a decision."""
         positions = {pair: position for position, pair in enumerate(self._order)}
         decisions = [
             own[-1]
@@ -226,11 +195,7 @@ class ReviewQueue:
 
 
 def checked_reviewer(name: str) -> str:
-    """Return a valid name of a reviewer.
-
-    Raises:
-        UsageError: the name is invalid.
-    """
+    """Return a valid name of a reviewer; raises UsageError for an invalid one."""
     try:
         return msgspec.convert(name, Reviewer)
     except msgspec.ValidationError:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flowai.finetune.decisions.decision_log import DecisionLog
     from flowai.finetune.decisions.labels import Label
     from flowai.review.web.server import Addresses
-    from flowai.workspace.workspace import CommandContext
+    from flowai.workspace.workspace import CommandContext, Workspace
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -91,23 +91,13 @@ def run_review(
     on_open: Callable[[ReviewOpened], None],
     on_bug: Callable[[BaseException], None],
 ) -> ReviewResult:
-    """Serve the review page until SIGINT or SIGTERM.
+    """Serve the review page until SIGINT or SIGTERM; return the decisions at the end.
 
-    `on_open` is called when the page can be opened, `on_bug` for every unexpected exception.
-
-    Returns:
-        The decisions at the end.
-
-    Raises:
-        UsageError: an option is invalid.
-        ProjectError: the registry, a file of pairs or of decisions is invalid.
-        InconclusiveError: there are no pairs to review.
-        InfrastructureError: the port is in use.
+    `on_open` is called when the page can be opened, `on_bug` for every unexpected exception. Raises InconclusiveError
+    if there are no pairs to review.
     """
     checked_reviewer(options.reviewer)
-    workspace = open_workspace(context)
-    feature = resolve_feature(workspace, options.selection.feature)
-    log = open_decision_log(workspace.project, feature)
+    workspace, feature, log = _open_log(context, options.selection.feature)
     labels: defaultdict[str, list[Label]] = defaultdict(list)
     for label in read_labels(workspace.project, feature):
         labels[label.pair].append(label)
@@ -136,6 +126,12 @@ def run_review(
     return _result(feature, log)
 
 
+def _open_log(context: CommandContext, feature: str | None) -> tuple[Workspace, str, DecisionLog]:
+    workspace = open_workspace(context)
+    name = resolve_feature(workspace, feature)
+    return workspace, name, open_decision_log(workspace.project, name)
+
+
 async def _serve(
     queue: ReviewQueue, port: int, on_open: Callable[[Addresses], None], on_bug: Callable[[BaseException], None]
 ) -> None:
@@ -155,36 +151,20 @@ async def _serve(
 
 
 def export_decisions(context: CommandContext, feature: str | None, path: Path) -> ReviewResult:
-    """Write all decisions on a feature's pairs to a file, undone ones included.
-
-    Raises:
-        UsageError: the file's extension is not supported, or no feature is named.
-        ProjectError: the registry or a decision is invalid.
-        InfrastructureError: the file cannot be written.
-    """
+    """Write all decisions on a feature's pairs to a file, undone ones included."""
     ending = check_ending(path, "--export")
-    workspace = open_workspace(context)
-    feature = resolve_feature(workspace, feature)
-    log = open_decision_log(workspace.project, feature)
+    _, feature, log = _open_log(context, feature)
     write_atomic(path, encode_decisions(log.decisions, ending))
     return _result(feature, log)
 
 
 def import_decisions(context: CommandContext, feature: str | None, path: Path) -> tuple[int, ReviewResult]:
-    """Add a file's decisions to a feature's decision log; decisions that it has already are not added again.
+    """Add a file's decisions to a feature's decision log; return the number of new ones, and the result.
 
-    Returns:
-        The number of added decisions, and the result.
-
-    Raises:
-        UsageError: the file's extension is not supported, or no feature is named.
-        ProjectError: the registry or a line of the file is invalid; then no decision is added.
-        InfrastructureError: the decisions cannot be written.
+    Raises ProjectError if a line of the file is invalid; then no decision is added.
     """
     ending = check_ending(path, "--import")
-    workspace = open_workspace(context)
-    feature = resolve_feature(workspace, feature)
-    log = open_decision_log(workspace.project, feature)
+    workspace, feature, log = _open_log(context, feature)
     added_count = log.import_decisions(read_decisions(path, name=workspace.project.show(path), ending=ending))
     return added_count, _result(feature, log)
 

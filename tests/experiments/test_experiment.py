@@ -16,7 +16,7 @@ from flowai.comparison.count import count_arms
 from flowai.comparison.spec import COLUMNS, HOUR_US
 from flowai.events import CallEvent, EventLog
 from flowai.experiments.judge import ExperimentRules, evaluate_experiment
-from flowai.experiments.pages import to_html, to_markdown
+from flowai.experiments.report import WRITERS
 from flowai.experiments.report_records import exit_code
 from flowai.experiments.spec import EXPERIMENT_METRICS, experiment_spec, start_of
 from flowai.experiments.tables import pair_rows, screen_lines, verdict_line
@@ -173,7 +173,7 @@ def test_what_is_not_to_be_trusted_is_invalid(
     assert report.winner is None
     assert exit_code(report.verdict) == 5
     assert report.reasons[0].startswith(reason)
-    assert "\x1b" not in "\n".join((*screen_lines(report), to_markdown(report), to_html(report)))
+    assert "\x1b" not in "\n".join((*screen_lines(report), str(WRITERS[".md"](report)), str(WRITERS[".html"](report))))
 
 
 def test_an_arm_without_calls_is_invalid(tmp_path: Path) -> None:
@@ -245,8 +245,8 @@ def test_nothing_at_all_is_no_crash(tmp_path: Path) -> None:
     assert report.leader is None
     assert report.needed_count is None
     assert verdict_line(report) == "NO WINNER YET  no arm leads"
-    assert to_markdown(report)
-    assert to_html(report)
+    assert WRITERS[".md"](report)
+    assert WRITERS[".html"](report)
 
 
 def test_the_same_log_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.training_rows import SEVERAL_TURNS, WITH_TOOLS, make_pairs, row_of, rows_of
 
-from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes, tokenizer_of, training_cost
+from flowai.finetune.export.token_counts import TrainingTokenCounter, row_bytes, tokenizer_of, training_cost_usd
 from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import FORMAT_NAMES, FORMATS, FormatName
 from flowai.providers.tokens import load_encoding
@@ -110,9 +110,8 @@ def test_totals_are_kept_by_split_and_priced_per_epoch() -> None:
     assert totals.splits["train"].row_count == 8
     assert totals.splits["train"].tokens == sum(tally.count(row)[0] for row in rows[:8])
     assert totals.longest_tokens == max(tally.count(row)[0] for row in rows)
-    cost = training_cost(totals, usd_per_million_tokens=5.0, epoch_count=3)
-    assert cost.tokens == 3 * totals.splits["train"].tokens
-    assert cost.usd == pytest.approx(cost.tokens * 5 / 1e6)
+    cost_usd = training_cost_usd(totals, usd_per_million_tokens=5.0, epoch_count=3)
+    assert cost_usd == pytest.approx(3 * totals.splits["train"].tokens * 5 / 1e6)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flowai.errors import UsageError
 from flowai.finetune.cleaning.filters import scrub_step
 from flowai.finetune.cleaning.pipeline import Kept
+from flowai.finetune.pairs.pair_text import all_texts
 from flowai.finetune.records import Pair
 from flowai.privacy.normalise import normalise
 from flowai.privacy.scrubber import Scrubber, ScrubResult
@@ -170,7 +171,7 @@ def test_the_step_scrubs_every_text_of_a_pair() -> None:
     passed = scrub_step(SCRUBBER)(pair(opinion="edited", edit="mail bob@doe.org"))
     assert isinstance(passed, Kept)
     assert passed.findings == {"CARD": 2, "EMAIL": 2}
-    assert not {"1111", "doe.org"} & set(re.findall(r"1111|doe\.org", " ".join(passed.pair.texts)))
+    assert not {"1111", "doe.org"} & set(re.findall(r"1111|doe\.org", " ".join(all_texts(passed.pair))))
 
 
 def test_the_step_leaves_a_clean_pair_alone() -> None:

@@ -55,11 +55,7 @@ class CheckOptions:
 
 
 def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
-    """Check a file, which the report calls `name`.
-
-    Raises:
-        DatasetError: the file does not exist, is a directory, or cannot be read.
-    """
+    """Check a file, which the report calls `name`; raises DatasetError if it cannot be read."""
     file_bytes, problem = check_head(path, name)
     checker = _Checker(options)
     if problem is not None:
@@ -67,7 +63,7 @@ def check_file(path: Path, name: str, options: CheckOptions) -> CheckReport:
     else:
         format_ = options.format or _guess_format(path, name)
         if format_ is None:
-            checker.add_problem(0, ProblemMatch(rule="file/format"))
+            checker.add_problem(0, ProblemMatch("file/format"))
         for line in iter_lines(path, name):
             checker.check_line(line, format_)
         checker.check_totals(format_, file_bytes)
@@ -116,7 +112,7 @@ class _Checker:
             if isinstance(line.value, dict):
                 problems += self._check_row(line.value, format_)
             elif not problems or all(match.rule in {"line/bom", "line/crlf"} for match in problems):
-                problems.append(ProblemMatch(rule="row/not_object", problem=f"found {type_of(line.value)}"))
+                problems.append(ProblemMatch("row/not_object", problem=f"found {type_of(line.value)}"))
         for match in problems:
             self.add_problem(line.number, match)
         if line.is_row:
@@ -144,7 +140,7 @@ class _Checker:
             before = self._types.setdefault(key, type_)
             if type_ != before:
                 problem = f"found {type_}, before it was {before}"
-                problems.append(ProblemMatch(rule="row/type_changes", key=key, problem=problem))
+                problems.append(ProblemMatch("row/type_changes", key, problem))
         return problems
 
     def _over_limit(self, row: dict[str, Any]) -> ProblemMatch | None:
@@ -152,22 +148,20 @@ class _Checker:
         if limit is None or self._token_counter is None or row_bytes(row) <= limit:
             return None
         tokens, _ = self._token_counter.count(row)
-        return ProblemMatch(rule="tokens/over_limit", problem=f"{tokens:,} tokens") if tokens > limit else None
+        return ProblemMatch("tokens/over_limit", problem=f"{tokens:,} tokens") if tokens > limit else None
 
     def check_totals(self, format_: FormatName | None, file_bytes: int) -> None:
         """Check the rules for the file as a whole."""
         if not self._row_count:
-            self.add_problem(0, ProblemMatch(rule="file/empty"))
+            self.add_problem(0, ProblemMatch("file/empty"))
         if format_ in _API_FORMATS:
             if 0 < self._row_count < MIN_ROWS:
-                self.add_problem(0, ProblemMatch(rule="file/few_rows", problem=f"found {self._row_count}"))
+                self.add_problem(0, ProblemMatch("file/few_rows", problem=f"found {self._row_count}"))
             if file_bytes > MAX_BYTES:
-                self.add_problem(
-                    0, ProblemMatch(rule="file/large", problem=f"found {file_bytes / 1024 / 1024:,.0f} MB")
-                )
+                self.add_problem(0, ProblemMatch("file/large", problem=f"found {file_bytes / 1024 / 1024:,.0f} MB"))
         if format_ == "kto" and len(self._labels) == 1 and self._row_count > 1:
             self.add_problem(
-                0, ProblemMatch(rule="file/one_label", problem=f"all are {str(next(iter(self._labels))).lower()}")
+                0, ProblemMatch("file/one_label", problem=f"all are {str(next(iter(self._labels))).lower()}")
             )
 
     def report(self, name: str, file_bytes: int) -> CheckReport:
@@ -214,15 +208,13 @@ def _is_suspicious(text: str, redactor: Redactor) -> bool:
 
 def _check_text(text: str, key: str, redactor: Redactor) -> Iterator[ProblemMatch]:
     if control := _CONTROL.search(text):
-        yield ProblemMatch(rule="text/control_character", key=key, problem=f"U+{ord(control.group()):04X}")
+        yield ProblemMatch("text/control_character", key, f"U+{ord(control.group()):04X}")
     if _WORD.search(text):
         tokens = find_tokens(text, (ValueSpan(start=0, end=len(text), owner=key),))
-        yield from (
-            ProblemMatch(rule="text/control_token", key=key, problem=f"`{printable(t.group())}`") for t, _ in tokens[:1]
-        )
+        yield from (ProblemMatch("text/control_token", key, f"`{printable(t.group())}`") for t, _ in tokens[:1])
     if (clean := redactor.text(text)) != text:
         names = sorted(set(_MARK.findall(clean)) - set(_MARK.findall(text)))
-        yield ProblemMatch(rule="text/secret", key=key, problem=", ".join(names))
+        yield ProblemMatch("text/secret", key, ", ".join(names))
 
 
 def run_finetune_check(
@@ -233,12 +225,7 @@ def run_finetune_check(
     model: str | None = None,
     show_count: int = 20,
 ) -> CheckReport:
-    """Run `flowai finetune check` with its options as typed; no project is needed.
-
-    Raises:
-        UsageError: an option is invalid.
-        DatasetError: the file does not exist, is a directory, or cannot be read.
-    """
+    """Run `flowai finetune check` with its options as typed; no project is needed."""
     if max_tokens is not None and max_tokens <= 0:
         raise UsageError(f"--max-tokens: found {max_tokens}, expected more than 0")
     if show_count < 0:

@@ -28,7 +28,7 @@ _MAGIC = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """A line of a training file."""
 
@@ -43,13 +43,9 @@ class Line:
 
 
 def check_head(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
-    """Check the first bytes of a file.
+    """Return a file's size in bytes, and the problem that prevents reading it line by line, if any.
 
-    Returns:
-        Its size in bytes, and the problem that prevents reading it line by line, if any.
-
-    Raises:
-        DatasetError: the file does not exist, is a directory, or cannot be read.
+    Raises DatasetError if the file does not exist, is a directory, or cannot be read.
     """
     if not path.exists():
         raise DatasetError("no such file", place=Place(file=name))
@@ -68,26 +64,22 @@ def check_head(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
 def _head_problem(head: bytes) -> ProblemMatch | None:
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
-            return ProblemMatch(rule="file/binary", problem=kind)
+            return ProblemMatch("file/binary", problem=kind)
     if head.startswith(_WIDE_MARKS):
-        return ProblemMatch(rule="file/encoding", problem="a UTF-16 or UTF-32 byte-order mark")
+        return ProblemMatch("file/encoding", problem="a UTF-16 or UTF-32 byte-order mark")
     if head.count(0) > len(head) // 8:
         return ProblemMatch(
-            rule="file/encoding", problem="a zero byte after nearly every character: UTF-16 without byte-order mark"
+            "file/encoding", problem="a zero byte after nearly every character: UTF-16 without byte-order mark"
         )
     if b"\0" in head:
-        return ProblemMatch(rule="file/binary", problem="zero bytes")
+        return ProblemMatch("file/binary", problem="zero bytes")
     if head.removeprefix(_BOM).lstrip()[:1] == b"[":
-        return ProblemMatch(rule="file/array", problem="begins with `[`")
-    return None if head.removeprefix(_BOM).strip() else ProblemMatch(rule="file/empty")
+        return ProblemMatch("file/array", problem="begins with `[`")
+    return None if head.removeprefix(_BOM).strip() else ProblemMatch("file/empty")
 
 
 def iter_lines(path: Path, name: str) -> Iterator[Line]:
-    """Yield a file's lines in bounded memory.
-
-    Raises:
-        DatasetError: the disk fails.
-    """
+    """Yield a file's lines in bounded memory; raises DatasetError if the disk fails."""
     try:
         with path.open("rb") as stream:
             number = 0
@@ -96,7 +88,7 @@ def iter_lines(path: Path, name: str) -> Iterator[Line]:
                 if len(raw) > MAX_LINE_BYTES and not raw.endswith(b"\n"):
                     while (rest := stream.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                         pass
-                    yield Line(number=number, problems=(ProblemMatch(rule="line/too_long"),))
+                    yield Line(number, problems=(ProblemMatch("line/too_long"),))
                 else:
                     yield read_line(raw, number)
     except OSError as error:
@@ -108,24 +100,24 @@ def read_line(raw: bytes, number: int) -> Line:
     marks: list[ProblemMatch] = []
     if number == 1 and raw.startswith(_BOM):
         raw = raw[len(_BOM) :]
-        marks.append(ProblemMatch(rule="line/bom"))
+        marks.append(ProblemMatch("line/bom"))
     if raw.endswith(b"\r\n"):
-        marks.append(ProblemMatch(rule="line/crlf"))
+        marks.append(ProblemMatch("line/crlf"))
     if not raw.strip():
-        return Line(number=number, problems=(*marks, ProblemMatch(rule="line/blank")), is_row=False)
+        return Line(number, problems=(*marks, ProblemMatch("line/blank")), is_row=False)
     parsed = _parse(raw)
     if isinstance(parsed, ProblemMatch):
-        return Line(number=number, problems=(*marks, parsed))
-    return Line(number=number, value=parsed, problems=tuple(marks))
+        return Line(number, problems=(*marks, parsed))
+    return Line(number, value=parsed, problems=tuple(marks))
 
 
 def _parse(raw: bytes) -> Any | ProblemMatch:  # noqa: ANN401 - JSON is anything
     try:
         return parse_json(raw.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
-        return ProblemMatch(rule="line/not_utf8", problem=f"byte 0x{raw[error.start]:02x} at {error.start + 1}")
+        return ProblemMatch("line/not_utf8", problem=f"byte 0x{raw[error.start]:02x} at {error.start + 1}")
     except NotStrictError as error:
-        return ProblemMatch(rule=error.rule, problem=error.what)
+        return ProblemMatch(error.rule, problem=error.what)
 
 
 def iter_texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON is anything

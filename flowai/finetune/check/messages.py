@@ -50,10 +50,10 @@ LastRole = Literal["answer", "request", "anything"]
 def check_messages(value: Any, key: str, dialect: Dialect, *, ends: LastRole) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     """Yield the problems of a list of messages, found at `key`, which must end with `ends`."""
     if not isinstance(value, list):
-        yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(value)}, expected a list of messages")
+        yield ProblemMatch("row/key_type", key, f"found {type_of(value)}, expected a list of messages")
         return
     if not value:
-        yield ProblemMatch(rule="messages/empty", key=key)
+        yield ProblemMatch("messages/empty", key)
         return
     has_problem = False
     for index, message in enumerate(value):
@@ -66,20 +66,17 @@ def check_messages(value: Any, key: str, dialect: Dialect, *, ends: LastRole) ->
 
 
 def check_content(value: Any, key: str, dialect: Dialect, *, may_be_empty: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
-    """Yield the problems of a message's content.
-
-    `may_be_empty` is for tools, and for assistants that only call tools.
-    """
+    """Yield the problems of a message's content; `may_be_empty` is for tools and their calls."""
     if value is None:
         if not may_be_empty:
-            yield ProblemMatch(rule="content/null", key=key)
+            yield ProblemMatch("content/null", key)
     elif isinstance(value, str):
         if not value.strip() and not may_be_empty:
-            yield ProblemMatch(rule="content/empty", key=key)
+            yield ProblemMatch("content/empty", key)
     elif isinstance(value, list):
         yield from _parts(value, key, dialect, may_be_empty=may_be_empty)
     else:
-        yield ProblemMatch(rule="content/type", key=key, problem=f"found {type_of(value)}")
+        yield ProblemMatch("content/type", key, f"found {type_of(value)}")
 
 
 def messages_in(value: Any) -> list[JsonObject]:  # noqa: ANN401 - any file
@@ -99,16 +96,16 @@ def check_definitions(value: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: 
         try:
             value = parse_json(value) if value.strip() else []
         except NotStrictError:
-            yield ProblemMatch(rule="tools/definition", key=key, problem="found a text that is not JSON")
+            yield ProblemMatch("tools/definition", key, "found a text that is not JSON")
             return
     if value is None:
         return
     if not isinstance(value, list):
-        yield ProblemMatch(rule="tools/definition", key=key, problem=f"found {type_of(value)}, expected a list")
+        yield ProblemMatch("tools/definition", key, f"found {type_of(value)}, expected a list")
         return
     for index, tool in enumerate(value):
         if not function_name(tool):
-            yield ProblemMatch(rule="tools/definition", key=f"{key}[{index}]", problem="no name")
+            yield ProblemMatch("tools/definition", f"{key}[{index}]", "no name")
 
 
 def function_name(tool: Any) -> str:  # noqa: ANN401 - any file
@@ -120,25 +117,23 @@ def function_name(tool: Any) -> str:  # noqa: ANN401 - any file
 
 def _shape(message: Any, key: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(message, dict):
-        yield ProblemMatch(rule="message/type", key=key, problem=f"found {type_of(message)}")
+        yield ProblemMatch("message/type", key, f"found {type_of(message)}")
         return
     role = message.get("role")
     if "role" not in message:
-        yield ProblemMatch(rule="role/missing", key=key)
+        yield ProblemMatch("role/missing", key)
     elif not isinstance(role, str):
-        yield ProblemMatch(rule="role/type", key=f"{key}.role", problem=f"found {type_of(role)}")
+        yield ProblemMatch("role/type", f"{key}.role", f"found {type_of(role)}")
     elif role not in dialect.roles:
         expected = ", ".join(f"`{known}`" for known in sorted(dialect.roles))
-        yield ProblemMatch(
-            rule="role/unknown", key=f"{key}.role", problem=f"found `{printable(role)}`, expected {expected}"
-        )
+        yield ProblemMatch("role/unknown", f"{key}.role", f"found `{printable(role)}`, expected {expected}")
     if dialect.keys is not None:
         for name in sorted(message.keys() - dialect.keys):
-            yield ProblemMatch(rule="message/unknown_key", key=key, problem=f"`{printable(name)}`")
+            yield ProblemMatch("message/unknown_key", key, f"`{printable(name)}`")
     has_calls = message.get("tool_calls") is not None or message.get("function_call") is not None
     if "content" not in message:
         if not has_calls:
-            yield ProblemMatch(rule="content/missing", key=key)
+            yield ProblemMatch("content/missing", key)
     else:
         may_be_empty = has_calls or role in ("tool", "function") or bool(message.get("refusal"))
         yield from check_content(message["content"], f"{key}.content", dialect, may_be_empty=may_be_empty)
@@ -157,11 +152,11 @@ def _parts(parts: list[Any], key: str, dialect: Dialect, *, may_be_empty: bool) 
             problem = (
                 "a text part without its text" if kind == "text" else f"found a part of type `{printable(str(kind))}`"
             )
-            yield ProblemMatch(rule="content/part", key=f"{key}[{index}]", problem=problem)
+            yield ProblemMatch("content/part", f"{key}[{index}]", problem)
         else:
             has_content = has_content or kind != "text" or bool(part["text"].strip())
     if not has_problem and not has_content:
-        yield ProblemMatch(rule="content/empty", key=key)
+        yield ProblemMatch("content/empty", key)
 
 
 def _order(messages: list[JsonObject], key: str, dialect: Dialect, ends: LastRole) -> Iterator[ProblemMatch]:
@@ -169,25 +164,25 @@ def _order(messages: list[JsonObject], key: str, dialect: Dialect, ends: LastRol
     for index, (before, role) in enumerate(pairwise(roles), start=1):
         place = f"{key}[{index}].role"
         if role == "system" and not dialect.allows_late_system:
-            yield ProblemMatch(rule="roles/system", key=place)
+            yield ProblemMatch("roles/system", place)
         elif role == before == "assistant" and not messages[index - 1].get("tool_calls"):
-            yield ProblemMatch(rule="roles/order", key=place, problem="an assistant's message after an assistant's")
+            yield ProblemMatch("roles/order", place, "an assistant's message after an assistant's")
         elif role == before and role in {"user", "system"}:
-            yield ProblemMatch(rule="roles/repeated", key=place, problem=f"`{role}` after `{before}`")
+            yield ProblemMatch("roles/repeated", place, f"`{role}` after `{before}`")
     last = f"{key}[{len(roles) - 1}].role"
     if ends == "request" and roles[-1] == "assistant":
-        yield ProblemMatch(rule="roles/order", key=last, problem="the request ends with an answer")
+        yield ProblemMatch("roles/order", last, "the request ends with an answer")
     elif ends == "answer":
         yield from _answered(roles, key, last)
     if ends != "anything" and roles[0] == "assistant" and len(roles) == 1:
-        yield ProblemMatch(rule="roles/no_request", key=key)
+        yield ProblemMatch("roles/no_request", key)
 
 
 def _answered(roles: list[str], key: str, last: str) -> Iterator[ProblemMatch]:
     if "assistant" not in roles:
-        yield ProblemMatch(rule="roles/no_answer", key=key)
+        yield ProblemMatch("roles/no_answer", key)
     elif roles[-1] != "assistant":
-        yield ProblemMatch(rule="roles/last", key=last, problem=f"found `{roles[-1]}`, expected `assistant`")
+        yield ProblemMatch("roles/last", last, f"found `{roles[-1]}`, expected `assistant`")
 
 
 def _tools(messages: list[JsonObject], key: str, dialect: Dialect) -> Iterator[ProblemMatch]:
@@ -198,13 +193,13 @@ def _tools(messages: list[JsonObject], key: str, dialect: Dialect) -> Iterator[P
         if message["role"] == "tool":
             call_id = message.get("tool_call_id")
             if unanswered is not None and (not isinstance(call_id, str) or call_id not in unanswered):
-                yield ProblemMatch(rule="tools/without_call", key=place)
+                yield ProblemMatch("tools/without_call", place)
                 unanswered = None
             elif unanswered is not None and isinstance(call_id, str):
                 unanswered.discard(call_id)
             continue
         if unanswered:
-            yield ProblemMatch(rule="tools/unanswered", key=place, problem=f"{len(unanswered)} calls have no answer")
+            yield ProblemMatch("tools/unanswered", place, f"{len(unanswered)} calls have no answer")
         unanswered = set()
         calls = message.get("tool_calls")
         if calls is not None:
@@ -221,11 +216,11 @@ def _ids(calls: Any) -> list[str]:  # noqa: ANN401 - any file
 def _calls(calls: Any, key: str, role: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(calls, list) or not calls or role != "assistant":
         found = f"found {type_of(calls)}" if not isinstance(calls, list) else "empty" if not calls else f"on `{role}`"
-        yield ProblemMatch(rule="tools/calls", key=key, problem=found)
+        yield ProblemMatch("tools/calls", key, found)
         return
     ids = _ids(calls)
     if len(set(ids)) < len(ids):
-        yield ProblemMatch(rule="tools/duplicate_id", key=key)
+        yield ProblemMatch("tools/duplicate_id", key)
     for index, call in enumerate(calls):
         yield from _call(call, f"{key}[{index}]", dialect)
 
@@ -233,16 +228,14 @@ def _calls(calls: Any, key: str, role: str, dialect: Dialect) -> Iterator[Proble
 def _call(call: Any, key: str, dialect: Dialect) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
-        yield ProblemMatch(rule="tools/call", key=key, problem="no function with a name")
+        yield ProblemMatch("tools/call", key, "no function with a name")
         return
     if dialect.arguments_are_text and (not isinstance(call.get("id"), str) or call.get("type") != "function"):
-        yield ProblemMatch(rule="tools/call", key=key, problem="no `id`, or a `type` other than `function`")
+        yield ProblemMatch("tools/call", key, "no `id`, or a `type` other than `function`")
     if not are_arguments_valid(function.get("arguments"), as_text=dialect.arguments_are_text):
         expected = "a JSON object written as a text" if dialect.arguments_are_text else "a JSON object"
         found = type_of(function.get("arguments"))
-        yield ProblemMatch(
-            rule="tools/arguments", key=f"{key}.function.arguments", problem=f"found {found}, expected {expected}"
-        )
+        yield ProblemMatch("tools/arguments", f"{key}.function.arguments", f"found {found}, expected {expected}")
 
 
 def are_arguments_valid(value: Any, *, as_text: bool) -> bool:  # noqa: ANN401 - any file

@@ -109,7 +109,7 @@ def level_of(rule: str) -> Level:
     return "error" if rule in ERRORS else "warning"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ProblemMatch:
     """A broken rule within a row."""
 
@@ -128,9 +128,7 @@ class RowProblem(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     level: Level
     key: str = ""
-    """Path of the value; empty for the row itself."""
     problem: str = ""
-    """Found and expected."""
 
 
 class RuleCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -43,10 +43,9 @@ _MARKER_KEYS: tuple[tuple[FormatName, frozenset[str]], ...] = (
 
 
 def detect_format(row: TrainingRow) -> FormatName | None:
-    """Return the format that a row's keys suggest; None for unknown keys.
+    """Return the format that a row's keys suggest, even if one is missing; None for unknown keys.
 
-    A row with a missing key is detected by the others. Chat rows are OpenAI's, or Axolotl's if messages have
-    `training`.
+    Chat rows are OpenAI's, or Axolotl's if messages have `training`.
     """
     if isinstance(row.get("messages"), list):
         return "axolotl" if any("training" in message for message in messages_in(row["messages"])) else "openai"
@@ -63,7 +62,7 @@ def check_row(name: FormatName, row: TrainingRow) -> Iterator[ProblemMatch]:
     """Yield the problems of a row in a format."""
     detected = detect_format(row)
     if detected is not None and detected != name and not row.keys() & _KEYS[name]:
-        yield ProblemMatch(rule="row/other_format", problem=f"looks like `{detected}`")
+        yield ProblemMatch("row/other_format", problem=f"looks like `{detected}`")
         return
     yield from _CHECKS[name](row)
 
@@ -72,12 +71,12 @@ def _missing(row: TrainingRow, *keys: str) -> Iterator[ProblemMatch]:
     for key in keys:
         if key not in row:
             has = ", ".join(f"`{printable(name)}`" for name in list(row)[:6]) or "no keys"
-            yield ProblemMatch(rule="row/missing_key", key=key, problem=f"the row has {has}")
+            yield ProblemMatch("row/missing_key", key, f"the row has {has}")
 
 
 def _unknown(row: TrainingRow, *keys: str) -> Iterator[ProblemMatch]:
     for key in sorted(row.keys() - set(keys)):
-        yield ProblemMatch(rule="row/unknown_key", key=printable(key))
+        yield ProblemMatch("row/unknown_key", printable(key))
 
 
 def _openai(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -92,7 +91,7 @@ def _openai(row: TrainingRow) -> Iterator[ProblemMatch]:
         yield from _unlearned(messages)
     yield from _tools(row, messages, "messages")
     if _has_tools(row, messages):
-        yield ProblemMatch(rule="roles/together")
+        yield ProblemMatch("roles/together")
 
 
 def _weights(messages: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
@@ -101,14 +100,14 @@ def _weights(messages: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401
             continue
         weight = message["weight"]
         if isinstance(weight, bool | float) or weight not in (0, 1):
-            yield ProblemMatch(rule="weight/value", key=f"{key}[{index}].weight", problem=f"found {type_of(weight)}")
+            yield ProblemMatch("weight/value", f"{key}[{index}].weight", f"found {type_of(weight)}")
         elif message.get("role") != "assistant":
-            yield ProblemMatch(rule="weight/role", key=f"{key}[{index}].weight", problem="only answers have a weight")
+            yield ProblemMatch("weight/role", f"{key}[{index}].weight", "only answers have a weight")
 
 
 def _unlearned(messages: list[dict[str, Any]]) -> Iterator[ProblemMatch]:
     if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
-        yield ProblemMatch(rule="trained/none", key="messages", problem="every answer has weight 0")
+        yield ProblemMatch("trained/none", "messages", "every answer has weight 0")
 
 
 def _tools(row: TrainingRow, messages: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
@@ -123,7 +122,7 @@ def _tools(row: TrainingRow, messages: Any, key: str) -> Iterator[ProblemMatch]:
         for call in messages_in(message.get("tool_calls")):
             called = function_name(call)
             if called and called not in known:
-                yield ProblemMatch(rule="tools/undeclared", key=f"{key}[{index}]", problem=f"`{printable(called)}`")
+                yield ProblemMatch("tools/undeclared", f"{key}[{index}]", f"`{printable(called)}`")
 
 
 def _has_tools(row: TrainingRow, messages: Any) -> bool:  # noqa: ANN401 - any file
@@ -139,12 +138,12 @@ def _openai_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
     source = row.get("input")
     if isinstance(source, dict):
         if "messages" not in source:
-            yield ProblemMatch(rule="row/missing_key", key="input.messages")
+            yield ProblemMatch("row/missing_key", "input.messages")
         else:
             yield from check_messages(source["messages"], "input.messages", OPENAI, ends="request")
             yield from _tools(source, source["messages"], "input.messages")
     elif "input" in row:
-        yield ProblemMatch(rule="row/key_type", key="input", problem=f"found {type_of(source)}, expected an object")
+        yield ProblemMatch("row/key_type", "input", f"found {type_of(source)}, expected an object")
     for key in outputs:
         if key in row:
             yield from _output(row[key], key, OPENAI, exactly_one=True)
@@ -153,7 +152,7 @@ def _openai_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
 
 def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if isinstance(value, list) and exactly_one and len(value) != 1:
-        yield ProblemMatch(rule="output/count", key=key, problem=f"found {len(value)} messages, expected 1")
+        yield ProblemMatch("output/count", key, f"found {len(value)} messages, expected 1")
         return
     problems = list(check_messages(value, key, dialect, ends="anything"))
     yield from problems
@@ -162,12 +161,12 @@ def _output(value: Any, key: str, dialect: Dialect, *, exactly_one: bool) -> Ite
     for index, message in enumerate(value):
         allowed = {"assistant"} if exactly_one else {"assistant", "tool"}
         if message["role"] not in allowed:
-            yield ProblemMatch(rule="output/role", key=f"{key}[{index}].role", problem=f"found `{message['role']}`")
+            yield ProblemMatch("output/role", f"{key}[{index}].role", f"found `{message['role']}`")
 
 
 def _same(row: TrainingRow, better: str, worse: str) -> Iterator[ProblemMatch]:
     if better in row and worse in row and row[better] and row[better] == row[worse]:
-        yield ProblemMatch(rule="preference/same", key=worse)
+        yield ProblemMatch("preference/same", worse)
 
 
 def _trl(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -198,15 +197,13 @@ def _prompt(row: TrainingRow) -> Iterator[ProblemMatch]:
         yield from _tools(row, prompt, "prompt")
         roles = [message.get("role") for message in messages_in(prompt)]
         if roles and all(role == "system" for role in roles):
-            yield ProblemMatch(rule="roles/no_request", key="prompt", problem="only a system message")
+            yield ProblemMatch("roles/no_request", "prompt", "only a system message")
 
 
 def _answer(row: TrainingRow, key: str) -> Iterator[ProblemMatch]:
     value = row[key]
     if "prompt" in row and isinstance(value, str) != isinstance(row["prompt"], str):
-        yield ProblemMatch(
-            rule="row/key_type", key=key, problem=f"found {type_of(value)} beside {type_of(row['prompt'])}"
-        )
+        yield ProblemMatch("row/key_type", key, f"found {type_of(value)} beside {type_of(row['prompt'])}")
     elif isinstance(value, str):
         yield from _text(value, key)
     else:
@@ -215,9 +212,9 @@ def _answer(row: TrainingRow, key: str) -> Iterator[ProblemMatch]:
 
 def _text(value: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(value, str):
-        yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(value)}, expected a text")
+        yield ProblemMatch("row/key_type", key, f"found {type_of(value)}, expected a text")
     elif not value.strip():
-        yield ProblemMatch(rule="content/empty", key=key)
+        yield ProblemMatch("content/empty", key)
 
 
 def _trl_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -235,7 +232,7 @@ def _trl_dpo(row: TrainingRow) -> Iterator[ProblemMatch]:
                 yield from check_messages(row[key], key, CHAT_TEMPLATE_DIALECT, ends="answer")
         chosen, rejected = row.get("chosen"), row.get("rejected")
         if isinstance(chosen, list) and isinstance(rejected, list) and chosen and rejected and chosen[0] != rejected[0]:
-            yield ProblemMatch(rule="preference/prompt", key="rejected", problem="the first messages differ")
+            yield ProblemMatch("preference/prompt", "rejected", "the first messages differ")
     yield from _same(row, "chosen", "rejected")
 
 
@@ -245,9 +242,7 @@ def _kto(row: TrainingRow) -> Iterator[ProblemMatch]:
     if "completion" in row:
         yield from _answer(row, "completion")
     if "label" in row and not isinstance(row["label"], bool):
-        yield ProblemMatch(
-            rule="label/type", key="label", problem=f"found {type_of(row['label'])}, expected true or false"
-        )
+        yield ProblemMatch("label/type", "label", f"found {type_of(row['label'])}, expected true or false")
 
 
 def _axolotl(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -261,11 +256,9 @@ def _axolotl(row: TrainingRow) -> Iterator[ProblemMatch]:
     flags = [message.get("training") for message in messages_in(messages)]
     for index, flag in enumerate(flags):
         if flag is not None and not isinstance(flag, bool):
-            yield ProblemMatch(
-                rule="training/type", key=f"messages[{index}].training", problem=f"found {type_of(flag)}"
-            )
+            yield ProblemMatch("training/type", f"messages[{index}].training", f"found {type_of(flag)}")
     if any(flag is not None for flag in flags) and not any(flags):
-        yield ProblemMatch(rule="trained/none", key="messages", problem="`training` is true in no message")
+        yield ProblemMatch("trained/none", "messages", "`training` is true in no message")
 
 
 def _llamafactory(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -275,7 +268,7 @@ def _llamafactory(row: TrainingRow) -> Iterator[ProblemMatch]:
     yield from _missing(row, "conversations")
     for key in ("system", "tools"):
         if row.get(key) is not None and not isinstance(row[key], str):
-            yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(row[key])}, expected a text")
+            yield ProblemMatch("row/key_type", key, f"found {type_of(row[key])}, expected a text")
     if isinstance(row.get("tools"), str):
         yield from check_definitions(row["tools"], "tools")
     if "conversations" in row:
@@ -284,21 +277,19 @@ def _llamafactory(row: TrainingRow) -> Iterator[ProblemMatch]:
         if key in row:
             yield from _turn(row[key], key)
             if isinstance(row[key], dict) and row[key].get("from") in tuple(ASKING):
-                yield ProblemMatch(rule="output/role", key=f"{key}.from")
+                yield ProblemMatch("output/role", f"{key}.from")
     yield from _same(row, "chosen", "rejected")
     if "kto_tag" in row and not isinstance(row["kto_tag"], bool):
-        yield ProblemMatch(
-            rule="label/type", key="kto_tag", problem=f"found {type_of(row['kto_tag'])}, expected true or false"
-        )
+        yield ProblemMatch("label/type", "kto_tag", f"found {type_of(row['kto_tag'])}, expected true or false")
 
 
 def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     key = "conversations"
     if not isinstance(turns, list):
-        yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(turns)}, expected a list")
+        yield ProblemMatch("row/key_type", key, f"found {type_of(turns)}, expected a list")
         return
     if not turns:
-        yield ProblemMatch(rule="messages/empty", key=key)
+        yield ProblemMatch("messages/empty", key)
         return
     problems = [problem for index, turn in enumerate(turns) for problem in _turn(turn, f"{key}[{index}]")]
     yield from problems
@@ -307,32 +298,32 @@ def _sharegpt(turns: Any, *, ranked: bool) -> Iterator[ProblemMatch]:  # noqa: A
     first = 1 if turns[0]["from"] == "system" else 0
     for index, turn in enumerate(turns[first:]):
         if turn["from"] == "system":
-            yield ProblemMatch(rule="roles/system", key=f"{key}[{first + index}].from")
+            yield ProblemMatch("roles/system", f"{key}[{first + index}].from")
             return
         if turn["from"] not in (ANSWERING if index % 2 else ASKING):
             expected = "gpt` or `function_call" if index % 2 else "human` or `observation"
             problem = f"found `{turn['from']}`, expected `{expected}`"
-            yield ProblemMatch(rule="roles/order", key=f"{key}[{first + index}].from", problem=problem)
+            yield ProblemMatch("roles/order", f"{key}[{first + index}].from", problem)
             return
     if len(turns[first:]) % 2 != int(ranked):
-        yield ProblemMatch(rule="roles/last", key=key, problem=f"{len(turns[first:])} turns")
+        yield ProblemMatch("roles/last", key, f"{len(turns[first:])} turns")
 
 
 def _turn(turn: Any, key: str) -> Iterator[ProblemMatch]:  # noqa: ANN401 - any file
     if not isinstance(turn, dict):
-        yield ProblemMatch(rule="message/type", key=key, problem=f"found {type_of(turn)}")
+        yield ProblemMatch("message/type", key, f"found {type_of(turn)}")
         return
     tag = turn.get("from")
     if "from" not in turn:
-        yield ProblemMatch(rule="role/missing", key=key)
+        yield ProblemMatch("role/missing", key)
     elif not isinstance(tag, str):
-        yield ProblemMatch(rule="role/type", key=f"{key}.from", problem=f"found {type_of(tag)}")
+        yield ProblemMatch("role/type", f"{key}.from", f"found {type_of(tag)}")
     elif tag not in ASKING | ANSWERING | {"system"}:
-        yield ProblemMatch(rule="role/unknown", key=f"{key}.from", problem=f"found `{printable(tag)}`")
+        yield ProblemMatch("role/unknown", f"{key}.from", f"found `{printable(tag)}`")
     if "value" not in turn:
-        yield ProblemMatch(rule="content/missing", key=key)
+        yield ProblemMatch("content/missing", key)
     elif isinstance(turn["value"], list):
-        yield ProblemMatch(rule="content/type", key=f"{key}.value", problem="found a list")
+        yield ProblemMatch("content/type", f"{key}.value", "found a list")
     else:
         problems = list(
             check_content(turn["value"], f"{key}.value", CHAT_TEMPLATE_DIALECT, may_be_empty=tag == "observation")
@@ -346,13 +337,13 @@ def _function_call(text: str, key: str) -> Iterator[ProblemMatch]:
     try:
         calls = parse_json(text)
     except NotStrictError:
-        yield ProblemMatch(rule="tools/arguments", key=key, problem="a function_call that is not JSON")
+        yield ProblemMatch("tools/arguments", key, "a function_call that is not JSON")
         return
     for call in calls if isinstance(calls, list) else [calls]:
         if not function_name(call):
-            yield ProblemMatch(rule="tools/call", key=key, problem="no `name`")
+            yield ProblemMatch("tools/call", key, "no `name`")
         elif not are_arguments_valid(call.get("arguments"), as_text=False):
-            yield ProblemMatch(rule="tools/arguments", key=key, problem="`arguments` is not a JSON object")
+            yield ProblemMatch("tools/arguments", key, "`arguments` is not a JSON object")
 
 
 def _alpaca(row: TrainingRow) -> Iterator[ProblemMatch]:
@@ -362,10 +353,10 @@ def _alpaca(row: TrainingRow) -> Iterator[ProblemMatch]:
             yield from _text(row[key], key)
     for key in ("input", "system"):
         if row.get(key) is not None and not isinstance(row[key], str):
-            yield ProblemMatch(rule="row/key_type", key=key, problem=f"found {type_of(row[key])}, expected a text")
+            yield ProblemMatch("row/key_type", key, f"found {type_of(row[key])}, expected a text")
     history = row.get("history")
     if history is not None and not (isinstance(history, list) and all(_is_pair(pair) for pair in history)):
-        yield ProblemMatch(rule="history/pairs", key="history")
+        yield ProblemMatch("history/pairs", "history")
 
 
 def _is_pair(value: Any) -> bool:  # noqa: ANN401 - any file

@@ -26,13 +26,9 @@ def can_detect() -> bool:
 
 
 class Languages:
-    """Detects answers that are in none of the expected languages; needs about 110 MB.
+    """Detects answers in none of the expected languages (ISO 639-1 codes); needs about 110 MB.
 
-    Args:
-        expected: ISO 639-1 codes (`en`, `de`), at least one.
-
-    Raises:
-        UsageError: py3langid is not installed, or does not know a language.
+    Raises UsageError if py3langid is not installed, or does not know a language.
     """
 
     def __init__(self, expected: Collection[str]) -> None:
@@ -48,10 +44,7 @@ class Languages:
         self._expected = frozenset(expected)
 
     def other_language(self, text: str) -> str | None:
-        """Return the ISO 639-1 code of a text that is surely in no expected language.
-
-        None if it may be in one, is too short, or is in no language at all.
-        """
+        """Return the ISO 639-1 code of a text that is surely in no expected language, else None."""
         beginning = text[:_MAX_CHARACTER_COUNT]
         if len(letters(beginning)) < MIN_LETTER_COUNT:
             return None

@@ -65,8 +65,7 @@ def clean(
 ) -> tuple[Iterator[Pair], Callable[[], tuple[StepCount, ...]]]:
     """Run pairs through steps, one pair at a time, and pass rejected pairs to `quarantine`.
 
-    Returns:
-        The pairs that pass, and a function that returns the counts; call it after all pairs were read.
+    Returns the pairs that pass, and a function that returns the counts; call it after all pairs were read.
     """
     counters = {name: StepCounter(name) for name in steps}
 

@@ -40,7 +40,7 @@ class QualityLimits:
     repetitions: bool = True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class QualityProblem:
     """A violated quality limit."""
 
@@ -52,10 +52,7 @@ class QualityProblem:
 def quality_problem(
     pair: Pair, rules: QualityLimits, count_tokens: Callable[[str], int] | None = None
 ) -> QualityProblem | None:
-    """Return the first quality problem of a pair.
-
-    `max_tokens` is not checked without `count_tokens`.
-    """
+    """Return the first quality problem of a pair; `max_tokens` is not checked without `count_tokens`."""
     parts = conversation_parts(pair)
     texts = list(all_texts(pair))
     return (
@@ -77,38 +74,36 @@ def has_repetition(text: str) -> bool:
 
 def _short(text: str, part: str, min_count: int) -> QualityProblem | None:
     if not text:
-        return QualityProblem(reason="empty", detail=f"the {part} is empty")
+        return QualityProblem("empty", f"the {part} is empty")
     if len(text) < min_count:
-        return QualityProblem(
-            reason="too_short", detail=f"the {part} has {len(text)} characters, expected at least {min_count}"
-        )
+        return QualityProblem("too_short", f"the {part} has {len(text)} characters, expected at least {min_count}")
     return None
 
 
 def _unreadable(texts: list[str]) -> QualityProblem | None:
     for text in texts:
         if (match := _UNREADABLE.search(text)) is not None:
-            return QualityProblem(reason="binary", detail=f"U+{ord(match.group()):04X} in a text")
+            return QualityProblem("binary", f"U+{ord(match.group()):04X} in a text")
         if text.count(_REPLACED) > _MAX_REPLACED_SHARE * len(text):
-            return QualityProblem(reason="binary", detail="more than 1 % replacement characters (U+FFFD)")
+            return QualityProblem("binary", "more than 1 % replacement characters (U+FFFD)")
     return None
 
 
 def _long(texts: list[str], rules: QualityLimits, count_tokens: Callable[[str], int] | None) -> QualityProblem | None:
     length = sum(map(len, texts))
     if length > rules.max_chars:
-        return QualityProblem(reason="too_long", detail=f"{length} characters, expected at most {rules.max_chars}")
+        return QualityProblem("too_long", f"{length} characters, expected at most {rules.max_chars}")
     if rules.max_tokens is None or count_tokens is None:
         return None
     tokens = sum(map(count_tokens, texts))
     if tokens > rules.max_tokens:
-        return QualityProblem(reason="too_long", detail=f"{tokens} tokens, expected at most {rules.max_tokens}")
+        return QualityProblem("too_long", f"{tokens} tokens, expected at most {rules.max_tokens}")
     return None
 
 
 def _boilerplate_problem(answer: str, rules: QualityLimits) -> QualityProblem | None:
     if rules.refusals and is_refusal(answer):
-        return QualityProblem(reason="refusal", detail="the answer begins with a refusal")
+        return QualityProblem("refusal", "the answer begins with a refusal")
     if rules.repetitions and has_repetition(answer):
-        return QualityProblem(reason="repetition", detail="the answer repeats itself")
+        return QualityProblem("repetition", "the answer repeats itself")
     return None

@@ -27,11 +27,7 @@ def can_detect() -> bool:
 
 
 class Toxicity:
-    """Classifier of toxic text; needs about 150 MB.
-
-    Raises:
-        UsageError: alt-profanity-check is not installed.
-    """
+    """Classifier of toxic text; needs about 150 MB. Raises UsageError without alt-profanity-check."""
 
     def __init__(self) -> None:
         if not can_detect():

@@ -32,11 +32,7 @@ _MAX_CELL = 1 << 27
 
 
 def check_ending(path: Path, option: str) -> str:
-    """Return the file extension of a path.
-
-    Raises:
-        UsageError: the extension is not supported.
-    """
+    """Return the file extension of a path; raises UsageError for an unsupported one."""
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(f"{option}: found ending `{path.suffix}`, expected `.csv` or `.jsonl`")
@@ -58,11 +54,7 @@ def encode_decisions(decisions: Iterable[ReviewDecision], ending: str) -> bytes:
 
 
 def read_decisions(path: Path, *, name: str, ending: str) -> tuple[ReviewDecision, ...]:
-    """Read a file of decisions.
-
-    Raises:
-        ProjectError: the file does not exist, or a line is not a decision; then no decision is returned.
-    """
+    """Read a file of decisions; raises ProjectError if any line is not a decision."""
     if not path.is_file():
         raise ProjectError("no such file", place=Place(file=name))
     if ending == ".csv":

@@ -24,15 +24,7 @@ _TICK = timedelta(microseconds=1)
 
 
 class DecisionLog:
-    """The decisions on the pairs of one feature.
-
-    Args:
-        path: the file; it may not exist yet.
-        name: the path as messages show it.
-
-    Raises:
-        ProjectError: a line is not a decision.
-    """
+    """The decisions on the pairs of one feature; raises ProjectError if a line of the file is not a decision."""
 
     def __init__(self, path: Path, *, name: str) -> None:
         self.path = path
@@ -54,9 +46,6 @@ class DecisionLog:
         """Append a decision; it is on disk when this returns.
 
         Its time is made later than all others', so that the last line is the last decision, whatever the clock shows.
-
-        Raises:
-            InfrastructureError: the disk is full or the file cannot be written; then the decision is not stored.
         """
         self._read()
         if self._decisions and self._decisions[-1].at >= decision.at:
@@ -65,11 +54,7 @@ class DecisionLog:
         return decision
 
     def import_decisions(self, decisions: Iterable[ReviewDecision]) -> int:
-        """Append decisions that are not in the log yet, unchanged; return their number.
-
-        Raises:
-            InfrastructureError: as `add`; decisions written before are kept, and not added again.
-        """
+        """Append decisions that are not in the log yet, unchanged; return their number."""
         known = set(self.decisions)
         new = [decision for decision in merge(decisions) if decision not in known]
         self._write(new)

@@ -45,11 +45,7 @@ class Label(Struct, frozen=True, kw_only=True):
 
 
 def parse_judgement(answer: str) -> ModelJudgement | str:
-    """Parse a model's answer, with or without a code fence.
-
-    Returns:
-        The judgement; or the error in the answer.
-    """
+    """Parse a model's answer, with or without a code fence; return the judgement, or the error in the answer."""
     text = answer.strip()
     if text.startswith(_FENCE) and text.endswith(_FENCE):
         text = text.strip("`").removeprefix("json").strip()
@@ -73,9 +69,4 @@ def judgement_schema() -> dict[str, Any]:
         name: {"type": "string"} | {key: value for key, value in field.items() if key in kept}
         for name, field in schema["properties"].items()
     }
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -52,11 +52,8 @@ class Clusters:
     ) -> None:
         """Join rows that share a bucket and are similar.
 
-        Args:
-            bands: for each band every row's number in it.
-            sketch: returns for some rows a byte of 40 numbers of their signatures.
-            find_similar: returns those of some rows that are similar to one row.
-            threshold: minimum similarity of `find_similar`, 0 to 1.
+        `bands` are every row's number in each band. `sketch` returns for some rows a byte of 40 numbers of their
+        signatures; `find_similar` returns those of some rows whose similarity to one row is at least `threshold`.
         """
         misses = np.zeros(len(self._first), dtype=np.uint32)
         for numbers in bands:

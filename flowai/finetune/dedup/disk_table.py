@@ -21,9 +21,7 @@ _SPAN = [("name_start", "<i8"), ("name_size", "<u4")]
 class DiskTable:
     """Rows of one type, each with a name of any length; for one thread.
 
-    Args:
-        path: a file that does not exist yet; a second file beside it contains the names.
-        columns: names, types and shapes, as for numpy's structured types.
+    A second file beside `path` contains the names; `columns` are as for numpy's structured types.
     """
 
     def __init__(self, path: Path, columns: list[tuple[Any, ...]]) -> None:
@@ -47,11 +45,7 @@ class DiskTable:
         return self._written_count + self._filled_count
 
     def add(self, name: str, values: dict[str, Any]) -> None:
-        """Append a row with one value per column.
-
-        Raises:
-            InfrastructureError: the disk is full.
-        """
+        """Append a row with one value per column."""
         if self._filled_count == len(self._block):
             self._flush()
         row = self._block[self._filled_count]

@@ -25,8 +25,7 @@ _TEXT_ENDINGS = (".txt", ".md")
 def evaluation_texts(project: Project) -> Iterator[EvalText]:
     """Yield every text of every case: values of variables and expected answers, of suites and of unused datasets too.
 
-    Raises:
-        ProjectError: a suite or a dataset cannot be read, so its leaks could not be found.
+    Raises ProjectError if a file cannot be read, because its leaks could not be found.
     """
     for suite in load_suites(project):
         for case in suite.cases:

@@ -9,8 +9,7 @@ from __future__ import annotations
 def min_substring_edits(pattern: str, text: str) -> int:
     """Return the minimum number of edits that make a short pattern a substring of a text: 0 to the pattern's length.
 
-    Source:
-        Myers, A fast bit-vector algorithm for approximate string matching based on dynamic programming (1999).
+    Source: Myers, A fast bit-vector algorithm for approximate string matching based on dynamic programming (1999).
     """
     if not pattern:
         return 0

@@ -39,11 +39,7 @@ class MinHash:
     def signature(self, shingles: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """Return the signature of a set: two agree in about the share of numbers that is the sets' similarity.
 
-        Args:
-            shingles: evenly distributed numbers, in any order, with or without repetitions.
-
-        Returns:
-            SIGNATURE_COUNT numbers; the maximum values for an empty set.
+        `shingles` are evenly distributed, in any order, repeated or not; an empty set has the maximum values.
         """
         halves = (shingles >> np.uint64(_HALF_BITS)).astype(np.uint32)
         smallest = np.full(SIGNATURE_COUNT, np.iinfo(np.uint32).max, dtype=np.uint32)

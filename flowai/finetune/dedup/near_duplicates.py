@@ -66,12 +66,7 @@ class _PairShingles:
 
 
 class Duplicates:
-    """Collects pairs and returns a result for each; 200 bytes of disk per pair, and little memory.
-
-    Args:
-        directory: a temporary directory.
-        threshold: minimum similarity of near duplicates, above 0 to 1.
-    """
+    """Collects pairs and returns a result for each; 200 bytes of disk per pair, and little memory."""
 
     def __init__(self, directory: Path, *, threshold: float = THRESHOLD) -> None:
         self._table = DiskTable(directory / "duplicates.rows", _COLUMNS)
@@ -85,12 +80,7 @@ class Duplicates:
         self._table.__exit__()
 
     def add(self, pair: Pair, split: Split) -> None:
-        """Add a cleaned pair with its own split.
-
-        Raises:
-            ValueError: its time is not RFC 3339.
-            InfrastructureError: the disk is full.
-        """
+        """Add a cleaned pair with its own split."""
         parts = conversation_parts(pair)
         request, answer = folded(parts.request), folded(parts.answer)
         both = np.concatenate([shingles(request), shingles(answer) ^ _ANSWER_SALT])
@@ -111,9 +101,7 @@ class Duplicates:
         """Yield a result for each pair, in the order they were added; the results do not depend on that order.
 
         The earliest pair of a cluster decides its split. Among the pairs with that split, an edited one is kept, else
-        an accepted one; among several the earliest.
-
-        `read` returns a pair by its id.
+        an accepted one; among several the earliest. `read` returns a pair by its id.
         """
         order, times = self._order()
         names = self._table.names()
@@ -143,7 +131,7 @@ class Duplicates:
         clusters.join_equal(self._column("request", order), self._column("answer", order))
         bands = (self._column(f"band_{number}", order) for number in range(BAND_COUNT))
         sketches = self._table.column("sketch")  # by far the largest column: not copied into another order
-        find_similar = _Comparison(read, self._threshold).find_similar
+        find_similar = _similarity_search(read, self._threshold)
         clusters.join_similar(bands, lambda rows: sketches[order[rows]], find_similar, self._threshold)
         return clusters.representatives()
 
@@ -151,26 +139,21 @@ class Duplicates:
         return self._table.column(name)[order]
 
 
-class _Comparison:
-    """Compares pairs by their texts."""
+def _similarity_search(read: Callable[[int], Pair], threshold: float) -> Callable[[int, list[int]], list[int]]:
+    """Return a function that returns those of some pairs that are similar to one pair, by their texts."""
 
-    def __init__(self, read: Callable[[int], Pair], threshold: float) -> None:
-        self._read = read
-        self._threshold = threshold
-
-    def find_similar(self, head: int, others: list[int]) -> list[int]:
-        """Return those of some pairs that are similar to one pair."""
-        if not others:
-            return []
-        reference = _pair_shingles(self._read(head))
-        return [position for position in others if self._is_similar(reference, _pair_shingles(self._read(position)))]
-
-    def _is_similar(self, left: _PairShingles, right: _PairShingles) -> bool:
+    def is_similar(left: _PairShingles, right: _PairShingles) -> bool:
         return (
-            similarity(left.request, right.request) >= self._threshold
-            and similarity(left.answer, right.answer) >= self._threshold
-            and (left.before == right.before or similarity(_set(left.before), _set(right.before)) >= self._threshold)
+            similarity(left.request, right.request) >= threshold
+            and similarity(left.answer, right.answer) >= threshold
+            and (left.before == right.before or similarity(_set(left.before), _set(right.before)) >= threshold)
         )
+
+    def find_similar(head: int, others: list[int]) -> list[int]:
+        reference = _pair_shingles(read(head)) if others else None
+        return [one for one in others if reference and is_similar(reference, _pair_shingles(read(one)))]
+
+    return find_similar
 
 
 def _pair_shingles(pair: Pair) -> _PairShingles:
@@ -190,12 +173,9 @@ def _ranks(order: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def _choose_kept(firsts: NDArray[np.int32], times: NDArray[np.int32], splits: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Return the row of each row's cluster that is kept.
+    """Return the row of each row's cluster that is kept; rows are in order of preference.
 
-    Args:
-        firsts: the cluster of each row, as its first row; rows are in order of preference.
-        times: each row's rank in time.
-        splits: each row's split.
+    `firsts` holds the first row of each row's cluster, `times` each row's rank in time.
     """
     by_time = np.lexsort((times, firsts))
     _, begins = np.unique(firsts[by_time], return_index=True)

@@ -46,10 +46,7 @@ class Hits(NamedTuple):
         return int(ordered[counts.argmax()])
 
     def longest_run(self) -> int:
-        """Return the length of the longest run of consecutive n-grams.
-
-        0 if it mostly repeats itself ("000000"), which is no passage of a text.
-        """
+        """Return the length of the longest run of consecutive n-grams; 0 if it mostly repeats itself ("000000")."""
         breaks = np.flatnonzero(np.diff(self.places) != 1)
         edges = np.concatenate([[0], breaks + 1, [len(self.places)]])
         best = int(np.diff(edges).argmax())
@@ -59,11 +56,9 @@ class Hits(NamedTuple):
 
 
 class GramIndex:
-    """Index of texts; needs about 20 bytes per letter.
+    """Index of texts of letters and digits; needs about 20 bytes per letter.
 
-    Args:
-        texts: letters and digits; texts shorter than an n-gram are never found.
-        shares: for each text, the share of its n-grams that must match, above 0 to 1.
+    Texts shorter than an n-gram are never found. `shares` are, by text, the share of its n-grams that must match.
     """
 
     def __init__(self, texts: Sequence[str], shares: Sequence[float]) -> None:
@@ -83,10 +78,7 @@ class GramIndex:
     def search(self, text: str, *, max_needed: int, max_count: int) -> list[Hits]:
         """Return indexed texts that agree with a text, the greatest share first, then in order of the index.
 
-        Args:
-            text: letters and digits.
-            max_needed: matches that are always enough, >= 1: the text may be a part of a longer one.
-            max_count: maximum number of results, >= 1.
+        `max_needed` matches are always enough, because the text may be a part of a longer one.
         """
         grams = shingles(text, GRAM_LETTER_COUNT)
         offsets = np.flatnonzero(self._slots[grams >> self._shift])

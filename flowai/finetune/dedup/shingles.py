@@ -53,15 +53,8 @@ def word_count(text: str) -> int:
 def shingles(text: str, length: int = SHINGLE_CHARACTER_COUNT) -> NDArray[np.uint64]:
     """Hash every substring of `length` characters; collisions practically never happen.
 
-    Args:
-        text: folded, or letters only.
-        length: >= 1.
-
-    Returns:
-        A number per start position; a shorter text is one shingle, an empty text has none.
-
-    Source:
-        Polynomial rolling hash (Karp, Rabin 1987), here by doubling; the last steps are SplitMix64's.
+    A shorter text is one shingle, an empty text has none. The hash is polynomial (Karp, Rabin 1987), here by doubling;
+    the last steps are SplitMix64's.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64) + np.uint64(1)
     if 0 < len(codes) < length:
@@ -84,8 +77,7 @@ def shingles(text: str, length: int = SHINGLE_CHARACTER_COUNT) -> NDArray[np.uin
 def similarity(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> float:
     """Return the Jaccard similarity of two sets of distinct shingles, 0 to 1; 1 for two empty sets.
 
-    Source:
-        Broder, On the resemblance and containment of documents (1997).
+    Source: Broder, On the resemblance and containment of documents (1997); also for `containment`.
     """
     shared = np.intersect1d(left, right, assume_unique=True).size
     total = left.size + right.size - shared
@@ -93,13 +85,7 @@ def similarity(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> float:
 
 
 def containment(small: NDArray[np.uint64], large: NDArray[np.uint64]) -> float:
-    """Return the share of one text's shingles that are in another, 0 to 1; 0 for an empty text.
-
-    Repeated shingles of the small text count repeatedly.
-
-    Source:
-        Broder (1997), as above.
-    """
+    """Return the share of one text's shingles, repeated ones too, that are in another, 0 to 1; 0 for an empty text."""
     return float(np.isin(small, large).mean()) if small.size else 0.0
 
 

@@ -29,11 +29,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitRatios:
-    """Shares of the users in each split, 0 to 1, together 1.
-
-    Raises:
-        UsageError: a share is negative, or the sum is not 1.
-    """
+    """Shares of the users in each split, 0 to 1; raises UsageError if their sum is not 1."""
 
     train: float = 0.9
     validation: float = 0.05
@@ -79,11 +75,7 @@ _COLUMNS = [("at_us", "<i8"), ("tie", "<u8"), ("session", "<u8"), ("split", "u1"
 
 
 class Sessions:
-    """Collects pairs and finds those whose session is in two splits; 70 bytes of disk per pair in a session.
-
-    Args:
-        directory: a temporary directory.
-    """
+    """Collects pairs and finds those whose session is in two splits; 70 bytes of disk per pair in a session."""
 
     def __init__(self, directory: Path) -> None:
         self._table = DiskTable(directory / "sessions.rows", _COLUMNS)

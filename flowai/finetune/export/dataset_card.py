@@ -41,7 +41,6 @@ class FileNote(msgspec.Struct, frozen=True, kw_only=True):
     row_count: int
     sha256: str
     tokens: int
-    """Tokens of all rows."""
     trained_tokens: int
     """Tokens of the answers to learn."""
 
@@ -57,7 +56,6 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True):
     first_at: str | None
     """Time of the first pair's call (RFC 3339, UTC); None without rows."""
     last_at: str | None
-    """Time of the last pair's call."""
     funnel: Funnel
     steps: tuple[StepCount, ...]
     """Counts of each cleaning step, in order; the output of one step is the input of the next."""

@@ -22,7 +22,7 @@ from flowai.finetune.dedup.split import Sessions, SplitRatios, split_of
 from flowai.finetune.export.dataset_card import NO_LICENSE, DatasetManifest, Sources, to_markdown
 from flowai.finetune.export.output_directory import MANIFEST, open_output_directory
 from flowai.finetune.export.row_writer import RowFiles
-from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost
+from flowai.finetune.export.token_counts import TrainingTokenCounter, training_cost_usd
 from flowai.finetune.export.trainer_configs import BASE_MODEL, TrainingSetInfo, card_header, trainer_configs
 from flowai.finetune.formats.catalog import Format, FormatName, find_format
 from flowai.finetune.pairs.collect import Funnel, PairSelector, collect_pairs
@@ -87,14 +87,7 @@ class ExportResult:
 
 
 def run_export(context: CommandContext, options: ExportOptions) -> ExportResult:
-    """Export the training set of a feature.
-
-    Raises:
-        UsageError: an option is invalid, or the output directory is not empty.
-        ProjectError: the registry, a suite or a dataset is invalid.
-        InconclusiveError: no selected call has feedback.
-        InfrastructureError: the log cannot be read, or the disk is full.
-    """
+    """Export the training set of a feature; raises InconclusiveError if no selected call has feedback."""
     format_ = find_format(options.format)
     if options.epochs < 1:
         raise UsageError(f"--epochs: found {options.epochs}, expected 1 or more")
@@ -127,20 +120,16 @@ class _Export:
             with open_pair_store(temporary) as store:
                 funnel, collected = self._collect(store, selector)
                 counts = [collected, *self._clean(store), *self._deduplicate_and_split(store, temporary)]
-                rows, formatted = (
-                    RowFiles(self._directory, TrainingTokenCounter(self._options.base_model)),
-                    StepCounter("format"),
-                )
+                formatted = StepCounter("format")
+                rows = RowFiles(self._directory, TrainingTokenCounter(self._options.base_model))
                 with rows:
                     self._write(store, rows, formatted)
                     files, totals = rows.finish()
             for path in temporary.iterdir():
                 path.unlink()
             temporary.rmdir()
-        cost = None
-        if self._options.usd_per_million_tokens is not None:
-            price, epochs = self._options.usd_per_million_tokens, self._options.epochs
-            cost = training_cost(totals, usd_per_million_tokens=price, epoch_count=epochs).usd
+        price, epochs = self._options.usd_per_million_tokens, self._options.epochs
+        cost = None if price is None else training_cost_usd(totals, usd_per_million_tokens=price, epoch_count=epochs)
         tokenizer = f"{totals.tokenizer}, a proxy for the trained model's own" if totals.is_proxy else totals.tokenizer
         manifest = DatasetManifest(
             feature=self._options.feature,
@@ -157,8 +146,8 @@ class _Export:
             opinions=dict(sorted(self._sources.opinions.items())),
             reviewers=self._session.reviewers,
             tokenizer=tokenizer,
-            usd_per_million_tokens=self._options.usd_per_million_tokens,
-            epochs=self._options.epochs,
+            usd_per_million_tokens=price,
+            epochs=epochs,
             cost_usd=cost,
         )
         self._write_trainer_configs(manifest, totals.longest_tokens)
@@ -172,7 +161,9 @@ class _Export:
         for line in self._session.unreadable_lines():
             self._quarantine(line, counter)
         if not funnel.judged_count:
-            raise InconclusiveError(_no_rows_reason(funnel, selector), hint=_HINTS[_empty_reason(funnel)])
+            feedback_hint = "send the users' feedback to flowai: `Gateway.feedback`, or `POST /v1/feedback`"
+            hint = feedback_hint if funnel.selected_count else "check the feature's name and `--since`"
+            raise InconclusiveError(_no_rows_reason(funnel, selector), hint=hint)
         counter.passed(funnel.pair_count)
         return funnel, counter.count()
 
@@ -265,16 +256,6 @@ class _Export:
         head = f"---\n{json.dumps(card_header(name, files), indent=1)}\n---\n\n" if files else ""
         write_atomic(self._directory / CARD, head + to_markdown(manifest))
         write_atomic(self._directory / MANIFEST, to_json(manifest))
-
-
-_HINTS = {
-    "calls": "check the feature's name and `--since`",
-    "judged": "send the users' feedback to flowai: `Gateway.feedback`, or `POST /v1/feedback`",
-}
-
-
-def _empty_reason(funnel: Funnel) -> str:
-    return "judged" if funnel.selected_count else "calls"
 
 
 def _no_rows_reason(funnel: Funnel, selector: PairSelector) -> str:

@@ -18,23 +18,14 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 """Every export has this file; a directory without it is never overwritten."""
 
-_LOCK_LIMIT_S = 0.0
-
 
 @contextmanager
 def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[Path]:
     """Yield an empty directory on the same disk, and rename it to `path` if the block ends without an error.
 
-    A directory that a killed export left behind is removed first.
-
-    Args:
-        path: the final path.
-        name: the path as messages show it.
-        replace: whether an existing export is overwritten.
-
-    Raises:
-        UsageError: the directory is not empty.
-        InfrastructureError: another export writes to it, or it cannot be written.
+    A directory that a killed export left behind is removed first; with `replace`, so is an existing export. Raises
+    UsageError for another directory that is not empty, InfrastructureError if another export writes to it. `name` is
+    the path as messages show it.
     """
     _check(path, Place(file=name), replace=replace)
     temporary = path.with_name(f".{path.name}.partial")
@@ -42,7 +33,7 @@ def open_output_directory(path: Path, *, name: str, replace: bool) -> Iterator[P
         temporary.mkdir(parents=True, exist_ok=True)
         handle = os.open(temporary, os.O_RDONLY)
     try:
-        if not take_lock(handle, limit_s=_LOCK_LIMIT_S, clock_s=time.monotonic):
+        if not take_lock(handle, limit_s=0.0, clock_s=time.monotonic):
             place = Place(file=name)
             raise InfrastructureError("another export writes to it", place=place, hint="wait until it has finished")
         _empty(temporary)

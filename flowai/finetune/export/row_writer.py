@@ -36,11 +36,7 @@ class RowFiles:
         self._open.close()
 
     def add(self, split: Split, row: TrainingRow) -> None:
-        """Write a row.
-
-        Raises:
-            InfrastructureError: the disk is full.
-        """
+        """Write a row."""
         line = encode_row(row)
         path = self._directory / file_name(split)
         with writing(path):
@@ -51,11 +47,7 @@ class RowFiles:
         self._token_counter.add(split, row)
 
     def finish(self) -> tuple[tuple[FileNote, ...], TokenTotals]:
-        """Close the files, and return their metadata.
-
-        Raises:
-            InfrastructureError: the disk is full.
-        """
+        """Close the files, and return their metadata."""
         with writing(self._directory):
             self._open.close()
         totals = self._token_counter.totals()

@@ -30,7 +30,6 @@ class SplitTokens(msgspec.Struct, frozen=True, kw_only=True):
 
     row_count: NonNegativeInt = 0
     tokens: NonNegativeInt = 0
-    """Tokens of all rows."""
     trained_tokens: NonNegativeInt = 0
     """Tokens of the answers to learn."""
     longest_tokens: NonNegativeInt = 0
@@ -60,32 +59,12 @@ class TokenTotals(msgspec.Struct, frozen=True, kw_only=True):
         return max((split.longest_tokens for split in self.splits.values()), default=0)
 
 
-class TrainingCost(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated cost of training."""
-
-    usd: float
-    """>= 0."""
-    tokens: int
-    """Billed tokens: those of the training split, once per epoch."""
-    epoch_count: int
-    """>= 1."""
-    usd_per_million_tokens: float
-    """>= 0."""
-
-
-def training_cost(totals: TokenTotals, *, usd_per_million_tokens: float, epoch_count: int) -> TrainingCost:
+def training_cost_usd(totals: TokenTotals, *, usd_per_million_tokens: float, epoch_count: int) -> float:
     """Estimate the cost: providers bill every token of a training row, once per epoch.
 
     Source: OpenAI, "Model optimization", and Together, "Fine-tuning pricing" (which adds validation tokens).
     """
-    split = totals.splits.get("train", SplitTokens())
-    tokens = split.tokens * epoch_count
-    return TrainingCost(
-        usd=tokens * usd_per_million_tokens / 1_000_000,
-        tokens=tokens,
-        epoch_count=epoch_count,
-        usd_per_million_tokens=usd_per_million_tokens,
-    )
+    return totals.splits.get("train", SplitTokens()).tokens * epoch_count * usd_per_million_tokens / 1_000_000
 
 
 class TrainingTokenCounter:

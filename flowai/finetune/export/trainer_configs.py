@@ -78,16 +78,10 @@ def trainer_configs(name: FormatName, info: TrainingSetInfo) -> dict[str, str]:
 
 
 def card_header(name: FormatName, files: Mapping[Split, str]) -> dict[str, Any]:
-    """Return the YAML header of a dataset card, which fixes the schema.
-
-    With it in README.md, `load_dataset(directory)` reads every file with the same schema.
-    """
+    """Return the YAML header of a dataset card; with it `load_dataset(directory)` reads every file with one schema."""
     return {
         "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": file} for split, file in files.items()],
-            }
+            {"config_name": "default", "data_files": [{"split": split, "path": file} for split, file in files.items()]}
         ],
         "dataset_info": {
             "features": [{"name": column, **_CARD_TYPES[kind]} for column, kind in FORMATS[name].columns.items()]

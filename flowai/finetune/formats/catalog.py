@@ -16,9 +16,10 @@ from flowai.finetune.formats.chat_template import axolotl_row, completion_row, l
 from flowai.finetune.formats.chat_template import preference_row as trl_preference_row
 from flowai.finetune.formats.conversation import (
     FormatViolation,
+    FormatViolationError,
     check_has_user_turn,
     check_system_turn_first,
-    check_text,
+    checked_text,
     parse_conversation,
 )
 from flowai.finetune.formats.openai import chat_row
@@ -42,27 +43,29 @@ Column = Literal["messages", "turns", "object", "text", "flag"]
 `value`. `object`: one JSON object. `text`, `flag`: a string, a boolean."""
 
 
-TurnReader = Callable[["Pair"], "tuple[Turn, ...] | FormatViolation"]
+TurnReader = Callable[["Pair"], "tuple[Turn, ...]"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Format:
     """A training format."""
 
     name: FormatName
-    title: str
     columns: Mapping[str, Column]
     """Keys in order, with their content."""
-    rows: Callable[[Pair], Rows | FormatViolation]
-    """Builds the rows of a pair, at least one, or returns why the format cannot represent it."""
+    build: Callable[[Pair], Rows]
+    """Builds the rows of a pair, at least one; raises FormatViolationError."""
+
+    def rows(self, pair: Pair) -> Rows | FormatViolation:
+        """Return the rows of a pair, or why the format cannot represent it."""
+        try:
+            return self.build(pair)
+        except FormatViolationError as error:
+            return error.violation
 
 
 def find_format(name: str) -> Format:
-    """Return a format by its name.
-
-    Raises:
-        UsageError: there is no such format.
-    """
+    """Return a format by its name; raises UsageError for an unknown one."""
     for known in FORMAT_NAMES:
         if known == name:
             return FORMATS[known]
@@ -76,130 +79,73 @@ def encode_row(row: TrainingRow) -> bytes:
     """
     line = msgspec.json.encode(row)
     for raw, escaped in _LINE_ENDS:
-        if raw in line:
-            line = line.replace(raw, escaped)
+        line = line.replace(raw, escaped)
     return line + b"\n"
 
 
 _LINE_ENDS = tuple((chr(code).encode(), b"\\u%04x" % code) for code in (0x85, 0x2028, 0x2029))
 
 
-def _sft_rows(
-    read: TurnReader, write: Callable[[tuple[Turn, ...], str], TrainingRow | FormatViolation]
-) -> Callable[[Pair], Rows | FormatViolation]:
+def _sft_rows(read: TurnReader, write: Callable[[tuple[Turn, ...], str], TrainingRow]) -> Callable[[Pair], Rows]:
     """Return a function that builds the row of a request and the answer to learn."""
-
-    def rows(pair: Pair) -> Rows | FormatViolation:
-        request, answer = read(pair), _answer(pair)
-        if isinstance(request, FormatViolation):
-            return request
-        row = answer if isinstance(answer, FormatViolation) else write(request, answer)
-        return row if isinstance(row, FormatViolation) else (row,)
-
-    return rows
+    return lambda pair: (write(read(pair), _answer(pair)),)
 
 
 def _preference_rows(
     read: TurnReader, write: Callable[[tuple[Turn, ...], str, str], TrainingRow]
-) -> Callable[[Pair], Rows | FormatViolation]:
+) -> Callable[[Pair], Rows]:
     """Return a function that builds the row of a request, a better and a worse answer."""
-
-    def rows(pair: Pair) -> Rows | FormatViolation:
-        request, answers = read(pair), _better_and_worse(pair)
-        if isinstance(request, FormatViolation):
-            return request
-        return answers if isinstance(answers, FormatViolation) else (write(request, *answers),)
-
-    return rows
+    return lambda pair: (write(read(pair), *_better_and_worse(pair)),)
 
 
-def _kto_rows(pair: Pair) -> Rows | FormatViolation:
+def _kto_rows(pair: Pair) -> Rows:
     """Build a row per answer with its label; an edited pair gives two: the edit is good, the model's answer is not."""
     request = _for_chat_template(pair)
-    if isinstance(request, FormatViolation):
-        return request
     if pair.opinion == "edited":
-        answers = _better_and_worse(pair)
-        if isinstance(answers, FormatViolation):
-            return answers
-        better, worse = answers
+        better, worse = _better_and_worse(pair)
         return labelled_row(request, better, good=True), labelled_row(request, worse, good=False)
-    output = check_text(pair.output, "output")
-    if isinstance(output, FormatViolation):
-        return output
-    return (labelled_row(request, output, good=pair.opinion == "accepted"),)
+    return (labelled_row(request, checked_text(pair.output, "output"), good=pair.opinion == "accepted"),)
 
 
-def _for_chat_template(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
+def _for_chat_template(pair: Pair) -> tuple[Turn, ...]:
     """Return the request for a chat template: at most one system message, at the top, and a user's or tool's turn."""
     request = parse_conversation(pair)
-    if isinstance(request, FormatViolation):
-        return request
-    return check_system_turn_first(request) or check_has_user_turn(request) or request
+    check_system_turn_first(request)
+    check_has_user_turn(request)
+    return request
 
 
-def _answer(pair: Pair) -> str | FormatViolation:
+def _answer(pair: Pair) -> str:
     if pair.opinion == "rejected":
-        return FormatViolation(rule="answer/rejected", detail="a rejected answer cannot be imitated; use `kto`")
-    return check_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
+        raise FormatViolationError("answer/rejected", "a rejected answer cannot be imitated; use `kto`")
+    return checked_text(pair.answer, "edit" if pair.opinion == "edited" else "output")
 
 
-def _better_and_worse(pair: Pair) -> tuple[str, str] | FormatViolation:
+def _better_and_worse(pair: Pair) -> tuple[str, str]:
     if pair.opinion != "edited":
-        return FormatViolation(rule="answer/no_edit", detail="only an edit shows which of two answers is better")
-    better, worse = check_text(pair.edit, "edit"), check_text(pair.output, "output")
-    if isinstance(better, FormatViolation):
-        return better
-    if isinstance(worse, FormatViolation):
-        return worse
+        raise FormatViolationError("answer/no_edit", "only an edit shows which of two answers is better")
+    better, worse = checked_text(pair.edit, "edit"), checked_text(pair.output, "output")
     if better.strip() == worse.strip():
-        return FormatViolation(rule="preference/same", detail="the edit changes only white space")
+        raise FormatViolationError("preference/same", "the edit changes only white space")
     return better, worse
 
 
 _ALL = (
+    Format("openai", {"messages": "messages"}, _sft_rows(parse_conversation, chat_row)),
     Format(
-        name="openai",
-        title="OpenAI, Together: supervised",
-        columns={"messages": "messages"},
-        rows=_sft_rows(parse_conversation, chat_row),
+        "openai-dpo",
+        {"input": "object", "preferred_output": "messages", "non_preferred_output": "messages"},
+        _preference_rows(parse_conversation, openai_preference_row),
     ),
+    Format("trl", {"prompt": "messages", "completion": "messages"}, _sft_rows(_for_chat_template, completion_row)),
     Format(
-        name="openai-dpo",
-        title="OpenAI, Together: preferences",
-        columns={"input": "object", "preferred_output": "messages", "non_preferred_output": "messages"},
-        rows=_preference_rows(parse_conversation, openai_preference_row),
+        "trl-dpo",
+        {"prompt": "messages", "chosen": "messages", "rejected": "messages"},
+        _preference_rows(_for_chat_template, trl_preference_row),
     ),
-    Format(
-        name="trl",
-        title="TRL: supervised",
-        columns={"prompt": "messages", "completion": "messages"},
-        rows=_sft_rows(_for_chat_template, completion_row),
-    ),
-    Format(
-        name="trl-dpo",
-        title="TRL: preferences",
-        columns={"prompt": "messages", "chosen": "messages", "rejected": "messages"},
-        rows=_preference_rows(_for_chat_template, trl_preference_row),
-    ),
-    Format(
-        name="kto",
-        title="TRL: good and bad answers",
-        columns={"prompt": "messages", "completion": "messages", "label": "flag"},
-        rows=_kto_rows,
-    ),
-    Format(
-        name="axolotl",
-        title="Axolotl: supervised",
-        columns={"messages": "messages"},
-        rows=_sft_rows(_for_chat_template, axolotl_row),
-    ),
-    Format(
-        name="llamafactory",
-        title="LLaMA-Factory: supervised",
-        columns={"conversations": "turns", "system": "text"},
-        rows=_sft_rows(_for_chat_template, sharegpt_row),
-    ),
+    Format("kto", {"prompt": "messages", "completion": "messages", "label": "flag"}, _kto_rows),
+    Format("axolotl", {"messages": "messages"}, _sft_rows(_for_chat_template, axolotl_row)),
+    Format("llamafactory", {"conversations": "turns", "system": "text"}, _sft_rows(_for_chat_template, sharegpt_row)),
 )
 
 FORMATS: dict[FormatName, Format] = {format_.name: format_ for format_ in _ALL}

@@ -27,7 +27,7 @@ _ROLES: dict[str, Role] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class FormatViolation:
     """Reason why a format cannot represent a pair."""
 
@@ -35,6 +35,14 @@ class FormatViolation:
     """Rule of `flowai finetune check` that it breaks."""
     detail: str
     """Explanation for a reader; never the text itself."""
+
+
+class FormatViolationError(Exception):
+    """Carries the first violation to `Format.rows`."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(detail)
+        self.violation = FormatViolation(rule, detail)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,107 +76,83 @@ class Turn:
     """Name of the participant or tool; empty without one."""
 
 
-def parse_conversation(pair: Pair) -> tuple[Turn, ...] | FormatViolation:
-    """Parse a pair's request.
-
-    Returns:
-        At least one turn, the last of them not an assistant's; or the first violation.
-    """
-    turns: list[Turn] = []
-    for index, message in enumerate(pair.messages):
-        turn = _turn(message, f"messages[{index}]")
-        if isinstance(turn, FormatViolation):
-            return turn
-        turns.append(turn)
-    return _order(turns) or tuple(turns)
+def parse_conversation(pair: Pair) -> tuple[Turn, ...]:
+    """Return the turns of a pair's request, the last of them not an assistant's."""
+    turns = [_turn(message, f"messages[{index}]") for index, message in enumerate(pair.messages)]
+    _check_order(turns)
+    return tuple(turns)
 
 
-def check_system_turn_first(turns: Iterable[Turn]) -> FormatViolation | None:
-    """Return a violation if a system message is not the first: chat templates know one, at the top."""
+def check_system_turn_first(turns: Iterable[Turn]) -> None:
+    """Check that no system message follows another one: chat templates know one, at the top."""
     for index, turn in enumerate(turns):
         if index and turn.role == "system":
-            return FormatViolation(
-                rule="roles/system", detail=f"messages[{index}]: a system message that is not the first"
-            )
-    return None
+            raise FormatViolationError("roles/system", f"messages[{index}]: a system message that is not the first")
 
 
-def check_has_user_turn(turns: Iterable[Turn]) -> FormatViolation | None:
-    """Return a violation if no turn is a user's or a tool's: chat templates require one before an answer."""
-    if any(turn.role in {"user", "tool"} for turn in turns):
-        return None
-    return FormatViolation(rule="roles/no_request", detail="only a system message; a chat template requires a user's")
+def check_has_user_turn(turns: Iterable[Turn]) -> None:
+    """Check that a turn is a user's or a tool's: chat templates require one before an answer."""
+    if not any(turn.role in {"user", "tool"} for turn in turns):
+        raise FormatViolationError("roles/no_request", "only a system message; a chat template requires a user's")
 
 
-def check_text(text: str | None, key: str) -> str | FormatViolation:
-    """Return a text for training, or a violation if it is empty or cannot be encoded as UTF-8."""
+def checked_text(text: str | None, key: str) -> str:
+    """Return a text for training that is not empty and can be encoded as UTF-8."""
     if text is None or not text.strip():
-        return FormatViolation(rule="content/empty", detail=f"{key} is empty")
-    return text if _is_encodable(text) else FormatViolation(rule="json/surrogate", detail=f"{key} has half a character")
+        raise FormatViolationError("content/empty", f"{key} is empty")
+    return _encodable(text, key)
 
 
-def _turn(message: dict[str, Any], key: str) -> Turn | FormatViolation:
+def _turn(message: dict[str, Any], key: str) -> Turn:
     role = _ROLES.get(str(message.get("role")))
     if role is None:
-        return FormatViolation(rule="role/unknown", detail=f"{key}: no format has this role")
-    text = _text(message.get("content"), key)
-    if isinstance(text, FormatViolation):
-        return text
+        raise FormatViolationError("role/unknown", f"{key}: no format has this role")
+    text = _text(message.get("content"), f"{key}.content")
     calls = _tool_calls(message, key) if role == "assistant" else ()
-    if isinstance(calls, FormatViolation):
-        return calls
     if not text.strip() and not calls and role != "tool":
-        return FormatViolation(rule="content/empty", detail=f"{key}.content is empty")
+        raise FormatViolationError("content/empty", f"{key}.content is empty")
     call_id = str(message.get("tool_call_id") or "") if role == "tool" else ""
-    return Turn(role=role, text=text, calls=calls, call_id=call_id, name=_name(message))
-
-
-def _name(message: dict[str, Any]) -> str:
     name = message.get("name")
-    return name if isinstance(name, str) and _is_encodable(name) else ""
+    return Turn(
+        role=role,
+        text=text,
+        calls=calls,
+        call_id=call_id,
+        name=name if isinstance(name, str) and _is_encodable(name) else "",
+    )
 
 
-def _text(content: Any, key: str) -> str | FormatViolation:  # noqa: ANN401 - a message's content is a text, or parts
+def _text(content: Any, key: str) -> str:  # noqa: ANN401 - a message's content is a text, or parts
     parts = content if isinstance(content, list) else [content or ""]
     values = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else part for part in parts]
     texts = [text for text in values if isinstance(text, str)]
     if len(texts) < len(parts):
-        return FormatViolation(rule="content/part", detail=f"{key}.content contains more than text")
-    joined = "".join(texts)
-    return (
-        joined
-        if _is_encodable(joined)
-        else FormatViolation(rule="json/surrogate", detail=f"{key}.content has half a character")
+        raise FormatViolationError("content/part", f"{key} contains more than text")
+    return _encodable("".join(texts), key)
+
+
+def _tool_calls(message: dict[str, Any], key: str) -> tuple[TurnToolCall, ...]:
+    return tuple(
+        _tool_call(call, f"{key}.tool_calls[{index}]") for index, call in enumerate(message.get("tool_calls") or ())
     )
 
 
-def _tool_calls(message: dict[str, Any], key: str) -> tuple[TurnToolCall, ...] | FormatViolation:
-    parsed: list[TurnToolCall] = []
-    for index, call in enumerate(message.get("tool_calls") or ()):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict):
-            return FormatViolation(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no function")
-        arguments = function.get("arguments") or "{}"
-        if not isinstance(arguments, str):
-            arguments = json.dumps(arguments, ensure_ascii=False)
-        if not is_object(arguments):
-            return FormatViolation(
-                rule="tools/arguments", detail=f"{key}.tool_calls[{index}]: arguments are not a JSON object"
-            )
-        parsed_call = TurnToolCall(
-            id=str(call.get("id") or ""), name=str(function.get("name") or ""), arguments=arguments
-        )
-        if (
-            not parsed_call.id
-            or not parsed_call.name
-            or not _is_encodable(parsed_call.id + parsed_call.name + arguments)
-        ):
-            return FormatViolation(rule="tools/call", detail=f"{key}.tool_calls[{index}] has no id or no name")
-        parsed.append(parsed_call)
-    return tuple(parsed)
+def _tool_call(call: Any, key: str) -> TurnToolCall:  # noqa: ANN401 - any JSON value
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        raise FormatViolationError("tools/call", f"{key} has no function")
+    arguments = function.get("arguments") or "{}"
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    if not is_object(arguments):
+        raise FormatViolationError("tools/arguments", f"{key}: arguments are not a JSON object")
+    id_, name = str(call.get("id") or ""), str(function.get("name") or "")
+    if not id_ or not name or not _is_encodable(id_ + name + arguments):
+        raise FormatViolationError("tools/call", f"{key} has no id or no name")
+    return TurnToolCall(id=id_, name=name, arguments=arguments)
 
 
-def _order(turns: list[Turn]) -> FormatViolation | None:
+def _check_order(turns: list[Turn]) -> None:
     unanswered: set[str] = set()
     for index, turn in enumerate(turns):
         key = f"messages[{index}]"
@@ -177,15 +161,22 @@ def _order(turns: list[Turn]) -> FormatViolation | None:
             continue
         if turn.role == "tool" or unanswered:
             rule = "tools/without_call" if turn.role == "tool" else "tools/unanswered"
-            return FormatViolation(rule=rule, detail=f"{key}: a tool's answer and its call do not match")
+            raise FormatViolationError(rule, f"{key}: a tool's answer and its call do not match")
         if turn.role == "assistant" and index and turns[index - 1].role == "assistant":
-            return FormatViolation(rule="roles/order", detail=f"{key}: an assistant's message after an assistant's")
+            raise FormatViolationError("roles/order", f"{key}: an assistant's message after an assistant's")
         unanswered = {call.id for call in turn.calls}
         if len(unanswered) < len(turn.calls):
-            return FormatViolation(rule="tools/duplicate_id", detail=f"{key}: two calls with the same id")
+            raise FormatViolationError("tools/duplicate_id", f"{key}: two calls with the same id")
     if turns[-1].role == "assistant":
-        return FormatViolation(rule="roles/order", detail="the request ends with an assistant's message")
-    return FormatViolation(rule="tools/unanswered", detail="a call has no answer") if unanswered else None
+        raise FormatViolationError("roles/order", "the request ends with an assistant's message")
+    if unanswered:
+        raise FormatViolationError("tools/unanswered", "a call has no answer")
+
+
+def _encodable(text: str, key: str) -> str:
+    if not _is_encodable(text):
+        raise FormatViolationError("json/surrogate", f"{key} has half a character")
+    return text
 
 
 def _is_encodable(text: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from flowai.finetune.formats.conversation import FormatViolation
+from flowai.finetune.formats.conversation import FormatViolationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ ANSWERING = frozenset({"gpt", "function_call"})
 CALLING = "function_call"
 
 
-def sharegpt_row(turns: Sequence[Turn], answer: str) -> TrainingRow | FormatViolation:
+def sharegpt_row(turns: Sequence[Turn], answer: str) -> TrainingRow:
     """Build the row of an answer to learn; `mask_history` in the training file excludes earlier answers from the loss.
 
     LLaMA-Factory requires that questions and answers alternate.
@@ -34,10 +34,10 @@ def sharegpt_row(turns: Sequence[Turn], answer: str) -> TrainingRow | FormatViol
     messages: list[TrainingRow] = []
     for turn in turns[1:] if system else turns:
         if turn.calls and turn.text.strip():
-            return FormatViolation(rule="tools/with_text", detail="an assistant's message with tool calls and text")
+            raise FormatViolationError("tools/with_text", "an assistant's message with tool calls and text")
         tag = CALLING if turn.calls else TAGS[turn.role]
         if (tag in ASKING) == (len(messages) % 2 == 1):
-            return FormatViolation(rule="roles/order", detail=f"`{tag}` where LLaMA-Factory requires its counterpart")
+            raise FormatViolationError("roles/order", f"`{tag}` where LLaMA-Factory requires its counterpart")
         messages.append({"from": tag, "value": _calls(turn) if turn.calls else turn.text})
     return {"conversations": [*messages, {"from": TAGS["assistant"], "value": answer}], "system": system}
 

@@ -31,11 +31,8 @@ class DiffPart(Struct, frozen=True, kw_only=True):
 def word_diff(before: str, after: str) -> tuple[DiffPart, ...]:
     """Compare two texts word by word.
 
-    Changes that only white space separates are one change, as a reader sees them. Very long texts that differ
-    everywhere are one change.
-
-    Returns:
-        Parts in order: `same` and `removed` give the first text, `same` and `added` the second.
+    `same` and `removed` parts give the first text, `same` and `added` the second. Changes that only white space
+    separates are one change, as a reader sees them; so are very long texts that differ everywhere.
     """
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     head = _common_prefix_length(old, new)
@@ -107,9 +104,7 @@ _WORD_OR_SIGN = re.compile(r"\w+|[^\w\s]")
 def edit_similarity(answer: str, edit: str) -> float:
     """Return the share of words and signs that two texts have in common, in order: 0 for none, 1 for equal texts.
 
-    Twice the length of the longest common subsequence over both lengths.
-
-    Source: rapidfuzz's normalised Indel similarity.
+    Twice the length of the longest common subsequence over both lengths: rapidfuzz's normalised Indel similarity.
     """
     from rapidfuzz.distance import Indel  # loaded only when exports compare texts
 
@@ -117,10 +112,7 @@ def edit_similarity(answer: str, edit: str) -> float:
 
 
 def classify_edit(answer: str, edit: str) -> EditKind:
-    """Return the kind of an edit.
-
-    A change of a value in JSON, or of text into JSON, is always real, even if it is one character.
-    """
+    """Return the kind of an edit; a change of a value in JSON, or of text into JSON, is always real."""
     before, after = _json(answer), _json(edit)
     if before == after and (before is not None or _WORD.findall(answer.casefold()) == _WORD.findall(edit.casefold())):
         return "trivial"

@@ -84,12 +84,11 @@ class PairStore:
         decode = msgspec.json.Decoder(Quarantined).decode
         query = "SELECT id, body, kind FROM pairs WHERE kind <> 'pair' ORDER BY id"
         for name, body, kind in self._connection.execute(query):
-            detail = "the log has two different versions of this call"
-            yield (
-                decode(body)
-                if kind == "rejected"
-                else Quarantined(id=name, step=STEP, reason="conflicting", detail=detail)
-            )
+            if kind == "rejected":
+                yield decode(body)
+            else:
+                detail = "the log has two different versions of this call"
+                yield Quarantined(id=name, step=STEP, reason="conflicting", detail=detail)
 
     @property
     def pair_count(self) -> int:
@@ -126,11 +125,7 @@ class PairStore:
 
 @contextmanager
 def open_pair_store(directory: Path) -> Iterator[PairStore]:
-    """Open a store in a temporary directory.
-
-    Raises:
-        InfrastructureError: the disk is full or fails.
-    """
+    """Open a store in a temporary directory; raises InfrastructureError if the disk is full or fails."""
     connection = sqlite3.connect(directory / "pairs.sqlite", isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -42,15 +42,9 @@ class FeedbackItem:
 
 
 def user_verdict(feedback: Iterable[FeedbackItem]) -> tuple[UserVerdict, str | None]:
-    """Return the user's final verdict on an answer, and the text of their edit.
+    """Return the user's final verdict on an answer, and the text of their edit; None if it was not stored.
 
     The last feedback counts. Positive feedback after an edit refers to the edited text, so the edit is kept.
-
-    Args:
-        feedback: at least one item, in any order.
-
-    Returns:
-        The verdict; for `edited` the text, None if it was not stored.
     """
     verdict: UserVerdict = "rejected"
     text: str | None = None

@@ -152,7 +152,6 @@ class CallFacts:
 
     codes: ValueCodes
     problems: tuple[DataProblem, ...]
-    """Lines that could not be used."""
     warnings: tuple[str, ...]
 
 
@@ -264,9 +263,7 @@ def _code(log: Log, question: IncidentQuestion) -> ValueCodes:
     _drop_duplicates(log)
     inputs = tuple(str(edge) for edge in (*INPUT_EDGES, "more"))
     return ValueCodes(
-        values=(*values, inputs, tuple(str(number) for number in range(slices))),
-        slice_us=slice_us,
-        first_slice=first,
+        values=(*values, inputs, tuple(str(number) for number in range(slices))), slice_us=slice_us, first_slice=first
     )
 
 

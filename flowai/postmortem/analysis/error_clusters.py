@@ -24,7 +24,7 @@ _MASKS = re.compile(
 _MARKS = {"quoted": "<text>", "url": "<url>", "id": "<id>", "hex": "<hex>", "number": "<n>"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class MessageCount:
     """Frequency of an error message."""
 
@@ -34,15 +34,12 @@ class MessageCount:
     provider: str
     """Provider of the first attempt."""
     count: int
-    """Calls of the incident."""
     baseline_count: int
-    """Calls of the baseline."""
     users: tuple[int, ...]
     """Hashes of users of the incident."""
     first_us: int | None
     """First call of the incident, microseconds since 1970; None if the baseline alone has the message."""
     last_us: int | None
-    """Last call of the incident, microseconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -63,10 +60,7 @@ def mask(message: str) -> str:
 
 
 def cluster(messages: Iterable[MessageCount], *, redact: Callable[[str], str]) -> tuple[Cluster, ...]:
-    """Join messages into clusters; those of the baseline alone are left out.
-
-    `redact` removes secrets from a text.
-    """
+    """Join messages into clusters, without secrets; those of the baseline alone are left out."""
     builders: dict[tuple[str, str], _ClusterBuilder] = {}
     for one in messages:
         message = redact(one.message)

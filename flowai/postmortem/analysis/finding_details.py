@@ -93,10 +93,7 @@ def _symptoms(log: Log, finding: Finding, impacted: str, before: str) -> Iterabl
 
 
 def impact_of(log: Log, impacted: Sequence[tuple[Finding, str]]) -> Impact:
-    """Count calls, users and cost of all findings, each call once; failed calls count too.
-
-    `impacted` holds the findings with the SQL conditions of their calls.
-    """
+    """Count calls, users and cost of all findings (with their SQL conditions), each call once; failed calls too."""
     any_of = [f"(bad >> {KINDS.index(one.kind)} & 1 = 1 AND {condition})" for one, condition in impacted]
     where = f"era = {INCIDENT} AND (failed OR {' OR '.join(any_of) or 'FALSE'})"
     useless = " | ".join(str(1 << KINDS.index(kind)) for kind in sorted(FAILURE_KINDS))
@@ -130,10 +127,7 @@ def first_bad_at(log: Log, finding: Finding, condition: str) -> str | None:
 
 
 def samples(log: Log, impacted: Sequence[tuple[Finding, str]]) -> list[tuple[Sample, ...]]:
-    """Return the shortest calls of each finding; those with content first.
-
-    `impacted` holds the findings with the SQL conditions of their calls.
-    """
+    """Return the shortest calls of each finding (with its SQL condition); those with content first."""
     log.fetch("CREATE TEMP TABLE pool (finding UTINYINT, call UBIGINT)")
     for number, (one, condition) in enumerate(impacted):
         bit = KINDS.index(one.kind)

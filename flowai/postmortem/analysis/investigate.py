@@ -149,9 +149,6 @@ def _warnings(facts: CallFacts, unclustered_count: int) -> tuple[str, ...]:
     return (*facts.warnings, f"{unclustered_count:,} failed calls are not in clusters: too many messages")
 
 
-# --- findings ---
-
-
 def _findings(context: _InvestigationContext, kinds: tuple[FailureKind, ...]) -> tuple[list[tuple[Finding, str]], int]:
     """Scan every kind; return the findings with the condition of their calls, and the number of tested subgroups."""
     log = context.log
@@ -232,9 +229,6 @@ def _phrases(context: _InvestigationContext, kinds: tuple[FailureKind, ...]) -> 
     return terms, tested_count
 
 
-# --- timeline, clusters, content ---
-
-
 def _buckets(context: _InvestigationContext, kind: FailureKind) -> tuple[int, tuple[Bucket, ...]]:
     """Count calls by time slice, from shortly before the incident to the time after it."""
     question = context.question
@@ -276,9 +270,8 @@ def _clusters(context: _InvestigationContext) -> tuple[tuple[Cluster, ...], int]
         ) AS facts ON hash(call_id) = call
         WHERE kind = 'call' GROUP BY 1, 2, 3 ORDER BY here DESC, 1, 2, 3
     """)  # noqa: S608 - numbers of ours
-    names = ("error_class", "message", "provider", "count", "baseline_count", "users", "first_us", "last_us")
     messages = (
-        MessageCount(**dict(zip(names, (*row[:5], tuple(row[5] or ()), *row[6:]), strict=True)))
+        MessageCount(*row[:5], users=tuple(row[5] or ()), first_us=row[6], last_us=row[7])
         for row in rows[:_MAX_MESSAGES]
     )
     return cluster(messages, redact=context.redact), sum(row[3] for row in rows[_MAX_MESSAGES:])
@@ -306,9 +299,7 @@ def _moments(context: _InvestigationContext) -> tuple[TimelineEvent, ...]:
     )
     return tuple(
         TimelineEvent(
-            at=format_us(at_us),
-            what=kind,
-            detail=context.redact(f"{cause}: {message}" if message else cause),
+            at=format_us(at_us), what=kind, detail=context.redact(f"{cause}: {message}" if message else cause)
         )
         for at_us, kind, cause, message in rows
     )

@@ -20,10 +20,7 @@ MIN_BAD = 3
 
 
 def anomalous_buckets(buckets: Sequence[Bucket], rate: float) -> list[bool]:
-    """Return for each slice whether far more calls failed than before.
-
-    `rate` is the failure rate of the baseline, 0 to 1.
-    """
+    """Return for each slice whether far more calls failed than at `rate`, the baseline's failure rate."""
     usual = min(1.0, max(rate, MIN_RATE))
     return [
         one.bad_count >= MIN_BAD and log_binomial_tail(one.bad_count, one.at_risk_count, usual) < math.log(CONFIDENCE)

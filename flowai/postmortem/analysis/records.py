@@ -29,11 +29,11 @@ KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 FAILURE_KINDS: frozenset[FailureKind] = frozenset(
     {"error", "invalid_json", "truncated", "rejected_by_user", "failed_evaluation"}
 )
-"""Kinds whose answers were useless: their cost is wasted."""
+"""Kinds whose answers were useless: their cost is wasted, and they show how an answer should not be."""
 
 CallAttribute = Literal[
-    "release",
     "prompt",
+    "release",
     "feature",
     "model",
     "provider",
@@ -48,19 +48,7 @@ CallAttribute = Literal[
 """Attributes that calls are grouped by. `provider`: of the first attempt. `input`: tokens of the request. `phrase`:
 words in it."""
 
-ATTRIBUTES: tuple[CallAttribute, ...] = (
-    "prompt",
-    "release",
-    "feature",
-    "model",
-    "provider",
-    "variant",
-    "arm",
-    "tenant",
-    "language",
-    "input",
-    "time",
-)
+ATTRIBUTES: tuple[CallAttribute, ...] = tuple(name for name in get_args(CallAttribute) if name != "phrase")
 """Attributes with a single value per call; of two that select the same calls, the earlier one is reported."""
 
 
@@ -109,9 +97,7 @@ class Finding(ReportRecord, frozen=True, kw_only=True):
     is_new: bool
     """Whether there were too few such calls before to compare with."""
     user_count: int = 0
-    """Affected users."""
     session_count: int = 0
-    """Affected sessions."""
     cost_usd: float = 0.0
     """Of the failures."""
     symptoms: tuple[str, ...] = ()
@@ -131,13 +117,11 @@ class Cluster(ReportRecord, frozen=True, kw_only=True):
     baseline_count: int
     """Calls of the baseline."""
     user_count: int
-    """Users of the incident."""
     providers: tuple[str, ...]
     """Providers of the first attempt, most frequent first."""
     first_at: str
     """First call of the incident (RFC 3339, UTC)."""
     last_at: str
-    """Last call of the incident (RFC 3339, UTC)."""
     example: str
     """A message, redacted."""
 
@@ -149,7 +133,6 @@ class KindRow(ReportRecord, frozen=True, kw_only=True):
     incident: CountOfTotal
     """Calls at risk and failures in the incident."""
     baseline: CountOfTotal
-    """Calls at risk and failures in the baseline."""
 
 
 class Bucket(ReportRecord, frozen=True, kw_only=True):
@@ -181,9 +164,7 @@ class Impact(ReportRecord, frozen=True, kw_only=True):
     call_count: int = 0
     """Failures of the findings, and all errors."""
     user_count: int = 0
-    """Affected users."""
     session_count: int = 0
-    """Affected sessions."""
     anonymous_count: int = 0
     """Affected calls without a user."""
     wasted_usd: float = 0.0
@@ -209,15 +190,11 @@ class Investigation(ReportRecord, frozen=True, kw_only=True):
     """Result of an investigation."""
 
     call_count: int
-    """Calls of the incident."""
     baseline_count: int
-    """Calls of the baseline."""
     releases: dict[str, int]
     """Releases with their calls of the incident, most first."""
     baseline_releases: dict[str, int]
-    """Releases with their calls of the baseline, most first."""
     kinds: tuple[KindRow, ...]
-    """Frequency of each failure kind."""
     findings: tuple[Finding, ...]
     """Most failures above the expectation first."""
     tested_count: int
@@ -235,13 +212,9 @@ class Investigation(ReportRecord, frozen=True, kw_only=True):
     first_bad_at: str | None
     """First failure of the largest finding."""
     moments: tuple[TimelineEvent, ...]
-    """Alerts and release steps in the log."""
     impact: Impact
-    """Calls, users and cost of all findings."""
     content: ContentAvailability
-    """Calls and features with kept content."""
     problems: tuple[DataProblem, ...]
-    """Lines that could not be used."""
     warnings: tuple[str, ...]
 
 
@@ -250,7 +223,6 @@ class IncidentQuestion:
     """Time ranges and filter of an incident."""
 
     incident: TimeRange
-    """Time range of the failures."""
     baseline: TimeRange
     """Time range before it, to compare with."""
     after: TimeRange

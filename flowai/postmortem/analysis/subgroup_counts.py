@@ -44,10 +44,7 @@ class SubgroupCounter:
     def count(
         self, kinds: Sequence[FailureKind] = (), inside: Subgroup | None = None
     ) -> dict[FailureKind, SubgroupCounts]:
-        """Count calls at risk and failures by subgroup.
-
-        No kinds select all; `inside` limits the count to the calls of a subgroup.
-        """
+        """Count calls at risk and failures by subgroup; without `kinds` of all kinds, with `inside` only its calls."""
         selected = tuple(kinds) or self.kinds
         table = "facts"
         if inside is not None:

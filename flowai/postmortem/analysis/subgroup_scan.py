@@ -72,18 +72,11 @@ def find_subgroups(
     timely: int,
     without: Callable[[Subgroup], Mapping[Subgroup, Iterable[int]]],
 ) -> list[SubgroupFinding]:
-    """Return the significant subgroups, one after the other.
+    """Return at most `MAX_PICKS` significant subgroups, then a finding about all remaining calls if they got worse.
 
-    Args:
-        cells: counts by subgroup; `()` are all calls. It is changed.
-        tested_count: number of tested subgroups, over all kinds.
-        strata: number of the attribute whose values differ by nature (features): a new subgroup is compared with the
-            past of its mix of them.
-        timely: number of the attribute that only the incident has (its time slices): its past is that of all calls.
-        without: returns the counts of a selected subgroup's calls by subgroup, to be subtracted.
-
-    Returns:
-        At most `MAX_PICKS`, and a finding about all remaining calls if they got worse.
+    `cells` is changed; `without` returns the counts of a selected subgroup's calls, to be subtracted from it. `strata`
+    is the attribute whose values differ by nature (features): a new subgroup is compared with the past of its mix of
+    them. `timely` is the attribute that only the incident has (its time slices): its past is that of all calls.
     """
     picks: list[SubgroupFinding] = []
     while len(picks) < MAX_PICKS:

@@ -53,10 +53,7 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]{2,}")
 
 
 def language_sql(source: str) -> str:
-    """Return SQL for a table's calls with their `language`; NULL if it is not detected.
-
-    The table has the columns `call` and `words`, the latter by `words_sql`.
-    """
+    """Return SQL for the `language` of a table's calls, from its `words` (`words_sql`); NULL if it is not detected."""
     scripts = " ".join(f"WHEN regexp_matches(head, '{pattern}') THEN '{name}'" for name, pattern in SCRIPTS.items())
     counts = [
         " + ".join(f"contains(head, ' {word} ')::TINYINT" for word in words) + f" AS words_{number}"
@@ -77,10 +74,9 @@ def language_sql(source: str) -> str:
 
 
 def distinctive_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str], int]:
-    """Return words, and phrases of up to three, that are in bad requests more often than in good ones.
+    """Return words and phrases that are in bad requests more often than in good ones, and the number of tested terms.
 
-    Returns:
-        At most `MAX_TERMS`, the most significant first, and the number of tested terms.
+    The most significant of at most `MAX_TERMS` is first; phrases have up to three words.
     """
     bad_counts, bad_total = _counted(bad)
     good_counts, good_total = _counted(good)

@@ -61,20 +61,10 @@ class DecisionBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ReviewApp:
-    """ASGI application for one review queue.
-
-    Args:
-        queue: the review queue.
-        login_token: checks the token and the cookie of requests.
-        on_bug: called with every unexpected exception; the page only gets an internal error.
-    """
+    """ASGI application for one review queue; `on_bug` gets every unexpected exception, the page an internal error."""
 
     def __init__(
-        self,
-        queue: ReviewQueue,
-        login_token: LoginToken,
-        *,
-        on_bug: Callable[[BaseException], None] = lambda _: None,
+        self, queue: ReviewQueue, login_token: LoginToken, *, on_bug: Callable[[BaseException], None] = lambda _: None
     ) -> None:
         self._queue = queue
         self._login_token = login_token

@@ -19,11 +19,7 @@ _RANDOM_BYTES = 32
 
 
 class LoginToken:
-    """Checks tokens and cookies.
-
-    Args:
-        random_bytes: returns that many unpredictable bytes (`secrets.token_bytes`).
-    """
+    """Checks tokens and cookies; `random_bytes` returns that many unpredictable bytes (`secrets.token_bytes`)."""
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._cookie = random_bytes(_RANDOM_BYTES).hex()

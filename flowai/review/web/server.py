@@ -36,11 +36,7 @@ async def serve_review_page(
     random_bytes: Callable[[int], bytes],
     on_bug: Callable[[BaseException], None] = lambda _: None,
 ) -> AsyncIterator[Addresses]:
-    """Serve a review queue while the block runs; port 0 means a free port.
-
-    Raises:
-        InfrastructureError: the port is in use or not permitted.
-    """
+    """Serve a review queue while the block runs; port 0 means a free port."""
     token = LoginToken(random_bytes)
     server = quiet_server(ReviewApp(queue, token, on_bug=on_bug), max_connections=_MAX_CONNECTIONS)
     try:
