@@ -19,10 +19,9 @@ DEFAULT_GATE = Gate(pass_rate=1.0)
 def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> GateDecision:
     """Compare each suite's totals with its gate; both are by suite path.
 
-    Returns:
-        `error` if any trial has no answer (it outranks everything, because a missing trial may hide a failure), `fail`
-        if a limit is not met, `inconclusive` if a limit had nothing to measure or, by the default gate, a trial could
-        not be judged; else `pass`.
+    The verdict is `error` if any trial has no answer (it outranks everything, because a missing trial may hide a
+    failure), `fail` if a limit is not met, `inconclusive` if a limit had nothing to measure or, by the default gate, a
+    trial could not be judged; else `pass`.
     """
     checks: list[GateCheck] = []
     is_unjudged = not totals

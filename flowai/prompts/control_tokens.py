@@ -76,11 +76,7 @@ def find_tokens(text: str, spans: Sequence[ValueSpan[Owner]]) -> list[tuple[re.M
     """Return the control tokens that overlap a value, each with the owner of the last value it overlaps.
 
     Tokens that the template itself contains are its author's intent. A token may be split over two values, or begin in
-    the template: the search is in the joined text.
-
-    Args:
-        text: the whole text of one part.
-        spans: the parts of it that come from values, in order, not overlapping.
+    the template: the search is in the joined text of one part. `spans` are in order and do not overlap.
     """
     starts = [stretch.start for stretch in spans]
     overlapping: list[tuple[re.Match[str], Owner]] = []

@@ -63,9 +63,6 @@ class Block:
 
     The end of a block may depend on time and on the number of calls, never on their outcomes; an open block adds
     nothing. A user (or session) counts once: failures of one user are not independent of each other.
-
-    Raises:
-        ValueError: more failures than calls, or a negative number.
     """
 
     candidate_count: int
@@ -90,12 +87,7 @@ class Block:
 class EProcess(ABC):
     """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
 
-    Args:
-        claim: the claim that the evidence supports.
-        margin: difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
-
-    Raises:
-        ValueError: the margin is out of range.
+    `margin` is the difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
     """
 
     _weights: Sequence[float] = ()
@@ -122,14 +114,10 @@ class EProcess(ABC):
         return self._peak
 
     def add(self, block: Block, *, stream: str = "") -> float:
-        """Multiply by the evidence of one more block.
+        """Multiply by the evidence of one more block, later than the others of its stream; return `log_e`.
 
-        Args:
-            block: not yet added; later than every block already added to its stream.
-            stream: whose rates these are (a feature); rates are learnt per stream.
-
-        Returns:
-            `log_e`. A block without calls of both arms does not change it.
+        `stream` names whose rates these are (a feature); rates are learnt per stream. A block without calls of both
+        arms does not change `log_e`.
         """
         calls = block.candidate_count + block.control_count
         if block.candidate_count and block.control_count:

@@ -32,9 +32,6 @@ class Schemas:
 
         The value of the assertion is the schema: a mapping, true or false, or a text with JSON or YAML. The function
         raises TimeoutError if a pattern of the schema takes too long.
-
-        Raises:
-            SuiteError: not a JSON Schema, a wrong pattern, or a `$ref` that is unresolvable or outside the schema.
         """
         schema = assertion.value
         if isinstance(schema, str):

@@ -26,11 +26,7 @@ class NotJsonError(ValueError):
 
 
 def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
-    """Parse an answer that is JSON from the first to the last character, except white space around it.
-
-    Raises:
-        NotJsonError: it is not JSON.
-    """
+    """Parse an answer that is JSON as a whole, except white space around it; else raise NotJsonError."""
     try:
         return parse_json(text, dialect="rfc8259")
     except NotStrictError as error:
@@ -45,10 +41,7 @@ def iterate_json(text: str) -> Iterator[Any]:
     """Yield the outermost JSON objects and lists in a text, from left to right.
 
     A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded in
-    proportion to the text's length.
-
-    Raises:
-        TimeoutError: the bound is exceeded.
+    proportion to the text's length; beyond that, TimeoutError is raised.
     """
     work_left = _WORK_PER_CHAR * len(text) + _MIN_WORK
     position = 0

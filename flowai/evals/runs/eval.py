@@ -77,15 +77,7 @@ class EvalResult:
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
-    """Run an evaluation.
-
-    Raises:
-        UsageError: options contradict each other, or name something that does not exist.
-        ProjectError: a file of the project is wrong.
-        InconclusiveError: nothing matched.
-        InfrastructureError: this machine failed (full disk, a run that another process is writing).
-        InterruptedRunError: interrupted by the user; the run can be resumed.
-    """
+    """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
     _check_options(options)
     workspace, planned = _plan(context, options)
@@ -213,12 +205,7 @@ def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, ob
         log = new_run(workspace.project.runs)
         run_id = log.run_id
     run = _EvalRun(run_id, log, kept, observer)
-    started = RunStarted(
-        run_id=run_id,
-        target=options.target or "",
-        plan_digest=digest,
-        started_at=context.timestamp(),
-    )
+    started = RunStarted(run_id=run_id, target=options.target or "", plan_digest=digest, started_at=context.timestamp())
     run.start(started, fail_fast=options.fail_fast)
     return run
 

@@ -92,12 +92,8 @@ async def call_models(
 ) -> None:
     """Call models for the trials' answers, at most `concurrency` at a time.
 
-    `cache` stores complete, unfiltered answers; `source_of` returns the source of the answer to a request, after it
-    came.
-
-    Raises:
-        RunAbortedError: a listener ended the run.
-        InfrastructureError: a listener could not store a trial (full disk); earlier trials are stored.
+    `cache` stores complete, unfiltered answers; `source_of` returns the source of an answer, after it came. A
+    listener's RunAbortedError or InfrastructureError (full disk) ends the calls; earlier trials are stored.
     """
     import asyncio  # a fully cached run never needs it
 

@@ -73,12 +73,7 @@ class TrialPreparer:
         self._checks: dict[str, tuple[AssertionFunction, ...]] = {}
 
     def prepare(self, planned: Iterable[PlannedTrial]) -> list[PreparedTrial]:
-        """Render every prompt and compile every assertion, so that mistakes are reported before any call is paid for.
-
-        Raises:
-            PromptError: a prompt is wrong or does not fit a case's variables.
-            SuiteError: an assertion is unknown or wrong.
-        """
+        """Render every prompt, compile every assertion: mistakes are reported before any call is paid for."""
         trials = list(planned)
         self._compile(trials)
         return [self._prepare(trial) for trial in trials]
@@ -187,12 +182,7 @@ def build_forecast(waiting: Sequence[PreparedTrial], *, trial_count: int, cached
 
 
 def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
-    """Resolve keys, addresses and weights of the models to call.
-
-    Raises:
-        MissingKeyError: a variable is not set.
-        RegistryError: a local model's weights do not exist.
-    """
+    """Resolve keys, addresses and weights of the models to call."""
     names = dict.fromkeys(trial.request.endpoint.name for trial in waiting)
     endpoints = {name: workspace.resolve_endpoint(name) for name in names}
     return [
@@ -225,11 +215,7 @@ def run_trials(
 ) -> float:
     """Call models for the answers of trials; return the seconds of wall time.
 
-    A call event is logged for every call, not for replayed answers.
-
-    Raises:
-        InfrastructureError: something could not be stored (full disk).
-        KeyboardInterrupt: interrupted by the user; every finished trial is stored.
+    A call event is logged for every call, not for replayed answers. After an interrupt, every finished trial is stored.
     """
     import asyncio  # a fully cached run never needs it
 

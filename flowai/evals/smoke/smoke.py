@@ -74,14 +74,7 @@ class SmokeResult:
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
-    """Check a release.
-
-    Raises:
-        ProjectError: a file of the project is wrong, or a key is missing.
-        UsageError: the release is unknown.
-        InconclusiveError: no case matched.
-        InfrastructureError: a local model did not start.
-    """
+    """Check a release."""
     check_endings(options.outputs, WRITERS)
     serving = open_workspace(context)
     rollout = serving.registry.rollout

@@ -106,11 +106,7 @@ class Defaults:
 
 
 def read_defaults(value: object, node: YamlNode) -> Defaults:
-    """Read `defaultTest`.
-
-    Raises:
-        ProjectError: a key is unknown or not supported, or a value is wrong.
-    """
+    """Read `defaultTest`."""
     test = expect_mapping(value, node)
     unsupported = _UNSUPPORTED_IN_TESTS | dict.fromkeys(("id", "description"), "it belongs to a single test")
     check_keys(test, _DEFAULT_KEYS, node, unsupported=unsupported)
@@ -127,12 +123,7 @@ def read_defaults(value: object, node: YamlNode) -> Defaults:
 def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) -> Iterator[Case]:
     """Build the cases of one test; `name` is its id if it has no id of its own.
 
-    Yields:
-        One case; several if variables are lists: every combination, the last variable changing fastest, ids counted
-        from 1 (`colors-1`).
-
-    Raises:
-        ProjectError: a key is unknown or not supported, or a value is wrong.
+    Lists in variables expand to every combination, the last variable changing fastest, ids counted from 1 (`colors-1`).
     """
     test = expect_mapping(value, node)
     check_keys(test, TEST_KEYS, node, unsupported=_UNSUPPORTED_IN_TESTS)
@@ -198,8 +189,7 @@ def _identity(test: dict[str, Any], metadata: dict[str, Any], description: str |
     text = str(given).strip()
     if len(text) > MAX_ID_CHARS or "::" in text or not text.isprintable():
         raise id_node.error(
-            f"{describe(text)} is not a valid id",
-            hint=f"printable, without `::`, at most {MAX_ID_CHARS} characters",
+            f"{describe(text)} is not a valid id", hint=f"printable, without `::`, at most {MAX_ID_CHARS} characters"
         )
     return text
 

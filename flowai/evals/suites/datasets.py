@@ -38,11 +38,7 @@ DatasetRow = tuple[dict[str, Any], YamlNode]
 def read_tests(path: Path, project: Project) -> list[DatasetRow]:
     """Read a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` (a list) or `.yaml` (a list).
 
-    Returns:
-        (test, location) in the file's order; at least one. A row without `vars` and `assert` is a row of variables.
-
-    Raises:
-        DatasetError: missing, empty, unreadable, not UTF-8, or a wrong row, with its line.
+    There is at least one row, in the file's order; a row without `vars` and `assert` is a row of variables.
     """
     name = project.show(path)
     reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".json": _read_json}.get(path.suffix.lower(), _read_yaml)

@@ -70,13 +70,7 @@ def load_suites(project: Project) -> list[Suite]:
 
 
 def load_suite(path: Path, project: Project) -> Suite:
-    """Read one suite and its tables; every case has a unique id.
-
-    Raises:
-        SuiteError: missing, not YAML, an unknown or unsupported key, a wrong value, an unknown prompt, a duplicate id,
-            a path outside the project.
-        DatasetError: a table is missing or has a wrong row.
-    """
+    """Read one suite and its tables; every case has a unique id. Errors are SuiteError or, in a table, DatasetError."""
     name = project.show(path)
     if not path.resolve().is_relative_to(project.root):
         hint = "flowai reads only suites of this project; copy the file into it"

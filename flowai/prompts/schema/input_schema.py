@@ -77,11 +77,7 @@ class InputSchema:
         return _is_plain(self.schema)
 
     def check_schema(self) -> None:
-        """Refuse a template that contradicts its own schema.
-
-        Raises:
-            PromptError: the schema is not of an object, or the template uses a variable that the schema excludes.
-        """
+        """Refuse a schema that is not of an object, and a template that uses a variable the schema excludes."""
         if self.schema is None:
             return
         if self.schema.get("type", "object") != "object":
@@ -95,11 +91,7 @@ class InputSchema:
                 raise PromptError(f"the template uses `{name}`, which the schema does not have", place=place, hint=hint)
 
     def check(self, values: Mapping[str, Any]) -> None:
-        """Refuse values that do not meet the requirements; defaults must be included.
-
-        Raises:
-            PromptError: a variable is missing, unknown or of the wrong type; the location is the line that uses it.
-        """
+        """Refuse values, defaults included, that do not meet the requirements; errors name the line that uses them."""
         if not self._required <= values.keys():
             raise self._missing(sorted(self._required - values.keys()))
         if not self.accepts_unknown and not values.keys() <= self._known:

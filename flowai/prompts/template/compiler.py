@@ -69,11 +69,7 @@ class Program:
 
 
 def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:
-    """Compile a template; values of `untrusted` variables get marks.
-
-    Raises:
-        PromptError: `../` leaves the outermost context.
-    """
+    """Compile a template; values of `untrusted` variables get marks."""
     compiler = _Compiler(untrusted)
     steps = compiler.steps(nodes, Scope())
     return Program(steps=steps, uses=compiler.uses, uses_all=compiler.uses_all)

@@ -32,12 +32,7 @@ _CLOSE = {True: re.compile(r"\s*\}(?P<right>~?)\}\}"), False: re.compile(r"\s*(?
 _COMMENT_END = {True: re.compile(r"--(?P<right>~?)\}\}"), False: re.compile(r"(?P<right>~?)\}\}")}
 _LINE_BEFORE = re.compile(r"(?:^|\n)([ \t]*)\Z")
 _LINE_AFTER = re.compile(r"[ \t]*(?:\r?\n|\Z)")
-_UNSUPPORTED = {
-    "(": "subexpressions",
-    "|": "block parameters",
-    "*": "decorators",
-    ">": "block partials",
-}
+_UNSUPPORTED = {"(": "subexpressions", "|": "block parameters", "*": "decorators", ">": "block partials"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +77,7 @@ class TokenStream:
 
 
 def lex(text: str, *, file: str, first_line: int = 1) -> TokenStream:
-    r"""Split a template into text and tags, whitespace trimmed; `first_line` is its first line in the file.
-
-    Raises:
-        PromptError: a tag is never closed, or has a character that is not part of the dialect.
-    """
+    """Split a template into text and tags, whitespace trimmed; `first_line` is its first line in the file."""
     items: list[TextToken | Tag] = []
     parts: list[str] = []
     position = 0

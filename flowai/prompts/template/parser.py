@@ -97,11 +97,7 @@ class ParseContext:
 
 
 def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> Nodes:
-    """Parse a template without front matter; `first_line` is its first line in the file. Partials are included.
-
-    Raises:
-        PromptError: wrong syntax, an unknown helper or partial, a partial that includes itself.
-    """
+    """Parse a template without front matter; `first_line` is its first line in the file. Partials are included."""
     return _parse(text, file=file, first_line=first_line, context=ParseContext(partials=partials))
 
 
