@@ -56,12 +56,9 @@ class Log:
         import duckdb
 
         try:
-            return self._connection.execute(query, parameters).fetchall() if parameters else self._plain(query)
+            return self._connection.execute(query, parameters).fetchall()
         except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InvalidInputException) as error:
             raise InfrastructureError(f"the event log cannot be read: {str(error).splitlines()[0]}") from error
-
-    def _plain(self, query: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(query).fetchall()
 
 
 @contextmanager

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Policy = Literal["allow", "neutralise", "reject"]
 """`allow`: values are unchanged. `neutralise`: a visible mark breaks the token, reversibly. `reject`: an error."""
 
-POLICIES: tuple[Policy, ...] = ("allow", "neutralise", "reject")
-
 MARK = "\N{MIDDLE DOT}"
 """Inserted after a token's first character: visible to people, meaningless to tokenisers."""
 

@@ -9,6 +9,7 @@ Source: Hines et al. 2024, "Defending Against Indirect Prompt Injection Attacks 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,9 @@ def derive_nonce(prompt_hash: str, values: Mapping[str, Any]) -> str:
         raise PromptError("the values are nested too deep", hint="pass flatter values") from None
     except (TypeError, ValueError) as error:
         raise PromptError(f"the values are not plain data: {error}", hint="pass JSON values") from None
-    counter = 0
-    while True:
-        seed = f"{prompt_hash}\n{counter}\n{content}".encode("utf-8", "surrogatepass")
-        nonce = hashlib.sha256(seed).hexdigest()[:NONCE_CHARS]
-        if nonce not in content:
-            return nonce
-        counter += 1
+    seeds = (f"{prompt_hash}\n{number}\n{content}".encode("utf-8", "surrogatepass") for number in itertools.count())
+    nonces = (hashlib.sha256(seed).hexdigest()[:NONCE_CHARS] for seed in seeds)
+    return next(nonce for nonce in nonces if nonce not in content)
 
 
 def check_nonce(nonce: str, *, place: Place) -> None:

@@ -15,6 +15,7 @@ anytime-valid confidence intervals for contingency tables and beyond (2023). Val
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -120,25 +121,23 @@ class EProcess(ABC):
         arms does not change `log_e`.
         """
         calls = block.candidate_count + block.control_count
+        past_failures, past_calls = self._past.get(stream, (0, 0))
         if block.candidate_count and block.control_count:
             share = block.candidate_count / calls
-            a, b = self._centres(share, *self._past.get(stream, (0, 0)))
+            a, b = self._centres(share, past_failures, past_calls)
             stakes = self._stakes(share, a, b)
             self._log_bets = [
                 bet + _log_factor(block, stake, a, b) for bet, stake in zip(self._log_bets, stakes, strict=True)
             ]
-        self._learn(block, stream)
+        failures = block.candidate_failure_count + block.control_failure_count
+        self._past[stream] = (past_failures + failures, past_calls + calls)
         now = self.log_e
         self._peak = max(self._peak, now)
         return now
 
     def fork(self) -> Self:
         """Return an independent copy."""
-        copy = type(self)(self.claim, margin=self.margin)
-        copy._log_bets = list(self._log_bets)  # noqa: SLF001 - its own kind
-        copy._peak = self._peak  # noqa: SLF001 - as above
-        copy._past = dict(self._past)  # noqa: SLF001 - as above
-        return copy
+        return copy.deepcopy(self)
 
     @abstractmethod
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
@@ -147,13 +146,6 @@ class EProcess(ABC):
     @abstractmethod
     def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
         """Return the stake of each bet in the next block."""
-
-    def _learn(self, block: Block, stream: str) -> None:
-        failures, calls = self._past.get(stream, (0, 0))
-        self._past[stream] = (
-            failures + block.candidate_failure_count + block.control_failure_count,
-            calls + block.candidate_count + block.control_count,
-        )
 
 
 class RatioEProcess(EProcess):

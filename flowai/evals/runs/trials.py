@@ -13,7 +13,7 @@ from flowai.cache.exact import cache_key
 from flowai.errors import CallError, Place, PromptError
 from flowai.evals.assertions import Answer, compile_cases, score_answer
 from flowai.evals.runs.plan import case_key
-from flowai.evals.runs.runner import Judgement, PreparedTrial, TrialCallbacks, call_models
+from flowai.evals.runs.runner import PreparedTrial, TrialCallbacks, call_models
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.gateway.plan import build_request
 from flowai.providers import PriceTable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from flowai.evals.assertions import AssertionFunction
+    from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import Trial
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.runner import AnswerSource, TrialCache
@@ -78,7 +79,7 @@ class TrialPreparer:
         self._compile(trials)
         return [self._prepare(trial) for trial in trials]
 
-    def judge(self, prepared: PreparedTrial, completion: Completion) -> Judgement:
+    def judge(self, prepared: PreparedTrial, completion: Completion) -> Score:
         """Apply the case's assertions to an answer; reasons are redacted."""
         case = prepared.planned.case
         answer = Answer(
@@ -89,16 +90,10 @@ class TrialPreparer:
             finish_reason=completion.finish_reason,
         )
         key = case_key(prepared.planned.suite.path, case.id)
-        outcome, score, checks = score_answer(self._checks[key], answer, case.threshold)
+        score = score_answer(self._checks[key], answer, case.threshold)
         redact = self._workspace.redactor.text
-        return (
-            outcome,
-            score,
-            tuple(
-                msgspec.structs.replace(check, reason=redact(check.reason)) if check.reason else check
-                for check in checks
-            ),
-        )
+        redacted = (msgspec.structs.replace(check, reason=redact(check.reason)) for check in score.checks)
+        return score._replace(checks=tuple(redacted))
 
     def callbacks(
         self,

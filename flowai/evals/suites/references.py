@@ -45,10 +45,7 @@ def prompt_ids(value: object, node: YamlNode) -> tuple[str, ...]:
     Each is an id (`prompts/summary_v2`), a path relative to the suite (`file://../prompts/x_v1.prompt`), or either with
     `*`.
     """
-    names: dict[str, None] = {}
-    for part, child in _values(value, node):
-        names.update(dict.fromkeys(_prompts(part, child)))
-    return tuple(names)
+    return tuple(dict.fromkeys(name for part, child in _values(value, node) for name in _prompts(part, child)))
 
 
 def _prompts(value: object, node: YamlNode) -> list[str]:

@@ -157,10 +157,8 @@ def _problem(schema: Any, value: object, path: str) -> tuple[str, str] | None:  
     if isinstance(value, Mapping):
         return _object_problem(schema, value, path)
     if isinstance(value, list | tuple) and "items" in schema:
-        for index, item in enumerate(value):
-            problem = _problem(schema["items"], item, f"{path}[{index}]")
-            if problem is not None:
-                return problem
+        problems = (_problem(schema["items"], item, f"{path}[{index}]") for index, item in enumerate(value))
+        return next(filter(None, problems), None)
     return None
 
 
@@ -170,12 +168,8 @@ def _object_problem(schema: Mapping[str, Any], value: Mapping[str, Any], path: s
         if name not in value:
             return _joined(path, name), "is missing"
     others = schema.get("additionalProperties", True)
-    for name, item in value.items():
-        inner = properties.get(name, others)
-        problem = _problem(inner, item, _joined(path, name))
-        if problem is not None:
-            return problem
-    return None
+    problems = (_problem(properties.get(name, others), item, _joined(path, name)) for name, item in value.items())
+    return next(filter(None, problems), None)
 
 
 def _joined(path: str, name: object) -> str:

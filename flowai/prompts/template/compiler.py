@@ -80,10 +80,7 @@ class _Compiler:
         }
 
     def steps(self, nodes: tree.Nodes, scope: Scope) -> tuple[RenderStep, ...]:
-        return tuple(self._step(node, scope) for node in nodes)
-
-    def _step(self, node: tree.Node, scope: Scope) -> RenderStep:
-        return self._builders[type(node)](node, scope)
+        return tuple(self._builders[type(node)](node, scope) for node in nodes)
 
     def _text(self, node: tree.Text, _: Scope) -> RenderStep:
         text = node.text

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from flowai.errors import Place, PromptError
 
@@ -143,15 +143,12 @@ def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tu
         if match is None:
             raise _syntax_error(text, position, place)
         position = match.end()
-        if match["string"]:
-            quote = match["string"][0]
-            words.append(TagWord(kind="string", text=match["string"][1:-1].replace("\\" + quote, quote)))
-        elif match["number"]:
-            words.append(TagWord(kind="number", text=match["number"]))
-        elif match["equals"]:
-            words.append(TagWord(kind="equals", text="="))
-        else:
-            words.append(TagWord(kind="path", text=match["path"]))
+        kind = cast("WordKind", match.lastgroup)
+        text_of_word = match[kind]
+        if kind == "string":
+            quote = text_of_word[0]
+            text_of_word = text_of_word[1:-1].replace("\\" + quote, quote)
+        words.append(TagWord(kind=kind, text=text_of_word))
     return tuple(words), end
 
 
