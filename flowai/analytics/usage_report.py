@@ -35,7 +35,6 @@ class MetricsOptions:
     by: str = "feature"
     """Groupings, separated by commas."""
     outputs: tuple[Path, ...] = ()
-    """Files to write."""
 
 
 WRITERS: Writers[UsageReport] = {".json": to_json, ".md": to_markdown}

@@ -84,21 +84,16 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         changes: list[Change] = []
         for release, locked in sorted(self.releases.items()):
-            for kind, locked_hashes, current in (
+            kinds: tuple[tuple[Literal["prompt", "model"], dict[str, str], Mapping[str, str | None]], ...] = (
                 ("prompt", locked.prompts, prompts),
                 ("model", locked.models, models or {}),
-            ):
-                changes += [
-                    Change(
-                        release=release,
-                        kind="prompt" if kind == "prompt" else "model",
-                        name=name,
-                        locked=digest,
-                        current=current[name],
-                    )
-                    for name, digest in sorted(locked_hashes.items())
-                    if name in current and current[name] != digest
-                ]
+            )
+            changes += [
+                Change(release=release, kind=kind, name=name, locked=digest, current=current[name])
+                for kind, locked_hashes, current in kinds
+                for name, digest in sorted(locked_hashes.items())
+                if name in current and current[name] != digest
+            ]
         return changes
 
 

@@ -67,16 +67,12 @@ class Block:
     """
 
     candidate_count: int
-    """0 or more."""
     control_count: int
-    """0 or more."""
     candidate_failure_count: int
-    """0 to `candidate_count`."""
     control_failure_count: int
-    """0 to `control_count`."""
 
     def __post_init__(self) -> None:
-        """Check the counts."""
+        """Check that failures are from 0 to the number of calls."""
         for failures, calls in (
             (self.candidate_failure_count, self.candidate_count),
             (self.control_failure_count, self.control_count),

@@ -15,7 +15,6 @@ class CohenKappa:
     """Agreement of two raters."""
 
     rated_by_both_count: int
-    """Items that both rated."""
     agreed_count: int
     """Items to which both gave the same label."""
     kappa: float | None

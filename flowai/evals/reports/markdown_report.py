@@ -22,19 +22,20 @@ def to_markdown(report: Report) -> str:
     title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {verdict}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     figures = table(("figure", "value"), tables.figure_rows(report))
-    parts = [title, figures, _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
+    parts = [
+        title,
+        figures,
+        _section("Gate", tables.GATE_COLUMNS, tables.gate_rows(report)),
+        _section("Prompts and models", tables.GROUP_COLUMNS, tables.group_rows(report)),
+        *map(_changes, changes),
+        *_failures(report),
+    ]
     parts += [f"> {escape_markdown(warning)}" for warning in report.warnings]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _gate(report: Report) -> str:
-    rows = tables.gate_rows(report)
-    return f"## Gate\n\n{table(tables.GATE_COLUMNS, rows)}" if rows else ""
-
-
-def _groups(report: Report) -> str:
-    rows = tables.group_rows(report)
-    return f"## Prompts and models\n\n{table(tables.GROUP_COLUMNS, rows)}" if rows else ""
+def _section(title: str, columns: tables.TableRow, rows: list[tables.TableRow]) -> str:
+    return f"## {title}\n\n{table(columns, rows)}" if rows else ""
 
 
 def _changes(changes: Changes) -> str:

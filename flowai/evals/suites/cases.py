@@ -48,31 +48,23 @@ _SET_KEYS = frozenset({"type", "assert", "threshold", "weight", "metric"})
 _OPTION_KEYS = frozenset({"disableVarExpansion", "disableDefaultAsserts"})
 
 _NO_CODE = "flowai runs no code from suites"
-_MODELS_BELONG_TO_SUITE = "models are chosen for the whole suite, under `providers`"
+_NO_GRADING = "assertions graded by a model are not supported yet"
 _UNSUPPORTED_IN_TESTS = {
-    "provider": _MODELS_BELONG_TO_SUITE,
-    "providers": _MODELS_BELONG_TO_SUITE,
+    **dict.fromkeys(("provider", "providers"), "models are chosen for the whole suite, under `providers`"),
     "prompts": "prompts are chosen for the whole suite, under `prompts`; use two suites",
     "providerOutput": "record the answers and replay them instead",
     "assertScoringFunction": _NO_CODE,
 }
 _UNSUPPORTED_IN_OPTIONS = {
-    "transform": _NO_CODE,
-    "transformVars": _NO_CODE,
-    "postprocess": _NO_CODE,
-    "prefix": "write it into the prompt",
-    "suffix": "write it into the prompt",
-    "provider": "assertions graded by a model are not supported yet",
-    "rubricPrompt": "assertions graded by a model are not supported yet",
+    **dict.fromkeys(("transform", "transformVars", "postprocess"), _NO_CODE),
+    **dict.fromkeys(("prefix", "suffix"), "write it into the prompt"),
+    **dict.fromkeys(("provider", "rubricPrompt"), _NO_GRADING),
     "runSerially": "use `--max-concurrency 1`",
     "storeOutputAs": "cases are independent of each other",
 }
 _UNSUPPORTED_IN_ASSERTIONS = {
-    "provider": "assertions graded by a model are not supported yet",
-    "rubricPrompt": "assertions graded by a model are not supported yet",
-    "transform": _NO_CODE,
-    "contextTransform": _NO_CODE,
-    "config": _NO_CODE,
+    **dict.fromkeys(("provider", "rubricPrompt"), _NO_GRADING),
+    **dict.fromkeys(("transform", "contextTransform", "config"), _NO_CODE),
     "normalizeUnicode": "texts are compared unchanged",
     "metricOnly": "use `weight: 0`",
 }

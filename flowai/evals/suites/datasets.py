@@ -24,12 +24,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".jsonl", ".csv", ".json", ".yaml", ".yml")
 _UNSUPPORTED_SUFFIXES = {
     ".parquet": "export it as JSONL",
-    ".xlsx": "export the sheet as CSV in UTF-8",
-    ".xls": "export the sheet as CSV in UTF-8",
+    **dict.fromkeys((".xlsx", ".xls"), "export the sheet as CSV in UTF-8"),
     ".tsv": "export it as CSV with commas",
-    ".py": "flowai runs no code from suites; write its rows to a JSONL file",
-    ".js": "flowai runs no code from suites; write its rows to a JSONL file",
-    ".ts": "flowai runs no code from suites; write its rows to a JSONL file",
+    **dict.fromkeys((".py", ".js", ".ts"), "flowai runs no code from suites; write its rows to a JSONL file"),
 }
 
 DatasetRow = tuple[dict[str, Any], YamlNode]

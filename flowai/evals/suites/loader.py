@@ -44,10 +44,7 @@ _NO_CODE = "flowai runs no code from suites"
 _UNSUPPORTED = {
     "targets": "write `providers`",
     "scenarios": "write one test with lists in `vars`, or several tests",
-    "derivedMetrics": _NO_CODE,
-    "extensions": _NO_CODE,
-    "nunjucksFilters": _NO_CODE,
-    "transform": _NO_CODE,
+    **dict.fromkeys(("derivedMetrics", "extensions", "nunjucksFilters", "transform"), _NO_CODE),
     "evaluateOptions": "set `flowai.repeats`; pass the rest as options of `flowai eval`",
     "commandLineOptions": "pass them to `flowai eval`",
     "outputPath": "use `flowai eval --output FILE`",

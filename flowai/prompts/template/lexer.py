@@ -56,7 +56,6 @@ class Tag:
     """A `{{...}}`."""
 
     kind: TagKind
-    """By its first character."""
     words: tuple[TagWord, ...]
     """Its content, without that character."""
     place: Place
