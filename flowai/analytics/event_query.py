@@ -52,40 +52,22 @@ class Log:
         self._connection = connection
 
     def fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Run a query and return its rows.
-
-        Raises:
-            InfrastructureError: the log cannot be read, or the disk to spill to is full.
-        """
+        """Run a query and return its rows; an unreadable log or a full disk to spill to is an InfrastructureError."""
         import duckdb
 
         try:
-            return self._connection.execute(query, parameters).fetchall() if parameters else self._plain(query)
+            return self._connection.execute(query, parameters).fetchall()
         except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InvalidInputException) as error:
             raise InfrastructureError(f"the event log cannot be read: {str(error).splitlines()[0]}") from error
-
-    def _plain(self, query: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(query).fetchall()
 
 
 @contextmanager
 def open_log(directories: Path | Sequence[Path], columns: Sequence[str], time_range: TimeRange) -> Iterator[Log]:
-    """Open an event log.
+    """Open an event log over one directory, or several that form one log; missing ones hold no lines.
 
     JSONL is read once, into a table; Parquet is not copied. A line that is not JSON becomes a row without a `kind`; a
-    value of the wrong type becomes NULL, so that `PROBLEMS` counts it.
-
-    Args:
-        directories: one directory, or several that form one log; missing ones hold no lines.
-        columns: columns besides `kind`, `schema_version`, `call_id`, `origin`, `latency_ms`, `name`, `passed`, `at` and
-            `at_us`.
-        time_range: lines outside are excluded; files of days outside are not opened.
-
-    Yields:
-        The log; it is closed at the end.
-
-    Raises:
-        InfrastructureError: a file cannot be read.
+    value of the wrong type becomes NULL, so that `PROBLEMS` counts it. `columns` are those besides `at`, `at_us` and
+    the required ones. Lines outside the time range are excluded; files of days outside are not opened.
     """
     import duckdb
 

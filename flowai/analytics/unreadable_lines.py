@@ -24,11 +24,7 @@ class _LogLine(msgspec.Struct):
 
 
 def first_unreadable(directories: Sequence[Path], time_range: TimeRange) -> tuple[LogLocation, ...]:
-    """Return file and number of the first lines that are not events; at most `MAX_PLACES`.
-
-    Raises:
-        InfrastructureError: a file cannot be read.
-    """
+    """Return file and number of the first lines that are not events; at most `MAX_PLACES`."""
     places: list[LogLocation] = []
     for name in files_of(directories, "jsonl", time_range):
         path = Path(name)

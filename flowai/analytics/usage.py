@@ -28,17 +28,9 @@ BY_COLUMNS: dict[GroupBy, str] = {
     "variant": "variant",
 }
 COLUMNS = (
-    *BY_COLUMNS.values(),
-    "cache",
-    "degraded",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "ttft_ms",
-    "json_valid",
-    "error_class",
-    "verdict",
-)
+    *BY_COLUMNS.values(), "cache", "degraded", "input_tokens", "output_tokens", "cost_usd", "ttft_ms", "json_valid",
+    "error_class", "verdict",
+)  # fmt: skip
 """Columns that the log must be opened with."""
 
 SLICES = 12
@@ -48,24 +40,10 @@ _SHARES = (0.5, 0.95, 0.99)
 _MAX_USD = 1_000_000
 """A higher price counts as unknown: it would not fit into a sum."""
 _SUMS = (
-    "call_count",
-    "failed_count",
-    "promised_json_count",
-    "bad_json_count",
-    "judged_count",
-    "accepted_count",
-    "saved_count",
-    "hit_count",
-    "degraded_count",
-    "input_tokens",
-    "output_tokens",
-    "cost_nano_usd",
-    "unpriced_count",
-    "thumbs_count",
-    "thumbs_up_count",
-    "checked_count",
-    "hallucinated_count",
-)
+    "call_count", "failed_count", "promised_json_count", "bad_json_count", "judged_count", "accepted_count",
+    "saved_count", "hit_count", "degraded_count", "input_tokens", "output_tokens", "cost_nano_usd", "unpriced_count",
+    "thumbs_count", "thumbs_up_count", "checked_count", "hallucinated_count",
+)  # fmt: skip
 """Names of the sums, in the order of the query's columns."""
 
 Quantiles = tuple[float | None, float | None, float | None]

@@ -35,7 +35,6 @@ class MetricsOptions:
     by: str = "feature"
     """Groupings, separated by commas."""
     outputs: tuple[Path, ...] = ()
-    """Files to write."""
 
 
 WRITERS: Writers[UsageReport] = {".json": to_json, ".md": to_markdown}
@@ -49,19 +48,10 @@ def watch_metrics(
     on_report: Callable[[UsageReport | FlowaiError], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Report usage again and again, until the user interrupts.
+    """Report usage every `every_s` seconds, from start to start, until the user interrupts.
 
-    Args:
-        context: the command's context.
-        options: without an end.
-        every_s: seconds between the starts of two reports, > 0; a report that takes longer is followed by the next at
-            once.
-        on_report: receives each report; after the first one also errors, since a file may be in the middle of an edit.
-        sleep: waits for a number of seconds.
-
-    Raises:
-        UsageError: an option is wrong.
-        FlowaiError: the first report failed, see `run_metrics`.
+    A report that takes longer is followed by the next at once. `on_report` receives errors too after the first report,
+    since a file may be in the middle of an edit.
     """
     if options.until is not None:
         raise UsageError("--watch always reports until now: it excludes `--until`", hint="remove one of them")
@@ -78,13 +68,7 @@ def watch_metrics(
 
 
 def run_metrics(context: CommandContext, options: MetricsOptions) -> UsageReport:
-    """Compute the usage figures and write the requested files.
-
-    Raises:
-        UsageError: an option is wrong.
-        ProjectError: the registry is wrong.
-        InfrastructureError: the log cannot be read, or a file cannot be written.
-    """
+    """Compute the usage figures and write the requested files."""
     by = tuple(_by(word.strip()) for word in options.by.split(","))
     check_endings(options.outputs, WRITERS)
     now = context.now().replace(microsecond=0)

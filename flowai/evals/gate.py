@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from flowai.errors import ExitCode
 from flowai.evals.reports.records import Gate, GateCheck, GateDecision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from flowai.errors import ExitCode
     from flowai.evals.reports.records import GateVerdict, Totals
 
 DEFAULT_GATE = Gate(pass_rate=1.0)
@@ -19,10 +19,9 @@ DEFAULT_GATE = Gate(pass_rate=1.0)
 def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> GateDecision:
     """Compare each suite's totals with its gate; both are by suite path.
 
-    Returns:
-        `error` if any trial has no answer (it outranks everything, because a missing trial may hide a failure), `fail`
-        if a limit is not met, `inconclusive` if a limit had nothing to measure or, by the default gate, a trial could
-        not be judged; else `pass`.
+    The verdict is `error` if any trial has no answer (it outranks everything, because a missing trial may hide a
+    failure), `fail` if a limit is not met, `inconclusive` if a limit had nothing to measure or, by the default gate, a
+    trial could not be judged; else `pass`.
     """
     checks: list[GateCheck] = []
     is_unjudged = not totals
@@ -35,8 +34,6 @@ def decide(totals: Mapping[str, Totals], gates: Mapping[str, Gate | None]) -> Ga
 
 def exit_code(decision: GateDecision) -> ExitCode:
     """Return the exit status of a decision."""
-    from flowai.errors import ExitCode
-
     return {
         "pass": ExitCode.DONE,
         "fail": ExitCode.GATE_NOT_MET,
@@ -66,15 +63,9 @@ def _checks(suite: str, totals: Totals, gate: Gate) -> Iterator[GateCheck]:
     )
     for metric, observed, threshold, direction in limits:
         if threshold is not None:
-            yield _check(suite, metric, observed, threshold, direction)
-
-
-def _check(
-    suite: str, metric: str, observed: float | None, threshold: float, direction: Literal["min", "max"]
-) -> GateCheck:
-    passed = None
-    if observed is not None:
-        passed = observed >= threshold if direction == "min" else observed <= threshold
-    return GateCheck(
-        suite=suite, metric=metric, observed=observed, threshold=threshold, direction=direction, passed=passed
-    )
+            passed = None
+            if observed is not None:
+                passed = observed >= threshold if direction == "min" else observed <= threshold
+            yield GateCheck(
+                suite=suite, metric=metric, observed=observed, threshold=threshold, direction=direction, passed=passed
+            )

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Policy = Literal["allow", "neutralise", "reject"]
 """`allow`: values are unchanged. `neutralise`: a visible mark breaks the token, reversibly. `reject`: an error."""
 
-POLICIES: tuple[Policy, ...] = ("allow", "neutralise", "reject")
-
 MARK = "\N{MIDDLE DOT}"
 """Inserted after a token's first character: visible to people, meaningless to tokenisers."""
 
@@ -76,11 +74,7 @@ def find_tokens(text: str, spans: Sequence[ValueSpan[Owner]]) -> list[tuple[re.M
     """Return the control tokens that overlap a value, each with the owner of the last value it overlaps.
 
     Tokens that the template itself contains are its author's intent. A token may be split over two values, or begin in
-    the template: the search is in the joined text.
-
-    Args:
-        text: the whole text of one part.
-        spans: the parts of it that come from values, in order, not overlapping.
+    the template: the search is in the joined text of one part. `spans` are in order and do not overlap.
     """
     starts = [stretch.start for stretch in spans]
     overlapping: list[tuple[re.Match[str], Owner]] = []

@@ -47,11 +47,7 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @classmethod
     def read(cls, path: Path, *, name: str = "prompts.lock") -> PromptLock:
-        """Read the file; a missing file is an empty lock. `name` is for errors.
-
-        Raises:
-            PromptError: unreadable, not JSON, or not of this format.
-        """
+        """Read the file; a missing file is an empty lock. `name` is for errors."""
         if not path.exists():
             return cls()
         hint = "restore it from version control; only flowai writes it"
@@ -67,19 +63,11 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return lock
 
     def write(self, path: Path) -> None:
-        """Write the file atomically, sorted, so that diffs are readable.
-
-        Raises:
-            InfrastructureError: it cannot be written; the old file is unchanged.
-        """
+        """Write the file atomically, sorted, so that diffs are readable."""
         write_atomic(path, json.dumps(msgspec.to_builtins(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
     def with_release(self, release: str, locked: LockedRelease) -> PromptLock:
-        """Return a lock that also contains this release.
-
-        Raises:
-            PromptError: the release is locked with other content: releases never change.
-        """
+        """Return a lock that also contains this release; raise PromptError if it is locked with other content."""
         if self.releases.get(release, locked) != locked:
             what = f"release `{release}` is locked with different prompts or models"
             hint = "releases never change: publish a new one"
@@ -89,29 +77,23 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def changes(
         self, *, prompts: Mapping[str, str | None], models: Mapping[str, str | None] | None = None
     ) -> list[Change]:
-        """List what differs from the locked content; prompts and models that are not passed are not compared.
+        """List what differs from the locked content.
 
-        Args:
-            prompts: current hash by prompt id; None if the prompt no longer exists.
-            models: current hash of the entry by model name; None if the model no longer exists.
+        `prompts` and `models` are current hashes by name, None if it no longer exists; those not passed are not
+        compared.
         """
         changes: list[Change] = []
         for release, locked in sorted(self.releases.items()):
-            for kind, locked_hashes, current in (
+            kinds: tuple[tuple[Literal["prompt", "model"], dict[str, str], Mapping[str, str | None]], ...] = (
                 ("prompt", locked.prompts, prompts),
                 ("model", locked.models, models or {}),
-            ):
-                changes += [
-                    Change(
-                        release=release,
-                        kind="prompt" if kind == "prompt" else "model",
-                        name=name,
-                        locked=digest,
-                        current=current[name],
-                    )
-                    for name, digest in sorted(locked_hashes.items())
-                    if name in current and current[name] != digest
-                ]
+            )
+            changes += [
+                Change(release=release, kind=kind, name=name, locked=digest, current=current[name])
+                for kind, locked_hashes, current in kinds
+                for name, digest in sorted(locked_hashes.items())
+                if name in current and current[name] != digest
+            ]
         return changes
 
 

@@ -165,11 +165,7 @@ def parse_prompt(
     partials: Partials,
     schemas: Mapping[str, Schema] | None = None,
 ) -> Prompt:
-    """Parse a prompt file; `file` is its name in errors, `schemas` are those that Picoschema may use by name.
-
-    Raises:
-        PromptError: the front matter, the template or a partial is wrong; the line number is that of the whole file.
-    """
+    """Parse a prompt file; `file` is its name in errors, `schemas` are those that Picoschema may use by name."""
     parts = split_file(text, file=file)
     settings = parse_front_matter(parts, file=file, schemas=schemas)
     recorded = _RecordingPartials(partials)

@@ -10,15 +10,9 @@ _MAX_TERMS = 1_000_000  # a fraction near its mean needs about sqrt(a + b) terms
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """Return the probability that a beta variable is at most x (the regularised incomplete beta function).
+    """Return the probability that a beta variable with shapes a and b above 0 is at most x.
 
-    Args:
-        x: 0 to 1.
-        a: first shape, above 0.
-        b: second shape, above 0.
-
-    Returns:
-        0 to 1.
+    This is the regularised incomplete beta function.
 
     Source: NIST Digital Library of Mathematical Functions 8.17.22 (continued fraction), evaluated from the front as in
     Lentz, Applied Optics 15 (1976).
@@ -31,15 +25,7 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def beta_quantile(probability: float, a: float, b: float) -> float:
-    """Return the x at which `beta_cdf` equals a probability.
-
-    Args:
-        probability: 0 to 1.
-        a: first shape, above 0.
-        b: second shape, above 0.
-
-    Returns:
-        0 to 1, to about 1e-12.
+    """Return the x, to about 1e-12, at which `beta_cdf` equals a probability.
 
     Source: Newton's method on the distribution function, kept inside a bracket that halves when a step leaves it.
     """

@@ -11,13 +11,7 @@ _ENOUGH = 1e-15
 def log_binomial_tail(count: int, total: int, rate: float) -> float:
     """Return the log probability of at least `count` failures in `total` trials with failure rate `rate`.
 
-    Args:
-        count: failures, 0 to `total`.
-        total: trials, 0 or more.
-        rate: 0 to 1.
-
-    Returns:
-        At most 0; 0 if `count` is no more than expected, since only a surplus is evidence.
+    It is 0 if `count` is no more than expected, since only a surplus is evidence.
 
     Source: the sum of the binomial's terms from `count` on, each from the one before it.
     """
@@ -37,16 +31,9 @@ def log_binomial_tail(count: int, total: int, rate: float) -> float:
 
 
 def log_hypergeometric_tail(count: int, inside: int, failures: int, total: int) -> float:
-    """Return the log probability that a random group of `inside` holds at least `count` of the failures.
+    """Return the log probability that a random group of `inside` of `total` holds at least `count` of the failures.
 
-    Args:
-        count: failures inside, 0 to the smaller of `inside` and `failures`.
-        inside: size of the group, 0 to `total`.
-        failures: failures in total, 0 to `total`.
-        total: population size.
-
-    Returns:
-        At most 0; 0 if `count` is no more than expected, since only a surplus is evidence.
+    It is 0 if `count` is no more than expected, since only a surplus is evidence.
 
     Source: Fisher's exact test, one-sided; the sum of the hypergeometric's terms from `count` on.
     """

@@ -15,6 +15,7 @@ anytime-valid confidence intervals for contingency tables and beyond (2023). Val
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -63,22 +64,15 @@ class Block:
 
     The end of a block may depend on time and on the number of calls, never on their outcomes; an open block adds
     nothing. A user (or session) counts once: failures of one user are not independent of each other.
-
-    Raises:
-        ValueError: more failures than calls, or a negative number.
     """
 
     candidate_count: int
-    """0 or more."""
     control_count: int
-    """0 or more."""
     candidate_failure_count: int
-    """0 to `candidate_count`."""
     control_failure_count: int
-    """0 to `control_count`."""
 
     def __post_init__(self) -> None:
-        """Check the counts."""
+        """Check that failures are from 0 to the number of calls."""
         for failures, calls in (
             (self.candidate_failure_count, self.candidate_count),
             (self.control_failure_count, self.control_count),
@@ -90,12 +84,7 @@ class Block:
 class EProcess(ABC):
     """An e-process over blocks: a mixture of bets, each of which multiplies its evidence over the blocks.
 
-    Args:
-        claim: the claim that the evidence supports.
-        margin: difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
-
-    Raises:
-        ValueError: the margin is out of range.
+    `margin` is the difference of failure rates, candidate minus control, that the claim is about; 0 to below 1.
     """
 
     _weights: Sequence[float] = ()
@@ -122,35 +111,29 @@ class EProcess(ABC):
         return self._peak
 
     def add(self, block: Block, *, stream: str = "") -> float:
-        """Multiply by the evidence of one more block.
+        """Multiply by the evidence of one more block, later than the others of its stream; return `log_e`.
 
-        Args:
-            block: not yet added; later than every block already added to its stream.
-            stream: whose rates these are (a feature); rates are learnt per stream.
-
-        Returns:
-            `log_e`. A block without calls of both arms does not change it.
+        `stream` names whose rates these are (a feature); rates are learnt per stream. A block without calls of both
+        arms does not change `log_e`.
         """
         calls = block.candidate_count + block.control_count
+        past_failures, past_calls = self._past.get(stream, (0, 0))
         if block.candidate_count and block.control_count:
             share = block.candidate_count / calls
-            a, b = self._centres(share, *self._past.get(stream, (0, 0)))
+            a, b = self._centres(share, past_failures, past_calls)
             stakes = self._stakes(share, a, b)
             self._log_bets = [
                 bet + _log_factor(block, stake, a, b) for bet, stake in zip(self._log_bets, stakes, strict=True)
             ]
-        self._learn(block, stream)
+        failures = block.candidate_failure_count + block.control_failure_count
+        self._past[stream] = (past_failures + failures, past_calls + calls)
         now = self.log_e
         self._peak = max(self._peak, now)
         return now
 
     def fork(self) -> Self:
         """Return an independent copy."""
-        copy = type(self)(self.claim, margin=self.margin)
-        copy._log_bets = list(self._log_bets)  # noqa: SLF001 - its own kind
-        copy._peak = self._peak  # noqa: SLF001 - as above
-        copy._past = dict(self._past)  # noqa: SLF001 - as above
-        return copy
+        return copy.deepcopy(self)
 
     @abstractmethod
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
@@ -159,13 +142,6 @@ class EProcess(ABC):
     @abstractmethod
     def _stakes(self, share: float, a: float, b: float) -> Sequence[float]:
         """Return the stake of each bet in the next block."""
-
-    def _learn(self, block: Block, stream: str) -> None:
-        failures, calls = self._past.get(stream, (0, 0))
-        self._past[stream] = (
-            failures + block.candidate_failure_count + block.control_failure_count,
-            calls + block.candidate_count + block.control_count,
-        )
 
 
 class RatioEProcess(EProcess):

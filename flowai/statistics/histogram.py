@@ -15,10 +15,7 @@ BUCKET_RATIO = 1.01
 
 
 def bucket_of(value: float) -> int:
-    """Return the bucket of a measurement: floor(ln value / ln 1.01), as SQL queries compute it.
-
-    Raises:
-        ValueError: the value is not a positive, finite number.
+    """Return the bucket of a positive, finite measurement: floor(ln value / ln 1.01), as SQL queries compute it.
 
     Source: Masson, Rim and Lee, DDSketch (VLDB 2019), section 2.1.
     """
@@ -28,10 +25,7 @@ def bucket_of(value: float) -> int:
 
 
 def bucket_quantile(counts: Mapping[int, int], share: float) -> float | None:
-    """Return a quantile of bucketed measurements.
-
-    Returns:
-        The geometric middle of its bucket, within 0.5 %; None without measurements.
+    """Return the geometric middle of a quantile's bucket, within 0.5 %; None without measurements.
 
     Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 1.
     """
@@ -44,13 +38,7 @@ def bucket_quantile(counts: Mapping[int, int], share: float) -> float | None:
 def bucket_quantile_interval(counts: Mapping[int, int], share: float, *, confidence: float = 0.95) -> Interval:
     """Return a quantile with its interval, from the lower edge of one bucket to the upper edge of another.
 
-    Args:
-        counts: measurements by bucket.
-        share: which quantile, above 0 and below 1.
-        confidence: confidence level, above 0 and below 1.
-
-    Returns:
-        In the measurements' unit; from 0 or to inf if there are too few measurements for that bound.
+    The interval starts at 0 or ends at inf if there are too few measurements for that bound.
 
     Source: `quantile_ranks`; the edges add the rounding of the buckets.
     """
@@ -65,16 +53,9 @@ def bucket_quantile_interval(counts: Mapping[int, int], share: float, *, confide
 def quantile_ratio(
     candidate: Mapping[int, int], control: Mapping[int, int], share: float, *, confidence: float = 0.95
 ) -> Interval:
-    """Return the ratio of a quantile, candidate to control, with its interval.
+    """Return the ratio of a quantile, candidate to control, with its interval; above 1 the candidate is slower.
 
-    Args:
-        candidate: measurements by bucket.
-        control: measurements by bucket.
-        share: which quantile, above 0 and below 1.
-        confidence: confidence level, above 0 and below 1.
-
-    Returns:
-        Ratios, above 1 where the candidate is slower; from 0 or to inf if there are too few measurements.
+    The interval starts at 0 or ends at inf if there are too few measurements.
 
     Source: `difference` on the logarithms of both quantiles' intervals: Zou and Donner (2008), section 2.
     """

@@ -30,15 +30,7 @@ class Interval:
 
 
 def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """Return the score interval of a proportion.
-
-    Args:
-        count: successes, 0 to `total`.
-        total: trials, 0 or more; with 0 the interval is everything from 0 to 1.
-        confidence: confidence level, above 0 and below 1.
-
-    Returns:
-        Proportions, 0 to 1.
+    """Return the score interval of a proportion; without trials it is everything from 0 to 1.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927) 209; Newcombe, Statistics in Medicine 17
     (1998) 857, method 3.
@@ -56,9 +48,7 @@ def wilson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
 
 
 def clopper_pearson(count: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """Return the exact interval of a proportion: its coverage is at least `confidence`.
-
-    Args, Returns: as `wilson`.
+    """Return the exact interval of a proportion: its coverage is at least `confidence`; arguments as of `wilson`.
 
     Source: Clopper and Pearson, Biometrika 26 (1934); by beta quantiles: Newcombe (1998) 857, method 5.
     """
@@ -77,14 +67,7 @@ def proportion_interval(count: int, total: int, *, confidence: float = 0.95) -> 
 
 
 def newcombe(block: Block, *, confidence: float = 0.95) -> Interval:
-    """Return the interval of a difference of failure rates, candidate minus control.
-
-    Args:
-        block: calls and failures of both arms. An arm without calls may have any rate.
-        confidence: as `wilson`.
-
-    Returns:
-        Differences, -1 to 1.
+    """Return the interval of a difference of failure rates, candidate minus control; an arm without calls may have any.
 
     Source: Newcombe, Statistics in Medicine 17 (1998) 873, method 10 (hybrid score).
     """
@@ -111,13 +94,8 @@ def mean_ratio(
 ) -> Interval:
     """Return the interval of a ratio of means (costs), first to second, from two independent samples.
 
-    Args:
-        first: sample size, sum, sum of squares; measurements are 0 or more.
-        second: the same of the divisor, in the same unit.
-        confidence: as `wilson`.
-
-    Returns:
-        Ratios; up to inf if the second mean may be 0; from 0 to inf if a sample has fewer than two.
+    A sample is its size, sum and sum of squares; measurements are 0 or more. The interval ends at inf if the second
+    mean may be 0; it is 0 to inf if a sample has fewer than two.
 
     Source: Fieller, Journal of the Royal Statistical Society B 16 (1954) 175: the ratios r for which first - r * second
     is within its error of 0, with normal quantiles and unequal variances.
@@ -147,15 +125,9 @@ def _variance(sample: tuple[int, float, float]) -> float:
 
 
 def quantile_ranks(total: int, share: float, *, confidence: float = 0.95) -> tuple[int | None, int | None]:
-    """Return the ranks of the order statistics that enclose a quantile.
+    """Return the lower and upper rank, from 1, of the order statistics that enclose a quantile; None if out of reach.
 
-    Args:
-        total: sample size, 0 or more.
-        share: which quantile, above 0 and below 1.
-        confidence: as `wilson`; each side errs with at most half of the rest, so that a sample may be too small.
-
-    Returns:
-        Lower and upper rank, 1 to `total`; None if the sample is too small for that bound.
+    Each side errs with at most half of 1 - `confidence`, so that a sample may be too small for a bound.
 
     Source: David and Nagaraja, Order Statistics (2003), section 7.1: the rank of a quantile is binomial.
     """

@@ -15,7 +15,6 @@ class CohenKappa:
     """Agreement of two raters."""
 
     rated_by_both_count: int
-    """Items that both rated."""
     agreed_count: int
     """Items to which both gave the same label."""
     kappa: float | None
@@ -24,13 +23,10 @@ class CohenKappa:
 
 
 def cohen_kappa(labels: Iterable[tuple[str, str]]) -> CohenKappa:
-    """Compute the agreement of two raters.
+    """Compute the agreement of two raters from both labels of each item.
 
     Kappa is (p_o - p_e) / (1 - p_e): p_o is the share of equal labels, p_e the share expected from raters who assign
     labels at random with the observed frequencies.
-
-    Args:
-        labels: per item the labels of both raters.
 
     Source: Cohen (1960), A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20.
     """

@@ -10,17 +10,9 @@ if TYPE_CHECKING:
 
 
 def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, float]:
-    """Divide the chance of a false alarm among guardrails, by severity.
+    """Divide the chance of a false alarm, above 0 and below 1, among guardrails, by severity.
 
-    Args:
-        alpha: chance that any of them raises a false alarm, above 0 and below 1.
-        severities: weight by guardrail, 0 or more; a guardrail of weight 0 gets none and never raises an alarm.
-
-    Returns:
-        Alpha by guardrail; together `alpha`. Guardrail i acts at evidence 1 / alpha_i.
-
-    Raises:
-        ValueError: alpha is out of range, a weight is negative, or none is above 0.
+    Guardrail i acts at evidence 1 / alpha_i; a guardrail of weight 0 gets none and never raises an alarm.
 
     Source: Boole's inequality; it holds however the guardrails depend on each other, and whenever each becomes known.
     """
@@ -35,12 +27,7 @@ def split_alpha(alpha: float, severities: Mapping[str, float]) -> dict[str, floa
 def e_bh(log_es: Mapping[str, float], *, alpha: float) -> tuple[str, ...]:
     """Return the claims that hold among many (features, subgroups), with a false discovery rate of at most `alpha`.
 
-    Args:
-        log_es: natural logarithm of evidence by claim.
-        alpha: expected share of wrong claims among those returned, above 0 and below 1.
-
-    Returns:
-        Names, strongest evidence first (ties by name).
+    `log_es` are natural logarithms of evidence; the names are ordered by it, strongest first (ties by name).
 
     Source: Wang and Ramdas, False discovery rate control with e-values (2022): the e-BH procedure; any dependence.
     """
@@ -53,13 +40,7 @@ def e_bh(log_es: Mapping[str, float], *, alpha: float) -> tuple[str, ...]:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust the p-values of several tests of one fixed analysis.
-
-    Args:
-        p_values: by claim, 0 to 1.
-
-    Returns:
-        Adjusted p-values, 0 to 1, in the order given: a claim holds at alpha when its value is at most alpha.
+    """Adjust the p-values of several tests of one fixed analysis: a claim holds at alpha if its value is at most alpha.
 
     Source: Holm, A simple sequentially rejective multiple test procedure (1979).
     """

@@ -9,14 +9,7 @@ if TYPE_CHECKING:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float | None:
-    """Return the quantile of a sample by linear interpolation between its order statistics.
-
-    Args:
-        ordered: the sample, ascending.
-        share: 0 (the smallest) to 1 (the largest).
-
-    Returns:
-        The quantile, in the sample's unit; None for an empty sample.
+    """Return the quantile of an ascending sample by linear interpolation between its order statistics; None if empty.
 
     Source: Hyndman and Fan, Sample Quantiles in Statistical Packages (1996), definition 7.
     """

@@ -33,18 +33,10 @@ def required_sample_size(
 ) -> int | None:
     """Return how many more candidate calls are enough with a chance of 80 %, at the observed rates.
 
-    Args:
-        evidence: so far; it is not changed.
-        log_enough: the `log_e` to reach: log(1 / alpha).
-        observed: all calls and failures so far; half a failure and half a success are added to each arm (Jeffreys), so
-            that no failure yet does not mean a rate of 0.
-        pace: calls of each arm per block; its failures are ignored.
-        rng: source of randomness; the same gives the same number.
-        stream: whose rates continue (a feature), as in `EProcess.add`.
-
-    Returns:
-        Candidate calls from now on; 0 if the evidence is enough; None if it will not be within about 20,000 blocks, or
-        an arm has no calls.
+    `log_enough` is the `log_e` to reach: log(1 / alpha). To `observed`, half a failure and half a success are added for
+    each arm (Jeffreys), so that no failure yet does not mean a rate of 0. `pace` is the calls of each arm per block;
+    its failures are ignored. `evidence` is not changed. The result is None if the evidence will not be enough within
+    about 20,000 blocks, or an arm has no calls.
 
     Source: power by simulation of the evidence itself; at most `RUNS` x `STEPS` blocks.
     """
@@ -80,9 +72,6 @@ def _calls_until(
 
 def draw_binomial(rng: Random, total: int, rate: float) -> int:
     """Return a random binomial number: exact for means up to 30, from the normal distribution above.
-
-    Returns:
-        0 to `total`.
 
     Source: Devroye, Non-Uniform Random Variate Generation (1986), chapter X.4: waiting times between successes.
     """

@@ -26,17 +26,10 @@ ODDS_WEIGHTS = (0.35, 0.15)
 
 
 def srm_log_e_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
-    """Return the evidence of a sample-ratio mismatch; it is valid after every assignment.
+    """Return the log evidence of a sample-ratio mismatch, 0 without assignments; it is valid after every assignment.
 
-    Args:
-        counts: assignments (users, not calls) by arm within one stage, 0 or more.
-        shares: expected share by arm, 0 or more; they need not add up to 1.
-
-    Returns:
-        Natural logarithm of the evidence, 0 without assignments; inf if an arm without a share has some.
-
-    Raises:
-        ValueError: a count or a share is negative or not a number, or no share is above 0.
+    `counts` are users, not calls, by arm within one stage; `shares` need not add up to 1. The evidence is inf if an arm
+    without a share has assignments.
 
     Source: Lindon and Malek, Anytime-valid inference for multinomial count data (NeurIPS 2022): the sequential test of
     a multinomial hypothesis, Dirichlet-multinomial against multinomial; averaged with likelihood ratios of a few likely

@@ -4,11 +4,4 @@ from flowai.evals.assertions.catalog import AssertionFunction, compile_cases, co
 from flowai.evals.assertions.records import Answer
 from flowai.evals.assertions.scoring import score_answer
 
-__all__ = [
-    "Answer",
-    "AssertionFunction",
-    "compile_cases",
-    "compile_check",
-    "compile_checks",
-    "score_answer",
-]
+__all__ = ["Answer", "AssertionFunction", "compile_cases", "compile_check", "compile_checks", "score_answer"]

@@ -82,11 +82,7 @@ def compile_checks(assertions: Iterable[Assertion], *, schemas: Schemas | None =
 
 
 def compile_check(assertion: Assertion, *, schemas: Schemas | None = None) -> AssertionFunction:
-    """Compile an assertion into a check that never raises, whatever the answer is.
-
-    Raises:
-        SuiteError: an unknown or unsupported type, or a wrong value or threshold.
-    """
+    """Compile an assertion into a check that never raises; raise SuiteError for a wrong type, value or threshold."""
     check = _build_check(assertion, schemas or Schemas())
     spelling = assertion.spelling
     passing = AssertionResult(

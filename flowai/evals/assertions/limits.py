@@ -21,25 +21,18 @@ FINISH_REASONS = ("stop", "length", "content_filter", "tool_calls")
 
 def latency(assertion: Assertion) -> CheckFunction:
     """Pass if the complete answer took at most `threshold` milliseconds when it was generated."""
-    return _max_time(assertion, lambda answer: answer.latency_ms)
+    return _at_most(assertion, lambda answer: answer.latency_ms, ("{:.0f} ms", "{:g} ms"), "milliseconds")
 
 
 def ttft(assertion: Assertion) -> CheckFunction:
     """Pass if the first token came after at most `threshold` milliseconds when the answer was generated."""
-    return _max_time(assertion, lambda answer: answer.ttft_ms)
+    return _at_most(assertion, lambda answer: answer.ttft_ms, ("{:.0f} ms", "{:g} ms"), "milliseconds")
 
 
 def cost(assertion: Assertion) -> CheckFunction:
     """Pass if the call cost at most `threshold` US dollars when the answer was generated."""
-    max_usd = _threshold(assertion, "US dollars")
-
-    def check(answer: Answer) -> CheckResult:
-        if answer.cost_usd is None:
-            return CheckResult(None, ": the price is not known")
-        passed = answer.cost_usd <= max_usd
-        return CheckResult(passed, f" ${answer.cost_usd:.4g} {'<=' if passed else '>'} ${max_usd:g}")
-
-    return check
+    missing = "the price is not known"
+    return _at_most(assertion, lambda answer: answer.cost_usd, ("${:.4g}", "${:g}"), "US dollars", missing=missing)
 
 
 def finish_reason(assertion: Assertion) -> CheckFunction:
@@ -63,20 +56,25 @@ def finish_reason(assertion: Assertion) -> CheckFunction:
     return check
 
 
-def _threshold(assertion: Assertion, unit: str) -> float:
-    if assertion.threshold is None:
+def _at_most(
+    assertion: Assertion,
+    measure: Callable[[Answer], float | None],
+    formats: tuple[str, str],
+    unit: str,
+    *,
+    missing: str = "not measured",
+) -> CheckFunction:
+    """Pass if a measurement is at most the threshold; `formats` are of the measurement and of the threshold."""
+    limit = assertion.threshold
+    if limit is None:
         raise suite_error(assertion, "has no `threshold`", hint=f"set `threshold` in {unit}")
-    return assertion.threshold
-
-
-def _max_time(assertion: Assertion, time_ms: Callable[[Answer], float | None]) -> CheckFunction:
-    max_ms = _threshold(assertion, "milliseconds")
 
     def check(answer: Answer) -> CheckResult:
-        measured_ms = time_ms(answer)
-        if measured_ms is None:
-            return CheckResult(None, ": not measured")
-        passed = measured_ms <= max_ms
-        return CheckResult(passed, f" {measured_ms:.0f} ms {'<=' if passed else '>'} {max_ms:g} ms")
+        measured = measure(answer)
+        if measured is None:
+            return CheckResult(None, f": {missing}")
+        passed = measured <= limit
+        shown, shown_limit = formats[0].format(measured), formats[1].format(limit)
+        return CheckResult(passed, f" {shown} {'<=' if passed else '>'} {shown_limit}")
 
     return check

@@ -27,33 +27,26 @@ class Schemas:
     def __init__(self) -> None:
         self._checkers: dict[str, Callable[[object], str | None]] = {}
 
-    def checker(self, assertion: Assertion) -> Callable[[object], str | None] | None:
-        """Return a function that describes what is wrong with a value, or returns None; None without a schema.
+    def checker(self, assertion: Assertion) -> Callable[[object], str | None]:
+        """Return a function that describes what is wrong with a value, or returns None; so for all without a schema.
 
         The value of the assertion is the schema: a mapping, true or false, or a text with JSON or YAML. The function
         raises TimeoutError if a pattern of the schema takes too long.
-
-        Raises:
-            SuiteError: not a JSON Schema, a wrong pattern, or a `$ref` that is unresolvable or outside the schema.
         """
         schema = assertion.value
         if isinstance(schema, str):
-            schema = _parse(schema, assertion)
+            try:
+                schema = parse_yaml(schema, name=assertion.place).value
+            except ProjectError as error:
+                raise suite_error(assertion, f"has an invalid schema: {error.what}") from None
         if schema is None:
-            return None
+            return lambda _: None
         if not isinstance(schema, dict | bool):
             raise suite_error(assertion, f"found {quoted(schema)}; expected a JSON Schema")
         key = json.dumps(schema, sort_keys=True)
         if key not in self._checkers:
             self._checkers[key] = _compile(schema, assertion)
         return self._checkers[key]
-
-
-def _parse(text: str, assertion: Assertion) -> object:
-    try:
-        return parse_yaml(text, name=assertion.place).value
-    except ProjectError as error:
-        raise suite_error(assertion, f"has an invalid schema: {error.what}") from None
 
 
 def _compile(schema: dict[str, Any] | bool, assertion: Assertion) -> Callable[[object], str | None]:  # noqa: FBT001 - true and false are schemas

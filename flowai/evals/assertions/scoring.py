@@ -48,11 +48,7 @@ def score_answer(
 
 
 def aggregate(checks: Sequence[AssertionResult], threshold: float | None) -> tuple[bool | None, float]:
-    """Combine checks; those of weight 0 do not count.
-
-    Returns:
-        (passed, None if uncertain; weighted mean of the judged scores, 0 if there are none).
-    """
+    """Return whether the checks passed (None: uncertain) and the weighted mean of the judged scores, 0 without any."""
     counted = [check for check in checks if check.weight > 0]
     judged = [check for check in counted if check.passed is not None]
     if not judged:

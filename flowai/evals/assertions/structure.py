@@ -9,7 +9,7 @@ from flowai.evals.assertions.records import CheckResult, quoted
 from flowai.storage.strict_json import NotStrictError, parse_json, parse_json_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flowai.evals.assertions.records import Answer, CheckFunction
     from flowai.evals.assertions.schema import Schemas
@@ -26,11 +26,7 @@ class NotJsonError(ValueError):
 
 
 def parse_answer(text: str) -> Any:  # noqa: ANN401 - JSON is anything
-    """Parse an answer that is JSON from the first to the last character, except white space around it.
-
-    Raises:
-        NotJsonError: it is not JSON.
-    """
+    """Parse an answer that is JSON as a whole, except white space around it; else raise NotJsonError."""
     try:
         return parse_json(text, dialect="rfc8259")
     except NotStrictError as error:
@@ -45,10 +41,7 @@ def iterate_json(text: str) -> Iterator[Any]:
     """Yield the outermost JSON objects and lists in a text, from left to right.
 
     A search starts at each `{` and `[`. In a hostile text each could run to the end, so the total work is bounded in
-    proportion to the text's length.
-
-    Raises:
-        TimeoutError: the bound is exceeded.
+    proportion to the text's length; beyond that, TimeoutError is raised.
     """
     work_left = _WORK_PER_CHAR * len(text) + _MIN_WORK
     position = 0
@@ -94,32 +87,23 @@ def difference(expected: object, found: object, path: str = "$") -> str | None:
 
 def equals_json(expected: dict[str, Any] | list[Any]) -> CheckFunction:
     """Pass if the answer is JSON with the same value."""
-
-    def check(answer: Answer) -> CheckResult:
-        try:
-            found = parse_answer(answer.text)
-        except NotJsonError as error:
-            return CheckResult(passed=False, detail=f": {error}")
-        problem = difference(expected, found)
-        return CheckResult(problem is None, f" {quoted(expected)}" if problem is None else f": {problem}")
-
-    return check
+    return _check_value(lambda found: difference(expected, found), passing=f" {quoted(expected)}")
 
 
 def valid_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
     """Pass if the complete answer is JSON and valid by the JSON Schema, if there is one."""
-    schema_problem = schemas.checker(assertion)
+    return _check_value(schemas.checker(assertion), passing=": the answer is valid JSON")
 
+
+def _check_value(problem_of: Callable[[object], str | None], *, passing: str) -> CheckFunction:
     def check(answer: Answer) -> CheckResult:
         try:
-            value = parse_answer(answer.text)
+            problem = problem_of(parse_answer(answer.text))
         except NotJsonError as error:
-            return CheckResult(passed=False, detail=f": {error}")
-        try:
-            problem = None if schema_problem is None else schema_problem(value)
+            problem = str(error)
         except TimeoutError as error:
             return CheckResult(None, f": {error}")
-        return CheckResult(problem is None, f": {problem}" if problem else ": the answer is valid JSON")
+        return CheckResult(problem is None, passing if problem is None else f": {problem}")
 
     return check
 
@@ -132,7 +116,7 @@ def contains_json(assertion: Assertion, schemas: Schemas) -> CheckFunction:
         problem: str | None = None
         try:
             for value in iterate_json(answer.text):
-                problem = None if schema_problem is None else schema_problem(value)
+                problem = schema_problem(value)
                 if problem is None:
                     return CheckResult(
                         passed=True, detail=f": found a JSON {'object' if isinstance(value, dict) else 'list'}"

@@ -50,8 +50,10 @@ def _texts_of(assertion: Assertion) -> list[str]:
     return [_text_of(assertion, item) for item in value]
 
 
-def _unchanged(text: str) -> str:
-    return text
+def _check_text(text: str, is_met: Callable[[str], bool]) -> CheckFunction:
+    """Pass if an answer meets a condition about a text."""
+    detail = f" {quoted(text)}"
+    return lambda answer: CheckResult(is_met(answer.text), detail)
 
 
 def equals(assertion: Assertion) -> CheckFunction:
@@ -60,26 +62,17 @@ def equals(assertion: Assertion) -> CheckFunction:
     if isinstance(value, dict | list):
         return equals_json(value)
     expected = value if isinstance(value, str) else quoted(value)
-    detail = f" {quoted(expected)}"
-
-    def check(answer: Answer) -> CheckResult:
-        return CheckResult(answer.text == expected, detail)
-
-    return check
+    return _check_text(expected, lambda answer: answer == expected)
 
 
-def contains(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
+def contains(assertion: Assertion, fold: Callable[[str], str] = str) -> CheckFunction:
     """Pass if the text occurs in the answer; `fold` is applied to both sides first (`str.casefold` ignores case)."""
     text = _text_of(assertion, assertion.value)
-    folded, detail = fold(text), f" {quoted(text)}"
-
-    def check(answer: Answer) -> CheckResult:
-        return CheckResult(folded in fold(answer.text), detail)
-
-    return check
+    folded = fold(text)
+    return _check_text(text, lambda answer: folded in fold(answer))
 
 
-def contains_all(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
+def contains_all(assertion: Assertion, fold: Callable[[str], str] = str) -> CheckFunction:
     """Pass if every text occurs in the answer; see `contains`."""
     texts = _texts_of(assertion)
     folded_texts = [(fold(text), text) for text in texts]
@@ -92,7 +85,7 @@ def contains_all(assertion: Assertion, fold: Callable[[str], str] = _unchanged) 
     return check
 
 
-def contains_any(assertion: Assertion, fold: Callable[[str], str] = _unchanged) -> CheckFunction:
+def contains_any(assertion: Assertion, fold: Callable[[str], str] = str) -> CheckFunction:
     """Pass if at least one of the texts occurs in the answer; see `contains`."""
     texts = _texts_of(assertion)
     folded_texts = [(fold(text), text) for text in texts]
@@ -112,22 +105,14 @@ def _join(texts: list[str]) -> str:
 
 def starts_with(assertion: Assertion) -> CheckFunction:
     """Pass if the answer begins with the text."""
-    return _fixed_text(assertion, str.startswith)
+    text = _text_of(assertion, assertion.value)
+    return _check_text(text, lambda answer: answer.startswith(text))
 
 
 def ends_with(assertion: Assertion) -> CheckFunction:
     """Pass if the answer ends with the text."""
-    return _fixed_text(assertion, str.endswith)
-
-
-def _fixed_text(assertion: Assertion, matches: Callable[[str, str], bool]) -> CheckFunction:
     text = _text_of(assertion, assertion.value)
-    detail = f" {quoted(text)}"
-
-    def check(answer: Answer) -> CheckResult:
-        return CheckResult(matches(answer.text, text), detail)
-
-    return check
+    return _check_text(text, lambda answer: answer.endswith(text))
 
 
 def regex(assertion: Assertion) -> CheckFunction:

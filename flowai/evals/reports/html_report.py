@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from flowai.evals.reports.tables import (
-    GATE_COLUMNS,
-    GROUP_COLUMNS,
-    VERDICT_WORDS,
-    change_rows,
-    figure_rows,
-    gate_rows,
-    group_rows,
-)
+from flowai.evals.reports import tables
 from flowai.rendering.formatting import count, dollars, duration
 from flowai.rendering.html_page import joined, page, section, table, tag
 from flowai.rendering.markdown import one_line
@@ -47,7 +39,7 @@ a { color: inherit; }
 def to_html(report: Report) -> str:
     """Render the report as an HTML page; equal reports give equal bytes."""
     title = f"{report.kind} {one_line(report.target, 300) or 'all suites'}"
-    verdict = VERDICT_WORDS[report.decision.verdict]
+    verdict = tables.VERDICT_WORDS[report.decision.verdict]
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
     anchors = {trial.key: f"trial-{number}" for number, trial in enumerate(report.trials, start=1)}
     body = (
@@ -55,8 +47,8 @@ def to_html(report: Report) -> str:
         _coloured("p", report.decision.verdict, verdict, kind="verdict "),
         *(tag("p", f"Warning: {one_line(warning, 300)}", kind="warning") for warning in report.warnings),
         _figures(report),
-        section("Gate", _table(GATE_COLUMNS, gate_rows(report))),
-        section("Prompts and models", _table(GROUP_COLUMNS, group_rows(report))),
+        section("Gate", _table(tables.GATE_COLUMNS, tables.gate_rows(report))),
+        section("Prompts and models", _table(tables.GROUP_COLUMNS, tables.group_rows(report))),
         *(_changes(change, anchors) for change in changes),
         _unpassed(report, anchors),
         _passed(report, anchors),
@@ -66,7 +58,7 @@ def to_html(report: Report) -> str:
 
 
 def _figures(report: Report) -> Markup:
-    pairs = (tag("div", tag("dt", name), tag("dd", value)) for name, value in figure_rows(report))
+    pairs = (tag("div", tag("dt", name), tag("dd", value)) for name, value in tables.figure_rows(report))
     return tag("dl", *pairs, kind="figures")
 
 
@@ -82,7 +74,7 @@ def _changes(changes: Changes, anchors: dict[str, str]) -> Markup:
     context = f"Against {changes.baseline} in run" if changes.baseline else "Since run"
     title = f"{context} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"
     lines = []
-    for outcome, (total, keys) in zip(("fail", "pass"), change_rows(changes), strict=True):
+    for outcome, (total, keys) in zip(("fail", "pass"), tables.change_rows(changes), strict=True):
         names = Markup(": ") + Markup(", ").join(_link(key, anchors) for key in keys) if keys else ""
         lines.append(tag("p", _coloured("span", outcome, total) if keys else total, names))
     return section(title, joined(lines))

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.evals.reports.tables import (
-    GATE_COLUMNS,
-    GROUP_COLUMNS,
-    VERDICT_WORDS,
-    change_rows,
-    figure_rows,
-    gate_rows,
-    group_rows,
-)
+from flowai.evals.reports import tables
 from flowai.rendering.formatting import count
 from flowai.rendering.markdown import code_block, escape_markdown, inline_code, table
 
@@ -26,29 +18,30 @@ _MAX_OUTPUT_CHARS = 2_000
 
 def to_markdown(report: Report) -> str:
     """Render the report as GitHub-flavoured Markdown."""
-    verdict = VERDICT_WORDS[report.decision.verdict]
+    verdict = tables.VERDICT_WORDS[report.decision.verdict]
     title = f"# {report.kind} {inline_code(report.target) if report.target else 'all suites'}: {verdict}"
     changes = [*([report.changes] if report.changes else []), *report.against_baseline]
-    figures = table(("figure", "value"), figure_rows(report))
-    parts = [title, figures, _gate(report), _groups(report), *map(_changes, changes), *_failures(report)]
+    figures = table(("figure", "value"), tables.figure_rows(report))
+    parts = [
+        title,
+        figures,
+        _section("Gate", tables.GATE_COLUMNS, tables.gate_rows(report)),
+        _section("Prompts and models", tables.GROUP_COLUMNS, tables.group_rows(report)),
+        *map(_changes, changes),
+        *_failures(report),
+    ]
     parts += [f"> {escape_markdown(warning)}" for warning in report.warnings]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _gate(report: Report) -> str:
-    rows = gate_rows(report)
-    return f"## Gate\n\n{table(GATE_COLUMNS, rows)}" if rows else ""
-
-
-def _groups(report: Report) -> str:
-    rows = group_rows(report)
-    return f"## Prompts and models\n\n{table(GROUP_COLUMNS, rows)}" if rows else ""
+def _section(title: str, columns: tables.TableRow, rows: list[tables.TableRow]) -> str:
+    return f"## {title}\n\n{table(columns, rows)}" if rows else ""
 
 
 def _changes(changes: Changes) -> str:
     context = f"Against {inline_code(changes.baseline)} in run" if changes.baseline else "Since run"
     lines = [f"## {context} {changes.run_id} ({count(changes.shared_count, 'trial')} in both)"]
-    for total, keys in change_rows(changes):
+    for total, keys in tables.change_rows(changes):
         lines.append(total + (": " + ", ".join(inline_code(key) for key in keys) if keys else ""))
     return "\n\n".join(lines)
 

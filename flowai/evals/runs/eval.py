@@ -77,15 +77,7 @@ class EvalResult:
 
 
 def run_eval(context: CommandContext, options: EvalOptions, observer: Observer) -> EvalResult:
-    """Run an evaluation.
-
-    Raises:
-        UsageError: options contradict each other, or name something that does not exist.
-        ProjectError: a file of the project is wrong.
-        InconclusiveError: nothing matched.
-        InfrastructureError: this machine failed (full disk, a run that another process is writing).
-        InterruptedRunError: interrupted by the user; the run can be resumed.
-    """
+    """Run an evaluation; InterruptedRunError means that the user interrupted it and it can be resumed."""
     started_s = context.clock_s()
     _check_options(options)
     workspace, planned = _plan(context, options)
@@ -160,21 +152,19 @@ def _last_finished(workspace: Workspace, options: EvalOptions, *, before: str | 
 class _EvalRun:
     """A run in progress: its log, its finished trials, and whether it was stopped early."""
 
-    def __init__(self, run_id: str, log: RunLog | None, kept: dict[str, Trial], observer: Observer) -> None:
-        self.run_id = run_id
+    def __init__(
+        self, started: RunStarted, log: RunLog | None, kept: dict[str, Trial], observer: Observer, *, fail_fast: bool
+    ) -> None:
+        self.run_id, self.started_at = started.run_id, started.started_at
         self.trials = kept
         self.stopped = False
-        self.started_at = ""
         self.in_flight_s = 0.0
         self.elapsed_s = 0.0
         self.observer = observer
         self._log = log
-        self._fail_fast = False
-
-    def start(self, started: RunStarted, *, fail_fast: bool) -> None:
-        self.started_at, self._fail_fast = started.started_at, fail_fast
-        if self._log is not None:
-            self._log.start(started)
+        self._fail_fast = fail_fast
+        if log is not None:
+            log.start(started)
 
     def add(self, trial: Trial) -> None:
         if self._log is not None:
@@ -199,7 +189,6 @@ class _EvalRun:
 
 def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, observer: Observer) -> _EvalRun:
     """Open a new run, or the one to resume. A replay has no log: it can be repeated at any time."""
-    context = workspace.context
     log: RunLog | None = None
     kept: dict[str, Trial] = {}
     if options.replay is not None:
@@ -212,15 +201,9 @@ def _start_or_resume(workspace: Workspace, options: EvalOptions, digest: str, ob
     else:
         log = new_run(workspace.project.runs)
         run_id = log.run_id
-    run = _EvalRun(run_id, log, kept, observer)
-    started = RunStarted(
-        run_id=run_id,
-        target=options.target or "",
-        plan_digest=digest,
-        started_at=context.timestamp(),
-    )
-    run.start(started, fail_fast=options.fail_fast)
-    return run
+    target, started_at = options.target or "", workspace.context.timestamp()
+    started = RunStarted(run_id=run_id, target=target, plan_digest=digest, started_at=started_at)
+    return _EvalRun(started, log, kept, observer, fail_fast=options.fail_fast)
 
 
 def _resumable(workspace: Workspace, digest: str, *, errors: bool) -> PastRun:

@@ -14,14 +14,13 @@ from flowai.storage.strict_json import json_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowai.evals.reports import AssertionResult, Outcome
+    from flowai.evals.assertions.scoring import Score
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.providers import Client, Completion, Request
 
 FAILING_ERRORS = (ContextTooLongError, ContentFilteredError)
 """Errors that depend on prompt, model and case; such a trial fails instead of `error`. See docs/decisions/0003."""
 
-Judgement = tuple["Outcome", "float | None", "tuple[AssertionResult, ...]"]
 AnswerSource = Literal["exact", "miss", "replay"]
 
 
@@ -55,7 +54,7 @@ class TrialCache(Protocol):
 class TrialCallbacks:
     """Dependencies of the runner."""
 
-    judge: Callable[[PreparedTrial, Completion], Judgement]
+    judge: Callable[[PreparedTrial, Completion], Score]
     redact: Callable[[str], str]
     new_call_id: Callable[[], str]
     clock_s: Callable[[], float]
@@ -92,12 +91,8 @@ async def call_models(
 ) -> None:
     """Call models for the trials' answers, at most `concurrency` at a time.
 
-    `cache` stores complete, unfiltered answers; `source_of` returns the source of the answer to a request, after it
-    came.
-
-    Raises:
-        RunAbortedError: a listener ended the run.
-        InfrastructureError: a listener could not store a trial (full disk); earlier trials are stored.
+    `cache` stores complete, unfiltered answers; `source_of` returns the source of an answer, after it came. A
+    listener's RunAbortedError or InfrastructureError (full disk) ends the calls; earlier trials are stored.
     """
     import asyncio  # a fully cached run never needs it
 

@@ -25,13 +25,7 @@ class TargetResolver:
     """
 
     def __init__(
-        self,
-        project: Project,
-        registry: Registry,
-        library: PromptLibrary,
-        *,
-        release: str,
-        models: Sequence[str] = (),
+        self, project: Project, registry: Registry, library: PromptLibrary, *, release: str, models: Sequence[str] = ()
     ) -> None:
         self._project = project
         self._registry = registry
@@ -42,13 +36,7 @@ class TargetResolver:
     def resolve(self, target: str | None) -> list[SuiteTarget]:
         """Return the suites that a target names, with their trial targets; at least one, ordered by path.
 
-        Args:
-            target: a prompt id, a prompt file, a suite file, or None for every suite.
-
-        Raises:
-            UsageError: the target is none of these.
-            SuiteError: a suite is wrong, or neither suite nor registry names a model.
-            InconclusiveError: no suite uses the prompt.
+        `target` is a prompt id, a prompt file, a suite file, or None for every suite.
         """
         if target is None:
             suites = self._suites()
@@ -70,11 +58,7 @@ class TargetResolver:
         return suite_targets
 
     def resolve_by_feature(self, suite: Suite) -> list[SuiteTarget]:
-        """Try each case of a suite on the release's binding of the feature that the case names in its metadata.
-
-        Raises:
-            SuiteError: a case names no feature, or one that the release does not bind.
-        """
+        """Try each case of a suite on the release's binding of the feature that the case names in its metadata."""
         suite_targets = []
         for case in suite.cases:
             feature = case.metadata.get("feature")

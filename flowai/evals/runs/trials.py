@@ -13,7 +13,7 @@ from flowai.cache.exact import cache_key
 from flowai.errors import CallError, Place, PromptError
 from flowai.evals.assertions import Answer, compile_cases, score_answer
 from flowai.evals.runs.plan import case_key
-from flowai.evals.runs.runner import Judgement, PreparedTrial, TrialCallbacks, call_models
+from flowai.evals.runs.runner import PreparedTrial, TrialCallbacks, call_models
 from flowai.events import Attempt, CallEvent, Content, EventLog
 from flowai.gateway.plan import build_request
 from flowai.providers import PriceTable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from flowai.evals.assertions import AssertionFunction
+    from flowai.evals.assertions.scoring import Score
     from flowai.evals.reports import Trial
     from flowai.evals.runs.plan import PlannedTrial
     from flowai.evals.runs.runner import AnswerSource, TrialCache
@@ -73,17 +74,12 @@ class TrialPreparer:
         self._checks: dict[str, tuple[AssertionFunction, ...]] = {}
 
     def prepare(self, planned: Iterable[PlannedTrial]) -> list[PreparedTrial]:
-        """Render every prompt and compile every assertion, so that mistakes are reported before any call is paid for.
-
-        Raises:
-            PromptError: a prompt is wrong or does not fit a case's variables.
-            SuiteError: an assertion is unknown or wrong.
-        """
+        """Render every prompt, compile every assertion: mistakes are reported before any call is paid for."""
         trials = list(planned)
         self._compile(trials)
         return [self._prepare(trial) for trial in trials]
 
-    def judge(self, prepared: PreparedTrial, completion: Completion) -> Judgement:
+    def judge(self, prepared: PreparedTrial, completion: Completion) -> Score:
         """Apply the case's assertions to an answer; reasons are redacted."""
         case = prepared.planned.case
         answer = Answer(
@@ -94,16 +90,10 @@ class TrialPreparer:
             finish_reason=completion.finish_reason,
         )
         key = case_key(prepared.planned.suite.path, case.id)
-        outcome, score, checks = score_answer(self._checks[key], answer, case.threshold)
+        score = score_answer(self._checks[key], answer, case.threshold)
         redact = self._workspace.redactor.text
-        return (
-            outcome,
-            score,
-            tuple(
-                msgspec.structs.replace(check, reason=redact(check.reason)) if check.reason else check
-                for check in checks
-            ),
-        )
+        redacted = (msgspec.structs.replace(check, reason=redact(check.reason)) for check in score.checks)
+        return score._replace(checks=tuple(redacted))
 
     def callbacks(
         self,
@@ -187,12 +177,7 @@ def build_forecast(waiting: Sequence[PreparedTrial], *, trial_count: int, cached
 
 
 def resolve_endpoints(workspace: Workspace, waiting: Sequence[PreparedTrial]) -> list[PreparedTrial]:
-    """Resolve keys, addresses and weights of the models to call.
-
-    Raises:
-        MissingKeyError: a variable is not set.
-        RegistryError: a local model's weights do not exist.
-    """
+    """Resolve keys, addresses and weights of the models to call."""
     names = dict.fromkeys(trial.request.endpoint.name for trial in waiting)
     endpoints = {name: workspace.resolve_endpoint(name) for name in names}
     return [
@@ -225,11 +210,7 @@ def run_trials(
 ) -> float:
     """Call models for the answers of trials; return the seconds of wall time.
 
-    A call event is logged for every call, not for replayed answers.
-
-    Raises:
-        InfrastructureError: something could not be stored (full disk).
-        KeyboardInterrupt: interrupted by the user; every finished trial is stored.
+    A call event is logged for every call, not for replayed answers. After an interrupt, every finished trial is stored.
     """
     import asyncio  # a fully cached run never needs it
 

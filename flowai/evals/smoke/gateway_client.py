@@ -40,10 +40,7 @@ def _build_gateway_request(workspace: Workspace, trial: PreparedTrial) -> Prepar
     endpoint = msgspec.structs.replace(
         request.endpoint, model=f"openai/{target.feature}", api_base=PLACEHOLDER_ADDRESS, api_key=None, file=None
     )
-    params: dict[str, Any] = {
-        "max_tokens": request.params["max_tokens"],
-        "extra_body": {"prompt_variables": variables},
-    }
+    params: dict[str, Any] = {"max_tokens": request.params["max_tokens"], "extra_body": {"prompt_variables": variables}}
     application_request = msgspec.structs.replace(
         request, endpoint=endpoint, messages=(), params=params, response_schema=None
     )

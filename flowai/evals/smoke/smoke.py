@@ -74,14 +74,7 @@ class SmokeResult:
 
 
 def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer) -> SmokeResult:
-    """Check a release.
-
-    Raises:
-        ProjectError: a file of the project is wrong, or a key is missing.
-        UsageError: the release is unknown.
-        InconclusiveError: no case matched.
-        InfrastructureError: a local model did not start.
-    """
+    """Check a release."""
     check_endings(options.outputs, WRITERS)
     serving = open_workspace(context)
     rollout = serving.registry.rollout
@@ -90,7 +83,9 @@ def run_smoke(context: CommandContext, options: SmokeOptions, observer: Observer
     workspace.registry.release(release)
     _check_integrity(workspace)
     started_at, started_s = context.timestamp(), context.clock_s()
-    suite_targets = [_with_limits(suite_target, workspace) for suite_target in _suite_targets(workspace)]
+    suite = load_suite(workspace.project.inside(SMOKE_SUITE), workspace.project)
+    resolver = TargetResolver(workspace.project, workspace.registry, workspace.library, release=workspace.release)
+    suite_targets = [_with_limits(suite_target, workspace) for suite_target in resolver.resolve_by_feature(suite)]
     planned = plan_trials(suite_targets, Selection(pattern=options.pattern))
     if not planned:
         raise InconclusiveError(
@@ -155,13 +150,6 @@ def _check_integrity(workspace: Workspace) -> None:
             place=Place(file=workspace.project.show(workspace.project.prompts_lock)),
             hint="a release never changes: undo the change, or publish it with a new name in a new release",
         )
-
-
-def _suite_targets(workspace: Workspace) -> list[SuiteTarget]:
-    project = workspace.project
-    suite = load_suite(project.inside(SMOKE_SUITE), project)
-    resolver = TargetResolver(project, workspace.registry, workspace.library, release=workspace.release)
-    return resolver.resolve_by_feature(suite)
 
 
 def _with_limits(suite_target: SuiteTarget, workspace: Workspace) -> SuiteTarget:

@@ -48,31 +48,23 @@ _SET_KEYS = frozenset({"type", "assert", "threshold", "weight", "metric"})
 _OPTION_KEYS = frozenset({"disableVarExpansion", "disableDefaultAsserts"})
 
 _NO_CODE = "flowai runs no code from suites"
-_MODELS_BELONG_TO_SUITE = "models are chosen for the whole suite, under `providers`"
+_NO_GRADING = "assertions graded by a model are not supported yet"
 _UNSUPPORTED_IN_TESTS = {
-    "provider": _MODELS_BELONG_TO_SUITE,
-    "providers": _MODELS_BELONG_TO_SUITE,
+    **dict.fromkeys(("provider", "providers"), "models are chosen for the whole suite, under `providers`"),
     "prompts": "prompts are chosen for the whole suite, under `prompts`; use two suites",
     "providerOutput": "record the answers and replay them instead",
     "assertScoringFunction": _NO_CODE,
 }
 _UNSUPPORTED_IN_OPTIONS = {
-    "transform": _NO_CODE,
-    "transformVars": _NO_CODE,
-    "postprocess": _NO_CODE,
-    "prefix": "write it into the prompt",
-    "suffix": "write it into the prompt",
-    "provider": "assertions graded by a model are not supported yet",
-    "rubricPrompt": "assertions graded by a model are not supported yet",
+    **dict.fromkeys(("transform", "transformVars", "postprocess"), _NO_CODE),
+    **dict.fromkeys(("prefix", "suffix"), "write it into the prompt"),
+    **dict.fromkeys(("provider", "rubricPrompt"), _NO_GRADING),
     "runSerially": "use `--max-concurrency 1`",
     "storeOutputAs": "cases are independent of each other",
 }
 _UNSUPPORTED_IN_ASSERTIONS = {
-    "provider": "assertions graded by a model are not supported yet",
-    "rubricPrompt": "assertions graded by a model are not supported yet",
-    "transform": _NO_CODE,
-    "contextTransform": _NO_CODE,
-    "config": _NO_CODE,
+    **dict.fromkeys(("provider", "rubricPrompt"), _NO_GRADING),
+    **dict.fromkeys(("transform", "contextTransform", "config"), _NO_CODE),
     "normalizeUnicode": "texts are compared unchanged",
     "metricOnly": "use `weight: 0`",
 }
@@ -106,11 +98,7 @@ class Defaults:
 
 
 def read_defaults(value: object, node: YamlNode) -> Defaults:
-    """Read `defaultTest`.
-
-    Raises:
-        ProjectError: a key is unknown or not supported, or a value is wrong.
-    """
+    """Read `defaultTest`."""
     test = expect_mapping(value, node)
     unsupported = _UNSUPPORTED_IN_TESTS | dict.fromkeys(("id", "description"), "it belongs to a single test")
     check_keys(test, _DEFAULT_KEYS, node, unsupported=unsupported)
@@ -127,12 +115,7 @@ def read_defaults(value: object, node: YamlNode) -> Defaults:
 def read_cases(value: object, node: YamlNode, defaults: Defaults, *, name: str) -> Iterator[Case]:
     """Build the cases of one test; `name` is its id if it has no id of its own.
 
-    Yields:
-        One case; several if variables are lists: every combination, the last variable changing fastest, ids counted
-        from 1 (`colors-1`).
-
-    Raises:
-        ProjectError: a key is unknown or not supported, or a value is wrong.
+    Lists in variables expand to every combination, the last variable changing fastest, ids counted from 1 (`colors-1`).
     """
     test = expect_mapping(value, node)
     check_keys(test, TEST_KEYS, node, unsupported=_UNSUPPORTED_IN_TESTS)
@@ -198,8 +181,7 @@ def _identity(test: dict[str, Any], metadata: dict[str, Any], description: str |
     text = str(given).strip()
     if len(text) > MAX_ID_CHARS or "::" in text or not text.isprintable():
         raise id_node.error(
-            f"{describe(text)} is not a valid id",
-            hint=f"printable, without `::`, at most {MAX_ID_CHARS} characters",
+            f"{describe(text)} is not a valid id", hint=f"printable, without `::`, at most {MAX_ID_CHARS} characters"
         )
     return text
 

@@ -24,12 +24,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".jsonl", ".csv", ".json", ".yaml", ".yml")
 _UNSUPPORTED_SUFFIXES = {
     ".parquet": "export it as JSONL",
-    ".xlsx": "export the sheet as CSV in UTF-8",
-    ".xls": "export the sheet as CSV in UTF-8",
+    **dict.fromkeys((".xlsx", ".xls"), "export the sheet as CSV in UTF-8"),
     ".tsv": "export it as CSV with commas",
-    ".py": "flowai runs no code from suites; write its rows to a JSONL file",
-    ".js": "flowai runs no code from suites; write its rows to a JSONL file",
-    ".ts": "flowai runs no code from suites; write its rows to a JSONL file",
+    **dict.fromkeys((".py", ".js", ".ts"), "flowai runs no code from suites; write its rows to a JSONL file"),
 }
 
 DatasetRow = tuple[dict[str, Any], YamlNode]
@@ -38,11 +35,7 @@ DatasetRow = tuple[dict[str, Any], YamlNode]
 def read_tests(path: Path, project: Project) -> list[DatasetRow]:
     """Read a table of cases; its suffix is the format: `.jsonl`, `.csv`, `.json` (a list) or `.yaml` (a list).
 
-    Returns:
-        (test, location) in the file's order; at least one. A row without `vars` and `assert` is a row of variables.
-
-    Raises:
-        DatasetError: missing, empty, unreadable, not UTF-8, or a wrong row, with its line.
+    There is at least one row, in the file's order; a row without `vars` and `assert` is a row of variables.
     """
     name = project.show(path)
     reader = {".jsonl": _read_jsonl, ".csv": _read_csv, ".json": _read_json}.get(path.suffix.lower(), _read_yaml)

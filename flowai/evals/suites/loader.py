@@ -44,10 +44,7 @@ _NO_CODE = "flowai runs no code from suites"
 _UNSUPPORTED = {
     "targets": "write `providers`",
     "scenarios": "write one test with lists in `vars`, or several tests",
-    "derivedMetrics": _NO_CODE,
-    "extensions": _NO_CODE,
-    "nunjucksFilters": _NO_CODE,
-    "transform": _NO_CODE,
+    **dict.fromkeys(("derivedMetrics", "extensions", "nunjucksFilters", "transform"), _NO_CODE),
     "evaluateOptions": "set `flowai.repeats`; pass the rest as options of `flowai eval`",
     "commandLineOptions": "pass them to `flowai eval`",
     "outputPath": "use `flowai eval --output FILE`",
@@ -70,13 +67,7 @@ def load_suites(project: Project) -> list[Suite]:
 
 
 def load_suite(path: Path, project: Project) -> Suite:
-    """Read one suite and its tables; every case has a unique id.
-
-    Raises:
-        SuiteError: missing, not YAML, an unknown or unsupported key, a wrong value, an unknown prompt, a duplicate id,
-            a path outside the project.
-        DatasetError: a table is missing or has a wrong row.
-    """
+    """Read one suite and its tables; every case has a unique id. Errors are SuiteError or, in a table, DatasetError."""
     name = project.show(path)
     if not path.resolve().is_relative_to(project.root):
         hint = "flowai reads only suites of this project; copy the file into it"

@@ -44,14 +44,8 @@ def prompt_ids(value: object, node: YamlNode) -> tuple[str, ...]:
 
     Each is an id (`prompts/summary_v2`), a path relative to the suite (`file://../prompts/x_v1.prompt`), or either with
     `*`.
-
-    Raises:
-        SuiteError: no such prompt, outside the project, or a prompt written into the suite.
     """
-    names: dict[str, None] = {}
-    for part, child in _values(value, node):
-        names.update(dict.fromkeys(_prompts(part, child)))
-    return tuple(names)
+    return tuple(dict.fromkeys(name for part, child in _values(value, node) for name in _prompts(part, child)))
 
 
 def _prompts(value: object, node: YamlNode) -> list[str]:
@@ -109,9 +103,6 @@ def model_names(value: object, node: YamlNode) -> tuple[str, ...]:
 
     `openai:gpt-4o-mini` and `openai:chat:gpt-4o-mini` become `openai/gpt-4o-mini`. The registry checks later if they
     are known.
-
-    Raises:
-        SuiteError: code, a URL, or parameters instead of a name.
     """
     names: dict[str, None] = {}
     for part, child in _values(value, node):
@@ -141,9 +132,6 @@ def dataset_paths(text: str, node: YamlNode) -> list[Path]:
     """Resolve a path to tables of cases, in order, at least one; a single one need not exist.
 
     With `file://` it is relative to the file that names it, else also to the root; it may contain `*`.
-
-    Raises:
-        SuiteError: outside the project, a URL, or nothing matches.
     """
     scheme = re.match(r"(\w[\w+-]*)://", text)
     if scheme is not None and not text.startswith(FILE_PREFIX):

@@ -29,9 +29,6 @@ def substitute(value: Any, variables: dict[str, Any], node: YamlNode, *, case: s
 
     A text that is a single reference becomes the variable with its type; inside a longer text a variable that is not a
     text is written as JSON. `case` is its `file:line`, for errors.
-
-    Raises:
-        SuiteError: a name is unknown, or is an expression.
     """
     if isinstance(value, str):
         whole = _REFERENCE.fullmatch(value)

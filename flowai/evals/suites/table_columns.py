@@ -56,11 +56,7 @@ class Columns:
 
 
 def read_columns(names: Iterable[str], node: YamlNode) -> Columns:
-    """Sort the columns by their meaning.
-
-    Raises:
-        ProjectError: a column beginning with `__` is unknown or not supported.
-    """
+    """Sort the columns by their meaning."""
     variables: list[str] = []
     expected: list[tuple[str, str]] = []
     thresholds: dict[str, str] = {}
@@ -96,11 +92,7 @@ def _unknown(name: str, node: YamlNode) -> Exception:
 
 
 def build_test(row: Mapping[str, Any], columns: Columns, node: YamlNode) -> dict[str, Any]:
-    """Build the test of a row; an empty cell of a `__` column is ignored.
-
-    Raises:
-        ProjectError: a threshold is not a number, or an assertion's shorthand is wrong.
-    """
+    """Build the test of a row; an empty cell of a `__` column is ignored."""
     test: dict[str, Any] = {"vars": {name: row[name] for name in columns.variables}}
     for column, key in (("__id", "id"), ("__description", "description")):
         if column in columns.single and _is_filled(row[column]):
@@ -150,9 +142,6 @@ def parse_assertion(text: str, node: YamlNode) -> dict[str, Any]:
     Any other text is what the answer must equal. So is a single word before a colon that is not a type (`Note: x`); a
     hyphenated one (`contians-all: x`) is taken for a misspelt type. Promptfoo's unsupported types are kept for the
     catalog to report.
-
-    Raises:
-        ProjectError: a misspelt type, or `assert-set`, which has no shorthand.
     """
     text = text.strip()
     match = _SHORTHAND.fullmatch(text)

@@ -144,12 +144,9 @@ def check_keys(
 
 
 def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path:
-    """Resolve a path in a suite or dataset; the result need not exist.
+    """Resolve a path in a suite or dataset; the result need not exist. Outside the project or hidden, it is an error.
 
     A relative path starts at `base`, by default the directory of the file that names it.
-
-    Raises:
-        ProjectError: it is outside the project, or hidden (`.env`, `.git`): such files are not data.
     """
     project = node.file.project
     try:
@@ -164,11 +161,7 @@ def resolve_path(text: str, node: YamlNode, *, base: Path | None = None) -> Path
 
 
 def read_reference(text: str, node: YamlNode) -> Any:  # noqa: ANN401 - a file holds any value
-    """Read the file that a `file://` value names: JSON or YAML by its suffix, else the text.
-
-    Raises:
-        ProjectError: outside the project, hidden, missing, or not valid for its suffix.
-    """
+    """Read the file that a `file://` value names: JSON or YAML by its suffix, else the text."""
     path = resolve_path(text, node)
     kind, name = node.file.kind, node.file.project.show(path)
     if not path.is_file():
@@ -182,7 +175,6 @@ def read_reference(text: str, node: YamlNode) -> Any:  # noqa: ANN401 - a file h
         return value
     if path.suffix not in {"", ".txt", ".md", ".html", ".xml", ".csv", ".log"}:
         raise node.error(
-            f"`{name}`: files with the suffix `{path.suffix}` cannot be a value",
-            hint="use a text, JSON or YAML file",
+            f"`{name}`: files with the suffix `{path.suffix}` cannot be a value", hint="use a text, JSON or YAML file"
         )
     return read_text(path, name=name, kind=kind)

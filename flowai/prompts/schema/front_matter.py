@@ -77,9 +77,6 @@ def split_file(text: str, *, file: str) -> TemplateFile:
 
     Comment lines (`#`) and blank lines may precede the front matter. The template after a front matter is trimmed, as
     in dotprompt; without one it is the whole text.
-
-    Raises:
-        PromptError: the first line is `---` and there is no second one.
     """
     match = _SPLIT.match(text)
     if match is None:
@@ -96,11 +93,7 @@ def split_file(text: str, *, file: str) -> TemplateFile:
 
 
 def parse_front_matter(parts: TemplateFile, *, file: str, schemas: Mapping[str, Schema] | None = None) -> FrontMatter:
-    """Parse the front matter; `schemas` are those that Picoschema may use by name.
-
-    Raises:
-        PromptError: bad YAML, a value of the wrong type, an unknown type, format, policy or key.
-    """
+    """Parse the front matter; `schemas` are those that Picoschema may use by name."""
     if parts.yaml is None:
         return FrontMatter()
     document = parse_yaml(parts.yaml, name=file, kind=PromptError)

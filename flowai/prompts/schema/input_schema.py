@@ -77,11 +77,7 @@ class InputSchema:
         return _is_plain(self.schema)
 
     def check_schema(self) -> None:
-        """Refuse a template that contradicts its own schema.
-
-        Raises:
-            PromptError: the schema is not of an object, or the template uses a variable that the schema excludes.
-        """
+        """Refuse a schema that is not of an object, and a template that uses a variable the schema excludes."""
         if self.schema is None:
             return
         if self.schema.get("type", "object") != "object":
@@ -95,11 +91,7 @@ class InputSchema:
                 raise PromptError(f"the template uses `{name}`, which the schema does not have", place=place, hint=hint)
 
     def check(self, values: Mapping[str, Any]) -> None:
-        """Refuse values that do not meet the requirements; defaults must be included.
-
-        Raises:
-            PromptError: a variable is missing, unknown or of the wrong type; the location is the line that uses it.
-        """
+        """Refuse values, defaults included, that do not meet the requirements; errors name the line that uses them."""
         if not self._required <= values.keys():
             raise self._missing(sorted(self._required - values.keys()))
         if not self.accepts_unknown and not values.keys() <= self._known:
@@ -165,10 +157,8 @@ def _problem(schema: Any, value: object, path: str) -> tuple[str, str] | None:  
     if isinstance(value, Mapping):
         return _object_problem(schema, value, path)
     if isinstance(value, list | tuple) and "items" in schema:
-        for index, item in enumerate(value):
-            problem = _problem(schema["items"], item, f"{path}[{index}]")
-            if problem is not None:
-                return problem
+        problems = (_problem(schema["items"], item, f"{path}[{index}]") for index, item in enumerate(value))
+        return next(filter(None, problems), None)
     return None
 
 
@@ -178,12 +168,8 @@ def _object_problem(schema: Mapping[str, Any], value: Mapping[str, Any], path: s
         if name not in value:
             return _joined(path, name), "is missing"
     others = schema.get("additionalProperties", True)
-    for name, item in value.items():
-        inner = properties.get(name, others)
-        problem = _problem(inner, item, _joined(path, name))
-        if problem is not None:
-            return problem
-    return None
+    problems = (_problem(properties.get(name, others), item, _joined(path, name)) for name, item in value.items())
+    return next(filter(None, problems), None)
 
 
 def _joined(path: str, name: object) -> str:

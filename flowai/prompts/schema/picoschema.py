@@ -45,11 +45,7 @@ class SchemaSource:
 
 
 def to_json_schema(written: object, source: SchemaSource) -> Schema:
-    """Convert Picoschema or JSON Schema to JSON Schema; optional fields also allow null, as in dotprompt.
-
-    Raises:
-        PromptError: an unknown type, or neither Picoschema nor JSON Schema.
-    """
+    """Convert Picoschema or JSON Schema to JSON Schema; optional fields also allow null, as in dotprompt."""
     if isinstance(written, dict):
         kind = written.get("type")
         if kind == "any":

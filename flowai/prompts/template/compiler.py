@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flowai.errors import Place, PromptError
 from flowai.prompts import spotlight
+from flowai.prompts.template import nodes as tree
 from flowai.prompts.template.context import (
     Getter,
     RenderContext,
@@ -18,25 +19,6 @@ from flowai.prompts.template.context import (
     root_getter,
 )
 from flowai.prompts.template.message_builder import TextSource
-from flowai.prompts.template.nodes import (
-    Each,
-    Equals,
-    Expression,
-    History,
-    If,
-    Include,
-    Json,
-    Literal,
-    Media,
-    Node,
-    Nodes,
-    Output,
-    Path,
-    Section,
-    SetRole,
-    Text,
-    With,
-)
 from flowai.prompts.template.values import MISSING, as_json, describe_kind, is_empty, is_number, is_same
 
 ALL: Final = "*"
@@ -62,18 +44,14 @@ class Program:
     """A compiled template."""
 
     steps: tuple[RenderStep, ...]
-    uses: Mapping[str, Path]
+    uses: Mapping[str, tree.Path]
     """Variables of the template, each with the path that uses it first."""
     uses_all: bool
     """Whether it uses all values at once."""
 
 
-def compile_nodes(nodes: Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:
-    """Compile a template; values of `untrusted` variables get marks.
-
-    Raises:
-        PromptError: `../` leaves the outermost context.
-    """
+def compile_nodes(nodes: tree.Nodes, *, untrusted: frozenset[str] = frozenset()) -> Program:
+    """Compile a template; values of `untrusted` variables get marks."""
     compiler = _Compiler(untrusted)
     steps = compiler.steps(nodes, Scope())
     return Program(steps=steps, uses=compiler.uses, uses_all=compiler.uses_all)
@@ -84,45 +62,42 @@ class _Compiler:
 
     def __init__(self, untrusted: frozenset[str]) -> None:
         self._untrusted = untrusted
-        self.uses: dict[str, Path] = {}
+        self.uses: dict[str, tree.Path] = {}
         self.uses_all = False
         self._builders: dict[type, Callable[[Any, Scope], RenderStep]] = {
-            Text: self._text,
-            Output: self._output,
-            Json: self._json,
-            Media: self._media,
-            SetRole: self._role,
-            History: self._history,
-            Section: self._section,
-            If: self._if,
-            Equals: self._equals,
-            Each: self._each,
-            With: self._with,
-            Include: self._include,
+            tree.Text: self._text,
+            tree.Output: self._output,
+            tree.Json: self._json,
+            tree.Media: self._media,
+            tree.SetRole: self._role,
+            tree.History: self._history,
+            tree.Section: self._section,
+            tree.If: self._if,
+            tree.Equals: self._equals,
+            tree.Each: self._each,
+            tree.With: self._with,
+            tree.Include: self._include,
         }
 
-    def steps(self, nodes: Nodes, scope: Scope) -> tuple[RenderStep, ...]:
-        return tuple(self._step(node, scope) for node in nodes)
+    def steps(self, nodes: tree.Nodes, scope: Scope) -> tuple[RenderStep, ...]:
+        return tuple(self._builders[type(node)](node, scope) for node in nodes)
 
-    def _step(self, node: Node, scope: Scope) -> RenderStep:
-        return self._builders[type(node)](node, scope)
-
-    def _text(self, node: Text, _: Scope) -> RenderStep:
+    def _text(self, node: tree.Text, _: Scope) -> RenderStep:
         text = node.text
         return lambda frame: frame.state.builder.text(text)
 
-    def _role(self, node: SetRole, _: Scope) -> RenderStep:
+    def _role(self, node: tree.SetRole, _: Scope) -> RenderStep:
         role = node.role
         return lambda frame: frame.state.builder.role(role)
 
-    def _history(self, _: History, __: Scope) -> RenderStep:
+    def _history(self, _: tree.History, __: Scope) -> RenderStep:
         return lambda frame: frame.state.builder.history()
 
-    def _section(self, node: Section, _: Scope) -> RenderStep:
+    def _section(self, node: tree.Section, _: Scope) -> RenderStep:
         name = node.name
         return lambda frame: frame.state.builder.section(name)
 
-    def _output(self, node: Output, scope: Scope) -> RenderStep:
+    def _output(self, node: tree.Output, scope: Scope) -> RenderStep:
         path = node.value
         get, origin = self._value(path, scope)
         source = TextSource(name=path.text, place=path.place)
@@ -135,9 +110,9 @@ class _Compiler:
 
         return step
 
-    def _json(self, node: Json, scope: Scope) -> RenderStep:
+    def _json(self, node: tree.Json, scope: Scope) -> RenderStep:
         get, origin = self._value(node.value, scope)
-        name = node.value.text if isinstance(node.value, Path) else "json"
+        name = node.value.text if isinstance(node.value, tree.Path) else "json"
         source = TextSource(name=name, place=node.place)
         wrap = self._wrapper(origin, node.place)
 
@@ -148,7 +123,7 @@ class _Compiler:
 
         return step
 
-    def _media(self, node: Media, scope: Scope) -> RenderStep:
+    def _media(self, node: tree.Media, scope: Scope) -> RenderStep:
         get_url, _ = self._value(node.url, scope)
         get_type: Getter = lambda _: None  # noqa: E731 - getter of a missing argument
         if node.content_type is not None:
@@ -164,7 +139,7 @@ class _Compiler:
 
         return step
 
-    def _if(self, node: If, scope: Scope) -> RenderStep:
+    def _if(self, node: tree.If, scope: Scope) -> RenderStep:
         test, _ = self._value(node.test, scope)
         then, otherwise = self._branches(node, scope)
 
@@ -176,7 +151,7 @@ class _Compiler:
 
         return step
 
-    def _equals(self, node: Equals, scope: Scope) -> RenderStep:
+    def _equals(self, node: tree.Equals, scope: Scope) -> RenderStep:
         get_left, _ = self._value(node.left, scope)
         get_right, _ = self._value(node.right, scope)
         then, otherwise = self._branches(node, scope)
@@ -189,10 +164,12 @@ class _Compiler:
 
         return step
 
-    def _branches(self, node: If | Equals, scope: Scope) -> tuple[tuple[RenderStep, ...], tuple[RenderStep, ...]]:
+    def _branches(
+        self, node: tree.If | tree.Equals, scope: Scope
+    ) -> tuple[tuple[RenderStep, ...], tuple[RenderStep, ...]]:
         return self.steps(node.then, scope), self.steps(node.otherwise, scope)
 
-    def _each(self, node: Each, scope: Scope) -> RenderStep:
+    def _each(self, node: tree.Each, scope: Scope) -> RenderStep:
         get, origin = self._value(node.items, scope)
         body = self.steps(node.then, Scope(parent=scope, origin=origin, keys=origin))
         otherwise = self.steps(node.otherwise, scope)
@@ -211,7 +188,7 @@ class _Compiler:
 
         return step
 
-    def _with(self, node: With, scope: Scope) -> RenderStep:
+    def _with(self, node: tree.With, scope: Scope) -> RenderStep:
         get, origin = self._value(node.value, scope)
         body = self.steps(node.then, Scope(parent=scope, origin=origin, keys=scope.keys))
         otherwise = self.steps(node.otherwise, scope)
@@ -228,8 +205,8 @@ class _Compiler:
 
         return step
 
-    def _include(self, node: Include, scope: Scope) -> RenderStep:
-        getters: list[tuple[str, Getter, Expression]] = []
+    def _include(self, node: tree.Include, scope: Scope) -> RenderStep:
+        getters: list[tuple[str, Getter, tree.Expression]] = []
         overrides: dict[str, ValueOrigin] = {}
         for name, expression in node.fields:
             get, overrides[name] = self._value(expression, scope)
@@ -262,9 +239,9 @@ class _Compiler:
             return lambda text, run: spotlight.wrap(text, run.nonce, place=place)
         return None
 
-    def _value(self, expression: Expression, scope: Scope) -> tuple[Getter, ValueOrigin]:
+    def _value(self, expression: tree.Expression, scope: Scope) -> tuple[Getter, ValueOrigin]:
         """Return the getter of an expression and its origin."""
-        if isinstance(expression, Literal):
+        if isinstance(expression, tree.Literal):
             value = expression.value
             return (lambda _: value), frozenset()
         if expression.is_data and expression.names[0] == "root":
@@ -279,7 +256,7 @@ class _Compiler:
             scope = scope.parent
         return path_getter(expression.depth, expression.names), self._named(expression, expression.names, scope)
 
-    def _named(self, path: Path, names: tuple[str, ...], scope: Scope) -> ValueOrigin:
+    def _named(self, path: tree.Path, names: tuple[str, ...], scope: Scope) -> ValueOrigin:
         """Return the origin of a path, and record the variables that it uses."""
         if names and names[0] in scope.overrides:
             return scope.overrides[names[0]]
@@ -292,9 +269,9 @@ class _Compiler:
         return frozenset([names[0]])
 
 
-def _check_present(value: object, expression: Expression, run: RenderState) -> object:
+def _check_present(value: object, expression: tree.Expression, run: RenderState) -> object:
     """Refuse a missing value where that is an error."""
-    if value is MISSING and isinstance(expression, Path):
+    if value is MISSING and isinstance(expression, tree.Path):
         if expression.is_data and expression.names[0] != "root" and run.needs_data:
             hint = "pass it in the `context` of the render, or test it with `{{#if}}`"
             raise PromptError(f"`{expression.text}` is missing", place=expression.place, hint=hint)
@@ -304,7 +281,7 @@ def _check_present(value: object, expression: Expression, run: RenderState) -> o
     return value
 
 
-def _format_value(value: object, path: Path, run: RenderState) -> str:
+def _format_value(value: object, path: tree.Path, run: RenderState) -> str:
     """Format a value that is not text."""
     value = _check_present(value, path, run)
     if isinstance(value, str):
@@ -326,7 +303,7 @@ def _format_value(value: object, path: Path, run: RenderState) -> str:
     )
 
 
-def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
+def _items(value: object, node: tree.Each) -> list[tuple[int | str, Any]]:
     """Return the items of a loop, each with its position or key."""
     if isinstance(value, Mapping):
         return list(value.items())
@@ -334,7 +311,7 @@ def _items(value: object, node: Each) -> list[tuple[int | str, Any]]:
         return list(enumerate(value))
     if is_empty(value):
         return []
-    name = node.items.text if isinstance(node.items, Path) else "each"
+    name = node.items.text if isinstance(node.items, tree.Path) else "each"
     what = f"`{name}` is {describe_kind(value)}; expected a list or an object"
     raise PromptError(what, place=node.place, hint="`{{#each}}` iterates over lists and objects")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from flowai.errors import Place, PromptError
 
@@ -32,12 +32,7 @@ _CLOSE = {True: re.compile(r"\s*\}(?P<right>~?)\}\}"), False: re.compile(r"\s*(?
 _COMMENT_END = {True: re.compile(r"--(?P<right>~?)\}\}"), False: re.compile(r"(?P<right>~?)\}\}")}
 _LINE_BEFORE = re.compile(r"(?:^|\n)([ \t]*)\Z")
 _LINE_AFTER = re.compile(r"[ \t]*(?:\r?\n|\Z)")
-_UNSUPPORTED = {
-    "(": "subexpressions",
-    "|": "block parameters",
-    "*": "decorators",
-    ">": "block partials",
-}
+_UNSUPPORTED = {"(": "subexpressions", "|": "block parameters", "*": "decorators", ">": "block partials"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +56,6 @@ class Tag:
     """A `{{...}}`."""
 
     kind: TagKind
-    """By its first character."""
     words: tuple[TagWord, ...]
     """Its content, without that character."""
     place: Place
@@ -82,11 +76,7 @@ class TokenStream:
 
 
 def lex(text: str, *, file: str, first_line: int = 1) -> TokenStream:
-    r"""Split a template into text and tags, whitespace trimmed; `first_line` is its first line in the file.
-
-    Raises:
-        PromptError: a tag is never closed, or has a character that is not part of the dialect.
-    """
+    """Split a template into text and tags, whitespace trimmed; `first_line` is its first line in the file."""
     items: list[TextToken | Tag] = []
     parts: list[str] = []
     position = 0
@@ -152,15 +142,12 @@ def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tu
         if match is None:
             raise _syntax_error(text, position, place)
         position = match.end()
-        if match["string"]:
-            quote = match["string"][0]
-            words.append(TagWord(kind="string", text=match["string"][1:-1].replace("\\" + quote, quote)))
-        elif match["number"]:
-            words.append(TagWord(kind="number", text=match["number"]))
-        elif match["equals"]:
-            words.append(TagWord(kind="equals", text="="))
-        else:
-            words.append(TagWord(kind="path", text=match["path"]))
+        kind = cast("WordKind", match.lastgroup)
+        text_of_word = match[kind]
+        if kind == "string":
+            quote = text_of_word[0]
+            text_of_word = text_of_word[1:-1].replace("\\" + quote, quote)
+        words.append(TagWord(kind=kind, text=text_of_word))
     return tuple(words), end
 
 

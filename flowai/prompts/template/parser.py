@@ -11,26 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from flowai.errors import Place, PromptError, expected_one_of
 from flowai.prompts.messages import ROLES
+from flowai.prompts.template import nodes as tree
 from flowai.prompts.template.lexer import Tag, TextToken, lex
-from flowai.prompts.template.nodes import (
-    Each,
-    Equals,
-    Expression,
-    History,
-    If,
-    Include,
-    Json,
-    Literal,
-    Media,
-    Node,
-    Nodes,
-    Output,
-    Path,
-    Section,
-    SetRole,
-    Text,
-    With,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,8 +54,8 @@ class _Arguments:
     """Content of a tag after its name: values in order, then `key=value` pairs."""
 
     head: str
-    values: tuple[Expression, ...]
-    fields: dict[str, Expression]
+    values: tuple[tree.Expression, ...]
+    fields: dict[str, tree.Expression]
     place: Place
 
     def check(self, *, count: int, fields: Iterable[str] = (), usage: str) -> None:
@@ -92,20 +74,16 @@ class ParseContext:
     partials: Partials
     include_chain: tuple[str, ...] = ()
     """Names of the partials being parsed, outermost first; a repeated name is recursion."""
-    parsed: dict[tuple[str, str], Nodes] = field(default_factory=dict)
+    parsed: dict[tuple[str, str], tree.Nodes] = field(default_factory=dict)
     """Parsed partials by name and indent."""
 
 
-def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> Nodes:
-    """Parse a template without front matter; `first_line` is its first line in the file. Partials are included.
-
-    Raises:
-        PromptError: wrong syntax, an unknown helper or partial, a partial that includes itself.
-    """
+def parse(text: str, *, file: str, partials: Partials, first_line: int = 1) -> tree.Nodes:
+    """Parse a template without front matter; `first_line` is its first line in the file. Partials are included."""
     return _parse(text, file=file, first_line=first_line, context=ParseContext(partials=partials))
 
 
-def _parse(text: str, *, file: str, first_line: int, context: ParseContext) -> Nodes:
+def _parse(text: str, *, file: str, first_line: int, context: ParseContext) -> tree.Nodes:
     parser = _Parser(lex(text, file=file, first_line=first_line), context)
     nodes, stop = parser.body(0)
     if stop is not None:
@@ -122,16 +100,16 @@ class _Parser:
         self._context = context
         self._index = 0
 
-    def body(self, depth: int) -> tuple[Nodes, Tag | None]:
+    def body(self, depth: int) -> tuple[tree.Nodes, Tag | None]:
         """Parse nodes up to the tag that ends them (`else` or a closing tag); None at the end of the text."""
-        nodes: list[Node] = []
+        nodes: list[tree.Node] = []
         items = self._tokens.items
         while self._index < len(items):
             item = items[self._index]
             self._index += 1
             if isinstance(item, TextToken):
                 if item.text:
-                    nodes.append(Text(text=item.text))
+                    nodes.append(tree.Text(text=item.text))
             elif item.kind in {"else", "close"}:
                 return tuple(nodes), item
             elif item.kind == "open":
@@ -142,7 +120,7 @@ class _Parser:
                 nodes.append(_output(item))
         return tuple(nodes), None
 
-    def _block(self, tag: Tag, depth: int) -> Node:
+    def _block(self, tag: Tag, depth: int) -> tree.Node:
         if depth > MAX_DEPTH:
             what = f"blocks are nested deeper than {MAX_DEPTH}"
             raise PromptError(what, place=tag.place, hint="move the inner blocks into a partial")
@@ -158,11 +136,11 @@ class _Parser:
             raise PromptError(what, place=stop.place, hint=f"write `{{{{/{name}}}}}`")
         return node
 
-    def _branches(self, tag: Tag, depth: int) -> tuple[Node, Tag | None]:
+    def _branches(self, tag: Tag, depth: int) -> tuple[tree.Node, Tag | None]:
         """Parse both branches of a block; `{{else if x}}` is a block within the second."""
         arguments = _arguments(tag)
         then, stop = self.body(depth)
-        otherwise: Nodes = ()
+        otherwise: tree.Nodes = ()
         if stop is not None and stop.kind == "else":
             if depth > MAX_DEPTH:
                 raise PromptError(f"more than {MAX_DEPTH} `else if`", place=stop.place)
@@ -173,7 +151,7 @@ class _Parser:
                 otherwise, stop = self.body(depth)
         return _block(arguments, then, otherwise), stop
 
-    def _include(self, tag: Tag, indent: str) -> Include:
+    def _include(self, tag: Tag, indent: str) -> tree.Include:
         if not tag.words or tag.words[0].kind not in {"path", "string"}:
             raise PromptError("a partial needs a name", place=tag.place, hint="write `{{> name}}`")
         arguments = _arguments(tag)
@@ -181,14 +159,14 @@ class _Parser:
         if len(arguments.values) > 1:
             hint = f"write `{{{{> {name} context key=value}}}}`"
             raise PromptError(f"partial `{name}` has more than one context", place=tag.place, hint=hint)
-        return Include(
+        return tree.Include(
             name=name,
             context=arguments.values[0] if arguments.values else None,
             fields=tuple(arguments.fields.items()),
             body=self._partial(name, indent, tag.place),
         )
 
-    def _partial(self, name: str, indent: str, place: Place) -> Nodes:
+    def _partial(self, name: str, indent: str, place: Place) -> tree.Nodes:
         """Parse a partial, each of its lines indented like its tag, if that is alone on its line."""
         context = self._context
         if name in context.include_chain:
@@ -207,7 +185,7 @@ class _Parser:
         return context.parsed[name, indent]
 
 
-def _output(tag: Tag) -> Node:
+def _output(tag: Tag) -> tree.Node:
     """Parse `{{name}}` or a helper."""
     head = tag.words[0]
     if head.kind == "path" and head.text in HELPERS:
@@ -216,68 +194,68 @@ def _output(tag: Tag) -> Node:
         what = f"no helper `{head.text}`"
         raise PromptError(what, place=tag.place, hint=expected_one_of((*HELPERS, *BLOCKS), found=head.text))
     value = _expression(head, tag.place)
-    if not isinstance(value, Path):
+    if not isinstance(value, tree.Path):
         what = f"`{head.text}` is not a variable"
         raise PromptError(what, place=tag.place, hint="write the text itself, without `{{` and `}}`")
-    return Output(value=value)
+    return tree.Output(value=value)
 
 
-def _helper(arguments: _Arguments) -> Node:
+def _helper(arguments: _Arguments) -> tree.Node:
     """Parse a helper: only the template names roles and sections, never a value."""
     if arguments.head == "history":
         arguments.check(count=0, usage="{{history}}")
-        return History()
+        return tree.History()
     if arguments.head == "json":
         arguments.check(count=1, fields=["indent"], usage="{{json name indent=2}}")
-        return Json(value=arguments.values[0], indent=_indent(arguments), place=arguments.place)
+        return tree.Json(value=arguments.values[0], indent=_indent(arguments), place=arguments.place)
     if arguments.head == "media":
         arguments.check(count=0, fields=["url", "contentType"], usage="{{media url=name contentType=name}}")
         if "url" not in arguments.fields:
             raise PromptError("`media` has no `url=`", place=arguments.place, hint="write `{{media url=name}}`")
         content_type = arguments.fields.get("contentType")
-        return Media(url=arguments.fields["url"], content_type=content_type, place=arguments.place)
+        return tree.Media(url=arguments.fields["url"], content_type=content_type, place=arguments.place)
     arguments.check(count=1, usage=f'{{{{{arguments.head} "name"}}}}')
     name = arguments.values[0]
-    if not isinstance(name, Literal) or not isinstance(name.value, str):
+    if not isinstance(name, tree.Literal) or not isinstance(name.value, str):
         hint = (
             f"values cannot name roles or sections; for a variable of this name write `{{{{this.{arguments.head}}}}}`"
         )
         raise PromptError(f"`{arguments.head}` needs a quoted name", place=arguments.place, hint=hint)
     if arguments.head == "section":
-        return Section(name=name.value)
+        return tree.Section(name=name.value)
     for role in ROLES:
         if role == name.value:
-            return SetRole(role=role)
+            return tree.SetRole(role=role)
     hint = "dotprompt calls it `model`" if name.value == "assistant" else expected_one_of(ROLES, found=name.value)
     raise PromptError(f"no role `{name.value}`", place=arguments.place, hint=hint)
 
 
 def _indent(arguments: _Arguments) -> int | None:
     """Parse `indent=` of the json helper: a whole number written in the template, 0 to 10."""
-    indent = arguments.fields.get("indent", Literal(value=0))
-    value = indent.value if isinstance(indent, Literal) else None
+    indent = arguments.fields.get("indent", tree.Literal(value=0))
+    value = indent.value if isinstance(indent, tree.Literal) else None
     if type(value) is int and 0 <= value <= 10:  # noqa: PLR2004 - JSON.stringify's limit
         return value or None
     raise PromptError("`indent=` is not a number from 0 to 10", place=arguments.place, hint="write `indent=2`")
 
 
-def _block(arguments: _Arguments, then: Nodes, otherwise: Nodes) -> Node:
+def _block(arguments: _Arguments, then: tree.Nodes, otherwise: tree.Nodes) -> tree.Node:
     head = arguments.head
     if head in {"if", "unless"}:
         arguments.check(count=1, fields=["includeZero"], usage=f"{{{{#{head} name}}}}")
-        zero = arguments.fields.get("includeZero") == Literal(value=True)
+        zero = arguments.fields.get("includeZero") == tree.Literal(value=True)
         test = arguments.values[0]
-        return If(test=test, negate=head == "unless", include_zero=zero, then=then, otherwise=otherwise)
+        return tree.If(test=test, negate=head == "unless", include_zero=zero, then=then, otherwise=otherwise)
     if head in {"ifEquals", "unlessEquals"}:
         arguments.check(count=2, usage=f"{{{{#{head} name other}}}}")
         left, right = arguments.values
-        return Equals(left=left, right=right, negate=head == "unlessEquals", then=then, otherwise=otherwise)
+        return tree.Equals(left=left, right=right, negate=head == "unlessEquals", then=then, otherwise=otherwise)
     if head == "each":
         arguments.check(count=1, usage="{{#each name}}")
-        return Each(items=arguments.values[0], then=then, otherwise=otherwise, place=arguments.place)
+        return tree.Each(items=arguments.values[0], then=then, otherwise=otherwise, place=arguments.place)
     if head == "with":
         arguments.check(count=1, usage="{{#with name}}")
-        return With(value=arguments.values[0], then=then, otherwise=otherwise)
+        return tree.With(value=arguments.values[0], then=then, otherwise=otherwise)
     blocks = expected_one_of(BLOCKS, found=head)
     hint = f"for a variable write `{{{{#if {head}}}}}` or `{{{{#each {head}}}}}`; blocks: {blocks}"
     raise PromptError(f"no block `{head}`", place=arguments.place, hint=hint)
@@ -287,8 +265,8 @@ def _arguments(tag: Tag) -> _Arguments:
     """Split the words of a tag into name, values and `key=value` pairs."""
     if not tag.words:
         raise PromptError("a tag has no name", place=tag.place)
-    values: list[Expression] = []
-    fields: dict[str, Expression] = {}
+    values: list[tree.Expression] = []
+    fields: dict[str, tree.Expression] = {}
     words = tag.words[1:]
     index = 0
     while index < len(words):
@@ -304,19 +282,19 @@ def _arguments(tag: Tag) -> _Arguments:
     return _Arguments(head=tag.words[0].text, values=tuple(values), fields=fields, place=tag.place)
 
 
-def _expression(word: TagWord, place: Place) -> Expression:
+def _expression(word: TagWord, place: Place) -> tree.Expression:
     if word.kind == "string":
-        return Literal(value=word.text)
+        return tree.Literal(value=word.text)
     if word.kind == "number":
-        return Literal(value=float(word.text) if "." in word.text else int(word.text))
+        return tree.Literal(value=float(word.text) if "." in word.text else int(word.text))
     if word.kind == "equals":
         raise PromptError("found `=`; expected a value", place=place)
     if word.text in _LITERALS:
-        return Literal(value=_LITERALS[word.text])
+        return tree.Literal(value=_LITERALS[word.text])
     return _path(word.text, place)
 
 
-def _path(text: str, place: Place) -> Path:
+def _path(text: str, place: Place) -> tree.Path:
     """Parse a path: `@` first, then steps up, then names."""
     rest = text.removeprefix("@")
     is_data = rest != text
@@ -329,4 +307,4 @@ def _path(text: str, place: Place) -> Path:
         names = names[1:]
     if is_data and (depth or not names):
         raise PromptError(f"`{text}` is not part of the dialect", place=place, hint="write `@name`, or `@root.name`")
-    return Path(text=text, place=place, is_data=is_data, depth=depth, names=tuple(names))
+    return tree.Path(text=text, place=place, is_data=is_data, depth=depth, names=tuple(names))

@@ -70,11 +70,6 @@ def describe_kind(value: object) -> str:
 
 
 def as_json(value: object, indent: int | None) -> str:
-    """Format a value as JSON, compact or indented.
-
-    Raises:
-        TypeError, ValueError: not a JSON value (NaN included).
-        RecursionError: nested too deep.
-    """
+    """Format a value as JSON, compact or indented; raise TypeError, ValueError (NaN included) or RecursionError."""
     separators = (",", ":") if indent is None else (",", ": ")
     return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators, allow_nan=False)
