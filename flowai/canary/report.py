@@ -51,7 +51,6 @@ class CanaryOptions:
     replay: bool = False
     """Whether to compute the verdict at each earlier hour."""
     outputs: tuple[Path, ...] = ()
-    """Further files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +59,6 @@ class CanaryResult:
 
     report: CanaryReport
     directory: Path
-    """Directory of the report's files."""
 
 
 def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:

@@ -38,10 +38,8 @@ class ArmPair:
     def users_of(self, cell: TimeBucket) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return (users at risk, failures) of the candidate and of the control with its extra arm in a cell."""
         no_users = (0, 0)
-        control, extra_control = (
-            cell.sides.get(self.control, no_users),
-            cell.sides.get(self.extra_control or "", no_users),
-        )
+        control = cell.sides.get(self.control, no_users)
+        extra_control = cell.sides.get(self.extra_control or "", no_users)
         return cell.sides.get(self.candidate, no_users), (control[0] + extra_control[0], control[1] + extra_control[1])
 
 
@@ -52,7 +50,6 @@ class TimedBlock:
     until_us: int
     """Microseconds since 1970."""
     stage: int
-    """Index of its stage."""
     feature: str
     block: Block
 

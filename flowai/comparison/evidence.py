@@ -59,7 +59,6 @@ class DecisionRules:
     baseline: str
     """The release that the control serves."""
     environment: str | None = None
-    """None in a project without environments."""
 
     @property
     def alphas(self) -> dict[str, float]:

@@ -52,7 +52,6 @@ class ExperimentRules:
     margins: Mapping[Metric, float]
     """Tolerated difference of each metric, 0 to below 1."""
     environment: str | None = None
-    """None in a project without environments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,18 +144,12 @@ def _decided_finding(comparison: Comparison, finding: MetricFinding) -> MetricFi
 
 def _pair(comparisons: Mapping[tuple[str, str], _PairComparison], arm: str, other: str) -> PairReport:
     compared = comparisons[arm, other]
-    is_better = _is_better(compared, comparisons[other, arm])
+    is_better, is_worse = _is_better(compared, comparisons[other, arm]), _is_better(comparisons[other, arm], compared)
     metrics = []
     for one in compared.findings:
         label = status_of(one, safe_alpha=one.alpha if one is compared.goal else compared.comparison.rules.alpha)
         if one is compared.goal and label != "no_data":
-            label = (
-                "non_inferior"
-                if is_better
-                else "inferior"
-                if _is_better(comparisons[other, arm], compared)
-                else "inconclusive"
-            )
+            label = "non_inferior" if is_better else "inferior" if is_worse else "inconclusive"
         metrics.append(metric_report(one, label, None))
     return PairReport(arm=arm, other=other, is_better=is_better, metrics=tuple(metrics))
 

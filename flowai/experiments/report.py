@@ -52,7 +52,6 @@ class ExperimentOptions:
     window: str = "1h"
     """Time after a call in which feedback counts, as typed."""
     outputs: tuple[Path, ...] = ()
-    """Further files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +60,6 @@ class ExperimentResult:
 
     report: ExperimentReport
     directory: Path
-    """Directory of the report's files."""
 
 
 def run_experiment_report(context: CommandContext, options: ExperimentOptions) -> ExperimentResult:

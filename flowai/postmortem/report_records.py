@@ -36,7 +36,6 @@ class PostmortemOptions:
     adds_cases: bool = False
     """Whether the worst calls become regression cases."""
     outputs: tuple[Path, ...] = ()
-    """Further files to write."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

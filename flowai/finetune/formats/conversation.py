@@ -50,7 +50,6 @@ class TurnToolCall:
     """A tool call of an assistant."""
 
     id: str
-    """Named by the tool's answer."""
     name: str
     arguments: str
     """JSON object as text, as the model wrote it."""

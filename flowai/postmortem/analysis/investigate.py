@@ -271,8 +271,8 @@ def _clusters(context: _InvestigationContext) -> tuple[tuple[Cluster, ...], int]
         WHERE kind = 'call' GROUP BY 1, 2, 3 ORDER BY here DESC, 1, 2, 3
     """)  # noqa: S608 - numbers of ours
     messages = (
-        MessageCount(*row[:5], users=tuple(row[5] or ()), first_us=row[6], last_us=row[7])
-        for row in rows[:_MAX_MESSAGES]
+        MessageCount(error_class, message, provider, count, baseline_count, tuple(users or ()), first_us, last_us)
+        for error_class, message, provider, count, baseline_count, users, first_us, last_us in rows[:_MAX_MESSAGES]
     )
     return cluster(messages, redact=context.redact), sum(row[3] for row in rows[_MAX_MESSAGES:])
 

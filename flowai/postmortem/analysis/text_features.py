@@ -89,9 +89,8 @@ def distinctive_terms(bad: Iterable[str], good: Iterable[str]) -> tuple[list[str
         if count < MIN_TEXTS or count * (bad_total + good_total) <= 1.2 * both * bad_total:
             continue
         log_p = log_hypergeometric_tail(count, bad_total, both, bad_total + good_total)
-        if (
-            log_p + math.log(tested_count) < 0
-        ):  # otherwise it is distinctive by chance, and would cost a pass over every text
+        # otherwise it is distinctive by chance, and would cost a pass over every text
+        if log_p + math.log(tested_count) < 0:
             ranked.append((log_p, term))
     ranked.sort(key=lambda one: (one[0], -len(one[1]), one[1]))
     return _distinct([term for _, term in ranked], bad_counts), tested_count
