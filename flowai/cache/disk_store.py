@@ -89,12 +89,7 @@ class WorkerThread:
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run a work item; it completes even if the caller leaves.
-
-        Raises:
-            InfrastructureError: the thread is closed.
-            Exception: any error of the work item.
-        """
+        """Run a work item, which completes even if the caller leaves; raises InfrastructureError once closed."""
         if self._pool is None:
             raise InfrastructureError("the cache is closed")
         return await asyncio.shield(asyncio.wrap_future(self._pool.submit(work)))

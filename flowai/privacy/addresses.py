@@ -251,12 +251,10 @@ class AddressTail:
         self._countries = vocabulary().places
 
     def find(self, text: str, end: int, limits: Sequence[int]) -> AddressTailSpan:
-        """Return the rest of an address; a postal code, a unit or a comma must confirm its places.
+        """Return the rest of an address after its street and number, which end at `end`.
 
-        Args:
-            text: plain text.
-            end: end of the street and its number.
-            limits: positions that the address must not pass, in order.
+        A postal code, a unit or a comma must confirm its places. `limits` are positions that it must not pass, in
+        order.
         """
         following = bisect_left(limits, end)
         limit = min(limits[following] if following < len(limits) else len(text), end + _MAX_COUNT)
