@@ -143,10 +143,7 @@ def _cast(name: str, types_in_file: Mapping[str, str]) -> str:
 def files_of(
     directories: Path | Sequence[Path], ending: Literal["jsonl", "parquet"], time_range: TimeRange
 ) -> list[str]:
-    """Return the files of days that may hold lines of a time range.
-
-    A call is written when it ends, up to a day later.
-    """
+    """Return the files of days that may hold lines of a time range: a call is written at its end, up to a day later."""
     files = _files(_places(directories), time_range)
     return [str(path) for path in (files.lines if ending == "jsonl" else files.parquet)]
 

@@ -26,10 +26,7 @@ class Table:
 
 
 def tables(report: UsageReport, *, max_name_chars: int = 28) -> tuple[Table, Table]:
-    """Return a table of traffic and speed and a table of quality and cost, so that each fits on a screen.
-
-    Names longer than `max_name_chars` are cut.
-    """
+    """Return tables of traffic and speed and of quality and cost, so that each fits on a screen; long names are cut."""
     names = [
         tuple(markdown.one_line(row.group[one] or MISSING_TEXT, max_name_chars) for one in report.by)
         for row in report.rows

@@ -79,8 +79,7 @@ class PromptLock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ) -> list[Change]:
         """List what differs from the locked content.
 
-        `prompts` and `models` are current hashes by name, None if it no longer exists; those not passed are not
-        compared.
+        `prompts` and `models` are current hashes by name, None if removed; those not passed are not compared.
         """
         changes: list[Change] = []
         for release, locked in sorted(self.releases.items()):

@@ -51,7 +51,6 @@ def _texts_of(assertion: Assertion) -> list[str]:
 
 
 def _check_text(text: str, is_met: Callable[[str], bool]) -> CheckFunction:
-    """Pass if an answer meets a condition about a text."""
     detail = f" {quoted(text)}"
     return lambda answer: CheckResult(is_met(answer.text), detail)
 

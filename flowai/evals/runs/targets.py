@@ -34,10 +34,7 @@ class TargetResolver:
         self._models = tuple(models)
 
     def resolve(self, target: str | None) -> list[SuiteTarget]:
-        """Return the suites that a target names, with their trial targets; at least one, ordered by path.
-
-        `target` is a prompt id, a prompt file, a suite file, or None for every suite.
-        """
+        """Return the suites that a target (a prompt id, a file, None for all suites) names, ordered by path."""
         if target is None:
             suites = self._suites()
             if not suites:

@@ -118,7 +118,6 @@ def _defaults(value: object, node: YamlNode) -> Defaults:
 
 
 def _tests(suite: dict[str, Any], node: YamlNode) -> Iterator[tuple[object, YamlNode, str]]:
-    """Yield every test with its location and the id to use if it has none."""
     child = node.at("tests")
     value = suite.get("tests")
     if value is None or value == []:

@@ -42,8 +42,7 @@ def _values(value: object, node: YamlNode) -> list[tuple[object, YamlNode]]:
 def prompt_ids(value: object, node: YamlNode) -> tuple[str, ...]:
     """Resolve `prompts` to ids, in order, each once.
 
-    Each is an id (`prompts/summary_v2`), a path relative to the suite (`file://../prompts/x_v1.prompt`), or either with
-    `*`.
+    Each is an id (`prompts/summary_v2`), a path relative to the suite (`file://../x_v1.prompt`), or either with `*`.
     """
     return tuple(dict.fromkeys(name for part, child in _values(value, node) for name in _prompts(part, child)))
 
@@ -101,8 +100,7 @@ def _expand(pattern: Path, project: Project) -> list[Path]:
 def model_names(value: object, node: YamlNode) -> tuple[str, ...]:
     """Resolve `providers`, in order, each once: the registry's names unchanged, promptfoo's spelling as LiteLLM's.
 
-    `openai:gpt-4o-mini` and `openai:chat:gpt-4o-mini` become `openai/gpt-4o-mini`. The registry checks later if they
-    are known.
+    `openai:gpt-4o-mini` and `openai:chat:gpt-4o-mini` become `openai/gpt-4o-mini`; the registry checks them later.
     """
     names: dict[str, None] = {}
     for part, child in _values(value, node):

@@ -93,7 +93,6 @@ def _scalar(written: str, source: SchemaSource) -> Schema:
 
 
 def _field(key: str, value: object, source: SchemaSource) -> tuple[str, Schema, bool]:
-    """Convert a field; return its name, its schema, and whether it is optional."""
     head, has_shape, shape = key.partition("(")
     name = head.removesuffix("?")
     is_optional = name != head
@@ -115,7 +114,6 @@ def _field(key: str, value: object, source: SchemaSource) -> tuple[str, Schema, 
 
 
 def _convert_container(kind: str, value: object, source: SchemaSource) -> Schema:
-    """Convert the content of `name(array)`, `name(object)` or `name(enum)`."""
     if kind == "array":
         return {"type": "array", "items": _convert(value, source)}
     if kind == "object":

@@ -240,7 +240,6 @@ class _Compiler:
         return None
 
     def _value(self, expression: tree.Expression, scope: Scope) -> tuple[Getter, ValueOrigin]:
-        """Return the getter of an expression and its origin."""
         if isinstance(expression, tree.Literal):
             value = expression.value
             return (lambda _: value), frozenset()
@@ -282,7 +281,6 @@ def _check_present(value: object, expression: tree.Expression, run: RenderState)
 
 
 def _format_value(value: object, path: tree.Path, run: RenderState) -> str:
-    """Format a value that is not text."""
     value = _check_present(value, path, run)
     if isinstance(value, str):
         return str(value)
@@ -304,7 +302,6 @@ def _format_value(value: object, path: tree.Path, run: RenderState) -> str:
 
 
 def _items(value: object, node: tree.Each) -> list[tuple[int | str, Any]]:
-    """Return the items of a loop, each with its position or key."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, list | tuple):

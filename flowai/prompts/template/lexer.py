@@ -102,7 +102,6 @@ def lex(text: str, *, file: str, first_line: int = 1) -> TokenStream:
 
 
 def _tag(text: str, start: int, place: Place) -> tuple[Tag, int]:
-    """Read one tag; return it and the position after it."""
     if text.startswith("{{{{", start):
         raise PromptError("raw blocks (`{{{{`) are not part of the dialect", place=place, hint=r"write `\{{`")
     opened = _OPEN.match(text, start)
@@ -135,7 +134,6 @@ def _kind(sigil: str, words: tuple[TagWord, ...], place: Place) -> TagKind:
 
 
 def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tuple[tuple[TagWord, ...], re.Match[str]]:
-    """Read the words of a tag; return them and the match of its end."""
     words: list[TagWord] = []
     while (end := close.match(text, position)) is None:
         match = _WORD.match(text, position)
@@ -152,7 +150,6 @@ def _words(text: str, position: int, close: re.Pattern[str], place: Place) -> tu
 
 
 def _syntax_error(text: str, position: int, place: Place) -> PromptError:
-    """Return an error about the rest of a tag."""
     rest = text[position:].lstrip()
     hint = r"end it with `}}`; for a literal `{{` write `\{{`"
     if text.find("}}", position) < 0:

@@ -111,7 +111,6 @@ class MessageBuilder:
         self._length = 0
 
     def _apply_policy(self, text: str, spans: Sequence[ValueSpan[TextSource]]) -> str:
-        """Apply the policy to the text of one part."""
         if self._policy == "neutralise":
             return control_tokens.neutralise(text, spans)
         matches = control_tokens.find_tokens(text, spans)

@@ -186,7 +186,6 @@ class _Parser:
 
 
 def _output(tag: Tag) -> tree.Node:
-    """Parse `{{name}}` or a helper."""
     head = tag.words[0]
     if head.kind == "path" and head.text in HELPERS:
         return _helper(_arguments(tag))
@@ -262,7 +261,6 @@ def _block(arguments: _Arguments, then: tree.Nodes, otherwise: tree.Nodes) -> tr
 
 
 def _arguments(tag: Tag) -> _Arguments:
-    """Split the words of a tag into name, values and `key=value` pairs."""
     if not tag.words:
         raise PromptError("a tag has no name", place=tag.place)
     values: list[tree.Expression] = []
