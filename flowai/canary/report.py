@@ -93,7 +93,11 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     # part: evidence is valid at every time
     part = "-part" if options.feature or options.since else ""
     directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
-    _write(report, directory, options.outputs)
+    for name, svg in svgs_of(report).items():
+        write_atomic(directory / name, svg)
+    # the JSON is written last: `release promote` reads it, and then the other files exist already
+    paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)
     return CanaryResult(report=report, directory=directory)
 
 
@@ -113,11 +117,3 @@ def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
         baseline=max(sorted(served), key=served.__getitem__, default=workspace.release),
         environment=workspace.registry.environment,
     )
-
-
-def _write(report: CanaryReport, directory: Path, outputs: tuple[Path, ...]) -> None:
-    """Write the JSON last: `release promote` reads it, and then the other files exist already."""
-    for name, svg in svgs_of(report).items():
-        write_atomic(directory / name, svg)
-    paths = (directory / "report.md", directory / "report.html", *outputs, directory / "report.json")
-    write_reports(report, paths, WRITERS)

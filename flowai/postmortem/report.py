@@ -53,10 +53,7 @@ class _Verdict(msgspec.Struct):
 
 
 def run_postmortem(context: CommandContext, options: PostmortemOptions) -> PostmortemResult:
-    """Investigate an incident and write the report.
-
-    Raises InconclusiveError if no start was named, and the ledger has no rollback.
-    """
+    """Investigate an incident and write the report."""
     check_endings(options.outputs, WRITERS)
     with open_rollout_session(context, env=options.env, writes=False) as session:
         registry, project = session.registry, session.source.project
@@ -149,9 +146,8 @@ def _timeline(session: RolloutSession, window: IncidentWindow, investigation: In
         *_log_moments(window, investigation),
         *_canary_reports(session, window),
     ]
-    rate = (
-        next((row.baseline.rate for row in investigation.kinds if row.kind == investigation.timeline_kind), None) or 0.0
-    )
+    rates = {row.kind: row.baseline.rate for row in investigation.kinds}
+    rate = rates.get(investigation.timeline_kind) or 0.0
     label = KIND_LABELS[investigation.timeline_kind]
     if investigation.first_bad_at is not None:
         moments.append(

@@ -139,10 +139,8 @@ def impact_line(investigation: Investigation) -> str:
     ]
     if impact.anonymous_count:
         parts.append(f"{impact.anonymous_count:,} calls without a user")
-    wasted = f"{dollars(impact.wasted_usd)} wasted"
-    parts.append(
-        wasted + (f" and {count(impact.unpriced_count, 'call')} without a price" if impact.unpriced_count else "")
-    )
+    unpriced = f" and {count(impact.unpriced_count, 'call')} without a price" if impact.unpriced_count else ""
+    parts.append(f"{dollars(impact.wasted_usd)} wasted{unpriced}")
     if impact.degraded_count:
         parts.append(count(impact.degraded_count, "degraded answer"))
     if impact.fallback_used_count:

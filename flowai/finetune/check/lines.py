@@ -43,10 +43,7 @@ class Line:
 
 
 def check_head(path: Path, name: str) -> tuple[int, ProblemMatch | None]:
-    """Return a file's size in bytes, and the problem that prevents reading it line by line, if any.
-
-    Raises DatasetError if the file does not exist, is a directory, or cannot be read.
-    """
+    """Return a file's size in bytes, and the problem, if any, that prevents reading it line by line."""
     if not path.exists():
         raise DatasetError("no such file", place=Place(file=name))
     if not path.is_file():  # a pipe cannot be read twice, and may never end

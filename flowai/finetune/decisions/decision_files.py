@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ENDINGS = (".csv", ".jsonl")
 COLUMNS = ("at", "reviewer", "pair", "action", "text", "note")
+_HINT = f"columns: {', '.join(COLUMNS)}; separated by commas, in UTF-8, as `--export` writes them"
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _ESCAPED = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _MAX_CELL = 1 << 27
@@ -72,11 +73,11 @@ def _from_csv(path: Path, name: str) -> tuple[ReviewDecision, ...]:
             reader = csv.DictReader(stream, strict=True)
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
-                raise ProjectError(f"no column `{missing[0]}`", place=Place(file=name, line=1), hint=_hint())
+                raise ProjectError(f"no column `{missing[0]}`", place=Place(file=name, line=1), hint=_HINT)
             return tuple(_decision(row, Place(file=name, line=reader.line_num)) for row in reader)
     except (csv.Error, UnicodeDecodeError) as error:
         problem = str(error) if isinstance(error, csv.Error) else "not UTF-8"
-        raise ProjectError(f"not valid CSV: {problem}", place=Place(file=name), hint=_hint()) from None
+        raise ProjectError(f"not valid CSV: {problem}", place=Place(file=name), hint=_HINT) from None
     except OSError as error:
         raise ProjectError(f"cannot be read: {error.strerror}", place=Place(file=name)) from error
     finally:
@@ -91,11 +92,7 @@ def _decision(row: dict[str, str | None], place: Place) -> ReviewDecision:
         return msgspec.convert(cells, ReviewDecision)
     except msgspec.ValidationError as error:
         problem = str(error)
-        raise ProjectError(problem[:1].lower() + problem[1:], place=place, hint=_hint()) from None
-
-
-def _hint() -> str:
-    return f"columns: {', '.join(COLUMNS)}; separated by commas, in UTF-8, as `--export` writes them"
+        raise ProjectError(problem[:1].lower() + problem[1:], place=place, hint=_HINT) from None
 
 
 def _escape(cell: str) -> str:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NO_LICENSE = "not stated"
-_STEP_COLUMNS = ("step", "in", "out", "changed", "rejected", "replaced")
 
 
 class CallOrigin(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +142,7 @@ def _parts(manifest: DatasetManifest) -> Iterator[str]:
         ],
     )
     yield "## Cleaning"
-    yield table(_STEP_COLUMNS, [_step(step) for step in manifest.steps])
+    yield table(("step", "in", "out", "changed", "rejected", "replaced"), [_step(step) for step in manifest.steps])
     yield (
         f"`quarantine.jsonl` lists {manifest.quarantined_count:,} rejected calls with their reasons; "
         f"{manifest.review_count:,} of them wait for a reviewer: `flowai finetune review`."

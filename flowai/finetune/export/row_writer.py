@@ -8,14 +8,13 @@ from typing import IO, TYPE_CHECKING, Self
 
 from flowai.finetune.dedup.split import SPLITS
 from flowai.finetune.export.dataset_card import FileNote
-from flowai.finetune.export.token_counts import SplitTokens, TrainingTokenCounter
 from flowai.finetune.formats.catalog import TrainingRow, encode_row
 from flowai.storage.files import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.finetune.export.token_counts import TokenTotals
+    from flowai.finetune.export.token_counts import TokenTotals, TrainingTokenCounter
     from flowai.finetune.records import Split
 
 
@@ -51,18 +50,18 @@ class RowFiles:
         with writing(self._directory):
             self._open.close()
         totals = self._token_counter.totals()
-        splits = (split for split in SPLITS if split in self._streams)
-        return tuple(self._note(split, totals.splits.get(split, SplitTokens())) for split in splits), totals
-
-    def _note(self, split: Split, tokens: SplitTokens) -> FileNote:
-        return FileNote(
-            name=file_name(split),
-            split=split,
-            row_count=tokens.row_count,
-            sha256=self._hashes[split].hexdigest(),
-            tokens=tokens.tokens,
-            trained_tokens=tokens.trained_tokens,
-        )
+        notes = [
+            FileNote(
+                name=file_name(split),
+                split=split,
+                row_count=tokens.row_count,
+                sha256=self._hashes[split].hexdigest(),
+                tokens=tokens.tokens,
+                trained_tokens=tokens.trained_tokens,
+            )
+            for split, tokens in ((split, totals.splits[split]) for split in SPLITS if split in self._streams)
+        ]
+        return tuple(notes), totals
 
 
 def file_name(split: Split) -> str:
