@@ -75,7 +75,7 @@ async def _serve(root: Path, number: int) -> None:
 def test_nobody_serves_the_bad_release_once_the_command_confirmed(
     project: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("LIMIT_S", "CONFIRM_LIMIT_S"):  # of people's patience; here four processes share a machine
+    for limit in ("STATE_TIMEOUT_S", "CONFIRM_TIMEOUT_S"):  # of people's patience; here four processes share a machine
         monkeypatch.setattr(f"flowai.releases.fleet.{limit}", PATIENCE_S)
     done = fleet(serve, project.root, range(PROCESS_COUNT))
     try:
