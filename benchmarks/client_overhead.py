@@ -38,14 +38,13 @@ PAIRS_COUNT = 15
 PROCESS_PAIRS_COUNT = 3
 MODEL = "openai/gpt-4o-mini"
 KEY = "sk-loopback"
-PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.py"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+PROVIDER = (sys.executable, "-m", "support.scripted_provider")
 
 
 def rows() -> list[tuple[str, str, str, str, str]]:
     """Measure and return the rows of the table."""
-    server = subprocess.Popen(
-        [sys.executable, str(PROVIDER), "--delay-ms", str(DELAY_MS)], stdout=subprocess.PIPE, text=True
-    )
+    server = subprocess.Popen([*PROVIDER, "--delay-ms", str(DELAY_MS)], cwd=TESTS, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None  # noqa: S101 - for the type checker
         base_url = server.stdout.readline().strip()

@@ -55,8 +55,11 @@ class Cost(NamedTuple):
 
 def rows() -> list[tuple[str, ...]]:
     """Measure and return the rows; cells as in HEADER."""
-    command = [sys.executable, str(TESTS / "scripted_provider.py"), "--port", "0", "--delay-ms", str(DELAY_MS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, tempfile.TemporaryDirectory() as place:
+    command = [sys.executable, "-m", "support.scripted_provider", "--port", "0", "--delay-ms", str(DELAY_MS)]
+    with (
+        subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, text=True) as server,
+        tempfile.TemporaryDirectory() as place,
+    ):
         try:
             assert server.stdout is not None  # noqa: S101 - asked for above
             base_url = server.stdout.readline().split()[-1]

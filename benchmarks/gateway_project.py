@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-loopback-0000"
-PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.py"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+PROVIDER = (sys.executable, "-m", "support.scripted_provider")
 VARIABLES = {"text": "hello"}
 REGISTRY = """\
 schema_version: 1
@@ -37,7 +38,7 @@ PROMPT = '---\ninput: {schema: {text: string}}\n---\n{{role "user"}}{{text}}\n'
 @contextmanager
 def provider(*options: str) -> Iterator[str]:
     """Run a scripted provider and yield its base URL."""
-    server = subprocess.Popen([sys.executable, str(PROVIDER), *options], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([*PROVIDER, *options], cwd=TESTS, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None  # noqa: S101 - for the type checker
         yield server.stdout.readline().strip()

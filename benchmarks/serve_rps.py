@@ -32,7 +32,8 @@ PAIRS_COUNT = 5
 DELAY_MS = 5
 START_TIMEOUT_S = 90.0
 KEY = "sk-loopback"
-PROVIDER = Path(__file__).parents[1] / "tests" / "support" / "scripted_provider.py"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+PROVIDER = (sys.executable, "-m", "support.scripted_provider")
 PEER_VARIABLE = "FLOWAI_BENCH_LITELLM"
 FLOWAI_REGISTRY = """\
 schema_version: 1
@@ -90,7 +91,7 @@ def rows() -> list[tuple[str, str, str, str, str]]:
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         provider = subprocess.Popen(
-            [sys.executable, str(PROVIDER), "--delay-ms", str(DELAY_MS)], stdout=subprocess.PIPE, text=True
+            [*PROVIDER, "--delay-ms", str(DELAY_MS)], cwd=TESTS, stdout=subprocess.PIPE, text=True
         )
         try:
             assert provider.stdout is not None  # noqa: S101 - for the type checker

@@ -1,11 +1,8 @@
 """A loopback provider that speaks OpenAI's protocol and misbehaves on request; tests and benchmarks call it.
 
-In: replies to give, in order or by a function of the request. Out: HTTP answers, and what was asked.
-Must never know flowai.
-
 In a test: `with ScriptedProvider() as provider: provider.script(Reply(status=429, retry_after="3"))`, then call
-`provider.base_url`. From a shell: `python tests/support/scripted_provider.py --port 0 --delay-ms 50` prints its URL and
-serves until it is killed; `GET /count` tells how many requests came. One request costs about 0.1 ms of CPU.
+`provider.base_url`. From a shell, in `tests/`: `python -m support.scripted_provider --port 0 --delay-ms 50` prints its
+URL and serves until it is killed; `GET /count` returns the number of requests. One request costs about 0.1 ms of CPU.
 """
 
 from __future__ import annotations
