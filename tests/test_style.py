@@ -7,6 +7,7 @@ import io
 import re
 import tokenize
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "flowai"
 FILES = sorted(PACKAGE.rglob("*.py"))
+PACKAGES = sorted({path.relative_to(PACKAGE).parts[0] for path in FILES})
 MAX_FILES_PER_FOLDER = 20
 
 SHARED_CLASS_NAMES = {
@@ -61,6 +63,15 @@ RETIRED_PHRASES = re.compile(
 )
 
 
+def files_of(package: str) -> list[Path]:
+    return [path for path in FILES if path.relative_to(PACKAGE).parts[0] == package]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def shown(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
@@ -79,7 +90,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value
 
@@ -103,31 +114,40 @@ def tokens(name: str) -> set[str]:
     return {part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
-def test_docstrings_begin_with_a_verb_or_noun_of_the_field(path: Path) -> None:
-    wrong = [
-        f"{line}: {text.splitlines()[0]}"
-        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_begin_with_a_verb_or_noun_of_the_field(package: str) -> None:
+    assert not [
+        f"{shown(path)}:{line}: {text.splitlines()[0]}"
+        for path in files_of(package)
+        for line, text in docstrings(parsed(path))
         if (first := re.match(r"[A-Za-z]+", text)) and first[0].lower() in RETIRED_OPENERS
     ]
-    assert not wrong
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
-def test_comments_and_docstrings_have_no_retired_phrase(path: Path) -> None:
-    assert not [f"{line}: {found[0]}" for line, text in texts(path) if (found := RETIRED_PHRASES.search(text))]
+@pytest.mark.parametrize("package", PACKAGES)
+def test_comments_and_docstrings_have_no_retired_phrase(package: str) -> None:
+    assert not [
+        f"{shown(path)}:{line}: {found[0]}"
+        for path in files_of(package)
+        for line, text in texts(path)
+        if (found := RETIRED_PHRASES.search(text))
+    ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=shown)
-def test_public_names_have_no_retired_word(path: Path) -> None:
-    names = defined_names(ast.parse(path.read_text(encoding="utf-8")))
-    assert not [f"{line}: {name}" for line, name in names if tokens(name) & RETIRED_TOKENS]
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_have_no_retired_word(package: str) -> None:
+    assert not [
+        f"{shown(path)}:{line}: {name}"
+        for path in files_of(package)
+        for line, name in defined_names(parsed(path))
+        if tokens(name) & RETIRED_TOKENS
+    ]
 
 
 def test_no_class_name_is_defined_twice() -> None:
     places = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{shown(path)}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1 and name not in SHARED_CLASS_NAMES} == {}
