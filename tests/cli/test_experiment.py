@@ -167,7 +167,7 @@ def test_stop_takes_the_entry_out_and_nothing_else(experiment: Experiment, proje
     assert entry.evidence["experiment"]["arms"]["B"]["params"] == {"temperature": 0.5}
     again = experiment("stop", "tone")
     assert again.code == 0
-    assert "tone is over: stopped by " in again.out
+    assert "tone has ended: stopped by " in again.out
     assert again.out.endswith("; nothing changed\n")
     assert len(project.entries()) == 1
 
@@ -220,7 +220,7 @@ def test_the_winner_becomes_a_release(experiment: Experiment, project: ReleasePr
     after = text(project)
     again = experiment("adopt", "tone")
     assert again.code == 0
-    assert "tone is over: adopted as v4 by " in again.out
+    assert "tone has ended: adopted as v4 by " in again.out
     assert again.out.endswith("; nothing changed\nThen: flowai release publish v4\n")
     assert text(project) == after
     assert len(project.entries()) == 1

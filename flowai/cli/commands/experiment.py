@@ -156,7 +156,7 @@ def ended_lines(ended: EndResult) -> Iterator[str]:
     yield from (f"warning: {warning}" for warning in ended.warnings)
     env = f" --env {ended.environment}" if ended.environment else ""
     if not ended.changed:
-        yield f"{ended.experiment} is over: {one_line(ended.ended)}; nothing changed"
+        yield f"{ended.experiment} has ended: {one_line(ended.ended)}; nothing changed"
     else:
         yield from _done_lines(ended)
     if ended.release is not None and ended.release != ended.serving:

@@ -119,4 +119,4 @@ def _seconds(duration: str) -> float:
     try:
         return parse_duration_s(duration)
     except ValueError:
-        raise UsageError(f"`--drain {duration}` is no duration", hint="write it as `30s` or `2m`") from None
+        raise UsageError(f"--drain: found `{duration}`, expected a duration such as `30s` or `2m`") from None
