@@ -173,7 +173,7 @@ def test_a_new_key_opens_the_server_to_its_tenant(
     [
         (["--host", "192.0.2.1"], 2, "no keys"),
         (["--host", "no.such.host.invalid"], 2, "no keys"),
-        (["--drain", "soon"], 2, "no duration"),
+        (["--drain", "soon"], 2, "expected a duration"),
         (["--new-key", "a b"], 2, "cannot name a tenant"),
         (["--env", "nowhere"], 2, "no environment"),
     ],
