@@ -30,7 +30,6 @@ PROCESS_COUNT = 4
 CALLER_COUNT = 2
 PAUSE_S = 0.05
 OPEN_S = 2.0
-LATEST_S = 0.05
 MOST_FROZEN_S = 3.0  # a Redis that says nothing is given up after half a second
 CYCLE_COUNT = 3
 
@@ -103,21 +102,20 @@ def call_until_stopped(root: str, number: int) -> Counter[str]:
     return outcomes
 
 
-def one_outage(log: Log) -> tuple[float, int]:
-    """Let the provider die and get well; give the latest start after the sixth failure, and the probes until then."""
+def one_outage(log: Log) -> tuple[int, int]:
+    """Let the provider die and get well; count the calls after the sixth failure, and the probes until it is well."""
     began_s = time.monotonic()
     log.is_well = False
     wait_until(lambda: len(log.since(began_s)) >= 6)
-    sixth_s = log.since(began_s)[5]
-    time.sleep(OPEN_S * 0.9)  # the breaker is open: who comes now has come too late
-    latest_s = log.since(began_s)[-1] - sixth_s
+    time.sleep(OPEN_S * 0.9)  # the breaker is open: who comes now was on the way
+    late_count = len(log.since(began_s)) - 6
     opened_s = time.monotonic()
     time.sleep(OPEN_S)  # one probe, which fails, and opens it again
     probe_count = len(log.since(opened_s))
     log.is_well = True
     well_s = time.monotonic()
     wait_until(lambda: len(log.since(well_s)) > PROCESS_COUNT * CALLER_COUNT)  # closed: all go there again
-    return latest_s, probe_count
+    return late_count, probe_count
 
 
 def test_the_sixth_failure_opens_the_breaker_for_every_process(project: Sample) -> None:
@@ -129,8 +127,8 @@ def test_the_sixth_failure_opens_the_breaker_for_every_process(project: Sample) 
     outcomes = sum(done.result(), Counter[str]())
     assert set(outcomes) == {"main", "sibling", "other"}, "no call failed"
     assert [probe_count for _, probe_count in outages] == [1] * CYCLE_COUNT
-    # how busy the machine is decides how late a started call arrives; what the gateway does shows in the best cycle
-    assert min(latest_s for latest_s, _ in outages) <= LATEST_S, outages
+    # only a call that was on the way may still arrive, so at most one of each caller
+    assert min(late_count for late_count, _ in outages) < PROCESS_COUNT * CALLER_COUNT, outages
     assert {name for _, name in log.came} == {"gpt-4o-mini", "sibling"}
     skipped = [event for event in project.calls if event.attempts[0].status == "skipped"]
     assert {event.feature for event in skipped} == {"chat", "chat2"}
