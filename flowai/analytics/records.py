@@ -8,8 +8,23 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
-Metric = Literal["error_rate", "json_valid", "slow_calls", "slow_ttft", "acceptance", "save_rate", "hallucination"]
-"""Metrics for which evidence is computed. `slow_calls`, `slow_ttft`: above the baseline's frozen p95. `acceptance`: of
+Metric = Literal[
+    "error_rate",
+    "json_valid",
+    "slow_calls",
+    "latency",
+    "slow_ttft",
+    "ttft",
+    "cost",
+    "cancelled",
+    "degraded",
+    "acceptance",
+    "save_rate",
+    "hallucination",
+]
+"""Metrics for which evidence is computed. `error_rate`: of calls whose own model failed, whatever the caller got.
+`slow_calls`, `slow_ttft`: above the baseline's frozen limit. `latency`, `ttft`: geometric means. `cost`: mean, single
+calls capped. `cancelled`: the caller left. `degraded`: another model or the last resort answered. `acceptance`: of
 answers with feedback. `save_rate`: of all answers. `hallucination`: of answers with a score for it."""
 
 ProblemKind = Literal["unreadable", "unknown_version", "broken", "future", "duplicated", "conflicting"]

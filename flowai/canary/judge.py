@@ -8,11 +8,11 @@ from flowai.canary.plot_series import plots_of
 from flowai.canary.report_records import CanaryReport, HourlyVerdict, TrafficSplit, with_digest
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison
+from flowai.comparison.records import CallForecast
 from flowai.comparison.spec import HOUR_US
-from flowai.comparison.summary import arm_report, clamp_e_value, metric_report, to_range
+from flowai.comparison.summary import arm_report, clamp_e_value, feature_reports, metric_report, to_range
 from flowai.comparison.validity import problems_of, sample_ratio_mismatch, validity_problems, warnings_of
-from flowai.statistics.histogram import BUCKET_RATIO, quantile_ratio
-from flowai.statistics.intervals import mean_ratio
+from flowai.statistics.histogram import quantile_ratio
 from flowai.timestamps import format_us
 
 if TYPE_CHECKING:
@@ -46,8 +46,11 @@ def evaluate_rollout(
     comparison = Comparison.build(counts, spec, rules, pair)
     findings = comparison.findings()
     verdict, reasons, statuses = _verdict(comparison, findings, doubts)
-    needed = {one.name: comparison.calls_needed(one) for one in findings if statuses[one.name] == "inconclusive"}
-    last = comparison.last_needed(needed, verdict)
+    forecasts = {
+        one.name: _forecast(comparison, one)
+        for one in findings
+        if statuses[one.name] == "inconclusive" and one.is_guardrail
+    }
     stage = comparison.stage
     report = CanaryReport(
         verdict=verdict,
@@ -63,7 +66,9 @@ def evaluate_rollout(
             "candidate": arm_report(counts, stage, pair.candidate, sides.releases[pair.candidate]),
             "control": arm_report(counts, stage, pair.control, rules.baseline),
         },
-        metrics=tuple(metric_report(one, statuses[one.name], needed.get(one.name)) for one in findings),
+        metrics=tuple(metric_report(one, statuses[one.name], forecasts.get(one.name)) for one in findings),
+        features=feature_reports(counts, stage, pair.candidate, pair.control),
+        error_classes=_error_classes(counts, pair, stage),
         splits=tuple(
             TrafficSplit(stage=one.name, counts=users, e_value=clamp_e_value(sample_ratio_mismatch(users, one)))
             for index, one in enumerate(spec.stages)
@@ -73,18 +78,30 @@ def evaluate_rollout(
         warnings=(*warnings, *warnings_of(counts, spec)),
         latency_p95=_quantiles(counts, "slow_calls", pair, stage),
         ttft_p95=_quantiles(counts, "slow_ttft", pair, stage),
-        usd_per_call=_costs(counts, pair, stage),
-        slow_above={
-            feature: BUCKET_RATIO ** (one.above + 1)
-            for feature, one in sorted(counts.frozen.get("slow_calls", {}).items())
-        },
-        sampled_users=dict(counts.sampled_users),
-        needed_count=last,
-        needed_s=None if last is None else comparison.time_of(last),
+        slow_above={feature: one.value for feature, one in sorted(counts.limits.get("slow_calls", {}).items())},
+        sample={side: one.mask + 1 for side, one in sorted(counts.schedules.items()) if one.mask},
         replay=tuple(_replay(comparison, doubts)) if replay else (),
-        plots=plots_of(counts, comparison.tracks, rules.guardrails, pair, stage),
+        plots=plots_of(comparison, findings),
     )
     return with_digest(report)
+
+
+def _forecast(comparison: Comparison, finding: MetricFinding) -> CallForecast | None:
+    forecast = comparison.forecast(finding)
+    if forecast is None:
+        return None
+    seconds = None if forecast.calls is None else comparison.time_of(forecast.calls)
+    return CallForecast(calls=forecast.calls, low=forecast.low, high=forecast.high, seconds=seconds)
+
+
+def _error_classes(counts: Counts, pair: ArmPair, stage: int) -> dict[str, tuple[int, int]]:
+    """Return the calls of candidate and control that ended with each class of error, most calls first."""
+    found: dict[str, list[int]] = {}
+    for (side, of_stage, name), hours in counts.error_classes.items():
+        if of_stage == stage and side in (pair.candidate, pair.control):
+            found.setdefault(name, [0, 0])[side == pair.control] += sum(hours.values())
+    ordered = sorted(found.items(), key=lambda item: (-sum(item[1]), item[0]))
+    return {name: (candidate, control) for name, (candidate, control) in ordered}
 
 
 def _verdict(
@@ -103,7 +120,7 @@ def _verdict(
 
 def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVerdict]:
     """Yield the verdict at the end of each hour, from what was known then."""
-    first, last = comparison.spec.stages[0].time_range.since_us, comparison.spec.until_us
+    first, last = comparison.spec.stages[0].time_range.since_us, comparison.spec.now_us
     for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
         then = comparison.as_of(hour_us)
         verdict, reasons, _ = _verdict(then, then.findings(), doubts)
@@ -113,9 +130,3 @@ def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVer
 def _quantiles(counts: Counts, metric: Metric, pair: ArmPair, stage: int) -> Range:
     candidate, control = (counts.latencies_of(metric, side, stage) for side in (pair.candidate, pair.control))
     return to_range(quantile_ratio(candidate, control, 0.95))
-
-
-def _costs(counts: Counts, pair: ArmPair, stage: int) -> Range:
-    arms = (counts.for_stage(side, stage) for side in (pair.candidate, pair.control))
-    candidate, control = ((one.priced_count, one.cost_nano_usd, one.cost_squares) for one in arms)
-    return to_range(mean_ratio(candidate, control))

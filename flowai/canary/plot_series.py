@@ -5,39 +5,45 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flowai.canary.report_records import Plots, Point
+from flowai.canary.report_records import EvidencePlot, Plots, Point
 from flowai.statistics.histogram import BUCKET_RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flowai.analytics.records import Metric
-    from flowai.comparison.blocks import ArmPair, EvidenceSeries
     from flowai.comparison.counts import Counts
+    from flowai.comparison.evidence import Comparison
+    from flowai.comparison.verdict import MetricFinding
 
 MAX_POINTS = 240
 BUCKETS_PER_BAR = 10
 
 
-def plots_of(
-    counts: Counts, tracks: Mapping[Metric, EvidenceSeries], guardrails: Sequence[Metric], pair: ArmPair, stage: int
-) -> Plots:
+def plots_of(comparison: Comparison, findings: Sequence[MetricFinding]) -> Plots:
     """Return the data of the plots."""
-    arms = {"candidate": pair.candidate, "control": pair.control}
+    arms = {"candidate": comparison.pair.candidate, "control": comparison.pair.control}
+    counts, stage = comparison.counts, comparison.stage
     return Plots(
-        evidence={name: _evidence(tracks[name]) for name in guardrails},
+        evidence={one.name: _evidence(comparison, one) for one in findings if one.is_guardrail},
         latency={name: _bars(counts.latencies_of("slow_calls", side, stage)) for name, side in arms.items()},
         errors={name: _errors(counts, side) for name, side in arms.items()},
     )
 
 
-def _evidence(track: EvidenceSeries) -> tuple[Point, ...]:
-    step = max(1, math.ceil(len(track.untils_us) / MAX_POINTS))
-    kept = range(len(track.untils_us) - 1, -1, -step)  # the last one is always kept
-    return tuple(
-        Point(at_s=track.untils_us[at] // 1_000_000, value=track.worse_log_es[at] / math.log(10))
-        for at in reversed(kept)
+def _evidence(comparison: Comparison, finding: MetricFinding) -> EvidencePlot:
+    worse, safe = comparison.worse[finding.name], comparison.means[finding.name, comparison.stage]
+    return EvidencePlot(
+        worse=_points(worse.untils_us, worse.log_es),
+        worse_acts_at=-math.log10(finding.alpha),
+        safe=_points(safe.moments_us, [one.safe_log_e for one in safe.means]),
+        safe_acts_at=-math.log10(comparison.rules.alpha),
     )
+
+
+def _points(moments_us: Sequence[int], log_es: Sequence[float]) -> tuple[Point, ...]:
+    step = max(1, math.ceil(len(moments_us) / MAX_POINTS))
+    kept = range(len(moments_us) - 1, -1, -step)  # the last one is always kept
+    return tuple(Point(at_s=moments_us[at] // 1_000_000, value=log_es[at] / math.log(10)) for at in reversed(kept))
 
 
 def _bars(buckets: Mapping[int, int]) -> tuple[tuple[float, float], ...]:
@@ -51,11 +57,13 @@ def _bars(buckets: Mapping[int, int]) -> tuple[tuple[float, float], ...]:
 
 def _errors(counts: Counts, side: str) -> tuple[Point, ...]:
     by_hour: dict[int, list[int]] = {}
-    for (of_side, _, hour_us), sums in counts.calls.items():
+    for (of_side, *_, hour_us), sums in counts.calls.items():
         if of_side == side:
             numbers = by_hour.setdefault(hour_us, [0, 0])
-            numbers[0] += sums.call_count
+            numbers[0] += sums.ended_count
             numbers[1] += sums.failed_count
     return tuple(
-        Point(at_s=hour_us // 1_000_000, value=failed / count) for hour_us, (count, failed) in sorted(by_hour.items())
+        Point(at_s=hour_us // 1_000_000, value=failed / count)
+        for hour_us, (count, failed) in sorted(by_hour.items())
+        if count
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flowai.comparison.verdict import METRIC_LABELS
+from flowai.comparison.metrics import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def evidence_svg(report: CanaryReport) -> str:
     """Return the plot of each guardrail's evidence over time; empty without data."""
     lines = [
         _PlotLine(
-            METRIC_LABELS[metric.name], [(point.at_s, point.value) for point in report.plots.evidence[metric.name]]
+            label_of(metric.name), [(point.at_s, point.value) for point in report.plots.evidence[metric.name].worse]
         )
         for metric in report.metrics
         if report.plots.evidence.get(metric.name)

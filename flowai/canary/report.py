@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import CLOCK_SKEW_S, days_around
+from flowai.analytics.event_query import days_around
 from flowai.canary.judge import evaluate_rollout
 from flowai.canary.pages import canary_page
 from flowai.canary.plots import svgs_of
 from flowai.canary.stage_history import rollout_of
 from flowai.comparison.count import count_log
 from flowai.comparison.evidence import DecisionRules
+from flowai.comparison.metrics import METRICS
 from flowai.comparison.page import page_writers
-from flowai.comparison.spec import METRICS, ComparisonSpec, rollout_sides
+from flowai.comparison.spec import ComparisonSpec, rollout_sides
 from flowai.rendering.report_files import check_endings, write_reports
 from flowai.storage.files import write_atomic
 from flowai.timestamps import parse_moment, parse_option_s, to_us
@@ -81,7 +82,7 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
         stages=rollout.stages,
         feature=options.feature,
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
-        now_us=to_us(now) + CLOCK_SKEW_S * 1_000_000,
+        now_us=to_us(now),
     )
     places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(spec.time_range))
     with places as directories:
@@ -103,9 +104,7 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
 
 def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
     policy = workspace.registry.policies.canary
-    margins: dict[Metric, float] = {
-        name: getattr(policy.margins, "slow_calls" if name == "slow_ttft" else name) for name in METRICS
-    }
+    margins: dict[Metric, float] = {name: policy.margins.of(name) for name in METRICS}
     served: dict[str, int] = {}
     for one, hours in counts.versions.items():
         if one.side == "control" and one.release:

@@ -6,8 +6,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from flowai.analytics.records import NOT_MEASURED, SCHEMA_VERSION, DataProblem, Range, ReportRecord
-from flowai.comparison.records import ArmReport, CanaryVerdict, MetricReport
+from flowai.analytics.records import SCHEMA_VERSION, DataProblem, Range, ReportRecord
+from flowai.comparison.records import ArmReport, CanaryVerdict, FeatureReport, MetricReport
 
 Digested = TypeVar("Digested", bound=msgspec.Struct)
 
@@ -20,15 +20,26 @@ class Point(ReportRecord, frozen=True, kw_only=True, array_like=True):
     value: float
 
 
+class EvidencePlot(ReportRecord, frozen=True, kw_only=True):
+    """Evidence for a metric over time, log10."""
+
+    worse: tuple[Point, ...]
+    """That the candidate is worse; it decides at `worse_acts_at`."""
+    worse_acts_at: float
+    safe: tuple[Point, ...]
+    """That it is not worse by the margin, in this stage; it decides at `safe_acts_at`."""
+    safe_acts_at: float
+
+
 class Plots(ReportRecord, frozen=True, kw_only=True):
     """Data of the plots."""
 
-    evidence: dict[str, tuple[Point, ...]]
-    """By guardrail, log10 of the evidence that the candidate is worse, at the end of blocks."""
+    evidence: dict[str, EvidencePlot]
+    """By guardrail."""
     latency: dict[str, tuple[tuple[float, float], ...]]
     """By arm, share of calls by upper edge in milliseconds (10 % steps)."""
     errors: dict[str, tuple[Point, ...]]
-    """By arm, error rate of calls by hour."""
+    """By arm, share of calls whose own model failed, by hour."""
 
 
 class TrafficSplit(ReportRecord, frozen=True, kw_only=True):
@@ -71,11 +82,15 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     until: str
     """End of the stage, or time of the report (RFC 3339, UTC)."""
     unit: Literal["user", "call"]
-    """Assignment unit: `user` (or session), or `call` if no call names one."""
+    """What is counted: `user` (or session; calls without either count as users), or `call` if no call names one."""
     arms: dict[str, ArmReport]
     """`candidate` and `control`."""
     metrics: tuple[MetricReport, ...]
     """Guardrails first."""
+    features: tuple[FeatureReport, ...]
+    """Calls by feature."""
+    error_classes: dict[str, tuple[int, int]]
+    """Calls of candidate and control that ended with an error, by class."""
     splits: tuple[TrafficSplit, ...]
     """By stage."""
     problems: tuple[DataProblem, ...]
@@ -85,18 +100,12 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     ttft_p95: Range
     """Ratio of the candidate's p95 time to first token to the control's."""
     slow_above: dict[str, float]
-    """By feature, the baseline's frozen p95 in milliseconds."""
-    needed_count: int | None
-    """More candidate units until the last guardrail is non-inferior; None if unknown or not needed."""
-    needed_s: float | None
-    """Seconds until then at this pace."""
+    """By feature, the limit above which an answer is slow, in milliseconds: the baseline's frozen p95 and 10 %."""
     replay: tuple[HourlyVerdict, ...]
     """Verdicts at earlier hours, if requested."""
     plots: Plots
-    usd_per_call: Range = NOT_MEASURED
-    """Ratio of the mean cost of a call by a model, candidate to control."""
-    sampled_users: dict[str, int] = msgspec.field(default_factory=dict)
-    """Calls by arm whose users are sampled; all calls unless there are very many."""
+    sample: dict[str, int] = msgspec.field(default_factory=dict)
+    """By arm, N where the users of 1 in N are counted; arms that are counted whole are left out."""
     digest: str = ""
     """SHA-256 of the report's JSON without this field, hex."""
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.comparison.text import format_cost, format_difference, format_split, seconds_between, shown_rate
-from flowai.comparison.verdict import METRIC_LABELS, STATUS_LABELS
+from flowai.comparison.metrics import label_of
+from flowai.comparison.text import (
+    format_cost,
+    format_effect,
+    format_margin,
+    format_split,
+    format_value,
+    seconds_between,
+)
+from flowai.comparison.verdict import STATUS_LABELS
 from flowai.rendering.formatting import MISSING_TEXT, count, duration, format_evidence, rounded, span
 
 if TYPE_CHECKING:
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
     from flowai.canary.report_records import CanaryReport
     from flowai.comparison.records import MetricReport
 
-COLUMNS = ("metric", "candidate", "control", "difference [95 %]", "margin", "evidence", "status")
+COLUMNS = ("metric", "candidate", "control", "effect [95 %]", "margin", "evidence", "status")
 ARM_COLUMNS = ("", "candidate", "control", "ratio [95 %]")
 VERDICT_WORDS = {"promote": "PROMOTE", "hold": "HOLD", "rollback": "ROLLBACK", "invalid": "INVALID"}
 
@@ -26,24 +34,16 @@ def metric_rows(report: CanaryReport) -> list[tuple[str, ...]]:
 
 
 def _metric_row(metric: MetricReport) -> tuple[str, ...]:
-    rates = (metric.candidate.rate, metric.control.rate)
-    shown = [shown_rate(metric.name, rate) for rate in rates]
+    has_data = metric.candidate.count and metric.control.count
     return (
-        METRIC_LABELS[metric.name],
-        *(
-            MISSING_TEXT if rate is None else _percent(rate, metric.candidate.count + metric.control.count)
-            for rate in shown
-        ),
-        format_difference(metric),
-        f"{metric.margin * 100:g} pt",
-        format_evidence(metric.e_value) if metric.candidate.count and metric.control.count else MISSING_TEXT,
+        label_of(metric.name),
+        format_value(metric, metric.candidate_value),
+        format_value(metric, metric.control_value),
+        format_effect(metric),
+        format_margin(metric),
+        format_evidence(metric.e_value) if has_data else MISSING_TEXT,
         STATUS_LABELS[metric.status] if metric.is_guardrail else f"({STATUS_LABELS[metric.status]})",
     )
-
-
-def _percent(rate: float, total: int) -> str:
-    """Format a rate with the digits that its counts support."""
-    return f"{rate * 100:.{2 if total > 100_000 else 1}f} %"  # noqa: PLR2004 - 0.1 % of so many is still a hundred
 
 
 def headline(report: CanaryReport) -> str:
@@ -70,7 +70,7 @@ def arm_rows(report: CanaryReport) -> list[tuple[str, str, str, str]]:
         ("calls", lambda arm: f"{arm.call_count:,}", MISSING_TEXT),
         ("p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.latency), _p95(report.latency_p95)),
         ("TTFT p50, p95, p99", lambda arm: ", ".join(duration(one) for one in arm.ttft), _p95(report.ttft_p95)),
-        ("cost of 1,000 calls to models", format_cost, _interval(report.usd_per_call)),
+        ("cost of 1,000 calls to models", format_cost, MISSING_TEXT),
     ):
         rows.append((name, pick(arms[0]), pick(arms[1]), ratio))
     return rows
@@ -94,7 +94,7 @@ def times_line(report: CanaryReport) -> str:
         (
             f"p95 {duration(candidate.latency[1])} / {duration(control.latency[1])}{_ratio(report.latency_p95)}",
             f"TTFT p95 {duration(candidate.ttft[1])} / {duration(control.ttft[1])}{_ratio(report.ttft_p95)}",
-            f"1,000 calls {format_cost(candidate)} / {format_cost(control)}{_ratio(report.usd_per_call)}",
+            f"1,000 calls {format_cost(candidate)} / {format_cost(control)}",
         )
     )
 
@@ -112,26 +112,18 @@ def reason_line(report: CanaryReport) -> str:
     """Return the reasons; for `hold` the number of calls that are needed."""
     if report.verdict != "hold":
         return "; ".join(report.reasons)
-    needs = [
-        _calls_needed_text(one, report) for one in report.metrics if one.is_guardrail and one.status == "inconclusive"
-    ]
+    needs = [_calls_needed_text(one) for one in report.metrics if one.is_guardrail and one.status == "inconclusive"]
     return "; ".join(need for need in needs if need) or "; ".join(report.reasons)
 
 
-def _calls_needed_text(metric: MetricReport, report: CanaryReport) -> str:
-    label = METRIC_LABELS[metric.name]
-    if metric.needed_count is None:
-        return f"{label} is inconclusive"
-    in_s = _time_of(metric.needed_count, report)
-    return f"{label} needs about {count(rounded(metric.needed_count), 'more call', 'more calls')}{in_s}"
-
-
-def _time_of(needed_count: int, report: CanaryReport) -> str:
-    calls = report.arms["candidate"].call_count
-    if not calls:
-        return ""
-    seconds = needed_count * seconds_between(report.since, report.until) / calls
-    return f" (about {span(max(seconds, 60))} at this rate)"
+def _calls_needed_text(metric: MetricReport) -> str:
+    label, forecast = label_of(metric.name), metric.forecast
+    if forecast is None:
+        return f"not enough data yet for {label}"
+    if forecast.calls is None:
+        return f"{label} would not become non-inferior at this difference"
+    time = "" if forecast.seconds is None else f" (about {span(max(forecast.seconds, 60))} at this rate)"
+    return f"{label} needs about {count(rounded(forecast.calls), 'more call', 'more calls')}{time}"
 
 
 def replay_rows(report: CanaryReport) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Joins time cells into blocks and accumulates evidence over them, as of now and of any earlier time."""
+"""Joins time cells into blocks and accumulates evidence of harm over them, as of now and of any earlier time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flowai.comparison.metrics import METRIC_KINDS
 from flowai.comparison.spec import CELL_US, HOUR_US
 from flowai.statistics.evalues import Block, EProcess, RateEProcess, RatioEProcess
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from flowai.comparison.counts import TimeBucket
 
 MIN_UNITS_PER_BLOCK = 50
-"""A block closes when it has this many users at risk in both arms together, at least one in each. With thin traffic one
-arm of a single cell may be empty, and such a cell adds no evidence; a block of n users loses 1 / n of its evidence
-(decision 0045). Neither time nor number depends on how the calls went."""
+"""A block with both arms closes when it has this many users at risk, or after an hour. Where one arm is empty, it waits
+for that arm: such a block has no evidence. A block of n users loses 1 / n of its evidence (decision 0045). Neither time
+nor number depends on how the calls went."""
 
 
 MIN_PART = 100
-"""With heavy traffic a block also holds 1 / 100 of the users of its stream before it, unless it is an hour old: ten
+"""With heavy traffic a block also holds 1 / 100 of the users of its stage before it, unless it is an hour old: ten
 thousand blocks yield no more evidence than a few hundred, and take longer."""
 
 
@@ -33,14 +34,17 @@ class ArmPair:
     candidate: str
     control: str
     extra_control: str | None = None
-    """Arm whose users are added to the control's in blocks of evidence."""
+    """Arm whose users are added to the control's."""
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The control and the extra arm."""
+        return (self.control, *((self.extra_control,) if self.extra_control else ()))
 
     def users_of(self, cell: TimeBucket) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return (users at risk, failures) of the candidate and of the control with its extra arm in a cell."""
-        no_users = (0, 0)
-        control = cell.sides.get(self.control, no_users)
-        extra_control = cell.sides.get(self.extra_control or "", no_users)
-        return cell.sides.get(self.candidate, no_users), (control[0] + extra_control[0], control[1] + extra_control[1])
+        """Return (users at risk, first failures) of the candidate and of the baseline in a cell."""
+        users = [cell.sides.get(side, (0, 0)) for side in self.baselines]
+        return cell.sides.get(self.candidate, (0, 0)), (sum(one[0] for one in users), sum(one[1] for one in users))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,90 +54,98 @@ class TimedBlock:
     until_us: int
     """Microseconds since 1970."""
     stage: int
-    feature: str
     block: Block
 
 
 @dataclass(kw_only=True, slots=True)
 class EvidenceSeries:
-    """Evidence for one metric over time."""
+    """Evidence over time that the candidate is worse, for one metric."""
 
-    worse: EProcess
-    """Evidence that the candidate is worse than the control."""
-    safe: EProcess
-    """Evidence that it is not worse by the margin."""
+    worse: EProcess | None = None
+    """Its process, for forecasts; None for means."""
     untils_us: list[int] = field(default_factory=list)
-    """Ends of blocks."""
-    worse_log_es: list[float] = field(default_factory=list)
-    peak_log_es: list[float] = field(default_factory=list)
-    safe_log_es: list[float] = field(default_factory=list)
-    """This and the two above: log e-values at each end."""
+    """Times at which the evidence changed."""
+    log_es: list[float] = field(default_factory=list)
+    """Log e-values from each of these times on."""
+    peaks: list[float] = field(default_factory=list)
+    """The largest so far."""
     blocks: list[TimedBlock] = field(default_factory=list)
 
-    def at(self, moment_us: int) -> tuple[float, float, float]:
-        """Return worse, peak and safe as they were known at a time; 0 before the first block."""
+    def append(self, moment_us: int, log_e: float) -> None:
+        """Add the evidence from a time on, later than all others."""
+        self.untils_us.append(moment_us)
+        self.log_es.append(log_e)
+        self.peaks.append(max(log_e, self.peaks[-1] if self.peaks else 0.0))
+
+    def at(self, moment_us: int) -> tuple[float, float]:
+        """Return the evidence and its peak as they were known at a time; 0 before the first."""
         index = bisect_right(self.untils_us, moment_us) - 1
-        if index < 0:
-            return 0.0, 0.0, 0.0
-        return self.worse_log_es[index], self.peak_log_es[index], self.safe_log_es[index]
-
-
-FREQUENT_METRICS: frozenset[Metric] = frozenset({"acceptance", "save_rate"})
-"""Metrics whose failures are frequent; that selects the e-process."""
-
-DELAYED_METRICS: frozenset[Metric] = frozenset({"acceptance", "save_rate", "hallucination"})
-"""Metrics that depend on feedback or scores, which arrive after the call."""
+        return (self.log_es[index], self.peaks[index]) if index >= 0 else (0.0, 0.0)
 
 
 def accumulate(
-    metric: Metric, margin: float, cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int, delay_us: int = 0
+    metric: Metric, cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int, tolerated_ratio: float = 1.0
 ) -> EvidenceSeries:
-    """Accumulate the evidence for a metric.
-
-    Cells that end after `until_us` are open and add nothing. A cell is known `delay_us` after its end: feedback arrives
-    late.
-    """
-    kind = RateEProcess if metric in FREQUENT_METRICS else RatioEProcess
-    series = EvidenceSeries(worse=kind("worse"), safe=kind("not_worse", margin=margin))
-    for block in close_blocks(cells, pair, until_us=until_us - delay_us):
-        log_e = series.worse.add(block.block, stream=block.feature)
-        series.untils_us.append(block.until_us + delay_us)
-        series.worse_log_es.append(log_e)
-        series.peak_log_es.append(series.worse.peak_log_e)
-        series.safe_log_es.append(series.safe.add(block.block, stream=block.feature))
+    """Accumulate the evidence that the rate of a metric is worse; cells that end after `until_us` are open."""
+    worse: EProcess = RateEProcess("worse")
+    if not METRIC_KINDS[metric].is_frequent:
+        worse = RatioEProcess("worse", tolerated_ratio=tolerated_ratio)
+    series = EvidenceSeries(worse=worse)
+    for block in close_blocks(cells, pair, until_us=until_us):
+        series.append(block.until_us, worse.add(block.block))
         series.blocks.append(block)
     return series
 
 
 def close_blocks(cells: Iterable[TimeBucket], pair: ArmPair, *, until_us: int) -> list[TimedBlock]:
-    """Join cells of one stage and feature until there are enough users; the open rest is left out."""
-    streams: dict[tuple[int, str], list[TimeBucket]] = {}
+    """Join cells of one stage until there are enough users; the open rest is left out."""
+    stages: dict[int, list[TimeBucket]] = {}
     for cell in cells:
         if cell.at_us + CELL_US <= until_us:
-            streams.setdefault((cell.stage, cell.feature), []).append(cell)
-    ordered = (sorted(stream, key=lambda cell: cell.at_us) for stream in streams.values())
-    blocks = [block for stream in ordered for block in _blocks_of(stream, pair)]
-    return sorted(blocks, key=lambda block: (block.until_us, block.stage, block.feature))
+            stages.setdefault(cell.stage, []).append(cell)
+    ordered = (sorted(stage, key=lambda cell: cell.at_us) for stage in stages.values())
+    blocks = [block for stage in ordered for block in _blocks_of(stage, pair, until_us)]
+    return sorted(blocks, key=lambda block: (block.until_us, block.stage))
 
 
-def _blocks_of(cells: Sequence[TimeBucket], pair: ArmPair) -> Iterator[TimedBlock]:
-    counts, failures, before = [0, 0], [0, 0], 0
-    begin_us: int | None = None
-    for cell in cells:
-        begin_us = cell.at_us if begin_us is None else begin_us
+@dataclass(slots=True)
+class _OpenBlock:
+    stage: int
+    begin_us: int
+    counts: list[int] = field(default_factory=lambda: [0, 0])
+    failures: list[int] = field(default_factory=lambda: [0, 0])
+
+    def add(self, cell: TimeBucket, pair: ArmPair) -> None:
         for arm, (count, failed) in enumerate(pair.users_of(cell)):
-            counts[arm] += count
-            failures[arm] += failed
-        is_old = cell.at_us + CELL_US - begin_us >= HOUR_US
-        enough = MIN_UNITS_PER_BLOCK if is_old else max(MIN_UNITS_PER_BLOCK, before / MIN_PART)
-        if min(counts) < 1 or sum(counts) < enough:
-            continue
+            self.counts[arm] += count
+            self.failures[arm] += failed
+
+    def closed(self, until_us: int) -> TimedBlock:
         block = Block(
-            candidate_count=counts[0],
-            control_count=counts[1],
-            candidate_failure_count=failures[0],
-            control_failure_count=failures[1],
+            candidate_count=self.counts[0],
+            control_count=self.counts[1],
+            candidate_failure_count=self.failures[0],
+            control_failure_count=self.failures[1],
         )
-        yield TimedBlock(until_us=cell.at_us + CELL_US, stage=cell.stage, feature=cell.feature, block=block)
-        before += sum(counts)
-        counts, failures, begin_us = [0, 0], [0, 0], None
+        return TimedBlock(until_us=until_us, stage=self.stage, block=block)
+
+
+def _blocks_of(cells: Sequence[TimeBucket], pair: ArmPair, until_us: int) -> Iterator[TimedBlock]:
+    before = 0
+    opened: _OpenBlock | None = None
+    for cell in cells:
+        if opened is not None and min(opened.counts) and cell.at_us >= opened.begin_us + HOUR_US:
+            yield opened.closed(opened.begin_us + HOUR_US)
+            before += sum(opened.counts)
+            opened = None
+        if opened is None:
+            opened = _OpenBlock(stage=cell.stage, begin_us=cell.at_us)
+        opened.add(cell, pair)
+        end_us = cell.at_us + CELL_US
+        enough = max(MIN_UNITS_PER_BLOCK, before / MIN_PART)
+        if min(opened.counts) and (sum(opened.counts) >= enough or end_us >= opened.begin_us + HOUR_US):
+            yield opened.closed(end_us)
+            before += sum(opened.counts)
+            opened = None
+    if opened is not None and min(opened.counts) and opened.begin_us + HOUR_US <= until_us:
+        yield opened.closed(opened.begin_us + HOUR_US)

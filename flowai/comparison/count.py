@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from flowai.analytics.call_table import deduplicate_calls
 from flowai.analytics.event_query import open_log
 from flowai.analytics.unreadable_lines import first_unreadable
-from flowai.comparison.baseline_latency import measure_baseline_latency
-from flowai.comparison.count_calls import LATENCY_METRICS, count_calls, count_problems, traffic_by_arm
-from flowai.comparison.count_users import count_users, is_repeated, sample_users
+from flowai.comparison.baseline_limits import LIMITED_BY, freeze_limits
+from flowai.comparison.count_calls import count_calls, count_problems, traffic_by_arm
+from flowai.comparison.count_users import count_users
 from flowai.comparison.counts import Counts
+from flowai.comparison.facts import build_facts, build_opinions, is_repeated
 from flowai.comparison.sampling import sampling_schedule
 from flowai.comparison.spec import COLUMNS, select_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from flowai.analytics.event_query import Log
-    from flowai.comparison.sampling import SamplingSchedule
     from flowai.comparison.spec import ComparisonSpec
 
 
@@ -38,27 +38,24 @@ def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
     The counts do not depend on the order of events or files.
     """
     select_calls(log, spec)
-    counts = Counts()
-    schedules = _count_calls(log, spec, counts)
+    counts = _count_calls(log, spec)
     if is_repeated(log):
         again = deduplicate_calls(log)
-        counts = Counts()
-        schedules = _count_calls(log, spec, counts)
+        counts = _count_calls(log, spec)
         counts.problems |= {kind: {0: count} for kind, count in again.items()}
     count_problems(log, spec, counts)
-    count_users(log, spec, schedules, counts)
+    build_opinions(log, spec)
+    count_users(log, spec, counts.schedules, counts)
     return counts
 
 
-def _count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> Mapping[str, SamplingSchedule]:
-    """Count calls, and load the calls of sampled users."""
-    traffic = traffic_by_arm(log)
-    schedules = {side: sampling_schedule(calls) for side, calls in traffic.items()}
+def _count_calls(log: Log, spec: ComparisonSpec) -> Counts:
+    """Count calls, and load those of sampled users."""
+    counts = Counts()
+    counts.traffic = traffic_by_arm(log)
+    counts.schedules = {side: sampling_schedule(calls) for side, calls in counts.traffic.items()}
     count_calls(log, spec, counts)
     features = {one.feature for one in counts.versions}
-    counts.frozen = {
-        metric: measure_baseline_latency(log, spec, column, features) for metric, column in LATENCY_METRICS.items()
-    }
-    sample_users(log, spec, schedules, counts)
-    counts.traffic = {side: sum(calls.values()) for side, calls in traffic.items()}
-    return schedules
+    counts.limits = {metric: freeze_limits(log, spec, metric, features) for metric in LIMITED_BY}
+    build_facts(log, spec, counts.schedules, counts)
+    return counts

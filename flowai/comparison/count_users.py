@@ -1,8 +1,8 @@
-"""Counts users with feedback and scores; a user counts once in a time cell.
+"""Counts users: first failures by time cell, means by hour, arrivals.
 
-In each cell a user (or session) is at risk and fails or not; after a first failure the user is not at risk any more. So
-a user whose calls all fail, or who retries, counts once. With very many calls only a sample of users is counted (see
-`sampling`).
+The unit is the user over the whole rollout, across stages, arms and features: a user is at risk of a failure until the
+first one, wherever it was. Users who often fail would otherwise be at risk anew each time they come to another arm, and
+a ramp brings them all to the candidate. Calls without user and session are units of their own.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, bucket
-from flowai.analytics.event_query import ANSWERED, IS_FEEDBACK, IS_SCORE, literal
-from flowai.comparison.count_calls import LATENCY_METRICS, counted_sql
-from flowai.comparison.counts import TimeBucket
-from flowai.comparison.spec import CELL_US, HOUR_US, one_of_sql
+from flowai.comparison.counts import TimeBucket, UserSums
+from flowai.comparison.facts import MILLION
+from flowai.comparison.metrics import DELAYED_METRICS, RATIO_METRICS
+from flowai.comparison.sampling import common_schedule
+from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US, one_of_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flowai.analytics.event_query import Log
     from flowai.analytics.records import Metric
@@ -32,177 +32,150 @@ _STAGES = 64
 _PART_CALLS = 200_000
 """Calls whose users are collapsed at once: about 30 MB."""
 
-_FAILED_IN_CELL: Mapping[Metric, str] = {
-    "error_rate": "bool_or(failed)",
-    "json_valid": "bool_or(invalid_json)",
-    "slow_calls": "bool_or(slow_calls)",
-    "slow_ttft": "bool_or(slow_ttft)",
-    "acceptance": "bool_or(NOT accepted)",
-    "save_rate": "NOT bool_or(saved) FILTER (NOT failed)",
-    "hallucination": "bool_or(hallucinated)",
-}
-"""SQL by metric: whether a user failed in a cell; NULL where nothing was measured."""
-
-_WITH_OPINIONS = """SELECT sampled.*, accepted, hallucinated, coalesce(saved, FALSE) AS saved
-    FROM sampled LEFT JOIN feedback USING (call)"""
-
-_OPINIONS: Mapping[Metric, tuple[str, str]] = {
-    "acceptance": ("accepted IS NOT NULL", "NOT accepted"),
-    "save_rate": ("NOT failed", "NOT failed AND NOT saved"),
-    "hallucination": ("hallucinated IS NOT NULL", "hallucinated"),
-}
-"""SQL by metric of feedback or scores: which calls count, and which of them failed."""
-
-
-def sample_users(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
-    """Build the table `sampled`, calls of sampled users of every arm; set `unit` and `sampled_users` of the counts."""
-    masks = " ".join(f"WHEN side = {literal(side)} THEN {one.mask_sql}" for side, one in sorted(schedules.items()))
-    log.fetch(f"""
-        CREATE OR REPLACE TEMP TABLE sampled AS
-        SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us,
-            unit_hash, key, {counted_sql(spec.sides, counts)} AND {_same_versions(spec, counts)} AS counts,
-            error_class IS NOT NULL AS failed, NOT json_valid AS invalid_json,
-            {_slow_sql("slow_calls", counts)} AS slow_calls, {_slow_sql("slow_ttft", counts)} AS slow_ttft
-        FROM (SELECT *, coalesce(unit_hash, hash(at_us)) AS key FROM selected)
-        WHERE key & CASE WHEN side IS NULL THEN 0 {masks} END = 0
-    """)  # noqa: S608 - names and numbers of ours, names of others quoted
-    rows = log.fetch("SELECT side, count(*), count(unit_hash) FROM sampled GROUP BY ALL ORDER BY ALL")
-    names_users = any(named_count for side, _, named_count in rows if side in spec.sides.arms)
-    counts.unit = "user" if names_users or not rows else "call"
-    counts.sampled_users = {side: calls for side, calls, _ in rows}
-
-
-def _slow_sql(metric: Metric, counts: Counts) -> str:
-    """Return SQL for "the answer is slow"; NULL before the limit is frozen, and for cached answers and failures."""
-    column = LATENCY_METRICS[metric]
-    whens = " ".join(
-        f"WHEN coalesce(feature, '') = {literal(feature)} AND at_us >= {(one.cell + 1) * CELL_US}"
-        f" THEN {bucket(column)} > {one.above}"
-        for feature, one in sorted(counts.frozen[metric].items())
-    )
-    return f"CASE WHEN NOT ({ANSWERED}) THEN NULL {whens} END"
-
-
-def is_repeated(log: Log) -> bool:
-    """Return whether a sampled call is in the log more than once."""
-    ((calls, different),) = log.fetch("SELECT count(*), count(DISTINCT call) FROM sampled")
-    return bool(calls > different)
-
 
 def count_users(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
-    """Count users of `sampled`: arrivals by hour, and failures by time cell."""
-    unit = "unit_hash" if counts.unit == "user" else "call"
-    _load_feedback(log, spec)
+    """Count the users of `facts` and `opinions`."""
+    _count_arrivals(log, spec, schedules, counts)
     _count_opinions(log, spec, counts)
-    masks = {side: one.mask for side, one in schedules.items()}
-    for side, mask in masks.items():
-        here = f"side = {literal(side)} AND key & {mask} = 0 AND counts"
-        counts.units |= {key: _times(hours, mask + 1) for key, hours in _new_users(log, unit, here).items()}
-    # shares can be checked only among users who were sampled on every side, all the time
-    common = max(masks.values(), default=0)
-    left_out = " ".join(
-        f"AND NOT (stage = {index} AND {one_of_sql('feature', tuple(sorted(stage.left_out)))})"
-        for index, stage in enumerate(spec.stages)
-        if stage.left_out
+    for table, metrics in (
+        ("facts", [name for name in spec.metrics if name not in DELAYED_METRICS]),
+        ("opinions", [name for name in spec.metrics if name in DELAYED_METRICS]),
+    ):
+        _count_first_failures(log, table, [name for name in metrics if name not in RATIO_METRICS], counts)
+        for name in metrics:
+            _sum_means(log, table, name, counts)
+
+
+def _count_arrivals(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
+    """Count units by arm and stage; those who leave the sample are taken off again."""
+    came = _hours(
+        log,
+        "SELECT side, stage, unit, is_named, min(known_us) AS came_us, min(dropped_us) AS left_us FROM facts"
+        " WHERE in_sample GROUP BY side, stage, unit, is_named",
     )
-    counts.assigned = _new_users(log, unit, f"key & {common} = 0 {left_out}")
-    _count_cells(log, spec, unit, counts)
-
-
-def _same_versions(spec: ComparisonSpec, counts: Counts) -> str:
-    """Return the SQL condition that the extra arm serves the same release as the control."""
-    sides = spec.sides
-    if sides.extra_control is None:
-        return "TRUE"
-    releases = sorted({one.release for one in counts.versions if one.side == sides.control and one.release})
-    alike = one_of_sql('"release"', tuple(releases)) if releases else "FALSE"
-    return f"(side <> {literal(sides.extra_control)} OR coalesce({alike}, FALSE))"
-
-
-def _load_feedback(log: Log, spec: ComparisonSpec) -> None:
-    """Build the table `feedback`: the last feedback and score of sampled calls; of equal times the stronger one."""
-    log.fetch(f"""
-        CREATE OR REPLACE TEMP TABLE feedback AS
-        WITH opinions AS MATERIALIZED (
-            SELECT hash(call_id) AS call, at_us AS given_us,
-                list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank, NULL::BOOLEAN AS passed
-            FROM lines
-            WHERE {IS_FEEDBACK} AND at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM sampled)
-            UNION ALL
-            SELECT hash(call_id), at_us, NULL, passed
-            FROM lines
-            WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {spec.now_us}
-                AND hash(call_id) IN (SELECT call FROM sampled)
-        )
-        SELECT call, max(given_us * 8 + rank) % 8 >= {FIRST_POSITIVE} AS accepted,
-            coalesce(bool_or(rank = {len(FEEDBACK_PRECEDENCE)}), FALSE) AS saved,
-            max(given_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucinated
-        FROM opinions JOIN sampled USING (call) WHERE given_us < at_us + {spec.feedback_us} GROUP BY call
-    """)  # noqa: S608 - words and numbers of ours
-
-
-def _count_opinions(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
-    judged_metrics = [name for name in spec.metrics if name in _OPINIONS]
-    sums = ", ".join(f"count(*) FILTER ({part})" for name in judged_metrics for part in _OPINIONS[name])
-    for side, stage, hour, *numbers in log.fetch(f"""
-        SELECT side, stage, at_us // {HOUR_US}, {sums}
-        FROM ({_WITH_OPINIONS}) WHERE counts AND {one_of_sql("side", spec.sides.arms)} GROUP BY ALL ORDER BY ALL
+    for (side, stage, is_named), hours in came.items():
+        (counts.units if is_named else counts.anonymous)[side, stage] = hours
+    inside = " OR ".join(
+        f"(stage = {index} AND at_us >= {stage.time_range.since_us + BORDER_US}"
+        f" AND at_us < {stage.time_range.until_us - BORDER_US}"
+        + (f" AND NOT {one_of_sql('feature', tuple(sorted(stage.left_out)))}" if stage.left_out else "")
+        + ")"
+        for index, stage in enumerate(spec.stages)
+    )
+    # shares can be checked only among users who were sampled on every side, all the time
+    both = common_schedule(schedules.values()).dropped_sql
+    query = f"""
+        SELECT side, stage, unit, TRUE, min(greatest(at_us + {BORDER_US}, known_us)) AS came_us, min({both}) AS left_us
+        FROM facts WHERE in_sample AND ({inside}) GROUP BY side, stage, unit
+    """  # noqa: S608 - names and numbers of ours
+    found = _hours(log, query)
+    counts.assigned = {(side, stage): hours for (side, stage, _), hours in found.items()}
+    candidates = one_of_sql("side", spec.sides.candidates)
+    for stage, hour, count in log.fetch(f"""
+        SELECT stage, greatest(first_us, other_us) // {HOUR_US} AS hour, count(*) FROM (
+            SELECT stage, unit, min(known_us) FILTER ({candidates}) AS first_us,
+                min(known_us) FILTER (NOT {candidates}) AS other_us
+            FROM facts WHERE is_named AND in_sample GROUP BY stage, unit
+        ) WHERE first_us IS NOT NULL AND other_us IS NOT NULL GROUP BY ALL ORDER BY ALL
     """):  # noqa: S608 - as above
-        for index, name in enumerate(judged_metrics):
-            counts.opinions[name, side, stage, hour * HOUR_US] = (numbers[2 * index], numbers[2 * index + 1])
+        counts.in_both.setdefault(stage, {})[hour * HOUR_US] = count
 
 
-def _new_users(log: Log, unit: str, condition: str) -> dict[tuple[str, int], HourlyCounts]:
-    """Count distinct users by arm and stage, by the hour of their first call."""
-    counts: dict[tuple[str, int], HourlyCounts] = {}
-    for side, stage, hour, count in log.fetch(f"""
-        SELECT side, stage, hour, count(*) FROM (
-            SELECT side, stage, {unit}, min(at_us) // {HOUR_US} AS hour FROM sampled
-            WHERE {unit} IS NOT NULL AND {condition} GROUP BY side, stage, {unit}
+def _hours(log: Log, units: str) -> dict[tuple[str, int, bool], HourlyCounts]:
+    """Count units by arm, stage and kind, by the hour in which they came; less those who left, by theirs."""
+    counts: dict[tuple[str, int, bool], HourlyCounts] = {}
+    for side, stage, is_named, hour, count in log.fetch(f"""
+        WITH units(side, stage, unit, is_named, came_us, left_us) AS ({units}), stayed AS (
+            SELECT * FROM units WHERE left_us IS NULL OR came_us < left_us
+        )
+        SELECT side, stage, is_named, hour, sum(change)::BIGINT FROM (
+            SELECT side, stage, is_named, came_us // {HOUR_US} AS hour, 1 AS change FROM stayed
+            UNION ALL SELECT side, stage, is_named, left_us // {HOUR_US}, -1 FROM stayed WHERE left_us IS NOT NULL
         ) GROUP BY ALL ORDER BY ALL
-    """):  # noqa: S608 - names and numbers of ours
-        counts.setdefault((side, stage), {})[hour * HOUR_US] = count
+    """):  # noqa: S608 - as above
+        counts.setdefault((side, stage, is_named), {})[hour * HOUR_US] = count
     return counts
 
 
-def _times(hours: HourlyCounts, factor: int) -> HourlyCounts:
-    return {hour: count * factor for hour, count in hours.items()}
+def _count_opinions(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
+    metrics = [name for name in spec.metrics if name in DELAYED_METRICS]
+    sums = ", ".join(f"count({name}), count(*) FILTER ({name})" for name in metrics)
+    for side, stage, hour, *numbers in log.fetch(f"""
+        SELECT side, stage, known_us // {HOUR_US}, {sums} FROM opinions
+        WHERE in_sample AND {one_of_sql("side", spec.sides.arms)} GROUP BY ALL ORDER BY ALL
+    """):  # noqa: S608 - as above
+        for index, name in enumerate(metrics):
+            counts.opinions[name, side, stage, hour * HOUR_US] = (numbers[2 * index], numbers[2 * index + 1])
 
 
-def _count_cells(log: Log, spec: ComparisonSpec, unit: str, counts: Counts) -> None:
-    """Collapse the calls of each user in each cell, then count users at risk until their first failure, by metric."""
-    failed = ", ".join(f"{_FAILED_IN_CELL[name]} AS {name}" for name in spec.metrics)
-    firsts = ", ".join(f"min(slot) FILTER ({name}) AS {name}" for name in spec.metrics)
+def _count_first_failures(log: Log, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
+    """Collapse the calls of each user in each cell, then count users at risk and first failures, by metric."""
+    if not metrics:
+        return
+    # a user who saves one of several answers has not failed to save
+    failed = ", ".join(f"{'bool_and' if name == 'save_rate' else 'bool_or'}({name}) AS {name}" for name in metrics)
+    firsts = ", ".join(f"min(slot) FILTER ({name}) AS {name}" for name in metrics)
     numbers = ", ".join(
         f"count(*) FILTER (users.{name} IS NOT NULL AND slot <= coalesce(first.{name}, slot)) AS {name}_n,"
-        f" count(*) FILTER (slot = first.{name}) AS {name}_failed_n"
-        for name in spec.metrics
+        f" count(*) FILTER (users.{name} AND slot = first.{name}) AS {name}_failed_n"
+        for name in metrics
     )
-    parts = _parts(log)
+    ((row_count,),) = log.fetch(f"SELECT count(*) FROM {table}")  # noqa: S608 - names of ours
+    parts = max(1, -(-int(row_count) // _PART_CALLS))
     for part in range(parts):
-        what = f"""
+        cells = f"""
             WITH users AS MATERIALIZED (
-                SELECT side, feature, at_us // {CELL_US} * {_STAGES} + stage AS slot, {unit} AS unit, {failed}
-                FROM ({_WITH_OPINIONS} WHERE counts AND {unit} IS NOT NULL AND ({unit} >> 32) % {parts} = {part})
-                GROUP BY ALL
-            ), first AS (SELECT side, feature, unit, {firsts} FROM users GROUP BY ALL)
-            SELECT slot, feature, side, {numbers} FROM users JOIN first USING (side, feature, unit) GROUP BY ALL
+                SELECT side, known_us // {CELL_US} * {_STAGES} + stage AS slot, unit, bool_or(in_sample) AS in_sample,
+                    {failed}
+                FROM {table} WHERE (unit >> 32) % {parts} = {part} GROUP BY side, slot, unit
+            ), first AS (SELECT unit, {firsts} FROM users GROUP BY unit)
+            SELECT slot, side, {numbers} FROM users JOIN first USING (unit) WHERE in_sample GROUP BY slot, side
         """  # noqa: S608 - as above
-        log.fetch(f"INSERT INTO cells {what}" if part else f"CREATE OR REPLACE TEMP TABLE cells AS {what}")
-    rows = log.fetch("SELECT slot, feature, side, sum(COLUMNS('_n$'))::BIGINT FROM cells GROUP BY ALL ORDER BY ALL")
-    counts.cells = {name: [] for name in spec.metrics}
-    for (slot, feature), group in groupby(rows, key=itemgetter(0, 1)):
+        log.fetch(f"INSERT INTO cells {cells}" if part else f"CREATE OR REPLACE TEMP TABLE cells AS {cells}")
+    rows = log.fetch("SELECT slot, side, sum(COLUMNS('_n$'))::BIGINT FROM cells GROUP BY ALL ORDER BY ALL")
+    counts.cells |= {name: [] for name in metrics}
+    for slot, group in groupby(rows, key=itemgetter(0)):
         here = list(group)
-        for index, name in enumerate(spec.metrics):
-            at = 3 + 2 * index
-            sides = {row[2]: (row[at], row[at + 1]) for row in here if row[at]}
+        for index, name in enumerate(metrics):
+            at = 2 + 2 * index
+            sides = {row[1]: (row[at], row[at + 1]) for row in here if row[at]}
             if sides:
-                counts.cells[name].append(
-                    TimeBucket(stage=slot % _STAGES, feature=feature, at_us=slot // _STAGES * CELL_US, sides=sides)
-                )
+                bucket = TimeBucket(stage=slot % _STAGES, at_us=slot // _STAGES * CELL_US, sides=sides)
+                counts.cells[name].append(bucket)
 
 
-def _parts(log: Log) -> int:
-    """Return the number of parts that users are divided into, so that each fits into memory."""
-    ((count,),) = log.fetch("SELECT count(*) FROM sampled")
-    return max(1, -(-int(count) // _PART_CALLS))
+def _sum_means(log: Log, table: str, metric: Metric, counts: Counts) -> None:
+    """Sum the means of users by arm and stage, and by hour how the sums change.
+
+    Users who leave the sample are taken off again: the sums at any time are those of users who were sampled so far.
+    """
+    value = metric if metric in RATIO_METRICS else f"{metric}::BIGINT * {MILLION}"
+    for side, stage, hour, *numbers in log.fetch(f"""
+        WITH hourly AS (
+            SELECT side, stage, unit, known_us // {HOUR_US} AS hour, sum({value})::BIGINT AS total, count(*) AS n,
+                FALSE AS leaves
+            FROM {table} WHERE {metric} IS NOT NULL AND in_sample GROUP BY side, stage, unit, hour
+            UNION ALL
+            SELECT side, stage, unit, min(dropped_us) // {HOUR_US}, 0, 0, TRUE
+            FROM {table} WHERE {metric} IS NOT NULL AND in_sample AND dropped_us IS NOT NULL GROUP BY side, stage, unit
+        ), running AS (
+            SELECT side, stage, unit, hour, leaves, sum(total) OVER so_far AS total, sum(n) OVER so_far AS n
+            FROM hourly
+            WINDOW so_far AS (PARTITION BY side, stage, unit ORDER BY hour, leaves ROWS UNBOUNDED PRECEDING)
+        ), means AS (
+            SELECT side, stage, unit, hour, leaves, (NOT leaves)::INTEGER AS user_n,
+                (NOT leaves AND total > 0)::INTEGER AS affected,
+                CASE WHEN leaves THEN 0 ELSE CAST(round(total::DOUBLE / n) AS BIGINT) END AS mean
+            FROM running
+        ), changes AS (
+            SELECT side, stage, hour, user_n - coalesce(lag(user_n) OVER before, 0) AS user_n,
+                affected - coalesce(lag(affected) OVER before, 0) AS affected,
+                mean - coalesce(lag(mean) OVER before, 0) AS mean,
+                mean::HUGEINT * mean - coalesce(lag(mean::HUGEINT * mean) OVER before, 0) AS square
+            FROM means WINDOW before AS (PARTITION BY side, stage, unit ORDER BY hour, leaves)
+        )
+        SELECT side, stage, hour, sum(user_n), sum(affected), sum(mean), sum(square)
+        FROM changes GROUP BY side, stage, hour ORDER BY ALL
+    """):  # noqa: S608 - names and numbers of ours
+        sums = UserSums(*(int(number) for number in numbers))
+        counts.users.setdefault((metric, side, stage), {})[hour * HOUR_US] = sums

@@ -1,19 +1,27 @@
-"""Counts of a rollout or an experiment, by hour: everything that its verdict depends on."""
+"""Counts of a rollout or an experiment, by the hour in which they became known: all that its verdict depends on.
+
+A call is known when it has ended, feedback when its time is over. So the counts as of an earlier hour are exactly those
+that a look at that hour found.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from flowai.analytics.records import CountOfTotal
+from flowai.comparison.spec import HOUR_US
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from flowai.analytics.records import LogLocation, Metric, ProblemKind
-    from flowai.comparison.baseline_latency import BaselineLatency
+    from flowai.comparison.baseline_limits import BaselineLimit
+    from flowai.comparison.sampling import SamplingSchedule
 
+
+_Key = TypeVar("_Key")
 
 HourlyCounts = dict[int, int]
 """Numbers by the start of an hour (microseconds since 1970)."""
@@ -25,11 +33,10 @@ class TimeBucket:
 
     stage: int
     """Index of the stage."""
-    feature: str
     at_us: int
     """Start of the cell, microseconds since 1970."""
     sides: Mapping[str, tuple[int, int]]
-    """By arm, users at risk and failures."""
+    """By arm, users at risk, and users whose first failure in the whole rollout this is."""
 
 
 @dataclass(slots=True)
@@ -37,7 +44,16 @@ class CallCounts:
     """Sums over calls. Costs are in billionths of a dollar, and their squares."""
 
     call_count: int = 0
+    cached_count: int = 0
+    """Answers of a cache; nothing below counts them."""
+    cancelled_count: int = 0
+    """Calls whose caller left."""
     failed_count: int = 0
+    """Calls whose own model failed, whatever the caller got."""
+    error_count: int = 0
+    """Calls whose caller got an error."""
+    fell_back_count: int = 0
+    """Calls that another model or the last resort answered."""
     promised_json_count: int = 0
     bad_json_count: int = 0
     priced_count: int = 0
@@ -48,6 +64,37 @@ class CallCounts:
         """Add other sums to these."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+    @property
+    def reached_count(self) -> int:
+        """Calls that reached a model."""
+        return self.call_count - self.cached_count
+
+    @property
+    def ended_count(self) -> int:
+        """Calls that reached a model and whose caller stayed."""
+        return self.reached_count - self.cancelled_count
+
+
+@dataclass(slots=True)
+class UserSums:
+    """Users and the sums of their means: of failure shares in millionths, of logarithms in millionths, of nano-dollars.
+
+    By hour, changes of these numbers: a user's mean changes with each call.
+    """
+
+    user_count: int = 0
+    affected_count: int = 0
+    """Users with a failure."""
+    total: int = 0
+    squares: int = 0
+
+    def add(self, other: UserSums) -> None:
+        """Add other sums to these."""
+        self.user_count += other.user_count
+        self.affected_count += other.affected_count
+        self.total += other.total
+        self.squares += other.squares
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,114 +114,158 @@ class Version:
 
 @dataclass(kw_only=True, slots=True)
 class Counts:
-    """Everything that a verdict depends on."""
+    """Everything that a verdict depends on; all hours are those in which a number became known."""
 
     unit: Literal["user", "call"] = "user"
     """`user` (or session), or `call` if no call names one."""
-    calls: dict[tuple[str, int, int], CallCounts] = field(default_factory=dict)
-    """By arm, stage and hour."""
-    times: dict[tuple[Metric, str, int, str], dict[int, int]] = field(default_factory=dict)
-    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm, stage and
-    feature, then latency bucket."""
+    calls: dict[tuple[str, int, str, int], CallCounts] = field(default_factory=dict)
+    """By arm, stage, feature and hour."""
+    error_classes: dict[tuple[str, int, str], HourlyCounts] = field(default_factory=dict)
+    """Errors of callers by arm, stage and class."""
+    times: dict[tuple[Metric, str, int, str, int], dict[int, int]] = field(default_factory=dict)
+    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm, stage, feature
+    and hour, then latency bucket."""
     opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
     """Calls and failures of sampled users by metric of feedback or scores, arm, stage and hour."""
-    frozen: dict[Metric, Mapping[str, BaselineLatency]] = field(default_factory=dict)
-    """Limits of latency (`slow_calls`) and time to the first token (`slow_ttft`), by feature."""
+    limits: dict[Metric, Mapping[str, BaselineLimit]] = field(default_factory=dict)
+    """The baseline's frozen limits of `slow_calls`, `slow_ttft` and `cost`, by feature."""
     cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
-    """Sampled users by metric, ordered by time, then feature."""
+    """Sampled users by metric, ordered by time, then stage."""
+    users: dict[tuple[Metric, str, int], dict[int, UserSums]] = field(default_factory=dict)
+    """Sampled users by metric, arm and stage, and by hour the changes of their sums."""
     units: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
-    """Distinct users by arm and stage, by the hour of their first call."""
+    """Sampled users by arm and stage, by the hour of their first call; negative where a user leaves the sample."""
+    anonymous: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
+    """Calls without user and session, each of them a unit; sampled like users."""
     assigned: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
-    """The same users, sampled alike in all arms, so that they can be compared with the shares."""
+    """Units by arm and stage, sampled alike in all arms, so that they can be compared with the shares."""
+    in_both: dict[int, HourlyCounts] = field(default_factory=dict)
+    """Users whom both candidate and baseline served in a stage, by stage."""
     versions: dict[Version, HourlyCounts] = field(default_factory=dict)
     """Calls of each version, by hour."""
     problems: dict[ProblemKind, HourlyCounts] = field(default_factory=dict)
-    """Unusable lines by hour; those without a time under hour 0."""
+    """Unusable lines by the hour of their time; those without a time under hour 0."""
     unreadable: tuple[LogLocation, ...] = ()
     """The first unreadable lines."""
     premature_calls: dict[str, HourlyCounts] = field(default_factory=dict)
     """Calls of critical features that the candidate served before they take part, by feature and hour."""
-    traffic: dict[str, int] = field(default_factory=dict)
-    """Calls by arm."""
-    sampled_users: dict[str, int] = field(default_factory=dict)
-    """Calls by arm whose users are sampled; all calls unless there are very many."""
+    traffic: dict[str, HourlyCounts] = field(default_factory=dict)
+    """Calls by arm, by five minutes."""
+    sampled_calls: dict[str, HourlyCounts] = field(default_factory=dict)
+    """Calls by arm whose users were sampled at their time; all calls unless there are very many."""
+    schedules: Mapping[str, SamplingSchedule] = field(default_factory=dict)
+    """How many users of each arm are sampled."""
 
-    def for_stage(self, side: str, stage: int) -> CallCounts:
-        """Return the sums of an arm in a stage."""
+    def for_stage(self, side: str, stage: int, feature: str | None = None) -> CallCounts:
+        """Return the sums of an arm in a stage; of one feature or of all."""
         added = CallCounts()
-        for (of_side, of_stage, _), sums in self.calls.items():
-            if (of_side, of_stage) == (side, stage):
+        for (of_side, of_stage, of_feature, _), sums in self.calls.items():
+            if (of_side, of_stage) == (side, stage) and feature in (None, of_feature):
                 added.add(sums)
         return added
 
     def unit_count(self, side: str, stage: int) -> int:
-        """Return the number of distinct users of an arm in a stage."""
-        return sum(self.units.get((side, stage), {}).values())
+        """Return the number of users of an arm in a stage, named or not; of a sample, estimated."""
+        return self._scaled(self.units, side, stage) + self.anonymous_count(side, stage)
+
+    def anonymous_count(self, side: str, stage: int) -> int:
+        """Return the number of calls without a user in an arm and a stage; of a sample, estimated."""
+        return self._scaled(self.anonymous, side, stage)
+
+    def _scaled(self, counts: Mapping[tuple[str, int], HourlyCounts], side: str, stage: int) -> int:
+        schedule = self.schedules.get(side)
+        return sum(counts.get((side, stage), {}).values()) * (1 if schedule is None else schedule.mask + 1)
 
     def assigned_in(self, stage: int) -> dict[str, int]:
-        """Return distinct users by arm, to be compared with the stage's shares; arms without users are left out."""
-        hourly = {side: sum(hours.values()) for (side, index), hours in sorted(self.assigned.items()) if index == stage}
-        return {side: count for side, count in hourly.items() if count}
+        """Return units by arm, to be compared with the stage's shares; arms without units are left out."""
+        by_side = {
+            side: sum(hours.values()) for (side, index), hours in sorted(self.assigned.items()) if index == stage
+        }
+        return {side: count for side, count in by_side.items() if count > 0}
 
     def problem_count(self, kind: ProblemKind) -> int:
         """Return the number of lines with a problem."""
         return sum(self.problems.get(kind, {}).values())
 
-    def call_tally(self, metric: Metric, side: str, stage: int) -> CountOfTotal:
-        """Return calls and failed calls of an arm in a stage, not collapsed by user."""
+    def features(self) -> list[str]:
+        """Return the features of counted calls, in alphabetical order."""
+        return sorted({feature for _, _, feature, _ in self.calls})
+
+    def call_tally(self, metric: Metric, side: str, stage: int, feature: str | None = None) -> CountOfTotal:
+        """Return calls and failed calls of an arm in a stage, not collapsed by user; nothing for a mean."""
         if metric in ("slow_calls", "slow_ttft"):
-            return self._slow(metric, side, stage)
-        sums = self.for_stage(side, stage)
-        if metric == "error_rate":
-            return CountOfTotal(count=sums.call_count, failure_count=sums.failed_count)
-        if metric == "json_valid":
-            return CountOfTotal(count=sums.promised_json_count, failure_count=sums.bad_json_count)
-        hourly = [
-            numbers
-            for (name, of_side, of_stage, _), numbers in self.opinions.items()
-            if (name, of_side, of_stage) == (metric, side, stage)
-        ]
-        return CountOfTotal(count=sum(count for count, _ in hourly), failure_count=sum(failed for _, failed in hourly))
+            return self._slow(metric, side, stage, feature)
+        sums = self.for_stage(side, stage, feature)
+        tallies: dict[Metric, tuple[int, int]] = {
+            "error_rate": (sums.ended_count, sums.failed_count),
+            "json_valid": (sums.promised_json_count, sums.bad_json_count),
+            "cancelled": (sums.reached_count, sums.cancelled_count),
+            "degraded": (sums.ended_count, sums.fell_back_count),
+        }
+        if metric not in tallies:
+            known = [n for (name, *where, _), n in self.opinions.items() if (name, *where) == (metric, side, stage)]
+            tallies[metric] = (sum(count for count, _ in known), sum(failed for _, failed in known))
+        count, failed = tallies[metric]
+        return CountOfTotal(count=count, failure_count=failed)
 
     def latencies_of(self, metric: Metric, side: str, stage: int) -> dict[int, int]:
         """Return answers of an arm in a stage by latency bucket."""
         added: Counter[int] = Counter()
-        for (name, of_side, of_stage, _), buckets in self.times.items():
+        for (name, of_side, of_stage, *_), buckets in self.times.items():
             if (name, of_side, of_stage) == (metric, side, stage):
                 added.update(buckets)
         return dict(sorted(added.items()))
 
-    def _slow(self, metric: Metric, side: str, stage: int) -> CountOfTotal:
+    def _slow(self, metric: Metric, side: str, stage: int, feature: str | None) -> CountOfTotal:
         """Count answers of features with a frozen limit, and the slow ones among them."""
         count = slow = 0
-        for (name, of_side, of_stage, feature), buckets in self.times.items():
-            frozen = self.frozen.get(metric, {}).get(feature)
-            if (name, of_side, of_stage) == (metric, side, stage) and frozen is not None:
+        for (name, of_side, of_stage, of_feature, _), buckets in self.times.items():
+            limit = self.limits.get(metric, {}).get(of_feature)
+            if (name, of_side, of_stage) == (metric, side, stage) and feature in (None, of_feature) and limit:
                 count += sum(buckets.values())
-                slow += sum(number for at, number in buckets.items() if at > frozen.above)
+                slow += sum(number for at, number in buckets.items() if at > limit.bucket)
         return CountOfTotal(count=count, failure_count=slow)
 
     def as_of(self, moment_us: int) -> Counts:
-        """Return the counts as of a time, to the hour; latency distributions are those of the end."""
-        versions = {one: _until(hours, moment_us) for one, hours in self.versions.items()}
+        """Return the counts that a look at the end of an hour found.
+
+        Lines without a time are the exception: when they were written is not known, so that they are left out.
+        """
+
+        def hourly(items: Iterable[tuple[_Key, HourlyCounts]]) -> dict[_Key, HourlyCounts]:
+            return {key: kept for key, hours in items if (kept := _until(hours, moment_us))}
+
         return replace(
             self,
             calls={key: sums for key, sums in self.calls.items() if key[-1] < moment_us},
+            error_classes=hourly(self.error_classes.items()),
+            times={key: buckets for key, buckets in self.times.items() if key[-1] < moment_us},
             opinions={key: numbers for key, numbers in self.opinions.items() if key[-1] < moment_us},
-            units={key: _until(hours, moment_us) for key, hours in self.units.items()},
-            assigned={key: _until(hours, moment_us) for key, hours in self.assigned.items()},
-            versions={one: hours for one, hours in versions.items() if hours},
-            # lines without a time were not known to be lost at any earlier hour
-            problems={
-                kind: {hour: n for hour, n in hours.items() if 0 < hour < moment_us}
-                for kind, hours in self.problems.items()
+            limits={
+                metric: {feature: limit for feature, limit in limits.items() if limit.known_us <= moment_us}
+                for metric, limits in self.limits.items()
             },
-            premature_calls={
-                feature: hourly
-                for feature, hours in self.premature_calls.items()
-                if (hourly := _until(hours, moment_us))
-            },
+            units=hourly(self.units.items()),
+            anonymous=hourly(self.anonymous.items()),
+            assigned=hourly(self.assigned.items()),
+            in_both=hourly(self.in_both.items()),
+            versions=hourly(self.versions.items()),
+            problems=hourly(
+                (kind, {hour: n for hour, n in hours.items() if hour > 0}) for kind, hours in self.problems.items()
+            ),
+            premature_calls=hourly(self.premature_calls.items()),
+            traffic=hourly(self.traffic.items()),
+            sampled_calls=hourly(self.sampled_calls.items()),
+            schedules={side: one.as_of(moment_us) for side, one in self.schedules.items()},
         )
+
+
+def cumulated(by_hour: Mapping[int, UserSums]) -> Iterator[tuple[int, UserSums]]:
+    """Yield the sums at the end of each hour in which they changed, in order of time."""
+    so_far = UserSums()
+    for hour_us in sorted(by_hour):
+        so_far.add(by_hour[hour_us])
+        yield hour_us + HOUR_US, replace(so_far)
 
 
 def _until(hours: HourlyCounts, moment_us: int) -> HourlyCounts:

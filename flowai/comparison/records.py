@@ -17,22 +17,29 @@ comparison itself cannot be trusted, or a guardrail has no data."""
 
 
 class MetricReport(ReportRecord, frozen=True, kw_only=True):
-    """Result for one metric."""
+    """Result for one metric in this stage; the evidence of harm is over the whole rollout."""
 
     name: Metric
     is_guardrail: bool
     """Whether the verdict depends on it."""
+    scale: Literal["difference", "ratio"]
+    """`difference`: a rate; a failure is an error, invalid JSON, a slow call or an answer that was not accepted.
+    `ratio`: a mean: of latency or time to the first token in milliseconds, or of cost in US dollars."""
     candidate: CountOfTotal
-    """Users at risk and users with a failure in this stage; a failure is an error, invalid JSON, a slow call or an
-    answer that was not accepted."""
+    """Users with data, and users with at least one failure."""
     control: CountOfTotal
+    """The same of the baseline: the control and the rest of the traffic, which the same release serves."""
     candidate_calls: CountOfTotal
-    """Calls and failed calls in this stage, not collapsed by user."""
+    """Calls and failed calls, not collapsed by user; nothing for a mean."""
     control_calls: CountOfTotal
-    difference: Range
-    """Difference of failure rates, candidate minus control, -1 to 1."""
+    """The same of the control alone."""
+    candidate_value: float | None
+    """Mean over users of the share of each user's calls that failed, or of each user's mean; None without data."""
+    control_value: float | None
+    effect: Range
+    """Difference of the values (-1 to 1), or their ratio; the interval is valid at every time."""
     margin: float
-    """Tolerated difference of failure rates, 0 to 1."""
+    """Tolerated difference (0 to 1), or ratio (at least 1)."""
     alpha: float
     """Chance of a false `inferior`."""
     e_value: float
@@ -40,10 +47,51 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     e_value_peak: float
     """Largest e-value so far; it decides at 1 / alpha."""
     safe_e_value: float
-    """Evidence that the candidate is not worse by the margin, now; it decides at 1 / the rollout's alpha."""
+    """Evidence that the candidate is not worse by the margin, now."""
+    safe_e_value_peak: float
+    """Largest such e-value in this stage; it decides at 1 / the rollout's alpha."""
     status: MetricStatus
-    needed_count: int | None = None
-    """More candidate units until it is non-inferior, at the rates and pace so far; None if unknown or not needed."""
+    forecast: CallForecast | None = None
+    """More calls of the candidate until it is non-inferior; None if that is unknown or not needed."""
+
+
+class CallForecast(ReportRecord, frozen=True, kw_only=True):
+    """Forecast of how many more calls of the candidate a metric needs, at the differences and the pace so far."""
+
+    calls: int | None
+    """None if it would not become non-inferior at the difference seen."""
+    low: int | None
+    high: int | None
+    """In 3 of 5 cases the number is between these."""
+    seconds: float | None
+    """Time until then at this pace."""
+
+
+class CallShares(ReportRecord, frozen=True, kw_only=True):
+    """How the calls of an arm ended."""
+
+    calls: int
+    """All calls, answers of a cache included."""
+    cached: int
+    """Answered by a cache; no metric counts them."""
+    cancelled: int
+    """The caller left."""
+    failed: int
+    """The release's own model failed, whatever the caller got."""
+    errors: int
+    """The caller got an error."""
+    fell_back: int
+    """Another model or the last resort answered."""
+
+
+class FeatureReport(ReportRecord, frozen=True, kw_only=True):
+    """Calls of a feature in this stage."""
+
+    feature: str
+    candidate: CallShares
+    control: CallShares
+    candidate_bad_json: CountOfTotal
+    control_bad_json: CountOfTotal
 
 
 class ArmReport(ReportRecord, frozen=True, kw_only=True):
@@ -51,7 +99,10 @@ class ArmReport(ReportRecord, frozen=True, kw_only=True):
 
     release: str
     unit_count: int
-    """Users (or sessions)."""
+    """Users (or sessions), and calls without either, each of which counts as a user."""
+    anonymous_count: int
+    """Calls without user and session among them."""
+    shares: CallShares
     call_count: int
     latency: tuple[float | None, float | None, float | None]
     """P50, p95, p99 of answers by a model, milliseconds."""

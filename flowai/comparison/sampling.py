@@ -8,10 +8,11 @@ sampled before, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 UNSAMPLED_CALLS = 50_000
 """Calls of an arm up to which all users are sampled; each doubling from there on halves the share. Ten million calls
@@ -29,18 +30,22 @@ class SamplingSchedule:
     """Times from which on the share is half of the one before, ascending; microseconds since 1970."""
 
     @property
-    def mask_sql(self) -> str:
-        """SQL over `at_us`: the bits of a hash that must be 0 for its user to be sampled; more bits as time passes."""
-        masks = " ".join(
-            f"WHEN at_us < {moment_us} THEN {(1 << level) - 1}::UBIGINT"
+    def dropped_sql(self) -> str:
+        """SQL over `key`, a hash of the user: the time from which the user is not sampled any more, or NULL."""
+        whens = " ".join(
+            f"WHEN key & {1 << level}::UBIGINT <> 0 THEN {moment_us}"
             for level, moment_us in enumerate(self.halvings_us)
         )
-        return f"CASE {masks} ELSE {self.mask}::UBIGINT END" if masks else "0::UBIGINT"
+        return f"CASE {whens} END::BIGINT" if whens else "NULL::BIGINT"
 
     @property
     def mask(self) -> int:
         """The bits of a hash that must be 0 at the end."""
         return (1 << len(self.halvings_us)) - 1
+
+    def as_of(self, moment_us: int) -> SamplingSchedule:
+        """Return the schedule as it was known at a time."""
+        return SamplingSchedule(halvings_us=tuple(at_us for at_us in self.halvings_us if at_us < moment_us))
 
 
 def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:
@@ -52,3 +57,9 @@ def sampling_schedule(calls: Mapping[int, int]) -> SamplingSchedule:
         while so_far > UNSAMPLED_CALLS << len(halvings) and calls[cell_us] >> (len(halvings) + 1) >= MIN_IN_CELL:
             halvings.append(cell_us)
     return SamplingSchedule(halvings_us=tuple(halvings))
+
+
+def common_schedule(schedules: Iterable[SamplingSchedule]) -> SamplingSchedule:
+    """Return the schedule of users who are sampled in every arm."""
+    levels = zip_longest(*(one.halvings_us for one in schedules))
+    return SamplingSchedule(halvings_us=tuple(min(at_us for at_us in level if at_us is not None) for level in levels))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import IS_CALL, TimeRange, literal, moment
+from flowai.analytics.event_query import CLOCK_SKEW_S, IS_CALL, TimeRange, literal, moment
+from flowai.comparison.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,9 @@ COLUMNS = (
     "arm",
     "is_sticky",
     "prompt_hash",
+    "requested_model",
+    "attempts",
+    "degraded",
     "cache",
     "cost_usd",
     "ttft_ms",
@@ -32,9 +36,6 @@ COLUMNS = (
 )
 """Columns that the log must be opened with."""
 
-METRICS: tuple[Metric, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance", "hallucination", "slow_ttft")
-"""Metrics of a rollout; guardrails, or only shown."""
-
 SETTLING_US = 60_000_000
 """The first minute of a stage is left out: processes learn of a new stage at different times."""
 
@@ -43,8 +44,13 @@ CELL_US = 300_000_000
 
 HOUR_US = 3_600_000_000
 
-_OWN_TRAFFIC_SQL = """kind = 'call' AND list_contains(['library', 'serve'], origin) AND latency_ms IS NOT NULL
-    AND error_class IS DISTINCT FROM 'Cancelled'"""
+BORDER_US = 600_000_000
+"""Shares are not checked within ten minutes of the border of a stage: clocks of machines differ by minutes."""
+
+_OWN_TRAFFIC_SQL = """kind = 'call' AND list_contains(['library', 'serve'], origin) AND latency_ms IS NOT NULL"""
+_KNOWN_SQL = "at_us + CAST(latency_ms * 1000 AS BIGINT)"
+_FELL_BACK_SQL = """(error_class IS NULL AND (coalesce(degraded, FALSE)
+    OR coalesce(json_extract_string(attempts, '$[#-1].model') <> requested_model, FALSE)))"""
 # without the condition, NULL would hash to a user
 _UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
     THEN hash(coalesce(user_hash, 'session ' || session)) END"""
@@ -68,8 +74,13 @@ class ArmSelector:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms whose calls are all counted."""
+        """The arms that are compared."""
         return (*self.candidates, self.control)
+
+    @property
+    def all_arms(self) -> tuple[str, ...]:
+        """The compared arms and the extra control."""
+        return (*self.arms, *((self.extra_control,) if self.extra_control else ()))
 
 
 def rollout_sides(candidate: str) -> ArmSelector:
@@ -121,9 +132,14 @@ class ComparisonSpec:
     feedback_us: int
     """Microseconds after a call in which feedback and scores count."""
     now_us: int
-    """Later lines are from the future; microseconds since 1970, clock skew included."""
+    """Time of the look, microseconds since 1970: calls that end later are not known yet."""
     metrics: tuple[Metric, ...] = METRICS
-    """Metrics that users are counted by; `error_rate` is one of them."""
+    """Metrics to compare; `error_rate` is one of them."""
+
+    @property
+    def future_us(self) -> int:
+        """Time after which lines are from the future, clock skew included."""
+        return self.now_us + CLOCK_SKEW_S * 1_000_000
 
     @property
     def time_range(self) -> TimeRange:
@@ -141,13 +157,16 @@ class ComparisonSpec:
         """Return the specification as of a time after the start."""
         begun = [stage for stage in self.stages if stage.time_range.since_us < moment_us]
         ends = TimeRange(since_us=begun[-1].time_range.since_us, until_us=min(moment_us, begun[-1].time_range.until_us))
-        return replace(self, stages=(*begun[:-1], replace(begun[-1], time_range=ends)))
+        return replace(self, stages=(*begun[:-1], replace(begun[-1], time_range=ends)), now_us=moment_us)
 
 
 def select_calls(log: Log, spec: ComparisonSpec) -> None:
-    """Create the view `selected`: lines of the compared calls with `stage`, `side`, `feature` and `unit_hash`.
+    """Create the view `selected`: calls of the compared arms that are known by now.
 
-    Deduplication may narrow it later; `all_selected` does not change.
+    Its columns are those of the lines, `stage`, `side`, `unit_hash` (NULL without a user or session), `known_us` (the
+    end of the call), `fell_back` (another model or the last resort answered), `is_cancelled` (the caller left) and
+    `has_failed` (the release's own model failed, whatever the caller got). Deduplication may narrow it later;
+    `all_selected` does not change.
     """
     within = [
         f'("at" >= {moment(stage.time_range.since_us)} AND "at" < {moment(stage.time_range.until_us)})'
@@ -156,16 +175,38 @@ def select_calls(log: Log, spec: ComparisonSpec) -> None:
     spans = " ".join(f"WHEN {condition} THEN {index}" for index, condition in enumerate(within))
     sides = spec.sides
     conditions = [IS_CALL, _OWN_TRAFFIC_SQL, f"({sides.condition})", "side IS NOT NULL", f"({' OR '.join(within)})"]
-    conditions.append(f'"at" <= {moment(spec.now_us)}')
+    conditions.append(f"known_us < {spec.now_us}")
     if spec.feature is not None:
         conditions.append(f"feature = {literal(spec.feature)}")
     log.fetch(f"""
         CREATE TEMP VIEW all_selected AS
         SELECT *, ({sides.expression}) AS side, {f"CASE {spans} END" if len(within) > 1 else "0"} AS stage,
-            {_UNIT_SQL} AS unit_hash
+            {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {_FELL_BACK_SQL} AS fell_back,
+            coalesce(error_class = 'Cancelled', FALSE) AS is_cancelled,
+            (error_class IS NOT NULL AND NOT is_cancelled) OR fell_back AS has_failed
         FROM lines WHERE {" AND ".join(conditions)}
     """)  # noqa: S608 - names and numbers of ours, names of others quoted
     log.fetch("CREATE TEMP VIEW selected AS SELECT * FROM all_selected")
+
+
+def counted_sql(spec: ComparisonSpec) -> str:
+    """Return the SQL condition that a call takes part: its release is its arm's, and its feature's arms differ."""
+    sides = spec.sides
+    baselines = (sides.control, *((sides.extra_control,) if sides.extra_control else ()))
+    conditions = [
+        f'(side <> {literal(side)} OR "release" IS NOT DISTINCT FROM {literal(release)})'
+        for side, release in sides.releases.items()
+    ]
+    conditions += [
+        f'("release" IS DISTINCT FROM {literal(release)} OR NOT {one_of_sql("side", baselines)})'
+        for release in sides.releases.values()
+    ]
+    conditions += [
+        f"NOT (stage = {index} AND coalesce({one_of_sql('feature', tuple(sorted(stage.left_out)))}, FALSE))"
+        for index, stage in enumerate(spec.stages)
+        if stage.left_out
+    ]
+    return " AND ".join(conditions) or "TRUE"
 
 
 def one_of_sql(column: str, names: tuple[str, ...]) -> str:

@@ -5,39 +5,63 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from flowai.analytics.records import NANO_USD, Range
-from flowai.comparison.records import ArmReport, MetricReport
+from flowai.analytics.records import NANO_USD, NOT_MEASURED, CountOfTotal, Range
+from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN
+from flowai.comparison.records import ArmReport, CallShares, FeatureReport, MetricReport
 from flowai.statistics.histogram import bucket_quantile
-from flowai.statistics.intervals import newcombe
 
 if TYPE_CHECKING:
-    from flowai.comparison.counts import Counts
-    from flowai.comparison.records import MetricStatus
+    from flowai.analytics.records import Metric
+    from flowai.comparison.counts import CallCounts, Counts
+    from flowai.comparison.records import CallForecast, MetricStatus
     from flowai.comparison.verdict import MetricFinding
     from flowai.statistics.intervals import Interval
+    from flowai.statistics.mean_evidence import Sample
 
 _SHARES = (0.5, 0.95, 0.99)
 _MAX_E_VALUE = 1e300
 
 
-def metric_report(finding: MetricFinding, status: MetricStatus, needed_count: int | None) -> MetricReport:
-    """Build the record of a metric: its finding, its status, and how many more calls it needs."""
+def metric_report(finding: MetricFinding, status: MetricStatus, forecast: CallForecast | None) -> MetricReport:
+    """Build the record of a metric: its finding, its status, and what it still needs."""
+    means, kind = finding.means, METRIC_KINDS[finding.name]
     return MetricReport(
         name=finding.name,
         is_guardrail=finding.is_guardrail,
-        candidate=finding.candidate,
-        control=finding.control,
+        scale=kind.scale,
+        candidate=CountOfTotal(count=means.candidate.count, failure_count=means.candidate_affected),
+        control=CountOfTotal(count=means.baseline.count, failure_count=means.baseline_affected),
         candidate_calls=finding.candidate_calls,
         control_calls=finding.control_calls,
-        difference=to_range(newcombe(finding.block)),
+        candidate_value=_value(finding.name, means.candidate),
+        control_value=_value(finding.name, means.baseline),
+        effect=_effect(finding),
         margin=finding.margin,
         alpha=finding.alpha,
         e_value=clamp_e_value(finding.log_e),
         e_value_peak=clamp_e_value(finding.log_e_peak),
         safe_e_value=clamp_e_value(finding.safe_log_e),
+        safe_e_value_peak=clamp_e_value(finding.safe_log_e_peak),
         status=status,
-        needed_count=needed_count,
+        forecast=forecast,
     )
+
+
+def _value(metric: Metric, sample: Sample) -> float | None:
+    if not sample.count:
+        return None
+    return math.exp(sample.mean) if metric in ("latency", "ttft") else sample.mean
+
+
+def _effect(finding: MetricFinding) -> Range:
+    compared = finding.means.compared
+    if compared is None:
+        return NOT_MEASURED
+    interval = compared.interval(finding.means.margin or MIN_RATE_MARGIN)
+    if METRIC_KINDS[finding.name].scale == "ratio":
+        low, high = (math.exp(min(max(bound, -50.0), 50.0)) for bound in (interval.low, interval.high))
+        return Range(estimate=math.exp(compared.difference), low=low, high=high)
+    return Range(estimate=compared.difference, low=max(interval.low, -1.0), high=min(interval.high, 1.0))
 
 
 def arm_report(counts: Counts, stage: int, arm: str, release: str) -> ArmReport:
@@ -49,12 +73,47 @@ def arm_report(counts: Counts, stage: int, arm: str, release: str) -> ArmReport:
     return ArmReport(
         release=release,
         unit_count=counts.unit_count(arm, stage),
+        anonymous_count=counts.anonymous_count(arm, stage),
+        shares=call_shares(sums),
         call_count=sums.call_count,
         latency=(p50, p95, p99),
         ttft=(ttft_p50, ttft_p95, ttft_p99),
         cost_usd=sums.cost_nano_usd / NANO_USD if sums.priced_count else None,
         priced_count=sums.priced_count,
     )
+
+
+def call_shares(sums: CallCounts) -> CallShares:
+    """Build the record of how calls ended."""
+    return CallShares(
+        calls=sums.call_count,
+        cached=sums.cached_count,
+        cancelled=sums.cancelled_count,
+        failed=sums.failed_count,
+        errors=sums.error_count,
+        fell_back=sums.fell_back_count,
+    )
+
+
+def feature_reports(counts: Counts, stage: int, candidate: str, control: str) -> tuple[FeatureReport, ...]:
+    """Build the record of each feature with counted calls, in alphabetical order."""
+    reports = []
+    for feature in counts.features():
+        sums = [counts.for_stage(arm, stage, feature) for arm in (candidate, control)]
+        if not any(one.call_count for one in sums):
+            continue
+        shares = [call_shares(one) for one in sums]
+        json = [CountOfTotal(count=one.promised_json_count, failure_count=one.bad_json_count) for one in sums]
+        reports.append(
+            FeatureReport(
+                feature=feature,
+                candidate=shares[0],
+                control=shares[1],
+                candidate_bad_json=json[0],
+                control_bad_json=json[1],
+            )
+        )
+    return tuple(reports)
 
 
 def to_range(interval: Interval) -> Range:

@@ -5,34 +5,51 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowai.rendering.formatting import MISSING_TEXT, dollars
+from flowai.comparison.metrics import METRIC_KINDS
+from flowai.rendering.formatting import MISSING_TEXT, dollars, duration
 from flowai.statistics.srm import MISMATCH_ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowai.analytics.records import Metric
     from flowai.comparison.records import ArmReport, MetricReport
 
-SUCCESS_METRICS = frozenset({"json_valid", "acceptance", "save_rate"})
-"""Metrics that people know by their successes; evidence is always about failures."""
 
-
-def shown_rate(name: Metric, failure_rate: float | None) -> float | None:
-    """Return the rate that people know a metric by: of successes or of failures."""
-    return 1 - failure_rate if failure_rate is not None and name in SUCCESS_METRICS else failure_rate
-
-
-def format_difference(metric: MetricReport) -> str:
-    """Format a difference in points; better ones point upwards for success metrics: `+0.1 [-0.3, +0.5] pt`."""
-    difference = metric.difference
-    if difference.estimate is None or difference.low is None or difference.high is None:
+def format_value(metric: MetricReport, value: float | None) -> str:
+    """Format the value of an arm as people know it: a rate (of successes for some), a time, dollars of 1,000 calls."""
+    if value is None:
         return MISSING_TEXT
-    points = (difference.estimate, difference.low, difference.high)
-    if metric.name in SUCCESS_METRICS:
-        points = (-difference.estimate, -difference.high, -difference.low)
+    if metric.name == "cost":
+        return dollars(value * 1000)
+    if metric.scale == "ratio":
+        return duration(value)
+    rate = 1 - value if METRIC_KINDS[metric.name].is_success else value
+    digits = 2 if metric.candidate.count + metric.control.count > _MANY else 1
+    return f"{rate * 100:.{digits}f} %"
+
+
+def format_effect(metric: MetricReport) -> str:
+    """Format a difference in points, or a ratio; better ones point upwards for success metrics."""
+    effect = metric.effect
+    if effect.estimate is None or effect.low is None or effect.high is None:
+        return MISSING_TEXT
+    if metric.scale == "ratio":
+        return f"x {effect.estimate:.2f} [{effect.low:.2f}, {effect.high:.2f}]"
+    points = (effect.estimate, effect.low, effect.high)
+    if METRIC_KINDS[metric.name].is_success:
+        points = (-effect.estimate, -effect.high, -effect.low)
     estimate, low, high = (f"{point * 100:+.1f}".replace("-0.0", "+0.0") for point in points)
     return f"{estimate} [{low}, {high}] pt"
+
+
+def format_margin(metric: MetricReport) -> str:
+    """Format a margin: in points, or as a ratio."""
+    is_ratio = metric.scale == "ratio" or METRIC_KINDS[metric.name].has_ratio_margin
+    return f"x {metric.margin:g}" if is_ratio else f"{metric.margin * 100:g} pt"
+
+
+_MANY = 100_000
+"""Users with whom 0.01 % is still ten of them."""
 
 
 def format_cost(arm: ArmReport) -> str:

@@ -1,15 +1,20 @@
-"""Finds reasons that make a comparison invalid: wrong shares, mixed versions, lost lines, a missing arm."""
+"""Finds reasons that make a comparison invalid: wrong shares, mixed versions, lost lines, a missing arm.
+
+A few stray calls are no reason: processes learn of a new stage at different times, and clocks differ. Each doubt needs
+a share of its own and evidence for it; below that it is a warning.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from flowai.analytics.records import PROBLEM_TEXTS, DataProblem
 from flowai.comparison.verdict import MIN_COUNT
 from flowai.rendering.formatting import count
 from flowai.rendering.markdown import one_line
+from flowai.statistics.intervals import clopper_pearson
 from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value
 
 if TYPE_CHECKING:
@@ -22,28 +27,36 @@ if TYPE_CHECKING:
 MAX_LOST_RATE = 0.01
 """With a higher share of lost lines, the rest may not represent the rollout."""
 
+MAX_STRAY_RATE = 0.01
+"""A higher share of calls or users in the wrong arm or of a wrong version makes a comparison invalid."""
+
+_STRAY_CONFIDENCE = 0.998
+"""The share must be above `MAX_STRAY_RATE` with an error of one in a thousand."""
+
 _LOST_KINDS: tuple[ProblemKind, ...] = ("unreadable", "unknown_version", "broken", "future", "conflicting")
 _FULL_PERCENT = 100
 _MAX_NAMES = 5
 
 
 def sample_ratio_mismatch(users: Mapping[str, int], stage: RolloutStage) -> float:
-    """Return the log e-value for "users do not divide as the stage's shares say".
+    """Return the log e-value for "users do not divide as the stage's shares say", of arms that have a share.
 
-    It is inf for traffic in an arm whose share is 0. If the share may have changed, only candidate and control are
-    compared.
+    If the share may have changed, only candidate and control are compared.
     """
-    shares = _shares(stage)
-    if stage.shares_known:
-        return srm_log_e_value(users, shares)
-    sides = {side: count for side, count in users.items() if side != "stable"}
-    both = {side: share for side, share in shares.items() if side != "stable"}
-    return srm_log_e_value(sides, both) if any(both.values()) else 0.0
+    shares = {side: share for side, share in _shares(stage).items() if share}
+    if not stage.shares_known:
+        shares.pop("stable", None)
+    return srm_log_e_value({side: count for side, count in users.items() if side in shares}, shares)
+
+
+def is_common(count: int, total: int) -> bool:
+    """Return whether so many of a total are more than strays."""
+    return total > 0 and clopper_pearson(count, total, confidence=_STRAY_CONFIDENCE).low > MAX_STRAY_RATE
 
 
 def validity_problems(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
     """Return the reasons why a rollout's comparison is invalid."""
-    return (*_wrong_shares(counts, spec), *comparison_problems(counts, spec))
+    return (*_wrong_shares(counts, spec), *comparison_problems(counts, spec), *_in_both_arms(counts, spec))
 
 
 def comparison_problems(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
@@ -65,10 +78,10 @@ def warnings_of(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
     """Return warnings about unused lines, sampling, missing users and unknown shares."""
     warnings = [_problem_text(counts, kind) for kind in sorted(counts.problems)]
     if counts.unit == "call" and counts.versions:
-        warnings.append("no call has a user or a session: each call counts separately")
-    if some := [side for side, count in sorted(counts.sampled_users.items()) if count < counts.traffic[side]]:
-        text = ", ".join(f"{counts.sampled_users[side]:,} of {counts.traffic[side]:,} calls of {side}" for side in some)
-        warnings.append(f"evidence and users are from a fixed sample of users: {text}; all else is complete")
+        warnings.append("no call has a user or a session: each call counts as a user")
+    warnings += _strays(counts, spec)
+    if parts := [f"1 in {one.mask + 1} of {side}" for side, one in sorted(counts.schedules.items()) if one.mask]:
+        warnings.append(f"evidence and users are from a sample of users: {', '.join(parts)}; all else is complete")
     if not spec.stages[-1].shares_known:
         warnings.append(
             "the ledger has no start of the stage: only candidate and control are compared with their shares"
@@ -92,19 +105,50 @@ def _shares(stage: RolloutStage) -> dict[str, float]:
 def _wrong_shares(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
     for index, stage in enumerate(spec.stages):
         users = counts.assigned_in(index)
-        if not users or sample_ratio_mismatch(users, stage) < -math.log(MISMATCH_ALPHA):
-            continue
         shares = _shares(stage)
-        stray = [side for side in users if not shares.get(side)]
-        if stray:
-            text = _join_names([f"{users[side]:,} of {side}" for side in stray])
+        strays = {side: count for side, count in users.items() if not shares.get(side)}
+        if is_common(sum(strays.values()), sum(users.values())):
+            text = _join_names([f"{count:,} users of {side}" for side, count in strays.items()])
             yield f"unexpected traffic at stage {stage.name}: {text}"
-        else:
+        elif users and sample_ratio_mismatch(users, stage) >= -math.log(MISMATCH_ALPHA):
             text = _join_names([f"{side} {count:,}" for side, count in sorted(users.items())])
             yield f"users do not divide by the shares of stage {stage.name}: {text}"
+    candidate_calls = sum(
+        sum(hours.values()) for one, hours in counts.versions.items() if one.side in spec.sides.candidates
+    )
     for feature, hours in sorted(counts.premature_calls.items()):
-        calls = f"{sum(hours.values()):,} calls of critical feature {_join_names([feature])}"
-        yield f"unexpected traffic: {calls}"
+        if is_common(sum(hours.values()), candidate_calls):
+            yield f"unexpected traffic: {sum(hours.values()):,} calls of critical feature {_join_names([feature])}"
+
+
+def _strays(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
+    """Yield a warning per kind of stray calls, too few to be a doubt."""
+    for index, stage in enumerate(spec.stages):
+        if not spec.sides.releases:
+            break
+        strays = {side: count for side, count in counts.assigned_in(index).items() if not _shares(stage).get(side)}
+        if strays and not is_common(sum(strays.values()), sum(counts.assigned_in(index).values())):
+            text = _join_names([f"{count:,} of {side}" for side, count in strays.items()])
+            yield f"users in arms without a share at stage {stage.name}: {text}"
+    for _, text, stray_count, total in _versions(counts, spec):
+        if not is_common(stray_count, total):
+            yield f"{count(stray_count, 'call')} with another version, not counted: {text}"
+    for index, hours in sorted(counts.in_both.items()):
+        both = sum(hours.values())
+        if spec.sides.releases and not is_common(both, _candidate_users(counts, spec, index)):
+            yield f"{count(both, 'user')} in both arms at stage {spec.stages[index].name}"
+
+
+def _in_both_arms(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
+    for index, hours in sorted(counts.in_both.items()):
+        both, users = sum(hours.values()), _candidate_users(counts, spec, index)
+        if is_common(both, users):
+            yield f"{both:,} of {users:,} users of the candidate were in both arms at stage {spec.stages[index].name}"
+
+
+def _candidate_users(counts: Counts, spec: ComparisonSpec, stage: int) -> int:
+    """Return the sampled users of the candidate."""
+    return max(sum(sum(counts.units.get((side, stage), {}).values()) for side in spec.sides.candidates), 0)
 
 
 def _join_names(names: Sequence[str]) -> str:
@@ -114,24 +158,40 @@ def _join_names(names: Sequence[str]) -> str:
 
 
 def _mixed_versions(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
+    for _, text, stray_count, total in _versions(counts, spec):
+        if is_common(stray_count, total):
+            yield f"mixed versions: {text}"
+
+
+def _versions(counts: Counts, spec: ComparisonSpec) -> Iterator[tuple[str, str, int, int]]:
+    """Yield each kind of wrong version: arm, text, its calls, and all calls that it is a part of."""
     sides = spec.sides
-    releases: dict[str, set[str]] = defaultdict(set)
-    prompts: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for one in counts.versions:
-        releases[one.side].add(one.release or "(none)")
-        if one.release == sides.releases.get(one.side, one.release) and one.prompt is not None:
-            prompts[one.side, one.feature].add(one.prompt)
-    for side, release in sorted(sides.releases.items()):
-        if others := releases[side] - {release}:
-            yield f"mixed versions: {_join_names(sorted(others))} served as candidate, besides {release}"
-        if release in releases[sides.control]:
-            yield f"mixed versions: {release} served as control"
-    if sides.releases and len(releases[sides.control]) > 1:
-        yield f"mixed versions: {_join_names(sorted(releases[sides.control]))} served as control"
+    releases: dict[str, Counter[str]] = defaultdict(Counter)
+    prompts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for one, hours in counts.versions.items():
+        releases[one.side][one.release or "(none)"] += sum(hours.values())
+        if one.side in sides.arms and one.release == sides.releases.get(one.side, one.release) and one.prompt:
+            prompts[one.side, one.feature][one.prompt] += sum(hours.values())
+    candidates = set(sides.releases.values())
+    for side, served in sorted(releases.items()):
+        expected = sides.releases.get(side)
+        if expected is not None:
+            wrong = {name: calls for name, calls in served.items() if name != expected}
+            text = f"{_join_names(sorted(wrong))} served as candidate, besides {expected}"
+        elif sides.releases:
+            main = max(sorted(served.keys() - candidates), key=served.__getitem__, default="")
+            wrong = {name: calls for name, calls in served.items() if name != main}
+            text = f"{_join_names(sorted(wrong))} served as {side}, besides {main}"
+        else:
+            continue
+        if wrong:
+            yield side, text, sum(wrong.values()), sum(served.values())
     for (side, feature), texts in sorted(prompts.items()):
         if len(texts) > 1:
+            total = sum(texts.values())
             whose = _join_names([feature or "a model"])
-            yield f"mixed versions: {len(texts)} texts of the prompt of {whose} served as {_join_names([side])}"
+            text = f"{len(texts)} texts of the prompt of {whose} served as {_join_names([side])}"
+            yield side, text, total - max(texts.values()), total
 
 
 def _lost_lines(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:

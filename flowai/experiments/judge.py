@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TYPE_CHECKING
 
-from flowai.analytics.records import CountOfTotal
 from flowai.canary.report_records import with_digest
-from flowai.comparison.blocks import DELAYED_METRICS, ArmPair
+from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison, DecisionRules
+from flowai.comparison.metrics import label_of
 from flowai.comparison.summary import arm_report, clamp_e_value, metric_report
 from flowai.comparison.validity import comparison_problems, problems_of, warnings_of
-from flowai.comparison.verdict import METRIC_LABELS, MIN_COUNT, status_of
+from flowai.comparison.verdict import MIN_COUNT, status_of
 from flowai.experiments.report_records import ExperimentReport, PairReport
 from flowai.rendering.markdown import one_line
+from flowai.statistics.evalues import Block
+from flowai.statistics.sample_size import required_sample_size
 from flowai.statistics.srm import MISMATCH_ALPHA, srm_log_e_value
 from flowai.timestamps import format_us
 
@@ -34,7 +37,13 @@ if TYPE_CHECKING:
     from flowai.experiments.report_records import ExperimentVerdict, Goal
 
 MAX_NAMED = 5
-_NOTHING = CountOfTotal()
+
+_SEED = 20_220_501
+"""Forecasts are simulated; a fixed seed yields the same report twice."""
+
+_PACE_BLOCKS = 24
+_PACE_UNITS = 10
+"""A forecast continues at the pace of the last blocks, in steps with at least this many units per arm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,22 +133,10 @@ def _compare_arms(
         environment=rules.environment,
     )
     comparison = Comparison.build(counts, spec, pair_rules, ArmPair(candidate=arm, control=other))
-    findings = [_decided_finding(comparison, one) for one in comparison.findings()]
+    findings = comparison.findings()
     goal = next(one for one in findings if one.name == rules.goal)
     rest = (one for one in findings if one is not goal)
     return _PairComparison(comparison=comparison, findings=(replace(goal, alpha=rules.alpha / arm_count), *rest))
-
-
-def _decided_finding(comparison: Comparison, finding: MetricFinding) -> MetricFinding:
-    """Drop users whose feedback window has not ended: they have not failed to save yet."""
-    if finding.name not in DELAYED_METRICS:
-        return finding
-    spec = comparison.spec
-    candidate, control = comparison.users[finding.name, 0].at(spec.until_us - spec.feedback_us)
-    settled = replace(finding, candidate=candidate, control=control)
-    if finding.name == "save_rate":  # calls are counted by the hour, which is too coarse for the window
-        return replace(settled, candidate_calls=_NOTHING, control_calls=_NOTHING)
-    return settled
 
 
 def _pair(comparisons: Mapping[tuple[str, str], _PairComparison], arm: str, other: str) -> PairReport:
@@ -156,16 +153,16 @@ def _pair(comparisons: Mapping[tuple[str, str], _PairComparison], arm: str, othe
 
 def _is_better(compared: _PairComparison, mirrored: _PairComparison) -> bool:
     """Return whether an arm is better by the goal: by the evidence, and still leading among enough users."""
-    arm, other = compared.goal.candidate, compared.goal.control
-    if min(arm.count, other.count) < MIN_COUNT or arm.rate is None or other.rate is None:
+    arm, other = compared.goal.means.candidate, compared.goal.means.baseline
+    if min(arm.count, other.count) < MIN_COUNT:
         return False
-    return mirrored.goal.log_e_peak >= -math.log(compared.goal.alpha) and arm.rate < other.rate
+    return mirrored.goal.log_e_peak >= -math.log(compared.goal.alpha) and arm.mean < other.mean
 
 
 def _leader(comparisons: Mapping[tuple[str, str], _PairComparison], arms: Sequence[str]) -> str | None:
     """Return the arm with the lowest failure rate of the goal so far; of equals the first; None if all are equal."""
-    rates = {arm: comparisons[arm, next(other for other in arms if other != arm)].goal.candidate.rate for arm in arms}
-    known = {arm: rate for arm, rate in rates.items() if rate is not None}
+    goals = {arm: comparisons[arm, next(other for other in arms if other != arm)].goal.means.candidate for arm in arms}
+    known = {arm: goal.mean for arm, goal in goals.items() if goal.count}
     return min(known, key=known.__getitem__) if len(set(known.values())) > 1 else None
 
 
@@ -177,7 +174,7 @@ def _verdict(
     missing = _missing(pairs, goal)
     if doubts:
         return "invalid", None, (*doubts, *worse_guardrails, *missing)
-    label = METRIC_LABELS[goal]
+    label = label_of(goal)
     best = next((arm for arm in arms if all(pair.is_better for pair in pairs if pair.arm == arm)), None)
     beaten = best is not None and any(pair.worse for pair in pairs if pair.arm == best)
     if worse_guardrails and (best is None or beaten):
@@ -202,7 +199,7 @@ def _worse_guardrails(pairs: Sequence[PairReport]) -> Iterator[str]:
         for metric in pair.worse:
             others.setdefault((pair.arm, metric.name), []).append(pair.other)
     for (arm, name), than in others.items():
-        yield f"{METRIC_LABELS[name]} of {arm} is worse than that of {' and '.join(than)}"
+        yield f"{label_of(name)} of {arm} is worse than that of {' and '.join(than)}"
 
 
 def _missing(pairs: Sequence[PairReport], goal: Goal) -> tuple[str, ...]:
@@ -213,9 +210,9 @@ def _missing(pairs: Sequence[PairReport], goal: Goal) -> tuple[str, ...]:
         for metric in pair.metrics
         if metric.status == "no_data" and (metric.is_guardrail or metric.name == goal)
     )
-    texts = [f"no data for {METRIC_LABELS[name]}" for name in names]
-    counted = [pair.goal.candidate for pair in pairs]
-    if min(one.count for one in counted) >= MIN_COUNT and all(one.failure_count == one.count for one in counted):
+    texts = [f"no data for {label_of(name)}" for name in names]
+    goals = [pair.goal for pair in pairs]
+    if min(one.candidate.count for one in goals) >= MIN_COUNT and all(one.candidate_value == 1.0 for one in goals):
         label = "saved" if goal == "save_rate" else "accepted"
         texts.append(f"no answer of any arm was {label}: is this feedback sent at all?")
     return tuple(texts)
@@ -223,7 +220,7 @@ def _missing(pairs: Sequence[PairReport], goal: Goal) -> tuple[str, ...]:
 
 def _doubts(counts: Counts, spec: ComparisonSpec, split: float) -> Iterator[str]:
     arms = _arms(spec)
-    strays = {side: calls for side, calls in sorted(counts.traffic.items()) if side not in arms}
+    strays = {side: sum(cells.values()) for side, cells in sorted(counts.traffic.items()) if side not in arms}
     if strays:
         named = [f"{calls:,} calls of {one_line(side, 40)}" for side, calls in list(strays.items())[:MAX_NAMED]]
         more = f" and {len(strays) - MAX_NAMED} more" if len(strays) > MAX_NAMED else ""
@@ -262,17 +259,48 @@ def _needed(
     """Return how many more users per arm, and seconds, it takes until the leader is better than every other arm."""
     if leader is None:
         return None, None
-    calls: list[int] = []
+    needed: list[int] = []
     for other in arms:
         if other == leader:
             continue
-        compared = comparisons[leader, other]
-        decides = replace(compared.comparison.rules, alpha=compared.goal.alpha, guardrails=(rules.goal,))
-        needed = replace(compared.comparison, rules=decides).calls_needed(replace(compared.goal, is_guardrail=True))
-        if needed is None:
+        calls = _users_until_better(comparisons[other, leader], alpha=rules.alpha / len(arms))
+        if calls is None:
             return None, None
-        calls.append(needed)
+        needed.append(calls)
     comparison = comparisons[leader, next(other for other in arms if other != leader)].comparison
-    so_far = comparison.counts.for_stage(leader, 0).call_count
+    with_goal = comparison.means[rules.goal, 0].at(comparison.spec.now_us)[0].candidate.count
     users = comparison.counts.unit_count(leader, 0)
-    return math.ceil(max(calls) * users / so_far), comparison.time_of(max(calls))
+    # only some users give feedback
+    more = math.ceil(max(needed) * users / max(with_goal, 1))
+    calls_of = comparison.candidate_calls() / max(users, 1)
+    return more, comparison.time_of(math.ceil(more * calls_of))
+
+
+def _users_until_better(mirrored: _PairComparison, *, alpha: float) -> int | None:
+    """Return how many more users of an arm show that it is better than the candidate of `mirrored`."""
+    series = mirrored.comparison.worse[mirrored.goal.name]
+    recent = series.blocks[-_PACE_BLOCKS:]
+    if series.worse is None or not recent:
+        return None
+    paces = (sum(one.block.candidate_count for one in recent), sum(one.block.control_count for one in recent))
+    step = max(1 / len(recent), _PACE_UNITS / min(paces))
+    pace = Block(
+        candidate_count=round(paces[0] * step),
+        control_count=round(paces[1] * step),
+        candidate_failure_count=0,
+        control_failure_count=0,
+    )
+    total = [one.block for one in series.blocks]
+    observed = Block(
+        candidate_count=sum(one.candidate_count for one in total),
+        control_count=sum(one.control_count for one in total),
+        candidate_failure_count=sum(one.candidate_failure_count for one in total),
+        control_failure_count=sum(one.control_failure_count for one in total),
+    )
+    return required_sample_size(
+        series.worse,
+        log_enough=-math.log(alpha),
+        observed=observed,
+        pace=pace,
+        rng=Random(_SEED),  # noqa: S311 - a forecast
+    )

@@ -131,8 +131,7 @@ def _comparison_spec(
 def _rules(workspace: Workspace, name: str, experiment: Experiment, goal: Goal) -> ExperimentRules:
     """Return the rules: alpha, guardrails and margins are those of rollouts."""
     policy = workspace.registry.policies.canary
-    alike = {"slow_ttft": "slow_calls", "save_rate": "acceptance"}
-    margins: dict[Metric, float] = {one: getattr(policy.margins, alike.get(one, one)) for one in EXPERIMENT_METRICS}
+    margins: dict[Metric, float] = {name: policy.margins.of(name) for name in EXPERIMENT_METRICS}
     return ExperimentRules(
         experiment=name,
         feature=experiment.feature,

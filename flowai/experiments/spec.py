@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from flowai.analytics.event_query import CLOCK_SKEW_S, IS_CALL, literal, moment, open_log
-from flowai.comparison.spec import METRICS, ComparisonSpec, RolloutStage, experiment_sides
+from flowai.analytics.event_query import IS_CALL, literal, moment, open_log
+from flowai.comparison.metrics import METRICS
+from flowai.comparison.spec import ComparisonSpec, RolloutStage, experiment_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def experiment_spec(
         stages=(RolloutStage(percent=0, time_range=time_range),),
         feature=feature,
         feedback_us=feedback_us,
-        now_us=now_us + CLOCK_SKEW_S * 1_000_000,
+        now_us=now_us,
         metrics=EXPERIMENT_METRICS,
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.comparison.text import format_cost, format_difference, format_split, seconds_between, shown_rate
-from flowai.comparison.verdict import METRIC_LABELS, STATUS_LABELS
-from flowai.rendering.formatting import aligned, duration, format_evidence, rate, rounded, span
+from flowai.comparison.metrics import label_of
+from flowai.comparison.text import format_cost, format_effect, format_split, format_value, seconds_between
+from flowai.comparison.verdict import STATUS_LABELS
+from flowai.rendering.formatting import aligned, duration, format_evidence, rounded, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +27,14 @@ def headline(report: ExperimentReport, gap: str = "   ") -> str:
     where = f"{report.feature} in {report.environment}" if report.environment else report.feature
     length = span(seconds_between(report.since, report.until))
     split = format_split((report.split_e_value,))
-    parts = (report.experiment, where, f"goal {METRIC_LABELS[report.goal]}", length, f"{users} {units}", split)
+    parts = (report.experiment, where, f"goal {label_of(report.goal)}", length, f"{users} {units}", split)
     return gap.join(parts)
 
 
 def arm_columns(report: ExperimentReport) -> tuple[str, ...]:
     """Return the columns of `arm_rows`."""
     units = "users" if report.unit == "user" else "units"
-    return ("arm", units, "calls", *(METRIC_LABELS[name] for name in _shown(report)), "p95", "1,000 calls")
+    return ("arm", units, "calls", *(label_of(name) for name in _shown(report)), "p95", "1,000 calls")
 
 
 def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
@@ -41,7 +42,7 @@ def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
     rows = []
     for name, arm in report.arms.items():
         metrics = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
-        rates = (rate(shown_rate(metric, metrics[metric].candidate.rate)) for metric in _shown(report))
+        rates = (format_value(metrics[metric], metrics[metric].candidate_value) for metric in _shown(report))
         rows.append(
             (name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), format_cost(arm))
         )
@@ -51,7 +52,7 @@ def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
 def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
     first = report.pairs[0].metrics
     known = {one.name for pair in report.pairs for one in pair.metrics if one.candidate.count}
-    known.discard("slow_ttft")  # it correlates with slow calls, and lines are short
+    known -= {"slow_ttft", "latency", "ttft", "cost", "cancelled", "degraded"}  # lines are short
     return tuple(one.name for one in first if one.is_guardrail or one.name == report.goal or one.name in known)
 
 
@@ -90,9 +91,9 @@ def _pair_row(report: ExperimentReport, pair: PairReport, metric: MetricReport) 
     elif not metric.is_guardrail:
         label = f"({label})"
     return (
-        METRIC_LABELS[metric.name],
+        label_of(metric.name),
         f"{pair.arm} against {pair.other}",
-        format_difference(metric),
+        format_effect(metric),
         format_evidence(e_value),
         format_evidence(acts_at),
         label,

@@ -40,7 +40,19 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 Rate = Annotated[float, Meta(ge=0, le=1)]
 Tier = Literal["premium", "standard", "bulk"]
 TIERS: tuple[Tier, ...] = ("premium", "standard", "bulk")  # best first
-Guardrail = Literal["error_rate", "json_valid", "slow_calls", "acceptance", "hallucination"]
+MarginRatio = Annotated[float, Meta(gt=1, le=100)]
+Guardrail = Literal[
+    "error_rate",
+    "json_valid",
+    "slow_calls",
+    "acceptance",
+    "hallucination",
+    "latency",
+    "ttft",
+    "cost",
+    "cancelled",
+    "degraded",
+]
 Percent = Annotated[int, Meta(ge=1, le=100)]
 Stage = Percent | Literal["dogfood"]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from flowai.registry.fields import Duration, Guardrail, Percent, PositiveInt, Rate, RegistryRecord, Stage
+from flowai.registry.fields import Duration, Guardrail, MarginRatio, Percent, PositiveInt, Rate, RegistryRecord, Stage
 from flowai.timestamps import parse_duration_s
 
 
@@ -48,18 +48,35 @@ class AlertPolicy(RegistryRecord, frozen=True, kw_only=True):
 
 
 class NonInferiorityMargins(RegistryRecord, frozen=True, kw_only=True):
-    """Non-inferiority margins: allowed difference between candidate and control, as a difference of shares, 0 to 1."""
+    """Non-inferiority margins: allowed difference between candidate and control.
+
+    The first five are differences of shares, 0 to 1; the others ratios, at least 1.
+    """
 
     error_rate: Rate = 0.01
-    """Share of failed calls."""
+    """Share of calls whose own model failed, whatever a fallback gave the caller."""
     json_valid: Rate = 0.01
     """Share of answers that are valid JSON."""
     slow_calls: Rate = 0.02
-    """Share of calls slower than the control's 95th percentile."""
+    """Share of calls slower than the control's 95th percentile and 10 %."""
     acceptance: Rate = 0.02
     """Share of answers that users accepted."""
     hallucination: Rate = 0.01
     """Share of judged answers with statements that their source does not support."""
+    latency: MarginRatio = 1.2
+    """Latency, geometric mean."""
+    ttft: MarginRatio = 1.2
+    """Time to the first token, geometric mean."""
+    cost: MarginRatio = 1.2
+    """Cost of a call, mean; a single call counts up to ten times the control's 95th percentile."""
+    cancelled: MarginRatio = 1.2
+    """Share of calls whose caller left; it may also grow by 1 percentage point."""
+    degraded: MarginRatio = 1.2
+    """Share of answers by another model or the last resort; it may also grow by 1 percentage point."""
+
+    def of(self, metric: str) -> float:
+        """Return the margin of a metric; metrics without one of their own have that of their kind."""
+        return float(getattr(self, {"slow_ttft": "slow_calls", "save_rate": "acceptance"}.get(metric, metric)))
 
 
 class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
@@ -69,7 +86,14 @@ class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
     """`dogfood`, then rising percentages up to 100."""
     alpha: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
     """Probability of a wrong verdict over the whole rollout, > 0, at most 0.5."""
-    guardrails: tuple[Guardrail, ...] = ("error_rate", "json_valid", "slow_calls", "acceptance")
+    guardrails: tuple[Guardrail, ...] = (
+        "error_rate",
+        "json_valid",
+        "slow_calls",
+        "latency",
+        "cancelled",
+        "acceptance",
+    )
     """Metrics that must not get worse."""
     margins: NonInferiorityMargins = NonInferiorityMargins()
     """Allowed difference of each metric."""

@@ -93,6 +93,7 @@ class EProcess(ABC):
         if not 0 <= margin < 1:
             raise ValueError(f"a margin of {margin} is not between 0 and 1")
         self.claim: Alternative = claim
+        self.tolerated_ratio = 1.0
         self.margin = margin
         self._log_bets = [0.0] * len(self._weights)
         self._peak = 0.0
@@ -119,11 +120,12 @@ class EProcess(ABC):
         calls = block.candidate_count + block.control_count
         past_failures, past_calls = self._past.get(stream, (0, 0))
         if block.candidate_count and block.control_count:
-            share = block.candidate_count / calls
+            weight = block.candidate_count * self.tolerated_ratio
+            share = weight / (weight + block.control_count)
             a, b = self._centres(share, past_failures, past_calls)
             stakes = self._stakes(share, a, b)
             self._log_bets = [
-                bet + _log_factor(block, stake, a, b) for bet, stake in zip(self._log_bets, stakes, strict=True)
+                bet + _log_factor(block, share, stake, a, b) for bet, stake in zip(self._log_bets, stakes, strict=True)
             ]
         failures = block.candidate_failure_count + block.control_failure_count
         self._past[stream] = (past_failures + failures, past_calls + calls)
@@ -152,6 +154,9 @@ class RatioEProcess(EProcess):
     multiplies by r / (s r + 1 - s) for a candidate's failure, by 1 / (s r + 1 - s) for a control's, by 1 for a success.
     As both arms' common rate becomes known from earlier blocks of the stream, successes count too.
 
+    With a `tolerated_ratio` above 1 the claim is that the candidate's rate is above the control's by more than this
+    ratio; then s is the candidate's share of the failures at that ratio, and successes do not count.
+
     Source: the module's inequality with s a + (1 - s) b = the rate so far, or a = margin, b = 0 if that is less, and
     stake = (r - 1) / ((1 + s (r - 1)) (1 - b)). The conditional test of two Poisson rates: Przyborowski and Wilenski,
     Biometrika 31 (1940).
@@ -159,7 +164,15 @@ class RatioEProcess(EProcess):
 
     _weights = RATIO_WEIGHTS
 
+    def __init__(self, claim: Alternative, *, margin: float = 0.0, tolerated_ratio: float = 1.0) -> None:
+        super().__init__(claim, margin=margin)
+        if tolerated_ratio < 1 or (tolerated_ratio > 1 and margin > 0):
+            raise ValueError(f"a tolerated ratio of {tolerated_ratio} with a margin of {margin} cannot be")
+        self.tolerated_ratio = tolerated_ratio
+
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
+        if self.tolerated_ratio > 1:
+            return 0.0, 0.0
         b = max(failures / (calls + UNSEEN_CALLS) - share * self.margin, 0.0)
         return b + self.margin, b
 
@@ -210,9 +223,8 @@ def _bounded(stakes: Sequence[float], share: float, a: float, b: float) -> list[
     return [sign * min(abs(stake), largest) for stake in stakes]
 
 
-def _log_factor(block: Block, stake: float, a: float, b: float) -> float:
+def _log_factor(block: Block, share: float, stake: float, a: float, b: float) -> float:
     """Return the logarithm of the product over a block's calls."""
-    share = block.candidate_count / (block.candidate_count + block.control_count)
     counts = (
         block.candidate_failure_count,
         block.candidate_count - block.candidate_failure_count,

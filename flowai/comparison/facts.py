@@ -1,0 +1,127 @@
+"""Builds `facts`, a table with a row per call of a sampled user: what each metric says about the call.
+
+The size of the table is bounded (see `sampling`). A user of candidate or control who came from the large rest of the
+traffic brings all earlier calls along, sampled or not: a user's first failure counts, wherever it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, bucket, cost_sql
+from flowai.analytics.event_query import ANSWERED, IS_FEEDBACK, IS_SCORE, literal
+from flowai.comparison.baseline_limits import LIMITED_BY, MICRO_USD
+from flowai.comparison.spec import counted_sql, one_of_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.analytics.event_query import Log
+    from flowai.analytics.records import Metric
+    from flowai.comparison.counts import Counts
+    from flowai.comparison.sampling import SamplingSchedule
+    from flowai.comparison.spec import ComparisonSpec
+
+MILLION = 1_000_000
+"""Logarithms and shares are whole millionths, so that the order of addition does not change a sum."""
+
+
+def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
+    """Build the table `facts`; set `unit` of the counts."""
+    sides = spec.sides
+    drops = " ".join(f"WHEN side = {literal(side)} THEN {one.dropped_sql}" for side, one in sorted(schedules.items()))
+    log.fetch(f"""
+        CREATE OR REPLACE TEMP VIEW sampled_calls AS
+        SELECT *, known_us < coalesce(dropped_us, known_us + 1) AS in_sample FROM (
+            SELECT *, CASE WHEN side IS NULL THEN NULL {drops} END AS dropped_us
+            FROM (SELECT *, coalesce(unit_hash, hash(at_us)) AS key FROM selected)
+        )
+    """)  # noqa: S608 - names and numbers of ours
+    wanted = "in_sample"
+    if sides.extra_control and any(one.halvings_us for one in schedules.values()):
+        log.fetch(f"""
+            CREATE OR REPLACE TEMP TABLE compared_users AS SELECT DISTINCT unit_hash FROM sampled_calls
+            WHERE in_sample AND unit_hash IS NOT NULL AND {one_of_sql("side", sides.arms)}
+        """)  # noqa: S608 - as above
+        wanted = "(in_sample OR unit_hash IN (SELECT unit_hash FROM compared_users))"
+    log.fetch(f"""
+        CREATE OR REPLACE TEMP TABLE facts AS
+        SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us, known_us,
+            coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample, dropped_us,
+            reaches AND counts AS is_judged, {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
+        FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls WHERE {wanted})
+    """)  # noqa: S608 - as above
+    ((call_count, named_count),) = log.fetch("SELECT count(*), count(*) FILTER (is_named) FROM facts")
+    counts.unit = "user" if named_count or not call_count else "call"
+
+
+def _facts(counts: Counts) -> dict[Metric, str]:
+    """Return SQL by metric: what is known at the end of a call; NULL where nothing was measured."""
+    answered = f"reaches AND counts AND {ANSWERED}"
+    ended = "reaches AND counts AND NOT is_cancelled"
+    return {
+        "error_rate": f"CASE WHEN {ended} THEN has_failed END",
+        "json_valid": "CASE WHEN reaches AND counts THEN NOT json_valid END",
+        "slow_calls": _limited(counts, "slow_calls", "{place} > {limit}"),
+        "latency": f"CASE WHEN {answered} THEN {_log_sql('latency_ms')} END",
+        "slow_ttft": _limited(counts, "slow_ttft", "{place} > {limit}"),
+        "ttft": f"CASE WHEN {answered} AND ttft_ms >= 0 THEN {_log_sql('ttft_ms')} END",
+        "cost": _limited(counts, "cost", f"least({cost_sql()}, {{edge_nano}})"),
+        "cancelled": "CASE WHEN reaches AND counts THEN is_cancelled END",
+        "degraded": f"CASE WHEN {ended} THEN fell_back END",
+    }
+
+
+def _log_sql(column: str) -> str:
+    return f"CAST(round(ln(least(greatest({column}, 0.001), 1e9)) * {MILLION}) AS BIGINT)"
+
+
+def _limited(counts: Counts, metric: Metric, value: str) -> str:
+    """Return SQL for a value that depends on a feature's limit; NULL before the limit is frozen."""
+    column, has, _ = LIMITED_BY[metric]
+    whens = " ".join(
+        f"WHEN coalesce(feature, '') = {literal(feature)} AND known_us >= {limit.known_us} THEN "
+        + value.format(place=bucket(column), limit=limit.bucket, edge_nano=round(limit.value * 1000))
+        for feature, limit in sorted(counts.limits[metric].items())
+    )
+    missing = "NULL::BIGINT" if column == MICRO_USD else "NULL::BOOLEAN"
+    return f"CASE WHEN NOT coalesce(reaches AND counts AND {has} AND {column} >= 0, FALSE) THEN {missing} {whens} END"
+
+
+def is_repeated(log: Log) -> bool:
+    """Return whether a sampled call is in the log more than once."""
+    ((calls, different),) = log.fetch("SELECT count(*), count(DISTINCT call) FROM facts")
+    return bool(calls > different)
+
+
+def build_opinions(log: Log, spec: ComparisonSpec) -> None:
+    """Build the table `opinions`, judged calls with feedback and scores, once the time for these is over.
+
+    Of several the last one counts; of equal times the stronger one.
+    """
+    log.fetch(f"""
+        CREATE OR REPLACE TEMP TABLE opinions AS
+        WITH given AS MATERIALIZED (
+            SELECT hash(call_id) AS call, at_us AS given_us,
+                list_position({list(FEEDBACK_PRECEDENCE)}, verdict) AS rank, NULL::BOOLEAN AS passed
+            FROM lines WHERE {IS_FEEDBACK} AND at_us <= {spec.now_us} AND hash(call_id) IN (SELECT call FROM facts)
+            UNION ALL
+            SELECT hash(call_id), at_us, NULL, passed FROM lines
+            WHERE {IS_SCORE} AND name = 'hallucination' AND at_us <= {spec.now_us}
+                AND hash(call_id) IN (SELECT call FROM facts)
+        ), ready AS (
+            SELECT call, side, stage, feature, unit, dropped_us, at_us, error_rate AS has_failed,
+                greatest(facts.known_us, at_us + {spec.feedback_us}) AS known_us,
+                in_sample AND greatest(facts.known_us, at_us + {spec.feedback_us})
+                    < coalesce(dropped_us, {1 << 62}) AS in_sample
+            FROM facts WHERE is_judged
+        ), last AS (
+            SELECT call, NOT max(given_us * 8 + rank) % 8 >= {FIRST_POSITIVE} AS acceptance,
+                coalesce(bool_or(rank = {len(FEEDBACK_PRECEDENCE)}), FALSE) AS saved,
+                max(given_us * 2 + (NOT passed)::INTEGER) % 2 = 1 AS hallucination
+            FROM given JOIN ready USING (call) WHERE given_us < at_us + {spec.feedback_us} GROUP BY call
+        )
+        SELECT ready.*, acceptance, hallucination,
+            CASE WHEN NOT coalesce(has_failed, TRUE) THEN NOT coalesce(saved, FALSE) END AS save_rate
+        FROM ready LEFT JOIN last USING (call) WHERE ready.known_us < {spec.now_us}
+    """)  # noqa: S608 - words and numbers of ours
