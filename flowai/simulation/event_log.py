@@ -64,7 +64,7 @@ def write_event_log(calls: SimulatedCalls, scenario: Scenario, directory: Path) 
 
 
 class _Call(NamedTuple):
-    """One row of `SimulatedCalls`, in Python's own numbers: an element of an array is ten times slower."""
+    """Row of `SimulatedCalls` in Python's own numbers: an element of an array is ten times slower."""
 
     number: int
     at_us: int
@@ -135,7 +135,7 @@ def _events(calls: SimulatedCalls, scenario: Scenario) -> Iterator[tuple[int, in
 def _call_event(call: _Call, *, call_id: str, feature: str, release: str, user: str | None) -> CallEvent:
     is_answered = not (call.error or call.cancelled)
     attempts = () if call.cached else tuple(_attempts(call))
-    message = "; ".join(f"{one.model} failed ({one.error_class})" for one in attempts)
+    message = "; ".join(f"{one.model} failed ({one.error_class})" for one in attempts) if call.error else None
     return CallEvent(
         call_id=call_id,
         at=from_us(call.at_us),
@@ -159,7 +159,7 @@ def _call_event(call: _Call, *, call_id: str, feature: str, release: str, user: 
         finish_reason="stop" if is_answered else None,
         json_valid=None if call.json_invalid < 0 else not call.json_invalid,
         error_class=AllModelsFailedError.__name__ if call.error else CANCELLED if call.cancelled else None,
-        error_message=message if call.error else None,
+        error_message=message,
     )
 
 

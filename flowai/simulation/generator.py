@@ -72,7 +72,8 @@ class _Circumstances:
     feature: NDArray[np.int16]
     by_candidate: NDArray[np.bool_]
     failure_factor: NDArray[np.float64]
-    outage_rate: NDArray[np.float64]
+    added_rate: NDArray[np.float64]
+    """Share of calls that fail for another reason than the caller's own rate."""
     hit_rate: NDArray[np.float64]
 
 
@@ -172,10 +173,10 @@ class _Simulation:
         hours = (at_us - scenario.spans()[0].since_us) / _HOUR_US
         factor = np.array([one.failure_factor for one in scenario.features])[feature]
         factor *= 1 + (scenario.drift - 1) * hours / scenario.hours
-        outage_rate = np.zeros(len(at_us))
+        added_rate = np.full(len(at_us), scenario.repeated_failure_rate if attempt else 0.0)
         if outage := scenario.outage:
             during = (hours >= outage.start_hour) & (hours < outage.start_hour + outage.hours)
-            outage_rate[during] = outage.failure_rate
+            added_rate[during] = 1 - (1 - added_rate[during]) * (1 - outage.failure_rate)
         hit_rate = np.zeros(len(at_us))
         cache = scenario.cache
         if cache and not attempt:  # a request that failed is in no cache
@@ -188,7 +189,7 @@ class _Simulation:
             feature=feature,
             by_candidate=by_candidate,
             failure_factor=factor,
-            outage_rate=outage_rate,
+            added_rate=added_rate,
             hit_rate=hit_rate,
         )
 
@@ -198,7 +199,7 @@ class _Simulation:
         own = self._people.rates("error_rate", now.person, now.by_candidate)
         error_rate = np.where(own < 1, np.minimum(own * now.failure_factor, 1), 1.0)  # 1: a caller who always fails
         cached = (uniform["cached"] < now.hit_rate) & (own < 1)
-        error = ~cached & (uniform["error"] < 1 - (1 - error_rate) * (1 - now.outage_rate))
+        error = ~cached & (uniform["error"] < 1 - (1 - error_rate) * (1 - now.added_rate))
         called = ~(cached | error)
         cancelled = called & (uniform["cancelled"] < self._people.rates("cancelled_rate", now.person, now.by_candidate))
         primary_failed = called & ~cancelled & (uniform["primary"] < self._failure_rates("primary_failure_rate", now))

@@ -56,7 +56,8 @@ class FeatureTraffic:
     end_weight: float | None = None
     """The same at the end, reached linearly; None when it does not change."""
     failure_factor: float = 1.0
-    """Factor of all failure rates, >= 0."""
+    """Factor of the rates of errors, invalid JSON, primary failures and hallucinations, >= 0; a rate stays
+    below 1."""
     latency_factor: float = 1.0
     """Factor of latency and time to the first token, > 0."""
     is_json: bool = True
@@ -141,9 +142,11 @@ class Scenario:
     features: tuple[FeatureTraffic, ...] = (FeatureTraffic(name="chat"),)
     """At least one."""
     drift: float = 1.0
-    """Factor of both arms' failure rates at the end, reached linearly, >= 0."""
+    """Factor at the end, reached linearly, of the rates that a `failure_factor` changes, of both arms; >= 0."""
     retry_rate: float = 0.0
     """Share of failed calls that the user repeats within seconds, up to 3 times."""
+    repeated_failure_rate: float = 0.0
+    """Share of repeated calls that fail because the request itself is at fault, in addition to the usual failures."""
     cache: CacheTraffic | None = None
     outage: Outage | None = None
     bots: tuple[Bots, ...] = ()

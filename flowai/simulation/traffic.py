@@ -50,6 +50,11 @@ class Visits:
         """Number of callers with a name: users and bots."""
         return self.user_count + self.bot_count
 
+    @property
+    def person_count(self) -> int:
+        """Number of callers, anonymous ones included."""
+        return max(self.named_count, int(self.person.max(initial=0)) + 1)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class People:
@@ -124,7 +129,7 @@ def _draw_features(scenario: Scenario, rng: np.random.Generator, elapsed: NDArra
 
 def draw_people(scenario: Scenario, rng: np.random.Generator, visits: Visits) -> People:
     """Draw the callers' ranks, and derive their behaviour under both releases from the same ranks."""
-    count = max(visits.named_count, int(visits.person.max(initial=0)) + 1)
+    count = visits.person_count
     ranks = {name: rng.random(count) for name in (*PERSONAL_RATES, "always_failing_user_rate")}
     latency, cost = np.exp(scenario.user_sigma * rng.standard_normal((2, count)))
     control, candidate = (_rates_under(arm, scenario, ranks, visits) for arm in (scenario.control, scenario.candidate))
@@ -145,9 +150,14 @@ def _rates_under(
 
 
 def buckets_of_users(scenario: Scenario, seed: int, visits: Visits) -> NDArray[np.int64]:
-    """Return the bucket of each user and bot, for the assignment to the rollout."""
+    """Return the bucket of each user and bot; -1 for those without a call, as hashing is the slow part."""
     salt = assignment_salt(scenario)
-    return np.array([bucket(salt, user_name(seed, user)) for user in range(visits.named_count)], dtype=np.int64)
+    buckets = np.full(visits.person_count, -1, dtype=np.int64)
+    buckets[visits.person] = 0
+    buckets = buckets[: visits.named_count]
+    callers = np.flatnonzero(buckets == 0)
+    buckets[callers] = [bucket(salt, user_name(seed, user)) for user in callers.tolist()]
+    return buckets
 
 
 def assignment_salt(scenario: Scenario) -> str:

@@ -1,4 +1,4 @@
-"""Simulated rollouts have the truth that their scenario names, and are logs that the readers of events accept."""
+"""Calls of simulated rollouts have the truth that their scenario names."""
 
 from __future__ import annotations
 
@@ -6,46 +6,21 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pytest
+from support.simulated_rollouts import BUSY, LARGE, SMALL
 
-from flowai.errors import InfrastructureError
-from flowai.events import CallEvent, Event, FeedbackEvent, ScoreEvent, read_events
-from flowai.gateway.call_event import user_hash
 from flowai.gateway.routing.assignment import assign_variant
 from flowai.simulation.calls import CANARY, COLUMNS, CONTROL, STABLE, VARIANTS, call_id, user_name
-from flowai.simulation.event_log import write_event_log
 from flowai.simulation.generator import simulate_calls
 from flowai.simulation.own_rates import own_rates
-from flowai.simulation.scenario import Arm, Bots, CacheTraffic, FeatureTraffic, Outage, Scenario
-from flowai.timestamps import from_us
+from flowai.simulation.scenario import Arm, CacheTraffic, Outage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from flowai.simulation.calls import SimulatedCalls
 
-SMALL = Scenario(stages=((0, 2), (10, 10), (50, 12), (100, 4)), calls_per_hour=300)
-LARGE = Scenario(stages=((50, 48),), calls_per_hour=1500)
-BUSY = replace(
-    SMALL,
-    user_concentration=5.0,
-    user_sigma=0.4,
-    retry_rate=0.5,
-    anonymous_rate=0.2,
-    day_night=0.6,
-    drift=2.0,
-    features=(
-        FeatureTraffic(name="chat"),
-        FeatureTraffic(name="extract", weight=0.5, end_weight=2.0, failure_factor=3.0, latency_factor=2.0),
-    ),
-    bots=(Bots(count=2, calls_per_hour=10, is_failing=True), Bots(count=1, calls_per_hour=20)),
-    outage=Outage(start_hour=8, hours=1, failure_rate=0.5),
-    process_count=3,
-)
 OF_ARM = {"variant", "by_candidate"}
 
 
@@ -191,6 +166,12 @@ def test_failed_calls_are_retried_within_seconds_up_to_three_times() -> None:
     assert (np.diff(calls.user[order])[is_next] == 0).all()
 
 
+def test_repeated_requests_fail_again() -> None:
+    calls = simulate_calls(replace(LARGE, retry_rate=1.0, repeated_failure_rate=0.9), 1)
+    assert_rate(calls.error[calls.number % 4 > 0], 1 - 0.1 * 0.98)
+    assert_rate(calls.error[calls.number % 4 == 0], 0.02)
+
+
 def test_traffic_has_a_day_a_changing_mix_and_unequal_users() -> None:
     calls = simulate_calls(replace(LARGE, day_night=1.0, features=BUSY.features), 1)
     hour = calls.at_us // 3_600_000_000 % 24
@@ -251,70 +232,3 @@ def test_clock_skew_moves_the_records_of_a_process_but_not_the_assignment() -> N
     offsets = [np.unique((skewed.at_us - exact.at_us)[exact.process == process]) for process in range(3)]
     assert [len(one) for one in offsets] == [1, 1, 1]
     assert 0 < np.abs(offsets).max() <= 30_000_000
-
-
-def read(directory: Path) -> list[Event]:
-    unreadable: list[Any] = []
-    events = list(read_events(directory, on_unreadable=unreadable.append))
-    assert not unreadable
-    return events
-
-
-def test_a_log_has_every_call_with_its_feedback_and_score(tmp_path: Path) -> None:
-    scenario = replace(BUSY, cache=CacheTraffic(hit_rate=0.2), candidate=Arm(degraded_rate=0.5, ttft_ms=None))
-    calls = simulate_calls(scenario, 6)
-    count = write_event_log(calls, scenario, tmp_path)
-    events = read(tmp_path)
-    assert count == len(events) == len(calls) + (calls.feedback >= 0).sum() + (calls.score >= 0).sum()
-    found = {one.call_id: one for one in events if isinstance(one, CallEvent)}
-    feedback = {one.call_id: one for one in events if isinstance(one, FeedbackEvent)}
-    scores = {one.call_id: one for one in events if isinstance(one, ScoreEvent)}
-    for row, number in enumerate(calls.number.tolist()):
-        event = found[call_id(6, number)]
-        user = int(calls.user[row])
-        assert event.at == from_us(int(calls.at_us[row]))
-        assert event.user_hash == (None if user < 0 else user_hash(user_name(6, user)))
-        assert event.is_sticky == (user >= 0)
-        assert event.feature == scenario.features[calls.feature[row]].name
-        assert event.variant == VARIANTS[calls.variant[row]]
-        assert event.release == ("v2" if calls.by_candidate[row] else "v1")
-        assert event.error_class == (
-            "AllModelsFailedError" if calls.error[row] else "Cancelled" if calls.cancelled[row] else None
-        )
-        assert event.degraded == calls.degraded[row]
-        assert (event.cache == "exact") == calls.cached[row] == (not event.attempts)
-        assert event.json_valid == {-1: None, 0: True, 1: False}[int(calls.json_invalid[row])]
-        assert event.latency_ms == calls.latency_ms[row]
-        assert [event.ttft_ms, event.cost_usd] == [
-            None if np.isnan(one) else one for one in (calls.ttft_ms[row], calls.cost_usd[row])
-        ]
-        if calls.primary_failed[row]:
-            assert [one.status for one in event.attempts] == ["error"] * (1 + event.degraded) + ["ok"]
-        if calls.feedback[row] >= 0:
-            assert feedback[event.call_id].verdict == ("accepted" if calls.feedback[row] else "rejected")
-            assert feedback[event.call_id].at == from_us(int(calls.feedback_at_us[row])) > event.at
-        if calls.score[row] >= 0:
-            assert scores[event.call_id].passed == bool(calls.score[row])
-            assert scores[event.call_id].at == from_us(int(calls.score_at_us[row])) > event.at
-    prompts = {(one.feature, one.release): one.prompt_hash for one in found.values()}
-    assert len(set(prompts.values())) == len(prompts) == 4
-
-
-def test_files_are_by_day_and_process_in_order_of_time(tmp_path: Path) -> None:
-    scenario = replace(BUSY, clock_skew_s=120.0, stages=((50, 40),), calls_per_hour=60)
-    write_event_log(simulate_calls(scenario, 1), scenario, tmp_path)
-    files = sorted(tmp_path.rglob("*.jsonl"))
-    names = {path.relative_to(tmp_path).as_posix() for path in files}
-    assert {f"dt=2026-05-0{day}/web-{process}.jsonl" for day in (4, 5) for process in range(3)} <= names
-    for path in files:
-        times = [msgspec.json.decode(line, type=Event).at for line in path.read_bytes().splitlines()]
-        assert times == sorted(times)
-        assert {f"dt={one.date().isoformat()}" for one in times} == {path.parent.name}
-
-
-def test_a_log_is_never_overwritten(tmp_path: Path) -> None:
-    scenario = replace(SMALL, calls_per_hour=5)
-    calls = simulate_calls(scenario, 1)
-    write_event_log(calls, scenario, tmp_path)
-    with pytest.raises(InfrastructureError, match="File exists"):
-        write_event_log(calls, scenario, tmp_path)
