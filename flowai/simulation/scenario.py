@@ -56,8 +56,8 @@ class FeatureTraffic:
     end_weight: float | None = None
     """The same at the end, reached linearly; None when it does not change."""
     failure_factor: float = 1.0
-    """Factor of the rates of errors, invalid JSON, primary failures and hallucinations, >= 0; a rate stays
-    below 1."""
+    """Factor of the rates of errors, invalid JSON, primary failures and hallucinations, >= 0. At most, a rate
+    becomes 1."""
     latency_factor: float = 1.0
     """Factor of latency and time to the first token, > 0."""
     is_json: bool = True
