@@ -1,0 +1,1 @@
+"""Synthetic event logs of rollouts, from scenarios whose truth is known."""
