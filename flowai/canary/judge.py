@@ -45,7 +45,7 @@ def evaluate_rollout(
     pair = ArmPair(candidate=sides.candidates[0], control=sides.control, extra_control=sides.extra_control)
     comparison = Comparison.build(counts, spec, rules, pair)
     findings = comparison.findings()
-    verdict, reasons, statuses = _verdict(comparison, findings, doubts)
+    verdict, reasons, statuses = verdict_of(comparison, findings, doubts)
     forecasts = {
         one.name: _forecast(comparison, one)
         for one in findings
@@ -104,7 +104,7 @@ def _error_classes(counts: Counts, pair: ArmPair, stage: int) -> dict[str, tuple
     return {name: (candidate, control) for name, (candidate, control) in ordered}
 
 
-def _verdict(
+def verdict_of(
     comparison: Comparison, findings: Sequence[MetricFinding], doubts: Sequence[str]
 ) -> tuple[CanaryVerdict, tuple[str, ...], dict[Metric, MetricStatus]]:
     """Return verdict, reasons and statuses; at dogfood and at 100 % there is no control to compare with."""
@@ -123,7 +123,7 @@ def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVer
     first, last = comparison.spec.stages[0].time_range.since_us, comparison.spec.now_us
     for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
         then = comparison.as_of(hour_us)
-        verdict, reasons, _ = _verdict(then, then.findings(), doubts)
+        verdict, reasons, _ = verdict_of(then, then.findings(), doubts)
         yield HourlyVerdict(at=format_us(hour_us), verdict=verdict, reason=reasons[0])
 
 
