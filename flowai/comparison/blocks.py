@@ -6,15 +6,13 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flowai.comparison.metrics import METRIC_KINDS
 from flowai.comparison.spec import CELL_US, HOUR_US
 from flowai.statistics.evalues import Block, EProcess, RateEProcess, RatioEProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from flowai.analytics.records import Metric
-    from flowai.comparison.counts import TimeBucket
+    from flowai.comparison.counts import RiskChange, TimeBucket
 
 MIN_UNITS_PER_BLOCK = 50
 """A block with both arms closes when it has this many users at risk, or after an hour. Where one arm is empty, it waits
@@ -83,13 +81,47 @@ class EvidenceSeries:
         return (self.log_es[index], self.peaks[index]) if index >= 0 else (0.0, 0.0)
 
 
-def accumulate(
-    metric: Metric, cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int, tolerated_ratio: float = 1.0
+def accumulate_failures(
+    changes: Iterable[RiskChange], pair: ArmPair, *, until_us: int, tolerated_ratio: float = 1.0
 ) -> EvidenceSeries:
-    """Accumulate the evidence that the rate of a metric is worse; cells that end after `until_us` are open."""
-    worse: EProcess = RateEProcess("worse")
-    if not METRIC_KINDS[metric].is_frequent:
-        worse = RatioEProcess("worse", tolerated_ratio=tolerated_ratio)
+    """Accumulate the evidence that users at risk fail first more often, for rare failures.
+
+    Cells that end after `until_us` are open. A failure counts where both arms have users at risk.
+    """
+    worse = RatioEProcess("worse", tolerated_ratio=tolerated_ratio, failures_only=True)
+    series = EvidenceSeries(worse=worse)
+    at_risk: dict[int, list[int]] = {}
+    for change in changes:
+        end_us = change.at_us + CELL_US
+        if end_us > until_us:
+            continue
+        users = at_risk.setdefault(change.stage, [0, 0])
+        failures = [0, 0]
+        for arm, sides in enumerate(((pair.candidate,), pair.baselines)):
+            for side in sides:
+                came, failed, left = change.sides.get(side, (0, 0, 0))
+                users[arm] += came - left
+                failures[arm] += failed
+        if sum(failures) and min(users) > 0:
+            block = Block(
+                candidate_count=users[0],
+                control_count=users[1],
+                candidate_failure_count=failures[0],
+                control_failure_count=failures[1],
+            )
+            series.append(end_us, worse.add(block))
+            series.blocks.append(TimedBlock(until_us=end_us, stage=change.stage, block=block))
+        for arm in (0, 1):
+            users[arm] -= failures[arm]
+    return series
+
+
+def accumulate(cells: Sequence[TimeBucket], pair: ArmPair, *, until_us: int) -> EvidenceSeries:
+    """Accumulate the evidence that users who call fail more often, for frequent failures.
+
+    Cells that end after `until_us` are open.
+    """
+    worse = RateEProcess("worse")
     series = EvidenceSeries(worse=worse)
     for block in close_blocks(cells, pair, until_us=until_us):
         series.append(block.until_us, worse.add(block.block))

@@ -3,6 +3,10 @@
 The unit is the user over the whole rollout, across stages, arms and features: a user is at risk of a failure until the
 first one, wherever it was. Users who often fail would otherwise be at risk anew each time they come to another arm, and
 a ramp brings them all to the candidate. Calls without user and session are units of their own.
+
+A user is at risk from the first call of a stage on, whether calling or not: users who call often and never fail would
+otherwise count most, and by chance there are more of them in one arm. Only for frequent failures the users who call are
+counted: each of them says something.
 """
 
 from __future__ import annotations
@@ -11,14 +15,14 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from flowai.comparison.counts import TimeBucket, UserSums
+from flowai.comparison.counts import RiskChange, TimeBucket, UserSums
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import DELAYED_METRICS, RATIO_METRICS
+from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, RATIO_METRICS
 from flowai.comparison.sampling import common_schedule
 from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US, one_of_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from flowai.analytics.event_query import Log
     from flowai.analytics.records import Metric
@@ -109,39 +113,88 @@ def _count_opinions(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
 
 
 def _count_first_failures(log: Log, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
-    """Collapse the calls of each user in each cell, then count users at risk and first failures, by metric."""
+    """Collapse the calls of each user in each cell, then find first failures, by metric."""
     if not metrics:
         return
     # a user who saves one of several answers has not failed to save
     failed = ", ".join(f"{'bool_and' if name == 'save_rate' else 'bool_or'}({name}) AS {name}" for name in metrics)
     firsts = ", ".join(f"min(slot) FILTER ({name}) AS {name}" for name in metrics)
-    numbers = ", ".join(
-        f"count(*) FILTER (users.{name} IS NOT NULL AND slot <= coalesce(first.{name}, slot)) AS {name}_n,"
-        f" count(*) FILTER (users.{name} AND slot = first.{name}) AS {name}_failed_n"
-        for name in metrics
-    )
+    frequent = [name for name in metrics if METRIC_KINDS[name].is_frequent]
+    rare = [name for name in metrics if name not in frequent]
     ((row_count,),) = log.fetch(f"SELECT count(*) FROM {table}")  # noqa: S608 - names of ours
     parts = max(1, -(-int(row_count) // _PART_CALLS))
     for part in range(parts):
-        cells = f"""
-            WITH users AS MATERIALIZED (
-                SELECT side, known_us // {CELL_US} * {_STAGES} + stage AS slot, unit, bool_or(in_sample) AS in_sample,
-                    {failed}
-                FROM {table} WHERE (unit >> 32) % {parts} = {part} GROUP BY side, slot, unit
-            ), first AS (SELECT unit, {firsts} FROM users GROUP BY unit)
-            SELECT slot, side, {numbers} FROM users JOIN first USING (unit) WHERE in_sample GROUP BY slot, side
+        log.fetch(f"""
+            CREATE OR REPLACE TEMP TABLE users AS
+            SELECT side, known_us // {CELL_US} * {_STAGES} + stage AS slot, unit, bool_or(in_sample) AS in_sample,
+                min(dropped_us) // {CELL_US} AS dropped_cell, {failed}
+            FROM {table} WHERE (unit >> 32) % {parts} = {part} GROUP BY side, slot, unit
+        """)  # noqa: S608 - as above
+        log.fetch(f"CREATE OR REPLACE TEMP TABLE firsts AS SELECT unit, {firsts} FROM users GROUP BY unit")  # noqa: S608 - as above
+        for results, names, query in ((_CELLS, frequent, _cells_sql(frequent)), (_RISKS, rare, _risks_sql(rare))):
+            if names:
+                log.fetch(f"INSERT INTO {results} {query}" if part else f"CREATE OR REPLACE TEMP TABLE {results} AS {query}")
+    for name in frequent:
+        counts.cells[name] = [
+            TimeBucket(stage=stage, at_us=at_us, sides={side: (n, k) for side, n, k, _ in sides})
+            for stage, at_us, sides in _by_cell(log, _CELLS, name)
+        ]
+    for name in rare:
+        counts.risks[name] = [
+            RiskChange(stage=stage, at_us=at_us, sides={side: (n, k, left) for side, n, k, left in sides})
+            for stage, at_us, sides in _by_cell(log, _RISKS, name)
+        ]
+
+
+_CELLS, _RISKS = "user_cells", "user_risks"
+
+
+def _cells_sql(metrics: Sequence[Metric]) -> str:
+    """Return the query of users with a measurement who have not failed before, and of their failures, by cell."""
+    return " UNION ALL ".join(
+        f"SELECT '{name}' AS metric, slot, side, count(*) AS n, count(*) FILTER (users.{name}) AS k, 0 AS left_n"  # noqa: S608 - names of ours
+        f" FROM users JOIN firsts USING (unit) WHERE in_sample AND users.{name} IS NOT NULL"
+        f" AND slot <= coalesce(firsts.{name}, slot) GROUP BY slot, side"
+        for name in metrics
+    )
+
+
+def _risks_sql(metrics: Sequence[Metric]) -> str:
+    """Return the query of users who come to be at risk, who fail first, and who leave, by cell."""
+    came = ", ".join(
+        f"min(slot) FILTER ({name} IS NOT NULL AND in_sample) AS {name}_came,"
+        f" min(slot) FILTER ({name} AND in_sample) AS {name}_failed"
+        for name in metrics
+    )
+    stays = f"SELECT unit, side, slot % {_STAGES} AS stage, min(dropped_cell) AS dropped_cell, {came} FROM users"  # noqa: S608 - as above
+    changes = " UNION ALL ".join(
+        f"""
+        SELECT '{name}' AS metric, unnest([{name}_came,
+                CASE WHEN {name}_failed = first THEN first END,
+                CASE WHEN {name}_failed IS DISTINCT FROM first
+                    THEN least(first // {_STAGES}, dropped_cell) * {_STAGES} + stage END]) AS slot,
+            unnest([1, 2, 3]) AS what, side
+        FROM (SELECT stays.*, firsts.{name} AS first FROM stays JOIN firsts USING (unit))
+        WHERE {name}_came <= coalesce(first, {name}_came)
         """  # noqa: S608 - as above
-        log.fetch(f"INSERT INTO cells {cells}" if part else f"CREATE OR REPLACE TEMP TABLE cells AS {cells}")
-    rows = log.fetch("SELECT slot, side, sum(COLUMNS('_n$'))::BIGINT FROM cells GROUP BY ALL ORDER BY ALL")
-    counts.cells |= {name: [] for name in metrics}
+        for name in metrics
+    )
+    return f"""
+        WITH stays AS MATERIALIZED ({stays} GROUP BY unit, side, stage), changes AS ({changes})
+        SELECT metric, slot, side, count(*) FILTER (what = 1) AS n, count(*) FILTER (what = 2) AS k,
+            count(*) FILTER (what = 3) AS left_n
+        FROM changes WHERE slot IS NOT NULL GROUP BY metric, slot, side
+    """  # noqa: S608 - as above
+
+
+def _by_cell(log: Log, table: str, metric: Metric) -> Iterator[tuple[int, int, list[tuple[str, int, int, int]]]]:
+    """Yield stage, start of the cell and numbers by arm, in order of time and stage."""
+    rows = log.fetch(
+        f"SELECT slot, side, sum(n)::BIGINT, sum(k)::BIGINT, sum(left_n)::BIGINT FROM {table}"  # noqa: S608 - names of ours
+        f" WHERE metric = '{metric}' GROUP BY slot, side ORDER BY slot, side"
+    )
     for slot, group in groupby(rows, key=itemgetter(0)):
-        here = list(group)
-        for index, name in enumerate(metrics):
-            at = 2 + 2 * index
-            sides = {row[1]: (row[at], row[at + 1]) for row in here if row[at]}
-            if sides:
-                bucket = TimeBucket(stage=slot % _STAGES, at_us=slot // _STAGES * CELL_US, sides=sides)
-                counts.cells[name].append(bucket)
+        yield slot % _STAGES, slot // _STAGES * CELL_US, [(side, n, k, left) for _, side, n, k, left in group]
 
 
 def _sum_means(log: Log, table: str, metric: Metric, counts: Counts) -> None:

@@ -36,7 +36,20 @@ class TimeBucket:
     at_us: int
     """Start of the cell, microseconds since 1970."""
     sides: Mapping[str, tuple[int, int]]
-    """By arm, users at risk, and users whose first failure in the whole rollout this is."""
+    """By arm, users with a measurement who have not failed before, and those of them who fail."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskChange:
+    """Changes of the users at risk of their first failure, in a time cell of five minutes."""
+
+    stage: int
+    """Index of the stage."""
+    at_us: int
+    """Start of the cell, microseconds since 1970."""
+    sides: Mapping[str, tuple[int, int, int]]
+    """By arm: users with a first measurement in this stage, who have not failed before; users whose first failure in
+    the whole rollout this is; users who leave for another reason (a failure in another arm, the end of sampling)."""
 
 
 @dataclass(slots=True)
@@ -130,7 +143,9 @@ class Counts:
     limits: dict[Metric, Mapping[str, BaselineLimit]] = field(default_factory=dict)
     """The baseline's frozen limits of `slow_calls`, `slow_ttft` and `cost`, by feature."""
     cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
-    """Sampled users by metric, ordered by time, then stage."""
+    """Sampled users by frequent metric, ordered by time, then stage."""
+    risks: dict[Metric, list[RiskChange]] = field(default_factory=dict)
+    """Sampled users at risk by rare metric, ordered by time, then stage."""
     users: dict[tuple[Metric, str, int], dict[int, UserSums]] = field(default_factory=dict)
     """Sampled users by metric, arm and stage, and by hour the changes of their sums."""
     units: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)

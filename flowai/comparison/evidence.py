@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from flowai.comparison.blocks import EvidenceSeries, accumulate
+from flowai.comparison.blocks import EvidenceSeries, accumulate, accumulate_failures
 from flowai.comparison.forecast import Forecast, forecast_safe
 from flowai.comparison.means import MeanSeries, mean_series
 from flowai.comparison.metrics import METRIC_KINDS, severities
@@ -80,10 +80,11 @@ class Comparison:
                 )
             if kind.scale == "ratio":
                 worse[name] = _mixed_over_stages(spec, [means[name, stage] for stage in range(len(spec.stages))])
+            elif kind.is_frequent:
+                worse[name] = accumulate(counts.cells.get(name, []), pair, until_us=spec.now_us)
             else:
-                worse[name] = accumulate(
-                    name,
-                    counts.cells.get(name, []),
+                worse[name] = accumulate_failures(
+                    counts.risks.get(name, []),
                     pair,
                     until_us=spec.now_us,
                     tolerated_ratio=margin if kind.has_ratio_margin else 1.0,

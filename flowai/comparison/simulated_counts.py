@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowai.comparison.baseline_limits import COST_CAP_RATIO, MIN_BASELINE_CALLS, SLOW_RATIO, BaselineLimit
-from flowai.comparison.counts import CallCounts, Counts, TimeBucket, UserSums, Version
+from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums, Version
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import DELAYED_METRICS, METRICS, RATIO_METRICS
+from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, METRICS, RATIO_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule
 from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US
 from flowai.errors import UsageError
 from flowai.simulation.calls import CANARY, CONTROL, STABLE, VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -171,12 +171,13 @@ class _Counter:
 
     def _count_first_failures(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
         slot = known_us // CELL_US * len(self._spec.stages) + self._stage
-        first_slot = int(slot.min(initial=0))
+        first_slot = _least(slot) // len(self._spec.stages) * len(self._spec.stages)
         keys = ((slot - first_slot) * len(VARIANTS) + self._calls.variant) * self._unit_count + self._unit
         groups, group = np.unique(keys, return_inverse=True)
         place, unit = groups // self._unit_count, groups % self._unit_count
-        places, at = np.unique(place, return_inverse=True)
         group_slot = place // len(VARIANTS)
+        stage_count = len(self._spec.stages)
+        owner = (group_slot % stage_count * len(VARIANTS) + place % len(VARIANTS)) * self._unit_count + unit
         for name, fact in facts.items():
             rows = np.flatnonzero(fact.is_measured)
             measured = np.zeros(len(groups), dtype=bool)
@@ -185,25 +186,47 @@ class _Counter:
             failed[group[rows[fact.value[rows] > 0]]] = True
             first = np.full(self._unit_count, _NEVER)
             np.minimum.at(first, unit[failed], group_slot[failed])
-            at_risk = np.bincount(at[measured & (group_slot <= first[unit])], minlength=len(places))
-            failing = np.bincount(at[failed & (group_slot == first[unit])], minlength=len(places))
-            buckets: dict[int, dict[str, tuple[int, int]]] = {}
-            for index in np.flatnonzero(at_risk).tolist():
-                which, variant = divmod(int(places[index]), len(VARIANTS))
-                buckets.setdefault(which, {})[_SIDES[variant]] = (int(at_risk[index]), int(failing[index]))
-            counts.cells[name] = [
-                TimeBucket(
-                    stage=(which + first_slot) % len(self._spec.stages),
-                    at_us=(which + first_slot) // len(self._spec.stages) * CELL_US,
-                    sides=dict(sorted(sides.items())),
-                )
-                for which, sides in sorted(buckets.items())
+            failing = failed & (group_slot == first[unit])
+            if METRIC_KINDS[name].is_frequent:
+                at_risk = np.flatnonzero(measured & (group_slot <= first[unit]))
+                parts = (place[at_risk], place[failing])
+                counts.cells[name] = [
+                    TimeBucket(stage=stage, at_us=at_us, sides={side: (n, k) for side, (n, k) in sides.items()})
+                    for stage, at_us, sides in self._by_cell(parts, first_slot)
+                ]
+                continue
+            # groups are in order of time: the first of an owner is where the user comes to be at risk
+            came_at = np.flatnonzero(measured)
+            came_at = came_at[np.unique(owner[came_at], return_index=True)[1]]
+            came_at = came_at[group_slot[came_at] <= first[unit[came_at]]]
+            leaves = came_at[(first[unit[came_at]] < _NEVER) & ~np.isin(owner[came_at], owner[failing])]
+            left_slot = first[unit[leaves]] // stage_count * stage_count + group_slot[leaves] % stage_count
+            parts = (place[came_at], place[failing], left_slot * len(VARIANTS) + place[leaves] % len(VARIANTS))
+            counts.risks[name] = [
+                RiskChange(stage=stage, at_us=at_us, sides={side: (n, k, left) for side, (n, k, left) in sides.items()})
+                for stage, at_us, sides in self._by_cell(parts, first_slot)
             ]
+
+    def _by_cell(
+        self, parts: Sequence[Ints], first_slot: int
+    ) -> Iterator[tuple[int, int, dict[str, tuple[int, ...]]]]:
+        """Yield stage, start of the cell and the numbers of each part by arm, in order of time and stage."""
+        places, place = np.unique(np.concatenate(parts), return_inverse=True)
+        which = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        numbers = np.bincount(place * len(parts) + which, minlength=len(places) * len(parts)).reshape(-1, len(parts))
+        cells: dict[int, dict[str, tuple[int, ...]]] = {}
+        for key, several in zip(places.tolist(), numbers.tolist(), strict=True):
+            slot, variant = divmod(key, len(VARIANTS))
+            cells.setdefault(slot, {})[_SIDES[variant]] = tuple(several)
+        stage_count = len(self._spec.stages)
+        for slot, sides in cells.items():
+            at = slot + first_slot
+            yield at % stage_count, at // stage_count * CELL_US, dict(sorted(sides.items()))
 
     def _sum_means(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
         hour = known_us // HOUR_US
-        first_hour = int(hour.min(initial=0))
-        hour_count = int(hour.max(initial=0)) - first_hour + 1
+        first_hour = _least(hour)
+        hour_count = int(hour.max(initial=first_hour)) - first_hour + 1
         keys = (self._arm * self._unit_count + self._unit) * hour_count + hour - first_hour
         groups, group = np.unique(keys, return_inverse=True)
         owner, group_hour = groups // hour_count, groups % hour_count
@@ -270,8 +293,8 @@ class _Counter:
     def _count_calls(self, counts: Counts) -> None:
         calls = self._calls
         hour = self._known_us // HOUR_US
-        first_hour = int(hour.min(initial=0))
-        hour_count = int(hour.max(initial=0)) - first_hour + 1
+        first_hour = _least(hour)
+        hour_count = int(hour.max(initial=first_hour)) - first_hour + 1
         keys = (self._arm * len(self._features) + calls.feature) * hour_count + hour - first_hour
         places, place = np.unique(keys, return_inverse=True)
         reached = ~calls.cached
@@ -338,3 +361,7 @@ def _log_of(values: NDArray[np.float64]) -> Ints:
 def _buckets(values: NDArray[np.float64]) -> Ints:
     clamped = np.clip(np.where(np.isnan(values), 1.0, values), 0.001, 1e9)
     return np.floor(np.log(clamped) / np.log(1.01)).astype(np.int64)
+
+
+def _least(values: Ints) -> int:
+    return int(values.min()) if len(values) else 0

@@ -65,7 +65,7 @@ class NonInferiorityMargins(RegistryRecord, frozen=True, kw_only=True):
     """Share of judged answers with statements that their source does not support."""
     latency: MarginRatio = 1.2
     """Latency, geometric mean."""
-    ttft: MarginRatio = 1.2
+    ttft: MarginRatio = 1.15
     """Time to the first token, geometric mean."""
     cost: MarginRatio = 1.2
     """Cost of a call, mean; a single call counts up to ten times the control's 95th percentile."""

@@ -28,11 +28,11 @@ Alternative = Literal["worse", "not_worse"]
 """The claim that evidence supports. `worse`: the candidate fails more often, by more than the margin. `not_worse`: it
 does not fail more often by as much as the margin; with margin 0, it fails less often."""
 
-RATE_RATIOS = (1.05, 1.15, 1.3, 1.65, 5.0)
+RATE_RATIOS = (1.05, 1.15, 1.3, 1.65, 2.6, 5.0)
 """Ratios of failure rates, candidate to control, that `RatioEProcess` bets on (their inverses for `not_worse`). A bet
 on 1 + x gains wherever the true ratio is above about 1 + x / 2."""
 
-RATIO_WEIGHTS = (0.01, 0.03, 0.08, 0.66, 0.22)
+RATIO_WEIGHTS = (0.01, 0.02, 0.07, 0.5, 0.2, 0.2)
 """Shares of the evidence that start on each of `RATE_RATIOS`: most where the time to a verdict is limited (decision
 0045). Half of a weight costs a bet 0.7 in log evidence."""
 
@@ -154,8 +154,12 @@ class RatioEProcess(EProcess):
     multiplies by r / (s r + 1 - s) for a candidate's failure, by 1 / (s r + 1 - s) for a control's, by 1 for a success.
     As both arms' common rate becomes known from earlier blocks of the stream, successes count too.
 
-    With a `tolerated_ratio` above 1 the claim is that the candidate's rate is above the control's by more than this
-    ratio; then s is the candidate's share of the failures at that ratio, and successes do not count.
+    With `failures_only` the rate is not learnt. Then a block may hold all users who are at risk, whether they call or
+    not, and each user's first failure is a draw from them: the log-rank test of survival analysis. As long as the arms
+    are assigned at random, this is exact however users differ. With a `tolerated_ratio` above 1 the claim is that the
+    candidate's rate is above the control's by more than this ratio; s is the candidate's share of the failures then.
+
+    Source: ter Schure, Perez-Ortiz, Ly and Grunwald, The safe logrank test (2020), for failures among users at risk.
 
     Source: the module's inequality with s a + (1 - s) b = the rate so far, or a = margin, b = 0 if that is less, and
     stake = (r - 1) / ((1 + s (r - 1)) (1 - b)). The conditional test of two Poisson rates: Przyborowski and Wilenski,
@@ -164,14 +168,17 @@ class RatioEProcess(EProcess):
 
     _weights = RATIO_WEIGHTS
 
-    def __init__(self, claim: Alternative, *, margin: float = 0.0, tolerated_ratio: float = 1.0) -> None:
+    def __init__(
+        self, claim: Alternative, *, margin: float = 0.0, tolerated_ratio: float = 1.0, failures_only: bool = False
+    ) -> None:
         super().__init__(claim, margin=margin)
-        if tolerated_ratio < 1 or (tolerated_ratio > 1 and margin > 0):
+        if tolerated_ratio < 1 or ((tolerated_ratio > 1 or failures_only) and margin > 0):
             raise ValueError(f"a tolerated ratio of {tolerated_ratio} with a margin of {margin} cannot be")
         self.tolerated_ratio = tolerated_ratio
+        self._failures_only = failures_only or tolerated_ratio > 1
 
     def _centres(self, share: float, failures: int, calls: int) -> tuple[float, float]:
-        if self.tolerated_ratio > 1:
+        if self._failures_only:
             return 0.0, 0.0
         b = max(failures / (calls + UNSEEN_CALLS) - share * self.margin, 0.0)
         return b + self.margin, b
