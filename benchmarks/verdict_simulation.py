@@ -140,7 +140,9 @@ def nulls() -> Iterator[Case]:
     yield Case(what="failures drift to three times as many", scenario=replace(USUAL, drift=3.0))
     yield Case(what="failures drift to a third", scenario=replace(USUAL, drift=1 / 3))
     yield Case(what="warm cache of the control, cold one of the candidate", scenario=replace(USUAL, cache=COLD))
-    yield Case(what="outage of both arms", scenario=replace(USUAL, outage=Outage(start_hour=40, hours=2, failure_rate=0.6)))
+    yield Case(
+        what="outage of both arms", scenario=replace(USUAL, outage=Outage(start_hour=40, hours=2, failure_rate=0.6))
+    )
     yield Case(
         what="half of the feedback is lost, the rest late",
         scenario=replace(USUAL, lost_feedback_rate=0.5, feedback_delay_min=45.0, score_delay_min=50.0),
@@ -157,7 +159,14 @@ def nulls() -> Iterator[Case]:
         scenario=replace(USUAL, candidate=fallbacks, control=fallbacks),
     )
     everything = replace(
-        USUAL, user_concentration=5.0, features=SEVEN, drift=2.0, cache=COLD, bots=bots, process_count=4, clock_skew_s=420.0
+        USUAL,
+        user_concentration=5.0,
+        features=SEVEN,
+        drift=2.0,
+        cache=COLD,
+        bots=bots,
+        process_count=4,
+        clock_skew_s=420.0,
     )
     yield Case(what="all of these at once", scenario=everything)
 
@@ -165,7 +174,13 @@ def nulls() -> Iterator[Case]:
 COLD = CacheTraffic(hit_rate=0.4, warm_up_calls=2000.0)
 
 BIG = replace(
-    USUAL, stages=((50, 36.0),), calls_per_hour=1100.0, calls_per_user=3.0, feedback_rate=0.9, score_rate=0.5, day_night=0.0
+    USUAL,
+    stages=((50, 36.0),),
+    calls_per_hour=1100.0,
+    calls_per_user=3.0,
+    feedback_rate=0.9,
+    score_rate=0.5,
+    day_night=0.0,
 )
 """A stage that could be promoted: thousands of users in each arm."""
 
@@ -194,7 +209,9 @@ def promotions() -> Iterator[Case]:
             target=ALPHA,
         )
     for guardrail in ("error_rate", "json_valid", "latency", "acceptance"):
-        yield Case(what=f"promoted: no difference, {guardrail}", scenario=BIG, kind="promotion", guardrails=(guardrail,))
+        yield Case(
+            what=f"promoted: no difference, {guardrail}", scenario=BIG, kind="promotion", guardrails=(guardrail,)
+        )
 
 
 def detections() -> Iterator[Case]:
@@ -222,7 +239,13 @@ def detections() -> Iterator[Case]:
         ("cost +50 %", "cost", replace(GOOD, cost_usd=0.0015), 300, ((10, 80.0),)),
         ("TTFT +30 %", "ttft", replace(GOOD, ttft_ms=260.0), 400, ((10, 80.0),)),
         ("callers who leave 1 -> 20 %", "cancelled", replace(GOOD, cancelled_rate=0.2), math.nan, ((10, 40.0),)),
-        ("median x 2, p95 unchanged", "latency", replace(GOOD, latency_ms=1600.0, latency_sigma=0.08), math.nan, ((10, 40.0),)),
+        (
+            "median x 2, p95 unchanged",
+            "latency",
+            replace(GOOD, latency_ms=1600.0, latency_sigma=0.08),
+            math.nan,
+            ((10, 40.0),),
+        ),
         ("only fails over", "error_rate", replace(GOOD, primary_failure_rate=1.0), 60, ((10, 20.0),)),
     )
     for what, metric, harm, target, stages in harms:
@@ -286,7 +309,11 @@ def _row(case: Case, outcomes: Outcomes) -> Row:
     runs = outcomes.runs
     if case.kind == "promotion":
         seen = _share(outcomes.promoted, runs)
-        return (case.what, seen, _percent(case.target), _yes(outcomes.promoted / runs <= case.target)) if case.target else (case.what, seen, "", "")
+        return (
+            (case.what, seen, _percent(case.target), _yes(outcomes.promoted / runs <= case.target))
+            if case.target
+            else (case.what, seen, "", "")
+        )
     if case.kind == "thin":
         return case.what, f"{_share(outcomes.rolled_back, runs)} rolled back", "all", _yes(outcomes.rolled_back == runs)
     if case.kind == "detection":

@@ -100,7 +100,7 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     ttft_p95: Range
     """Ratio of the candidate's p95 time to first token to the control's."""
     slow_above: dict[str, float]
-    """By feature, the limit above which an answer is slow, in milliseconds: the baseline's frozen p95 and 10 %."""
+    """By feature, the limit above which an answer is slow, in milliseconds: the baseline's frozen p95 and 5 %."""
     replay: tuple[HourlyVerdict, ...]
     """Verdicts at earlier hours, if requested."""
     plots: Plots

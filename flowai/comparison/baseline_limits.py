@@ -24,7 +24,7 @@ MIN_BASELINE_CALLS = 200
 
 _FROZEN_SHARE = 0.95
 
-SLOW_RATIO = 1.1
+SLOW_RATIO = 1.05
 """An answer is slow above the p95 by this ratio: where times vary little, 3 % slower is no harm."""
 
 COST_CAP_RATIO = 10.0

@@ -133,7 +133,9 @@ def _count_first_failures(log: Log, table: str, metrics: Sequence[Metric], count
         log.fetch(f"CREATE OR REPLACE TEMP TABLE firsts AS SELECT unit, {firsts} FROM users GROUP BY unit")  # noqa: S608 - as above
         for results, names, query in ((_CELLS, frequent, _cells_sql(frequent)), (_RISKS, rare, _risks_sql(rare))):
             if names:
-                log.fetch(f"INSERT INTO {results} {query}" if part else f"CREATE OR REPLACE TEMP TABLE {results} AS {query}")
+                log.fetch(
+                    f"INSERT INTO {results} {query}" if part else f"CREATE OR REPLACE TEMP TABLE {results} AS {query}"
+                )
     for name in frequent:
         counts.cells[name] = [
             TimeBucket(stage=stage, at_us=at_us, sides={side: (n, k) for side, n, k, _ in sides})

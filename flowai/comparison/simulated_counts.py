@@ -87,8 +87,11 @@ class _Counter:
         immediate = [name for name in METRICS if name not in DELAYED_METRICS]
         for names in (immediate, [name for name in METRICS if name in DELAYED_METRICS]):
             known_us = facts[names[0]].known_us
-            self._count_first_failures(counts, {name: facts[name] for name in names if name not in RATIO_METRICS}, known_us)
+            self._count_first_failures(
+                counts, {name: facts[name] for name in names if name not in RATIO_METRICS}, known_us
+            )
             self._sum_means(counts, {name: facts[name] for name in names}, known_us)
+        self._count_opinions(counts, facts)
         return counts
 
     # --- facts ---
@@ -167,6 +170,20 @@ class _Counter:
         place = _buckets(np.where(has, values, 1.0))
         return (place > np.array(bounds)[self._calls.feature]).astype(np.int64), is_measured
 
+    def _count_opinions(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
+        """Count the calls with feedback and scores of candidate and control, once the time for these is over."""
+        late_us = facts["acceptance"].known_us
+        rows = np.flatnonzero(~self._calls.cached & (late_us < self._spec.now_us) & (self._calls.variant != STABLE))
+        hour = late_us[rows] // HOUR_US
+        places, place = np.unique(np.stack([self._arm[rows], hour]), axis=1, return_inverse=True)
+        for name in ("acceptance", "hallucination"):
+            fact = facts[name]
+            given = np.bincount(place[fact.is_measured[rows]], minlength=places.shape[1])
+            failed = np.bincount(place[fact.is_measured[rows] & (fact.value[rows] > 0)], minlength=places.shape[1])
+            for (arm, at), count, failure_count in zip(places.T.tolist(), given.tolist(), failed.tolist(), strict=True):
+                stage, variant = divmod(arm, len(VARIANTS))
+                counts.opinions[name, _SIDES[variant], stage, at * HOUR_US] = (count, failure_count)
+
     # --- users ---
 
     def _count_first_failures(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
@@ -207,9 +224,7 @@ class _Counter:
                 for stage, at_us, sides in self._by_cell(parts, first_slot)
             ]
 
-    def _by_cell(
-        self, parts: Sequence[Ints], first_slot: int
-    ) -> Iterator[tuple[int, int, dict[str, tuple[int, ...]]]]:
+    def _by_cell(self, parts: Sequence[Ints], first_slot: int) -> Iterator[tuple[int, int, dict[str, tuple[int, ...]]]]:
         """Yield stage, start of the cell and the numbers of each part by arm, in order of time and stage."""
         places, place = np.unique(np.concatenate(parts), return_inverse=True)
         which = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -281,9 +296,7 @@ class _Counter:
         units, unit = np.unique(self._arm[rows] * self._unit_count + self._unit[rows], return_inverse=True)
         first = np.full(len(units), _NEVER)
         np.minimum.at(first, unit, known_us[rows])
-        places, numbers = np.unique(
-            np.stack([units // self._unit_count, first // HOUR_US]), axis=1, return_counts=True
-        )
+        places, numbers = np.unique(np.stack([units // self._unit_count, first // HOUR_US]), axis=1, return_counts=True)
         for arm, hour, number in zip(*places.tolist(), numbers.tolist(), strict=True):
             stage, variant = divmod(arm, len(VARIANTS))
             found.setdefault((_SIDES[variant], stage), {})[hour * HOUR_US] = number

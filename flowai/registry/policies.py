@@ -58,7 +58,7 @@ class NonInferiorityMargins(RegistryRecord, frozen=True, kw_only=True):
     json_valid: Rate = 0.01
     """Share of answers that are valid JSON."""
     slow_calls: Rate = 0.02
-    """Share of calls slower than the control's 95th percentile and 10 %."""
+    """Share of calls slower than the control's 95th percentile and 5 %."""
     acceptance: Rate = 0.02
     """Share of answers that users accepted."""
     hallucination: Rate = 0.01
