@@ -15,11 +15,12 @@ from support.sample_project import Ran
 from support.watch_project import RECEIVERS, World, environ_of
 
 from flowai.cli.app import run
-from flowai.cli.commands.watch import status_line
-from flowai.errors import InfrastructureError
+from flowai.cli.commands.watch import exit_status, status_line
+from flowai.errors import ExitCode, InfrastructureError
 from flowai.events import AlertEvent, read_events
 from flowai.watch import guardrails
 from flowai.watch.records import WatchOptions
+from flowai.watch.watcher import run_watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,12 +163,12 @@ def test_there_is_nothing_to_compare_at_dogfood_and_at_100(make: Callable[..., W
 
 def test_a_doubt_keeps_it_from_acting_and_is_said_once(make: Callable[..., World]) -> None:
     world = make()
-    write(world, Side(bad_json_rate=0.03), calls_count=1400)
-    # the same users in the arm that they do not belong to: the arms do not divide by the shares
-    world.calls(900, release="v2", variant="canary", is_sticky=True, feature="plan", ago_s=600)
+    write(world, Side(bad_json_rate=0.05), calls_count=1400)
+    stray = {"release": "v2", "variant": "canary", "is_sticky": True, "feature": "plan"}
+    world.calls(900, ago_s=3600, **stray)
     ticks = [world.tick()]
     for _ in range(3):
-        world.calls(30, release="v2", variant="canary", is_sticky=True, feature="plan")
+        world.calls(30, ago_s=1800, **stray)
         ticks.append(world.tick(later_s=30))
     assert {tick.judgement.verdict for tick in ticks if tick.judgement} == {"invalid"}
     assert worse(ticks[0]) == [("json_valid", "chat")]
@@ -176,6 +177,11 @@ def test_a_doubt_keeps_it_from_acting_and_is_said_once(make: Callable[..., World
     assert all(one.startswith("v2 at 50 % cannot be judged: ") for one in ticks[0].warnings)
     assert [tick.warnings for tick in ticks[1:]] == [()] * 3
     assert [tick.has_errors for tick in ticks] == [False] * 4
+    assert status_line(ticks[0]).startswith("worse ")
+    assert "valid JSON is worse than the control's (chat: " in status_line(ticks[0])
+    once = WatchOptions(once=True)
+    end = run_watch(world.context, once, on_head=print, on_tick=print, wait=lambda _: False)
+    assert exit_status(end, is_interrupt=False) == ExitCode.GATE_NOT_MET
     assert world.said("opened", "rolled_back") == []
 
 
@@ -218,14 +224,19 @@ def test_a_log_that_cannot_be_read_is_said(make: Callable[..., World]) -> None:
     assert len(world.said("rolled_back")) == 1
 
 
-def test_a_rollback_is_tried_five_times(make: Callable[..., World]) -> None:
+def test_a_rollback_is_tried_five_times(make: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
     world = make()
     write(world, BROKEN)
-    world.project.beat(candidate="v2", at=NOON)
-    for _ in range(8):
-        world.tick(later_s=30)
+
+    def fails(*_: object, **__: object) -> None:
+        raise InfrastructureError("the disk is full")
+
+    monkeypatch.setattr("flowai.watch.auto_rollback.run_rollback", fails)
+    ticks = [world.tick(later_s=30) for _ in range(7)]
+    assert [tick.has_errors for tick in ticks] == [True] * 5 + [False] * 2
+    assert [tick.status for tick in ticks] == ["alert"] * 7
+    assert world.said("rollback_failed") == ["v2 could not be rolled back: the disk is full"] * 5
     assert len(world.said("opened")) == 1
-    assert 1 <= len(world.said("rollback_failed", "rolled_back")) <= 5
 
 
 # --- how often it looks ---
@@ -294,6 +305,7 @@ def test_the_command_rolls_back_and_prints_the_guardrail(
     ran = watch()
     assert ran.code == 1
     lines = ran.out.splitlines()[1:]
-    assert [line[:11].strip() for line in lines] == ["ALERT", "ROLLED BACK", "done", "done", "done", "done", "alert"]
+    assert [line[:11].strip() for line in lines] == ["ALERT", "ROLLED BACK", "alert"]
     assert "release v2: valid JSON is worse than the control's (chat: 9" in lines[0]
+    assert ("trigger", "flowai/default/release/v2") in world.paged
     assert world.project.keys() == ROLLED_BACK
