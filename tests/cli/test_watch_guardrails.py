@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,11 @@ from support.rollout_log import Scenario, Side, write_log
 from support.sample_project import Ran
 from support.watch_project import RECEIVERS, World, environ_of
 
+from flowai.canary.report import evaluate_log
 from flowai.cli.app import run
 from flowai.cli.commands.watch import exit_status, status_line
 from flowai.errors import ExitCode, InfrastructureError
 from flowai.events import AlertEvent, read_events
-from flowai.watch import guardrails
 from flowai.watch.records import WatchOptions
 from flowai.watch.watcher import run_watch
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flowai.watch.records import WatchTick
 
 ROLLING_50 = ROLLING.replace("stage: 5,", "stage: 50,")
+EQUAL = Side()
 BROKEN = Side(bad_json_rate=0.94)
 SLOW = Side(latency_ms=2400.0)
 HOURS = 2.4
@@ -50,11 +52,12 @@ def make(place: Path) -> Iterator[Callable[..., World]]:
             one.close()
 
 
-def write(world: World, canary: Side = Side(), **changes: Any) -> None:
+def write(world: World, canary: Side = EQUAL, **changes: Any) -> None:
     """Write the calls of chat, of the arms as told, and those of plan, which are equal; they end a minute ago."""
     begin = world.now - timedelta(hours=HOURS, minutes=1)
-    chat = Scenario(**{"calls_count": 2400, "hours": HOURS, "percent": 50, "begin": begin, "canary": canary} | changes)
-    plan = replace(chat, canary=Side(), feature="plan", seed=8)
+    facts: dict[str, Any] = {"calls_count": 2400, "hours": HOURS, "percent": 50, "begin": begin, "canary": canary}
+    chat = Scenario(**facts | changes)
+    plan = replace(chat, canary=EQUAL, feature="plan", seed=8)
     write_log(world.project.root / ".flowai" / "events", chat, plan)
 
 
@@ -164,7 +167,7 @@ def test_there_is_nothing_to_compare_at_dogfood_and_at_100(make: Callable[..., W
 def test_a_doubt_keeps_it_from_acting_and_is_said_once(make: Callable[..., World]) -> None:
     world = make()
     write(world, Side(bad_json_rate=0.05), calls_count=1400)
-    stray = {"release": "v2", "variant": "canary", "is_sticky": True, "feature": "plan"}
+    stray: dict[str, Any] = {"release": "v2", "variant": "canary", "is_sticky": True, "feature": "plan"}
     world.calls(900, ago_s=3600, **stray)
     ticks = [world.tick()]
     for _ in range(3):
@@ -199,7 +202,7 @@ def test_an_evaluation_that_fails_ends_nothing(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(guardrails, "evaluate_log", fails)
+        patch.setattr("flowai.watch.guardrails.evaluate_log", fails)
         for tick in (world.tick(), world.tick(later_s=1)):
             assert tick.has_errors
             assert tick.status == "ok"
@@ -248,21 +251,21 @@ def test_evaluations_take_a_twentieth_of_the_time(
 ) -> None:
     world = make()
     write(world, calls_count=60)
-    evaluate, starts = guardrails.evaluate_log, list[datetime]()
+    starts: list[datetime] = []
 
     def slowly(*arguments: Any) -> Any:
         starts.append(world.now)
-        result = evaluate(*arguments)
+        result = evaluate_log(*arguments)
         world.now += timedelta(seconds=duration_s)
         return result
 
-    monkeypatch.setattr(guardrails, "evaluate_log", slowly)
+    monkeypatch.setattr("flowai.watch.guardrails.evaluate_log", slowly)
     until = world.now + timedelta(seconds=3 * interval_s)
     while world.now <= until:
         tick = world.tick()
         assert tick.judgement is not None, "the latest one holds in between"
         world.now += timedelta(seconds=10 - (world.now - NOON).total_seconds() % 10)
-    gaps = [(later - earlier).total_seconds() for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(starts)]
     assert set(gaps) == {float(interval_s)}
 
 
