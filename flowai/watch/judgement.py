@@ -40,5 +40,5 @@ class RolloutJudgement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def demands_rollback(self) -> bool:
-        """Whether a watched guardrail is worse and the comparison can be trusted."""
+        """Return whether a watched guardrail is worse and the comparison can be trusted."""
         return self.verdict == "rollback" and bool(self.worse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -105,6 +106,30 @@ def test_slow_answers_are_rolled_back(make: Callable[..., World]) -> None:
     (opened,) = world.said("opened")
     assert "slow calls is worse than the control's (chat: " in opened
     assert "latency is worse than the control's (mean " in opened
+    assert world.project.keys() == ROLLED_BACK
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "text"),
+    [
+        (
+            "acceptance",
+            Side(acceptance=0.2),
+            r"acceptance is worse .* \(\d+\.\d % against \d+\.\d % of answers with feedback",
+        ),
+        ("cost", Side(cost_usd=0.01), r"cost is worse than the control's \(mean \$0\.0055 against \$0\.001\)"),
+        (
+            "error_rate",
+            Side(error_rate=0.04),
+            r"error rate is worse .* \(chat: \d+\.\d % against \d+\.\d % of calls failed",
+        ),
+    ],
+)
+def test_each_guardrail_is_named_with_its_figures(make: Callable[..., World], name: str, side: Side, text: str) -> None:
+    world = make(policies=f"policies: {{canary: {{guardrails: [{name}]}}}}")
+    write(world, side, calls_count=4000)
+    assert world.tick().status == "alert"
+    assert re.search(text, world.said("opened")[0])
     assert world.project.keys() == ROLLED_BACK
 
 
