@@ -99,7 +99,7 @@ def judgement_text(judgement: RolloutJudgement) -> str:
 
 
 def guardrails_text(worse: Sequence[WorseGuardrail]) -> str:
-    """Return names and figures: `error rate is worse than the control's (chat: 9.0 % against 0.6 % of calls failed)`."""
+    """Return names and figures: `error rate is worse than the control's (a: 9.0 % against 0.6 % of calls failed)`."""
     return ", ".join(f"{label_of(one.name)} is worse than the control's{_figures(one)}" for one in worse)
 
 
