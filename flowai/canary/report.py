@@ -62,13 +62,38 @@ class CanaryResult:
     directory: Path
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CanaryEvaluation:
+    """Report of a rollout, and the counts that it was computed from."""
+
+    report: CanaryReport
+    counts: Counts
+
+
 def run_canary_report(context: CommandContext, options: CanaryOptions) -> CanaryResult:
     """Compare the candidate with its control and write the report; raises InconclusiveError without a rollout."""
     check_endings(options.outputs, WRITERS)
-    workspace = open_workspace(context)
+    report = evaluate_log(open_workspace(context), options).report
+    # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
+    # part: evidence is valid at every time
+    part = "-part" if options.feature or options.since else ""
+    directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
+    for name, svg in svgs_of(report).items():
+        write_atomic(directory / name, svg)
+    # the JSON is written last: `release promote` reads it, and then the other files exist already
+    paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
+    write_reports(report, paths, WRITERS)
+    return CanaryResult(report=report, directory=directory)
+
+
+def evaluate_log(workspace: Workspace, options: CanaryOptions) -> CanaryEvaluation:
+    """Count the event log and judge the rollout, without writing a file.
+
+    Raises InconclusiveError without a rollout, InfrastructureError if the log cannot be read.
+    """
     if options.feature is not None:
         workspace.registry.feature(options.feature)
-    now = context.now().replace(microsecond=0)
+    now = workspace.context.now().replace(microsecond=0)
     rollout = rollout_of(
         workspace,
         candidate=options.candidate,
@@ -84,22 +109,13 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now),
     )
-    places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(spec.time_range))
+    places = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(spec.time_range))
     with places as directories:
         counts = count_log(directories, spec)
     report = evaluate_rollout(
         counts, spec, _rules(workspace, counts), replay=options.replay, doubts=rollout.doubts, warnings=rollout.warnings
     )
-    # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
-    # part: evidence is valid at every time
-    part = "-part" if options.feature or options.since else ""
-    directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
-    for name, svg in svgs_of(report).items():
-        write_atomic(directory / name, svg)
-    # the JSON is written last: `release promote` reads it, and then the other files exist already
-    paths = (directory / "report.md", directory / "report.html", *options.outputs, directory / "report.json")
-    write_reports(report, paths, WRITERS)
-    return CanaryResult(report=report, directory=directory)
+    return CanaryEvaluation(report=report, counts=counts)
 
 
 def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:

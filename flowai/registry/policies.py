@@ -1,4 +1,4 @@
-"""Records of `policies` in a registry: circuit breakers, alerts, rollouts."""
+"""Records of `policies` in a registry: circuit breakers, alerts, rollouts, automatic rollback."""
 
 from __future__ import annotations
 
@@ -108,8 +108,15 @@ class CanaryPolicy(RegistryRecord, frozen=True, kw_only=True):
         return parse_duration_s(self.soak)
 
 
+class WatchPolicy(RegistryRecord, frozen=True, kw_only=True):
+    """Guardrails for which `flowai watch` rolls back a candidate, besides failed calls."""
+
+    guardrails: tuple[Guardrail, ...] | None = None
+    """Guardrails of `policies.canary`; default all of them; `[]`: only failed calls are checked."""
+
+
 class Policies(RegistryRecord, frozen=True, kw_only=True):
-    """Policies of breakers, alerts and rollouts."""
+    """Policies of breakers, alerts, rollouts and automatic rollback."""
 
     breaker: BreakerPolicy = BreakerPolicy()
     """Circuit breaker of each provider."""
@@ -117,3 +124,10 @@ class Policies(RegistryRecord, frozen=True, kw_only=True):
     """Alert on failed calls."""
     canary: CanaryPolicy = CanaryPolicy()
     """Stages and guardrails of rollouts."""
+    watch: WatchPolicy = WatchPolicy()
+    """Automatic rollback."""
+
+    @property
+    def watched_guardrails(self) -> tuple[Guardrail, ...]:
+        """Guardrails that `flowai watch` judges during a rollout."""
+        return self.canary.guardrails if self.watch.guardrails is None else self.watch.guardrails

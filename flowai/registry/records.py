@@ -221,7 +221,7 @@ class RegistryFile(RegistryRecord, frozen=True, kw_only=True):
     experiments: Mapping[Name, Experiment] = {}
     """A/B tests."""
     policies: Policies = Policies()
-    """Policies of breakers, alerts and rollouts."""
+    """Policies of breakers, alerts, rollouts and automatic rollback."""
     flag: Flag = Flag()
     """Request header that selects the candidate of a rollout."""
     embeddings: str | None = None

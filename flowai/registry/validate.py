@@ -34,6 +34,7 @@ def validate(registry: RegistryFile, sources: LayeredSource) -> None:
     validator.check_releases()
     validator.check_experiments()
     validator.check_stages()
+    validator.check_watch()
     validator.check_own_keys()
     validator.check_serve()
 
@@ -159,6 +160,13 @@ class _Validator:
             found = ", ".join(map(str, stages))
             expected = "expected rising percentages up to 100, `dogfood` only as the first"
             raise self._error(f"found {found}; {expected}", "policies", "canary", "stages")
+
+    def check_watch(self) -> None:
+        policies = self._registry.policies
+        for index, name in enumerate(policies.watch.guardrails or ()):
+            if name not in policies.canary.guardrails:
+                expected = f"expected one of `policies.canary.guardrails`: {', '.join(policies.canary.guardrails)}"
+                raise self._error(f"found `{name}`, {expected}", "policies", "watch", "guardrails", index)
 
     def check_own_keys(self) -> None:
         registry = self._registry

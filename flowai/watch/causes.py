@@ -1,8 +1,8 @@
-"""Groups failing calls by cause (release, provider, feature, service), so that each problem raises one alert."""
+"""Groups problems by cause (release, provider, feature, service), so that each raises one alert."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from flowai.watch.attribution import Attribution, CandidateRelease
     from flowai.watch.error_rates import AlertRule, BurnWindows, CountKey, Health
+    from flowai.watch.judgement import RolloutJudgement, WorseGuardrail
 
 CauseKind = Literal["release", "provider", "feature", "service"]
 """`service`: calls fail, and no single feature or provider explains them."""
@@ -20,7 +21,7 @@ MIN_FAILED_COUNT = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentCause:
-    """A cause of too many failing calls."""
+    """A cause of too many failing calls, or of a worse guardrail."""
 
     kind: CauseKind
     name: str = ""
@@ -31,6 +32,10 @@ class IncidentCause:
     """Counts of its calls."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Failures in the window by error class, most frequent first."""
+    worse: tuple[WorseGuardrail, ...] = ()
+    """For a release: guardrails that are worse, with a verdict to roll back."""
+    has_failing_calls: bool = True
+    """False if the only problem is a worse guardrail."""
 
 
 def is_caused_by(kind: CauseKind, name: str, features: tuple[str, ...], cell: CountKey) -> bool:
@@ -43,25 +48,33 @@ def is_caused_by(kind: CauseKind, name: str, features: tuple[str, ...], cell: Co
 
 
 def find_causes(
-    windows: BurnWindows, rule: AlertRule, suspect: CandidateRelease | None, attribution: Attribution | None
+    windows: BurnWindows,
+    rule: AlertRule,
+    suspect: CandidateRelease | None,
+    attribution: Attribution | None,
+    judgement: RolloutJudgement | None = None,
 ) -> tuple[IncidentCause, ...]:
-    """Find the causes of too many failures; each call is explained by at most one.
+    """Find the causes of too many failures and worse guardrails; each call is explained by at most one.
 
     Args:
         windows: calls without those of open incidents.
         rule: alert rule.
         suspect: candidate of the rollout; None without one.
         attribution: its attribution.
+        judgement: judgement of its guardrails; None without one.
 
     Returns:
         The causes, a release first.
     """
     causes: list[IncidentCause] = []
-    is_proven = attribution is not None and attribution.verdict == "candidate_worse"
-    if suspect is not None and (is_proven or _is_suspected(windows, rule, suspect)):
-        cause = _cause(windows, "release", suspect.release, suspect.is_own_call, tuple(sorted(suspect.changed)))
-        causes.append(cause)
-        windows = windows.without(suspect.is_own_call)
+    if suspect is not None:
+        is_proven = attribution is not None and attribution.verdict == "candidate_worse"
+        has_failing_calls = is_proven or _is_suspected(windows, rule, suspect)
+        worse = judgement.worse if judgement is not None and judgement.demands_rollback else ()
+        if has_failing_calls or worse:
+            cause = _cause(windows, "release", suspect.release, suspect.is_own_call, tuple(sorted(suspect.changed)))
+            causes.append(replace(cause, worse=worse, has_failing_calls=has_failing_calls))
+            windows = windows.without(suspect.is_own_call)
     while (kind_name := _exceeding(windows, rule)) is not None:
         kind, name = kind_name
 

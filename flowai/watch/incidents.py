@@ -32,6 +32,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the release, provider or feature; empty for the service."""
     features: tuple[str, ...] = ()
     """For a release: the features that it changed."""
+    guardrails: tuple[str, ...] = ()
+    """For a release: guardrails that are worse; empty if only its calls fail."""
     summary: str = ""
     """Text of the alert, secrets redacted."""
     details: dict[str, Any] = {}
@@ -40,7 +42,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: datetime
     """RFC 3339, UTC; so are the next two."""
     last_failing_at: datetime
-    """Last check with too many failures."""
+    """Last check with too many failures or a worse guardrail."""
     last_call_at: datetime
     """Last check with calls."""
     rollback_attempts: int = 0
@@ -68,8 +70,8 @@ def update_incidents(
 ) -> IncidentUpdate:
     """Compare open incidents with the causes of a new check.
 
-    An incident is resolved when its calls were healthy at every check for a whole window, or when there were none for a
-    day. Without calls it stays open: no traffic is no recovery.
+    An incident is resolved when its calls were healthy at every check for a whole window, and no guardrail was worse;
+    or when there were no calls for a day. Without calls it stays open: no traffic is no recovery.
     """
     kept: list[Incident] = []
     resolved: list[Incident] = []

@@ -83,7 +83,7 @@ def _log(observed: ObservedRelease, incident: Incident) -> None:
         return
     event = AlertEvent(
         at=incident.opened_at,
-        cause="error_rate",
+        cause="guardrail" if incident.guardrails else "error_rate",
         message=incident.summary,
         feature=incident.name if incident.kind == "feature" else None,
         provider=incident.name if incident.kind == "provider" else None,

@@ -10,12 +10,14 @@ import msgspec
 
 from flowai.watch.attribution import AttributionVerdict
 from flowai.watch.incidents import Incident
+from flowai.watch.judgement import RolloutJudgement
 
 SCHEMA_VERSION = 1
 MAX_ROLLBACK_TRIES = 5
 
-Status = Literal["ok", "no_calls", "alert"]
-"""`no_calls`: no calls in the window, so the state is unknown. `alert`: an incident is open."""
+Status = Literal["ok", "no_calls", "worse", "alert"]
+"""`no_calls`: no calls in the window, so the state is unknown. `worse`: a guardrail of the rollout is worse, but the
+comparison cannot be trusted or another watch acts on it. `alert`: an incident is open."""
 
 WatchEventKind = Literal["opened", "resolved", "rolled_back", "rollback_failed", "notified", "waiting"]
 """`opened`, `resolved`: an incident. `rolled_back`, `rollback_failed`: its release. `notified`: a message was
@@ -86,6 +88,9 @@ class WatchTick(msgspec.Struct, frozen=True, kw_only=True):
     """Time since the last call, in whole minutes; None if there was none in the last hour."""
     rollout: RolloutView | None
     """None without a rollout, and in the dogfood stage."""
+    judgement: RolloutJudgement | None = None
+    """Of the rollout's guardrails; None without a rollout below 100 %, without watched guardrails, and before there is
+    one."""
     incidents: tuple[Incident, ...]
     """Open incidents."""
     events: tuple[WatchEvent, ...]
@@ -117,6 +122,8 @@ class WatchEnd:
     """Incidents that stay open."""
     has_rolled_back: bool
     """Whether a release was rolled back; in a dry run: would have been."""
+    has_worse_guardrail: bool
+    """Whether a guardrail of the rollout was worse at the last check."""
     has_seen_calls: bool
     has_errors: bool
     """Whether an action or a read failed at the last check."""

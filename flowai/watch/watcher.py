@@ -1,4 +1,4 @@
-"""`flowai watch`: checks the event log, sends alerts, rolls back a worse candidate.
+"""`flowai watch`: checks the event log, judges the rollout, sends alerts, rolls back a worse candidate.
 
 Safe to kill at any moment: an incident is stored before its message is queued, and a message, with the incident's id,
 is queued before it is sent; the next check does missing steps. Counts are not stored: the log contains them.
@@ -22,6 +22,7 @@ from flowai.watch.attribution import attribute
 from flowai.watch.auto_rollback import roll_back
 from flowai.watch.causes import find_causes, is_caused_by
 from flowai.watch.event_counts import EventCounter, minute_of
+from flowai.watch.guardrails import GuardrailMonitor
 from flowai.watch.incident_store import IncidentState, IncidentStore
 from flowai.watch.incidents import Incident, update_incidents
 from flowai.watch.notify import NotificationQueue
@@ -37,13 +38,14 @@ from flowai.watch.records import (
 from flowai.watch.session import ActiveRollout, ObservedRelease, WatchSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from flowai.watch.attribution import Attribution
     from flowai.watch.causes import IncidentCause
     from flowai.watch.error_rates import BurnWindows, CountKey
-    from flowai.watch.records import WatchEventKind
+    from flowai.watch.judgement import RolloutJudgement
+    from flowai.watch.records import Status, WatchEventKind
     from flowai.workspace.workspace import CommandContext
 
 MIN_INTERVAL_S = 1.0
@@ -93,6 +95,7 @@ def run_watch(
     return WatchEnd(
         open_count=len(tick.incidents),
         has_rolled_back=has_rolled_back,
+        has_worse_guardrail=tick.judgement is not None and bool(tick.judgement.worse),
         has_seen_calls=has_seen_calls,
         has_errors=tick.has_errors,
         is_stopped=is_stopped,
@@ -106,6 +109,8 @@ class _Observation:
     observed: ObservedRelease
     windows: BurnWindows
     now: datetime
+    judgement: RolloutJudgement | None
+    """Latest judgement of the rollout's guardrails."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +120,8 @@ class _Decision:
     rollout: ActiveRollout | None
     attribution: Attribution | None
     """Of the rollout's candidate."""
+    judgement: RolloutJudgement | None = None
+    """Of its guardrails."""
     state: IncidentState
 
 
@@ -129,6 +136,7 @@ class Watcher:
         project = self._observed.source.project
         self._environment = self._observed.source.environment
         self._counter = EventCounter(self._observed.events)
+        self._guardrails = GuardrailMonitor(context)
         self._queue = NotificationQueue(Outbox(project.outbox, now=context.now, clock_s=context.clock_s))
         self._store = IncidentStore(project.watch / f"{self._environment or 'default'}.json", clock_s=context.clock_s)
         self._dry_run_state = IncidentState()
@@ -157,7 +165,9 @@ class Watcher:
         self._events, self._warnings, self._has_errors = [], [], False
         self._observed = observed = self._session.refresh()
         self._warnings += observed.warnings
-        observation = _Observation(observed=observed, windows=self._count(observed, now), now=now)
+        windows = self._count(observed, now)
+        judgement = self._judge(observed)
+        observation = _Observation(observed=observed, windows=windows, now=now, judgement=judgement)
         if self._options.dry_run:
             decision = self._dry_run(observation)
         else:
@@ -168,12 +178,13 @@ class Watcher:
         return WatchTick(
             at=now,
             environment=self._environment,
-            status="alert" if incidents else "ok" if total.call_count else "no_calls",
+            status=_status(incidents, judgement, total.call_count),
             window_s=observed.rule.window_minutes * 60.0,
             call_count=total.call_count,
             failure_count=total.failure_count,
             since_last_call_s=None if newest is None else max(0, minute_of(now) - newest) * 60.0,
             rollout=_view(decision),
+            judgement=judgement,
             incidents=incidents,
             events=tuple(self._events),
             warnings=tuple(self._warnings),
@@ -187,6 +198,16 @@ class Watcher:
         self._warnings += warnings
         self._has_errors |= is_unreadable
         return self._counter.counts.windows(minute_of(now), observed.rule)
+
+    def _judge(self, observed: ObservedRelease) -> RolloutJudgement | None:
+        check = self._guardrails.check(observed)
+        rollout = observed.rollout
+        if rollout is not None:
+            name = f"{rollout.suspect.release} at {rollout.stage} %"
+            self._warnings += [f"{name} cannot be judged: {observed.redactor.text(doubt)}" for doubt in check.doubts]
+        if check.error is not None:
+            self._record_error(f"the rollout's guardrails are not judged: {observed.redactor.text(check.error)}")
+        return check.judgement
 
     # --- decisions ---
 
@@ -243,9 +264,10 @@ class Watcher:
         def is_explained(cell: CountKey) -> bool:
             return any(is_caused_by(one.kind, one.name, one.features, cell) for one in state.incidents)
 
-        causes = find_causes(windows.without(is_explained), observed.rule, suspect, attribution)
+        judgement = observation.judgement
+        causes = find_causes(windows.without(is_explained), observed.rule, suspect, attribution, judgement)
         changed = update_incidents(state.incidents, causes, windows, observed.rule, now)
-        decision = _Decision(rollout=rollout, attribution=attribution, state=state)
+        decision = _Decision(rollout=rollout, attribution=attribution, judgement=judgement, state=state)
         opened = [self._open(cause, number, observation, decision) for number, cause in enumerate(changed.opened)]
         for incident in opened:
             self._record_event("opened", incident.summary, incident.cause)
@@ -260,15 +282,17 @@ class Watcher:
         name = observed.redactor.text(f"flowai/{self._environment or 'default'}/{path}")
         summary = wording.incident_summary(cause, observed.rule, decision.rollout, decision.attribution)
         details = wording.details(cause, decision.attribution if cause.kind == "release" else None)
+        rates = (cause.health.window.rate, *(one.candidate.rate or 0.0 for one in cause.worse))
         return Incident(
             id=f"watch-{_NOT_IN_NAMES.sub('-', name)[:100]}-{now:%Y%m%dT%H%M%S.%fZ}-{number}",
             cause=name,
             kind=cause.kind,
             name=cause.name,
             features=cause.features,
+            guardrails=tuple(one.name for one in cause.worse),
             summary=observed.redactor.text(summary),
             details=observed.redactor.value(details),
-            severity="critical" if cause.health.window.rate > _CRITICAL_RATE else "error",
+            severity="critical" if max(rates) > _CRITICAL_RATE else "error",
             opened_at=now,
             last_failing_at=now,
             last_call_at=now,
@@ -322,14 +346,32 @@ def _is_due(incident: Incident, decision: _Decision) -> bool:
     if incident.rollback_attempts:
         return True
     is_candidate = decision.rollout is not None and decision.rollout.suspect.release == incident.name
-    return is_candidate and decision.attribution is not None and decision.attribution.verdict == "candidate_worse"
+    return is_candidate and (_fails_more(decision) or _is_worse(decision))
+
+
+def _fails_more(decision: _Decision) -> bool:
+    return decision.attribution is not None and decision.attribution.verdict == "candidate_worse"
+
+
+def _is_worse(decision: _Decision) -> bool:
+    return decision.judgement is not None and decision.judgement.demands_rollback
 
 
 def _reason(incident: Incident, decision: _Decision) -> str:
-    """Return the reason of a rollback; a retry without attribution uses the incident's summary."""
-    if decision.rollout is None or decision.attribution is None:
+    """Return the reason of a rollback; a retry without attribution and judgement uses the incident's summary."""
+    if decision.judgement is not None and _is_worse(decision) and not _fails_more(decision):
+        return wording.judgement_text(decision.judgement)
+    if decision.rollout is None or decision.attribution is None or (incident.guardrails and not _fails_more(decision)):
         return incident.summary
     return wording.attribution_text(decision.rollout, decision.attribution)
+
+
+def _status(incidents: Sequence[Incident], judgement: RolloutJudgement | None, call_count: int) -> Status:
+    if incidents:
+        return "alert"
+    if judgement is not None and judgement.worse:
+        return "worse"
+    return "ok" if call_count else "no_calls"
 
 
 def _drop_resolved(rollout: ActiveRollout | None, state: IncidentState) -> ActiveRollout | None:

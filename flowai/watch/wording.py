@@ -1,23 +1,37 @@
-"""Texts of `flowai watch`: subject, failure rate, attribution, recovery."""
+"""Texts of `flowai watch`: subject, failure rate, attribution, guardrails, recovery."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from flowai.comparison.metrics import METRIC_KINDS, label_of
 from flowai.rendering import formatting
 from flowai.rendering.markdown import one_line
 from flowai.watch.incidents import INCIDENT_EXPIRY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flowai.analytics.records import Metric
     from flowai.watch.attribution import Attribution
     from flowai.watch.causes import CauseKind, IncidentCause
     from flowai.watch.error_rates import AlertRule, CallCount
     from flowai.watch.incidents import Incident
+    from flowai.watch.judgement import RolloutJudgement, WorseGuardrail
     from flowai.watch.session import ActiveRollout
 
 MAX_NAME_LENGTH = 80
 _MAX_ERRORS = 5
+_FAILURES: dict[Metric, str] = {
+    "error_rate": "calls failed",
+    "json_valid": "calls have invalid JSON",
+    "slow_calls": "calls are slow",
+    "cancelled": "calls were cancelled",
+    "degraded": "calls are degraded",
+    "acceptance": "answers with feedback were not accepted",
+    "hallucination": "judged answers have unsupported statements",
+}
 
 
 def subject(kind: CauseKind, name: str) -> str:
@@ -35,7 +49,12 @@ def share(tally: CallCount) -> str:
 def incident_summary(
     cause: IncidentCause, rule: AlertRule, rollout: ActiveRollout | None, attribution: Attribution | None
 ) -> str:
-    """Return the text of an alert: counts, limit, errors, and the attribution to the rollout's candidate."""
+    """Return the text of an alert: counts, limit, errors, and the attribution to the rollout's candidate.
+
+    If the only problem is a worse guardrail: its name, and its counts of candidate and control.
+    """
+    if not cause.has_failing_calls:
+        return f"{cause.kind} {subject(cause.kind, cause.name)}: {guardrails_text(cause.worse)}"
     health = cause.health
     is_fast = health.window.call_count >= rule.min_calls and health.window.rate > rule.error_rate
     minutes, tally = (rule.window_minutes, health.window) if is_fast else (60, health.long)
@@ -51,7 +70,9 @@ def _about_release(cause: IncidentCause, rollout: ActiveRollout | None, attribut
     release = rollout.suspect.release
     if cause.kind == "release":
         is_proven = attribution.verdict == "candidate_worse"
-        return attribution_text(rollout, attribution) if is_proven else f"not proven to be caused by {release}"
+        if is_proven:
+            return attribution_text(rollout, attribution)
+        return guardrails_text(cause.worse) if cause.worse else f"not proven to be caused by {release}"
     if attribution.verdict == "both_worse":
         return f"not caused by {release}: {_control_fails_text(rollout)} too"
     if cause.kind == "feature" and cause.name in rollout.suspect.changed and rollout.suspect.is_full:
@@ -72,6 +93,28 @@ def attribution_text(rollout: ActiveRollout, attribution: Attribution) -> str:
     )
 
 
+def judgement_text(judgement: RolloutJudgement) -> str:
+    """Return the reason why a candidate's guardrails demand a rollback."""
+    return f"{judgement.release} at {judgement.stage} %: {guardrails_text(judgement.worse)}"
+
+
+def guardrails_text(worse: Sequence[WorseGuardrail]) -> str:
+    """Return names and figures: `error rate is worse than the control's (a: 9.0 % against 0.6 % of calls failed)`."""
+    return ", ".join(f"{label_of(one.name)} is worse than the control's{_figures(one)}" for one in worse)
+
+
+def _figures(worse: WorseGuardrail) -> str:
+    """Return the counts or means of candidate and control in parentheses; nothing if they are unknown."""
+    where = "" if worse.feature is None else f"{one_line(worse.feature, MAX_NAME_LENGTH)}: "
+    if METRIC_KINDS[worse.name].scale == "ratio":
+        value = formatting.dollars if worse.name == "cost" else formatting.duration
+        return f" ({where}mean {value(worse.candidate_value)} against {value(worse.control_value)})"
+    if not worse.candidate.count:
+        return ""
+    candidate, control = (formatting.rate(one.rate) for one in (worse.candidate, worse.control))
+    return f" ({where}{candidate} against {control} of {_FAILURES[worse.name]})"
+
+
 def _users(tally: CallCount) -> str:
     return f"{tally.failure_count:,} of {formatting.count(tally.call_count, 'user')}"
 
@@ -89,6 +132,16 @@ def details(cause: IncidentCause, attribution: Attribution | None) -> dict[str, 
         "calls": calls,
         "errors": {one_line(name, 40): count for name, count in list(cause.errors.items())[:_MAX_ERRORS]},
     }
+    if cause.worse:
+        figures["guardrails"] = [
+            {
+                "name": one.name,
+                "feature": None if one.feature is None else one_line(one.feature, MAX_NAME_LENGTH),
+                "candidate": {"call_count": one.candidate.count, "failure_count": one.candidate.failure_count},
+                "control": {"call_count": one.control.count, "failure_count": one.control.failure_count},
+            }
+            for one in cause.worse
+        ]
     if attribution is not None:
         figures["verdict"], figures["log_e"] = attribution.verdict, round(attribution.log_e, 2)
     return figures

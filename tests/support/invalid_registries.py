@@ -250,6 +250,12 @@ WRONG = [
         "found `1.5`, expected a whole number >= 1 and <= 100 or `dogfood`",
     ),
     Wrong(
+        "watched guardrail",
+        SIX + "policies: {watch: {guardrails: [json_valid, cost]}}\n",
+        "policies.watch.guardrails.1",
+        "found `cost`, expected one of `policies.canary.guardrails`: error_rate, json_valid",
+    ),
+    Wrong(
         "target",
         SIX + "version_targets: [vercel]\n",
         "version_targets.0",

@@ -21,7 +21,7 @@ _EVENT_WORDS = {
     "notified": "done",
     "waiting": "PENDING",
 }
-_STATUS_WORDS = {"ok": "ok", "no_calls": "no calls", "alert": "alert"}
+_STATUS_WORDS = {"ok": "ok", "no_calls": "no calls", "worse": "worse", "alert": "alert"}
 
 EXAMPLES = examples(
     "flowai watch --env prod",
@@ -43,9 +43,10 @@ def command(
 ) -> None:
     """Alert when too many calls fail; roll back a worse candidate.
 
-    Checks the event log until Ctrl-C or SIGTERM. The registry defines the rule: `policies.alert`. Exit status of --once
-    and --for: 0 healthy, 1 an incident is open or a release was rolled back, 4 an action or a read failed, 5 there were
-    no calls. SIGTERM: 0. Ctrl-C: 130.
+    Checks the event log until Ctrl-C or SIGTERM. The registry defines the rules: `policies.alert` for failed calls,
+    `policies.watch` for guardrails of a rollout. Exit status of --once and --for: 0 healthy, 1 an incident is open, a
+    guardrail is worse or a release was rolled back, 4 an action or a read failed, 5 there were no calls. SIGTERM: 0.
+    Ctrl-C: 130.
     """
     from flowai.cli import console
     from flowai.timestamps import parse_option_s
@@ -83,7 +84,7 @@ def exit_status(end: WatchEnd, *, is_interrupt: bool) -> int:
         return ExitCode.INTERRUPTED if is_interrupt else ExitCode.DONE
     if end.has_errors:
         return ExitCode.INFRASTRUCTURE
-    if end.open_count or end.has_rolled_back:
+    if end.open_count or end.has_rolled_back or end.has_worse_guardrail:
         return ExitCode.GATE_NOT_MET
     return ExitCode.DONE if end.has_seen_calls else ExitCode.INCONCLUSIVE
 
@@ -180,7 +181,7 @@ def event_line(event: WatchEvent, tick: WatchTick) -> str:
 
 
 def status_line(tick: WatchTick) -> str:
-    """Return the status line: calls, failure rate, rollout, open incidents."""
+    """Return the status line: calls, failure rate, rollout, worse guardrails, open incidents."""
     from flowai.rendering import formatting
 
     parts = []
@@ -195,6 +196,10 @@ def status_line(tick: WatchTick) -> str:
         rollout = tick.rollout
         users = formatting.count(rollout.user_count, "user")
         parts.append(f"{rollout.release} at {rollout.stage} %: {rollout.failed_user_count:,} of {users} failed")
+    if tick.judgement is not None and tick.judgement.worse:
+        from flowai.watch.wording import guardrails_text
+
+        parts.append(guardrails_text(tick.judgement.worse))
     if tick.incidents:
         parts.append(f"{formatting.count(len(tick.incidents), 'incident')} open")
     return f"{_STATUS_WORDS[tick.status]:<12}{tick.at:%H:%M:%S}  {'; '.join(parts)}"
