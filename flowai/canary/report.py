@@ -87,12 +87,18 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(spec.time_range))
     with places as directories:
         counts = count_log(directories, spec)
-    report = evaluate_rollout(
-        counts, spec, _rules(workspace, counts), replay=options.replay, doubts=rollout.doubts, warnings=rollout.warnings
-    )
     # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
     # part: evidence is valid at every time
     part = "-part" if options.feature or options.since else ""
+    report = evaluate_rollout(
+        counts,
+        spec,
+        _rules(workspace, counts),
+        replay=options.replay,
+        doubts=rollout.doubts,
+        warnings=rollout.warnings,
+        is_decisive=rollout.is_active and not part,
+    )
     directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
     for name, svg in svgs_of(report).items():
         write_atomic(directory / name, svg)

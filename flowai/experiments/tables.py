@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowai.comparison.records import MetricReport
     from flowai.experiments.report_records import ExperimentReport, PairReport
 
-PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "decides at", "status")
+PAIR_COLUMNS = ("", "arms", "effect [95 %]", "evidence", "decides at", "status")
 VERDICT_WORDS = {"winner": "WINNER", "worse": "WORSE", "none": "NO WINNER YET", "invalid": "INVALID"}
 
 
