@@ -32,6 +32,7 @@ from flowai.comparison.spec import (
 from flowai.comparison.validity import comparison_problems
 from flowai.events import CallEvent, EventLog, FeedbackEvent, ScoreEvent
 from flowai.redaction import Redactor
+from flowai.registry.policies import NonInferiorityMargins
 from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def rules(**changes: Any) -> DecisionRules:
     facts: dict[str, Any] = {
         "alpha": 0.05,
         "guardrails": METRICS[:4],
-        "margins": dict.fromkeys((*METRICS, "save_rate"), 0.02),
+        "margins": {name: NonInferiorityMargins().of(name) for name in (*METRICS, "save_rate")},
         "baseline": "v1",
     }
     return DecisionRules(**(facts | changes))

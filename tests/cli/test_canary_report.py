@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Flowai = Callable[..., Ran]
 
 UNTIL = "2026-05-04T20:00:00Z"
+PLOTS = ("forest.svg", "evidence.svg", "latency.svg", "errors.svg")
 RELEASES = """\
 releases:
   v1: {chat: {prompt: prompts/echo_v1, model: m, params: {temperature: 0}}}
@@ -64,7 +65,7 @@ def test_an_equal_candidate_is_promoted_in_one_screen(flowai: Flowai, rollout: S
     assert "PROMOTE  every guardrail is non-inferior" in lines
     assert lines[-1] == "reports/canary/v2-50/report.md   report.html   report.json"
     written = {path.name for path in (rollout.root / "reports/canary/v2-50").iterdir()}
-    assert written == {"report.json", "report.md", "report.html", "evidence.svg", "latency.svg", "errors.svg"}
+    assert written == {"report.json", "report.md", "report.html", *PLOTS}
     assert report(rollout)["schema_version"] == 1
     assert report(rollout)["verdict"] == "promote"
     assert len(report(rollout)["digest"]) == 64
@@ -234,7 +235,7 @@ def test_json_is_the_report_and_outputs_are_written(flowai: Flowai, rollout: Sam
     ran = flowai("canary-report", "--until", UNTIL, "--json", "-o", "mine.html", "-o", "mine.json")
     assert json.loads(ran.out) == report(rollout) == json.loads((rollout.root / "mine.json").read_bytes())
     page = (rollout.root / "mine.html").read_text()
-    assert page.count("<svg ") == 3
+    assert page.count("<svg ") == len(PLOTS)
     assert "<script" not in page
     assert flowai("canary-report", "-o", "mine.xml").code == 2
 
