@@ -145,7 +145,8 @@ def _verdict(
 
 def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVerdict]:
     """Yield the verdict at the end of each hour, from what was known then."""
-    first, last = comparison.spec.stages[0].time_range.since_us, comparison.spec.now_us
+    spec = comparison.spec
+    first, last = spec.stages[0].time_range.since_us, min(spec.until_us, spec.now_us)
     for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
         then = comparison.as_of(hour_us)
         verdict, reasons, _ = _verdict(then, then.findings(), doubts)
