@@ -169,7 +169,7 @@ def test_a_sample_of_users_decides_where_there_are_very_many(tmp_path: Path, mon
     assert report.verdict == "rollback"
     assert whole.verdict == "rollback"
     assert whole.sample == {}
-    assert report.sample["canary"] in (2, 4)
+    assert report.sample["canary"] > 1
     assert any(f"from a sample of users: 1 in {report.sample['canary']} of canary" in one for one in report.warnings)
     assert not any("sample of users" in one for one in whole.warnings)
     for arm, exact in whole.arms.items():

@@ -214,7 +214,7 @@ def test_without_users_each_call_counts_by_itself(tmp_path: Path) -> None:
     assert report.unit == "call"
     assert report.verdict == "winner"
     assert report.winner == "B"
-    assert "no call has a user or a session: each call counts separately" in report.warnings
+    assert "no call has a user or a session: each call counts as a user" in report.warnings
 
 
 def test_another_goal_may_decide(tmp_path: Path) -> None:
