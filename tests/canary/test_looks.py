@@ -18,12 +18,12 @@ from flowai.comparison import sampling
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import Comparison, DecisionRules
+from flowai.comparison.metrics import METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule, sampling_schedule
 from flowai.comparison.spec import (
     CELL_US,
     COLUMNS,
     HOUR_US,
-    METRICS,
     ComparisonSpec,
     RolloutStage,
     experiment_sides,

@@ -10,6 +10,7 @@ from flowai.comparison.records import ArmReport, CallShares, FeatureReport, Metr
 
 if TYPE_CHECKING:
     from flowai.analytics.records import Metric
+    from flowai.comparison.records import CanaryVerdict
 
 SHARES = CallShares(calls=6000, cached=600, cancelled=54, failed=107, errors=60, fell_back=47)
 
@@ -73,7 +74,7 @@ def feature(name: str) -> FeatureReport:
     return FeatureReport(feature=name, candidate=SHARES, control=SHARES, candidate_bad_json=json, control_bad_json=json)
 
 
-def canary_record(verdict: str = "promote", **changes: Any) -> CanaryReport:
+def canary_record(verdict: CanaryVerdict = "promote", **changes: Any) -> CanaryReport:
     """Build a report of v2 at 25 %."""
     arms = ("candidate", "control", "stable")
     points = (Point(at_s=1_777_881_600, value=-0.2), Point(at_s=1_777_885_200, value=0.4))
