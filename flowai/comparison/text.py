@@ -91,7 +91,7 @@ def format_share(part: int, total: int) -> str:
 
 
 _MANY = 100_000
-"""Users with whom 0.01 % is still ten of them."""
+"""Users of which 0.01 % are still ten."""
 
 
 def format_cost(arm: ArmReport) -> str:
