@@ -70,7 +70,7 @@ class CallForecast(ReportRecord, frozen=True, kw_only=True):
 
 
 class CallShares(ReportRecord, frozen=True, kw_only=True):
-    """How the calls of an arm ended."""
+    """Calls of an arm by their outcome."""
 
     calls: int
     """All calls, answers of a cache included."""
