@@ -37,6 +37,6 @@ def experiment_page(report: ExperimentReport) -> ComparisonPage:
 
 
 def _sections(report: ExperimentReport) -> Iterator[PageSection]:
-    yield PageSection(title="Arms", columns=arm_columns(report), rows=arm_rows(report))
+    yield PageSection(title="Arms", columns=arm_columns(report, whole=True), rows=arm_rows(report, whole=True))
     yield PageSection(title="Deciding comparisons", columns=PAIR_COLUMNS, rows=pair_rows(report))
     yield PageSection(title="All comparisons of arms", columns=PAIR_COLUMNS, rows=pair_rows(report, whole=True))
