@@ -273,7 +273,8 @@ def screen_lines(report: CanaryReport, place: str, width: int | None = None) -> 
             yield f"and {len(rows) - _MAX_SCREEN_FEATURES} more features in the report"
     for warning in report.warnings:
         yield from wrapped(f"warning: {warning}", width)
-    yield from ("  ".join(row) for row in replay_rows(report))
+    for row in replay_rows(report):
+        yield from wrapped("  ".join(row), width)
     yield from wrapped(verdict_line(report), width)
     for step in next_steps(report):
         yield from wrapped(str(step), None if step.command else width)

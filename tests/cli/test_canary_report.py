@@ -272,6 +272,36 @@ def test_a_report_of_a_part_does_not_stand_where_promote_looks(
     assert not (rollout.root / "reports/canary/v2-50").exists()
 
 
+def test_only_a_report_of_the_whole_stage_names_the_next_command(flowai: Flowai, rollout: SampleProject) -> None:
+    write(rollout)
+    assert "Then: flowai release promote" in flowai("canary-report", "--until", UNTIL).out.splitlines()
+    assert report(rollout)["is_decisive"]
+    for part in (("--feature", "chat"), ("--candidate", "v2", "--stage", "50", "--since", "2026-05-04T08:00")):
+        assert "flowai release" not in flowai("canary-report", *part, "--until", UNTIL).out
+        assert not report(rollout, "50-part")["is_decisive"]
+
+
+def test_the_report_has_features_error_classes_and_stages(flowai: Flowai, rollout: SampleProject) -> None:
+    write(rollout, canary=Side(error_rate=0.06))
+    fallback = {"degraded": True, "feature": "summary"}
+    write_log(log_of(rollout), Scenario(calls_count=400, percent=50, seed=8, changes=fallback), process="other")
+    flowai("canary-report", "--until", UNTIL)
+    found = report(rollout)
+    features = {one["feature"]: one for one in found["features"]}
+    assert list(features) == ["chat", "summary"]
+    both = [features["summary"][arm] for arm in ("candidate", "control")]
+    assert sum(one["calls"] for one in both) == 400
+    assert all(one["fell_back"] + one["errors"] == one["failed"] == one["calls"] for one in both)
+    candidate, control = found["error_classes"]["ServerError"]
+    assert candidate > control > 0
+    (stage,) = found["stages"]
+    assert stage["stage"] == "50"
+    assert {arm: one["calls"] for arm, one in stage["calls"].items()} == {
+        arm: one["call_count"] for arm, one in found["arms"].items()
+    }
+    assert stage["anonymous"] == {"candidate": 0, "control": 0}
+
+
 def test_the_ledger_tells_the_stages(flowai: Flowai, rollout: SampleProject) -> None:
     steps = (("publish", None, "dogfood", -60), ("promote", "dogfood", 50, 0))
     lines = [
