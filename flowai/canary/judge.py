@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowai.canary.plot_series import plots_of
-from flowai.canary.report_records import CanaryReport, HourlyVerdict, TrafficSplit, with_digest
+from flowai.canary.report_records import CanaryReport, HourlyVerdict, StageReport, TrafficSplit, with_digest
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison
 from flowai.comparison.records import CallForecast
 from flowai.comparison.spec import HOUR_US
-from flowai.comparison.summary import arm_report, clamp_e_value, feature_reports, metric_report, to_range
+from flowai.comparison.summary import arm_report, call_shares, clamp_e_value, feature_reports, metric_report, to_range
 from flowai.comparison.validity import problems_of, sample_ratio_mismatch, validity_problems, warnings_of
 from flowai.statistics.histogram import quantile_ratio
 from flowai.timestamps import format_us
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowai.comparison.verdict import MetricFinding
 
 _FULL_PERCENT = 100
+_CANCELLED = "Cancelled"
 
 
 def evaluate_rollout(
@@ -36,6 +37,7 @@ def evaluate_rollout(
     replay: bool = False,
     doubts: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
+    is_decisive: bool = True,
 ) -> CanaryReport:
     """Compute the report of a rollout.
 
@@ -66,9 +68,12 @@ def evaluate_rollout(
             "candidate": arm_report(counts, stage, pair.candidate, sides.releases[pair.candidate]),
             "control": arm_report(counts, stage, pair.control, rules.baseline),
         },
-        metrics=tuple(metric_report(one, statuses[one.name], forecasts.get(one.name)) for one in findings),
+        metrics=tuple(
+            metric_report(one, statuses[one.name], forecasts.get(one.name), safe_alpha=rules.alpha) for one in findings
+        ),
         features=feature_reports(counts, stage, pair.candidate, pair.control),
         error_classes=_error_classes(counts, pair, stage),
+        stages=tuple(_stages(counts, spec, pair)),
         splits=tuple(
             TrafficSplit(stage=one.name, counts=users, e_value=clamp_e_value(sample_ratio_mismatch(users, one)))
             for index, one in enumerate(spec.stages)
@@ -82,6 +87,7 @@ def evaluate_rollout(
         sample={side: one.mask + 1 for side, one in sorted(counts.schedules.items()) if one.mask},
         replay=tuple(_replay(comparison, doubts)) if replay else (),
         plots=plots_of(comparison, findings),
+        is_decisive=is_decisive,
     )
     return with_digest(report)
 
@@ -94,11 +100,30 @@ def _forecast(comparison: Comparison, finding: MetricFinding) -> CallForecast | 
     return CallForecast(calls=forecast.calls, low=forecast.low, high=forecast.high, seconds=seconds)
 
 
+def _stages(counts: Counts, spec: ComparisonSpec, pair: ArmPair) -> Iterator[StageReport]:
+    """Yield users and calls of each stage by arm; arms without calls are left out."""
+    arms = {"candidate": pair.candidate, "control": pair.control, "stable": pair.extra_control}
+    for index, stage in enumerate(spec.stages):
+        sums = {name: counts.for_stage(arm, index) for name, arm in arms.items() if arm is not None}
+        calls = {name: call_shares(one) for name, one in sums.items() if one.call_count}
+        yield StageReport(
+            stage=stage.name,
+            since=format_us(stage.time_range.since_us),
+            until=format_us(stage.time_range.until_us),
+            users={name: counts.unit_count(arms[name] or "", index) for name in calls},
+            anonymous={name: counts.anonymous_count(arms[name] or "", index) for name in calls},
+            calls=calls,
+        )
+
+
 def _error_classes(counts: Counts, pair: ArmPair, stage: int) -> dict[str, tuple[int, int]]:
-    """Return the calls of candidate and control that ended with each class of error, most calls first."""
+    """Return the calls of candidate and control that ended with each class of error, most calls first.
+
+    Cancelled calls are none: `CallShares` has them on their own.
+    """
     found: dict[str, list[int]] = {}
     for (side, of_stage, name), hours in counts.error_classes.items():
-        if of_stage == stage and side in (pair.candidate, pair.control):
+        if of_stage == stage and side in (pair.candidate, pair.control) and name != _CANCELLED:
             found.setdefault(name, [0, 0])[side == pair.control] += sum(hours.values())
     ordered = sorted(found.items(), key=lambda item: (-sum(item[1]), item[0]))
     return {name: (candidate, control) for name, (candidate, control) in ordered}
@@ -120,7 +145,8 @@ def verdict_of(
 
 def _replay(comparison: Comparison, doubts: Sequence[str]) -> Iterator[HourlyVerdict]:
     """Yield the verdict at the end of each hour, from what was known then."""
-    first, last = comparison.spec.stages[0].time_range.since_us, comparison.spec.now_us
+    spec = comparison.spec
+    first, last = spec.stages[0].time_range.since_us, min(spec.until_us, spec.now_us)
     for hour_us in range((first // HOUR_US + 1) * HOUR_US, last + 1, HOUR_US):
         then = comparison.as_of(hour_us)
         verdict, reasons, _ = verdict_of(then, then.findings(), doubts)

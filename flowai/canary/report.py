@@ -53,6 +53,14 @@ class CanaryOptions:
     """Whether to compute the verdict at each earlier hour."""
     outputs: tuple[Path, ...] = ()
 
+    @property
+    def is_part(self) -> bool:
+        """Whether only a part of the rollout's calls is reported on.
+
+        An earlier end is no part: evidence is valid at every time.
+        """
+        return self.feature is not None or self.since is not None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryResult:
@@ -74,9 +82,8 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     """Compare the candidate with its control and write the report; raises InconclusiveError without a rollout."""
     check_endings(options.outputs, WRITERS)
     report = evaluate_log(open_workspace(context), options).report
-    # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
-    # part: evidence is valid at every time
-    part = "-part" if options.feature or options.since else ""
+    # a report on a part of the calls must not be where `release promote` expects the whole
+    part = "-part" if options.is_part else ""
     directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
     for name, svg in svgs_of(report).items():
         write_atomic(directory / name, svg)
@@ -94,12 +101,13 @@ def evaluate_log(workspace: Workspace, options: CanaryOptions) -> CanaryEvaluati
     if options.feature is not None:
         workspace.registry.feature(options.feature)
     now = workspace.context.now().replace(microsecond=0)
+    until = None if options.until is None else parse_moment(options.until, now=now, option="--until")
     rollout = rollout_of(
         workspace,
         candidate=options.candidate,
         percent=options.stage,
         since=None if options.since is None else parse_moment(options.since, now=now, option="--since"),
-        until=None if options.until is None else parse_moment(options.until, now=now, option="--until"),
+        until=until,
         now=now,
     )
     spec = ComparisonSpec(
@@ -107,13 +115,19 @@ def evaluate_log(workspace: Workspace, options: CanaryOptions) -> CanaryEvaluati
         stages=rollout.stages,
         feature=options.feature,
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
-        now_us=to_us(now),
+        now_us=to_us(now if until is None else min(now, until)),  # as a look at that time found it
     )
     places = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(spec.time_range))
     with places as directories:
         counts = count_log(directories, spec)
     report = evaluate_rollout(
-        counts, spec, _rules(workspace, counts), replay=options.replay, doubts=rollout.doubts, warnings=rollout.warnings
+        counts,
+        spec,
+        _rules(workspace, counts),
+        replay=options.replay,
+        doubts=rollout.doubts,
+        warnings=rollout.warnings,
+        is_decisive=rollout.is_active and not options.is_part,
     )
     return CanaryEvaluation(report=report, counts=counts)
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from flowai.analytics.records import SCHEMA_VERSION, DataProblem, Range, ReportRecord
-from flowai.comparison.records import ArmReport, CanaryVerdict, FeatureReport, MetricReport
+from flowai.comparison.records import ArmReport, CallShares, CanaryVerdict, FeatureReport, MetricReport
 
 Digested = TypeVar("Digested", bound=msgspec.Struct)
 
@@ -40,6 +40,22 @@ class Plots(ReportRecord, frozen=True, kw_only=True):
     """By arm, share of calls by upper edge in milliseconds (10 % steps)."""
     errors: dict[str, tuple[Point, ...]]
     """By arm, share of calls whose own model failed, by hour."""
+
+
+class StageReport(ReportRecord, frozen=True, kw_only=True):
+    """Users and calls of a stage, by arm: `candidate`, `control` and `stable`, the rest of the traffic."""
+
+    stage: str
+    """`dogfood` or the percentage."""
+    since: str
+    """Start (RFC 3339, UTC)."""
+    until: str
+    """End, or time of the report (RFC 3339, UTC)."""
+    users: dict[str, int]
+    """Users (or sessions), and calls without either."""
+    anonymous: dict[str, int]
+    """Calls without user and session among them."""
+    calls: dict[str, CallShares]
 
 
 class TrafficSplit(ReportRecord, frozen=True, kw_only=True):
@@ -90,7 +106,9 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     features: tuple[FeatureReport, ...]
     """Calls by feature."""
     error_classes: dict[str, tuple[int, int]]
-    """Calls of candidate and control that ended with an error, by class."""
+    """Calls of candidate and control whose callers got an error, by class."""
+    stages: tuple[StageReport, ...]
+    """Oldest first; the last one is judged."""
     splits: tuple[TrafficSplit, ...]
     """By stage."""
     problems: tuple[DataProblem, ...]
@@ -106,6 +124,8 @@ class CanaryReport(ReportRecord, frozen=True, kw_only=True):
     plots: Plots
     sample: dict[str, int] = msgspec.field(default_factory=dict)
     """By arm, N where the users of 1 in N are counted; arms that are counted whole are left out."""
+    is_decisive: bool = True
+    """Whether a promotion may depend on it: it is of the active rollout, and of all calls of its stage."""
     digest: str = ""
     """SHA-256 of the report's JSON without this field, hex."""
 

@@ -69,7 +69,9 @@ def judge_simulated(
     compared = [one for one in spec.stages if 0 < one.percent < 100]  # noqa: PLR2004 - percent
     ends_us = {one.time_range.until_us // HOUR_US * HOUR_US for one in compared}
     first_us = compared[0].time_range.since_us if compared else spec.until_us
-    rollback_us, worse, calls_until, promoted = None, (), math.inf, {}
+    rollback_us: int | None = None
+    worse: tuple[Metric, ...] = ()
+    calls_until, promoted = math.inf, dict[str, None]()
     at_ends: list[CanaryVerdict] = []
     doubts: list[str] = []
     for hour_us in range((first_us // HOUR_US + 1) * HOUR_US, spec.now_us + 1, HOUR_US):

@@ -31,6 +31,8 @@ class RolloutHistory:
     candidate: str
     stages: tuple[RolloutStage, ...]
     """Oldest first; at least one."""
+    is_active: bool = False
+    """Whether it is the active rollout, at its stage of now."""
     doubts: tuple[str, ...] = ()
     """Reasons why its history is inconsistent."""
     warnings: tuple[str, ...] = ()
@@ -68,7 +70,8 @@ def rollout_of(
     ledger = read_ledger(workspace.project, registry.environment)
     spans = list(_history([entry for entry in ledger.entries if name in (entry.release, *entry.rolled_back)], now))
     doubts: tuple[str, ...] = ()
-    if active is not None and active.candidate == name and percent is None:
+    is_active = active is not None and active.candidate == name and percent is None
+    if active is not None and is_active:
         percent = 0 if active.stage == "dogfood" else int(active.stage)
         if spans and spans[-1].percent != percent:
             text = f"stage {percent or 'dogfood'} in the registry, {spans[-1].percent or 'dogfood'} in the ledger"
@@ -86,7 +89,7 @@ def rollout_of(
         raise UsageError(
             "the rollout has no calls between `--since` and `--until`", hint=f"the rollout started at {spans[0].begin}"
         )
-    return RolloutHistory(candidate=name, stages=stages, doubts=doubts, warnings=ledger.warnings)
+    return RolloutHistory(candidate=name, stages=stages, is_active=is_active, doubts=doubts, warnings=ledger.warnings)
 
 
 def _history(entries: Sequence[LedgerEntry], now: datetime) -> Iterator[_Span]:

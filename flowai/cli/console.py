@@ -69,6 +69,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print_line(line)
 
 
+def terminal_width() -> int | None:
+    """Return the width of the terminal that stdout is; None for a file or a pipe."""
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def wants_progress() -> bool:
     """Return whether to draw progress: stderr is a terminal, without NO_COLOR or TERM=dumb."""
     return sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
@@ -112,6 +119,9 @@ _COLOURS = {
     "ALERT": "red",
     "ROLLED BACK": "yellow",
     "RESOLVED": "green",
+    "PROMOTE": "green",
+    "HOLD": "yellow",
+    "ROLLBACK": "red",
     "WINNER": "green",
     "WORSE": "red",
     "NO WINNER YET": "yellow",

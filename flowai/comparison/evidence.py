@@ -197,8 +197,10 @@ def _mixed_over_stages(spec: ComparisonSpec, stages: Sequence[MeanSeries]) -> Ev
     for moment_us in moments:
         for index in compared:
             log_es[index] = stages[index].at(moment_us)[0].worse_log_e
-        largest = max(0.0, *log_es.values())
-        mixed = (1 - sum(weights.values())) * math.exp(-largest)
-        mixed += sum(weight * math.exp(log_es[index] - largest) for index, weight in weights.items())
+        parts = [(weight, log_es[index]) for index, weight in weights.items()]
+        if (rest := 1 - sum(weights.values())) > 0:
+            parts.append((rest, 0.0))
+        largest = max(log_e for _, log_e in parts)
+        mixed = sum(weight * math.exp(log_e - largest) for weight, log_e in parts)
         series.append(moment_us, largest + math.log(mixed))
     return series

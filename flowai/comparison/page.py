@@ -5,25 +5,34 @@ Names in its texts are hostile until they are escaped here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flowai.rendering import html_page, markdown
-from flowai.rendering.html_page import tag, trusted
+from flowai.rendering.html_page import joined, tag, trusted
 from flowai.rendering.markdown import escape_markdown
 from flowai.rendering.report_files import Report, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from markupsafe import Markup
 
     from flowai.rendering.report_files import Writers
 
 _MAX_CHARS = 2000
-_STYLE = "th, td { white-space: nowrap; }\n"
+_STYLE = "td { white-space: nowrap; } th { vertical-align: bottom; }\n"
 
-Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
-"""Title, columns, rows."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageSection:
+    """A table with its plots; texts are not escaped."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    plots: Mapping[str, str] = field(default_factory=dict)
+    """SVG by file name; Markdown only links the files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +44,13 @@ class ComparisonPage:
     colour: str
     """Colour of the verdict: good, bad, warn or quiet."""
     headline: str
+    steps: Sequence[str] = ()
+    """Next steps, one a line."""
     warnings: Sequence[str]
-    tables: Sequence[Table]
+    sections: Sequence[PageSection]
+    """Those without rows and plots are left out."""
     note: str
     footer: str
-    plots: Mapping[str, str] = field(default_factory=dict)
-    """SVG by file name; Markdown only links the files."""
 
 
 def page_writers(build: Callable[[Report], ComparisonPage]) -> Writers[Report]:
@@ -61,12 +71,16 @@ def _markdown(page: ComparisonPage) -> Iterator[str]:
     yield f"# {escape_markdown(page.title)}"
     yield f"\n**{escape_markdown(page.verdict, _MAX_CHARS)}**"
     yield f"\n{escape_markdown(page.headline, _MAX_CHARS)}\n"
+    yield from (f"- {escape_markdown(one, _MAX_CHARS)}" for one in page.steps)
     yield from (f"- warning: {escape_markdown(one, _MAX_CHARS)}" for one in page.warnings)
-    for title, columns, rows in page.tables:
-        yield f"\n## {title}\n\n{markdown.table(columns, rows)}"
+    for one in page.sections:
+        if one.rows or one.plots:
+            yield f"\n## {one.title}"
+        if one.rows:
+            yield f"\n{markdown.table(one.columns, one.rows)}"
+        yield from (f"\n![{name.removesuffix('.svg')}]({name})" for name in one.plots)
     yield f"\n{page.note}\n"
-    yield from (f"![{name.removesuffix('.svg')}]({name})" for name in page.plots)
-    yield f"\n{escape_markdown(page.footer)}"
+    yield f"{escape_markdown(page.footer)}"
 
 
 def to_html(page: ComparisonPage) -> str:
@@ -75,10 +89,15 @@ def to_html(page: ComparisonPage) -> str:
         tag("h1", page.title),
         tag("p", page.verdict, kind=f"verdict {page.colour}"),
         tag("p", page.headline),
+        *(tag("p", one) for one in page.steps),
         *(tag("p", f"Warning: {one}", kind="warning") for one in page.warnings),
-        *(html_page.section(title, html_page.table(columns, rows)) for title, columns, rows in page.tables),
+        *(html_page.section(one.title, _html(one)) for one in page.sections),
         tag("p", page.note, kind="quiet"),
-        *(trusted(svg) for svg in page.plots.values()),
         tag("p", page.footer, kind="quiet"),
     )
     return html_page.page(page.title, body, style=_STYLE)
+
+
+def _html(section: PageSection) -> Markup:
+    table = html_page.table(section.columns, section.rows)
+    return joined((table, *(trusted(svg) for svg in section.plots.values())))

@@ -42,6 +42,8 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     """Tolerated difference (0 to 1), or ratio (at least 1)."""
     alpha: float
     """Chance of a false `inferior`."""
+    safe_alpha: float
+    """Chance of a false `non_inferior`."""
     e_value: float
     """Evidence that the candidate is worse than the control, over the whole rollout, now."""
     e_value_peak: float
@@ -49,7 +51,7 @@ class MetricReport(ReportRecord, frozen=True, kw_only=True):
     safe_e_value: float
     """Evidence that the candidate is not worse by the margin, now."""
     safe_e_value_peak: float
-    """Largest such e-value in this stage; it decides at 1 / the rollout's alpha."""
+    """Largest such e-value in this stage; it decides at 1 / safe_alpha."""
     status: MetricStatus
     forecast: CallForecast | None = None
     """More calls of the candidate until it is non-inferior; None if that is unknown or not needed."""
@@ -68,7 +70,7 @@ class CallForecast(ReportRecord, frozen=True, kw_only=True):
 
 
 class CallShares(ReportRecord, frozen=True, kw_only=True):
-    """How the calls of an arm ended."""
+    """Calls of an arm by their outcome."""
 
     calls: int
     """All calls, answers of a cache included."""

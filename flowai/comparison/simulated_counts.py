@@ -160,7 +160,7 @@ class _Counter:
     def _above(
         self, limits: dict[str, BaselineLimit], values: NDArray[np.float64] | None, has: Flags
     ) -> tuple[Ints, Flags]:
-        """Return by call whether it is above its limit (without values: the limit in nano-dollars); and if that counts."""
+        """Return by call whether it is above its limit (without values, the limit in nano-dollars); whether it counts."""
         known = np.array([limits[one].known_us if one in limits else _NEVER for one in self._features])
         bounds = [limits[one].bucket if one in limits else 0 for one in self._features]
         is_measured = has & (self._known_us >= known[self._calls.feature])

@@ -22,8 +22,10 @@ _SHARES = (0.5, 0.95, 0.99)
 _MAX_E_VALUE = 1e300
 
 
-def metric_report(finding: MetricFinding, status: MetricStatus, forecast: CallForecast | None) -> MetricReport:
-    """Build the record of a metric: its finding, its status, and what it still needs."""
+def metric_report(
+    finding: MetricFinding, status: MetricStatus, forecast: CallForecast | None, *, safe_alpha: float
+) -> MetricReport:
+    """Build the record of a metric: its finding, its status, and its forecast."""
     means, kind = finding.means, METRIC_KINDS[finding.name]
     return MetricReport(
         name=finding.name,
@@ -38,6 +40,7 @@ def metric_report(finding: MetricFinding, status: MetricStatus, forecast: CallFo
         effect=_effect(finding),
         margin=finding.margin,
         alpha=finding.alpha,
+        safe_alpha=safe_alpha,
         e_value=clamp_e_value(finding.log_e),
         e_value_peak=clamp_e_value(finding.log_e_peak),
         safe_e_value=clamp_e_value(finding.safe_log_e),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flowai.comparison.metrics import METRIC_KINDS
-from flowai.rendering.formatting import MISSING_TEXT, dollars, duration
+from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN
+from flowai.rendering.formatting import MISSING_TEXT, dollars, duration, format_evidence, rate
 from flowai.statistics.srm import MISMATCH_ALPHA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flowai.analytics.records import CountOfTotal
     from flowai.comparison.records import ArmReport, MetricReport
 
 
@@ -23,9 +24,9 @@ def format_value(metric: MetricReport, value: float | None) -> str:
         return dollars(value * 1000)
     if metric.scale == "ratio":
         return duration(value)
-    rate = 1 - value if METRIC_KINDS[metric.name].is_success else value
+    share = 1 - value if METRIC_KINDS[metric.name].is_success else value
     digits = 2 if metric.candidate.count + metric.control.count > _MANY else 1
-    return f"{rate * 100:.{digits}f} %"
+    return f"{share * 100:.{digits}f} %"
 
 
 def format_effect(metric: MetricReport) -> str:
@@ -43,13 +44,54 @@ def format_effect(metric: MetricReport) -> str:
 
 
 def format_margin(metric: MetricReport) -> str:
-    """Format a margin: in points, or as a ratio."""
-    is_ratio = metric.scale == "ratio" or METRIC_KINDS[metric.name].has_ratio_margin
-    return f"x {metric.margin:g}" if is_ratio else f"{metric.margin * 100:g} pt"
+    """Format a margin as its effect: in points, or as a ratio."""
+    return f"x {metric.margin:g}" if metric.scale == "ratio" else f"{tolerated_difference(metric) * 100:.2g} pt"
+
+
+def tolerated_difference(metric: MetricReport) -> float:
+    """Return the margin of a rate as a difference (0 to 1); a margin that is a ratio is of the baseline's rate."""
+    if not METRIC_KINDS[metric.name].has_ratio_margin:
+        return metric.margin
+    return max((metric.margin - 1) * (metric.control_value or 0.0), MIN_RATE_MARGIN)
+
+
+def format_worse(metric: MetricReport) -> str:
+    """Format the evidence that the candidate is worse, and the evidence that decides."""
+    return _evidence(metric, metric.e_value_peak, metric.alpha)
+
+
+def format_safe(metric: MetricReport) -> str:
+    """Format the evidence that the candidate is not worse by the margin, and the evidence that decides."""
+    return _evidence(metric, metric.safe_e_value_peak, metric.safe_alpha)
+
+
+def _evidence(metric: MetricReport, e_value: float, alpha: float) -> str:
+    if not metric.candidate.count or not metric.control.count:
+        return MISSING_TEXT
+    return f"{format_evidence(e_value)} of {format_evidence(1 / alpha)}"
+
+
+def format_failures(counted: CountOfTotal) -> str:
+    """Format failures and their share: `54 of 6,023 (0.9 %)`."""
+    if not counted.count:
+        return MISSING_TEXT
+    return f"{counted.failure_count:,} of {counted.count:,} ({rate(counted.rate)})"
+
+
+def format_rates(*rates: float | None) -> str:
+    """Format the rates of arms side by side: `0.9 / 1.2 %`."""
+    if all(one is None for one in rates):
+        return MISSING_TEXT
+    return " / ".join(MISSING_TEXT if one is None else f"{one * 100:.1f}" for one in rates) + " %"
+
+
+def format_share(part: int, total: int) -> str:
+    """Format a part of a total with its share: `54 (0.9 %)`."""
+    return MISSING_TEXT if not total else f"{part:,} ({rate(part / total)})"
 
 
 _MANY = 100_000
-"""Users with whom 0.01 % is still ten of them."""
+"""Users of which 0.01 % are still ten."""
 
 
 def format_cost(arm: ArmReport) -> str:

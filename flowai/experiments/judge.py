@@ -144,10 +144,11 @@ def _pair(comparisons: Mapping[tuple[str, str], _PairComparison], arm: str, othe
     is_better, is_worse = _is_better(compared, comparisons[other, arm]), _is_better(comparisons[other, arm], compared)
     metrics = []
     for one in compared.findings:
-        label = status_of(one, safe_alpha=one.alpha if one is compared.goal else compared.comparison.rules.alpha)
+        safe_alpha = one.alpha if one is compared.goal else compared.comparison.rules.alpha
+        label = status_of(one, safe_alpha=safe_alpha)
         if one is compared.goal and label != "no_data":
             label = "non_inferior" if is_better else "inferior" if is_worse else "inconclusive"
-        metrics.append(metric_report(one, label, None))
+        metrics.append(metric_report(one, label, None, safe_alpha=safe_alpha))
     return PairReport(arm=arm, other=other, is_better=is_better, metrics=tuple(metrics))
 
 

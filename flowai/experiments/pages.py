@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.comparison.page import ComparisonPage
+from flowai.comparison.page import ComparisonPage, PageSection
 from flowai.experiments.tables import PAIR_COLUMNS, arm_columns, arm_rows, headline, pair_rows, verdict_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from flowai.comparison.page import Table
     from flowai.experiments.report_records import ExperimentReport
 
 _COLOURS = {"winner": "good", "worse": "bad", "none": "quiet", "invalid": "warn"}
 _GAP = " · "
 _NOTE = (
-    "Rates are of users at risk: in each five minutes a user counts once, and after a first failure (an answer not "
-    "saved, an error) no more. Evidence is an e-value over the whole experiment; it is valid at every time. For the "
-    "goal it supports better, for other metrics worse. Intervals are for a single fixed analysis."
+    "Rates are means over users: of the share of each user's calls that failed, were saved or were accepted; each user "
+    "counts once. Evidence is an e-value over the whole experiment: from the first failures of users (an answer not "
+    "saved, an error), for times and cost from the means of users. For the goal it supports better, for other metrics "
+    "worse. Evidence and intervals are valid at every time."
 )
 
 
@@ -30,15 +30,13 @@ def experiment_page(report: ExperimentReport) -> ComparisonPage:
         colour=_COLOURS[report.verdict],
         headline=headline(report, _GAP),
         warnings=report.warnings,
-        tables=tuple(_tables(report)),
+        sections=tuple(_sections(report)),
         note=_NOTE,
         footer=f"{report.since} to {report.until}, digest {report.digest}",
     )
 
 
-def _tables(report: ExperimentReport) -> Iterator[Table]:
-    yield "Arms", arm_columns(report), arm_rows(report)
-    if rows := pair_rows(report):
-        yield "Deciding comparisons", PAIR_COLUMNS, rows
-    if rows := pair_rows(report, whole=True):
-        yield "All comparisons of arms", PAIR_COLUMNS, rows
+def _sections(report: ExperimentReport) -> Iterator[PageSection]:
+    yield PageSection(title="Arms", columns=arm_columns(report, whole=True), rows=arm_rows(report, whole=True))
+    yield PageSection(title="Deciding comparisons", columns=PAIR_COLUMNS, rows=pair_rows(report))
+    yield PageSection(title="All comparisons of arms", columns=PAIR_COLUMNS, rows=pair_rows(report, whole=True))

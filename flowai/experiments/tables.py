@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from flowai.comparison.records import MetricReport
     from flowai.experiments.report_records import ExperimentReport, PairReport
 
-PAIR_COLUMNS = ("", "arms", "difference [95 %]", "evidence", "decides at", "status")
+PAIR_COLUMNS = ("", "arms", "effect [95 %]", "evidence", "decides at", "status")
+_ONLY_ON_PAGES: frozenset[Metric] = frozenset({"slow_ttft", "latency", "ttft", "cost", "cancelled", "degraded"})
+"""Metrics without a column on the screen, whose lines are short; one that is worse has a line there."""
+
 VERDICT_WORDS = {"winner": "WINNER", "worse": "WORSE", "none": "NO WINNER YET", "invalid": "INVALID"}
 
 
@@ -31,29 +34,31 @@ def headline(report: ExperimentReport, gap: str = "   ") -> str:
     return gap.join(parts)
 
 
-def arm_columns(report: ExperimentReport) -> tuple[str, ...]:
+def arm_columns(report: ExperimentReport, *, whole: bool = False) -> tuple[str, ...]:
     """Return the columns of `arm_rows`."""
     units = "users" if report.unit == "user" else "units"
-    return ("arm", units, "calls", *(label_of(name) for name in _shown(report)), "p95", "1,000 calls")
+    return ("arm", units, "calls", *(label_of(name) for name in _shown(report, whole=whole)), "p95", "1,000 calls")
 
 
-def arm_rows(report: ExperimentReport) -> list[tuple[str, ...]]:
-    """Return a row per arm: the goal, guardrails, other metrics with data, times and cost."""
+def arm_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:
+    """Return a row per arm: the goal, other metrics with data, times and cost; with `whole`, every metric with data."""
     rows = []
     for name, arm in report.arms.items():
         metrics = {one.name: one for one in next(pair for pair in report.pairs if pair.arm == name).metrics}
-        rates = (format_value(metrics[metric], metrics[metric].candidate_value) for metric in _shown(report))
+        rates = (
+            format_value(metrics[metric], metrics[metric].candidate_value) for metric in _shown(report, whole=whole)
+        )
         rows.append(
             (name, f"{arm.unit_count:,}", f"{arm.call_count:,}", *rates, duration(arm.latency[1]), format_cost(arm))
         )
     return rows
 
 
-def _shown(report: ExperimentReport) -> tuple[Metric, ...]:
+def _shown(report: ExperimentReport, *, whole: bool) -> tuple[Metric, ...]:
     first = report.pairs[0].metrics
     known = {one.name for pair in report.pairs for one in pair.metrics if one.candidate.count}
-    known -= {"slow_ttft", "latency", "ttft", "cost", "cancelled", "degraded"}  # lines are short
-    return tuple(one.name for one in first if one.is_guardrail or one.name == report.goal or one.name in known)
+    names = (one.name for one in first if one.is_guardrail or one.name == report.goal or one.name in known)
+    return tuple(name for name in names if whole or name not in _ONLY_ON_PAGES)
 
 
 def pair_rows(report: ExperimentReport, *, whole: bool = False) -> list[tuple[str, ...]]:

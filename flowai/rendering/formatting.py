@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MISSING_TEXT = "-"
 
@@ -86,6 +86,32 @@ def format_evidence(e_value: float) -> str:
     if e_value >= 1e6:  # noqa: PLR2004 - from here on only the power of ten matters
         return f"10^{math.floor(math.log10(e_value))}"
     return f"{e_value:,.0f}" if e_value >= 10 else f"{e_value:.1f}"  # noqa: PLR2004 - two digits are enough
+
+
+def joined_lines(parts: Iterable[str], width: int | None, *, gap: str = "   ", indent: str = "") -> Iterator[str]:
+    """Yield parts, separated by `gap`, in lines of at most `width` characters; parts are not broken.
+
+    Lines after the first begin with `indent`. Without a width, or with wider parts, lines are longer.
+    """
+    line = ""
+    for part in parts:
+        longer = f"{line}{gap}{part}" if line else part
+        if line and width is not None and len(longer) > width:
+            yield line.rstrip()
+            longer = f"{indent}{part}"
+        line = longer
+    if line:
+        yield line
+
+
+def wrapped(text: str, width: int | None, *, indent: str = "  ") -> Iterator[str]:
+    """Yield a text in lines of at most `width` characters; words are not broken. Without a width it is one line."""
+    from textwrap import wrap
+
+    if width is None:
+        yield text
+    else:
+        yield from wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str = "", gap: str = "  ") -> Iterator[str]:

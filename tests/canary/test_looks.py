@@ -18,12 +18,12 @@ from flowai.comparison import sampling
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import Comparison, DecisionRules
+from flowai.comparison.metrics import METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule, sampling_schedule
 from flowai.comparison.spec import (
     CELL_US,
     COLUMNS,
     HOUR_US,
-    METRICS,
     ComparisonSpec,
     RolloutStage,
     experiment_sides,
@@ -32,6 +32,7 @@ from flowai.comparison.spec import (
 from flowai.comparison.validity import comparison_problems
 from flowai.events import CallEvent, EventLog, FeedbackEvent, ScoreEvent
 from flowai.redaction import Redactor
+from flowai.registry.policies import NonInferiorityMargins
 from flowai.timestamps import to_us
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def rules(**changes: Any) -> DecisionRules:
     facts: dict[str, Any] = {
         "alpha": 0.05,
         "guardrails": METRICS[:4],
-        "margins": dict.fromkeys((*METRICS, "save_rate"), 0.02),
+        "margins": {name: NonInferiorityMargins().of(name) for name in (*METRICS, "save_rate")},
         "baseline": "v1",
     }
     return DecisionRules(**(facts | changes))
@@ -126,7 +127,7 @@ def test_a_broken_score_is_counted_as_broken(tmp_path: Path) -> None:
 
 def test_costs_are_compared_with_an_interval(tmp_path: Path) -> None:
     write_log(tmp_path, Scenario(calls_count=4000, hours=8.0, percent=50, canary=Side(cost_usd=0.0012)))
-    ratio = judge(tmp_path, spec()).usd_per_call
+    ratio = next(one for one in judge(tmp_path, spec()).metrics if one.name == "cost").effect
     assert ratio.estimate == pytest.approx(1.2)
     assert ratio.low == ratio.high == pytest.approx(1.2), "every call costs the same"
 
@@ -167,10 +168,10 @@ def test_a_sample_of_users_decides_where_there_are_very_many(tmp_path: Path, mon
     report = judge(tmp_path, spec(worse))
     assert report.verdict == "rollback"
     assert whole.verdict == "rollback"
-    assert list(whole.sampled_users.values()) == [arm.call_count for arm in whole.arms.values()]
-    assert 1000 < report.sampled_users["canary"] < 0.7 * whole.sampled_users["canary"]
-    assert any("fixed sample of users" in one for one in report.warnings)
-    assert not any("fixed sample" in one for one in whole.warnings)
+    assert whole.sample == {}
+    assert report.sample["canary"] > 1
+    assert any(f"from a sample of users: 1 in {report.sample['canary']} of canary" in one for one in report.warnings)
+    assert not any("sample of users" in one for one in whole.warnings)
     for arm, exact in whole.arms.items():
         seen = report.arms[arm]
         assert seen.call_count == exact.call_count
@@ -227,10 +228,12 @@ def test_arms_of_an_experiment_are_held_against_the_first(tmp_path: Path) -> Non
     counts = count(tmp_path, asked)
     comparison = Comparison.build(counts, asked, rules(guardrails=metrics), ArmPair(candidate="A", control="B"))
     findings = {one.name: one for one in comparison.findings()}
-    assert counts.call_tally("save_rate", "A", 0).failure_count == pytest.approx(0.8 * counts.traffic["A"], rel=0.03)
+    assert counts.call_tally("save_rate", "A", 0).failure_count == pytest.approx(
+        0.8 * sum(counts.traffic["A"].values()), rel=0.03
+    )
     assert findings["save_rate"].log_e_peak > math.log(1000), "A saves less"
     assert findings["error_rate"].log_e_peak < math.log(20)
-    assert sum(counts.traffic.values()) == 3000
+    assert sum(sum(cells.values()) for cells in counts.traffic.values()) == 3000
     assert comparison_problems(counts, asked) == ()
     better = Comparison.build(counts, asked, rules(guardrails=metrics), ArmPair(candidate="B", control="A"))
     assert better.findings()[0].safe_log_e > math.log(20)

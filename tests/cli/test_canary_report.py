@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Flowai = Callable[..., Ran]
 
 UNTIL = "2026-05-04T20:00:00Z"
+PLOTS = ("forest.svg", "evidence.svg", "latency.svg", "errors.svg")
 RELEASES = """\
 releases:
   v1: {chat: {prompt: prompts/echo_v1, model: m, params: {temperature: 0}}}
@@ -64,7 +66,7 @@ def test_an_equal_candidate_is_promoted_in_one_screen(flowai: Flowai, rollout: S
     assert "PROMOTE  every guardrail is non-inferior" in lines
     assert lines[-1] == "reports/canary/v2-50/report.md   report.html   report.json"
     written = {path.name for path in (rollout.root / "reports/canary/v2-50").iterdir()}
-    assert written == {"report.json", "report.md", "report.html", "evidence.svg", "latency.svg", "errors.svg"}
+    assert written == {"report.json", "report.md", "report.html", *PLOTS}
     assert report(rollout)["schema_version"] == 1
     assert report(rollout)["verdict"] == "promote"
     assert len(report(rollout)["digest"]) == 64
@@ -98,8 +100,10 @@ def test_few_calls_hold_and_say_how_many_more(flowai: Flowai, rollout: SamplePro
     assert ran.code == 5
     line = next(line for line in ran.out.splitlines() if line.startswith("HOLD"))
     assert "needs about" in line
-    assert "more calls (about " in line
-    assert report(rollout)["needed_count"] > 0
+    assert re.search(r"acceptance needs about [\d,]+ more calls \([\d,]+ (to [\d,]+|or more)\), about ", line)
+    assert line.endswith(" at this rate")
+    forecasts = {one["name"]: one["forecast"] for one in report(rollout)["metrics"] if one["status"] == "inconclusive"}
+    assert forecasts["acceptance"]["calls"] > 0
 
 
 def test_fail_on_names_the_verdicts_that_fail(flowai: Flowai, rollout: SampleProject) -> None:
@@ -234,7 +238,7 @@ def test_json_is_the_report_and_outputs_are_written(flowai: Flowai, rollout: Sam
     ran = flowai("canary-report", "--until", UNTIL, "--json", "-o", "mine.html", "-o", "mine.json")
     assert json.loads(ran.out) == report(rollout) == json.loads((rollout.root / "mine.json").read_bytes())
     page = (rollout.root / "mine.html").read_text()
-    assert page.count("<svg ") == 3
+    assert page.count("<svg ") == len(PLOTS)
     assert "<script" not in page
     assert flowai("canary-report", "-o", "mine.xml").code == 2
 
@@ -266,6 +270,36 @@ def test_a_report_of_a_part_does_not_stand_where_promote_looks(
     flowai("canary-report", *part, "--until", UNTIL)
     assert report(rollout, "50-part")
     assert not (rollout.root / "reports/canary/v2-50").exists()
+
+
+def test_only_a_report_of_the_whole_stage_names_the_next_command(flowai: Flowai, rollout: SampleProject) -> None:
+    write(rollout)
+    assert "Then: flowai release promote" in flowai("canary-report", "--until", UNTIL).out.splitlines()
+    assert report(rollout)["is_decisive"]
+    for part in (("--feature", "chat"), ("--candidate", "v2", "--stage", "50", "--since", "2026-05-04T08:00")):
+        assert "flowai release" not in flowai("canary-report", *part, "--until", UNTIL).out
+        assert not report(rollout, "50-part")["is_decisive"]
+
+
+def test_the_report_has_features_error_classes_and_stages(flowai: Flowai, rollout: SampleProject) -> None:
+    write(rollout, canary=Side(error_rate=0.06))
+    fallback = {"degraded": True, "feature": "summary"}
+    write_log(log_of(rollout), Scenario(calls_count=400, percent=50, seed=8, changes=fallback), process="other")
+    flowai("canary-report", "--until", UNTIL)
+    found = report(rollout)
+    features = {one["feature"]: one for one in found["features"]}
+    assert list(features) == ["chat", "summary"]
+    both = [features["summary"][arm] for arm in ("candidate", "control")]
+    assert sum(one["calls"] for one in both) == 400
+    assert all(one["fell_back"] + one["errors"] == one["failed"] == one["calls"] for one in both)
+    candidate, control = found["error_classes"]["ServerError"]
+    assert candidate > control > 0
+    (stage,) = found["stages"]
+    assert stage["stage"] == "50"
+    assert {arm: one["calls"] for arm, one in stage["calls"].items()} == {
+        arm: one["call_count"] for arm, one in found["arms"].items()
+    }
+    assert stage["anonymous"] == {"candidate": 0, "control": 0}
 
 
 def test_the_ledger_tells_the_stages(flowai: Flowai, rollout: SampleProject) -> None:

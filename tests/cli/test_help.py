@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.main import get_command  # noqa: TID251 - the real command line is walked
+from support.command_line import ROOT, parse_command
 
-from flowai.cli.app import app, run
+from flowai.cli.app import run
 from flowai.cli.command_group import COMMAND_GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = get_command(app)
 COMMANDS_DIRECTORY = Path(__file__).resolve().parents[2] / "flowai" / "cli" / "commands"
 MIN_EXAMPLES = 2
 
@@ -93,16 +92,7 @@ def test_examples_parse(path: tuple[str, ...], line: str) -> None:
     program, *arguments = shlex.split(line)
     assert program == "flowai"
     assert tuple(arguments[: len(path)]) == path
-    command: Any = ROOT
-    context: Any = None
-    name: str | None = "flowai"
-    while True:
-        assert name is not None
-        context = command.make_context(name, arguments, parent=context)
-        if not hasattr(command, "commands"):
-            break
-        # a group leaves the name of the command and its arguments unparsed
-        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+    parse_command(line)
 
 
 def test_an_unknown_option_in_an_example_would_be_found() -> None:

@@ -21,6 +21,7 @@ from flowai.experiments.report_records import exit_code
 from flowai.experiments.spec import EXPERIMENT_METRICS, experiment_spec, start_of
 from flowai.experiments.tables import pair_rows, screen_lines, verdict_line
 from flowai.redaction import Redactor
+from flowai.registry.policies import NonInferiorityMargins
 from flowai.rendering.report_files import to_json
 from flowai.timestamps import to_us
 
@@ -55,7 +56,7 @@ def judged(
         "goal": "save_rate",
         "alpha": 0.05,
         "guardrails": GUARDRAILS,
-        "margins": dict.fromkeys(EXPERIMENT_METRICS, 0.02),
+        "margins": {name: NonInferiorityMargins().of(name) for name in EXPERIMENT_METRICS},
     }
     with open_log(directory, COLUMNS, spec.time_range) as log:
         counts = count_arms(log, spec)
@@ -213,7 +214,7 @@ def test_without_users_each_call_counts_by_itself(tmp_path: Path) -> None:
     assert report.unit == "call"
     assert report.verdict == "winner"
     assert report.winner == "B"
-    assert "no call has a user or a session: each call counts separately" in report.warnings
+    assert "no call has a user or a session: each call counts as a user" in report.warnings
 
 
 def test_another_goal_may_decide(tmp_path: Path) -> None:

@@ -11,9 +11,6 @@ from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, OnlyFeature, PageOutputs, Until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from flowai.canary.report_records import CanaryReport
     from flowai.comparison.records import CanaryVerdict
 
 _VERDICTS = ("promote", "hold", "rollback", "invalid")
@@ -68,6 +65,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     Exit status: 0 promote, 1 rollback, 5 hold or invalid.
     """
     from flowai.canary.report import CanaryOptions, run_canary_report
+    from flowai.canary.tables import screen_lines
     from flowai.cli import console
     from flowai.comparison.verdict import exit_code
 
@@ -90,23 +88,9 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         console.print_json(to_json(result.report))
     else:
         place = context.project.show(result.directory / "report.md")
-        for line in screen_lines(result.report, place):
+        for line in screen_lines(result.report, place, console.terminal_width()):
             console.print_styled(line)
     raise typer.Exit(exit_code(result.report.verdict, failing))
-
-
-def screen_lines(report: CanaryReport, place: str) -> Iterator[str]:
-    """Yield the screen: both sides, a line per metric, the verdict, and the path of the report."""
-    from flowai.canary import tables
-    from flowai.rendering.formatting import aligned
-
-    yield tables.headline(report)
-    yield from aligned([tables.COLUMNS, *tables.metric_rows(report)])
-    yield tables.times_line(report)
-    yield from (f"warning: {one}" for one in report.warnings)
-    yield from ("  ".join(row) for row in tables.replay_rows(report))
-    yield tables.verdict_line(report)
-    yield f"{place}   report.html   report.json"
 
 
 def _failing(text: str | None) -> frozenset[CanaryVerdict] | None:
