@@ -53,6 +53,11 @@ class CanaryOptions:
     """Whether to compute the verdict at each earlier hour."""
     outputs: tuple[Path, ...] = ()
 
+    @property
+    def is_part(self) -> bool:
+        """Whether only a part of the stage's calls is compared; an earlier end is none: evidence is always valid."""
+        return self.feature is not None or self.since is not None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CanaryResult:
@@ -87,9 +92,6 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
     places = open_event_source(workspace.registry, context.project, workspace.environ, days_around(spec.time_range))
     with places as directories:
         counts = count_log(directories, spec)
-    # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
-    # part: evidence is valid at every time
-    part = "-part" if options.feature or options.since else ""
     report = evaluate_rollout(
         counts,
         spec,
@@ -97,8 +99,11 @@ def run_canary_report(context: CommandContext, options: CanaryOptions) -> Canary
         replay=options.replay,
         doubts=rollout.doubts,
         warnings=rollout.warnings,
-        is_decisive=rollout.is_active and not part,
+        is_decisive=rollout.is_active and not options.is_part,
     )
+    # a report on a part of the calls must not be where `release promote` expects the whole; an earlier end is not a
+    # part: evidence is valid at every time
+    part = "-part" if options.feature or options.since else ""
     directory = context.project.reports / "canary" / f"{report.candidate}-{report.stage}{part}"
     for name, svg in svgs_of(report).items():
         write_atomic(directory / name, svg)
