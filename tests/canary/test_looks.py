@@ -129,7 +129,9 @@ def test_costs_are_compared_with_an_interval(tmp_path: Path) -> None:
     write_log(tmp_path, Scenario(calls_count=4000, hours=8.0, percent=50, canary=Side(cost_usd=0.0012)))
     ratio = next(one for one in judge(tmp_path, spec()).metrics if one.name == "cost").effect
     assert ratio.estimate == pytest.approx(1.2)
-    assert ratio.low == ratio.high == pytest.approx(1.2), "every call costs the same"
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert 1.15 < ratio.low < 1.2 < ratio.high < 1.25
 
 
 @pytest.mark.parametrize("price", [1e300, -1.0])
@@ -259,7 +261,7 @@ def test_each_hour_is_told_as_it_was_doubts_included(tmp_path: Path) -> None:
 
 def test_a_version_that_came_late_is_no_doubt_of_the_hours_before(tmp_path: Path) -> None:
     write_log(tmp_path, HALF)
-    late = Scenario(calls_count=5, begin=HALF.begin + timedelta(hours=6), hours=0.1, seed=9)
+    late = Scenario(calls_count=200, begin=HALF.begin + timedelta(hours=6), hours=0.1, seed=9)
     write_log(tmp_path, replace(late, changes={"variant": "canary", "release": "v7"}), process="other")
     told = judge(tmp_path, spec()).replay
     assert all(one.verdict != "invalid" for one in told[:6])

@@ -149,7 +149,7 @@ def _calls(trial: Trial, arm: str) -> list[CallEvent]:
 
 
 def _other_prompt(trial: Trial) -> list[Event]:
-    return [msgspec.structs.replace(call, prompt_hash="ef" * 32) for call in _calls(trial, "A")[:20]]
+    return [msgspec.structs.replace(call, prompt_hash="ef" * 32) for call in _calls(trial, "A")[:100]]
 
 
 def _one_more_arm_of_users(trial: Trial) -> list[Event]:

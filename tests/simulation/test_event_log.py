@@ -112,13 +112,14 @@ def test_the_reader_of_rollouts_counts_what_was_simulated(tmp_path: Path) -> Non
     assert counts.unit == "user"
     assert not validity_problems(counts, spec)
     for index, span in enumerate(spans):
-        within = (calls.at_us >= span.since_us) & (calls.at_us < span.until_us) & ~calls.cancelled
+        within = (calls.at_us >= span.since_us) & (calls.at_us < span.until_us)
         for name, code in (("canary", CANARY), ("control", CONTROL)):
             served = calls.select(within & (calls.variant == code))
             counted = counts.for_stage(name, index)
-            assert [counted.call_count, counted.failed_count, counted.bad_json_count] == [
+            assert [counted.call_count, counted.error_count, counted.cancelled_count, counted.bad_json_count] == [
                 len(served),
                 served.error.sum(),
+                served.cancelled.sum(),
                 (served.json_invalid == 1).sum(),
             ]
-            assert counts.assigned_in(index).get(name, 0) == len(np.unique(served.user[served.user >= 0]))
+            assert sum(counts.units[name, index].values()) == len(np.unique(served.user[served.user >= 0]))
