@@ -77,9 +77,10 @@ def _count_arrivals(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Samp
     candidates = one_of_sql("side", spec.sides.candidates)
     for stage, hour, count in log.fetch(f"""
         SELECT stage, greatest(first_us, other_us) // {HOUR_US} AS hour, count(*) FROM (
-            SELECT stage, unit, min(known_us) FILTER ({candidates}) AS first_us,
-                min(known_us) FILTER (NOT {candidates}) AS other_us
-            FROM facts WHERE is_named AND in_sample GROUP BY stage, unit
+            SELECT stage, unit, min(seen_us) FILTER ({candidates}) AS first_us,
+                min(seen_us) FILTER (NOT {candidates}) AS other_us
+            FROM (SELECT *, greatest(at_us + {BORDER_US}, known_us) AS seen_us FROM facts)
+            WHERE is_named AND in_sample AND ({inside}) GROUP BY stage, unit
         ) WHERE first_us IS NOT NULL AND other_us IS NOT NULL GROUP BY ALL ORDER BY ALL
     """):  # noqa: S608 - as above
         counts.in_both.setdefault(stage, {})[hour * HOUR_US] = count

@@ -275,15 +275,16 @@ class _Counter:
         since = np.array([one.time_range.since_us for one in stages])[self._stage] + BORDER_US
         until = np.array([one.time_range.until_us for one in stages])[self._stage] - BORDER_US
         inside = (calls.at_us >= since) & (calls.at_us < until)
-        self._add_arrivals(counts.assigned, inside, np.maximum(calls.at_us + BORDER_US, self._known_us))
-        rows = np.flatnonzero(self._is_named)
+        seen_us = np.maximum(calls.at_us + BORDER_US, self._known_us)
+        self._add_arrivals(counts.assigned, inside, seen_us)
+        rows = np.flatnonzero(self._is_named & inside)
         key = self._stage[rows] * self._unit_count + self._unit[rows]
         units, unit = np.unique(key, return_inverse=True)
         firsts = []
         for is_candidate in (True, False):
             first = np.full(len(units), _NEVER)
             mask = (calls.variant[rows] == CANARY) == is_candidate
-            np.minimum.at(first, unit[mask], self._known_us[rows[mask]])
+            np.minimum.at(first, unit[mask], seen_us[rows[mask]])
             firsts.append(first)
         moment = np.maximum(*firsts)
         for index in np.flatnonzero(moment < _NEVER).tolist():

@@ -122,4 +122,4 @@ def test_the_reader_of_rollouts_counts_what_was_simulated(tmp_path: Path) -> Non
                 served.cancelled.sum(),
                 (served.json_invalid == 1).sum(),
             ]
-            assert sum(counts.units[name, index].values()) == len(np.unique(served.user[served.user >= 0]))
+            assert sum(counts.units.get((name, index), {}).values()) == len(np.unique(served.user[served.user >= 0]))
