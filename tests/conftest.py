@@ -12,6 +12,7 @@ from support.slow_tests import is_slow
 
 # a busy machine is no failure: nothing here is judged by the time it takes
 settings.register_profile("flowai", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("flowai"), max_examples=20)  # `make test-fast`
 settings.load_profile("flowai")
 
 

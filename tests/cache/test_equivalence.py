@@ -150,6 +150,7 @@ def test_texts_that_agree_have_the_same_words(words: list[str], data: st.DataObj
         assert set(shuffled[:1]) <= {"was", "the", ",", ".", "?", "from", "to", "and", "by", "of"}
 
 
+@pytest.mark.slow  # reads very long texts
 @pytest.mark.parametrize(
     "text", ["a-" * 20_000, "`" * 20_001, '"' * 20_001, "a." * 20_000, "x@" * 20_000, "9" * 40_000, "one " * 10_000]
 )

@@ -112,6 +112,7 @@ def test_without_a_baseline_others_are_what_it_is_held_against() -> None:
     assert pick.is_new is True
 
 
+@pytest.mark.slow  # searches forty logs
 def test_chance_is_not_named() -> None:
     """Forty logs in which nothing broke: at 5 % each, more than six with a finding would be a wonder."""
     found = [picks_of(calls_of(lambda v, _: 0.01 * v[FEATURE], count=3000, seed=seed)) for seed in range(40)]

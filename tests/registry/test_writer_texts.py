@@ -80,6 +80,7 @@ def test_a_long_key_is_read_back_unchanged() -> None:
         assert value_of(add_entry("map:\n  a: 1\n", "map", "n", value, name="it")) == {"map": {"a": 1, "n": value}}
 
 
+@pytest.mark.slow  # edits hundreds of files
 def test_every_character_of_unicode_is_read_back_unchanged() -> None:
     characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF]
     for start in range(0, len(characters), 4096):

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
 from support.sample_project import SampleProject, make_project
 from support.scripted_provider import Asked, Reply, ScriptedProvider
@@ -25,6 +24,8 @@ from flowai.server.api_keys import hash_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import openai
 
 KEY = "scripted-key-0123456789"
 HELLO: list[Any] = [{"role": "user", "content": "hi"}]
@@ -62,6 +63,8 @@ def serving(project: SampleProject, *options: str) -> Iterator[tuple[subprocess.
 
 
 def client_of(address: str, key: str = "unused") -> openai.OpenAI:
+    import openai
+
     return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
 
 
@@ -145,6 +148,8 @@ def test_without_keys_only_this_machine_is_served(
 def test_a_new_key_opens_the_server_to_its_tenant(
     project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import openai
+
     monkeypatch.chdir(project.root)
     assert run(["serve", "--new-key", "acme", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -256,6 +261,8 @@ def test_trouble_on_the_way_is_told_and_secrets_are_not(project: SampleProject, 
 
 
 def test_a_caller_that_leaves_frees_its_provider(project: SampleProject, provider: ScriptedProvider) -> None:
+    import openai
+
     provider.answerer = lambda _: Reply(fault="silent")
     with serving(project) as (_, address), httpx.Client(base_url=address) as http, client_of(address) as client:
         while not http.get("/readyz", timeout=60).json()["warm"]:
