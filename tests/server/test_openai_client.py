@@ -55,7 +55,7 @@ def client(shared: tuple[ScriptedGateway, openai.OpenAI], gateway: ScriptedGatew
     return shared[1]
 
 
-def test_a_whole_answer(client: openai.OpenAI) -> None:
+def test_a_complete_answer(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="chat", messages=HELLO)
     assert answer.id == "chatcmpl-c1"
     assert answer.model == "m"
@@ -65,7 +65,7 @@ def test_a_whole_answer(client: openai.OpenAI) -> None:
     assert answer.usage.total_tokens == 12
 
 
-def test_the_headers_say_how_the_answer_came_about(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_headers_describe_how_the_answer_was_obtained(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     gateway.answer = msgspec.structs.replace(WHOLE, degraded=True, disclaimer="Gekürzt\r\nX-Evil: 1", cache="exact")
     headers = client.chat.completions.with_raw_response.create(model="chat", messages=HELLO).headers
     assert headers["x-flowai-call-id"] == "c1"
@@ -147,7 +147,7 @@ def test_prompt_variables_need_no_messages(gateway: ScriptedGateway, client: ope
     assert gateway.asks[0].messages is None
 
 
-def test_what_a_caller_says_about_itself_arrives(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_request_fields_and_headers_reach_the_gateway(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     client.chat.completions.create(
         model="chat",
         messages=HELLO,
@@ -168,7 +168,7 @@ def test_what_a_caller_says_about_itself_arrives(gateway: ScriptedGateway, clien
     assert ask.response_format == {"type": "json_object"}
 
 
-def test_messages_reach_the_gateway_as_they_came(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_messages_reach_the_gateway_unchanged(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     messages: list[Any] = [
         {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function"}], "refusal": None},
@@ -178,7 +178,7 @@ def test_messages_reach_the_gateway_as_they_came(gateway: ScriptedGateway, clien
     assert list(gateway.asks[0].messages or ()) == messages
 
 
-def test_a_broken_stream_is_an_error_and_never_whole(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_a_broken_stream_is_an_error_without_done(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     import openai
 
     gateway.fail_stream_after = ServerError("the stream broke off", provider="openai", model="m")
@@ -192,7 +192,7 @@ def test_a_broken_stream_is_an_error_and_never_whole(gateway: ScriptedGateway, c
     assert '"code":"provider_failed"' in lines[-2] + lines[-1]
 
 
-def test_a_stream_may_begin_anew_when_the_caller_says_so(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_a_stream_may_restart_if_the_caller_allows_it(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     gateway.pieces = [TextChunk(text="half"), StreamRestarted(model="n", reason="reset"), TextChunk(text="whole")]
     gateway.answer = msgspec.structs.replace(WHOLE, model="n", text="whole")
     text = ""
@@ -283,7 +283,7 @@ def test_an_unknown_name_is_not_found_and_the_nearest_is_named(client: openai.Op
         ({"flowai": {"on_brake": "restart"}}, "flowai.on_brake"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(
+def test_unsupported_parameters_are_refused_by_name(
     gateway: ScriptedGateway, client: openai.OpenAI, extra: dict[str, Any], param: str
 ) -> None:
     import openai
@@ -300,7 +300,7 @@ def test_parameters_that_ask_for_nothing_are_accepted(gateway: ScriptedGateway, 
     assert gateway.asks[0].params == {}
 
 
-def test_embeddings_as_the_client_wants_them(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_embeddings_in_the_client_s_formats(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     import openai
 
     one = client.embeddings.create(model="m", input="four")
