@@ -43,8 +43,8 @@ demo: $(VENV)/.installed ## see it work: smoke, then eight cases on a real small
 test: $(VENV)/.installed-dev ## run every test that needs no service
 	$(BIN)/python -m pytest -n auto
 
-test-fast: $(VENV)/.installed-dev ## run the tests that start no server and no process
-	$(BIN)/python -m pytest -n auto -m "not slow"
+test-fast: $(VENV)/.installed-dev ## run the tests that start no server and no process, with few examples
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --hypothesis-profile fast
 
 # an environment of its own: no pins, only the ranges of pyproject.toml
 LATEST := $(VENV)-latest

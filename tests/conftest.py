@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from support.slow_tests import is_slow
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 # a busy machine is no failure: nothing here is judged by the time it takes
 settings.register_profile("flowai", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("flowai"), max_examples=20)  # `make test-fast`
 settings.load_profile("flowai")
 
 
@@ -29,6 +35,17 @@ def pytest_configure() -> None:
     """Undo what a shell does to its background jobs: they ignore Ctrl-C, and so would every process a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Exclude modules and collected tests from garbage collection: they live to the end, and every pass visits all."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 _GROUPS = {

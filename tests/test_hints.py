@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer  # noqa: TID251 - messages are compared with the real command line
+from support.source_code import MODULES, ROOT, parse_module
 
 from flowai.cli.app import app
 from flowai.evals.suites.datasets import SUFFIXES
@@ -19,8 +21,6 @@ from flowai.evals.suites.datasets import SUFFIXES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted((ROOT / "flowai").rglob("*.py"))
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
     (ROOT / "docs").rglob("*.md")
 )
@@ -28,7 +28,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 GAP = "\x00"
 """Stands for what an f-string fills in."""
 QUOTED = re.compile(r"`([^`\n]+)`")
-SAID = re.compile(r"(?:^|[:;] |\brun |\$ )flowai ([^`\n]+)", re.MULTILINE)
+COMMAND_LINE = re.compile(r"(?:^|[:;] |\brun |\$ )flowai ([^`\n]+)", re.MULTILINE)
 """Commands of printed lines, which stand without marks: `next: flowai release promote`."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 PROJECT_FILES = re.compile(
@@ -38,21 +38,23 @@ PROJECT_FILES = re.compile(
 """What a user's project has, or flowai writes into it."""
 
 
-def strings(file: Path, *, with_docstrings: bool) -> list[tuple[str, str]]:
-    """Return (place, text) of every string of a module; an f-string has gaps where it is filled in."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    inside = {id(part) for one in ast.walk(tree) if isinstance(one, ast.JoinedStr) for part in one.values}
-    if not with_docstrings:
-        inside |= {id(one.value) for one in ast.walk(tree) if isinstance(one, ast.Expr)}
-    found = []
-    for node in ast.walk(tree):
-        place = f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.JoinedStr):
+def strings(file: Path) -> Iterator[tuple[str, str, bool]]:
+    """Yield place and text of every string of a module, and whether it is a docstring.
+
+    An f-string has gaps where it is filled in.
+    """
+    name = file.relative_to(ROOT)
+    passed_over: set[int] = set()
+    docstrings: set[int] = set()
+    for node in ast.walk(parse_module(file)):  # parents come before their children
+        if isinstance(node, ast.Expr):
+            docstrings.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            passed_over.update(id(part) for part in node.values)
             parts = (str(part.value) if isinstance(part, ast.Constant) else GAP for part in node.values)
-            found.append((place, "".join(parts)))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
-            found.append((place, node.value))
-    return found
+            yield f"{name}:{node.lineno}", "".join(parts), id(node) in docstrings
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed_over:
+            yield f"{name}:{node.lineno}", node.value, id(node) in docstrings
 
 
 def pages() -> list[tuple[str, str]]:
@@ -64,8 +66,19 @@ def pages() -> list[tuple[str, str]]:
     ]
 
 
-MESSAGES = [found for file in MODULES for found in strings(file, with_docstrings=False)]
-TEXTS = [found for file in MODULES for found in strings(file, with_docstrings=True)] + pages()
+@cache
+def all_strings() -> list[tuple[str, str, bool]]:
+    return [string for file in MODULES for string in strings(file)]
+
+
+def messages() -> list[tuple[str, str]]:
+    """Return (place, text) of the strings that are no docstrings."""
+    return [(place, text) for place, text, is_docstring in all_strings() if not is_docstring]
+
+
+def all_texts() -> list[tuple[str, str]]:
+    """Return (place, text) of every string of the code and every line of the docs."""
+    return [(place, text) for place, text, _ in all_strings()] + pages()
 
 
 def commands() -> dict[str, Any]:
@@ -93,8 +106,8 @@ def command_lines(text: str) -> Iterator[tuple[str, bool]]:
     for quoted in QUOTED.findall(text):
         if quoted.startswith("flowai "):
             yield quoted.removeprefix("flowai "), True
-    for said in SAID.findall(QUOTED.sub("", text)):
-        yield said, said.split()[0] in COMMANDS
+    for line in COMMAND_LINE.findall(QUOTED.sub("", text)):
+        yield line, line.split()[0] in COMMANDS
 
 
 def wrong_part(line: str) -> str | None:
@@ -116,7 +129,7 @@ def wrong_part(line: str) -> str | None:
 
 
 def test_every_command_that_is_named_exists() -> None:
-    lines = [(place, line) for place, text in TEXTS for line, is_command in command_lines(text) if is_command]
+    lines = [(place, line) for place, text in all_texts() for line, is_command in command_lines(text) if is_command]
     assert [
         f"{place}: flowai {line}: {wrong_part(line)}" for place, line in lines if wrong_part(line) is not None
     ] == []
@@ -135,14 +148,14 @@ def quoted(texts: list[tuple[str, str]], pattern: str) -> list[tuple[str, str]]:
 
 def test_every_option_that_a_message_names_exists() -> None:
     every = set.union(*OPTIONS.values())
-    found = quoted(MESSAGES, "--")
+    found = quoted(messages(), "--")
     assert [f"{place}: {text}" for place, text in found if not set(OPTION.findall(text)) <= every] == []
     assert len(found) > 20
 
 
 def test_every_target_of_make_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    found = quoted(TEXTS, "make ")
+    found = quoted(all_texts(), "make ")
     assert [f"{place}: {text}" for place, text in found if text.split()[1] not in targets] == []
     assert found
 
@@ -155,16 +168,16 @@ def is_there(name: str) -> bool:
 
 def test_every_file_that_a_message_names_exists_or_is_a_projects() -> None:
     endings = "|".join(re.escape(ending) for ending in (*SUFFIXES, ".md", ".py", ".toml", ".lock", ".env", ".prompt"))
-    found = quoted(MESSAGES, rf"[\w./-]*[\w-](?:{endings})$")
+    found = quoted(messages(), rf"[\w./-]*[\w-](?:{endings})$")
     pages_of_docs = r"\bdocs/(?:how-to|reference|explanation|tutorial|decisions)[\w/.-]*\w"
-    found += [(place, name) for place, text in TEXTS for name in re.findall(pages_of_docs, text)]
+    found += [(place, name) for place, text in all_texts() for name in re.findall(pages_of_docs, text)]
     assert [f"{place}: {name}" for place, name in found if not is_there(name)] == []
     assert len(found) > 10
 
 
 def test_every_variable_that_is_named_is_read() -> None:
-    read = {text for _, text in MESSAGES if re.fullmatch(r"FLOWAI_[A-Z_]+", text)}
-    named = {name: place for place, text in TEXTS for name in re.findall(r"\bFLOWAI_[A-Z_]+\b", text)}
+    read = {text for _, text in messages() if re.fullmatch(r"FLOWAI_[A-Z_]+", text)}
+    named = {name: place for place, text in all_texts() for name in re.findall(r"\bFLOWAI_[A-Z_]+\b", text)}
     # test groups are switched on by variables of their own
     assert {name: place for name, place in named.items() if name not in read | {"FLOWAI_TEST_SERVICES"}} == {}
 
@@ -178,7 +191,10 @@ def test_every_program_of_the_docs_prints_a_file_that_is_there(program: str) -> 
 def test_every_extra_that_is_named_exists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = {
-        extra for _, text in TEXTS for extras in re.findall(r"flowai\[([a-z,]+)\]", text) for extra in extras.split(",")
+        extra
+        for _, text in all_texts()
+        for extras in re.findall(r"flowai\[([a-z,]+)\]", text)
+        for extra in extras.split(",")
     }
     assert named <= set(project["optional-dependencies"])
     assert named

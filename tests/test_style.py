@@ -7,19 +7,16 @@ import io
 import re
 import tokenize
 from collections import defaultdict
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.source_code import MODULES, PACKAGE, parse_module, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "flowai"
-FILES = sorted(PACKAGE.rglob("*.py"))
-PACKAGES = sorted({path.relative_to(PACKAGE).parts[0] for path in FILES})
+PACKAGES = sorted({path.relative_to(PACKAGE).parts[0] for path in MODULES})
 MAX_FILES_PER_FOLDER = 20
 
 SHARED_CLASS_NAMES = {
@@ -64,12 +61,7 @@ RETIRED_PHRASES = re.compile(
 
 
 def files_of(package: str) -> list[Path]:
-    return [path for path in FILES if path.relative_to(PACKAGE).parts[0] == package]
-
-
-@cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return [path for path in MODULES if path.relative_to(PACKAGE).parts[0] == package]
 
 
 def shown(path: Path) -> str:
@@ -77,7 +69,7 @@ def shown(path: Path) -> str:
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+    for node in (tree, *statements(tree)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:
@@ -90,14 +82,14 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
-    for node in ast.walk(parsed(path)):
+    for node in statements(parse_module(path)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value
 
 
 def defined_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Yield the public names of a module: classes, functions, constants, fields, parameters."""
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if not node.name.startswith("_"):
                 yield node.lineno, node.name
@@ -119,7 +111,7 @@ def test_docstrings_begin_with_a_verb_or_noun_of_the_field(package: str) -> None
     assert not [
         f"{shown(path)}:{line}: {text.splitlines()[0]}"
         for path in files_of(package)
-        for line, text in docstrings(parsed(path))
+        for line, text in docstrings(parse_module(path))
         if (first := re.match(r"[A-Za-z]+", text)) and first[0].lower() in RETIRED_OPENERS
     ]
 
@@ -139,15 +131,15 @@ def test_public_names_have_no_retired_word(package: str) -> None:
     assert not [
         f"{shown(path)}:{line}: {name}"
         for path in files_of(package)
-        for line, name in defined_names(parsed(path))
+        for line, name in defined_names(parse_module(path))
         if tokens(name) & RETIRED_TOKENS
     ]
 
 
 def test_no_class_name_is_defined_twice() -> None:
     places = defaultdict(list)
-    for path in FILES:
-        for node in ast.walk(parsed(path)):
+    for path in MODULES:
+        for node in statements(parse_module(path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{shown(path)}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1 and name not in SHARED_CLASS_NAMES} == {}

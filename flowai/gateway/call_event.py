@@ -1,4 +1,4 @@
-"""Builds the caller's result and the log's event of a finished call."""
+"""Builds the caller's result, the log's event and the alerts of a finished call."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowai.errors import FlowaiError
-from flowai.events import CallEvent, Content
+from flowai.errors import BudgetError, CallError, FlowaiError
+from flowai.events import AlertEvent, CallEvent, Content
 from flowai.gateway.records import CompletionResult
 from flowai.gateway.routing.attempts import CANCELLED
 from flowai.storage.strict_json import json_problem
@@ -18,7 +18,7 @@ from flowai.storage.strict_json import json_problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from flowai.events import Attempt, CacheStatus, Origin
+    from flowai.events import AlertCause, Attempt, CacheStatus, Origin
     from flowai.gateway.plan import Plan
     from flowai.gateway.records import Explanation
     from flowai.providers import Completion
@@ -152,6 +152,27 @@ def to_event(
         latency_ms=latency_ms,
         **fields,
     )
+
+
+def call_alerts(
+    plan: Plan, result: CompletionResult | BaseException, failures: Sequence[tuple[AlertCause, FlowaiError]]
+) -> list[AlertEvent]:
+    """Build the alerts of a call: its `failures` on the fallback chain, and a spent budget."""
+    causes = list(failures)
+    if isinstance(result, BudgetError) and result.retry_after_s is not None:
+        causes.append(("budget", result))
+    return [
+        AlertEvent(
+            at=plan.at,
+            cause=cause,
+            message=str(error),
+            feature=plan.resolved.name,
+            provider=error.provider if isinstance(error, CallError) else None,
+            model=error.model if isinstance(error, CallError) else None,
+            release=plan.release,
+        )
+        for cause, error in causes
+    ]
 
 
 def redact_event(event: CallEvent, redactor: Redactor) -> CallEvent:

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from flowai.errors import BudgetError, CallError, FlowaiError, UsageError
-from flowai.events import AlertEvent, CallEvent, FeedbackEvent, ScoreEvent
+from flowai.errors import FlowaiError, UsageError
+from flowai.events import FeedbackEvent, ScoreEvent
 from flowai.gateway.call import CallRunner
-from flowai.gateway.call_event import CallOutcome, RecentCalls, redact_event, to_event, to_result, user_hash
+from flowai.gateway.call_event import (
+    CallOutcome,
+    RecentCalls,
+    call_alerts,
+    redact_event,
+    to_event,
+    to_result,
+    user_hash,
+)
 from flowai.gateway.plan import plan_call
 from flowai.gateway.records import CompletionRequest, CompletionResult, Explanation, GatewayStatus
 from flowai.gateway.runtime import GatewayRuntime, RuntimeOptions, open_runtime
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from flowai.events import AlertCause, FeedbackVerdict, Origin
+    from flowai.events import CallEvent, FeedbackVerdict, Origin
     from flowai.gateway.records import CompletionOptions, OnStreamBreak, StreamEvent
     from flowai.providers import Embeddings
 
@@ -365,21 +373,8 @@ class Gateway:
         self._recent_calls.add(
             Explanation(event=event, breakers=dict(runtime.breakers.shared.breakers), warnings=call.warnings)
         )
-        alerts: list[tuple[AlertCause, FlowaiError]] = [*call.fallback.alerts]
-        if isinstance(result, BudgetError) and result.retry_after_s is not None:
-            alerts.append(("budget", result))
-        for cause, error in alerts:
-            runtime.alert(
-                AlertEvent(
-                    at=plan.at,
-                    cause=cause,
-                    message=str(error),
-                    feature=plan.resolved.name,
-                    provider=error.provider if isinstance(error, CallError) else None,
-                    model=error.model if isinstance(error, CallError) else None,
-                    release=plan.release,
-                )
-            )
+        for alert in call_alerts(plan, result, call.fallback.alerts):
+            runtime.alert(alert)
 
     async def _find_call(self, call_id: str) -> CallEvent | None:
         explanation = self._recent_calls.get(call_id)

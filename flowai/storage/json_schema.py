@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import re
 import sys
 from functools import cache, reduce
 from itertools import pairwise
@@ -47,14 +46,14 @@ def schema_components(
 
 
 def describe_fields(record: type[Any]) -> dict[str, str]:
-    """Return the description of each field in one line: the string after it, or its entry in the class's `Args:`.
+    """Return the description of each field, which is the string after it, in one line.
 
     `record` is a Struct or a dataclass. An inherited field is described by the class that declares it, unless the
     record describes it again.
     """
     texts: dict[str, str] = {}
     for kind in reversed([base for base in record.__mro__ if base not in (object, msgspec.Struct)]):
-        texts |= _arguments(kind.__doc__ or "") | _attribute_docstrings(kind.__module__).get(kind.__qualname__, {})
+        texts |= _attribute_docstrings(kind.__module__).get(kind.__qualname__, {})
     names = record.__struct_fields__ if issubclass(record, msgspec.Struct) else record.__dataclass_fields__
     return {name: texts[name] for name in names if name in texts}
 
@@ -79,22 +78,6 @@ def _attribute_docstrings(module: str) -> dict[str, dict[str, str]]:
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
-
-
-def _arguments(docstring: str) -> dict[str, str]:
-    """Read the `Args:` of a docstring; continuation lines are joined."""
-    _, _, arguments = inspect.cleandoc(docstring).partition("Args:\n")
-    texts: dict[str, str] = {}
-    name = ""
-    for line in arguments.splitlines():
-        if match := re.match(r" {4}(\w+): (.*)", line):
-            name = match.group(1)
-            texts[name] = match.group(2)
-        elif name and line.startswith(" " * 8):
-            texts[name] += " " + line.strip()
-        elif line.strip():
-            break
-    return texts
 
 
 def as_text(schema: dict[str, Any]) -> str:

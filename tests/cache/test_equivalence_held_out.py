@@ -93,11 +93,11 @@ PARAPHRASES = [
 
 
 @pytest.mark.parametrize(("one", "other"), NEAR_MISSES)
-def test_what_means_something_else_never_agrees(one: str, other: str) -> None:
+def test_texts_of_different_meaning_never_match(one: str, other: str) -> None:
     assert find_mismatch(one, other) is not None
     assert find_mismatch(other, one) is not None
 
 
-def test_half_of_the_paraphrases_agree() -> None:
+def test_half_of_the_paraphrases_match() -> None:
     agreeing = [pair for pair in PARAPHRASES if find_mismatch(*pair) is None]
     assert len(agreeing) * 2 >= len(PARAPHRASES)

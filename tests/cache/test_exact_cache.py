@@ -43,7 +43,7 @@ def endpoint(**changes: Any) -> Request:
         key_of(msgspec.structs.replace(REQUEST, messages=({"role": "user", "content": "hello "},))),
     ],
 )
-def test_whatever_can_change_the_answer_changes_the_key(other: str) -> None:
+def test_the_key_depends_on_everything_that_can_change_the_answer(other: str) -> None:
     assert other != key_of()
 
 
@@ -55,11 +55,11 @@ def test_whatever_can_change_the_answer_changes_the_key(other: str) -> None:
         key_of(msgspec.structs.replace(REQUEST, total_timeout_s=1.0)),
     ],
 )
-def test_keys_of_accounts_order_and_time_limits_do_not(same: str) -> None:
+def test_the_key_ignores_api_keys_order_and_timeouts(same: str) -> None:
     assert same == key_of()
 
 
-def test_it_keeps_answers_and_counts_what_they_save(tmp_path: Path) -> None:
+def test_answers_are_stored_and_savings_counted(tmp_path: Path) -> None:
     with closing(ExactCache(tmp_path)) as cache:
         assert cache.get(key_of()) is None
         cache.put(key_of(), ANSWER)
@@ -77,7 +77,7 @@ def test_it_keeps_answers_and_counts_what_they_save(tmp_path: Path) -> None:
     assert used.saved_s == 3.0
 
 
-def test_clearing_forgets_answers_and_counts(tmp_path: Path) -> None:
+def test_clearing_removes_answers_and_counts(tmp_path: Path) -> None:
     with closing(ExactCache(tmp_path)) as cache:
         cache.put(key_of(), ANSWER)
         cache.get(key_of())
@@ -103,7 +103,7 @@ def test_nothing_in_the_store_is_a_pickle_and_none_is_ever_read(tmp_path: Path) 
         assert cache.get(key_of()) is None
 
 
-def test_an_entry_of_another_version_is_as_good_as_absent(tmp_path: Path) -> None:
+def test_an_entry_of_another_version_is_a_miss(tmp_path: Path) -> None:
     with closing(ExactCache(tmp_path)) as cache:
         cache.put(key_of(), ANSWER)
     with closing(sqlite3.connect(tmp_path / "cache.db")) as store:
@@ -115,7 +115,7 @@ def test_an_entry_of_another_version_is_as_good_as_absent(tmp_path: Path) -> Non
         assert cache.get(key_of()) == ANSWER
 
 
-def test_a_damaged_store_is_one_error_with_a_way_out(tmp_path: Path) -> None:
+def test_a_damaged_store_is_an_error_with_a_workaround(tmp_path: Path) -> None:
     (tmp_path / "cache.db").write_bytes(b"not a database" * 100)
     with pytest.raises(InfrastructureError, match="the cache cannot be used") as caught:
         ExactCache(tmp_path)
@@ -131,7 +131,7 @@ def _fill(directory: Path, worker: int) -> None:
             cache.get(key)
 
 
-def test_processes_share_it_and_lose_no_count(tmp_path: Path) -> None:
+def test_processes_share_the_cache_and_lose_no_count(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_fill, args=(tmp_path, worker)) for worker in range(3)]
     for worker in workers:

@@ -60,7 +60,7 @@ def with_cache(url: str, tmp_path: Path, scene: Callable[[ResponseCache], Awaita
 
 
 @pytest.mark.service
-def test_both_caches_find_what_another_process_kept(url: str, tmp_path: Path) -> None:
+def test_both_caches_return_answers_of_another_process(url: str, tmp_path: Path) -> None:
     async def keep(cache: ResponseCache) -> None:
         assert await cache.find_similar(lookup(PARAPHRASE)) is None
         await cache.store(lookup(QUESTION), ANSWER)
@@ -138,7 +138,7 @@ def test_similarity_is_the_cosine_on_every_server(url: str) -> None:
 
 
 @pytest.mark.service
-def test_what_has_expired_is_never_given_and_hides_nothing_behind_it(url: str) -> None:
+def test_expired_entries_are_not_returned_and_hide_no_others(url: str) -> None:
     async def scene(vectors: RedisVectors) -> None:
         for number in range(20):
             await vectors.add(entry(0.01 * number, f"short {number}", ttl_s=0.05))
@@ -150,7 +150,7 @@ def test_what_has_expired_is_never_given_and_hides_nothing_behind_it(url: str) -
 
 
 @pytest.mark.service
-def test_the_same_text_has_one_answer_and_there_are_never_too_many(url: str) -> None:
+def test_a_text_has_one_answer_and_the_entry_count_is_limited(url: str) -> None:
     async def scene(vectors: RedisVectors) -> None:
         for text in ("first", "second"):
             completion = msgspec.structs.replace(ANSWER, text=text)
@@ -181,7 +181,7 @@ def test_the_same_text_has_one_answer_and_there_are_never_too_many(url: str) -> 
 
 
 @pytest.mark.service
-def test_calls_that_leave_in_the_middle_leave_no_answer_for_the_next(url: str, tmp_path: Path) -> None:
+def test_a_cancelled_call_leaves_no_reply_for_the_next(url: str, tmp_path: Path) -> None:
     tenants = [f"t{number}" for number in range(20)]
 
     async def scene(cache: ResponseCache) -> None:
@@ -233,7 +233,7 @@ def test_a_server_that_dies_or_hangs_fails_no_call_and_is_used_again_when_it_is_
 
 
 @pytest.mark.service
-def test_a_full_server_still_gives_what_it_has(tmp_path: Path) -> None:
+def test_a_full_server_still_serves_reads(tmp_path: Path) -> None:
     with RedisServer(settings=("--maxmemory-policy", "noeviction")) as server:
 
         async def scene(cache: ResponseCache) -> None:
@@ -248,7 +248,7 @@ def test_a_full_server_still_gives_what_it_has(tmp_path: Path) -> None:
         with_cache(server.url, tmp_path, scene)
 
 
-def test_an_address_that_cannot_be_read_is_said_without_its_password(tmp_path: Path) -> None:
+def test_errors_of_invalid_addresses_hide_the_password(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         assert await cache.find_exact(lookup(QUESTION)) is None
         assert cache.error is not None

@@ -46,7 +46,7 @@ def with_cache(directory: Path, scene: Callable[[ResponseCache], Awaitable[None]
     asyncio.run(play())
 
 
-def test_it_finds_the_same_request_and_one_that_means_the_same(tmp_path: Path) -> None:
+def test_equal_and_equivalent_requests_are_hits(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         assert await cache.find_exact(lookup(QUESTION)) is None
         assert await cache.find_similar(lookup(QUESTION)) is None
@@ -65,7 +65,7 @@ def test_it_finds_the_same_request_and_one_that_means_the_same(tmp_path: Path) -
     with_cache(tmp_path, scene)
 
 
-def test_near_vectors_alone_are_not_enough(tmp_path: Path) -> None:
+def test_similar_vectors_alone_are_no_hit(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         await cache.find_similar(lookup("Is 15 mg of it safe before lunch?"))
         await cache.store(lookup("Is 15 mg of it safe before lunch?"), ANSWER)
@@ -85,7 +85,7 @@ def test_near_vectors_alone_are_not_enough(tmp_path: Path) -> None:
         lookup(PARAPHRASE, kind="exact"),
     ],
 )
-def test_only_the_longest_text_may_differ(other: CacheQuery, tmp_path: Path) -> None:
+def test_only_the_longest_variable_may_differ(other: CacheQuery, tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         await cache.store(lookup(QUESTION), ANSWER)
         await cache.flush()
@@ -101,7 +101,7 @@ def question(messages: list[dict[str, Any]], **changes: Any) -> CacheQuery:
     return build_cache_query(request, feature="f", prompt_hash="", tenant="", policy=policy, variables=None)
 
 
-def test_without_a_prompt_the_last_user_message_is_compared_and_all_else_parts() -> None:
+def test_without_a_prompt_only_the_last_user_message_may_differ() -> None:
     system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}
     plain = question([system, user])
     assert plain.text == QUESTION
@@ -116,7 +116,7 @@ def test_without_a_prompt_the_last_user_message_is_compared_and_all_else_parts()
         assert other.partition != plain.partition
 
 
-def test_pictures_part_and_a_text_beside_them_is_compared() -> None:
+def test_images_must_be_equal_and_their_text_may_differ() -> None:
     def seen(url: str, text: str) -> CacheQuery:
         parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
         return question([{"role": "user", "content": parts}])
@@ -127,11 +127,11 @@ def test_pictures_part_and_a_text_beside_them_is_compared() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "  ", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], 7])
-def test_where_there_is_no_one_text_only_the_same_request_shares(content: Any) -> None:
+def test_without_a_single_text_only_exact_lookups_are_made(content: Any) -> None:
     assert question([{"role": "user", "content": content}]).kind == "exact"
 
 
-def test_variables_that_json_cannot_tell_apart_are_never_compared_by_meaning() -> None:
+def test_variables_that_json_cannot_distinguish_use_the_exact_cache_only() -> None:
     assert lookup(QUESTION, table={1: "a"}).kind == "exact"
     assert lookup("half a pair \ud800").key != lookup("half a pair \udfff").key
 
@@ -173,7 +173,7 @@ def test_another_embedding_model_is_another_space(tmp_path: Path) -> None:
     with_cache(tmp_path, ask, embedder=FakeEmbedder("other"))
 
 
-def test_an_answer_is_kept_about_as_long_as_its_class_says(tmp_path: Path) -> None:
+def test_answers_expire_by_their_ttl_class(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         for number in range(40):
             await cache.store(lookup(QUESTION, number=number, ttl="stable"), ANSWER)
@@ -214,7 +214,7 @@ def texts_near(vectors: DiskVectors, partition: str = "p") -> set[str]:
     return {near.text for near in vectors.nearest(partition, VECTOR, above=0.5)}
 
 
-def test_what_has_expired_is_never_given_and_leaves_room_for_what_has_not(tmp_path: Path) -> None:
+def test_expired_entries_are_not_returned_and_free_their_space(tmp_path: Path) -> None:
     clock = Clock()
     with closing(DiskVectors(tmp_path / "v.db", now_s=clock)) as vectors:
         for number in range(30):
@@ -238,7 +238,7 @@ def test_processes_see_each_others_answers_and_replacements(tmp_path: Path) -> N
         assert disk_vector_stats(tmp_path / "v.db").entry_count == 2
 
 
-def test_the_oldest_go_when_there_are_too_many(tmp_path: Path) -> None:
+def test_the_oldest_entries_are_evicted_above_the_limit(tmp_path: Path) -> None:
     with closing(DiskVectors(tmp_path / "v.db", max_entries=20)) as vectors:
         for number in range(200):
             vectors.add(entry(str(number)))
@@ -249,7 +249,7 @@ def test_the_oldest_go_when_there_are_too_many(tmp_path: Path) -> None:
         assert len(texts_near(vectors)) == 8
 
 
-def test_vectors_of_another_length_are_near_to_nothing(tmp_path: Path) -> None:
+def test_vectors_of_another_length_match_nothing(tmp_path: Path) -> None:
     with closing(DiskVectors(tmp_path / "v.db")) as vectors:
         vectors.add(entry("a"))
         assert vectors.nearest("p", normalised_bytes([1.0, 0.0, 0.0]) or b"", above=0.0) == []
@@ -257,7 +257,7 @@ def test_vectors_of_another_length_are_near_to_nothing(tmp_path: Path) -> None:
         assert normalised_bytes([float("nan"), 1.0]) is None
 
 
-def test_a_damaged_file_fails_no_call_and_says_so(tmp_path: Path) -> None:
+def test_a_damaged_file_fails_no_call_and_is_reported(tmp_path: Path) -> None:
     for file in ("cache.db", "semantic-1.db"):
         (tmp_path / file).write_bytes(b"not a database" * 500)
 
@@ -301,7 +301,7 @@ asyncio.run(play())
 """
 
 
-def test_a_full_disk_fails_no_call_and_what_was_kept_stays(tmp_path: Path) -> None:
+def test_a_full_disk_fails_no_call_and_loses_no_entry(tmp_path: Path) -> None:
     script = FULL_DISK.format(tests=str(Path(__file__).parents[1]), directory=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -328,7 +328,7 @@ def test_an_embedder_that_fails_costs_the_semantic_half_only(tmp_path: Path) -> 
     with_cache(tmp_path, scene, embedder=embedder)
 
 
-def test_without_an_embedder_it_says_why(tmp_path: Path) -> None:
+def test_without_an_embedder_the_reason_is_reported(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         await cache.store(lookup(QUESTION), ANSWER)
         assert await cache.find_similar(lookup(QUESTION)) is None
@@ -353,7 +353,7 @@ class SlowEmbedder(FakeEmbedder):
         return await super().embed(texts)
 
 
-def test_nobody_waits_for_a_model_to_be_loaded_and_the_answer_is_kept_when_it_is(tmp_path: Path) -> None:
+def test_calls_do_not_wait_for_the_model_and_answers_are_stored_later(tmp_path: Path) -> None:
     embedder = SlowEmbedder()
 
     async def scene(cache: ResponseCache) -> None:
@@ -380,7 +380,7 @@ def test_each_text_is_embedded_once(tmp_path: Path) -> None:
     with_cache(tmp_path, scene, embedder=embedder)
 
 
-def test_what_it_counts_is_written_at_the_latest_when_it_closes(tmp_path: Path) -> None:
+def test_counts_are_written_when_the_cache_closes(tmp_path: Path) -> None:
     async def scene(cache: ResponseCache) -> None:
         await cache.store(lookup(QUESTION), ANSWER)
         for _ in range(250):

@@ -46,7 +46,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("file", "text", "code", "words"), FILES)
-def test_a_wrong_file_is_one_error(
+def test_an_invalid_file_is_a_single_error(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider, file: str, text: str, code: int, words: str
 ) -> None:
     project.write(file, text.replace("{base_url}", provider.base_url).replace("{{", "{{"))
@@ -86,7 +86,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), COMMANDS)
-def test_a_wrong_command_line_is_one_error(flowai: Flowai, arguments: list[str], code: int, words: str) -> None:
+def test_an_invalid_command_line_is_a_single_error(flowai: Flowai, arguments: list[str], code: int, words: str) -> None:
     ran = flowai(*arguments)
     assert ran.code == code, ran.err
     assert words in ran.err
@@ -146,7 +146,7 @@ def test_a_case_that_does_not_fit_the_prompt_is_named_with_its_line(flowai: Flow
     assert "text" in ran.err
 
 
-def test_an_argument_that_is_not_utf_8_is_one_error(flowai: Flowai) -> None:
+def test_a_non_utf_8_argument_is_a_single_error(flowai: Flowai) -> None:
     ran = flowai("release", "promote", "--force", "--reason", "caf\udce9")
     assert ran.code == 2
     assert ran.err == "error: argument 5: found `caf\\udce9`, expected UTF-8\n"

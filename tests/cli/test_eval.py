@@ -64,7 +64,7 @@ def test_the_second_run_is_cached_and_calls_no_model(
     assert len(events_of(project)) == 2
 
 
-def test_no_cache_asks_again(flowai: Flowai, provider: ScriptedProvider) -> None:
+def test_no_cache_calls_the_model_again(flowai: Flowai, provider: ScriptedProvider) -> None:
     flowai("eval")
     flowai("eval", "--no-cache")
     assert len(provider.asked) == 4
@@ -127,7 +127,7 @@ def test_a_text_longer_than_the_context_fails_with_the_reason(flowai: Flowai, pr
     assert "context" in ran.out
 
 
-def test_fail_fast_stops_and_says_so(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
+def test_fail_fast_stops_and_is_reported(flowai: Flowai, project: SampleProject, provider: ScriptedProvider) -> None:
     project.cases(*(case(str(number), want="bye") for number in range(20)))
     ran = flowai("eval", "--fail-fast", "-j", "1")
     assert ran.code == 1
@@ -206,7 +206,7 @@ def test_record_then_replay_gives_the_same_bytes_without_a_provider(
     assert not list((project.root / ".flowai" / "runs").glob("000[2-9]")), "a replay is no run"
 
 
-def test_a_replay_without_the_recorded_answer_says_how_to_fix_it(flowai: Flowai, project: SampleProject) -> None:
+def test_a_missing_recording_is_an_error_with_a_hint(flowai: Flowai, project: SampleProject) -> None:
     flowai("eval", "--record", "rec.jsonl")
     project.write("prompts/echo_v1.prompt", PROMPT.replace("Repeat", "Say"))
     ran = flowai("eval", "--replay", "rec.jsonl")
@@ -286,7 +286,7 @@ def test_a_directory_of_recordings_is_replayed_as_one(
     assert ("a recording is always complete" in again.err) is True
 
 
-def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProject) -> None:
+def test_events_are_written_where_the_registry_configures(flowai: Flowai, project: SampleProject) -> None:
     registry = (project.root / "registry.yaml").read_text()
     project.write("registry.yaml", registry + "events: logs/events\n")
     assert flowai("eval").code == 0
@@ -297,7 +297,7 @@ def test_events_go_where_the_registry_says(flowai: Flowai, project: SampleProjec
     assert len(here) == 1, "what goes to an object store is written here first; `events sync` ships it"
 
 
-def test_content_is_logged_only_where_the_feature_says_so(
+def test_content_is_logged_only_with_log_content(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
     flowai("eval", "-n", "1")

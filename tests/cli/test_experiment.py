@@ -132,7 +132,7 @@ def test_a_worse_guardrail_fails_a_scheduled_job(experiment: Experiment, project
         (("adopt", "tone", "--force", "--reason", "x"), 2, "`--force` needs `--arm`"),
     ],
 )
-def test_what_cannot_be_done_is_said(
+def test_invalid_requests_are_errors_that_change_nothing(
     experiment: Experiment, project: ReleaseProject, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     before = text(project)
@@ -152,7 +152,7 @@ def test_a_goal_that_cannot_be_measured_is_named(experiment: Experiment, project
     assert "`save_rate`" in ran.err
 
 
-def test_stop_takes_the_entry_out_and_nothing_else(experiment: Experiment, project: ReleaseProject) -> None:
+def test_stop_removes_only_the_entry(experiment: Experiment, project: ReleaseProject) -> None:
     before = text(project)
     ran = experiment("stop", "tone", "--reason", "no difference")
     assert ran.code == 0, ran.err
@@ -172,7 +172,7 @@ def test_stop_takes_the_entry_out_and_nothing_else(experiment: Experiment, proje
     assert len(project.entries()) == 1
 
 
-def test_an_experiment_that_is_over_says_how(experiment: Experiment, project: ReleaseProject) -> None:
+def test_an_ended_experiment_is_named_with_its_end(experiment: Experiment, project: ReleaseProject) -> None:
     experiment("stop", "tone")
     assert len(project.entries()) == 1
     for arguments in (("report", "tone"), ("adopt", "tone")):
@@ -181,7 +181,7 @@ def test_an_experiment_that_is_over_says_how(experiment: Experiment, project: Re
         assert "the experiment `tone` has ended: stopped by " in ran.err
 
 
-def test_the_end_is_in_the_event_log(experiment: Experiment, project: ReleaseProject) -> None:
+def test_the_end_is_logged(experiment: Experiment, project: ReleaseProject) -> None:
     experiment("stop", "tone")
     (line,) = (
         json.loads(line)
@@ -226,7 +226,7 @@ def test_the_winner_becomes_a_release(experiment: Experiment, project: ReleasePr
     assert len(project.entries()) == 1
 
 
-def test_what_was_adopted_can_be_published(
+def test_an_adopted_release_can_be_published(
     experiment: Experiment, command: Callable[..., Ran], project: ReleaseProject
 ) -> None:
     write_today(project)
@@ -257,14 +257,14 @@ def test_without_a_winner_nothing_is_adopted_unless_forced(experiment: Experimen
     assert entry.reason == "the old one is being retired"
 
 
-def test_another_arm_than_the_winner_is_refused(experiment: Experiment, project: ReleaseProject) -> None:
+def test_adopting_a_losing_arm_is_refused(experiment: Experiment, project: ReleaseProject) -> None:
     write_today(project)
     ran = experiment("adopt", "tone", "--arm", "A")
     assert ran.code == 5
     assert "arm `A` has not won: `B` has" in ran.err
 
 
-def test_what_serves_already_needs_no_release(experiment: Experiment, project: ReleaseProject) -> None:
+def test_an_arm_that_serves_already_needs_no_release(experiment: Experiment, project: ReleaseProject) -> None:
     write_today(project, A=Arm(save_rate=0.4), B=Arm())
     ran = experiment("adopt", "tone")
     assert ran.code == 0
@@ -294,7 +294,7 @@ def test_a_read_only_registry_is_left_alone(experiment: Experiment, project: Rel
     assert project.entries() == ()
 
 
-def test_two_at_once_end_it_once(project: ReleaseProject) -> None:
+def test_two_concurrent_stops_end_it_once(project: ReleaseProject) -> None:
     outcomes: list[str] = []
     start = threading.Barrier(4)
 
@@ -333,7 +333,7 @@ def test_an_environment_has_its_own_experiments_and_shares_releases(experiment: 
     assert load_registry(project.project, env="staging", environ={}).release("v4").extends == "v1"
 
 
-def test_a_shared_experiment_ends_everywhere_and_says_so(experiment: Experiment, place: Path) -> None:
+def test_stopping_a_shared_experiment_warns_of_other_environments(experiment: Experiment, place: Path) -> None:
     project = release_project(place, "", more=TONE.splitlines())
     project.write("registry.prod.yaml", "extends: registry.yaml\ncurrent: v1\nhistory: [v1]\n")
     ran = experiment("stop", "tone", "--env", "prod")
@@ -341,7 +341,7 @@ def test_a_shared_experiment_ends_everywhere_and_says_so(experiment: Experiment,
     assert "warning: `tone` was in registry.yaml, which other files extend: it ends in every environment" in ran.out
 
 
-def test_a_name_that_is_used_again_begins_anew(experiment: Experiment, project: ReleaseProject) -> None:
+def test_a_reused_name_starts_without_the_earlier_calls(experiment: Experiment, project: ReleaseProject) -> None:
     write_today(project)
     before = text(project)
     experiment("stop", "tone")

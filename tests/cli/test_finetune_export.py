@@ -86,7 +86,7 @@ def test_accepted_answers_and_edits_become_rows(
 
 
 @pytest.mark.parametrize(("name", "count"), [("openai-dpo", 10), ("trl-dpo", 10), ("kto", 40), ("llamafactory", 20)])
-def test_each_format_has_the_pairs_it_can_represent_and_names_the_rest(
+def test_each_format_exports_what_it_can_represent_and_lists_the_rest(
     project: SampleProject, events: Path, flowai: Callable[..., Ran], name: str, count: int
 ) -> None:
     write_log(events, judged())
@@ -98,7 +98,7 @@ def test_each_format_has_the_pairs_it_can_represent_and_names_the_rest(
 
 
 @pytest.mark.parametrize("name", FORMAT_NAMES)
-def test_our_own_check_finds_nothing_in_what_we_export(
+def test_exported_files_pass_finetune_check(
     project: SampleProject, events: Path, flowai: Callable[..., Ran], name: str
 ) -> None:
     write_log(events, judged())
@@ -197,7 +197,7 @@ def hidden(value: str) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.parametrize("way", ["plain", "wide", "joined", "split", "tool"])
-def test_private_things_and_secrets_reach_no_file(
+def test_personal_data_and_secrets_reach_no_file(
     project: SampleProject, events: Path, flowai: Callable[..., Ran], kind: str, way: str
 ) -> None:
     value = PLANTED[kind]

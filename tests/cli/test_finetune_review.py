@@ -79,7 +79,7 @@ def exported(project: SampleProject) -> tuple[list[str], dict[str, str]]:
     return [row["messages"][-1]["content"] for row in rows], {one["id"]: one["reason"] for one in out}
 
 
-def test_the_export_follows_what_was_decided_on_the_page(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_the_export_follows_the_page_s_decisions(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     assert flowai(*EXPORT, "--split", "100/0/0").code == 0
     with page() as (client, process):
         queue = client.get("/api/queue").json()
@@ -106,7 +106,7 @@ def test_the_export_follows_what_was_decided_on_the_page(project: SampleProject,
     assert "nonsense" in (project.root / "finetune/chat/openai/quarantine.jsonl").read_text()
 
 
-def test_a_reviewer_sees_no_more_than_the_files_would(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_the_page_shows_no_more_than_the_exported_files(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     secret = "ann.lee@example.com"
     key = "sk-proj-Zx8Q2mN4vB6kL0pR1tY3uW5eA7sD9fG"
     lines = [call_line(7, request=f"Write to {secret} with {key}", output=f"To {secret}: hello there, my friend.")]
@@ -134,7 +134,7 @@ def test_all_shows_every_pair_and_labels_with_it(project: SampleProject) -> None
         assert client.get("/api/pairs/5").json()["opinion"] == "rejected"
 
 
-def test_reviewers_who_disagree_keep_a_pair_out(project: SampleProject, flowai: Callable[..., Ran]) -> None:
+def test_disputed_pairs_are_not_exported(project: SampleProject, flowai: Callable[..., Ran]) -> None:
     decisions(
         project, line("c0", "accept"), line("c4", "accept"), line("c0", "reject", "bob"), line("c4", "reject", "bob")
     )

@@ -49,7 +49,7 @@ def figures(flowai: Flowai, *arguments: str) -> dict[str, Any]:
     return loaded
 
 
-def test_it_shows_a_row_for_each_feature_and_one_for_all(flowai: Flowai, logged: SampleProject) -> None:
+def test_the_table_has_a_row_per_feature_and_a_total(flowai: Flowai, logged: SampleProject) -> None:
     ran = flowai("metrics", *STRETCH)
     lines = ran.out.splitlines()
     assert ran.code == 0
@@ -80,7 +80,7 @@ def test_the_figures_are_those_of_the_log(flowai: Flowai, logged: SampleProject)
     assert search["judged_count"] == 0
 
 
-def test_it_groups_by_whatever_was_asked(flowai: Flowai, logged: SampleProject) -> None:
+def test_figures_are_grouped_by_the_given_fields(flowai: Flowai, logged: SampleProject) -> None:
     rows = figures(flowai, "--by", "release,variant")["rows"]
     assert {(row["group"]["release"], row["group"]["variant"]) for row in rows} == {
         ("v1", "stable"),
@@ -93,7 +93,7 @@ def test_it_groups_by_whatever_was_asked(flowai: Flowai, logged: SampleProject) 
     assert logged.root.is_dir()
 
 
-def test_lines_told_twice_count_once_and_damaged_ones_are_named(flowai: Flowai, logged: SampleProject) -> None:
+def test_duplicate_lines_count_once_and_damaged_ones_are_reported(flowai: Flowai, logged: SampleProject) -> None:
     path = next((logged.root / ".flowai/events").rglob("web-1*.jsonl"))
     (path.parent / "copy.jsonl").write_text(path.read_text() + '{"kind":"call"')
     found = figures(flowai)
@@ -102,7 +102,7 @@ def test_lines_told_twice_count_once_and_damaged_ones_are_named(flowai: Flowai, 
     assert problems == {"duplicated": 1000, "unreadable": 1}
 
 
-def test_no_calls_are_undecided(flowai: Flowai, project: SampleProject) -> None:
+def test_no_calls_exit_with_not_enough_data(flowai: Flowai, project: SampleProject) -> None:
     ran = flowai("metrics")
     assert ran.code == 5
     assert ran.out.splitlines()[0].startswith("0 calls") is True
@@ -111,7 +111,7 @@ def test_no_calls_are_undecided(flowai: Flowai, project: SampleProject) -> None:
     assert project.root.is_dir()
 
 
-def test_it_writes_markdown_in_which_names_are_only_names(flowai: Flowai, project: SampleProject) -> None:
+def test_names_are_escaped_in_markdown(flowai: Flowai, project: SampleProject) -> None:
     hostile = {"feature": "<b>|`x`"}
     write_log(project.root / ".flowai" / "events", Scenario(calls_count=50, changes=hostile))
     assert flowai("metrics", *STRETCH, "-o", "metrics.md", "-o", "metrics.json").code == 0
@@ -139,7 +139,7 @@ def score(call: int, *, passed: bool, after_s: float = 1.0, name: str = "halluci
     return ScoreEvent(call_id=f"call-7-{call:07d}", at=at, origin="judge", name=name, passed=passed)
 
 
-def test_the_last_thumb_and_the_last_score_of_a_call_count(flowai: Flowai, project: SampleProject) -> None:
+def test_the_last_feedback_and_the_last_score_of_a_call_count(flowai: Flowai, project: SampleProject) -> None:
     write_log(
         project.root / ".flowai" / "events", Scenario(calls_count=100, feedback_rate=0.0, canary=Side(error_rate=0))
     )
@@ -174,7 +174,7 @@ def test_the_last_thumb_and_the_last_score_of_a_call_count(flowai: Flowai, proje
     assert re.split(r" {2,}", row)[2:6] == ["80.0 %", "50.0 %", "1.0 %", "50.0 %"]
 
 
-def test_figures_that_cannot_be_are_left_out_and_stop_nothing(flowai: Flowai, project: SampleProject) -> None:
+def test_impossible_figures_are_omitted(flowai: Flowai, project: SampleProject) -> None:
     absurd = {"cost_usd": 1e300, "latency_ms": 1e300, "ttft_ms": 0.0, "input_tokens": 2**62}
     write_log(project.root / ".flowai" / "events", Scenario(calls_count=20, canary=Side(error_rate=0), changes=absurd))
     total = figures(flowai)["total"]
@@ -183,7 +183,7 @@ def test_figures_that_cannot_be_are_left_out_and_stop_nothing(flowai: Flowai, pr
     assert total["unpriced_count"] == 20 - total["failed_count"]
 
 
-def test_the_tables_look_so(project: SampleProject) -> None:
+def test_the_tables_are_laid_out_as_expected(project: SampleProject) -> None:
     directory = project.root / ".flowai" / "events"
     write_log(directory, Scenario(calls_count=40, hours=4, canary=Side(error_rate=0), control=Side(error_rate=0.2)))
     context = CommandContext(directory=project.root, now=lambda: BEGIN + timedelta(hours=4))
@@ -223,7 +223,7 @@ class Steps:
             raise KeyboardInterrupt
 
 
-def test_it_looks_again_and_again_and_a_failed_look_ends_nothing(project: SampleProject) -> None:
+def test_watch_repeats_the_query_and_survives_a_failed_one(project: SampleProject) -> None:
     directory = project.root / ".flowai" / "events"
     steps, seen = Steps(3), list[UsageReport | FlowaiError]()
 
@@ -244,7 +244,7 @@ def test_it_looks_again_and_again_and_a_failed_look_ends_nothing(project: Sample
     assert steps.slept == [4.75] * 3
 
 
-def test_a_look_that_fails_at_once_is_an_error(flowai: Flowai, project: SampleProject) -> None:
+def test_a_first_query_that_fails_is_an_error(flowai: Flowai, project: SampleProject) -> None:
     project.write("registry.yaml", "models: [")
     assert flowai("metrics", "--watch").code == 3
     assert flowai("metrics", "--watch", "--until", "1h").code == 2
@@ -252,7 +252,7 @@ def test_a_look_that_fails_at_once_is_an_error(flowai: Flowai, project: SamplePr
 
 
 @pytest.mark.parametrize("form", ["blocks", "json"])
-def test_in_a_pipe_it_prints_one_look_after_the_other_until_it_is_stopped(logged: SampleProject, form: str) -> None:
+def test_in_a_pipe_watch_prints_each_report_until_stopped(logged: SampleProject, form: str) -> None:
     command = [sys.executable, "-m", "flowai", "metrics", "--watch", "--interval", "0.1s", "--since", "2026-05-04"]
     command += ["--json"] if form == "json" else []
     with subprocess.Popen(command, cwd=logged.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
@@ -270,7 +270,7 @@ def test_in_a_pipe_it_prints_one_look_after_the_other_until_it_is_stopped(logged
     assert watch.returncode == 130
 
 
-def test_on_a_terminal_it_draws_over_what_it_drew(capsys: pytest.CaptureFixture[str], logged: SampleProject) -> None:
+def test_on_a_terminal_watch_redraws_in_place(capsys: pytest.CaptureFixture[str], logged: SampleProject) -> None:
     context = CommandContext(directory=logged.root, now=lambda: BEGIN + timedelta(hours=4))
     report = run_metrics(context, MetricsOptions())
     screen = _MetricsScreen("5s", size=lambda: os.terminal_size((60, 8)))

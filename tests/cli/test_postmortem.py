@@ -63,7 +63,7 @@ def report(root: Path, name: str = "2026-05-04-v2") -> dict[str, Any]:
     return loaded
 
 
-def test_the_newest_rollback_is_looked_into_on_one_screen(flowai: Flowai, root: Path) -> None:
+def test_the_newest_rollback_is_analysed_on_one_screen(flowai: Flowai, root: Path) -> None:
     log(root)
     ran = flowai()
     assert ran.code == 0, ran.out + ran.err
@@ -86,7 +86,7 @@ def test_the_newest_rollback_is_looked_into_on_one_screen(flowai: Flowai, root: 
     assert max(len(line) for line in lines) <= 160
 
 
-def test_the_report_holds_it_all(flowai: Flowai, root: Path) -> None:
+def test_the_report_file_is_complete(flowai: Flowai, root: Path) -> None:
     log(root)
     ran = flowai("--json", "-o", "mine.md")
     found = report(root)
@@ -119,7 +119,7 @@ def test_the_report_holds_it_all(flowai: Flowai, root: Path) -> None:
     assert "<script" not in page
 
 
-def test_a_stretch_can_be_named(flowai: Flowai, root: Path) -> None:
+def test_a_time_range_can_be_given(flowai: Flowai, root: Path) -> None:
     log(root)
     assert flowai("--since", "2026-05-04T10:10", "--until", "2026-05-04T10:50").code == 0
     found = report(root)
@@ -147,7 +147,7 @@ def test_only_one_feature(flowai: Flowai, root: Path) -> None:
     assert ("did you mean `chat`" in ran.err) is True
 
 
-def test_nothing_standing_out_is_no_all_clear(flowai: Flowai, root: Path) -> None:
+def test_no_finding_is_not_reported_as_healthy(flowai: Flowai, root: Path) -> None:
     write_log(root / ".flowai/events", Day())
     ran = flowai()
     assert ran.code == 0
@@ -156,7 +156,7 @@ def test_nothing_standing_out_is_no_all_clear(flowai: Flowai, root: Path) -> Non
 
 
 @pytest.mark.parametrize("has_directory", [True, False])
-def test_no_calls_are_undecided_and_the_rest_is_told(has_directory: bool, flowai: Flowai, root: Path) -> None:
+def test_without_calls_the_timeline_is_still_reported(has_directory: bool, flowai: Flowai, root: Path) -> None:
     if has_directory:
         (root / ".flowai/events").mkdir(parents=True)
     ran = flowai("--add-cases")
@@ -167,7 +167,7 @@ def test_no_calls_are_undecided_and_the_rest_is_told(has_directory: bool, flowai
     assert not (root / "datasets").exists()
 
 
-def test_without_a_rollback_it_asks_for_a_begin(flowai: Flowai, root: Path) -> None:
+def test_without_a_rollback_since_is_required(flowai: Flowai, root: Path) -> None:
     ledger = root / ".flowai/ledger/default.jsonl"
     ledger.write_text(json.dumps(ledger_lines()[0]) + "\n")
     log(root)
@@ -207,7 +207,7 @@ def test_a_damaged_ledger_and_steps_of_the_future_are_named(flowai: Flowai, root
     assert "warning: skipped 1 step of the ledger in the future" in ran.out
 
 
-def test_a_log_that_is_not_whole_is_named(flowai: Flowai, root: Path) -> None:
+def test_an_incomplete_log_is_reported(flowai: Flowai, root: Path) -> None:
     path = log(root)
     text = path.read_text()
     first = text.splitlines()[0]
@@ -252,7 +252,7 @@ def test_alerts_and_reports_are_part_of_the_timeline(flowai: Flowai, root: Path)
     assert "\x1b" not in ran.out
 
 
-def test_what_was_said_moves_no_cursor_and_closes_no_tag(flowai: Flowai, root: Path) -> None:
+def test_hostile_text_is_escaped_on_screen_and_in_reports(flowai: Flowai, root: Path) -> None:
     def hostile(facts: Facts, rng: random.Random) -> None:
         if facts["tenant"] == "t3" and rng.random() < 0.7:
             facts |= {"tenant": HOSTILE, "text": HOSTILE, "user_hash": f"u{rng.random()}"}
@@ -274,7 +274,7 @@ def test_what_was_said_moves_no_cursor_and_closes_no_tag(flowai: Flowai, root: P
     assert "[link](" not in outside
 
 
-def test_secrets_stay_out_of_everything(flowai: Flowai, root: Path) -> None:
+def test_secrets_are_in_no_output(flowai: Flowai, root: Path) -> None:
     key = "sk-proj-" + "a1B2" * 12
 
     def tells(facts: Facts, rng: random.Random) -> None:
@@ -335,6 +335,6 @@ def test_several_environments_need_a_name(flowai: Flowai, root: Path) -> None:
     assert ran.out.startswith("the log in staging" if "the log in" in ran.out else "v")
 
 
-def test_a_wrong_registry_is_said(flowai: Flowai, root: Path) -> None:
+def test_an_invalid_registry_is_an_error(flowai: Flowai, root: Path) -> None:
     (root / "registry.yaml").write_text(REGISTRY.replace("schema_version: 1", "schema_version: 7"))
     assert flowai().code == 3

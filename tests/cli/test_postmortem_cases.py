@@ -31,13 +31,13 @@ def told(root: Path, template: str, values: dict[str, Any], changed: str | None 
 @pytest.mark.parametrize(
     "text", ["plain", "", "two\nlines. (a|b)* $1 \\d {{x}}", "qz0xq", "<|im_end|> \u202e", "\U0001f600" * 50]
 )
-def test_values_come_back_as_they_were(text: str, tmp_path: Path) -> None:
+def test_variables_are_recovered_from_the_rendered_prompt(text: str, tmp_path: Path) -> None:
     template = HEAD + '{{role "system"}}Be {{tone}}.{{role "user"}}Say: {{text}} ({{tone}})'
     values = {"text": text, "tone": "kind"}
     assert told(tmp_path, template, values) == values
 
 
-def test_what_is_not_the_same_any_more_is_not_told(tmp_path: Path) -> None:
+def test_variables_are_not_recovered_from_a_changed_prompt(tmp_path: Path) -> None:
     template = HEAD + '{{role "user"}}{{text}} {{tone}}'
     values = {"text": "a", "tone": "b"}
     assert told(tmp_path, template, values, template.replace("}} {{", "}}, {{")) is None

@@ -34,7 +34,7 @@ def at_stage(project: ReleaseProject, stage: int | str) -> None:
 # --- publish ---
 
 
-def test_publishing_locks_the_release_and_begins_its_rollout(place: Path, release: Command) -> None:
+def test_publishing_locks_the_release_and_starts_its_rollout(place: Path, release: Command) -> None:
     project = release_project(place, GOOD_V1)
     ran = release("publish", "v2", "--no-smoke", "--reason", "first of May")
     assert ran.code == DONE, ran.err
@@ -69,9 +69,7 @@ def test_publishing_locks_the_release_and_begins_its_rollout(place: Path, releas
         ),
     ],
 )
-def test_what_cannot_be_rolled_out_now_is_refused(
-    place: Path, release: Command, own: str, name: str, says: str
-) -> None:
+def test_invalid_publishes_are_refused(place: Path, release: Command, own: str, name: str, says: str) -> None:
     project = release_project(place, own)
     before = {path: path.read_bytes() for path in place.iterdir() if path.is_file()}
     ran = release("publish", name, "--no-smoke")
@@ -81,7 +79,7 @@ def test_what_cannot_be_rolled_out_now_is_refused(
     assert project.entries() == ()
 
 
-def test_an_experiment_in_a_feature_it_leaves_alone_is_no_hindrance(place: Path, release: Command) -> None:
+def test_an_experiment_on_an_unchanged_feature_does_not_block_publishing(place: Path, release: Command) -> None:
     release_project(place, GOOD_V1 + "experiments: {w: {feature: plan, arms: {A: {}, B: {}}, goal: save_rate}}\n")
     assert release("publish", "v2", "--no-smoke").code == DONE
 
@@ -114,7 +112,7 @@ def test_smoke_that_does_not_pass_stops_it(place: Path, release: Command, monkey
 # --- promote ---
 
 
-def test_dogfood_goes_on_after_smoke_and_enough_answered_calls(
+def test_dogfood_is_promoted_after_smoke_and_enough_answered_calls(
     place: Path, release: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowai.rollouts.publish._smoke", lambda *_: "pass")
@@ -134,7 +132,7 @@ def test_dogfood_goes_on_after_smoke_and_enough_answered_calls(
     assert project.entries()[-1].evidence["answered_count"] == 20
 
 
-def test_without_smoke_dogfood_goes_on_by_force_only(place: Path, release: Command) -> None:
+def test_without_smoke_dogfood_is_promoted_by_force_only(place: Path, release: Command) -> None:
     project = release_project(place, GOOD_V1)
     release("publish", "v2", "--no-smoke")
     dogfood(project, 25)
@@ -149,7 +147,7 @@ def test_without_smoke_dogfood_goes_on_by_force_only(place: Path, release: Comma
     assert entry.evidence["overridden"] == "smoke: found `skipped`, expected `pass`"
 
 
-def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_join(
+def test_a_stage_is_promoted_on_the_verdict_promote_and_exposes_critical_features(
     place: Path, release: Command
 ) -> None:
     project = release_project(place, ROLLING)
@@ -169,7 +167,7 @@ def test_a_percentage_goes_on_with_the_verdict_promote_and_critical_features_joi
 @pytest.mark.parametrize(
     ("verdict", "code"), [("hold", NOT_YET), ("invalid", NOT_YET), ("rollback", WORSE), (None, NOT_YET)]
 )
-def test_any_other_verdict_stays(place: Path, release: Command, verdict: str | None, code: int) -> None:
+def test_any_other_verdict_keeps_the_stage(place: Path, release: Command, verdict: str | None, code: int) -> None:
     project = release_project(place, ROLLING)
     if verdict:
         canary_report(project, verdict)
@@ -179,7 +177,7 @@ def test_any_other_verdict_stays(place: Path, release: Command, verdict: str | N
     assert project.entries() == ()
 
 
-def test_a_report_that_does_not_belong_here_is_none(place: Path, release: Command) -> None:
+def test_reports_of_other_rollouts_are_ignored(place: Path, release: Command) -> None:
     project = release_project(place, ROLLING)
     for wrong in ({"environment": "prod"}, {"candidate": "v3"}):
         canary_report(project, "promote", **wrong)
@@ -194,7 +192,7 @@ def test_a_report_that_does_not_belong_here_is_none(place: Path, release: Comman
     assert release("promote").code == NOT_YET
 
 
-def test_a_report_older_than_its_stage_is_none(place: Path, release: Command) -> None:
+def test_reports_older_than_the_stage_are_ignored(place: Path, release: Command) -> None:
     project = release_project(place, ROLLING)
     canary_report(project, "promote", until="2026-05-02T09:00:00+00:00")
     ran = release("promote")
@@ -273,7 +271,7 @@ def test_a_rollback_s_overlay_does_not_outlive_the_next_release(
     assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2", "v3"], "bad": ["v2", "v3"]}
 
 
-def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(
+def test_a_rolled_back_release_is_not_promoted_from_a_stale_registry(
     place: Path, release: Command, rollback: Command
 ) -> None:
     project = release_project(place, ROLLING)
@@ -288,7 +286,7 @@ def test_what_was_rolled_back_is_not_promoted_though_the_registry_does_not_know(
     assert project.keys().get("rollout") is None
 
 
-def test_another_candidate_than_the_one_meant_is_refused(place: Path, release: Command) -> None:
+def test_promoting_another_candidate_is_refused(place: Path, release: Command) -> None:
     release_project(place, ROLLING)
     ran = release("promote", "v3")
     assert ran.code == USAGE
@@ -298,7 +296,7 @@ def test_another_candidate_than_the_one_meant_is_refused(place: Path, release: C
 # --- list and diff ---
 
 
-def test_the_list_says_how_each_stands(place: Path, release: Command) -> None:
+def test_the_list_shows_each_release_s_state(place: Path, release: Command) -> None:
     release_project(place, ROLLING + "bad: [v3]\n")
     ran = release("list")
     assert ran.code == DONE
@@ -321,7 +319,7 @@ def test_the_difference_names_prompts_models_and_parameters(place: Path, release
     assert "no differences" in release("diff", "v1", "v1").out
 
 
-def test_several_environments_are_never_guessed(place: Path, release: Command) -> None:
+def test_the_environment_is_never_guessed(place: Path, release: Command) -> None:
     project = release_project(place, GOOD_V1)
     project.write("registry.prod.yaml", f"extends: registry.yaml\n{GOOD_V1}")
     assert release("publish", "v2", "--no-smoke").code == USAGE

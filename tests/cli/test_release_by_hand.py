@@ -47,7 +47,7 @@ def rolling(place: Path, release: Command) -> ReleaseProject:
 # --- the registry ---
 
 
-def test_a_stage_that_was_moved_by_hand_is_named_and_has_no_begin(rolling: ReleaseProject, release: Command) -> None:
+def test_a_manually_changed_stage_is_reported_without_a_start(rolling: ReleaseProject, release: Command) -> None:
     edit(rolling, "stage: 5", "stage: 100")
     ran = release("promote")
     assert ran.code == NOT_YET
@@ -56,16 +56,14 @@ def test_a_stage_that_was_moved_by_hand_is_named_and_has_no_begin(rolling: Relea
     assert "changed by hand, or on another machine" in release("list").out
 
 
-def test_a_rollout_that_was_ended_by_hand_is_named(rolling: ReleaseProject, release: Command) -> None:
+def test_a_manually_ended_rollout_is_reported(rolling: ReleaseProject, release: Command) -> None:
     edit(rolling, "rollout: .*", "")
     assert "the rollout of `v2` is in `.flowai/ledger/default.jsonl`, but not in the registry" in release("list").out
     assert release("promote").code == NOT_YET
     assert release("publish", "v2", "--no-smoke").code == DONE, "it can begin anew"
 
 
-def test_a_rollout_that_was_begun_by_hand_is_not_promoted_on_a_report(
-    rolling: ReleaseProject, release: Command
-) -> None:
+def test_a_manually_started_rollout_is_not_promoted_on_a_report(rolling: ReleaseProject, release: Command) -> None:
     edit(rolling, "candidate: v2", "candidate: v3")
     canary_report(rolling, "promote", candidate="v3")
     ran = release("promote")
@@ -110,7 +108,7 @@ def test_a_prompt_that_was_changed_since_is_not_promoted(rolling: ReleaseProject
     assert ("`v2` changed after it was published: prompt `prompts/a_v3`" in ran.out) is True, ran.out
 
 
-def test_what_a_rollback_called_bad_is_not_published_though_the_registry_does_not_know(
+def test_a_release_marked_bad_is_not_published_from_a_stale_registry(
     place: Path, release: Command, rollback: Command
 ) -> None:
     project = release_project(place, ROLLING)
@@ -124,7 +122,7 @@ def test_what_a_rollback_called_bad_is_not_published_though_the_registry_does_no
     assert release("publish", "v3", "--no-smoke").code == DONE, "its rollout is over, whatever the registry says"
 
 
-def test_a_release_that_replaces_a_rollback_keeps_what_is_bad(place: Path, release: Command, rollback: Command) -> None:
+def test_a_release_after_a_rollback_keeps_the_bad_marks(place: Path, release: Command, rollback: Command) -> None:
     project = release_project(place, STEADY)
     before = (place / "registry.yaml").read_text()
     rollback()
@@ -143,7 +141,7 @@ def test_a_release_that_replaces_a_rollback_keeps_what_is_bad(place: Path, relea
 # --- the report ---
 
 
-def test_a_report_of_another_stage_or_of_the_future_proves_nothing(rolling: ReleaseProject, release: Command) -> None:
+def test_reports_of_another_stage_or_of_the_future_are_ignored(rolling: ReleaseProject, release: Command) -> None:
     canary_report(rolling, "promote", stage="1")
     there, here = (rolling.root / f"reports/canary/v2-{stage}/report.json" for stage in (1, 5))
     here.parent.mkdir(parents=True)
@@ -159,7 +157,7 @@ def test_a_report_of_another_stage_or_of_the_future_proves_nothing(rolling: Rele
     assert release("promote").code == DONE
 
 
-def test_a_report_from_before_the_newest_step_proves_nothing_at_a_stage_of_unknown_begin(
+def test_at_a_stage_of_unknown_start_reports_before_the_newest_step_are_ignored(
     rolling: ReleaseProject, release: Command
 ) -> None:
     edit(rolling, "stage: 5", "stage: 25")
@@ -204,7 +202,7 @@ def test_a_damaged_lock_stops_it(rolling: ReleaseProject, release: Command) -> N
     assert ("prompts.lock: not a lock file" in ran.err) is True
 
 
-def test_dogfood_calls_that_are_told_twice_or_are_torn_count_once_or_not(place: Path, release: Command) -> None:
+def test_duplicate_dogfood_calls_count_once_and_torn_ones_not(place: Path, release: Command) -> None:
     project = release_project(place, GOOD_V1)
     release("publish", "v2", "--no-smoke")
     now = datetime.now(UTC)

@@ -57,7 +57,7 @@ def test_a_rollback_that_is_run_again_is_logged_once(place: Path, rollback: Comm
     assert event.to_stage is None
 
 
-def test_secrets_stay_out_of_it(place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_logged(place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAGERDUTY_ROUTING_KEY", "r0ut1ngk3y5e6f7a8b9c0d1e2f3a4b5c")
     project = release_project(place, more=["alerts: {pagerduty: '${PAGERDUTY_ROUTING_KEY}'}"])
     monkeypatch.setenv("PAGERDUTY_EVENTS_URL", "http://127.0.0.1:9/")
@@ -69,9 +69,7 @@ def test_secrets_stay_out_of_it(place: Path, rollback: Command, monkeypatch: pyt
 @pytest.mark.parametrize(
     "registered", ["events: .flowai/events", "events: s3://bucket/events", "events: ../elsewhere"], ids=str
 )
-def test_a_log_that_cannot_be_written_is_only_told(
-    place: Path, release: Command, rollback: Command, registered: str
-) -> None:
+def test_an_unwritable_log_is_only_a_warning(place: Path, release: Command, rollback: Command, registered: str) -> None:
     project = release_project(place, STEADY, [registered])
     project.write(".flowai/events", "a file where a directory should be")
     assert rollback().out.count(NO_LINE) == 1
@@ -82,7 +80,7 @@ def test_a_log_that_cannot_be_written_is_only_told(
     assert [entry.action for entry in project.entries()] == ["rollback", "publish", "promote"]
 
 
-def test_a_log_on_a_disk_that_hangs_is_left_to_itself(
+def test_a_hanging_log_disk_does_not_block_the_command(
     place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = release_project(place)
@@ -96,7 +94,7 @@ def test_a_log_on_a_disk_that_hangs_is_left_to_itself(
     assert project.keys()["current"] == "v1"
 
 
-def test_a_log_that_is_gone_is_made_anew(place: Path, rollback: Command) -> None:
+def test_a_missing_log_is_created(place: Path, rollback: Command) -> None:
     project = release_project(place)
     shutil.rmtree(place / ".flowai", ignore_errors=True)
     assert rollback().code == DONE

@@ -26,7 +26,7 @@ DONE, USAGE, PROJECT, INFRASTRUCTURE = 0, 2, 3, 4
 # --- what it leaves ---
 
 
-def test_the_newest_known_good_serves_and_what_is_left_is_bad(place: Path, rollback: Command) -> None:
+def test_the_newest_known_good_release_serves_and_the_left_one_is_marked_bad(place: Path, rollback: Command) -> None:
     project = release_project(place)
     ran = rollback("--reason", "INC-4711")
     assert ran.code == DONE, ran.err
@@ -47,7 +47,7 @@ def test_the_newest_known_good_serves_and_what_is_left_is_bad(place: Path, rollb
     assert entry.reason == "INC-4711"
 
 
-def test_during_a_rollout_the_rollout_ends(place: Path, rollback: Command) -> None:
+def test_during_a_rollout_the_rollout_is_ended(place: Path, rollback: Command) -> None:
     project = release_project(place, ROLLING)
     ran = rollback()
     assert ran.code == DONE
@@ -61,14 +61,14 @@ def test_during_a_rollout_the_rollout_ends(place: Path, rollback: Command) -> No
     assert "--since 2026-05-02T09:30Z" in ran.out, "from the rollout's begin"
 
 
-def test_to_a_release_during_a_rollout_leaves_the_baseline_too(place: Path, rollback: Command) -> None:
+def test_to_during_a_rollout_also_leaves_the_baseline(place: Path, rollback: Command) -> None:
     project = release_project(place, ROLLING)
     assert rollback("--to", "v0").code == DONE
     assert project.keys() == {"current": "v0", "history": ["v0", "v1"], "bad": ["v1", "v2"]}
 
 
 @pytest.mark.parametrize("own", [STEADY, ROLLING], ids=["steady", "rolling"])
-def test_running_it_again_changes_nothing_and_says_so(place: Path, rollback: Command, own: str) -> None:
+def test_a_repeated_rollback_changes_nothing_and_is_reported(place: Path, rollback: Command, own: str) -> None:
     project = release_project(place, own)
     rollback()
     before = (place / "registry.yaml").read_bytes(), project.overlay(), project.entries()
@@ -78,7 +78,7 @@ def test_running_it_again_changes_nothing_and_says_so(place: Path, rollback: Com
     assert ((place / "registry.yaml").read_bytes(), project.overlay(), project.entries()) == before
 
 
-def test_the_next_bad_release_is_left_as_the_first_was(place: Path, rollback: Command) -> None:
+def test_a_second_bad_release_is_rolled_back_like_the_first(place: Path, rollback: Command) -> None:
     project = release_project(place)
     rollback()
     registry = (place / "registry.yaml").read_text()
@@ -113,7 +113,7 @@ def test_a_dry_run_changes_nothing(place: Path, rollback: Command) -> None:
         (["--env", "prod"], "no environment `prod`"),
     ],
 )
-def test_what_may_not_serve_is_refused_and_nothing_changes(
+def test_invalid_targets_are_refused_and_nothing_changes(
     place: Path, rollback: Command, arguments: list[str], says: str
 ) -> None:
     project = release_project(place)
@@ -125,7 +125,7 @@ def test_what_may_not_serve_is_refused_and_nothing_changes(
     assert project.overlay() is None
 
 
-def test_a_bad_release_never_serves_again_not_even_by_force(place: Path, rollback: Command) -> None:
+def test_a_bad_release_is_refused_even_with_force(place: Path, rollback: Command) -> None:
     release_project(place, STEADY + "bad: [v1]\n")
     ran = rollback("--to", "v1", "--force")
     assert ran.code == USAGE
@@ -133,20 +133,20 @@ def test_a_bad_release_never_serves_again_not_even_by_force(place: Path, rollbac
     assert rollback().code == DONE, "the newest known good is v0 now"
 
 
-def test_one_that_was_never_good_serves_by_force(place: Path, rollback: Command) -> None:
+def test_a_never_good_release_serves_with_force(place: Path, rollback: Command) -> None:
     project = release_project(place)
     assert rollback("--to", "v3", "--force").code == DONE
     assert project.keys()["current"] == "v3"
 
 
-def test_nothing_to_go_back_to_is_said(place: Path, rollback: Command) -> None:
+def test_no_known_good_release_is_an_error(place: Path, rollback: Command) -> None:
     release_project(place, "current: v2\nhistory: [v2]\n")
     ran = rollback()
     assert ran.code == USAGE
     assert ("no other release is known good" in ran.err) is True
 
 
-def test_several_environments_and_none_named_are_listed(place: Path, rollback: Command) -> None:
+def test_without_env_the_environments_are_listed(place: Path, rollback: Command) -> None:
     project = release_project(place)
     for env in ("prod", "staging"):
         project.write(f"registry.{env}.yaml", f"extends: registry.yaml\n{STEADY}")
@@ -162,7 +162,7 @@ def test_several_environments_and_none_named_are_listed(place: Path, rollback: C
     assert project.keys()["current"] == "v1"
 
 
-def test_a_pin_in_the_checkout_is_what_is_left(place: Path, rollback: Command) -> None:
+def test_a_pin_in_dotenv_is_rolled_back(place: Path, rollback: Command) -> None:
     project = release_project(place, more=["version_targets: ['dotenv:.env']"])
     project.write(".env", "# ours\nAI_MODEL_VERSION=v3\nOTHER=1\n")
     assert rollback().code == DONE
@@ -196,7 +196,7 @@ def test_a_process_that_does_not_confirm_is_named(
     assert project.keys()["current"] == "v1", "the rest is done all the same"
 
 
-def test_what_every_live_process_is_pinned_to_is_what_is_left(
+def test_a_pin_of_all_live_processes_is_rolled_back(
     place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
@@ -209,7 +209,7 @@ def test_what_every_live_process_is_pinned_to_is_what_is_left(
 # --- what follows ---
 
 
-def test_targets_and_alerts_are_told_and_finished_by_running_it_again(place: Path, rollback: Command) -> None:
+def test_failed_targets_and_alerts_are_retried_by_the_next_run(place: Path, rollback: Command) -> None:
     with AlertReceiver() as receiver:
         project = release_project(
             place,
@@ -239,9 +239,7 @@ def test_targets_and_alerts_are_told_and_finished_by_running_it_again(place: Pat
         assert len(receiver.posted) == 2
 
 
-def test_keys_stay_out_of_everything_written_and_shown(
-    place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_api_keys_are_in_no_file_and_no_output(place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "r0ut1ngk3y5e6f7a8b9c0d1e2f3a4b5c"
     monkeypatch.setenv("PAGERDUTY_ROUTING_KEY", key)
     with AlertReceiver() as receiver:
@@ -268,7 +266,7 @@ def test_a_changed_prompt_of_the_release_that_serves_is_warned_about(place: Path
     assert ("prompt `prompts/a_v2` changed after `v1` was published" in ran.out) is True
 
 
-def test_a_damaged_ledger_is_named_and_passed_over(place: Path, rollback: Command) -> None:
+def test_a_damaged_ledger_is_reported_and_skipped(place: Path, rollback: Command) -> None:
     project = release_project(place)
     project.write(".flowai/ledger/default.jsonl", '{"torn": \n\n{"schema_version": 9}\n\xff\n')
     ran = rollback()

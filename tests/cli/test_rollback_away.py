@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DONE, USAGE, PROJECT, INFRASTRUCTURE = 0, 2, 3, 4
 
 
-def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, rollback: Command) -> None:
+def test_an_unreachable_state_store_does_not_block_the_registry_change(place: Path, rollback: Command) -> None:
     project = release_project(place, more=["state: redis://127.0.0.1:9/0"])
     ran = rollback()
     assert ran.code == INFRASTRUCTURE
@@ -45,7 +45,7 @@ def test_the_state_is_away_and_the_registry_changes_all_the_same(place: Path, ro
 
 
 @pytest.mark.parametrize("broken", ["models: [", "current: v9\n", "\x00"])
-def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
+def test_a_broken_registry_does_not_block_the_overlay(
     place: Path, rollback: Command, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
@@ -64,7 +64,7 @@ def test_the_registry_is_broken_and_the_processes_are_told_all_the_same(
     assert project.overlay() == overlay
 
 
-def test_a_broken_registry_and_nobody_to_say_what_serves(place: Path, rollback: Command) -> None:
+def test_a_broken_registry_without_live_processes_is_an_error(place: Path, rollback: Command) -> None:
     project = release_project(place)
     project.beat()
     project.write("registry.yaml", "models: [")
@@ -75,7 +75,7 @@ def test_a_broken_registry_and_nobody_to_say_what_serves(place: Path, rollback: 
     assert project.overlay() is None
 
 
-def test_a_current_changed_by_hand_after_a_rollback_is_told_about(place: Path, rollback: Command) -> None:
+def test_a_manually_changed_current_after_a_rollback_is_reported(place: Path, rollback: Command) -> None:
     project = release_project(place)
     rollback()
     text = (place / "registry.yaml").read_text().replace("current: v1", "current: v3")
@@ -86,7 +86,7 @@ def test_a_current_changed_by_hand_after_a_rollback_is_told_about(place: Path, r
 
 
 @pytest.mark.service
-def test_a_frozen_redis_is_given_up_within_seconds(place: Path, rollback: Command) -> None:
+def test_a_frozen_redis_times_out_within_seconds(place: Path, rollback: Command) -> None:
     with RedisServer(password="pass-word-123456") as server:
         project = release_project(place, more=[f"state: {server.url}"])
         server.freeze()
@@ -98,7 +98,7 @@ def test_a_frozen_redis_is_given_up_within_seconds(place: Path, rollback: Comman
         assert rollback().code == DONE
 
 
-def test_neither_is_there_and_the_registry_s_error_is_shown(place: Path, rollback: Command) -> None:
+def test_without_registry_and_state_the_registry_s_error_is_shown(place: Path, rollback: Command) -> None:
     release_project(place).write("registry.yaml", "models: [")
     ran = rollback()
     assert ran.code == PROJECT
@@ -120,7 +120,7 @@ def test_a_read_only_registry_does_not_fail_it(place: Path, rollback: Command) -
     assert project.overlay() == overlay
 
 
-def test_an_outbox_that_cannot_be_written_is_only_told(place: Path, rollback: Command) -> None:
+def test_an_unwritable_outbox_is_only_a_warning(place: Path, rollback: Command) -> None:
     project = release_project(place, more=["version_targets: ['dotenv:.env']"])
     project.project.outbox.mkdir(parents=True)
     project.write(".flowai/ledger", "a file where a directory should be")
@@ -193,7 +193,7 @@ def test_the_environment_of_a_registry_by_path_is_the_one_of_its_file(
     assert project.keys()["current"] == "v2"
 
 
-def test_there_is_no_registry_at_all_and_the_processes_are_told(
+def test_without_a_registry_the_overlay_is_written(
     place: Path, rollback: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowai.releases.fleet.CONFIRM_TIMEOUT_S", 0.05)
@@ -217,7 +217,7 @@ def test_there_is_no_registry_at_all_and_the_processes_are_told(
 
 
 @pytest.mark.parametrize("path", ["drips", "junk", "endless", "around", "elsewhere", "with a blank", "none"])
-def test_a_server_that_misbehaves_holds_nothing_up(
+def test_a_misbehaving_server_does_not_block_the_rollback(
     place: Path,
     rollback: Command,
     bad_web: str,
@@ -271,7 +271,7 @@ def bad_web() -> Iterator[str]:
         thread.join(5)
 
 
-def test_a_url_that_is_none_is_wrong_usage(rollback: Command) -> None:
+def test_an_invalid_url_is_a_usage_error(rollback: Command) -> None:
     ran = rollback("--registry", "http://[bad")
     assert ran.code == USAGE
     assert ("URL cannot be read" in ran.err) is True
@@ -288,7 +288,7 @@ sys.exit(run(["rollback", "--reason", "INC-1"]))
 """
 
 
-def test_a_full_disk_changes_nothing_and_says_so(place: Path, rollback: Command) -> None:
+def test_a_full_disk_changes_nothing_and_is_reported(place: Path, rollback: Command) -> None:
     project = release_project(place, STEADY)
     project.beat(release="v2")
     before = (place / "registry.yaml").read_bytes()
@@ -305,7 +305,7 @@ def test_a_full_disk_changes_nothing_and_says_so(place: Path, rollback: Command)
 
 
 @pytest.mark.service
-def test_a_full_disk_does_not_keep_the_processes_from_being_told(place: Path, rollback: Command) -> None:
+def test_a_full_disk_does_not_block_the_overlay(place: Path, rollback: Command) -> None:
     with RedisServer() as server:
         project = release_project(place, STEADY, shared=server.url)
         ran = subprocess.run([sys.executable, "-c", FULL], cwd=place, capture_output=True, text=True, check=False)
@@ -319,7 +319,7 @@ def test_a_full_disk_does_not_keep_the_processes_from_being_told(place: Path, ro
 
 
 @pytest.mark.parametrize("stdout", ["closed", "full", "left"])
-def test_it_goes_on_when_nobody_can_be_told(place: Path, stdout: str) -> None:
+def test_a_closed_stdout_does_not_stop_the_rollback(place: Path, stdout: str) -> None:
     project = release_project(place, ROLLING)
     command = f"{sys.executable} -m flowai rollback"
     way = {"closed": f"{command} >&-", "full": f"{command} >/dev/full", "left": f"({command}; echo $? >code) | true"}
@@ -332,7 +332,7 @@ def test_it_goes_on_when_nobody_can_be_told(place: Path, stdout: str) -> None:
     assert len(project.entries()) == 1
 
 
-def test_neither_the_store_nor_the_ledger_would_tell_the_next_run(place: Path, rollback: Command) -> None:
+def test_without_state_and_ledger_the_retry_command_is_shown(place: Path, rollback: Command) -> None:
     project = release_project(place, shared="redis://127.0.0.1:9/0")
     project.write(".flowai/ledger", "a file where a directory should be")
     ran = rollback()
@@ -345,7 +345,7 @@ def test_neither_the_store_nor_the_ledger_would_tell_the_next_run(place: Path, r
     assert project.keys() == {"current": "v1", "history": ["v0", "v1", "v2"], "bad": ["v2"]}
 
 
-def test_what_serves_already_is_asked_of_the_processes(place: Path, rollback: Command) -> None:
+def test_processes_confirm_a_target_that_serves_already(place: Path, rollback: Command) -> None:
     project = release_project(place)
     project.beat("library-good", release="v2")
     assert rollback("--to", "v2").code == DONE

@@ -110,7 +110,7 @@ def fresh_store(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
 
 
 @pytest.mark.parametrize("own", [STEADY, ROLLING], ids=["steady", "rolling"])
-def test_killed_anywhere_it_is_finished_by_running_it_again(
+def test_a_killed_rollback_is_finished_by_the_next_run(
     place: Path, rollback: Command, own: str, fresh_store: Callable[[], str]
 ) -> None:
     targets = ["version_targets: ['dotenv:.env', 'command:true']"]
@@ -130,7 +130,7 @@ def test_killed_anywhere_it_is_finished_by_running_it_again(
         assert _left_behind(project) == expected, after
 
 
-def test_two_at_once_agree(place: Path, fresh_store: Callable[[], str]) -> None:
+def test_two_concurrent_rollbacks_agree(place: Path, fresh_store: Callable[[], str]) -> None:
     script = (
         "import sys; from flowai.cli.app import run; sys.stdin.readline(); sys.exit(run(['rollback', *sys.argv[1:]]))"
     )
@@ -161,7 +161,7 @@ def test_two_at_once_agree(place: Path, fresh_store: Callable[[], str]) -> None:
 
 
 @pytest.mark.parametrize("away", ["briefly", "to the end"])
-def test_a_question_that_fails_does_not_leave_the_registry_against_the_overlay(place: Path, away: str) -> None:
+def test_a_failing_confirmation_leaves_registry_and_overlay_consistent(place: Path, away: str) -> None:
     """Another rollback wins, and the store does not answer when this one wants to know."""
     rival = release_project(place / "rival")
     project = release_project(place / "project")

@@ -64,7 +64,7 @@ def make(place: Path, receiver: AlertReceiver) -> Iterator[Callable[..., World]]
 # --- whom it calls ---
 
 
-def test_well_and_silent_are_told_apart_and_nobody_is_called(make: Callable[..., World]) -> None:
+def test_healthy_and_silent_differ_and_neither_pages(make: Callable[..., World]) -> None:
     world = make(STEADY)
     tick = world.tick()
     assert tick.status == "no_calls"
@@ -78,7 +78,9 @@ def test_well_and_silent_are_told_apart_and_nobody_is_called(make: Callable[...,
     assert world.receiver.posted == []
 
 
-def test_a_provider_down_is_one_incident_told_once_and_resolved_after_a_window(make: Callable[..., World]) -> None:
+def test_a_provider_outage_is_one_incident_notified_once_and_resolved_after_a_window(
+    make: Callable[..., World],
+) -> None:
     world = make()
     world.both_arms(canary=(60, 40), stable=(600, 400))
     world.calls(100, failed=70, feature="plan", variant="stable")
@@ -104,7 +106,7 @@ def test_a_provider_down_is_one_incident_told_once_and_resolved_after_a_window(m
     assert world.tick(later_s=30).events == ()
 
 
-def test_one_feature_that_fails_is_named_and_its_alert_is_in_the_log(make: Callable[..., World]) -> None:
+def test_a_failing_feature_is_named_and_its_alert_is_logged(make: Callable[..., World]) -> None:
     world = make(STEADY)
     world.calls(100, failed=20, release="v2")
     world.calls(100, feature="plan", release="v2")
@@ -119,7 +121,7 @@ def test_one_feature_that_fails_is_named_and_its_alert_is_in_the_log(make: Calla
     [{"origin": "smoke"}, {"variant": "dogfood"}, {"error_class": "Cancelled"}],
     ids=["smoke", "dogfood", "left"],
 )
-def test_calls_that_are_no_users_calls_call_nobody(make: Callable[..., World], changes: dict[str, Any]) -> None:
+def test_calls_without_users_open_no_incident(make: Callable[..., World], changes: dict[str, Any]) -> None:
     world = make(STEADY)
     error_class = changes.pop("error_class", "ServerError")
     with world.log() as log:
@@ -132,7 +134,7 @@ def test_calls_that_are_no_users_calls_call_nobody(make: Callable[..., World], c
 # --- what it rolls back ---
 
 
-def test_a_candidate_to_blame_is_rolled_back_once(make: Callable[..., World]) -> None:
+def test_a_failing_candidate_is_rolled_back_once(make: Callable[..., World]) -> None:
     world = make()
     world.both_arms(canary=(60, 40), stable=(900, 9))
     tick = world.tick()
@@ -162,7 +164,7 @@ def test_a_candidate_to_blame_is_rolled_back_once(make: Callable[..., World]) ->
     assert "v1 serves" in world.said("resolved")[0]
 
 
-def test_the_next_best_release_is_not_left_when_somebody_was_quicker(make: Callable[..., World]) -> None:
+def test_a_rollback_by_another_process_is_not_repeated(make: Callable[..., World]) -> None:
     world = make()
     world.both_arms(canary=(60, 40), stable=(900, 9))
     world.tick()
@@ -180,7 +182,7 @@ def test_the_next_best_release_is_not_left_when_somebody_was_quicker(make: Calla
     assert len(world.said("rollback_failed")) == 1, "it does not try again"
 
 
-def test_during_the_soak_unchanged_features_bear_witness(make: Callable[..., World]) -> None:
+def test_during_the_soak_unchanged_features_are_the_control(make: Callable[..., World]) -> None:
     world = make(SOAKING)
     world.calls(100, failed=60, release="v2", variant="canary")
     world.calls(100, failed=1, feature="plan", release="v2", variant="canary")
@@ -190,7 +192,7 @@ def test_during_the_soak_unchanged_features_bear_witness(make: Callable[..., Wor
     assert "60 of 100 users failed, with features that it did not change 1 of 100 users" in reason
 
 
-def test_during_the_soak_a_provider_down_or_a_lonely_feature_only_calls(make: Callable[..., World]) -> None:
+def test_during_the_soak_an_unproven_cause_only_alerts(make: Callable[..., World]) -> None:
     world = make(SOAKING)
     world.calls(100, failed=60, release="v2", variant="canary")
     world.tick()
@@ -217,7 +219,7 @@ def test_a_feature_that_failed_before_the_soak_is_not_the_release_s_fault(make: 
     assert world.said("rolled_back") == []
 
 
-def test_a_dry_run_says_it_all_and_does_nothing(make: Callable[..., World]) -> None:
+def test_a_dry_run_reports_everything_and_changes_nothing(make: Callable[..., World]) -> None:
     world = make(dry_run=True)
     world.both_arms(canary=(60, 40), stable=(900, 9))
     before = (world.project.root / "registry.yaml").read_bytes()
@@ -253,7 +255,7 @@ def test_each_environment_has_incidents_and_releases_of_its_own(make: Callable[.
 # --- what it survives ---
 
 
-def test_an_open_incident_is_remembered_and_not_told_again(make: Callable[..., World]) -> None:
+def test_an_open_incident_survives_a_restart_without_a_second_alert(make: Callable[..., World]) -> None:
     world = make(STEADY)
     world.calls(100, failed=20, release="v2")
     world.tick()
@@ -264,7 +266,7 @@ def test_an_open_incident_is_remembered_and_not_told_again(make: Callable[..., W
 
 
 @pytest.mark.parametrize("moment", ["save", "queue", "deliver"])
-def test_whenever_it_dies_the_message_goes_out_once(
+def test_a_killed_watch_sends_each_message_once(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     world = make(STEADY)
@@ -288,7 +290,7 @@ def test_whenever_it_dies_the_message_goes_out_once(
     assert world.paged == [("trigger", "flowai/default/feature/chat")]
 
 
-def test_killed_within_the_rollback_it_is_finished_by_the_next(
+def test_a_watch_killed_during_a_rollback_is_finished_by_the_next(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make()
@@ -307,7 +309,7 @@ def test_killed_within_the_rollback_it_is_finished_by_the_next(
     assert len(world.said("rolled_back")) == 1
 
 
-def test_a_receiver_that_is_busy_is_told_later(make: Callable[..., World]) -> None:
+def test_a_busy_receiver_is_retried_later(make: Callable[..., World]) -> None:
     world = make(STEADY)
     world.receiver.script(Reply(status=429, headers={"Retry-After": "60"}), Reply(status=503))
     world.calls(100, failed=20, release="v2")
@@ -319,7 +321,7 @@ def test_a_receiver_that_is_busy_is_told_later(make: Callable[..., World]) -> No
     assert world.said("notified") == ["webhook: notified", "PagerDuty: notified"]
 
 
-def test_a_registry_edited_into_something_wrong_is_not_used(make: Callable[..., World]) -> None:
+def test_an_invalid_registry_edit_is_not_used(make: Callable[..., World]) -> None:
     world = make(STEADY)
     path = world.project.root / "registry.yaml"
     good = path.read_text()
@@ -338,7 +340,7 @@ def test_a_registry_edited_into_something_wrong_is_not_used(make: Callable[..., 
     assert tick.status == "ok", "by the new rule"
 
 
-def test_a_state_that_is_away_is_said_and_does_not_stop_it(make: Callable[..., World], tmp_path: Path) -> None:
+def test_an_unreachable_state_store_is_a_warning(make: Callable[..., World], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     world = make(STEADY, state=str(tmp_path / "file"))
     world.calls(100, failed=20, release="v2")
@@ -347,7 +349,7 @@ def test_a_state_that_is_away_is_said_and_does_not_stop_it(make: Callable[..., W
     assert world.paged == [("trigger", "flowai/default/feature/chat")]
 
 
-def test_a_disk_that_takes_nothing_is_said_and_stops_no_rollback(
+def test_a_full_disk_is_reported_and_blocks_no_rollback(
     make: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make()
@@ -367,7 +369,7 @@ def test_a_disk_that_takes_nothing_is_said_and_stops_no_rollback(
     assert [one.cause for one in world.tick(restarted=True).incidents] == ["flowai/default/release/v2"]
 
 
-def test_a_damaged_memory_is_said(make: Callable[..., World]) -> None:
+def test_a_damaged_incident_file_is_reported(make: Callable[..., World]) -> None:
     world = make(STEADY)
     (world.project.root / ".flowai/watch").mkdir(parents=True)
     for damage in ('{"incidents": 7}', "\xff", '{"schema_version": 9}'):
@@ -376,7 +378,7 @@ def test_a_damaged_memory_is_said(make: Callable[..., World]) -> None:
         assert "`default.json`" in warning
 
 
-def test_lines_that_cannot_be_used_are_named_and_the_others_count(make: Callable[..., World]) -> None:
+def test_unusable_lines_are_reported_and_the_others_count(make: Callable[..., World]) -> None:
     world = make(STEADY)
     world.tick()
     world.calls(60, failed=10, ago_s=240)
@@ -401,7 +403,7 @@ def test_lines_that_cannot_be_used_are_named_and_the_others_count(make: Callable
     )
 
 
-def test_names_in_a_log_move_no_cursor(make: Callable[..., World]) -> None:
+def test_names_in_a_log_are_escaped_on_screen(make: Callable[..., World]) -> None:
     world = make(STEADY)
     world.calls(100, failed=50, feature="\x1b[2Jchat\n" + "x" * 500, release="v2")
     world.tick()
@@ -411,7 +413,7 @@ def test_names_in_a_log_move_no_cursor(make: Callable[..., World]) -> None:
     assert len(line) < 300
 
 
-def test_two_watches_take_turns_by_what_they_both_remember(make: Callable[..., World]) -> None:
+def test_two_watches_share_incidents(make: Callable[..., World]) -> None:
     world = make()
     world.both_arms(canary=(60, 40), stable=(900, 9))
     other = Watcher(world.context, world.options)
@@ -451,7 +453,7 @@ def live(make: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> Callabl
     return world
 
 
-def test_once_says_how_things_stand(live: Callable[..., World], watch: Command) -> None:
+def test_once_prints_the_status(live: Callable[..., World], watch: Command) -> None:
     world = live()
     assert watch("--once").code == NO_CALLS
     world.calls(100, release="v2")
@@ -475,7 +477,7 @@ def test_once_says_how_things_stand(live: Callable[..., World], watch: Command) 
     assert len(world.paged) == 1
 
 
-def test_json_is_one_object_per_look(live: Callable[..., World], watch: Command) -> None:
+def test_json_is_one_object_per_tick(live: Callable[..., World], watch: Command) -> None:
     world = live()
     world.calls(100, failed=50, release="v2")
     first, second = (json.loads(line) for _ in range(2) for line in watch("--once", "--json").out.splitlines())
@@ -500,7 +502,7 @@ def test_a_wrong_registry_at_the_start_is_the_user_s(live: Callable[..., World],
     assert watch("--once").code == PROJECT
 
 
-def test_a_log_that_cannot_be_read_is_no_good_news(live: Callable[..., World], watch: Command) -> None:
+def test_an_unreadable_log_is_not_healthy(live: Callable[..., World], watch: Command) -> None:
     world = live()
     world.project.write(".flowai/events", "")
     ran = watch("--once")
@@ -508,7 +510,7 @@ def test_a_log_that_cannot_be_read_is_no_good_news(live: Callable[..., World], w
     assert ("warning: the event log: events: Not a directory" in ran.out) is True
 
 
-def test_a_rollback_that_nobody_confirms_is_tried_five_times(live: Callable[..., World], watch: Command) -> None:
+def test_an_unconfirmed_rollback_is_tried_five_times(live: Callable[..., World], watch: Command) -> None:
     world = live(ROLLING)
     world.both_arms(canary=(60, 40), stable=(900, 9))
     world.project.beat(candidate="v2")
@@ -522,7 +524,7 @@ def test_a_rollback_that_nobody_confirms_is_tried_five_times(live: Callable[...,
     assert ("v2 -> v1; 1 of 1 processes confirm" in ran.out) is True
 
 
-def test_the_waiter_ends_it(make: Callable[..., World]) -> None:
+def test_stopping_the_wait_ends_the_watch(make: Callable[..., World]) -> None:
     world = make(STEADY)
     waits: list[float] = []
 
@@ -561,7 +563,7 @@ def started(world: World, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, DONE)])
-def test_signals_end_it_in_good_order(live: Callable[..., World], number: signal.Signals, status: int) -> None:
+def test_signals_end_it_gracefully(live: Callable[..., World], number: signal.Signals, status: int) -> None:
     world = live()
     world.calls(100, failed=50, release="v2")
     with started(world, "--interval", "10m") as process:
@@ -594,7 +596,7 @@ def test_kill_9_while_it_sends_loses_nothing(live: Callable[..., World], watch: 
     assert world.project.pending() == ()
 
 
-def test_two_at_once_open_one_incident_and_roll_back_once(live: Callable[..., World]) -> None:
+def test_two_concurrent_watches_open_one_incident_and_roll_back_once(live: Callable[..., World]) -> None:
     world = live(ROLLING)
     world.both_arms(canary=(60, 40), stable=(900, 9))
     with started(world, "--once", "--json") as one, started(world, "--once", "--json") as other:

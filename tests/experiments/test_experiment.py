@@ -79,7 +79,7 @@ def arms_of(**rates: float) -> dict[str, Arm]:
     return {name: Arm(save_rate=rate) for name, rate in rates.items()}
 
 
-def test_the_arm_that_is_saved_more_often_wins(tmp_path: Path) -> None:
+def test_the_arm_with_the_higher_save_rate_wins(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.3, B=0.4)))
     assert report.verdict == "winner"
     assert report.winner == "B"
@@ -92,7 +92,7 @@ def test_the_arm_that_is_saved_more_often_wins(tmp_path: Path) -> None:
     assert exit_code(report.verdict) == 0
 
 
-def test_equal_arms_have_no_winner_and_say_how_many_users_it_takes(tmp_path: Path) -> None:
+def test_equal_arms_have_no_winner_and_a_needed_user_count(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.30, B=0.32)))
     assert report.verdict == "none"
     assert report.winner is None
@@ -123,7 +123,7 @@ def test_an_arm_that_fails_more_often_does_not_win(tmp_path: Path) -> None:
     assert "B has the best save rate" in report.reasons[1]
 
 
-def test_a_loser_that_fails_does_not_keep_the_winner_from_winning(tmp_path: Path) -> None:
+def test_a_failing_loser_does_not_block_the_winner(tmp_path: Path) -> None:
     arms = {"A": Arm(save_rate=0.4), "B": Arm(save_rate=0.25, error_rate=0.08)}
     report = judged(written(tmp_path, arms=arms))
     assert report.verdict == "winner"
@@ -164,9 +164,7 @@ def _one_more_arm_of_users(trial: Trial) -> list[Event]:
         (_one_more_arm_of_users, "users do not divide evenly: A "),
     ],
 )
-def test_what_is_not_to_be_trusted_is_invalid(
-    tmp_path: Path, more: Callable[[Trial], list[Event]], reason: str
-) -> None:
+def test_untrustworthy_data_is_invalid(tmp_path: Path, more: Callable[[Trial], list[Event]], reason: str) -> None:
     written(tmp_path, arms=arms_of(A=0.3, B=0.5))
     write_events(tmp_path, more(Trial(arms=arms_of(A=0.3, B=0.5))))
     report = judged(tmp_path)
@@ -189,13 +187,13 @@ def test_feedback_that_is_never_sent_is_named(tmp_path: Path) -> None:
     assert "no answer of any arm was saved: is this feedback sent at all?" in report.reasons
 
 
-def test_a_guardrail_without_data_is_never_good_news(tmp_path: Path) -> None:
+def test_a_guardrail_without_data_is_invalid(tmp_path: Path) -> None:
     report = judged(written(tmp_path, arms=arms_of(A=0.3, B=0.5)), guardrails=("error_rate", "hallucination"))
     assert report.verdict == "invalid"
     assert report.reasons == ("no data for hallucination",)
 
 
-def test_who_may_still_save_has_not_failed_to(tmp_path: Path) -> None:
+def test_users_who_may_still_save_count_as_undecided(tmp_path: Path) -> None:
     # the last hour's users have not been heard yet: without the wait each of them would count as a failure
     report = judged(written(tmp_path, arms=arms_of(A=0.5, B=0.5)), hours=4)
     heard = report.pair("A", "B").goal.candidate
@@ -225,7 +223,7 @@ def test_another_goal_may_decide(tmp_path: Path) -> None:
     assert report.pair("A", "B").goal.candidate.rate == 0
 
 
-def test_releases_that_change_meanwhile_are_named_and_do_no_harm(tmp_path: Path) -> None:
+def test_release_changes_during_the_experiment_are_reported(tmp_path: Path) -> None:
     written(tmp_path, arms=arms_of(A=0.3, B=0.4), changes={"release": "v1"})
     later = Trial(arms=arms_of(A=0.3, B=0.4), seed=8, changes={"release": "v2", "variant": "canary"})
     write_experiments(tmp_path, later, process="web-2")
@@ -235,12 +233,12 @@ def test_releases_that_change_meanwhile_are_named_and_do_no_harm(tmp_path: Path)
     assert report.warnings[0].startswith("several releases served: v1, v2; ")
 
 
-def test_our_own_people_are_left_out(tmp_path: Path) -> None:
+def test_dogfood_calls_are_excluded(tmp_path: Path) -> None:
     written(tmp_path, changes={"variant": "dogfood"}, calls_count=400)
     assert all(arm.call_count == 0 for arm in judged(tmp_path).arms.values())
 
 
-def test_nothing_at_all_is_no_crash(tmp_path: Path) -> None:
+def test_an_empty_log_has_no_winner(tmp_path: Path) -> None:
     report = judged(tmp_path / "nowhere")
     assert report.verdict == "none"
     assert report.leader is None

@@ -179,6 +179,7 @@ def test_planted_exercises_are_found_and_unrelated_ones_stay(shared_data: Path) 
     assert len([text for text in others if leaks.find(text)]) <= 0.005 * len(others)  # some exercises are twins
 
 
+@pytest.mark.slow  # searches very long texts
 def test_endless_texts_in_every_case_need_bounded_time() -> None:
     leaks = leaks_of(*(f"{'0' * 15} and then comes number {number * 7919}" for number in range(900)))
     assert leaks.find("0" * 200_000 + "\ud800") is None

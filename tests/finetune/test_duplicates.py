@@ -163,6 +163,7 @@ def test_planted_near_duplicates_are_found_among_many_and_nothing_else() -> None
     assert sum(found[f"c{at}"].reason == "near_duplicate" for at in alike) >= 0.995 * len(alike)
 
 
+@pytest.mark.slow  # compares thousands of pairs
 def test_a_bucket_of_thousands_is_searched_in_bounded_time() -> None:
     pairs = [asked(f"c{at}", sentence(1, 40) + f" {at}", sentence(2, 40) + f" {at}") for at in range(1_500)]
     reads: Counter[str] = Counter()

@@ -117,6 +117,7 @@ rows = st.lists(
 )
 
 
+@pytest.mark.slow  # splits many logs
 @settings(max_examples=60, deadline=None)
 @given(rows, rows, st.randoms(use_true_random=False))
 def test_new_rows_never_move_a_row_and_no_group_is_in_two_splits(
@@ -135,6 +136,7 @@ def test_new_rows_never_move_a_row_and_no_group_is_in_two_splits(
     assert all(len(sides) == 1 for sides in groups.values())
 
 
+@pytest.mark.slow  # splits many logs
 @settings(max_examples=40, deadline=None)
 @given(rows, rows)
 def test_a_cluster_stays_in_its_split_while_the_log_grows(old: list[Pair], new: list[Pair]) -> None:

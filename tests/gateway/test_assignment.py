@@ -46,7 +46,7 @@ def within_four_deviations(count: int, of: int, share: float) -> bool:
 # --- the rule, as it is published ---
 
 
-def test_the_published_vectors_hold() -> None:
+def test_assignments_equal_the_published_vectors() -> None:
     for row in VECTORS["buckets"]:
         assert bucket(row["salt"], row["unit"]) == row["bucket"], row
     for row in VECTORS["variants"]:
@@ -56,7 +56,7 @@ def test_the_published_vectors_hold() -> None:
         assert assign_arm(experiment=row["experiment"], arms=row["arms"], unit=row["unit"]) == row["arm"], row
 
 
-def test_the_vectors_hold_by_the_words_of_the_page() -> None:
+def test_the_documented_algorithm_gives_the_published_vectors() -> None:
     for row in VECTORS["buckets"]:
         text = f"{row['salt']}\0{row['unit']}"
         assert int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) % 10_000 == row["bucket"]
@@ -67,7 +67,7 @@ def test_half_a_surrogate_pair_counts_as_the_replacement_character() -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-def test_the_javascript_of_the_page_gives_the_same() -> None:
+def test_the_documented_javascript_gives_the_same_assignments() -> None:
     (code,) = re.findall(r"^```js\n(.*?)^```$", (REFERENCE / "assignment.md").read_text(), re.DOTALL | re.MULTILINE)
     check = """
     (async () => {
@@ -99,20 +99,20 @@ def test_canary_and_control_have_their_shares(percent: int) -> None:
     assert within_four_deviations(counts["control"], len(USERS), min(percent, 100 - percent) / 100)
 
 
-def test_from_5_to_20_percent_nobody_leaves_the_canary_or_the_control() -> None:
+def test_from_5_to_20_percent_no_user_leaves_the_canary_or_the_control() -> None:
     before, after = ([variant(user, percent) for user in USERS] for percent in (5, 20))
     moved = Counter(itertools.compress(zip(before, after, strict=True), map(str.__ne__, before, after)))
     assert set(moved) == {("stable", "canary"), ("stable", "control")}
 
 
 @given(unit=st.text(), candidate=st.text(), low=st.integers(0, 100), high=st.integers(0, 100))
-def test_raising_the_share_never_moves_anyone_out(unit: str, candidate: str, low: int, high: int) -> None:
+def test_raising_the_share_moves_no_unit_out_of_the_canary(unit: str, candidate: str, low: int, high: int) -> None:
     low, high = sorted((low, high))
     if variant(unit, low, candidate=candidate) == "canary":
         assert variant(unit, high, candidate=candidate) == "canary"
 
 
-def test_all_have_the_candidate_at_100_and_only_the_flagged_before_the_first_percent() -> None:
+def test_at_100_percent_all_get_the_candidate_and_in_dogfood_only_the_flagged() -> None:
     assert {variant(user, 100) for user in USERS[:1000]} == {"canary"}
     assert {variant(user, "dogfood") for user in USERS[:1000]} == {"stable"}
     assert {variant(user, 0) for user in USERS[:1000]} == {"stable"}
@@ -120,7 +120,7 @@ def test_all_have_the_candidate_at_100_and_only_the_flagged_before_the_first_per
         assert variant("anyone", stage, flagged=True) == "dogfood"
 
 
-def test_critical_features_join_late_but_their_testers_do_not_wait() -> None:
+def test_critical_features_join_late_except_for_flagged_calls() -> None:
     assert {variant(user, 24, critical=True) for user in USERS[:1000]} == {"stable"}
     assert {variant(user, 25, critical=True) for user in USERS[:1000]} == {"stable", "canary", "control"}
     assert variant("anyone", 1, critical=True, flagged=True) == "dogfood"
@@ -147,7 +147,7 @@ def test_arms_have_equal_shares_whatever_their_order_in_the_file(count: int) -> 
 
 
 @given(unit=st.text(), arms=st.sets(st.text(), min_size=1, max_size=9))
-def test_everyone_has_an_arm(unit: str, arms: set[str]) -> None:
+def test_every_unit_has_an_arm(unit: str, arms: set[str]) -> None:
     assert assign_arm(experiment="e", arms=arms, unit=unit) in arms
 
 
@@ -164,7 +164,7 @@ def test_everyone_has_an_arm(unit: str, arms: set[str]) -> None:
         (None, None, ("c1", False)),
     ],
 )
-def test_the_user_counts_then_the_session_then_the_call(
+def test_the_assignment_unit_is_the_user_then_the_session_then_the_call(
     user: str | None, session: str | None, expected: tuple[str, bool]
 ) -> None:
     unit = assignment_unit(user=user, session=session, call_id="c1")
@@ -192,18 +192,18 @@ def test_the_user_counts_then_the_session_then_the_call(
         ({"\u212a" * 10_000: "ai-beta"}, False),
     ],
 )
-def test_the_flag_is_read_from_whatever_comes(headers: dict[str, str], expected: Any) -> None:
+def test_the_flag_is_read_from_any_headers(headers: dict[str, str], expected: Any) -> None:
     assert is_flagged(headers, header="X-Feature-Flag", value="ai-beta") is expected
 
 
-def test_letters_that_only_look_like_the_headers_do_not_count() -> None:
+def test_lookalike_letters_do_not_match_the_header() -> None:
     assert not is_flagged({"X-\u212aey": "on"}, header="X-Key", value="on")  # the Kelvin sign folds to k
 
 
-def test_an_empty_value_switches_nothing_on() -> None:
+def test_an_empty_flag_value_matches_nothing() -> None:
     assert not is_flagged({"X-Feature-Flag": ""}, header="X-Feature-Flag", value="")
 
 
 @given(headers=st.dictionaries(st.text(), st.text()))
-def test_no_header_is_too_strange(headers: dict[str, str]) -> None:
+def test_any_header_text_is_accepted(headers: dict[str, str]) -> None:
     assert not is_flagged(headers, header="X-Feature-Flag", value="ai-beta")

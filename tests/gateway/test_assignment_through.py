@@ -68,7 +68,7 @@ PROMPTS = {"v1": "Prompt v1.", "v2": "Prompt v2."}
 # --- rollouts ---
 
 
-def test_each_user_gets_the_side_it_is_assigned_to_and_the_event_says_so(project: Sample) -> None:
+def test_each_user_gets_the_assigned_variant_and_the_event_records_it(project: Sample) -> None:
     rolled_out(project, 5)
     answers = dict(zip(USERS, ask_all(project, [{"user": user} for user in USERS]), strict=True))
     for user, answer in answers.items():
@@ -88,7 +88,7 @@ def test_each_user_gets_the_side_it_is_assigned_to_and_the_event_says_so(project
         assert event.is_sticky
 
 
-def test_a_larger_share_moves_nobody_out(project: Sample) -> None:
+def test_a_larger_share_moves_no_user_out(project: Sample) -> None:
     candidates: list[set[str]] = []
     for stage in (5, 20):
         rolled_out(project, stage)
@@ -135,14 +135,14 @@ def test_a_critical_feature_joins_late(project: Sample) -> None:
     assert seen == [("stable", "v1"), ("stable", "v1"), ("canary", "v2"), ("canary", "v2")]
 
 
-def test_a_bad_candidate_is_no_candidate(project: Sample) -> None:
+def test_a_bad_candidate_does_not_serve(project: Sample) -> None:
     project.registry["bad"] = ["v2"]
     rolled_out(project, 100)
     answers = ask_all(project, [{"user": "ann"}, {"user": "ann", "headers": FLAG}])
     assert [(answer.variant, answer.release) for answer in answers] == [(None, "v1")] * 2
 
 
-def test_a_session_stands_in_for_the_user_and_the_call_for_both(project: Sample) -> None:
+def test_the_session_replaces_a_missing_user_and_the_call_both(project: Sample) -> None:
     rolled_out(project, 50)
     sessions = [f"s{number}" for number in range(20)]
     wishes = [{"session": name} for name in sessions] * 2 + [{} for _ in range(40)]
@@ -162,7 +162,7 @@ def test_an_empty_user_is_no_user(project: Sample) -> None:
     assert len({answer.variant for answer in answers}) == 2, "not all anonymous callers are one"
 
 
-def test_a_model_on_its_own_takes_no_part(project: Sample) -> None:
+def test_direct_model_calls_are_not_assigned(project: Sample) -> None:
     rolled_out(project, 100)
     project.providers["main"].answerer = None
     wish = {"feature": None, "variables": None, "model": "main", "messages": [{"role": "user", "content": "hi"}]}
@@ -189,7 +189,7 @@ def experimental(project: Sample) -> Sample:
     return project
 
 
-def test_each_user_gets_its_arm_and_the_event_says_so(experimental: Sample) -> None:
+def test_each_user_gets_the_assigned_arm_and_the_event_records_it(experimental: Sample) -> None:
     users = USERS[:200]
     answers = ask_all(experimental, [{"user": user} for user in users])
     events = {event.call_id: event for event in experimental.calls}
@@ -214,7 +214,7 @@ def test_each_user_gets_its_arm_and_the_event_says_so(experimental: Sample) -> N
     assert params == {"Prompt v1.": None, "Prompt v3.": 0.5}
 
 
-def test_feedback_and_streams_carry_the_arm_too(experimental: Sample) -> None:
+def test_feedback_and_streams_have_the_arm(experimental: Sample) -> None:
     async def said() -> CompletionResult:
         async with experimental.gateway() as gateway:
             items = [item async for item in gateway.stream("chat", HELLO, user="ann")]
@@ -230,7 +230,7 @@ def test_feedback_and_streams_carry_the_arm_too(experimental: Sample) -> None:
     assert answer.arm == assign_arm(experiment="tone", arms=["A", "B"], unit="ann")
 
 
-def test_the_sides_of_a_rollout_and_the_arms_of_an_experiment_are_independent(experimental: Sample) -> None:
+def test_variants_and_arms_are_independent(experimental: Sample) -> None:
     rolled_out(experimental, 50)
     answers = ask_all(experimental, [{"user": user} for user in USERS])
     table = Counter((answer.variant, answer.arm) for answer in answers)
@@ -246,7 +246,7 @@ def test_the_sides_of_a_rollout_and_the_arms_of_an_experiment_are_independent(ex
     }
 
 
-def test_caches_keep_the_sides_and_the_arms_apart(experimental: Sample) -> None:
+def test_caches_separate_variants_and_arms(experimental: Sample) -> None:
     experimental.registry["features"]["chat"]["cache"] = {"kind": "exact"}
     rolled_out(experimental, 50)
     answers = ask_all(experimental, [{"user": user} for user in USERS[:100]])

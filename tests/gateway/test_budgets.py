@@ -87,7 +87,7 @@ async def call(gateway: Gateway, way: str, text: str = "hello there") -> Complet
 
 
 @pytest.mark.parametrize("way", ["complete", "stream", "raw"])
-def test_a_request_that_is_too_long_is_refused_before_anybody_is_asked(project: Sample, way: str) -> None:
+def test_a_too_long_request_is_refused_before_any_provider_call(project: Sample, way: str) -> None:
     project.feature(budget={"prompt_tokens": 30})
     long = "many words " * 40
 
@@ -118,7 +118,7 @@ def test_a_text_is_counted_where_its_bytes_alone_cannot_decide(project: Sample) 
 # --- dollars ---
 
 
-def test_what_was_set_aside_is_replaced_by_what_was_paid(project: Sample) -> None:
+def test_a_reservation_is_settled_with_the_actual_cost(project: Sample) -> None:
     limited(project, 1.0)
     clock = Clock()
 
@@ -133,7 +133,7 @@ def test_what_was_set_aside_is_replaced_by_what_was_paid(project: Sample) -> Non
     asyncio.run(asked())
 
 
-def test_a_spent_day_refuses_until_midnight_and_a_person_is_told(project: Sample) -> None:
+def test_a_spent_budget_refuses_until_midnight_and_alerts(project: Sample) -> None:
     limited(project, 2.5 * cost_usd())
     clock = Clock()
 
@@ -157,7 +157,7 @@ def test_a_spent_day_refuses_until_midnight_and_a_person_is_told(project: Sample
     assert [event.error_class for event in project.calls] == [None, *["BudgetError"] * 3, None]
 
 
-def test_a_cached_answer_is_free_on_a_spent_day(project: Sample) -> None:
+def test_a_cached_answer_needs_no_budget(project: Sample) -> None:
     limited(project, 2.5 * cost_usd())
     project.feature(cache={"kind": "exact"})
 
@@ -187,7 +187,7 @@ def test_failed_attempts_are_not_billed(project: Sample, way: str) -> None:
     assert asyncio.run(asked()) == 0
 
 
-def test_the_fallback_s_price_is_set_aside_and_paid(project: Sample) -> None:
+def test_the_fallback_s_price_is_reserved_and_settled(project: Sample) -> None:
     project.registry["features"]["chat"]["fallback"] = ["other"]
     limited(project, 1.0)
     clock = Clock()
@@ -208,7 +208,7 @@ def test_the_fallback_s_price_is_set_aside_and_paid(project: Sample) -> None:
 
 
 @pytest.mark.parametrize("way", ["complete", "stream"])
-def test_what_a_caller_leaves_behind_stays_spent(project: Sample, way: str) -> None:
+def test_a_cancelled_call_keeps_its_reservation(project: Sample, way: str) -> None:
     """The provider may bill what it made until then."""
     limited(project, 1.0)
     clock = Clock()
@@ -232,7 +232,7 @@ def test_what_a_caller_leaves_behind_stays_spent(project: Sample, way: str) -> N
     assert asyncio.run(asked()) >= cost_usd(made=2 * MADE_TOKENS)
 
 
-def test_a_caller_cannot_ask_for_more_than_was_set_aside(project: Sample) -> None:
+def test_max_tokens_of_the_caller_are_limited_to_the_reservation(project: Sample) -> None:
     limited(project, 10.0)
 
     async def asked() -> None:

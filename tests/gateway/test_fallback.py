@@ -37,7 +37,7 @@ A, B, C = candidate("a"), candidate("b"), candidate("c")
 
 
 @pytest.mark.parametrize("kind", [*PASSING, AuthError, ModelNotFoundError])
-def test_what_a_fallback_can_serve_is_served_at_once(kind: type[CallError]) -> None:
+def test_a_fallback_answers_at_once_without_a_wait(kind: type[CallError]) -> None:
     world = World()
     world.models.will("a", fails(kind))
     world.models.will("b", "good")
@@ -48,7 +48,7 @@ def test_what_a_fallback_can_serve_is_served_at_once(kind: type[CallError]) -> N
 
 
 @pytest.mark.parametrize("kind", [InvalidRequestError, ContentFilteredError])
-def test_what_the_caller_did_is_the_callers(kind: type[CallError]) -> None:
+def test_caller_errors_use_no_fallback(kind: type[CallError]) -> None:
     world = World()
     world.models.will("a", fails(kind))
     world.models.will("b", "good")
@@ -57,7 +57,7 @@ def test_what_the_caller_did_is_the_callers(kind: type[CallError]) -> None:
     assert world.models.asked_names == ["a"]
 
 
-def test_a_filter_is_gone_around_only_where_the_feature_says_so() -> None:
+def test_a_filtered_answer_falls_back_only_with_fallback_on_filtered() -> None:
     world = World()
     world.models.will("a", fails(ContentFilteredError))
     world.models.will("b", "good")
@@ -88,7 +88,7 @@ def test_a_context_that_is_too_small_needs_a_larger_one_and_never_the_same_reque
     assert world.said == ["a:ContextTooLongError", "b:too_small", "c:ok"]
 
 
-def test_a_context_that_nobody_exceeds_is_the_callers() -> None:
+def test_without_a_larger_context_the_error_is_the_caller_s() -> None:
     world = World()
     world.models.will("a", fails(ContextTooLongError))
     with pytest.raises(ContextTooLongError):
@@ -97,7 +97,7 @@ def test_a_context_that_nobody_exceeds_is_the_callers() -> None:
 
 
 @pytest.mark.parametrize("kind", [TimedOutError, UnreachableError, AuthError])
-def test_a_provider_that_is_silent_or_knows_no_key_is_not_asked_for_a_sibling(kind: type[CallError]) -> None:
+def test_after_a_timeout_or_key_error_models_of_the_same_provider_are_skipped(kind: type[CallError]) -> None:
     world = World()
     world.models.will("a", fails(kind))
     world.models.will("c", "good")
@@ -106,7 +106,7 @@ def test_a_provider_that_is_silent_or_knows_no_key_is_not_asked_for_a_sibling(ki
     assert world.said == [f"a:{kind.__name__}", "b:same_provider", "c:ok"]
 
 
-def test_a_wrong_key_and_a_retired_model_call_a_person() -> None:
+def test_a_wrong_key_and_a_retired_model_raise_alerts() -> None:
     world = World()
     world.models.will("a", fails(AuthError))
     world.models.will("b", fails(ModelNotFoundError))
@@ -118,7 +118,7 @@ def test_a_wrong_key_and_a_retired_model_call_a_person() -> None:
 # --- the same model again ---
 
 
-def test_the_last_rung_is_asked_once_more() -> None:
+def test_the_last_candidate_is_retried_once() -> None:
     world = World()
     world.models.will("a", fails(ServerError))
     world.models.will("b", fails(ServerError), "good")
@@ -127,7 +127,7 @@ def test_the_last_rung_is_asked_once_more() -> None:
     assert 0 <= world.clock.waits_s[0] <= 0.5
 
 
-def test_a_feature_may_want_the_same_model_again_first() -> None:
+def test_a_feature_may_retry_the_same_model_first() -> None:
     world = World()
     world.models.will("a", fails(ServerError), fails(ServerError), "good")
     assert world.complete(A, B, retry=Retry(same_provider=2)).completion.text == "good"
@@ -141,7 +141,7 @@ def test_a_retry_after_within_the_longest_wait_is_waited_for() -> None:
     assert world.clock.waits_s == [pytest.approx(2.01)]
 
 
-def test_a_retry_after_beyond_it_is_not_and_the_provider_rests_for_everyone() -> None:
+def test_a_retry_after_above_the_longest_wait_backs_off_the_provider_for_all_calls() -> None:
     world = World()
     world.models.will("a", fails(RateLimitedError, retry_after_s=20.0), "well again")
     world.models.will("b", "good")
@@ -154,7 +154,7 @@ def test_a_retry_after_beyond_it_is_not_and_the_provider_rests_for_everyone() ->
     assert world.complete(A, B).completion.text == "well again"
 
 
-def test_a_silent_model_is_never_asked_again() -> None:
+def test_a_silent_model_is_not_retried() -> None:
     world = World()
     world.models.will("a", fails(TimedOutError))
     with pytest.raises(TimedOutError):
@@ -162,7 +162,7 @@ def test_a_silent_model_is_never_asked_again() -> None:
     assert world.models.asked_names == ["a"]
 
 
-def test_when_all_others_are_left_alone_the_rung_is_the_last() -> None:
+def test_the_only_available_candidate_counts_as_the_last() -> None:
     world = World()
     world.models.will("b", fails(ServerError))
     for _ in range(6):
@@ -175,7 +175,7 @@ def test_when_all_others_are_left_alone_the_rung_is_the_last() -> None:
 # --- time ---
 
 
-def test_one_deadline_is_shared_and_time_is_kept_for_the_next() -> None:
+def test_candidates_share_one_deadline_with_time_reserved_for_the_next() -> None:
     world = World()
     world.models.will("a", fails(MalformedAnswerError))
     world.models.takes_s = {"a": 20.0}
@@ -187,7 +187,7 @@ def test_one_deadline_is_shared_and_time_is_kept_for_the_next() -> None:
     assert second.total_timeout_s == pytest.approx(10.0)
 
 
-def test_no_model_is_asked_after_the_deadline() -> None:
+def test_no_model_is_called_after_the_deadline() -> None:
     world = World()
     world.models.will("a", fails(MalformedAnswerError))
     world.models.takes_s = {"a": 31.0}
@@ -230,7 +230,7 @@ def test_a_probe_that_fails_opens_it_again() -> None:
     assert world.said == ["a:open", "b:ok"]
 
 
-def test_what_the_caller_did_never_opens_a_breaker() -> None:
+def test_caller_errors_never_open_a_breaker() -> None:
     world = World()
     world.models.will("a", fails(InvalidRequestError))
     for _ in range(20):
@@ -239,7 +239,7 @@ def test_what_the_caller_did_never_opens_a_breaker() -> None:
     assert world.models.asked_names == ["a"] * 20
 
 
-def test_a_caller_who_leaves_gives_the_probe_back() -> None:
+def test_a_cancelled_call_releases_its_probe() -> None:
     world = World()
     world.models.will("a", fails(ServerError))
     world.models.will("b", "good")
@@ -267,7 +267,7 @@ def test_a_caller_who_leaves_gives_the_probe_back() -> None:
 # --- when nothing helps ---
 
 
-def test_the_error_names_every_model_and_when_to_come_back() -> None:
+def test_the_error_names_every_model_and_the_retry_time() -> None:
     world = World()
     world.models.will("a", fails(RateLimitedError, status=429, retry_after_s=7.0))
     world.models.will("b", fails(ServerError, status=503))
@@ -281,7 +281,7 @@ def test_the_error_names_every_model_and_when_to_come_back() -> None:
     assert [type(failure) for failure in caught.value.failures] == [RateLimitedError, ServerError, ServerError]
 
 
-def test_when_all_say_that_the_request_is_wrong_it_is() -> None:
+def test_when_all_available_models_refuse_the_request_the_error_is_invalid_request() -> None:
     world = World()
     world.models.will("a", fails(ServerError))
     world.models.will("b", fails(InvalidRequestError))
@@ -300,7 +300,7 @@ PREFILL: tuple[ChatMessage, ...] = (
 )
 
 
-def test_a_fallback_that_refuses_a_prefill_is_asked_in_words() -> None:
+def test_a_refused_prefill_is_rewritten_as_an_instruction() -> None:
     world = World()
     world.models.will("a", fails(ServerError))
     world.models.will("b", fails(InvalidRequestError), "Once upon a time")
@@ -309,7 +309,7 @@ def test_a_fallback_that_refuses_a_prefill_is_asked_in_words() -> None:
     assert "Once upon" in world.models.asked[-1].messages[-1]["content"]
 
 
-def test_and_streamed_the_prefill_does_not_come_twice() -> None:
+def test_a_streamed_answer_does_not_repeat_the_prefill() -> None:
     world = World()
     world.models.will("a", fails(ServerError))
     world.models.will("b", fails(InvalidRequestError), said("Once upon a time", B.endpoint))
@@ -324,14 +324,14 @@ def texts(items: list[PlannedAttempt | Chunk | AttemptSuccess]) -> list[str]:
     return [f"<{item.candidate.endpoint.name}>" if not isinstance(item, Chunk) else item.text for item in items]
 
 
-def test_a_stream_that_dies_before_its_first_text_moves_on_unseen() -> None:
+def test_a_stream_that_breaks_before_its_first_text_falls_back_unnoticed() -> None:
     world = World()
     world.models.will("a", fails(MalformedAnswerError))
     world.models.will("b", "good one")
     assert texts(world.stream(A, B)) == ["<b>", "good", " one", "<b>"]
 
 
-def test_a_stream_that_dies_after_it_is_an_error_for_who_chose_so() -> None:
+def test_a_stream_that_breaks_after_its_first_text_is_an_error_with_on_break_error() -> None:
     world = World()
     world.models.will("a", ("half of", fails(MalformedAnswerError)))
     world.models.will("b", "good one")
@@ -340,14 +340,14 @@ def test_a_stream_that_dies_after_it_is_an_error_for_who_chose_so() -> None:
     assert world.models.asked_names == ["a"]
 
 
-def test_and_starts_afresh_for_who_chose_that() -> None:
+def test_a_stream_that_breaks_after_its_first_text_restarts_with_on_break_restart() -> None:
     world = World()
     world.models.will("a", ("half of", fails(MalformedAnswerError)))
     world.models.will("b", "good one")
     assert texts(world.stream(A, B, on_break="restart")) == ["<a>", "half", " of", "<b>", "good", " one", "<b>"]
 
 
-def test_a_stream_that_its_reader_leaves_is_no_failure_of_the_provider() -> None:
+def test_a_stream_closed_by_its_reader_is_no_provider_failure() -> None:
     world = World()
     world.models.will("a", "a b c d")
 
@@ -370,7 +370,7 @@ OUTCOMES = st.sampled_from([*PASSING, AuthError, ModelNotFoundError, None])
 
 
 @given(plans=st.lists(OUTCOMES, min_size=1, max_size=6))
-def test_a_call_fails_only_when_no_model_of_its_chain_is_well(plans: list[type[CallError] | None]) -> None:
+def test_a_call_fails_only_if_every_model_of_its_chain_fails(plans: list[type[CallError] | None]) -> None:
     world = World()
     candidates = [candidate(f"m{index}") for index in range(len(plans))]
     for one, kind in zip(candidates, plans, strict=True):

@@ -95,7 +95,7 @@ def _everything_below(root: Path) -> bytes:
 
 @pytest.mark.parametrize("way", EVERY)
 @pytest.mark.parametrize("echo", ECHOES)
-def test_a_key_that_comes_back_is_nowhere_afterwards(
+def test_an_echoed_key_is_in_no_error_event_or_log(
     echo: str,
     way: Way,
     providers: Providers,

@@ -44,7 +44,7 @@ def was_too_slow(row: Row, found: Seen) -> bool:
 
 
 @pytest.mark.parametrize(("row", "way"), CASES, ids=[f"{row.fault}-{row.setting}-{way}" for row, way in CASES])
-def test_a_fault_ends_as_the_table_says(row: Row, way: Way, seen: Callable[[Row, Way], Seen]) -> None:
+def test_each_fault_has_the_documented_result(row: Row, way: Way, seen: Callable[[Row, Way], Seen]) -> None:
     found = seen(row, way)
     if row.gets is None:
         assert type(found.error).__name__ == row.error, found.answer
@@ -69,7 +69,9 @@ def test_a_fault_ends_as_the_table_says(row: Row, way: Way, seen: Callable[[Row,
 
 
 @pytest.mark.parametrize(("row", "way"), CASES, ids=[f"{row.fault}-{row.setting}-{way}" for row, way in CASES])
-def test_the_law(row: Row, way: Way, seen: Callable[[Row, Way], Seen]) -> None:
+def test_no_cut_off_answer_succeeds_and_no_avoidable_failure_occurs(
+    row: Row, way: Way, seen: Callable[[Row, Way], Seen]
+) -> None:
     """No cut-off answer is a success; no call fails that a healthy fallback could have served."""
     found = seen(row, way)
     if found.answer is not None:
@@ -81,7 +83,7 @@ def test_the_law(row: Row, way: Way, seen: Callable[[Row, Way], Seen]) -> None:
     assert is_callers or is_cut or not has_healthy_fallback
 
 
-def test_every_fault_is_asked_whole_and_streamed() -> None:
+def test_every_fault_is_tested_complete_and_streamed() -> None:
     ways: dict[tuple[str, str], set[Way]] = {}
     for row in ROWS:
         ways.setdefault((row.fault, row.setting), set()).update(row.ways)

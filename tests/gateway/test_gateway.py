@@ -35,7 +35,7 @@ CALLED = (("call_1", "weather", '{"city": "Bonn"}'),)
 # --- what comes back ---
 
 
-def test_a_feature_answers_with_all_that_is_known_of_it(project: Sample) -> None:
+def test_a_result_has_every_field(project: Sample) -> None:
     answer = project.ask(user="ann", tenant="acme", session="s1")
     assert answer.text == "main says hello"
     assert answer.feature == "chat"
@@ -61,7 +61,7 @@ def test_a_feature_answers_with_all_that_is_known_of_it(project: Sample) -> None
     assert 0 < answer.ttft_ms <= answer.latency_ms < 10_000
 
 
-def test_what_is_sent_is_the_prompt_with_the_release_s_parameters_and_not_the_user(project: Sample) -> None:
+def test_the_request_has_prompt_and_parameters_but_no_user(project: Sample) -> None:
     project.ask(user="ann", tenant="acme", session="s1")
     (sent,) = project.providers["main"].asked
     assert sent.body["model"] == "gpt-4o-mini"
@@ -73,7 +73,7 @@ def test_what_is_sent_is_the_prompt_with_the_release_s_parameters_and_not_the_us
         assert f'"{name}"' not in json.dumps(sent.body)
 
 
-def test_messages_of_the_caller_s_own_take_the_place_of_the_prompt(project: Sample) -> None:
+def test_messages_replace_the_prompt(project: Sample) -> None:
     answer = project.ask(variables=None, messages=[{"role": "user", "content": "as it is {{text}}"}])
     assert answer.text == "main says hello"
     assert project.providers["main"].asked[0].body["messages"] == [{"role": "user", "content": "as it is {{text}}"}]
@@ -84,7 +84,7 @@ def test_messages_of_the_caller_s_own_take_the_place_of_the_prompt(project: Samp
     assert event.prompt_hash is None
 
 
-def test_a_model_on_its_own_has_no_release_and_no_fallback(project: Sample) -> None:
+def test_a_direct_model_call_has_no_release_and_no_fallback(project: Sample) -> None:
     answer = project.ask(None, None, model="other", messages=RAW)
     assert answer.feature is None
     assert answer.release is None
@@ -99,7 +99,7 @@ def test_a_model_on_its_own_has_no_release_and_no_fallback(project: Sample) -> N
     ] * 2
 
 
-def test_the_record_asks_the_same(project: Sample) -> None:
+def test_a_request_record_gives_the_same_result(project: Sample) -> None:
     async def asked() -> tuple[CompletionResult, CompletionResult]:
         async with project.gateway() as gateway:
             whole = await gateway.complete_request(CompletionRequest(feature="chat", variables=HELLO, user="ann"))
@@ -125,12 +125,12 @@ def test_parameters_of_the_caller_win_up_to_the_feature_s_budget(project: Sample
     assert [body["temperature"] for body in sent[-2:]] == [1.5, 1.5]
 
 
-def test_an_answer_that_is_cut_at_the_limit_says_so(project: Sample) -> None:
+def test_an_answer_cut_at_the_limit_has_the_finish_reason_length(project: Sample) -> None:
     project.providers["main"].default = Reply(text="and so", finish_reason="length")
     assert project.ask().finish_reason == "length"
 
 
-def test_tools_are_called(project: Sample) -> None:
+def test_tool_calls_are_returned(project: Sample) -> None:
     project.providers["main"].default = Reply(text="", tool_calls=CALLED, finish_reason="tool_calls")
     answer = project.ask(params={"tools": [WEATHER], "tool_choice": "auto"})
     assert project.providers["main"].asked[0].body["tools"] == [WEATHER]
@@ -144,7 +144,7 @@ def test_tools_are_called(project: Sample) -> None:
 
 
 @pytest.mark.parametrize(("text", "is_valid"), [('{"city": "Bonn"}', True), ('{"city": "Bo', False)])
-def test_promised_json_is_held_to(project: Sample, text: str, is_valid: bool) -> None:
+def test_requested_json_is_validated(project: Sample, text: str, is_valid: bool) -> None:
     project.providers["main"].default = Reply(text=text)
     asked_for = {"type": "json_object"}
     answer = project.ask(variables=None, messages=RAW, response_format=asked_for)
@@ -153,7 +153,7 @@ def test_promised_json_is_held_to(project: Sample, text: str, is_valid: bool) ->
     assert project.calls[0].json_valid is is_valid
 
 
-def test_the_prompt_s_own_schema_is_sent_and_held_to(project: Sample) -> None:
+def test_the_prompt_s_schema_is_sent_and_validated(project: Sample) -> None:
     prompt = "---\ninput: {schema: {text: string}}\noutput: {schema: {city: string}}\n---\n{{text}}\n"
     project.write("prompts/hello_v1.prompt", prompt)
     project.providers["main"].default = Reply(text='{"city": "Bonn"}')
@@ -162,7 +162,7 @@ def test_the_prompt_s_own_schema_is_sent_and_held_to(project: Sample) -> None:
     assert list(schema["properties"]) == ["city"]
 
 
-def test_a_tier_stands_for_its_models_in_order(project: Sample) -> None:
+def test_a_tier_is_resolved_to_its_models_in_order(project: Sample) -> None:
     project.registry["tiers"] = {"standard": ["main", "other"]}
     project.registry["releases"]["v1"]["chat"]["model"] = "standard"
     project.feature(fallback=[], degrade=None)
@@ -188,7 +188,7 @@ def test_texts_are_embedded(project: Sample) -> None:
     assert project.calls == []
 
 
-def test_switches_leave_out_what_could_hide_a_fault(project: Sample) -> None:
+def test_toggles_switch_off_caches_fallback_and_assignment(project: Sample) -> None:
     project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
     project.registry["rollout"] = {"candidate": "v2", "stage": 100}
     project.feature(cache={"kind": "exact"})
@@ -243,7 +243,7 @@ def test_switches_leave_out_what_could_hide_a_fault(project: Sample) -> None:
         ({"colour": "blue"}, UsageError, "unknown argument", None),
     ],
 )
-def test_what_cannot_be_asked_is_a_typed_error_and_nobody_is_asked(
+def test_invalid_requests_are_typed_errors_without_a_provider_call(
     project: Sample, wishes: dict[str, Any], kind: type[FlowaiError], what: str, hint: str | None
 ) -> None:
     async def refused() -> FlowaiError:
@@ -262,7 +262,7 @@ def test_what_cannot_be_asked_is_a_typed_error_and_nobody_is_asked(
     assert project.calls == [], "what never was a call is not counted as one"
 
 
-def test_without_a_key_the_variable_is_named_and_nobody_is_asked(project: Sample) -> None:
+def test_a_missing_key_names_the_variable_without_a_provider_call(project: Sample) -> None:
     project.feature(fallback=[], degrade=None)
 
     async def refused() -> None:
@@ -274,7 +274,7 @@ def test_without_a_key_the_variable_is_named_and_nobody_is_asked(project: Sample
     assert project.requests == {}
 
 
-def test_a_model_whose_key_is_missing_does_not_stop_the_others(project: Sample) -> None:
+def test_a_model_with_a_missing_key_is_skipped(project: Sample) -> None:
     project.registry["models"]["main"]["api_key"] = "${NEVER_SET}"
     project.write()
     answer = project.ask()
@@ -285,7 +285,7 @@ def test_a_model_whose_key_is_missing_does_not_stop_the_others(project: Sample) 
     ]
 
 
-def test_a_wrong_project_says_so_when_it_is_opened(project: Sample, tmp_path: Path) -> None:
+def test_an_invalid_project_is_an_error_when_opened(project: Sample, tmp_path: Path) -> None:
     async def opened(root: Path) -> None:
         async with Gateway(root, settings=project.settings()):
             pass

@@ -36,7 +36,7 @@ def kept(project: Sample, *calls: dict[str, Any]) -> list[str]:
     return asyncio.run(asked())
 
 
-def test_a_hundred_identical_calls_at_once_ask_once(project: Sample) -> None:
+def test_a_hundred_identical_concurrent_calls_make_one_request(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.providers["main"].default = Reply(text="one for all", delay_s=0.2)
 
@@ -53,7 +53,7 @@ def test_a_hundred_identical_calls_at_once_ask_once(project: Sample) -> None:
     assert len(project.calls) == 100
 
 
-def test_the_leader_may_leave_while_others_wait(project: Sample) -> None:
+def test_a_cancelled_leader_does_not_cancel_its_followers(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.providers["main"].default = Reply(text="one for all", delay_s=0.3)
 
@@ -71,7 +71,7 @@ def test_the_leader_may_leave_while_others_wait(project: Sample) -> None:
     assert project.requests == {"main": 1}
 
 
-def test_only_the_same_question_of_the_same_tenant_is_a_hit(project: Sample) -> None:
+def test_only_an_equal_request_of_the_same_tenant_is_a_hit(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.feature("chat2", **project.registry["features"]["chat"])
     project.registry["releases"]["v1"]["chat2"] = project.registry["releases"]["v1"]["chat"]
@@ -113,7 +113,7 @@ def test_a_new_prompt_hash_or_model_is_a_miss(project: Sample) -> None:
         (Reply(status=400), "InvalidRequestError"),
     ],
 )
-def test_what_is_no_whole_answer_of_the_model_asked_is_not_kept(project: Sample, reply: Reply, verdict: str) -> None:
+def test_incomplete_and_fallback_answers_are_not_cached(project: Sample, reply: Reply, verdict: str) -> None:
     project.feature(cache={"kind": "exact"})
     project.providers["main"].default = reply
     assert kept(project, {}, {}) == [verdict, verdict]
@@ -123,14 +123,14 @@ def test_what_is_no_whole_answer_of_the_model_asked_is_not_kept(project: Sample,
         assert project.calls[-1].degraded
 
 
-def test_invalid_json_is_not_kept(project: Sample) -> None:
+def test_invalid_json_is_not_cached(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.providers["main"].script(Reply(text='{"a'), Reply(text='{"a": 1}'))
     wish = {"variables": None, "messages": RAW, "response_format": {"type": "json_object"}}
     assert kept(project, wish, wish, wish) == ["miss", "miss", "exact"]
 
 
-def test_answers_that_a_model_would_vary_are_kept_only_where_the_feature_says_so(project: Sample) -> None:
+def test_varying_answers_are_cached_only_with_any_temperature(project: Sample) -> None:
     binding = project.registry["releases"]["v1"]["chat"]
     for params in ({"temperature": 0.7}, {}):
         binding["params"] = params
@@ -140,12 +140,12 @@ def test_answers_that_a_model_would_vary_are_kept_only_where_the_feature_says_so
             assert kept(project, {"tenant": tenant}, {"tenant": tenant}) == ["miss", verdict]
 
 
-def test_a_call_without_the_cache_neither_finds_nor_keeps(project: Sample) -> None:
+def test_a_call_without_the_cache_neither_reads_nor_writes_it(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     assert kept(project, {"use_cache": False}, {}, {"use_cache": False}, {}) == ["miss", "miss", "miss", "exact"]
 
 
-def test_a_cache_that_cannot_be_used_fails_no_call(project: Sample) -> None:
+def test_an_unusable_cache_fails_no_call(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     (project.root / ".flowai").mkdir()
     (project.root / ".flowai" / "cache").write_text("no directory")

@@ -41,7 +41,7 @@ def full_disk(most_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_events_wait_until_they_can_be_written(project: Sample) -> None:
+def test_events_are_buffered_until_they_can_be_written(project: Sample) -> None:
     blocked = project.root / ".flowai" / "events"
     blocked.parent.mkdir()
     blocked.write_text("in the way of the directory")
@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_for_everything_fails_no_call(project: Sample) -> No
     assert project.feedback == []
 
 
-def test_what_waits_is_limited_and_the_newest_is_kept(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_buffer_is_limited_and_keeps_the_newest_events(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_writer, "MAX_BUFFERED_EVENTS", 4)
     blocked = project.root / ".flowai" / "events"
     blocked.parent.mkdir()
@@ -114,7 +114,7 @@ def test_what_waits_is_limited_and_the_newest_is_kept(project: Sample, monkeypat
     assert len(written) >= 3
 
 
-def test_what_waits_is_written_when_the_gateway_is_closed(project: Sample) -> None:
+def test_buffered_events_are_written_when_the_gateway_closes(project: Sample) -> None:
     blocked = project.root / ".flowai" / "events"
     blocked.parent.mkdir()
     blocked.write_text("in the way")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # --- the event ---
 
 
-def test_the_event_of_a_miss_says_everything(project: Sample) -> None:
+def test_the_event_of_a_miss_has_every_field(project: Sample) -> None:
     answer = project.ask(user="ann", tenant="acme", session="s1")
     (event,) = project.calls
     assert event.call_id == answer.call_id
@@ -63,7 +63,7 @@ def test_the_event_of_a_miss_says_everything(project: Sample) -> None:
     assert event.content is None
 
 
-def test_the_event_of_a_hit_is_free_and_asked_nobody(project: Sample) -> None:
+def test_the_event_of_a_hit_has_no_cost_and_no_attempts(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
 
     async def asked() -> list[CompletionResult]:
@@ -113,7 +113,7 @@ def test_a_degraded_answer_is_flagged_with_its_disclaimer_and_model(project: Sam
     assert event.error_class is None
 
 
-def test_the_event_of_a_failure_names_the_error_and_who_was_asked_last(project: Sample) -> None:
+def test_the_event_of_a_failure_names_the_error_and_the_last_provider(project: Sample) -> None:
     for provider in project.providers.values():
         provider.default = Reply(status=503)
     with pytest.raises(AllModelsFailedError) as failed:
@@ -131,7 +131,7 @@ def test_the_event_of_a_failure_names_the_error_and_who_was_asked_last(project: 
     assert {attempt.model for attempt in event.attempts} == {"main", "other", "small"}
 
 
-def test_an_error_of_the_caller_s_is_passed_on_as_it_is(project: Sample) -> None:
+def test_a_caller_error_is_passed_on_unchanged(project: Sample) -> None:
     project.providers["main"].default = Reply(status=400)
     with pytest.raises(InvalidRequestError) as failed:
         project.ask()
@@ -140,7 +140,7 @@ def test_an_error_of_the_caller_s_is_passed_on_as_it_is(project: Sample) -> None
     assert project.calls[0].error_class == "InvalidRequestError"
 
 
-def test_the_wait_for_the_first_token_includes_what_failed_before(project: Sample) -> None:
+def test_the_time_to_first_token_includes_failed_attempts(project: Sample) -> None:
     project.providers["main"].default = Reply(status=503, delay_s=0.2)
     project.ask()
     (event,) = project.calls
@@ -149,7 +149,7 @@ def test_the_wait_for_the_first_token_includes_what_failed_before(project: Sampl
     assert event.latency_ms >= event.ttft_ms >= event.attempts[1].at_ms >= 200
 
 
-def test_the_event_of_a_call_whose_caller_leaves_says_cancelled(project: Sample) -> None:
+def test_the_event_of_a_cancelled_call_is_cancelled(project: Sample) -> None:
     project.providers["main"].default = Reply(fault="silent")
 
     async def left() -> None:
@@ -171,7 +171,7 @@ def test_the_event_of_a_call_whose_caller_leaves_says_cancelled(project: Sample)
 
 
 @pytest.mark.parametrize("log_content", ["none", "redacted"])
-def test_content_is_kept_only_where_the_feature_says_so_and_without_secrets(project: Sample, log_content: str) -> None:
+def test_content_is_logged_only_with_log_content_and_without_secrets(project: Sample, log_content: str) -> None:
     secret = "sk-ant-api03-" + "Zx9" * 10
     project.feature(log_content=log_content)
     project.providers["main"].default = Reply(text=f"you said {secret} and {KEY}")
@@ -189,7 +189,7 @@ def test_content_is_kept_only_where_the_feature_says_so_and_without_secrets(proj
         assert planted.encode() not in written
 
 
-def test_the_content_of_a_failed_call_is_what_was_asked(project: Sample) -> None:
+def test_the_content_of_a_failed_call_is_its_request(project: Sample) -> None:
     project.feature(log_content="redacted", fallback=[], degrade=None)
     project.providers["main"].default = Reply(status=400)
     with pytest.raises(InvalidRequestError):
@@ -200,7 +200,7 @@ def test_the_content_of_a_failed_call_is_what_was_asked(project: Sample) -> None
     assert "hello there" in content.messages[-1]["content"]
 
 
-def test_origin_says_what_the_calls_are_for(project: Sample) -> None:
+def test_events_have_the_gateway_s_origin(project: Sample) -> None:
     async def asked() -> None:
         async with Gateway(project.root, origin="serve", settings=project.settings()) as gateway:
             answer = await gateway.complete("chat", HELLO)
@@ -214,7 +214,7 @@ def test_origin_says_what_the_calls_are_for(project: Sample) -> None:
 # --- feedback, explanations, standing ---
 
 
-def test_feedback_carries_the_call_s_facts(project: Sample) -> None:
+def test_feedback_has_the_call_s_fields(project: Sample) -> None:
     project.feature(log_content="redacted")
 
     async def asked() -> CompletionResult:
@@ -242,7 +242,7 @@ def test_feedback_carries_the_call_s_facts(project: Sample) -> None:
     assert unknown.release is None
 
 
-def test_an_edited_text_is_kept_only_where_contents_are(project: Sample) -> None:
+def test_an_edited_text_is_logged_only_with_log_content(project: Sample) -> None:
     async def asked() -> None:
         async with project.gateway() as gateway:
             answer = await gateway.complete("chat", HELLO)
@@ -270,7 +270,7 @@ def test_feedback_finds_calls_of_another_process(project: Sample) -> None:
     assert explanation.breakers is None
 
 
-def test_an_explanation_tells_each_attempt_the_breakers_and_the_pins_passed_over(project: Sample) -> None:
+def test_an_explanation_has_attempts_breakers_and_skipped_pins(project: Sample) -> None:
     project.registry["releases"]["v0"] = {"extends": "v1"}
     project.registry["bad"] = ["v0"]
     project.registry["policies"] = {"breaker": {"failures": 1}}
@@ -297,7 +297,7 @@ def test_an_explanation_tells_each_attempt_the_breakers_and_the_pins_passed_over
     assert any("v0" in warning for warning in explanation.warnings)
 
 
-def test_standing_tells_what_can_be_asked_and_what_is_open(project: Sample) -> None:
+def test_the_status_has_features_and_open_breakers(project: Sample) -> None:
     project.registry["policies"] = {"breaker": {"failures": 1}}
     project.write()
     project.providers["main"].default = Reply(status=503)
@@ -324,7 +324,7 @@ def test_standing_tells_what_can_be_asked_and_what_is_open(project: Sample) -> N
     assert after.dropped_event_count == 0
 
 
-def test_a_call_that_is_too_long_or_too_dear_is_an_event_too(project: Sample) -> None:
+def test_a_budget_refusal_is_an_event(project: Sample) -> None:
     project.feature(budget={"prompt_tokens": 20})
     with pytest.raises(BudgetError):
         project.ask(variables={"text": "many words " * 50})

@@ -25,7 +25,7 @@ def test_a_gateway_needs_no_with_block_but_may_be_closed_twice(project: Sample) 
     assert len(project.calls) == 1
 
 
-def test_a_closed_gateway_says_so_until_it_is_opened_again(project: Sample) -> None:
+def test_a_closed_gateway_raises_until_it_is_opened_again(project: Sample) -> None:
     async def used() -> None:
         gateway = project.gateway()
         async with gateway:
@@ -59,7 +59,7 @@ def test_one_gateway_serves_one_event_loop_after_another(project: Sample) -> Non
     assert project.requests == {"main": 9}
 
 
-def test_two_gateways_of_one_process_do_not_meet(project: Sample, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_gateways_in_one_process_are_independent(project: Sample, tmp_path_factory: pytest.TempPathFactory) -> None:
     with sample(tmp_path_factory.mktemp("second")) as second:
         second.providers["main"].default = Reply(text="second")
 
@@ -101,7 +101,7 @@ def test_nothing_stays_open_when_it_is_closed(project: Sample) -> None:
 
 
 @pytest.mark.parametrize("way", ["complete", "stream"])
-def test_a_close_ends_what_is_under_way(project: Sample, way: str) -> None:
+def test_closing_ends_calls_in_flight(project: Sample, way: str) -> None:
     project.providers["main"].default = Reply(fault="stall")
 
     async def used() -> BaseException | None:
@@ -123,7 +123,7 @@ def test_a_close_ends_what_is_under_way(project: Sample, way: str) -> None:
     assert open_descriptors() <= before
 
 
-def test_a_gateway_that_nobody_closes_is_closed_with_its_event_loop(project: Sample) -> None:
+def test_an_unclosed_gateway_closes_with_its_event_loop(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     project.ask()
     before = open_descriptors()

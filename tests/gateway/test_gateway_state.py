@@ -198,7 +198,7 @@ def test_a_redis_that_is_killed_and_restarted_fails_no_call(tmp_path: Path) -> N
         assert "state" in {alert.cause for alert in project.alerts}
 
 
-def test_without_a_redis_from_the_start_each_process_goes_on_alone(tmp_path: Path) -> None:
+def test_without_redis_each_process_uses_its_own_state(tmp_path: Path) -> None:
     async def served(project: Sample, server: RedisServer) -> None:
         async with project.gateway() as gateway:
             for _ in range(3):

@@ -42,7 +42,7 @@ def broken(project: Sample, kind: type[Exception], **wishes: Any) -> tuple[list[
     return asyncio.run(streamed())
 
 
-def test_who_answers_comes_first_then_the_pieces_then_the_whole(project: Sample) -> None:
+def test_a_stream_yields_the_start_the_chunks_and_the_result(project: Sample) -> None:
     (started, *pieces, answer), text, _ = stream(project, user="ann", tenant="acme")
     assert isinstance(started, StreamStarted)
     assert isinstance(answer, CompletionResult)
@@ -70,7 +70,7 @@ def test_who_answers_comes_first_then_the_pieces_then_the_whole(project: Sample)
     assert event.cost_usd == answer.cost_usd
 
 
-def test_pieces_come_as_the_provider_sends_them(project: Sample) -> None:
+def test_chunks_arrive_as_the_provider_sends_them(project: Sample) -> None:
     project.providers["main"].default = Reply(text="first half second half", fault="stall")
 
     async def first() -> str:
@@ -106,7 +106,7 @@ def test_a_hit_streams_the_same_way(project: Sample) -> None:
     assert project.requests == {"main": 1}
 
 
-def test_tools_come_in_pieces_and_whole(project: Sample) -> None:
+def test_tool_calls_are_in_chunks_and_in_the_result(project: Sample) -> None:
     called = (("call_1", "weather", '{"city": "Bonn"}'),)
     project.providers["main"].default = Reply(text="", tool_calls=called, finish_reason="tool_calls")
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
@@ -118,7 +118,7 @@ def test_tools_come_in_pieces_and_whole(project: Sample) -> None:
     assert answer.tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
 
 
-def test_before_the_first_text_a_dead_provider_is_not_noticed(project: Sample) -> None:
+def test_before_the_first_text_a_broken_stream_falls_back_unnoticed(project: Sample) -> None:
     project.providers["main"].default = Reply(status=503)
     project.providers["other"].default = Reply(fault="role_only")
     project.feature(timeout={"first_token": "2s", "total": "30s"})
@@ -141,7 +141,7 @@ def test_before_the_first_text_a_dead_provider_is_not_noticed(project: Sample) -
 
 
 @pytest.mark.parametrize("fault", ["cut", "reset_after_headers", "error_chunk"])
-def test_a_stream_that_dies_after_its_first_text_is_an_error_and_no_answer(project: Sample, fault: Any) -> None:
+def test_a_stream_that_breaks_after_its_first_text_is_an_error_without_a_result(project: Sample, fault: Any) -> None:
     project.providers["main"].default = Reply(fault=fault)
     items, error = broken(project, Exception)
     assert [type(item) for item in items] == [StreamStarted, TextChunk]
@@ -153,7 +153,7 @@ def test_a_stream_that_dies_after_its_first_text_is_an_error_and_no_answer(proje
     assert project.requests == {"main": 1}
 
 
-def test_with_restart_the_next_model_answers_from_its_begin(project: Sample) -> None:
+def test_with_restart_the_next_model_answers_from_the_start(project: Sample) -> None:
     project.providers["main"].default = Reply(text="main breaks off here", fault="cut")
     project.providers["other"].default = Reply(text="other breaks off here", fault="cut")
     items, _, answer = stream(project, on_break="restart")
@@ -173,7 +173,7 @@ def test_with_restart_the_next_model_answers_from_its_begin(project: Sample) -> 
     assert answer.degraded is True
 
 
-def test_when_every_restart_dies_the_stream_ends_in_an_error(project: Sample) -> None:
+def test_when_every_restart_breaks_the_stream_is_an_error(project: Sample) -> None:
     for provider in project.providers.values():
         provider.default = Reply(fault="cut")
     items, error = broken(project, AllModelsFailedError, on_break="restart")
@@ -224,7 +224,7 @@ def test_each_piece_may_be_awaited_in_a_task_of_its_own(project: Sample) -> None
 
 
 @pytest.mark.parametrize("after", [StreamStarted, TextChunk])
-def test_who_leaves_a_stream_leaves_nothing_behind(project: Sample, after: type[StreamEvent]) -> None:
+def test_a_stream_closed_early_leaves_nothing_open(project: Sample, after: type[StreamEvent]) -> None:
     stream(project)
     before = open_descriptors()
     project.providers["main"].default = Reply(text="some words", fault="stall")
@@ -262,7 +262,7 @@ def test_a_cancelled_reader_ends_the_call(project: Sample) -> None:
     assert [event.error_class for event in project.calls] == ["Cancelled"]
 
 
-def test_a_reader_that_stops_at_the_answer_has_had_a_whole_call(project: Sample) -> None:
+def test_a_stream_read_to_its_result_is_a_complete_call(project: Sample) -> None:
     async def read() -> None:
         async with project.gateway() as gateway:
             items = gateway.stream("chat", HELLO)
@@ -275,7 +275,7 @@ def test_a_reader_that_stops_at_the_answer_has_had_a_whole_call(project: Sample)
     assert [event.error_class for event in project.calls] == [None]
 
 
-def test_a_stream_that_nobody_reads_is_no_call(project: Sample) -> None:
+def test_an_unread_stream_makes_no_call(project: Sample) -> None:
     async def unread() -> None:
         async with project.gateway() as gateway:
             await gateway.stream("chat", HELLO).aclose()
@@ -285,7 +285,7 @@ def test_a_stream_that_nobody_reads_is_no_call(project: Sample) -> None:
     assert project.calls == []
 
 
-def test_a_streamed_answer_that_is_not_whole_is_not_kept(project: Sample) -> None:
+def test_an_incomplete_streamed_answer_is_not_cached(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     main = project.providers["main"]
     main.script(Reply(finish_reason="length"), Reply(fault="cut"))

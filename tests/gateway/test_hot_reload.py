@@ -42,7 +42,7 @@ def tell_versions(asked: Asked) -> Reply:
 # --- what changes ---
 
 
-def test_thousands_of_calls_and_no_mixed_version(project: Sample) -> None:
+def test_no_call_mixes_two_versions_during_reloads(project: Sample) -> None:
     project.providers["main"].answerer = tell_versions
     for number in (1, 2):
         version(project, number)
@@ -116,7 +116,7 @@ def test_a_prompt_that_changes_together_with_the_registry_is_served_together_wit
     assert [text for text in seen if len(set(text.split())) != 1] == []
 
 
-def test_a_call_under_way_keeps_the_version_it_began_with(project: Sample) -> None:
+def test_a_call_in_flight_keeps_its_version(project: Sample) -> None:
     project.providers["main"].default = Reply(status=503, delay_s=0.5)
     project.providers["other"].answerer = lambda asked: Reply(text=asked.body["messages"][0]["content"].strip())
 
@@ -191,7 +191,7 @@ def test_a_key_of_the_project_s_own_file_is_read_again(project: Sample) -> None:
 # --- what was released stays ---
 
 
-def test_a_running_gateway_keeps_a_released_prompt_and_a_fresh_one_warns(project: Sample) -> None:
+def test_a_running_gateway_keeps_a_released_prompt_and_a_new_gateway_warns(project: Sample) -> None:
     project.providers["main"].answerer = lambda asked: Reply(text=asked.body["messages"][0]["content"].strip())
 
     async def serve() -> None:
@@ -237,7 +237,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_a_wrong_registry_is_told_once_and_the_last_good_one_serves(project: Sample, how: str) -> None:
+def test_an_invalid_registry_is_reported_once_and_the_last_valid_one_serves(project: Sample, how: str) -> None:
     good = (project.root / "registry.yaml").read_text()
     wrong = WRONG[how]
     if how == "half written":
@@ -267,7 +267,7 @@ def test_a_wrong_registry_is_told_once_and_the_last_good_one_serves(project: Sam
     assert {event.error_class for event in project.calls} == {None}
 
 
-def test_a_deleted_registry_is_a_wrong_one(project: Sample) -> None:
+def test_a_deleted_registry_is_an_invalid_one(project: Sample) -> None:
     async def served() -> None:
         async with project.gateway() as gateway:
             (project.root / "registry.yaml").unlink()
@@ -280,7 +280,7 @@ def test_a_deleted_registry_is_a_wrong_one(project: Sample) -> None:
     assert [alert.cause for alert in project.alerts] == ["registry"]
 
 
-def test_a_new_release_with_a_wrong_prompt_serves_as_soon_as_the_prompt_is_mended(project: Sample) -> None:
+def test_a_new_release_with_an_invalid_prompt_serves_once_the_prompt_is_fixed(project: Sample) -> None:
     project.write("prompts/hello_v3.prompt", "{{#if text}}never closed")
 
     async def served() -> None:
@@ -298,7 +298,7 @@ def test_a_new_release_with_a_wrong_prompt_serves_as_soon_as_the_prompt_is_mende
     asyncio.run(served())
 
 
-def test_a_wrong_prompt_of_another_release_is_a_warning_until_it_is_mended(project: Sample) -> None:
+def test_an_invalid_prompt_of_another_release_is_a_warning_until_fixed(project: Sample) -> None:
     project.registry["releases"]["v0"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v0"}}
     project.write()
 
@@ -317,7 +317,7 @@ def test_a_wrong_prompt_of_another_release_is_a_warning_until_it_is_mended(proje
     asyncio.run(served())
 
 
-def test_a_registry_written_slowly_in_place_is_served_when_it_is_whole(project: Sample) -> None:
+def test_a_registry_written_slowly_in_place_is_served_when_complete(project: Sample) -> None:
     project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
     project.registry["current"] = "v2"
     text = json.dumps(project.registry)
@@ -336,7 +336,7 @@ def test_a_registry_written_slowly_in_place_is_served_when_it_is_whole(project: 
     asyncio.run(served())
 
 
-def test_an_environment_s_file_that_goes_away_is_a_wrong_registry(project: Sample) -> None:
+def test_a_deleted_environment_file_is_an_invalid_registry(project: Sample) -> None:
     own = json.dumps({"extends": "registry.yaml", "current": "v2"})
     project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
     project.write()

@@ -37,9 +37,7 @@ def providers() -> Iterator[Providers]:
 
 
 @pytest.mark.parametrize("death", DEATHS)
-def test_no_call_fails_and_the_dead_provider_is_soon_left_alone(
-    death: str, providers: Providers, tmp_path: Path
-) -> None:
+def test_during_an_outage_no_call_fails_and_the_breaker_opens(death: str, providers: Providers, tmp_path: Path) -> None:
     listens = DEATHS[death] is not None
     write_project(tmp_path, providers, listens=listens, first_token_s=FIRST_TOKEN_S, total_s=4 * FIRST_TOKEN_S)
     providers.do("primary", DEATHS[death])

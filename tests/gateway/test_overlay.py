@@ -45,7 +45,7 @@ def store(project: Sample) -> SqliteStateStore:
     return SqliteStateStore(project.root / ".flowai", lambda: datetime.now(UTC).timestamp())
 
 
-def test_a_rollback_reaches_calls_and_the_heartbeat_says_so(project: Sample) -> None:
+def test_a_rollback_reaches_calls_and_heartbeats(project: Sample) -> None:
     in_rollout(project)
 
     async def served() -> None:
@@ -104,7 +104,7 @@ def test_the_overlay_s_release_wins_over_the_registry_s_until_it_is_cleared(proj
     asyncio.run(served())
 
 
-def test_a_bad_pin_is_passed_over_with_a_warning(project: Sample) -> None:
+def test_a_bad_pin_is_skipped_with_a_warning(project: Sample) -> None:
     project.registry["releases"]["v2"] = {"extends": "v1", "chat": {"prompt": "prompts/hello_v2"}}
     project.write()
 
@@ -124,7 +124,7 @@ def test_a_bad_pin_is_passed_over_with_a_warning(project: Sample) -> None:
     asyncio.run(served())
 
 
-def test_when_every_release_is_bad_calls_say_so_and_recover(project: Sample) -> None:
+def test_when_every_release_is_bad_calls_fail_and_recover(project: Sample) -> None:
     async def served() -> None:
         other = store(project)
         async with project.gateway() as gateway:

@@ -47,7 +47,7 @@ def test_a_score_is_in_the_log_when_it_returns(project: Sample) -> None:
     assert last.at >= first.at
 
 
-def test_the_sync_gateway_scores_too_and_a_call_of_another_process_is_no_hindrance(project: Sample) -> None:
+def test_the_sync_gateway_scores_calls_of_other_processes_too(project: Sample) -> None:
     with SyncGateway(project.root, settings=project.settings()) as gateway:
         gateway.score("of another day", name="tone", passed=True, judge=f"judge with {KEY}")
     (score,) = project.logged(ScoreEvent)
@@ -62,7 +62,7 @@ def test_the_sync_gateway_scores_too_and_a_call_of_another_process_is_no_hindran
     [{"name": ""}, {"score": 1.01}, {"score": -0.1}, {"score": float("nan")}, {"passed": "yes"}, {"call_id": ""}],
     ids=str,
 )
-def test_what_no_reader_would_take_is_refused(project: Sample, wrong: dict[str, Any]) -> None:
+def test_invalid_scores_are_refused(project: Sample, wrong: dict[str, Any]) -> None:
     given = {"call_id": "c1", "name": "hallucination", "passed": True, **wrong}
     with SyncGateway(project.root, settings=project.settings()) as gateway, pytest.raises(UsageError):
         gateway.score(given.pop("call_id"), **given)

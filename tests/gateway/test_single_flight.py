@@ -34,7 +34,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_hundred_callers_share_one_piece_of_work() -> None:
+def test_a_hundred_callers_share_one_task() -> None:
     async def scene() -> None:
         flight, work = SingleFlight(), Work()
         callers = [asyncio.ensure_future(flight.run("k", work)) for _ in range(100)]
@@ -48,7 +48,7 @@ def test_a_hundred_callers_share_one_piece_of_work() -> None:
     asyncio.run(scene())
 
 
-def test_other_keys_and_later_callers_begin_anew() -> None:
+def test_other_keys_and_later_callers_start_new_tasks() -> None:
     async def scene() -> None:
         flight, work = SingleFlight(), Work()
         work.go.set()
@@ -60,7 +60,7 @@ def test_other_keys_and_later_callers_begin_anew() -> None:
     asyncio.run(scene())
 
 
-def test_the_work_outlives_the_caller_who_began_it() -> None:
+def test_the_task_outlives_its_first_caller() -> None:
     async def scene() -> None:
         flight, work = SingleFlight(), Work()
         first, second = (asyncio.ensure_future(flight.run("k", work)) for _ in range(2))
@@ -76,7 +76,7 @@ def test_the_work_outlives_the_caller_who_began_it() -> None:
     asyncio.run(scene())
 
 
-def test_work_that_nobody_waits_for_is_cancelled_and_the_next_caller_begins_anew() -> None:
+def test_a_task_without_waiters_is_cancelled_and_the_next_caller_starts_over() -> None:
     async def scene() -> None:
         flight, work = SingleFlight(), Work()
         callers = [asyncio.ensure_future(flight.run("k", work)) for _ in range(3)]
@@ -91,7 +91,7 @@ def test_work_that_nobody_waits_for_is_cancelled_and_the_next_caller_begins_anew
     asyncio.run(scene())
 
 
-def test_who_comes_while_the_last_one_leaves_gets_work_of_their_own() -> None:
+def test_a_caller_during_the_cancellation_starts_a_new_task() -> None:
     async def scene() -> None:
         flight, work = SingleFlight(), Work()
         leaving = asyncio.ensure_future(flight.run("k", work))
@@ -106,7 +106,7 @@ def test_who_comes_while_the_last_one_leaves_gets_work_of_their_own() -> None:
     asyncio.run(scene())
 
 
-def test_everyone_gets_the_error() -> None:
+def test_all_callers_get_the_error() -> None:
     async def fail() -> str:
         await asyncio.sleep(0)
         raise ValueError("no")
@@ -119,7 +119,7 @@ def test_everyone_gets_the_error() -> None:
     asyncio.run(scene())
 
 
-def test_an_error_that_nobody_waited_for_makes_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_without_waiters_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         flight, go = SingleFlight(), asyncio.Event()
 

@@ -104,7 +104,7 @@ def test_a_call_is_one_span_with_its_attempts_below(setup: Setup) -> None:
     assert all(span.parent is not None and span.parent.span_id == whole.context.span_id for span in attempts)
 
 
-def test_times_are_the_calls_own(setup: Setup) -> None:
+def test_span_times_are_the_call_s(setup: Setup) -> None:
     whole, attempts = setup.record(call())
     assert whole.start_time == NOON_NS
     assert whole.end_time == NOON_NS + 812_500_000
@@ -116,7 +116,7 @@ def test_times_are_the_calls_own(setup: Setup) -> None:
     ]
 
 
-def test_attributes_are_the_conventions(setup: Setup) -> None:
+def test_attributes_follow_the_conventions(setup: Setup) -> None:
     whole, attempts = setup.record(call())
     assert dict(whole.attributes or {}) == {
         "gen_ai.operation.name": "chat",
@@ -172,7 +172,7 @@ def test_a_failure_is_an_error_with_its_type(setup: Setup) -> None:
     assert attempts[1].status.description == "slow down"
 
 
-def test_what_the_cache_answers_asks_nobody_and_uses_no_tokens(setup: Setup) -> None:
+def test_a_cache_hit_has_no_attempts_and_no_tokens(setup: Setup) -> None:
     whole, attempts = setup.record(call(attempts=(), cache="semantic", similarity=0.97))
     assert whole.kind == SpanKind.INTERNAL
     assert attempts == []
@@ -182,7 +182,7 @@ def test_what_the_cache_answers_asks_nobody_and_uses_no_tokens(setup: Setup) -> 
     assert not [name for name in attributes if name.startswith("gen_ai.usage.")]
 
 
-def test_the_parent_is_where_the_caller_stands_or_stood(setup: Setup) -> None:
+def test_the_parent_is_the_caller_s_current_or_earlier_span(setup: Setup) -> None:
     tracer = trace.get_tracer("test", tracer_provider=setup.provider)
     with tracer.start_as_current_span("request") as request:
         setup.spans.record(call(attempts=()))
@@ -195,7 +195,7 @@ def test_the_parent_is_where_the_caller_stands_or_stood(setup: Setup) -> None:
     }
 
 
-def test_content_is_there_only_where_the_event_has_it(setup: Setup) -> None:
+def test_spans_have_content_only_if_the_event_has_it(setup: Setup) -> None:
     whole, _ = setup.record(call())
     assert not [name for name in whole.attributes or {} if name.endswith(".messages")]
     said = Content(
@@ -238,7 +238,7 @@ def test_content_is_there_only_where_the_event_has_it(setup: Setup) -> None:
         {"role": "tool", "content": {"set"}},
     ],
 )
-def test_no_message_is_too_strange(setup: Setup, message: dict[str, Any]) -> None:
+def test_any_message_is_accepted(setup: Setup, message: dict[str, Any]) -> None:
     whole, _ = setup.record(call(content=Content(messages=(message,)), session="\ud800", requested_model="\udc00"))
     json.dumps(whole.to_json()).encode()
     assert (whole.attributes or {})["gen_ai.conversation.id"] == "?"
@@ -267,11 +267,11 @@ def test_planted_secrets_appear_in_no_span(setup: Setup) -> None:
     assert "the-known-value" not in written
 
 
-def test_nothing_is_set_up_nothing_happens() -> None:
+def test_without_a_tracer_provider_nothing_is_recorded() -> None:
     SpanExporter(Redactor(), tracer_provider=trace.NoOpTracerProvider()).record(call())
 
 
-def test_every_name_of_the_conventions_is_one_they_have(setup: Setup) -> None:
+def test_every_attribute_name_is_in_the_conventions(setup: Setup) -> None:
     from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
     from opentelemetry.semconv.schemas import Schemas
 
@@ -286,7 +286,7 @@ def test_every_name_of_the_conventions_is_one_they_have(setup: Setup) -> None:
     assert whole.instrumentation_scope.schema_url == f"https://opentelemetry.io/schemas/{SEMCONV_VERSION}"
 
 
-def test_without_the_extra_only_who_asks_for_spans_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_only_span_export_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(UsageError, match="opentelemetry-api") as caught:
         SpanExporter(Redactor())

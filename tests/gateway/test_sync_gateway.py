@@ -41,7 +41,7 @@ def until(found: Any) -> None:
 # --- the same calls ---
 
 
-def test_it_gives_what_the_gateway_gives(project: Sample) -> None:
+def test_results_equal_those_of_the_async_gateway(project: Sample) -> None:
     with opened(project) as gateway:
         gateway.warm_up()
         answer = gateway.complete("chat", HELLO, user="ann")
@@ -78,7 +78,7 @@ def test_a_stream_s_limits_hold_here_too(project: Sample) -> None:
             list(items)
 
 
-def test_many_threads_share_one(project: Sample) -> None:
+def test_threads_share_a_gateway(project: Sample) -> None:
     project.providers["main"].default = Reply(text="main says hello", delay_s=0.2)
     with opened(project) as gateway, ThreadPoolExecutor(16) as threads:
         gateway.warm_up()
@@ -99,7 +99,7 @@ def test_threads_may_make_the_first_call_at_once(project: Sample) -> None:
 # --- its end ---
 
 
-def test_it_may_be_closed_twice_and_says_so_when_it_is_used_then(project: Sample) -> None:
+def test_it_may_be_closed_twice_and_raises_when_used_afterwards(project: Sample) -> None:
     gateway = opened(project)
     answer = gateway.complete("chat", HELLO)
     gateway.close()
@@ -118,7 +118,7 @@ def test_it_may_be_closed_twice_and_says_so_when_it_is_used_then(project: Sample
     assert own_threads() == []
 
 
-def test_one_that_was_never_used_closes_too(project: Sample) -> None:
+def test_an_unused_gateway_can_be_closed(project: Sample) -> None:
     opened(project).close()
     assert own_threads() == []
 
@@ -174,7 +174,7 @@ def test_a_close_ends_calls_of_other_threads(project: Sample) -> None:
     assert own_threads() == []
 
 
-def test_what_nobody_closes_is_closed_when_nobody_refers_to_it(project: Sample) -> None:
+def test_an_unclosed_gateway_closes_when_garbage_collected(project: Sample) -> None:
     with opened(project) as gateway:
         gateway.complete("chat", HELLO)
     before = open_descriptors()
@@ -217,7 +217,7 @@ def script(project: Sample, code: str, *, ends: Any = None) -> tuple[int, str, s
     return process.returncode, out, err
 
 
-def test_three_lines_make_a_first_call_and_leave_quietly(project: Sample) -> None:
+def test_a_minimal_program_exits_without_output(project: Sample) -> None:
     code = """
         with SyncGateway() as gateway:
             print(gateway.complete("chat", HELLO).text)
@@ -225,7 +225,7 @@ def test_three_lines_make_a_first_call_and_leave_quietly(project: Sample) -> Non
     assert script(project, code) == (0, "main says hello\n", "")
 
 
-def test_a_process_that_closes_nothing_leaves_quietly_and_loses_no_event(project: Sample) -> None:
+def test_a_process_with_an_unclosed_gateway_exits_quietly_and_loses_no_event(project: Sample) -> None:
     project.feature(cache={"kind": "exact"})
     code = """
         gateway = SyncGateway()
@@ -237,7 +237,7 @@ def test_a_process_that_closes_nothing_leaves_quietly_and_loses_no_event(project
     assert [event.error_class for event in project.calls] == [None]
 
 
-def test_an_async_gateway_that_nobody_closes_leaves_quietly(project: Sample) -> None:
+def test_a_process_with_an_unclosed_async_gateway_exits_quietly(project: Sample) -> None:
     code = """
         import asyncio
         from flowai import Gateway
@@ -272,7 +272,7 @@ def test_ctrl_c_ends_the_call_that_is_waited_for(project: Sample) -> None:
     assert [event.error_class for event in project.calls] == ["Cancelled"]
 
 
-def test_a_forked_process_is_told_to_make_its_own(project: Sample) -> None:
+def test_a_forked_process_must_open_its_own_gateway(project: Sample) -> None:
     code = """
         import os, sys
         gateway = SyncGateway()

@@ -26,7 +26,7 @@ from flowai.postmortem.analysis.text_features import distinctive_terms, language
         ("", ""),
     ],
 )
-def test_what_varies_in_a_message_is_masked(message: str, pattern: str) -> None:
+def test_variable_parts_of_a_message_are_masked(message: str, pattern: str) -> None:
     assert mask(message) == pattern
 
 
@@ -35,7 +35,7 @@ def test_any_message_has_a_short_pattern(message: str) -> None:
     assert len(mask(message)) <= MAX_PATTERN_CHARS
 
 
-def test_messages_that_are_one_but_for_numbers_are_one_cluster() -> None:
+def test_messages_that_differ_in_numbers_are_one_cluster() -> None:
     def said(message: str, provider: str = "openai", **changes: object) -> MessageCount:
         facts = {"count": 1, "baseline_count": 0, "users": (7,), "first_us": 10**6, "last_us": 10**6} | changes
         return MessageCount(error_class="ServerError", message=message, provider=provider, **facts)  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def test_the_language_of_a_text(text: str, language: str | None) -> None:
         assert connection.execute(language_sql("t")).fetchall() == [(1, language)]
 
 
-def test_terms_that_tell_bad_requests_from_good_ones() -> None:
+def test_terms_that_distinguish_bad_requests_are_found() -> None:
     good = [f" order {number} of the shop" for number in range(300)]
     bad = [f" order {number} of the shop, tax form 1099." for number in range(60)]
     terms, tested_count = distinctive_terms(bad, good)
@@ -112,14 +112,14 @@ def buckets_of(*bad: int, at_risk: int = 100) -> list[Bucket]:
     ]
 
 
-def test_trouble_begins_and_ends() -> None:
+def test_onset_and_recovery_are_found() -> None:
     buckets = buckets_of(1, 0, 2, 20, 30, 1, 25, 1, 0)
     assert onset_s(buckets, 0.01, since_s=0) == 180
     assert onset_s(buckets, 0.01, since_s=200) == 200, "what began before the stretch begins with it"
     assert recovery_s(buckets, 0.01) == 420
 
 
-def test_what_goes_on_has_no_end() -> None:
+def test_an_ongoing_incident_has_no_recovery() -> None:
     assert recovery_s(buckets_of(1, 1, 30, 40), 0.01) is None
     assert recovery_s([*buckets_of(1, 30), *buckets_of(0, 0, at_risk=0)], 0.01) is None, "no calls prove nothing"
     assert onset_s(buckets_of(1, 0, 2), 0.01, since_s=0) is None

@@ -128,6 +128,7 @@ def test_hostile_text_of_great_length_is_scrubbed(unit: str) -> None:
     SCRUBBER.text(unit * (120_000 // len(unit)))
 
 
+@pytest.mark.slow  # scrubs thousands of messages
 def test_a_conversation_of_many_tiny_messages_is_scrubbed() -> None:
     messages = [{"role": ("user", "assistant")[turn % 2], "content": "4 1"} for turn in range(4_000)]
     assert len(SCRUBBER.messages(messages).value) == len(messages)

@@ -90,7 +90,7 @@ def test_an_event_may_have_several_data_lines() -> None:
 @pytest.mark.parametrize(
     "torn", [b'data: {"choices": [{"del\n\n', b'data: {"choices": [{"del\n', b'data: {"choices": 5}\n\n']
 )
-def test_one_torn_chunk_is_survived_and_counted_and_two_are_not(torn: bytes) -> None:
+def test_one_malformed_chunk_is_tolerated_and_counted_and_two_are_an_error(torn: bytes) -> None:
     answer, _ = read(GOOD + torn + stream(LAST))
     assert answer.text == "grüß"
     assert answer.malformed_count == 1
@@ -99,25 +99,25 @@ def test_one_torn_chunk_is_survived_and_counted_and_two_are_not(torn: bytes) -> 
         read(torn + GOOD + torn + stream(LAST))
 
 
-def test_noise_is_no_chunk() -> None:
+def test_other_events_and_empty_lines_are_ignored() -> None:
     answer, _ = read(b"event: x\nid: 1\nretry: 5\ndata: ping\n\ndata:\n\n" + GOOD + stream(LAST))
     assert answer.text == "grüß"
     assert answer.malformed_count == 0
 
 
-def test_reasoning_is_a_sign_of_life_and_no_text() -> None:
+def test_reasoning_counts_as_activity_and_not_as_text() -> None:
     answer, deltas = read(stream(frame({"reasoning_content": "hm"}), frame({"content": "a"}), LAST))
     assert [delta.text for delta in deltas] == ["", "a"]
     assert whole(answer)["choices"][0]["message"]["reasoning_content"] == "hm"
 
 
-def test_a_refusal_is_what_the_reader_gets() -> None:
+def test_a_refusal_is_the_answer_s_text() -> None:
     answer, deltas = read(stream(frame({"refusal": "I will "}), frame({"refusal": "not."}), LAST))
     assert "".join(delta.text for delta in deltas) == answer.text == "I will not."
     assert whole(answer)["choices"][0]["message"]["refusal"] == "I will not."
 
 
-def test_tool_calls_are_put_together() -> None:
+def test_tool_calls_are_assembled() -> None:
     first = {"index": 0, "id": "t1", "type": "function", "function": {"name": "look", "arguments": ""}}
     second = {"index": 1, "id": "t2", "type": "function", "function": {"name": "go", "arguments": "{}"}}
     rest = {"index": 0, "function": {"arguments": '{"up": 1}'}}
@@ -150,14 +150,14 @@ def test_tool_calls_without_an_index_or_with_objects_are_understood() -> None:
         ({"error": {"code": 1}}, "no reason given"),
     ],
 )
-def test_an_error_object_says_why(chunk: dict[str, Any], words: str) -> None:
+def test_an_error_object_becomes_the_error_message(chunk: dict[str, Any], words: str) -> None:
     with pytest.raises(MalformedStreamError, match=words) as caught:
         read(GOOD + stream(b"data: " + json.dumps(chunk).encode()))
     assert caught.value.body
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
-def test_a_provider_that_gave_up_did_not_answer(reason: str) -> None:
+def test_a_finish_reason_of_an_error_is_no_answer(reason: str) -> None:
     with pytest.raises(MalformedStreamError, match="broke the answer off"):
         read(GOOD + stream(frame({}, reason)))
 
@@ -172,23 +172,23 @@ def test_without_a_finish_reason_there_is_no_answer() -> None:
     "delta",
     [{"content": "x"}, {"content": "x" * 1000}, {"refusal": "x"}, {"tool_calls": [{"id": "t"}]}],
 )
-def test_an_answer_far_beyond_what_was_asked_for_ends(delta: dict[str, Any]) -> None:
+def test_an_answer_far_above_max_tokens_is_an_error(delta: dict[str, Any]) -> None:
     with pytest.raises(MalformedStreamError, match="does not end"):
         repeat(ChatStreamParser(max_tokens=10), stream(frame(delta)), count=5000)
 
 
-def test_a_line_without_end_ends() -> None:
+def test_an_endless_line_is_an_error() -> None:
     with pytest.raises(MalformedStreamError, match="a line of the stream is longer"):
         repeat(ChatStreamParser(), b"x" * 65536, count=MAX_JSON_BYTES // 65536 + 2)
 
 
-def test_a_torn_event_without_end_ends() -> None:
+def test_an_endless_event_is_an_error() -> None:
     with pytest.raises(MalformedStreamError, match="a chunk of the stream is longer"):
         repeat(ChatStreamParser(), b"data: {\n" * 10_000, count=20)
 
 
 @pytest.mark.parametrize("data", HOSTILE_JSON)
-def test_a_hostile_chunk_adds_nothing_and_does_no_harm(data: bytes) -> None:
+def test_a_hostile_chunk_is_ignored_or_an_error(data: bytes) -> None:
     try:
         answer, _ = read(stream(b"data: " + data, frame({"content": "a"}), LAST))
     except MalformedStreamError:  # the provider's own error, hostile as it may be
@@ -198,13 +198,13 @@ def test_a_hostile_chunk_adds_nothing_and_does_no_harm(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [*HOSTILE_JSON, b"[]", b"{}", b"{", b'"x"'])
-def test_a_hostile_whole_answer_is_none(data: bytes) -> None:
+def test_a_hostile_complete_answer_is_an_error(data: bytes) -> None:
     with pytest.raises(MalformedStreamError):
         read_whole(data)
 
 
 @given(st.binary(), st.integers(1, 50))
-def test_any_bytes_end_well(data: bytes, size: int) -> None:
+def test_any_bytes_are_an_answer_or_an_error(data: bytes, size: int) -> None:
     try:
         answer, _ = read(data, size=size)
         answer.as_json()
@@ -224,7 +224,7 @@ CHUNKS = st.dictionaries(NAMES, VALUES) | st.fixed_dictionaries(
 
 @pytest.mark.slow
 @given(st.lists(CHUNKS, max_size=4))
-def test_any_json_ends_well_and_what_comes_out_is_clean(chunks: list[Any]) -> None:
+def test_any_json_is_a_valid_answer_or_an_error(chunks: list[Any]) -> None:
     try:
         answer, deltas = read(stream(*(b"data: " + json.dumps(chunk).encode() for chunk in chunks)))
         (choice,) = whole(answer)["choices"]
@@ -238,7 +238,7 @@ def test_any_json_ends_well_and_what_comes_out_is_clean(chunks: list[Any]) -> No
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), max_size=10), st.integers(1, 40))
-def test_any_text_comes_through_byte_for_byte(texts: list[str], size: int) -> None:
+def test_any_text_is_read_byte_for_byte(texts: list[str], size: int) -> None:
     data = stream(*(frame({"content": text}) for text in texts), LAST, USAGE, DONE)
     answer, deltas = read(data, size=size)
     assert [delta.text for delta in deltas] == texts

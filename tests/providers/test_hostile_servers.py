@@ -59,7 +59,7 @@ async def raw_server(wire: bytes) -> asyncio.Server:
 
 
 @pytest.mark.parametrize("case", WIRES)
-def test_whatever_comes_over_the_wire_is_a_call_error(case: str, ask: Callable[..., Request]) -> None:
+def test_any_invalid_response_is_a_call_error(case: str, ask: Callable[..., Request]) -> None:
     wire, kind = WIRES[case]
 
     async def call(client: LiteLLMClient) -> None:
@@ -105,7 +105,7 @@ def test_hostile_vectors_are_a_call_error(body: bytes, provider: ScriptedProvide
         run(lambda client: client.embed(request))
 
 
-def test_a_good_answer_with_hostile_figures_is_an_answer_without_them(
+def test_a_valid_answer_with_hostile_usage_has_no_usage(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     usage = {"prompt_tokens": "7", "completion_tokens": -1, "total_tokens": 1e300, "prompt_tokens_details": 5}

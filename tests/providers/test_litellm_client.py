@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 
 
-def test_llama_cpp_says_both_lengths(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_llama_cpp_s_context_error_has_both_lengths(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     body = {
         "code": 400,
         "message": "too long",
@@ -78,7 +78,7 @@ def test_a_streamed_answer_carries_the_same_and_its_first_token(
     assert 0 < answer.ttft_ms < answer.latency_ms
 
 
-def test_chunks_add_up_to_the_whole(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_chunks_add_up_to_the_complete_answer(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     chunks = listen(ask())
     assert "".join(chunk.text for chunk in chunks) == "hello world"
     assert [chunk.completion is None for chunk in chunks] == [True] * (len(chunks) - 1) + [False]
@@ -88,7 +88,7 @@ def test_chunks_add_up_to_the_whole(provider: ScriptedProvider, ask: Callable[..
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_what_is_not_known_is_none(way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_unknown_figures_are_none(way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     provider.script(Reply(usage=None))
     answer = complete(ask(), way)
     assert answer.input_tokens is None
@@ -106,7 +106,7 @@ def test_an_empty_answer_is_an_answer(way: Way, provider: ScriptedProvider, ask:
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_a_filtered_answer_says_so_and_a_withheld_one_is_an_error(
+def test_a_filtered_answer_has_its_finish_reason_and_an_empty_one_is_an_error(
     way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(finish_reason="content_filter"), Reply(finish_reason="content_filter", text=""))
@@ -114,7 +114,7 @@ def test_a_filtered_answer_says_so_and_a_withheld_one_is_an_error(
     assert type(failure(ask(), way)) is ContentFilteredError
 
 
-def test_what_is_sent(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_the_request_body_is_complete(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     complete(
         ask("grüß", params={"temperature": 0, "max_tokens": 7, "timeout": 1, "num_retries": 5}, response_schema=SCHEMA)
     )
@@ -146,7 +146,7 @@ def test_keys_stay_out_of_errors(way: Way, provider: ScriptedProvider, ask: Call
     assert caught.__suppress_context__
 
 
-def test_an_earlier_failure_does_not_colour_a_later_one(
+def test_an_earlier_failure_does_not_affect_a_later_one(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(status=429, retry_after="9"), Reply(fault="reset_before_headers"))
@@ -187,7 +187,7 @@ def test_tool_calls_are_streamed_as_deltas(provider: ScriptedProvider, ask: Call
     ]
 
 
-def test_a_caller_s_response_format_is_sent_as_it_is(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_a_caller_s_response_format_is_sent_unchanged(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     complete(ask(response_format={"type": "json_object"}))
     assert provider.asked[0].body["response_format"] == {"type": "json_object"}
 
@@ -228,9 +228,7 @@ def test_calls_in_a_row_share_one_connection(provider: ScriptedProvider, ask: Ca
     assert provider.connection_count == 1
 
 
-def test_how_an_answer_travels_is_not_the_parameters_to_say(
-    provider: ScriptedProvider, ask: Callable[..., Request]
-) -> None:
+def test_parameters_do_not_change_streaming(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     answer = complete(ask(params={"stream": False, "stream_options": {"include_usage": False}}))
     assert answer.text == "hello world"
     assert answer.output_tokens == 2
@@ -240,9 +238,7 @@ def test_how_an_answer_travels_is_not_the_parameters_to_say(
 @pytest.mark.parametrize(
     "vector", ["[1.0, NaN]", '["a"]', "[]", "null", '"%%%"', '"AAA="', "{}", "[[1]]", "[1.0], [1.0, 2.0]"]
 )
-def test_what_is_no_vector_is_no_embedding(
-    vector: str, provider: ScriptedProvider, ask: Callable[..., Request]
-) -> None:
+def test_invalid_vectors_are_an_error(vector: str, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     rows = f'{{"object": "embedding", "index": 0, "embedding": {vector}}}'
     provider.default = Reply(body=f'{{"object": "list", "model": "m", "data": [{rows}]}}'.encode())
     request = EmbedRequest(endpoint=ask(model="openai/text-embedding-3-small").endpoint, texts=("a",))
@@ -257,7 +253,7 @@ def test_embeddings_may_come_in_base64(provider: ScriptedProvider, ask: Callable
     assert answer.vectors == ((1.0, 1.0), (5.0, 1.0))
 
 
-def test_embeddings_come_in_the_order_of_the_texts(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_embeddings_are_in_the_order_of_the_texts(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     endpoint = ask(model="openai/text-embedding-3-small").endpoint
     request = EmbedRequest(endpoint=endpoint, texts=("a", "three"))
     answer = run(lambda client: client.embed(request))
@@ -291,9 +287,7 @@ def test_a_cancelled_call_ends_as_cancelled_and_closes_its_connection(
     run(cancel)
 
 
-def test_a_stream_that_is_left_early_closes_its_connection(
-    provider: ScriptedProvider, ask: Callable[..., Request]
-) -> None:
+def test_a_stream_closed_early_closes_its_connection(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     async def leave(client: LiteLLMClient) -> None:
         provider.script(Reply(fault="stall"))
         stream = client.stream(ask())
@@ -316,7 +310,7 @@ def test_fifty_calls_at_a_time_each_get_their_own_answer(ask: Callable[..., Requ
     assert [answer.text for answer in answers] == [f"n{index}" for index in range(50)]
 
 
-def test_a_whole_session_prints_nothing_and_leaves_nothing_open(provider: ScriptedProvider) -> None:
+def test_a_session_prints_nothing_and_leaves_nothing_open(provider: ScriptedProvider) -> None:
     """In a fresh interpreter with every warning shown: good and bad calls, then the end of the process."""
     provider.script(
         Reply(), Reply(), Reply(status=500), Reply(status=401), Reply(fault="malformed_chunk"), Reply(fault="cut")
@@ -355,7 +349,7 @@ print(json.dumps(asyncio.run(session())))
     assert json.loads(done.stdout) == kinds
 
 
-def test_a_model_that_loops_has_answered(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_a_looping_model_s_answer_is_an_answer(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     # LiteLLM itself would end the stream after 100 equal chunks, and call it the provider's failure
     head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     chunk = {**head, "choices": [{"index": 0, "delta": {"content": "again "}, "finish_reason": None}]}

@@ -63,7 +63,7 @@ def test_retry_after_is_never_negative_and_never_fails(value: str) -> None:
     assert seconds is None or seconds >= 0
 
 
-def test_a_wrong_key_that_the_provider_answers_with_400_is_still_a_wrong_key() -> None:
+def test_a_wrong_key_answered_with_400_is_an_authentication_error() -> None:
     error = like_litellm("AuthenticationError", "litellm.AuthenticationError: GeminiException - API key not valid", 400)
     caught = translated(error)
     assert type(caught) is AuthError
@@ -81,7 +81,7 @@ def test_a_wrong_key_that_the_provider_answers_with_400_is_still_a_wrong_key() -
         (like_litellm("APIConnectionError", "something broke"), ServerError),
     ],
 )
-def test_without_an_http_answer_litellm_s_word_counts(error: Exception, kind: type[CallError]) -> None:
+def test_without_an_http_response_litellm_s_error_class_counts(error: Exception, kind: type[CallError]) -> None:
     assert type(translated(error)) is kind
 
 
@@ -98,7 +98,7 @@ def test_an_unknown_host_is_unreachable() -> None:
     assert caught.endpoint == "http://nowhere.invalid:81/v1"
 
 
-def test_a_long_answer_is_cut() -> None:
+def test_a_long_error_body_is_cut() -> None:
     assert len(translated(like_litellm("APIError", "x" * 10_000, 500)).what) < 320
 
 

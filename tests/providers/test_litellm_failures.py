@@ -58,7 +58,7 @@ STATUSES = {
 
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("case", STATUSES)
-def test_a_status_becomes_the_error_that_says_what_happened(
+def test_each_status_becomes_its_error_class(
     case: str, way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     reply, kind = STATUSES[case]
@@ -132,7 +132,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_answer_is_never_an_answer(
+def test_a_broken_response_is_an_error(
     case: str, way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     reply, kind = BROKEN[case]
@@ -147,7 +147,7 @@ def test_a_broken_answer_is_never_an_answer(
 
 
 @pytest.mark.parametrize("fault", ["cut", "no_finish", "error_chunk", "stall", "reset_after_headers"])
-def test_a_stream_that_dies_gives_what_came_and_never_a_completion(
+def test_a_broken_stream_yields_its_chunks_and_no_completion(
     fault: Any, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(fault=fault))
@@ -160,7 +160,9 @@ def test_a_stream_that_dies_gives_what_came_and_never_a_completion(
 
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("fault", ["no_done", "malformed_chunk"])
-def test_a_blemish_is_no_failure(fault: Any, way: Way, provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_minor_defects_are_tolerated(
+    fault: Any, way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
+) -> None:
     provider.script(Reply(fault=fault))
     answer = complete(ask(), way)
     assert answer.text == "hello world"
@@ -170,7 +172,7 @@ def test_a_blemish_is_no_failure(fault: Any, way: Way, provider: ScriptedProvide
 
 @pytest.mark.parametrize("way", BOTH)
 @pytest.mark.parametrize("fault", ["silent", "role_only", "comments"])
-def test_a_silent_provider_is_left_after_the_first_token_timeout(
+def test_a_silent_provider_times_out_after_the_first_token_timeout(
     fault: Any, way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(fault=fault))
@@ -180,7 +182,7 @@ def test_a_silent_provider_is_left_after_the_first_token_timeout(
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_a_stream_that_stalls_is_left_after_the_same_time(
+def test_a_stalled_stream_times_out_after_the_same_time(
     way: Way, provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(fault="stall"))
@@ -200,13 +202,13 @@ def test_no_call_lasts_longer_than_the_total_timeout(
     assert caught.what == f"no complete answer within 0.2 s from {provider.base_url}"
 
 
-def test_slow_but_steady_is_no_stall(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
+def test_a_slow_steady_stream_does_not_time_out(provider: ScriptedProvider, ask: Callable[..., Request]) -> None:
     text = "steady " * 30 + "end"
     provider.script(Reply(text=text, chunk_delay_s=0.1))
     assert complete(ask(first_token_timeout_s=2.0)).text == text
 
 
-def test_an_answer_that_is_held_open_after_its_end_is_whole(
+def test_an_answer_whose_connection_stays_open_is_complete(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     provider.script(Reply(fault="held_open"))
@@ -216,7 +218,7 @@ def test_an_answer_that_is_held_open_after_its_end_is_whole(
     assert answer.input_tokens is None
 
 
-def test_a_model_that_must_not_be_streamed_is_asked_plainly_from_then_on(
+def test_a_model_that_refuses_streams_is_called_without_from_then_on(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     refusal = error("Your organization must be verified to stream this model.", param="stream")
@@ -239,7 +241,7 @@ def test_a_model_that_must_not_be_streamed_is_asked_plainly_from_then_on(
     assert [bool(asked.body.get("stream")) for asked in provider.asked] == [True, False, False, False]
 
 
-def test_a_server_that_knows_no_stream_options_is_streamed_without(
+def test_a_server_without_stream_options_is_streamed_without_them(
     provider: ScriptedProvider, ask: Callable[..., Request]
 ) -> None:
     def answer(asked: Asked) -> Reply:
@@ -255,7 +257,7 @@ def test_a_server_that_knows_no_stream_options_is_streamed_without(
 
 
 @pytest.mark.parametrize("way", BOTH)
-def test_what_the_provider_says_of_the_request_is_passed_on(way: Way, ask: Callable[..., Request]) -> None:
+def test_the_provider_s_message_about_the_request_is_passed_on(way: Way, ask: Callable[..., Request]) -> None:
     with ScriptedProvider(answerer=holds(20)) as server:
         assert complete(ask("short", api_base=server.base_url), way).text == "hello world"
         assert type(failure(ask("x" * 21, api_base=server.base_url), way)) is ContextTooLongError

@@ -61,12 +61,12 @@ print(json.dumps({{
     return state
 
 
-def test_alone_in_a_process_litellm_is_silent_and_out_of_the_collector_s_sight() -> None:
+def test_in_its_own_process_litellm_is_silent_and_frozen_for_the_garbage_collector() -> None:
     state = state_after_load("", shared_process=False)
     assert state == {"frozen": True, "collecting": True, "counts": False, "level": 50, "table": "True"}
 
 
-def test_a_host_s_litellm_is_left_as_it_is() -> None:
+def test_a_host_application_s_litellm_is_unchanged() -> None:
     before = "os.environ['LITELLM_LOCAL_MODEL_COST_MAP'] = 'true'\nimport litellm\ngc.disable()"
     state = state_after_load(before, shared_process=True)
     assert state == {"frozen": False, "collecting": False, "counts": True, "level": 0, "table": "true"}
@@ -86,7 +86,5 @@ STRICT = {"type": "object", "properties": {"a": {"type": "string"}}, "required":
         ({"type": "string"}, True),
     ],
 )
-def test_strict_mode_is_asked_for_only_where_the_schema_keeps_its_rules(
-    schema: dict[str, Any], *, strict: bool
-) -> None:
+def test_strict_mode_is_requested_only_for_schemas_that_allow_it(schema: dict[str, Any], *, strict: bool) -> None:
     assert is_strict(schema) is strict

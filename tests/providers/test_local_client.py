@@ -126,7 +126,7 @@ def test_a_remote_model_starts_nothing() -> None:
     assert bench.servers == []
 
 
-def test_many_requests_share_one_server_and_take_turns() -> None:
+def test_requests_share_one_server_one_at_a_time() -> None:
     bench = Bench()
     answers = bench.run(*[ask()] * 8)
     assert len(bench.servers) == 1
@@ -164,7 +164,7 @@ def test_a_server_that_died_is_started_again() -> None:
     assert [server.stop_count for server in bench.servers] == [1, 1]
 
 
-def test_a_server_that_dies_during_a_call_is_said_to_have_died() -> None:
+def test_a_server_that_dies_during_a_call_is_named_in_the_error() -> None:
     class Dying(Inner):
         async def complete(self, request: Request) -> Completion:
             bench.servers[0].alive = False
@@ -184,7 +184,7 @@ def test_a_failed_call_to_a_living_server_is_passed_on() -> None:
         bench.run(ask())
 
 
-def test_a_server_that_does_not_start_is_no_failed_call() -> None:
+def test_a_server_that_does_not_start_is_an_infrastructure_error() -> None:
     bench = Bench(broken=InfrastructureError("the local server of model `small` did not start"))
     with pytest.raises(InfrastructureError, match="did not start"):
         bench.run(ask())

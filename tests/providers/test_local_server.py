@@ -104,14 +104,14 @@ def test_a_local_model_answers_and_is_free(ask: Callable[..., Request]) -> None:
 
 
 @pytest.mark.local_model
-def test_a_schema_binds_the_answer(ask: Callable[..., Request]) -> None:
+def test_answers_follow_the_schema(ask: Callable[..., Request]) -> None:
     answer = run(lambda client: client.complete(ask("Summarise: it rained.", response_schema=SCHEMA)))
     assert answer.text.lstrip().startswith("{")
     assert '"summary"' in answer.text
 
 
 @pytest.mark.local_model
-def test_answers_depend_neither_on_order_nor_on_company(ask: Callable[..., Request]) -> None:
+def test_answers_do_not_depend_on_order_or_concurrency(ask: Callable[..., Request]) -> None:
     texts = ["Name a colour.", "Name a colour and a shape.", "Why is the sky blue?", "Summarise: the cat sat."]
 
     async def one_by_one(client: Client) -> list[str]:
@@ -131,7 +131,7 @@ def test_a_text_over_the_context_is_refused_with_both_lengths(ask: Callable[...,
 
 
 @pytest.mark.local_model
-def test_a_call_that_is_given_up_does_not_hold_up_the_next(ask: Callable[..., Request]) -> None:
+def test_a_cancelled_call_does_not_delay_the_next(ask: Callable[..., Request]) -> None:
     async def impatient(client: Client) -> Completion:
         await client.complete(ask("Hello."))
         with pytest.raises(TimedOutError):
@@ -151,7 +151,7 @@ def test_a_proxy_in_the_environment_is_not_used(ask: Callable[..., Request], mon
 
 
 @pytest.mark.local_model
-def test_the_server_takes_only_its_own_key_and_no_other_origin(weights: Path) -> None:
+def test_the_server_accepts_only_its_key_and_no_other_origin(weights: Path) -> None:
     async def look(server: LocalServer) -> None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for headers in ({}, {"Authorization": "Bearer wrong"}):
@@ -197,7 +197,7 @@ asyncio.run(session())
 
 @pytest.mark.local_model
 @pytest.mark.parametrize("way", ["exit", "kill -9"])
-def test_the_server_ends_with_its_parent_however_that_ends(way: str, weights: Path) -> None:
+def test_the_server_ends_with_its_parent_process(way: str, weights: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", PARENT, str(weights), "hang" if way == "kill -9" else "exit"],
         stdout=subprocess.PIPE,
@@ -254,9 +254,7 @@ def test_a_cancelled_start_leaves_no_process(weights: Path, monkeypatch: pytest.
         (b"<html>not found</html>", "are not a GGUF file: it begins with b'<htm', expected b'GGUF'"),
     ],
 )
-def test_what_is_no_gguf_file_is_refused_before_anything_starts(
-    content: bytes | None, what: str, tmp_path: Path
-) -> None:
+def test_other_files_than_gguf_are_refused_before_the_start(content: bytes | None, what: str, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     if content is not None:
         path.write_bytes(content)
@@ -266,7 +264,7 @@ def test_what_is_no_gguf_file_is_refused_before_anything_starts(
     assert caught.value.exit_code == 3
 
 
-def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_has_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF")
     monkeypatch.setattr(server_module, "find_spec", lambda _name: None)
@@ -276,7 +274,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("quota", "most"), [("100000 100000", 1), ("250000 100000", 2), ("max 100000", 10_000)])
-def test_a_container_s_share_of_the_cores_is_kept(
+def test_the_thread_count_respects_a_container_s_cpu_quota(
     quota: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cpu.max"

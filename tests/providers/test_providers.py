@@ -122,7 +122,7 @@ ABOVE = ("azure_ai", "deepseek", "fireworks_ai", "groq", "hosted_vllm", "mistral
 
 
 @pytest.mark.parametrize("name", BENEATH + ABOVE)
-def test_whoever_speaks_openai_s_protocol_is_streamed(name: str) -> None:
+def test_providers_with_openai_s_protocol_are_streamed(name: str) -> None:
     with ScriptedProvider() as provider:
         completion = ask(provider, f"{name}/some-model")
         (asked,) = provider.asked
@@ -136,7 +136,7 @@ def test_whoever_speaks_openai_s_protocol_is_streamed(name: str) -> None:
 
 @pytest.mark.parametrize("model", ["anthropic/claude-haiku-4-5", "groq/some-model"])
 @pytest.mark.parametrize("fault", ["silent", "stall"])
-def test_other_protocols_are_left_when_they_fall_silent(model: str, fault: Any) -> None:
+def test_silent_providers_of_other_protocols_time_out(model: str, fault: Any) -> None:
     body = events(ANTHROPIC_EVENTS[:3]) if model.startswith("anthropic") and fault == "stall" else None
     reply = Reply(fault=fault, body=body, content_type=STREAM)
     with ScriptedProvider(reply) as provider, pytest.raises(TimedOutError) as caught:
@@ -155,7 +155,7 @@ def test_anthropic_s_tool_calls_are_openai_s() -> None:
     assert completion.finish_reason == "tool_calls"
 
 
-def test_anthropics_overload_is_a_server_error_that_may_pass() -> None:
+def test_anthropic_s_overload_is_a_transient_server_error() -> None:
     body = b'{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'
     with ScriptedProvider() as provider:
         provider.script(Reply(status=529, body=body, content_type="application/json"))

@@ -98,7 +98,7 @@ def test_a_recording_gives_the_same_answers(tmp_path: Path) -> None:
     assert replay(path, ask("b"), ask("a")) == [recorded[1], recorded[0]]
 
 
-def test_repeats_come_in_the_order_they_were_recorded(tmp_path: Path) -> None:
+def test_repeats_are_replayed_in_recorded_order(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     recorded = record(path, ask(), ask(), ask())
     assert replay(path, ask(), ask(), ask()) == recorded
@@ -106,7 +106,7 @@ def test_repeats_come_in_the_order_they_were_recorded(tmp_path: Path) -> None:
         replay(path, ask(), ask(), ask(), ask())
 
 
-def test_keys_addresses_and_time_limits_do_not_count() -> None:
+def test_the_request_key_ignores_api_keys_addresses_and_timeouts() -> None:
     other = Endpoint(
         name="other", model="openai/mini", provider="host:1", api_base="http://host:1", api_key="k", file="/f"
     )
@@ -123,7 +123,7 @@ def test_keys_addresses_and_time_limits_do_not_count() -> None:
         ask(endpoint=Endpoint(name="mini", model="openai/maxi", provider="openai")),
     ],
 )
-def test_what_changes_the_answer_counts(changed: Request) -> None:
+def test_the_request_key_depends_on_everything_that_changes_the_answer(changed: Request) -> None:
     assert request_key(changed) != request_key(ask())
 
 
@@ -131,12 +131,12 @@ PARAMS = st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), m
 
 
 @given(PARAMS)
-def test_the_order_of_parameters_does_not_count(params: dict[str, Any]) -> None:
+def test_the_request_key_ignores_the_order_of_parameters(params: dict[str, Any]) -> None:
     turned = dict(reversed(params.items()))
     assert request_key(ask(params=turned)) == request_key(ask(params=params))
 
 
-def test_a_miss_names_the_request_and_what_to_do(tmp_path: Path) -> None:
+def test_a_miss_is_an_error_with_the_request_and_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     record(path, ask("a"))
     with pytest.raises(RecordingMissError) as caught:
@@ -147,7 +147,7 @@ def test_a_miss_names_the_request_and_what_to_do(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_on_a_miss_the_model_can_be_called_and_the_recording_grows(tmp_path: Path) -> None:
+def test_on_miss_call_calls_the_model_and_records_the_answer(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     (first,) = record(path, ask("a"))
     model = Model(text="fresh")
@@ -177,7 +177,7 @@ def test_no_key_is_written(tmp_path: Path) -> None:
     assert "the-key-itself" not in written
 
 
-def test_a_failure_of_the_request_itself_is_replayed_and_one_that_may_pass_is_not(tmp_path: Path) -> None:
+def test_permanent_failures_are_replayed_and_transient_ones_are_not(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     lasting = ContextTooLongError("too long", provider="openai", model="mini", status=400, hint="shorten it")
     with pytest.raises(ContextTooLongError):
@@ -220,7 +220,7 @@ def test_a_wrong_line_is_named(line: str, tmp_path: Path) -> None:
     assert caught.value.place.line == 2
 
 
-def test_a_failure_s_kind_is_no_way_to_build_other_objects(tmp_path: Path) -> None:
+def test_only_call_errors_are_built_from_recordings(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     line = {"key": request_key(ask()), "model": "m", "question": "", "failure": {"kind": "Path", "what": "x"}}
     path.write_text(json.dumps(line) + "\n")
@@ -238,7 +238,7 @@ def test_a_recording_is_one_json_object_per_answer(tmp_path: Path) -> None:
     assert line["completion"]["text"] == "answer 1"
 
 
-def test_connect_refuses_what_cannot_be(tmp_path: Path) -> None:
+def test_contradictory_client_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="replays or records"):
         create_client(redactor=Redactor(), replay=tmp_path / "a", record=tmp_path / "b")
     with pytest.raises(UsageError, match="no recording"):

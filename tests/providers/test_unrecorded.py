@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from flowai.providers import Request
 
 
-def test_a_users_callback_hears_of_our_calls(ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_s_callback_receives_our_calls(ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
 
     async def call() -> None:
@@ -42,7 +42,7 @@ def test_a_users_callback_hears_of_our_calls(ask: Callable[..., Request], monkey
     assert heard == ["gpt-4o-mini"]
 
 
-def test_where_nobody_listens_nothing_is_recorded_and_the_cost_is_known_all_the_same(
+def test_without_callbacks_nothing_is_recorded_and_the_cost_is_known(
     ask: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     complete(ask())

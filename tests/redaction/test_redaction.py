@@ -75,7 +75,7 @@ def test_there_are_patterns_of_at_least_fifteen_providers() -> None:
         "proxy http://user:pa55word@proxy:3128",
     ],
 )
-def test_a_secret_without_its_own_pattern_is_found_by_its_carrier(text: str) -> None:
+def test_a_secret_without_a_pattern_is_found_by_its_context(text: str) -> None:
     assert "[REDACTED:" in REDACTOR.text(text)
 
 

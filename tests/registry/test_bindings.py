@@ -48,7 +48,7 @@ def tiered(directory: Path, *, model: str, feature: str = "") -> Registry:
     return registry_of(directory, TIERED.replace("MODEL", model).replace("FEATURE", feature))
 
 
-def test_a_binding_inherits_what_its_release_does_not_say(tmp_path: Path) -> None:
+def test_a_binding_inherits_missing_keys(tmp_path: Path) -> None:
     registry = registry_of(tmp_path)
     found = binding(registry, "v3", "summarization")
     assert found.prompt == "prompts/summary_v2"
@@ -98,7 +98,7 @@ LADDERS = [
 @pytest.mark.parametrize(
     ("model", "feature", "models", "degrade"), [row[1:] for row in LADDERS], ids=[row[0] for row in LADDERS]
 )
-def test_the_ladder_has_each_model_once(
+def test_the_fallback_chain_has_each_model_once(
     tmp_path: Path, model: str, feature: str, models: tuple[str, ...], degrade: str | None
 ) -> None:
     registry = tiered(tmp_path, model=model, feature=feature)
@@ -115,7 +115,7 @@ def test_the_last_resort_brings_its_disclaimer(tmp_path: Path) -> None:
     )
 
 
-def test_an_arm_lies_over_the_releases_binding(tmp_path: Path) -> None:
+def test_an_arm_overrides_the_release_s_binding(tmp_path: Path) -> None:
     registry = tiered(tmp_path, model="a1", feature="fallback: [c1]")
     plain = binding(registry, "v1", "f")
     assert arm_binding(registry, plain, "e", "A") == plain

@@ -51,7 +51,7 @@ def test_durations_and_times_to_live_are_seconds(tmp_path: Path) -> None:
     assert registry.policies.breaker.window_s == 60
 
 
-def test_who_may_use_the_http_gateway(tmp_path: Path) -> None:
+def test_server_keys_and_limits_are_loaded(tmp_path: Path) -> None:
     key = f"web: {{tenant: acme, sha256: {'ab' * 32}}}"
     text = SIX + f"serve: {{keys: {{{key}}}, max_body_bytes: 2048, body_timeout: 5s}}\n"
     prod = "extends: registry.yaml\nserve: {max_concurrency: 9}\n"
@@ -64,14 +64,14 @@ def test_who_may_use_the_http_gateway(tmp_path: Path) -> None:
         assert load(project_of(tmp_path, SIX + empty + "\n")).serve == Serve()
 
 
-def test_empty_sections_are_as_if_they_were_not_there(tmp_path: Path) -> None:
+def test_empty_sections_equal_missing_ones(tmp_path: Path) -> None:
     registry = load(project_of(tmp_path, "schema_version: 1\nmodels:\nfeatures:\npolicies:\nreleases:\ntiers:\n"))
     assert not registry.models
     assert registry.policies.breaker.failures == 5
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)
-def test_a_wrong_registry_gives_one_error_with_place_and_reason(tmp_path: Path, wrong: Wrong) -> None:
+def test_an_invalid_registry_is_a_single_error_with_place_and_reason(tmp_path: Path, wrong: Wrong) -> None:
     with pytest.raises(RegistryError) as caught:
         load(project_of(tmp_path, wrong.text))
     assert wrong.place in str(caught.value.place)
@@ -88,7 +88,7 @@ def test_a_key_written_into_the_registry_is_refused_and_not_shown(tmp_path: Path
 
 
 @pytest.mark.parametrize("word", ["EMPTY", "sk-1234", "none"])
-def test_words_that_local_servers_want_for_a_key_are_no_secrets(tmp_path: Path, word: str) -> None:
+def test_placeholder_keys_of_local_servers_are_no_secrets(tmp_path: Path, word: str) -> None:
     registry = load(project_of(tmp_path, model(f"api_key: {word}")))
     assert registry.models["m"].api_key == word
 
@@ -121,7 +121,7 @@ def test_an_environment_merges_maps_and_replaces_the_rest(tmp_path: Path) -> Non
     assert load(project, env=None, FLOWAI_ENV="").environment is None
 
 
-def test_an_empty_section_of_an_environment_wipes_nothing_out(tmp_path: Path) -> None:
+def test_an_empty_section_of_an_environment_removes_nothing(tmp_path: Path) -> None:
     registry = load(
         project_of(tmp_path, prod="extends: registry.yaml\nfeatures:\nmodels:\nrollout: null\n"), env="prod"
     )
@@ -150,7 +150,7 @@ def test_an_environment_may_add_a_release_but_not_change_one(tmp_path: Path) -> 
     assert str(caught.value.place) == "registry.prod.yaml:3: releases.v2"
 
 
-def test_an_unknown_environment_lists_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_environment_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     project = project_of(tmp_path, prod=PROD, staging=PROD)
     assert environments(project) == ("prod", "staging")
     for name in ("prd", "../prod", "prod.yaml"):

@@ -77,7 +77,7 @@ def test_no_release_left_is_an_error(tmp_path: Path) -> None:
         resolve_release(registry_of(tmp_path, "schema_version: 1\n"), {})
 
 
-def test_the_live_overlay_stands_between_the_pin_and_current(tmp_path: Path) -> None:
+def test_the_live_overlay_ranks_between_the_pin_and_current(tmp_path: Path) -> None:
     registry = registry_of(tmp_path)
     assert resolve_release(registry, {}, live="v2").name == "v2"
     assert resolve_release(registry, {"AI_MODEL_VERSION": "v3"}, live="v2").name == "v3"
@@ -89,7 +89,7 @@ def test_the_live_overlay_stands_between_the_pin_and_current(tmp_path: Path) -> 
     assert found.warnings[0].startswith("the live overlay names `v9`, which is not a release")
 
 
-def test_what_the_overlay_calls_bad_is_bad_whatever_the_registry_says(tmp_path: Path) -> None:
+def test_a_release_that_the_overlay_marks_bad_does_not_serve(tmp_path: Path) -> None:
     registry = registry_of(tmp_path, MINIMAL.replace("current: v1", "current: v3"))
     found = resolve_release(registry, {}, bad={"v3"})
     assert found.name == "v1"
@@ -181,7 +181,7 @@ def test_weights_are_found_by_path_and_by_package(tmp_path: Path, monkeypatch: p
         ("package:os.path/x", "not installed", ""),
     ],
 )
-def test_weights_that_are_not_there_are_named(tmp_path: Path, file: str, what: str, hint: str) -> None:
+def test_missing_weights_are_named(tmp_path: Path, file: str, what: str, hint: str) -> None:
     with pytest.raises(RegistryError) as caught:
         endpoint(tmp_path, f"model: local/w, file: '{file}'", {})
     assert what in caught.value.what
@@ -201,7 +201,7 @@ def test_dotenv_is_read_the_environment_wins_and_is_not_changed(tmp_path: Path) 
     assert endpoint_of(registry_of(tmp_path), "big", found, root=tmp_path).api_key == "from dotenv"
 
 
-def test_without_dotenv_the_environment_is_all(tmp_path: Path) -> None:
+def test_without_dotenv_only_the_environment_counts(tmp_path: Path) -> None:
     assert dict(environment_of(project_of(tmp_path), {"A": "1"})) == {"A": "1"}
 
 
@@ -214,7 +214,7 @@ def test_a_wrong_dotenv_is_named_but_not_shown(tmp_path: Path) -> None:
     assert "secret" not in f"{caught.value}{caught.value.hint}"
 
 
-def test_every_known_key_value_is_gathered_for_redaction(tmp_path: Path) -> None:
+def test_every_api_key_value_is_collected_for_redaction(tmp_path: Path) -> None:
     text = (
         "schema_version: 1\nmodels:\n"
         "  a: {model: openai/x, api_key: '${ODD_NAME}'}\n  b: {model: openai/x, api_key: literal-value}\n"

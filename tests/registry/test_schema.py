@@ -22,7 +22,7 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_the_schema_file_is_what_the_records_say() -> None:
+def test_the_schema_file_matches_the_records() -> None:
     assert SCHEMA_FILE.read_text() == registry_schema(), "write registry_schema() to the file again"
 
 

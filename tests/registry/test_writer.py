@@ -31,7 +31,7 @@ def change(**keys: Any) -> Any:
     return lambda own: msgspec.structs.replace(own, **keys)
 
 
-def test_the_keys_change_and_the_registry_is_given_back(tmp_path: Path) -> None:
+def test_an_edit_changes_the_keys_and_returns_the_registry(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     rollout = Rollout(candidate="v3", stage=5, started_at=STARTED)
     registry = edit_registry(
@@ -48,7 +48,7 @@ def test_the_keys_change_and_the_registry_is_given_back(tmp_path: Path) -> None:
     assert project.registry.read_text().endswith("bad: [v1]\nrollout: null\n")
 
 
-def test_the_change_is_given_the_keys_as_they_stand(tmp_path: Path) -> None:
+def test_the_edit_receives_the_current_keys(tmp_path: Path) -> None:
     seen: list[ManagedKeys] = []
 
     def look(own: ManagedKeys) -> ManagedKeys:
@@ -143,7 +143,7 @@ def test_a_list_grows_in_its_own_style(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["1.0", "1", "no", "null", "2026-05-02", "1e3", "0x10"])
-def test_a_name_that_yaml_takes_for_something_else_is_quoted(name: str) -> None:
+def test_an_ambiguous_name_is_quoted(name: str) -> None:
     for text in ("current: v1\n", "x: 1\n", "current: 'v1'\n"):
         assert parse_yaml(replace_value(text, "current", name, name="r"), name="r").value["current"] == name
 
@@ -158,7 +158,7 @@ def test_a_file_in_braces_cannot_be_added_to(tmp_path: Path) -> None:
         )
 
 
-def test_an_anchor_that_is_used_elsewhere_is_not_torn_out(tmp_path: Path) -> None:
+def test_an_anchor_used_elsewhere_is_not_removed(tmp_path: Path) -> None:
     text = MINIMAL.replace("current: v1\nhistory: [v1]", "current: &live v1\nhistory: [*live]")
     project = project_of(tmp_path, text)
     with pytest.raises(RegistryError, match="cannot be changed without changing other text"):
@@ -166,7 +166,7 @@ def test_an_anchor_that_is_used_elsewhere_is_not_torn_out(tmp_path: Path) -> Non
     assert project.registry.read_text() == text
 
 
-def test_a_byte_order_mark_and_the_files_mode_stay(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_the_file_s_mode_are_kept(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     project.registry.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
     project.registry.chmod(0o640)
@@ -185,7 +185,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert "current: v2" in (tmp_path / "real.yaml").read_text()
 
 
-def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = project_of(tmp_path)
 
     def refuse(*_: object) -> None:
@@ -246,7 +246,7 @@ values = st.one_of(
     ending=st.sampled_from(["\n", "\r\n"]),
     last=st.booleans(),
 )
-def test_only_lines_of_the_key_change_whatever_the_layout(
+def test_only_the_key_s_lines_change_in_any_layout(
     parts: list[str], edit: tuple[str, Any], ending: str, *, last: bool
 ) -> None:
     key, value = edit
@@ -284,7 +284,7 @@ for number in range(int(sys.argv[2]), int(sys.argv[2]) + 10):
 """
 
 
-def test_two_processes_at_once_lose_no_change(tmp_path: Path) -> None:
+def test_two_concurrent_processes_lose_no_change(tmp_path: Path) -> None:
     releases = "".join(f"  r{number}: {{extends: v1}}\n" for number in range(20))
     project = project_of(tmp_path, MINIMAL.replace("current: v1", f"{releases}current: v1"))
     writers = [
@@ -311,7 +311,7 @@ class Clock:
         return self.now_s
 
 
-def test_a_lock_that_somebody_keeps_is_given_up_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_lock_held_by_another_process_is_a_timeout_error(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     clock = Clock()
     held = os.open(tmp_path, os.O_RDONLY)

@@ -48,7 +48,7 @@ y: 2
         ('map:\n  "a": 1\n  b: "x"\n', "a", 'map:\n  b: "x"\n'),
     ],
 )
-def test_an_entry_is_taken_out(text: str, entry: str, left: str) -> None:
+def test_an_entry_is_removed(text: str, entry: str, left: str) -> None:
     assert remove_entry(text, "map", entry, name="it") == left
 
 
@@ -82,7 +82,7 @@ values = st.recursive(
     is_flow=st.booleans(),
     data=st.data(),
 )
-def test_what_was_added_is_there_and_goes_again(
+def test_an_added_entry_is_read_back_and_removed(
     entries: dict[str, dict[str, object]], new: dict[str, object], is_flow: bool, data: st.DataObject
 ) -> None:
     import yaml
@@ -100,7 +100,7 @@ def test_what_was_added_is_there_and_goes_again(
     assert parse_yaml(remove_entry(text, "map", gone, name="it"), name="it").value == {**before, "map": rest}
 
 
-def test_what_would_make_the_registry_wrong_is_taken_back(tmp_path: Path) -> None:
+def test_an_edit_that_makes_the_registry_invalid_is_undone(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     wrong = EntryEdit(key="releases", name="v9", value={"extends": "nowhere"}, same_file_as="v1")
     with pytest.raises(RegistryError, match="nowhere"):
@@ -108,7 +108,7 @@ def test_what_would_make_the_registry_wrong_is_taken_back(tmp_path: Path) -> Non
     assert project.registry.read_text() == MINIMAL
 
 
-def test_a_byte_order_mark_stays(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_kept(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     project.registry.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
     new = EntryEdit(key="releases", name="v9", value={"extends": "v1"}, same_file_as="v1")
@@ -117,7 +117,7 @@ def test_a_byte_order_mark_stays(tmp_path: Path) -> None:
     assert load_registry(project, env=None, environ={}).release("v9").extends == "v1"
 
 
-def test_an_anchor_that_others_need_is_not_cut_away(tmp_path: Path) -> None:
+def test_an_anchor_that_others_use_is_not_removed(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     anchored = MINIMAL.replace("releases:\n", "releases:\n  v8: &all {extends: v1}\n  v9: *all\n")
     project.registry.write_text(anchored)
@@ -126,7 +126,7 @@ def test_an_anchor_that_others_need_is_not_cut_away(tmp_path: Path) -> None:
     assert project.registry.read_text() == anchored
 
 
-def test_a_file_without_write_permission_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_without_write_permission_is_unchanged(tmp_path: Path) -> None:
     project = project_of(tmp_path)
     project.registry.chmod(0o444)
     new = EntryEdit(key="releases", name="v9", value={"extends": "v1"}, same_file_as="v1")

@@ -72,9 +72,7 @@ async def _serve(root: Path, number: int) -> None:
         await asyncio.gather(*(call(caller) for caller in range(CALLER_COUNT)))
 
 
-def test_nobody_serves_the_bad_release_once_the_command_confirmed(
-    project: Sample, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_process_serves_the_bad_release_after_confirmation(project: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("STATE_TIMEOUT_S", "CONFIRM_TIMEOUT_S"):  # of people's patience; here four processes share a machine
         monkeypatch.setattr(f"flowai.releases.fleet.{limit}", PATIENCE_S)
     done = fleet(serve, project.root, range(PROCESS_COUNT))

@@ -48,7 +48,7 @@ def line(**changes: Any) -> bytes:
     ],
     ids=lambda raw: raw.decode("latin-1")[-30:],
 )
-def test_a_line_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path, damaged: bytes) -> None:
+def test_unreadable_lines_are_reported_and_the_others_count(tmp_path: Path, damaged: bytes) -> None:
     project = release_project(tmp_path).project
     (project.ledger).mkdir(parents=True)
     (project.ledger / "default.jsonl").write_bytes(b"\n".join((line(), damaged, b"", line(id="b", action="promote"))))
@@ -58,7 +58,7 @@ def test_a_line_that_cannot_be_read_is_named_and_the_others_count(tmp_path: Path
     assert ledger.warnings == (".flowai/ledger/default.jsonl:2: not a line of the ledger; it is skipped",)
 
 
-def test_a_step_that_was_written_twice_is_one(tmp_path: Path) -> None:
+def test_a_duplicate_step_counts_once(tmp_path: Path) -> None:
     project = release_project(tmp_path).project
     (project.ledger).mkdir(parents=True)
     (project.ledger / "prod.jsonl").write_bytes(b"\n".join((line(), line(who="bob"), line(id="b", new_field=1))))

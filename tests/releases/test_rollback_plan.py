@@ -54,7 +54,7 @@ def planned(own: ManagedKeys, **seen: Any) -> RollbackPlan:
 
 
 @given(own=own_keys, to=st.none() | names, force=st.booleans(), pin=st.none() | names)
-def test_what_serves_is_never_bad_and_repeating_it_decides_nothing(
+def test_the_serving_release_is_never_bad_and_a_repetition_changes_nothing(
     own: ManagedKeys, to: str | None, force: bool, pin: str | None
 ) -> None:
     try:
@@ -80,7 +80,7 @@ def test_what_serves_is_never_bad_and_repeating_it_decides_nothing(
 
 
 @given(own=own_keys, pin=st.none() | names)
-def test_the_registry_s_own_words_agree_with_the_overlay(own: ManagedKeys, pin: str | None) -> None:
+def test_registry_and_overlay_agree(own: ManagedKeys, pin: str | None) -> None:
     try:
         plan = planned(own, pin=pin)
     except FlowaiError:
@@ -93,7 +93,7 @@ def test_the_registry_s_own_words_agree_with_the_overlay(own: ManagedKeys, pin: 
     assert after.current not in after.bad
 
 
-def test_a_release_that_was_published_since_is_left_in_its_turn() -> None:
+def test_a_release_published_since_is_rolled_back_in_turn() -> None:
     before = ManagedKeys(current="v1", history=("v0", "v1"), bad=("v2",))
     overlay = Overlay(release="v1", bad=("v2",), serving="v1", epoch=3, at=NOON)
     rolling = msgspec.structs.replace(before, rollout=Rollout(candidate="v3", stage=5))
@@ -107,7 +107,7 @@ def test_a_release_that_was_published_since_is_left_in_its_turn() -> None:
     assert planned(before, overlay=taken_back).rolled_back == ("v1",)
 
 
-def test_who_is_pinned_to_something_else_with_others_is_not_left() -> None:
+def test_differing_pins_of_processes_are_not_rolled_back() -> None:
     own = ManagedKeys(current="v2", history=("v0", "v1", "v2"))
     assert planned(own, heartbeats=(beat("v3"), beat("v3"))).rolled_back == ("v3",)
     assert planned(own, heartbeats=(beat("v3"), beat("v2"))).rolled_back == ("v2",)
@@ -115,7 +115,7 @@ def test_who_is_pinned_to_something_else_with_others_is_not_left() -> None:
     assert planned(own, heartbeats=(beat("v1", "v2"),)).rolled_back == ("v2",), "it has not heard that v2 is current"
 
 
-def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
+def test_a_manually_ended_rollout_is_ended_where_it_is_still_active() -> None:
     own = ManagedKeys(current="v1", history=("v0", "v1"))
     plan = planned(own, heartbeats=(beat("v1", "v2"), beat("v1")))
     assert plan.rolled_back == ("v2",)
@@ -130,7 +130,7 @@ def test_a_rollout_that_was_ended_by_hand_is_ended_where_it_goes_on() -> None:
     assert planned(own, heartbeats=(beat("v0", "v1"),)).rolled_back == ("v1",), "it has completed since"
 
 
-def test_a_release_that_was_called_bad_by_hand_is_left_where_it_still_serves() -> None:
+def test_a_release_manually_marked_bad_is_rolled_back_where_it_still_serves() -> None:
     own = ManagedKeys(current="v1", history=("v0", "v1"), bad=("v2",))
     plan = planned(own, heartbeats=(beat("v2"), beat("v1")))
     assert plan.rolled_back == ("v2",)
@@ -146,12 +146,12 @@ def test_a_release_that_was_called_bad_by_hand_is_left_where_it_still_serves() -
     assert planned(own, heartbeats=(beat("v2"),), overlay=taken_back).rolled_back == ("v1",), "it was told long ago"
 
 
-def test_without_a_registry_and_without_processes_nothing_is_claimed() -> None:
+def test_without_registry_and_processes_the_plan_is_an_error() -> None:
     with pytest.raises(UsageError, match="the serving release is unknown"):
         plan_rollback(ObservedState(registry=None, environ={}), to="v1", force=True)
 
 
-def test_without_a_registry_a_rollout_ends_and_nothing_else_is_guessed() -> None:
+def test_without_a_registry_only_the_rollout_is_ended() -> None:
     def blind(*beats: Heartbeat, to: str | None = None, force: bool = False) -> RollbackPlan:
         return plan_rollback(ObservedState(registry=None, environ={}, heartbeats=beats), to=to, force=force)
 

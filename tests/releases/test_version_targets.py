@@ -28,7 +28,7 @@ from flowai.releases.version_targets import short_name, write_version
         ),
     ],
 )
-def test_a_dotenv_file_keeps_all_else(tmp_path: Path, before: str | None, after: str) -> None:
+def test_a_dotenv_file_keeps_its_other_lines(tmp_path: Path, before: str | None, after: str) -> None:
     if before is not None:
         (tmp_path / ".env").write_bytes(before.encode())
     write_version("dotenv:.env", "v1", root=tmp_path, environ={})
@@ -46,7 +46,7 @@ def test_a_dotenv_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     assert ("AI_MODEL_VERSION=v1" in real.read_text()) is True
 
 
-def test_a_file_that_says_so_already_is_not_touched(tmp_path: Path) -> None:
+def test_an_up_to_date_file_is_not_written(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("AI_MODEL_VERSION=v1\n")
     inode = (tmp_path / ".env").stat().st_ino
     write_version("dotenv:.env", "v1", root=tmp_path, environ={})
@@ -79,7 +79,7 @@ def test_a_command_gets_the_release_in_three_ways_and_no_shell(tmp_path: Path) -
         ("aws-secretsmanager:x", "expected `dotenv:` or `command:`"),
     ],
 )
-def test_what_does_not_work_says_why(tmp_path: Path, target: str, says: str) -> None:
+def test_failures_have_a_reason(tmp_path: Path, target: str, says: str) -> None:
     with pytest.raises(FlowaiError, match=says):
         write_version(target, "v1", root=tmp_path, environ={"PATH": os.environ["PATH"]})
 

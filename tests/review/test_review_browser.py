@@ -96,7 +96,7 @@ def at(browser: Browser, position: int) -> None:
     browser.wait_for(f"item !== null && item.position === {position} && !busy")
 
 
-def test_a_whole_review_by_keys(browser: Browser, project: SampleProject) -> None:
+def test_a_complete_review_by_keyboard(browser: Browser, project: SampleProject) -> None:
     log(project, [*accepted(0, 1, 2), call_line(3), said_line(3, "edited", sentence(3).upper())])
     with reviewing(project) as (process, address):
         browser.open(address)
@@ -221,7 +221,7 @@ def test_an_injected_script_would_not_run(browser: Browser, project: SampleProje
         assert "token" not in browser.evaluate("location.href")
 
 
-def test_undo_goes_back_and_reload_stays(browser: Browser, project: SampleProject) -> None:
+def test_undo_returns_to_the_pair_and_reload_keeps_it(browser: Browser, project: SampleProject) -> None:
     log(project, accepted(0, 1, 2, 3))
     with reviewing(project) as (_, address):
         browser.open(address)

@@ -122,11 +122,11 @@ def head(length: int, *lines: str, path: str = CHAT) -> bytes:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_no_json_object_is_refused(server: ServedGateway, body: bytes) -> None:
+def test_bodies_other_than_json_objects_are_refused(server: ServedGateway, body: bytes) -> None:
     assert problem(post(server, body)) == (400, "invalid_json")
 
 
-def test_of_a_key_that_comes_twice_the_last_counts(server: ServedGateway, gateway: ScriptedGateway) -> None:
+def test_the_last_of_duplicate_keys_counts(server: ServedGateway, gateway: ScriptedGateway) -> None:
     body = b'{"model": "no", "model": "chat", "messages": [{"role": "user", "content": "x"}]}'
     assert post(server, body).status_code == 200
     assert gateway.asks[0].feature == "chat"
@@ -134,7 +134,7 @@ def test_of_a_key_that_comes_twice_the_last_counts(server: ServedGateway, gatewa
 
 @settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=300))
-def test_no_bytes_break_it(shared: tuple[ScriptedGateway, ServedGateway], body: bytes) -> None:
+def test_any_bytes_get_a_response(shared: tuple[ScriptedGateway, ServedGateway], body: bytes) -> None:
     assert post(shared[1], body).status_code in {200, 400, 404}
 
 
@@ -158,7 +158,7 @@ FIELDS = (
 
 @settings(max_examples=200, deadline=None)
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))
-def test_no_values_break_it(shared: tuple[ScriptedGateway, ServedGateway], changes: dict[str, Any]) -> None:
+def test_any_values_get_a_response(shared: tuple[ScriptedGateway, ServedGateway], changes: dict[str, Any]) -> None:
     body = json.dumps(GOOD | changes, ensure_ascii=True).encode()
     assert post(shared[1], body).status_code in {200, 400, 404}
 
@@ -181,7 +181,7 @@ def test_a_long_body_without_a_length_is_refused(server: ServedGateway, gateway:
     assert problem(answer) == (413, "body_too_large")
 
 
-def test_a_slow_body_is_not_waited_for(server: ServedGateway, gateway: ScriptedGateway) -> None:
+def test_a_slow_body_times_out(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(Serve(body_timeout="0.2s"))
     with connected(server) as line:
         line.sendall(head(100) + b'{"model"')
@@ -190,7 +190,7 @@ def test_a_slow_body_is_not_waited_for(server: ServedGateway, gateway: ScriptedG
     assert b"body_timeout" in answer
 
 
-def test_a_slow_head_is_not_waited_for(server: ServedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_head_times_out(server: ServedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LimitedConnection, "head_timeout_s", 0.2)
     with connected(server) as silent, connected(server) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127")
@@ -235,7 +235,7 @@ def test_a_large_head_is_refused(server: ServedGateway) -> None:
     ],
     ids=lambda data: repr(data[:24]),
 )
-def test_what_is_no_http_gets_an_error_object(server: ServedGateway, data: bytes) -> None:
+def test_invalid_http_gets_an_error_object(server: ServedGateway, data: bytes) -> None:
     answer = raw(server, data)
     if not answer.startswith(b"HTTP/1.1 200 "):
         first, _, body = answer.partition(b"\r\n\r\n")
@@ -281,16 +281,14 @@ def test_a_compressed_body_is_refused(server: ServedGateway) -> None:
         ({"host": "localhost:9", "origin": "http://localhost:9", "sec_fetch_site": "same-origin"}, 200),
     ],
 )
-def test_pages_in_browsers_do_not_reach_a_local_server(
-    server: ServedGateway, headers: dict[str, str], status: int
-) -> None:
+def test_cross_origin_requests_are_refused(server: ServedGateway, headers: dict[str, str], status: int) -> None:
     answer = post(server, **headers)
     assert answer.status_code == status
     assert not any(name.startswith("access-control") for name in answer.headers)
 
 
 @pytest.mark.parametrize("header", ["x_session_id", "x_tenant"])
-def test_a_session_or_tenant_that_cannot_be_one_is_refused(server: ServedGateway, header: str) -> None:
+def test_invalid_session_and_tenant_headers_are_refused(server: ServedGateway, header: str) -> None:
     assert problem(post(server, **{header: "a b"})) == (400, "invalid_header")
     assert problem(post(server, **{header: "x" * 300})) == (400, "invalid_header")
 
@@ -298,7 +296,7 @@ def test_a_session_or_tenant_that_cannot_be_one_is_refused(server: ServedGateway
 @pytest.mark.parametrize(
     "authorization", [None, "", "Bearer", "Bearer x", f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {hash_of(KEY)}"]
 )
-def test_with_keys_nobody_comes_in_without_one(
+def test_with_keys_requests_without_a_key_are_refused(
     server: ServedGateway, gateway: ScriptedGateway, authorization: str | None
 ) -> None:
     gateway.limit(KEYS)
@@ -313,14 +311,14 @@ def test_with_keys_nobody_comes_in_without_one(
     assert gateway.asks == []
 
 
-def test_a_key_gives_its_tenant_and_no_header_another(server: ServedGateway, gateway: ScriptedGateway) -> None:
+def test_the_tenant_comes_from_the_key_and_not_from_a_header(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(KEYS)
     assert post(server, authorization=f"Bearer {KEY}", x_tenant="other").status_code == 200
     assert gateway.asks[0].tenant == "acme"
     assert server.http.get("/readyz", headers={"authorization": f"Bearer {KEY}"}).json()["release"] == "v1"
 
 
-def test_keys_that_vanish_from_the_registry_do_not_open_a_reachable_server() -> None:
+def test_removing_the_keys_does_not_open_a_reachable_server() -> None:
     gateway = ScriptedGateway()
     with served(gateway, host="0.0.0.0") as server:  # noqa: S104 - that is what is tested
         address = f"http://127.0.0.1:{server.port}"
@@ -329,7 +327,7 @@ def test_keys_that_vanish_from_the_registry_do_not_open_a_reachable_server() -> 
         assert httpx.get(address + "/v1/models", headers={"authorization": f"Bearer {KEY}"}).status_code == 200
 
 
-def test_one_call_too_many_is_told_to_come_back(server: ServedGateway, gateway: ScriptedGateway) -> None:
+def test_a_call_above_the_limit_gets_retry_after(server: ServedGateway, gateway: ScriptedGateway) -> None:
     gateway.limit(Serve(max_concurrency=1))
     go_on = threading.Event()
 
@@ -352,7 +350,7 @@ def test_one_call_too_many_is_told_to_come_back(server: ServedGateway, gateway: 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_caller_that_leaves_cancels_its_call(
+def test_a_disconnected_client_cancels_its_call(
     server: ServedGateway, gateway: ScriptedGateway, *, stream: bool
 ) -> None:
     done = threading.Event()
@@ -382,7 +380,7 @@ def test_a_caller_that_leaves_cancels_its_call(
     assert 'outcome="Cancelled"' in server.http.get("/metrics").text
 
 
-def test_a_caller_that_does_not_read_is_left(gateway: ScriptedGateway) -> None:
+def test_a_client_that_does_not_read_is_disconnected(gateway: ScriptedGateway) -> None:
     gateway.pieces = [TextChunk(text="x" * 100_000)] * 1000
     with served(gateway, options=AppOptions(write_timeout_s=0.2)) as own, connected(own) as line:
         body = json.dumps(GOOD | {"stream": True}).encode()
@@ -410,7 +408,7 @@ def test_an_upgrade_is_not_followed(server: ServedGateway) -> None:
     assert raw(server, lines).startswith(b"HTTP/1.1 200")
 
 
-def test_secrets_in_errors_do_not_come_out(server: ServedGateway, gateway: ScriptedGateway) -> None:
+def test_secrets_in_errors_are_redacted(server: ServedGateway, gateway: ScriptedGateway) -> None:
     from flowai.errors import ServerError
 
     planted = "sk-proj-abcdefghijklmnop1234567890abcdef"

@@ -46,7 +46,7 @@ def chat(http: Client, **fields: Any) -> int:
     return http.post("/v1/chat/completions", json={"model": "chat", "messages": HELLO} | fields).status_code
 
 
-def test_calls_are_counted_by_how_they_ended(gateway: ScriptedGateway, server: ServedGateway) -> None:
+def test_calls_are_counted_by_outcome(gateway: ScriptedGateway, server: ServedGateway) -> None:
     assert chat(server.http) == 200
     assert chat(server.http, stream=True) == 200
     gateway.answer = msgspec.structs.replace(WHOLE, degraded=True, model="n")
@@ -71,7 +71,7 @@ def test_calls_are_counted_by_how_they_ended(gateway: ScriptedGateway, server: S
     assert found["flowai_http_requests_total{method=POST,route=/v1/chat/completions,status=404}"] == 1
 
 
-def test_no_caller_can_make_up_labels(server: ServedGateway) -> None:
+def test_clients_cannot_create_labels(server: ServedGateway) -> None:
     http = server.http
     for number in range(20):
         http.get(f"/made-up/{number}")
@@ -95,7 +95,7 @@ def test_names_follow_prometheus(server: ServedGateway) -> None:
     assert not any("_ms" in name for name, _ in names)
 
 
-def test_what_goes_on_with_less_is_seen(gateway: ScriptedGateway, server: ServedGateway) -> None:
+def test_degraded_parts_are_shown(gateway: ScriptedGateway, server: ServedGateway) -> None:
     gateway.stands = replace(gateway.stands, degraded={"state_unavailable": "redis is away"}, open_breakers=("openai",))
     ready = server.http.get("/readyz")
     assert ready.status_code == 200, "it can serve"
@@ -114,7 +114,7 @@ def test_what_goes_on_with_less_is_seen(gateway: ScriptedGateway, server: Served
     assert "flowai_breaker_open{provider=openai}" not in samples(server.http)
 
 
-def test_it_says_when_it_is_warm(server: ServedGateway) -> None:
+def test_readiness_shows_the_warm_up(server: ServedGateway) -> None:
     assert server.http.get("/readyz").json()["warm"] is False
     server.run(server.server.warm_up)
     assert server.http.get("/readyz").json()["warm"] is True

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import openai
 import pytest
 from support.scripted_gateway import WHOLE, ScriptedGateway, served
 
@@ -28,11 +27,15 @@ from flowai.gateway.records import StreamRestarted, TextChunk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import openai
+
 HELLO: list[Any] = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[tuple[ScriptedGateway, openai.OpenAI]]:
+    import openai
+
     gateway = ScriptedGateway()
     with (
         served(gateway) as server,
@@ -52,7 +55,7 @@ def client(shared: tuple[ScriptedGateway, openai.OpenAI], gateway: ScriptedGatew
     return shared[1]
 
 
-def test_a_whole_answer(client: openai.OpenAI) -> None:
+def test_a_complete_answer(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="chat", messages=HELLO)
     assert answer.id == "chatcmpl-c1"
     assert answer.model == "m"
@@ -62,7 +65,7 @@ def test_a_whole_answer(client: openai.OpenAI) -> None:
     assert answer.usage.total_tokens == 12
 
 
-def test_the_headers_say_how_the_answer_came_about(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_headers_describe_how_the_answer_was_obtained(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     gateway.answer = msgspec.structs.replace(WHOLE, degraded=True, disclaimer="Gekürzt\r\nX-Evil: 1", cache="exact")
     headers = client.chat.completions.with_raw_response.create(model="chat", messages=HELLO).headers
     assert headers["x-flowai-call-id"] == "c1"
@@ -120,6 +123,8 @@ def test_the_clients_own_accumulator_understands_tool_calls(gateway: ScriptedGat
 
 
 def test_the_async_client(client: openai.OpenAI) -> None:
+    import openai
+
     async def use() -> tuple[str | None, str]:
         async with openai.AsyncOpenAI(base_url=client.base_url, api_key="unused", max_retries=0) as used:
             answer = await used.chat.completions.create(model="m", messages=HELLO)
@@ -142,7 +147,7 @@ def test_prompt_variables_need_no_messages(gateway: ScriptedGateway, client: ope
     assert gateway.asks[0].messages is None
 
 
-def test_what_a_caller_says_about_itself_arrives(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_request_fields_and_headers_reach_the_gateway(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     client.chat.completions.create(
         model="chat",
         messages=HELLO,
@@ -163,7 +168,7 @@ def test_what_a_caller_says_about_itself_arrives(gateway: ScriptedGateway, clien
     assert ask.response_format == {"type": "json_object"}
 
 
-def test_messages_reach_the_gateway_as_they_came(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_messages_reach_the_gateway_unchanged(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     messages: list[Any] = [
         {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "t", "type": "function"}], "refusal": None},
@@ -173,7 +178,9 @@ def test_messages_reach_the_gateway_as_they_came(gateway: ScriptedGateway, clien
     assert list(gateway.asks[0].messages or ()) == messages
 
 
-def test_a_broken_stream_is_an_error_and_never_whole(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_a_broken_stream_is_an_error_without_done(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+    import openai
+
     gateway.fail_stream_after = ServerError("the stream broke off", provider="openai", model="m")
     stream = client.chat.completions.create(model="chat", messages=HELLO, stream=True)
     pieces: list[str] = []
@@ -185,7 +192,7 @@ def test_a_broken_stream_is_an_error_and_never_whole(gateway: ScriptedGateway, c
     assert '"code":"provider_failed"' in lines[-2] + lines[-1]
 
 
-def test_a_stream_may_begin_anew_when_the_caller_says_so(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_a_stream_may_restart_if_the_caller_allows_it(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
     gateway.pieces = [TextChunk(text="half"), StreamRestarted(model="n", reason="reset"), TextChunk(text="whole")]
     gateway.answer = msgspec.structs.replace(WHOLE, model="n", text="whole")
     text = ""
@@ -211,30 +218,32 @@ def provider(kind: Any) -> Any:
 
 
 ERRORS = [
-    (PromptError("`text` is missing"), openai.BadRequestError, 400, "invalid_variables"),
-    (BudgetError("5,000 tokens; at most 4,000"), openai.BadRequestError, 400, "token_budget_exceeded"),
-    (BudgetError("spent", retry_after_s=99.5), openai.RateLimitError, 429, "insufficient_quota"),
-    (provider(ContentFilteredError), openai.BadRequestError, 400, "content_filter"),
-    (provider(ContextTooLongError), openai.BadRequestError, 400, "context_length_exceeded"),
-    (provider(InvalidRequestError), openai.BadRequestError, 400, "invalid_request"),
-    (ladder(provider(RateLimitedError), provider(ServerError)), openai.InternalServerError, 502, "provider_failed"),
-    (ladder(provider(RateLimitedError)), openai.InternalServerError, 503, "provider_rate_limited"),
-    (ladder(provider(TimedOutError)), openai.InternalServerError, 504, "provider_timed_out"),
-    (ladder(retry_after_s=7.2), openai.InternalServerError, 503, "providers_backing_off"),
-    (provider(TimedOutError), openai.InternalServerError, 504, "provider_timed_out"),
-    (MissingKeyError("needs the variable `K`"), openai.InternalServerError, 500, "misconfigured"),
-    (InfrastructureError("no"), openai.InternalServerError, 503, "unavailable"),
-    (ZeroDivisionError("secret detail"), openai.InternalServerError, 500, "bug"),
+    (PromptError("`text` is missing"), "BadRequestError", 400, "invalid_variables"),
+    (BudgetError("5,000 tokens; at most 4,000"), "BadRequestError", 400, "token_budget_exceeded"),
+    (BudgetError("spent", retry_after_s=99.5), "RateLimitError", 429, "insufficient_quota"),
+    (provider(ContentFilteredError), "BadRequestError", 400, "content_filter"),
+    (provider(ContextTooLongError), "BadRequestError", 400, "context_length_exceeded"),
+    (provider(InvalidRequestError), "BadRequestError", 400, "invalid_request"),
+    (ladder(provider(RateLimitedError), provider(ServerError)), "InternalServerError", 502, "provider_failed"),
+    (ladder(provider(RateLimitedError)), "InternalServerError", 503, "provider_rate_limited"),
+    (ladder(provider(TimedOutError)), "InternalServerError", 504, "provider_timed_out"),
+    (ladder(retry_after_s=7.2), "InternalServerError", 503, "providers_backing_off"),
+    (provider(TimedOutError), "InternalServerError", 504, "provider_timed_out"),
+    (MissingKeyError("needs the variable `K`"), "InternalServerError", 500, "misconfigured"),
+    (InfrastructureError("no"), "InternalServerError", 503, "unavailable"),
+    (ZeroDivisionError("secret detail"), "InternalServerError", 500, "bug"),
 ]
 
 
 @pytest.mark.parametrize(("error", "kind", "status", "code"), ERRORS, ids=lambda value: str(value)[:30])
 @pytest.mark.parametrize("stream", [False, True])
 def test_errors_have_openais_classes(
-    gateway: ScriptedGateway, client: openai.OpenAI, error: Exception, kind: Any, status: int, code: str, stream: bool
+    gateway: ScriptedGateway, client: openai.OpenAI, error: Exception, kind: str, status: int, code: str, stream: bool
 ) -> None:
+    import openai
+
     gateway.fail = error
-    with pytest.raises(kind) as caught:
+    with pytest.raises(getattr(openai, kind)) as caught:
         client.chat.completions.create(model="chat", messages=HELLO, stream=stream)
     assert caught.value.status_code == status
     assert caught.value.code == code
@@ -245,6 +254,8 @@ def test_errors_have_openais_classes(
 
 
 def test_an_unknown_name_is_not_found_and_the_nearest_is_named(client: openai.OpenAI) -> None:
+    import openai
+
     with pytest.raises(openai.NotFoundError) as caught:
         client.chat.completions.create(model="chta", messages=HELLO)
     assert caught.value.code == "model_not_found"
@@ -272,9 +283,11 @@ def test_an_unknown_name_is_not_found_and_the_nearest_is_named(client: openai.Op
         ({"flowai": {"on_brake": "restart"}}, "flowai.on_brake"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(
+def test_unsupported_parameters_are_refused_by_name(
     gateway: ScriptedGateway, client: openai.OpenAI, extra: dict[str, Any], param: str
 ) -> None:
+    import openai
+
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model="chat", messages=HELLO, extra_body=extra)
     assert caught.value.param == param
@@ -287,7 +300,9 @@ def test_parameters_that_ask_for_nothing_are_accepted(gateway: ScriptedGateway, 
     assert gateway.asks[0].params == {}
 
 
-def test_embeddings_as_the_client_wants_them(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+def test_embeddings_in_the_client_s_formats(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+    import openai
+
     one = client.embeddings.create(model="m", input="four")
     many = client.embeddings.create(model="m", input=["a", "bb"], encoding_format="float")
     assert one.data[0].embedding == [4.0, 0.5]
@@ -300,6 +315,8 @@ def test_embeddings_as_the_client_wants_them(gateway: ScriptedGateway, client: o
 
 
 def test_models_are_listed_features_first(client: openai.OpenAI) -> None:
+    import openai
+
     listed = [(model.id, model.owned_by) for model in client.models.list()]
     assert listed == [("both", "flowai:feature"), ("chat", "flowai:feature"), ("m", "flowai:model")]
     assert client.models.retrieve("chat").id == "chat"

@@ -41,7 +41,7 @@ def test_the_document_is_served(server: ServedGateway) -> None:
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), OPERATIONS)
-def test_every_endpoint_does_what_the_document_says(
+def test_every_endpoint_follows_the_document(
     api: Any, server: ServedGateway, path: str, method: str, mode: GenerationMode
 ) -> None:
     @given(case=api[path][method].as_strategy(generation_mode=mode))

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import openai
 import pytest
 from support.sample_project import SampleProject, make_project
 from support.scripted_provider import Asked, Reply, ScriptedProvider
@@ -25,6 +24,8 @@ from flowai.server.api_keys import hash_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import openai
 
 KEY = "scripted-key-0123456789"
 HELLO: list[Any] = [{"role": "user", "content": "hi"}]
@@ -62,10 +63,12 @@ def serving(project: SampleProject, *options: str) -> Iterator[tuple[subprocess.
 
 
 def client_of(address: str, key: str = "unused") -> openai.OpenAI:
+    import openai
+
     return openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=60)
 
 
-def test_it_serves_drains_and_ends_with_0(project: SampleProject, provider: ScriptedProvider) -> None:
+def test_the_server_drains_and_exits_with_0(project: SampleProject, provider: ScriptedProvider) -> None:
     def answer(asked: Asked) -> Reply:
         slow = "slow" in json.dumps(asked.body)
         return Reply(text="one two three four", delay_s=1.0 if slow else 0.0, chunk_delay_s=0.3 if slow else 0.0)
@@ -106,7 +109,9 @@ def test_it_serves_drains_and_ends_with_0(project: SampleProject, provider: Scri
 
 
 @pytest.mark.parametrize("how", ["drain is over", "second signal"])
-def test_what_takes_longer_is_cut_and_told_so(project: SampleProject, provider: ScriptedProvider, how: str) -> None:
+def test_calls_beyond_the_drain_time_are_cut_with_an_error(
+    project: SampleProject, provider: ScriptedProvider, how: str
+) -> None:
     provider.answerer = lambda _: Reply(fault="stall")
     seen: list[str] = []
     options = ("--drain", "0.2s") if how == "drain is over" else ()
@@ -145,6 +150,8 @@ def test_without_keys_only_this_machine_is_served(
 def test_a_new_key_opens_the_server_to_its_tenant(
     project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import openai
+
     monkeypatch.chdir(project.root)
     assert run(["serve", "--new-key", "acme", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -178,7 +185,7 @@ def test_a_new_key_opens_the_server_to_its_tenant(
         (["--env", "nowhere"], 2, "no environment"),
     ],
 )
-def test_wrong_options_are_said_at_once(
+def test_invalid_options_are_errors_before_serving(
     project: SampleProject,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -192,7 +199,7 @@ def test_wrong_options_are_said_at_once(
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_of_another_machine_is_said_at_once(
+def test_an_unavailable_address_is_an_error_before_serving(
     project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
     monkeypatch.chdir(project.root)
@@ -203,7 +210,7 @@ def test_an_address_of_another_machine_is_said_at_once(
     assert "this machine" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_infrastructure(
+def test_a_port_in_use_is_an_infrastructure_error(
     project: SampleProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(project.root)
@@ -230,7 +237,7 @@ def test_the_port_is_open_before_litellm_is_imported(project: SampleProject) -> 
     assert done.stdout == "False\n"
 
 
-def test_trouble_on_the_way_is_told_and_secrets_are_not(project: SampleProject, provider: ScriptedProvider) -> None:
+def test_provider_errors_are_logged_without_secrets(project: SampleProject, provider: ScriptedProvider) -> None:
     body = {"model": "chat", "messages": HELLO}
     with serving(project) as (_, address), httpx.Client(base_url=address, timeout=60) as http:
         planted = {"message": f"wrong key {KEY}", "type": "auth"}
@@ -255,7 +262,11 @@ def test_trouble_on_the_way_is_told_and_secrets_are_not(project: SampleProject, 
         assert 'flowai_degraded{kind="registry_invalid"} 1.0' in http.get("/metrics").text
 
 
-def test_a_caller_that_leaves_frees_its_provider(project: SampleProject, provider: ScriptedProvider) -> None:
+def test_a_disconnected_client_closes_the_provider_s_connection(
+    project: SampleProject, provider: ScriptedProvider
+) -> None:
+    import openai
+
     provider.answerer = lambda _: Reply(fault="silent")
     with serving(project) as (_, address), httpx.Client(base_url=address) as http, client_of(address) as client:
         while not http.get("/readyz", timeout=60).json()["warm"]:

@@ -194,14 +194,14 @@ class Comparison:
 
 @given(rule=rules, history=histories)
 @settings(max_examples=300, deadline=None)
-def test_memory_keeps_the_law(rule: BreakerRule, history: list[Step]) -> None:
+def test_the_memory_store_follows_the_breaker_rules(rule: BreakerRule, history: list[Step]) -> None:
     comparison = Comparison(rule)
     asyncio.run(comparison.run(InMemoryStateStore(lambda: comparison.now_s), history))
 
 
 @given(rule=rules, history=histories)
 @settings(max_examples=60, deadline=None)
-def test_the_file_keeps_the_law(rule: BreakerRule, history: list[Step]) -> None:
+def test_the_sqlite_store_follows_the_breaker_rules(rule: BreakerRule, history: list[Step]) -> None:
     comparison = Comparison(rule)
 
     async def compare(directory: Path) -> None:
@@ -216,7 +216,9 @@ def test_the_file_keeps_the_law(rule: BreakerRule, history: list[Step]) -> None:
 @pytest.mark.service
 @given(rule=rules, history=histories)
 @settings(max_examples=100, deadline=None)
-def test_redis_keeps_the_law(redis_server: RedisServer, rule: BreakerRule, history: list[Step]) -> None:
+def test_the_redis_store_follows_the_breaker_rules(
+    redis_server: RedisServer, rule: BreakerRule, history: list[Step]
+) -> None:
     from flowai.state.redis_store import RedisStateStore
 
     comparison = Comparison(rule)

@@ -22,7 +22,7 @@ def clock_s() -> float:
 
 
 @pytest.mark.parametrize("named", [".flowai", "deep/below", "{tmp}/elsewhere"])
-def test_a_directory_holds_a_file(tmp_path: Path, named: str) -> None:
+def test_a_directory_opens_a_sqlite_store(tmp_path: Path, named: str) -> None:
     async def run() -> None:
         state = open_state(named.format(tmp=tmp_path), tmp_path, clock_s=clock_s)
         await state.record_failure("alpha", BreakerRule())
@@ -32,18 +32,18 @@ def test_a_directory_holds_a_file(tmp_path: Path, named: str) -> None:
     assert (tmp_path / named.format(tmp=tmp_path) / FILE_NAME).is_file()
 
 
-def test_memory_is_this_process_alone(tmp_path: Path) -> None:
+def test_memory_opens_a_store_of_this_process(tmp_path: Path) -> None:
     assert isinstance(open_state("memory:", tmp_path, clock_s=clock_s), InMemoryStateStore)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("named", ["postgres://host/db", "s3://bucket", "http://host", "Redis+Unix:///x"])
-def test_another_scheme_is_an_error_that_names_those_there_are(tmp_path: Path, named: str) -> None:
+def test_an_unknown_scheme_is_an_error_that_lists_the_known_ones(tmp_path: Path, named: str) -> None:
     with pytest.raises(ProjectError, match=r"expected a directory, `redis://\.\.\.`"):
         open_state(named, tmp_path, clock_s=clock_s)
 
 
-def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(InfrastructureError, match="`redis://host:6379/0`") as caught:
         open_state("redis://:planted-7351@host", tmp_path, clock_s=clock_s)
@@ -66,7 +66,7 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkey
         "redis://:planted7351@host:99999",
     ],
 )
-def test_a_url_that_cannot_be_read_is_an_error_that_shows_nothing_of_the_password(tmp_path: Path, url: str) -> None:
+def test_an_invalid_url_is_an_error_without_the_password(tmp_path: Path, url: str) -> None:
     pytest.importorskip("redis", reason="needs the `redis` extra")
     with pytest.raises(ProjectError) as caught:
         open_state(url, tmp_path, clock_s=clock_s)
@@ -88,19 +88,19 @@ def test_a_url_that_cannot_be_read_is_an_error_that_shows_nothing_of_the_passwor
         ("memory:", "memory:"),
     ],
 )
-def test_an_address_is_shown_without_what_is_secret(named: str, shown: str) -> None:
+def test_an_address_is_shown_without_secrets(named: str, shown: str) -> None:
     assert shown_address(named) == shown
 
 
 @pytest.mark.parametrize(
     "url", ["redis://:planted%407351@host", "redis://u:planted@7351@host", "redis://host?password=planted%407351"]
 )
-def test_a_password_that_a_server_quotes_is_taken_out(url: str) -> None:
+def test_a_password_quoted_by_the_server_is_redacted(url: str) -> None:
     said = "unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 'planted@7351'"
     assert "planted" not in without_password(said, url)
 
 
-def test_a_store_that_is_not_there_is_an_error_that_names_its_address(tmp_path: Path) -> None:
+def test_an_unreachable_store_is_an_error_that_names_its_address(tmp_path: Path) -> None:
     pytest.importorskip("redis", reason="needs the `redis` extra")
 
     async def run() -> None:

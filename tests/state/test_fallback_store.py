@@ -95,7 +95,7 @@ def play(act: Callable[[Scene], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_it_says_that_it_is_alone_and_why_and_comes_back_by_itself() -> None:
+def test_an_outage_is_reported_with_its_reason_and_ends_by_itself() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         assert not guarded.is_degraded
@@ -112,7 +112,7 @@ def test_it_says_that_it_is_alone_and_why_and_comes_back_by_itself() -> None:
     play(act)
 
 
-def test_one_operation_per_pause_waits_for_a_store_that_is_away() -> None:
+def test_during_an_outage_one_operation_per_interval_tries_the_store() -> None:
     async def act(scene: Scene) -> None:
         await scene.go_away()
         assert scene.remote.waited_count == 1
@@ -127,7 +127,7 @@ def test_one_operation_per_pause_waits_for_a_store_that_is_away() -> None:
     play(act)
 
 
-def test_a_provider_left_alone_is_left_alone_still_and_the_overlay_stays_in_force() -> None:
+def test_open_breakers_and_the_overlay_survive_an_outage() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         for _ in range(2):
@@ -150,7 +150,7 @@ def test_a_provider_left_alone_is_left_alone_still_and_the_overlay_stays_in_forc
     play(act)
 
 
-def test_a_probe_under_way_elsewhere_is_waited_for() -> None:
+def test_a_probe_of_another_process_is_respected() -> None:
     async def act(scene: Scene) -> None:
         for _ in range(2):
             await scene.guarded.record_failure("alpha", RULE)
@@ -165,7 +165,7 @@ def test_a_probe_under_way_elsewhere_is_waited_for() -> None:
     play(act)
 
 
-def test_a_lease_of_one_store_says_nothing_to_the_other() -> None:
+def test_a_probe_of_one_store_is_unknown_to_the_other() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         for _ in range(2):
@@ -188,7 +188,7 @@ def test_a_lease_of_one_store_says_nothing_to_the_other() -> None:
     play(act)
 
 
-def test_money_set_aside_with_one_store_and_settled_with_the_other_is_counted_once() -> None:
+def test_a_reservation_settled_in_the_other_store_counts_once() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         together = await guarded.reserve("summarization", 1.0, limit_usd=10)
@@ -206,7 +206,7 @@ def test_money_set_aside_with_one_store_and_settled_with_the_other_is_counted_on
     play(act)
 
 
-def test_what_concerns_the_fleet_is_done_in_the_shared_store_or_not_at_all() -> None:
+def test_fleet_operations_need_the_shared_store() -> None:
     async def act(scene: Scene) -> None:
         guarded = scene.guarded
         await scene.go_away()
@@ -227,7 +227,7 @@ def test_what_concerns_the_fleet_is_done_in_the_shared_store_or_not_at_all() -> 
     play(act)
 
 
-def test_news_from_before_the_return_does_not_send_it_away_again() -> None:
+def test_an_error_from_before_the_recovery_does_not_degrade_it_again() -> None:
     async def act(scene: Scene) -> None:
         scene.remote.verdict = asyncio.get_running_loop().create_future()
         slow = asyncio.create_task(scene.guarded.spent_usd("summarization"))

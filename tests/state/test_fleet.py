@@ -18,7 +18,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path) if request.param == "file" else cast("str", request.getfixturevalue("redis_url"))
 
 
-def test_the_sixth_failure_opens_for_all_and_one_of_all_probes(address: str) -> None:
+def test_the_sixth_failure_opens_the_breaker_for_all_and_one_process_probes(address: str) -> None:
     with Fleet(address) as fleet:
         fleet.all("set_clock", NOON_S)
         for nth in (0, 1, 2, 3, 0):
@@ -53,13 +53,13 @@ def test_failures_of_all_processes_at_once_are_all_counted(address: str) -> None
         assert fleet.one(0, "fail", "alpha", 40) == "open"
 
 
-def test_no_caller_of_any_process_gets_money_beyond_the_limit(address: str) -> None:
+def test_reservations_of_all_processes_stay_within_the_limit(address: str) -> None:
     with Fleet(address) as fleet:
         fleet.all("set_clock", NOON_S)
         assert sum(fleet.all("reserve", 200, 0.02, 10)) == 500
 
 
-def test_what_is_paid_never_passes_the_limit_and_nothing_is_lost(address: str) -> None:
+def test_spending_stays_within_the_limit_and_loses_nothing(address: str) -> None:
     with Fleet(address) as fleet:
         fleet.all("set_clock", NOON_S)
         paid = sum(fleet.all("spend", 200, 20))

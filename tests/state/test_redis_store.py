@@ -50,7 +50,7 @@ async def plainly(url: str, *command: Any) -> Any:
         await client.aclose()
 
 
-def test_the_servers_clock_counts(redis_url: str) -> None:
+def test_the_server_s_clock_counts(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         seconds, microseconds = await plainly(redis_url, "TIME")
         await state.back_off("alpha", for_s=30)
@@ -64,7 +64,7 @@ def test_the_servers_clock_counts(redis_url: str) -> None:
     with_redis(redis_url, act)
 
 
-def test_every_key_goes_by_itself_but_the_overlay(redis_url: str) -> None:
+def test_every_key_but_the_overlay_expires(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         await state.record_failure("alpha", BreakerRule(failure_count=1, open_s=300_000))
         await state.record_failure("alpha", BreakerRule(failure_count=1, open_s=300_000))
@@ -84,7 +84,7 @@ def test_every_key_goes_by_itself_but_the_overlay(redis_url: str) -> None:
     with_redis(redis_url, act)
 
 
-def test_scripts_that_redis_forgot_are_sent_again(redis_url: str) -> None:
+def test_scripts_missing_on_the_server_are_sent_again(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         for expected in (1, 2, 3):
             await plainly(redis_url, "SCRIPT", "FLUSH")
@@ -94,7 +94,7 @@ def test_scripts_that_redis_forgot_are_sent_again(redis_url: str) -> None:
     with_redis(redis_url, act)
 
 
-def test_callers_who_leave_do_not_mix_up_the_answers_of_others(redis_url: str) -> None:
+def test_cancelled_calls_do_not_mix_up_replies(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         async def ask(nth: int) -> None:
             for _ in range(nth + 1):
@@ -127,7 +127,7 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it() -> None:
         with_redis(server.url, lambda state: state.back_off("alpha", for_s=1))
 
 
-def test_what_redis_refuses_is_an_error_with_its_reason() -> None:
+def test_a_refusal_of_redis_is_an_error_with_its_reason() -> None:
     with RedisServer(settings=("--maxmemory", "1kb", "--maxmemory-policy", "noeviction")) as server:
 
         async def act(state: RedisStateStore) -> None:
@@ -151,7 +151,7 @@ def test_a_key_that_is_not_ours_is_an_error(redis_url: str) -> None:
     with_redis(redis_url, act)
 
 
-def test_a_connection_closed_while_nobody_asked_is_made_again(redis_url: str) -> None:
+def test_a_connection_closed_while_idle_is_reopened(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         await state.record_failure("alpha", RULE)
         await plainly(redis_url, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -161,7 +161,7 @@ def test_a_connection_closed_while_nobody_asked_is_made_again(redis_url: str) ->
     with_redis(redis_url, act)
 
 
-def test_an_answer_that_came_while_this_process_was_busy_is_read(redis_url: str) -> None:
+def test_a_reply_received_while_the_process_was_busy_is_read(redis_url: str) -> None:
     async def act(state: RedisStateStore) -> None:
         await state.shared("")
         asked = asyncio.create_task(state.spent_usd("account"))
@@ -173,7 +173,7 @@ def test_an_answer_that_came_while_this_process_was_busy_is_read(redis_url: str)
     with_redis(redis_url, act)
 
 
-def test_a_server_that_hangs_fails_all_who_ask_together_and_serves_again() -> None:
+def test_a_hanging_server_fails_all_concurrent_calls_and_recovers() -> None:
     with RedisServer() as server:
 
         async def act(state: RedisStateStore) -> None:
@@ -189,7 +189,7 @@ def test_a_server_that_hangs_fails_all_who_ask_together_and_serves_again() -> No
         with_redis(server.url, act)
 
 
-def test_money_set_aside_before_a_restart_is_not_given_back_after_it() -> None:
+def test_a_reservation_from_before_a_restart_is_not_refunded() -> None:
     with RedisServer() as server:
 
         async def act(state: RedisStateStore) -> None:
@@ -207,7 +207,7 @@ def test_money_set_aside_before_a_restart_is_not_given_back_after_it() -> None:
         with_redis(server.url, act)
 
 
-def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
+def test_a_killed_and_restarted_redis_fails_no_call_under_load() -> None:
     with RedisServer() as server:
 
         async def run() -> None:
@@ -256,7 +256,7 @@ def test_redis_killed_and_started_again_under_load_fails_nobody() -> None:
         asyncio.run(run())
 
 
-def test_an_address_of_a_registry_opens_it(redis_url: str, tmp_path: Path) -> None:
+def test_the_address_in_a_registry_opens_it(redis_url: str, tmp_path: Path) -> None:
     async def run() -> None:
         state = open_state(redis_url, tmp_path, clock_s=time.time)
         await state.record_failure("alpha", RULE)

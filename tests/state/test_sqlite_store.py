@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_process_killed_while_it_writes_loses_nothing_it_was_told(tmp_path: Path) -> None:
+def test_a_process_killed_while_writing_loses_no_acknowledged_write(tmp_path: Path) -> None:
     told = 0
     for _ in range(5):
         with Fleet(str(tmp_path), count=2) as fleet:
@@ -42,7 +42,7 @@ def test_a_process_killed_while_it_writes_loses_nothing_it_was_told(tmp_path: Pa
         told = spent_nano // 1_000_000
 
 
-def test_others_go_on_at_once_after_a_process_died_with_the_lock(tmp_path: Path) -> None:
+def test_a_process_that_died_with_the_lock_does_not_block_others(tmp_path: Path) -> None:
     script = (
         "import os, sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -62,7 +62,7 @@ def test_others_go_on_at_once_after_a_process_died_with_the_lock(tmp_path: Path)
     asyncio.run(act())
 
 
-def test_a_process_that_hangs_with_the_lock_is_an_error_and_no_hang(tmp_path: Path) -> None:
+def test_a_process_that_hangs_with_the_lock_is_a_timeout_error(tmp_path: Path) -> None:
     async def act() -> None:
         store = SqliteStateStore(tmp_path, time.time)
         await store.record_failure("alpha", BreakerRule())
@@ -97,7 +97,7 @@ def test_a_short_lock_is_waited_for(tmp_path: Path) -> None:
     asyncio.run(act())
 
 
-def test_what_another_process_wrote_is_seen_at_the_next_look(tmp_path: Path) -> None:
+def test_writes_of_another_process_are_seen_by_the_next_read(tmp_path: Path) -> None:
     async def act() -> None:
         one, other = SqliteStateStore(tmp_path, time.time), SqliteStateStore(tmp_path, time.time)
         assert (await one.shared("")).breakers == {}
@@ -195,7 +195,7 @@ def test_a_file_of_another_format_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "{tmp}/file", "{tmp}/file/below"])
-def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path, place: str) -> None:
+def test_an_unwritable_path_is_an_error_that_names_it(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("in the way")
     directory = tmp_path / place.format(tmp=tmp_path)
     with pytest.raises(InfrastructureError, match=FILE_NAME) as caught:
@@ -203,7 +203,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
     assert caught.value.hint is not None
 
 
-def test_a_file_removed_under_a_running_process_is_made_anew_and_shared_again(tmp_path: Path) -> None:
+def test_a_removed_file_is_created_and_shared_again(tmp_path: Path) -> None:
     async def act() -> None:
         one, other = SqliteStateStore(tmp_path, time.time), SqliteStateStore(tmp_path, time.time)
         await one.record_failure("alpha", BreakerRule())

@@ -48,7 +48,7 @@ async def must_reserve(store: StateStore, amount_usd: float, limit_usd: float) -
     return held
 
 
-def test_what_fits_exactly_is_reserved_and_nothing_beyond(opening: Opening) -> None:
+def test_a_reservation_may_reach_the_limit_exactly(opening: Opening) -> None:
     async def act(store: StateStore, __: Clock) -> None:
         for _ in range(3):
             held = await must_reserve(store, 0.1, 0.3)
@@ -64,7 +64,7 @@ def test_what_fits_exactly_is_reserved_and_nothing_beyond(opening: Opening) -> N
     with_store(opening, act)
 
 
-def test_settling_gives_back_what_was_not_paid_and_adds_what_was_paid_beyond(opening: Opening) -> None:
+def test_settling_replaces_the_reservation_with_the_cost(opening: Opening) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         lower, higher, never = [await must_reserve(store, 1.0, 3.0) for _ in range(3)]
         await store.settle(lower, actual_usd=0.25)
@@ -75,7 +75,7 @@ def test_settling_gives_back_what_was_not_paid_and_adds_what_was_paid_beyond(ope
     with_store(opening, act)
 
 
-def test_each_utc_day_has_its_own_money_and_a_late_call_counts_for_its_own(opening: Opening) -> None:
+def test_each_utc_day_has_its_own_budget_and_a_late_call_counts_for_its_day(opening: Opening) -> None:
     async def act(store: StateStore, clock: Clock) -> None:
         late = await must_reserve(store, 1.0, 1.0)
         clock.now_s = datetime(2026, 3, 2, tzinfo=UTC).timestamp() - 0.001
@@ -92,7 +92,7 @@ def test_each_utc_day_has_its_own_money_and_a_late_call_counts_for_its_own(openi
     with_store(opening, act)
 
 
-def test_a_store_does_not_give_back_what_another_set_aside(opening: Opening) -> None:
+def test_a_store_does_not_refund_another_store_s_reservation(opening: Opening) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         await must_reserve(store, 0.5, 1.0)
         elsewhere = Reservation(account="summarization", day="2026-03-01", amount_usd=0.4, held_by="another store")
@@ -103,7 +103,7 @@ def test_a_store_does_not_give_back_what_another_set_aside(opening: Opening) -> 
 
 
 @pytest.mark.parametrize("amount_usd", [-1.0, math.nan, math.inf])
-def test_an_amount_that_is_none_is_refused(opening: Opening, amount_usd: float) -> None:
+def test_invalid_amounts_are_refused(opening: Opening, amount_usd: float) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         with pytest.raises(UsageError, match="US dollars"):
             await store.reserve("summarization", amount_usd, limit_usd=1.0)
@@ -121,7 +121,7 @@ def overlay(epoch: int) -> Overlay:
     )
 
 
-def test_the_newest_overlay_is_in_force_until_it_is_cleared(opening: Opening) -> None:
+def test_the_newest_overlay_is_active_until_cleared(opening: Opening) -> None:
     async def act(store: StateStore, clock: Clock) -> None:
         assert (await store.shared("prod")).overlay is None
         newest = overlay(2)
@@ -145,7 +145,7 @@ def heartbeat(process: str, environment: str = "prod") -> Heartbeat:
     )
 
 
-def test_a_process_lives_as_long_as_it_says_so(opening: Opening) -> None:
+def test_a_process_is_live_until_its_heartbeat_expires(opening: Opening) -> None:
     async def act(store: StateStore, clock: Clock) -> None:
         second, first, other = heartbeat("b"), heartbeat("a"), heartbeat("c", environment="staging")
         for beat in (second, first, other):
@@ -162,7 +162,7 @@ def test_a_process_lives_as_long_as_it_says_so(opening: Opening) -> None:
     with_store(opening, act)
 
 
-def test_a_provider_cannot_send_itself_away_for_ever(opening: Opening) -> None:
+def test_the_back_off_of_a_provider_is_limited(opening: Opening) -> None:
     async def act(store: StateStore, _: Clock) -> None:
         for for_s in (1e12, math.inf):
             await store.back_off("alpha", for_s=for_s)
@@ -176,7 +176,7 @@ def test_a_provider_cannot_send_itself_away_for_ever(opening: Opening) -> None:
     with_store(opening, act)
 
 
-def test_an_unnamed_probe_closes_nothing(opening: Opening) -> None:
+def test_a_probe_without_a_token_closes_no_breaker(opening: Opening) -> None:
     async def act(store: StateStore, __: Clock) -> None:
         rule = BreakerRule(failure_count=1)
         for _ in range(2):
@@ -188,7 +188,7 @@ def test_an_unnamed_probe_closes_nothing(opening: Opening) -> None:
     with_store(opening, act)
 
 
-def test_the_window_slides_and_a_failure_leaves_it_to_the_moment(opening: Opening) -> None:
+def test_failures_leave_the_sliding_window_exactly_in_time(opening: Opening) -> None:
     rule = BreakerRule(failure_count=5, window_s=60)
 
     async def fail(store: StateStore, clock: Clock, *after_s: float) -> list[str]:
@@ -206,7 +206,7 @@ def test_the_window_slides_and_a_failure_leaves_it_to_the_moment(opening: Openin
     with_store(opening, act)
 
 
-def test_a_rest_outlives_the_probe(opening: Opening) -> None:
+def test_a_back_off_outlives_the_probe(opening: Opening) -> None:
     rule = BreakerRule(failure_count=1)
 
     async def act(store: StateStore, clock: Clock) -> None:

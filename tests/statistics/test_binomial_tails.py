@@ -7,7 +7,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from flowai.statistics.binomial_tails import log_binomial_tail, log_hypergeometric_tail
 
@@ -16,6 +15,8 @@ from flowai.statistics.binomial_tails import log_binomial_tail, log_hypergeometr
     ("count", "total", "rate"), [(5, 10, 0.1), (30, 1000, 0.01), (2_000, 100_000, 0.01), (10, 10, 0.5), (1, 1, 1e-9)]
 )
 def test_the_binomial_tail_is_scipys(count: int, total: int, rate: float) -> None:
+    from scipy import stats
+
     expected = stats.binom.logsf(count - 1, total, rate)
     assert log_binomial_tail(count, total, rate) == pytest.approx(expected, rel=1e-6)
 
@@ -25,6 +26,8 @@ def test_the_binomial_tail_is_scipys(count: int, total: int, rate: float) -> Non
     [(8, 10, 12, 100), (300, 2_000, 900, 50_000), (5, 5, 5, 1_000), (40, 50, 60, 80)],
 )
 def test_the_hypergeometric_tail_is_scipys(count: int, inside: int, failures: int, total: int) -> None:
+    from scipy import stats
+
     expected = stats.hypergeom.logsf(count - 1, total, failures, inside)
     assert log_hypergeometric_tail(count, inside, failures, total) == pytest.approx(expected, rel=1e-6)
 

@@ -8,7 +8,6 @@ import numpy as np  # noqa: TID251 - the oracle wants a table
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.inter_rater import cohens_kappa
 
 from flowai.statistics import cohen_kappa
 
@@ -17,6 +16,8 @@ WORDS = ("accept", "edit", "reject")
 
 @given(st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WORDS)), max_size=60))
 def test_kappa_is_statsmodels_kappa(words: list[tuple[str, str]]) -> None:
+    from statsmodels.stats.inter_rater import cohens_kappa
+
     found = cohen_kappa(words)
     counts = Counter(words)
     table = np.array([[counts[one, other] for other in WORDS] for one in WORDS])

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).resolve().parents[1]
 _STARTERS = frozenset({
     "subprocess", "multiprocessing", "concurrent.futures", "socket", "socketserver", "http.server", "moto.server",
-    "create_subprocess_exec", "start_server", "ProcessPoolExecutor", "HttpServer", "LocalServer", "fork",
+    "create_subprocess_exec", "start_server", "ProcessPoolExecutor", "HttpServer", "LocalServer", "serve_review_page",
+    "fork",
 })  # fmt: skip
 """Modules and names that only such tests mention."""
 

@@ -60,11 +60,11 @@ def causes(found: BurnWindows) -> list[tuple[str, str]]:
         ([], [], False),
     ],
 )
-def test_when_it_burns(good: list[Calls], bad: list[Calls], expected: bool) -> None:
+def test_a_window_alerts_above_rate_and_minimum(good: list[Calls], bad: list[Calls], expected: bool) -> None:
     assert burns(*good, failed=bad) is expected
 
 
-def test_counts_forget_and_stay_small() -> None:
+def test_counts_expire_and_stay_small() -> None:
     counts = MinuteCounts()
     for minute in range(200):
         counts.add(minute, CountKey(feature="a"))
@@ -112,7 +112,7 @@ def test_many_small_features_without_a_provider_are_the_service() -> None:
         max_size=8,
     ),
 )
-def test_what_burns_has_a_cause_and_each_cause_is_named_once(good: list[Calls], bad: list[Calls]) -> None:
+def test_every_alert_has_a_cause_and_each_cause_is_listed_once(good: list[Calls], bad: list[Calls]) -> None:
     found = spans(*good, failed=bad)
     named = causes(found)
     assert len(named) == len(set(named))
@@ -167,7 +167,7 @@ class Rollout:
         return [(one.kind, one.name) for one in find_causes(found, RULE, self.suspect, blame)]
 
 
-def test_a_canary_that_fails_where_the_baseline_does_not_is_to_blame() -> None:
+def test_a_canary_that_fails_unlike_the_baseline_is_the_cause() -> None:
     rollout = Rollout()
     rollout.call(40, failed=30)
     rollout.control(900, failed=9, variant="stable")
@@ -175,7 +175,7 @@ def test_a_canary_that_fails_where_the_baseline_does_not_is_to_blame() -> None:
     assert rollout.causes == [("release", "v2")]
 
 
-def test_a_canary_too_small_for_the_rate_s_rule_is_found_all_the_same() -> None:
+def test_a_canary_below_the_minimum_of_calls_is_still_detected() -> None:
     rollout = Rollout()
     rollout.call(9, failed=9)
     rollout.control(900, failed=3, variant="stable")
@@ -183,7 +183,7 @@ def test_a_canary_too_small_for_the_rate_s_rule_is_found_all_the_same() -> None:
     assert rollout.causes == [("release", "v2")]
 
 
-def test_both_arms_suffer() -> None:
+def test_failures_of_both_variants_do_not_blame_the_canary() -> None:
     rollout = Rollout()
     rollout.call(300, failed=150)
     rollout.control(300, failed=140)
@@ -191,7 +191,7 @@ def test_both_arms_suffer() -> None:
     assert rollout.causes == [("feature", "chat")]
 
 
-def test_a_broken_canary_is_to_blame_though_the_provider_is_not_well_either() -> None:
+def test_a_broken_canary_is_the_cause_despite_provider_failures() -> None:
     rollout = Rollout()
     rollout.call(60, failed=60)
     rollout.control(600, failed=48)
@@ -199,14 +199,14 @@ def test_a_broken_canary_is_to_blame_though_the_provider_is_not_well_either() ->
 
 
 @pytest.mark.parametrize(("calls", "failed"), [(4, 4), (40, 1), (1_000, 40)])
-def test_too_few_failures_and_rates_that_are_borne_blame_nobody(calls: int, failed: int) -> None:
+def test_too_few_failures_and_tolerated_rates_have_no_cause(calls: int, failed: int) -> None:
     rollout = Rollout()
     rollout.call(calls, failed=failed)
     rollout.control(5_000, variant="stable")
     assert rollout.verdict == "not_proven"
 
 
-def test_one_user_s_many_failures_are_one() -> None:
+def test_many_failures_of_one_user_count_once() -> None:
     rollout = Rollout()
     rollout.call(30)
     rollout.call(200, failed=200, user="bot")
@@ -214,7 +214,7 @@ def test_one_user_s_many_failures_are_one() -> None:
     assert rollout.verdict == "not_proven"
 
 
-def test_what_is_over_is_not_acted_on() -> None:
+def test_past_failures_are_recovered() -> None:
     rollout = Rollout()
     rollout.call(60, failed=60, ago=40)
     rollout.control(600, ago=40)
@@ -223,13 +223,13 @@ def test_what_is_over_is_not_acted_on() -> None:
     assert rollout.verdict == "recovered"
 
 
-def test_nobody_to_stand_against_blames_nobody() -> None:
+def test_without_a_control_no_release_is_blamed() -> None:
     rollout = Rollout()
     rollout.call(100, failed=100)
     assert rollout.verdict == "no_control_traffic"
 
 
-def test_features_that_it_did_not_change_and_other_releases_accuse_nobody() -> None:
+def test_unchanged_features_and_other_releases_blame_no_release() -> None:
     rollout = Rollout()
     rollout.call(100, failed=100, feature="plan")
     rollout.call(100, failed=100, release="v0")
@@ -246,7 +246,7 @@ def test_calls_of_an_earlier_stage_do_not_count() -> None:
     assert rollout.verdict == "no_control_traffic"
 
 
-def test_at_100_percent_unchanged_features_of_the_provider_bear_witness() -> None:
+def test_at_100_percent_unchanged_features_of_the_provider_are_the_control() -> None:
     rollout = Rollout(is_whole=True)
     rollout.call(200, failed=150)
     assert rollout.verdict == "no_control_traffic"
@@ -267,7 +267,7 @@ def test_at_100_percent_a_provider_that_is_down_is_the_cause() -> None:
     assert rollout.causes == [("provider", "p")]
 
 
-def test_at_100_percent_features_may_differ_by_what_is_borne() -> None:
+def test_at_100_percent_features_may_differ_by_the_tolerated_rate() -> None:
     rollout = Rollout(is_whole=True)
     rollout.call(5_000, failed=400)  # 8 %, and 4 % of the neighbour
     rollout.call(5_000, failed=200, feature="plan")
@@ -316,7 +316,7 @@ ILL = spans((0, 10, "a", "p"), failed=[(0, 2, "a", "p")])
 SILENT = spans((0, 10, "b", "p"))
 
 
-def test_an_incident_ends_when_it_was_well_for_a_whole_window() -> None:
+def test_an_incident_ends_after_a_healthy_window() -> None:
     assert after(WELL, incident(), 4.9) == "kept"
     assert after(WELL, incident(), 5) == "resolved"
     (kept,) = update_incidents([incident()], (), ILL, RULE, NOON + timedelta(minutes=9)).kept
@@ -328,7 +328,7 @@ def test_silence_is_no_recovery_until_a_day_has_passed() -> None:
     assert after(SILENT, incident(), INCIDENT_EXPIRY / timedelta(minutes=1)) == "resolved"
 
 
-def test_what_is_open_is_not_opened_again_and_another_cause_is() -> None:
+def test_an_open_incident_is_not_opened_again_but_another_cause_is() -> None:
     burning = spans(failed=[(0, 60, "a", "p")])
     found = find_causes(burning, RULE, None, None)
     did = update_incidents([incident()], found, burning, RULE, NOON)
@@ -337,7 +337,7 @@ def test_what_is_open_is_not_opened_again_and_another_cause_is() -> None:
     assert update_incidents([incident(name="z")], found, burning, RULE, NOON).opened == found
 
 
-def test_a_release_s_incident_ends_when_its_features_are_well_and_its_own_calls_too() -> None:
+def test_a_release_s_incident_ends_when_its_features_and_calls_are_healthy() -> None:
     one = incident(kind="release", name="v2", features=("a",))
     served_otherwise = spans((0, 50, "a", "p"))
     assert after(served_otherwise, one, 6) == "resolved"

@@ -68,7 +68,7 @@ def report_command(
 
     context = console.command_context(env)
     options = ExperimentOptions(
-        name=name, since=since, until=until, window=window, outputs=tuple(Path(one) for one in output or ())
+        name=name, since=since, until=until, window=window, outputs=tuple(Path(path) for path in output or ())
     )
     result = run_experiment_report(context, options)
     if json:

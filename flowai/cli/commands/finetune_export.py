@@ -148,12 +148,12 @@ def _show(exported: ExportResult) -> None:
         ("step", "in", "out", "kept out, replaced"),
         [
             (
-                one.step,
-                f"{one.in_count:,}",
-                f"{one.out_count:,}",
-                ", ".join(f"{name} {count:,}" for name, count in (*one.rejected.items(), *one.findings.items())),
+                step.step,
+                f"{step.in_count:,}",
+                f"{step.out_count:,}",
+                ", ".join(f"{name} {count:,}" for name, count in (*step.rejected.items(), *step.findings.items())),
             )
-            for one in manifest.steps
+            for step in manifest.steps
         ],
     )
     for file in manifest.files:

@@ -131,11 +131,11 @@ def _show(reviewed: ReviewResult) -> None:
     console.print_line(f"{reviewed.decided_count:,} pairs decided ({actions})")
     for name, count in reviewed.reviewers.items():
         console.print_line(f"  {name}  {count:,}")
-    for one in reviewed.agreement:
-        kappa = "-" if one.kappa is None else f"{one.kappa:.2f}"
-        names = " and ".join(one.reviewers)
+    for agreement in reviewed.agreement:
+        kappa = "-" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+        names = " and ".join(agreement.reviewers)
         console.print_line(
-            f"{names}: the same on {one.agreed_count:,} of {one.pairs_reviewed_by_both:,}, kappa {kappa}"
+            f"{names}: the same on {agreement.agreed_count:,} of {agreement.pairs_reviewed_by_both:,}, kappa {kappa}"
         )
     for pair, decisions in list(reviewed.disputed.items())[:_MAX_SHOWN]:
         console.print_line(f"DISPUTED  {pair}   {decisions}")

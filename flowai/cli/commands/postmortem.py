@@ -89,29 +89,34 @@ def screen_lines(report: PostmortemReport, place: str) -> Iterator[str]:
     from flowai.rendering.formatting import aligned
     from flowai.rendering.markdown import one_line
 
-    found = report.investigation
+    investigation = report.investigation
     yield words.headline(report)
     yield from aligned([(*row[:3], one_line(row[3], 80)) for row in pages.timeline_rows(report)], "<><<")
-    if spark := words.spark_line(found):
-        yield f"{words.KIND_LABELS[found.timeline_kind]}, every {max(1, found.bucket_s // 60)} min: {spark}"
-    if found.findings:
+    if spark := words.spark_line(investigation):
+        bucket_min = max(1, investigation.bucket_s // 60)
+        yield f"{words.KIND_LABELS[investigation.timeline_kind]}, every {bucket_min} min: {spark}"
+    if investigation.findings:
         yield ""
         head = words.FINDING_COLUMNS
-        rows = [(*row[:2], one_line(row[2], 60), *row[3:]) for row in words.finding_rows(found.findings[:MAX_FINDINGS])]
+        rows = [
+            (*row[:2], one_line(row[2], 60), *row[3:])
+            for row in words.finding_rows(investigation.findings[:MAX_FINDINGS])
+        ]
         yield from aligned([head, *rows], "><<<>>>>")
-        if len(found.findings) > MAX_FINDINGS:
-            yield f"{len(found.findings) - MAX_FINDINGS} more in the report"
+        if len(investigation.findings) > MAX_FINDINGS:
+            yield f"{len(investigation.findings) - MAX_FINDINGS} more in the report"
         yield ""
-    for row in words.cluster_rows(found, MAX_CLUSTERS):
+    for row in words.cluster_rows(investigation, MAX_CLUSTERS):
         yield f"error  {row[0]} calls  {row[2]}: {one_line(row[3], 90)}"
-    yield words.impact_line(found)
-    for one in report.differences[:MAX_CHANGES]:
-        yield f"changed  {one.feature}: {one.what} {one.before or '-'} -> {one.after or '-'}"
+    yield words.impact_line(investigation)
+    for difference in report.differences[:MAX_CHANGES]:
+        before, after = difference.before or "-", difference.after or "-"
+        yield f"changed  {difference.feature}: {difference.what} {before} -> {after}"
     if len(report.differences) > MAX_CHANGES:
         yield f"changed  {len(report.differences) - MAX_CHANGES} more things"
-    yield from (f"warning: {one_line(one, 200)}" for one in report.warnings)
-    yield from (f"todo  {one_line(one, 140)}" for one in report.follow_ups[:MAX_FOLLOW_UPS])
+    yield from (f"warning: {one_line(warning, 200)}" for warning in report.warnings)
+    yield from (f"todo  {one_line(follow_up, 140)}" for follow_up in report.follow_ups[:MAX_FOLLOW_UPS])
     if report.added is not None:
-        yield from (f"cases  {one}" for one in pages.added_lines(report.added))
+        yield from (f"cases  {line}" for line in pages.added_lines(report.added))
     yield words.conclusion(report)
     yield f"{place}   report.html   report.json"
