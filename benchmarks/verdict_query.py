@@ -76,14 +76,18 @@ from flowai.canary.judge import evaluate_rollout
 from flowai.comparison.evidence import DecisionRules
 from flowai.comparison.count import count_arms
 from flowai.analytics.event_query import TimeRange, open_log
-from flowai.comparison.spec import COLUMNS, METRICS, ComparisonSpec, RolloutStage, rollout_sides
+from flowai.comparison.metrics import METRICS
+from flowai.comparison.spec import COLUMNS, ComparisonSpec, RolloutStage, rollout_sides
+from flowai.registry.policies import CanaryPolicy
 time_range = TimeRange(since_us={BEGIN_US}, until_us={BEGIN_US + HOURS * 3_600_000_000})
 spec = ComparisonSpec(sides=rollout_sides("v2"), feature=None,
     stages=(RolloutStage(percent=25, time_range=time_range),),
     feedback_us=3_600_000_000, now_us=time_range.until_us + 7_200_000_000)
 with open_log(Path(sys.argv[1]), COLUMNS, spec.time_range) as log:
     counts = count_arms(log, spec)
-rules = DecisionRules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
+policy = CanaryPolicy()
+margins = {{name: policy.margins.of(name) for name in METRICS}}
+rules = DecisionRules(alpha=0.05, guardrails=policy.guardrails, margins=margins, baseline="v1")
 report = evaluate_rollout(counts, spec, rules)
 assert report.arms["candidate"].call_count, report
 """

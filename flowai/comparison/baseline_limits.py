@@ -61,11 +61,12 @@ class BaselineLimit:
     known_us: int
     """End of the time cell that froze it: calls that end later are judged. Microseconds since 1970."""
     bucket: int
-    """Bucket of the limit: an answer in a higher one is slow, a call in a higher one too dear."""
+    """Bucket of the limit."""
 
     @property
     def value(self) -> float:
-        """Upper edge of the limit's bucket: milliseconds, or millionths of a dollar."""
+        """Upper edge of the limit's bucket, from which on an answer is slow or a call too dear: milliseconds, or
+        millionths of a dollar."""
         return BUCKET_RATIO ** (self.bucket + 1)
 
 

@@ -8,7 +8,7 @@ from flowai.analytics.call_table import deduplicate_calls
 from flowai.analytics.event_query import open_log
 from flowai.analytics.unreadable_lines import first_unreadable
 from flowai.comparison.baseline_limits import LIMITED_BY, freeze_limits
-from flowai.comparison.count_calls import count_calls, count_problems, traffic_by_arm
+from flowai.comparison.count_calls import count_calls, count_problems, traffic_of
 from flowai.comparison.count_users import count_users
 from flowai.comparison.counts import Counts
 from flowai.comparison.facts import build_facts, build_opinions, is_repeated
@@ -52,10 +52,9 @@ def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
 def _count_calls(log: Log, spec: ComparisonSpec) -> Counts:
     """Count calls, and load those of sampled users."""
     counts = Counts()
-    counts.traffic = traffic_by_arm(log)
+    counts.traffic, features = traffic_of(log)
     counts.schedules = {side: sampling_schedule(calls) for side, calls in counts.traffic.items()}
-    count_calls(log, spec, counts)
-    features = {one.feature for one in counts.versions}
     counts.limits = {metric: freeze_limits(log, spec, metric, features) for metric in LIMITED_BY}
+    count_calls(log, spec, counts)
     build_facts(log, spec, counts.schedules, counts)
     return counts

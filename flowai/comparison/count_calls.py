@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flowai.analytics.call_table import bucket, cost_sql
 from flowai.analytics.event_query import ANSWERED, IS_CALL, IS_FEEDBACK, IS_OTHER, IS_SCORE, PROBLEM
 from flowai.comparison.counts import CallCounts, Version
+from flowai.comparison.facts import slow_sql
 from flowai.comparison.spec import CELL_US, HOUR_US, counted_sql, one_of_sql
 
 if TYPE_CHECKING:
@@ -45,45 +46,61 @@ def _lines(log: Log, condition: str) -> int:
     return int(count)
 
 
-def traffic_by_arm(log: Log) -> dict[str, HourlyCounts]:
-    """Count calls by arm and cell of five minutes."""
+def traffic_of(log: Log) -> tuple[dict[str, HourlyCounts], set[str]]:
+    """Count calls by arm and cell of five minutes, and return the features."""
     traffic: dict[str, HourlyCounts] = {}
-    query = f"SELECT side, known_us // {CELL_US}, count(*) FROM selected GROUP BY ALL ORDER BY ALL"  # noqa: S608 - numbers of ours
-    for side, cell, count in log.fetch(query):
-        traffic.setdefault(side, {})[cell * CELL_US] = count
-    return traffic
+    features: set[str] = set()
+    query = f"SELECT side, feature, known_us // {CELL_US} AS cell, count(*) FROM selected GROUP BY ALL"  # noqa: S608 - numbers of ours
+    for side, feature, cell, count in log.fetch(query):
+        cells = traffic.setdefault(side, {})
+        cells[cell * CELL_US] = cells.get(cell * CELL_US, 0) + count
+        features.add(feature or "")
+    return traffic, features
+
+
+_SUMS = {
+    "call_count": "count(*)",
+    "cached_count": "count(*) FILTER (NOT reaches)",
+    "cancelled_count": "count(*) FILTER (reaches AND is_cancelled)",
+    "failed_count": "count(*) FILTER (reaches AND has_failed)",
+    "error_count": "count(*) FILTER (reaches AND error_class IS NOT NULL AND NOT is_cancelled)",
+    "fell_back_count": "count(*) FILTER (reaches AND fell_back)",
+    "promised_json_count": "count(json_valid) FILTER (reaches)",
+    "bad_json_count": "count(*) FILTER (reaches AND NOT json_valid)",
+    "timed_count": "count(slow_calls)",
+    "slow_count": "count(*) FILTER (slow_calls)",
+    "streamed_count": "count(slow_ttft)",
+    "slow_ttft_count": "count(*) FILTER (slow_ttft)",
+    "priced_count": "count(cost_nano)",
+    "cost_nano_usd": "coalesce(sum(cost_nano), 0)",
+    "cost_squares": "coalesce(sum(cost_nano::HUGEINT * cost_nano), 0)",
+}
+"""SQL of each field of `CallCounts`."""
 
 
 def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
     """Count calls of all arms, the versions that served them, and answers by latency bucket, in one pass."""
-    nothing = ", NULL" * 10
-    hour = f"known_us // {HOUR_US}"
-    times = " UNION ALL ".join(
-        f"SELECT '{metric}', side, NULL, feature, NULL, stage, TRUE, {hour} AS hour, {bucket(column)} AS place"  # noqa: S608 - as below
-        f"{nothing}, count(*) FROM compared WHERE counts AND {ANSWERED} AND {column} >= 0"
-        " GROUP BY side, feature, stage, hour, place"
-        for metric, column in LATENCY_METRICS.items()
-    )
-    for what, side, release, feature, prompt, stage, is_counted, hour_index, place, *sums in log.fetch(f"""
-        WITH compared AS (
-            SELECT *, {cost_sql()} AS cost, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM selected
+    names = list(_SUMS)
+    for side, release, feature, prompt, stage, is_counted, hour, *sums in log.fetch(f"""
+        SELECT side, "release", feature, prompt_hash, stage, counts, known_us // {HOUR_US} AS hour,
+            {", ".join(_SUMS[name] for name in names)}
+        FROM (
+            SELECT *, {cost_sql()} AS cost_nano, {slow_sql(counts, "slow_calls")} AS slow_calls,
+                {slow_sql(counts, "slow_ttft")} AS slow_ttft
+            FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM selected)
             WHERE {one_of_sql("side", spec.sides.all_arms)}
-        )
-        SELECT 'calls', side, "release", feature, prompt_hash, stage, counts, {hour} AS hour, NULL AS place,
-            count(*), count(*) FILTER (NOT reaches), count(*) FILTER (reaches AND is_cancelled),
-            count(*) FILTER (reaches AND has_failed), count(*) FILTER (reaches AND error_class IS NOT NULL
-            AND NOT is_cancelled), count(*) FILTER (reaches AND fell_back), count(json_valid) FILTER (reaches),
-            count(*) FILTER (reaches AND NOT json_valid), count(cost), coalesce(sum(cost), 0),
-            coalesce(sum(cost::HUGEINT * cost), 0)
-        FROM compared GROUP BY side, "release", feature, prompt_hash, stage, counts, hour
-        UNION ALL {times} ORDER BY ALL
+        ) GROUP BY side, "release", feature, prompt_hash, stage, counts, hour ORDER BY ALL
     """):  # noqa: S608 - names and numbers of ours
-        hour_us = hour_index * HOUR_US
-        if what != "calls":
-            counts.times.setdefault((what, side, stage, feature or "", hour_us), {})[place] = sums[-1]
-            continue
         version = Version(side=side, release=release, feature=feature or "", prompt=prompt, stage=stage)
-        _add_calls(spec, counts, version, hour_us, CallCounts(*(int(one) for one in sums)), is_counted=is_counted)
+        numbers = CallCounts(**{name: int(value) for name, value in zip(names, sums, strict=True)})
+        _add_calls(spec, counts, version, hour * HOUR_US, numbers, is_counted=is_counted)
+    for metric, column in LATENCY_METRICS.items():
+        for side, stage, hour, place, count in log.fetch(f"""
+            SELECT side, stage, known_us // {HOUR_US} AS hour, {bucket(column)} AS place, count(*) FROM selected
+            WHERE {one_of_sql("side", spec.sides.arms)} AND {ANSWERED} AND {column} >= 0 AND {counted_sql(spec)}
+            GROUP BY side, stage, hour, place
+        """):  # noqa: S608 - as above
+            counts.times.setdefault((metric, side, stage, hour * HOUR_US), {})[place] = count
     _count_error_classes(log, spec, counts)
 
 

@@ -46,8 +46,7 @@ def count_users(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
         ("opinions", [name for name in spec.metrics if name in DELAYED_METRICS]),
     ):
         _count_first_failures(log, table, [name for name in metrics if name not in RATIO_METRICS], counts)
-        for name in metrics:
-            _sum_means(log, table, name, counts)
+        _sum_means(log, table, metrics, counts)
 
 
 def _count_arrivals(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
@@ -200,38 +199,59 @@ def _by_cell(log: Log, table: str, metric: Metric) -> Iterator[tuple[int, int, l
         yield slot % _STAGES, slot // _STAGES * CELL_US, [(side, n, k, left) for _, side, n, k, left in group]
 
 
-def _sum_means(log: Log, table: str, metric: Metric, counts: Counts) -> None:
+def _sum_means(log: Log, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
     """Sum the means of users by arm and stage, and by hour how the sums change.
 
     Users who leave the sample are taken off again: the sums at any time are those of users who were sampled so far.
     """
-    value = metric if metric in RATIO_METRICS else f"{metric}::BIGINT * {MILLION}"
+
+    def columns(*forms: str) -> str:
+        return ", ".join(form.format(m=name, value=_value_sql(name)) for name in metrics for form in forms)
+
+    sums = columns("coalesce(sum({value}), 0)::BIGINT AS {m}_total", "count({m}) AS {m}_n")
+    running = columns("{m}_n AS {m}_now", "sum({m}_total) OVER so_far AS {m}_total", "sum({m}_n) OVER so_far AS {m}_n")
+    means = columns(
+        "{m}_now + (leaves AND {m}_n > 0)::INTEGER AS {m}_now",
+        "({m}_n > 0 AND NOT leaves)::INTEGER AS {m}_users",
+        "({m}_total > 0 AND NOT leaves)::INTEGER AS {m}_affected",
+        "CASE WHEN {m}_n > 0 AND NOT leaves THEN CAST(round({m}_total::DOUBLE / {m}_n) AS BIGINT) ELSE 0 END AS {m}_mean",
+    )
+    changes = columns(
+        "{m}_now",
+        "{m}_users - coalesce(lag({m}_users) OVER before, 0) AS {m}_users",
+        "{m}_affected - coalesce(lag({m}_affected) OVER before, 0) AS {m}_affected",
+        "{m}_mean",
+        "coalesce(lag({m}_mean) OVER before, 0) AS {m}_before",
+    )
+    totals = (
+        "sum({m}_now)",
+        "sum({m}_users)",
+        "sum({m}_affected)",
+        "sum({m}_mean - {m}_before)",
+        "sum({m}_mean::HUGEINT * {m}_mean - {m}_before::HUGEINT * {m}_before)",
+    )
     for side, stage, hour, *numbers in log.fetch(f"""
         WITH hourly AS (
-            SELECT side, stage, unit, known_us // {HOUR_US} AS hour, sum({value})::BIGINT AS total, count(*) AS n,
-                FALSE AS leaves
-            FROM {table} WHERE {metric} IS NOT NULL AND in_sample GROUP BY side, stage, unit, hour
+            SELECT side, stage, unit, known_us // {HOUR_US} AS hour, FALSE AS leaves, {sums}
+            FROM {table} WHERE in_sample GROUP BY side, stage, unit, hour
             UNION ALL
-            SELECT side, stage, unit, min(dropped_us) // {HOUR_US}, 0, 0, TRUE
-            FROM {table} WHERE {metric} IS NOT NULL AND in_sample AND dropped_us IS NOT NULL GROUP BY side, stage, unit
+            SELECT side, stage, unit, min(dropped_us) // {HOUR_US}, TRUE, {columns("0", "0")}
+            FROM {table} WHERE in_sample AND dropped_us IS NOT NULL GROUP BY side, stage, unit
         ), running AS (
-            SELECT side, stage, unit, hour, leaves, sum(total) OVER so_far AS total, sum(n) OVER so_far AS n
-            FROM hourly
+            SELECT side, stage, unit, hour, leaves, {running} FROM hourly
             WINDOW so_far AS (PARTITION BY side, stage, unit ORDER BY hour, leaves ROWS UNBOUNDED PRECEDING)
-        ), means AS (
-            SELECT side, stage, unit, hour, leaves, (NOT leaves)::INTEGER AS user_n,
-                (NOT leaves AND total > 0)::INTEGER AS affected,
-                CASE WHEN leaves THEN 0 ELSE CAST(round(total::DOUBLE / n) AS BIGINT) END AS mean
-            FROM running
-        ), changes AS (
-            SELECT side, stage, hour, user_n - coalesce(lag(user_n) OVER before, 0) AS user_n,
-                affected - coalesce(lag(affected) OVER before, 0) AS affected,
-                mean - coalesce(lag(mean) OVER before, 0) AS mean,
-                mean::HUGEINT * mean - coalesce(lag(mean::HUGEINT * mean) OVER before, 0) AS square
+        ), means AS (SELECT side, stage, unit, hour, leaves, {means} FROM running), changes AS (
+            SELECT side, stage, hour, {changes}
             FROM means WINDOW before AS (PARTITION BY side, stage, unit ORDER BY hour, leaves)
         )
-        SELECT side, stage, hour, sum(user_n), sum(affected), sum(mean), sum(square)
-        FROM changes GROUP BY side, stage, hour ORDER BY ALL
+        SELECT side, stage, hour, {columns(*totals)} FROM changes GROUP BY side, stage, hour ORDER BY side, stage, hour
     """):  # noqa: S608 - names and numbers of ours
-        sums = UserSums(*(int(number) for number in numbers))
-        counts.users.setdefault((metric, side, stage), {})[hour * HOUR_US] = sums
+        for index, name in enumerate(metrics):
+            changed, *by_user = numbers[index * len(totals) : (index + 1) * len(totals)]
+            if changed:
+                by_hour = counts.users.setdefault((name, side, stage), {})
+                by_hour[hour * HOUR_US] = UserSums(*(int(number) for number in by_user))
+
+
+def _value_sql(metric: Metric) -> str:
+    return metric if metric in RATIO_METRICS else f"{metric}::BIGINT * {MILLION}"

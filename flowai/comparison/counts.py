@@ -69,6 +69,12 @@ class CallCounts:
     """Calls that another model or the last resort answered."""
     promised_json_count: int = 0
     bad_json_count: int = 0
+    timed_count: int = 0
+    """Answers that ended after the limit of slow ones was frozen."""
+    slow_count: int = 0
+    streamed_count: int = 0
+    """The same of times to the first token."""
+    slow_ttft_count: int = 0
     priced_count: int = 0
     cost_nano_usd: int = 0
     cost_squares: int = 0
@@ -135,9 +141,9 @@ class Counts:
     """By arm, stage, feature and hour."""
     error_classes: dict[tuple[str, int, str], HourlyCounts] = field(default_factory=dict)
     """Errors of callers by arm, stage and class."""
-    times: dict[tuple[Metric, str, int, str, int], dict[int, int]] = field(default_factory=dict)
-    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm, stage, feature
-    and hour, then latency bucket."""
+    times: dict[tuple[Metric, str, int, int], dict[int, int]] = field(default_factory=dict)
+    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm, stage and hour,
+    then latency bucket."""
     opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
     """Calls and failures of sampled users by metric of feedback or scores, arm, stage and hour."""
     limits: dict[Metric, Mapping[str, BaselineLimit]] = field(default_factory=dict)
@@ -208,14 +214,14 @@ class Counts:
 
     def call_tally(self, metric: Metric, side: str, stage: int, feature: str | None = None) -> CountOfTotal:
         """Return calls and failed calls of an arm in a stage, not collapsed by user; nothing for a mean."""
-        if metric in ("slow_calls", "slow_ttft"):
-            return self._slow(metric, side, stage, feature)
         sums = self.for_stage(side, stage, feature)
         tallies: dict[Metric, tuple[int, int]] = {
             "error_rate": (sums.ended_count, sums.failed_count),
             "json_valid": (sums.promised_json_count, sums.bad_json_count),
             "cancelled": (sums.reached_count, sums.cancelled_count),
             "degraded": (sums.ended_count, sums.fell_back_count),
+            "slow_calls": (sums.timed_count, sums.slow_count),
+            "slow_ttft": (sums.streamed_count, sums.slow_ttft_count),
         }
         if metric not in tallies:
             known = [n for (name, *where, _), n in self.opinions.items() if (name, *where) == (metric, side, stage)]
@@ -230,16 +236,6 @@ class Counts:
             if (name, of_side, of_stage) == (metric, side, stage):
                 added.update(buckets)
         return dict(sorted(added.items()))
-
-    def _slow(self, metric: Metric, side: str, stage: int, feature: str | None) -> CountOfTotal:
-        """Count answers of features with a frozen limit, and the slow ones among them."""
-        count = slow = 0
-        for (name, of_side, of_stage, of_feature, _), buckets in self.times.items():
-            limit = self.limits.get(metric, {}).get(of_feature)
-            if (name, of_side, of_stage) == (metric, side, stage) and feature in (None, of_feature) and limit:
-                count += sum(buckets.values())
-                slow += sum(number for at, number in buckets.items() if at > limit.bucket)
-        return CountOfTotal(count=count, failure_count=slow)
 
     def as_of(self, moment_us: int) -> Counts:
         """Return the counts that a look at the end of an hour found.

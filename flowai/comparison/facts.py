@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, bucket, cost_sql
+from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, cost_sql
 from flowai.analytics.event_query import ANSWERED, IS_FEEDBACK, IS_SCORE, literal
 from flowai.comparison.baseline_limits import LIMITED_BY, MICRO_USD
 from flowai.comparison.spec import counted_sql, one_of_sql
@@ -62,14 +62,19 @@ def _facts(counts: Counts) -> dict[Metric, str]:
     return {
         "error_rate": f"CASE WHEN {ended} THEN has_failed END",
         "json_valid": "CASE WHEN reaches AND counts THEN NOT json_valid END",
-        "slow_calls": _limited(counts, "slow_calls", "{place} > {limit}"),
+        "slow_calls": slow_sql(counts, "slow_calls"),
         "latency": f"CASE WHEN {answered} THEN {_log_sql('latency_ms')} END",
-        "slow_ttft": _limited(counts, "slow_ttft", "{place} > {limit}"),
+        "slow_ttft": slow_sql(counts, "slow_ttft"),
         "ttft": f"CASE WHEN {answered} AND ttft_ms >= 0 THEN {_log_sql('ttft_ms')} END",
         "cost": _limited(counts, "cost", f"least({cost_sql()}, {{edge_nano}})"),
         "cancelled": "CASE WHEN reaches AND counts THEN is_cancelled END",
         "degraded": f"CASE WHEN {ended} THEN fell_back END",
     }
+
+
+def slow_sql(counts: Counts, metric: Metric) -> str:
+    """Return SQL over `reaches` and `counts` for "the answer is slow"; NULL where it is not judged."""
+    return _limited(counts, metric, "{column} >= {edge!r}")
 
 
 def _log_sql(column: str) -> str:
@@ -81,7 +86,7 @@ def _limited(counts: Counts, metric: Metric, value: str) -> str:
     column, has, _ = LIMITED_BY[metric]
     whens = " ".join(
         f"WHEN coalesce(feature, '') = {literal(feature)} AND known_us >= {limit.known_us} THEN "
-        + value.format(place=bucket(column), limit=limit.bucket, edge_nano=round(limit.value * 1000))
+        + value.format(column=column, edge=limit.value, edge_nano=round(limit.value * 1000))
         for feature, limit in sorted(counts.limits[metric].items())
     )
     missing = "NULL::BIGINT" if column == MICRO_USD else "NULL::BOOLEAN"

@@ -81,9 +81,9 @@ class _Counter:
     def counts(self) -> Counts:
         """Count everything."""
         counts = Counts(unit="user" if self._is_named.any() or not len(self._calls) else "call")
-        self._count_calls(counts)
-        self._count_arrivals(counts)
         facts = self._facts(counts)
+        self._count_calls(counts, facts)
+        self._count_arrivals(counts)
         immediate = [name for name in METRICS if name not in DELAYED_METRICS]
         for names in (immediate, [name for name in METRICS if name in DELAYED_METRICS]):
             known_us = facts[names[0]].known_us
@@ -162,13 +162,12 @@ class _Counter:
     ) -> tuple[Ints, Flags]:
         """Return by call whether it is above its limit (without values, the limit in nano-dollars); whether it counts."""
         known = np.array([limits[one].known_us if one in limits else _NEVER for one in self._features])
-        bounds = [limits[one].bucket if one in limits else 0 for one in self._features]
+        bounds = [limits[one].value if one in limits else 0.0 for one in self._features]
         is_measured = has & (self._known_us >= known[self._calls.feature])
         if values is None:
             edges = [round(limits[one].value * 1000) if one in limits else 0 for one in self._features]
             return np.array(edges, dtype=np.int64)[self._calls.feature], is_measured
-        place = _buckets(np.where(has, values, 1.0))
-        return (place > np.array(bounds)[self._calls.feature]).astype(np.int64), is_measured
+        return (np.where(has, values, 0) >= np.array(bounds)[self._calls.feature]).astype(np.int64), is_measured
 
     def _count_opinions(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
         """Count the calls with feedback and scores of candidate and control, once the time for these is over."""
@@ -304,7 +303,7 @@ class _Counter:
 
     # --- calls ---
 
-    def _count_calls(self, counts: Counts) -> None:
+    def _count_calls(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
         calls = self._calls
         hour = self._known_us // HOUR_US
         first_hour = _least(hour)
@@ -314,6 +313,8 @@ class _Counter:
         reached = ~calls.cached
         fell_back = reached & (calls.primary_failed | calls.degraded)
         failed = reached & (calls.error | calls.primary_failed | calls.degraded)
+        timed, slow = facts["slow_calls"].is_measured, facts["slow_calls"].value > 0
+        streamed, slow_ttft = facts["slow_ttft"].is_measured, facts["slow_ttft"].value > 0
         flags = (
             calls.cached,
             reached & calls.cancelled,
@@ -322,6 +323,10 @@ class _Counter:
             fell_back,
             reached & (calls.json_invalid >= 0),
             reached & (calls.json_invalid == 1),
+            timed,
+            timed & slow,
+            streamed,
+            streamed & slow_ttft,
             reached & ~np.isnan(calls.cost_usd),
         )
         sums = [np.bincount(place, minlength=len(places))]
