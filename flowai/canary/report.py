@@ -136,9 +136,9 @@ def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
     policy = workspace.registry.policies.canary
     margins: dict[Metric, float] = {name: policy.margins.of(name) for name in METRICS}
     served: dict[str, int] = {}
-    for one, hours in counts.versions.items():
-        if one.side == "control" and one.release:
-            served[one.release] = served.get(one.release, 0) + sum(hours.values())
+    for (side, release, _), hours in counts.releases.items():
+        if side == "control" and release:
+            served[release] = served.get(release, 0) + sum(hours.values())
     return DecisionRules(
         alpha=policy.alpha,
         guardrails=policy.guardrails,

@@ -65,8 +65,7 @@ class BaselineLimit:
 
     @property
     def value(self) -> float:
-        """Upper edge of the limit's bucket, from which on an answer is slow or a call too dear: milliseconds, or
-        millionths of a dollar."""
+        """Upper edge of the bucket: from there on an answer is slow, or a call too dear (in millionths of a dollar)."""
         return BUCKET_RATIO ** (self.bucket + 1)
 
 

@@ -8,10 +8,11 @@ from flowai.analytics.call_table import deduplicate_calls
 from flowai.analytics.event_query import open_log
 from flowai.analytics.unreadable_lines import first_unreadable
 from flowai.comparison.baseline_limits import LIMITED_BY, freeze_limits
-from flowai.comparison.count_calls import count_calls, count_problems, traffic_of
+from flowai.comparison.count_calls import LATENCY_METRICS, count_answers, count_calls, count_problems, count_tallies
 from flowai.comparison.count_users import count_users
 from flowai.comparison.counts import Counts
 from flowai.comparison.facts import build_facts, build_opinions, is_repeated
+from flowai.comparison.metrics import DELAYED_METRICS
 from flowai.comparison.sampling import sampling_schedule
 from flowai.comparison.spec import COLUMNS, select_calls
 
@@ -44,7 +45,10 @@ def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
         counts = _count_calls(log, spec)
         counts.problems |= {kind: {0: count} for kind, count in again.items()}
     count_problems(log, spec, counts)
+    count_answers(log, spec, counts)
+    count_tallies(log, spec, "facts", [name for name in LATENCY_METRICS if name in spec.metrics], counts)
     build_opinions(log, spec)
+    count_tallies(log, spec, "opinions", [name for name in spec.metrics if name in DELAYED_METRICS], counts)
     count_users(log, spec, counts.schedules, counts)
     return counts
 
@@ -52,9 +56,8 @@ def count_arms(log: Log, spec: ComparisonSpec) -> Counts:
 def _count_calls(log: Log, spec: ComparisonSpec) -> Counts:
     """Count calls, and load those of sampled users."""
     counts = Counts()
-    counts.traffic, features = traffic_of(log)
-    counts.schedules = {side: sampling_schedule(calls) for side, calls in counts.traffic.items()}
-    counts.limits = {metric: freeze_limits(log, spec, metric, features) for metric in LIMITED_BY}
     count_calls(log, spec, counts)
+    counts.schedules = {side: sampling_schedule(calls) for side, calls in counts.traffic.items()}
+    counts.limits = {metric: freeze_limits(log, spec, metric, counts.features()) for metric in LIMITED_BY}
     build_facts(log, spec, counts.schedules, counts)
     return counts

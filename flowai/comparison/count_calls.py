@@ -1,26 +1,31 @@
-"""Counts all calls, one by one, in a few passes over the log that keep nothing but sums."""
+"""Counts calls: all of them, one by one, in a pass over the log that keeps nothing but sums; and sampled answers."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from flowai.analytics.call_table import bucket, cost_sql
-from flowai.analytics.event_query import ANSWERED, IS_CALL, IS_FEEDBACK, IS_OTHER, IS_SCORE, PROBLEM
-from flowai.comparison.counts import CallCounts, Version
-from flowai.comparison.facts import slow_sql
+from flowai.analytics.call_table import cost_sql
+from flowai.analytics.event_query import IS_CALL, IS_FEEDBACK, IS_OTHER, IS_SCORE, PROBLEM
+from flowai.comparison.counts import CallCounts
+from flowai.comparison.facts import MILLION
 from flowai.comparison.spec import CELL_US, HOUR_US, counted_sql, one_of_sql
+from flowai.statistics.histogram import BUCKET_RATIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flowai.analytics.event_query import Log
     from flowai.analytics.records import Metric
-    from flowai.comparison.counts import Counts, HourlyCounts
+    from flowai.comparison.counts import Counts
     from flowai.comparison.spec import ComparisonSpec
 
 
-LATENCY_METRICS: Mapping[Metric, str] = {"slow_calls": "latency_ms", "slow_ttft": "ttft_ms"}
-"""Column that a latency metric is computed from."""
+LATENCY_METRICS: Mapping[Metric, Metric] = {"slow_calls": "latency", "slow_ttft": "ttft"}
+"""Mean of the times that a metric of slow answers is computed from."""
+
+BUCKET_LOG = math.log(BUCKET_RATIO)
 
 MAX_ERROR_CLASSES = 50
 """Classes of errors that are counted apart; the names come from the log."""
@@ -46,18 +51,6 @@ def _lines(log: Log, condition: str) -> int:
     return int(count)
 
 
-def traffic_of(log: Log) -> tuple[dict[str, HourlyCounts], set[str]]:
-    """Count calls by arm and cell of five minutes, and return the features."""
-    traffic: dict[str, HourlyCounts] = {}
-    features: set[str] = set()
-    query = f"SELECT side, feature, known_us // {CELL_US} AS cell, count(*) FROM selected GROUP BY ALL"  # noqa: S608 - numbers of ours
-    for side, feature, cell, count in log.fetch(query):
-        cells = traffic.setdefault(side, {})
-        cells[cell * CELL_US] = cells.get(cell * CELL_US, 0) + count
-        features.add(feature or "")
-    return traffic, features
-
-
 _SUMS = {
     "call_count": "count(*)",
     "cached_count": "count(*) FILTER (NOT reaches)",
@@ -67,64 +60,78 @@ _SUMS = {
     "fell_back_count": "count(*) FILTER (reaches AND fell_back)",
     "promised_json_count": "count(json_valid) FILTER (reaches)",
     "bad_json_count": "count(*) FILTER (reaches AND NOT json_valid)",
-    "timed_count": "count(slow_calls)",
-    "slow_count": "count(*) FILTER (slow_calls)",
-    "streamed_count": "count(slow_ttft)",
-    "slow_ttft_count": "count(*) FILTER (slow_ttft)",
     "priced_count": "count(cost_nano)",
     "cost_nano_usd": "coalesce(sum(cost_nano), 0)",
-    "cost_squares": "coalesce(sum(cost_nano::HUGEINT * cost_nano), 0)",
 }
-"""SQL of each field of `CallCounts`."""
+"""SQL of fields of `CallCounts`."""
 
 
 def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
-    """Count calls of all arms, the versions that served them, and answers by latency bucket, in one pass."""
+    """Count the calls of all arms, one by one, in one pass: sums, errors by class, traffic by time cell."""
     names = list(_SUMS)
-    for side, release, feature, prompt, stage, is_counted, hour, *sums in log.fetch(f"""
-        SELECT side, "release", feature, prompt_hash, stage, counts, known_us // {HOUR_US} AS hour,
+    for side, release, feature, stage, is_counted, error_class, cell, *sums in log.fetch(f"""
+        SELECT side, "release", feature, stage, counts, error_class, known_us // {CELL_US} AS cell,
             {", ".join(_SUMS[name] for name in names)}
         FROM (
-            SELECT *, {cost_sql()} AS cost_nano, {slow_sql(counts, "slow_calls")} AS slow_calls,
-                {slow_sql(counts, "slow_ttft")} AS slow_ttft
-            FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM selected)
-            WHERE {one_of_sql("side", spec.sides.all_arms)}
-        ) GROUP BY side, "release", feature, prompt_hash, stage, counts, hour ORDER BY ALL
+            SELECT *, {cost_sql()} AS cost_nano, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM selected
+        ) GROUP BY side, "release", feature, stage, counts, error_class, cell
     """):  # noqa: S608 - names and numbers of ours
-        version = Version(side=side, release=release, feature=feature or "", prompt=prompt, stage=stage)
         numbers = CallCounts(**{name: int(value) for name, value in zip(names, sums, strict=True)})
-        _add_calls(spec, counts, version, hour * HOUR_US, numbers, is_counted=is_counted)
-    for metric, column in LATENCY_METRICS.items():
-        for side, stage, hour, place, count in log.fetch(f"""
-            SELECT side, stage, known_us // {HOUR_US} AS hour, {bucket(column)} AS place, count(*) FROM selected
-            WHERE {one_of_sql("side", spec.sides.arms)} AND {ANSWERED} AND {column} >= 0 AND {counted_sql(spec)}
-            GROUP BY side, stage, hour, place
-        """):  # noqa: S608 - as above
-            counts.times.setdefault((metric, side, stage, hour * HOUR_US), {})[place] = count
-    _count_error_classes(log, spec, counts)
+        cell_us = cell * CELL_US
+        hour_us = cell_us // HOUR_US * HOUR_US
+        _add(counts.traffic.setdefault(side, {}), cell_us, numbers.call_count)
+        if side not in spec.sides.all_arms:
+            continue
+        _add(counts.releases.setdefault((side, release, stage), {}), hour_us, numbers.call_count)
+        if feature in spec.stages[stage].left_out and side in spec.sides.arms:
+            _add(counts.premature_calls.setdefault(feature, {}), hour_us, numbers.call_count)
+        if is_counted:
+            counts.calls.setdefault((side, stage, feature or "", hour_us), CallCounts()).add(numbers)
+            if numbers.error_count and side in spec.sides.arms:
+                _add(counts.error_classes.setdefault((side, stage, error_class), {}), hour_us, numbers.error_count)
+    _keep_common_classes(counts)
 
 
-def _add_calls(
-    spec: ComparisonSpec, counts: Counts, version: Version, hour_us: int, sums: CallCounts, *, is_counted: bool
-) -> None:
-    hours = counts.versions.setdefault(version, {})
-    hours[hour_us] = hours.get(hour_us, 0) + sums.call_count
-    if version.feature in spec.stages[version.stage].left_out and version.side in spec.sides.arms:
-        early = counts.premature_calls.setdefault(version.feature, {})
-        early[hour_us] = early.get(hour_us, 0) + sums.call_count
-    if is_counted:
-        key = (version.side, version.stage, version.feature, hour_us)
-        counts.calls.setdefault(key, CallCounts()).add(sums)
+def _keep_common_classes(counts: Counts) -> None:
+    """Keep the classes of errors with most calls; their names come from the log."""
+    calls: Counter[str] = Counter()
+    for (*_, name), hours in counts.error_classes.items():
+        calls[name] += sum(hours.values())
+    kept = set(sorted(calls, key=lambda name: (-calls[name], name))[:MAX_ERROR_CLASSES])
+    counts.error_classes = {key: hours for key, hours in counts.error_classes.items() if key[-1] in kept}
 
 
-def _count_error_classes(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
-    for side, stage, name, hour, count in log.fetch(f"""
-        WITH failed AS (
-            SELECT side, stage, error_class, known_us // {HOUR_US} AS hour FROM selected
-            WHERE error_class IS NOT NULL AND cache = 'miss' AND {counted_sql(spec)}
-                AND {one_of_sql("side", spec.sides.arms)}
-        ), named AS (SELECT error_class FROM failed GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {MAX_ERROR_CLASSES})
-        SELECT side, stage, error_class, hour, count(*) FROM failed SEMI JOIN named USING (error_class)
-        GROUP BY ALL ORDER BY ALL
-    """):  # noqa: S608 - as above
-        counts.error_classes.setdefault((side, stage, name), {})[hour * HOUR_US] = count
+def count_answers(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
+    """Count sampled answers by latency bucket, slow ones by feature, and the prompts that served."""
+    arms = one_of_sql("side", spec.sides.arms)
+    for metric, mean in LATENCY_METRICS.items():
+        place = f"CAST(floor({mean}::DOUBLE / {BUCKET_LOG * MILLION!r}) AS SMALLINT)"
+        for side, stage, hour, bucket, count in log.fetch(
+            f"SELECT side, stage, known_us // {HOUR_US} AS hour, {place} AS place, count(*) FROM facts"  # noqa: S608 - names and numbers of ours
+            f" WHERE in_sample AND {mean} IS NOT NULL AND {arms} GROUP BY side, stage, hour, place"
+        ):
+            counts.times.setdefault((metric, side, stage, hour * HOUR_US), {})[bucket] = count
+    for side, feature, prompt, hour, count in log.fetch(
+        f"SELECT side, feature, prompt, known_us // {HOUR_US} AS hour, count(*) FROM facts"  # noqa: S608 - as above
+        f" WHERE in_sample AND prompt IS NOT NULL AND counts AND {arms} GROUP BY side, feature, prompt, hour"
+    ):
+        counts.prompts.setdefault((side, feature, prompt), {})[hour * HOUR_US] = count
+
+
+def count_tallies(log: Log, spec: ComparisonSpec, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
+    """Count sampled calls with a metric and failed ones, by arm, stage, feature and hour."""
+    sums = ", ".join(f"count({name}), count(*) FILTER ({name})" for name in metrics)
+    if not metrics:
+        return
+    for side, stage, feature, hour, *numbers in log.fetch(
+        f"SELECT side, stage, feature, known_us // {HOUR_US} AS hour, {sums} FROM {table}"  # noqa: S608 - names and numbers of ours
+        f" WHERE in_sample AND {one_of_sql('side', spec.sides.arms)} GROUP BY side, stage, feature, hour"
+    ):
+        for index, name in enumerate(metrics):
+            if numbers[2 * index]:
+                key = (name, side, stage, feature, hour * HOUR_US)
+                counts.tallies[key] = (numbers[2 * index], numbers[2 * index + 1])
+
+
+def _add(numbers: dict[int, int], key: int, more: int) -> None:
+    numbers[key] = numbers.get(key, 0) + more

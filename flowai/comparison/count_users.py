@@ -40,7 +40,6 @@ _PART_CALLS = 200_000
 def count_users(log: Log, spec: ComparisonSpec, schedules: Mapping[str, SamplingSchedule], counts: Counts) -> None:
     """Count the users of `facts` and `opinions`."""
     _count_arrivals(log, spec, schedules, counts)
-    _count_opinions(log, spec, counts)
     for table, metrics in (
         ("facts", [name for name in spec.metrics if name not in DELAYED_METRICS]),
         ("opinions", [name for name in spec.metrics if name in DELAYED_METRICS]),
@@ -99,17 +98,6 @@ def _hours(log: Log, units: str) -> dict[tuple[str, int, bool], HourlyCounts]:
     """):  # noqa: S608 - as above
         counts.setdefault((side, stage, is_named), {})[hour * HOUR_US] = count
     return counts
-
-
-def _count_opinions(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
-    metrics = [name for name in spec.metrics if name in DELAYED_METRICS]
-    sums = ", ".join(f"count({name}), count(*) FILTER ({name})" for name in metrics)
-    for side, stage, hour, *numbers in log.fetch(f"""
-        SELECT side, stage, known_us // {HOUR_US}, {sums} FROM opinions
-        WHERE in_sample AND {one_of_sql("side", spec.sides.arms)} GROUP BY ALL ORDER BY ALL
-    """):  # noqa: S608 - as above
-        for index, name in enumerate(metrics):
-            counts.opinions[name, side, stage, hour * HOUR_US] = (numbers[2 * index], numbers[2 * index + 1])
 
 
 def _count_first_failures(log: Log, table: str, metrics: Sequence[Metric], counts: Counts) -> None:
@@ -214,7 +202,8 @@ def _sum_means(log: Log, table: str, metrics: Sequence[Metric], counts: Counts) 
         "{m}_now + (leaves AND {m}_n > 0)::INTEGER AS {m}_now",
         "({m}_n > 0 AND NOT leaves)::INTEGER AS {m}_users",
         "({m}_total > 0 AND NOT leaves)::INTEGER AS {m}_affected",
-        "CASE WHEN {m}_n > 0 AND NOT leaves THEN CAST(round({m}_total::DOUBLE / {m}_n) AS BIGINT) ELSE 0 END AS {m}_mean",
+        "CASE WHEN {m}_n > 0 AND NOT leaves THEN CAST(round({m}_total::DOUBLE / {m}_n) AS BIGINT) ELSE 0 END"
+        " AS {m}_mean",
     )
     changes = columns(
         "{m}_now",

@@ -54,7 +54,7 @@ class RiskChange:
 
 @dataclass(slots=True)
 class CallCounts:
-    """Sums over calls. Costs are in billionths of a dollar, and their squares."""
+    """Sums over calls. Costs are in billionths of a dollar."""
 
     call_count: int = 0
     cached_count: int = 0
@@ -69,15 +69,8 @@ class CallCounts:
     """Calls that another model or the last resort answered."""
     promised_json_count: int = 0
     bad_json_count: int = 0
-    timed_count: int = 0
-    """Answers that ended after the limit of slow ones was frozen."""
-    slow_count: int = 0
-    streamed_count: int = 0
-    """The same of times to the first token."""
-    slow_ttft_count: int = 0
     priced_count: int = 0
     cost_nano_usd: int = 0
-    cost_squares: int = 0
 
     def add(self, other: CallCounts) -> None:
         """Add other sums to these."""
@@ -116,21 +109,6 @@ class UserSums:
         self.squares += other.squares
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Version:
-    """Release and prompt that served calls of one arm and feature."""
-
-    side: str
-    release: str | None
-    """None if the event names none."""
-    feature: str
-    """Empty for calls without a feature."""
-    prompt: str | None
-    """The prompt's hash; None for calls with plain messages."""
-    stage: int
-    """Index of the stage."""
-
-
 @dataclass(kw_only=True, slots=True)
 class Counts:
     """Everything that a verdict depends on; all hours are those in which a number became known."""
@@ -142,10 +120,10 @@ class Counts:
     error_classes: dict[tuple[str, int, str], HourlyCounts] = field(default_factory=dict)
     """Errors of callers by arm, stage and class."""
     times: dict[tuple[Metric, str, int, int], dict[int, int]] = field(default_factory=dict)
-    """Answers by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm, stage and hour,
-    then latency bucket."""
-    opinions: dict[tuple[Metric, str, int, int], tuple[int, int]] = field(default_factory=dict)
-    """Calls and failures of sampled users by metric of feedback or scores, arm, stage and hour."""
+    """Answers of sampled users by metric (`slow_calls` for latency, `slow_ttft` for the time to the first token), arm,
+    stage and hour, then latency bucket."""
+    tallies: dict[tuple[Metric, str, int, str, int], tuple[int, int]] = field(default_factory=dict)
+    """Calls of sampled users and failed ones by metric that `calls` does not have, arm, stage, feature and hour."""
     limits: dict[Metric, Mapping[str, BaselineLimit]] = field(default_factory=dict)
     """The baseline's frozen limits of `slow_calls`, `slow_ttft` and `cost`, by feature."""
     cells: dict[Metric, list[TimeBucket]] = field(default_factory=dict)
@@ -162,8 +140,10 @@ class Counts:
     """Units by arm and stage, sampled alike in all arms, so that they can be compared with the shares."""
     in_both: dict[int, HourlyCounts] = field(default_factory=dict)
     """Users whom both candidate and baseline served in a stage, by stage."""
-    versions: dict[Version, HourlyCounts] = field(default_factory=dict)
-    """Calls of each version, by hour."""
+    releases: dict[tuple[str, str | None, int], HourlyCounts] = field(default_factory=dict)
+    """Calls by arm, the release that served them (None if the event names none), and stage."""
+    prompts: dict[tuple[str, str, int], HourlyCounts] = field(default_factory=dict)
+    """Calls of sampled users by arm, feature, and a hash of the prompt's text."""
     problems: dict[ProblemKind, HourlyCounts] = field(default_factory=dict)
     """Unusable lines by the hour of their time; those without a time under hour 0."""
     unreadable: tuple[LogLocation, ...] = ()
@@ -172,8 +152,6 @@ class Counts:
     """Calls of critical features that the candidate served before they take part, by feature and hour."""
     traffic: dict[str, HourlyCounts] = field(default_factory=dict)
     """Calls by arm, by five minutes."""
-    sampled_calls: dict[str, HourlyCounts] = field(default_factory=dict)
-    """Calls by arm whose users were sampled at their time; all calls unless there are very many."""
     schedules: Mapping[str, SamplingSchedule] = field(default_factory=dict)
     """How many users of each arm are sampled."""
 
@@ -220,11 +198,13 @@ class Counts:
             "json_valid": (sums.promised_json_count, sums.bad_json_count),
             "cancelled": (sums.reached_count, sums.cancelled_count),
             "degraded": (sums.ended_count, sums.fell_back_count),
-            "slow_calls": (sums.timed_count, sums.slow_count),
-            "slow_ttft": (sums.streamed_count, sums.slow_ttft_count),
         }
         if metric not in tallies:
-            known = [n for (name, *where, _), n in self.opinions.items() if (name, *where) == (metric, side, stage)]
+            known = [
+                numbers
+                for (name, of_side, of_stage, of_feature, _), numbers in self.tallies.items()
+                if (name, of_side, of_stage) == (metric, side, stage) and feature in (None, of_feature)
+            ]
             tallies[metric] = (sum(count for count, _ in known), sum(failed for _, failed in known))
         count, failed = tallies[metric]
         return CountOfTotal(count=count, failure_count=failed)
@@ -251,7 +231,7 @@ class Counts:
             calls={key: sums for key, sums in self.calls.items() if key[-1] < moment_us},
             error_classes=hourly(self.error_classes.items()),
             times={key: buckets for key, buckets in self.times.items() if key[-1] < moment_us},
-            opinions={key: numbers for key, numbers in self.opinions.items() if key[-1] < moment_us},
+            tallies={key: numbers for key, numbers in self.tallies.items() if key[-1] < moment_us},
             limits={
                 metric: {feature: limit for feature, limit in limits.items() if limit.known_us <= moment_us}
                 for metric, limits in self.limits.items()
@@ -260,13 +240,13 @@ class Counts:
             anonymous=hourly(self.anonymous.items()),
             assigned=hourly(self.assigned.items()),
             in_both=hourly(self.in_both.items()),
-            versions=hourly(self.versions.items()),
+            releases=hourly(self.releases.items()),
+            prompts=hourly(self.prompts.items()),
             problems=hourly(
                 (kind, {hour: n for hour, n in hours.items() if hour > 0}) for kind, hours in self.problems.items()
             ),
             premature_calls=hourly(self.premature_calls.items()),
             traffic=hourly(self.traffic.items()),
-            sampled_calls=hourly(self.sampled_calls.items()),
             schedules={side: one.as_of(moment_us) for side, one in self.schedules.items()},
         )
 

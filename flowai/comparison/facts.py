@@ -38,7 +38,8 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
         )
     """)  # noqa: S608 - names and numbers of ours
     wanted = "in_sample"
-    if sides.extra_control and any(one.halvings_us for one in schedules.values()):
+    is_ramp = len(spec.stages) > 1  # within a stage no user changes arms
+    if is_ramp and sides.extra_control and any(one.halvings_us for one in schedules.values()):
         log.fetch(f"""
             CREATE OR REPLACE TEMP TABLE compared_users AS SELECT DISTINCT unit_hash FROM sampled_calls
             WHERE in_sample AND unit_hash IS NOT NULL AND {one_of_sql("side", sides.arms)}
@@ -48,7 +49,9 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
         CREATE OR REPLACE TEMP TABLE facts AS
         SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us, known_us,
             coalesce(unit_hash, hash(call_id)) AS unit, unit_hash IS NOT NULL AS is_named, key, in_sample, dropped_us,
-            reaches AND counts AS is_judged, {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
+            counts, reaches AND counts AS is_judged,
+            CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
+            {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
         FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls WHERE {wanted})
     """)  # noqa: S608 - as above
     ((call_count, named_count),) = log.fetch("SELECT count(*), count(*) FILTER (is_named) FROM facts")

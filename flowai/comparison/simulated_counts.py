@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowai.comparison.baseline_limits import COST_CAP_RATIO, MIN_BASELINE_CALLS, SLOW_RATIO, BaselineLimit
-from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums, Version
+from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums
 from flowai.comparison.facts import MILLION
 from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, METRICS, RATIO_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule
@@ -82,7 +82,7 @@ class _Counter:
         """Count everything."""
         counts = Counts(unit="user" if self._is_named.any() or not len(self._calls) else "call")
         facts = self._facts(counts)
-        self._count_calls(counts, facts)
+        self._count_calls(counts)
         self._count_arrivals(counts)
         immediate = [name for name in METRICS if name not in DELAYED_METRICS]
         for names in (immediate, [name for name in METRICS if name in DELAYED_METRICS]):
@@ -91,7 +91,7 @@ class _Counter:
                 counts, {name: facts[name] for name in names if name not in RATIO_METRICS}, known_us
             )
             self._sum_means(counts, {name: facts[name] for name in names}, known_us)
-        self._count_opinions(counts, facts)
+        self._count_tallies(counts, facts)
         return counts
 
     # --- facts ---
@@ -160,7 +160,7 @@ class _Counter:
     def _above(
         self, limits: dict[str, BaselineLimit], values: NDArray[np.float64] | None, has: Flags
     ) -> tuple[Ints, Flags]:
-        """Return by call whether it is above its limit (without values, the limit in nano-dollars); whether it counts."""
+        """Return by call whether it is above its limit (without values, the limit itself); and whether that counts."""
         known = np.array([limits[one].known_us if one in limits else _NEVER for one in self._features])
         bounds = [limits[one].value if one in limits else 0.0 for one in self._features]
         is_measured = has & (self._known_us >= known[self._calls.feature])
@@ -169,19 +169,19 @@ class _Counter:
             return np.array(edges, dtype=np.int64)[self._calls.feature], is_measured
         return (np.where(has, values, 0) >= np.array(bounds)[self._calls.feature]).astype(np.int64), is_measured
 
-    def _count_opinions(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
-        """Count the calls with feedback and scores of candidate and control, once the time for these is over."""
-        late_us = facts["acceptance"].known_us
-        rows = np.flatnonzero(~self._calls.cached & (late_us < self._spec.now_us) & (self._calls.variant != STABLE))
-        hour = late_us[rows] // HOUR_US
-        places, place = np.unique(np.stack([self._arm[rows], hour]), axis=1, return_inverse=True)
-        for name in ("acceptance", "hallucination"):
+    def _count_tallies(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
+        """Count the calls with a metric and failed ones, of candidate and control."""
+        for name in ("slow_calls", "slow_ttft", "acceptance", "hallucination"):
             fact = facts[name]
-            given = np.bincount(place[fact.is_measured[rows]], minlength=places.shape[1])
-            failed = np.bincount(place[fact.is_measured[rows] & (fact.value[rows] > 0)], minlength=places.shape[1])
-            for (arm, at), count, failure_count in zip(places.T.tolist(), given.tolist(), failed.tolist(), strict=True):
+            rows = np.flatnonzero(fact.is_measured & (self._calls.variant != STABLE))
+            where = np.stack([self._arm[rows], self._calls.feature[rows], fact.known_us[rows] // HOUR_US])
+            places, place = np.unique(where, axis=1, return_inverse=True)
+            given = np.bincount(place, minlength=places.shape[1])
+            failed = np.bincount(place[fact.value[rows] > 0], minlength=places.shape[1])
+            for (arm, feature, hour), *numbers in zip(places.T.tolist(), given.tolist(), failed.tolist(), strict=True):
                 stage, variant = divmod(arm, len(VARIANTS))
-                counts.opinions[name, _SIDES[variant], stage, at * HOUR_US] = (count, failure_count)
+                key = (name, _SIDES[variant], stage, self._features[feature], hour * HOUR_US)
+                counts.tallies[key] = (numbers[0], numbers[1])
 
     # --- users ---
 
@@ -303,7 +303,7 @@ class _Counter:
 
     # --- calls ---
 
-    def _count_calls(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
+    def _count_calls(self, counts: Counts) -> None:
         calls = self._calls
         hour = self._known_us // HOUR_US
         first_hour = _least(hour)
@@ -313,8 +313,6 @@ class _Counter:
         reached = ~calls.cached
         fell_back = reached & (calls.primary_failed | calls.degraded)
         failed = reached & (calls.error | calls.primary_failed | calls.degraded)
-        timed, slow = facts["slow_calls"].is_measured, facts["slow_calls"].value > 0
-        streamed, slow_ttft = facts["slow_ttft"].is_measured, facts["slow_ttft"].value > 0
         flags = (
             calls.cached,
             reached & calls.cancelled,
@@ -323,10 +321,6 @@ class _Counter:
             fell_back,
             reached & (calls.json_invalid >= 0),
             reached & (calls.json_invalid == 1),
-            timed,
-            timed & slow,
-            streamed,
-            streamed & slow_ttft,
             reached & ~np.isnan(calls.cost_usd),
         )
         sums = [np.bincount(place, minlength=len(places))]
@@ -334,7 +328,6 @@ class _Counter:
         rows = np.flatnonzero(flags[-1])
         nano_usd = np.rint(calls.cost_usd[rows] * _NANO_USD)
         costs = np.bincount(place[rows], weights=nano_usd, minlength=len(places))
-        squares = np.bincount(place[rows], weights=nano_usd * nano_usd, minlength=len(places))
         release = {CANARY: self._spec.sides.releases["canary"]}
         for index, key in enumerate(places.tolist()):
             rest, at = divmod(key, hour_count)
@@ -343,15 +336,9 @@ class _Counter:
             hour_us = (at + first_hour) * HOUR_US
             numbers = (int(one[index]) for one in sums)
             where = (_SIDES[variant], stage, self._features[feature], hour_us)
-            counts.calls[where] = CallCounts(*numbers, int(costs[index]), int(squares[index]))
-            version = Version(
-                side=_SIDES[variant],
-                release=release.get(variant, ""),
-                feature=self._features[feature],
-                prompt=None,
-                stage=stage,
-            )
-            counts.versions.setdefault(version, {})[hour_us] = int(sums[0][index])
+            counts.calls[where] = CallCounts(*numbers, int(costs[index]))
+            hours = counts.releases.setdefault((_SIDES[variant], release.get(variant, ""), stage), {})
+            hours[hour_us] = hours.get(hour_us, 0) + int(sums[0][index])
         counts.schedules = {side: SamplingSchedule() for side in _SIDES.values()}
 
 

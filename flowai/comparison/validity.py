@@ -77,7 +77,7 @@ def problems_of(counts: Counts) -> tuple[DataProblem, ...]:
 def warnings_of(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
     """Return warnings about unused lines, sampling, missing users and unknown shares."""
     warnings = [_problem_text(counts, kind) for kind in sorted(counts.problems)]
-    if counts.unit == "call" and counts.versions:
+    if counts.unit == "call" and counts.releases:
         warnings.append("no call has a user or a session: each call counts as a user")
     warnings += _strays(counts, spec)
     if parts := [f"1 in {one.mask + 1} of {side}" for side, one in sorted(counts.schedules.items()) if one.mask]:
@@ -114,7 +114,7 @@ def _wrong_shares(counts: Counts, spec: ComparisonSpec) -> Iterator[str]:
             text = _join_names([f"{side} {count:,}" for side, count in sorted(users.items())])
             yield f"users do not divide by the shares of stage {stage.name}: {text}"
     candidate_calls = sum(
-        sum(hours.values()) for one, hours in counts.versions.items() if one.side in spec.sides.candidates
+        sum(hours.values()) for (side, *_), hours in counts.releases.items() if side in spec.sides.candidates
     )
     for feature, hours in sorted(counts.premature_calls.items()):
         if is_common(sum(hours.values()), candidate_calls):
@@ -167,11 +167,11 @@ def _versions(counts: Counts, spec: ComparisonSpec) -> Iterator[tuple[str, str, 
     """Yield each kind of wrong version: arm, text, its calls, and all calls that it is a part of."""
     sides = spec.sides
     releases: dict[str, Counter[str]] = defaultdict(Counter)
-    prompts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for one, hours in counts.versions.items():
-        releases[one.side][one.release or "(none)"] += sum(hours.values())
-        if one.side in sides.arms and one.release == sides.releases.get(one.side, one.release) and one.prompt:
-            prompts[one.side, one.feature][one.prompt] += sum(hours.values())
+    prompts: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    for (side, release, _), hours in counts.releases.items():
+        releases[side][release or "(none)"] += sum(hours.values())
+    for (side, feature, prompt), hours in counts.prompts.items():
+        prompts[side, feature][prompt] += sum(hours.values())
     candidates = set(sides.releases.values())
     for side, served in sorted(releases.items()):
         expected = sides.releases.get(side)

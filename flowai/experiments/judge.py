@@ -244,9 +244,9 @@ def _warnings(counts: Counts, arms: tuple[str, ...]) -> Iterator[str]:
 def _releases(counts: Counts, arms: tuple[str, ...]) -> list[str]:
     """Return the releases that served some arms, most calls first; names come from the log and are escaped."""
     served: Counter[str] = Counter()
-    for one, hours in counts.versions.items():
-        if one.side in arms:
-            served[one.release or "(none)"] += sum(hours.values())
+    for (side, release, _), hours in counts.releases.items():
+        if side in arms:
+            served[release or "(none)"] += sum(hours.values())
     ordered = sorted(served, key=lambda name: (-served[name], name))
     return [one_line(name, 40) for name in ordered[:MAX_NAMED]]
 
