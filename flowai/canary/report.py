@@ -116,6 +116,7 @@ def evaluate_log(workspace: Workspace, options: CanaryOptions) -> CanaryEvaluati
         feature=options.feature,
         feedback_us=round(parse_option_s(options.window, option="--window") * 1_000_000),
         now_us=to_us(now if until is None else min(now, until)),  # as a look at that time found it
+        clock_us=to_us(now),
     )
     places = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(spec.time_range))
     with places as directories:

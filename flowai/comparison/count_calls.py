@@ -39,7 +39,8 @@ def count_problems(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
     if sum(_lines(log, condition) for condition in good) == _lines(log, "TRUE"):
         return
     for kind, hour, count in log.fetch(
-        f"SELECT {PROBLEM} AS problem, coalesce(greatest(at_us, 0) // {HOUR_US}, 0), count(*) FROM lines GROUP BY ALL"  # noqa: S608 - of ours
+        f"SELECT {PROBLEM} AS problem, coalesce(greatest(at_us, 0) // {HOUR_US}, 0), count(*) FROM lines"  # noqa: S608 - of ours
+        f" WHERE coalesce(at_us < {spec.now_us} OR at_us > {spec.future_us}, TRUE) GROUP BY ALL"
         " HAVING problem IS NOT NULL ORDER BY ALL",
         {"future_us": spec.future_us},
     ):

@@ -6,8 +6,10 @@ that a look at that hour found.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from flowai.analytics.records import CountOfTotal
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+_Cell = TypeVar("_Cell", "TimeBucket", "RiskChange")
 
 HourlyCounts = dict[int, int]
 """Numbers by the start of an hour (microseconds since 1970)."""
@@ -236,6 +240,9 @@ class Counts:
                 metric: {feature: limit for feature, limit in limits.items() if limit.known_us <= moment_us}
                 for metric, limits in self.limits.items()
             },
+            cells={metric: _before(cells, moment_us) for metric, cells in self.cells.items()},
+            risks={metric: _before(changes, moment_us) for metric, changes in self.risks.items()},
+            users={key: kept for key, hours in self.users.items() if (kept := _until(hours, moment_us))},
             units=hourly(self.units.items()),
             anonymous=hourly(self.anonymous.items()),
             assigned=hourly(self.assigned.items()),
@@ -259,5 +266,9 @@ def cumulated(by_hour: Mapping[int, UserSums]) -> Iterator[tuple[int, UserSums]]
         yield hour_us + HOUR_US, replace(so_far)
 
 
-def _until(hours: HourlyCounts, moment_us: int) -> HourlyCounts:
-    return {hour: count for hour, count in hours.items() if hour < moment_us}
+def _until(hours: dict[int, _Value], moment_us: int) -> dict[int, _Value]:
+    return {hour: value for hour, value in hours.items() if hour < moment_us}
+
+
+def _before(cells: list[_Cell], moment_us: int) -> list[_Cell]:
+    return cells[: bisect_left(cells, moment_us, key=attrgetter("at_us"))]

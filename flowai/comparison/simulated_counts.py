@@ -109,6 +109,8 @@ class _Counter:
             "slow_ttft": self._limits(ttft, streamed, SLOW_RATIO),
             "cost": self._limits(calls.cost_usd * 1e6, priced, COST_CAP_RATIO),
         }
+        self._count_times(counts, "slow_calls", latency, answered)
+        self._count_times(counts, "slow_ttft", ttft, streamed)
         nano_usd = np.rint(np.where(priced, calls.cost_usd, 0) * _NANO_USD).astype(np.int64)
         caps, cost_measured = self._above(counts.limits["cost"], None, priced)
         slow, slow_measured = self._above(counts.limits["slow_calls"], latency, answered)
@@ -182,6 +184,22 @@ class _Counter:
                 stage, variant = divmod(arm, len(VARIANTS))
                 key = (name, _SIDES[variant], stage, self._features[feature], hour * HOUR_US)
                 counts.tallies[key] = (numbers[0], numbers[1])
+
+    def _count_times(self, counts: Counts, metric: Metric, values: NDArray[np.float64], has: Flags) -> None:
+        """Count answers by latency bucket."""
+        rows = np.flatnonzero(has)
+        hour, place = self._known_us[rows] // HOUR_US, _buckets(values[rows])
+        first_hour, first_place = _least(hour), _least(place)
+        place_count = int(place.max(initial=first_place)) - first_place + 1
+        owner = (hour - first_hour) * len(self._features) + self._calls.feature[rows]
+        keys = (owner * len(self._spec.stages) * len(VARIANTS) + self._arm[rows]) * place_count + place - first_place
+        for key, number in zip(*(one.tolist() for one in np.unique(keys, return_counts=True)), strict=True):
+            rest, at = divmod(key, place_count)
+            rest, arm = divmod(rest, len(self._spec.stages) * len(VARIANTS))
+            after, feature = divmod(rest, len(self._features))
+            stage, variant = divmod(arm, len(VARIANTS))
+            where = (metric, _SIDES[variant], stage, self._features[feature], (after + first_hour) * HOUR_US)
+            counts.times.setdefault(where, {})[at + first_place] = number
 
     # --- users ---
 

@@ -135,11 +135,14 @@ class ComparisonSpec:
     """Time of the look, microseconds since 1970: calls that end later are not known yet."""
     metrics: tuple[Metric, ...] = METRICS
     """Metrics to compare; `error_rate` is one of them."""
+    clock_us: int | None = None
+    """The clock's time, if it is later than the look's: lines between both are not known yet, and not from the
+    future."""
 
     @property
     def future_us(self) -> int:
         """Time after which lines are from the future, clock skew included."""
-        return self.now_us + CLOCK_SKEW_S * 1_000_000
+        return max(self.now_us, self.clock_us or 0) + CLOCK_SKEW_S * 1_000_000
 
     @property
     def time_range(self) -> TimeRange:

@@ -220,6 +220,13 @@ def test_events_from_the_future_are_left_out(flowai: Flowai, rollout: SampleProj
     assert "had a time in the future" in ran.out
 
 
+def test_lines_after_the_requested_end_are_not_lost(flowai: Flowai, rollout: SampleProject) -> None:
+    write(rollout)
+    ran = flowai("canary-report", "--until", "2026-05-04T14:00:00Z")
+    assert "INVALID" not in ran.out
+    assert report(rollout)["problems"] == []
+
+
 def test_replay_tells_when_the_verdict_would_have_changed(flowai: Flowai, rollout: SampleProject) -> None:
     write(rollout, canary=Side(error_rate=0.06))
     ran = flowai("canary-report", "--until", UNTIL, "--replay-hourly")

@@ -15,9 +15,11 @@ from flowai.canary.judge import evaluate_rollout
 from flowai.canary.report_records import CanaryReport, with_digest
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import DecisionRules
-from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, METRICS, ComparisonSpec, RolloutStage, rollout_sides
+from flowai.comparison.metrics import METRICS
+from flowai.comparison.spec import CELL_US, COLUMNS, HOUR_US, ComparisonSpec, RolloutStage, rollout_sides
 from flowai.events import CallEvent, EventLog, FeedbackEvent
 from flowai.redaction import Redactor
+from flowai.registry.policies import NonInferiorityMargins
 from flowai.rendering.report_files import to_json
 from flowai.statistics.histogram import bucket_quantile
 from flowai.timestamps import to_us
@@ -25,11 +27,13 @@ from flowai.timestamps import to_us
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from flowai.analytics.records import Metric
     from flowai.comparison.counts import Counts
     from flowai.events import Event, FeedbackVerdict
 
 pytestmark = pytest.mark.slow  # reads large logs
 
+MARGINS = {name: NonInferiorityMargins().of(name) for name in METRICS}
 SCENARIO = Scenario(calls_count=3000, hours=30.0, percent=50, canary=Side(error_rate=0.05), calls_per_user=3)
 
 
@@ -52,12 +56,23 @@ def count(directory: Path, asked: ComparisonSpec | None = None) -> Counts:
 
 
 def report_bytes(directory: Path) -> bytes:
-    rules = DecisionRules(alpha=0.05, guardrails=METRICS[:4], margins=dict.fromkeys(METRICS, 0.02), baseline="v1")
+    rules = DecisionRules(alpha=0.05, guardrails=METRICS[:4], margins=MARGINS, baseline="v1")
     return to_json(evaluate_rollout(count(directory), spec(), rules, replay=True))
 
 
 def units(found: Counts) -> int:
     return sum(sum(hours.values()) for hours in found.units.values())
+
+
+def anonymous(found: Counts) -> int:
+    return sum(sum(hours.values()) for hours in found.anonymous.values())
+
+
+def at_risk(found: Counts, metric: Metric = "error_rate") -> tuple[int, int, int]:
+    """Return users who came to be at risk, first failures, and users who left; of all arms and stages."""
+    sides = [numbers for change in found.risks[metric] for numbers in change.sides.values()]
+    came, failed, left = (sum(one[index] for one in sides) for index in range(3))
+    return came, failed, left
 
 
 def calls_of(scenario: Scenario) -> list[CallEvent]:
@@ -111,7 +126,9 @@ def test_lines_told_twice_change_nothing_but_the_warning(tmp_path: Path) -> None
     once, twice = count(tmp_path / "once"), count(tmp_path / "twice")
     assert twice.problem_count("duplicated") == sum(isinstance(event, CallEvent) for event in events[:100])
     assert once.calls == twice.calls
+    assert once.risks == twice.risks
     assert once.cells == twice.cells
+    assert once.users == twice.users
     assert once.times == twice.times
 
 
@@ -129,19 +146,87 @@ def test_a_user_who_fails_again_and_again_counts_once(tmp_path: Path) -> None:
         ),
     )
     found = count(tmp_path, spec(Scenario(percent=50)))
-    assert [list(cell.sides.values()) for cell in found.cells["error_rate"]] == [[(1, 1)]]
+    assert [list(change.sides.values()) for change in found.risks["error_rate"]] == [[(1, 1, 0)]]
     assert sum(sums.failed_count for sums in found.calls.values()) == 600
 
 
-def test_calls_without_an_asker_are_left_out_unless_all_are(tmp_path: Path) -> None:
+def call_of(number: int, **changes: Any) -> CallEvent:
+    """Return a call of the one user, so many minutes after the start."""
+    return msgspec.structs.replace(
+        calls_of(Scenario(calls_count=1, percent=50))[0],
+        call_id=f"call-{number}",
+        at=BEGIN + timedelta(minutes=number),
+        error_class=None,
+        **changes,
+    )
+
+
+def test_the_first_failure_of_a_user_counts_once_over_stages_arms_and_features(tmp_path: Path) -> None:
+    candidate = {"variant": "canary", "release": "v2"}
+    control = {"variant": "control", "release": "v1"}
+    failure = "ServerError"
+    events: list[Event] = [
+        call_of(1, **control, feature="a"),
+        msgspec.structs.replace(call_of(12, **control, feature="a"), error_class=failure),
+        msgspec.structs.replace(call_of(24, **control, feature="b"), error_class=failure),
+        msgspec.structs.replace(call_of(70, **candidate, feature="a"), error_class=failure),
+        msgspec.structs.replace(call_of(80, **candidate, feature="c"), error_class=failure),
+    ]
+    write_events(tmp_path, events)
+    begin = to_us(BEGIN)
+    stages = tuple(
+        RolloutStage(percent=percent, time_range=TimeRange(since_us=since, until_us=since + HOUR_US))
+        for percent, since in ((5, begin), (50, begin + HOUR_US))
+    )
+    found = count(tmp_path, spec(Scenario(percent=50), stages=stages))
+    changes = [(one.at_us, dict(one.sides)) for one in found.risks["error_rate"]]
+    assert changes == [
+        (begin, {"control": (1, 0, 0)}),
+        (begin + 2 * CELL_US, {"control": (0, 1, 0)}),
+    ]
+    sums = {
+        (side, stage): sum(one.affected_count for one in hours.values())
+        for (name, side, stage), hours in found.users.items()
+        if name == "error_rate"
+    }
+    assert sums == {("control", 0): 1, ("canary", 1): 1}, "in means the user stays"
+
+
+def test_a_user_who_fails_in_another_arm_leaves_this_one(tmp_path: Path) -> None:
+    events: list[Event] = [
+        call_of(1, variant="control", release="v1"),
+        call_of(7, variant="canary", release="v2"),
+        msgspec.structs.replace(call_of(13, variant="canary", release="v2"), error_class="ServerError"),
+    ]
+    write_events(tmp_path, events)
+    found = count(tmp_path, spec(Scenario(percent=50)))
+    assert at_risk(found) == (2, 1, 1)
+    assert dict(found.risks["error_rate"][-1].sides) == {"canary": (0, 1, 0), "control": (0, 0, 1)}
+    assert [sum(hours.values()) for hours in found.in_both.values()] == [1]
+
+
+def test_cancelled_calls_count_as_cancelled_only(tmp_path: Path) -> None:
+    write_log(tmp_path, Scenario(calls_count=400, percent=50, changes={"error_class": "Cancelled"}, feedback_rate=0.0))
+    found = count(tmp_path, spec(Scenario(percent=50)))
+    assert at_risk(found, "cancelled") == (400, 400, 0)
+    assert at_risk(found, "error_rate") == (0, 0, 0)
+    assert at_risk(found, "degraded") == (0, 0, 0)
+    assert found.times == {}
+    assert found.for_stage("canary", 0).ended_count == found.for_stage("canary", 0).failed_count == 0
+    assert sum(sums.cancelled_count for sums in found.calls.values()) == 400
+
+
+def test_calls_without_an_asker_are_units_beside_users(tmp_path: Path) -> None:
     loose = Scenario(calls_count=200, percent=50, has_users=False, seed=3)
     write_log(tmp_path / "loose", loose)
     write_log(tmp_path / "both", Scenario(calls_count=300, percent=50), loose)
     alone, both = count(tmp_path / "loose", spec(loose)), count(tmp_path / "both", spec(loose))
     assert alone.unit == "call"
-    assert units(alone) == 200
+    assert (units(alone), anonymous(alone)) == (0, 200)
     assert both.unit == "user"
-    assert units(both) == 300
+    assert (units(both), anonymous(both)) == (300, 200)
+    assert sum(both.unit_count(side, 0) for side in ("canary", "control")) == 500
+    assert at_risk(both)[0] == 500
     assert sum(sums.call_count for sums in both.calls.values()) == 500
 
 
@@ -186,13 +271,17 @@ def test_quantiles_are_within_half_a_percent(tmp_path: Path) -> None:
         assert bucket_quantile(found.latencies_of("slow_calls", "canary", 0), share) == pytest.approx(exact, rel=0.005)
 
 
-def test_what_a_cache_answered_counts_for_errors_only(tmp_path: Path) -> None:
+def test_what_a_cache_answered_counts_in_no_metric(tmp_path: Path) -> None:
     write_log(tmp_path, Scenario(calls_count=500, percent=50, changes={"cache": "exact"}))
     found = count(tmp_path, spec(Scenario(percent=50)))
     assert found.times == {}
-    assert found.cells["slow_calls"] == []
-    assert sum(sums.priced_count for sums in found.calls.values()) == 0
-    assert sum(sums.call_count for sums in found.calls.values()) == 500
+    assert not any(found.risks.values())
+    assert not any(found.cells.values())
+    assert found.users == {}
+    assert found.opinions == {}
+    whole = [found.for_stage(side, 0) for side in ("canary", "control")]
+    assert sum(sums.call_count for sums in whole) == sum(sums.cached_count for sums in whole) == 500
+    assert all(sums.reached_count == sums.failed_count == sums.priced_count == 0 for sums in whole)
 
 
 def test_stages_are_kept_apart_and_a_cell_is_five_minutes(tmp_path: Path) -> None:
@@ -204,9 +293,10 @@ def test_stages_are_kept_apart_and_a_cell_is_five_minutes(tmp_path: Path) -> Non
         for percent, since, until in ((5, begin, middle), (50, middle, end))
     )
     found = count(tmp_path, spec(stages=stages))
-    assert {cell.stage for cell in found.cells["error_rate"]} == {0, 1}
-    assert all(cell.at_us % CELL_US == 0 for cell in found.cells["error_rate"])
-    assert all(cell.at_us + CELL_US > middle for cell in found.cells["error_rate"] if cell.stage == 1)
+    for cells in (found.risks["error_rate"], found.cells["acceptance"]):
+        assert {cell.stage for cell in cells} == {0, 1}
+        assert all(cell.at_us % CELL_US == 0 for cell in cells)
+        assert all(cell.at_us + CELL_US > middle for cell in cells if cell.stage == 1)
 
 
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
@@ -222,7 +312,7 @@ def test_names_in_events_are_only_names(tmp_path: Path) -> None:
     write_log(tmp_path / "it's", Scenario(calls_count=100, percent=50, changes=changes))
     found = count(tmp_path / "it's", spec(Scenario(percent=50), feature=hostile))
     assert sum(sums.call_count for sums in found.calls.values()) == 100
-    assert {cell.feature for cell in found.cells["error_rate"]} == {hostile}
+    assert found.features() == [hostile]
 
 
 def test_nothing_is_drawn_on_stdout_and_nothing_is_fetched(tmp_path: Path) -> None:
@@ -248,3 +338,4 @@ def test_a_sticky_call_that_names_nobody_is_nobody(tmp_path: Path) -> None:
     )
     found = count(tmp_path, spec(Scenario(percent=50)))
     assert units(found) == 302, "the session came to both arms, as its calls were drawn one by one"
+    assert anonymous(found) == 100
