@@ -13,7 +13,7 @@ import numpy as np
 from flowai.comparison.baseline_limits import COST_CAP_RATIO, MIN_BASELINE_CALLS, SLOW_RATIO, BaselineLimit
 from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums, Version
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, METRICS, RATIO_METRICS
+from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, RATIO_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule
 from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US
 from flowai.errors import UsageError
@@ -84,8 +84,9 @@ class _Counter:
         self._count_calls(counts)
         self._count_arrivals(counts)
         facts = self._facts(counts)
-        immediate = [name for name in METRICS if name not in DELAYED_METRICS]
-        for names in (immediate, [name for name in METRICS if name in DELAYED_METRICS]):
+        metrics = [name for name in self._spec.metrics if name in facts]
+        immediate = [name for name in metrics if name not in DELAYED_METRICS]
+        for names in filter(None, (immediate, [name for name in metrics if name in DELAYED_METRICS])):
             known_us = facts[names[0]].known_us
             self._count_first_failures(
                 counts, {name: facts[name] for name in names if name not in RATIO_METRICS}, known_us
