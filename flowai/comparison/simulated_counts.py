@@ -39,7 +39,7 @@ _NANO_USD = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Fact:
+class CallFact:
     """What a metric says about each call."""
 
     is_measured: Flags
@@ -55,6 +55,14 @@ def count_simulated(calls: SimulatedCalls, features: Sequence[str], spec: Compar
         UsageError: an arm has so many calls that a log of them would be sampled.
     """
     return _Counter(calls, features, spec).counts()
+
+
+def unit_facts(
+    calls: SimulatedCalls, features: Sequence[str], spec: ComparisonSpec
+) -> tuple[NDArray[np.int64], dict[Metric, CallFact]]:
+    """Return the user of each call of `spec` by index, and what each metric says about it; see `count_simulated`."""
+    counter = _Counter(calls, features, spec)
+    return counter.units, counter.facts(Counts())
 
 
 class _Counter:
@@ -83,7 +91,7 @@ class _Counter:
         counts = Counts(unit="user" if self._is_named.any() or not len(self._calls) else "call")
         self._count_calls(counts)
         self._count_arrivals(counts)
-        facts = self._facts(counts)
+        facts = self.facts(counts)
         metrics = [name for name in self._spec.metrics if name in facts]
         immediate = [name for name in metrics if name not in DELAYED_METRICS]
         for names in filter(None, (immediate, [name for name in metrics if name in DELAYED_METRICS])):
@@ -97,7 +105,13 @@ class _Counter:
 
     # --- facts ---
 
-    def _facts(self, counts: Counts) -> dict[Metric, _Fact]:
+    @property
+    def units(self) -> Ints:
+        """User of each counted call; each call without a user has one of its own."""
+        return np.unique(self._unit, return_inverse=True)[1]
+
+    def facts(self, counts: Counts) -> dict[Metric, CallFact]:
+        """Return what each metric says about the counted calls; set the limits of the counts."""
         calls = self._calls
         reached = ~calls.cached
         answered = reached & ~calls.error & ~calls.cancelled
@@ -135,10 +149,11 @@ class _Counter:
             in_time = reached & (given >= 0) & (given_us < calls.at_us + window_us) & (late_us < now_us)
             later[name] = (in_time, (given == 0).astype(np.int64))  # type: ignore[index]
         facts = {
-            name: _Fact(is_measured=flags, value=value, known_us=self._known_us) for name, (flags, value) in now.items()
+            name: CallFact(is_measured=flags, value=value, known_us=self._known_us)
+            for name, (flags, value) in now.items()
         }
         return facts | {
-            name: _Fact(is_measured=flags, value=value, known_us=late_us) for name, (flags, value) in later.items()
+            name: CallFact(is_measured=flags, value=value, known_us=late_us) for name, (flags, value) in later.items()
         }
 
     def _limits(self, values: NDArray[np.float64], has: Flags, ratio: float) -> dict[str, BaselineLimit]:
@@ -171,7 +186,7 @@ class _Counter:
         place = _buckets(np.where(has, values, 1.0))
         return (place > np.array(bounds)[self._calls.feature]).astype(np.int64), is_measured
 
-    def _count_opinions(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
+    def _count_opinions(self, counts: Counts, facts: dict[Metric, CallFact]) -> None:
         """Count the calls with feedback and scores of candidate and control, once the time for these is over."""
         late_us = facts["acceptance"].known_us
         rows = np.flatnonzero(~self._calls.cached & (late_us < self._spec.now_us) & (self._calls.variant != STABLE))
@@ -187,7 +202,7 @@ class _Counter:
 
     # --- users ---
 
-    def _count_first_failures(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
+    def _count_first_failures(self, counts: Counts, facts: dict[Metric, CallFact], known_us: Ints) -> None:
         slot = known_us // CELL_US * len(self._spec.stages) + self._stage
         first_slot = _least(slot) // len(self._spec.stages) * len(self._spec.stages)
         keys = ((slot - first_slot) * len(VARIANTS) + self._calls.variant) * self._unit_count + self._unit
@@ -239,7 +254,7 @@ class _Counter:
             at = slot + first_slot
             yield at % stage_count, at // stage_count * CELL_US, dict(sorted(sides.items()))
 
-    def _sum_means(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
+    def _sum_means(self, counts: Counts, facts: dict[Metric, CallFact], known_us: Ints) -> None:
         hour = known_us // HOUR_US
         first_hour = _least(hour)
         hour_count = int(hour.max(initial=first_hour)) - first_hour + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,6 +74,9 @@ _RATES: dict[str, Callable[[SimulatedCalls], tuple[Flags, Flags, Flags]]] = {
     "hallucination": lambda calls: (~calls.cached & (calls.score >= 0), calls.score == 0, calls.score == 1),
 }
 
+_OUTCOMES = {"json_valid": ("json_invalid", 1), "acceptance": ("feedback", 0), "hallucination": ("score", 0)}
+"""Column that a failure changes, and its value then."""
+
 
 def failure_shares(calls: SimulatedCalls, metric: str) -> FailureShares | None:
     """Return the shares of a rate in logged calls; None without a measurement."""
@@ -113,12 +116,10 @@ def add_harm(
         chosen &= _answered(calls) & np.isfinite(slow_ms)
         return replace(calls, latency_ms=np.where(chosen, np.maximum(calls.latency_ms, slow_ms), calls.latency_ms))
     chosen &= _RATES[harm.metric](calls)[2]
-    if harm.metric == "json_valid":
-        return replace(calls, json_invalid=np.where(chosen, 1, calls.json_invalid).astype(np.int8))
-    if harm.metric == "acceptance":
-        return replace(calls, feedback=np.where(chosen, 0, calls.feedback).astype(np.int8))
-    if harm.metric == "hallucination":
-        return replace(calls, score=np.where(chosen, 0, calls.score).astype(np.int8))
+    if outcome := _OUTCOMES.get(harm.metric):
+        column, failed = outcome
+        changed: dict[str, Any] = {column: np.where(chosen, failed, getattr(calls, column)).astype(np.int8)}
+        return replace(calls, **changed)
     if harm.metric == "degraded":
         return replace(calls, primary_failed=calls.primary_failed | chosen)
     return replace(

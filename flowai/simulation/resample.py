@@ -1,4 +1,4 @@
-"""Simulates rollouts from logged calls: draws users with replacement, each with the whole history, and assigns variants.
+"""Simulates rollouts from logged calls: draws users with replacement, each with the whole history, and assigns them.
 
 The candidate serves as well as the release that was logged; `harm` changes that. How users differ and come back is as
 it was.

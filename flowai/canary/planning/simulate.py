@@ -9,11 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from flowai.analytics.records import ReportRecord
+from flowai.analytics.records import Metric, ReportRecord
 from flowai.canary.planning.logged_calls import read_serving_calls, unit_count
 from flowai.canary.report import rules_of
 from flowai.canary.simulated_verdicts import judge_simulated, rollout_spec
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from flowai.analytics.records import Metric
     from flowai.canary.planning.logged_calls import LoggedCalls
     from flowai.canary.simulated_verdicts import RolloutOutcome
     from flowai.comparison.evidence import DecisionRules
@@ -181,7 +180,7 @@ class _Simulation:
             max_arm_calls=UNSAMPLED_CALLS,
         )
 
-    def judge(self, case: _Case, runs: range) -> list[RolloutOutcome]:
+    def judge(self, case: _Case, runs: Sequence[int]) -> list[RolloutOutcome]:
         outcomes = []
         for run in runs:
             calls = self.draw(run)
@@ -216,12 +215,19 @@ def run_simulate(
         hours = (max(1.0, float(logged.hours // len(percents))),) * len(percents)
     simulation = _prepare(workspace, logged, tuple(zip(percents, hours, strict=True)), options.seed)
     found, promoted = (dict(_cases(workspace, logged, margins)) for margins in (FOUND_MARGINS, PROMOTED_MARGINS))
-    cases = [_Case(harm=None), *found.values(), *promoted.values()]
-    outcomes = _judge_all(simulation, cases, options.runs, on_progress)
-    equal, of_found, of_promoted = outcomes[0], outcomes[1 : len(found) + 1], outcomes[len(found) + 1 :]
+    total = (1 + len(found) + len(promoted)) * options.runs
+    with _Runner(simulation, total, on_progress) as runner:
+        equal, *of_found = runner.judge([_Case(harm=None), *found.values()], range(options.runs))
+        # the same rollout with a harm has no more evidence that all is well: without a promotion it has none either
+        good = [run for run, outcome in enumerate(equal) if outcome.promoted]
+        of_promoted = runner.judge(list(promoted.values()), good)
+    on_progress(total, total)
     begin_us = next(span.since_us for span in simulation.scenario.spans() if span.percent)
     detections = dict(zip(found, of_found, strict=True))
-    promotions = dict(zip(promoted, of_promoted, strict=True))
+    promotions = {
+        name: _share_of(sum(bool(one.promoted) for one in several), options.runs)
+        for name, several in zip(promoted, of_promoted, strict=True)
+    }
     return SimulationReport(
         release=logged.release,
         environment=workspace.registry.environment,
@@ -363,34 +369,45 @@ def _has_mean(calls: SimulatedCalls, name: Metric) -> bool:
 # --- runs ---
 
 
-def _judge_all(
-    simulation: _Simulation, cases: Sequence[_Case], runs: int, on_progress: Callable[[int, int], None]
-) -> list[list[RolloutOutcome]]:
-    """Return the outcomes of each case, in order of the runs: they do not depend on the number of processes."""
-    total, done = len(cases) * runs, 0
-    parts = [range(begin, min(begin + _RUNS_PER_TASK, runs)) for begin in range(0, runs, _RUNS_PER_TASK)]
-    outcomes: list[list[RolloutOutcome]] = [[] for _ in cases]
-    on_progress(0, total)
-    processes = min(os.cpu_count() or 1, len(cases) * len(parts))
-    if processes == 1 or total < _MIN_PARALLEL_ROLLOUTS:
-        for found, case in zip(outcomes, cases, strict=True):
-            for part in parts:
-                found += simulation.judge(case, part)
-                on_progress(done := done + len(part), total)
+class _Runner:
+    """Judges rollouts in several processes, if that is faster; the outcomes do not depend on it."""
+
+    def __init__(self, simulation: _Simulation, total: int, on_progress: Callable[[int, int], None]) -> None:
+        self._simulation = simulation
+        self._total = total
+        self._done = 0
+        self._on_progress = on_progress
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        processes = os.cpu_count() or 1
+        if processes > 1 and self._total >= _MIN_PARALLEL_ROLLOUTS:
+            # not forked: the parent had threads
+            self._pool = ProcessPoolExecutor(
+                processes, get_context("spawn"), initializer=_set_up, initargs=(self._simulation,)
+            )
+        self._on_progress(0, self._total)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def judge(self, cases: Sequence[_Case], runs: Sequence[int]) -> list[list[RolloutOutcome]]:
+        """Return the outcomes of each case, in order of the runs."""
+        parts = [runs[begin : begin + _RUNS_PER_TASK] for begin in range(0, len(runs), _RUNS_PER_TASK)]
+        pool = self._pool
+        if pool is None:
+            return [
+                [one for part in parts for one in self._counted(self._simulation.judge(case, part))] for case in cases
+            ]
+        tasks = [[pool.submit(_judge, case, part) for part in parts] for case in cases]
+        return [[one for task in several for one in self._counted(task.result())] for several in tasks]
+
+    def _counted(self, outcomes: list[RolloutOutcome]) -> list[RolloutOutcome]:
+        self._done += len(outcomes)
+        self._on_progress(self._done, self._total)
         return outcomes
-    # not forked: the parent had threads
-    context = get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_set_up, initargs=(simulation,)) as pool:
-        try:
-            tasks = [[pool.submit(_judge, case, part) for part in parts] for case in cases]
-            for found, several in zip(outcomes, tasks, strict=True):
-                for part, task in zip(parts, several, strict=True):
-                    found += task.result()
-                    on_progress(done := done + len(part), total)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return outcomes
 
 
 _process_simulation: list[_Simulation] = []
@@ -401,7 +418,7 @@ def _set_up(simulation: _Simulation) -> None:
     _process_simulation.append(simulation)
 
 
-def _judge(case: _Case, runs: range) -> list[RolloutOutcome]:
+def _judge(case: _Case, runs: Sequence[int]) -> list[RolloutOutcome]:
     return _process_simulation[0].judge(case, runs)
 
 
@@ -410,20 +427,24 @@ def _judge(case: _Case, runs: range) -> list[RolloutOutcome]:
 
 def _share(flags: Iterator[bool]) -> SimulatedShare:
     seen = list(flags)
-    interval = clopper_pearson(sum(seen), len(seen))
-    return SimulatedShare(rate=sum(seen) / len(seen), low=interval.low, high=interval.high)
+    return _share_of(sum(seen), len(seen))
 
 
-def _guardrail(  # noqa: PLR0913, PLR0917 - facts of one row
+def _share_of(found: int, runs: int) -> SimulatedShare:
+    interval = clopper_pearson(found, runs)
+    return SimulatedShare(rate=found / runs, low=interval.low, high=interval.high)
+
+
+def _guardrail(
     name: Metric,
     policy: CanaryPolicy,
     case: _Case | None,
     detections: Sequence[RolloutOutcome] | None,
-    promotions: Sequence[RolloutOutcome] | None,
+    promoted: SimulatedShare | None,
     begin_us: int,
 ) -> SimulatedGuardrail:
     margin = policy.margins.of(name)
-    if case is None or case.harm is None or detections is None or promotions is None:
+    if case is None or case.harm is None or detections is None:
         return SimulatedGuardrail(name=name, margin=margin)
     hours = (math.inf if one.rollback_us is None else (one.rollback_us - begin_us) / HOUR_US for one in detections)
     return SimulatedGuardrail(
@@ -435,7 +456,7 @@ def _guardrail(  # noqa: PLR0913, PLR0917 - facts of one row
         found_by_itself=_share(name in one.worse for one in detections),
         calls=_finite(median(one.calls_until_rollback for one in detections)),
         hours=_finite(median(hours)),
-        promoted=_share(bool(one.promoted) for one in promotions),
+        promoted=promoted,
     )
 
 

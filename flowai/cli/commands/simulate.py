@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowai.cli.help_format import examples
-from flowai.cli.options import Env, JsonOption, OnlyFeature, Until
+from flowai.cli.options import Env, JsonOption, Until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
