@@ -96,14 +96,14 @@ def parts_of(log: Log, column: str) -> list[str]:
 
 
 _MIN_MS, _MAX_MS = 0.001, 1e9
-_MAX_USD = 1_000_000
+MAX_USD = 1_000_000
 """A higher price counts as unknown: its square would not fit."""
 
 
 def cost_sql() -> str:
     """Return SQL for the cost of a call to a model in billionths of a dollar; NULL for an unknown price."""
     return (
-        f"CASE WHEN cache = 'miss' AND cost_usd BETWEEN 0 AND {_MAX_USD}"
+        f"CASE WHEN cache = 'miss' AND cost_usd BETWEEN 0 AND {MAX_USD}"
         f" THEN CAST(round(cost_usd * {NANO_USD}) AS BIGINT) END"
     )
 

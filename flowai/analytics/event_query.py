@@ -53,12 +53,23 @@ class Log:
 
     def fetch(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Run a query and return its rows; an unreadable log or a full disk to spill to is an InfrastructureError."""
-        import duckdb
-
-        try:
+        with _reading():
             return self._connection.execute(query, parameters).fetchall()
-        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InvalidInputException) as error:
-            raise InfrastructureError(f"the event log cannot be read: {str(error).splitlines()[0]}") from error
+
+    def fetch_arrays(self, query: str) -> dict[str, Any]:
+        """Run a query without NULLs in its result and return a numpy array per column; errors as of `fetch`."""
+        with _reading():
+            return self._connection.execute(query).fetchnumpy()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.InvalidInputException) as error:
+        raise InfrastructureError(f"the event log cannot be read: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager

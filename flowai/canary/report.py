@@ -134,16 +134,21 @@ def evaluate_log(workspace: Workspace, options: CanaryOptions) -> CanaryEvaluati
 
 
 def _rules(workspace: Workspace, counts: Counts) -> DecisionRules:
-    policy = workspace.registry.policies.canary
-    margins: dict[Metric, float] = {name: policy.margins.of(name) for name in METRICS}
     served: dict[str, int] = {}
     for (side, release, _), hours in counts.releases.items():
         if side == "control" and release:
             served[release] = served.get(release, 0) + sum(hours.values())
+    return rules_of(workspace, baseline=max(sorted(served), key=served.__getitem__, default=workspace.release))
+
+
+def rules_of(workspace: Workspace, *, baseline: str) -> DecisionRules:
+    """Return the decision rules of the project's policy; `baseline` is the release that the control serves."""
+    policy = workspace.registry.policies.canary
+    margins: dict[Metric, float] = {name: policy.margins.of(name) for name in METRICS}
     return DecisionRules(
         alpha=policy.alpha,
         guardrails=policy.guardrails,
         margins=margins,
-        baseline=max(sorted(served), key=served.__getitem__, default=workspace.release),
+        baseline=baseline,
         environment=workspace.registry.environment,
     )

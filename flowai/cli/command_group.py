@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # in the order of the help; a module has `command` and `EXAMPLES`, or `app` if it is a group
 COMMAND_GROUPS = {
     "Evaluate": ("eval", "smoke"),
-    "Release": ("release", "canary-report", "rollback", "experiment"),
+    "Release": ("release", "simulate", "canary-report", "rollback", "experiment"),
     "Run": ("serve", "watch", "metrics"),
     "Learn": ("postmortem", "finetune"),
     "Project": ("events", "cache"),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowai.comparison.baseline_limits import COST_CAP_RATIO, MIN_BASELINE_CALLS, SLOW_RATIO, BaselineLimit
+from flowai.comparison.count_calls import BUCKET_LOG, LATENCY_METRICS
 from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, METRICS, RATIO_METRICS
+from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, RATIO_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule
 from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US
 from flowai.errors import UsageError
@@ -39,7 +40,7 @@ _NANO_USD = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Fact:
+class CallFact:
     """What a metric says about each call."""
 
     is_measured: Flags
@@ -55,6 +56,14 @@ def count_simulated(calls: SimulatedCalls, features: Sequence[str], spec: Compar
         UsageError: an arm has so many calls that a log of them would be sampled.
     """
     return _Counter(calls, features, spec).counts()
+
+
+def unit_facts(
+    calls: SimulatedCalls, features: Sequence[str], spec: ComparisonSpec
+) -> tuple[NDArray[np.int64], dict[Metric, CallFact]]:
+    """Return the user of each call of `spec` by index, and what each metric says about it; see `count_simulated`."""
+    counter = _Counter(calls, features, spec)
+    return counter.units, counter.facts(Counts())
 
 
 class _Counter:
@@ -81,22 +90,30 @@ class _Counter:
     def counts(self) -> Counts:
         """Count everything."""
         counts = Counts(unit="user" if self._is_named.any() or not len(self._calls) else "call")
-        facts = self._facts(counts)
+        facts = self.facts(counts)
         self._count_calls(counts)
         self._count_arrivals(counts)
-        immediate = [name for name in METRICS if name not in DELAYED_METRICS]
-        for names in (immediate, [name for name in METRICS if name in DELAYED_METRICS]):
+        metrics = [name for name in self._spec.metrics if name in facts]
+        immediate = [name for name in metrics if name not in DELAYED_METRICS]
+        for names in filter(None, (immediate, [name for name in metrics if name in DELAYED_METRICS])):
             known_us = facts[names[0]].known_us
             self._count_first_failures(
                 counts, {name: facts[name] for name in names if name not in RATIO_METRICS}, known_us
             )
             self._sum_means(counts, {name: facts[name] for name in names}, known_us)
+        self._count_times(counts, facts)
         self._count_tallies(counts, facts)
         return counts
 
     # --- facts ---
 
-    def _facts(self, counts: Counts) -> dict[Metric, _Fact]:
+    @property
+    def units(self) -> Ints:
+        """User of each counted call; each call without a user has one of its own."""
+        return np.unique(self._unit, return_inverse=True)[1]
+
+    def facts(self, counts: Counts) -> dict[Metric, CallFact]:
+        """Return what each metric says about the counted calls; set the limits of the counts."""
         calls = self._calls
         reached = ~calls.cached
         answered = reached & ~calls.error & ~calls.cancelled
@@ -109,8 +126,6 @@ class _Counter:
             "slow_ttft": self._limits(ttft, streamed, SLOW_RATIO),
             "cost": self._limits(calls.cost_usd * 1e6, priced, COST_CAP_RATIO),
         }
-        self._count_times(counts, "slow_calls", latency, answered)
-        self._count_times(counts, "slow_ttft", ttft, streamed)
         nano_usd = np.rint(np.where(priced, calls.cost_usd, 0) * _NANO_USD).astype(np.int64)
         caps, cost_measured = self._above(counts.limits["cost"], None, priced)
         slow, slow_measured = self._above(counts.limits["slow_calls"], latency, answered)
@@ -136,10 +151,11 @@ class _Counter:
             in_time = reached & (given >= 0) & (given_us < calls.at_us + window_us) & (late_us < now_us)
             later[name] = (in_time, (given == 0).astype(np.int64))  # type: ignore[index]
         facts = {
-            name: _Fact(is_measured=flags, value=value, known_us=self._known_us) for name, (flags, value) in now.items()
+            name: CallFact(is_measured=flags, value=value, known_us=self._known_us)
+            for name, (flags, value) in now.items()
         }
         return facts | {
-            name: _Fact(is_measured=flags, value=value, known_us=late_us) for name, (flags, value) in later.items()
+            name: CallFact(is_measured=flags, value=value, known_us=late_us) for name, (flags, value) in later.items()
         }
 
     def _limits(self, values: NDArray[np.float64], has: Flags, ratio: float) -> dict[str, BaselineLimit]:
@@ -171,9 +187,11 @@ class _Counter:
             return np.array(edges, dtype=np.int64)[self._calls.feature], is_measured
         return (np.where(has, values, 0) >= np.array(bounds)[self._calls.feature]).astype(np.int64), is_measured
 
-    def _count_tallies(self, counts: Counts, facts: dict[Metric, _Fact]) -> None:
+    def _count_tallies(self, counts: Counts, facts: dict[Metric, CallFact]) -> None:
         """Count the calls with a metric and failed ones, of candidate and control."""
         for name in ("slow_calls", "slow_ttft", "acceptance", "hallucination"):
+            if name not in self._spec.metrics:
+                continue
             fact = facts[name]
             rows = np.flatnonzero(fact.is_measured & (self._calls.variant != STABLE))
             where = np.stack([self._arm[rows], self._calls.feature[rows], fact.known_us[rows] // HOUR_US])
@@ -185,25 +203,21 @@ class _Counter:
                 key = (name, _SIDES[variant], stage, self._features[feature], hour * HOUR_US)
                 counts.tallies[key] = (numbers[0], numbers[1])
 
-    def _count_times(self, counts: Counts, metric: Metric, values: NDArray[np.float64], has: Flags) -> None:
-        """Count answers by latency bucket."""
-        rows = np.flatnonzero(has)
-        hour, place = self._known_us[rows] // HOUR_US, _buckets(values[rows])
-        first_hour, first_place = _least(hour), _least(place)
-        place_count = int(place.max(initial=first_place)) - first_place + 1
-        owner = (hour - first_hour) * len(self._features) + self._calls.feature[rows]
-        keys = (owner * len(self._spec.stages) * len(VARIANTS) + self._arm[rows]) * place_count + place - first_place
-        for key, number in zip(*(one.tolist() for one in np.unique(keys, return_counts=True)), strict=True):
-            rest, at = divmod(key, place_count)
-            rest, arm = divmod(rest, len(self._spec.stages) * len(VARIANTS))
-            after, feature = divmod(rest, len(self._features))
-            stage, variant = divmod(arm, len(VARIANTS))
-            where = (metric, _SIDES[variant], stage, self._features[feature], (after + first_hour) * HOUR_US)
-            counts.times.setdefault(where, {})[at + first_place] = number
+    def _count_times(self, counts: Counts, facts: dict[Metric, CallFact]) -> None:
+        """Count answers of candidate and control by latency bucket."""
+        for metric, mean in LATENCY_METRICS.items():
+            fact = facts[mean]
+            rows = np.flatnonzero(fact.is_measured & (self._calls.variant != STABLE))
+            bucket = np.floor(fact.value[rows] / (BUCKET_LOG * MILLION)).astype(np.int64)
+            where = np.stack([self._arm[rows], self._known_us[rows] // HOUR_US, bucket])
+            places, numbers = np.unique(where, axis=1, return_counts=True)
+            for (arm, hour, at), number in zip(places.T.tolist(), numbers.tolist(), strict=True):
+                stage, variant = divmod(arm, len(VARIANTS))
+                counts.times.setdefault((metric, _SIDES[variant], stage, hour * HOUR_US), {})[at] = number
 
     # --- users ---
 
-    def _count_first_failures(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
+    def _count_first_failures(self, counts: Counts, facts: dict[Metric, CallFact], known_us: Ints) -> None:
         slot = known_us // CELL_US * len(self._spec.stages) + self._stage
         first_slot = _least(slot) // len(self._spec.stages) * len(self._spec.stages)
         keys = ((slot - first_slot) * len(VARIANTS) + self._calls.variant) * self._unit_count + self._unit
@@ -255,7 +269,7 @@ class _Counter:
             at = slot + first_slot
             yield at % stage_count, at // stage_count * CELL_US, dict(sorted(sides.items()))
 
-    def _sum_means(self, counts: Counts, facts: dict[Metric, _Fact], known_us: Ints) -> None:
+    def _sum_means(self, counts: Counts, facts: dict[Metric, CallFact], known_us: Ints) -> None:
         hour = known_us // HOUR_US
         first_hour = _least(hour)
         hour_count = int(hour.max(initial=first_hour)) - first_hour + 1

@@ -47,9 +47,9 @@ HOUR_US = 3_600_000_000
 BORDER_US = 600_000_000
 """Shares are not checked within ten minutes of the border of a stage: clocks of machines differ by minutes."""
 
-_OWN_TRAFFIC_SQL = """kind = 'call' AND list_contains(['library', 'serve'], origin) AND latency_ms IS NOT NULL"""
+OWN_TRAFFIC_SQL = """kind = 'call' AND list_contains(['library', 'serve'], origin) AND latency_ms IS NOT NULL"""
 _KNOWN_SQL = "at_us + CAST(latency_ms * 1000 AS BIGINT)"
-_FELL_BACK_SQL = """(error_class IS NULL AND (coalesce(degraded, FALSE)
+FELL_BACK_SQL = """(error_class IS NULL AND (coalesce(degraded, FALSE)
     OR coalesce(json_extract_string(attempts, '$[#-1].model') <> requested_model, FALSE)))"""
 # without the condition, NULL would hash to a user
 _UNIT_SQL = """CASE WHEN is_sticky AND coalesce(user_hash, session) IS NOT NULL
@@ -177,14 +177,14 @@ def select_calls(log: Log, spec: ComparisonSpec) -> None:
     ]
     spans = " ".join(f"WHEN {condition} THEN {index}" for index, condition in enumerate(within))
     sides = spec.sides
-    conditions = [IS_CALL, _OWN_TRAFFIC_SQL, f"({sides.condition})", "side IS NOT NULL", f"({' OR '.join(within)})"]
+    conditions = [IS_CALL, OWN_TRAFFIC_SQL, f"({sides.condition})", "side IS NOT NULL", f"({' OR '.join(within)})"]
     conditions.append(f"known_us < {spec.now_us}")
     if spec.feature is not None:
         conditions.append(f"feature = {literal(spec.feature)}")
     log.fetch(f"""
         CREATE TEMP VIEW all_selected AS
         SELECT *, ({sides.expression}) AS side, {f"CASE {spans} END" if len(within) > 1 else "0"} AS stage,
-            {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {_FELL_BACK_SQL} AS fell_back,
+            {_UNIT_SQL} AS unit_hash, {_KNOWN_SQL} AS known_us, {FELL_BACK_SQL} AS fell_back,
             coalesce(error_class = 'Cancelled', FALSE) AS is_cancelled,
             (error_class IS NOT NULL AND NOT is_cancelled) OR fell_back AS has_failed
         FROM lines WHERE {" AND ".join(conditions)}

@@ -11,7 +11,11 @@ from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption, OnlyFeature, PageOutputs, Until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowai.canary.planning.power import PowerOptions
     from flowai.comparison.records import CanaryVerdict
+    from flowai.workspace.workspace import CommandContext
 
 _VERDICTS = ("promote", "hold", "rollback", "invalid")
 
@@ -19,6 +23,7 @@ EXAMPLES = examples(
     "flowai canary-report",
     "flowai canary-report --env prod --fail-on rollback,invalid",
     "flowai canary-report --candidate v2 --stage 5 --since 2026-05-02",
+    "flowai canary-report --power --since 14d",
 )
 
 
@@ -57,6 +62,13 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         ),
     ] = None,
     output: PageOutputs = None,
+    power: Annotated[
+        bool,
+        typer.Option(
+            "--power",
+            help="Instead: users and days that each guardrail needs, from the serving release's last 7 days.",
+        ),
+    ] = False,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
@@ -64,6 +76,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     Exit status: 0 promote, 1 rollback, 5 hold or invalid.
     """
+    from flowai.canary.planning.power import PowerOptions
     from flowai.canary.report import CanaryOptions, run_canary_report
     from flowai.canary.tables import screen_lines
     from flowai.cli import console
@@ -71,6 +84,15 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
     failing = _failing(fail_on)
     context = console.command_context(env)
+    if power:
+        excluded = {
+            "--candidate": candidate,
+            "--replay-hourly": replay_hourly,
+            "--fail-on": fail_on,
+            "--output": output,
+        }
+        _show_power(context, PowerOptions(since=since, until=until, feature=feature, stage=stage), excluded, json=json)
+        return
     options = CanaryOptions(
         candidate=candidate,
         stage=stage,
@@ -91,6 +113,23 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
         for line in screen_lines(result.report, place, console.terminal_width()):
             console.print_styled(line)
     raise typer.Exit(exit_code(result.report.verdict, failing))
+
+
+def _show_power(context: CommandContext, options: PowerOptions, excluded: Mapping[str, object], *, json: bool) -> None:
+    """Print what each guardrail needs; `excluded` are options that have no meaning then, with their values."""
+    from flowai.canary.planning.power import power_lines, run_power
+    from flowai.cli import console
+    from flowai.errors import UsageError
+
+    for name, value in excluded.items():
+        if value:
+            raise UsageError(f"--power needs no rollout: it excludes `{name}`", hint="remove one of them")
+    report = run_power(context, options)
+    if json:
+        console.print_json(report)
+        return
+    for line in power_lines(report):
+        console.print_line(line)
 
 
 def _failing(text: str | None) -> frozenset[CanaryVerdict] | None:
