@@ -21,7 +21,7 @@ from flowai.errors import UsageError
 from flowai.simulation.calls import CANARY, CONTROL, STABLE, VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -176,7 +176,7 @@ class _Counter:
         return limits
 
     def _above(
-        self, limits: dict[str, BaselineLimit], values: NDArray[np.float64] | None, has: Flags
+        self, limits: Mapping[str, BaselineLimit], values: NDArray[np.float64] | None, has: Flags
     ) -> tuple[Ints, Flags]:
         """Return by call whether it is above its limit (without values, the limit itself); and whether that counts."""
         known = np.array([limits[one].known_us if one in limits else _NEVER for one in self._features])
@@ -237,7 +237,7 @@ class _Counter:
             failing = failed & (group_slot == first[unit])
             if METRIC_KINDS[name].is_frequent:
                 at_risk = np.flatnonzero(measured & (group_slot <= first[unit]))
-                parts = (place[at_risk], place[failing])
+                parts = [place[at_risk], place[failing]]
                 counts.cells[name] = [
                     TimeBucket(stage=stage, at_us=at_us, sides={side: (n, k) for side, (n, k) in sides.items()})
                     for stage, at_us, sides in self._by_cell(parts, first_slot)
@@ -249,7 +249,7 @@ class _Counter:
             came_at = came_at[group_slot[came_at] <= first[unit[came_at]]]
             leaves = came_at[(first[unit[came_at]] < _NEVER) & ~np.isin(owner[came_at], owner[failing])]
             left_slot = first[unit[leaves]] // stage_count * stage_count + group_slot[leaves] % stage_count
-            parts = (place[came_at], place[failing], left_slot * len(VARIANTS) + place[leaves] % len(VARIANTS))
+            parts = [place[came_at], place[failing], left_slot * len(VARIANTS) + place[leaves] % len(VARIANTS)]
             counts.risks[name] = [
                 RiskChange(stage=stage, at_us=at_us, sides={side: (n, k, left) for side, (n, k, left) in sides.items()})
                 for stage, at_us, sides in self._by_cell(parts, first_slot)
@@ -301,8 +301,8 @@ class _Counter:
 
     def _count_arrivals(self, counts: Counts) -> None:
         calls, stages = self._calls, self._spec.stages
-        for found, rows in ((counts.units, self._is_named), (counts.anonymous, ~self._is_named)):
-            self._add_arrivals(found, rows, self._known_us)
+        self._add_arrivals(counts.units, self._is_named, self._known_us)
+        self._add_arrivals(counts.anonymous, ~self._is_named, self._known_us)
         since = np.array([one.time_range.since_us for one in stages])[self._stage] + BORDER_US
         until = np.array([one.time_range.until_us for one in stages])[self._stage] - BORDER_US
         inside = (calls.at_us >= since) & (calls.at_us < until)
@@ -366,9 +366,9 @@ class _Counter:
             arm, feature = divmod(rest, len(self._features))
             stage, variant = divmod(arm, len(VARIANTS))
             hour_us = (at + first_hour) * HOUR_US
-            numbers = (int(one[index]) for one in sums)
+            numbers = [int(one[index]) for one in (*sums, costs)]
             where = (_SIDES[variant], stage, self._features[feature], hour_us)
-            counts.calls[where] = CallCounts(*numbers, int(costs[index]))
+            counts.calls[where] = CallCounts(*numbers)
             hours = counts.releases.setdefault((_SIDES[variant], release.get(variant, ""), stage), {})
             hours[hour_us] = hours.get(hour_us, 0) + int(sums[0][index])
         counts.schedules = {side: SamplingSchedule() for side in _SIDES.values()}
@@ -383,22 +383,26 @@ def _running(values: Ints, starts: Ints) -> Ints:
 def _change(values: Ints, is_new: Flags) -> Ints:
     """Return the differences to the row before, of the same owner."""
     before = np.concatenate(([0], values[:-1])) if len(values) else values
-    return values - np.where(is_new, 0, before)
+    changes: Ints = values - np.where(is_new, 0, before)
+    return changes
 
 
 def _rounded(values: NDArray[np.float64]) -> Ints:
     """Return whole numbers, halves away from 0, as SQL rounds."""
-    return (np.sign(values) * np.floor(np.abs(values) + 0.5)).astype(np.int64)
+    rounded: Ints = (np.sign(values) * np.floor(np.abs(values) + 0.5)).astype(np.int64)
+    return rounded
 
 
 def _log_of(values: NDArray[np.float64]) -> Ints:
     clamped = np.clip(np.where(np.isnan(values), 1.0, values), 0.001, 1e9)
-    return np.rint(np.log(clamped) * MILLION).astype(np.int64)
+    logs: Ints = np.rint(np.log(clamped) * MILLION).astype(np.int64)
+    return logs
 
 
 def _buckets(values: NDArray[np.float64]) -> Ints:
     clamped = np.clip(np.where(np.isnan(values), 1.0, values), 0.001, 1e9)
-    return np.floor(np.log(clamped) / np.log(1.01)).astype(np.int64)
+    buckets: Ints = np.floor(np.log(clamped) / np.log(1.01)).astype(np.int64)
+    return buckets
 
 
 def _least(values: Ints) -> int:

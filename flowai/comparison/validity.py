@@ -81,7 +81,9 @@ def warnings_of(counts: Counts, spec: ComparisonSpec) -> tuple[str, ...]:
         warnings.append("no call has a user or a session: each call counts as a user")
     warnings += _strays(counts, spec)
     if parts := [f"1 in {one.mask + 1} of {side}" for side, one in sorted(counts.schedules.items()) if one.mask]:
-        warnings.append(f"evidence and users are from a sample of users: {', '.join(parts)}; all else is complete")
+        warnings.append(
+            f"users and times are from a sample of users: {', '.join(parts)}; numbers of calls and cost are complete"
+        )
     if not spec.stages[-1].shares_known:
         warnings.append(
             "the ledger has no start of the stage: only candidate and control are compared with their shares"

@@ -177,7 +177,7 @@ def test_a_sample_of_users_decides_where_there_are_very_many(tmp_path: Path, mon
     for arm, exact in whole.arms.items():
         seen = report.arms[arm]
         assert seen.call_count == exact.call_count
-        assert seen.latency == exact.latency
+        assert seen.latency == pytest.approx(exact.latency, rel=0.15)
         assert seen.cost_usd == exact.cost_usd
         assert seen.unit_count == pytest.approx(exact.unit_count, rel=0.2)
     assert report.splits[0].e_value < 1, "the sample divides as all do"

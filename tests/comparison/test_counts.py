@@ -194,9 +194,9 @@ def test_the_first_failure_of_a_user_counts_once_over_stages_arms_and_features(t
 
 def test_a_user_who_fails_in_another_arm_leaves_this_one(tmp_path: Path) -> None:
     events: list[Event] = [
-        call_of(1, variant="control", release="v1"),
-        call_of(7, variant="canary", release="v2"),
-        msgspec.structs.replace(call_of(13, variant="canary", release="v2"), error_class="ServerError"),
+        call_of(11, variant="control", release="v1"),
+        call_of(17, variant="canary", release="v2"),
+        msgspec.structs.replace(call_of(23, variant="canary", release="v2"), error_class="ServerError"),
     ]
     write_events(tmp_path, events)
     found = count(tmp_path, spec(Scenario(percent=50)))
@@ -278,7 +278,7 @@ def test_what_a_cache_answered_counts_in_no_metric(tmp_path: Path) -> None:
     assert not any(found.risks.values())
     assert not any(found.cells.values())
     assert found.users == {}
-    assert found.opinions == {}
+    assert found.tallies == {}
     whole = [found.for_stage(side, 0) for side in ("canary", "control")]
     assert sum(sums.call_count for sums in whole) == sum(sums.cached_count for sums in whole) == 500
     assert all(sums.reached_count == sums.failed_count == sums.priced_count == 0 for sums in whole)

@@ -38,8 +38,8 @@ RULES = DecisionRules(
     margins={name: CanaryPolicy().margins.of(name) for name in METRICS},
     baseline="v1",
 )
-NOT_COMPARED = {"versions", "error_classes", "problems", "unreadable", "premature_calls", "traffic", "sampled_calls"}
-"""Fields of which the simulation knows nothing: prompts, classes of errors, unusable lines, sampling."""
+NOT_COMPARED = {"releases", "prompts", "error_classes", "problems", "unreadable", "premature_calls", "traffic"}
+"""Fields of which the simulation knows nothing: names, prompts, classes of errors, unusable lines, sampling."""
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
