@@ -79,7 +79,7 @@ def as_known_at(hour_us: int, source: Path, target: Path) -> None:
 
 def _known_us(line: str) -> float:
     event = json.loads(line)
-    return to_us(datetime.fromisoformat(event["at"])) + 1000 * event.get("latency_ms", 0.0)
+    return to_us(datetime.fromisoformat(event["at"])) + 1000 * float(event.get("latency_ms", 0.0))
 
 
 @pytest.fixture
