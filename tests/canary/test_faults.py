@@ -326,7 +326,7 @@ def test_three_percent_slower_is_no_harm_where_times_vary_little(tmp_path: Path)
 @pytest.mark.parametrize(("count", "is_doubt"), [(2, False), (40, True)])
 def test_users_in_both_arms_are_named(tmp_path: Path, count: int, *, is_doubt: bool) -> None:
     events = list(even(800, {"canary": 1, "control": 1}))
-    again = [call(index * 2, 23.5, "control", prompt_hash="base") for index in range(count)]
+    again = [call(100 + index * 2, 23.5, "control", prompt_hash="base") for index in range(count)]
     write(tmp_path, [*events, *again])
     report = judge(tmp_path, (50, 24), guardrails=("error_rate",))
     assert (report.verdict == "invalid") == is_doubt
