@@ -161,7 +161,7 @@ def _risks_sql(metrics: Sequence[Metric]) -> str:
         f"""
         SELECT '{name}' AS metric, unnest([{name}_came,
                 CASE WHEN {name}_failed = first THEN first END,
-                CASE WHEN {name}_failed IS DISTINCT FROM first
+                CASE WHEN first IS NULL OR {name}_failed IS DISTINCT FROM first
                     THEN least(first // {_STAGES}, dropped_cell) * {_STAGES} + stage END]) AS slot,
             unnest([1, 2, 3]) AS what, side
         FROM (SELECT stays.*, firsts.{name} AS first FROM stays JOIN firsts USING (unit))

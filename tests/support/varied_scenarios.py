@@ -48,8 +48,8 @@ _COUNT = 50
 
 def varied_scenarios() -> Iterator[tuple[str, Scenario]]:
     """Yield names and scenarios, each with a seed of its own and 2,000 to 6,000 calls."""
-    for seed, (name, changes) in enumerate(COMPLICATIONS.items()):
-        yield name, replace(PLAIN, seed=seed, **changes)
+    for seed, (name, alone) in enumerate(COMPLICATIONS.items()):
+        yield name, replace(PLAIN, seed=seed, **alone)
     names = list(COMPLICATIONS)
     for seed in range(len(names), _COUNT):
         rng = random.Random(seed)  # noqa: S311 - a test's choice
