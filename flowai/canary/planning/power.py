@@ -191,12 +191,13 @@ def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
             hint="start earlier: `--since 30d`",
         )
     rules = rules_of(workspace, baseline=logged.release)
+    names = rules.guardrails
     features = workspace.registry.features
     is_late = np.array([name in features and features[name].critical for name in logged.features])
-    all_curves = _Curves(logged, logged.calls, rules)
+    all_curves = TrafficCurves(logged, logged.calls, rules)
     early_curves = all_curves
     if is_late.any() and min(percents) < policy.critical_from:
-        early_curves = _Curves(logged, logged.calls.select(~is_late[logged.calls.feature]), rules)
+        early_curves = TrafficCurves(logged, logged.calls.select(~is_late[logged.calls.feature]), rules)
     calls = np.bincount(logged.calls.feature, minlength=len(logged.features)) / logged.user_share / logged.hours
     return PowerReport(
         release=logged.release,
@@ -211,7 +212,9 @@ def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
             StagePower(
                 percent=percent,
                 guardrails=tuple(
-                    _guardrail(name, percent, index, early_curves if percent < policy.critical_from else all_curves)
+                    guardrail_power(
+                        name, percent, index, early_curves if percent < policy.critical_from else all_curves
+                    )
                     for name in rules.guardrails
                 ),
             )
@@ -223,8 +226,8 @@ def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
 # --- traffic ---
 
 
-class _Curves:
-    """Curves of all metrics of some calls."""
+class TrafficCurves:
+    """How users of each metric arrive and come back, in some calls."""
 
     def __init__(self, logged: LoggedCalls, calls: SimulatedCalls, rules: DecisionRules) -> None:
         self.rules = rules
@@ -307,7 +310,8 @@ class _Curves:
 # --- needs ---
 
 
-def _guardrail(name: Metric, percent: int, index: int, curves: _Curves) -> GuardrailPower:
+def guardrail_power(name: Metric, percent: int, index: int, curves: TrafficCurves) -> GuardrailPower:
+    """Return what a guardrail needs at a percentage; `index` counts the compared stages from 0."""
     margin = curves.rules.margins[name]
     if not curves.has(name):
         return GuardrailPower(name=name, margin=margin)
