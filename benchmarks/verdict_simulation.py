@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np  # noqa: TID251 - columns of simulated calls
 
-from flowai.canary.simulated_verdicts import judge_simulated, rollout_spec
+from flowai.canary.planning.simulated_counts import count_simulated
+from flowai.canary.planning.simulated_verdicts import judge_simulated, rollout_spec
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison, DecisionRules
 from flowai.comparison.metrics import METRICS
-from flowai.comparison.simulated_counts import count_simulated
 from flowai.registry.policies import CanaryPolicy
 from flowai.simulation.generator import simulate_calls
 from flowai.simulation.scenario import Arm, Bots, CacheTraffic, FeatureTraffic, Outage, Scenario

@@ -55,10 +55,7 @@ class CanaryOptions:
 
     @property
     def is_part(self) -> bool:
-        """Whether only a part of the rollout's calls is reported on.
-
-        An earlier end is no part: evidence is valid at every time.
-        """
+        """A part of the calls is reported on; an earlier end is no part, as evidence is valid at every time."""
         return self.feature is not None or self.since is not None
 
 

@@ -143,7 +143,7 @@ class Counts:
     assigned: dict[tuple[str, int], HourlyCounts] = field(default_factory=dict)
     """Units by arm and stage, sampled alike in all arms, so that they can be compared with the shares."""
     in_both: dict[int, HourlyCounts] = field(default_factory=dict)
-    """Users whom both candidate and baseline served in a stage, by stage."""
+    """Users served by both candidate and baseline in a stage, by stage."""
     releases: dict[tuple[str, str | None, int], HourlyCounts] = field(default_factory=dict)
     """Calls by arm, the release that served them (None if the event names none), and stage."""
     prompts: dict[tuple[str, str, int], HourlyCounts] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from flowai.comparison.blocks import EvidenceSeries, accumulate, accumulate_failures
-from flowai.comparison.forecast import Forecast, forecast_safe
+from flowai.comparison.forecast import SafeForecast, forecast_safe
 from flowai.comparison.means import MeanSeries, mean_series
 from flowai.comparison.metrics import METRIC_KINDS, severities
 from flowai.comparison.spec import HOUR_US
@@ -156,7 +156,7 @@ class Comparison:
     def _begin_us(self) -> int:
         return self.spec.stages[-1].time_range.since_us
 
-    def forecast(self, finding: MetricFinding) -> Forecast | None:
+    def forecast(self, finding: MetricFinding) -> SafeForecast | None:
         """Return how many more calls of the candidate make a metric non-inferior; None if that is unknown."""
         compared = finding.means.compared
         if compared is None or not finding.means.candidate.count:

@@ -37,14 +37,14 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
             FROM (SELECT *, coalesce(unit_hash, hash(at_us)) AS key FROM selected)
         )
     """)  # noqa: S608 - names and numbers of ours
-    wanted = "in_sample"
+    included = "in_sample"
     is_ramp = len(spec.stages) > 1  # within a stage no user changes arms
     if is_ramp and sides.extra_control and any(one.halvings_us for one in schedules.values()):
         log.fetch(f"""
             CREATE OR REPLACE TEMP TABLE compared_users AS SELECT DISTINCT unit_hash FROM sampled_calls
             WHERE in_sample AND unit_hash IS NOT NULL AND {one_of_sql("side", sides.arms)}
         """)  # noqa: S608 - as above
-        wanted = "(in_sample OR unit_hash IN (SELECT unit_hash FROM compared_users))"
+        included = "(in_sample OR unit_hash IN (SELECT unit_hash FROM compared_users))"
     log.fetch(f"""
         CREATE OR REPLACE TEMP TABLE facts AS
         SELECT hash(call_id) AS call, side, stage::UTINYINT AS stage, coalesce(feature, '') AS feature, at_us, known_us,
@@ -52,7 +52,7 @@ def build_facts(log: Log, spec: ComparisonSpec, schedules: Mapping[str, Sampling
             counts, reaches AND counts AS is_judged,
             CASE WHEN prompt_hash IS NOT NULL THEN hash(prompt_hash) END AS prompt,
             {", ".join(f"{sql} AS {name}" for name, sql in _facts(counts).items())}
-        FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls WHERE {wanted})
+        FROM (SELECT *, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM sampled_calls WHERE {included})
     """)  # noqa: S608 - as above
     ((call_count, named_count),) = log.fetch("SELECT count(*), count(*) FILTER (is_named) FROM facts")
     counts.unit = "user" if named_count or not call_count else "call"

@@ -16,7 +16,7 @@ _MAX_FACTOR = 10_000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
+class SafeForecast:
     """More calls of the candidate that are needed."""
 
     calls: int | None
@@ -28,7 +28,7 @@ class Forecast:
 
 def forecast_safe(
     compared: MeanDifference, *, margin: float, log_enough: float, calls: int, users: int, min_users: int
-) -> Forecast:
+) -> SafeForecast:
     """Return how many more calls make the evidence of "not worse by the margin" enough.
 
     Args:
@@ -40,17 +40,17 @@ def forecast_safe(
         min_users: users that are needed at least.
     """
     error = math.sqrt(compared.variance)
-    least = max(1.0, min_users / users)
+    min_factor = max(1.0, min_users / users)
 
     def more(shift: float) -> int | None:
         moved = replace(compared, difference=compared.difference + shift * error)
-        factor = _factor(moved, margin, log_enough, least)
+        factor = _factor(moved, margin, log_enough, min_factor)
         return None if factor is None else max(1, math.ceil(calls * (factor - 1)))
 
-    return Forecast(calls=more(0.0), low=more(-_ERRORS), high=more(_ERRORS))
+    return SafeForecast(calls=more(0.0), low=more(-_ERRORS), high=more(_ERRORS))
 
 
-def _factor(compared: MeanDifference, margin: float, log_enough: float, least: float) -> float | None:
+def _factor(compared: MeanDifference, margin: float, log_enough: float, min_factor: float) -> float | None:
     """Return by how much the number of users must grow; None if even `_MAX_FACTOR` is not enough."""
 
     def is_enough(factor: float) -> bool:
@@ -58,8 +58,8 @@ def _factor(compared: MeanDifference, margin: float, log_enough: float, least: f
 
     if compared.difference >= margin or not is_enough(_MAX_FACTOR):
         return None
-    low, high = least, _MAX_FACTOR
+    low, high = min_factor, _MAX_FACTOR
     while high / low > 1.01:  # noqa: PLR2004 - a forecast of 1 % is exact enough
         middle = math.sqrt(low * high)
         low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high if not is_enough(least) else least
+    return high if not is_enough(min_factor) else min_factor

@@ -11,9 +11,9 @@ from flowai.comparison.counts import UserSums, cumulated
 from flowai.comparison.facts import MILLION
 from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN
 from flowai.statistics.mean_evidence import (
-    NO_SAMPLE,
+    NO_ARM_SAMPLE,
+    ArmSample,
     MeanDifference,
-    Sample,
     compare_logs,
     compare_means,
     compare_rates,
@@ -34,8 +34,8 @@ _UNITS: Mapping[Metric, float] = {"cost": 1e9}
 class UserMeans:
     """Users of both arms in a stage, as of a time."""
 
-    candidate: Sample = NO_SAMPLE
-    baseline: Sample = NO_SAMPLE
+    candidate: ArmSample = NO_ARM_SAMPLE
+    baseline: ArmSample = NO_ARM_SAMPLE
     candidate_affected: int = 0
     """Users with a failure."""
     baseline_affected: int = 0
@@ -114,9 +114,9 @@ def _compare(metric: Metric, candidate: UserSums, baseline: UserSums, margin: fl
     )
 
 
-def _sample(sums: UserSums, unit: float) -> Sample:
+def _sample(sums: UserSums, unit: float) -> ArmSample:
     count = sums.user_count
     if count <= 0:
-        return NO_SAMPLE
+        return NO_ARM_SAMPLE
     spread = (sums.squares * count - sums.total * sums.total) / (count * max(count - 1, 1))
-    return Sample(count=count, mean=sums.total / count / unit, variance=spread / unit**2)
+    return ArmSample(count=count, mean=sums.total / count / unit, variance=spread / unit**2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flowai.comparison.records import CallForecast, MetricStatus
     from flowai.comparison.verdict import MetricFinding
     from flowai.statistics.intervals import Interval
-    from flowai.statistics.mean_evidence import Sample
+    from flowai.statistics.mean_evidence import ArmSample
 
 _SHARES = (0.5, 0.95, 0.99)
 _MAX_E_VALUE = 1e300
@@ -50,7 +50,7 @@ def metric_report(
     )
 
 
-def _value(metric: Metric, sample: Sample) -> float | None:
+def _value(metric: Metric, sample: ArmSample) -> float | None:
     if not sample.count:
         return None
     return math.exp(sample.mean) if metric in ("latency", "ttft") else sample.mean

@@ -62,7 +62,7 @@ class MetricFinding:
 
     @property
     def has_data(self) -> bool:
-        """Whether both arms have users with this metric."""
+        """Both arms have users with this metric."""
         return min(self.means.candidate.count, self.means.baseline.count) > 0
 
     @property

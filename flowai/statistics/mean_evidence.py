@@ -38,7 +38,7 @@ MIN_USERS = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class ArmSample:
     """Users of an arm: mean and variance of the users' own means."""
 
     count: int = 0
@@ -46,7 +46,7 @@ class Sample:
     variance: float = 0.0
 
 
-NO_SAMPLE = Sample()
+NO_ARM_SAMPLE = ArmSample()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +86,7 @@ class MeanDifference:
         return Interval(estimate=self.difference, low=self.difference - half, high=self.difference + half)
 
 
-def compare_rates(candidate: Sample, control: Sample, margin: float) -> MeanDifference | None:
+def compare_rates(candidate: ArmSample, control: ArmSample, margin: float) -> MeanDifference | None:
     """Compare failure shares, 0 to 1; None with fewer than `MIN_USERS` in an arm.
 
     The variance is at least that of a harm of the size of the margin that falls on few users, all of whose calls fail:
@@ -96,12 +96,12 @@ def compare_rates(candidate: Sample, control: Sample, margin: float) -> MeanDiff
     return _compare(candidate, control, floor)
 
 
-def compare_logs(candidate: Sample, control: Sample, log_margin: float) -> MeanDifference | None:
+def compare_logs(candidate: ArmSample, control: ArmSample, log_margin: float) -> MeanDifference | None:
     """Compare means of logarithms; the difference is the logarithm of a ratio. None with fewer than `MIN_USERS`."""
     return _compare(candidate, control, (log_margin / 2) ** 2)
 
 
-def compare_means(candidate: Sample, control: Sample, log_margin: float) -> MeanDifference | None:
+def compare_means(candidate: ArmSample, control: ArmSample, log_margin: float) -> MeanDifference | None:
     """Compare positive means by the logarithm of their ratio; None with fewer than `MIN_USERS`, or a mean of 0.
 
     Source: the delta method: the variance of the logarithm of a mean is its variance over the squared mean.
@@ -109,13 +109,13 @@ def compare_means(candidate: Sample, control: Sample, log_margin: float) -> Mean
     if candidate.mean <= 0 or control.mean <= 0:
         return None
     first, second = (
-        Sample(count=one.count, mean=math.log(one.mean), variance=one.variance / one.mean**2)
+        ArmSample(count=one.count, mean=math.log(one.mean), variance=one.variance / one.mean**2)
         for one in (candidate, control)
     )
     return _compare(first, second, (log_margin / 2) ** 2)
 
 
-def _compare(candidate: Sample, control: Sample, floor: float) -> MeanDifference | None:
+def _compare(candidate: ArmSample, control: ArmSample, floor: float) -> MeanDifference | None:
     if min(candidate.count, control.count) < MIN_USERS:
         return None
     # the arms' own variances differ by chance, most of all while there are few users: the larger one holds for both

@@ -12,7 +12,7 @@ from support.rollout_log import BEGIN
 
 from flowai.analytics.event_query import TimeRange, open_log
 from flowai.canary.judge import evaluate_rollout
-from flowai.canary.simulated_verdicts import rollout_spec
+from flowai.canary.planning.simulated_verdicts import rollout_spec
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import DecisionRules
 from flowai.comparison.metrics import METRICS

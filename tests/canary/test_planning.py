@@ -14,7 +14,7 @@ from support.rollout_log import Scenario as LoggedRollout
 from flowai.analytics.event_query import TimeRange
 from flowai.canary.planning.logged_calls import LoggedCalls, read_calls, unit_count
 from flowai.canary.planning.power import TrafficCurves, guardrail_power
-from flowai.canary.simulated_verdicts import judge_simulated, rollout_spec
+from flowai.canary.planning.simulated_verdicts import judge_simulated, rollout_spec
 from flowai.comparison.evidence import DecisionRules
 from flowai.comparison.metrics import METRICS
 from flowai.comparison.spec import HOUR_US

@@ -11,7 +11,7 @@ import pytest
 
 from flowai.analytics.event_query import open_log
 from flowai.canary.judge import evaluate_rollout
-from flowai.canary.simulated_verdicts import rollout_spec
+from flowai.canary.planning.simulated_verdicts import rollout_spec
 from flowai.comparison import sampling
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import DecisionRules

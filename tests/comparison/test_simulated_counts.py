@@ -10,12 +10,12 @@ from support.varied_scenarios import varied_scenarios
 
 from flowai.analytics.event_query import open_log
 from flowai.canary.judge import verdict_of
-from flowai.canary.simulated_verdicts import rollout_spec
+from flowai.canary.planning.simulated_counts import count_simulated
+from flowai.canary.planning.simulated_verdicts import rollout_spec
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.count import count_arms
 from flowai.comparison.evidence import Comparison, DecisionRules
 from flowai.comparison.metrics import METRICS
-from flowai.comparison.simulated_counts import count_simulated
 from flowai.comparison.spec import COLUMNS, HOUR_US
 from flowai.registry.policies import CanaryPolicy
 from flowai.simulation.event_log import write_event_log

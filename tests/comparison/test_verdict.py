@@ -16,14 +16,14 @@ from flowai.comparison.validity import MAX_STRAY_RATE, is_common
 from flowai.comparison.verdict import MIN_COUNT, STRONG_LOG_E, MetricFinding, decide, exit_code, status_of
 from flowai.errors import ExitCode
 from flowai.statistics import Block, RatioEProcess
-from flowai.statistics.mean_evidence import Sample
+from flowai.statistics.mean_evidence import ArmSample
 
 if TYPE_CHECKING:
     from flowai.comparison.means import MeanSeries
 
 ALPHA = 0.0125
 SURE = math.log(1000)
-DATA = UserMeans(candidate=Sample(count=1000, mean=0.01), baseline=Sample(count=1000, mean=0.01))
+DATA = UserMeans(candidate=ArmSample(count=1000, mean=0.01), baseline=ArmSample(count=1000, mean=0.01))
 PAIR = ArmPair(candidate="canary", control="control", extra_control="stable")
 
 
@@ -62,7 +62,7 @@ def test_harm_decides_at_its_part_of_alpha(alpha: float, found: str) -> None:
 
 
 def test_missing_is_said_only_when_there_could_have_been_data() -> None:
-    none = Sample()
+    none = ArmSample()
     assert status(means=UserMeans()) == "no_data"
     assert status(means=UserMeans(candidate=none, baseline=DATA.baseline)) == "no_data"
     assert status(means=UserMeans(), is_due=False) == "inconclusive"

@@ -15,19 +15,19 @@ import numpy as np
 from flowai.analytics.event_query import TimeRange
 from flowai.analytics.records import Metric, ReportRecord
 from flowai.canary.planning.logged_calls import FEEDBACK_US, read_serving_calls
+from flowai.canary.planning.simulated_counts import unit_facts
 from flowai.canary.report import rules_of
 from flowai.comparison.evidence import STAGE_WEIGHT
 from flowai.comparison.facts import MILLION
 from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN, RATIO_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS
-from flowai.comparison.simulated_counts import unit_facts
 from flowai.comparison.spec import CELL_US, HOUR_US, ComparisonSpec, RolloutStage, rollout_sides
 from flowai.comparison.verdict import MIN_COUNT
 from flowai.errors import InconclusiveError, UsageError
 from flowai.rendering.formatting import count
 from flowai.simulation.resample import sample_users
 from flowai.statistics.expected_evidence import log_e_of_failures, log_e_of_rates
-from flowai.statistics.mean_evidence import MeanDifference, Sample, compare_logs, compare_means, compare_rates
+from flowai.statistics.mean_evidence import ArmSample, MeanDifference, compare_logs, compare_means, compare_rates
 from flowai.timestamps import format_us
 from flowai.workspace.workspace import open_workspace
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from flowai.canary.planning.logged_calls import LoggedCalls
+    from flowai.canary.planning.simulated_counts import CallFact
     from flowai.comparison.evidence import DecisionRules
-    from flowai.comparison.simulated_counts import CallFact
     from flowai.simulation.calls import SimulatedCalls
     from flowai.workspace.workspace import CommandContext
 
@@ -161,9 +161,9 @@ class _CurvePoint:
     harmed: float
     draws: float
 
-    def arm(self, share: float) -> Sample:
+    def arm(self, share: float) -> ArmSample:
         """Return the users of an arm with a share of the traffic."""
-        return Sample(count=int(self.users * share), mean=self.means, variance=self.variances)
+        return ArmSample(count=int(self.users * share), mean=self.means, variance=self.variances)
 
 
 def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
@@ -349,7 +349,7 @@ def guardrail_power(name: Metric, percent: int, index: int, curves: TrafficCurve
     )
 
 
-def _compare(name: Metric, first: Sample, second: Sample, margin: float) -> MeanDifference | None:
+def _compare(name: Metric, first: ArmSample, second: ArmSample, margin: float) -> MeanDifference | None:
     if METRIC_KINDS[name].scale == "difference":
         return compare_rates(first, second, margin)
     return (compare_means if name == "cost" else compare_logs)(first, second, margin)

@@ -15,8 +15,8 @@ import numpy as np
 
 from flowai.analytics.records import Metric, ReportRecord
 from flowai.canary.planning.logged_calls import read_serving_calls, unit_count
+from flowai.canary.planning.simulated_verdicts import judge_simulated, rollout_spec
 from flowai.canary.report import rules_of
-from flowai.canary.simulated_verdicts import judge_simulated, rollout_spec
 from flowai.comparison.metrics import METRIC_KINDS, METRICS, MIN_RATE_MARGIN
 from flowai.comparison.sampling import UNSAMPLED_CALLS
 from flowai.comparison.spec import HOUR_US
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from flowai.canary.planning.logged_calls import LoggedCalls
-    from flowai.canary.simulated_verdicts import RolloutOutcome
+    from flowai.canary.planning.simulated_verdicts import RolloutOutcome
     from flowai.comparison.evidence import DecisionRules
     from flowai.comparison.spec import ComparisonSpec
     from flowai.registry.policies import CanaryPolicy
@@ -156,7 +156,7 @@ class _Case:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Simulation:
+class _PolicyRuns:
     """Everything that a process needs to simulate rollouts."""
 
     histories: UserHistories
@@ -296,7 +296,7 @@ def _check_size(logged: LoggedCalls, percent: int) -> None:
 
 def _prepare(
     workspace: Workspace, logged: LoggedCalls, stages: tuple[tuple[int, float], ...], seed: int
-) -> _Simulation:
+) -> _PolicyRuns:
     policy = workspace.registry.policies.canary
     scenario = Scenario(
         stages=stages,
@@ -327,7 +327,7 @@ def _prepare(
     full = len(histories.starts) * units / drawn
     share = min(1.0, _FILLED * UNSAMPLED_CALLS / max(expected, 1.0))
     metrics = tuple(name for name in METRICS if name in policy.guardrails or name == "error_rate")
-    return _Simulation(
+    return _PolicyRuns(
         histories=histories,
         assignment=assignment,
         scenario=scenario,
@@ -372,7 +372,7 @@ def _has_mean(calls: SimulatedCalls, name: Metric) -> bool:
 class _Runner:
     """Judges rollouts in several processes, if that is faster; the outcomes do not depend on it."""
 
-    def __init__(self, simulation: _Simulation, total: int, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(self, simulation: _PolicyRuns, total: int, on_progress: Callable[[int, int], None]) -> None:
         self._simulation = simulation
         self._total = total
         self._done = 0
@@ -410,10 +410,10 @@ class _Runner:
         return outcomes
 
 
-_process_simulation: list[_Simulation] = []
+_process_simulation: list[_PolicyRuns] = []
 
 
-def _set_up(simulation: _Simulation) -> None:
+def _set_up(simulation: _PolicyRuns) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the processes
     _process_simulation.append(simulation)
 
@@ -465,7 +465,7 @@ def _finite(number: float) -> float | None:
 
 
 def _warnings(
-    policy: CanaryPolicy, found: dict[Metric, _Case], simulation: _Simulation, logged: LoggedCalls
+    policy: CanaryPolicy, found: dict[Metric, _Case], simulation: _PolicyRuns, logged: LoggedCalls
 ) -> Iterator[str]:
     missing = [METRIC_KINDS[name].label for name in policy.guardrails if name not in found]
     if missing:

@@ -41,7 +41,7 @@ _NANO_USD = 1e9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallFact:
-    """What a metric says about each call."""
+    """Value of a metric for each call."""
 
     is_measured: Flags
     value: Ints
@@ -375,7 +375,7 @@ class _Counter:
 
 
 def _running(values: Ints, starts: Ints) -> Ints:
-    """Return running sums that begin anew at each start."""
+    """Return running sums that restart at each start."""
     sums = np.cumsum(values)
     return np.asarray(sums - (sums - values)[starts])
 

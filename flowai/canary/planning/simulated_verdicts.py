@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from flowai.analytics.event_query import TimeRange
 from flowai.canary.judge import verdict_of
+from flowai.canary.planning.simulated_counts import count_simulated
 from flowai.comparison.blocks import ArmPair
 from flowai.comparison.evidence import Comparison
-from flowai.comparison.simulated_counts import count_simulated
 from flowai.comparison.spec import HOUR_US, SETTLING_US, ComparisonSpec, RolloutStage, rollout_sides
 
 if TYPE_CHECKING:
