@@ -275,6 +275,13 @@ def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def verdict_simulation() -> str:
+    """Return the table of simulated verdicts, as the benchmark wrote it."""
+    results = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
+    section = results.split("## The verdict's statistics\n", 1)[1].split("\n## ", 1)[0]
+    return "\n".join(line for line in section.splitlines() if line.startswith("|"))
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "command-help": command_help,
     "exit-codes": exit_codes,
@@ -287,6 +294,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "report-fields": report_fields,
     "python-api": python_api,
     "package-graph": package_graph,
+    "verdict-simulation": verdict_simulation,
 }
 
 
