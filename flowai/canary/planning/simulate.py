@@ -156,8 +156,8 @@ class _Case:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Simulator:
-    """Draws rollouts and judges them, in any process."""
+class _Simulation:
+    """Everything that a process needs to simulate rollouts."""
 
     histories: UserHistories
     assignment: Assignment
@@ -294,7 +294,9 @@ def _check_size(logged: LoggedCalls, percent: int) -> None:
         )
 
 
-def _prepare(workspace: Workspace, logged: LoggedCalls, stages: tuple[tuple[int, float], ...], seed: int) -> _Simulator:
+def _prepare(
+    workspace: Workspace, logged: LoggedCalls, stages: tuple[tuple[int, float], ...], seed: int
+) -> _Simulation:
     policy = workspace.registry.policies.canary
     scenario = Scenario(
         stages=stages,
@@ -325,7 +327,7 @@ def _prepare(workspace: Workspace, logged: LoggedCalls, stages: tuple[tuple[int,
     full = len(histories.starts) * units / drawn
     share = min(1.0, _FILLED * UNSAMPLED_CALLS / max(expected, 1.0))
     metrics = tuple(name for name in METRICS if name in policy.guardrails or name == "error_rate")
-    return _Simulator(
+    return _Simulation(
         histories=histories,
         assignment=assignment,
         scenario=scenario,
@@ -370,7 +372,7 @@ def _has_mean(calls: SimulatedCalls, name: Metric) -> bool:
 class _Runner:
     """Judges rollouts in several processes, if that is faster; the outcomes do not depend on it."""
 
-    def __init__(self, simulation: _Simulator, total: int, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(self, simulation: _Simulation, total: int, on_progress: Callable[[int, int], None]) -> None:
         self._simulation = simulation
         self._total = total
         self._done = 0
@@ -408,16 +410,16 @@ class _Runner:
         return outcomes
 
 
-_process_simulator: list[_Simulator] = []
+_process_simulation: list[_Simulation] = []
 
 
-def _set_up(simulation: _Simulator) -> None:
+def _set_up(simulation: _Simulation) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the processes
-    _process_simulator.append(simulation)
+    _process_simulation.append(simulation)
 
 
 def _judge(case: _Case, runs: Sequence[int]) -> list[RolloutOutcome]:
-    return _process_simulator[0].judge(case, runs)
+    return _process_simulation[0].judge(case, runs)
 
 
 # --- figures ---
@@ -463,7 +465,7 @@ def _finite(number: float) -> float | None:
 
 
 def _warnings(
-    policy: CanaryPolicy, found: dict[Metric, _Case], simulation: _Simulator, logged: LoggedCalls
+    policy: CanaryPolicy, found: dict[Metric, _Case], simulation: _Simulation, logged: LoggedCalls
 ) -> Iterator[str]:
     missing = [METRIC_KINDS[name].label for name in policy.guardrails if name not in found]
     if missing:
