@@ -255,17 +255,17 @@ def rules(**margins: float) -> DecisionRules:
     return DecisionRules(alpha=0.05, guardrails=guardrails, margins=of, baseline="v1")
 
 
-def power(scenario: Scenario, name: Any, percent: int = 50, **margins: float) -> GuardrailPower:
+def power(scenario: Scenario, name: Any, margins: dict[str, float] | None = None, percent: int = 50) -> GuardrailPower:
     found = logged(scenario)
-    return guardrail_power(name, percent, 0, TrafficCurves(found, found.calls, rules(**margins)))
+    return guardrail_power(name, percent, 0, TrafficCurves(found, found.calls, rules(**(margins or {}))))
 
 
 @pytest.mark.parametrize("name", ["error_rate", "json_valid", "slow_calls", "latency", "cancelled", "acceptance"])
 def test_more_traffic_needs_fewer_days_and_a_smaller_margin_more_users(name: str) -> None:
     margin = 1.2 if name in ("latency", "cancelled") else 0.02
     smaller = 1.1 if name == "latency" else 0.01
-    little = power(ONCE, name, **{name: margin})
-    much = power(replace(ONCE, calls_per_hour=800.0), name, **{name: margin})
+    little = power(ONCE, name, {name: margin})
+    much = power(replace(ONCE, calls_per_hour=800.0), name, {name: margin})
     for before, after in ((little.safe, much.safe), (little.found, much.found)):
         assert before is not None
         assert after is not None
@@ -274,7 +274,7 @@ def test_more_traffic_needs_fewer_days_and_a_smaller_margin_more_users(name: str
         assert after.days < before.days
     if name == "cancelled":
         return  # its margin is 1 percentage point at least
-    strict = power(ONCE, name, **{name: smaller})
+    strict = power(ONCE, name, {name: smaller})
     assert strict.safe is not None
     assert little.safe is not None
     assert strict.safe.candidate is None or strict.safe.candidate > (little.safe.candidate or 0)

@@ -209,16 +209,9 @@ def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
         calls_per_hour=dict(zip(logged.features, calls.tolist(), strict=True)),
         alpha=rules.alpha,
         stages=tuple(
-            StagePower(
-                percent=percent,
-                guardrails=tuple(
-                    guardrail_power(
-                        name, percent, index, early_curves if percent < policy.critical_from else all_curves
-                    )
-                    for name in rules.guardrails
-                ),
-            )
+            StagePower(percent=percent, guardrails=tuple(guardrail_power(one, percent, index, curves) for one in names))
             for index, percent in enumerate(percents)
+            for curves in (early_curves if percent < policy.critical_from else all_curves,)
         ),
     )
 
@@ -227,7 +220,7 @@ def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
 
 
 class TrafficCurves:
-    """How users of each metric arrive and come back, in some calls."""
+    """Curves of the users of each metric, of some calls."""
 
     def __init__(self, logged: LoggedCalls, calls: SimulatedCalls, rules: DecisionRules) -> None:
         self.rules = rules

@@ -41,7 +41,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     ] = None,
     runs: Annotated[int, typer.Option("--runs", metavar="N", min=1, max=100_000, help="Rollouts of each kind.")] = 200,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Equal seeds and logs give equal results.")
+        int, typer.Option("--seed", metavar="N", min=0, max=999_999, help="Equal seeds and logs give equal results.")
     ] = 0,
     env: Env = None,
     json: JsonOption = False,
