@@ -252,12 +252,12 @@ class TrafficCurves:
     def has(self, metric: Metric) -> bool:
         """Return whether there are data of a metric."""
         fact = self._facts.get(metric)
-        return fact is not None and bool(fact.is_measured.any())
+        return fact is not None and bool(fact.measured.any())
 
     def of(self, metric: Metric, harm: float) -> _Curve:
         """Return the curve of a metric; `harm` is the added failure rate of a rate."""
         fact = self._facts[metric]
-        rows = np.flatnonzero(fact.is_measured)
+        rows = np.flatnonzero(fact.measured)
         unit, value = self._unit[rows], fact.value[rows].astype(np.float64)
         if metric in RATIO_METRICS:
             value /= MILLION

@@ -43,7 +43,7 @@ _NANO_USD = 1e9
 class CallFact:
     """Value of a metric for each call."""
 
-    is_measured: Flags
+    measured: Flags
     value: Ints
     """Of a rate 0 or 1; of a mean a logarithm in millionths, or nano-dollars."""
     known_us: Ints
@@ -151,11 +151,10 @@ class _Counter:
             in_time = reached & (given >= 0) & (given_us < calls.at_us + window_us) & (late_us < now_us)
             later[name] = (in_time, (given == 0).astype(np.int64))  # type: ignore[index]
         facts = {
-            name: CallFact(is_measured=flags, value=value, known_us=self._known_us)
-            for name, (flags, value) in now.items()
+            name: CallFact(measured=flags, value=value, known_us=self._known_us) for name, (flags, value) in now.items()
         }
         return facts | {
-            name: CallFact(is_measured=flags, value=value, known_us=late_us) for name, (flags, value) in later.items()
+            name: CallFact(measured=flags, value=value, known_us=late_us) for name, (flags, value) in later.items()
         }
 
     def _limits(self, values: NDArray[np.float64], has: Flags, ratio: float) -> dict[str, BaselineLimit]:
@@ -193,7 +192,7 @@ class _Counter:
             if name not in self._spec.metrics:
                 continue
             fact = facts[name]
-            rows = np.flatnonzero(fact.is_measured & (self._calls.variant != STABLE))
+            rows = np.flatnonzero(fact.measured & (self._calls.variant != STABLE))
             where = np.stack([self._arm[rows], self._calls.feature[rows], fact.known_us[rows] // HOUR_US])
             places, place = np.unique(where, axis=1, return_inverse=True)
             given = np.bincount(place, minlength=places.shape[1])
@@ -207,7 +206,7 @@ class _Counter:
         """Count answers of candidate and control by latency bucket."""
         for metric, mean in LATENCY_METRICS.items():
             fact = facts[mean]
-            rows = np.flatnonzero(fact.is_measured & (self._calls.variant != STABLE))
+            rows = np.flatnonzero(fact.measured & (self._calls.variant != STABLE))
             bucket = np.floor(fact.value[rows] / (BUCKET_LOG * MILLION)).astype(np.int64)
             where = np.stack([self._arm[rows], self._known_us[rows] // HOUR_US, bucket])
             places, numbers = np.unique(where, axis=1, return_counts=True)
@@ -227,7 +226,7 @@ class _Counter:
         stage_count = len(self._spec.stages)
         owner = (group_slot % stage_count * len(VARIANTS) + place % len(VARIANTS)) * self._unit_count + unit
         for name, fact in facts.items():
-            rows = np.flatnonzero(fact.is_measured)
+            rows = np.flatnonzero(fact.measured)
             measured = np.zeros(len(groups), dtype=bool)
             measured[group[rows]] = True
             failed = np.zeros(len(groups), dtype=bool)
@@ -282,7 +281,7 @@ class _Counter:
         order = np.argsort(place, kind="stable")
         places, begins = np.unique(place[order], return_index=True)
         for name, fact in facts.items():
-            rows = np.flatnonzero(fact.is_measured)
+            rows = np.flatnonzero(fact.measured)
             scale = 1 if name in RATIO_METRICS else MILLION
             n = np.bincount(group[rows], minlength=len(groups)).astype(np.int64)
             total = np.rint(np.bincount(group[rows], weights=fact.value[rows], minlength=len(groups))).astype(np.int64)
