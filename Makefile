@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-latest test-services test-semantic test-consumers check docs bench record lock clean
+.PHONY: help demo test test-fast test-latest test-services test-semantic test-consumers check docs bench bench-verdict record lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ docs: $(VENV)/.installed-dev ## write everything generated: parts of README and 
 
 bench: $(VENV)/.installed-dev ## measure beside other tools; writes benchmarks/results.md
 	$(BIN)/python benchmarks/run.py
+
+bench-verdict: $(VENV)/.installed-dev ## measure how often verdicts are wrong, and how soon right (about an hour)
+	$(BIN)/python benchmarks/run.py verdict_simulation
 
 SUITES := $(filter-out evals/smoke.yaml,$(wildcard evals/*.yaml))
 record: $(VENV)/.installed ## record the suites' answers on the embedded model into evals/recordings/

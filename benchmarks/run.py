@@ -53,7 +53,7 @@ PARTS = (
     (
         "The verdict's statistics",
         "verdict_simulation",
-        "Targets: false rollbacks at most 5 %; see `docs/explanation/verdicts.md`.",
+        "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",
     ),
     ("Experiments", "experiment_simulation", "Target: a false winner, or a false alarm of a guardrail, at most 5 %."),
     (

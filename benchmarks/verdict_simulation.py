@@ -15,7 +15,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np  # noqa: TID251 - columns of simulated calls
 
@@ -30,7 +30,7 @@ from flowai.simulation.scenario import Arm, Bots, CacheTraffic, FeatureTraffic, 
 from flowai.statistics import clopper_pearson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from flowai.analytics.records import Metric
     from flowai.simulation.calls import SimulatedCalls
@@ -39,6 +39,9 @@ HEADER = ("what", "seen", "target", "met")
 RUNS = 1_000
 ALPHA = 0.05
 Row = tuple[str, ...]
+Result = TypeVar("Result")
+
+_SEEDS_AT_ONCE = 20
 
 ALL_GUARDRAILS: tuple[Metric, ...] = (
     "error_rate",
@@ -55,7 +58,7 @@ ALL_GUARDRAILS: tuple[Metric, ...] = (
 DEFAULT_GUARDRAILS = CanaryPolicy().guardrails
 
 GOOD = Arm(primary_failure_rate=0.0)
-"""The release that serves: 2 % errors, 1 % invalid JSON, 62 % acceptance, lognormal times and costs, sigma 0.4 to 0.5."""
+"""The release that serves: 2 % errors, 1 % invalid JSON, 62 % acceptance; lognormal times and costs."""
 
 RAMP = ((0, 6.0), (1, 24.0), (5, 24.0), (25, 24.0), (100, 6.0))
 """The default stages, a day each."""
@@ -323,8 +326,9 @@ def _row(case: Case, outcomes: Outcomes) -> Row:
         if case.target is None:
             return case.what, seen, "", ""
         return case.what, seen, f"{case.target:,.0f}", _yes(middle <= case.target)
-    named = ", ".join(f"{name} {count}" for name, count in outcomes.worse.most_common())
-    seen = f"{_share(outcomes.rolled_back, runs)}{f': {named}' if named else ''}; invalid {_percent(outcomes.invalid / runs)}"
+    seen = f"{_share(outcomes.rolled_back, runs)}; invalid {_percent(outcomes.invalid / runs)}"
+    if outcomes.worse:
+        seen += f" ({', '.join(f'{name} {count}' for name, count in outcomes.worse.most_common())})"
     return case.what, seen, _percent(ALPHA), _yes(outcomes.rolled_back / runs <= ALPHA)
 
 
@@ -405,10 +409,9 @@ def contrasts(pool: ProcessPoolExecutor, runs: int) -> Iterator[Row]:
         yield f"errors alone, {words}: errors 2 -> 3 %, users differ", f"{median(calls):,.0f} calls", "", ""
 
 
-def _spread(pool: ProcessPoolExecutor, function, *arguments, runs: int):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202
+def _spread(pool: ProcessPoolExecutor, function: Callable[..., Result], *arguments: object, runs: int) -> list[Result]:
     """Run a function of seeds in several processes."""
-    step = 20
-    parts = [range(begin, min(begin + step, runs)) for begin in range(0, runs, step)]
+    parts = [range(begin, min(begin + _SEEDS_AT_ONCE, runs)) for begin in range(0, runs, _SEEDS_AT_ONCE)]
     return [done.result() for done in [pool.submit(function, *arguments, part) for part in parts]]
 
 
