@@ -17,7 +17,7 @@ from flowai.statistics.mean_evidence import (
     MARGIN_WEIGHTS,
     MIN_USERS,
     MeanDifference,
-    Sample,
+    ArmSample,
     compare_logs,
     compare_means,
     compare_rates,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from flowai.statistics.intervals import Interval
 
 samples = st.builds(
-    Sample, count=st.integers(MIN_USERS, 10**6), mean=st.floats(0.01, 0.99), variance=st.floats(0.0, 0.25)
+    ArmSample, count=st.integers(MIN_USERS, 10**6), mean=st.floats(0.01, 0.99), variance=st.floats(0.0, 0.25)
 )
 
 
@@ -88,7 +88,7 @@ def test_the_interval_contains_the_difference_at_any_one_time(scale: float) -> N
     held = 0
     for candidate, control in shares.T.tolist():
         first, second = (
-            Sample(count=users, mean=mean, variance=mean * (1 - mean) * users / (users - 1))
+            ArmSample(count=users, mean=mean, variance=mean * (1 - mean) * users / (users - 1))
             for mean in (candidate, control)
         )
         compared = compare_rates(first, second, 0.01)
@@ -113,7 +113,9 @@ def test_the_interval_contains_the_difference_at_all_times_at_once() -> None:
 
 
 @given(samples, samples, st.floats(0.001, 0.5))
-def test_arms_that_change_places_have_the_mirrored_difference(first: Sample, second: Sample, margin: float) -> None:
+def test_arms_that_change_places_have_the_mirrored_difference(
+    first: ArmSample, second: ArmSample, margin: float
+) -> None:
     one, other = compare_rates(first, second, margin), compare_rates(second, first, margin)
     assert one is not None
     assert other is not None
@@ -125,8 +127,8 @@ def test_arms_that_change_places_have_the_mirrored_difference(first: Sample, sec
 
 def test_logs_and_means_agree_on_a_ratio() -> None:
     sigma, ratio, count = 0.05, 1.3, 5000
-    logs = [Sample(count=count, mean=math.log(mean), variance=sigma**2) for mean in (ratio, 1.0)]
-    means = [Sample(count=count, mean=mean, variance=(sigma * mean) ** 2) for mean in (ratio, 1.0)]
+    logs = [ArmSample(count=count, mean=math.log(mean), variance=sigma**2) for mean in (ratio, 1.0)]
+    means = [ArmSample(count=count, mean=mean, variance=(sigma * mean) ** 2) for mean in (ratio, 1.0)]
     by_log, by_mean = compare_logs(logs[0], logs[1], math.log(1.2)), compare_means(means[0], means[1], math.log(1.2))
     assert by_log is not None
     assert by_mean is not None
@@ -136,17 +138,17 @@ def test_logs_and_means_agree_on_a_ratio() -> None:
 
 
 def test_few_users_or_free_calls_are_no_evidence() -> None:
-    enough, few = (Sample(count=count, mean=0.1, variance=0.01) for count in (MIN_USERS, MIN_USERS - 1))
+    enough, few = (ArmSample(count=count, mean=0.1, variance=0.01) for count in (MIN_USERS, MIN_USERS - 1))
     for compare in (compare_rates, compare_logs, compare_means):
         assert compare(enough, enough, 0.1) is not None
         assert compare(few, enough, 0.1) is None
         assert compare(enough, few, 0.1) is None
-    assert compare_means(Sample(count=99), enough, 0.1) is None
+    assert compare_means(ArmSample(count=99), enough, 0.1) is None
 
 
 def test_no_failure_so_far_does_not_mean_that_there_are_no_users_who_always_fail() -> None:
     for count, is_enough in ((250, False), (1500, True)):
-        clean = Sample(count=count)
+        clean = ArmSample(count=count)
         compared = compare_rates(clean, clean, 0.01)
         assert compared is not None
         assert compared.variance == pytest.approx(0.01 * 0.99 * 2 / count)
