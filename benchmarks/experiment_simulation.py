@@ -1,9 +1,9 @@
 """How often an experiment names a false winner, and how soon a true one, at 1,000 simulated users an hour.
 
-What ships is what is played: every arm against every other, over blocks of cells of five minutes, each arm's goal at
-alpha 0.05 / arms, guardrails at their parts of alpha over all pairs of arms; acted on whenever a block closes, which is
-oftener than one looks every hour for a week. Whether the winner still leads is not asked, which only adds false ones.
-In brackets: 95 % intervals.
+What ships is what is played, every arm against every other: frequent failures over blocks of cells of five minutes,
+rare ones by cell, among new users alone; each arm's goal at alpha 0.05 / arms, guardrails at their parts of alpha over
+all pairs of arms. Evidence decides whenever it changes, for a week, which is oftener than hourly looks. Whether the
+winner still leads is not asked, which only adds false ones. In brackets: 95 % intervals.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np  # noqa: TID251 - thousands of experiments at once
-from verdict_simulation import ALPHA, CALLS_PER_CELL, CELLS, DRIFT, METRICS, RUNS_AT_ONCE
-from verdict_twin import Histories, joined, log_e
+from verdict_twin import Histories, failures_log_e, joined, rates_log_e
 
-from flowai.comparison.evidence import SEVERITIES
+from flowai.comparison.metrics import METRIC_KINDS, severities
 from flowai.statistics import clopper_pearson, split_alpha
 
 if TYPE_CHECKING:
@@ -28,13 +27,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray  # noqa: TID251 - as above
 
+    from flowai.analytics.records import Metric
+
     Counts = NDArray[np.int64]
     Numbers = NDArray[np.float64]
 
 HEADER = ("what", "seen", "target", "met")
 RUNS = 1_000
 SAVED = 0.3
-GUARDRAILS = ("error_rate", "json_valid", "slow_calls", "acceptance")
+RUNS_AT_ONCE = 250
+CELLS_PER_HOUR = 12
+CELLS = 168 * CELLS_PER_HOUR
+"""A week."""
+USERS_PER_CELL = 1_000 / CELLS_PER_HOUR
+ALPHA = 0.05
+DRIFT = np.linspace(1, 3, CELLS)
+"""Factor that grows over the week."""
+GUARDRAILS: dict[Metric, float] = {"error_rate": 0.02, "json_valid": 0.01, "slow_calls": 0.05, "acceptance": 0.38}
+"""Rates at which guardrails fail where nothing is wrong."""
 Row = tuple[str, ...]
 
 
@@ -52,24 +62,26 @@ class Arms:
 
 def _play(rng: np.random.Generator, runs: int, rates: Sequence[Numbers | float], cells: int = CELLS) -> Arms:
     """Draw cells of arms with equal shares that fail at these rates."""
-    users = tuple(rng.poisson(CALLS_PER_CELL / len(rates), (runs, cells)) for _ in rates)
+    users = tuple(rng.poisson(USERS_PER_CELL / len(rates), (runs, cells)) for _ in rates)
     return Arms(users=users, failures=tuple(rng.binomial(n, rate) for n, rate in zip(users, rates, strict=True)))
 
 
-def _worse(arms: Arms, *, rare: bool) -> dict[tuple[int, int], Numbers]:
-    """Give, for every ordered pair, the largest evidence so far that the first is worse than the second."""
+def _worse(arms: Arms, *, is_frequent: bool) -> dict[tuple[int, int], Numbers]:
+    """Return, for every ordered pair, the largest evidence so far that the first is worse than the second."""
+    log_e = rates_log_e if is_frequent else failures_log_e
     found = {}
     for arm, other in combinations(range(len(arms.users)), 2):
-        blocks = joined(arms.pair(arm, other))
+        pair = arms.pair(arm, other)
+        blocks = joined(pair) if is_frequent else pair
         mirrored = Histories(n1=blocks.n0, n0=blocks.n1, k1=blocks.k0, k0=blocks.k1)
-        found[arm, other] = np.maximum.accumulate(log_e(blocks, "worse", rare=rare), axis=-1)
-        found[other, arm] = np.maximum.accumulate(log_e(mirrored, "worse", rare=rare), axis=-1)
+        found[arm, other] = np.maximum.accumulate(log_e(blocks), axis=-1)
+        found[other, arm] = np.maximum.accumulate(log_e(mirrored), axis=-1)
     return found
 
 
 def _wins(arms: Arms) -> Counts:
-    """Give, by run and arm, the cell in which the arm has won over every other; `CELLS` for never."""
-    count, worse = len(arms.users), _worse(arms, rare=False)
+    """Return, by run and arm, the cell in which the arm has won over every other; `CELLS` for never."""
+    count, worse = len(arms.users), _worse(arms, is_frequent=True)
     enough = math.log(count / ALPHA)
     ends = []
     for arm in range(count):
@@ -101,11 +113,10 @@ def no_difference(rng: np.random.Generator, runs: int) -> Iterator[Row]:
 
 def _alarms(rng: np.random.Generator, runs: int, count: int) -> Counts:
     """Return by run whether any guardrail of any arm is called worse."""
-    alphas = split_alpha(ALPHA / (count * (count - 1)), {name: SEVERITIES[name] for name in GUARDRAILS})  # type: ignore[index]
+    alphas = split_alpha(ALPHA / (count * (count - 1)), severities(GUARDRAILS))
     acted = np.zeros(runs, dtype=np.int64)
-    for name in GUARDRAILS:
-        metric = METRICS[name]
-        worse = _worse(_play(rng, runs, [metric.rate] * count), rare=metric.rare)
+    for name, rate in GUARDRAILS.items():
+        worse = _worse(_play(rng, runs, [rate] * count), is_frequent=METRIC_KINDS[name].is_frequent)
         for pair in permutations(range(count), 2):
             acted |= worse[pair][:, -1] >= math.log(1 / alphas[name])
     return acted

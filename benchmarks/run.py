@@ -55,6 +55,11 @@ PARTS = (
         "verdict_simulation",
         "Targets: false rollbacks and false promotions at most 5 %; see `docs/explanation/verdicts.md`.",
     ),
+    (
+        "A split that is not as configured",
+        "verdict_mismatch",
+        "Targets: 1 % that delivers 1.5 % noticed within 10,000 assignments; false alarms at most 0.1 %.",
+    ),
     ("Experiments", "experiment_simulation", "Target: a false winner, or a false alarm of a guardrail, at most 5 %."),
     (
         "The verdict's query",

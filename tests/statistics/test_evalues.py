@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -83,6 +84,83 @@ def test_on_average_evidence_never_grows_under_the_null(
 def test_at_equal_rates_the_ratio_loses_almost_nothing() -> None:
     # the bound is sharp: no evidence is given away between one candidate and one control call
     assert expectation(RatioEProcess("worse"), [(1, 1)], 0.02, 0.02) == pytest.approx(1, abs=1e-3)
+
+
+def at_risk_expectation(evidence: RatioEProcess, users: tuple[int, int], draws: list[int], ratio: float = 1.0) -> float:
+    """Enumerate first failures among users at risk: each draw is without replacement, with odds `ratio`."""
+    if not draws:
+        return math.exp(evidence.log_e)
+    (n1, n0), (failures, *rest) = users, draws
+    chances = {
+        k1: math.comb(n1, k1) * math.comb(n0, failures - k1) * ratio**k1
+        for k1 in range(max(0, failures - n0), min(n1, failures) + 1)
+    }
+    whole, total = sum(chances.values()), 0.0
+    for k1, chance in chances.items():
+        k0 = failures - k1
+        onward = evidence.fork()
+        onward.add(block(n1, n0, k1, k0))
+        total += chance / whole * at_risk_expectation(onward, (n1 - k1, n0 - k0), rest, ratio)
+    return total
+
+
+@pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3), (1, 1), (6, 60)])
+def test_failures_among_users_at_risk_have_an_expectation_of_exactly_one(users: tuple[int, int]) -> None:
+    evidence = RatioEProcess("worse", failures_only=True)
+    ones = [1] * min(users[0] + users[1] - 1, 6)
+    assert at_risk_expectation(evidence, users, ones) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3), (6, 60)])
+@pytest.mark.parametrize("draws", [[2], [3, 2], [2, 1, 3], [5, 2]])
+def test_several_failures_at_once_are_drawn_without_replacement_and_prove_no_more(
+    users: tuple[int, int], draws: list[int]
+) -> None:
+    evidence = RatioEProcess("worse", failures_only=True)
+    assert at_risk_expectation(evidence, users, draws) <= 1 + 1e-9
+    assert at_risk_expectation(evidence, users, draws, 0.5) < 1
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3)])
+def test_failures_with_replacement_have_an_expectation_of_exactly_one(
+    claim: Alternative, users: tuple[int, int]
+) -> None:
+    n1, n0 = users
+    for failures in range(min(users) + 1):
+        total = 0.0
+        for k1 in range(failures + 1):
+            share = n1 / (n1 + n0)
+            chance = math.comb(failures, k1) * share**k1 * (1 - share) ** (failures - k1)
+            log_e = RatioEProcess(claim, failures_only=True).add(block(n1, n0, k1, failures - k1))
+            total += chance * math.exp(log_e)
+        assert total == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("tolerated", [1.0, 1.2, 2.0])
+@pytest.mark.parametrize("users", [(5, 5), (2, 9), (9, 3), (6, 60)])
+def test_a_tolerated_ratio_is_no_harm(users: tuple[int, int], tolerated: float) -> None:
+    draws = [1] * 5
+    evidence = RatioEProcess("worse", tolerated_ratio=tolerated, failures_only=True)
+    assert at_risk_expectation(evidence, users, draws, tolerated) == pytest.approx(1, abs=1e-9), "the edge is exact"
+    assert at_risk_expectation(evidence, users, draws, 1.0) <= 1 + 1e-9
+    assert at_risk_expectation(evidence, users, draws, 3 * tolerated) > 1
+
+
+def test_only_failures_count_for_users_at_risk() -> None:
+    fresh, later = (RatioEProcess("worse", failures_only=True) for _ in range(2))
+    later.add(block(1000, 1000, 0, 0))
+    assert later.log_e == 0
+    assert fresh.add(block(40, 60, 3, 1)) == later.add(block(40, 60, 3, 1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tolerated_ratio": 0.9}, {"tolerated_ratio": 1.2, "margin": 0.1}, {"failures_only": True, "margin": 0.1}],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        RatioEProcess("worse", **options)
 
 
 def test_before_a_rate_is_known_the_ratio_is_the_likelihood_ratio_of_the_candidate_s_share_of_failures() -> None:

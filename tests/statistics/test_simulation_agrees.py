@@ -1,4 +1,4 @@
-"""The simulation's vectorised twin gives the same evidence as the library, so that its figures are the library's."""
+"""The simulations' vectorised twin gives the same evidence as the library, so that its figures are the library's."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ import pytest
 from flowai.comparison.blocks import ArmPair, accumulate
 from flowai.comparison.counts import TimeBucket
 from flowai.comparison.spec import CELL_US
-from flowai.statistics import Alternative, Block, EProcess, RateEProcess, RatioEProcess, srm_log_e_value
+from flowai.statistics import Block, EProcess, RateEProcess, RatioEProcess, srm_log_e_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from flowai.analytics.records import Metric
-
-pytestmark = pytest.mark.slow  # simulates thousands of rollouts
+pytestmark = pytest.mark.slow  # simulates thousands of experiments
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PAIR = ArmPair(candidate="canary", control="control")
 
 
 @pytest.fixture(scope="module")
-def simulation() -> Iterator[ModuleType]:
+def benchmark() -> Iterator[Callable[[str], ModuleType]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
-        yield import_module("verdict_simulation")
+        yield import_module
 
 
-@pytest.mark.parametrize("claim", ["worse", "not_worse"])
-@pytest.mark.parametrize("margin", [0.0, 0.01, 0.2])
-@pytest.mark.parametrize("kind", [RatioEProcess, RateEProcess])
-def test_evidence_is_the_same_on_random_histories(
-    simulation: ModuleType, kind: type[EProcess], margin: float, claim: Alternative
-) -> None:
+@pytest.fixture(scope="module")
+def twin(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("verdict_twin")
+
+
+@pytest.mark.parametrize("kind", ["frequent", "rare"])
+def test_evidence_is_the_same_on_random_histories(twin: ModuleType, kind: str) -> None:
     rng, shape = np.random.default_rng(7), (40, 12)
     sizes = np.array([0, 1, 3, 30, 1000, 10**6])
     n1, n0 = rng.choice(sizes, shape), rng.choice(sizes, shape)
     k1, k0 = rng.binomial(n1, rng.random((40, 1)) ** 3), rng.binomial(n0, rng.random((40, 1)) ** 3)
-    histories = simulation.Histories(n1=n1, n0=n0, k1=k1, k0=k0)
-    found = simulation.log_e(histories, claim, rare=kind is RatioEProcess, margin=margin)
+    histories = twin.Histories(n1=n1, n0=n0, k1=k1, k0=k0)
+    found = (twin.rates_log_e if kind == "frequent" else twin.failures_log_e)(histories)
     for run in range(shape[0]):
-        evidence = kind(claim, margin=margin)
+        evidence: EProcess = RateEProcess("worse") if kind == "frequent" else RatioEProcess("worse", failures_only=True)
         for at in range(shape[1]):
             log_e = evidence.add(
                 Block(
@@ -58,52 +58,59 @@ def test_evidence_is_the_same_on_random_histories(
             assert log_e == pytest.approx(found[run, at], rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", ["error_rate", "acceptance"])
-@pytest.mark.parametrize(("share", "units"), [(0.01, 20), (0.1, 20), (0.5, 2), (0.1, 300)])
-def test_a_report_s_track_goes_as_the_simulated_rollout(
-    simulation: ModuleType, metric: Metric, share: float, units: float
-) -> None:
-    rng, begins = np.random.default_rng(9), (60,)
-    rare = metric == "error_rate"
-    cells = simulation._play(rng, 3, simulation.Stage(share=share, units=units, cells=200), (0.05, 0.04))
-    blocks = simulation.joined(cells, begins)
-    worse = simulation.log_e(blocks, "worse", rare=rare)
-    safe = simulation.log_e(blocks, "not_worse", rare=rare, margin=0.02)
-    for run in range(3):
+@pytest.mark.parametrize(
+    ("share", "users"), [(0.01, 20.0), (0.1, 20.0), (0.5, 2.0), (0.1, 300.0), (0.3, 0.1), (0.5, 3000.0)]
+)
+def test_blocks_close_where_the_library_closes_them(twin: ModuleType, share: float, users: float) -> None:
+    rng, runs, cell_count = np.random.default_rng(9), 3, 250
+    calls = rng.poisson(users, (runs, cell_count))
+    n1 = rng.binomial(calls, share)
+    n0 = calls - n1
+    cells = twin.Histories(n1=n1, n0=n0, k1=rng.binomial(n1, 0.4), k0=rng.binomial(n0, 0.38))
+    blocks = twin.joined(cells)
+    worse = twin.rates_log_e(blocks)
+    for run in range(runs):
         counted = [
             TimeBucket(
-                stage=int(at >= begins[0]),
-                feature="f",
+                stage=0,
                 at_us=at * CELL_US,
                 sides={
                     "canary": (int(cells.n1[run, at]), int(cells.k1[run, at])),
                     "control": (int(cells.n0[run, at]), int(cells.k0[run, at])),
                 },
             )
-            for at in range(200)
-            if cells.n1[run, at] + cells.n0[run, at]
+            for at in range(cell_count)
+            if calls[run, at]
         ]
-        pair = ArmPair(candidate="canary", control="control")
-        track = accumulate(metric, 0.02, counted, pair, until_us=200 * CELL_US)
+        series = accumulate(counted, PAIR, until_us=cell_count * CELL_US)
         peaks = np.maximum(np.maximum.accumulate(worse[run]), 0)
-        assert len(track.blocks) == np.count_nonzero(blocks.n1[run]) > 5
-        for at in range(200):
-            found = (worse[run, at], peaks[at], safe[run, at])
-            assert track.at((at + 1) * CELL_US) == pytest.approx(found, rel=1e-9, abs=1e-9)
+        assert len(series.blocks) == np.count_nonzero(blocks.n1[run]) > 1
+        for at in range(cell_count):
+            found = (worse[run, at], peaks[at])
+            assert series.at((at + 1) * CELL_US) == pytest.approx(found, rel=1e-9, abs=1e-9)
 
 
-def test_mismatch_is_the_same_on_random_counts(simulation: ModuleType) -> None:
+def test_mismatch_is_the_same_on_random_counts(twin: ModuleType) -> None:
     rng, shares = np.random.default_rng(8), (0.01, 0.09, 0.9)
     counts = np.cumsum(rng.multinomial(50, (0.02, 0.08, 0.9), (10, 20)), axis=1)
-    found = simulation.mismatch_log_e(counts, shares)
+    found = twin.mismatch_log_e(counts, shares)
     for run, at in np.ndindex(10, 20):
         arms = dict(zip("abc", map(int, counts[run, at]), strict=True))
         expected = srm_log_e_value(arms, dict(zip("abc", shares, strict=True)))
         assert found[run, at] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_the_tables_have_a_row_for_each_question(simulation: ModuleType) -> None:
-    rows = list(simulation.rows(runs=4, seed=3))
-    assert all(len(row) == len(simulation.HEADER) for row in rows)
-    topics = ("five guardrails", "ramp", "clumps", "20,000 calls", "2 -> 3 %", "p95", "acceptance 62", "mismatch")
+@pytest.mark.parametrize(
+    ("name", "topics"),
+    [
+        ("verdict_mismatch", ("delivers 1.5 %", "shares as given", "a test that knew it")),
+        ("experiment_simulation", ("false winner", "drifts", "tied", "guardrail", "save rate 30%")),
+    ],
+)
+def test_the_tables_have_a_row_for_each_question(
+    benchmark: Callable[[str], ModuleType], name: str, topics: tuple[str, ...]
+) -> None:
+    module = benchmark(name)
+    rows = list(module.rows(runs=4, seed=3))
+    assert all(len(row) == len(module.HEADER) for row in rows)
     assert not [topic for topic in topics if not any(topic in row[0] for row in rows)]
