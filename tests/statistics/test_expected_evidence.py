@@ -19,7 +19,7 @@ def reached(process: EProcess, users: tuple[int, int], rates: tuple[float, float
     """Return the log evidence of users of candidate and control, divided into blocks."""
     for _ in range(BLOCKS):
         counts = [count // BLOCKS for count in users]
-        failures = [draw_binomial(count, rate, rng) for count, rate in zip(counts, rates, strict=True)]
+        failures = [draw_binomial(rng, count, rate) for count, rate in zip(counts, rates, strict=True)]
         process.add(
             Block(
                 candidate_count=counts[0],
@@ -59,7 +59,7 @@ def test_four_in_five_have_the_expected_evidence_of_rare_failures(
         reached(RatioEProcess("worse", tolerated_ratio=tolerated, failures_only=True), users, rates, rng)
         for _ in range(150)
     ]
-    assert expected > 3
+    assert expected > 2
     assert 0.7 <= share_above(expected, seen) <= 0.97
 
 
@@ -70,7 +70,7 @@ def test_four_in_five_have_the_expected_evidence_of_frequent_failures(
     rng = Random(4)  # noqa: S311 - as above
     expected = log_e_of_rates(*users, candidate_rate=rates[0], control_rate=rates[1], errors=ERRORS)
     seen = [reached(RateEProcess("worse"), users, rates, rng) for _ in range(150)]
-    assert expected > 3
+    assert expected > 2
     assert 0.7 <= share_above(expected, seen) <= 0.97
 
 

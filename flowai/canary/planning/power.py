@@ -418,6 +418,7 @@ def power_lines(report: PowerReport) -> Iterator[str]:
 _WIDTH = 80
 _COLUMNS = ("stage", "guardrail", "margin", "safe: users", "days", "harm", "found: users", "days")
 _FEW_DAYS = 10
+_SHORTEST_DAYS = 0.1
 
 
 def _amount(one: GuardrailPower, amount: float | None) -> str:
@@ -434,6 +435,8 @@ def _cells(needed: NeededUsers | None) -> tuple[str, str]:
         return "no data", "-"
     if needed.candidate is None or needed.days is None:
         return "never", "-"
+    if needed.days < _SHORTEST_DAYS:
+        return f"{needed.candidate:,}", f"<{_SHORTEST_DAYS}"
     days = f"{needed.days:.1f}" if needed.days < _FEW_DAYS else f"{needed.days:,.0f}"
     return f"{needed.candidate:,}", days
 

@@ -159,5 +159,6 @@ def sentence(report: SimulationReport) -> str:
     if found:
         parts.append(f"a harm of 2 margins is found in 4 of 5 rollouts or more of {', '.join(found)}")
     if missed:
-        parts.append(f"it is found less often of {', '.join(missed)}: such stages are too short at this traffic")
+        why = ": the stages are too short at this traffic" if report.user_share >= 1 else ""
+        parts.append(f"it is found less often of {', '.join(missed)}{why}")
     return f"{'; '.join(parts)}."
