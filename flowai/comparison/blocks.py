@@ -12,7 +12,7 @@ from flowai.statistics.evalues import Block, EProcess, RateEProcess, RatioEProce
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from flowai.comparison.counts import RiskChange, TimeBucket
+    from flowai.comparison.counts import Counts, RiskChange, TimeBucket
 
 MIN_UNITS_PER_BLOCK = 50
 """A block with both arms closes when it has this many users at risk, or after an hour. Where one arm is empty, it waits
@@ -81,8 +81,51 @@ class EvidenceSeries:
         return (self.log_es[index], self.peaks[index]) if index >= 0 else (0.0, 0.0)
 
 
+class CallsPerUser:
+    """How many more calls of the candidate's users reach a model than of the baseline's, by stage and time.
+
+    A cache answers some calls, and a new release starts with a cold one: its users reach a model more often, and so
+    fail more often, without any harm. The ratio is that of the calls that a cache did not answer, in earlier hours of
+    the stage; in its first hour, in that hour.
+    """
+
+    def __init__(self, counts: Counts, pair: ArmPair) -> None:
+        hours: dict[int, dict[int, list[int]]] = {}
+        for (side, stage, _, hour_us), sums in counts.calls.items():
+            if side != pair.candidate and side not in pair.baselines:
+                continue
+            at = 0 if side == pair.candidate else 2
+            numbers = hours.setdefault(stage, {}).setdefault(hour_us, [0, 0, 0, 0])
+            numbers[at] += sums.call_count
+            numbers[at + 1] += sums.reached_count
+        self._ratios: dict[int, tuple[list[int], list[float]]] = {}
+        for stage, by_hour in hours.items():
+            totals, ends, ratios = [0, 0, 0, 0], [], []
+            for hour_us in sorted(by_hour):
+                totals = [total + number for total, number in zip(totals, by_hour[hour_us], strict=True)]
+                ends.append(hour_us + HOUR_US)
+                ratios.append(_reached_ratio(*totals))
+            self._ratios[stage] = (ends, ratios)
+
+    def at(self, stage: int, moment_us: int) -> float:
+        """Return the ratio that is known for a time cell."""
+        ends, ratios = self._ratios.get(stage, ([], []))
+        return ratios[max(bisect_right(ends, moment_us) - 1, 0)] if ends else 1.0
+
+
+def _reached_ratio(candidate_calls: int, candidate_reached: int, baseline_calls: int, baseline_reached: int) -> float:
+    if not (candidate_reached and baseline_reached):
+        return 1.0
+    return candidate_reached / candidate_calls * baseline_calls / baseline_reached
+
+
 def accumulate_failures(
-    changes: Iterable[RiskChange], pair: ArmPair, *, until_us: int, tolerated_ratio: float = 1.0
+    changes: Iterable[RiskChange],
+    pair: ArmPair,
+    *,
+    until_us: int,
+    calls_per_user: CallsPerUser,
+    tolerated_ratio: float = 1.0,
 ) -> EvidenceSeries:
     """Accumulate the evidence that users at risk fail first more often, for rare failures.
 
@@ -108,6 +151,7 @@ def accumulate_failures(
                 control_count=users[1],
                 candidate_failure_count=failures[0],
                 control_failure_count=failures[1],
+                exposure_ratio=calls_per_user.at(change.stage, change.at_us),
             )
             series.append(end_us, worse.add(block))
             series.blocks.append(TimedBlock(until_us=end_us, stage=change.stage, block=block))

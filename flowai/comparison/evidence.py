@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from flowai.comparison.blocks import EvidenceSeries, accumulate, accumulate_failures
+from flowai.comparison.blocks import CallsPerUser, EvidenceSeries, accumulate, accumulate_failures
 from flowai.comparison.forecast import SafeForecast, forecast_safe
 from flowai.comparison.means import MeanSeries, mean_series
 from flowai.comparison.metrics import METRIC_KINDS, severities
@@ -71,6 +71,7 @@ class Comparison:
     def build(cls, counts: Counts, spec: ComparisonSpec, rules: DecisionRules, pair: ArmPair) -> Self:
         """Accumulate the evidence of all metrics."""
         worse: dict[Metric, EvidenceSeries] = {}
+        calls_per_user = CallsPerUser(counts, pair)
         means: dict[tuple[Metric, int], MeanSeries] = {}
         for name in spec.metrics:
             kind, margin = METRIC_KINDS[name], rules.margins[name]
@@ -87,6 +88,7 @@ class Comparison:
                     counts.risks.get(name, []),
                     pair,
                     until_us=spec.now_us,
+                    calls_per_user=calls_per_user,
                     tolerated_ratio=margin if kind.has_ratio_margin else 1.0,
                 )
         return cls(counts=counts, spec=spec, rules=rules, pair=pair, worse=worse, means=means)

@@ -70,6 +70,9 @@ class Block:
     control_count: int
     candidate_failure_count: int
     control_failure_count: int
+    exposure_ratio: float = 1.0
+    """How often a candidate's unit could fail, relative to a control's, > 0; used with `failures_only`, where units are
+    compared that make different numbers of calls."""
 
     def __post_init__(self) -> None:
         """Check that failures are from 0 to the number of calls."""
@@ -120,7 +123,7 @@ class EProcess(ABC):
         calls = block.candidate_count + block.control_count
         past_failures, past_calls = self._past.get(stream, (0, 0))
         if block.candidate_count and block.control_count:
-            weight = block.candidate_count * self.tolerated_ratio
+            weight = block.candidate_count * block.exposure_ratio * self.tolerated_ratio
             share = weight / (weight + block.control_count)
             a, b = self._centres(share, past_failures, past_calls)
             stakes = self._stakes(share, a, b)

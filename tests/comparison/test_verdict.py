@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flowai.comparison.blocks import ArmPair, accumulate, accumulate_failures, close_blocks
-from flowai.comparison.counts import Counts, RiskChange, TimeBucket, UserSums
+from flowai.comparison.blocks import ArmPair, CallsPerUser, accumulate, accumulate_failures, close_blocks
+from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums
 from flowai.comparison.facts import MILLION
 from flowai.comparison.means import UserMeans, mean_series
 from flowai.comparison.spec import CELL_US, HOUR_US
@@ -25,6 +25,7 @@ ALPHA = 0.0125
 SURE = math.log(1000)
 DATA = UserMeans(candidate=ArmSample(count=1000, mean=0.01), baseline=ArmSample(count=1000, mean=0.01))
 PAIR = ArmPair(candidate="canary", control="control", extra_control="stable")
+UNCACHED = CallsPerUser(Counts(), PAIR)
 
 
 def finding(**changes: Any) -> MetricFinding:
@@ -235,7 +236,7 @@ def change(at: int, canary: tuple[int, int, int], control: tuple[int, int, int],
 
 def test_all_users_at_risk_are_counted_whether_they_call_or_not() -> None:
     changes = [change(0, (10, 0, 0), (90, 2, 0)), change(30, (5, 3, 0), (0, 0, 4))]
-    found = accumulate_failures(changes, PAIR, until_us=HOUR_US * 9)
+    found = accumulate_failures(changes, PAIR, until_us=HOUR_US * 9, calls_per_user=UNCACHED)
     sizes = [(10, 90, 0, 2), (15, 84, 3, 0)]
     expected = RatioEProcess("worse", failures_only=True)
     for one, (n1, n0, k1, k0), at in zip(found.blocks, sizes, (1, 31), strict=True):
@@ -247,12 +248,22 @@ def test_all_users_at_risk_are_counted_whether_they_call_or_not() -> None:
 
 def test_a_failure_counts_only_where_both_arms_have_users_at_risk() -> None:
     alone = [change(0, (10, 9, 0), (0, 0, 0)), change(1, (0, 1, 0), (5, 0, 0)), change(2, (0, 0, 0), (0, 1, 0))]
-    found = accumulate_failures(alone, PAIR, until_us=HOUR_US)
+    found = accumulate_failures(alone, PAIR, until_us=HOUR_US, calls_per_user=UNCACHED)
     assert [one.block.candidate_count for one in found.blocks] == [1], "the first nine had nobody to compare with"
     assert found.blocks[0].block.candidate_failure_count == 1
 
 
 def test_stages_have_users_at_risk_of_their_own() -> None:
     changes = [change(0, (10, 0, 0), (10, 0, 0)), change(1, (7, 1, 0), (6, 0, 0), stage=1)]
-    (only,) = accumulate_failures(changes, PAIR, until_us=HOUR_US).blocks
+    (only,) = accumulate_failures(changes, PAIR, until_us=HOUR_US, calls_per_user=UNCACHED).blocks
     assert (only.stage, only.block.candidate_count, only.block.control_count) == (1, 7, 6)
+
+
+def test_users_of_a_cold_cache_reach_a_model_more_often() -> None:
+    counts = Counts()
+    counts.calls["canary", 0, "chat", 0] = CallCounts(call_count=50, cached_count=5)
+    counts.calls["control", 0, "chat", 0] = CallCounts(call_count=40, cached_count=20)
+    counts.calls["stable", 0, "chat", HOUR_US] = CallCounts(call_count=60, cached_count=30)
+    ratios = CallsPerUser(counts, PAIR)
+    assert ratios.at(0, CELL_US) == ratios.at(0, 5 * HOUR_US) == pytest.approx(0.9 / 0.5)
+    assert ratios.at(1, 0) == 1.0, "no calls are known"
