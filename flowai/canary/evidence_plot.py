@@ -58,7 +58,7 @@ def _small_plot(
     low = max(min(*values, -0.5), -_MAX_DEPTH)
     high = min(max(*values, acts + 0.5), acts + _MAX_BEYOND)
     frame = Frame(
-        left=x + 48, right=x + _COLUMN - 74, top=y + 28, bottom=y + _ROW - 30, x_range=x_range, y_range=(low, high)
+        left=x + 48, right=x + _COLUMN - 90, top=y + 28, bottom=y + _ROW - 30, x_range=x_range, y_range=(low, high)
     )
     yield svg.text(x + 8, y + 16, f"{label_of(metric.name)}: {STATUS_LABELS[metric.status]}")
     yield from svg.rows_of_y(frame, svg.powers(low, high, 5))
