@@ -27,6 +27,8 @@ MEMORY_LIMIT = "104MB"
 JSON_MEMORY_LIMIT = "256MB"
 """The same where there is JSONL: its reader needs 32 MB per thread."""
 
+_ROWS_AT_ONCE = 2_000
+
 CLOCK_SKEW_S = 300
 """Another machine's clock may be ahead of ours by this much before its events count as from the future."""
 
@@ -55,6 +57,13 @@ class Log:
         """Run a query and return its rows; an unreadable log or a full disk to spill to is an InfrastructureError."""
         with _reading():
             return self._connection.execute(query, parameters).fetchall()
+
+    def stream(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Run a query and yield its rows, a few at a time; no other query may run meanwhile. Errors as of `fetch`."""
+        with _reading():
+            result = self._connection.execute(query)
+            while rows := result.fetchmany(_ROWS_AT_ONCE):
+                yield from rows
 
     def fetch_arrays(self, query: str) -> dict[str, Any]:
         """Run a query without NULLs in its result and return a numpy array per column; errors as of `fetch`."""

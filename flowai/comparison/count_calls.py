@@ -69,27 +69,31 @@ _SUMS = {
 
 def count_calls(log: Log, spec: ComparisonSpec, counts: Counts) -> None:
     """Count the calls of all arms, one by one, in one pass: sums, errors by class, traffic by time cell."""
-    names = list(_SUMS)
-    for side, release, feature, stage, is_counted, error_class, cell, *sums in log.fetch(f"""
+    names, nothing = list(_SUMS), [0] * len(_SUMS)
+    totals: dict[tuple[str, int, str, int], list[int]] = {}
+    for side, release, feature, stage, is_counted, error_class, cell, *sums in log.stream(f"""
         SELECT side, "release", feature, stage, counts, error_class, known_us // {CELL_US} AS cell,
             {", ".join(_SUMS[name] for name in names)}
         FROM (
             SELECT *, {cost_sql()} AS cost_nano, cache = 'miss' AS reaches, {counted_sql(spec)} AS counts FROM selected
         ) GROUP BY side, "release", feature, stage, counts, error_class, cell
     """):  # noqa: S608 - names and numbers of ours
-        numbers = CallCounts(**{name: int(value) for name, value in zip(names, sums, strict=True)})
         cell_us = cell * CELL_US
-        hour_us = cell_us // HOUR_US * HOUR_US
-        _add(counts.traffic.setdefault(side, {}), cell_us, numbers.call_count)
+        hour_us, call_count = cell_us // HOUR_US * HOUR_US, sums[0]
+        _add(counts.traffic.setdefault(side, {}), cell_us, call_count)
         if side not in spec.sides.all_arms:
             continue
-        _add(counts.releases.setdefault((side, release, stage), {}), hour_us, numbers.call_count)
+        _add(counts.releases.setdefault((side, release, stage), {}), hour_us, call_count)
         if feature in spec.stages[stage].left_out and side in spec.sides.arms:
-            _add(counts.premature_calls.setdefault(feature, {}), hour_us, numbers.call_count)
+            _add(counts.premature_calls.setdefault(feature, {}), hour_us, call_count)
         if is_counted:
-            counts.calls.setdefault((side, stage, feature or "", hour_us), CallCounts()).add(numbers)
-            if numbers.error_count and side in spec.sides.arms:
-                _add(counts.error_classes.setdefault((side, stage, error_class), {}), hour_us, numbers.error_count)
+            key = (side, stage, feature or "", hour_us)
+            totals[key] = [one + other for one, other in zip(totals.get(key, nothing), sums, strict=True)]
+            errors = sums[names.index("error_count")]
+            if errors and side in spec.sides.arms:
+                _add(counts.error_classes.setdefault((side, stage, error_class), {}), hour_us, errors)
+    for key, numbers in totals.items():
+        counts.calls[key] = CallCounts(**{name: int(number) for name, number in zip(names, numbers, strict=True)})
     _keep_common_classes(counts)
 
 

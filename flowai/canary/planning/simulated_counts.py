@@ -12,16 +12,17 @@ import numpy as np
 
 from flowai.comparison.baseline_limits import COST_CAP_RATIO, MIN_BASELINE_CALLS, SLOW_RATIO, BaselineLimit
 from flowai.comparison.count_calls import BUCKET_LOG, LATENCY_METRICS
-from flowai.comparison.counts import CallCounts, Counts, RiskChange, TimeBucket, UserSums
+from flowai.comparison.counts import CallCounts, Counts
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import DELAYED_METRICS, METRIC_KINDS, RATIO_METRICS
+from flowai.comparison.metrics import DELAYED_METRICS
 from flowai.comparison.sampling import UNSAMPLED_CALLS, SamplingSchedule
 from flowai.comparison.spec import BORDER_US, CELL_US, HOUR_US
+from flowai.comparison.user_arrays import NEVER, CallRows, MetricValues, UserCounter
 from flowai.errors import UsageError
 from flowai.simulation.calls import CANARY, CONTROL, STABLE, VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,18 +35,14 @@ if TYPE_CHECKING:
 
 _SIDES = {CANARY: "canary", CONTROL: "control", STABLE: "stable"}
 _FROZEN_SHARE = 0.95
-_NEVER = np.iinfo(np.int64).max
 _MS_US = 1_000
 _NANO_USD = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CallFact:
-    """Value of a metric for each call."""
+class CallFact(MetricValues):
+    """Value of a metric for each call, and when it is known."""
 
-    measured: Flags
-    value: Ints
-    """Of a rate 0 or 1; of a mean a logarithm in millionths, or nano-dollars."""
     known_us: Ints
 
 
@@ -96,11 +93,19 @@ class _Counter:
         metrics = [name for name in self._spec.metrics if name in facts]
         immediate = [name for name in metrics if name not in DELAYED_METRICS]
         for names in filter(None, (immediate, [name for name in metrics if name in DELAYED_METRICS])):
-            known_us = facts[names[0]].known_us
-            self._count_first_failures(
-                counts, {name: facts[name] for name in names if name not in RATIO_METRICS}, known_us
+            counter = UserCounter(counts=counts)
+            rows = CallRows(
+                sides=VARIANTS,
+                stage_count=len(self._spec.stages),
+                side=self._calls.variant.astype(np.int64),
+                stage=self._stage,
+                unit=self._unit,
+                known_us=facts[names[0]].known_us,
+                in_sample=np.ones(len(self._unit), dtype=bool),
+                dropped_us=np.full(len(self._unit), NEVER),
             )
-            self._sum_means(counts, {name: facts[name] for name in names}, known_us)
+            counter.add(rows, {name: facts[name] for name in names})
+            counter.finish()
         self._count_times(counts, facts)
         self._count_tallies(counts, facts)
         return counts
@@ -178,7 +183,7 @@ class _Counter:
         self, limits: Mapping[str, BaselineLimit], values: NDArray[np.float64] | None, has: Flags
     ) -> tuple[Ints, Flags]:
         """Return by call whether it is above its limit (without values, the limit itself); and whether that counts."""
-        known = np.array([limits[one].known_us if one in limits else _NEVER for one in self._features])
+        known = np.array([limits[one].known_us if one in limits else NEVER for one in self._features])
         bounds = [limits[one].value if one in limits else 0.0 for one in self._features]
         is_measured = has & (self._known_us >= known[self._calls.feature])
         if values is None:
@@ -216,88 +221,6 @@ class _Counter:
 
     # --- users ---
 
-    def _count_first_failures(self, counts: Counts, facts: dict[Metric, CallFact], known_us: Ints) -> None:
-        slot = known_us // CELL_US * len(self._spec.stages) + self._stage
-        first_slot = _least(slot) // len(self._spec.stages) * len(self._spec.stages)
-        keys = ((slot - first_slot) * len(VARIANTS) + self._calls.variant) * self._unit_count + self._unit
-        groups, group = np.unique(keys, return_inverse=True)
-        place, unit = groups // self._unit_count, groups % self._unit_count
-        group_slot = place // len(VARIANTS)
-        stage_count = len(self._spec.stages)
-        owner = (group_slot % stage_count * len(VARIANTS) + place % len(VARIANTS)) * self._unit_count + unit
-        for name, fact in facts.items():
-            rows = np.flatnonzero(fact.measured)
-            measured = np.zeros(len(groups), dtype=bool)
-            measured[group[rows]] = True
-            failed = np.zeros(len(groups), dtype=bool)
-            failed[group[rows[fact.value[rows] > 0]]] = True
-            first = np.full(self._unit_count, _NEVER)
-            np.minimum.at(first, unit[failed], group_slot[failed])
-            failing = failed & (group_slot == first[unit])
-            if METRIC_KINDS[name].is_frequent:
-                at_risk = np.flatnonzero(measured & (group_slot <= first[unit]))
-                parts = [place[at_risk], place[failing]]
-                counts.cells[name] = [
-                    TimeBucket(stage=stage, at_us=at_us, sides={side: (n, k) for side, (n, k) in sides.items()})
-                    for stage, at_us, sides in self._by_cell(parts, first_slot)
-                ]
-                continue
-            # groups are in order of time: the first of an owner is where the user comes to be at risk
-            came_at = np.flatnonzero(measured)
-            came_at = came_at[np.unique(owner[came_at], return_index=True)[1]]
-            came_at = came_at[group_slot[came_at] <= first[unit[came_at]]]
-            leaves = came_at[(first[unit[came_at]] < _NEVER) & ~np.isin(owner[came_at], owner[failing])]
-            left_slot = first[unit[leaves]] // stage_count * stage_count + group_slot[leaves] % stage_count
-            parts = [place[came_at], place[failing], left_slot * len(VARIANTS) + place[leaves] % len(VARIANTS)]
-            counts.risks[name] = [
-                RiskChange(stage=stage, at_us=at_us, sides={side: (n, k, left) for side, (n, k, left) in sides.items()})
-                for stage, at_us, sides in self._by_cell(parts, first_slot)
-            ]
-
-    def _by_cell(self, parts: Sequence[Ints], first_slot: int) -> Iterator[tuple[int, int, dict[str, tuple[int, ...]]]]:
-        """Yield stage, start of the cell and the numbers of each part by arm, in order of time and stage."""
-        places, place = np.unique(np.concatenate(parts), return_inverse=True)
-        which = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        numbers = np.bincount(place * len(parts) + which, minlength=len(places) * len(parts)).reshape(-1, len(parts))
-        cells: dict[int, dict[str, tuple[int, ...]]] = {}
-        for key, several in zip(places.tolist(), numbers.tolist(), strict=True):
-            slot, variant = divmod(key, len(VARIANTS))
-            cells.setdefault(slot, {})[_SIDES[variant]] = tuple(several)
-        stage_count = len(self._spec.stages)
-        for slot, sides in cells.items():
-            at = slot + first_slot
-            yield at % stage_count, at // stage_count * CELL_US, dict(sorted(sides.items()))
-
-    def _sum_means(self, counts: Counts, facts: dict[Metric, CallFact], known_us: Ints) -> None:
-        hour = known_us // HOUR_US
-        first_hour = _least(hour)
-        hour_count = int(hour.max(initial=first_hour)) - first_hour + 1
-        keys = (self._arm * self._unit_count + self._unit) * hour_count + hour - first_hour
-        groups, group = np.unique(keys, return_inverse=True)
-        owner, group_hour = groups // hour_count, groups % hour_count
-        is_new = np.concatenate(([True], owner[1:] != owner[:-1])) if len(groups) else np.zeros(0, dtype=bool)
-        starts = np.maximum.accumulate(np.where(is_new, np.arange(len(groups)), 0))
-        place = owner // self._unit_count * hour_count + group_hour
-        order = np.argsort(place, kind="stable")
-        places, begins = np.unique(place[order], return_index=True)
-        for name, fact in facts.items():
-            rows = np.flatnonzero(fact.measured)
-            scale = 1 if name in RATIO_METRICS else MILLION
-            n = np.bincount(group[rows], minlength=len(groups)).astype(np.int64)
-            total = np.rint(np.bincount(group[rows], weights=fact.value[rows], minlength=len(groups))).astype(np.int64)
-            so_far, totals = _running(n, starts), _running(total * scale, starts)
-            has = so_far > 0
-            mean = np.where(has, _rounded(totals / np.maximum(so_far, 1)), 0)
-            affected = (has & (totals > 0)).astype(np.int64)
-            changes = [_change(one, is_new) for one in (has.astype(np.int64), affected, mean, mean * mean)]
-            sums = [np.add.reduceat(one[order], begins) if len(order) else one for one in (*changes, n)]
-            for index in np.flatnonzero(sums[-1]).tolist():
-                arm, at = divmod(int(places[index]), hour_count)
-                stage, variant = divmod(arm, len(VARIANTS))
-                values = (int(one[index]) for one in sums[:-1])
-                by_hour = counts.users.setdefault((name, _SIDES[variant], stage), {})
-                by_hour[(at + first_hour) * HOUR_US] = UserSums(*values)
-
     def _count_arrivals(self, counts: Counts) -> None:
         calls, stages = self._calls, self._spec.stages
         self._add_arrivals(counts.units, self._is_named, self._known_us)
@@ -312,12 +235,12 @@ class _Counter:
         units, unit = np.unique(key, return_inverse=True)
         firsts = []
         for is_candidate in (True, False):
-            first = np.full(len(units), _NEVER)
+            first = np.full(len(units), NEVER)
             mask = (calls.variant[rows] == CANARY) == is_candidate
             np.minimum.at(first, unit[mask], seen_us[rows[mask]])
             firsts.append(first)
         moment = np.maximum(*firsts)
-        for index in np.flatnonzero(moment < _NEVER).tolist():
+        for index in np.flatnonzero(moment < NEVER).tolist():
             hours = counts.in_both.setdefault(int(units[index]) // self._unit_count, {})
             hour_us = int(moment[index]) // HOUR_US * HOUR_US
             hours[hour_us] = hours.get(hour_us, 0) + 1
@@ -325,7 +248,7 @@ class _Counter:
     def _add_arrivals(self, found: dict[tuple[str, int], dict[int, int]], mask: Flags, known_us: Ints) -> None:
         rows = np.flatnonzero(mask)
         units, unit = np.unique(self._arm[rows] * self._unit_count + self._unit[rows], return_inverse=True)
-        first = np.full(len(units), _NEVER)
+        first = np.full(len(units), NEVER)
         np.minimum.at(first, unit, known_us[rows])
         places, numbers = np.unique(np.stack([units // self._unit_count, first // HOUR_US]), axis=1, return_counts=True)
         for arm, hour, number in zip(*places.tolist(), numbers.tolist(), strict=True):
@@ -371,25 +294,6 @@ class _Counter:
             hours = counts.releases.setdefault((_SIDES[variant], release.get(variant, ""), stage), {})
             hours[hour_us] = hours.get(hour_us, 0) + int(sums[0][index])
         counts.schedules = {side: SamplingSchedule() for side in _SIDES.values()}
-
-
-def _running(values: Ints, starts: Ints) -> Ints:
-    """Return running sums that restart at each start."""
-    sums = np.cumsum(values)
-    return np.asarray(sums - (sums - values)[starts])
-
-
-def _change(values: Ints, is_new: Flags) -> Ints:
-    """Return the differences to the row before, of the same owner."""
-    before = np.concatenate(([0], values[:-1])) if len(values) else values
-    changes: Ints = values - np.where(is_new, 0, before)
-    return changes
-
-
-def _rounded(values: NDArray[np.float64]) -> Ints:
-    """Return whole numbers, halves away from 0, as SQL rounds."""
-    rounded: Ints = (np.sign(values) * np.floor(np.abs(values) + 0.5)).astype(np.int64)
-    return rounded
 
 
 def _log_of(values: NDArray[np.float64]) -> Ints:
