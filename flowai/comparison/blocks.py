@@ -82,7 +82,7 @@ class EvidenceSeries:
 
 
 class CallsPerUser:
-    """How many more calls of the candidate's users reach a model than of the baseline's, by stage and time.
+    """Ratio of the calls of a candidate's user that reach a model to those of a baseline's, by stage and time.
 
     A cache answers some calls, and a new release starts with a cold one: its users reach a model more often, and so
     fail more often, without any harm. The ratio is that of the calls that a cache did not answer, in earlier hours of

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from flowai.comparison.blocks import CallsPerUser, EvidenceSeries, accumulate, accumulate_failures
-from flowai.comparison.forecast import SafeForecast, forecast_safe
 from flowai.comparison.means import MeanSeries, mean_series
 from flowai.comparison.metrics import METRIC_KINDS, severities
 from flowai.comparison.spec import HOUR_US
 from flowai.comparison.verdict import MIN_COUNT, MetricFinding, decide, status_of
+from flowai.statistics.forecast import SafeForecast, forecast_safe
 from flowai.statistics.multiple_testing import split_alpha
 
 if TYPE_CHECKING:
