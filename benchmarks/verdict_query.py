@@ -1,6 +1,6 @@
 """What a verdict costs beside DuckDB alone: CPU, time, memory against the plain exact-quantile query; synthetic logs.
 
-Both read the same files in fresh processes, interleaved; medians of pairs. A quarter of the calls is in the canary,
+All read the same files in fresh processes, interleaved; medians. A quarter of the calls is in the canary,
 as many in the control, users make four calls one after the other, every second call has feedback. The plain query
 tells neither users nor duplicates apart and joins no feedback. 1 M calls as JSONL, 10 M as Parquet; with `--huge` 100 M
 as Parquet, once, which takes 5 GB of disk.
@@ -68,6 +68,37 @@ c.execute("SET TimeZone = 'UTC'")
 c.execute("SET enable_progress_bar = false")
 c.execute('''CREATE TABLE lines AS SELECT * FROM {source}''')
 """
+_USERS = """
+import resource, sys, json, time
+begin = time.perf_counter()
+import duckdb
+c = duckdb.connect(config={{"threads": 2, "temp_directory": sys.argv[2], "preserve_insertion_order": False}})
+c.execute("SET TimeZone = 'UTC'")
+c.execute("SET enable_progress_bar = false")
+c.execute('''{table} AS SELECT kind, call_id, "at", origin, user_hash, session, feature, "release", variant, is_sticky,
+    prompt_hash, requested_model, degraded, cache, cost_usd, ttft_ms, latency_ms, json_valid, error_class, verdict
+    FROM {source}''')
+c.execute('''
+WITH calls AS (
+    SELECT hash(call_id) AS call, variant, hash(coalesce(user_hash, session, call_id)) AS unit, feature, "release",
+        epoch_us("at") // 3600000000 AS hour, hash(prompt_hash) AS prompt,
+        error_class IS NOT NULL OR degraded AS failed,
+        NOT json_valid AS invalid, latency_ms, ttft_ms, cost_usd
+    FROM lines WHERE kind = 'call' AND origin IN ('library', 'serve') AND cache = 'miss'
+), given AS (
+    SELECT hash(call_id) AS call, arg_max(verdict, "at") = 'accepted' AS ok FROM lines WHERE kind = 'feedback'
+    GROUP BY 1
+), users AS (
+    SELECT variant, unit, hour, count(*) AS n, count(*) FILTER (failed) AS failed_n, count(invalid) AS json_n,
+        count(*) FILTER (invalid) AS invalid_n, avg(ln(latency_ms)) AS latency, avg(ln(ttft_ms)) AS ttft,
+        avg(cost_usd) AS cost, count(ok) AS given_n, count(*) FILTER (NOT ok) AS rejected_n
+    FROM calls LEFT JOIN given USING (call) GROUP BY ALL
+)
+SELECT variant, hour, count(DISTINCT unit), sum(n), sum(failed_n / n), sum((failed_n / n) ** 2),
+    sum(invalid_n / nullif(json_n, 0)), sum(latency), sum(latency ** 2), sum(ttft), sum(ttft ** 2), sum(cost),
+    sum(cost ** 2), sum(rejected_n / nullif(given_n, 0))
+FROM users GROUP BY ALL''').fetchall()
+"""
 _OURS = f"""
 import resource, sys, json, time
 from pathlib import Path
@@ -128,16 +159,21 @@ def _compare(log: Path, ending: str, count: int, pairs_count: int) -> list[tuple
     pattern = f"{log}/*/*.{ending}"
     if ending == "parquet":
         source, script, name = f"read_parquet('{pattern}')", _PLAIN, "exact quantiles in DuckDB"
+        table = "CREATE VIEW lines"
     else:
         source, script, name = f"read_json('{pattern}', format = 'newline_delimited')", _READ, "DuckDB's own read"
-    pairs = [(_run(_OURS, log), _run(script.format(source=source), log)) for _ in range(pairs_count)]
+        table = "CREATE TABLE lines"
+    by_user = _USERS.format(source=source, table=table)
+    runs = [(_run(_OURS, log), _run(script.format(source=source), log), _run(by_user, log)) for _ in range(pairs_count)]
     size = f"{count / 1e6:g} M calls, {ending}"
-    table: list[tuple[str, ...]] = []
-    for at, (what, unit) in enumerate((("CPU", "s"), ("time", "s"), ("memory", "MB"))):
-        ours, peer = (statistics.median(pair[side][at] for pair in pairs) for side in (0, 1))
-        ratio = statistics.median(pair[0][at] / pair[1][at] for pair in pairs)
-        table.append((f"verdict over {size}: {what}", f"{ours:.1f} {unit}", f"{peer:.1f} {unit}", f"{ratio:.2f}", name))
-    return table
+    rows: list[tuple[str, ...]] = []
+    for peer_at, peer_name in ((1, name), (2, "users, means and feedback in one DuckDB query")):
+        for at, (what, unit) in enumerate((("CPU", "s"), ("time", "s"), ("memory", "MB"))):
+            ours, peer = (statistics.median(run[side][at] for run in runs) for side in (0, peer_at))
+            ratio = statistics.median(run[0][at] / run[peer_at][at] for run in runs)
+            what_of = f"verdict over {size}: {what}"
+            rows.append((what_of, f"{ours:.1f} {unit}", f"{peer:.1f} {unit}", f"{ratio:.2f}", peer_name))
+    return rows
 
 
 def _run(script: str, log: Path) -> tuple[float, float, float]:
