@@ -417,6 +417,7 @@ def _spread(pool: ProcessPoolExecutor, function: Callable[..., Result], *argumen
 
 def rows(runs: int = RUNS, only: str = "") -> Iterator[Row]:
     """Simulate everything; each row as `HEADER` says."""
+    yield "rollouts of each kind", f"{runs:,}", "", ""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for case in (*nulls(), *promotions(), *detections()):
             if only in case.what:
