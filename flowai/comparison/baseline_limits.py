@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MIN_BASELINE_CALLS = 200
 """Calls of the baseline that freeze a limit; calls up to then are not judged by it."""
 
-_FROZEN_SHARE = 0.95
+FROZEN_SHARE = 0.95
 
 SLOW_RATIO = 1.05
 """An answer is slow above the p95 by this ratio: where times vary little, 3 % slower is no harm."""
@@ -48,7 +48,7 @@ WITH base AS (
     SELECT feature, cell, sum(count(*)) OVER (PARTITION BY feature ORDER BY cell) AS so_far, count(*) AS here
     FROM base GROUP BY feature, cell
 ), early AS (SELECT feature, cell FROM cells WHERE so_far - here < {MIN_BASELINE_CALLS})
-SELECT feature, max(cell) AS cell, quantile_disc(place, {_FROZEN_SHARE})
+SELECT feature, max(cell) AS cell, quantile_disc(place, {FROZEN_SHARE})
 FROM base SEMI JOIN early USING (feature, cell) GROUP BY feature HAVING count(*) >= {MIN_BASELINE_CALLS}
 ORDER BY feature
 """  # noqa: S608 - names of ours

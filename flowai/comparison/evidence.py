@@ -16,6 +16,7 @@ from flowai.comparison.metrics import METRIC_KINDS, severities
 from flowai.comparison.spec import HOUR_US
 from flowai.comparison.verdict import MIN_COUNT, MetricFinding, decide, status_of
 from flowai.statistics.forecast import SafeForecast, forecast_safe
+from flowai.statistics.mixture import log_mixture
 from flowai.statistics.multiple_testing import split_alpha
 
 if TYPE_CHECKING:
@@ -199,10 +200,8 @@ def _mixed_over_stages(spec: ComparisonSpec, stages: Sequence[MeanSeries]) -> Ev
     for moment_us in moments:
         for index in compared:
             log_es[index] = stages[index].at(moment_us)[0].worse_log_e
-        parts = [(weight, log_es[index]) for index, weight in weights.items()]
+        parts = [(log_es[index], weight) for index, weight in weights.items()]
         if (rest := 1 - sum(weights.values())) > 0:
-            parts.append((rest, 0.0))
-        largest = max(log_e for _, log_e in parts)
-        mixed = sum(weight * math.exp(log_e - largest) for weight, log_e in parts)
-        series.append(moment_us, largest + math.log(mixed))
+            parts.append((0.0, rest))
+        series.append(moment_us, log_mixture([log_e for log_e, _ in parts], [weight for _, weight in parts]))
     return series

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flowai.comparison.counts import UserSums, cumulated
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN
+from flowai.comparison.metrics import METRIC_KINDS, tolerated_difference
 from flowai.statistics.mean_evidence import (
     NO_ARM_SAMPLE,
     ArmSample,
@@ -93,14 +93,9 @@ def mean_series(
 def _compare(metric: Metric, candidate: UserSums, baseline: UserSums, margin: float, min_users: int) -> UserMeans:
     unit = _UNITS.get(metric, MILLION)
     first, second = _sample(candidate, unit), _sample(baseline, unit)
-    kind = METRIC_KINDS[metric]
-    if kind.scale == "ratio":
-        margin = math.log(margin)
-        compared = (compare_means if metric == "cost" else compare_logs)(first, second, margin)
-    else:
-        if kind.has_ratio_margin:
-            margin = max((margin - 1) * second.mean, MIN_RATE_MARGIN)
-        compared = compare_rates(first, second, margin)
+    is_ratio = METRIC_KINDS[metric].scale == "ratio"
+    margin = math.log(margin) if is_ratio else tolerated_difference(metric, margin, second.mean)
+    compared = compare_arms(metric, first, second, margin)
     enough = compared is not None and min(first.count, second.count) >= min_users
     return UserMeans(
         candidate=first,
@@ -110,8 +105,15 @@ def _compare(metric: Metric, candidate: UserSums, baseline: UserSums, margin: fl
         margin=margin,
         compared=compared,
         safe_log_e=compared.log_e_not_worse(margin) if compared is not None and enough and margin > 0 else 0.0,
-        worse_log_e=compared.log_e_worse(margin) if compared is not None and kind.scale == "ratio" else 0.0,
+        worse_log_e=compared.log_e_worse(margin) if compared is not None and is_ratio else 0.0,
     )
+
+
+def compare_arms(metric: Metric, first: ArmSample, second: ArmSample, margin: float) -> MeanDifference | None:
+    """Compare users of two arms; the margin is a difference of rates or of logarithms. None with too few users."""
+    if METRIC_KINDS[metric].scale == "difference":
+        return compare_rates(first, second, margin)
+    return (compare_means if metric == "cost" else compare_logs)(first, second, margin)
 
 
 def _sample(sums: UserSums, unit: float) -> ArmSample:

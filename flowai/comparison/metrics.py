@@ -67,3 +67,10 @@ def label_of(metric: Metric) -> str:
 def severities(metrics: Iterable[Metric]) -> dict[str, float]:
     """Return the weights by which alpha is shared out over some metrics."""
     return {name: METRIC_KINDS[name].severity for name in metrics}
+
+
+def tolerated_difference(metric: Metric, margin: float, control_rate: float) -> float:
+    """Return the tolerated difference of a rate, 0 to 1; `margin` is a difference, or a ratio to the control's rate."""
+    if not METRIC_KINDS[metric].has_ratio_margin:
+        return margin
+    return max((margin - 1) * control_rate, MIN_RATE_MARGIN)

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowai.gateway.routing.assignment import BUCKET_COUNT, FULL_PERCENT, bucket
-from flowai.simulation.calls import CANARY, CONTROL, MAX_RETRIES, STABLE, SimulatedCalls, call_id, join_calls
-from flowai.simulation.traffic import assignment_salt, buckets_of_users, draw_people, draw_visits
+from flowai.gateway.routing.assignment import bucket
+from flowai.simulation.calls import CANARY, MAX_RETRIES, SimulatedCalls, call_id, join_calls
+from flowai.simulation.traffic import (
+    assignment_salt,
+    buckets_of_users,
+    draw_people,
+    draw_visits,
+    percents_at,
+    variants_at,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,13 +160,7 @@ class _Simulation:
         numbers[named] = self._buckets[person[named]]
         salt = assignment_salt(self._scenario)
         numbers[~named] = [bucket(salt, call_id(self._seed, one)) for one in number[~named].tolist()]
-        spans = self._scenario.spans()
-        stage = np.searchsorted([span.until_us for span in spans[:-1]], at_us, side="right")
-        percent = np.array([span.percent for span in spans])[stage]
-        of_percent = BUCKET_COUNT // FULL_PERCENT
-        is_control = numbers >= BUCKET_COUNT - np.minimum(percent, FULL_PERCENT - percent) * of_percent
-        codes = np.where(numbers < percent * of_percent, CANARY, np.where(is_control, CONTROL, STABLE))
-        return codes.astype(np.int8)
+        return variants_at(numbers, percents_at(self._scenario.spans(), at_us))
 
     def _circumstances(
         self,

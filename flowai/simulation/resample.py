@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from flowai.gateway.routing.assignment import BUCKET_COUNT, FULL_PERCENT
-from flowai.simulation.calls import CANARY, CONTROL, DOGFOOD, STABLE, VARIANTS
+from flowai.simulation.calls import CANARY, DOGFOOD, VARIANTS
+from flowai.simulation.traffic import percents_at, variants_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,14 +81,9 @@ class Assignment:
 
         Calls of critical features that do not take part yet are marked as dogfood, which is not compared.
         """
-        ends = [span.until_us for span in self.spans[:-1]]
-        stage = np.searchsorted(ends, calls.at_us, side="right")
-        percent = np.array([span.percent for span in self.spans])[stage]
-        of_percent = BUCKET_COUNT // FULL_PERCENT
-        is_control = buckets >= BUCKET_COUNT - np.minimum(percent, FULL_PERCENT - percent) * of_percent
-        codes = np.where(buckets < percent * of_percent, CANARY, np.where(is_control, CONTROL, STABLE))
+        percent = percents_at(self.spans, calls.at_us)
         is_late = np.isin(calls.feature, self.late_features) & (percent < self.late_from)
-        return np.where(is_late, DOGFOOD, codes).astype(np.int8)
+        return np.where(is_late, DOGFOOD, variants_at(buckets, percent)).astype(np.int8)
 
 
 def expected_arm_calls(histories: UserHistories, assignment: Assignment) -> float:

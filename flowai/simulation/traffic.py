@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowai.gateway.routing.assignment import bucket
-from flowai.simulation.calls import user_name
+from flowai.gateway.routing.assignment import BUCKET_COUNT, FULL_PERCENT, bucket
+from flowai.simulation.calls import CANARY, CONTROL, STABLE, user_name
 from flowai.simulation.own_rates import own_rates
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from flowai.simulation.scenario import Arm, Scenario
+    from flowai.simulation.scenario import Arm, Scenario, StageSpan
 
 _HOUR_US = 3_600_000_000
 _MINUTES_PER_HOUR = 60
@@ -158,6 +160,20 @@ def buckets_of_users(scenario: Scenario, seed: int, visits: Visits) -> NDArray[n
     callers = np.flatnonzero(buckets == 0)
     buckets[callers] = [bucket(salt, user_name(seed, user)) for user in callers.tolist()]
     return buckets
+
+
+def percents_at(spans: Sequence[StageSpan], at_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the candidate's percentage at some times."""
+    stage = np.searchsorted([span.until_us for span in spans[:-1]], at_us, side="right")
+    return np.array([span.percent for span in spans])[stage]
+
+
+def variants_at(buckets: NDArray[np.int64], percent: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Return the variants of callers by bucket and the candidate's percentage, as `assign_variant` assigns them."""
+    of_percent = BUCKET_COUNT // FULL_PERCENT
+    is_control = buckets >= BUCKET_COUNT - np.minimum(percent, FULL_PERCENT - percent) * of_percent
+    codes = np.where(buckets < percent * of_percent, CANARY, np.where(is_control, CONTROL, STABLE))
+    return codes.astype(np.int8)
 
 
 def assignment_salt(scenario: Scenario) -> str:

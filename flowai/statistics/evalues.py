@@ -21,6 +21,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+from flowai.statistics.mixture import log_mixture
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -105,9 +107,7 @@ class EProcess(ABC):
     @property
     def log_e(self) -> float:
         """The natural logarithm of the evidence now; 0 before the first block. It decides at log(1 / alpha)."""
-        largest = max(self._log_bets)
-        mixed = sum(w * math.exp(bet - largest) for w, bet in zip(self._weights, self._log_bets, strict=True))
-        return largest + math.log(mixed)
+        return log_mixture(self._log_bets, self._weights)
 
     @property
     def peak_log_e(self) -> float:

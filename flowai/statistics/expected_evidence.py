@@ -7,12 +7,9 @@ mean less some standard deviations; the mixture has at least the best bet, less 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from flowai.statistics.evalues import LOG_ODDS, LOG_ODDS_WEIGHTS, RATE_RATIOS, RATIO_WEIGHTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from flowai.statistics.mixture import log_mixture
 
 
 def log_e_of_failures(
@@ -30,13 +27,13 @@ def log_e_of_failures(
     weight = share * tolerated_ratio
     expected = weight / (weight + 1 - share)
     logs = []
-    for bet, prior in zip(RATE_RATIOS, RATIO_WEIGHTS, strict=True):
+    for bet in RATE_RATIOS:
         base = -math.log1p(expected * (bet - 1))
         gain = base + math.log(bet)
         mean = candidate_failures * gain + control_failures * base
         variance = candidate_failures * gain * gain + control_failures * base * base  # of Poisson numbers
-        logs.append(math.log(prior) + mean - errors * math.sqrt(variance))
-    return _log_sum(logs)
+        logs.append(mean - errors * math.sqrt(variance))
+    return log_mixture(logs, RATIO_WEIGHTS)
 
 
 def log_e_of_rates(
@@ -57,7 +54,7 @@ def log_e_of_rates(
     share = candidate_count / total
     centre = share * candidate_rate + (1 - share) * control_rate
     logs = []
-    for stake, prior in zip(LOG_ODDS, LOG_ODDS_WEIGHTS, strict=True):
+    for stake in LOG_ODDS:
         mean = variance = 0.0
         for count, rate, weight in (
             (candidate_count, candidate_rate, 1 - share),
@@ -66,11 +63,5 @@ def log_e_of_rates(
             failed, passed = math.log1p(stake * weight * (1 - centre)), math.log1p(-stake * weight * centre)
             mean += count * (rate * failed + (1 - rate) * passed)
             variance += count * rate * (1 - rate) * (failed - passed) ** 2
-        logs.append(math.log(prior) + mean - errors * math.sqrt(variance))
-    return _log_sum(logs)
-
-
-def _log_sum(logs: Iterable[float]) -> float:
-    several = list(logs)
-    largest = max(several)
-    return largest + math.log(math.fsum(math.exp(one - largest) for one in several))
+        logs.append(mean - errors * math.sqrt(variance))
+    return log_mixture(logs, LOG_ODDS_WEIGHTS)

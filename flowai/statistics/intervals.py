@@ -89,41 +89,6 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
     return Interval(estimate=gap, low=gap - below, high=gap + above)
 
 
-def mean_ratio(
-    first: tuple[int, float, float], second: tuple[int, float, float], *, confidence: float = 0.95
-) -> Interval:
-    """Return the interval of a ratio of means (costs), first to second, from two independent samples.
-
-    A sample is its size, sum and sum of squares; measurements are 0 or more. The interval ends at inf if the second
-    mean may be 0; it is 0 to inf if a sample has fewer than two.
-
-    Source: Fieller, Journal of the Royal Statistical Society B 16 (1954) 175: the ratios r for which first - r * second
-    is within its error of 0, with normal quantiles and unequal variances.
-    """
-    if min(first[0], second[0]) < 2 or not second[1] > 0:  # noqa: PLR2004 - one value has no variance
-        estimate = None if not (first[0] and second[0] and second[1] > 0) else _mean(first) / _mean(second)
-        return Interval(estimate=estimate, low=0.0, high=math.inf)
-    z_squared = _z(confidence) ** 2
-    over, under = _mean(first), _mean(second)
-    over_error, under_error = (z_squared * _variance(sample) / sample[0] for sample in (first, second))
-    a, c = under * under - under_error, over * over - over_error
-    reach = over * over * under * under - a * c  # at least 0 where a is above 0
-    if a <= 0 or reach < 0:
-        return Interval(estimate=over / under, low=0.0, high=math.inf)
-    low, high = ((over * under + sign * math.sqrt(reach)) / a for sign in (-1, 1))
-    return Interval(estimate=over / under, low=max(low, 0.0), high=high)
-
-
-def _mean(sample: tuple[int, float, float]) -> float:
-    return sample[1] / sample[0]
-
-
-def _variance(sample: tuple[int, float, float]) -> float:
-    """Return the variance of a sample; integers stay exact, so that nothing cancels."""
-    count, total, squares = sample
-    return max((count * squares - total * total) / (count * (count - 1)), 0.0)
-
-
 def quantile_ranks(total: int, share: float, *, confidence: float = 0.95) -> tuple[int | None, int | None]:
     """Return the lower and upper rank, from 1, of the order statistics that enclose a quantile; None if out of reach.
 

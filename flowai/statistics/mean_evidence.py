@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowai.statistics.intervals import Interval
+from flowai.statistics.mixture import log_mixture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +68,7 @@ class MeanDifference:
         return self._log_e(self.difference - margin, EXCESS_BETS, EXCESS_WEIGHTS)
 
     def _log_e(self, gap: float, bets: Sequence[float], weights: Sequence[float]) -> float:
-        logs = [
-            math.log(weight) + (bet * gap - bet * bet / 2) / self.variance
-            for bet, weight in zip(bets, weights, strict=True)
-        ]
-        largest = max(logs)
-        return largest + math.log(math.fsum(math.exp(one - largest) for one in logs))
+        return log_mixture([(bet * gap - bet * bet / 2) / self.variance for bet in bets], weights)
 
     def interval(self, scale: float, *, alpha: float = 0.05) -> Interval:
         """Return the interval that contains the true difference at all times with probability 1 - alpha.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from flowai.statistics.mixture import log_mixture
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -52,8 +54,7 @@ def srm_log_e_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> f
             (weight / len(arms), count * math.log(ratio) - total * math.log1p(share * (ratio - 1)))
             for count, share in arms.values()
         ]
-    largest = max(log_e for _, log_e in bets)
-    return largest + math.log(math.fsum(weight * math.exp(log_e - largest) for weight, log_e in bets))
+    return log_mixture([log_e for _, log_e in bets], [weight for weight, _ in bets])
 
 
 def _log_dirichlet(arms: Iterable[tuple[int, float]], total: int) -> float:

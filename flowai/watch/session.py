@@ -23,6 +23,7 @@ from flowai.state import Overlay
 from flowai.storage.files import read_fingerprints
 from flowai.watch.attribution import CandidateRelease
 from flowai.watch.error_rates import AlertRule
+from flowai.watch.records import RolloutView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from flowai.registry import Registry
     from flowai.state import Overlay
     from flowai.storage.files import FileFingerprint
+    from flowai.watch.attribution import Attribution
     from flowai.watch.records import WatchOptions
     from flowai.workspace.workspace import CommandContext
 
@@ -46,6 +48,20 @@ class ActiveRollout:
     stage: int
     """Percentage."""
     baseline: str
+
+    def view(self, attribution: Attribution) -> RolloutView:
+        """Build the record of an attribution."""
+        return RolloutView(
+            release=self.suspect.release,
+            stage=self.stage,
+            baseline=self.baseline,
+            verdict=attribution.verdict,
+            user_count=attribution.candidate.call_count,
+            failed_user_count=attribution.candidate.failure_count,
+            control_user_count=attribution.control.call_count,
+            failed_control_user_count=attribution.control.failure_count,
+            log_e=attribution.log_e,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

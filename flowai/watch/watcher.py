@@ -28,7 +28,6 @@ from flowai.watch.incidents import Incident, update_incidents
 from flowai.watch.notify import NotificationQueue
 from flowai.watch.records import (
     MAX_ROLLBACK_TRIES,
-    RolloutView,
     WatchEnd,
     WatchEvent,
     WatchHead,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from flowai.watch.causes import IncidentCause
     from flowai.watch.error_rates import BurnWindows, CountKey
     from flowai.watch.judgement import RolloutJudgement
-    from flowai.watch.records import Status, WatchEventKind
+    from flowai.watch.records import RolloutView, Status, WatchEventKind
     from flowai.workspace.workspace import CommandContext
 
 MIN_INTERVAL_S = 1.0
@@ -124,6 +123,11 @@ class _Decision:
     """Of its guardrails."""
     state: IncidentState
 
+    @property
+    def view(self) -> RolloutView | None:
+        """The attribution as a record; None without one."""
+        return None if self.rollout is None or self.attribution is None else self.rollout.view(self.attribution)
+
 
 class Watcher:
     """A watch of an environment; each `tick` is a check."""
@@ -183,7 +187,7 @@ class Watcher:
             call_count=total.call_count,
             failure_count=total.failure_count,
             since_last_call_s=None if newest is None else max(0, minute_of(now) - newest) * 60.0,
-            rollout=_view(decision),
+            rollout=decision.view,
             judgement=judgement,
             incidents=incidents,
             events=tuple(self._events),
@@ -388,20 +392,3 @@ def _drop_resolved(rollout: ActiveRollout | None, state: IncidentState) -> Activ
 def _replaced(state: IncidentState, incident: Incident) -> IncidentState:
     incidents = tuple(incident if one.id == incident.id else one for one in state.incidents)
     return msgspec.structs.replace(state, incidents=incidents)
-
-
-def _view(decision: _Decision) -> RolloutView | None:
-    rollout, attribution = decision.rollout, decision.attribution
-    if rollout is None or attribution is None:
-        return None
-    return RolloutView(
-        release=rollout.suspect.release,
-        stage=rollout.stage,
-        baseline=rollout.baseline,
-        verdict=attribution.verdict,
-        user_count=attribution.candidate.call_count,
-        failed_user_count=attribution.candidate.failure_count,
-        control_user_count=attribution.control.call_count,
-        failed_control_user_count=attribution.control.failure_count,
-        log_e=attribution.log_e,
-    )

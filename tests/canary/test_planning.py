@@ -33,7 +33,7 @@ from flowai.timestamps import to_us
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from flowai.canary.planning.power import GuardrailPower
+    from flowai.canary.planning.power_records import GuardrailPower
 
 TRAFFIC = Scenario(
     control=Arm(cancelled_rate=0.03, primary_failure_rate=0.05, degraded_rate=0.3),

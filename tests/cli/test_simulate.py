@@ -104,7 +104,7 @@ def test_several_processes_give_the_same_results(
 ) -> None:
     write(project)
     alone = simulated(flowai, "--runs", "3")
-    monkeypatch.setattr("flowai.canary.planning.simulate._MIN_PARALLEL_ROLLOUTS", 1)
+    monkeypatch.setattr("flowai.canary.planning.policy_runs._MIN_PARALLEL_ROLLOUTS", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert simulated(flowai, "--runs", "3") == alone
 

@@ -11,6 +11,7 @@ from flowai.analytics.call_table import FEEDBACK_PRECEDENCE, FIRST_POSITIVE, MAX
 from flowai.analytics.event_query import IS_CALL, IS_FEEDBACK, IS_SCORE, TimeRange, days_around, literal, open_log
 from flowai.comparison.spec import COLUMNS, FELL_BACK_SQL, HOUR_US, OWN_TRAFFIC_SQL
 from flowai.errors import InconclusiveError, UsageError
+from flowai.gateway.routing.assignment import FULL_PERCENT
 from flowai.simulation.calls import STABLE, SimulatedCalls
 from flowai.timestamps import format_us, parse_moment, to_us
 from flowai.workspace.event_source import open_event_source
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from flowai.analytics.event_query import Log
+    from flowai.registry.policies import CanaryPolicy
     from flowai.workspace.workspace import Workspace
 
 DEFAULT_SINCE = "7d"
@@ -31,6 +33,18 @@ FEEDBACK_US = HOUR_US
 """Time after a call within which feedback and scores count, as `flowai canary-report` counts them by default."""
 
 _NO_TIME = -1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrafficOptions:
+    """Options of commands that plan rollouts from past traffic."""
+
+    since: str | None = None
+    """Start of the traffic, as typed; None for a week ago."""
+    until: str | None = None
+    """Its end, as typed; None for now."""
+    feature: str | None = None
+    """None for all features."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,39 +77,41 @@ class LoggedCalls:
         return round(unit_count(self.calls) / self.user_share)
 
 
+def compared_percents(policy: CanaryPolicy) -> tuple[int, ...]:
+    """Return the percentages of the policy's stages that have a control; raises UsageError without one."""
+    percents = tuple(int(stage) for stage in policy.stages if stage not in ("dogfood", FULL_PERCENT))
+    if not percents:
+        raise UsageError(
+            "policies.canary.stages: found no percentage below 100, expected a stage with a control, such as 25"
+        )
+    return percents
+
+
 def unit_count(calls: SimulatedCalls) -> int:
     """Return the number of users; each call without a user counts as one."""
     named = calls.user >= 0
     return len(np.unique(calls.user[named])) + int((~named).sum())
 
 
-def read_serving_calls(
-    workspace: Workspace, *, since: str | None, until: str | None, feature: str | None = None
-) -> LoggedCalls:
+def read_serving_calls(workspace: Workspace, options: TrafficOptions) -> LoggedCalls:
     """Read the calls of the serving release from the event log.
-
-    Args:
-        workspace: the project.
-        since: start, as typed; None for `DEFAULT_SINCE`.
-        until: end, as typed; None for now.
-        feature: only this feature; None for all.
 
     Raises:
         UsageError: a time is invalid.
         InconclusiveError: there are no calls.
         InfrastructureError: the log cannot be read.
     """
-    if feature is not None:
-        workspace.registry.feature(feature)
+    if options.feature is not None:
+        workspace.registry.feature(options.feature)
     now = workspace.context.now().replace(microsecond=0)
-    begin = parse_moment(since or DEFAULT_SINCE, now=now, option="--since")
-    end = now if until is None else parse_moment(until, now=now, option="--until")
+    begin = parse_moment(options.since or DEFAULT_SINCE, now=now, option="--since")
+    end = now if options.until is None else parse_moment(options.until, now=now, option="--until")
     if end <= begin:
         raise UsageError("`--until` must be after `--since`")
     time_range = TimeRange(since_us=to_us(begin), until_us=to_us(end))
     places = open_event_source(workspace.registry, workspace.project, workspace.environ, days_around(time_range))
     with places as directories:
-        return read_calls(directories, workspace.release, time_range, feature=feature)
+        return read_calls(directories, workspace.release, time_range, feature=options.feature)
 
 
 def read_calls(

@@ -13,29 +13,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowai.analytics.event_query import TimeRange
-from flowai.analytics.records import Metric, ReportRecord
-from flowai.canary.planning.logged_calls import FEEDBACK_US, read_serving_calls
+from flowai.canary.planning.logged_calls import FEEDBACK_US, TrafficOptions, compared_percents, read_serving_calls
+from flowai.canary.planning.power_records import GuardrailPower, NeededUsers, PowerReport, StagePower
 from flowai.canary.planning.simulated_counts import unit_facts
 from flowai.canary.report import rules_of
 from flowai.comparison.evidence import STAGE_WEIGHT
 from flowai.comparison.facts import MILLION
-from flowai.comparison.metrics import METRIC_KINDS, MIN_RATE_MARGIN, RATIO_METRICS
+from flowai.comparison.means import compare_arms
+from flowai.comparison.metrics import METRIC_KINDS, RATIO_METRICS, tolerated_difference
 from flowai.comparison.sampling import UNSAMPLED_CALLS
 from flowai.comparison.spec import CELL_US, HOUR_US, ComparisonSpec, RolloutStage, rollout_sides
 from flowai.comparison.verdict import MIN_COUNT
-from flowai.errors import InconclusiveError, UsageError
+from flowai.errors import InconclusiveError
+from flowai.gateway.routing.assignment import FULL_PERCENT
 from flowai.rendering.formatting import count
 from flowai.simulation.resample import sample_users
 from flowai.statistics.expected_evidence import log_e_of_failures, log_e_of_rates
-from flowai.statistics.mean_evidence import ArmSample, MeanDifference, compare_logs, compare_means, compare_rates
+from flowai.statistics.mean_evidence import ArmSample, MeanDifference
 from flowai.timestamps import format_us
 from flowai.workspace.workspace import open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from flowai.analytics.records import Metric
     from flowai.canary.planning.logged_calls import LoggedCalls
     from flowai.canary.planning.simulated_counts import CallFact
     from flowai.comparison.evidence import DecisionRules
@@ -48,77 +51,17 @@ ERRORS = 0.8416
 
 MAX_HOURS = 365 * 24
 _DAY_HOURS = 24
-_FULL_PERCENT = 100
 _FILLED = 0.95
 _MIN_USERS = 100
 _FIRST_HOURS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PowerOptions:
+class PowerOptions(TrafficOptions):
     """Options of `flowai canary-report --power`."""
 
-    since: str | None = None
-    """Start of the traffic, as typed; None for a week ago."""
-    until: str | None = None
-    """Its end, as typed; None for now."""
-    feature: str | None = None
-    """None for all features."""
     stage: int | None = None
     """Percentage; None for those of the policy."""
-
-
-class NeededUsers(ReportRecord, frozen=True, kw_only=True):
-    """Users and time that a decision needs in 4 of 5 rollouts; all None if it would need more than a year."""
-
-    candidate: int | None = None
-    """Users of the candidate with data."""
-    baseline: int | None = None
-    """Users of control and stable with data."""
-    days: float | None = None
-
-
-class GuardrailPower(ReportRecord, frozen=True, kw_only=True):
-    """Power of a guardrail in a stage."""
-
-    name: Metric
-    margin: float
-    """As the policy has it: see `MetricKind`."""
-    baseline: float | None = None
-    """Failure rate in the log, mean over users; None for a mean, or without data."""
-    harm: float | None = None
-    """Added failure rate, or ratio, that is to be found: the margin; twice the margin where the margin is a ratio,
-    because evidence of harm begins there. None without data."""
-    safe: NeededUsers | None = None
-    """Until a candidate without a difference is non-inferior; None without data."""
-    found: NeededUsers | None = None
-    """Until the harm is found; None without data."""
-
-
-class StagePower(ReportRecord, frozen=True, kw_only=True):
-    """Power of a stage."""
-
-    percent: int
-    """The candidate's share."""
-    guardrails: tuple[GuardrailPower, ...]
-
-
-class PowerReport(ReportRecord, frozen=True, kw_only=True):
-    """Report of `flowai canary-report --power`."""
-
-    schema_version: int = 1
-    release: str
-    """The release whose traffic was measured."""
-    environment: str | None = None
-    since: str
-    until: str
-    calls: int
-    users: int
-    """Each call without a user counts as one."""
-    calls_per_hour: dict[str, float]
-    """By feature."""
-    alpha: float
-    stages: tuple[StagePower, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,14 +119,8 @@ def run_power(context: CommandContext, options: PowerOptions) -> PowerReport:
     """
     workspace = open_workspace(context)
     policy = workspace.registry.policies.canary
-    percents = [int(one) for one in policy.stages if one not in ("dogfood", _FULL_PERCENT)]
-    if options.stage is not None:
-        percents = [options.stage]
-    if not percents:
-        raise UsageError(
-            "policies.canary.stages: found no percentage below 100, expected a stage with a control, such as 25"
-        )
-    logged = read_serving_calls(workspace, since=options.since, until=options.until, feature=options.feature)
+    percents = compared_percents(policy) if options.stage is None else (options.stage,)
+    logged = read_serving_calls(workspace, options)
     if logged.user_count < _MIN_USERS:
         raise InconclusiveError(
             f"found {count(logged.call_count, 'call')} of {count(logged.user_count, 'user')}, expected at least"
@@ -244,10 +181,10 @@ class TrafficCurves:
         kind, margin = METRIC_KINDS[metric], self.rules.margins[metric]
         if kind.scale == "ratio":
             return math.log(margin), 2 * math.log(margin)
-        if kind.has_ratio_margin:
-            margin = max((margin - 1) * float(self.of(metric, 0.0).means[-1]), MIN_RATE_MARGIN)
-            return margin, 2 * margin
-        return margin, margin
+        if not kind.has_ratio_margin:
+            return margin, margin
+        margin = tolerated_difference(metric, margin, float(self.of(metric, 0.0).means[-1]))
+        return margin, 2 * margin
 
     def has(self, metric: Metric) -> bool:
         """Return whether there are data of a metric."""
@@ -311,7 +248,7 @@ def guardrail_power(name: Metric, percent: int, index: int, curves: TrafficCurve
     scaled, harm = curves.margin_and_harm(name)
     is_ratio = METRIC_KINDS[name].scale == "ratio"
     curve = curves.of(name, 0.0 if is_ratio else harm)
-    share = percent / _FULL_PERCENT
+    share = percent / FULL_PERCENT
     enough = -math.log(curves.rules.alpha)
     found_enough = -math.log(curves.rules.alphas[name])
 
@@ -319,13 +256,13 @@ def guardrail_power(name: Metric, percent: int, index: int, curves: TrafficCurve
         first, second = point.arm(share), point.arm(1 - share)
         if min(first.count, second.count) < MIN_COUNT:
             return False
-        compared = _compare(name, first, second, scaled)
+        compared = compare_arms(name, first, second, scaled)
         return compared is not None and _moved(compared, 0.0, ERRORS).log_e_not_worse(scaled) >= enough
 
     def is_found(point: _CurvePoint) -> bool:
         if not is_ratio:
             return _log_e_worse(name, point, share, harm, curves.rules.margins[name]) >= found_enough
-        compared = _compare(name, point.arm(share), point.arm(1 - share), scaled)
+        compared = compare_arms(name, point.arm(share), point.arm(1 - share), scaled)
         if compared is None:
             return False
         # the stages share the evidence of a mean
@@ -340,12 +277,6 @@ def guardrail_power(name: Metric, percent: int, index: int, curves: TrafficCurve
         safe=_needed(curve, share, is_safe),
         found=_needed(curve, share, is_found),
     )
-
-
-def _compare(name: Metric, first: ArmSample, second: ArmSample, margin: float) -> MeanDifference | None:
-    if METRIC_KINDS[name].scale == "difference":
-        return compare_rates(first, second, margin)
-    return (compare_means if name == "cost" else compare_logs)(first, second, margin)
 
 
 def _moved(compared: MeanDifference, difference: float, errors: float) -> MeanDifference:
@@ -385,78 +316,3 @@ def _needed(curve: _Curve, share: float, is_enough: Callable[[_CurvePoint], bool
         low, high = (low, middle) if is_enough(curve.at(middle)) else (middle, high)
     users = curve.at(high).users
     return NeededUsers(candidate=round(users * share), baseline=round(users * (1 - share)), days=high / _DAY_HOURS)
-
-
-# --- screen ---
-
-
-def power_lines(report: PowerReport) -> Iterator[str]:
-    """Yield the traffic, a line per stage and guardrail, and the sentence; no line is wider than 80."""
-    from flowai.comparison.metrics import label_of
-    from flowai.rendering.formatting import aligned, joined_lines, wrapped
-
-    where = f" in {report.environment}" if report.environment else ""
-    parts = (
-        f"{report.release}{where}",
-        f"{count(report.calls, 'call')} of {count(report.users, 'user')}",
-        f"{sum(report.calls_per_hour.values()):,.0f} calls per hour",
-        f"{report.since} to {report.until}",
-    )
-    yield from joined_lines(parts, _WIDTH, indent="  ")
-    rows: list[Sequence[str]] = [_COLUMNS]
-    for stage in report.stages:
-        title = f"{stage.percent} %"
-        for one in stage.guardrails:
-            safe, found = _cells(one.safe), _cells(one.found)
-            rows.append((title, label_of(one.name), _amount(one, one.margin), *safe, _amount(one, one.harm), *found))
-            title = ""
-    yield from aligned(rows, "><>>>>>>", " " * 2)
-    for line in sentences(report):
-        yield from wrapped(line, _WIDTH)
-
-
-_WIDTH = 80
-_COLUMNS = ("stage", "guardrail", "margin", "safe: users", "days", "harm", "found: users", "days")
-_FEW_DAYS = 10
-_SHORTEST_DAYS = 0.1
-
-
-def _amount(one: GuardrailPower, amount: float | None) -> str:
-    if amount is None:
-        return "-"
-    kind = METRIC_KINDS[one.name]
-    if kind.scale == "ratio" or (kind.has_ratio_margin and amount >= 1):
-        return f"x {amount:.2f}"
-    return f"{100 * amount:.3g} pt"
-
-
-def _cells(needed: NeededUsers | None) -> tuple[str, str]:
-    if needed is None:
-        return "no data", "-"
-    if needed.candidate is None or needed.days is None:
-        return "never", "-"
-    if needed.days < _SHORTEST_DAYS:
-        return f"{needed.candidate:,}", f"<{_SHORTEST_DAYS}"
-    days = f"{needed.days:.1f}" if needed.days < _FEW_DAYS else f"{needed.days:,.0f}"
-    return f"{needed.candidate:,}", days
-
-
-def sentences(report: PowerReport) -> Iterator[str]:
-    """Yield the meaning of the columns, and the guardrail that a promotion waits for at the largest share."""
-    from flowai.comparison.metrics import label_of
-
-    yield (
-        "users: of the candidate, in 4 of 5 rollouts, until a candidate without a difference is non-inferior (safe),"
-        " or until the harm is found."
-    )
-    guardrails = [one for stage in report.stages for one in stage.guardrails]
-    if any(needed and needed.days is None for one in guardrails for needed in (one.safe, one.found)):
-        yield "never: never at this traffic; it would take more than a year."
-    largest = max(report.stages, key=lambda one: one.percent)
-    slow = {label_of(one.name): one.safe.days for one in largest.guardrails if one.safe is not None}
-    never = [name for name, days in slow.items() if days is None]
-    if never:
-        yield f"At {largest.percent} % no promotion at this traffic: {', '.join(never)} would not be non-inferior."
-    elif slow:
-        name, days = max(((name, days) for name, days in slow.items() if days is not None), key=lambda item: item[1])
-        yield f"At {largest.percent} % a promotion needs about {days:.1f} days; it waits for {name}."

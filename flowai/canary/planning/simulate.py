@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from statistics import median
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowai.analytics.records import Metric, ReportRecord
-from flowai.canary.planning.logged_calls import read_serving_calls, unit_count
-from flowai.canary.planning.simulated_verdicts import judge_simulated, rollout_spec
+from flowai.canary.planning.logged_calls import TrafficOptions, compared_percents, read_serving_calls, unit_count
+from flowai.canary.planning.policy_runs import PolicyRuns, RolloutCase, RolloutRunner
+from flowai.canary.planning.simulated_verdicts import rollout_spec
+from flowai.canary.planning.simulation_records import (
+    SimulatedGuardrail,
+    SimulatedShare,
+    SimulatedStage,
+    SimulationReport,
+)
 from flowai.canary.report import rules_of
-from flowai.comparison.metrics import METRIC_KINDS, METRICS, MIN_RATE_MARGIN
+from flowai.comparison.metrics import METRIC_KINDS, METRICS, tolerated_difference
 from flowai.comparison.sampling import UNSAMPLED_CALLS
 from flowai.comparison.spec import HOUR_US
 from flowai.comparison.verdict import MIN_COUNT
 from flowai.errors import InconclusiveError, UsageError
+from flowai.gateway.routing.assignment import FULL_PERCENT
 from flowai.rendering.formatting import count, rounded
-from flowai.simulation.harm import FailureShares, Harm, add_harm, failure_shares, slow_limits
-from flowai.simulation.resample import Assignment, UserHistories, draw_rollout, expected_arm_calls, sample_users
+from flowai.simulation.harm import Harm, failure_shares, slow_limits
+from flowai.simulation.resample import Assignment, UserHistories, expected_arm_calls, sample_users
 from flowai.simulation.scenario import FeatureTraffic, Scenario
 from flowai.statistics.intervals import clopper_pearson
 from flowai.timestamps import format_us, from_us
@@ -33,12 +36,9 @@ from flowai.workspace.workspace import open_workspace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
+    from flowai.analytics.records import Metric
     from flowai.canary.planning.logged_calls import LoggedCalls
     from flowai.canary.planning.simulated_verdicts import RolloutOutcome
-    from flowai.comparison.evidence import DecisionRules
-    from flowai.comparison.spec import ComparisonSpec
     from flowai.registry.policies import CanaryPolicy
     from flowai.simulation.calls import SimulatedCalls
     from flowai.workspace.workspace import CommandContext, Workspace
@@ -52,142 +52,20 @@ FOUND_MARGINS = 2.0
 PROMOTED_MARGINS = 1.3
 """Harm, in margins, that the policy should not promote."""
 
-_FULL_PERCENT = 100
 _MAX_HOURS = 24 * 365
 _MAX_HISTORY_CALLS = 1_000_000
 _FILLED = 0.9  # of what an arm may have: users differ, and an arm may have more calls than expected
-_RUNS_PER_TASK = 10
-_MIN_PARALLEL_ROLLOUTS = 100  # fewer take less time than the start of processes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SimulateOptions:
+class SimulateOptions(TrafficOptions):
     """Options of `flowai simulate`."""
 
-    since: str | None = None
-    """Start of the log's part, as typed; None for a week ago."""
-    until: str | None = None
-    """Its end, as typed; None for now."""
-    feature: str | None = None
-    """None for all features."""
     hours: str | None = None
     """Hours of each stage, or of each, separated by commas, as typed; None to divide the log's length."""
     runs: int = DEFAULT_RUNS
     """Rollouts of each kind."""
     seed: int = 0
-
-
-class SimulatedShare(ReportRecord, frozen=True, kw_only=True):
-    """A share of simulated rollouts, 0 to 1, with its 95 % interval."""
-
-    rate: float
-    low: float
-    high: float
-
-
-class SimulatedStage(ReportRecord, frozen=True, kw_only=True):
-    """A stage of the simulated rollouts."""
-
-    stage: str
-    """`dogfood` or the percentage."""
-    hours: float
-
-
-class SimulatedGuardrail(ReportRecord, frozen=True, kw_only=True):
-    """Rollouts in which one guardrail is worse."""
-
-    name: Metric
-    margin: float
-    """As the policy has it: see `MetricKind`."""
-    baseline: float | None = None
-    """Failure rate in the log, mean over users; None for a mean, or without data."""
-    harm: float | None = None
-    """Simulated harm of twice the margin: added failure rate, or ratio; None without data."""
-    rolled_back: SimulatedShare | None = None
-    """Rollouts with the verdict `rollback`, whichever guardrail found the harm."""
-    found_by_itself: SimulatedShare | None = None
-    """Rollouts in which this guardrail was worse at the rollback."""
-    calls: float | None = None
-    """Median of the candidate's calls until the rollback; None if less than half are rolled back."""
-    hours: float | None = None
-    """Median of the hours until the rollback, from the candidate's first share on; None as above."""
-    promoted: SimulatedShare | None = None
-    """Rollouts with a harm of 1.3 times the margin that a stage's evidence would promote."""
-
-
-class SimulationReport(ReportRecord, frozen=True, kw_only=True):
-    """Report of `flowai simulate`."""
-
-    schema_version: int = 1
-    release: str
-    """The release whose calls were drawn."""
-    environment: str | None = None
-    since: str
-    until: str
-    log_calls: int
-    """Calls in the log; of a sample, estimated."""
-    log_users: int
-    """Users in the log, each call without a user counted as one; of a sample, estimated."""
-    stages: tuple[SimulatedStage, ...]
-    alpha: float
-    runs: int
-    """Rollouts of each kind."""
-    seed: int
-    user_share: float
-    """Share of the log's users that each rollout has."""
-    rollout_calls: int
-    """Calls of the first rollout."""
-    rolled_back: SimulatedShare
-    """False rollbacks: of a candidate that is just as good."""
-    promoted: SimulatedShare
-    """Rollouts of a candidate that is just as good that a stage's evidence would promote."""
-    invalid: SimulatedShare
-    """Rollouts of it with the verdict `invalid` at the end of a stage."""
-    guardrails: tuple[SimulatedGuardrail, ...]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Case:
-    """A kind of rollout."""
-
-    harm: Harm | None
-    shares: FailureShares | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _PolicyRuns:
-    """Everything that a process needs to simulate rollouts."""
-
-    histories: UserHistories
-    assignment: Assignment
-    scenario: Scenario
-    spec: ComparisonSpec
-    rules: DecisionRules
-    limits: NDArray[np.float64]
-    user_count: int
-    """Users to draw."""
-    user_share: float
-    """As a share of those that the log has."""
-    seed: int
-
-    def draw(self, run: int) -> SimulatedCalls:
-        return draw_rollout(
-            self.histories,
-            self.assignment,
-            seed=(self.seed, run),
-            user_count=self.user_count,
-            max_arm_calls=UNSAMPLED_CALLS,
-        )
-
-    def judge(self, case: _Case, runs: Sequence[int]) -> list[RolloutOutcome]:
-        outcomes = []
-        for run in runs:
-            calls = self.draw(run)
-            if case.harm is not None:
-                calls = add_harm(calls, case.harm, shares=case.shares, limits=self.limits, seed=run)
-            outcomes.append(judge_simulated(calls, self.scenario, self.rules, self.spec))
-        return outcomes
 
 
 def run_simulate(
@@ -207,17 +85,17 @@ def run_simulate(
     """
     workspace = open_workspace(context)
     policy = workspace.registry.policies.canary
-    percents = _percents(policy)
+    percents = (*((0,) if "dogfood" in policy.stages else ()), *compared_percents(policy))
     hours = None if options.hours is None else _parse_hours(options.hours, len(percents))
-    logged = read_serving_calls(workspace, since=options.since, until=options.until, feature=options.feature)
+    logged = read_serving_calls(workspace, options)
     _check_size(logged, max(percents))
     if hours is None:
         hours = (max(1.0, float(logged.hours // len(percents))),) * len(percents)
     simulation = _prepare(workspace, logged, tuple(zip(percents, hours, strict=True)), options.seed)
     found, promoted = (dict(_cases(workspace, logged, margins)) for margins in (FOUND_MARGINS, PROMOTED_MARGINS))
     total = (1 + len(found) + len(promoted)) * options.runs
-    with _Runner(simulation, total, on_progress) as runner:
-        equal, *of_found = runner.judge([_Case(harm=None), *found.values()], range(options.runs))
+    with RolloutRunner(simulation, total, on_progress) as runner:
+        equal, *of_found = runner.judge([RolloutCase(harm=None), *found.values()], range(options.runs))
         # the same rollout with a harm has no more evidence that all is well: without a promotion it has none either
         good = [run for run, outcome in enumerate(equal) if outcome.promoted]
         of_promoted = runner.judge(list(promoted.values()), good)
@@ -255,16 +133,6 @@ def run_simulate(
     )
 
 
-def _percents(policy: CanaryPolicy) -> tuple[int, ...]:
-    """Return the percentages of the stages, dogfood as 0, without 100: it has no control."""
-    percents = tuple(0 if stage == "dogfood" else int(stage) for stage in policy.stages if stage != _FULL_PERCENT)
-    if not any(percents):
-        raise UsageError(
-            "policies.canary.stages: found no percentage below 100, expected a stage with a control, such as 25"
-        )
-    return percents
-
-
 def _parse_hours(text: str, stage_count: int) -> tuple[float, ...]:
     """Parse `24` or `6,24,24`."""
     try:
@@ -284,7 +152,7 @@ def _parse_hours(text: str, stage_count: int) -> tuple[float, ...]:
 
 def _check_size(logged: LoggedCalls, percent: int) -> None:
     """Check that the log has enough users for a verdict at the largest share."""
-    users = -(-MIN_COUNT * _FULL_PERCENT // min(percent, _FULL_PERCENT - percent))
+    users = -(-MIN_COUNT * FULL_PERCENT // min(percent, FULL_PERCENT - percent))
     if logged.user_count < users:
         calls = rounded(math.ceil(users * logged.call_count / logged.user_count))
         raise InconclusiveError(
@@ -294,9 +162,7 @@ def _check_size(logged: LoggedCalls, percent: int) -> None:
         )
 
 
-def _prepare(
-    workspace: Workspace, logged: LoggedCalls, stages: tuple[tuple[int, float], ...], seed: int
-) -> _PolicyRuns:
+def _prepare(workspace: Workspace, logged: LoggedCalls, stages: tuple[tuple[int, float], ...], seed: int) -> PolicyRuns:
     policy = workspace.registry.policies.canary
     scenario = Scenario(
         stages=stages,
@@ -327,7 +193,7 @@ def _prepare(
     full = len(histories.starts) * units / drawn
     share = min(1.0, _FILLED * UNSAMPLED_CALLS / max(expected, 1.0))
     metrics = tuple(name for name in METRICS if name in policy.guardrails or name == "error_rate")
-    return _PolicyRuns(
+    return PolicyRuns(
         histories=histories,
         assignment=assignment,
         scenario=scenario,
@@ -340,22 +206,20 @@ def _prepare(
     )
 
 
-def _cases(workspace: Workspace, logged: LoggedCalls, margins: float) -> Iterator[tuple[Metric, _Case]]:
+def _cases(workspace: Workspace, logged: LoggedCalls, margins: float) -> Iterator[tuple[Metric, RolloutCase]]:
     """Yield a kind of rollout per guardrail with data: its harm is so many margins."""
     policy = workspace.registry.policies.canary
     for name in policy.guardrails:
         margin = policy.margins.of(name)
         if METRIC_KINDS[name].scale == "ratio":
             if _has_mean(logged.calls, name):
-                yield name, _Case(harm=Harm(metric=name, amount=margin**margins))
+                yield name, RolloutCase(harm=Harm(metric=name, amount=margin**margins))
             continue
         shares = failure_shares(logged.calls, name)
         if shares is None:
             continue
-        if METRIC_KINDS[name].has_ratio_margin:
-            margin = max((margin - 1) * shares.failed, MIN_RATE_MARGIN)
-        amount = min(margin * margins, shares.spared)
-        yield name, _Case(harm=Harm(metric=name, amount=amount), shares=shares)
+        amount = min(tolerated_difference(name, margin, shares.failed) * margins, shares.spared)
+        yield name, RolloutCase(harm=Harm(metric=name, amount=amount), shares=shares)
 
 
 def _has_mean(calls: SimulatedCalls, name: Metric) -> bool:
@@ -364,65 +228,6 @@ def _has_mean(calls: SimulatedCalls, name: Metric) -> bool:
         return bool((reached & (calls.cost_usd > 0)).any())
     answered = reached & ~calls.error & ~calls.cancelled
     return bool((answered & ~np.isnan(calls.ttft_ms if name == "ttft" else calls.latency_ms)).any())
-
-
-# --- runs ---
-
-
-class _Runner:
-    """Judges rollouts in several processes, if that is faster; the outcomes do not depend on it."""
-
-    def __init__(self, simulation: _PolicyRuns, total: int, on_progress: Callable[[int, int], None]) -> None:
-        self._simulation = simulation
-        self._total = total
-        self._done = 0
-        self._on_progress = on_progress
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> Self:
-        processes = os.cpu_count() or 1
-        if processes > 1 and self._total >= _MIN_PARALLEL_ROLLOUTS:
-            # not forked: the parent had threads
-            self._pool = ProcessPoolExecutor(
-                processes, get_context("spawn"), initializer=_set_up, initargs=(self._simulation,)
-            )
-        self._on_progress(0, self._total)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def judge(self, cases: Sequence[_Case], runs: Sequence[int]) -> list[list[RolloutOutcome]]:
-        """Return the outcomes of each case, in order of the runs."""
-        parts = [runs[begin : begin + _RUNS_PER_TASK] for begin in range(0, len(runs), _RUNS_PER_TASK)]
-        pool = self._pool
-        if pool is None:
-            return [
-                [one for part in parts for one in self._counted(self._simulation.judge(case, part))] for case in cases
-            ]
-        tasks = [[pool.submit(_judge, case, part) for part in parts] for case in cases]
-        return [[one for task in several for one in self._counted(task.result())] for several in tasks]
-
-    def _counted(self, outcomes: list[RolloutOutcome]) -> list[RolloutOutcome]:
-        self._done += len(outcomes)
-        self._on_progress(self._done, self._total)
-        return outcomes
-
-
-_process_simulation: list[_PolicyRuns] = []
-
-
-def _set_up(simulation: _PolicyRuns) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the processes
-    _process_simulation.append(simulation)
-
-
-def _judge(case: _Case, runs: Sequence[int]) -> list[RolloutOutcome]:
-    return _process_simulation[0].judge(case, runs)
-
-
-# --- figures ---
 
 
 def _share(flags: Iterator[bool]) -> SimulatedShare:
@@ -438,7 +243,7 @@ def _share_of(found: int, runs: int) -> SimulatedShare:
 def _guardrail(
     name: Metric,
     policy: CanaryPolicy,
-    case: _Case | None,
+    case: RolloutCase | None,
     detections: Sequence[RolloutOutcome] | None,
     promoted: SimulatedShare | None,
     begin_us: int,
@@ -465,7 +270,7 @@ def _finite(number: float) -> float | None:
 
 
 def _warnings(
-    policy: CanaryPolicy, found: dict[Metric, _Case], simulation: _PolicyRuns, logged: LoggedCalls
+    policy: CanaryPolicy, found: dict[Metric, RolloutCase], simulation: PolicyRuns, logged: LoggedCalls
 ) -> Iterator[str]:
     missing = [METRIC_KINDS[name].label for name in policy.guardrails if name not in found]
     if missing:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowai.comparison.baseline_limits import COST_CAP_RATIO, MIN_BASELINE_CALLS, SLOW_RATIO, BaselineLimit
+from flowai.comparison.baseline_limits import (
+    COST_CAP_RATIO,
+    FROZEN_SHARE,
+    MIN_BASELINE_CALLS,
+    SLOW_RATIO,
+    BaselineLimit,
+)
 from flowai.comparison.count_calls import BUCKET_LOG, LATENCY_METRICS
 from flowai.comparison.counts import CallCounts, Counts
 from flowai.comparison.facts import MILLION
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 _SIDES = {CANARY: "canary", CONTROL: "control", STABLE: "stable"}
-_FROZEN_SHARE = 0.95
 _MS_US = 1_000
 _NANO_USD = 1e9
 
@@ -164,7 +169,7 @@ class _Counter:
 
     def _limits(self, values: NDArray[np.float64], has: Flags, ratio: float) -> dict[str, BaselineLimit]:
         limits: dict[str, BaselineLimit] = {}
-        above = int(np.ceil(np.log(ratio) / np.log(1.01)))
+        above = int(np.ceil(np.log(ratio) / BUCKET_LOG))
         is_base = has & (self._calls.variant != CANARY)
         cells = self._known_us // CELL_US
         for index, feature in enumerate(self._features):
@@ -174,7 +179,7 @@ class _Counter:
             last = np.sort(cells[rows])[MIN_BASELINE_CALLS - 1]
             known_us = int(last + 1) * CELL_US
             early = np.sort(_buckets(values[rows[cells[rows] <= last]]))
-            place = int(early[max(int(np.ceil(_FROZEN_SHARE * len(early))), 1) - 1])
+            place = int(early[max(int(np.ceil(FROZEN_SHARE * len(early))), 1) - 1])
             if known_us <= self._spec.now_us:
                 limits[feature] = BaselineLimit(known_us=known_us, bucket=place + above)
         return limits
@@ -304,7 +309,7 @@ def _log_of(values: NDArray[np.float64]) -> Ints:
 
 def _buckets(values: NDArray[np.float64]) -> Ints:
     clamped = np.clip(np.where(np.isnan(values), 1.0, values), 0.001, 1e9)
-    buckets: Ints = np.floor(np.log(clamped) / np.log(1.01)).astype(np.int64)
+    buckets: Ints = np.floor(np.log(clamped) / BUCKET_LOG).astype(np.int64)
     return buckets
 
 

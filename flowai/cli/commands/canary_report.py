@@ -117,7 +117,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 def _show_power(context: CommandContext, options: PowerOptions, excluded: Mapping[str, object], *, json: bool) -> None:
     """Print what each guardrail needs; `excluded` are options that have no meaning then, with their values."""
-    from flowai.canary.planning.power import power_lines, run_power
+    from flowai.canary.planning.power import run_power
+    from flowai.canary.planning.power_text import power_lines
     from flowai.cli import console
     from flowai.errors import UsageError
 

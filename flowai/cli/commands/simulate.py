@@ -13,7 +13,7 @@ from flowai.cli.options import Env, JsonOption, Until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowai.canary.planning.simulate import SimulatedGuardrail, SimulatedShare, SimulationReport
+    from flowai.canary.planning.simulation_records import SimulatedGuardrail, SimulatedShare, SimulationReport
 
 _COLUMNS = ("candidate", "rolled back [95 %]", "calls", "hours", "promoted [95 %]")
 _GOOD_SHARE = 0.8
