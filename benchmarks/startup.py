@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from peers import peer_named
 
 HEADER = ("what", "flowai", "peer", "ratio", "how")
 PAIRS_COUNT = 21
@@ -34,16 +35,13 @@ def rows() -> list[tuple[str, ...]]:
 
 def _peers() -> list[tuple[str, ...]]:
     table: list[tuple[str, ...]] = []
-    inspect = Path(sys.executable).with_name("inspect")
-    for name, command in (
-        ("promptfoo", shutil.which("promptfoo")),
-        ("inspect", str(inspect) if inspect.exists() else None),
-    ):
-        if command is None:
-            table.append((f"`{name} --version`", "", f"skipped: {name} is not installed", "", ""))
+    for name, program in (("promptfoo", "promptfoo"), ("inspect-ai", "inspect")):
+        peer = peer_named(name)
+        if peer.version() is None:
+            table.append((f"`{program} --version`", "", f"skipped: {name} is not installed", "", ""))
         else:
-            seconds = statistics.median(_wall_s([command, "--version"]) for _ in range(5))
-            table.append((f"`{name} --version`", "", f"{name} {seconds:.2f} s", "", "wall, median of 5"))
+            seconds = statistics.median(_wall_s([str(peer.path), "--version"]) for _ in range(5))
+            table.append((f"`{program} --version`", "", f"{name} {seconds:.2f} s", "", "wall, median of 5"))
     return table
 
 
