@@ -57,7 +57,7 @@ PARTS = (
     (
         "A whole evaluation",
         "eval_run",
-        "Targets: wall at most 2.0x the ideal and 0.25x the bare loop, CPU 0.2x; at most 100 MB; faster than each tool.",
+        "Targets: wall at most 2.0x the ideal and 0.25x the bare loop, CPU 0.2x; at most 100 MB; each tool slower.",
     ),
     (
         "The verdict's statistics",
