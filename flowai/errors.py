@@ -104,6 +104,10 @@ class UsageError(FlowaiError):
     exit_code = ExitCode.USAGE
 
 
+class UnknownCallError(UsageError):
+    """A call is neither of this process nor in the log of today and yesterday."""
+
+
 class ProjectError(FlowaiError):
     """A file of the project is missing or wrong."""
 
