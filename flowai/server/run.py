@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.records import GatewayStatus
     from flowai.server.app import RequestInfo
+    from flowai.server.health import HealthChange, HealthMonitor
     from flowai.server.http_server import HttpServer
-    from flowai.server.troubles import Trouble, TroubleMonitor
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_TROUBLE_INTERVAL_S = 0.5
+_HEALTH_INTERVAL_S = 0.5
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names that the registry accepts
 
 
@@ -64,7 +64,7 @@ class ServeCallbacks:
     """Called with the number of running calls when the server accepts no more."""
     on_error: Callable[[BaseException], None]
     """Called with errors that callers do not see: unexpected exceptions, and a local model that does not start."""
-    on_trouble: Callable[[Trouble], None] = lambda _: None
+    on_health_change: Callable[[HealthChange], None] = lambda _: None
     """Called when a part of the gateway fails, and when it works again."""
     on_request: Callable[[RequestInfo], None] | None = None
     """Called with every answered request."""
@@ -117,10 +117,10 @@ async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResul
     from flowai.gateway.gateway import Gateway
     from flowai.gateway.runtime import RuntimeOptions
     from flowai.server.app import AppOptions
+    from flowai.server.health import HealthMonitor
     from flowai.server.http_server import HttpServer
-    from flowai.server.troubles import TroubleMonitor
 
-    monitor = TroubleMonitor(callbacks.on_trouble)
+    monitor = HealthMonitor(callbacks.on_health_change)
     settings = RuntimeOptions(on_event=monitor.add_event)
     async with Gateway(options.start, env=options.env, origin="serve", settings=settings) as gateway:
         gateway_status = await gateway.status()
@@ -137,7 +137,7 @@ async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResul
         # after the port is open: nothing waits for them
         background_tasks = [
             asyncio.create_task(_warm_up(server, callbacks.on_error)),
-            asyncio.create_task(_watch_troubles(gateway, monitor)),
+            asyncio.create_task(_watch_health(gateway, monitor)),
         ]
         try:
             callbacks.on_ready(ServerInfo(address=address, gateway_status=gateway_status))
@@ -160,10 +160,10 @@ async def _warm_up(server: HttpServer, on_error: Callable[[BaseException], None]
         on_error(error)
 
 
-async def _watch_troubles(gateway: Gateway, monitor: TroubleMonitor) -> None:
+async def _watch_health(gateway: Gateway, monitor: HealthMonitor) -> None:
     while True:
         monitor.check(await gateway.status())
-        await asyncio.sleep(_TROUBLE_INTERVAL_S)
+        await asyncio.sleep(_HEALTH_INTERVAL_S)
 
 
 class _Signals:

@@ -113,7 +113,13 @@ def test_parameters_reach_the_gateway_by_their_chat_names(
         service_tier="auto",
         extra_headers={"X-Session-Id": "s1", "anthropic-beta": "some-beta"},
         # of older clients; the current one no longer declares them
-        extra_body={"flowai": {"cache": False}, "temperature": 0.5, "top_p": 0.9, "top_k": 5},
+        extra_body={
+            "flowai": {"cache": False},
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "top_k": 5,
+            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        },
     )
     ask = gateway.asks[0]
     assert ask.params == {
@@ -419,7 +425,10 @@ def content(*blocks: dict[str, Any]) -> dict[str, Any]:
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "`enabled` is not supported"),
         ({"mcp_servers": [{"type": "url", "name": "x", "url": "y"}]}, "`mcp_servers`"),
         ({"container": "c"}, "`container` is not supported"),
-        ({"context_management": {"edits": []}}, "`context_management` is not supported"),
+        (
+            {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+            "`clear_tool_uses_20250919` is not",
+        ),
         ({"service_tier": "priority"}, "`service_tier`"),
         ({"inference_geo": "us"}, "`inference_geo` is not supported"),
         (content({"type": "document", "source": {}}), "`document` is not supported"),

@@ -333,7 +333,7 @@ def test_a_closed_access_log_fails_no_call(project: SampleProject, provider: Scr
         assert process.wait(20) == 0
 
 
-def test_troubles_are_printed_when_they_begin_and_when_they_end(
+def test_a_failing_part_is_printed_when_it_fails_and_when_it_recovers(
     project: SampleProject, provider: ScriptedProvider
 ) -> None:
     provider.answerer = lambda _: Reply(status=401, error={"message": f"wrong key {KEY}", "type": "auth"})
@@ -348,12 +348,12 @@ def test_troubles_are_printed_when_they_begin_and_when_they_end(
         lines.append(process.stderr.readline())
         project.write("registry.yaml", registry)
         lines.append(process.stderr.readline())
-    assert "trouble: provider `127.0.0.1:" in lines[0]
+    assert "degraded: provider `127.0.0.1:" in lines[0]
     assert "refuses the key of model `m`" in lines[0]
     assert KEY not in lines[0]
-    assert "trouble: the new version of the registry is invalid" in lines[1], "the refused key is reported once"
+    assert "degraded: the new version of the registry is invalid" in lines[1], "the refused key is reported once"
     assert "registry.yaml" in lines[1]
-    assert re.search(r"over after \d+ s: the new version of the registry is invalid", lines[2])
+    assert re.search(r"recovered after \d+ s: the new version of the registry is invalid", lines[2])
 
 
 def test_a_disconnected_client_closes_the_provider_s_connection(

@@ -17,8 +17,8 @@ from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
     from flowai.server.app import RequestInfo
+    from flowai.server.health import HealthChange
     from flowai.server.run import ServerInfo
-    from flowai.server.troubles import Trouble
 
 EXAMPLES = examples(
     "flowai serve",
@@ -65,7 +65,7 @@ def command(
         on_ready=screen.ready,
         on_drain=screen.drain,
         on_error=screen.error,
-        on_trouble=screen.trouble,
+        on_health_change=screen.health_change,
         on_request=screen.request if access_log else None,
     )
     served = run_serve(options, callbacks)
@@ -77,7 +77,7 @@ def command(
 
 
 class _ServeScreen:
-    """Prints the address, warnings, troubles, errors and requests; address and requests as JSON with --json."""
+    """Prints the address, warnings, health, errors and requests; address and requests as JSON with --json."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
@@ -103,11 +103,11 @@ class _ServeScreen:
 
         console.print_progress_line(f"shutting down; {formatting.count(call_count, 'call')} under way")
 
-    def trouble(self, trouble: Trouble) -> None:
+    def health_change(self, change: HealthChange) -> None:
         from flowai.cli import console
 
         with suppress(OSError):  # a closed terminal fails no call
-            console.print_progress_line(f"{_now()} {trouble.text}")
+            console.print_progress_line(f"{_now()} {change.text}")
 
     def request(self, request: RequestInfo) -> None:
         at, ms = _now(), round(request.duration_s * 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -86,6 +87,7 @@ def flowai_extension(answer: CompletionResult | StreamStarted) -> FlowaiExtensio
     return FlowaiExtension(**{name: getattr(answer, name) for name in _fields_of(type(answer))})
 
 
+@cache
 def _fields_of(record: type[msgspec.Struct]) -> list[str]:
     return [name for name in FlowaiExtension.__struct_fields__ if name in record.__struct_fields__]
 

@@ -149,6 +149,17 @@ class ThinkingConfig(Body, frozen=True):
     """Accepted without effect."""
 
 
+class ClearThinking(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="clear_thinking_20251015"):
+    """Removal of earlier thinking blocks, of which there are none."""
+
+
+class ContextManagement(Body, frozen=True):
+    """Edits of the conversation; no other is supported."""
+
+    edits: list[ClearThinking]
+    """Accepted without effect."""
+
+
 class MessagesMetadata(Body, frozen=True):
     """Metadata of a request."""
 
@@ -172,6 +183,8 @@ class _Conversation(Body, frozen=True):
     output_config: OutputConfig | None = None
     """Options of the answer."""
     thinking: ThinkingConfig | None = None
+    """Accepted without effect."""
+    context_management: ContextManagement | None = None
     """Accepted without effect."""
     cache_control: CacheControl | None = None
     """Accepted without effect: blocks mark cached prefixes."""
@@ -215,11 +228,11 @@ NO_OP_VALUES: dict[str, tuple[Any, ...]] = {
     "speed": ("standard",),
     "mcp_servers": ([],),
     "container": (),
-    "context_management": (),
 }
 """Unsupported parameters with their values without effect, which are accepted; other values are refused."""
 
 TOOL_TYPES = frozenset({"custom"})
+EDIT_TYPES = frozenset({"clear_thinking_20251015"})
 RESULT_TYPES = frozenset({"text", "image"})
 BLOCK_TYPES = RESULT_TYPES | {"tool_use", "tool_result"}
 """Supported values of `type`."""

@@ -10,6 +10,7 @@ from flowai.server.completion.conversation import Conversation, check_types, dro
 from flowai.server.completion.endpoint import ParsedRequest
 from flowai.server.completion.messages.bodies import (
     BLOCK_TYPES,
+    EDIT_TYPES,
     NO_OP_VALUES,
     RESULT_TYPES,
     TOOL_TYPES,
@@ -110,14 +111,21 @@ def _supported(value: dict[str, Any]) -> dict[str, Any]:
     if isinstance(thinking, dict) and thinking.get("type") == "enabled":
         text = "`thinking`: the type `enabled` is not supported; `output_config.effort` sets the effort"
         raise error_response(400, text, code="unsupported_parameter", param="thinking.type")
+    management = value.get("context_management")
+    if isinstance(management, dict):
+        check_types(management.get("edits"), "context_management.edits", EDIT_TYPES)
     messages = value.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        blocks = message.get("content") if isinstance(message, dict) else None
-        check_types(blocks, f"messages.{index}.content", BLOCK_TYPES)
-        for place, block in enumerate(blocks if isinstance(blocks, list) else ()):
-            if isinstance(block, dict) and block.get("type") == "tool_result":
-                check_types(block.get("content"), f"messages.{index}.content.{place}.content", RESULT_TYPES)
+        if isinstance(message, dict):
+            _check_blocks(message.get("content"), f"messages.{index}.content")
     return value
+
+
+def _check_blocks(blocks: Any, path: str) -> None:  # noqa: ANN401 - JSON is anything
+    check_types(blocks, path, BLOCK_TYPES)
+    for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
+        if isinstance(block, dict) and block.get("type") == "tool_result":
+            check_types(block.get("content"), f"{path}.{index}.content", RESULT_TYPES)
 
 
 def _add_message(message: MessageParam, messages: list[ChatMessage]) -> None:

@@ -1,4 +1,4 @@
-"""Troubles of a running server: each is reported when it begins and when it ends, once."""
+"""Health of a running server: a part that fails is reported once, and once more when it works again."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ _DESCRIPTIONS: Mapping[DegradedReason, str] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
-    """The begin or the end of a trouble."""
+class HealthChange:
+    """A part fails, or works again."""
 
     description: str
     """The part and its problem, one line."""
     reason: str | None = None
-    """Cause, secrets redacted; None at the end."""
+    """Cause, secrets redacted; None when it works again."""
     duration_s: float | None = None
-    """Time since the begin, >= 0; None at the begin."""
+    """Time for which it failed, >= 0; None when it fails."""
 
     @property
     def text(self) -> str:
-        """The trouble in one line."""
+        """The change in one line."""
         if self.duration_s is not None:
-            return f"over after {self.duration_s:.0f} s: {self.description}"
+            return f"recovered after {self.duration_s:.0f} s: {self.description}"
         reason = " ".join((self.reason or "").split())
-        return f"trouble: {self.description}" + (f": {reason}" if reason else "")
+        return f"degraded: {self.description}" + (f": {reason}" if reason else "")
 
 
-class TroubleMonitor:
-    """Reports troubles.
+class HealthMonitor:
+    """Monitor of unavailable parts and refused keys.
 
     Args:
-        report: called at the begin and at the end of each.
+        report: called when a part fails, and when it works again.
         clock_s: monotonic clock, seconds.
     """
 
-    def __init__(self, report: Callable[[Trouble], None], clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: Callable[[HealthChange], None], clock_s: Callable[[], float] = time.monotonic) -> None:
         self._report = report
         self._clock_s = clock_s
         self._parts: dict[str, float] = {}
@@ -62,9 +62,9 @@ class TroubleMonitor:
         """Compare the gateway's unavailable parts with those of the last check."""
         found = {_DESCRIPTIONS.get(part, part): reason for part, reason in status.degraded.items()}
         for description, reason in found.items():
-            self._begin(self._parts, description, reason)
+            self._failed(self._parts, description, reason)
         for description in self._parts.keys() - found.keys():
-            self._end(self._parts, description)
+            self._recovered(self._parts, description)
 
     def add_event(self, event: Event) -> None:
         """Read from a call's attempts whether a provider refuses a key, or accepts it again."""
@@ -73,15 +73,15 @@ class TroubleMonitor:
         for attempt in event.attempts:
             description = f"provider `{attempt.provider}` refuses the key of model `{attempt.model}`"
             if attempt.error_class == AuthError.__name__:
-                self._begin(self._refused_keys, description, attempt.message)
+                self._failed(self._refused_keys, description, attempt.message)
             elif attempt.status == "ok" and description in self._refused_keys:
-                self._end(self._refused_keys, description)
+                self._recovered(self._refused_keys, description)
 
-    def _begin(self, since_s: dict[str, float], description: str, reason: str | None) -> None:
+    def _failed(self, since_s: dict[str, float], description: str, reason: str | None) -> None:
         if description not in since_s:
             since_s[description] = self._clock_s()
-            self._report(Trouble(description=description, reason=reason))
+            self._report(HealthChange(description=description, reason=reason))
 
-    def _end(self, since_s: dict[str, float], description: str) -> None:
+    def _recovered(self, since_s: dict[str, float], description: str) -> None:
         duration_s = max(0.0, self._clock_s() - since_s.pop(description))
-        self._report(Trouble(description=description, duration_s=duration_s))
+        self._report(HealthChange(description=description, duration_s=duration_s))

@@ -1,4 +1,4 @@
-"""Troubles of a server: reported when they begin and when they end, once each."""
+"""Health of a server: a failing part is reported when it fails and when it recovers, once each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from flowai.events import AlertEvent, Attempt, CallEvent
 from flowai.gateway.records import GatewayStatus
-from flowai.server.troubles import TroubleMonitor
+from flowai.server.health import HealthMonitor
 
 if TYPE_CHECKING:
-    from flowai.server.troubles import Trouble
+    from flowai.server.health import HealthChange
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -23,10 +23,10 @@ class Watched:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.lines: list[str] = []
-        self.monitor = TroubleMonitor(self._report, lambda: self.now_s)
+        self.monitor = HealthMonitor(self._report, lambda: self.now_s)
 
-    def _report(self, trouble: Trouble) -> None:
-        self.lines.append(trouble.text)
+    def _report(self, change: HealthChange) -> None:
+        self.lines.append(change.text)
 
     def check(self, **degraded: Any) -> list[str]:
         self.lines.clear()
@@ -51,16 +51,16 @@ def attempt(error: str | None = None, model: str = "m", message: str | None = No
     return Attempt(model=model, provider="openai", status=status, error_class=error, message=message)
 
 
-def test_a_part_is_reported_at_its_begin_and_at_its_end(watched: Watched) -> None:
+def test_a_part_is_reported_when_it_fails_and_when_it_recovers(watched: Watched) -> None:
     assert watched.check() == []
     assert watched.check(state_unavailable="redis\nis away") == [
-        "trouble: the shared state is unreachable: redis is away"
+        "degraded: the shared state is unreachable: redis is away"
     ]
     watched.now_s = 12.0
     assert watched.check(state_unavailable="another reason") == [], "once"
     assert watched.check(cache_unavailable="disk full") == [
-        "trouble: answers cannot be cached: disk full",
-        "over after 12 s: the shared state is unreachable",
+        "degraded: answers cannot be cached: disk full",
+        "recovered after 12 s: the shared state is unreachable",
     ]
     assert watched.check(cache_unavailable="disk full") == []
 
@@ -81,18 +81,18 @@ def test_each_part_has_words_of_its_own(watched: Watched, part: str) -> None:
     assert line.endswith(": why")
 
 
-def test_a_refused_key_is_a_trouble_until_the_model_answers(watched: Watched) -> None:
+def test_a_refused_key_is_reported_until_the_model_answers(watched: Watched) -> None:
     assert watched.call(attempt("ServerError"), attempt()) == []
     assert watched.call(attempt("AuthError", message="wrong key"), attempt(model="n")) == [
-        "trouble: provider `openai` refuses the key of model `m`: wrong key"
+        "degraded: provider `openai` refuses the key of model `m`: wrong key"
     ]
     assert watched.call(attempt("AuthError"), attempt(model="n")) == [], "once"
     assert watched.check() == [], "the check of parts ends no refused key"
     watched.now_s = 3.0
-    assert watched.call(attempt()) == ["over after 3 s: provider `openai` refuses the key of model `m`"]
-    assert watched.call(attempt("AuthError")) == ["trouble: provider `openai` refuses the key of model `m`"]
+    assert watched.call(attempt()) == ["recovered after 3 s: provider `openai` refuses the key of model `m`"]
+    assert watched.call(attempt("AuthError")) == ["degraded: provider `openai` refuses the key of model `m`"]
 
 
-def test_other_events_are_no_trouble(watched: Watched) -> None:
+def test_other_events_report_nothing(watched: Watched) -> None:
     watched.monitor.add_event(AlertEvent(at=AT, cause="auth", message="x"))
     assert watched.lines == []
