@@ -317,7 +317,14 @@ def test_unsupported_parameters_are_refused_by_name(
 
 
 def test_parameters_that_ask_for_nothing_are_accepted(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
-    nothing = {"n": 1, "logprobs": False, "store": False, "seed": None, "service_tier": "auto", "prompt_cache_key": "k"}
+    nothing: dict[str, Any] = {
+        "n": 1,
+        "logprobs": False,
+        "store": False,
+        "seed": None,
+        "service_tier": "auto",
+        "prompt_cache_key": "k",
+    }
     nothing["metadata"] = {"ticket": "7"}
     client.chat.completions.create(model="chat", messages=HELLO, extra_body=nothing)
     assert gateway.asks[0].params == {}

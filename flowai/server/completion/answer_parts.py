@@ -42,7 +42,7 @@ class AnswerPart:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing can follow: a text may always end, arguments end with their JSON object."""
+        """True when nothing needs to follow: a text may always end, arguments end with their JSON object."""
         return self.kind == "text" or _json_object(self.text) is not None
 
     def arguments(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class StreamOptions(Body, frozen=True):
     """Accepted without effect."""
 
 
-class CallOptions(Body, frozen=True):
+class ExtensionOptions(Body, frozen=True):
     """Parameters beyond the protocol's."""
 
     cache: bool = True

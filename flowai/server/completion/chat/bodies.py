@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from flowai.server.schemas.common import (
     Body,
-    CallOptions,
+    ExtensionOptions,
     Metadata,
     ModelName,
     ShortText,
@@ -100,7 +100,7 @@ class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
     """The schema; only with the type `json_schema`."""
 
 
-class ChatOptions(CallOptions, frozen=True):
+class ChatOptions(ExtensionOptions, frozen=True):
     """Parameters beyond OpenAI's."""
 
     on_break: Literal["error", "restart"] = "error"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from flowai.server.schemas.common import Body, CallOptions, ModelName, ShortText, TokenLimit, ToolName
+from flowai.server.schemas.common import Body, ExtensionOptions, ModelName, ShortText, TokenLimit, ToolName
 
 ToolId = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -112,7 +112,7 @@ class ClientTool(Body, frozen=True):
 
 
 class MessagesToolChoice(Body, frozen=True):
-    """Whether the model must call a tool, and which."""
+    """Tool that the model must call, if any."""
 
     type: Literal["auto", "any", "tool", "none"]
     """`auto`, `any`, `none`, or `tool` with a name."""
@@ -179,7 +179,7 @@ class _Conversation(Body, frozen=True):
     tools: Annotated[list[ClientTool], Meta(max_length=128)] | None = None
     """Tools that the model may call; tools that run at a provider are not supported."""
     tool_choice: MessagesToolChoice | None = None
-    """Whether the model must call a tool, and which."""
+    """Tool that the model must call, if any."""
     output_config: OutputConfig | None = None
     """Options of the answer."""
     thinking: ThinkingConfig | None = None
@@ -209,7 +209,7 @@ class MessagesBody(_Conversation, frozen=True, kw_only=True):
     """Stop sequences; the answer does not say which one was met."""
     metadata: MessagesMetadata | None = None
     """Metadata of the request."""
-    flowai: CallOptions | None = None
+    flowai: ExtensionOptions | None = None
     """Parameters beyond Anthropic's."""
 
 

@@ -26,7 +26,7 @@ from flowai.server.completion.messages.bodies import (
 from flowai.server.completion.messages.reply import MessagesFormat
 from flowai.server.errors import error_response
 from flowai.server.http.request_body import decode_body
-from flowai.server.schemas.common import CallOptions, without_nulls
+from flowai.server.schemas.common import ExtensionOptions, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def messages_request(value: dict[str, Any], gateway_status: GatewayStatus, calle
         params=_params(body),
         response_format=_response_format(body),
         user=None if body.metadata is None else body.metadata.user_id,
-        use_cache=(body.flowai or CallOptions()).cache,
+        use_cache=(body.flowai or ExtensionOptions()).cache,
     )
     return ParsedRequest(
         ask=conversation.completion_request(gateway_status, caller),
@@ -210,8 +210,8 @@ def _check_tool_choice(body: MessagesBody | CountTokensBody) -> str | dict[str, 
 
 
 def _response_format(body: MessagesBody) -> dict[str, Any] | None:
-    wanted = None if body.output_config is None else body.output_config.format
-    if wanted is None:
+    output_format = None if body.output_config is None else body.output_config.format
+    if output_format is None:
         return None
-    schema = {"name": _RESPONSE_SCHEMA, "schema": wanted.schema, "strict": True}
+    schema = {"name": _RESPONSE_SCHEMA, "schema": output_format.schema, "strict": True}
     return {"type": "json_schema", "json_schema": schema}

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from flowai.server.schemas.common import (
     Body,
-    CallOptions,
+    ExtensionOptions,
     Metadata,
     ModelName,
     ShortText,
@@ -203,7 +203,7 @@ class ResponsesBody(Body, frozen=True):
     """Accepted and not forwarded: it has no effect on answers."""
     prompt_cache_retention: ShortText | None = None
     """Accepted and not forwarded."""
-    flowai: CallOptions | None = None
+    flowai: ExtensionOptions | None = None
     """Parameters beyond OpenAI's."""
 
 

@@ -29,7 +29,7 @@ from flowai.server.completion.responses.bodies import (
 from flowai.server.completion.responses.reply import ResponsesFormat
 from flowai.server.errors import error_response
 from flowai.server.http.request_body import decode_body
-from flowai.server.schemas.common import CallOptions, without_nulls
+from flowai.server.schemas.common import ExtensionOptions, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ def responses_request(value: dict[str, Any], gateway_status: GatewayStatus, call
         params=_params(body),
         response_format=_response_format(body),
         user=body.user or body.safety_identifier,
-        use_cache=(body.flowai or CallOptions()).cache,
+        use_cache=(body.flowai or ExtensionOptions()).cache,
     )
     return ParsedRequest(
         ask=conversation.completion_request(gateway_status, caller),
@@ -167,10 +167,10 @@ def _tool(tool: FunctionTool) -> dict[str, Any]:
 
 
 def _response_format(body: ResponsesBody) -> dict[str, Any] | None:
-    wanted = None if body.text is None else body.text.format
-    if wanted is None or isinstance(wanted, PlainFormat):
+    text_format = None if body.text is None else body.text.format
+    if text_format is None or isinstance(text_format, PlainFormat):
         return None
-    if not isinstance(wanted, JsonSchemaFormat):
+    if not isinstance(text_format, JsonSchemaFormat):
         return {"type": "json_object"}
-    schema = {name: value for name, value in without_nulls(wanted).items() if name != "type"}
+    schema = {name: value for name, value in without_nulls(text_format).items() if name != "type"}
     return {"type": "json_schema", "json_schema": schema}
