@@ -2,7 +2,7 @@
 
 FlowaiError                     70  never raised directly
 ├── UsageError                   2  the command line names something unknown or contradicts itself
-│   └── UnknownCallError         2  a call is neither of this process nor in the log of today and yesterday
+│   └── CallNotFoundError        2  a call is neither of this process nor in the log of today and yesterday
 ├── ProjectError                 3  a file of the project is missing or wrong
 │   ├── RegistryError            3  registry.yaml or registry.<env>.yaml
 │   ├── PromptError              3  a prompt file, its variables, or prompts.lock
@@ -105,7 +105,7 @@ class UsageError(FlowaiError):
     exit_code = ExitCode.USAGE
 
 
-class UnknownCallError(UsageError):
+class CallNotFoundError(UsageError):
     """A call is neither of this process nor in the log of today and yesterday."""
 
 

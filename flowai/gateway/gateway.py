@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from flowai.errors import FlowaiError, UnknownCallError, UsageError
+from flowai.errors import CallNotFoundError, FlowaiError, UsageError
 from flowai.events import FeedbackEvent, ScoreEvent
 from flowai.gateway.call import CallRunner
 from flowai.gateway.call_event import (
@@ -210,7 +210,7 @@ class Gateway:
 
         Raises:
             UsageError: a text without the verdict `edited`, or that verdict without a text.
-            UnknownCallError: unknown call, with `must_exist`.
+            CallNotFoundError: unknown call, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
         if (text is not None) != (verdict == "edited"):
@@ -226,7 +226,7 @@ class Gateway:
         )
         call = await self._find_call(call_id)
         if must_exist and call is None:
-            raise _unknown_call(call_id)
+            raise _call_not_found(call_id)
         runtime.event_writer.write(with_call_fields(event, call, runtime.reloader.snapshot.registry))
 
     async def score(
@@ -251,7 +251,7 @@ class Gateway:
 
         Raises:
             UsageError: no name, or a score outside 0 to 1.
-            UnknownCallError: unknown call, with `must_exist`.
+            CallNotFoundError: unknown call, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
         event = validate_score(
@@ -267,7 +267,7 @@ class Gateway:
         )
         runtime = await self._runtime()
         if must_exist and await self._find_call(call_id) is None:
-            raise _unknown_call(call_id)
+            raise _call_not_found(call_id)
         runtime.event_writer.write(event)
 
     async def explain(self, call_id: str) -> Explanation:
@@ -277,7 +277,7 @@ class Gateway:
             call_id: a call of this process, or of today's or yesterday's log.
 
         Raises:
-            UnknownCallError: unknown call.
+            CallNotFoundError: unknown call.
         """
         runtime = await self._runtime()
         explanation = self._recent_calls.get(call_id)
@@ -287,7 +287,7 @@ class Gateway:
             )
         event = await self._find_call(call_id)
         if event is None:
-            raise _unknown_call(call_id)
+            raise _call_not_found(call_id)
         return Explanation(event=event)
 
     async def reload(self) -> None:
@@ -403,8 +403,8 @@ class Gateway:
         return await asyncio.to_thread(runtime.find_call, call_id)
 
 
-def _unknown_call(call_id: str) -> UnknownCallError:
-    return UnknownCallError(
+def _call_not_found(call_id: str) -> CallNotFoundError:
+    return CallNotFoundError(
         f"no call `{call_id}` in this process or in the log of today and yesterday",
         hint="read older calls from the event log",
     )

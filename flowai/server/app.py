@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route, Router
 
-from flowai.errors import FlowaiError, UnknownCallError, UsageError
+from flowai.errors import CallNotFoundError, FlowaiError, UsageError
 from flowai.providers.tokens import TokenCounter
 from flowai.server.auth import caller_of, check_browser, validate_headers
 from flowai.server.completion.chat.request import chat_request
@@ -329,7 +329,7 @@ def _call_errors() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        status, code = (404, "call_not_found") if isinstance(error, UnknownCallError) else (400, None)
+        status, code = (404, "call_not_found") if isinstance(error, CallNotFoundError) else (400, None)
         raise error_response(status, error.what, code=code, param="call_id") from None
 
 

@@ -13,8 +13,8 @@ from support.scripted_replies import Reply
 from flowai.errors import (
     AllModelsFailedError,
     BudgetError,
+    CallNotFoundError,
     InvalidRequestError,
-    UnknownCallError,
     UsageError,
 )
 from flowai.gateway.call_event import user_hash
@@ -248,7 +248,7 @@ def test_feedback_on_an_unknown_call_is_refused_on_request(project: Sample) -> N
         async with project.gateway() as gateway:
             answer = await gateway.complete("chat", HELLO)
             await gateway.feedback(answer.call_id, verdict="saved", must_exist=True)
-            with pytest.raises(UnknownCallError, match="no call `another`"):
+            with pytest.raises(CallNotFoundError, match="no call `another`"):
                 await gateway.feedback("another", verdict="saved", must_exist=True)
 
     asyncio.run(asked())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.gateway_projects import HELLO, KEY, Sample, sample
 
-from flowai.errors import InfrastructureError, UnknownCallError, UsageError
+from flowai.errors import CallNotFoundError, InfrastructureError, UsageError
 from flowai.events import ScoreEvent
 from flowai.gateway.sync_gateway import SyncGateway
 
@@ -61,7 +61,7 @@ def test_a_score_of_an_unknown_call_is_refused_on_request(project: Sample) -> No
     answer = project.ask()
     with SyncGateway(project.root, settings=project.settings()) as gateway:
         gateway.score(answer.call_id, name="tone", passed=True, must_exist=True)
-        with pytest.raises(UnknownCallError):
+        with pytest.raises(CallNotFoundError):
             gateway.score("another", name="tone", passed=True, must_exist=True)
     assert [score.call_id for score in project.logged(ScoreEvent)] == [answer.call_id]
 

@@ -49,7 +49,7 @@ def command(
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Serve the features over HTTP with OpenAI's and Anthropic's APIs.
+    """Serve the features over HTTP, as OpenAI and Anthropic do.
 
     Routes: /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/models, /v1/feedback, /v1/score.
     Exits gracefully on SIGTERM or Ctrl-C; a second signal ends it at once.
