@@ -445,6 +445,7 @@ def content(*blocks: dict[str, Any]) -> dict[str, Any]:
         ({"max_tokens": None}, "`max_tokens` is missing"),
         ({"tool_choice": {"type": "tool"}, "tools": TOOLS}, "`name` is required"),
         ({"temperature": 1.5}, "temperature"),
+        ({"stop_sequences": ["a", "b", "c", "d", "e"]}, "stop_sequences"),
         ({"system": "x", "messages": [], "prompt_variables": {}}, "exclude each other"),
         ({"top_q": 1}, "`top_q` is not supported"),
         ({"flowai": {"on_break": "restart"}}, "`flowai.on_break` is not supported"),

@@ -116,15 +116,16 @@ class PartStream:
         yield PartEvent(step="closed", part=part)
 
     def _append(self, part: AnswerPart, text: str) -> Iterator[PartEvent]:
-        is_new = part.index < 0 and not any(part is held for held in self._held)
+        if part.index >= 0 and part is not self._open:
+            if text.strip():
+                raise _malformed(f"the tool call `{part.name}` went on after its end")
+            return
         part.pieces.append(text)
-        if is_new:
-            yield from self._begin(part)
-        elif part is self._open:
+        if part is self._open:
             if text:
                 yield PartEvent(step="added", part=part, text=text)
-        elif part.index >= 0 and text.strip():
-            raise _malformed(f"the tool call `{part.name}` went on after its end")
+        elif not any(part is held for held in self._held):
+            yield from self._begin(part)
 
     def _begin(self, part: AnswerPart) -> Iterator[PartEvent]:
         """Open a part if the one before it is complete, else hold it back."""

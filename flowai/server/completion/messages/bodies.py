@@ -205,8 +205,8 @@ class MessagesBody(_Conversation, frozen=True, kw_only=True):
     """0 to 1."""
     top_k: Annotated[int, Meta(ge=1, le=1 << 31)] | None = None
     """Number of most likely tokens to choose from; not every provider supports it."""
-    stop_sequences: Annotated[list[str], Meta(max_length=64)] | None = None
-    """Stop sequences; the answer does not say which one was met."""
+    stop_sequences: Annotated[list[str], Meta(max_length=4)] | None = None
+    """Up to four stop sequences, which every provider accepts; the answer does not say which one was met."""
     metadata: MessagesMetadata | None = None
     """Metadata of the request."""
     flowai: ExtensionOptions | None = None
