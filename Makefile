@@ -63,6 +63,7 @@ test-latest: ## run the tests with the newest versions that pyproject.toml allow
 
 test-services: $(VENV)/.installed-dev ## run the tests that need a real server
 	@command -v redis-server >/dev/null || { echo "no redis-server here: install Debian's package of that name"; exit 1; }
+	@npm ci --silent --prefix tests/node_clients || echo "no clients for Node: their tests are skipped"
 	FLOWAI_TEST_SERVICES=1 $(BIN)/python -m pytest -m "service or browser"
 
 # PyTorch is pinned by version alone: its builds differ between platforms, and PyPI's brings several GB of CUDA.

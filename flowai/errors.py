@@ -2,6 +2,7 @@
 
 FlowaiError                     70  never raised directly
 ├── UsageError                   2  the command line names something unknown or contradicts itself
+│   └── CallNotFoundError        2  a call is neither of this process nor in the log of today and yesterday
 ├── ProjectError                 3  a file of the project is missing or wrong
 │   ├── RegistryError            3  registry.yaml or registry.<env>.yaml
 │   ├── PromptError              3  a prompt file, its variables, or prompts.lock
@@ -102,6 +103,10 @@ class UsageError(FlowaiError):
     """The command line names something unknown or contradicts itself."""
 
     exit_code = ExitCode.USAGE
+
+
+class CallNotFoundError(UsageError):
+    """A call is neither of this process nor in the log of today and yesterday."""
 
 
 class ProjectError(FlowaiError):

@@ -73,7 +73,8 @@ class CallRunner:
             if hit is not None:
                 outcome = self._from_cache(hit)
                 yield self._started(outcome.model, is_degraded=False, outcome=outcome)
-                yield TextChunk(text=outcome.completion.text, tool_calls=outcome.completion.tool_calls)
+                calls = ({"index": index, **call} for index, call in enumerate(outcome.completion.tool_calls))
+                yield TextChunk(text=outcome.completion.text, tool_calls=tuple(calls))  # as deltas
                 yield outcome
                 return
         await self._warm_up()
@@ -174,6 +175,8 @@ class CallRunner:
             feature=plan.resolved.name,
             release=plan.release,
             variant=plan.variant,
+            experiment=plan.experiment,
+            arm=plan.arm,
             model=model,
             degraded=is_degraded,
             disclaimer=plan.resolved.disclaimer if is_degraded else None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from flowai.errors import FlowaiError, UsageError
+from flowai.errors import CallNotFoundError, FlowaiError, UsageError
 from flowai.events import FeedbackEvent, ScoreEvent
 from flowai.gateway.call import CallRunner
 from flowai.gateway.call_event import (
@@ -191,7 +191,13 @@ class Gateway:
         return await runtime.client.embed(EmbedRequest(endpoint=endpoint, texts=tuple(texts)))
 
     async def feedback(
-        self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
+        self,
+        call_id: str,
+        *,
+        verdict: FeedbackVerdict,
+        text: str | None = None,
+        user: str | None = None,
+        must_exist: bool = False,
     ) -> None:
         """Store a user's feedback on an answer; it is in the log when this returns.
 
@@ -200,9 +206,11 @@ class Gateway:
             verdict: the feedback.
             text: the edited answer; stored only if the feature's `log_content` allows it.
             user: the user; only a hash is stored.
+            must_exist: refuse calls that are neither of this process nor in the log of today and yesterday.
 
         Raises:
             UsageError: a text without the verdict `edited`, or that verdict without a text.
+            CallNotFoundError: unknown call, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
         if (text is not None) != (verdict == "edited"):
@@ -216,12 +224,20 @@ class Gateway:
             text=text,
             user_hash=user_hash(user),
         )
-        runtime.event_writer.write(
-            with_call_fields(event, await self._find_call(call_id), runtime.reloader.snapshot.registry)
-        )
+        call = await self._find_call(call_id)
+        if must_exist and call is None:
+            raise _call_not_found(call_id)
+        runtime.event_writer.write(with_call_fields(event, call, runtime.reloader.snapshot.registry))
 
     async def score(
-        self, call_id: str, *, name: str, passed: bool, score: float | None = None, judge: str | None = None
+        self,
+        call_id: str,
+        *,
+        name: str,
+        passed: bool,
+        score: float | None = None,
+        judge: str | None = None,
+        must_exist: bool = False,
     ) -> None:
         """Store a judge's score of an answer; it is in the log when this returns.
 
@@ -231,22 +247,28 @@ class Gateway:
             passed: the answer is free of it; the last score of a call under one name counts.
             score: the judge's confidence in that, 0 to 1; None for a judge without one.
             judge: the judge; None where it does not matter.
+            must_exist: refuse calls that are neither of this process nor in the log of today and yesterday.
 
         Raises:
             UsageError: no name, or a score outside 0 to 1.
+            CallNotFoundError: unknown call, with `must_exist`.
             InfrastructureError: the event log cannot be written.
         """
-        event = ScoreEvent(
-            call_id=call_id,
-            at=self._settings.now(),
-            origin=self._origin,
-            name=name,
-            passed=passed,
-            score=score,
-            judge=judge,
+        event = validate_score(
+            ScoreEvent(
+                call_id=call_id,
+                at=self._settings.now(),
+                origin=self._origin,
+                name=name,
+                passed=passed,
+                score=score,
+                judge=judge,
+            )
         )
         runtime = await self._runtime()
-        runtime.event_writer.write(validate_score(event))
+        if must_exist and await self._find_call(call_id) is None:
+            raise _call_not_found(call_id)
+        runtime.event_writer.write(event)
 
     async def explain(self, call_id: str) -> Explanation:
         """Return the full record of a call: every attempt and its reason.
@@ -255,7 +277,7 @@ class Gateway:
             call_id: a call of this process, or of today's or yesterday's log.
 
         Raises:
-            UsageError: unknown call.
+            CallNotFoundError: unknown call.
         """
         runtime = await self._runtime()
         explanation = self._recent_calls.get(call_id)
@@ -265,10 +287,7 @@ class Gateway:
             )
         event = await self._find_call(call_id)
         if event is None:
-            raise UsageError(
-                f"no call `{call_id}` in this process or in the log of today and yesterday",
-                hint="read older calls from the event log",
-            )
+            raise _call_not_found(call_id)
         return Explanation(event=event)
 
     async def reload(self) -> None:
@@ -382,6 +401,13 @@ class Gateway:
             return explanation.event
         runtime = await self._runtime()
         return await asyncio.to_thread(runtime.find_call, call_id)
+
+
+def _call_not_found(call_id: str) -> CallNotFoundError:
+    return CallNotFoundError(
+        f"no call `{call_id}` in this process or in the log of today and yesterday",
+        hint="read older calls from the event log",
+    )
 
 
 def _closed_error() -> UsageError:

@@ -117,6 +117,8 @@ class StreamStarted(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     """The release that serves; None without a feature."""
     variant: Variant | None = None
     """The rollout's variant; None outside rollouts."""
+    experiment: str | None = None
+    arm: str | None = None
     model: str
     """Registry name of the model that answers."""
     degraded: bool = False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.datastructures import Headers
@@ -12,9 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route, Router
 
-from flowai.errors import FlowaiError, UsageError
+from flowai.errors import CallNotFoundError, FlowaiError, UsageError
+from flowai.providers.tokens import TokenCounter
 from flowai.server.auth import caller_of, check_browser, validate_headers
-from flowai.server.chat import ChatEndpoint, chat_request, unknown_model
+from flowai.server.completion.chat.request import chat_request
+from flowai.server.completion.conversation import unknown_model
+from flowai.server.completion.endpoint import CompletionEndpoint
+from flowai.server.completion.messages.reply import TokenCountReply, error_object
+from flowai.server.completion.messages.request import chat_messages, chat_tools, count_tokens_body, messages_request
+from flowai.server.completion.responses.request import responses_request
 from flowai.server.errors import (
     CLIENT_GONE,
     INTERNAL_ERROR,
@@ -28,25 +37,40 @@ from flowai.server.http.request_body import decode_body, read_json_object
 from flowai.server.http.response_writer import ResponseWriter, send_whole
 from flowai.server.openapi import openapi_document
 from flowai.server.prometheus import CONTENT_TYPE, Metrics
-from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody
-from flowai.server.schemas.responses import ID_PREFIX, ModelReply, ModelsReply, embeddings_reply
+from flowai.server.schemas.common import call_id_of
+from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody, ScoreBody
+from flowai.server.schemas.responses import ModelReply, ModelsReply, embeddings_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from flowai.gateway.records import GatewayStatus
     from flowai.server.auth import Caller
+    from flowai.server.completion.endpoint import ParsedRequest
     from flowai.server.protocol import GatewayProtocol
 
 _JSON = {"content-type": "application/json"}
-_ROUTES = frozenset(
-    {"/v1/chat/completions", "/v1/embeddings", "/v1/models", "/v1/feedback", "/healthz", "/readyz", "/metrics"}
-    | {"/openapi.json"}
-)
+_MESSAGES = "/v1/messages"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WITHOUT_KEY = frozenset({"/healthz", "/readyz"})  # probes send no key; without one the response contains no names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestInfo:
+    """An answered request, for the access log."""
+
+    method: str
+    """An HTTP method, or `other`."""
+    route: str
+    """One of the server's paths, without query, or `other`."""
+    status: int
+    """499 when the caller disconnected."""
+    duration_s: float
+    """From the head of the request to the end of the answer, >= 0."""
+    model: str | None
+    """The feature or model that was called; None without a call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +83,8 @@ class AppOptions:
     """Time until a caller that does not read its response counts as gone, > 0."""
     on_bug: Callable[[BaseException], None] = lambda _: None
     """Called with an unexpected exception; the caller gets no details of it."""
+    on_request: Callable[[RequestInfo], None] | None = None
+    """Called with every answered request."""
 
 
 class GatewayApp:
@@ -70,19 +96,32 @@ class GatewayApp:
         self.in_flight = InFlightRequests()
         self.is_warm = False
         self._metrics = Metrics()
-        self._chat_endpoint = ChatEndpoint(gateway, self._metrics)
+        self._completions = CompletionEndpoint(gateway, self._metrics)
+        self._tokens = TokenCounter()
         self._openapi = msgspec.json.encode(openapi_document())
+        posts: dict[str, Callable[[Request, ResponseWriter], Awaitable[None]]] = {
+            "/v1/chat/completions": partial(self._complete, chat_request),
+            "/v1/responses": partial(self._complete, responses_request),
+            _MESSAGES: partial(self._complete, messages_request),
+            f"{_MESSAGES}/count_tokens": self._count_tokens,
+            "/v1/embeddings": self._embeddings,
+            "/v1/feedback": self._feedback,
+            "/v1/score": self._score,
+        }
+        gets: dict[str, Callable[[Request, ResponseWriter], Awaitable[None]]] = {
+            "/v1/models": self._models,
+            "/v1/models/{name}": self._model,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._prometheus,
+            "/openapi.json": self._document,
+        }
+        self._routes = frozenset({*posts, *gets})
         self._router = Router(
             [
-                Route("/v1/chat/completions", self._asgi(self._chat), methods=["POST"]),
-                Route("/v1/embeddings", self._asgi(self._embeddings), methods=["POST"]),
-                Route("/v1/feedback", self._asgi(self._feedback), methods=["POST"]),
-                Route("/v1/models", self._asgi(self._models), methods=["GET"]),
-                Route("/v1/models/{name}", self._asgi(self._model), methods=["GET"]),
-                Route("/healthz", self._asgi(self._healthz), methods=["GET"]),
-                Route("/readyz", self._asgi(self._readyz), methods=["GET"]),
-                Route("/metrics", self._asgi(self._prometheus), methods=["GET"]),
-                Route("/openapi.json", self._asgi(self._document), methods=["GET"]),
+                Route(path, _Endpoint(work), methods=[method])
+                for method, works in (("POST", posts), ("GET", gets))
+                for path, work in works.items()
             ],
             redirect_slashes=False,
             default=_not_found,
@@ -101,15 +140,23 @@ class GatewayApp:
         except Exception as bug:  # noqa: BLE001 - the outermost handler: any other exception is a bug
             self._options.on_bug(bug)
             if not writer.has_begun:
-                await send_whole(writer, INTERNAL_ERROR.status, INTERNAL_ERROR.all_headers(), INTERNAL_ERROR.body())
+                await _send_error(INTERNAL_ERROR, scope["path"], writer)
             else:
                 await writer.end()
         finally:
-            self._metrics.requested(
-                route=_route(scope["path"]),
-                method=scope["method"] if scope["method"] in _METHODS else "other",
-                status=status,
-                duration_s=time.perf_counter() - started_s,
+            self._finished(scope, status, time.perf_counter() - started_s)
+
+    def _finished(self, scope: Scope, status: int, duration_s: float) -> None:
+        """Count the request and report it; callers can request any path and method, so that both are of a fixed set."""
+        route = scope["path"] if scope["path"] in self._routes else "other"
+        if route == "other" and scope["path"].startswith("/v1/models/"):
+            route = "/v1/models/{name}"
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requested(route=route, method=method, status=status, duration_s=duration_s)
+        if self._options.on_request is not None:
+            model = scope.get("flowai.model")
+            self._options.on_request(
+                RequestInfo(method=method, route=route, status=status, duration_s=duration_s, model=model)
             )
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, writer: ResponseWriter) -> int:
@@ -126,7 +173,7 @@ class GatewayApp:
         else:
             return writer.status or 500
         if not writer.has_begun:
-            await send_whole(writer, problem.status, problem.all_headers(), problem.body())
+            await _send_error(problem, scope["path"], writer)
         return writer.status or problem.status
 
     async def _check(self, scope: Scope) -> None:
@@ -143,16 +190,31 @@ class GatewayApp:
                 raise
             scope["flowai.caller"] = None
 
-    def _asgi(self, endpoint: Callable[[Request, ResponseWriter], Awaitable[None]]) -> ASGIApp:
-        """Return an ASGI application: the router expects that a plain function returns a response."""
-        return _Endpoint(endpoint)
-
-    async def _chat(self, request: Request, writer: ResponseWriter) -> None:
+    async def _complete(
+        self,
+        parse: Callable[[dict[str, Any], GatewayStatus, Caller], ParsedRequest],
+        request: Request,
+        writer: ResponseWriter,
+    ) -> None:
         gateway_status, caller = _request_state(request)
         with self.in_flight.slot(gateway_status.serve.max_concurrency) as slot:
-            chat = chat_request(await read_json_object(request, gateway_status.serve), gateway_status, caller)
+            parsed = parse(await read_json_object(request, gateway_status.serve), gateway_status, caller)
+            request.scope["flowai.model"] = parsed.ask.feature or parsed.ask.model
             slot.watch_disconnect(request.receive)
-            await self._chat_endpoint.answer(chat, slot, writer)
+            await self._completions.answer(parsed, slot, writer)
+
+    async def _count_tokens(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
+        with self.in_flight.slot(gateway_status.serve.max_concurrency):
+            body = count_tokens_body(await read_json_object(request, gateway_status.serve))
+            known = gateway_status.features | gateway_status.models
+            if body.model not in known:
+                raise unknown_model(body.model, known)
+            request.scope["flowai.model"] = body.model
+            tools = msgspec.json.encode(chat_tools(body.tools)).decode() if body.tools else ""
+            messages = [*chat_messages(body), {"content": tools}] if tools else chat_messages(body)
+            count = await asyncio.to_thread(self._tokens.count, messages)
+            await send_whole(writer, 200, _JSON, msgspec.json.encode(TokenCountReply(input_tokens=count)))
 
     async def _embeddings(self, request: Request, writer: ResponseWriter) -> None:
         gateway_status, _ = _request_state(request)
@@ -160,6 +222,7 @@ class GatewayApp:
             body = decode_body(await read_json_object(request, gateway_status.serve), EmbeddingsBody)
             if body.model not in gateway_status.models:
                 raise unknown_model(body.model, gateway_status.models)
+            request.scope["flowai.model"] = body.model
             slot.watch_disconnect(request.receive)
             texts = (body.input,) if isinstance(body.input, str) else tuple(body.input)
             vectors = await self._gateway.embed(body.model, texts)
@@ -170,12 +233,24 @@ class GatewayApp:
         gateway_status, _ = _request_state(request)
         with self.in_flight.slot(gateway_status.serve.max_concurrency):
             body = decode_body(await read_json_object(request, gateway_status.serve), FeedbackBody)
-            call_id = body.call_id.removeprefix(ID_PREFIX)
-            try:
-                await self._gateway.feedback(call_id, verdict=body.verdict, text=body.text, user=body.user)
-            except UsageError as error:
-                raise error_response(400, error.what, param="call_id") from None
+            call_id = call_id_of(body.call_id)
+            with _call_errors():
+                await self._gateway.feedback(
+                    call_id, verdict=body.verdict, text=body.text, user=body.user, must_exist=True
+                )
             self._metrics.feedback_received(body.verdict)
+            await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
+
+    async def _score(self, request: Request, writer: ResponseWriter) -> None:
+        gateway_status, _ = _request_state(request)
+        with self.in_flight.slot(gateway_status.serve.max_concurrency):
+            body = decode_body(await read_json_object(request, gateway_status.serve), ScoreBody)
+            call_id = call_id_of(body.call_id)
+            with _call_errors():
+                await self._gateway.score(
+                    call_id, name=body.name, passed=body.passed, score=body.score, judge=body.judge, must_exist=True
+                )
+            self._metrics.score_received(passed=body.passed)
             await send_whole(writer, 200, _JSON, msgspec.json.encode({"status": "recorded", "call_id": call_id}))
 
     async def _models(self, request: Request, writer: ResponseWriter) -> None:
@@ -224,6 +299,8 @@ class GatewayApp:
 
 
 class _Endpoint:
+    """An ASGI application: the router expects that a plain function returns a response."""
+
     def __init__(self, work: Callable[[Request, ResponseWriter], Awaitable[None]]) -> None:
         self._work = work
 
@@ -239,11 +316,21 @@ def _model_reply(name: str, gateway_status: GatewayStatus) -> ModelReply:
     return ModelReply(id=name, owned_by="flowai:feature" if name in gateway_status.features else "flowai:model")
 
 
-def _route(path: str) -> str:
-    """Return the route for metrics, one of a fixed set: callers can request any path."""
-    if path in _ROUTES:
-        return path
-    return "/v1/models/{name}" if path.startswith("/v1/models/") else "other"
+async def _send_error(problem: ErrorResponse, path: str, writer: ResponseWriter) -> None:
+    """Send an error in the shape of the path's protocol."""
+    is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
+    body = msgspec.json.encode(error_object(problem)) if is_anthropic else problem.body()
+    await send_whole(writer, problem.status, problem.all_headers(), body)
+
+
+@contextmanager
+def _call_errors() -> Iterator[None]:
+    """Turn errors of feedback and scores into errors of their call: 404 for an unknown one."""
+    try:
+        yield
+    except UsageError as error:
+        status, code = (404, "call_not_found") if isinstance(error, CallNotFoundError) else (400, None)
+        raise error_response(status, error.what, code=code, param="call_id") from None
 
 
 async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:

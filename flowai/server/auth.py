@@ -105,12 +105,15 @@ def caller_of(headers: Headers, keys: Mapping[str, ServeKey], *, is_local: bool)
 
 
 def _tenant_by_key(headers: Headers, keys: Mapping[str, ServeKey]) -> str:
+    """Return the tenant of the key in `Authorization` (OpenAI's clients) or in `X-Api-Key` (Anthropic's)."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     tenant = tenant_of(key.strip(), keys) if scheme.lower() == "bearer" else None
+    if tenant is None and "x-api-key" in headers:
+        tenant = tenant_of(headers["x-api-key"].strip(), keys)
     if tenant is None:
         raise error_response(
             401,
-            "send a valid key as `authorization: Bearer ...`",
+            "send a valid key as `authorization: Bearer ...` or as `x-api-key`",
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )

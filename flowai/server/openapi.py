@@ -8,20 +8,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flowai import __version__
-from flowai.server.schemas.requests import NO_OP_VALUES, ChatBody, EmbeddingsBody, FeedbackBody
-from flowai.server.schemas.responses import ChatReply, ChunkReply, EmbeddingsReply, ModelReply, ModelsReply
+from flowai.server.completion.chat.bodies import NO_OP_VALUES as CHAT_NO_OP_VALUES
+from flowai.server.completion.chat.bodies import ChatBody
+from flowai.server.completion.chat.reply import ChatReply, ChunkReply
+from flowai.server.completion.messages.bodies import NO_OP_VALUES as MESSAGES_NO_OP_VALUES
+from flowai.server.completion.messages.bodies import CountTokensBody, MessagesBody
+from flowai.server.completion.messages.reply import MessageReply, TokenCountReply
+from flowai.server.completion.responses.bodies import NO_OP_VALUES as RESPONSES_NO_OP_VALUES
+from flowai.server.completion.responses.bodies import ResponsesBody
+from flowai.server.completion.responses.reply import ResponseReply
+from flowai.server.schemas.requests import EmbeddingsBody, FeedbackBody, ScoreBody
+from flowai.server.schemas.responses import EmbeddingsReply, ModelReply, ModelsReply
 from flowai.storage.json_schema import schema_components
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-_RECORDS = (ChatBody, EmbeddingsBody, FeedbackBody, ChatReply, ChunkReply, EmbeddingsReply, ModelReply, ModelsReply)
+_RECORDS = (
+    *(ChatBody, ResponsesBody, MessagesBody, CountTokensBody, EmbeddingsBody, FeedbackBody, ScoreBody),
+    *(ChatReply, ChunkReply, ResponseReply, MessageReply, TokenCountReply, EmbeddingsReply, ModelReply, ModelsReply),
+)
 _REF = "#/components/schemas/"
 _ERRORS: Mapping[str, str] = {
     "400": "invalid parameter or variables, or above the context's length, the content policy or the token budget",
     "401": "missing or unknown key",
     "403": "request from a page of another site",
-    "404": "no such feature, model or path",
+    "404": "no such feature, model, call or path",
     "405": "method not allowed for this path",
     "408": "the body did not arrive in time",
     "413": "the body is too long",
@@ -38,10 +50,14 @@ _ANSWER_HEADERS: Mapping[str, str] = {
     "X-Flowai-Call-Id": "id of the call, for feedback and the event log",
     "X-Flowai-Release": "the release that served",
     "X-Flowai-Variant": "variant of the rollout",
+    "X-Flowai-Experiment": "name of the experiment",
+    "X-Flowai-Arm": "arm of the experiment",
     "X-Flowai-Model": "name of the model in the registry; a stream that restarts may end with another",
     "X-Flowai-Degraded": "`true` when the last resort answers, else `false`",
     "X-Flowai-Disclaimer": "text for the user with a degraded answer; percent-encoded UTF-8 beyond printable ASCII",
     "X-Flowai-Cache": "`miss`, `exact` or `semantic`",
+    "X-Flowai-Json-Valid": "whether the answer is the requested JSON; not at a stream's start",
+    "X-Flowai-Cost-Usd": "cost of the call, US dollars; not at a stream's start",
 }
 
 
@@ -52,14 +68,42 @@ def openapi_document() -> dict[str, Any]:
         "info": {
             "title": "flowai",
             "version": __version__,
-            "description": "An OpenAI-compatible gateway: fallback, canary and caching by changing a base URL.",
+            "description": "A gateway for OpenAI's and Anthropic's clients: change a base URL for fallback and canary.",
         },
         "paths": {
-            "/v1/chat/completions": {"post": _chat()},
+            "/v1/chat/completions": {
+                "post": _completion(
+                    "complete a chat with a feature or a model",
+                    ("ChatReply", "ChatBody"),
+                    "a ChunkReply, or `[DONE]` at the end; a stream that fails ends with an Error, without `[DONE]`",
+                ),
+            },
+            "/v1/responses": {
+                "post": _completion(
+                    "create a response with a feature or a model (OpenAI's Responses API)",
+                    ("ResponseReply", "ResponsesBody"),
+                    "an event of the Responses API; a stream that fails ends with `error` and `response.failed`",
+                ),
+            },
+            "/v1/messages": {
+                "post": _anthropic(
+                    _completion(
+                        "create a message with a feature or a model (Anthropic's Messages API)",
+                        ("MessageReply", "MessagesBody"),
+                        "an event of the Messages API; a stream that fails ends with `error`",
+                    )
+                ),
+            },
+            "/v1/messages/count_tokens": {
+                "post": _anthropic(
+                    _operation("count the tokens of a message", "TokenCountReply", "CountTokensBody", tag="models")
+                ),
+            },
             "/v1/embeddings": {
                 "post": _operation("embed texts", "EmbeddingsReply", "EmbeddingsBody", tag="models"),
             },
-            "/v1/feedback": {"post": _feedback()},
+            "/v1/feedback": {"post": _recorded("record feedback on an answer", "FeedbackBody")},
+            "/v1/score": {"post": _recorded("record a judge's score of an answer", "ScoreBody")},
             "/v1/models": {"get": _operation("list features and models", "ModelsReply", tag="models")},
             "/v1/models/{name}": {"get": _model()},
             "/healthz": {"get": _plain("check that the process runs", _object("status"), tag="operation")},
@@ -69,28 +113,36 @@ def openapi_document() -> dict[str, Any]:
         },
         "components": {
             "schemas": _schemas(),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
-        "security": [{}, {"key": []}],
+        "security": [{}, {"key": []}, {"x-api-key": []}],
     }
 
 
 def _schemas() -> dict[str, Any]:
     """Return the schemas of all records, with the dependencies between their fields."""
     _, schemas = schema_components(_RECORDS, ref_template=_REF + "{name}")
-    chat = schemas["ChatBody"]
-    for name, values in NO_OP_VALUES.items():
-        chat["properties"][name] = {"enum": [*values, None], "description": "no other value is supported"}
-    chat["oneOf"] = [
-        {
-            "required": ["messages"],
-            "properties": {"messages": {"type": "array", "minItems": 1}, "prompt_variables": {"type": "null"}},
-        },
-        {
-            "required": ["prompt_variables"],
-            "properties": {"messages": {"enum": [None, []]}, "prompt_variables": {"type": "object"}},
-        },
+    for body, no_op_values, messages, extra in (
+        ("ChatBody", CHAT_NO_OP_VALUES, {"type": "array", "minItems": 1}, ()),
+        ("ResponsesBody", RESPONSES_NO_OP_VALUES, {"type": ["string", "array"], "minItems": 1}, ("instructions",)),
+        ("MessagesBody", MESSAGES_NO_OP_VALUES, {"type": "array", "minItems": 1}, ("system",)),
+    ):
+        for name, values in no_op_values.items():
+            schemas[body]["properties"][name] = {"enum": [*values, None], "description": "no other value is supported"}
+        schemas[body]["oneOf"] = _messages_or_variables(
+            "input" if body == "ResponsesBody" else "messages", messages, extra
+        )
+    for name, values in MESSAGES_NO_OP_VALUES.items():
+        schemas["CountTokensBody"]["properties"][name] = {"enum": [*values, None]}
+    schemas["InputMessage"]["required"].remove("type")  # clients leave it out
+    schemas["MessagesToolChoice"]["oneOf"] = [
+        {"required": ["name"], "properties": {"type": {"const": "tool"}, "name": {"type": "string"}}},
+        {"properties": {"type": {"enum": ["auto", "any", "none"]}, "name": {"type": "null"}}},
     ]
+    chat = schemas["ChatBody"]
     chat["if"] = {"required": ["stream_options"], "properties": {"stream_options": {"type": "object"}}}
     chat["then"] = {"required": ["stream"], "properties": {"stream": {"const": True}}}
     schemas["ResponseFormat"]["oneOf"] = [
@@ -116,23 +168,56 @@ def _schemas() -> dict[str, Any]:
             }
         },
     }
+    schemas["AnthropicError"] = {
+        "type": "object",
+        "required": ["type", "error"],
+        "properties": {
+            "type": {"const": "error"},
+            "error": {
+                "type": "object",
+                "required": ["type", "message"],
+                "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    }
     return schemas
 
 
-def _chat() -> dict[str, Any]:
-    operation = _operation("complete a chat with a feature or a model", "ChatReply", "ChatBody", tag="models")
+def _messages_or_variables(name: str, messages: dict[str, Any], others: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the alternatives of a body: messages under their name, or a prompt's variables without the others."""
+    absent: dict[str, Any] = {other: {"type": "null"} for other in others}
+    return [
+        {"required": [name], "properties": {name: messages, "prompt_variables": {"type": "null"}}},
+        {
+            "required": ["prompt_variables"],
+            "properties": {name: {"enum": [None, []]}, "prompt_variables": {"type": "object"}, **absent},
+        },
+    ]
+
+
+def _completion(summary: str, records: tuple[str, str], event_text: str) -> dict[str, Any]:
+    """Build the operation of a completion; `records` are those of reply and body."""
+    operation = _operation(summary, *records, tag="models")
     success = operation["responses"]["200"]
     success["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _ANSWER_HEADERS.items()
     }
-    text = "a ChunkReply, or `[DONE]` at the end; a stream that fails ends with an Error, without `[DONE]`"
-    event = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string", "description": text}}}
+    data = {"type": "string", "description": event_text}
+    event = {"type": "object", "required": ["data"], "properties": {"event": {"type": "string"}, "data": data}}
     success["content"]["text/event-stream"] = {"itemSchema": event}  # with `stream: true`
     return operation
 
 
-def _feedback() -> dict[str, Any]:
-    operation = _operation("record feedback on an answer", "FeedbackBody", "FeedbackBody", tag="feedback")
+def _anthropic(operation: dict[str, Any]) -> dict[str, Any]:
+    """Set Anthropic's error object as the body of all errors."""
+    for status in _ERRORS:
+        schema = operation["responses"][status]["content"]["application/json"]["schema"]
+        schema["$ref"] = _REF + "AnthropicError"
+    return operation
+
+
+def _recorded(summary: str, body: str) -> dict[str, Any]:
+    operation = _operation(summary, body, body, tag="feedback")
     operation["responses"]["200"]["content"]["application/json"]["schema"] = _object("status", "call_id")
     return operation
 

@@ -53,6 +53,9 @@ class Metrics:
             "flowai_cost_usd", "Cost of answers with a known price, US dollars.", by_call, registry=self._registry
         )
         self._feedback = Counter("flowai_feedback", "Feedback by verdict.", ("verdict",), registry=self._registry)
+        self._scores = Counter(
+            "flowai_scores", "Scores by whether the answer passed.", ("passed",), registry=self._registry
+        )
         self._requests = Counter(
             "flowai_http_requests", "HTTP requests.", ("route", "method", "status"), registry=self._registry
         )
@@ -113,6 +116,10 @@ class Metrics:
     def feedback_received(self, verdict: str) -> None:
         """Count one piece of feedback."""
         self._feedback.labels(verdict).inc()
+
+    def score_received(self, *, passed: bool) -> None:
+        """Count one score."""
+        self._scores.labels("true" if passed else "false").inc()
 
     def requested(self, *, route: str, method: str, status: int, duration_s: float) -> None:
         """Count an HTTP request.

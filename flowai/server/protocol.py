@@ -30,9 +30,28 @@ class GatewayProtocol(Protocol):
         ...
 
     async def feedback(
-        self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
+        self,
+        call_id: str,
+        *,
+        verdict: FeedbackVerdict,
+        text: str | None = None,
+        user: str | None = None,
+        must_exist: bool = False,
     ) -> None:
         """Record a user's feedback on an answer."""
+        ...
+
+    async def score(
+        self,
+        call_id: str,
+        *,
+        name: str,
+        passed: bool,
+        score: float | None = None,
+        judge: str | None = None,
+        must_exist: bool = False,
+    ) -> None:
+        """Record a judge's score of an answer."""
         ...
 
     async def status(self) -> GatewayStatus:

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from flowai.gateway.gateway import Gateway
     from flowai.gateway.records import GatewayStatus
+    from flowai.server.app import RequestInfo
+    from flowai.server.health import HealthChange, HealthMonitor
     from flowai.server.http_server import HttpServer
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_HEALTH_INTERVAL_S = 0.5
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # names that the registry accepts
 
 
@@ -48,6 +52,22 @@ class ServerInfo:
     address: str
     """`http://127.0.0.1:8080`."""
     gateway_status: GatewayStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeCallbacks:
+    """Reports of a running server."""
+
+    on_ready: Callable[[ServerInfo], None]
+    """Called when the server accepts calls."""
+    on_drain: Callable[[int], None]
+    """Called with the number of running calls when the server accepts no more."""
+    on_error: Callable[[BaseException], None]
+    """Called with errors that callers do not see: unexpected exceptions, and a local model that does not start."""
+    on_health_change: Callable[[HealthChange], None] = lambda _: None
+    """Called when a part of the gateway fails, and when it works again."""
+    on_request: Callable[[RequestInfo], None] | None = None
+    """Called with every answered request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,41 +102,27 @@ def create_key(tenant: str) -> NewKey:
     return NewKey(key=key, tenant=tenant, lines=lines)
 
 
-def run_serve(
-    options: ServeOptions,
-    *,
-    on_ready: Callable[[ServerInfo], None],
-    on_drain: Callable[[int], None],
-    on_error: Callable[[BaseException], None],
-) -> ServeResult:
+def run_serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResult:
     """Serve until SIGTERM or SIGINT; a second signal ends at once.
-
-    Args:
-        options: options of the command.
-        on_ready: called when the server accepts calls.
-        on_drain: called with the number of running calls when the server accepts no more.
-        on_error: called with errors that callers do not see: unexpected exceptions, and a local model that does not
-            start.
 
     Raises:
         UsageError: other machines can reach the address and the registry has no keys; no such address.
         InfrastructureError: the port is in use.
         ProjectError: a file of the project is wrong.
     """
-    return asyncio.run(_serve(options, on_ready, on_drain, on_error))
+    return asyncio.run(_serve(options, callbacks))
 
 
-async def _serve(
-    options: ServeOptions,
-    on_ready: Callable[[ServerInfo], None],
-    on_drain: Callable[[int], None],
-    on_error: Callable[[BaseException], None],
-) -> ServeResult:
+async def _serve(options: ServeOptions, callbacks: ServeCallbacks) -> ServeResult:
     from flowai.gateway.gateway import Gateway
+    from flowai.gateway.runtime import RuntimeOptions
     from flowai.server.app import AppOptions
+    from flowai.server.health import HealthMonitor
     from flowai.server.http_server import HttpServer
 
-    async with Gateway(options.start, env=options.env, origin="serve") as gateway:
+    monitor = HealthMonitor(callbacks.on_health_change)
+    settings = RuntimeOptions(on_event=monitor.add_event)
+    async with Gateway(options.start, env=options.env, origin="serve", settings=settings) as gateway:
         gateway_status = await gateway.status()
         is_local = is_loopback(options.host)
         if not is_local and not gateway_status.serve.keys:
@@ -124,20 +130,25 @@ async def _serve(
                 f"other machines can reach `{options.host}`, but the registry has no keys",
                 hint="create one with `flowai serve --new-key TENANT` and add its lines to the registry",
             )
-        app_options = AppOptions(is_local=is_local, on_bug=on_error)
+        app_options = AppOptions(is_local=is_local, on_bug=callbacks.on_error, on_request=callbacks.on_request)
         server = HttpServer(gateway, host=options.host, port=options.port, options=app_options)
         signals = _Signals()
         address = await server.start()
-        warm_up_task = asyncio.create_task(_warm_up(server, on_error))  # after the port is open: nothing waits for it
+        # after the port is open: nothing waits for them
+        background_tasks = [
+            asyncio.create_task(_warm_up(server, callbacks.on_error)),
+            asyncio.create_task(_watch_health(gateway, monitor)),
+        ]
         try:
-            on_ready(ServerInfo(address=address, gateway_status=gateway_status))
+            callbacks.on_ready(ServerInfo(address=address, gateway_status=gateway_status))
             await signals.first.wait()
-            on_drain(len(server.app.in_flight))
+            callbacks.on_drain(len(server.app.in_flight))
             return ServeResult(cut_count=await _drain(server, options.drain_s, signals))
         finally:
-            warm_up_task.cancel()
-            with suppress(asyncio.CancelledError):
-                await warm_up_task
+            for task in background_tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await server.stop()
             signals.remove_handlers()
 
@@ -147,6 +158,12 @@ async def _warm_up(server: HttpServer, on_error: Callable[[BaseException], None]
         await server.warm_up()
     except FlowaiError as error:  # calls that need the same will fail with it
         on_error(error)
+
+
+async def _watch_health(gateway: Gateway, monitor: HealthMonitor) -> None:
+    while True:
+        monitor.check(await gateway.status())
+        await asyncio.sleep(_HEALTH_INTERVAL_S)
 
 
 class _Signals:

@@ -10,7 +10,7 @@ import pytest
 from support.gateway_projects import HELLO, PROMPT, Sample, sample
 from support.scripted_replies import Reply
 
-from flowai.gateway.records import CompletionResult
+from flowai.gateway.records import CompletionResult, StreamStarted
 from flowai.gateway.routing.assignment import BUCKET_COUNT, assign_arm, assign_variant, bucket
 
 if TYPE_CHECKING:
@@ -218,8 +218,10 @@ def test_feedback_and_streams_have_the_arm(experimental: Sample) -> None:
     async def said() -> CompletionResult:
         async with experimental.gateway() as gateway:
             items = [item async for item in gateway.stream("chat", HELLO, user="ann")]
-            answer = items[-1]
+            started, answer = items[0], items[-1]
+            assert isinstance(started, StreamStarted)
             assert isinstance(answer, CompletionResult)
+            assert (started.experiment, started.arm) == (answer.experiment, answer.arm)
             await gateway.feedback(answer.call_id, verdict="saved")
             return answer
 

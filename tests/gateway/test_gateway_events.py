@@ -13,6 +13,7 @@ from support.scripted_replies import Reply
 from flowai.errors import (
     AllModelsFailedError,
     BudgetError,
+    CallNotFoundError,
     InvalidRequestError,
     UsageError,
 )
@@ -240,6 +241,18 @@ def test_feedback_has_the_call_s_fields(project: Sample) -> None:
     assert unknown.call_id == "of another time"
     assert unknown.feature is None
     assert unknown.release is None
+
+
+def test_feedback_on_an_unknown_call_is_refused_on_request(project: Sample) -> None:
+    async def asked() -> None:
+        async with project.gateway() as gateway:
+            answer = await gateway.complete("chat", HELLO)
+            await gateway.feedback(answer.call_id, verdict="saved", must_exist=True)
+            with pytest.raises(CallNotFoundError, match="no call `another`"):
+                await gateway.feedback("another", verdict="saved", must_exist=True)
+
+    asyncio.run(asked())
+    assert [event.verdict for event in project.feedback] == ["saved"]
 
 
 def test_an_edited_text_is_logged_only_with_log_content(project: Sample) -> None:

@@ -118,6 +118,18 @@ def test_tool_calls_are_in_chunks_and_in_the_result(project: Sample) -> None:
     assert answer.tool_calls[0]["function"] == {"name": "weather", "arguments": '{"city": "Bonn"}'}
 
 
+def test_cached_tool_calls_are_streamed_as_deltas(project: Sample) -> None:
+    project.feature(cache={"kind": "exact"})
+    called = (("call_1", "weather", "{}"), ("call_2", "weather", "{}"))
+    project.providers["main"].default = Reply(text="", tool_calls=called, finish_reason="tool_calls")
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    stream(project, params={"tools": [tool]})
+    items, _, answer = stream(project, params={"tools": [tool]})
+    assert answer.cache == "exact"
+    deltas = [delta for item in items if isinstance(item, TextChunk) for delta in item.tool_calls]
+    assert [(delta["index"], delta["id"]) for delta in deltas] == [(0, "call_1"), (1, "call_2")]
+
+
 def test_before_the_first_text_a_broken_stream_falls_back_unnoticed(project: Sample) -> None:
     project.providers["main"].default = Reply(status=503)
     project.providers["other"].default = Reply(fault="role_only")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.gateway_projects import HELLO, KEY, Sample, sample
 
-from flowai.errors import InfrastructureError, UsageError
+from flowai.errors import CallNotFoundError, InfrastructureError, UsageError
 from flowai.events import ScoreEvent
 from flowai.gateway.sync_gateway import SyncGateway
 
@@ -55,6 +55,15 @@ def test_the_sync_gateway_scores_calls_of_other_processes_too(project: Sample) -
     assert score.name == "tone"
     assert score.passed is True
     assert KEY not in str(score)
+
+
+def test_a_score_of_an_unknown_call_is_refused_on_request(project: Sample) -> None:
+    answer = project.ask()
+    with SyncGateway(project.root, settings=project.settings()) as gateway:
+        gateway.score(answer.call_id, name="tone", passed=True, must_exist=True)
+        with pytest.raises(CallNotFoundError):
+            gateway.score("another", name="tone", passed=True, must_exist=True)
+    assert [score.call_id for score in project.logged(ScoreEvent)] == [answer.call_id]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+MESSAGES = "/v1/messages"
 GOOD = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+VALID: dict[str, dict[str, Any]] = {
+    CHAT: GOOD,
+    RESPONSES: {"model": "chat", "input": [{"role": "user", "content": "hi"}]},
+    MESSAGES: GOOD | {"max_tokens": 9},
+    f"{MESSAGES}/count_tokens": GOOD,
+}
+SCORE = {"call_id": "c1", "name": "hallucination", "passed": True}
 KEY = "sk-flowai-" + "1a" * 32
 KEYS = Serve(keys={"one": ServeKey(tenant="acme", sha256=hash_of(KEY))})
 
@@ -48,10 +57,10 @@ def server(shared: tuple[ScriptedGateway, ServedGateway], gateway: ScriptedGatew
     return shared[1]
 
 
-def post(server: ServedGateway, body: bytes | None = None, /, **headers: str) -> httpx.Response:
-    content = json.dumps(GOOD).encode() if body is None else body
+def post(server: ServedGateway, body: bytes | None = None, /, *, path: str = CHAT, **headers: str) -> httpx.Response:
+    content = json.dumps(VALID[path]).encode() if body is None else body
     named = {"content-type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    return server.http.post(CHAT, content=content, headers=named)
+    return server.http.post(path, content=content, headers=named)
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
@@ -59,6 +68,15 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     assert set(error) == {"message", "type", "param", "code"}
     assert "Traceback" not in answer.text
     return answer.status_code, error["code"]
+
+
+def anthropic_problem(answer: httpx.Response) -> tuple[int, str]:
+    body = answer.json()
+    assert set(body) == {"type", "error"}
+    assert body["type"] == "error"
+    assert set(body["error"]) == {"type", "message"}
+    assert "Traceback" not in answer.text
+    return answer.status_code, body["error"]["type"]
 
 
 @contextmanager
@@ -100,7 +118,7 @@ def head(length: int, *lines: str, path: str = CHAT) -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize(
+INVALID_BODIES = pytest.mark.parametrize(
     "body",
     [
         b"",
@@ -122,8 +140,33 @@ def head(length: int, *lines: str, path: str = CHAT) -> bytes:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_bodies_other_than_json_objects_are_refused(server: ServedGateway, body: bytes) -> None:
-    assert problem(post(server, body)) == (400, "invalid_json")
+
+
+@INVALID_BODIES
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, "/v1/score"])
+def test_bodies_other_than_json_objects_are_refused(server: ServedGateway, path: str, body: bytes) -> None:
+    assert problem(post(server, body, path=path)) == (400, "invalid_json")
+
+
+@INVALID_BODIES
+@pytest.mark.parametrize("path", [MESSAGES, f"{MESSAGES}/count_tokens"])
+def test_anthropics_clients_read_the_refusal_of_such_bodies(server: ServedGateway, path: str, body: bytes) -> None:
+    assert anthropic_problem(post(server, body, path=path)) == (400, "invalid_request_error")
+
+
+def test_limits_of_size_and_time_have_each_protocols_shape(server: ServedGateway, gateway: ScriptedGateway) -> None:
+    gateway.limit(Serve(max_body_bytes=1024))
+    long_body = b'"' + b"x" * 5000 + b'"'
+    assert problem(post(server, long_body, path=RESPONSES)) == (413, "body_too_large")
+    assert anthropic_problem(post(server, long_body, path=MESSAGES)) == (413, "request_too_large")
+    assert anthropic_problem(post(server, path=MESSAGES, content_type="text/plain")) == (415, "invalid_request_error")
+    gateway.limit(Serve(body_timeout="0.2s"))
+    with connected(server) as line:
+        line.sendall(head(100, path=MESSAGES) + b'{"model"')
+        answer = until_closed(line)
+    assert b" 408 " in answer
+    assert answer.endswith(b"}}")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"] == "error"
 
 
 def test_the_last_of_duplicate_keys_counts(server: ServedGateway, gateway: ScriptedGateway) -> None:
@@ -143,24 +186,41 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = (
-    "model",
-    "messages",
-    "prompt_variables",
-    "stream",
-    "stop",
-    "tools",
-    "tool_choice",
-    "response_format",
-    "flowai",
+FIELDS = {
+    CHAT: ("stop", "response_format", "messages"),
+    RESPONSES: ("input", "instructions", "text", "reasoning", "include", "background"),
+    MESSAGES: ("messages", "system", "thinking", "output_config", "mcp_servers", "stop_sequences"),
+    f"{MESSAGES}/count_tokens": ("messages", "system"),
+}
+COMMON_FIELDS = ("model", "prompt_variables", "stream", "tools", "tool_choice", "metadata", "flowai")
+ITEMS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "text", "function", "custom", "function_call", "tool_result", "tool_use", 1])},
+    optional={
+        "role": st.sampled_from(["user", "assistant", "tool"]) | JSON,
+        "content": JSON,
+        "name": JSON,
+        "arguments": JSON,
+        "call_id": st.text(max_size=3) | JSON,
+        "input": JSON,
+        "source": JSON,
+        "output": JSON,
+    },
 )
+NESTED = st.lists(ITEMS | st.fixed_dictionaries({"role": st.just("user"), "content": st.lists(ITEMS)}), max_size=3)
 
 
-@settings(max_examples=200, deadline=None)
-@given(changes=st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))
-def test_any_values_get_a_response(shared: tuple[ScriptedGateway, ServedGateway], changes: dict[str, Any]) -> None:
-    body = json.dumps(GOOD | changes, ensure_ascii=True).encode()
-    assert post(shared[1], body).status_code in {200, 400, 404}
+@pytest.mark.parametrize("path", list(VALID))
+def test_any_values_get_a_response(shared: tuple[ScriptedGateway, ServedGateway], path: str) -> None:
+    shared[0].reset()
+    fields = st.sampled_from(COMMON_FIELDS + FIELDS[path])
+
+    @settings(max_examples=200, deadline=None)
+    @given(changes=st.dictionaries(fields, JSON | NESTED, max_size=3))
+    def ask(changes: dict[str, Any]) -> None:
+        body = json.dumps(VALID[path] | changes, ensure_ascii=True).encode()
+        assert post(shared[1], body, path=path).status_code in {200, 400, 404}
+
+    ask()
 
 
 def test_a_long_body_is_refused_before_it_is_read(server: ServedGateway, gateway: ScriptedGateway) -> None:
@@ -406,6 +466,25 @@ def test_unknown_paths_and_methods_get_error_objects(server: ServedGateway) -> N
 def test_an_upgrade_is_not_followed(server: ServedGateway) -> None:
     lines = b"GET /v1/models HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n"
     assert raw(server, lines).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"name": ""}, "name"),
+        ({"passed": 1}, "passed"),
+        ({"score": 1.5}, "score"),
+        ({"score": True}, "score"),
+        ({"call_id": ""}, "call_id"),
+        ({"note": "x"}, "note"),
+    ],
+)
+def test_invalid_scores_are_refused(
+    server: ServedGateway, gateway: ScriptedGateway, change: dict[str, Any], param: str
+) -> None:
+    answer = server.http.post("/v1/score", json=SCORE | change)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert gateway.scored == []
 
 
 def test_secrets_in_errors_are_redacted(server: ServedGateway, gateway: ScriptedGateway) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.scripted_gateway import WHOLE, ScriptedGateway, ServedGateway, served
 
-from flowai.errors import ServerError
+from flowai.errors import CallNotFoundError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,3 +126,15 @@ def test_feedback_is_recorded(gateway: ScriptedGateway, server: ServedGateway) -
     assert gateway.noted == [("c1", "edited", "better", "u")]
     assert server.http.post("/v1/feedback", json={"call_id": "c1", "verdict": "meh"}).status_code == 400
     assert samples(server.http)["flowai_feedback_total{verdict=edited}"] == 1
+
+
+def test_scores_are_recorded(gateway: ScriptedGateway, server: ServedGateway) -> None:
+    body = {"call_id": "resp_c1", "name": "hallucination", "passed": False, "score": 0.25, "judge": "j"}
+    assert server.http.post("/v1/score", json=body).json() == {"status": "recorded", "call_id": "c1"}
+    assert gateway.scored == [("c1", "hallucination", False, 0.25, "j")]
+    assert samples(server.http)["flowai_scores_total{passed=false}"] == 1
+    gateway.fail = CallNotFoundError("no call")
+    for path, unknown in (("score", body), ("feedback", {"call_id": "c2", "verdict": "saved"})):
+        answer = server.http.post(f"/v1/{path}", json=unknown)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "call_not_found")
+        assert answer.json()["error"]["param"] == "call_id"

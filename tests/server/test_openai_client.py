@@ -66,7 +66,16 @@ def test_a_complete_answer(client: openai.OpenAI) -> None:
 
 
 def test_headers_describe_how_the_answer_was_obtained(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
-    gateway.answer = msgspec.structs.replace(WHOLE, degraded=True, disclaimer="Gekürzt\r\nX-Evil: 1", cache="exact")
+    gateway.answer = msgspec.structs.replace(
+        WHOLE,
+        degraded=True,
+        disclaimer="Gekürzt\r\nX-Evil: 1",
+        cache="exact",
+        experiment="tone",
+        arm="B",
+        json_valid=False,
+        cost_usd=1e-7,
+    )
     headers = client.chat.completions.with_raw_response.create(model="chat", messages=HELLO).headers
     assert headers["x-flowai-call-id"] == "c1"
     assert headers["x-flowai-release"] == "v1"
@@ -74,6 +83,10 @@ def test_headers_describe_how_the_answer_was_obtained(gateway: ScriptedGateway, 
     assert headers["x-flowai-model"] == "m"
     assert headers["x-flowai-degraded"] == "true"
     assert headers["x-flowai-cache"] == "exact"
+    assert headers["x-flowai-experiment"] == "tone"
+    assert headers["x-flowai-arm"] == "B"
+    assert headers["x-flowai-json-valid"] == "false"
+    assert headers["x-flowai-cost-usd"] == "0.0000001"
     assert headers["x-flowai-disclaimer"] == "Gek%C3%BCrzt%0D%0AX-Evil: 1"
     assert "x-evil" not in headers
 
@@ -98,10 +111,19 @@ def test_a_stream_with_usage_ends_with_a_chunk_of_it(client: openai.OpenAI) -> N
     assert chunks[-1].usage.completion_tokens == 2
 
 
-def test_a_streams_headers_are_known_before_its_text(client: openai.OpenAI) -> None:
+def test_a_streams_headers_are_known_before_its_text(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
+    gateway.started = msgspec.structs.replace(gateway.started, experiment="tone", arm="B")
+    gateway.answer = msgspec.structs.replace(WHOLE, json_valid=True)
     with client.chat.completions.with_streaming_response.create(model="chat", messages=HELLO, stream=True) as answer:
         assert answer.headers["x-flowai-model"] == "m"
         assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["x-flowai-arm"] == "B"
+        assert "x-flowai-cost-usd" not in answer.headers
+        lines = list(answer.iter_lines())
+    assert '"arm":"B"' in lines[0]
+    end = next(line for line in reversed(lines) if '"flowai":' in line)
+    assert '"cost_usd":0.001' in end
+    assert '"json_valid":true' in end
 
 
 def test_the_clients_own_accumulator_understands_tool_calls(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
@@ -295,7 +317,15 @@ def test_unsupported_parameters_are_refused_by_name(
 
 
 def test_parameters_that_ask_for_nothing_are_accepted(gateway: ScriptedGateway, client: openai.OpenAI) -> None:
-    nothing = {"n": 1, "logprobs": False, "store": False, "seed": None, "service_tier": "auto", "prompt_cache_key": "k"}
+    nothing: dict[str, Any] = {
+        "n": 1,
+        "logprobs": False,
+        "store": False,
+        "seed": None,
+        "service_tier": "auto",
+        "prompt_cache_key": "k",
+    }
+    nothing["metadata"] = {"ticket": "7"}
     client.chat.completions.create(model="chat", messages=HELLO, extra_body=nothing)
     assert gateway.asks[0].params == {}
 

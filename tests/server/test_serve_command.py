@@ -222,13 +222,14 @@ def test_a_port_in_use_is_an_infrastructure_error(
 def test_the_port_is_open_before_litellm_is_imported(project: SampleProject) -> None:
     script = (
         "import sys\n"
-        "from flowai.server.run import ServeOptions, run_serve\n"
+        "from flowai.server.run import ServeCallbacks, ServeOptions, run_serve\n"
         "import os, signal\n"
         "from pathlib import Path\n"
         "def ready(serving):\n"
         "    print('litellm' in sys.modules)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "run_serve(ServeOptions(start=Path.cwd(), port=0), on_ready=ready, on_drain=lambda _: None, on_error=print)\n"
+        "callbacks = ServeCallbacks(on_ready=ready, on_drain=lambda _: None, on_error=print)\n"
+        "run_serve(ServeOptions(start=Path.cwd(), port=0), callbacks)\n"
     )
     environ = {**os.environ, "SCRIPTED_KEY": KEY}
     done = subprocess.run(
@@ -260,6 +261,99 @@ def test_provider_errors_are_logged_without_secrets(project: SampleProject, prov
         assert "registry.yaml" in degraded["registry_invalid"]
         assert http.post("/v1/chat/completions", json=body).status_code == 200, "the last good registry serves"
         assert 'flowai_degraded{kind="registry_invalid"} 1.0' in http.get("/metrics").text
+
+
+def test_all_protocols_reach_one_provider(project: SampleProject, provider: ScriptedProvider) -> None:
+    import anthropic
+
+    provider.answerer = lambda _: Reply(text="one two")
+    with (
+        serving(project) as (_, address),
+        client_of(address) as openai_client,
+        anthropic.Anthropic(base_url=address, api_key="unused", max_retries=0) as anthropic_client,
+        httpx.Client(base_url=address, timeout=60) as http,
+    ):
+        chat = openai_client.chat.completions.create(model="chat", messages=HELLO, metadata={"k": "v"})
+        assert chat.choices[0].message.content == "one two"
+        response = openai_client.responses.create(model="chat", input="hi", instructions="be brief")
+        assert response.output_text == "one two"
+        with openai_client.responses.stream(model="chat", input="hi") as stream:
+            streamed = stream.get_final_response()
+        assert streamed.output_text == "one two"
+        message = anthropic_client.messages.create(model="chat", max_tokens=99, system="be brief", messages=HELLO)
+        assert message.to_dict()["content"][0]["text"] == "one two"  # type: ignore[index]
+        with anthropic_client.messages.stream(model="chat", max_tokens=9, messages=HELLO) as anthropic_stream:
+            assert "".join(anthropic_stream.text_stream) == "one two"
+
+        ids = [chat.id, response.id, streamed.id, message.id]
+        for answer_id in ids:
+            feedback = http.post("/v1/feedback", json={"call_id": answer_id, "verdict": "accepted"})
+            score = http.post("/v1/score", json={"call_id": answer_id, "name": "tone", "passed": True, "score": 0.5})
+            assert (feedback.status_code, score.status_code) == (200, 200), feedback.text + score.text
+        for path, body in (("feedback", {"verdict": "saved"}), ("score", {"name": "tone", "passed": True})):
+            unknown = http.post(f"/v1/{path}", json={"call_id": "resp_of_another_year", **body})
+            assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "call_not_found")
+    events = [
+        json.loads(line)
+        for path in (project.root / ".flowai" / "events").rglob("*.jsonl")
+        for line in path.read_bytes().splitlines()
+    ]
+    assert sum(event["kind"] == "call" for event in events) == 5
+    assert sorted(event["call_id"] for event in events if event["kind"] == "score") == sorted(
+        answer_id.partition("-")[2] or answer_id.partition("_")[2] for answer_id in ids
+    )
+
+
+def test_the_access_log_names_the_request_and_nothing_secret(
+    project: SampleProject, provider: ScriptedProvider
+) -> None:
+    provider.answerer = lambda _: Reply()
+    secret = {"authorization": "Bearer sk-secret-of-a-caller-0123456789"}
+    with serving(project, "--access-log") as (process, address), httpx.Client(base_url=address, timeout=60) as http:
+        http.post("/v1/chat/completions?key=secret", json={"model": "chat", "messages": HELLO}, headers=secret)
+        http.get("/made-up/secret?key=secret")
+        assert process.stdout is not None
+        lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert [(line["method"], line["route"], line["status"], line["model"]) for line in lines] == [
+        ("POST", "/v1/chat/completions", 200, "chat"),
+        ("GET", "other", 404, None),
+    ]
+    assert all(line.keys() == {"at", "method", "route", "status", "ms", "model"} for line in lines)
+    assert "secret" not in json.dumps(lines)
+
+
+def test_a_closed_access_log_fails_no_call(project: SampleProject, provider: ScriptedProvider) -> None:
+    provider.answerer = lambda _: Reply()
+    with serving(project, "--access-log") as (process, address), httpx.Client(base_url=address, timeout=60) as http:
+        assert process.stdout is not None
+        process.stdout.close()
+        for _ in range(3):
+            assert http.post("/v1/chat/completions", json={"model": "chat", "messages": HELLO}).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_failing_part_is_printed_when_it_fails_and_when_it_recovers(
+    project: SampleProject, provider: ScriptedProvider
+) -> None:
+    provider.answerer = lambda _: Reply(status=401, error={"message": f"wrong key {KEY}", "type": "auth"})
+    registry = (project.root / "registry.yaml").read_text(encoding="utf-8")
+    with serving(project) as (process, address), httpx.Client(base_url=address, timeout=60) as http:
+        assert process.stderr is not None
+        body = {"model": "chat", "messages": HELLO}
+        for _ in range(2):
+            assert http.post("/v1/chat/completions", json=body).status_code == 502
+        lines = [process.stderr.readline()]
+        project.write("registry.yaml", "models: [nonsense\n")
+        lines.append(process.stderr.readline())
+        project.write("registry.yaml", registry)
+        lines.append(process.stderr.readline())
+    assert "degraded: provider `127.0.0.1:" in lines[0]
+    assert "refuses the key of model `m`" in lines[0]
+    assert KEY not in lines[0]
+    assert "degraded: the new version of the registry is invalid" in lines[1], "the refused key is reported once"
+    assert "registry.yaml" in lines[1]
+    assert re.search(r"recovered after \d+ s: the new version of the registry is invalid", lines[2])
 
 
 def test_a_disconnected_client_closes_the_provider_s_connection(

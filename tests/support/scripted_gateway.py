@@ -81,6 +81,7 @@ class ScriptedGateway:
     on_breaks: list[OnStreamBreak] = field(default_factory=list)
     embedded: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     noted: list[tuple[str, str, str | None, str | None]] = field(default_factory=list)
+    scored: list[tuple[str, str, bool, float | None, str | None]] = field(default_factory=list)
     cancelled: int = 0
     begun: threading.Event = field(default_factory=threading.Event)
 
@@ -134,11 +135,33 @@ class ScriptedGateway:
         return Embeddings(vectors=vectors, input_tokens=3, cost_usd=0.0)
 
     async def feedback(
-        self, call_id: str, *, verdict: FeedbackVerdict, text: str | None = None, user: str | None = None
+        self,
+        call_id: str,
+        *,
+        verdict: FeedbackVerdict,
+        text: str | None = None,
+        user: str | None = None,
+        must_exist: bool = False,
     ) -> None:
+        assert must_exist
         if self.fail is not None:
             raise self.fail
         self.noted.append((call_id, verdict, text, user))
+
+    async def score(
+        self,
+        call_id: str,
+        *,
+        name: str,
+        passed: bool,
+        score: float | None = None,
+        judge: str | None = None,
+        must_exist: bool = False,
+    ) -> None:
+        assert must_exist
+        if self.fail is not None:
+            raise self.fail
+        self.scored.append((call_id, name, passed, score, judge))
 
     async def status(self) -> GatewayStatus:
         return self.stands

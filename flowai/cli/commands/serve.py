@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +13,17 @@ import typer
 
 from flowai.cli.help_format import examples
 from flowai.cli.options import Env, JsonOption
+from flowai.timestamps import format_rfc3339
 
 if TYPE_CHECKING:
+    from flowai.server.app import RequestInfo
+    from flowai.server.health import HealthChange
     from flowai.server.run import ServerInfo
 
 EXAMPLES = examples(
     "flowai serve",
     "flowai serve --host 0.0.0.0 --port 8000 --env prod",
+    "flowai serve --access-log",
     "flowai serve --new-key acme",
 )
 
@@ -38,22 +45,30 @@ def command(
         str | None,
         typer.Option("--new-key", metavar="TENANT", help="Create a key for a tenant, show it once, and exit."),
     ] = None,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Print one line per request to stdout.")] = False,
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Serve the features over HTTP with OpenAI's API.
+    """Serve the features over HTTP, as OpenAI and Anthropic do.
 
-    Routes: /v1/chat/completions, /v1/embeddings, /v1/models, /v1/feedback. Exits gracefully on SIGTERM or Ctrl-C; a
-    second signal ends it at once.
+    Routes: /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, /v1/models, /v1/feedback, /v1/score.
+    Exits gracefully on SIGTERM or Ctrl-C; a second signal ends it at once.
     """
-    from flowai.server.run import ServeOptions, run_serve
+    from flowai.server.run import ServeCallbacks, ServeOptions, run_serve
 
     if new_key is not None:
         _show_new_key(new_key, json=json)
         return
     options = ServeOptions(start=Path.cwd(), env=env, host=host, port=port, drain_s=_seconds(drain))
     screen = _ServeScreen(json=json)
-    served = run_serve(options, on_ready=screen.ready, on_drain=screen.drain, on_error=screen.error)
+    callbacks = ServeCallbacks(
+        on_ready=screen.ready,
+        on_drain=screen.drain,
+        on_error=screen.error,
+        on_health_change=screen.health_change,
+        on_request=screen.request if access_log else None,
+    )
+    served = run_serve(options, callbacks)
     if served.cut_count:
         from flowai.cli import console
         from flowai.rendering import formatting
@@ -62,7 +77,7 @@ def command(
 
 
 class _ServeScreen:
-    """Prints the address, warnings and errors; the address as JSON with --json."""
+    """Prints the address, warnings, health, errors and requests; address and requests as JSON with --json."""
 
     def __init__(self, *, json: bool) -> None:
         self._json = json
@@ -88,6 +103,27 @@ class _ServeScreen:
 
         console.print_progress_line(f"shutting down; {formatting.count(call_count, 'call')} under way")
 
+    def health_change(self, change: HealthChange) -> None:
+        from flowai.cli import console
+
+        with suppress(OSError):  # a closed terminal fails no call
+            console.print_progress_line(f"{_now()} {change.text}")
+
+    def request(self, request: RequestInfo) -> None:
+        at, ms = _now(), round(request.duration_s * 1000)
+        if self._json:
+            import msgspec
+
+            facts = {"at": at, "method": request.method, "route": request.route, "status": request.status}
+            line = msgspec.json.encode({**facts, "ms": ms, "model": request.model}).decode()
+        else:
+            line = f"{at} {request.method} {request.route} {request.status} {ms} ms {request.model or '-'}"
+        try:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        except OSError:  # nothing reads the log any more; Python would fail to flush it at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
     def error(self, error: BaseException) -> None:
         from flowai.cli import console
         from flowai.errors import FlowaiError
@@ -96,6 +132,10 @@ class _ServeScreen:
             console.print_error(error)
         else:
             console.print_traceback(error)
+
+
+def _now() -> str:
+    return format_rfc3339(datetime.now(UTC))
 
 
 def _show_new_key(tenant: str, *, json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Completions over HTTP: one endpoint, and one translation per protocol."""
