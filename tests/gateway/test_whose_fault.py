@@ -25,6 +25,7 @@ from flowai.gateway.routing.attempts import AttemptSuccess
 from flowai.state import BreakerRule
 
 if TYPE_CHECKING:
+    from flowai.gateway.records import CompletionResult
     from flowai.providers import Completion
 
 A, B = candidate("a"), candidate("b")
@@ -264,10 +265,11 @@ def test_an_unknown_finish_reason_is_in_the_event_and_not_in_the_cache(project: 
 
 
 def test_answers_longer_than_their_deadline_shut_no_other_caller_out(project: Sample) -> None:
+    project.registry["features"]["chat"].pop("degrade", None)
     project.feature(cache={"kind": "none"}, fallback=[], timeout={"first_token": "2s", "total": "3s"})
     project.providers["main"].default = Reply(fault="endless")
 
-    async def asked() -> tuple[list[BaseException | object], str]:
+    async def asked() -> tuple[list[CompletionResult | BaseException], str]:
         async with project.gateway() as gateway:
             await gateway.warm_up()
             long = [gateway.complete("chat", HELLO, tenant="long") for _ in range(8)]
