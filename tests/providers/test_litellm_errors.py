@@ -19,7 +19,8 @@ from flowai.errors import (
     UnreachableError,
 )
 from flowai.providers import Endpoint
-from flowai.providers.litellm.errors import retry_after_s, shown_address, translate
+from flowai.providers.failures import retry_after_s, shown_address
+from flowai.providers.litellm.errors import translate
 from flowai.redaction import Redactor
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -69,6 +70,22 @@ def test_a_wrong_key_answered_with_400_is_an_authentication_error() -> None:
     assert type(caught) is AuthError
     assert caught.what == "400: API key not valid"
     assert caught.hint == "check the `api_key` of model `mini`, and that it may use this model"
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "quoted", "kind"),
+    [
+        ("BadRequestError", 400, '{"type":"error","error":{"message":"Your credit balance is too low"}}', AuthError),
+        ("APIError", 403, '{"error":{"message":"no","code":403,"metadata":{"reasons":["x"]}}}', ContentFilteredError),
+        ("BadRequestError", 400, '{"error":{"message":"bad value"}}', InvalidRequestError),
+        ("BadRequestError", 400, '{"a": 1}', InvalidRequestError),
+        ("BadRequestError", 400, "{", InvalidRequestError),
+    ],
+)
+def test_an_error_object_that_litellm_quotes_counts(name: str, status: int, quoted: str, kind: type[CallError]) -> None:
+    caught = translated(like_litellm(name, f"litellm.{name}: SomeException - {quoted}", status))
+    assert type(caught) is kind
+    assert caught.status == status
 
 
 @pytest.mark.parametrize(
