@@ -13,6 +13,7 @@ from flowai.registry import (
     Feature,
     arm_binding,
     binding,
+    check_daily_limits,
     endpoint_as_written,
     endpoint_of,
     environment_of,
@@ -21,6 +22,7 @@ from flowai.registry import (
     model_chain,
     resolve_release,
     secret_values,
+    single_provider_warnings,
 )
 from flowai.registry.records import CachePolicy
 from flowai.state import BreakerRule
@@ -197,6 +199,7 @@ def load_snapshot(
     """
     variables = environment_of(project, environ)
     registry = load_registry(project, env=env, environ=variables)
+    check_daily_limits(registry, prices)
     lock = PromptLock.read(project.prompts_lock)
     locked = {prompt: digest for release in lock.releases.values() for prompt, digest in release.prompts.items()}
     library = PromptLibrary(project)
@@ -222,7 +225,8 @@ def load_snapshot(
         used_prompt = prompts[name]
         if isinstance(used_prompt, PromptError):
             raise used_prompt
-    return snapshot
+    shared = single_provider_warnings(registry, variables, (active.release, active.candidate))
+    return replace(snapshot, warnings=(*snapshot.warnings, *shared))
 
 
 def _load_prompt(library: PromptLibrary, name: str) -> Prompt | PromptError:
