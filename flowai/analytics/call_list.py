@@ -156,9 +156,13 @@ def find_call(context: CommandContext, call_id: str, *, since: str) -> CallDetai
         call_id, at_us = found[0]
         feedback = _judgements(log, IS_FEEDBACK, call_id, FeedbackEvent)
         scores = _judgements(log, IS_SCORE, call_id, ScoreEvent)
-    with open_calls(workspace, TimeRange(since_us=at_us, until_us=at_us + 1), _CALL_COLUMNS) as log:
-        (call, *_) = _events(log, IS_CALL, call_id, CallEvent)
-    return CallDetails(call=call, feedback=feedback, scores=scores)
+    # the contents of other calls are not read; of a line that was written days later, there is no way around it
+    for narrowed in (TimeRange(since_us=at_us, until_us=at_us + 1), time_range):
+        with open_calls(workspace, narrowed, _CALL_COLUMNS) as log:
+            calls = _events(log, IS_CALL, call_id, CallEvent)
+        if calls:
+            break
+    return CallDetails(call=calls[0], feedback=feedback, scores=scores)
 
 
 def _not_one_call(call_id: str, found: Sequence[str], since: str) -> UsageError:

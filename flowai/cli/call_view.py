@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowai.rendering.formatting import MISSING_TEXT, aligned, dollars, duration, joined_lines
+from flowai.rendering.formatting import MISSING_TEXT, aligned, dollars, duration, joined_lines, wrapped
 from flowai.rendering.markdown import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def call_lines(call: CallEvent, width: int | None) -> Iterator[str]:
     yield from joined_lines(_origin_parts(call), width, indent="  ")
     yield from joined_lines(_cost_parts(call), width, indent="  ")
     if call.error_class is not None:
-        yield one_line(f"FAILED  {call.error_class}: {call.error_message or 'no message'}", MAX_MESSAGE_CHARS)
+        message = one_line(f"{call.error_class}: {call.error_message or 'no message'}", MAX_MESSAGE_CHARS)
+        yield from wrapped(f"FAILED  {message}", width)
     yield from attempt_lines(call, width)
 
 
@@ -34,7 +35,7 @@ def attempt_lines(call: CallEvent, width: int | None) -> Iterator[str]:
     """Yield a line per attempt with its bar on the call's time axis, and the messages of failed ones below it."""
     if not call.attempts:
         return
-    rows = [("attempt", "result", "start", "time"), *(_attempt_cells(attempt) for attempt in call.attempts)]
+    rows = [("model", "result", "start", "time"), *(_attempt_cells(attempt) for attempt in call.attempts)]
     lines = list(aligned(rows, "<<>>"))
     widest = max(map(len, lines))
     bar_chars = min(MAX_BAR_CHARS, (width or DEFAULT_WIDTH) - widest - 2)
@@ -44,13 +45,6 @@ def attempt_lines(call: CallEvent, width: int | None) -> Iterator[str]:
         yield f"{line:<{widest}}  {bar}".rstrip()
         if attempt.message:
             yield f"  {one_line(attempt.message, (width or DEFAULT_WIDTH) - 2)}"
-
-
-def result_word(call: CallEvent) -> str:
-    """Return how a call ended: `ok`, `degraded`, or the class of its error."""
-    if call.error_class is not None:
-        return call.error_class
-    return "degraded" if call.degraded else "ok"
 
 
 def _origin_parts(call: CallEvent) -> Iterator[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     "flowai ask summarization --var text=@notes.txt",
-    "git diff | flowai ask summarization --var text=- --explain",
+    "flowai ask summarization --var text=- --user ann --explain",
     "flowai ask --model gpt-4o-mini --message 'Name three colours.'",
 )
 
@@ -58,7 +58,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Call a feature or a model once, and print the answer as it comes.
+    """Call a feature or a model once; the answer is streamed.
 
     The answer goes to stdout, all else to stderr. The call is like an application's (fallbacks, budgets, caches, event
     log), but its origin is `ask`: verdicts, metrics and training sets do not count it. Exit status: 0 answered, 2

@@ -30,7 +30,7 @@ def command(
     env: Env = None,
     json: JsonOption = False,
 ) -> None:
-    """Show circuit breakers, back-offs and last failures of providers.
+    """Show circuit breakers and back-offs of providers; end them.
 
     The state is the one that all processes share (`state` in the registry); running processes follow --reset at once.
     """
@@ -109,7 +109,6 @@ def _time(seconds: float) -> str:
 def _failure_line(name: str, failure: LastFailure) -> str:
     from flowai.rendering.markdown import one_line
 
-    status = "" if failure.http_status is None else f" {failure.http_status}"
     message = "" if failure.message is None else f": {one_line(failure.message, 200)}"
     when = failure.at[5:19].replace("T", " ")
-    return f"last failure of {name}: {when} UTC, {failure.model}, {failure.error_class}{status}{message}"
+    return f"last failure of {name}: {when} UTC, {failure.model}, {failure.error_class}{message}"

@@ -1,6 +1,6 @@
 """Trials of the models that only a fallback would call: each has to answer once, whatever it answers.
 
-Quality is judged by `flowai eval`; a last resort may be weaker than the model it stands in for.
+Quality is judged by `flowai eval`; a last resort may be weaker than the first model.
 """
 
 from __future__ import annotations
