@@ -249,11 +249,12 @@ def test_a_last_resort_without_weights_blocks(flowai: Flowai, project: SamplePro
 def test_a_fallback_model_without_its_key_is_named_and_not_tried(
     flowai: Flowai, project: SampleProject, provider: ScriptedProvider
 ) -> None:
-    with_fallbacks(project, spare(provider, "s", "NO_SUCH_KEY"), "fallback: [s]")
+    spares = "".join(spare(provider, name, "NO_SUCH_KEY") for name in ("s", "t"))
+    with_fallbacks(project, spares, "fallback: [s, t]")
     ran = flowai("smoke", "--fallbacks")
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.splitlines()[1] == (
-        "warning: fallback model not tried: model `s` needs the variable `NO_SUCH_KEY`, which is not set"
+        "warning: fallback not tried: `s`, `t`: needs the variable `NO_SUCH_KEY`, which is not set"
     )
 
 

@@ -67,7 +67,7 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
     import asyncio
 
     from flowai.cli import console
-    from flowai.errors import PromptError, UsageError
+    from flowai.errors import InterruptedRunError, PromptError, UsageError
     from flowai.gateway.records import CompletionRequest
 
     if (feature is None) == (model is None):
@@ -89,6 +89,10 @@ def command(  # noqa: PLR0913, PLR0917 - a command's options
         if screen.is_open:  # the files are valid: the values are not
             raise UsageError(str(error), hint=f"{error.hint}; values are --var NAME=TEXT") from None
         raise
+    except KeyboardInterrupt:
+        raise InterruptedRunError("interrupted before the answer was complete") from None
+    except BrokenPipeError:  # typer would exit with 1
+        console.discard_stdout()
     finally:
         screen.close()
 

@@ -35,7 +35,7 @@ def plan_fallback_trials(
     whose key is not set here: they may have one where the release serves.
     """
     trials: list[PlannedTrial] = []
-    warnings: list[str] = []
+    untried: dict[str, list[str]] = {}
     for model, bound in _fallback_models(workspace).items():
         suite_target = next(
             (item for item in suite_targets if item.targets[0].feature == bound.feature), suite_targets[0]
@@ -52,10 +52,10 @@ def plan_fallback_trials(
             Selection(pattern=pattern, repeats=1),
         )
         if planned and (reason := _missing_key(workspace, model)) is not None:
-            warnings.append(f"fallback model not tried: {reason}")
+            untried.setdefault(reason, []).append(f"`{model}`")
         else:
             trials += planned
-    return trials, tuple(warnings)
+    return trials, tuple(f"fallback not tried: {', '.join(models)}: {reason}" for reason, models in untried.items())
 
 
 def is_fallback_trial(case_id: str) -> bool:
@@ -88,10 +88,11 @@ def _fallback_case(case: Case, model: str, max_latency_ms: float) -> Case:
 
 
 def _missing_key(workspace: Workspace, model: str) -> str | None:
+    """Return why a model cannot be called here (`needs the variable ...`); None if its key is set."""
     try:
         workspace.resolve_endpoint(model)
     except MissingKeyError as error:
-        return error.what
+        return error.what.removeprefix(f"model `{model}` ")
     except RegistryError:  # the trial fails with it
         return None
     return None
